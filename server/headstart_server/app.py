@@ -201,7 +201,7 @@ class App:
         self._open.callback(self._database.close)
         places = self._places = self._checked_places()
         self._versions = VersionStore(places.versions)
-        self._resident = ResidentVersions(config.storage.version_cache_memory)
+        self._resident = ResidentVersions(config.storage.version_cache_memory or 0)
         self.datasets = DatasetStore(
             places.datasets, _dataset_limits(config.limits), ForgottenPlaces(self._database).among
         )
@@ -954,7 +954,7 @@ def _matrices(backbones: BackbonesGroup) -> Matrices:
 
 def _memory_bytes(config: Settings) -> int | None:
     """Return the bytes of memory of all jobs; None if unknown."""
-    caches = (config.storage.feature_cache_memory or 0) + config.storage.version_cache_memory
+    caches = (config.storage.feature_cache_memory or 0) + (config.storage.version_cache_memory or 0)
     return memory_budget(config.jobs.job_memory, caches)
 
 

@@ -320,7 +320,7 @@ def version_targets(data: Path, seconds: float) -> list[VersionRef]:
 def many_versions(data: Path) -> tuple[str, str]:
     """What ten thousand versions take, under the bound of a server's heads."""
     versions.publish(data, MODEL, MANY, _digest())
-    bound = Settings().storage.version_cache_memory >> 20
+    bound = (Settings().storage.version_cache_memory or 0) >> 20
     loaded = program("versions.py", str(data), MODEL, str(MANY), "--max-mib", str(bound))
     return (
         f"{MANY:,} versions loaded in turn, at most {bound} MiB of heads (`--version-cache-memory`)",

@@ -167,7 +167,7 @@ def _memory_need(config: Settings, streams: int) -> tuple[int, int]:
     # Each stream compiles the network, whose weights are four bytes each, in addition to the network itself.
     least = _SERVER_MIB * _MIB + 4 * parameter_count(config) * (1 + streams)
     storage = config.storage
-    caches = (storage.feature_cache_memory or 0) + storage.version_cache_memory
+    caches = (storage.feature_cache_memory or 0) + (storage.version_cache_memory or 0)
     return least, least + caches + 2 * config.limits.max_message_size
 
 

@@ -143,8 +143,11 @@ class StorageGroup(Group):
         False, "Do not share cached features between tenants, at the cost of more computation.", Switch()
     )
     cache_predictions: bool = setting(False, "Use the feature cache for Predict, too.", Switch())
-    version_cache_memory: int = setting(
-        "256MiB", "Memory for the heads and tails of versions in use.", Size("1MiB")
+    version_cache_memory: int | None = setting(
+        "256MiB",
+        "Memory for the heads and tails of versions in use; off keeps only the version that was used last.",
+        Size("1MiB"),
+        off=None,
     )
 
     @property
