@@ -19,6 +19,7 @@ from headstart_server.errors import (
     AliasNotFound,
     ArtifactDamaged,
     EtagMismatch,
+    ModelNotEmpty,
     ModelNotFound,
     QuotaExceeded,
     VersionInUse,
@@ -858,3 +859,13 @@ def test_a_model_has_so_many_aliases_and_no_more(shelf: Shelf, monkeypatch: pyte
     shelf.registry.set_alias("pets", "one", 1)
     shelf.registry.delete_alias("pets", "two")
     shelf.registry.set_alias("pets", "three", 1)
+
+
+def test_a_model_with_versions_is_deleted_by_force_only(shelf: Shelf) -> None:
+    shelf.publish()
+    with pytest.raises(ModelNotEmpty, match="has 1 version"):
+        shelf.registry.delete_model("pets", force=False)
+    shelf.registry.delete_version("pets", 1, force=False)
+    assert shelf.registry.delete_model("pets", force=False) == 0
+    with pytest.raises(ModelNotFound):
+        shelf.registry.model("pets")
