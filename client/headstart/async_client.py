@@ -224,7 +224,7 @@ class AsyncClient:
         request_id: str | None = None,
         **settings: Unpack[RebaseSettings],
     ) -> AsyncJob:
-        """Fits a version of a model anew on another backbone; as `Client.rebase`."""
+        """Fit a version of a model on another backbone; as `Client.rebase`."""
         call = rebase(
             model,
             settings,

@@ -66,7 +66,7 @@ class Call(Generic[Result]):
         request: what is sent.
         response: the type of what comes back, once or many times.
         read: makes a response a result.
-        extra_seconds: how long the server was asked to wait; added to the call's deadline.
+        extra_seconds: how long the request lets the server wait; added to the call's deadline.
         repeatable: whether it does no harm to carry it out twice.
     """
 

@@ -64,7 +64,7 @@ def chunks(
 
     Args:
         items: the inputs.
-        max_bytes: of a call; an input that is larger by itself gets a call of its own.
+        max_bytes: of a call; a larger input gets a separate call.
         max_inputs: of a call.
         keep_errors: whether inputs that cannot be sent are kept as errors instead of raising.
 

@@ -215,11 +215,11 @@ class Client:
                 server reads; or, with `y`, the inputs alone, such as scikit-learn's `X`. See `Examples`. May
                 be left out with a ``parent``. Files are read while they are sent.
             y: the targets of the inputs: classes (texts, integers or bools), or floats for a regression.
-            model: the model that gets the version; made if there is none of that name.
+            model: the model that gets the version; created if it does not exist.
             request_id: makes it safe to call again: the same id and examples give the same job. Default: a
                 new one, which covers what this call itself repeats.
             on_upload: called with the examples sent so far and how many there are, None where unknown. After
-                a lost connection the count begins anew.
+                a lost connection the count starts again.
             **settings: see `SpecSettings`, and for what the examples are `ExampleSettings`: ``texts``,
                 ``images`` or ``features`` instead of `examples`, ``label_column``, ``text_column``,
                 ``image_column``, ``value_column``, ``id_column`` and ``feature_columns``.
@@ -232,7 +232,7 @@ class Client:
             ResourceExhausted: the dataset is too large, or too many jobs are queued.
             Unavailable: no server took it, though it was tried again.
             OSError: a file cannot be read.
-            TypeError: a setting is unknown, or an example is none of the kinds there are.
+            TypeError: a setting is unknown, or an example has an unknown type.
             ValueError: an example or a table is malformed.
         """
         spec, source = open_fine_tune(model, examples, y, settings, request_id or str(uuid.uuid4()))
@@ -248,7 +248,7 @@ class Client:
         request_id: str | None = None,
         **settings: Unpack[RebaseSettings],
     ) -> Job:
-        """Fits a version of a model anew on another backbone, from the examples that the server keeps.
+        """Fit a version of a model on another backbone, from the examples that the server keeps.
 
         The new version takes over title, labels, seed and held-out examples. The old one stays.
 
@@ -323,7 +323,7 @@ class Client:
 
         Raises:
             NotFound: there is no such model, version or alias.
-            InvalidArgument: the examples show another kind of thing than the version tells, or none can be
+            InvalidArgument: the examples show another kind of label than the version predicts, or none can be
                 used.
             OSError, TypeError or ValueError: as in `fine_tune`.
         """
@@ -430,7 +430,7 @@ class Client:
             InvalidArgument: the version's network cannot have this format.
             FailedPrecondition: a package that the format needs is not installed on the server.
             ResourceExhausted: too many exports wait.
-            DataLoss: what came is not what was told.
+            DataLoss: the content does not match its digest.
             OSError: the files cannot be written there.
             ValueError: there is no such format.
         """
@@ -859,7 +859,7 @@ class Client:
     def erase_example(self, model: str, example_id: str) -> ErasedExample:
         """Deletes the data of an example: its content and its features, wherever it was sent with this id.
 
-        Versions that were trained on it are not changed; they are told, and new ones do not go on from it.
+        Versions that were trained on it are not changed; the response lists them.
 
         Args:
             model: the model whose examples are erased; ``"-"`` for all models.

@@ -1,4 +1,4 @@
-"""What a prediction may tell beside its answer: whether the input is known, and what it rests on."""
+"""What a prediction may include besides its label: whether the input is known, and the evidence."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -13,10 +13,10 @@ MAX_SALIENCY_INPUTS: Final = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Abstention:
-    """When an input is told to be unknown.
+    """When an input is reported as unknown.
 
     Attributes:
-        false_alarm_rate: the share of inputs like the training examples that may be told to be unknown by
+        false_alarm_rate: the share of inputs like the training examples that may be reported as unknown by
             mistake, 0 to 0.5. None: 0.05. 0 abstains from nothing for being unlike.
         min_probability: the least probability that the likeliest class must have, 0 to 1.
     """
@@ -27,13 +27,13 @@ class Abstention:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """What is asked for beside the answers.
+    """What is requested in addition to the labels.
 
     Attributes:
         abstention: when an input is unknown; None: never.
         neighbors: the most training examples for each input, the nearest first.
-        saliency: the class whose reasons are shown in the picture, empty for the likeliest; None: not asked
-            for.
+        saliency: the class whose reasons are shown in the picture, empty for the likeliest; None: not
+            requested.
     """
 
     abstention: Abstention | None = None
@@ -49,18 +49,18 @@ class Evidence:
                 request.abstention.false_alarm_rate = self.abstention.false_alarm_rate
         if self.saliency is not None:
             request.saliency.class_name = self.saliency
-            request.saliency.overlay = True  # beside the passes it takes, the picture costs nothing
+            request.saliency.overlay = True  # compared with the passes, the image costs nothing
 
 
 def make_evidence(
     abstain: bool | float | Abstention | None, neighbors: int, saliency: bool | str
 ) -> Evidence:
-    """Reads what a caller asked for.
+    """Read what a caller requested.
 
     Args:
         abstain: True, the rate of false alarms, or an `Abstention`. False or None: every input is answered.
         neighbors: the most training examples for each input.
-        saliency: True for the likeliest class, or a class. False or empty: not asked for.
+        saliency: True for the likeliest class, or a class. False or empty: not requested.
 
     Raises:
         ValueError: a number is out of its range.

@@ -22,10 +22,10 @@ __all__ = ["ExportFiles"]
 class ExportFiles:
     """The files of one export on their way to a path; use it in a `with` statement.
 
-    They are written aside, and are at the path only when all have come and have the digests that were told.
+    They are written aside, and are at the path only when all have come and have the announced digests.
 
     Args:
-        path: the file; a folder if the export has several files, made if there is none.
+        path: the file; a folder if the export has several files, created if it is missing.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -53,7 +53,7 @@ class ExportFiles:
         """Takes a message of the stream.
 
         Raises:
-            DataLoss: it is none that may come now, or names a file outside the export.
+            DataLoss: it may not come now, or names a file outside the export.
         """
         response = cast(pb.ExportVersionResponse, message)
         part = response.WhichOneof("part")
@@ -70,7 +70,7 @@ class ExportFiles:
         """Puts the files in their place, once all have come.
 
         Raises:
-            DataLoss: some did not come, or others than were told.
+            DataLoss: files are missing, or differ from the announced ones.
             FileExistsError: the export has several files, and the path is no empty folder.
         """
         if self._header is None:
@@ -143,7 +143,7 @@ def _check(path: Path, file: pb.ExportedFile) -> None:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if digest != file.sha256:
-        raise _broken(f"{file.name} with other bytes than its digest tells")
+        raise _broken(f"{file.name} with other bytes than its digest")
 
 
 def _broken(received: str) -> DataLoss:

@@ -48,10 +48,10 @@ class Example:
             content is one and no example before has it.
         held_out: True keeps it out of training; accuracy is then measured on these examples alone.
         labels: the names of its classes, for a multi-label version; an empty list where none applies.
-        value: its number, for a version that tells numbers.
+        value: its number, for a version that predicts numbers.
         probabilities: its possible classes and the probability of each, where you are not certain; they sum
             to 1.
-        weight: how much it counts beside the others, above 0. None: 1.
+        weight: how much it counts relative to the others, above 0. None: 1.
     """
 
     content: Content

@@ -11,10 +11,10 @@ Started = TypeVar("Started")
 
 
 def uninterrupted(start: Callable[[], Started]) -> Started:
-    """Starts a streaming call, from the main thread in a thread of its own.
+    """Starts a streaming call, from the main thread in a new thread.
 
     Python raises KeyboardInterrupt in the main thread only, wherever it is. While gRPC starts a streaming
-    call it leaves one behind that nobody attends to, and closing the channel waits for it for ever (seen with
+    call it leaves one behind that is never used, and closing the channel waits for it for ever (seen with
     grpcio 1.85). Started in another thread the call is attended to, even if the caller is gone meanwhile.
 
     Args:

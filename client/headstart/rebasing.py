@@ -1,4 +1,4 @@
-"""Fitting a version anew on another backbone: what can be set, and the call."""
+"""Fitting a version on another backbone: what can be set, and the call."""
 
 from collections.abc import Collection
 from datetime import timedelta
@@ -28,7 +28,7 @@ class RebaseSettings(TypedDict, total=False):
         backbone_candidates: with the backbone ``auto`` those that are tried. None: the server's short list.
         backbone_time_budget: with ``auto`` when no further one is tried, a timedelta or seconds. None: no
             limit.
-        recipe: as in `SpecSettings`. None: as the old version was asked to be fitted.
+        recipe: as in `SpecSettings`. None: the recipe that the old version was requested with.
         promote_if: what may be lost when the alias is moved. None: the gate's own margins.
         priority: as in `SpecSettings`.
         webhook: as in `SpecSettings`.

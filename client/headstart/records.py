@@ -92,7 +92,7 @@ def input_of(
         features: the columns that are the features. None: it has no such columns.
 
     Raises:
-        ValueError: there is none or more than one, or a feature is no number.
+        ValueError: it is missing or there is more than one, or a feature is no number.
     """
     given = [name for name in INPUT_COLUMNS if not is_missing(known.get(name))]
     if features is not None and not given:
@@ -139,7 +139,7 @@ def _is_numeric(rows: Iterable[Mapping[str, Any]], name: str) -> bool:
 
 
 def _feature(value: object) -> float | None:
-    """Return a cell as a number; None if it is none."""
+    """Return a cell as a number; None if it is not one."""
     if isinstance(value, str):
         word = value.strip()
         if word.lower() in ("true", "false"):

@@ -144,7 +144,7 @@ class Backoff:
         self._since = 0.0
 
     def reset(self) -> None:
-        """Begins anew, because something went well."""
+        """Reset the count, because a call succeeded."""
         self._failures = 0
 
     def delay_after(self, error: Unavailable) -> float:
@@ -163,8 +163,8 @@ class Backoff:
             raise error
         # Half of it at random: clients that were cut off together shall not come back together.
         delay = self._policy.delay(self._failures) * (0.5 + 0.5 * self._spread())
-        asked = error.retry_after.total_seconds() if error.retry_after else 0.0
-        return max(delay, asked)
+        wanted = error.retry_after.total_seconds() if error.retry_after else 0.0
+        return max(delay, wanted)
 
 
 class Attempts:

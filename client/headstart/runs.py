@@ -1,4 +1,4 @@
-"""What is asked about many inputs, and one result out of the answers of several calls."""
+"""Requests for many inputs in several calls, and one result for all of them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
@@ -65,7 +65,7 @@ class PredictionRun:
         targets: the versions to ask, at least one.
         top_k: the most classes for each input. None: all.
         return_features: True asks for the backbones' features too.
-        evidence: what is asked for beside the answers.
+        evidence: what is requested in addition to the labels.
         routing_key: where an alias gives others a share of its calls, the same key gets the same version.
         keep_errors: whether inputs that cannot be used are kept as errors, and the others answered.
         is_bulk: whether a call that the server has no capacity for is repeated.
@@ -171,7 +171,7 @@ class EmbeddingRun:
     """Embed, by one backbone.
 
     Args:
-        backbone: its name. None: the one that is usual for the first input; it is asked about all others too.
+        backbone: its name. None: the one that is usual for the first input; all other inputs use it, too.
         views: the views to return.
     """
 

@@ -72,8 +72,8 @@ class Logistic:
         folds: of the cross-validation, 2 to 20. None: by the number of examples.
         views: the backbone's views the head is fitted on, side by side. Empty: ``last``.
         scaling: how features are brought to a common scale, as for `Ridge`. None: ``root``.
-        balanced: whether classes are told as if all were equally frequent. None: if the largest has more than
-            3 times the examples of the smallest.
+        balanced: whether classes are predicted as if all were equally frequent. None: if the largest has more
+            than 3 times the examples of the smallest.
         time_budget: after which the best head so far is taken, at most a day. None: no limit.
     """
 
@@ -173,7 +173,7 @@ class PromotionGate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FineTuneSpec:
-    """What a fine-tune was asked to do. Fields as in `SpecSettings`.
+    """The request of a fine-tune. Fields as in `SpecSettings`.
 
     Attributes:
         model: the model that gets a new version.
@@ -233,7 +233,7 @@ class SpecSettings(TypedDict, total=False):
         discard_examples: True keeps no examples once the job has ended: the version can be no parent, and its
             report has no pictures.
         priority: queued jobs of a higher one run first, -10 to 10. Default 0.
-        webhook: URL that is told of the job's end, one that the server allows. Default: the server's own.
+        webhook: URL that receives a POST at the job's end; the server must allow it. Default: the server's.
         backbone_candidates: with the backbone ``auto`` those that are tried. None: up to 4 of the server's.
         backbone_time_budget: with ``auto`` when no further one is tried, a timedelta or seconds. None: no
             limit.
@@ -332,7 +332,7 @@ def parse_recipe(recipe: Recipe | str | None) -> Recipe:
     """The recipe of a name; None: ``auto``.
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: no setting has this name.
     """
     if not isinstance(recipe, str | None):
         return recipe

@@ -35,7 +35,7 @@ class Table:
             are classes, and decimal numbers are refused there.
 
     Raises:
-        ValueError: a name is none of those above, or the file's ending is none of these.
+        ValueError: a name or the file's ending is unknown.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The kind of thing that a version tells."""
+"""The kind of label that a version predicts."""
 
 from enum import StrEnum
 from typing import Literal, TypeAlias

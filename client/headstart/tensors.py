@@ -83,7 +83,7 @@ def _checked_shape(tensor: input_pb2.Tensor, dtype: np.dtype[Any], size: int) ->
     shape = tuple(tensor.shape)
     if any(dimension < 0 for dimension in shape):
         raise ValueError(f"A tensor's dimensions must be 0 or more. Received: {list(shape)}")
-    # Python's integers do not overflow. Beside a zero the other dimensions still have to fit numpy's.
+    # Python's integers do not overflow. Next to a zero the other dimensions still have to fit numpy's.
     strides = math.prod(max(dimension, 1) for dimension in shape) * dtype.itemsize
     expected = math.prod(shape) * dtype.itemsize
     if expected != size:

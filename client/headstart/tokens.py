@@ -34,7 +34,7 @@ class TokenSource:
         self._async_lock = asyncio.Lock()
 
     def get(self) -> str | None:
-        """Return the token, from the function if there is none yet.
+        """Return the token, from the function at the first call.
 
         Raises:
             TypeError: the function does not return a str.

@@ -38,8 +38,8 @@ _EVALUATION: Final = "/headstart.v1.EvaluationService/"
 Result = TypeVar("Result")
 
 
-class UploadAbandoned(Exception):  # nobody sees it but the thread that is to stop
-    """Whoever wanted the upload wants it no more."""
+class UploadAbandoned(Exception):  # seen only by the thread that must stop
+    """The caller no longer wants the upload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ def batches(
 
     Args:
         examples: the examples.
-        max_bytes: of a batch; an example that is larger by itself gets a batch of its own.
+        max_bytes: of a batch; a larger example gets a separate batch.
         max_examples: of a batch.
     """
     batch: list[input_pb2.Example] = []

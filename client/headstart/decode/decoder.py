@@ -93,7 +93,7 @@ class Decoder:
         return read
 
     def _reader(self, descriptor: Descriptor, source: str, hint: Any) -> Reader | str | None:
-        """Return how a field is read: a reader, its name if it is taken as it is, None if there is none."""
+        """Return how a field is read: a reader, its name if taken as it is, None if ignored."""
         if source in descriptor.oneofs_by_name:
             return lambda message: (chosen := message.WhichOneof(source)) and getattr(message, chosen)
         field = descriptor.fields_by_name.get(source)

@@ -1,4 +1,4 @@
-"""How the backbone of a version was chosen, where the fine-tune asked for ``auto``."""
+"""How the backbone of a version was chosen, if the fine-tune used the backbone ``auto``."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,8 +24,8 @@ class BackboneCandidate:
         backbone: its name.
         outcome: what became of it.
         message: why it was not tried, or failed; empty if it was tried.
-        accuracy: the share told right by cross-validation, 0 to 1; of several labels the share with every
-            class right. None for numbers, and where nothing could be measured.
+        accuracy: the share of right predictions in cross-validation, 0 to 1; of several labels the share with
+            every class right. None for numbers, and where nothing could be measured.
         mean_absolute_error: of numbers.
         standard_error: of that figure.
         gap: by how much it is behind the best on the same examples; 0 for the best.

@@ -10,7 +10,7 @@ __all__ = ["Energy"]
 class Energy:
     """Joules and grams of CO2-equivalent of the run that ended a job, of the machine alone.
 
-    What the server did beside, such as answering predictions, is in it; earlier attempts are not.
+    Other work of the server, such as predictions, is included; earlier attempts are not.
 
     Attributes:
         joules: of all sources together.

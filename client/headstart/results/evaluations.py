@@ -26,8 +26,8 @@ class ThresholdPoint:
     """Precision and recall of a class at one threshold.
 
     Attributes:
-        threshold: the probability from which on the class is told.
-        precision: 1 where the class is never told.
+        threshold: the probability from which on the class is predicted.
+        precision: 1 if the class is never predicted.
         recall: the share of the class's examples that are found.
     """
 
@@ -43,12 +43,12 @@ class ClassMetrics:
     Attributes:
         name: the class.
         support: the examples of this class.
-        precision: the share of examples told to be of this class that are.
-        recall: the share of examples of this class that were told to be.
+        precision: the share of examples predicted as this class that are of it.
+        recall: the share of examples of this class that were predicted as it.
         f1: harmonic mean of precision and recall.
         average_precision: area under the precision-recall curve.
         roc_auc: area under the receiver operating characteristic.
-        thresholds: precision and recall by the probability from which on the class is told, for rising ones.
+        thresholds: precision and recall by threshold, ascending.
     """
 
     name: str
@@ -86,7 +86,7 @@ class ConfusedPair:
 
     Attributes:
         actual: the true class.
-        predicted: the class that was told.
+        predicted: the predicted class.
         count: the examples.
     """
 
@@ -97,7 +97,7 @@ class ConfusedPair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleOutcome:
-    """An example and what was told about it.
+    """An example and its prediction.
 
     Attributes:
         example: the example.
@@ -115,11 +115,11 @@ class ExampleOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValuePair:
-    """A number and what was told instead.
+    """A true number and the predicted one.
 
     Attributes:
         actual: the true number.
-        predicted: the number that was told.
+        predicted: the predicted number.
     """
 
     actual: float
@@ -138,7 +138,7 @@ class Evaluation:
         worst: the examples with the largest loss, at most 100, the worst first.
         interval_coverage: the share of numbers within their interval of 90 %; None for classes.
         median_absolute_error: the size of the error that half of the numbers stay below; None for classes.
-        values: true and told numbers of at most 1,000 examples; none for classes.
+        values: true and predicted numbers of at most 1,000 examples; none for classes.
     """
 
     metrics: Metrics

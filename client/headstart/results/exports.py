@@ -18,7 +18,7 @@ class Export:
         version: the number of its version.
         format: the format.
         path: the file, or the folder where there are several.
-        files: all files, the network's own and those beside it.
+        files: all files, that of the network and those next to it.
     """
 
     model: str

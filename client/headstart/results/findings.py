@@ -65,7 +65,7 @@ class LabelIssue:
         example: the example.
         suggested_label: the class it looks like.
         suggested_probability: of that class, by a head that was fitted without the example.
-        given_probability: of its own label.
+        given_probability: of the given label.
     """
 
     example: ExampleReference

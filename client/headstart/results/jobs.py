@@ -78,7 +78,7 @@ class Progress:
 
 
 class WebhookState(StrEnum):
-    """Whether a POST that tells of a job's end arrived.
+    """Whether a POST about a job's end arrived.
 
     Attributes:
         UNSPECIFIED: one that this client does not know.
@@ -95,7 +95,7 @@ class WebhookState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WebhookDelivery:
-    """The POST that tells of a job's end.
+    """The POST about a job's end.
 
     Attributes:
         uri: scheme and host of where it goes.
@@ -121,7 +121,7 @@ class JobStatus:
     Attributes:
         id: its name, given by the server.
         state: where it stands.
-        spec: what it was asked to do.
+        spec: the request.
         progress: the last progress reported; None before it runs.
         version: the number of the version it published; None unless SUCCEEDED.
         error: why it failed; None unless FAILED.
@@ -140,8 +140,8 @@ class JobStatus:
         promotion: what became of the alias; None without ``promote_if`` and before the job has succeeded.
         estimated_start_time: when it is likely to start; None unless QUEUED, or where that is not known.
         estimated_end_time: when it is likely to end; None once it has, or where that is not known.
-        energy: what the run that ended it cost; None before, and where nothing can be told.
-        webhook: what became of the POST that tells of its end; None if none is sent.
+        energy: what the run that ended it cost; None before, and where it cannot be measured.
+        webhook: what became of the POST about its end; None if no POST is sent.
     """
 
     id: str

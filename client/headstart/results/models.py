@@ -41,7 +41,7 @@ class Alias:
     Attributes:
         name: such as ``stable``.
         version: the number of the version it names.
-        etag: changes with every move and with the shares; give it to `set_alias` to move it only if nobody
+        etag: changes with every move and with the shares; give it to `set_alias` to move it only if no one
             else did.
         update_time: when it was last moved.
         traffic: by number the share of the calls to predict that other versions answer.
@@ -102,7 +102,7 @@ class VersionTraffic:
         request_count: number of calls to predict that reached it.
         error_count: number of those that failed, or whose caller left.
         input_count: number of inputs of the calls that were answered.
-        unknown_count: number of inputs that were unknown to it, of calls that asked for abstention.
+        unknown_count: number of inputs that were unknown to it, of calls with abstention.
         latency_p50: median latency, within 10 %; None without an answered call.
         latency_p90: latency that 90 % of the calls do not exceed.
         latency_p99: latency that 99 % of the calls do not exceed.
@@ -284,11 +284,11 @@ class Version:
         lineage: where it came from.
         size_bytes: the size of its files.
         aliases: the aliases that name it.
-        task: the kind of thing it tells.
+        task: the kind of label it predicts.
         thresholds: for a multi-label version, by class the probability from which on it is taken to apply.
         promotion: whether and why an alias was moved to it; None without ``promote_if``.
         has_examples: whether its examples are kept, so that it can be a parent.
-        backbone_selection: how its backbone was chosen; None unless the fine-tune asked for ``auto``.
+        backbone_selection: how its backbone was chosen; None unless the fine-tune used ``auto``.
         energy: what the run that made it cost; None if nothing is known of it.
         description: a description for people.
     """

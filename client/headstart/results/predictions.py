@@ -85,7 +85,7 @@ class Saliency:
             (log odds, or the number) falls when that part is covered; below 0 it speaks against the answer.
         class_name: the class it is about; empty for a number.
         overlay: the picture as the backbone sees it with the map laid over it, a PNG file; empty if it was
-            not asked for.
+            not requested.
     """
 
     map: NDArray[np.float32] = field(compare=False)
@@ -96,7 +96,7 @@ class Saliency:
         return self.overlay or heatmap_png(self.map)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the overlay, or the map alone if there is none, as a PNG file and return its path."""
+        """Write the overlay, or only the map without one, as a PNG file and return its path."""
         target = Path(path)
         target.write_bytes(self._repr_png_())
         return target
@@ -120,14 +120,14 @@ class Prediction:
     """What a version says about one input.
 
     Attributes:
-        classes: the likeliest first, as many as were asked for; none for a number.
+        classes: the likeliest first, as many as were requested; empty for a number.
         model: the model that answered.
         version: the number of its version that answered.
-        task: the kind of thing the version tells.
+        task: the kind of label the version predicts.
         predicted: the predicted label: a class, all classes that apply, or a number.
         interval_low: lower end of the 90 % interval of a number; None if it could not be estimated.
         interval_high: upper end of the 90 % interval of a number.
-        abstained: True if the input is told to be unknown; everything else is what it would get otherwise.
+        abstained: True if the input is reported as unknown; everything else is what it would get otherwise.
             Only with ``abstain``.
         abstention_reason: why.
         typicality: the share of the training examples that lie at least as far from their nearest others as
@@ -156,12 +156,12 @@ class Prediction:
     def _repr_html_(self) -> str:
         rows = [(each.name, each.probability, each.name in self.labels) for each in self.classes]
         doubt = f"unknown: {self.abstention_reason.lower().replace('_', ' ')}" if self.abstained else ""
-        value = "" if self.value is None else table([(self._told(),)])
+        value = "" if self.value is None else table([(self._summary(),)])
         return figure(f"{self.model}@{self.version}", bars(rows), value, note=doubt)
 
     def __repr__(self) -> str:
         doubt = f", abstained: {self.abstention_reason.lower()}" if self.abstained else ""
-        return f"Prediction({self._told()}{doubt}, {self.model}@{self.version})"
+        return f"Prediction({self._summary()}{doubt}, {self.model}@{self.version})"
 
     @property
     def value(self) -> float | None:
@@ -173,7 +173,7 @@ class Prediction:
         """The name of the likeliest class, whether the version abstained or not.
 
         Raises:
-            ValueError: the version tells several classes or a number; read `labels` or `value`.
+            ValueError: the version predicts several classes or a number; read `labels` or `value`.
         """
         return self._likeliest("label").name
 
@@ -203,14 +203,16 @@ class Prediction:
     def _likeliest(self, name: str) -> ClassProbability:
         if self.task is Task.MULTI_LABEL:
             raise ValueError(
-                f"A version that tells any number of classes has no single {name}. Read `labels`, or "
+                f"A version that predicts any number of classes has no single {name}. Read `labels`, or "
                 f"`classes` with their probabilities. Received: {self!r}"
             )
         if not self.classes:
-            raise ValueError(f"A version that tells a number has no {name}. Read `value`. Received: {self!r}")
+            raise ValueError(
+                f"A version that predicts a number has no {name}. Read `value`. Received: {self!r}"
+            )
         return self.classes[0]
 
-    def _told(self) -> str:
+    def _summary(self) -> str:
         if self.value is not None:
             interval = self.interval_low is not None and self.interval_high is not None
             return f"{self.value:.6g}" + (
@@ -252,7 +254,7 @@ class ModelPredictions:
     predictions: tuple[Prediction, ...]
 
     def _repr_html_(self) -> str:
-        rows = [(index, each._told()) for index, each in enumerate(self.predictions[:_SHOWN])]
+        rows = [(index, each._summary()) for index, each in enumerate(self.predictions[:_SHOWN])]
         more = len(self.predictions) - len(rows)
         note = f"and {more:,} more" if more else ""
         return figure(f"{self.model}@{self.version}", table(rows, ("input", "predicted")), note=note)
@@ -303,7 +305,7 @@ class Predictions:
 
     Attributes:
         results: one for each target, in order.
-        features: by backbone and view, float32 of shape [inputs, size of the view]; empty unless asked for.
+        features: by backbone and view, float32 of shape [inputs, size of the view]; empty unless requested.
         times: where the time went; None if there was no input.
         faults: the inputs that were skipped, which have empty predictions.
     """
