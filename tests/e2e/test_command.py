@@ -93,7 +93,7 @@ def test_models_aliases_and_deletion(document, command, folder: Path, made: dict
 
     assert {model["name"] for model in document("model", "list")["models"]} >= {"shell", "brief"}
     assert document("alias", "set", "brief", "old", number)["alias"]["version"] == str(number)
-    assert [each["number"] for each in document("model", "show", "brief")["versions"]] == [
+    assert [each["number"] for each in document("version", "list", "brief")["versions"]] == [
         str(number + 1),
         str(number),
     ]

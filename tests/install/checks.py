@@ -61,7 +61,8 @@ def command(case: Case) -> Times:
         models = headstart(case, server.target, "model", "list")["models"]
         expect([each["name"] for each in models] == [MODEL], f"models lists {models}")
         report = headstart(case, server.target, "version", "report", MODEL)
-        expect(report["metrics"]["accuracy"] > 0.5, f"report says {report['metrics']}")
+        metrics = report["version"]["metrics"]
+        expect(metrics["accuracy"] > 0.5, f"report says {metrics}")
     return Times(cold, warm)
 
 
