@@ -37,7 +37,9 @@ def table(rows: Iterable[Sequence[Any]], header: Sequence[str] = ()) -> str:
 
 def facts(rows: Iterable[tuple[str, Any]]) -> str:
     """Return a table of names and values, without those whose value is empty."""
-    return table([row for row in rows if row[1] not in ("", None)])
+    shown = [(name, _text(value)) for name, value in rows if value not in ("", None)]
+    lines = ["".join(f'<td style="{_CELL}">{html.escape(each)}</td>' for each in row) for row in shown]
+    return _table(lines) if lines else ""
 
 
 def bars(rows: Iterable[tuple[str, float, bool]]) -> str:
@@ -113,7 +115,13 @@ def _table(lines: Iterable[str]) -> str:
 def _cell(value: Any) -> str:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     is_right = is_number or (isinstance(value, str) and _PERCENTAGE.fullmatch(value) is not None)
-    text = f"{value:,}" if isinstance(value, int) and is_number else "" if value is None else str(value)
-    text = f"{value:.4g}" if isinstance(value, float) else text
     style = _NUMBER if is_right else _CELL
-    return f'<td style="{style}">{html.escape(text)}</td>'
+    return f'<td style="{style}">{html.escape(_text(value))}</td>'
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "" if value is None else str(value)

@@ -21,7 +21,7 @@ def test_texts_and_images_are_sent_as_such(server: FakeServer, tmp_path):
     HeadstartClassifier(inputs="images", settings={"alias": "stable"}).fit([path, b"other"], ["x", "y"])
 
     (texts, images) = [
-        [(each.input.text or each.input.image, each.label) for each in stream[1].examples.examples]
+        [(each.input.text or each.input.image, each.label.class_name) for each in stream[1].examples.examples]
         for stream in server.requests["FineTune"]
     ]
     assert texts == [("good", "True"), ("bad", "False")]

@@ -17,6 +17,7 @@ from headstart.results import (
     Alias,
     AliasEvent,
     Backbone,
+    ClassProbability,
     Comparison,
     ErasedExample,
     ExampleFault,
@@ -144,6 +145,13 @@ def _predictions(result: predicting.VersionPredictions) -> tuple[Prediction, ...
     return tuple(decode(each, Prediction, **context) for each in result.predictions)
 
 
+def _class_probability(message: predicting.ClassProbability) -> ClassProbability:
+    """Return a class and its probability. Written by hand, because predictions may have many classes."""
+    return ClassProbability(
+        name=message.name, probability=message.probability, index=message.index, selected=message.selected
+    )
+
+
 def _results(response: predicting.PredictResponse) -> tuple[ModelPredictions, ...]:
     return tuple(decode(result, ModelPredictions) for result in response.results)
 
@@ -155,6 +163,7 @@ _DECODER: Final = Decoder(
     messages={
         "google.rpc.Status": details_from_status,
         "headstart.v1.Label": _decode_label,
+        "headstart.v1.ClassProbability": _class_probability,
         "headstart.v1.Recipe": _decode_recipe,
         "headstart.v1.Tensor": tensors.decode,
     },

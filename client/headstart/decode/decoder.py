@@ -21,6 +21,7 @@ _MESSAGES: Mapping[str, Reader] = {
     "google.protobuf.Timestamp": lambda message: message.ToDatetime(tzinfo=UTC),
     "google.protobuf.Duration": lambda message: message.ToTimedelta(),
 }
+_NO_CONTEXT: Mapping[str, Any] = {}
 
 
 class Decoder:
@@ -42,7 +43,7 @@ class Decoder:
     ) -> None:
         self._messages = {**_MESSAGES, **messages}
         self._exceptions = exceptions
-        self._readers: dict[tuple[Descriptor, type], Callable[..., Any]] = {}
+        self._readers: dict[tuple[Descriptor, type], Callable[[Any, Mapping[str, Any]], Any]] = {}
 
     def decode(self, message: Message, kind: type[Result], /, **context: Any) -> Result:
         """Return a message as a dataclass.
@@ -56,9 +57,11 @@ class Decoder:
         reader = self._readers.get((descriptor, kind))
         if reader is None:
             reader = self._readers[descriptor, kind] = self._dataclass_reader(descriptor, kind)
-        return cast(Result, reader(message, **context))
+        return cast(Result, reader(message, context))
 
-    def _dataclass_reader(self, descriptor: Descriptor, kind: type) -> Callable[..., Any]:
+    def _dataclass_reader(
+        self, descriptor: Descriptor, kind: type
+    ) -> Callable[[Any, Mapping[str, Any]], Any]:
         hints = get_type_hints(kind)
         exceptions = self._exceptions.get(kind, {})
         plain: dict[str, Setter] = {}  # by the message's field, which is taken as it is
@@ -78,11 +81,14 @@ class Decoder:
                 missing.add(field.name)
         read_plain, plain_setters = _attributes(tuple(plain)), tuple(plain.values())
 
-        def read(message: Message, /, **context: Any) -> Any:
+        new: Callable[[type], Any] = object.__new__
+
+        # The hot path of predictions with many classes.
+        def read(message: Any, context: Mapping[str, Any] = _NO_CONTEXT) -> Any:
             if missing and not missing <= context.keys():
                 raise TypeError(f"{kind.__name__} requires {', '.join(sorted(missing - context.keys()))}.")
-            result: Any = object.__new__(kind)
-            for set_plain, item in zip(plain_setters, read_plain(message), strict=True):
+            result = new(kind)
+            for set_plain, item in zip(plain_setters, read_plain(message), strict=False):
                 set_plain(result, item)
             for set_field, reader in converted:
                 set_field(result, reader(message))
@@ -131,7 +137,9 @@ class Decoder:
             return enum_converter(field.enum_type, hint)
         if field.message_type is not None:
             known = self._messages.get(field.message_type.full_name)
-            return known or self._dataclass_reader(field.message_type, hint)
+            if known is not None:
+                return known
+            return cast(Reader, self._dataclass_reader(field.message_type, hint))
         if hint is timedelta:
             return lambda milliseconds: timedelta(milliseconds=milliseconds)
         return None
