@@ -347,7 +347,7 @@ def test_a_pod_with_the_component_answers_at_the_port_of_the_service(
         server.wait_until_serving()
         job = call("/models/digits:fineTune", zipped(), "application/zip")["job"]
         assert call(f"/jobs/{job['jobId']}?waitDuration=60s")["job"]["state"] == "JOB_STATE_SUCCEEDED"
-        assert [each["name"] for each in call("/models")["models"]] == ["digits"]
+        assert [each["model"] for each in call("/models")["models"]] == ["digits"]
         if overlay == "production":
             audited = [json.loads(line) for line in server.log.splitlines() if '"principal"' in line]
             assert [(each["principal"], each["outcome"]) for each in audited] == [("test", "OK")]
