@@ -124,7 +124,9 @@ def test_a_picture_of_too_many_pixels_is_refused_and_takes_no_memory(
         assert list(refusal.fields) == ["inputs[0]"]
         assert "50,000 x 50,000" in refusal.message
         assert "64,000,000" in refusal.message
-    job = api.ended(api.fine_tune([*digits((0, 1), 2), example(bomb(), "0", id="bomb")], model=model).job_id)
+    job = api.ended(
+        api.fine_tune([*digits((0, 1), 2), example(bomb(), "0", example_id="bomb")], model=model).job_id
+    )
     assert job.state == FAILED
     assert "example 4 ('bomb')" in job.error.message
     assert server.rss - before < 150 << 20
@@ -455,7 +457,7 @@ def test_any_other_label_is_a_class(api: Api, model: str, label: str):
 
 @pytest.mark.usefixtures("no_trace")
 def test_an_id_that_is_too_long_is_refused_by_its_place(api: Api, model: str):
-    refusal = refused_examples(api, model, example(digit(0, 9), "0", id="x" * 257))
+    refusal = refused_examples(api, model, example(digit(0, 9), "0", example_id="x" * 257))
 
     assert (refusal.code, list(refusal.fields)) == (INVALID, ["examples[4].example_id"])
 
@@ -517,7 +519,7 @@ def test_a_message_that_unpacks_beyond_the_limit_is_refused_and_takes_no_memory(
 
 
 def test_the_same_content_with_different_labels_fails_the_job_by_its_places(api: Api, model: str):
-    examples = [*digits((0, 1), 3), example(digit(0, 1), "1", id="twin")]
+    examples = [*digits((0, 1), 3), example(digit(0, 1), "1", example_id="twin")]
     job = api.ended(api.fine_tune(examples, model=model).job_id)
     kept = api.published(examples, model=model, max_excluded_fraction=0.4)
 
@@ -580,7 +582,7 @@ def test_the_same_content_with_the_same_label_is_no_fault(api: Api, model: str):
 
 
 def test_without_leave_one_example_that_cannot_be_read_fails_the_job(api: Api, model: str):
-    examples = [*digits((0, 1), 3), example(b"not a picture", "0", id="notes/readme.txt")]
+    examples = [*digits((0, 1), 3), example(b"not a picture", "0", example_id="notes/readme.txt")]
     job = api.ended(api.fine_tune(examples, model=model).job_id)
 
     assert job.state == FAILED
@@ -594,9 +596,9 @@ def test_without_leave_one_example_that_cannot_be_read_fails_the_job(api: Api, m
 
 def test_with_leave_examples_that_cannot_be_read_are_left_out_and_listed(api: Api, model: str):
     broken = [
-        example(b"not a picture", "0", id="a"),
-        example(cut(photograph("china"), 0.3), "1", id="b"),
-        example(bomb(), "1", id="c"),
+        example(b"not a picture", "0", example_id="a"),
+        example(cut(photograph("china"), 0.3), "1", example_id="b"),
+        example(bomb(), "1", example_id="c"),
     ]
     job = api.published([*broken, *digits((0, 1), 3)], model=model, max_excluded_fraction=0.5)
 

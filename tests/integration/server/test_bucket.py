@@ -378,7 +378,7 @@ def test_a_damaged_artifact_is_an_error_of_its_version_alone(service: Service, d
 def test_an_example_that_is_forgotten_is_nowhere_in_the_bucket_and_in_no_child(service: Service):
     first, second = service.apis
     sent = [
-        example(f"quick{place % 3}:secret{place}".encode(), f"c{place % 3}", id=f"s{place}")
+        example(f"quick{place % 3}:secret{place}".encode(), f"c{place % 3}", example_id=f"s{place}")
         for place in range(9)
     ]
     job = first.ended(first.fine_tune(sent, model="forgetting").job_id, 60)

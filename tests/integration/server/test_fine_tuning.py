@@ -156,8 +156,8 @@ def test_validating_tells_what_is_there_and_creates_nothing(api: Api, model: str
 def test_validating_names_each_example_that_cannot_be_used(api: Api, model: str):
     examples = [
         *digits((0, 1), 2),
-        example(b"no picture", "0", id="notes.txt"),
-        example(digit(0, 0), "1", id="twice"),
+        example(b"no picture", "0", example_id="notes.txt"),
+        example(digit(0, 0), "1", example_id="twice"),
     ]
     strict = api.validate(examples, model=model)
     lenient = api.validate(examples, model=model, max_excluded_fraction=0.5)

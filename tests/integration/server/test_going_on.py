@@ -21,7 +21,7 @@ LABELS = (0, 1, 7)
 def named(count: int, start: int = 0, labels: tuple[int, ...] = LABELS) -> list[input_pb2.Example]:
     """Digits with ids."""
     return [
-        example(digit(label, place), str(label), id=f"{label}-{place}")
+        example(digit(label, place), str(label), example_id=f"{label}-{place}")
         for place in range(start, start + count)
         for label in labels
     ]
@@ -249,7 +249,7 @@ def test_streams_that_are_none_are_refused(api: Api, digits_model: str):
 
 
 def test_a_version_is_measured_on_a_stream_of_new_examples(api: Api, digits_model: str):
-    broken = example(b"no picture", "0", id="broken")
+    broken = example(b"no picture", "0", example_id="broken")
     stranger = example(digit(3, 60), "3")
     found = api.evaluate([*digits(LABELS, 20, start=60), broken, stranger], digits_model, batch=7)
 

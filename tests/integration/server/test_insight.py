@@ -93,7 +93,7 @@ def test_an_unknown_class_is_told_with_those_there_are(api: Api, digits_model: s
 
 def test_the_nearest_examples_are_named(api: Api, model: str):
     examples = [
-        example(digit(label, place), str(label), id=f"{label}/{place}")
+        example(digit(label, place), str(label), example_id=f"{label}/{place}")
         for place in range(8)
         for label in (0, 1, 7)
     ]
@@ -191,11 +191,14 @@ def test_saliency_is_told_for_the_target_alone(api: Api, shapes_model: str, digi
 def planted() -> list[input_pb2.Example]:
     """Digits with a fault of each kind."""
     sent = digits((0, 1, 7), 30)
-    sent += [example(digit(0, 100), "1", id="flipped"), example(digit(7, 120), "0", id="flipped too")]
-    sent += [example(digit(1, 4), "1", id="leaked", held_out=True)]
+    sent += [
+        example(digit(0, 100), "1", example_id="flipped"),
+        example(digit(7, 120), "0", example_id="flipped too"),
+    ]
+    sent += [example(digit(1, 4), "1", example_id="leaked", held_out=True)]
     sent += digits((0, 1, 7), 3, start=60, held_out=True)
-    sent += [example(nearly(digit(7, 9)), "1", id="nearly 7/9")]
-    sent += [example(crops(1)[0], "0", id="odd one")]
+    sent += [example(nearly(digit(7, 9)), "1", example_id="nearly 7/9")]
+    sent += [example(crops(1)[0], "0", example_id="odd one")]
     sent += digits((8,), 2)
     return sent
 

@@ -140,7 +140,7 @@ def test_the_backbones_are_listed_with_their_facts(api: Api):
     assert [backbone.backbone for backbone in backbones] == sorted(
         backbone.backbone for backbone in backbones
     )
-    assert default.name == "efficientnet-lite0"
+    assert default.backbone == "efficientnet-lite0"
     assert default.ready
     assert len(default.digest) == 64
     assert default.modality == model_pb2.MODALITY_IMAGE
