@@ -244,7 +244,9 @@ def test_what_is_not_there_is_not_found_whatever_its_name(api: Api, digits_model
             "BACKBONE_NOT_FOUND ": lambda: api.fine_tune(digits((0, 1), 2), model="new", backbone=name),
             "JOB_NOT_FOUND ": lambda: list(api.watch(name)),
             " JOB_NOT_FOUND": lambda: api.fine_tuning.Cancel(tuning.CancelRequest(job_id=name)),
-            " MODEL_NOT_FOUND": lambda: api.models.DeleteModel(keeping.DeleteModelRequest(model=name)),
+            " MODEL_NOT_FOUND": lambda: api.models.DeleteModel(
+                keeping.DeleteModelRequest(model=name, force=True)
+            ),
         }
 
     for reason, call in calls.items():

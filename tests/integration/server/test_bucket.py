@@ -459,7 +459,7 @@ def test_a_deleted_model_leaves_nothing_in_the_bucket(service: Service):
     first, second = service.apis
     job = publish(first, "deleted")
     within(2.0, lambda: second.predict("deleted", b"quick1:x"))
-    second.models.DeleteModel(keeping.DeleteModelRequest(model="deleted"))
+    second.models.DeleteModel(keeping.DeleteModelRequest(model="deleted", force=True))
     assert not [key for key in service.s3.keys(service.bucket) if job.job_id in key]
     eventually(lambda: not answers(first, "deleted"), SECOND, "that the model is gone everywhere")
 

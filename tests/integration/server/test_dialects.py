@@ -441,6 +441,6 @@ def test_calls_and_predictions_are_counted_as_others_are(api: Api, server: Serve
 def test_a_deleted_model_is_there_for_no_one(api: Api):
     api.published(digits((0, 1), 3), model="gone")
     infer(api, infer_request("gone", "UINT8", np.zeros((1, 8, 8, 3), np.uint8)))
-    api.models.DeleteModel(model_service_pb2.DeleteModelRequest(model="gone"), timeout=TIMEOUT)
+    api.models.DeleteModel(model_service_pb2.DeleteModelRequest(model="gone", force=True), timeout=TIMEOUT)
     refusal = refused(lambda: infer(api, infer_request("gone", "UINT8", np.zeros((1, 8, 8, 3), np.uint8))))
     assert refusal.reason == "MODEL_NOT_FOUND"

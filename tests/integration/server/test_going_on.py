@@ -80,7 +80,7 @@ def test_a_deleted_parent_leaves_its_child_all_it_needs(api: Api, server: Server
     assert {first.job_id, second.job_id} <= archives(server)
     third = api.published(named(1, start=5), model=model, parent_version=2)
     assert third.example_count == 18
-    api.models.DeleteModel(keeping.DeleteModelRequest(model=model))
+    api.models.DeleteModel(keeping.DeleteModelRequest(model=model, force=True))
     mine = {first.job_id, second.job_id, third.job_id}
     eventually(lambda: not mine & archives(server), 10, "the archives to go with the model")
 

@@ -107,7 +107,7 @@ def third_server(story: Story, server: ServerProcess, api: Api) -> None:
     aliases = api.models.GetModel(keeping.GetModelRequest(model="kept")).model.aliases
     story.stable = aliases[0].version
     for model in api.models.ListModels(keeping.ListModelsRequest()).models:
-        api.models.DeleteModel(keeping.DeleteModelRequest(model=model.model))
+        api.models.DeleteModel(keeping.DeleteModelRequest(model=model.model, force=True))
     eventually(lambda: not archives(server), 10, "the archives to go with their models")
     story.emptied = archives(server)
 

@@ -156,7 +156,7 @@ def test_a_version_that_is_deleted_is_gone_everywhere_within_a_second(service: S
     first, second, third = service.apis
     assert ended(first, first.fine_tune(quick(), model="gone").job_id).state == SUCCEEDED
     within(SECOND, lambda: third.predict("gone", b"quick1:x"))
-    second.models.DeleteModel(keeping.DeleteModelRequest(model="gone"))
+    second.models.DeleteModel(keeping.DeleteModelRequest(model="gone", force=True))
 
     eventually(lambda: not answers(lambda: third.predict("gone", b"quick1:x")), SECOND, "no model")
 
