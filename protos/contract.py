@@ -1,11 +1,10 @@
 """Turns the protos in this folder into Python stubs, and checks both.
 
 The comment of each request field ends with its limit, from the server's table of limits.
-``generate`` writes the stubs into the client, and those of other servers' protocols into the server, with
-the comments of the protos, which the OpenAPI document tells; ``compare`` tells whether the committed ones are
-what the protos give, ``lint`` and ``breaking`` run buf, ``baseline`` writes the descriptors that ``breaking``
-compares with. A command that finds a promise broken says so and
-ends with status 1.
+``generate`` writes the stubs into the client, and those of other servers' protocols into the server, with the
+comments for the OpenAPI document. ``compare`` checks the committed stubs against the protos. ``lint`` and
+``breaking`` run buf; ``baseline`` writes the descriptors that ``breaking`` compares with. A command that
+finds a broken promise prints it and ends with status 1.
 """
 
 import argparse

@@ -102,7 +102,7 @@ class FineTuningServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Rebase(self, request, context):
-        """Fits a version anew on another backbone, from the examples that were stored with it, and answers with the accepted
+        """Fits a version on another backbone, from the examples that were stored with it, and answers with the accepted
         job, which is one like a FineTune's. The new version takes over title, labels, seed and held-out examples; the
         old one stays. If its examples are not kept any more the call fails with FAILED_PRECONDITION.
         """
@@ -111,7 +111,7 @@ class FineTuningServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
-        """Tells where a job stands, at once or when it has ended.
+        """Reports the state of a job, immediately or when it has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -170,7 +170,7 @@ class ModelServiceServicer(object):
 
     def EraseExample(self, request, context):
         """Deletes the data of an example, its content and its features, wherever it was sent with this id. Versions that
-        were trained on it are not changed, and told; new ones do not go on from it.
+        were trained on it are not changed; the response lists them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

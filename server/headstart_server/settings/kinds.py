@@ -240,7 +240,7 @@ class File(Kind):
 
 @dataclass(frozen=True)
 class SecretText(Kind):
-    """A text that is never printed. It may be in a file of its own, which a further flag names."""
+    """A text that is never printed. A second flag can name a file that contains it."""
 
     placeholder_: str = "URL"
 

@@ -140,4 +140,4 @@ def test_what_is_said_is_the_protos_comment_with_the_names_of_the_json() -> None
         "Limit: at most 2048 characters, no control characters."
     )
     status = found["paths"]["/v1/jobs/{job_id}"]["get"]
-    assert status["summary"] == "Tells where a job stands, at once or when it has ended"
+    assert status["summary"] == "Reports the state of a job, immediately or when it has ended"
