@@ -137,7 +137,10 @@ def test_a_fine_tune_is_submitted_in_one_message(api: Api, url: str, model: str)
     body = {
         "spec": {"model": model, "validateOnly": True},
         "examples": [
-            {"input": {"image": b64encode(digit(label, place)).decode()}, "label": str(label)}
+            {
+                "input": {"image": b64encode(digit(label, place)).decode()},
+                "label": {"className": str(label)},
+            }
             for label in (0, 1)
             for place in range(3)
         ],
