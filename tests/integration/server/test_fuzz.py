@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from headstart.v1 import fine_tuning_service_pb2 as tuning
-from headstart.v1 import input_pb2, job_pb2, version_selector_pb2
+from headstart.v1 import input_pb2, job_pb2, label_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
 from integration.server.calls import (
@@ -66,6 +66,7 @@ METHODS = {
         "UpdateVersion",
         "UpdateModel",
         "SetAlias",
+        "DeleteAlias",
         "DeleteVersion",
         "DeleteModel",
         "ListBackbones",
@@ -214,16 +215,31 @@ spec = st.builds(
     recipe=st.one_of(st.just(job_pb2.Recipe()), recipe, logistic),
     held_out_fraction=st.one_of(st.floats(0, 0.9), floats),
     seed=st.integers(0, 2**64 - 1),
-    labels=st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=2),
+    tags=st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=2),
     alias=st.one_of(st.just(""), st.text(max_size=4)),
     validate_only=st.booleans(),
     max_excluded_fraction=st.one_of(st.floats(0, 1), floats),
 )
+names = st.sampled_from(["a", "b", "c", "", "\0"])
+label = st.one_of(
+    st.builds(label_pb2.Label, class_name=names),
+    st.builds(
+        label_pb2.Label, classes=st.builds(label_pb2.LabelSet, class_names=st.lists(names, max_size=3))
+    ),
+    st.builds(label_pb2.Label, number=floats),
+    st.builds(
+        label_pb2.Label,
+        probabilities=st.builds(
+            label_pb2.SoftLabel, probabilities=st.dictionaries(names, floats, max_size=3)
+        ),
+    ),
+    st.builds(label_pb2.Label),
+)
 labelled = st.builds(
     input_pb2.Example,
     input=content,
-    label=st.sampled_from(["a", "b", "c", "", "\0"]),
-    id=st.text(max_size=4),
+    label=label,
+    example_id=st.text(max_size=4),
     held_out=st.booleans(),
 )
 good = st.sampled_from(digits((0, 1), 6))

@@ -200,7 +200,7 @@ def test_a_version_is_evaluated_in_all_detail(api: Api, model: str):
     assert found.evaluation.metrics == found.version.metrics
     assert [one.name for one in found.evaluation.classes] == ["0", "1", "7"]
     assert all(one.support == 10 for one in found.evaluation.classes)
-    assert found.evaluation.worst[0].example.id
+    assert found.evaluation.worst[0].example.example_id
     assert found.HasField("findings")
 
 
@@ -209,7 +209,7 @@ def test_an_evaluation_of_nothing_is_refused(api: Api, model: str):
     missing = refused(lambda: api.models.GetEvaluation(keeping.GetEvaluationRequest(target=target)))
     assert (missing.code, missing.reason) == (NOT_FOUND, "MODEL_NOT_FOUND")
     nobody = refused(lambda: api.models.GetEvaluation(keeping.GetEvaluationRequest()))
-    assert (nobody.code, list(nobody.fields)) == (INVALID, ["target.model"])
+    assert (nobody.code, list(nobody.fields)) == (INVALID, ["target"])
 
 
 @pytest.fixture
@@ -256,7 +256,7 @@ def test_a_version_is_measured_on_a_stream_of_new_examples(api: Api, digits_mode
     assert (found.model, found.version) == (digits_model, 1)
     assert found.evaluation.metrics.example_count == 61
     assert found.fault_count == 1
-    assert (found.faults[0].index, found.faults[0].id) == (60, "broken")
+    assert (found.faults[0].index, found.faults[0].example_id) == (60, "broken")
     assert found.faults[0].reason == ErrorReason.ERROR_REASON_UNDECODABLE_INPUT
     assert [one.name for one in found.evaluation.classes] == ["0", "1", "7", "3"]
     assert found.evaluation.classes[3].recall == 0

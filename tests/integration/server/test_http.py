@@ -100,7 +100,7 @@ def test_lines_are_streamed_and_a_job_is_followed_by_events(url: str, model: str
     lines = [json.dumps({"spec": {"backbone": "features:1"}})]
     for value, label in (("AAAAAA==", "a"), ("AACAPw==", "b")) * 2:
         tensor = {"dataType": "DATA_TYPE_FLOAT32", "shape": [1], "data": value}
-        lines.append(json.dumps({"label": label, "input": {"tensor": tensor}}))
+        lines.append(json.dumps({"label": {"className": label}, "input": {"tensor": tensor}}))
     _, answer, _ = ask(f"{url}/v1/models/{model}:fineTune", "\n".join(lines).encode(), "application/jsonl")
     job_id = answer["job"]["jobId"]
 
@@ -116,6 +116,7 @@ def test_lines_are_streamed_and_a_job_is_followed_by_events(url: str, model: str
 def test_models_aliases_reports_and_evaluations_are_there(url: str, digits_model: str):
     model = f"{url}/v1/models/{digits_model}"
     assert digits_model in {each["model"] for each in ask(f"{url}/v1/models?pageSize=1000")[1]["models"]}
+    assert ask(model)[1]["model"]["newestVersion"] == "1"
     assert ask(f"{model}/versions")[1]["versions"][0]["version"] == "1"
     alias = ask(f"{model}/aliases/http", b'{"version": 1}', verb="PUT")[1]["alias"]
     code, error, _ = ask(f"{model}/aliases/http", b'{"version": 1, "etag": "other"}', verb="PUT")

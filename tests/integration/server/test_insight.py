@@ -101,7 +101,8 @@ def test_the_nearest_examples_are_named(api: Api, model: str):
     (of_known, of_new) = api.predict(model, digit(7, 3), digit(1, 40), neighbors=4).results[0].predictions
 
     first = of_known.neighbors[0]
-    assert (first.id, first.index, list(first.labels)) == ("7/3", 11, ["7"])
+    named = first.example
+    assert (named.example_id, named.index, named.label.class_name) == ("7/3", 11, "7")
     assert first.distance == pytest.approx(0, abs=1e-3)
     assert [len(prediction.neighbors) for prediction in (of_known, of_new)] == [4, 4]
     far = [neighbor.distance for neighbor in of_new.neighbors]
@@ -226,10 +227,10 @@ def check_planted(findings: evaluation_pb2.DatasetFindings, sent: Sequence[input
         issue.example.example_id: issue.suggested_label.class_name for issue in findings.label_issues
     }
     assert (suggested["flipped"], suggested["flipped too"]) == ("0", "7")
-    assert findings.outliers[0].example.id == "odd one"
+    assert findings.outliers[0].example.example_id == "odd one"
     assert findings.outliers[0].distance_ratio > 3
     for group in (*contradicting, *leaked):
-        assert all(sent[one.index].id == one.id for one in group.examples)
+        assert all(sent[one.index].example_id == one.example_id for one in group.examples)
     assert findings.imbalance > 10
     points = findings.learning_curve
     assert [point.extrapolated for point in points] == [False] * (len(points) - 1) + [True]
