@@ -228,7 +228,8 @@ def test_two_versions_are_compared_on_what_they_know_and_on_new_examples(
     api: Api, pair: tuple[version_selector_pb2.VersionSelector, version_selector_pb2.VersionSelector]
 ):
     known = api.compare(*pair)
-    assert (known.first_version, known.second_version) == (1, 2)
+    assert (known.first.model, known.first.version) == (pair[0].model, 1)
+    assert (known.second.model, known.second.version) == (pair[1].model, 2)
     assert known.comparison.example_count == 24
     assert known.comparison.only_second_right == 8
     new = api.compare(*pair, digits(LABELS, 5, start=60))
