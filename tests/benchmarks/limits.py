@@ -174,7 +174,7 @@ class _Echo(stubs.PredictionServiceServicer):
     def __init__(self) -> None:
         classes = [pb.ClassProbability(name=str(place), probability=0.1, index=place) for place in range(5)]
         predictions = pb.VersionPredictions(model="bench", predictions=[pb.Prediction(classes=classes)])
-        self._response = pb.PredictResponse(result=predictions)
+        self._response = pb.PredictResponse(results=[predictions])
 
     async def Predict(self, request: pb.PredictRequest, context: object) -> pb.PredictResponse:  # noqa: N802
         return self._response

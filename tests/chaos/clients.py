@@ -238,19 +238,23 @@ class Clients:
             return
         version = chance.choice(numbers)
         shares = [other for other in numbers[:1] if other != version and chance.random() < 0.4]
-        request = model_service_pb2.SetAliasRequest(
+        setting = model_service_pb2.SetAliasRequest(
             model=model,
             alias=alias,
             version=version,
-            shares=[model_pb2.TrafficSplit(version=other, fraction=SPLIT) for other in shares],
+            traffic=[model_pb2.TrafficSplit(version=other, fraction=SPLIT) for other in shares],
         )
-        versions = [version, *shares]
-        if chance.random() < 0.1:
-            request, versions = model_service_pb2.SetAliasRequest(model=model, alias=alias), []
+        is_deletion = chance.random() < 0.1
+        deletion = model_service_pb2.DeleteAliasRequest(model=model, alias=alias)
 
         def send(api: Api) -> None:
-            api.models.SetAlias(request, timeout=CALL_SECONDS)
+            if is_deletion:
+                api.models.DeleteAlias(deletion, timeout=CALL_SECONDS)
+            else:
+                api.models.SetAlias(setting, timeout=CALL_SECONDS)
 
+        # A deletion is recorded as a change to no version.
+        versions = [] if is_deletion else [version, *shares]
         caller.insist("SetAlias", model, {"alias": alias, "versions": versions}, send)
 
     def _read_aliases(self, caller: "Caller") -> None:

@@ -84,6 +84,8 @@ class Life:
         self._fine_tune("pets", alias="stable")
         self._fine_tune("pets", start=3, each=1, parent_version=1, alias="stable")
         self.bench.registry.set_alias("pets", "old", 1)
+        self.bench.registry.set_alias("pets", "removed", 1)
+        self.bench.registry.delete_alias("pets", "removed")
         self.bench.registry.update_version("pets", 1, {"display_name": "first"}, None)
         self.bench.registry.update_model("pets", {"description": "Pets"})
         self.bench.forgetting.forget("cat0", "pets")

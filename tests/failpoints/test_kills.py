@@ -24,6 +24,7 @@ FILES = {"archive", "bucket", "cache", "folder", "owner"}
 TRANSACTIONS = {name for name in names() if name.partition(".")[0] not in FILES}
 #: Transactions that callers were promised something about.
 AT_COMMITS = (
+    "aliases.delete",
     "aliases.set",
     "jobs.cancel",
     "jobs.claim",
