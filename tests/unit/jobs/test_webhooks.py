@@ -145,7 +145,7 @@ def test_failures_and_cancels_are_ends_too(office: Office, receiver: Receiver) -
     bodies = {body["data"]["jobId"]: body for _, _, body in receiver.posts}
     error = bodies[failed.job_id]["data"]["error"]
     assert (error["message"], error["details"][0]["reason"]) == ("None.", "EMPTY_DATASET")
-    assert bodies[failed.job_id]["data"]["version"] == "0"
+    assert "version" not in bodies[failed.job_id]["data"]
     assert bodies[cancelled.job_id]["type"] == "job.cancelled"
 
 
