@@ -138,7 +138,10 @@ async def test_a_shape_beyond_all_memory_is_refused_not_filled() -> None:
         (infer_request("FP16", [1, 3], fp32_contents=[1] * 3), "Expected FP16 .* in raw_input_contents"),
         (infer_request("UINT8", [1, 1], uint_contents=[256]), "Expected values of uint8"),
         (infer_request("FP32", [3], b"\0" * 12), r"Expected a shape of \[n, size\] for features"),
-        (infer_request("FP32", [1, 1], b"\0" * 4, fp32_contents=[1]), "Received: 1 in addition to typed contents"),
+        (
+            infer_request("FP32", [1, 1], b"\0" * 4, fp32_contents=[1]),
+            "Received: 1 raw in addition to typed contents",
+        ),
     ],
 )
 async def test_what_is_wrong_with_a_tensor_is_said(request_: Any, told: str) -> None:
