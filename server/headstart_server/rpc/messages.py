@@ -221,10 +221,10 @@ def selector_of(message: version_selector_pb2.VersionSelector, field: str) -> Se
     """The selector of a message.
 
     Raises:
-        InvalidField: it names no model.
+        InvalidField: the model is missing.
     """
     if not message.model:
-        raise InvalidField(f"Expected a model in {field}. Received: none.", field=f"{field}.model")
+        raise InvalidField(f"{field}.model is missing. Set it in the request.", field=f"{field}.model")
     kind = message.WhichOneof("selector")
     return Selector(
         model=message.model,

@@ -367,7 +367,7 @@ def test_nothing_that_is_told_has_the_tenants_name_in_it(place: Place) -> None:
         pages.page_token = token
         call("/headstart.v1.ModelService/ListModels", pages)
         [second] = model_service_pb2.ListModelsResponse.FromString(told[-1]).models
-        assert second.name == "trees"
+        assert second.model == "trees"
     assert len(told) > 15
     assert not [each for each in told if b"blue/" in each]
 

@@ -95,7 +95,7 @@ def test_an_ended_job_is_deleted_over_http_and_is_gone(api: Api, server: ServerP
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND")
     refusal = refused(lambda: api.fine_tuning.DeleteJob(tuning.DeleteJobRequest(job_id=job.job_id)))
     assert refusal.reason == "JOB_NOT_FOUND"
-    assert api.predict(model, digits((0,), 1)[0].input.image).result.version == 1
+    assert api.predict(model, digits((0,), 1)[0].input.image).results[0].version == 1
 
 
 def test_a_job_that_has_not_ended_is_not_deleted(api: Api, model: str, monkeypatch: pytest.MonkeyPatch):

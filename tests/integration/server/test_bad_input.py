@@ -186,19 +186,12 @@ def test_a_text_is_refused_by_a_backbone_for_pictures(api: Api, digits_model: st
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"targets": [version_selector_pb2.VersionSelector()]}, "targets[0].model"),
-        ({"targets": []}, "targets"),
-        (
-            {"targets": [version_selector_pb2.VersionSelector(version=1)]},
-            "targets[0].model",
-        ),
         (
             {"targets": [version_selector_pb2.VersionSelector(model="m")] * 1000},
             "targets",
         ),
         ({"top_k": -1}, "top_k"),
         ({"top_k": 0}, "top_k"),
-        ({"inputs": []}, "inputs"),
         ({"inputs": [input_pb2.Input(image=b"x")] * 257}, "inputs"),
         ({"inputs": [input_pb2.Input()]}, "inputs[0]"),
     ],
@@ -207,16 +200,39 @@ def test_a_text_is_refused_by_a_backbone_for_pictures(api: Api, digits_model: st
 def test_fields_of_a_prediction_that_are_out_of_range_are_named(
     api: Api, digits_model: str, change: dict, field: str
 ):
-    good = {
-        "target": version_selector_pb2.VersionSelector(model=digits_model),
-        "inputs": [input_pb2.Input(image=digit(0, 0))],
-    }
-    refusal = refused(lambda: api.prediction.Predict(predicting.PredictRequest(**{**good, **change})))
+    refusal = refused(lambda: api.prediction.Predict(changed_request(digits_model, change)))
 
     assert (refusal.code, refusal.reason) == (INVALID, "INVALID_FIELD")
     assert list(refusal.fields) == [field]
     assert "Expected " in refusal.message
     assert "Received: " in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"targets": []}, "targets"),
+        ({"targets": [version_selector_pb2.VersionSelector()]}, "targets[0].model"),
+        ({"targets": [version_selector_pb2.VersionSelector(version=1)]}, "targets[0].model"),
+        ({"inputs": []}, "inputs"),
+    ],
+    ids=["targets", "selector", "model", "inputs"],
+)
+def test_missing_fields_of_a_prediction_are_named(api: Api, digits_model: str, change: dict, field: str):
+    refusal = refused(lambda: api.prediction.Predict(changed_request(digits_model, change)))
+
+    assert (refusal.code, refusal.reason) == (INVALID, "INVALID_FIELD")
+    assert list(refusal.fields) == [field]
+    assert f"{field} is missing" in refusal.message
+
+
+def changed_request(model: str, change: dict) -> predicting.PredictRequest:
+    """Return a valid request with some of its fields replaced."""
+    good = {
+        "targets": [version_selector_pb2.VersionSelector(model=model)],
+        "inputs": [input_pb2.Input(image=digit(0, 0))],
+    }
+    return predicting.PredictRequest(**{**good, **change})
 
 
 def test_an_unknown_view_is_refused_with_those_there_are(api: Api):
@@ -227,27 +243,22 @@ def test_an_unknown_view_is_refused_with_those_there_are(api: Api):
     assert "last, taps" in refusal.message
 
 
-@pytest.mark.parametrize("name", ["nobody", "../digits", "x" * 128, "ü" * 128, "a b", ""])
+@pytest.mark.parametrize("name", ["nobody", "../digits", "x" * 128, "ü" * 128, "a b"])
 def test_what_is_not_there_is_not_found_whatever_its_name(api: Api, digits_model: str, name: str):
     picture = input_pb2.Input(image=digit(0, 0))
     calls: dict[str, Callable[[], object]] = {
         "MODEL_NOT_FOUND": lambda: api.models.GetModel(keeping.GetModelRequest(model=name)),
         "ALIAS_NOT_FOUND": lambda: api.predict(digits_model, digit(0, 0), alias=name),
         "JOB_NOT_FOUND": lambda: api.status(name),
+        "MODEL_NOT_FOUND ": lambda: api.predict(name, digit(0, 0)),
+        "BACKBONE_NOT_FOUND": lambda: api.prediction.Embed(
+            predicting.EmbedRequest(backbone=name, inputs=[picture])
+        ),
+        "BACKBONE_NOT_FOUND ": lambda: api.fine_tune(digits((0, 1), 2), model="new", backbone=name),
+        "JOB_NOT_FOUND ": lambda: list(api.watch(name)),
+        " JOB_NOT_FOUND": lambda: api.fine_tuning.Cancel(tuning.CancelRequest(job_id=name)),
+        " MODEL_NOT_FOUND": lambda: api.models.DeleteModel(keeping.DeleteModelRequest(model=name)),
     }
-    if name:
-        calls |= {
-            "MODEL_NOT_FOUND ": lambda: api.predict(name, digit(0, 0)),
-            "BACKBONE_NOT_FOUND": lambda: api.prediction.Embed(
-                predicting.EmbedRequest(backbone=name, inputs=[picture])
-            ),
-            "BACKBONE_NOT_FOUND ": lambda: api.fine_tune(digits((0, 1), 2), model="new", backbone=name),
-            "JOB_NOT_FOUND ": lambda: list(api.watch(name)),
-            " JOB_NOT_FOUND": lambda: api.fine_tuning.Cancel(tuning.CancelRequest(job_id=name)),
-            " MODEL_NOT_FOUND": lambda: api.models.DeleteModel(
-                keeping.DeleteModelRequest(model=name, force=True)
-            ),
-        }
 
     for reason, call in calls.items():
         refusal = refused(call)
@@ -256,18 +267,41 @@ def test_what_is_not_there_is_not_found_whatever_its_name(api: Api, digits_model
         assert len(refusal.message.encode()) < 2000
 
 
+def test_missing_names_are_refused_by_their_field(api: Api, digits_model: str):
+    calls: dict[str, Callable[[], object]] = {
+        "model": lambda: api.models.GetModel(keeping.GetModelRequest()),
+        "model ": lambda: api.models.DeleteModel(keeping.DeleteModelRequest()),
+        "job_id": lambda: api.status(""),
+        "job_id ": lambda: list(api.watch("")),
+        " job_id": lambda: api.fine_tuning.Cancel(tuning.CancelRequest()),
+        "version": lambda: api.models.DeleteVersion(keeping.DeleteVersionRequest(model=digits_model)),
+        " version": lambda: api.models.SetAlias(keeping.SetAliasRequest(model=digits_model, alias="stable")),
+        "spec.model": lambda: api.fine_tune(digits((0, 1), 2), model=""),
+        "source": lambda: api.fine_tuning.Rebase(tuning.RebaseRequest(backbone="auto")),
+    }
+
+    for field, call in calls.items():
+        refusal = refused(call)
+        assert (refusal.code, refusal.reason) == (INVALID, "INVALID_FIELD")
+        assert list(refusal.fields) == [field.strip()]
+        assert refusal.message.startswith(f"{field.strip()} is missing")
+    assert refused(lambda: api.predict(digits_model, digit(0, 0), alias="")).reason == "ALIAS_NOT_FOUND"
+
+
 @pytest.mark.parametrize("name", ["x" * 10_000_000, "ü" * 20_000, "a\0c"], ids=["10 MB", "long", "NUL"])
 def test_a_name_that_none_can_have_is_refused_before_it_is_looked_for(api: Api, digits_model: str, name: str):
     picture = input_pb2.Input(image=digit(0, 0))
     calls: dict[str, Callable[[], object]] = {
-        "target.model": lambda: api.predict(name, digit(0, 0)),
-        "target.alias": lambda: api.predict(digits_model, digit(0, 0), alias=name),
+        "targets[0].model": lambda: api.predict(name, digit(0, 0)),
+        "targets[0].alias": lambda: api.predict(digits_model, digit(0, 0), alias=name),
         "job_id": lambda: api.status(name),
         "job_id ": lambda: list(api.watch(name)),
         "backbone": lambda: api.prediction.Embed(predicting.EmbedRequest(backbone=name, inputs=[picture])),
         "spec.request_id": lambda: api.fine_tune(digits((0, 1), 2), model="new", request_id=name),
         "page_token": lambda: api.models.ListModels(keeping.ListModelsRequest(page_token=name)),
-        "example_id": lambda: api.models.EraseExample(keeping.EraseExampleRequest(example_id=name)),
+        "example_id": lambda: api.models.EraseExample(
+            keeping.EraseExampleRequest(model="-", example_id=name)
+        ),
     }
     for field, call in calls.items():
         refusal = refused(call)
@@ -279,7 +313,7 @@ def test_a_name_that_none_can_have_is_refused_before_it_is_looked_for(api: Api, 
     "source", ["keras:MobileNetV3Small", "hf:org/name", "onnx:/etc/passwd", "https://169.254.169.254/a"]
 )
 def test_no_call_names_where_a_backbone_comes_from(api: Api, digits_model: str, model: str, source: str):
-    rebase = {"model": digits_model, "version": 1}
+    source_version = version_selector_pb2.VersionSelector(model=digits_model, version=1)
     auto = {"backbone": "auto", "backbone_candidates": [source]}
     for call in (
         lambda: api.prediction.Embed(
@@ -287,13 +321,19 @@ def test_no_call_names_where_a_backbone_comes_from(api: Api, digits_model: str, 
         ),
         lambda: api.fine_tune(digits((0, 1), 2), model=model, backbone=source),
         lambda: api.fine_tune(digits((0, 1), 2), model=model, **auto),
-        lambda: api.fine_tuning.Rebase(tuning.RebaseRequest(**rebase, backbone=source)),
-        lambda: api.fine_tuning.Rebase(tuning.RebaseRequest(**rebase, **auto)),
+        lambda: api.fine_tuning.Rebase(tuning.RebaseRequest(source=source_version, backbone=source)),
+        lambda: api.fine_tuning.Rebase(tuning.RebaseRequest(source=source_version, **auto)),
     ):
         assert refused(call).reason == "BACKBONE_NOT_FOUND"
 
 
-@pytest.mark.parametrize("number", [0, -1, 2, 2**63 - 1, -(2**63)])
+def test_version_0_is_not_the_newest(api: Api, digits_model: str):
+    refusal = refused(lambda: api.predict(digits_model, digit(0, 0), version=0))
+
+    assert (refusal.code, refusal.reason) == (NOT_FOUND, "VERSION_NOT_FOUND")
+
+
+@pytest.mark.parametrize("number", [-1, 2, 2**63 - 1, -(2**63)])
 def test_a_version_that_is_not_there_is_not_found(api: Api, digits_model: str, number: int):
     for call in (
         lambda: api.predict(digits_model, digit(0, 0), version=number),
@@ -314,7 +354,6 @@ def test_a_version_that_is_not_there_is_not_found(api: Api, digits_model: str, n
     ("spec", "field"),
     [
         ({"model": "../x"}, "spec.model"),
-        ({"model": ""}, "spec.model"),
         ({"model": "a/b"}, "spec.model"),
         ({"model": ".hidden"}, "spec.model"),
         ({"model": "a\n"}, "spec.model"),
@@ -573,7 +612,7 @@ def test_a_text_among_images_is_excluded_like_an_image_that_cannot_be_read(api: 
 
     assert (refusal.reason, list(refusal.fields)) == ("WRONG_MODALITY", ["examples[6].input"])
     assert [(fault.index, fault.example_id, fault.reason) for fault in kept.excluded_examples] == [
-        (6, "0/notes.txt", "WRONG_MODALITY")
+        (6, "0/notes.txt", ErrorReason.ERROR_REASON_WRONG_MODALITY)
     ]
 
 
@@ -758,7 +797,7 @@ def test_a_wait_out_of_range_is_refused(api: Api, wait: float):
         lambda: api.fine_tuning.Status(tuning.StatusRequest(job_id="any", wait_duration=duration(wait)))
     )
 
-    assert (refusal.code, list(refusal.fields)) == (INVALID, ["wait"])
+    assert (refusal.code, list(refusal.fields)) == (INVALID, ["wait_duration"])
 
 
 def test_an_unknown_state_is_refused(api: Api):

@@ -16,7 +16,7 @@ import grpc
 import pytest
 
 from headstart import Client, Version
-from headstart.v1 import input_pb2, job_pb2
+from headstart.v1 import input_pb2, job_pb2, model_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
 from integration.server.calls import TERMINAL, Api, constant_predictions, digit, digits, noise
@@ -39,6 +39,8 @@ class Story:
         heads: digest of the file of each head, by the name of its model.
         model_before: the kept model as the first server knew it.
         model_after: the kept model as the second one knew it before it ran a job.
+        versions_before: its versions as the first server knew them.
+        versions_after: its versions as the second one knew them before it ran a job.
         answers: what each server predicted for the same inputs by the same version.
         features: what each server embedded.
         killed: jobs that the first server had accepted when it was killed, the first one running.
@@ -57,6 +59,8 @@ class Story:
     heads: dict[str, str] = field(default_factory=dict)
     model_before: keeping.GetModelResponse | None = None
     model_after: keeping.GetModelResponse | None = None
+    versions_before: list[model_pb2.Version] = field(default_factory=list)
+    versions_after: list[model_pb2.Version] = field(default_factory=list)
     answers: list[predicting.VersionPredictions] = field(default_factory=list)
     features: list[bytes] = field(default_factory=list)
     killed: list[job_pb2.Job] = field(default_factory=list)
@@ -125,6 +129,7 @@ def first_server(story: Story, server: ServerProcess, api: Api) -> None:
     fit(story, server, api, "kept", seed=SEED, alias="stable")
     observe(story, api)
     story.model_before = api.models.GetModel(keeping.GetModelRequest(model="kept"))
+    story.versions_before = list(api.versions("kept"))
     story.killed = submit(api, "killed", count=3)
     wait_until_at_work(api, story.killed[0])
     assert [api.status(job.job_id).state for job in story.killed] == [RUNNING, QUEUED, QUEUED]
@@ -133,6 +138,7 @@ def first_server(story: Story, server: ServerProcess, api: Api) -> None:
 
 def second_server(story: Story, server: ServerProcess, api: Api) -> threading.Thread:
     story.model_after = api.models.GetModel(keeping.GetModelRequest(model="kept"))
+    story.versions_after = list(api.versions("kept"))
     observe(story, api)
     story.killed = [api.ended(job.job_id) for job in story.killed]
     # The same fine-tune again: no feature is cached, order and batches are others, and Predict interferes.
@@ -222,6 +228,8 @@ def test_each_job_has_exactly_one_version_and_no_file_is_left_over(story: Story)
 
 def test_models_versions_and_aliases_are_as_before_the_kill(story: Story):
     assert story.model_before == story.model_after
+    assert [version.version for version in story.versions_before] == [1]
+    assert story.versions_before == story.versions_after
     assert [(alias.alias, alias.version) for alias in story.model_after.model.aliases] == [("stable", 1)]
 
 
