@@ -53,7 +53,7 @@ def test_fine_tuning_prints_the_job_and_the_version(made: dict[str, Any]):
     assert made["job"]["state"] == "JOB_STATE_SUCCEEDED"
     assert made["job"]["exampleCount"] == "24"
     assert made["version"]["model"] == "shell"
-    assert made["version"]["number"] == "1"
+    assert made["version"]["version"] == "1"
     assert made["version"]["classNames"] == ["one", "seven", "zero"]
     assert made["version"]["tags"] == {"team": "post"}
     assert made["version"]["aliases"] == ["stable"]
@@ -89,11 +89,11 @@ def test_watching_prints_a_line_for_each_event(command, made: dict[str, Any]):
 def test_models_aliases_and_deletion(document, command, folder: Path, made: dict[str, Any]):
     waited = document("fine-tune", "brief", folder, "--seed", "3")
     document("fine-tune", "brief", folder, "--seed", "4")
-    number = int(waited["version"]["number"])
+    number = int(waited["version"]["version"])
 
-    assert {model["name"] for model in document("model", "list")["models"]} >= {"shell", "brief"}
+    assert {model["model"] for model in document("model", "list")["models"]} >= {"shell", "brief"}
     assert document("alias", "set", "brief", "old", number)["alias"]["version"] == str(number)
-    assert [each["number"] for each in document("version", "list", "brief")["versions"]] == [
+    assert [each["version"] for each in document("version", "list", "brief")["versions"]] == [
         str(number + 1),
         str(number),
     ]
@@ -102,7 +102,7 @@ def test_models_aliases_and_deletion(document, command, folder: Path, made: dict
     assert "old" in said
     assert document("version", "delete", f"brief@{number}", "--yes", "--force") == {}
     assert document("model", "delete", "brief", "--yes") == {"deletedVersions": "1"}
-    assert "brief" not in {model["name"] for model in document("model", "list")["models"]}
+    assert "brief" not in {model["model"] for model in document("model", "list")["models"]}
 
 
 def test_without_json_people_can_read_it(command, made: dict[str, Any], asked: list[Path]):
@@ -140,4 +140,4 @@ def test_a_failure_is_told_to_programs_too(command, made: dict[str, Any], asked:
 def test_an_alias_may_be_named_with_its_model(document, made: dict[str, Any], asked: list[Path]):
     (found,) = document("predict", "shell@stable", asked[0])["predictions"]
 
-    assert str(found["version"]) == made["version"]["number"]
+    assert str(found["version"]) == made["version"]["version"]

@@ -55,7 +55,8 @@ class Target:
 def predict(message: bytes) -> object:
     """The way of a Predict up to its contents."""
     request = predicting.PredictRequest.FromString(message)
-    messages.selector_of(request.target, "target")
+    for target in request.targets:
+        messages.selector_of(target, "targets")
     return messages.contents_of(request.inputs)
 
 

@@ -123,7 +123,7 @@ def headstart(case: Case, target: str, *arguments: object) -> Any:
 def fine_tune(case: Case, target: str, *flags: object) -> None:
     """Fine-tune on the folder of images."""
     version = headstart(case, target, "fine-tune", MODEL, case.images.folder, *flags)["version"]
-    expect(version["number"] == "1", f"fine-tune publishes version {version['number']} instead of 1")
+    expect(version["version"] == "1", f"fine-tune publishes version {version['version']} instead of 1")
 
 
 def predict(case: Case, target: str, *flags: object, right: bool = True) -> list[dict[str, float]]:

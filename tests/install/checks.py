@@ -59,7 +59,7 @@ def command(case: Case) -> Times:
         expect(predict(case, server.target) == first, "the second prediction differs from the first")
         warm = time.perf_counter() - began
         models = headstart(case, server.target, "model", "list")["models"]
-        expect([each["name"] for each in models] == [MODEL], f"models lists {models}")
+        expect([each["model"] for each in models] == [MODEL], f"models lists {models}")
         report = headstart(case, server.target, "version", "report", MODEL)
         metrics = report["version"]["metrics"]
         expect(metrics["accuracy"] > 0.5, f"report says {metrics}")
