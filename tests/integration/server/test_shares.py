@@ -48,10 +48,13 @@ class Shared:
         key: str = "",
         metadata: Any = (),
         further: Sequence[version_selector_pb2.VersionSelector] = (),
+        **fields: Any,
     ) -> predicting.PredictResponse:
         target = version_selector_pb2.VersionSelector(model=self.model, alias="stable")
         inputs = [input_pb2.Input(tensor=tensors.encode(ROW))]
-        request = predicting.PredictRequest(targets=[target, *further], inputs=inputs, routing_key=key)
+        request = predicting.PredictRequest(
+            targets=[target, *further], inputs=inputs, routing_key=key, **fields
+        )
         return self.api.prediction.Predict(request, metadata=metadata, timeout=TIMEOUT)
 
     def infer(self, key: str = "", metadata: Any = ()) -> int:
