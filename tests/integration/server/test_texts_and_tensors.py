@@ -63,8 +63,9 @@ def text_job(api: Api, reviews: tuple[list[Review], list[Review]]) -> job_pb2.Jo
     """A job without a backbone's name, of texts: one of them is longer than is read, two are alike."""
     train = [text_example(review) for review in reviews[0]]
     long = input_pb2.Example(input=texts(LONG)[0], label={"class_name": "liked"}, example_id="long")
+    first = reviews[0][0]
     again = input_pb2.Example(
-        input=texts(f"{reviews[0][0].text} ")[0], label=reviews[0][0].label, example_id="again"
+        input=texts(f"{first.text} ")[0], label={"class_name": first.label}, example_id="again"
     )
     # The conversion takes longer than a call may.
     return api.ended(api.fine_tune([*train, long, again], model="reviews").job_id, wait=200)
@@ -142,7 +143,9 @@ def test_near_duplicates_neighbors_and_the_report_are_of_texts(
 ) -> None:
     findings = api.models.GetEvaluation(evaluation_request(), timeout=TIMEOUT).findings
     first = reviews[0][0]
-    assert any({"again", first.id} <= {each.id for each in group.examples} for group in findings.duplicates)
+    assert any(
+        {"again", first.id} <= {each.example_id for each in group.examples} for group in findings.duplicates
+    )
 
     (told,) = ask(api, "reviews", texts(first.text), neighbors=3)
     assert {each.example.example_id for each in told.neighbors[:2]} == {"again", first.id}
@@ -228,6 +231,6 @@ def test_sizes_that_cannot_be_are_no_backbones(api: Api, model: str) -> None:
 
 def test_the_text_backbone_is_listed_with_its_tokens(api: Api) -> None:
     listed = api.models.ListBackbones(model_service_pb2.ListBackbonesRequest(), timeout=TIMEOUT).backbones
-    (found,) = [each for each in listed if each.name == MINILM]
+    (found,) = [each for each in listed if each.backbone == MINILM]
     assert (list(found.input_size), found.license) == ([256], "Apache-2.0")
-    assert not any(each.name.startswith("features:") for each in listed)
+    assert not any(each.backbone.startswith("features:") for each in listed)
