@@ -17,7 +17,7 @@ import structlog
 
 from fakes import FakeBackbone, FakeSource
 from headstart import TlsConfig
-from headstart.cli.session import Session
+from headstart.cli.session import GlobalOptions, Session
 from headstart_server.access.authenticator import Shown
 from headstart_server.app import App
 from headstart_server.jobs.spec import FineTuneSpec
@@ -162,13 +162,17 @@ def test_no_object_of_a_server_prints_a_secret_of_its_settings(config: Settings)
 def test_what_holds_tokens_and_keys_for_a_moment_does_not_print_them(tmp_path: Path) -> None:
     path = tmp_path / "secrets"
     path.write_text("whsec_" + "cGxhbnRlZC1zZWNyZXQt" * 2)
-    session = Session(server="s", tls=False, token=PLANTED, timeout=1.0, as_json=False)
+    options = GlobalOptions(server="s:1", token=PLANTED)
+    session = Session(options)
     holders = [
         Shown(token=PLANTED),
         FineTuneSpec(model="m", backbone="b", webhook=f"https://h/{PLANTED}"),
         TlsConfig(key=PLANTED.encode()),
+        options,
         session,
+        session.connection,
     ]
+    assert session.connection.token == PLANTED
     for each in holders:
         assert PLANTED not in repr(each), type(each)
     assert PLANTED not in repr(read_secrets(path))
