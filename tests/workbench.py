@@ -25,7 +25,7 @@ from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.example_list import ExampleList
 from headstart_server.learning.target import Target
-from headstart_server.models.version import Version
+from headstart_server.models.version import Selector, Version
 
 
 def pet(word: str, place: int, label: str | None = None, **fields: object) -> Example:
@@ -158,9 +158,18 @@ class Workbench:
         model = self.accept(examples, **spec).spec.model
         return self.registry.version(model, self.run())
 
-    def rebase(self, request_id: str = "", **spec: object) -> Job:
-        """Have a version fitted anew; returns the accepted job."""
-        return self.rebasing.accept(RebaseSpec(**{"model": "pets", **spec}), request_id)
+    def rebase(
+        self,
+        request_id: str = "",
+        *,
+        model: str = "pets",
+        version: int | None = None,
+        source_alias: str | None = None,
+        **spec: object,
+    ) -> Job:
+        """Have a version fitted again, by default the newest; returns the accepted job."""
+        source = Selector(model=model, number=version, alias=source_alias)
+        return self.rebasing.accept(RebaseSpec(source=source, **spec), request_id)
 
     def rebased(self, **spec: object) -> Version:
         """Fit a version anew, and give the new one."""

@@ -50,7 +50,7 @@ def test_a_rebase_is_of_the_version_that_is_named_and_a_moved_alias_gives_no_sha
     bench.published(pets(6), alias="stable")
     bench.published(pets(6, start=20))
     bench.registry.set_alias("pets", "stable", 1, shares=[TrafficSplit(number=2, fraction=0.9)])
-    new = bench.rebased(backbone="other", alias="stable")
+    new = bench.rebased(backbone="other", source_alias="stable", alias="stable")
     assert new.manifest.parent == 1
     assert named(bench) == new.number == 3
     assert bench.registry.model("pets").aliases[0].traffic == ()
@@ -75,7 +75,7 @@ def test_the_newest_version_is_fitted_anew_from_its_own_examples(bench: Workbenc
 def test_an_alias_tells_the_version_and_is_moved_if_the_new_one_is_not_worse(bench: Workbench) -> None:
     bench.published(pets(), alias="stable")
     bench.published(pets(4), backbone="other")
-    new = bench.rebased(backbone="other", alias="stable")
+    new = bench.rebased(backbone="other", source_alias="stable", alias="stable")
     assert new.manifest.parent == 1
     assert new.promotion is not None
     assert (new.promotion.decision, new.promotion.baseline) == (Decision.PROMOTED, 1)
@@ -86,12 +86,16 @@ def test_an_alias_tells_the_version_and_is_moved_if_the_new_one_is_not_worse(ben
 
 def test_an_alias_stays_if_the_new_version_is_worse(bench: Workbench) -> None:
     bench.published(pets(), alias="stable")
-    new = bench.rebased(backbone="poor", alias="stable")
+    new = bench.rebased(backbone="poor", source_alias="stable", alias="stable")
     assert new.promotion is not None
     assert new.promotion.decision is Decision.KEPT
     assert named(bench) == 1
     lenient = bench.rebased(
-        backbone="poor", alias="stable", gate=Gate(max_drop=1.0, max_class_drop=1.0), gate_given=True
+        backbone="poor",
+        source_alias="stable",
+        alias="stable",
+        gate=Gate(max_drop=1.0, max_class_drop=1.0),
+        gate_given=True,
     )
     assert named(bench) == lenient.number
 
@@ -105,7 +109,7 @@ def test_a_version_by_its_number_may_take_over_an_alias_of_another(bench: Workbe
 
 def test_old_and_new_are_measured_on_the_same_held_out_examples(bench: Workbench) -> None:
     old = bench.published(pets(10), held_out_fraction=0.2, alias="stable")
-    new = bench.rebased(backbone="other", alias="stable")
+    new = bench.rebased(backbone="other", source_alias="stable", alias="stable")
     assert new.manifest.metrics.source is MetricsSource.HELD_OUT
     held_out = [
         {
@@ -125,7 +129,7 @@ def test_old_and_new_are_measured_on_the_same_held_out_examples(bench: Workbench
 def test_the_comparison_takes_no_pass_of_the_old_backbone(bench: Workbench) -> None:
     bench.published(pets(), alias="stable")
     before = sum(bench.backbone.batches)
-    bench.rebased(backbone="other", alias="stable")
+    bench.rebased(backbone="other", source_alias="stable", alias="stable")
     assert sum(bench.backbone.batches) == before
 
 
@@ -152,7 +156,7 @@ def test_another_recipe_may_be_asked_for(bench: Workbench) -> None:
 
 def test_auto_tries_those_that_take_the_examples(bench: Workbench) -> None:
     bench.published(pets(8), alias="stable")
-    job = bench.rebase(backbone="auto", alias="stable")
+    job = bench.rebase(backbone="auto", source_alias="stable", alias="stable")
     # All but the one for texts; in the order of their sizes.
     assert job.spec.backbone_candidates == ("fake", "poor", "other")
     new = bench.registry.version("pets", bench.run())
@@ -195,9 +199,9 @@ def test_examples_whose_data_was_deleted_are_left_out(bench: Workbench) -> None:
         ({"backbone": ""}, InvalidField, "backbone"),
         ({"backbone": "other", "backbone_candidates": ("other",)}, InvalidField, "backbone_candidates"),
         ({"backbone": "auto", "backbone_time_budget": -1.0}, InvalidField, "backbone_time_budget"),
-        ({"backbone": "other", "version": -1}, InvalidField, "version"),
+        ({"backbone": "other", "version": -1}, InvalidField, "source.version"),
         ({"backbone": "other", "version": 9}, VersionNotFound, None),
-        ({"backbone": "other", "alias": "none"}, AliasNotFound, None),
+        ({"backbone": "other", "source_alias": "none"}, AliasNotFound, None),
         ({"backbone": "other", "model": "none"}, ModelNotFound, None),
         ({"backbone": "other", "gate_given": True}, InvalidField, "promote_if"),
         ({"backbone": "other", "priority": 99}, InvalidField, "priority"),
@@ -216,14 +220,14 @@ def test_what_cannot_be_done_is_refused_before_there_is_a_job(
 
 def test_the_same_request_gives_the_same_job_even_if_the_version_is_gone(bench: Workbench) -> None:
     bench.published(pets(), alias="stable")
-    first = bench.rebase("r", backbone="other", alias="stable")
-    assert bench.rebase("r", backbone="other", alias="stable").job_id == first.job_id
+    first = bench.rebase("r", backbone="other", source_alias="stable", alias="stable")
+    assert bench.rebase("r", backbone="other", source_alias="stable", alias="stable").job_id == first.job_id
     bench.run()
     bench.registry.delete_version("pets", 1, force=True)
-    assert bench.rebase("r", backbone="other", alias="stable").job_id == first.job_id
+    assert bench.rebase("r", backbone="other", source_alias="stable", alias="stable").job_id == first.job_id
     for other in ({"backbone": "poor"}, {"backbone": "other", "recipe": Auto()}):
         with pytest.raises(RequestIdReused):
-            bench.rebase("r", alias="stable", **other)
+            bench.rebase("r", source_alias="stable", alias="stable", **other)
 
 
 @pytest.mark.parametrize("backbone", ["other", "auto"])
@@ -241,7 +245,7 @@ def test_a_version_whose_backbone_is_gone_is_fitted_anew(
 
     restarted.source.unprepared.add("poor")
     restarted.source.before_load = refuse
-    new = restarted.rebased(backbone=backbone, alias="stable")
+    new = restarted.rebased(backbone=backbone, source_alias="stable", alias="stable")
     assert (new.number, new.manifest.parent) == (2, 1)
     assert new.manifest.backbone in {"fake", "other"}
     assert named(restarted) == 2
