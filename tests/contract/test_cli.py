@@ -72,7 +72,19 @@ def test_a_fine_tune_shows_its_way_and_then_the_version(run, server, pets):
     assert "95.0% (95% interval 84-99%), measured out of fold on 40 examples" in result.stdout
     assert "features 1.5 s, fit 0.02 s" in result.stdout
     assert "upload: 4 of 4 examples\nqueued\nfit\nsucceeded\n" in result.stderr
-    assert f"Try it: headstart --server {server.target} predict pets IMAGE.jpg" in result.stderr
+    assert "Try it: headstart predict pets IMAGE.jpg" in result.stderr
+
+
+def test_a_hint_names_the_server_of_the_flag_and_the_alias_of_the_version(run, server, pets):
+    spec = job_pb2.FineTuneSpec(model="pets", alias="stable")
+    server.standing["Status"] = tuning.StatusResponse(
+        job=job("SUCCEEDED", version=3, last_event=3, spec=spec)
+    )
+    other = server.target.replace("127.0.0.1", "localhost")
+
+    result = run("--server", other, "fine-tune", "pets", pets, "--alias", "stable")
+
+    assert f"Try it: headstart --server {other} predict pets@stable IMAGE.jpg" in result.stderr
 
 
 def test_a_fine_tune_shows_what_was_found_in_its_examples(run, server, pets):
@@ -86,7 +98,7 @@ def test_a_fine_tune_shows_what_was_found_in_its_examples(run, server, pets):
         "• 1 example looks mislabelled: look at it.",
         "  cat/3.jpg (cat) looks like dog (87.5%)",
     ]
-    assert f"More: headstart --server {server.target} version report pets@3" in result.stderr
+    assert "More: headstart version report pets@3" in result.stderr
     assert "Found" not in run("fine-tune", "pets", pets, "--json").stdout
     server.standing["GetEvaluation"] = Fault(code=grpc.StatusCode.NOT_FOUND)
     assert "Found" not in run("fine-tune", "pets", pets).stdout
@@ -504,7 +516,7 @@ def test_on_a_terminal_it_asks_before_it_deletes(server, answer, deleted):
     ("fault", "code", "message"),
     [
         (Fault(code=grpc.StatusCode.NOT_FOUND, message="No model pets.", reason="MODEL_NOT_FOUND"), 4,
-         "error: No model pets. (MODEL_NOT_FOUND)\nList them with: headstart --server SERVER model list\n"),
+         "error: No model pets. (MODEL_NOT_FOUND)\nList them with: headstart model list\n"),
         (Fault(code=grpc.StatusCode.INTERNAL, message="Fault 7.", reason="INTERNAL"), 1,
          "error: Fault 7. (INTERNAL)\n"),
         (Fault(code=grpc.StatusCode.UNAVAILABLE, message="Stopping.", reason="DRAINING", retry_after=2), 3,

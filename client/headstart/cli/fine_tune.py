@@ -169,7 +169,8 @@ def show_job(
     inputs = _input_of(client, version)
     promotion = version.promotion
     if promotion is None or promotion.promoted:
-        session.note(f"Try it: {session.command(f'predict {version.model} {inputs}')}")
+        reference = f"{version.model}@{status.spec.alias}" if status.spec.alias else version.model
+        session.note(f"Try it: {session.command(f'predict {reference} {inputs}')}")
         return
     # A command that names the model alone must not reach the version that was rejected.
     served = f"{version.model}@{promotion.alias}" if promotion.baseline_version else version.model

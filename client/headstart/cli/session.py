@@ -176,12 +176,12 @@ class Session:
         self.err.print(line, soft_wrap=True)
 
     def command(self, arguments: str) -> str:
-        """Return a command line for the same server."""
+        """Return a command line for the same server, for the same shell."""
         options = self.options
         flags: list[str] = []
         if options.server is None and options.context:
             flags = ["--context", options.context]
-        elif options.server not in (None, DEFAULT_SERVER):
+        elif options.server not in (None, DEFAULT_SERVER, os.environ.get("HEADSTART_SERVER")):
             flags = ["--server", str(options.server)]
         files = {"--ca": options.ca, "--cert": options.cert, "--key": options.key}
         given = [each for flag, path in files.items() if path for each in (flag, str(path))]
