@@ -26,9 +26,10 @@ def head(server: ServerProcess, job: job_pb2.Job) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def rebase(api: Api, **fields: object) -> job_pb2.Job:
-    """The job of a rebase, once it has ended."""
-    job = api.fine_tuning.Rebase(tuning.RebaseRequest(**fields), timeout=TIMEOUT).job
+def rebase(api: Api, model: str, *, version: int | None = None, **fields: object) -> job_pb2.Job:
+    """Return the job of a rebase of a version, by default the newest, once it has ended."""
+    source = version_selector_pb2.VersionSelector(model=model, version=version)
+    job = api.fine_tuning.Rebase(tuning.RebaseRequest(source=source, **fields), timeout=TIMEOUT).job
     return api.ended(job.job_id)
 
 
@@ -122,7 +123,7 @@ def test_a_rebase_moves_the_alias_if_the_new_version_is_not_worse(
     api: Api, server: ServerProcess, model: str
 ):
     api.published(digits(LABELS, 8), model=model, alias="stable", backbone=NAMES[0], seed=5)
-    job = rebase(api, model=model, alias="stable", backbone=NAMES[1], promote_if={"max_drop": 1})
+    job = rebase(api, model, alias="stable", backbone=NAMES[1], promote_if={"max_drop": 1})
     assert job.state == job_pb2.JOB_STATE_SUCCEEDED, job.error
     assert job.promotion.decision == comparison_pb2.PROMOTION_DECISION_PROMOTED
     assert (job.promotion.baseline_version, job.promotion.comparison.example_count) == (1, 24)
@@ -143,7 +144,7 @@ def test_a_rebase_moves_the_alias_if_the_new_version_is_not_worse(
 
 
 def test_a_chosen_version_is_rebased_to_auto_without_a_pass(api: Api, chosen: job_pb2.Job):
-    job = rebase(api, model="chosen", alias="stable", backbone="auto", backbone_candidates=NAMES)
+    job = rebase(api, "chosen", alias="stable", backbone="auto", backbone_candidates=NAMES)
     assert job.state == job_pb2.JOB_STATE_SUCCEEDED, job.error
     assert job.version == chosen.version + 1
     assert job.step_durations["backbone"].ToNanoseconds() == 0
@@ -164,7 +165,7 @@ def test_a_chosen_version_is_rebased_to_auto_without_a_pass(api: Api, chosen: jo
 def test_what_cannot_be_rebased_is_refused_before_there_is_a_job(
     api: Api, discarded: str, fields: dict[str, object], code: grpc.StatusCode, reason: str, field: str
 ):
-    refusal = refused(lambda: rebase(api, model=discarded, **fields))
+    refusal = refused(lambda: rebase(api, discarded, **fields))
     assert (refusal.code, refusal.reason) == (code, reason)
     if field:
         assert field in refusal.fields
