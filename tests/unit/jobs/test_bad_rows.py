@@ -66,7 +66,7 @@ def test_a_control_character_in_a_text_of_a_spec_stops_no_claim(
     payload = payload_of(desk)
     spec = payload["spec"]
     assert isinstance(spec, dict)
-    insert_before(desk, {**payload, "spec": {**spec, "labels": {"team": f"a{character}b"}}})
+    insert_before(desk, {**payload, "spec": {**spec, "tags": {"team": f"a{character}b"}}})
     claimed = [ledger.claim(), ledger.claim()]
     assert [job and job.job_id for job in claimed] == ["bad", "good"]
     assert failures == []

@@ -234,7 +234,7 @@ def test_one_example_of_each_class_cannot_tell_so_the_first_is_taken_and_no_othe
         "good": CandidateOutcome.NOT_TRIED,
         "large": CandidateOutcome.NOT_TRIED,
     }
-    assert choice.candidates[1].message.startswith("The examples are too few to tell")
+    assert choice.candidates[1].message.startswith("The examples are too few to distinguish it")
     assert choice.example_count == 0
     assert bench.source.loads == ["poor"]
 
