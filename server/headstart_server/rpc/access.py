@@ -39,7 +39,8 @@ from headstart_server.rpc.caller import is_operator, set_caller
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.handlers import behaviour_of, changed
 from headstart_server.rpc.model_names import model_names, rename_models
-from headstart_server.rpc.request_parsing import read_request
+from headstart_server.rpc.request_parsing import RequestParser, read_request
+from headstart_server.rpc.required_fields import check_required
 from headstart_server.rpc.rules import RULES, Rule, Subject
 from headstart_server.rpc.status import CODES
 
@@ -113,12 +114,18 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         # known who sent it.
         admit: Any = _each
         parse: Any = handler.request_deserializer
+        # Rights come first: a caller without them does not learn which fields a method requires.
+        requires = isinstance(parse, RequestParser)
+        if requires:
+            parse = parse.without_required()
         if not handler.request_streaming:
             admit, parse = partial(_one, parse), _unread
             if handler.response_streaming and not isasyncgenfunction(inner):
                 raise TypeError(f"Expected an asynchronous generator for {method}. Received: {inner!r}.")
         wrap = _streaming if handler.response_streaming else _unary
-        return changed(handler, behaviour=wrap(partial(_Call, self, method, rule), inner, admit), parse=parse)
+        return changed(
+            handler, behaviour=wrap(partial(_Call, self, method, rule, requires), inner, admit), parse=parse
+        )
 
     async def identify(self, context: Context) -> Caller:
         """Who makes a call.
@@ -236,6 +243,7 @@ class _Call:
     access: AccessInterceptor
     method: str
     rule: Rule | None
+    requires: bool
     started: float = field(default_factory=time.perf_counter)
     caller: Caller | None = None
     was_let_in: bool = False
@@ -264,6 +272,8 @@ class _Call:
         found = await self.access.check(self.caller, self.rule, request)
         self.models = list(dict.fromkeys([*self.models, *filter(None, found)]))
         self.was_let_in = True
+        if self.requires:
+            check_required(request)
         if self.tenant:
             rename_models(request, partial(_full, self.tenant, self.rule))
         return request

@@ -7,7 +7,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from copy import copy
+from typing import Any, Self, TypeVar
 
 import grpc
 from google.protobuf.descriptor import Descriptor
@@ -48,6 +49,9 @@ class RequestParser:
         kind: the type.
         parse: parses its bytes.
 
+    Attributes:
+        checks_required: whether `read_request` rejects requests without a required field.
+
     Raises:
         ValueError: a field of the type has no limit.
     """
@@ -55,9 +59,16 @@ class RequestParser:
     def __init__(self, kind: Descriptor, parse: Callable[[bytes], Message]) -> None:
         self._kind = kind
         self._parse = parse
+        self.checks_required = True
         steps_of(kind)
         fields_of(kind)
         self._thread_bytes = SCAN_BYTES if _most_messages(kind) > _FEW else THREAD_BYTES
+
+    def without_required(self) -> Self:
+        """Return a parser whose user checks required fields after the caller's rights."""
+        other = copy(self)
+        other.checks_required = False
+        return other
 
     def takes_long(self, content: bytes) -> bool:
         """Return whether a request takes too long to be parsed in the event loop."""
@@ -121,7 +132,8 @@ async def read_request(parse: Callable[[bytes], Any] | None, content: bytes) -> 
         message = await asyncio.get_running_loop().run_in_executor(_POOL, parse, content)
     else:
         message = parse(content)
-    check_required(message)
+    if parse.checks_required:
+        check_required(message)
     return message
 
 
