@@ -136,7 +136,7 @@ def test_a_repository_is_downloaded_once_without_its_code_and_later_opened_witho
         ("not installed", "Install it with: pip install 'headstart[kerashub]'"),
         ("too long", "Expected at most 40 tokens, as the network takes. Received: 41."),
         ("no such layer", "Expected a layer of the network: images, vit_patching_and_embedding, vit_encoder"),
-        ("wrong size", "with pictures of 64 pixels instead of its own 32"),
+        ("wrong size", "with pictures of 64 pixels instead of 32"),
         ("text as pictures", "Expected a network of pictures. Received: BertBackbone"),
         ("settings of pictures", "Received: size, a setting of pictures"),
         ("unknown scale", "the folder does not say how ViTBackbone takes pixels"),
