@@ -91,7 +91,7 @@ def test_of_a_field_that_is_there_twice_none_hides_the_other(tmp_path: Path) -> 
     path = tmp_path / "own.onnx"
     path.write_bytes(field(7, field(5, hidden)))
     assert external_files(path) == ["/etc/hostname", "first"]
-    with pytest.raises(SourceError, match="Expected tensors in files beside"):
+    with pytest.raises(SourceError, match="Expected tensors in files next to"):
         onnx_digest(path)
 
 
@@ -108,12 +108,12 @@ def test_the_digest_is_that_of_the_file_or_of_all_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("location", ["/etc/hostname", "../own.weights", "data/../../own.weights", "..\\own"])
 def test_tensors_are_beside_their_file(tmp_path: Path, location: str) -> None:
-    with pytest.raises(SourceError, match="Expected tensors in files beside own"):
+    with pytest.raises(SourceError, match="Expected tensors in files next to own"):
         onnx_digest(model(tmp_path / "own.onnx", location))
 
 
 def test_tensors_that_are_not_there_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"Expected 'own\.weights' beside own\.onnx"):
+    with pytest.raises(SourceError, match=r"Expected 'own\.weights' next to own\.onnx"):
         onnx_digest(model(tmp_path / "own.onnx", "own.weights"))
 
 
