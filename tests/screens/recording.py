@@ -17,7 +17,7 @@ from typing import Any
 import pyte
 
 #: Size of the terminal in characters.
-COLUMNS, ROWS = 88, 22
+COLUMNS, ROWS = 88, 32
 #: Seconds between two frames, of one typed character, before and after a command, and of the last frame.
 FRAME, KEY, PAUSE, LAST = 0.08, 0.035, 0.9, 4.0
 #: Pixels of a character.
