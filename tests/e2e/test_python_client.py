@@ -30,7 +30,7 @@ Split = tuple[list[Picture], list[Picture]]
 @pytest.fixture(scope="module")
 def version(client: Client, folder: Path) -> Version:
     """The first version of `letters`, which the alias `stable` names."""
-    return client.fine_tune(folder, model="letters", alias="stable", labels={"team": "post"}).result(60)
+    return client.fine_tune(folder, model="letters", alias="stable", tags={"team": "post"}).result(60)
 
 
 def test_a_folder_of_pictures_becomes_a_model_that_names_others(

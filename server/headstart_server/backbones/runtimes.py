@@ -36,7 +36,7 @@ class RuntimeSettings:
             OpenVINO.
         precision: what it computes in; None chooses bfloat16 where the device multiplies it, else float32.
             Keras on a CPU chooses float32.
-        streams: batches that run at once; set by `settled`: one per core, with Keras one, on a GPU three.
+        streams: batches that run at once; 0 takes one per core, with Keras one, on a GPU three.
         cache: folder of converted networks; each is made when it is first needed.
         shipped: folder of networks that were converted ahead, which is looked into first and never written;
             None for none.
@@ -61,7 +61,7 @@ class RuntimeSettings:
             fast = gpu if keras else has_bfloat16()
             precision = Precision.BFLOAT16 if fast else Precision.FLOAT32
         chosen = (GPU_STREAMS if gpu else 1) if keras else available_cores()
-        return replace(self, kind=kind, precision=precision, streams=chosen)
+        return replace(self, kind=kind, precision=precision, streams=self.streams or chosen)
 
 
 def runtime_settings(backbones: BackbonesGroup) -> RuntimeSettings:

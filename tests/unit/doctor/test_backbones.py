@@ -101,7 +101,7 @@ def test_missing_weights_name_the_package(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("flag", "word"),
     [
-        ("own=onnx:/no/such.onnx", "none"),
+        ("own=onnx:/no/such.onnx", "is not a file"),
         ("own=nonsense:1", "schemes"),
         ("own=efficientnet-lite:7", "Expected"),
         ("efficientnet-lite0=keras:MobileNetV2", ""),
