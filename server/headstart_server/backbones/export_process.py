@@ -74,14 +74,14 @@ def export_in_process(
         ExportFailed: the process ended by itself, or took too long.
     """
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
-        asked = Path(name)
-        request.save(asked)
+        work = Path(name)
+        request.save(work)
         arguments = [declaration.as_json(), str(cache), name, str(folder), str(conversion or "")]
-        with (asked / "result").open("wb") as told, (asked / "log").open("wb") as log:
+        with (work / "result").open("wb") as result, (work / "log").open("wb") as log:
             process = start_child(
                 [*program, *arguments],
                 stdin=subprocess.PIPE,
-                stdout=told,
+                stdout=result,
                 stderr=log,
                 credentials=credentials_of(declaration),
             )
@@ -91,9 +91,9 @@ def export_in_process(
             finally:
                 process.kill()
         if code == REFUSED:
-            raise _refusal(json.loads((asked / "result").read_text()), request)
+            raise _refusal(json.loads((work / "result").read_text()), request)
         if code != 0:
-            raise ExportFailed(_death(code, (asked / "log").read_text(errors="replace")))
+            raise ExportFailed(_death(code, (work / "log").read_text(errors="replace")))
 
 
 def _ended(process: "subprocess.Popen[bytes]", checkpoint: Callable[[], None]) -> int | None:
