@@ -118,6 +118,10 @@ check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, imports, contract
 wording: $(BIN)/python ## Count the words that this project avoids: make wording ARGS='--list --area docs'.
 	@PYTHONPATH=tests $(BIN)/python -m wording $(ARGS)
 
+.PHONY: metrics
+metrics: $(BIN)/python ## Print the size and shape of the code: make metrics ARGS=--list.
+	@PYTHONPATH=tests $(BIN)/python -m metrics $(ARGS)
+
 .PHONY: settings-page
 settings-page: $(VENV)/.stamp-dev ## Write docs/settings.md from the declarations of the settings.
 	@$(BIN)/python -m headstart_server.settings.document
