@@ -110,6 +110,7 @@ check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, imports, contract
 	$(BIN)/python protos/contract.py lint
 	$(BIN)/python protos/contract.py breaking
 	$(BIN)/python protos/contract.py compare
+	@PYTHONPATH=tests $(BIN)/python -m pages check
 	$(BIN)/hadolint Dockerfile
 	@PYTHONPATH=tests $(BIN)/python -m images.locks check
 	@PYTHONPATH=tests $(BIN)/python -m wording
@@ -122,9 +123,9 @@ wording: $(BIN)/python ## Count the words that this project avoids: make wording
 metrics: $(BIN)/python ## Print the size and shape of the code: make metrics ARGS=--list.
 	@PYTHONPATH=tests $(BIN)/python -m metrics $(ARGS)
 
-.PHONY: settings-page
-settings-page: $(VENV)/.stamp-dev ## Write docs/settings.md from the declarations of the settings.
-	@$(BIN)/python -m headstart_server.settings.document
+.PHONY: pages
+pages: $(VENV)/.stamp-dev ## Write the pages of docs/ that are generated: cli.md, errors.md, settings.md.
+	@PYTHONPATH=tests $(BIN)/python -m pages write
 
 .PHONY: images
 images: $(BIN)/python ## Build the images with docker, podman or buildah: make images ARGS='--target slim'.

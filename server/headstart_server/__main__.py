@@ -24,9 +24,10 @@ def main() -> None:
 
 
 command = typer.Typer(
-    help="Fine-tunes models on demand and serves them over gRPC.",
+    help="Fine-tune models on demand and serve them over gRPC.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 command.add_typer(config, name="config")
@@ -48,15 +49,16 @@ def _command(
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version.")
     ] = False,
 ) -> None:
-    """Fine-tunes models on demand and serves them over gRPC."""
+    """Fine-tune models on demand and serve them over gRPC."""
 
 
 @command.command(cls=ServerCommand)
 @with_settings
 def serve(loaded: Loaded) -> None:
-    """Run the server until SIGTERM or Ctrl-C; then requests end, and running jobs wait for the next start.
+    """Run the server until SIGTERM or Ctrl-C.
 
-    Health checks answer NOT_SERVING until the default backbone is loaded and warm.
+    Running requests then end within --grace-period, and running jobs continue at the next start. Health
+    checks answer NOT_SERVING until the default backbone is loaded and warm.
     """
     from headstart_server.start_checks import address_problems, file_problems
 
@@ -90,9 +92,10 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")] = False,
 ) -> None:
-    """Check this machine and the settings of a server; takes the same settings as serve.
+    """Check this machine and the settings of a server.
 
-    Changes nothing, so it may run next to a server. Exits with 0 if no check failed, else with 1.
+    Takes the same settings as serve. Changes nothing, so it may run next to a server. Exits with
+    0 if no check failed, else with 1.
     """
     settings = settings_of(loaded)
     from headstart_server.doctor.command import run_doctor
@@ -103,7 +106,10 @@ def doctor(
 @command.command("backbones", cls=ServerCommand)
 @with_settings(names=_BACKBONES)
 def list_backbones(loaded: Loaded) -> None:
-    """List the backbones a server with these settings can load; fetches the facts that it does not know."""
+    """List the backbones that a server can load.
+
+    Takes the same settings as serve. Downloads the metadata of backbones that are not prepared yet.
+    """
     settings = settings_of(loaded)
     from headstart_server.backbones.catalog import DEFAULT
     from headstart_server.errors import HeadstartError
@@ -155,12 +161,12 @@ def _catalog(settings: Settings) -> Any:
 def prepare(
     loaded: Loaded,
     names: Annotated[
-        list[str] | None, typer.Argument(help="Backbones to prepare; by default all.", metavar="BACKBONE...")
+        list[str] | None, typer.Argument(help="Backbones to prepare. Default: all.", metavar="BACKBONE...")
     ] = None,
 ) -> None:
-    """Fetch and convert backbones for OpenVINO ahead of time, so that no server has to; to build images.
+    """Download and convert backbones ahead of time, to build images.
 
-    Prints the digest of each one's weights, which its declaration may pin. Progress goes to stderr.
+    Prints the digest of each backbone's weights, which its declaration may pin. Progress goes to stderr.
     """
     settings = settings_of(loaded)
     from headstart_server.backbones.runtimes import default_cache
@@ -188,7 +194,10 @@ def protos(
         Path, typer.Option(help="Folder to write into; it is created if it is missing.", metavar="DIR")
     ],
 ) -> None:
-    """Write the contract as .proto files with all imports, for compilers of other languages."""
+    """Write the contract as .proto files with all imports.
+
+    Protobuf compilers of all languages can read them.
+    """
     from headstart_server.rpc.http.proto_files import DESCRIPTORS, write_protos
 
     try:
@@ -200,9 +209,12 @@ def protos(
 
 @command.command(cls=ServerCommand)
 def token(
-    name: Annotated[str, typer.Argument(help="Whom it is for.", metavar="NAME")],
+    name: Annotated[str, typer.Argument(help="The name of the caller.", metavar="NAME")],
 ) -> None:
-    """Make a token, which is shown this once, and the lines for the access file that let it in."""
+    """Make a token and its entry for the access file.
+
+    The token is printed on stdout and stored nowhere.
+    """
     from headstart_server.access.policy import PolicyError, policy_of
     from headstart_server.access.tokens import lines_for, make_token
 
@@ -214,7 +226,7 @@ def token(
         raise typer.BadParameter(
             f"Expected a name of 1 to 128 of a-z A-Z 0-9 . _ @ -. Received: {name!r}.", param_hint="NAME"
         ) from None
-    typer.echo("# The token, for the client (HEADSTART_TOKEN); it is kept nowhere:", err=True)
+    typer.echo("# The token for the client (HEADSTART_TOKEN). It is stored nowhere:", err=True)
     typer.echo(made)
     typer.echo("\n# For the access file:", err=True)
     typer.echo(lines, nl=False)
@@ -223,30 +235,34 @@ def token(
 @command.command(cls=ServerCommand)
 def health(
     target: Annotated[
-        str, typer.Option("--server", "--target", envvar=_env("server"), help="Address of the server to ask.")
+        str, typer.Option("--server", "--target", envvar=_env("server"), help="Address of the server.")
     ] = f"localhost:{ServerGroup.port}",
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.", min=0.1)] = 5.0,
+    timeout: Annotated[float, typer.Option(help="Maximum seconds to wait for the response.", min=0.1)] = 5.0,
     ca: Annotated[
         Path | None,
-        typer.Option(envvar=_env("ca"), help="Certificates to trust (PEM); given, the call goes over TLS."),
+        typer.Option(envvar=_env("ca"), help="Certificate authorities to trust (PEM). Implies TLS."),
     ] = None,
     cert: Annotated[
-        Path | None, typer.Option(envvar=_env("cert"), help="Certificate chain to show (PEM), with --key.")
+        Path | None,
+        typer.Option(envvar=_env("cert"), help="Client certificate (PEM). Requires --key and --ca."),
     ] = None,
-    key: Annotated[Path | None, typer.Option(envvar=_env("key"), help="Its private key (PEM).")] = None,
+    key: Annotated[Path | None, typer.Option(envvar=_env("key"), help="Private key of --cert (PEM).")] = None,
     tls_name: Annotated[
         str | None,
         typer.Option(
-            envvar=_env("tls_name"), help="A name that its certificate has, if that is not its address's."
+            envvar=_env("tls_name"), help="Host name in the server's certificate. Default: that of --server."
         ),
     ] = None,
     service: Annotated[
         str, typer.Option(help="The full name of a service. Default: the server itself.")
     ] = "",
 ) -> None:
-    """Ask a server whether it is serving; exits with 0 if it is, else with 1."""
+    """Check whether a server is serving.
+
+    Exits with 0 if it is, else with 1.
+    """
     if (cert is None) != (key is None) or (cert is not None and ca is None):
-        raise typer.BadParameter("Expected --cert and --key together, and --ca with them.")
+        raise typer.BadParameter("--cert and --key require each other, and --ca.")
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 

@@ -11,9 +11,7 @@ from headstart_server.settings.options import ServerCommand, fail, with_settings
 from headstart_server.settings.settings import SETTINGS, SettingsError
 from headstart_server.settings.sources import DEFAULT, Loaded, Value, plain
 
-config = typer.Typer(
-    help="Shows, checks and writes settings; takes the same settings as serve.", no_args_is_help=True
-)
+config = typer.Typer(help="Show, check and write settings.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @config.command("show", cls=ServerCommand)
@@ -22,9 +20,9 @@ def show(
     loaded: Loaded,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
 ) -> None:
-    """Print the effective settings as TOML, with the origin of each value. Secrets are masked.
+    """Print the effective settings as TOML, with their origins.
 
-    Exits with 1 if a setting is not allowed; config check names all problems.
+    Secrets are masked. Exits with 1 if a setting is not allowed; config check names all problems.
     """
     if as_json:
         typer.echo(json.dumps([_json(name, value) for name, value in loaded.values.items()], indent=2))
@@ -37,7 +35,10 @@ def show(
 @config.command("check", cls=ServerCommand)
 @with_settings
 def check(loaded: Loaded) -> None:
-    """Report every problem of the settings and of the files that they name; exits with 1 if there is one."""
+    """Report every problem of the settings and their files.
+
+    Exits with 1 if there is one.
+    """
     problems = _problems(loaded)
     for warning in loaded.warnings:
         typer.echo(f"headstart-server: Warning: {warning}", err=True)
@@ -53,10 +54,13 @@ def check(loaded: Loaded) -> None:
 def init(
     file: Annotated[
         Path | None,
-        typer.Argument(help="File to write, which must not exist; by default stdout.", metavar="FILE"),
+        typer.Argument(help="New file to write. Default: stdout.", metavar="FILE"),
     ] = None,
 ) -> None:
-    """Write a TOML file with every setting, its description and its default, commented out."""
+    """Write a TOML file with every setting.
+
+    Each setting has its description and its default, commented out.
+    """
     if file is None:
         typer.echo(toml_template(), nl=False)
         return

@@ -88,6 +88,11 @@ CODES: dict[str, grpc.StatusCode] = {
     "JOB_NOT_FINISHED": _UNREADY,
 }
 
+#: Reasons of RESOURCE_EXHAUSTED that pass by themselves, so that `RetryInfo` has a delay.
+TEMPORARY = frozenset(
+    {"JOB_QUEUE_FULL", "BACKBONE_QUEUE_FULL", "RATE_EXCEEDED", "EXPORT_QUEUE_FULL", "STORAGE_FULL"}
+)
+
 
 def status_of(error: Exception) -> status_pb2.Status:
     """The status of an error of a call; an unknown one becomes INTERNAL with an id that the log has too."""

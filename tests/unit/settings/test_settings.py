@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 from headstart_server.__main__ import command
 from headstart_server.secret import Secret
-from headstart_server.settings import document
 from headstart_server.settings.groups import METRICS_PORT, ServerGroup
 from headstart_server.settings.settings import GROUPS, SETTINGS, Settings, SettingsError
 from headstart_server.settings.sources import load, with_files
@@ -556,7 +555,3 @@ def test_the_output_is_the_golden_file(name: str, arguments: tuple[str, ...]) ->
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, env=environment
     )
     assert done.stdout == (GOLDEN / name).read_text()
-
-
-def test_the_page_of_the_settings_is_up_to_date() -> None:
-    assert (ROOT / "docs" / "settings.md").read_text() == document.page(), "Run: make settings-page"

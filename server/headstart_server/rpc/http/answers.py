@@ -34,6 +34,11 @@ HTTP_CODES: Mapping[int, int] = {
 _TOO_LARGE = frozenset({"MESSAGE_TOO_LARGE", "DATASET_TOO_LARGE"})
 
 
+def http_code(code: int, reason: str) -> int:
+    """Return the HTTP status of a gRPC code and an error reason."""
+    return 413 if reason in _TOO_LARGE else HTTP_CODES.get(code, 500)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
     """A whole answer.
@@ -80,12 +85,10 @@ def error_answer(
             seconds = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
             told["retry-after"] = str(max(1, math.ceil(seconds)))
         elif code is None and packed.Unpack(info):
-            if info.reason in _TOO_LARGE:
-                code = 413
-            elif info.metadata.get("subject") == SLOW_BODY:
-                code = 408
+            slow = info.metadata.get("subject") == SLOW_BODY
+            code = 408 if slow else http_code(status.code, info.reason)
     if status.code == code_pb2.UNAVAILABLE:
         told.setdefault("retry-after", "1")
     if status.code == code_pb2.UNAUTHENTICATED:
         told["www-authenticate"] = "Bearer"
-    return Answer(code=code or HTTP_CODES.get(status.code, 500), content=json_of(status), headers=told)
+    return Answer(code=code or http_code(status.code, ""), content=json_of(status), headers=told)
