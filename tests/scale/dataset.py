@@ -100,6 +100,7 @@ def _fill_all(connection: Connection, sizes: Sizes) -> None:
         sizes.jobs,
         {
             "job_id": job.format(i="i"),
+            "number": "i + 1",
             "tenant": f"CASE WHEN {heavy} THEN 'big' ELSE {_TENANT.format(**of_job)} END",
             "model": f"CASE WHEN {heavy} THEN 'big/heavy' ELSE {_MODEL.format(**of_job)} END",
             "state": state,
@@ -143,6 +144,21 @@ def _fill_all(connection: Connection, sizes: Sizes) -> None:
             "moves FROM aliases WHERE model LIKE '%07'"
         )
     )
+    connection.execute(
+        text(
+            "INSERT INTO alias_events (model, alias, time, cause, principal, job_id, after, traffic_before, "
+            f"traffic_after) {_series(connection, 10 * sizes.models)} SELECT {_MODEL.format(**of_job)}, "
+            f"'live', {BEGIN} + i, 'set', 'somebody', '', 1, '[]', '[]' FROM series"
+        )
+    )
+    bucket = f"{int(sizes.now)} / 300 * 300 - 300 * (i / {sizes.models})"
+    connection.execute(
+        text(
+            "INSERT INTO traffic (model, number, bucket, replica, requests, errors, inputs, unknowns, "
+            f"samples, latencies) {_series(connection, 10 * sizes.models)} SELECT {_MODEL.format(**of_job)}, "
+            f"1, {bucket}, 'host/0', 1, 0, 1, 0, 0, '[]' FROM series"
+        )
+    )
     _copy(
         connection,
         tables.archive_uses,
@@ -178,6 +194,7 @@ def _fill_all(connection: Connection, sizes: Sizes) -> None:
         )
     )
     connection.execute(text(f"UPDATE counters SET value = {sizes.models + 10} WHERE name = 'registry'"))
+    connection.execute(text(f"UPDATE counters SET value = {sizes.jobs} WHERE name = '{tables.JOBS}'"))
 
 
 def _copy(

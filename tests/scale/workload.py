@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -21,6 +22,8 @@ from headstart_server.jobs.limits import QueueLimits, TenantLimits
 from headstart_server.learning.promotion import Decision, Promotion
 from headstart_server.models import usage
 from headstart_server.models.registry import AliasMovedError
+from headstart_server.models.traffic import Traffic
+from headstart_server.models.updates import Expiration
 from headstart_server.models.version import Selector, TrafficSplit
 from scale.dataset import QUEUED, RUNNING, Sizes
 
@@ -119,6 +122,9 @@ class Workload:
         yield "refusal", lambda: ledger.refusal("big", "big/heavy", 5)
         yield "replayed", lambda: ledger.replayed(f"r{self._random.randrange(1000) * 10}", tenant="big")
         yield "forecast", self._forecast
+        yield "watch all jobs", lambda: self._watch("")
+        yield "watch a model's jobs", lambda: self._watch("big/heavy")
+        yield "unfinished events", ledger.unfinished_events
         for name, arguments in self._lists().items():
             yield f"list {name}", lambda arguments=arguments: self._list(**arguments)
 
@@ -158,6 +164,15 @@ class Workload:
         forecast.seconds_to_next_start()
         forecast.of(self.ledger.get(self._job(0)))
 
+    def _watch(self, model: str) -> None:
+        ledger = self.ledger
+        started = ledger.position()
+        # From the start and from a while ago, with jobs that had not ended then.
+        ago = replace(started, number=started.number - 500, read={self._any_job(): 1 for _ in range(5)})
+        for position in (started, ago):
+            for scope in (None, Scope(tenant="big")):
+                ledger.watched(position, model=model, scope=scope)
+
     # What jobs and replicas write
 
     def _writes(self) -> Iterator[tuple[str, Operation]]:
@@ -180,6 +195,7 @@ class Workload:
         yield "give back", lambda: ledger.give_back(self._running(1)[0])
         yield "cancel a queued job", lambda: ledger.cancel(self._submit().job_id)
         yield "cancel a running job", self._cancel_running
+        yield "delete a job", self._delete_job
         yield "write without a claim", self._write_lost
         yield "take over the dead", self._take_over
 
@@ -256,6 +272,10 @@ class Workload:
             self._desk.report(job)
         self.ledger.end_cancelled(job)
 
+    def _delete_job(self) -> None:
+        with suppress(HeadstartError):
+            self.ledger.delete(self._any_job())
+
     def _write_lost(self) -> None:
         job = self._running(1)[0]
         self.ledger.give_back(job)
@@ -291,6 +311,17 @@ class Workload:
         yield "alias number", lambda: registry.alias_number("big/heavy", "live")
         yield "set an alias", self._set_alias
         yield "aliases' shares", lambda: registry.model(self._model(7))
+        yield "moves of a model's aliases", lambda: registry.alias_events(self._any_model(), limit=101)
+        yield (
+            "older moves of an alias",
+            lambda: registry.alias_events(self._any_model(), "live", before=10**9, limit=101),
+        )
+        yield "update a version", self._update_version
+        yield (
+            "update a model",
+            lambda: registry.update_model(self._model(5), {"description": "what it sorts"}),
+        )
+        yield "traffic", self._traffic
         yield "delete a version", lambda: self._delete_version(self._any_model())
         yield "delete a version with a share", lambda: self._delete_version(self._model(self._share()), 2)
         yield "delete a model", self._delete_model
@@ -310,6 +341,21 @@ class Workload:
             registry.set_alias(model, "new", 2)
             registry.delete_alias(model, "new")
 
+    def _update_version(self) -> None:
+        registry, model = self._shelf.registry, self._any_model()
+        with suppress(HeadstartError):
+            number = registry.model(model).newest
+            registry.update_version(model, number, {"description": "the best"}, Expiration(ttl=1e6))
+
+    def _traffic(self) -> None:
+        traffic, model = Traffic(self._shelf.database, "host/1"), self._model(5)
+        for number in range(1, 4):
+            traffic.answered(model, number, inputs=1, unknowns=0, seconds=0.01)
+        traffic.write()
+        for version in (None, 1):
+            traffic.window(model, 3600.0, version)
+        traffic.clean()
+
     def _delete_version(self, model: str, number: int = 0) -> None:
         registry = self._shelf.registry
         with suppress(HeadstartError):
@@ -317,6 +363,8 @@ class Workload:
             registry.delete_version(model, number, force=True)
 
     def _delete_model(self) -> None:
+        with suppress(HeadstartError):
+            self._shelf.registry.delete_model(self._any_model(), force=False)
         self._shelf.registry.delete_model(self._any_model(), force=True)
 
     # Examples that are erased

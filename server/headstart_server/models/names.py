@@ -19,6 +19,8 @@ def check_model_name(name: str, field: str = "model") -> str:
     Raises:
         InvalidField: it may not.
     """
+    if not name:
+        raise InvalidField(f"{field} is missing. Set it in the request.", field=field)
     if not _MODEL.match(name):
         raise InvalidField(
             "Expected a model name of 1 to 128 of the characters a-z A-Z 0-9 . _ - that begins with a letter "

@@ -158,7 +158,7 @@ class Traffic:
     def clean(self) -> int:
         """Remove the rows that are too old, and return their number."""
         with self._database.write("traffic.clean") as connection:
-            before = self._database.now(connection) - KEPT_SECONDS
+            before = _bucket(self._database.now(connection) - KEPT_SECONDS)
             return connection.execute(delete(traffic).where(traffic.c.bucket < before)).rowcount
 
     def window(self, model: str, seconds: float, number: int | None = None) -> Window:

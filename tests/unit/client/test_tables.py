@@ -29,7 +29,7 @@ def test_columns_are_called_as_the_file_has_them(tmp_path: Path, name: str, cont
         (Text("Poor"), "bad"),
     ]
     numbers = list(open_examples(Table(path, {"text": "review", "value": "stars"})))
-    assert [each.value for each in numbers] == [5.0, 1.0]
+    assert [each.label.number for each in numbers] == [5.0, 1.0]
 
 
 @pytest.mark.parametrize(("name", "content"), [("l.csv", CSV), ("l.tsv", TSV), ("l.jsonl", JSONL)])

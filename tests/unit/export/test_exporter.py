@@ -97,7 +97,7 @@ async def test_an_export_is_made_once_for_all_who_ask(exporter: Exporter, networ
     assert await asyncio.gather(*asking) == [[b"ab", b"c"]] * 3
     assert await content(exporter) == [b"ab", b"c"]
     (request,) = network.requests
-    assert request.format is ONNX
+    assert request.form is ONNX
     assert request.facts["class_names"] == ["class 0", "class 1", "class 2"]
 
 
@@ -197,7 +197,7 @@ async def test_beyond_the_bound_the_one_used_longest_ago_goes_and_stays_readable
     assert [piece for _, piece in first.chunks(9)] == [b"abc"]
     first.close()
     await content(exporter, KERAS)
-    assert [request.format for request in network.requests] == [ONNX, KERAS]
+    assert [request.form for request in network.requests] == [ONNX, KERAS]
 
 
 async def test_a_version_that_is_not_there_is_not_found(exporter: Exporter) -> None:
