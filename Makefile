@@ -127,6 +127,10 @@ metrics: $(BIN)/python ## Print the size and shape of the code: make metrics ARG
 pages: $(VENV)/.stamp-dev ## Write the pages of docs/ that are generated: cli.md, errors.md, settings.md.
 	@PYTHONPATH=tests $(BIN)/python -m pages write
 
+.PHONY: metrics-page
+metrics-page: $(VENV)/.stamp-dev ## Write docs/metrics.md from the declarations of the metrics.
+	@PYTHONPATH=tests $(BIN)/python -m metrics_page
+
 .PHONY: images
 images: $(BIN)/python ## Build the images with docker, podman or buildah: make images ARGS='--target slim'.
 	@PYTHONPATH=tests $(BIN)/python -m images.build $(ARGS)

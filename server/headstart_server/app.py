@@ -25,7 +25,7 @@ import structlog
 from prometheus_client import start_http_server
 from threadpoolctl import threadpool_limits
 
-from headstart_server import failpoints
+from headstart_server import failpoints, metrics
 from headstart_server.access.audit import AuditLog
 from headstart_server.access.authenticator import Authenticator
 from headstart_server.backbones.allowed_sources import check_sources
@@ -727,86 +727,33 @@ class App:
         log.info("metrics", address=f"{host}:{self.metrics_port}/metrics")
 
     def _add_gauges(self, gpus: Gpus | None) -> None:
-        gauge = self.telemetry.gauge
+        read = self.telemetry.read
         usage = self._usage
         if self._config.auth.access_file is not None:
-            gauge(
-                "headstart_tenant_stored_bytes",
-                "Bytes that the tenants store who store most.",
-                "tenant",
-                usage.nbytes,
-            )
-            gauge(
-                "headstart_tenant_versions",
-                "Versions of the tenants who store most.",
-                "tenant",
-                usage.versions,
-            )
-        for name, (description, read) in ({} if gpus is None else gpu_gauges(gpus)).items():
-            gauge(name, description, "device", read)
-        self.telemetry.counter(
-            "headstart_energy_joules_total",
-            "Energy of this server, by where it is known from: cpu_time is an estimate.",
-            "source",
-            self._energy.totals,
+            read(metrics.TENANT_BYTES, usage.nbytes)
+            read(metrics.TENANT_VERSIONS, usage.versions)
+        for metric, values in ({} if gpus is None else gpu_gauges(gpus)).items():
+            read(metric, values)
+        read(metrics.ENERGY, self._energy.totals)
+        cores = float(available_cores())
+        read(metrics.CPU_CORES, lambda: cores)
+        read(metrics.QUEUE_DEPTH, self._queued_rows)
+        read(metrics.JOBS, self._job_counts)
+        read(metrics.DATABASE_AVAILABLE, lambda: float(self._database.is_available))
+        read(metrics.STORAGE_AVAILABLE, lambda: float(self._places.is_available))
+        read(metrics.JOB_MEMORY, lambda: float(self._heart.used_bytes))
+        if (limit := self._memory_bytes) is not None:
+            read(metrics.JOB_MEMORY_LIMIT, lambda: float(limit))
+        read(metrics.DISK_FULL, lambda: FULL_DISKS.states((ARTIFACTS_PLACE, DATABASE_PLACE)))
+        read(
+            metrics.MEMORY,
+            lambda: {"feature_cache": self._cache.nbytes, "version_cache": self._resident.nbytes},
         )
-        cores = available_cores()
-        gauge("headstart_cores", "Cores that this server may use.", "device", lambda: {"cpu": float(cores)})
-        gauge(
-            "headstart_queue_rows",
-            "Inputs that wait for a backbone, decoded or not.",
-            "lane",
-            self._queued_rows,
+        read(
+            metrics.DISK,
+            lambda: {"feature_cache": self._cache.disk_nbytes, "examples": usage.example_bytes},
         )
-        gauge(
-            "headstart_jobs",
-            "Jobs, by state.",
-            "state",
-            self._job_counts,
-        )
-        self.telemetry.flag(
-            "headstart_database_available",
-            "1 while the database answers, 0 during an outage.",
-            lambda: self._database.is_available,
-        )
-        self.telemetry.flag(
-            "headstart_storage_available",
-            "1 while the bucket of artifacts answers, 0 during an outage; always 1 for a folder.",
-            lambda: self._places.is_available,
-        )
-        gauge(
-            "headstart_job_memory_bytes",
-            "Bytes of memory of jobs: those of the running ones by their estimates, and those of the budget.",
-            "kind",
-            lambda: {"estimated": self._heart.used_bytes, "budget": self._memory_bytes or 0},
-        )
-        gauge(
-            "headstart_disk_full",
-            "1 while writes fail because the disk, or the quota on it, is full.",
-            "place",
-            lambda: FULL_DISKS.states((ARTIFACTS_PLACE, DATABASE_PLACE)),
-        )
-        gauge(
-            "headstart_memory_held_bytes",
-            "Bytes held, by what holds them.",
-            "holder",
-            lambda: {"feature_cache": self._cache.nbytes, "resident_heads": self._resident.nbytes},
-        )
-        gauge(
-            "headstart_disk_held_bytes",
-            "Bytes held on disk, by what holds them.",
-            "holder",
-            lambda: {
-                "feature_cache": self._cache.disk_nbytes,
-                "examples": self._usage.example_bytes,
-            },
-        )
-        gauge(
-            "headstart_resident_versions",
-            "Versions in memory.",
-            "holder",
-            lambda: {"resident_heads": len(self._resident)},
-        )
+        read(metrics.RESIDENT_VERSIONS, lambda: float(len(self._resident)))
 
     def _queued_rows(self) -> dict[str, float]:
         embedders = self.engine.all_loaded()

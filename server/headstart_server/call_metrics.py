@@ -9,10 +9,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-#: Bounds of durations, in seconds.
-SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+from headstart_server import metrics
 
-_OF_METHOD = ("grpc_type", "grpc_service", "grpc_method")
 _TYPES = {
     (False, False): "unary",
     (True, False): "client_stream",
@@ -32,31 +30,11 @@ class CallMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._started = Counter(
-            "grpc_server_started_total", "Calls that arrived.", _OF_METHOD, registry=registry
-        )
-        self._handled = Counter(
-            "grpc_server_handled_total",
-            "Calls that ended, by code.",
-            (*_OF_METHOD, "grpc_code"),
-            registry=registry,
-        )
-        self._handling = Histogram(
-            "grpc_server_handling_seconds",
-            "Time from a call's arrival to its end.",
-            _OF_METHOD,
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._received = Counter(
-            "grpc_server_msg_received_total",
-            "Messages that came from callers and could be read.",
-            _OF_METHOD,
-            registry=registry,
-        )
-        self._sent = Counter(
-            "grpc_server_msg_sent_total", "Messages that were sent to callers.", _OF_METHOD, registry=registry
-        )
+        self._started = metrics.GRPC_STARTED.counter(registry)
+        self._handled = metrics.GRPC_HANDLED.counter(registry)
+        self._handling = metrics.GRPC_HANDLING.histogram(registry)
+        self._received = metrics.GRPC_RECEIVED.counter(registry)
+        self._sent = metrics.GRPC_SENT.counter(registry)
 
     def method(
         self, path: str, *, request_streaming: bool = False, response_streaming: bool = False

@@ -9,7 +9,9 @@ from typing import Any
 
 import structlog
 
+from headstart_server import metrics
 from headstart_server.energy import WATTS_PER_CORE, EnergyCounter, EnergySource
+from headstart_server.metrics import Metric, Read
 
 log = structlog.get_logger(__name__)
 
@@ -217,16 +219,10 @@ def _microjoules(path: Path) -> int:
     return int(path.read_text())
 
 
-def gpu_gauges(gpus: Gpus) -> Mapping[str, tuple[str, Callable[[], Mapping[str, float]]]]:
-    """The metrics of devices: a description and what reads them, by name."""
+def gpu_gauges(gpus: Gpus) -> Mapping[Metric, Read]:
+    """Return the metrics of GPUs, each with the function that reads it."""
     return {
-        "headstart_device_use_ratio": (
-            "Share of the last second in which a device worked, by all processes.",
-            gpus.use,
-        ),
-        "headstart_device_memory_used_bytes": (
-            "Memory of a device in use, by all processes.",
-            gpus.memory_used,
-        ),
-        "headstart_device_memory_bytes": ("Memory of a device.", gpus.memory),
+        metrics.GPU_UTILIZATION: gpus.use,
+        metrics.GPU_MEMORY_USED: gpus.memory_used,
+        metrics.GPU_MEMORY: gpus.memory,
     }

@@ -10,20 +10,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.metrics_core import Metric
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.metrics_core import Metric as PrometheusMetric
 from prometheus_client.registry import Collector
 
-from headstart_server.call_metrics import SECONDS, CallMetrics
+from headstart_server import metrics
+from headstart_server.call_metrics import CallMetrics
 from headstart_server.library_logs import LibraryLogs
+from headstart_server.metrics import Metric, Read
 from headstart_server.series import BoundedSeries
 
 log = structlog.get_logger(__name__)
-
-_JOB_OUTCOMES = ("succeeded", "failed", "cancelled", "given_back", "put_off", "lost")
-_CACHE_OUTCOMES = ("memory", "disk", "miss")
-_ROWS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class _Named(Protocol):
@@ -34,9 +31,7 @@ class _Named(Protocol):
 
 
 class Telemetry:
-    """Counts and times everything worth watching, in a registry of its own.
-
-    Names follow the Prometheus conventions and, for calls, those of the gRPC interceptors of the field.
+    """Record the metrics of `headstart_server.metrics`, in one registry.
 
     Args:
         software: the version of this software.
@@ -49,183 +44,44 @@ class Telemetry:
         self._versions = versions or BoundedSeries()
         # Finding a series by its labels takes longer than counting; there is a bounded number of them.
         self._series: Callable[..., Any] = cache(lambda metric, *labels: metric.labels(*labels))
-        build = Gauge("headstart_build_info", "1, labelled with the version.", ["version"], registry=registry)
-        build.labels(software).set(1)
-        self._start = Gauge(
-            "headstart_start_seconds",
-            "Time from the start of the process until it served; 0 before.",
-            registry=registry,
-        )
+        metrics.BUILD_INFO.gauge(registry).labels(software).set(1)
+        self._start = metrics.STARTUP.gauge(registry)
         #: Of gRPC calls.
         self.calls = CallMetrics(registry)
-        self._stages = Histogram(
-            "headstart_predict_stage_seconds",
-            "Time of each stage of a Predict call.",
-            ["stage"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._predictions = Counter(
-            "headstart_predictions_total",
-            "Inputs answered, by model and version.",
-            ["model", "version"],
-            registry=registry,
-        )
-        self._shared_calls = Counter(
-            "headstart_shared_alias_calls_total",
-            "Predict calls for aliases that give others a share, by the version that got them and gRPC code.",
-            ["model", "version", "grpc_code"],
-            registry=registry,
-        )
-        self._shared_seconds = Histogram(
-            "headstart_shared_alias_call_seconds",
-            "Time of these calls.",
-            ["model", "version"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._shift = Gauge(
-            "headstart_feature_shift",
-            "Distance of the mean of a version's inputs from that of its training examples, in their spread.",
-            ["model", "version"],
-            registry=registry,
-        )
-        self._answer_shift = Gauge(
-            "headstart_answer_shift",
-            "Population stability index of a version's predictions against those of its evaluation.",
-            ["model", "version"],
-            registry=registry,
-        )
-        self._confidence_shift = Gauge(
-            "headstart_confidence_shift",
-            "Mean probability of a version's answers less that of the answers it was evaluated by.",
-            ["model", "version"],
-            registry=registry,
-        )
-        self._shadow = Counter(
-            "headstart_shadow_answers_total",
-            "Inputs for which a shadow and the served version predicted the same, or not.",
-            ["model", "shadow", "agrees"],
-            registry=registry,
-        )
-        self._batch_rows = Histogram(
-            "headstart_batch_rows", "Rows in each backbone batch.", ["lane"], buckets=_ROWS, registry=registry
-        )
-        self._batch_seconds = Histogram(
-            "headstart_batch_seconds",
-            "Time of each backbone batch.",
-            ["lane"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._row_seconds = Histogram(
-            "headstart_row_seconds",
-            "Time from an input's arrival in a lane to its features, of the slowest input of each batch.",
-            ["lane"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._dropped = Counter(
-            "headstart_rows_dropped_total",
-            "Inputs that left a queue unrun, by cause.",
-            ["lane", "cause"],
-            registry=registry,
-        )
-        self._cache = Counter(
-            "headstart_feature_cache_total",
-            "Look-ups in the feature cache, by outcome: found in memory, on disk, or not.",
-            ["outcome"],
-            registry=registry,
-        )
-        self._cache_dropped = Counter(
-            "headstart_feature_cache_writes_dropped_total",
-            "Features that were not written to disk: too many waited, or the disk is full or fails.",
-            registry=registry,
-        )
-        self._taken_over = Counter(
-            "headstart_jobs_taken_over_total",
-            "Jobs that this replica took over from one that had died or fallen silent.",
-            registry=registry,
-        )
-        self._claims_failed = Counter(
-            "headstart_job_claim_failures_total",
-            "Claims of jobs that failed, and jobs that failed because their rows cannot be read.",
-            registry=registry,
-        )
-        self._limited = Counter(
-            "headstart_job_limits_total",
-            "Runs of jobs that failed because they reached a limit of time or memory, by reason.",
-            ["reason"],
-            registry=registry,
-        )
-        for reason in ("JOB_TIME_LIMIT", "JOB_MEMORY_LIMIT"):
-            self._series(self._limited, reason)
-        self._job_ends = Counter(
-            "headstart_job_runs_total", "Runs of jobs that ended, by outcome.", ["outcome"], registry=registry
-        )
-        # A series that begins at 1 is no increase to Prometheus: the first failure would go unseen.
-        for outcome in _JOB_OUTCOMES:
-            self._series(self._job_ends, outcome)
-        for outcome in _CACHE_OUTCOMES:
-            self._series(self._cache, outcome)
-        self._webhooks = Counter(
-            "headstart_webhooks_total",
-            "POSTs that tell of a job's end, by what became of each try.",
-            ["outcome"],
-            registry=registry,
-        )
-        self._steps = Histogram(
-            "headstart_job_step_seconds",
-            "Time of each step of a job.",
-            ["step"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._published = Counter(
-            "headstart_versions_published_total",
-            "Versions published, by model.",
-            ["model"],
-            registry=registry,
-        )
-        self._accuracy = Gauge(
-            "headstart_version_accuracy",
-            "Out-of-fold or held-out accuracy of the newest version.",
-            ["model"],
-            registry=registry,
-        )
-        self._loss = Gauge(
-            "headstart_version_log_loss",
-            "Out-of-fold or held-out log loss of the newest version, in nats.",
-            ["model"],
-            registry=registry,
-        )
-        self._examples = Gauge(
-            "headstart_version_examples",
-            "Examples the newest version was trained on.",
-            ["model"],
-            registry=registry,
-        )
+        self._stages = metrics.PREDICT_STAGE.histogram(registry)
+        self._predictions = metrics.PREDICTIONS.counter(registry)
+        self._canary_requests = metrics.CANARY_REQUESTS.counter(registry)
+        self._canary_duration = metrics.CANARY_DURATION.histogram(registry)
+        self._feature_drift = metrics.FEATURE_DRIFT.gauge(registry)
+        self._prediction_drift = metrics.PREDICTION_DRIFT.gauge(registry)
+        self._confidence_drift = metrics.CONFIDENCE_DRIFT.gauge(registry)
+        self._shadow = metrics.SHADOW_PREDICTIONS.counter(registry)
+        self._batch_size = metrics.BATCH_SIZE.histogram(registry)
+        self._batch_duration = metrics.BATCH_DURATION.histogram(registry)
+        self._embedding_latency = metrics.EMBEDDING_LATENCY.histogram(registry)
+        self._dropped = metrics.INPUTS_DROPPED.counter(registry)
+        self._cache = metrics.CACHE_REQUESTS.counter(registry)
+        self._cache_dropped = metrics.CACHE_WRITES_DROPPED.counter(registry)
+        self._takeovers = metrics.JOB_TAKEOVERS.counter(registry)
+        self._claims_failed = metrics.JOB_CLAIM_FAILURES.counter(registry)
+        self._limited = metrics.JOB_LIMIT_FAILURES.counter(registry)
+        self._job_ends = metrics.JOB_RUNS.counter(registry)
+        self._webhooks = metrics.WEBHOOK_ATTEMPTS.counter(registry)
+        self._steps = metrics.JOB_STEP.histogram(registry)
+        self._published = metrics.VERSIONS_PUBLISHED.counter(registry)
+        self._accuracy = metrics.VERSION_ACCURACY.gauge(registry)
+        self._loss = metrics.VERSION_LOG_LOSS.gauge(registry)
+        self._examples = metrics.VERSION_EXAMPLES.gauge(registry)
 
-    def gauge(self, name: str, description: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
-        """Show values that are read whenever the metrics are scraped.
+    def read(self, metric: Metric, read: Read) -> None:
+        """Add a metric whose values are read at each scrape.
 
         Args:
-            name: of the metric.
-            description: of the metric.
-            label: the one label.
-            read: gives the value of each label value; what it raises is left out of the scrape and logged.
+            metric: a metric with one label, or none.
+            read: returns the value of each label value, or the one value. If it raises an error, the scrape
+                omits the metric and the error is logged.
         """
-        self.registry.register(_Read(GaugeMetricFamily, name, description, label, read))
-
-    def flag(self, name: str, description: str, read: Callable[[], bool]) -> None:
-        """Show a fact that is read whenever the metrics are scraped, as 1 or 0."""
-        Gauge(name, description, registry=self.registry).set_function(lambda: float(read()))
-
-    def counter(
-        self, name: str, description: str, label: str, read: Callable[[], Mapping[str, float]]
-    ) -> None:
-        """As `gauge`, of values that only go up."""
-        self.registry.register(_Read(CounterMetricFamily, name, description, label, read))
+        self.registry.register(_Read(metric, read))
 
     def began_to_serve(self, seconds: float) -> None:
         """The server serves, some seconds after its process was started."""
@@ -241,29 +97,29 @@ class Telemetry:
     def shared_call_ended(self, versions: Iterable[tuple[str, int]], code: str, seconds: float) -> None:
         """A Predict for aliases that give others a share ended; versions are those that were chosen."""
         for model, version in versions:
-            self._versions.of_canary(self._shared_calls, model, version, code).inc()
-            self._versions.of_canary(self._shared_seconds, model, version).observe(seconds)
+            self._versions.of_canary(self._canary_requests, model, version, code).inc()
+            self._versions.of_canary(self._canary_duration, model, version).observe(seconds)
 
     def features_shifted(self, model: str, version: int, shift: float) -> None:
         """The mean of a version's inputs lies so far from that of its training examples."""
-        self._versions.of(self._shift, model, version).set(shift)
+        self._versions.of(self._feature_drift, model, version).set(shift)
 
     def answers_shifted(self, model: str, version: int, shift: float, confidence: float | None) -> None:
         """A version's answers have moved so far from those it was evaluated by, and their probability."""
-        self._versions.of(self._answer_shift, model, version).set(shift)
+        self._versions.of(self._prediction_drift, model, version).set(shift)
         if confidence is not None:
-            self._versions.of(self._confidence_shift, model, version).set(confidence)
+            self._versions.of(self._confidence_drift, model, version).set(confidence)
 
     def shadow_answered(self, model: str, shadow: int, agreed: int, differed: int) -> None:
         """A shadow told the same of some inputs, and something else of others."""
-        self._versions.of(self._shadow, model, shadow, "yes").inc(agreed)
-        self._versions.of(self._shadow, model, shadow, "no").inc(differed)
+        self._versions.of(self._shadow, model, shadow, "true").inc(agreed)
+        self._versions.of(self._shadow, model, shadow, "false").inc(differed)
 
     def batch_ran(self, lane: _Named, rows: int, seconds: float, slowest: float) -> None:
         """A batch of some rows ran for some seconds; its slowest row took `slowest` from arrival to end."""
-        self._series(self._batch_rows, lane.value).observe(rows)
-        self._series(self._batch_seconds, lane.value).observe(seconds)
-        self._series(self._row_seconds, lane.value).observe(slowest)
+        self._series(self._batch_size, lane.value).observe(rows)
+        self._series(self._batch_duration, lane.value).observe(seconds)
+        self._series(self._embedding_latency, lane.value).observe(slowest)
 
     def rows_dropped(self, lane: _Named, rows: int, cause: str) -> None:
         """Rows left a queue unrun."""
@@ -279,7 +135,7 @@ class Telemetry:
 
     def job_taken_over(self) -> None:
         """A job was taken over from another process."""
-        self._taken_over.inc()
+        self._takeovers.inc()
 
     def claim_failed(self) -> None:
         """Count a claim that failed."""
@@ -301,15 +157,15 @@ class Telemetry:
         """A step of a job took some seconds."""
         self._series(self._steps, step).observe(seconds)
 
-    def version_published(self, model: str, version: int, metrics: Any, example_count: int) -> None:
-        """A version was published; metrics have `accuracy` and `log_loss`, each a float or None."""
+    def version_published(self, model: str, version: int, measured: Any, example_count: int) -> None:
+        """A version was published; `measured` has `accuracy` and `log_loss`, each a float or None."""
         del version  # the newest is the one that is shown
         self._versions.of(self._published, model).inc()
         self._versions.of(self._examples, model).set(example_count)
-        if metrics.accuracy is not None:
-            self._versions.of(self._accuracy, model).set(metrics.accuracy)
-        if metrics.log_loss is not None:
-            self._versions.of(self._loss, model).set(metrics.log_loss)
+        if measured.accuracy is not None:
+            self._versions.of(self._accuracy, model).set(measured.accuracy)
+        if measured.log_loss is not None:
+            self._versions.of(self._loss, model).set(measured.log_loss)
 
 
 def process_age() -> float:
@@ -319,32 +175,19 @@ def process_age() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
-_Family = type[GaugeMetricFamily] | type[CounterMetricFamily]
-
-
 class _Read(Collector):
-    def __init__(
-        self,
-        family: _Family,
-        name: str,
-        description: str,
-        label: str,
-        read: Callable[[], Mapping[str, float]],
-    ) -> None:
-        self._family = family
-        self._name, self._description, self._label, self._read = name, description, label, read
+    def __init__(self, metric: Metric, read: Read) -> None:
+        self._metric, self._read = metric, read
 
-    def collect(self) -> list[Metric]:
-        family = self._family(self._name, self._description, labels=[self._label])
+    def collect(self) -> list[PrometheusMetric]:
         try:
-            for value, number in self._read().items():
-                family.add_metric([value], number)
+            return [self._metric.family(self._read)]
         except Exception:
-            log.exception("metric_not_read", metric=self._name)
-        return [family]
+            log.exception("metric_read_failed", metric=self._metric.name)
+            return [self._metric.family()]
 
-    def describe(self) -> list[Metric]:
-        return [self._family(self._name, self._description, labels=[self._label])]
+    def describe(self) -> list[PrometheusMetric]:
+        return [self._metric.family()]
 
 
 def configure_logs(*, level: str, json: bool) -> None:

@@ -272,7 +272,7 @@ def beside_targets(server: ServerProcess, client: Client, seconds: float) -> lis
     running_job.cancel()
 
     def busy(lane: str) -> float:
-        name = "headstart_batch_seconds_sum"
+        name = "headstart_batch_duration_seconds_sum"
         return after.value(name, lane=lane) - before.value(name, lane=lane)
 
     left = max(_streams() * took - busy("predict"), 1e-9)

@@ -15,6 +15,7 @@ from pathlib import Path
 from prometheus_client import generate_latest
 
 from fakes import ManualClock, Shelf
+from headstart_server import metrics
 from headstart_server.jobs.job_counts import JobCounts
 from headstart_server.series import MAX_CANARIES, MAX_SERIES
 from headstart_server.telemetry import Telemetry
@@ -88,7 +89,7 @@ def _measure(name: str, folder: Path, address: str | None, sizes: Sizes, times: 
 def _scrape_seconds(shelf: Shelf) -> float:
     """Return the processor time of a scrape with as many series of versions as there can be."""
     telemetry, counts = Telemetry("benchmark"), JobCounts(shelf.database)
-    telemetry.gauge("headstart_jobs", "Jobs, by state.", "state", counts)
+    telemetry.read(metrics.JOBS, counts)
     for place in range(MAX_SERIES + MAX_CANARIES):
         model = f"model-{place}"
         telemetry.predicted({"decode": 0.1}, {(model, 1): 1})

@@ -80,7 +80,7 @@ def test_a_canary_is_always_visible(telemetry: Telemetry) -> None:
         predict(telemetry, f"model-{place}")
     telemetry.shared_call_ended([("pets", 7)], "OK", 0.1)
     predict(telemetry, "pets", 7)
-    assert ("pets", "7") in set(labelled(telemetry, "headstart_shared_alias_calls_total"))
+    assert ("pets", "7") in set(labelled(telemetry, "headstart_canary_requests_total"))
     assert value(telemetry, "pets", "7") == 1.0
 
 
@@ -95,12 +95,12 @@ def test_the_number_of_series_stays_bounded_whatever_comes(telemetry: Telemetry,
         telemetry.version_published(model, 1, Metrics(accuracy=0.5, log_loss=0.5), 9)
         telemetry.shared_call_ended([(model, 3)], "OK", 0.1)
     most = MAX_SERIES + MAX_CANARIES + 1
-    for metric in ("predictions_total", "feature_shift", "version_accuracy", "shared_alias_calls_total"):
+    for metric in ("predictions_total", "feature_drift", "version_accuracy", "canary_requests_total"):
         found = list(labelled(telemetry, f"headstart_{metric}"))
         assert 0 < len(found) <= most
     # The newest of them are those that are seen.
     newest = f"model-{3 * MAX_SERIES - 1}"
-    assert newest in {model for model, _ in labelled(telemetry, "headstart_shared_alias_calls_total")}
+    assert newest in {model for model, _ in labelled(telemetry, "headstart_canary_requests_total")}
 
 
 def test_many_threads_count_at_once(clock: ManualClock) -> None:

@@ -274,7 +274,7 @@ class WorkerPool:
         if isinstance(error, InterruptedRunError):
             self._persist(lambda: self._ledger.give_back(job))
             self._log(job).info("job_given_back")
-            return "given_back"
+            return "released"
         seconds = retry_seconds(job.storage_retries)
         self._persist(lambda: self._ledger.put_off(job, seconds))
         self._log(job).warning(
@@ -282,7 +282,7 @@ class WorkerPool:
             retry_seconds=seconds,
             error=str(error.__cause__),
         )
-        return "put_off"
+        return "postponed"
 
     def _number(self, job: Job, run: Run) -> int:
         try:

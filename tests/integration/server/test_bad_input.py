@@ -827,7 +827,7 @@ def test_an_expired_deadline_ends_the_call(api: Api, server: ServerProcess, digi
 
 
 def held(server: ServerProcess) -> float:
-    return server.metrics().value("headstart_queue_rows", lane="predict")
+    return server.metrics().value("headstart_queue_depth", lane="predict")
 
 
 def test_callers_that_leave_free_their_place(api: Api, server: ServerProcess, digits_model: str):

@@ -402,15 +402,15 @@ def test_an_example_that_is_forgotten_is_nowhere_in_the_bucket_and_in_no_child(s
 
 def test_the_metrics_of_each_server_report_its_resident_versions(service: Service):
     first, second = service.apis
-    before = service.replicas[1].metrics().value("headstart_resident_versions", holder="resident_heads")
+    before = service.replicas[1].metrics().value("headstart_resident_versions")
     for model in ("kept", "evicting"):
         publish(first, model)
     assert before <= 1
     within(SECOND, lambda: second.predict("kept", b"quick1:x"))
     within(SECOND, lambda: second.predict("evicting", b"quick1:x"))
     metrics = service.replicas[1].metrics()
-    assert metrics.value("headstart_resident_versions", holder="resident_heads") == 1
-    held = metrics.value("headstart_memory_held_bytes", holder="resident_heads")
+    assert metrics.value("headstart_resident_versions") == 1
+    held = metrics.value("headstart_memory_bytes", component="version_cache")
     # Of one head of three classes, and not of two.
     assert 0 < held < 1_000
 

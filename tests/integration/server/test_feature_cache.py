@@ -63,7 +63,7 @@ def killed_half_way(server: ServerProcess, api: Api) -> tuple[str, int]:
     job = api.fine_tune(MANY, model="many")
 
     def rows() -> int | None:
-        rows = int(server.metrics().value("headstart_batch_rows_sum", lane="train"))
+        rows = int(server.metrics().value("headstart_batch_size_sum", lane="train"))
         return rows if rows > 2 * ON_THEIR_WAY else None
 
     done = eventually(rows, 60, "a job half way")
@@ -95,11 +95,11 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 def test_a_fine_tune_on_known_pictures_after_a_restart_runs_no_backbone_pass(story: Story):
     outcomes = {
-        outcome: story.again.value("headstart_feature_cache_total", outcome=outcome)
+        outcome: story.again.value("headstart_feature_cache_requests_total", outcome=outcome)
         for outcome in ("memory", "disk", "miss")
     }
 
-    assert story.again.value("headstart_batch_rows_count", lane="train") == 0
+    assert story.again.value("headstart_batch_size_count", lane="train") == 0
     # The Predict found its picture in memory, where the fine-tune had brought it.
     assert outcomes == {"memory": 1, "disk": len(EXAMPLES), "miss": 0}
 
@@ -109,20 +109,22 @@ def test_features_from_the_disk_give_bitwise_the_same_head(story: Story):
 
 
 def test_a_predict_that_may_use_the_cache_runs_no_backbone_pass_either(story: Story):
-    assert story.again.value("headstart_batch_rows_count", lane="predict") == 0
+    assert story.again.value("headstart_batch_size_count", lane="predict") == 0
 
 
 def test_the_bytes_on_disk_and_dropped_writes_are_shown(story: Story):
-    assert story.again.value("headstart_disk_held_bytes", holder="feature_cache") > len(EXAMPLES) * 8000
+    assert story.again.value("headstart_disk_bytes", component="feature_cache") > len(EXAMPLES) * 8000
     assert story.again.value("headstart_feature_cache_writes_dropped_total") == 0
 
 
 def test_a_job_that_was_killed_goes_on_from_the_features_it_had(story: Story):
-    rows = story.after_kill.value("headstart_batch_rows_sum", lane="train")
+    rows = story.after_kill.value("headstart_batch_size_sum", lane="train")
 
     assert story.resumed.state == job_pb2.JOB_STATE_SUCCEEDED
     assert rows <= len(MANY) - story.done + ON_THEIR_WAY
-    assert story.after_kill.value("headstart_feature_cache_total", outcome="disk") == len(MANY) - rows
+    assert (
+        story.after_kill.value("headstart_feature_cache_requests_total", outcome="disk") == len(MANY) - rows
+    )
 
 
 def test_a_server_that_keeps_no_features_on_disk_deletes_those_of_an_earlier_start(story: Story):

@@ -99,9 +99,9 @@ def test_calls_and_predictions_are_counted(api: Api, server: ServerProcess, digi
     grows(server, before, 4, "grpc_server_msg_received_total", **method)
     grows(server, before, 3, "grpc_server_msg_sent_total", **method)
     grows(server, before, 6, "headstart_predictions_total", model=digits_model, version="1")
-    grows(server, before, 6, "headstart_batch_rows_sum", lane="predict")
-    grows(server, before, 3, "headstart_predict_stage_seconds_count", stage="backbone")
-    assert server.metrics().value("headstart_queue_rows", lane="predict") == 0
+    grows(server, before, 6, "headstart_batch_size_sum", lane="predict")
+    grows(server, before, 3, "headstart_predict_stage_duration_seconds_count", stage="backbone")
+    assert server.metrics().value("headstart_queue_depth", lane="predict") == 0
 
 
 def test_jobs_and_versions_are_counted(api: Api, server: ServerProcess, model: str):
@@ -117,9 +117,9 @@ def test_jobs_and_versions_are_counted(api: Api, server: ServerProcess, model: s
     after = server.metrics()
     assert after.value("headstart_version_examples", model=model) == 10
     assert 0 <= after.value("headstart_version_accuracy", model=model) <= 1
-    assert after.value("headstart_memory_held_bytes", holder="feature_cache") > 0
-    misses = after.value("headstart_feature_cache_total", outcome="miss")
-    assert misses - before.value("headstart_feature_cache_total", outcome="miss") >= 10
+    assert after.value("headstart_memory_bytes", component="feature_cache") > 0
+    misses = after.value("headstart_feature_cache_requests_total", outcome="miss")
+    assert misses - before.value("headstart_feature_cache_requests_total", outcome="miss") >= 10
 
 
 def test_every_metric_has_a_type_and_a_description(server: ServerProcess):
@@ -128,7 +128,7 @@ def test_every_metric_has_a_type_and_a_description(server: ServerProcess):
 
     assert len(families) == len(names) >= 15
     assert all(family.documentation and family.type != "unknown" for family in families)
-    assert {"headstart_build_info", "headstart_jobs", "headstart_queue_rows"} <= names
+    assert {"headstart_build_info", "headstart_jobs", "headstart_queue_depth"} <= names
 
 
 # Ports, folders and limits
@@ -182,6 +182,6 @@ def test_an_unknown_backbone_is_refused_at_start(tmp_path: Path):
 
 def test_the_time_from_start_to_serving_is_told(server: ServerProcess):
     server.wait_until_serving()
-    seconds = server.metrics().value("headstart_start_seconds")
+    seconds = server.metrics().value("headstart_startup_seconds")
     assert 0 < seconds <= START_SECONDS
     assert f'"seconds_since_start": {seconds}' in server.log

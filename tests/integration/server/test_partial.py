@@ -112,7 +112,7 @@ def test_plain_and_tailed_versions_of_one_call_share_one_pass(
     models = ("blocks", "blocks-2", "blocks-plain")
     pictures = [order(place) for place in range(280, 285)]
     alone = [api.predict(model, *pictures).results[0].predictions for model in models]
-    rows = "headstart_batch_rows_sum"
+    rows = "headstart_batch_size_sum"
     before = server.metrics().value(rows, lane="predict")
     more = [version_selector_pb2.VersionSelector(model=model) for model in models[1:]]
     response = api.predict(models[0], *pictures, further=more)

@@ -189,11 +189,11 @@ def test_the_calls_of_each_version_are_counted_and_timed(shared: Shared):
     def risen(name: str, **more: str) -> float:
         return after.value(name, **labels, **more) - before.value(name, **labels, **more)
 
-    assert risen("headstart_shared_alias_calls_total", version="2", grpc_code="OK") == 1
+    assert risen("headstart_canary_requests_total", version="2", grpc_code="OK") == 1
     code = "INVALID_ARGUMENT"
-    assert risen("headstart_shared_alias_calls_total", version="2", grpc_code=code) == 1
-    assert risen("headstart_shared_alias_call_seconds_count", version="1") == 0
-    assert risen("headstart_shared_alias_call_seconds_count", version="2") == 2
+    assert risen("headstart_canary_requests_total", version="2", grpc_code=code) == 1
+    assert risen("headstart_canary_request_duration_seconds_count", version="1") == 0
+    assert risen("headstart_canary_request_duration_seconds_count", version="2") == 2
 
 
 def test_keys_that_are_too_long_and_versions_that_are_needed_are_refused(shared: Shared):

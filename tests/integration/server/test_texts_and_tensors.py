@@ -93,10 +93,10 @@ def test_a_second_fine_tune_of_the_same_texts_runs_no_pass(
     reviews: tuple[list[Review], list[Review]],
     model: str,
 ) -> None:
-    before = server.metrics().value("headstart_batch_rows_sum", lane="train")
+    before = server.metrics().value("headstart_batch_size_sum", lane="train")
     job = api.published([text_example(review) for review in reviews[0]], model=model, backbone=MINILM)
     assert job.example_count == len(reviews[0])
-    assert server.metrics().value("headstart_batch_rows_sum", lane="train") == before
+    assert server.metrics().value("headstart_batch_size_sum", lane="train") == before
 
 
 def test_a_text_that_is_truncated_is_told_wherever_it_goes(api: Api, text_job: job_pb2.Job) -> None:

@@ -20,10 +20,10 @@ TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACED = (("traceparent", f"00-{TRACE}-{PARENT}-01"), ("authorization", "Bearer s3cr3t"))
 #: Queries that give no series on a machine without a GPU.
 EMPTY = {
-    "headstart_device_use_ratio",
-    "headstart_device_memory_used_bytes",
-    "headstart_device_memory_bytes",
-    "headstart:device_memory:ratio",
+    "headstart_gpu_utilization_ratio",
+    "headstart_gpu_memory_used_bytes",
+    "headstart_gpu_memory_size_bytes",
+    "headstart:gpu_memory_used:ratio",
 }
 #: Seconds for Prometheus to have scraped often enough for its rates, on a machine that is busy.
 PATIENCE = 60.0
@@ -142,7 +142,7 @@ def test_the_figures_are_those_of_what_was_done(watched: Watched):
     predict = 'grpc_service="headstart.v1.PredictionService",grpc_method="Predict",grpc_type="unary"'
     not_found = f'grpc_server_handled_total{{{predict},grpc_code="NOT_FOUND"}}'
     eventually(lambda: value(not_found) == 1, PATIENCE, "the refused call")
-    assert value("headstart_jobs_taken_over_total") == 0
+    assert value("headstart_job_takeovers_total") == 0
     assert value('headstart_job_runs_total{outcome="failed"}') == 1
     assert value('headstart_jobs{state="succeeded"}') == 2
     assert value("sum(headstart_energy_joules_total)") > 0

@@ -235,7 +235,7 @@ def test_stopping_gives_running_jobs_back_and_claims_no_more(shop: Shop) -> None
     shop.submit("b")
     assert entered.wait(PATIENCE)
     shop.stop()
-    assert shop.outcomes(1) == ["given_back"]
+    assert shop.outcomes(1) == ["released"]
     assert [shop.desk.ledger.get(job_id).state for job_id in "ab"] == [JobState.QUEUED] * 2
     # Its dataset is still needed.
     assert shop.ended == []
@@ -255,7 +255,7 @@ def test_what_breaks_because_the_server_stops_is_not_the_jobs_fault(shop: Shop, 
     assert entered.wait(PATIENCE)
     shop.pool.stop(0.0)
     may_fail.set()
-    assert shop.outcomes(1) == ["given_back"]
+    assert shop.outcomes(1) == ["released"]
     shop.stop()
     assert shop.desk.ledger.get("a").state is JobState.QUEUED
 
@@ -484,7 +484,7 @@ def test_a_run_that_cannot_reach_the_database_goes_back_to_the_queue_and_is_not_
     shop.work = work
     shop.pool.start()
     shop.submit("a")
-    assert shop.outcomes(2) == ["given_back", "succeeded"]
+    assert shop.outcomes(2) == ["released", "succeeded"]
     shop.stop()
 
 
@@ -555,13 +555,13 @@ def test_a_job_that_the_storage_stops_goes_back_to_the_queue_and_waits_longer_ea
     shop.pool.start()
     try:
         shop.submit("a")
-        assert shop.outcomes(1) == ["put_off"]
+        assert shop.outcomes(1) == ["postponed"]
         job = desk.ledger.get("a")
         assert (job.state, job.error, job.storage_retries) == (JobState.QUEUED, None, 1)
         assert desk.ledger.claim() is None
         desk.clock.advance(5.1)
         shop.pool.wake()
-        assert shop.outcomes(2) == ["put_off"] * 2
+        assert shop.outcomes(2) == ["postponed"] * 2
         desk.clock.advance(5.1)
         assert desk.ledger.claim() is None
         desk.clock.advance(5)
@@ -598,7 +598,7 @@ def test_a_job_whose_archive_is_missing_fails_once_no_replica_has_found_it(desk:
 
     shop.work = work
     shop.pool.start()
-    expected = (["put_off"] * MISSING_TRIES if others else []) + ["failed"]
+    expected = (["postponed"] * MISSING_TRIES if others else []) + ["failed"]
     try:
         shop.submit("a")
         for count in range(1, len(expected) + 1):

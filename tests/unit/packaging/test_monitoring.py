@@ -8,26 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from prometheus_client import CollectorRegistry, generate_latest
+from structlog.testing import capture_logs
 
+import metrics_page
+from headstart_server.metrics import CPU_CORES, DATABASE_AVAILABLE, METRICS, Kind, Metric
 from headstart_server.telemetry import Telemetry
 from programs import PROMTOOL
 from prometheus import MONITORING, dashboard, dashboard_queries, rules, write_rules
 
-#: Metrics that a server adds at its start, or Prometheus itself has.
-ADDED = {
-    "headstart_queue_rows",
-    "headstart_jobs",
-    "headstart_database_available",
-    "headstart_storage_available",
-    "headstart_disk_full",
-    "headstart_memory_held_bytes",
-    "headstart_disk_held_bytes",
-    "headstart_cores",
-    "headstart_energy_joules_total",
-    "headstart_device_use_ratio",
-    "headstart_device_memory_bytes",
-    "headstart_device_memory_used_bytes",
-}
+
+def samples_of(metric: Metric) -> list[str]:
+    """Return the names of the series of a metric."""
+    if metric.kind is Kind.HISTOGRAM:
+        return [metric.name + end for end in ("_bucket", "_sum", "_count")]
+    return [metric.name]
 
 
 def test_promtool_finds_no_fault_in_the_rules(tmp_path: Path):
@@ -55,7 +50,7 @@ def test_each_alert_is_tested_in_both_directions():
     alerts = {rule["alert"] for rule in rules() if "alert" in rule}
 
     assert fires == alerts
-    assert alerts - silent == {"HeadstartPredictSlow", "HeadstartDeviceMemoryFull"}
+    assert alerts - silent == {"HeadstartPredictSlow", "HeadstartGpuMemoryFull"}
 
 
 def test_each_alert_has_a_section_that_says_what_to_do():
@@ -66,15 +61,60 @@ def test_each_alert_has_a_section_that_says_what_to_do():
 
 
 def test_rules_and_dashboard_name_metrics_that_there_are():
-    known = set(ADDED) | {rule["record"] for rule in rules() if "record" in rule}
-    for family in Telemetry("test").registry.collect():
-        known |= {family.name, *(family.name + end for end in ("_total", "_bucket", "_sum", "_count"))}
+    known = {rule["record"] for rule in rules() if "record" in rule}
+    known |= {sample for metric in METRICS for sample in samples_of(metric)}
+    known |= {sample.name for family in Telemetry("test").registry.collect() for sample in family.samples}
     named = set()
     for expression in [rule["expr"] for rule in rules()] + dashboard_queries():
         named |= set(re.findall(r"\b(?:grpc_server|headstart|process)[_:][\w:]+", expression))
 
-    assert named - known <= {"grpc_server_handled_total"}
-    assert "headstart:row_seconds:p99_5m" in named
+    assert named - known == set()
+    assert "headstart:embedding_latency_seconds:p99_5m" in named
+
+
+def test_the_page_of_metrics_is_generated_from_their_declarations():
+    assert metrics_page.PAGE.read_text() == metrics_page.page(), "Run: make metrics-page"
+
+
+def test_only_declared_metrics_are_in_the_registry():
+    registry = Telemetry("test").registry
+    declared = {metric.name.removesuffix("_total") for metric in METRICS}
+    ours = {family.name for family in registry.collect() if not family.name.startswith("process_")}
+
+    assert ours <= declared
+    assert len({metric.name for metric in METRICS}) == len(METRICS)
+
+
+def test_promtool_finds_no_fault_in_any_metric():
+    registry = CollectorRegistry()
+    for metric in METRICS:
+        labels = ["value"] * len(metric.labels)
+        if metric.kind is Kind.COUNTER:
+            series = metric.counter(registry)
+        elif metric.kind is Kind.GAUGE:
+            series = metric.gauge(registry)
+        else:
+            series = metric.histogram(registry)
+        if labels:
+            series.labels(*labels)
+    check = [PROMTOOL.need(), "check", "metrics"]
+    ended = subprocess.run(check, input=generate_latest(registry), capture_output=True, check=False)
+
+    assert (ended.returncode, ended.stdout + ended.stderr) == (0, b"")
+
+
+def test_a_metric_that_cannot_be_read_is_left_out_of_the_scrape_and_logged():
+    telemetry = Telemetry("test")
+    telemetry.read(DATABASE_AVAILABLE, lambda: 1 / 0)
+    telemetry.read(CPU_CORES, lambda: 2.0)
+    with capture_logs() as logs:
+        shown = generate_latest(telemetry.registry).decode()
+
+    assert "headstart_cpu_cores 2.0\n" in shown
+    assert "\nheadstart_database_available " not in shown
+    assert [(entry["event"], entry["metric"]) for entry in logs] == [
+        ("metric_read_failed", "headstart_database_available")
+    ]
 
 
 def test_the_dashboard_is_what_grafana_imports():
@@ -104,5 +144,5 @@ def test_what_alerts_watch_the_first_time_begins_at_zero():
     }
 
     assert shown["headstart_job_runs_total", "failed"] == 0
-    assert shown["headstart_feature_cache_total", "memory"] == 0
-    assert shown["headstart_jobs_taken_over_total",] == 0
+    assert shown["headstart_feature_cache_requests_total", "memory"] == 0
+    assert shown["headstart_job_takeovers_total",] == 0

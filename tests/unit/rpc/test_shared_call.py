@@ -38,7 +38,7 @@ def counted(telemetry: Telemetry) -> dict[tuple[str, ...], float]:
         tuple(sample.labels.values()): sample.value
         for family in telemetry.registry.collect()
         for sample in family.samples
-        if sample.name == "headstart_shared_alias_calls_total"
+        if sample.name == "headstart_canary_requests_total"
     }
 
 
@@ -84,6 +84,6 @@ def test_each_version_that_was_chosen_is_told_how_the_call_ended(
         sample.value
         for family in telemetry.registry.collect()
         for sample in family.samples
-        if sample.name == "headstart_shared_alias_call_seconds_sum" and sample.labels["model"] == "pets"
+        if sample.name == "headstart_canary_request_duration_seconds_sum" and sample.labels["model"] == "pets"
     ]
     assert seconds == 2.5
