@@ -166,8 +166,8 @@ def with_promotion(facts: ReportFacts, decision: Decision) -> ReportFacts:
     return replace(facts, version=replace(facts.version, promotion=promotion))
 
 
-def of_0_1() -> ReportFacts:
-    """A version of which the figures in short are all that is known."""
+def in_short() -> ReportFacts:
+    """A version with metrics but without a stored evaluation."""
     metrics = Metrics(
         source=MetricsSource.OUT_OF_FOLD,
         example_count=40,
@@ -348,7 +348,7 @@ SAMPLES = {
     "hundred": lambda: of_classes(100, 2000),
     "several": of_several_labels,
     "numbers": of_numbers,
-    "old": of_0_1,
+    "short": in_short,
     "unmeasured": unmeasured,
     "hostile": hostile,
     "chosen": lambda: with_choice(of_classes(3, 60)),

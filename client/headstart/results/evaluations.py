@@ -204,8 +204,8 @@ class VersionEvaluation:
 
     Attributes:
         version: the version.
-        evaluation: how good it is; None for versions of 0.1, of which `Version.metrics` is all that is known.
-        findings: what was found in its examples; None for versions of 0.1.
+        evaluation: evaluation of the version; None if only `Version.metrics` is stored.
+        findings: findings in its examples; None if none are stored.
     """
 
     version: Version

@@ -242,7 +242,7 @@ class Lineage:
         software: the version of Headstart that made it.
         runtime: what executed the backbone and in which precision, such as ``openvino bfloat16``.
         stop_reason: why the solver ended.
-        fit_duration: how long it took to fit the head. None for versions of 0.1.
+        fit_duration: duration of fitting the head; None if unknown.
         parent_version: the version whose examples it was trained on too; None: none.
         added_example_count: the examples that came with the fine-tune itself.
         removed_example_count: the parent's examples that were left out or replaced.

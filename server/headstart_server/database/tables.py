@@ -90,8 +90,7 @@ jobs = Table(
     Column("created", Float, nullable=False),
     Column("started", Float),
     Column("finished", Float),
-    # Counts up from 1 in the order of commits, so that a reader knows which jobs are new. Null for jobs of an
-    # earlier release.
+    # Counts up from 1 in the order of commits, so that a reader knows which jobs are new.
     Column("number", BigInteger),
     UniqueConstraint("tenant", "request_id", name="jobs_request"),
     Index("jobs_queue", "state", "priority", "created"),
@@ -320,7 +319,7 @@ webhooks = Table(
     Column("error", String(512)),
     # When it arrived or was given up.
     Column("finished", Float),
-    # Whose turn it is, as in `webhook_receivers`. Rows of earlier releases share one.
+    # Whose turn it is, as in `webhook_receivers`.
     Column("receiver", String(320), nullable=False, default="", server_default=""),
     Index("webhooks_by_receiver", "receiver", "state", "due"),
     Index("webhooks_under_way", "receiver", "state", "lease_until"),

@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 from headstart_server.backbones.backbone import Content
@@ -295,7 +295,7 @@ class DatasetStore:
             StorageAway: the bucket does not answer.
         """
         with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
-            return _list_of(json.loads(archive.members.read(INDEX)), job_id)
+            return ExampleList.from_json(json.loads(archive.members.read(INDEX)))
 
     def rewrite(self, job_id: str, members: Collection[int]) -> int:
         """Write an archive anew without some of its contents, in the place of the old one.
@@ -318,7 +318,7 @@ class DatasetStore:
             with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
                 count = len(gone & set(archive.members.namelist()))
                 if count:
-                    listed = _list_of(json.loads(archive.members.read(INDEX)), job_id)
+                    listed = ExampleList.from_json(json.loads(archive.members.read(INDEX)))
                     with storage_errors():
                         _copy(archive.members, written, gone, without(listed, {(job_id, m) for m in members}))
             if count:
@@ -395,12 +395,3 @@ def _copy(source: ZipFile, target: Path, gone: Collection[str], listed: ExampleL
                 copy.writestr(name, source.read(name))
         content = json.dumps(listed.to_json(), ensure_ascii=False)
         copy.writestr(INDEX, content, compress_type=ZIP_DEFLATED)
-
-
-def _list_of(fields: Any, job_id: str) -> ExampleList:
-    """The list in an archive; the first release wrote an entry for each example."""
-    if isinstance(fields, list):
-        return ExampleList(
-            examples=[StoredExample.from_json(entry, job_id, place) for place, entry in enumerate(fields)]
-        )
-    return ExampleList.from_json(fields)

@@ -193,30 +193,26 @@ class FineTuneSpec:
         return int(self.max_excluded_fraction * count + 1e-9)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values; what came with later releases only where it is set: digests of specs last."""
-        values = {**asdict(self), "recipe": recipe_json(self.recipe)}
-        unset = [name for name in _LATER if not values[name]]
-        return {name: value for name, value in values.items() if name not in unset}
+        """Return the spec as JSON values."""
+        return {**asdict(self), "recipe": recipe_json(self.recipe)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "FineTuneSpec":
         """The spec that `to_json` wrote, this or a newer one's."""
         given = {**known(cls, values), "recipe": recipe_from_json(values["recipe"])}
-        if "task" in given:
+        if given.get("task"):
             given["task"] = Task(given["task"])
-        if "promote_if" in given:
+        if given.get("promote_if"):
             given["promote_if"] = Gate(**known(Gate, given["promote_if"]))
-        if "removed_example_ids" in given:
-            given["removed_example_ids"] = tuple(given["removed_example_ids"])
-        if "backbone_candidates" in given:
-            given["backbone_candidates"] = tuple(given["backbone_candidates"])
+        for name in ("removed_example_ids", "backbone_candidates"):
+            given[name] = tuple(given.get(name, ()))
         return cls(**given)
 
 
 def known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """Those of some values that a dataclass has fields for.
 
-    A server of a newer release beside this one may write further ones.
+    A server of a newer release that shares the database may write further ones.
     """
     names = names_of(kind)
     return {name: value for name, value in values.items() if name in names}
@@ -226,23 +222,6 @@ def known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
 def names_of(kind: type) -> tuple[str, ...]:
     """Return the names of a dataclass's fields."""
     return tuple(each.name for each in fields(kind))
-
-
-#: Fields that specs of the first release do not have.
-_LATER = (
-    "task",
-    "promote_if",
-    "parent_version",
-    "parent_alias",
-    "removed_example_ids",
-    "discard_examples",
-    "priority",
-    "backbone_candidates",
-    "backbone_time_budget",
-    "webhook",
-    "dataset_uri",
-    "expire_time",
-)
 
 
 #: The range of each setting that is a number, by its name.

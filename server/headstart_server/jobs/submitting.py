@@ -14,7 +14,7 @@ from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetSummary
 from headstart_server.learning.recipe import Partial
 
-#: The kinds of jobs there are. Servers claim only kinds they know: earlier releases choose no backbone.
+#: The kinds of jobs. Servers claim only kinds that they know.
 FINE_TUNE, CHOOSING = "fine_tune", "choosing_fine_tune"
 #: Ids of examples left out that are told with a job; there may be megabytes of them.
 MAX_TOLD_IDS = 100

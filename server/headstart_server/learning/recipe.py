@@ -188,7 +188,7 @@ def recipe_json(recipe: Recipe) -> dict[str, Any]:
 
 
 def recipe_from_json(fields: Mapping[str, Any]) -> Recipe:
-    """The recipe that `recipe_json` wrote, now or in version 0.1, which knew one view.
+    """Return the recipe that `recipe_json` wrote.
 
     Raises:
         KeyError, TypeError or ValueError: the fields are not those of a recipe.
@@ -197,9 +197,7 @@ def recipe_from_json(fields: Mapping[str, Any]) -> Recipe:
         return Auto()
     kind = next((kind for kind in _CARRIED_OUT if kind.__name__.lower() in fields), Ridge)
     settings = dict(fields[kind.__name__.lower()])
-    if "view" in settings:
-        settings["views"] = [settings.pop("view")]
     settings["views"] = tuple(settings["views"])
     if kind is not Mlp:
-        settings["scaling"] = Scaling(settings.get("scaling", Scaling.UNIT))
+        settings["scaling"] = Scaling(settings["scaling"])
     return kind(**settings)

@@ -1,8 +1,6 @@
 """An example without its content, as lists of a dataset's or a version's examples have it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from headstart_server.learning.target import Target
 
@@ -30,13 +28,3 @@ class StoredExample:
     weight: float = 1.0
     archive: str = ""
     member: int = 0
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any], archive: str, member: int) -> "StoredExample":
-        """An example of the lists of the first release, which knew labels only and wrote each by itself.
-
-        Raises:
-            KeyError, TypeError or ValueError: it is none.
-        """
-        settings = dict(fields)
-        return cls(target=Target.from_json(settings.pop("label")), archive=archive, member=member, **settings)

@@ -23,7 +23,7 @@ from headstart_server.models.version import Alias, TrafficSplit
 #: Aliases of a model: every replica holds all of them in memory, and lists contain them.
 MAX_ALIASES = 1000
 
-# A server of an earlier release moves an alias without a look at its shares: those have ended then.
+# Shares of an earlier move of the alias have ended.
 _COUNTS = and_(
     alias_shares.c.model == aliases.c.model,
     alias_shares.c.alias == aliases.c.name,

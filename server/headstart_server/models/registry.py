@@ -341,7 +341,7 @@ class Registry:
             ).all()
 
     def examples(self, version: Version) -> ExampleList | None:
-        """The list of a version's examples with what it told about each; None for versions of 0.1.
+        """Return the examples of a version with its prediction for each; None if no list is stored.
 
         Raises:
             VersionNotFound: it was deleted meanwhile.
@@ -350,7 +350,7 @@ class Registry:
         return self._listed(version, ExampleList.from_bytes)
 
     def outcomes(self, version: Version) -> Sequence[Outcome | None]:
-        """What a version told about each of its examples, and nothing else of them; none for versions of 0.1.
+        """Return only the predictions of a version for its examples; empty if no list is stored.
 
         Raises:
             VersionNotFound: it was deleted meanwhile.
@@ -372,9 +372,7 @@ class Registry:
             ) from error
 
     def evaluation(self, selector: Selector) -> tuple[Version, Evaluation | None, DatasetFindings | None]:
-        """A version, how good it is in all detail, and what was found in its examples.
-
-        Both are None for versions of 0.1.
+        """Return a version with its evaluation and the findings in its examples; None where none is stored.
 
         Raises:
             ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.

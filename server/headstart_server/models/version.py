@@ -56,8 +56,7 @@ class Manifest:
         task: the kind of task.
         tail: what the version's own tail is; None if it takes the backbone's last view.
         note: what a person should know of how the head came about; may be empty.
-        requested_recipe: as the fine-tune asked for it, before choices were made; None for `auto`, and for
-            versions of releases that did not keep it.
+        requested_recipe: as the fine-tune asked for it, before choices were made; None for `auto`.
         backbone_selection: how the backbone was chosen; None if the fine-tune named it.
         energy: what the run that made it cost; None if nothing was told of it.
     """
@@ -93,13 +92,13 @@ class Manifest:
     energy: Energy | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values; what servers of earlier releases would not read only where it is set."""
+        """Return the manifest as JSON values."""
         values = asdict(self)
         values["recipe"] = recipe_json(self.recipe)
         values["metrics"] = self.metrics.to_json()
         if self.requested_recipe is not None:
             values["requested_recipe"] = recipe_json(self.requested_recipe)
-        return {name: value for name, value in values.items() if value is not None or name not in _LATER}
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Manifest":
@@ -128,10 +127,6 @@ class Manifest:
                 "energy": Energy.from_json(energy) if energy else None,
             }
         )
-
-
-#: Fields that manifests of earlier releases do not have.
-_LATER = ("requested_recipe", "backbone_selection", "energy")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,9 +21,8 @@ class ReportFacts:
 
     Attributes:
         version: the version with its manifest.
-        evaluation: how good it is; None for versions of 0.1, of which the manifest's metrics are all there
-            is.
-        findings: what was found in its examples; None for versions of 0.1.
+        evaluation: evaluation of the version; None if only the metrics of the manifest are stored.
+        findings: findings in its examples; None if none are stored.
         samples: of examples by their index: a small JPEG file, or the beginning of a text.
     """
 

@@ -82,9 +82,7 @@ def _contents(sections: list[Section]) -> Markup:
 
 
 def _short() -> Markup:
-    return note(
-        "This version was made by a release that kept no more about it. Fine-tune again to learn more."
-    )
+    return note("No evaluation is stored for this version. Fine-tune again to create one.")
 
 
 def _policy(style: str, script: str) -> str:

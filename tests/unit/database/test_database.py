@@ -1,9 +1,7 @@
 """Transactions: whole or not at all, in turn, and readable meanwhile."""
 
-import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,12 +12,10 @@ from fakes import PATIENCE
 from headstart_server.database.database import Database, SchemaError
 from headstart_server.database.tables import (
     SCHEMA_VERSION,
-    archive_uses,
     job_events,
     jobs,
     models,
     schema_version,
-    versions,
 )
 from headstart_server.errors import StorageFull
 
@@ -210,45 +206,3 @@ def test_commits_are_synced_and_readers_do_not_block(database: Database) -> None
     with database.read() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
-
-
-def test_a_file_of_the_first_release_is_brought_up_to_date(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as old:
-        old.executescript(Path(__file__).with_name("schema_of_0_1.sql").read_text())
-        old.executemany(
-            "INSERT INTO jobs (job_id, kind, tenant, priority, state, model, payload, checkpoint, cancel, "
-            "attempt, crashes, seq, created) "
-            "VALUES (?, 'fine_tune', '', 0, ?, 'pets', '{}', '{}', 0, 0, 0, 1, 1.0)",
-            [("waiting", "queued"), ("at-work", "running"), ("over", "succeeded")],
-        )
-        old.execute("INSERT INTO models (name, created, next_number) VALUES ('pets', 1.0, 2)")
-        old.execute("INSERT INTO versions VALUES ('pets', 1, 'over', 'over.1', 10, 1.0, NULL, '{}')")
-        old.commit()
-    for _ in range(2):
-        database = Database(path)
-        with database.read() as connection:
-            held = connection.execute(select(archive_uses.c.holder, archive_uses.c.archive)).all()
-            assert sorted(map(tuple, held)) == [("at-work", "at-work"), ("waiting", "waiting")]
-            assert connection.execute(select(versions.c.promotion)).scalars().all() == [None]
-            assert connection.execute(select(schema_version.c.version)).scalars().all() == [SCHEMA_VERSION]
-        database.close()
-
-
-def test_a_file_brought_up_to_date_has_the_columns_of_a_new_one(path: Path, tmp_path: Path) -> None:
-    with closing(sqlite3.connect(path)) as old:
-        old.executescript(Path(__file__).with_name("schema_of_0_1.sql").read_text())
-    fresh = tmp_path / "fresh.sqlite3"
-    columns = []
-    for file in (path, fresh):
-        Database(file).close()
-        with closing(sqlite3.connect(file)) as database:
-            tables = [
-                name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            ]
-            columns.append(
-                {
-                    table: {row[1]: row[2] for row in database.execute(f"PRAGMA table_info({table})")}
-                    for table in tables
-                }
-            )
-    assert columns[0] == columns[1]

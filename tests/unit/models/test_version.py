@@ -63,10 +63,6 @@ def test_the_choice_of_a_backbone_and_the_recipe_asked_for_come_back(
     assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
 
 
-def test_without_a_choice_a_manifest_has_no_fields_that_an_older_server_would_refuse() -> None:
-    assert not {"requested_recipe", "backbone_selection"} & make_manifest().to_json().keys()
-
-
 def test_fields_of_a_newer_server_are_left_aside() -> None:
     manifest = make_manifest()
     assert Manifest.from_json({**manifest.to_json(), "invented_later": [1]}) == manifest
@@ -78,14 +74,6 @@ def test_fields_that_are_no_manifest_are_refused(lacking: str) -> None:
     del fields[lacking]
     with pytest.raises((KeyError, TypeError, ValueError)):
         Manifest.from_json(fields)
-
-
-def test_a_manifest_of_the_first_release_still_reads() -> None:
-    fields = make_manifest().to_json()
-    fields["recipe"] = {"ridge": {"regularization": 0.1, "temperature": 0.5, "folds": 3, "view": "taps"}}
-    recipe = Manifest.from_json(fields).recipe
-    assert recipe == Ridge(regularization=0.1, temperature=0.5, folds=3, views=("taps",))
-    assert recipe.scaling is Scaling.UNIT
 
 
 def test_a_manifest_whose_recipe_left_choices_open_is_none() -> None:

@@ -93,7 +93,7 @@ def test_only_the_page_asks_for_pictures_and_only_for_those_it_shows(bench: Benc
 def test_a_version_of_0_1_has_a_shorter_report(bench: Bench):
     bench.publish()
 
-    assert "kept no more about it" in bench.text(ReportFormat.HTML)
+    assert "No evaluation is stored" in bench.text(ReportFormat.HTML)
     assert "evaluation" not in json.loads(bench.text(ReportFormat.JSON))
     assert bench.asked == []
 

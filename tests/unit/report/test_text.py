@@ -26,7 +26,7 @@ def test_it_fits_a_terminal_of_80_columns(name):
         ("hundred", ["the 30 classes with the lowest F1 of 100"]),
         ("several", ["Every class right on "]),
         ("numbers", ["Off by 3.8 on average."]),
-        ("old", ["Right on 95.0% of examples. 95% interval 84.0 to 99.0%."]),
+        ("short", ["Right on 95.0% of examples. 95% interval 84.0 to 99.0%."]),
         (
             "chosen",
             [
