@@ -329,7 +329,7 @@ class AsyncClient:
     ) -> AsyncIterator[AsyncJob]:
         """Return jobs, the newest first, a page at a time; as `Client.jobs`."""
         listed_jobs = self._connection.pages(partial(calls.job_page, model, states))
-        return (AsyncJob(each.id, self._connection, each) async for each in listed_jobs)
+        return (AsyncJob(each.job_id, self._connection, each) async for each in listed_jobs)
 
     async def watch_jobs(
         self, model: str | None = None, *, resume_token: str = ""

@@ -254,33 +254,33 @@ class AsyncModelHandle(AsyncVersionMethods):
         >>> pets = client.model("pets")
         >>> job = await pets.fine_tune("pets/")
         >>> version = await job.result(progress=True)
-        >>> (await pets[version.number].compare(1)).verdict
+        >>> (await pets[version.version].compare(1)).verdict
     """
 
     def __init__(self, client: "AsyncClient", model: str) -> None:
         super().__init__(client, VersionRef(plain_model(model)))
 
     @property
-    def name(self) -> str:
+    def model(self) -> str:
         """The model's name."""
         return self.ref.model
 
     def __getitem__(self, version: int | str) -> AsyncVersionHandle:
-        return AsyncVersionHandle(self._client, other_version(VersionRef(self.name), version))
+        return AsyncVersionHandle(self._client, other_version(VersionRef(self.model), version))
 
     __iter__ = None  # __getitem__ does not count from 0
 
     def alias(self, alias: str) -> AsyncAliasHandle:
         """Return a handle of an alias."""
-        return AsyncAliasHandle(self._client, self.name, alias)
+        return AsyncAliasHandle(self._client, self.model, alias)
 
     async def get(self, *, max_versions: int | None = None) -> Model:
         """Return the model with its versions, the newest first; as `Client.get_model`."""
-        return await self._client.get_model(self.name, max_versions=max_versions)
+        return await self._client.get_model(self.model, max_versions=max_versions)
 
     async def versions(self, **query: Any) -> list[Version]:
         """Return the model's versions, by default the newest first; arguments as of `Client.versions`."""
-        return [each async for each in self._client.versions(self.name, **query)]
+        return [each async for each in self._client.versions(self.model, **query)]
 
     async def aliases(self) -> list[Alias]:
         """Return the model's aliases by name."""
@@ -288,7 +288,7 @@ class AsyncModelHandle(AsyncVersionMethods):
 
     def jobs(self, states: Collection[JobState | str] | str | None = None) -> AsyncIterator[AsyncJob]:
         """Return the model's jobs, the newest first; as `Client.jobs`."""
-        return self._client.jobs(self.name, states)
+        return self._client.jobs(self.model, states)
 
     async def fine_tune(
         self,
@@ -301,7 +301,7 @@ class AsyncModelHandle(AsyncVersionMethods):
     ) -> AsyncJob:
         """Send examples and start a job that makes a new version; as `Client.fine_tune`."""
         return await self._client.fine_tune(
-            examples, y, model=self.name, request_id=request_id, on_upload=on_upload, **settings
+            examples, y, model=self.model, request_id=request_id, on_upload=on_upload, **settings
         )
 
     async def validate(
@@ -313,7 +313,7 @@ class AsyncModelHandle(AsyncVersionMethods):
         **settings: Unpack[FineTuneSettings],
     ) -> Validation:
         """Send examples to be checked only; as `Client.validate`."""
-        return await self._client.validate(examples, y, model=self.name, on_upload=on_upload, **settings)
+        return await self._client.validate(examples, y, model=self.model, on_upload=on_upload, **settings)
 
     async def rebase(
         self,
@@ -326,13 +326,13 @@ class AsyncModelHandle(AsyncVersionMethods):
     ) -> AsyncJob:
         """Fit a version again on another backbone; as `Client.rebase`."""
         return await self._client.rebase(
-            self.name, backbone=backbone, version=version, alias=alias, request_id=request_id, **settings
+            self.model, backbone=backbone, version=version, alias=alias, request_id=request_id, **settings
         )
 
     async def update(self, **details: Unpack[Details]) -> Model:
         """Change what people say about the model; as `Client.update_model`."""
-        return await self._client.update_model(self.name, **details)
+        return await self._client.update_model(self.model, **details)
 
     async def delete(self, *, force: bool = False) -> int:
         """Delete the model; as `Client.delete_model`."""
-        return await self._client.delete_model(self.name, force=force)
+        return await self._client.delete_model(self.model, force=force)

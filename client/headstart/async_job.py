@@ -46,7 +46,7 @@ class AsyncJob:
         return f"AsyncJob({described_job(self._id, self._status)})"
 
     @property
-    def id(self) -> str:
+    def job_id(self) -> str:
         """Its name; `AsyncClient.job` takes it up again."""
         return self._id
 

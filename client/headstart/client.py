@@ -458,7 +458,7 @@ class Client:
             ValueError: a state is unknown.
         """
         listed_jobs = self._connection.pages(partial(calls.job_page, model, states))
-        return (Job(each.id, self._connection, each) for each in listed_jobs)
+        return (Job(each.job_id, self._connection, each) for each in listed_jobs)
 
     def watch_jobs(self, model: str | None = None, *, resume_token: str = "") -> Iterator[JobEvent]:
         """Yields the events of all jobs as they happen, also through lost connections, until you stop.

@@ -94,9 +94,9 @@ def still_going(status: JobStatus | None, job_id: str) -> TimeoutError:
 
 def _failure(status: JobStatus) -> HeadstartError:
     if status.state is JobState.CANCELLED:
-        message = f"Job {status.id} was cancelled."
+        message = f"Job {status.job_id} was cancelled."
         return JobCancelled(ErrorDetails(code=grpc.StatusCode.CANCELLED, message=message, reason="CANCELLED"))
     unknown = ErrorDetails(
-        code=grpc.StatusCode.UNKNOWN, message=f"Job {status.id} failed without saying why."
+        code=grpc.StatusCode.UNKNOWN, message=f"Job {status.job_id} failed without saying why."
     )
     return JobFailed(status.error or unknown)

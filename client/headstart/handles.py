@@ -249,33 +249,33 @@ class ModelHandle(VersionMethods):
     Example:
         >>> pets = client.model("pets")
         >>> version = pets.fine_tune("pets/").result(progress=True)
-        >>> pets[version.number].compare(1).verdict
+        >>> pets[version.version].compare(1).verdict
     """
 
     def __init__(self, client: "Client", model: str) -> None:
         super().__init__(client, VersionRef(plain_model(model)))
 
     @property
-    def name(self) -> str:
+    def model(self) -> str:
         """The model's name."""
         return self.ref.model
 
     def __getitem__(self, version: int | str) -> VersionHandle:
-        return VersionHandle(self._client, other_version(VersionRef(self.name), version))
+        return VersionHandle(self._client, other_version(VersionRef(self.model), version))
 
     __iter__ = None  # __getitem__ does not count from 0
 
     def alias(self, alias: str) -> AliasHandle:
         """Return a handle of an alias."""
-        return AliasHandle(self._client, self.name, alias)
+        return AliasHandle(self._client, self.model, alias)
 
     def get(self, *, max_versions: int | None = None) -> Model:
         """Return the model with its versions, the newest first; as `Client.get_model`."""
-        return self._client.get_model(self.name, max_versions=max_versions)
+        return self._client.get_model(self.model, max_versions=max_versions)
 
     def versions(self, **query: Any) -> list[Version]:
         """Return the model's versions, by default the newest first; arguments as of `Client.versions`."""
-        return list(self._client.versions(self.name, **query))
+        return list(self._client.versions(self.model, **query))
 
     def aliases(self) -> list[Alias]:
         """Return the model's aliases by name."""
@@ -283,7 +283,7 @@ class ModelHandle(VersionMethods):
 
     def jobs(self, states: Collection[JobState | str] | str | None = None) -> Iterator[Job]:
         """Return the model's jobs, the newest first; as `Client.jobs`."""
-        return self._client.jobs(self.name, states)
+        return self._client.jobs(self.model, states)
 
     def fine_tune(
         self,
@@ -296,7 +296,7 @@ class ModelHandle(VersionMethods):
     ) -> Job:
         """Send examples and start a job that makes a new version; as `Client.fine_tune`."""
         return self._client.fine_tune(
-            examples, y, model=self.name, request_id=request_id, on_upload=on_upload, **settings
+            examples, y, model=self.model, request_id=request_id, on_upload=on_upload, **settings
         )
 
     def validate(
@@ -308,7 +308,7 @@ class ModelHandle(VersionMethods):
         **settings: Unpack[FineTuneSettings],
     ) -> Validation:
         """Send examples to be checked only; as `Client.validate`."""
-        return self._client.validate(examples, y, model=self.name, on_upload=on_upload, **settings)
+        return self._client.validate(examples, y, model=self.model, on_upload=on_upload, **settings)
 
     def rebase(
         self,
@@ -321,13 +321,13 @@ class ModelHandle(VersionMethods):
     ) -> Job:
         """Fit a version again on another backbone; as `Client.rebase`."""
         return self._client.rebase(
-            self.name, backbone=backbone, version=version, alias=alias, request_id=request_id, **settings
+            self.model, backbone=backbone, version=version, alias=alias, request_id=request_id, **settings
         )
 
     def update(self, **details: Unpack[Details]) -> Model:
         """Change what people say about the model; as `Client.update_model`."""
-        return self._client.update_model(self.name, **details)
+        return self._client.update_model(self.model, **details)
 
     def delete(self, *, force: bool = False) -> int:
         """Delete the model; as `Client.delete_model`."""
-        return self._client.delete_model(self.name, force=force)
+        return self._client.delete_model(self.model, force=force)

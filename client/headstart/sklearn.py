@@ -94,7 +94,7 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 seed=self.random_state,
                 **dict(self.settings or {}),
             )
-            self.version_ = job.result(self.timeout).number
+            self.version_ = job.result(self.timeout).version
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:

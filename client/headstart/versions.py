@@ -15,8 +15,8 @@ def found_alias(model: Model, name: str) -> Alias:
         NotFound: the model has no such alias.
     """
     for alias in model.aliases:
-        if alias.name == name:
+        if alias.alias == name:
             return alias
-    message = f"Model '{model.name}' has no alias '{name}'."
+    message = f"Model '{model.model}' has no alias '{name}'."
     details = ErrorDetails(code=grpc.StatusCode.NOT_FOUND, message=message, reason="ALIAS_NOT_FOUND")
     raise NotFound(details)

@@ -167,7 +167,7 @@ def timed_fine_tune(client: Client, examples: Sequence[tuple[bytes, str]], **set
     began = time.perf_counter()
     version = client.fine_tune(examples, model="pets", **settings).result()
     prediction = client.predict(examples[0][0], model="pets")
-    assert prediction.version == version.number
+    assert prediction.version == version.version
     return time.perf_counter() - began
 
 
@@ -177,7 +177,7 @@ def digits_job(client: Client, train: Sequence[Picture], test: Sequence[Picture]
     job = client.fine_tune([(picture.png, picture.label) for picture in train], model=MODEL)
     job.result()
     seconds = time.perf_counter() - began
-    steps = {step: spent.total_seconds() for step, spent in job.status().step_times.items()}
+    steps = {step: spent.total_seconds() for step, spent in job.status().step_durations.items()}
     predictions = client.predict([picture.png for picture in test], model=MODEL)
     right = [prediction.label == picture.label for prediction, picture in zip(predictions, test, strict=True)]
     return {**steps, "seconds": seconds, "accuracy": float(np.mean(right))}
@@ -259,7 +259,7 @@ def beside_targets(server: ServerProcess, client: Client, seconds: float) -> lis
 
     alone = job(2000)
     alone.result()
-    rate_alone = BESIDE / alone.status().step_times["features"].total_seconds()
+    rate_alone = BESIDE / alone.status().step_durations["features"].total_seconds()
     idle = load(server.target, MODEL, 4, 2 * seconds)
     running_job = job(4000)
     while running_job.status().progress is None:

@@ -118,7 +118,7 @@ def times_table(status: JobStatus, to_first: float, each: float, *, what: str = 
     table = Table(title="\nWhere the time went", box=None, show_header=False)
     table.add_column(justify="right")
     table.add_column()
-    steps = {step: spent.total_seconds() for step, spent in status.step_times.items()}
+    steps = {step: spent.total_seconds() for step, spent in status.step_durations.items()}
     about = {
         "features": f"to decode the {what}s and pass each through the backbone once",
         "fit": "to fit the head, settings chosen by cross-validation",

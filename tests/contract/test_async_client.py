@@ -47,7 +47,7 @@ async def test_a_folder_is_fine_tuned_and_waited_for(client: AsyncClient, server
     assert [each.label.class_name for each in batch.examples.examples] == ["cat", "dog"]
     assert reports[-1] == (2, 2)
     assert numbers == [1, 2, 3]
-    assert version.number == 3
+    assert version.version == 3
 
 
 async def test_a_uri_is_left_to_the_server_to_read(client: AsyncClient, server: FakeServer):
@@ -177,18 +177,18 @@ async def test_features_come_by_view(client: AsyncClient, server: FakeServer):
 
 async def test_the_rest_of_the_service_is_there(client: AsyncClient, server: FakeServer):
     assert await client.ready()
-    assert [each.name for each in await client.models()] == ["pets"]
+    assert [each.model for each in await client.models()] == ["pets"]
     assert (await client.usage()).version_count == 3
     assert (await client.server_info()).release == "1.0"
     assert (await client.who_am_i()).principal == "reader"
-    assert (await client.get_model("pets", max_versions=2)).versions[-1].number == 2
+    assert (await client.get_model("pets", max_versions=2)).versions[-1].version == 2
     assert (await client.set_alias("pets", "stable", 2)).version == 2
     await client.delete_alias("pets", "stable")
     await client.delete_version("pets", 1)
     assert (await client.erase_example("-", "cat-17")).deleted_contents == 2
     assert await client.delete_model("pets") == 3
     assert (await client.backbones())[0].default
-    assert [each.id async for each in client.jobs(states=["QUEUED"])] == ["job-1"]
+    assert [each.job_id async for each in client.jobs(states=["QUEUED"])] == ["job-1"]
     assert (await client.job("job-1").cancel()).state is JobState.CANCELLED
     assert (await client.job("job-1").status()).version == 3
 
@@ -310,6 +310,6 @@ async def test_listed_jobs_can_be_awaited(client: AsyncClient, capsys):
     (listed,) = [each async for each in client.jobs()]
 
     assert repr(listed) == "AsyncJob('job-1', pets, QUEUED)"
-    assert (await listed.result(progress=True)).number == 3
+    assert (await listed.result(progress=True)).version == 3
     assert repr(listed) == "AsyncJob('job-1', pets@3, SUCCEEDED)"
     assert capsys.readouterr().err.splitlines()[-1].split() == ["100%", "succeeded"]

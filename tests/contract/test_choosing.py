@@ -64,7 +64,7 @@ def test_candidates_and_their_time_go_with_the_spec_and_come_back(client: Client
         backbone="auto",
         backbone_candidates=["small", "large"],
         backbone_time_budget=90,
-    ).id
+    ).job_id
     spec = server.requests["FineTune"][0][0].spec
     assert (spec.backbone, list(spec.backbone_candidates)) == ("auto", ["small", "large"])
     assert spec.backbone_time_budget.seconds == 90
@@ -121,7 +121,7 @@ def test_every_setting_of_a_rebase_is_sent(client: Client, server: FakeServer):
         recipe=Logistic(folds=3),
         promote_if=PromotionGate(max_drop=0.05),
         priority=-2,
-    ).id
+    ).job_id
 
     assert job_id == "job-1"
     expected = tuning.RebaseRequest(
@@ -177,7 +177,7 @@ def test_wrong_settings_of_a_rebase_are_refused_before_anything_is_sent(
 async def test_the_asynchronous_client_rebases_and_waits(server: FakeServer):
     async with AsyncClient(server.target, retries=QUICK, timeout=20) as client:
         found = await client.rebase("pets", backbone="large", alias="stable")
-        assert (await found.result()).number == 3
+        assert (await found.result()).version == 3
     (request,) = server.requests["Rebase"]
     source = {"model": "pets", "alias": "stable"}
     expected = tuning.RebaseRequest(source=source, backbone="large", alias="stable")

@@ -34,7 +34,7 @@ def test_a_deletion_names_the_versions_aliases_and_examples(run, server: FakeSer
     )
     assert "and up to 480 stored examples: stdin is not a terminal. Confirm it with --yes." in said
     assert not server.requests["DeleteModel"]
-    (found,) = [each for each in client.get_model("pets").versions if each.number == 3]
+    (found,) = [each for each in client.get_model("pets").versions if each.version == 3]
     assert deleted_version(found) == "version 3 of model pets with up to 40 stored examples"
     server.standing["GetModel"] = keeping.GetModelResponse(model={"model": "pets"})
     server.keep()

@@ -142,12 +142,12 @@ def test_context_supplies_what_a_message_lacks():
     fault = decode(job_pb2.ExampleFault(index=3), ExampleFault, message="unreadable")
     assert (fault.index, fault.message) == (3, "unreadable")
 
-    alias = model_pb2.Alias(alias="stable")
-    assert decode(alias, Alias) == decode(alias, Alias, name="stable")
+    alias = model_pb2.Alias(version=2)
+    assert decode(alias, Alias, alias="stable") == decode(model_pb2.Alias(version=2, alias="stable"), Alias)
 
 
 def test_a_required_field_that_is_nowhere_is_named():
-    with pytest.raises(TypeError, match="ExampleFault requires id, index"):
+    with pytest.raises(TypeError, match="ExampleFault requires example_id, index"):
         decode(model_pb2.Alias(), ExampleFault, message="unreadable")
 
 

@@ -117,11 +117,14 @@ def test_what_was_found_out_when_a_version_was_made_can_be_read(client: Client, 
     found = client.evaluation("pets", 3)
 
     assert server.requests["GetEvaluation"][0].target.version == 3
-    assert found.version.number == 3
+    assert found.version.version == 3
     assert found.evaluation.metrics.accuracy == 0.9
     assert found.evaluation.interval_coverage is None
     group = found.findings.duplicates[0]
-    assert ([each.id for each in group.examples], group.contradicting) == (["cat/1.jpg", "dog/2.jpg"], True)
+    assert ([each.example_id for each in group.examples], group.contradicting) == (
+        ["cat/1.jpg", "dog/2.jpg"],
+        True,
+    )
     assert found.findings.label_issues[0].suggested_probability == 0.875
     assert found.findings.outliers[0].distance_ratio == 2.5
     assert found.findings.learning_curve[-1].extrapolated

@@ -44,7 +44,7 @@ def test_the_spec_comes_first_and_carries_every_setting(client: Client, server: 
     )
 
     first, *_ = server.requests["FineTune"][0]
-    assert job.id == "job-1"
+    assert job.job_id == "job-1"
     assert first.spec.model == "pets"
     assert first.spec.backbone == "efficientnet-lite0"
     assert first.spec.recipe.ridge.regularization == 0.5
@@ -189,7 +189,7 @@ def test_a_job_that_is_answered_before_the_stream_was_read_is_taken(client: Clie
         "FineTune", lambda messages: tuning.FineTuneResponse(job=job(job_id=f"after-{len(messages)}"))
     )
 
-    assert client.fine_tune([(b"1", "a")], model="m").id == "after-2"
+    assert client.fine_tune([(b"1", "a")], model="m").job_id == "after-2"
 
 
 def test_a_fault_of_the_caller_s_own_is_raised_as_it_is_and_the_server_gets_no_half_dataset(

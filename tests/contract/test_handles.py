@@ -13,7 +13,7 @@ PAIRS = [(b"1", "a"), (b"2", "b")]
 def test_making_handles_sends_nothing(client: Client, server: FakeServer):
     pets = client.model("pets")
 
-    assert (repr(pets), pets.name) == ("ModelHandle('pets')", "pets")
+    assert (repr(pets), pets.model) == ("ModelHandle('pets')", "pets")
     assert repr(pets[3]) == "VersionHandle('pets@3')"
     assert repr(pets["stable"]) == "VersionHandle('pets@stable')"
     assert repr(pets.alias("stable")) == "AliasHandle('pets@stable')"
@@ -24,7 +24,7 @@ def test_a_model_is_fine_tuned_and_predicts_by_its_handle(client: Client, server
     pets = client.model("pets")
 
     version = pets.fine_tune(PAIRS, seed=3).result()
-    one = pets[version.number].predict(b"cat")
+    one = pets[version.version].predict(b"cat")
     many = pets["stable"].predict([b"cat", b"dog"], top_k=1)
 
     assert server.requests["FineTune"][0][0].spec.model == "pets"
@@ -56,9 +56,9 @@ def test_a_version_is_compared_with_a_baseline(client: Client, server: FakeServe
 def test_a_version_is_described_measured_and_deleted_by_its_handle(client: Client, server: FakeServer):
     third = client.model("pets")[3]
 
-    assert third.get().number == 3
-    assert third.update(display_name="Pets").number == 3
-    assert third.evaluation().version.number == 3
+    assert third.get().version == 3
+    assert third.update(display_name="Pets").version == 3
+    assert third.evaluation().version.version == 3
     assert third.evaluate(PAIRS).version == 3
     assert third.report(format="json").version == 3
     third.delete(force=True)
@@ -83,10 +83,10 @@ def test_an_alias_is_set_read_and_deleted_by_its_handle(client: Client, server: 
 def test_a_model_is_read_and_deleted_by_its_handle(client: Client, server: FakeServer):
     pets = client.model("pets")
 
-    assert [each.number for each in pets.versions()] == [3, 2, 1]
-    assert [each.name for each in pets.aliases()] == ["stable"]
-    assert pets.get(max_versions=1).name == "pets"
-    assert [each.id for each in pets.jobs("QUEUED")] == ["job-1"]
+    assert [each.version for each in pets.versions()] == [3, 2, 1]
+    assert [each.alias for each in pets.aliases()] == ["stable"]
+    assert pets.get(max_versions=1).model == "pets"
+    assert [each.job_id for each in pets.jobs("QUEUED")] == ["job-1"]
     assert pets.delete() == 3
     assert isinstance(server.requests["DeleteModel"][0], keeping.DeleteModelRequest)
 
@@ -117,12 +117,12 @@ async def test_asynchronous_handles_do_the_same(server: FakeServer):
     async with AsyncClient(server.target) as client:
         pets = client.model("pets")
         version = await (await pets.fine_tune(PAIRS)).result()
-        assert (await pets[version.number].predict(b"cat")).label == "cat"
+        assert (await pets[version.version].predict(b"cat")).label == "cat"
         await pets[3].compare(1)
         assert (await pets.alias("stable").set(7, traffic={8: 0.05})).version == 7
         assert (await pets.alias("stable").get()).version == 2
-        assert [each.number for each in await pets.versions()] == [3, 2, 1]
-        assert [each.id async for each in pets.jobs()] == ["job-1"]
+        assert [each.version for each in await pets.versions()] == [3, 2, 1]
+        assert [each.job_id async for each in pets.jobs()] == ["job-1"]
         assert [each.outcome.label async for each in pets.predict_stream([b"cat"])] == ["cat"]
-        assert (await pets[3].get()).number == 3
+        assert (await pets[3].get()).version == 3
         assert await pets.delete() == 3

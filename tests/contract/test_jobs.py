@@ -69,8 +69,8 @@ def test_a_status_has_times_durations_and_the_spec(client: Client, server: FakeS
     assert status.spec.ttl == timedelta(days=1)
     assert status.progress.step is JobStep.FEATURES
     assert status.progress.accuracy is None
-    assert status.step_times["features"] == timedelta(seconds=1.5)
-    assert list(status.step_times) == ["features", "publish", "newer"]
+    assert status.step_durations["features"] == timedelta(seconds=1.5)
+    assert list(status.step_durations) == ["features", "publish", "newer"]
     assert status.excluded_examples[0].index == 2
 
 
@@ -92,7 +92,7 @@ def test_waiting_asks_again_until_the_job_has_ended_and_gives_its_version(client
 
     found = client.job("job-1").result()
 
-    assert found.number == 3
+    assert found.version == 3
     assert found.metrics.accuracy == 0.95
     assert found.lineage.recipe == Ridge(regularization=0.1, folds=5, view="last")
     assert found.confusion_matrix().tolist() == [[20, 0], [2, 18]]
@@ -102,7 +102,7 @@ def test_waiting_asks_again_until_the_job_has_ended_and_gives_its_version(client
 def test_waiting_bears_with_an_outage_longer_than_grpc_s_own_retries(client: Client, server: FakeServer):
     server.script("Status", *[UNAVAILABLE] * 12)
 
-    assert client.job("job-1").result().number == 3
+    assert client.job("job-1").result().version == 3
 
 
 def test_waiting_gives_up_after_the_policy_s_outage(server: FakeServer):
@@ -129,7 +129,7 @@ def test_waiting_survives_a_restart_of_the_server(client: Client, server: FakeSe
     server.restart()
     thread.join(30)
 
-    assert results[0].number == 3
+    assert results[0].version == 3
 
 
 def test_waiting_too_long_says_that_the_job_goes_on(client: Client, server: FakeServer):
@@ -180,7 +180,7 @@ def test_an_unknown_job_is_not_found(client: Client, server: FakeServer):
 def test_the_version_of_a_job_is_read_by_its_number(client: Client, server: FakeServer):
     server.keep(version(9), version(3))
 
-    assert client.job("job-1").result().number == 3
+    assert client.job("job-1").result().version == 3
     assert server.requests["GetVersion"][0].target.version == 3
 
 
@@ -197,7 +197,7 @@ def test_events_come_in_order_and_end_with_the_last(client: Client):
     assert [each.number for each in events] == [1, 2, 3]
     assert events[0].progress is None
     assert events[1].progress.step is JobStep.FIT
-    assert events[1].time - events[0].time == timedelta(seconds=1)
+    assert events[1].event_time - events[0].event_time == timedelta(seconds=1)
     assert events[-1].state is JobState.SUCCEEDED
 
 
@@ -275,9 +275,9 @@ def test_jobs_are_listed_page_by_page_as_they_are_wanted(client: Client, server:
 
     jobs = client.jobs(model="pets", states=["RUNNING", JobState.QUEUED])
 
-    assert next(jobs).id == "c"
+    assert next(jobs).job_id == "c"
     assert len(server.requests["ListJobs"]) == 1
-    assert [each.id for each in jobs] == ["b", "a"]
+    assert [each.job_id for each in jobs] == ["b", "a"]
     first, second = server.requests["ListJobs"]
     assert first.model == "pets"
     assert list(first.states) == [job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_QUEUED]
@@ -300,7 +300,7 @@ def test_listed_jobs_can_be_waited_for(client: Client, server: FakeServer, capsy
 
     assert listed.last_status is not None
     assert repr(listed) == "Job('job-1', pets, QUEUED)"
-    assert listed.result(progress=True).number == 3
+    assert listed.result(progress=True).version == 3
     assert repr(listed) == "Job('job-1', pets@3, SUCCEEDED)"
     assert capsys.readouterr().err.splitlines()[-1].split() == ["100%", "succeeded"]
 

@@ -29,7 +29,7 @@ async def test_an_asynchronous_call_too(server: FakeServer):
 
 def test_an_upload_too(client: Client, server: FakeServer):
     server.script("FineTune", *[LOADING] * TIMES)
-    assert client.fine_tune([(b"a", "cat"), (b"b", "dog")], model="pets").id
+    assert client.fine_tune([(b"a", "cat"), (b"b", "dog")], model="pets").job_id
     assert len(server.requests["FineTune"]) > TIMES
 
 

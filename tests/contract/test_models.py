@@ -44,8 +44,8 @@ def test_models_are_listed_through_all_pages(client: Client, server: FakeServer)
 
     models = client.models()
 
-    assert [each.name for each in models] == ["a", "b"]
-    assert models[0].aliases[0].name == "stable"
+    assert [each.model for each in models] == ["a", "b"]
+    assert models[0].aliases[0].alias == "stable"
     assert models[0].versions == ()
 
 
@@ -76,7 +76,7 @@ def test_a_model_comes_with_the_versions_of_all_pages(client: Client, server: Fa
 
     found = client.get_model("pets")
 
-    assert [each.number for each in found.versions] == [3, 2, 1]
+    assert [each.version for each in found.versions] == [3, 2, 1]
     assert found.versions[1].aliases == ("stable",)
     assert found.versions[0].metrics.source is MetricsSource.OUT_OF_FOLD
     assert found.versions[0].expire_time is None
@@ -88,7 +88,7 @@ def test_no_more_pages_are_asked_for_than_the_versions_that_are_wanted(client: C
         keeping.ListVersionsResponse(versions=[version(3), version(2)], next_page_token="p2"),
     )
 
-    assert [each.number for each in client.get_model("pets", max_versions=1).versions] == [3]
+    assert [each.version for each in client.get_model("pets", max_versions=1).versions] == [3]
     assert [request.page_size for request in server.requests["ListVersions"]] == [1]
     assert client.get_model("pets", max_versions=0).versions == ()
     assert len(server.requests["ListVersions"]) == 1

@@ -371,7 +371,7 @@ def test_features_come_along_if_asked_for_and_are_joined_over_calls(client: Clie
     assert answer.features["b"]["last"].shape == (300, 2)
     assert answer.features["b"]["last"][[0, 299], 0].tolist() == [1, 2]
     assert [len(each.predictions) for each in answer.results] == [300, 300]
-    assert answer.times.total.total_seconds() == 0.004
+    assert answer.times.total_duration.total_seconds() == 0.004
 
 
 def test_no_target_is_refused(client: Client):
@@ -440,7 +440,7 @@ def test_a_prediction_tells_that_an_input_is_unknown_and_what_it_rests_on(client
     assert prediction.typicality == pytest.approx(0.01)
     assert prediction.label == "cat"
     (neighbor,) = prediction.neighbors
-    assert neighbor.example == ExampleReference(index=4, id="cat/1.jpg", label="cat")
+    assert neighbor.example == ExampleReference(index=4, example_id="cat/1.jpg", label="cat")
     assert neighbor.distance == 0.25
     assert prediction.saliency.map.tolist() == [[1, 0], [0, 1]]
     assert prediction.saliency.overlay == b"PNG"

@@ -174,10 +174,10 @@ def test_calls_on_versions_from_before_wait_for_a_conversion_after_an_update(
                 "predict": lambda: client.predict(image, model="pets", version=1).label,
                 "evaluate": lambda: client.evaluate(examples, model="pets").metrics.accuracy,
                 "compare": lambda: client.compare("pets@1", "pets@2", examples).example_count,
-                "rebase": lambda: client.rebase("pets", backbone="efficientnet-lite0").result().number,
+                "rebase": lambda: client.rebase("pets", backbone="efficientnet-lite0").result().version,
                 "validate": lambda: client.validate(examples, model="pets").valid,
                 "at a URI": lambda: (
-                    client.fine_tune(f"file://{sets}/listed.csv", model="listed").result().number
+                    client.fine_tune(f"file://{sets}/listed.csv", model="listed").result().version
                 ),
                 "Open Inference Protocol": lambda: infer(server, image)[0],
                 "TensorFlow Serving": lambda: classify(server, image),

@@ -43,7 +43,7 @@ def test_a_folder_of_pictures_becomes_a_model_that_names_others(
         for path, answer in zip(asked, answers, strict=True)
     )
 
-    assert (version.model, version.number) == ("letters", 1)
+    assert (version.model, version.version) == ("letters", 1)
     assert version.class_names == ("one", "seven", "zero")
     assert version.tags == {"team": "post"}
     assert version.metrics.accuracy is not None
@@ -62,7 +62,7 @@ def test_a_job_tells_how_far_it_is(client: Client, folder: Path):
     assert (events[0].state, events[-1].state) == (JobState.QUEUED, JobState.SUCCEEDED)
     assert {event.progress.step for event in events if event.progress} >= {JobStep.FIT, JobStep.EVALUATE}
     assert job.status().state is JobState.SUCCEEDED
-    assert next(client.jobs(model="followed")).id == job.id
+    assert next(client.jobs(model="followed")).job_id == job.job_id
 
 
 def test_examples_come_from_anywhere(client: Client, pictures: Split):
@@ -113,16 +113,16 @@ def test_more_inputs_than_a_call_takes_go_in_several(client: Client, version: Ve
 def test_aliases_move_and_versions_go(client: Client, version: Version, folder: Path, asked: list[Path]):
     second = client.fine_tune(folder, model="moved", seed=1).result(60)
     third = client.fine_tune(folder, model="moved", seed=2, alias="stable").result(60)
-    first = client.set_alias("moved", "stable", second.number)
+    first = client.set_alias("moved", "stable", second.version)
 
-    assert client.predict(asked[0], model="moved", alias="stable").version == second.number
+    assert client.predict(asked[0], model="moved", alias="stable").version == second.version
     with pytest.raises(FailedPrecondition, match="stable"):
-        client.delete_version("moved", second.number)
-    client.set_alias("moved", "stable", third.number, etag=first.etag)
-    client.delete_version("moved", second.number)
-    assert [each.number for each in client.get_model("moved").versions] == [third.number]
+        client.delete_version("moved", second.version)
+    client.set_alias("moved", "stable", third.version, etag=first.etag)
+    client.delete_version("moved", second.version)
+    assert [each.version for each in client.get_model("moved").versions] == [third.version]
     assert client.delete_model("moved", force=True) == 1
-    assert "moved" not in [model.name for model in client.models()]
+    assert "moved" not in [model.model for model in client.models()]
 
 
 def test_a_version_goes_on_from_another_and_takes_its_place_if_it_is_not_worse(
@@ -135,7 +135,7 @@ def test_a_version_goes_on_from_another_and_takes_its_place_if_it_is_not_worse(
     newer = client.fine_tune(more, model="growing", parent="stable", alias="stable", promote_if=True).result(
         60
     )
-    fewer = client.fine_tune([], model="growing", parent=newer.number, remove=[more[0].id]).result(60)
+    fewer = client.fine_tune([], model="growing", parent=newer.version, remove=[more[0].id]).result(60)
 
     assert (newer.lineage.parent_version, newer.lineage.added_example_count) == (1, len(more))
     assert newer.promotion.reasons
@@ -146,7 +146,7 @@ def test_a_version_goes_on_from_another_and_takes_its_place_if_it_is_not_worse(
     assert measured.metrics.example_count == len(more)
     compared = client.compare("growing@1", "growing@2", more)
     assert compared.first.accuracy == pytest.approx(measured.metrics.accuracy)
-    page = client.report("growing", newer.number)
+    page = client.report("growing", newer.version)
     assert page.text.startswith("<!doctype html>")
     assert client.report("growing", 2, format="json").json()["version"]["lineage"]["parentVersion"] == "1"
     assert client.evaluation("growing", 2).evaluation.metrics == newer.metrics
@@ -160,7 +160,7 @@ def test_an_answer_comes_with_what_it_rests_on(client: Client, version: Version,
 
     assert usual.task is Task.SINGLE_LABEL
     assert usual.neighbors[0].distance <= usual.neighbors[-1].distance
-    assert all(each.example.id.startswith(f"{each.example.label}/") for each in usual.neighbors)
+    assert all(each.example.example_id.startswith(f"{each.example.label}/") for each in usual.neighbors)
     assert usual.saliency.class_name == usual.label
     assert usual.saliency.map.ndim == 2
     assert usual.saliency.overlay.startswith(b"\x89PNG")
@@ -212,7 +212,7 @@ def test_a_request_id_makes_a_fine_tune_safe_to_repeat(client: Client, folder: P
     first = client.fine_tune(folder, model="repeated", request_id="once")
     first.result(60)
 
-    assert client.fine_tune(folder, model="repeated", request_id="once").id == first.id
+    assert client.fine_tune(folder, model="repeated", request_id="once").job_id == first.job_id
 
 
 def test_a_client_tells_whether_its_server_is_ready(client: Client):
@@ -229,5 +229,5 @@ async def test_the_asynchronous_client_does_the_same(target: str, folder: Path, 
         version = await job.result(60)
         answers = await client.predict(asked, model="asynchronous")
 
-    assert version.number == 1
+    assert version.version == 1
     assert len(answers) == len(asked)

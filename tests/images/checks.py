@@ -163,7 +163,7 @@ class ImageChecks:
     def _check_stop_with_running_job(self, client: Client, container: Container) -> None:
         with self._check("SIGTERM ends it within the grace period, and returns the running job to the queue"):
             job = client.fine_tune([(each.png, each.label) for each in digits()], model="interrupted")
-            self._job = job.id
+            self._job = job.job_id
             for event in job.watch():
                 if event.state is JobState.RUNNING:
                     break

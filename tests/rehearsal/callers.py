@@ -120,8 +120,8 @@ class Callers:
         job = client.fine_tune(examples, model=f"m{dataset}", seed=7)
         self._answered("FineTune", since)
         with self._seen.lock:
-            self._seen.accepted.append(job.id)
-        self._record("FineTune", f"m{dataset}", since, job.id, request_id=job.id)
+            self._seen.accepted.append(job.job_id)
+        self._record("FineTune", f"m{dataset}", since, job.job_id, request_id=job.job_id)
         return job
 
     def _record(self, kind: str, key: str, since: float, result: object, **sent: str) -> None:
@@ -142,14 +142,14 @@ class Callers:
         version = job.result()
         with self._seen.lock:
             self._seen.calls["wait"] += 1
-        self._record("Status", job.id, since, ("succeeded", version.number))
+        self._record("Status", job.job_id, since, ("succeeded", version.version))
 
     def _watch(self, client: Client, turn: int) -> None:
         job, since = self._submitted(client, turn), time.monotonic()
         events = [(event.number, event.state.name.lower()) for event in job.watch()]
         with self._seen.lock:
             self._seen.calls["watch"] += 1
-        self._record("Watch", job.id, since, events)
+        self._record("Watch", job.job_id, since, events)
 
     def _ask(self, client: Client, turn: int) -> None:
         with self._seen.lock:

@@ -97,7 +97,7 @@ def set_alias(
         moved = client.set_alias(model, alias, version, etag, traffic=fractions)
     split = f" Traffic: {traffic_text(moved)}." if moved.traffic else ""
     session.show(
-        session.response("SetAlias"), Text(f"{model}@{moved.name} is version {moved.version} now.{split}")
+        session.response("SetAlias"), Text(f"{model}@{moved.alias} is version {moved.version} now.{split}")
     )
 
 

@@ -32,7 +32,7 @@ _MAX_JOBS = 50
 
 def complete_models(context: typer.Context, incomplete: str) -> Names:
     """Return models."""
-    return _starting(incomplete, _ask(context, lambda client: [each.name for each in client.models()]))
+    return _starting(incomplete, _ask(context, lambda client: [each.model for each in client.models()]))
 
 
 def complete_versions(context: typer.Context, incomplete: str) -> Names:
@@ -43,8 +43,8 @@ def complete_versions(context: typer.Context, incomplete: str) -> Names:
 
     def names(client: Client) -> list[str]:
         found = client.get_model(model, max_versions=_MAX_JOBS)
-        aliases = [each.name for each in found.aliases]
-        return [f"{model}@{each}" for each in (*aliases, *(version.number for version in found.versions))]
+        aliases = [each.alias for each in found.aliases]
+        return [f"{model}@{each}" for each in (*aliases, *(version.version for version in found.versions))]
 
     return _starting(incomplete, _ask(context, names))
 
@@ -55,9 +55,9 @@ def complete_numbered_versions(context: typer.Context, incomplete: str) -> Names
 
     def names(client: Client) -> list[str]:
         if not at:
-            return [f"{each.name}@" for each in client.models()]
+            return [f"{each.model}@" for each in client.models()]
         found = client.get_model(model, max_versions=_MAX_JOBS)
-        return [f"{model}@{each.number}" for each in found.versions]
+        return [f"{model}@{each.version}" for each in found.versions]
 
     return _starting(incomplete, _ask(context, names))
 
@@ -69,7 +69,7 @@ def complete_aliases(context: typer.Context, incomplete: str) -> Names:
         return []
 
     def names(client: Client) -> list[str]:
-        return [each.name for each in client.get_model(model, max_versions=0).aliases]
+        return [each.alias for each in client.get_model(model, max_versions=0).aliases]
 
     return _starting(incomplete, _ask(context, names))
 
@@ -79,7 +79,7 @@ def complete_jobs(context: typer.Context, incomplete: str) -> Names:
 
     def names(client: Client) -> list[tuple[str, str]]:
         newest = (job.last_status for job in islice(client.jobs(), _MAX_JOBS))
-        return [(job.id, f"{job.spec.model}, {job.state.lower()}") for job in newest if job is not None]
+        return [(job.job_id, f"{job.spec.model}, {job.state.lower()}") for job in newest if job is not None]
 
     return [each for each in _ask(context, names) if each[0].startswith(incomplete)]
 
@@ -88,7 +88,7 @@ def complete_backbones(context: typer.Context, incomplete: str) -> Names:
     """Return backbones, and auto."""
 
     def names(client: Client) -> list[str]:
-        return [each.name for each in client.backbones()]
+        return [each.backbone for each in client.backbones()]
 
     return _starting(incomplete, ["auto", *_ask(context, names)])
 

@@ -34,11 +34,11 @@ def deleted_model(model: Model) -> str:
     """Return what the deletion of a model deletes, counted."""
     examples = sum(each.lineage.example_count for each in model.versions if each.has_examples)
     parts = [
-        _named(len(model.versions), "version", [str(each.number) for each in reversed(model.versions)]),
-        _named(len(model.aliases), "alias", [f"{each.name} → {each.version}" for each in model.aliases]),
+        _named(len(model.versions), "version", [str(each.version) for each in reversed(model.versions)]),
+        _named(len(model.aliases), "alias", [f"{each.alias} → {each.version}" for each in model.aliases]),
         f"up to {plural(examples, 'stored example')}" if examples else "",
     ]
-    return f"model {model.name} with {_joined(parts) or 'no version'}"
+    return f"model {model.model} with {_joined(parts) or 'no version'}"
 
 
 def deleted_version(version: Version) -> str:
@@ -49,7 +49,7 @@ def deleted_version(version: Version) -> str:
         f"up to {plural(examples, 'stored example')}" if examples else "",
     ]
     rest = _joined(parts)
-    return f"version {version.number} of model {version.model}{f' with {rest}' if rest else ''}"
+    return f"version {version.version} of model {version.model}{f' with {rest}' if rest else ''}"
 
 
 def _named(count: int, noun: str, names: list[str]) -> str:

@@ -159,11 +159,11 @@ def show_job(
     """Show an accepted job or, after a wait, its version, and what to do next."""
     status = job.status()
     if version is None:
-        session.show(session.response("Status"), job_facts(status), Listing([status.id]))
-        session.note(f"Follow it: {session.command(f'job watch {job.id}')}")
+        session.show(session.response("Status"), job_facts(status), Listing([status.job_id]))
+        session.note(f"Follow it: {session.command(f'job watch {job.job_id}')}")
         return
     document = {**session.response("Status"), "version": session.response("GetVersion").get("version")}
-    name = f"{version.model}@{version.number}"
+    name = f"{version.model}@{version.version}"
     session.show(document, version_summary(version, status, upload), Listing([name]))
     _show_findings(session, client, version)
     inputs = _input_of(client, version)
@@ -175,10 +175,10 @@ def show_job(
     # A command that names the model alone must not reach the version that was rejected.
     served = f"{version.model}@{promotion.alias}" if promotion.baseline_version else version.model
     session.note(
-        f"Version {version.number} is not served. Try the one that is: "
+        f"Version {version.version} is not served. Try the one that is: "
         f"{session.command(f'predict {served} {inputs}')}"
     )
-    session.note(f"Or the new one: {session.command(f'predict {version.model}@{version.number} {inputs}')}")
+    session.note(f"Or the new one: {session.command(f'predict {version.model}@{version.version} {inputs}')}")
 
 
 def _show_findings(session: Session, client: Client, version: Version) -> None:
@@ -186,7 +186,7 @@ def _show_findings(session: Session, client: Client, version: Version) -> None:
     if session.options.format is not Format.TABLE:
         return
     try:
-        findings = client.evaluation(version.model, version.number).findings
+        findings = client.evaluation(version.model, version.version).findings
     except HeadstartError:  # the version is there, and its findings can be read later
         return
     lines = findings_lines(findings) if findings is not None else []
@@ -195,7 +195,7 @@ def _show_findings(session: Session, client: Client, version: Version) -> None:
     session.out.print("Found in the examples:")
     for line in lines:
         session.out.print(line)
-    session.note(f"More: {session.command(f'version report {version.model}@{version.number}')}")
+    session.note(f"More: {session.command(f'version report {version.model}@{version.version}')}")
 
 
 def _input_of(client: Client, version: Version) -> str:
@@ -204,7 +204,7 @@ def _input_of(client: Client, version: Version) -> str:
     if backbone.startswith("features:"):  # of any size, and so in no list
         return _INPUTS[Modality.TENSOR]
     try:
-        found = {each.name: each.modality for each in client.backbones()}
+        found = {each.backbone: each.modality for each in client.backbones()}
     except HeadstartError:
         found = {}
     return _INPUTS.get(found.get(backbone, Modality.IMAGE), _INPUTS[Modality.IMAGE])
@@ -229,5 +229,5 @@ def say_what_goes_on(session: Session, job: Job | None) -> None:
     if job is None:
         session.note("Interrupted before the server took the job. Nothing was started.")
         return
-    session.note(f"The job continues on the server. Watch it: {session.command(f'job watch {job.id}')}")
-    session.note(f"Or cancel it: {session.command(f'job cancel {job.id}')}")
+    session.note(f"The job continues on the server. Watch it: {session.command(f'job watch {job.job_id}')}")
+    session.note(f"Or cancel it: {session.command(f'job cancel {job.job_id}')}")

@@ -109,7 +109,7 @@ def _print_event(session: Session, method: str, event: JobEvent, name: str = "")
     if session.as_json:
         session.print_json(session.response(method))
         return
-    line = f"{event.time.astimezone():%H:%M:%S}  {name}{describe(event)}"
+    line = f"{event.event_time.astimezone():%H:%M:%S}  {name}{describe(event)}"
     session.out.print(line, soft_wrap=True)
 
 

@@ -21,12 +21,12 @@ def model_listing(models: Iterable[Model]) -> Listing:
     """Return models."""
     return listing(
         models,
-        lambda each: each.name,
+        lambda each: each.model,
         {
-            "model": lambda each: each.name,
+            "model": lambda each: each.model,
             "newest_version": lambda each: each.newest_version,
             "version_count": lambda each: each.version_count,
-            "aliases": lambda each: " ".join(f"{alias.name}={alias.version}" for alias in each.aliases),
+            "aliases": lambda each: " ".join(f"{alias.alias}={alias.version}" for alias in each.aliases),
             "create_time": lambda each: each.create_time,
         },
     )
@@ -36,10 +36,10 @@ def version_listing(versions: Iterable[Version]) -> Listing:
     """Return versions."""
     return listing(
         versions,
-        lambda each: f"{each.model}@{each.number}",
+        lambda each: f"{each.model}@{each.version}",
         {
             "model": lambda each: each.model,
-            "version": lambda each: each.number,
+            "version": lambda each: each.version,
             "accuracy": lambda each: each.metrics.accuracy,
             "mean_absolute_error": lambda each: each.metrics.mean_absolute_error,
             "metrics_source": lambda each: each.metrics.source,
@@ -57,10 +57,10 @@ def alias_listing(model: str, aliases: Iterable[Alias]) -> Listing:
     """Return the aliases of a model."""
     return listing(
         aliases,
-        lambda each: f"{model}@{each.name}",
+        lambda each: f"{model}@{each.alias}",
         {
             "model": lambda _: model,
-            "alias": lambda each: each.name,
+            "alias": lambda each: each.alias,
             "version": lambda each: each.version,
             "traffic": lambda each: " ".join(f"{number}={part}" for number, part in each.traffic.items()),
             "update_time": lambda each: each.update_time,
@@ -77,7 +77,7 @@ def alias_event_listing(events: Iterable[AliasEvent]) -> Listing:
         {
             "model": lambda each: each.model,
             "alias": lambda each: each.alias,
-            "time": lambda each: each.time,
+            "event_time": lambda each: each.event_time,
             "cause": lambda each: each.cause,
             "principal": lambda each: each.principal,
             "job_id": lambda each: each.job_id,
@@ -99,9 +99,9 @@ def traffic_listing(model: str, traffic: Traffic) -> Listing:
             "error_count": lambda each: each.error_count,
             "input_count": lambda each: each.input_count,
             "unknown_count": lambda each: each.unknown_count,
-            "latency_p50_seconds": lambda each: _seconds(each.latency_p50),
-            "latency_p90_seconds": lambda each: _seconds(each.latency_p90),
-            "latency_p99_seconds": lambda each: _seconds(each.latency_p99),
+            "latency_p50_seconds": lambda each: _seconds(each.latency_p50_duration),
+            "latency_p90_seconds": lambda each: _seconds(each.latency_p90_duration),
+            "latency_p99_seconds": lambda each: _seconds(each.latency_p99_duration),
             "feature_drift": lambda each: each.feature_drift,
             "prediction_drift": lambda each: each.prediction_drift,
             "confidence_drift": lambda each: each.confidence_drift,
@@ -117,9 +117,9 @@ def job_listing(jobs: Iterable[JobStatus]) -> Listing:
     """Return jobs."""
     return listing(
         jobs,
-        lambda each: each.id,
+        lambda each: each.job_id,
         {
-            "job_id": lambda each: each.id,
+            "job_id": lambda each: each.job_id,
             "model": lambda each: each.spec.model,
             "state": lambda each: each.state,
             "version": lambda each: each.version,
@@ -133,9 +133,9 @@ def backbone_listing(backbones: Iterable[Backbone]) -> Listing:
     """Return backbones."""
     return listing(
         backbones,
-        lambda each: each.name,
+        lambda each: each.backbone,
         {
-            "backbone": lambda each: each.name,
+            "backbone": lambda each: each.backbone,
             "modality": lambda each: each.modality,
             "default": lambda each: each.default,
             "ready": lambda each: each.ready,

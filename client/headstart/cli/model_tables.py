@@ -65,7 +65,7 @@ def model_table(models: Sequence[Model], usage: Usage | None = None) -> Renderab
     for model in models:
         newest = model.newest_version or "none"
         add_row(
-            table, model.name, newest, model.version_count, _aliases(model), short_moment(model.create_time)
+            table, model.model, newest, model.version_count, _aliases(model), short_moment(model.create_time)
         )
     if usage is None or (usage.version_limit is None and usage.stored_bytes_limit is None):
         return table
@@ -94,7 +94,7 @@ def model_view(model: Model) -> RenderableType:
         ("created", moment(model.create_time)),
     ]
     return Group(
-        Text(model.name),
+        Text(model.model),
         facts_grid(facts),
         version_table(model.versions, with_backbone=common is None),
         *_recommendations(model.versions),
@@ -137,7 +137,10 @@ def backbone_list(backbones: Iterable[Backbone]) -> RenderableType:
             ("description", each.description or None),
             ("problem", each.problem or None),
         ]
-        parts += [Text(f"{each.name} ({', '.join(marks)})" if marks else each.name), facts_grid(facts)]
+        parts += [
+            Text(f"{each.backbone} ({', '.join(marks)})" if marks else each.backbone),
+            facts_grid(facts),
+        ]
     return Group(*parts)
 
 
@@ -161,7 +164,7 @@ def version_summary(version: Version, job: JobStatus, upload: timedelta | None) 
         ("excluded", job.excluded_count or None),
     ]
     return Group(
-        Text(f"{version.model}, version {version.number} is ready."),
+        Text(f"{version.model}, version {version.version} is ready."),
         facts_grid(facts),
         *([choice_view(version.backbone_selection)] if version.backbone_selection else []),
         *fault_lines(job.excluded_examples, job.excluded_count),
@@ -175,7 +178,7 @@ def alias_table(model: str, aliases: Sequence[Alias]) -> RenderableType:
     table = new_table("alias", "version", "traffic", "moved", "etag", whole=("alias", "moved", "etag"))
     for alias in aliases:
         moved = short_moment(alias.update_time)
-        add_row(table, alias.name, alias.version, traffic_text(alias), moved, alias.etag)
+        add_row(table, alias.alias, alias.version, traffic_text(alias), moved, alias.etag)
     return table
 
 
@@ -188,7 +191,7 @@ def alias_event_table(model: str, events: Sequence[AliasEvent]) -> RenderableTyp
         traffic = ", ".join(f"{part * 100:.3g}% → {number}" for number, part in each.traffic.items())
         moved = (each.previous_version or "", each.version or "deleted")
         by = each.principal or each.job_id
-        add_row(table, short_moment(each.time), each.alias, *moved, traffic, each.cause.lower(), by)
+        add_row(table, short_moment(each.event_time), each.alias, *moved, traffic, each.cause.lower(), by)
     return table
 
 
@@ -202,7 +205,9 @@ def traffic_table(traffic: Traffic) -> RenderableType:
     for each in traffic.versions:
         unknown = percent(each.unknown_count / each.input_count) if each.input_count else ""
         errors = percent(each.error_count / each.request_count) if each.request_count else ""
-        latencies = [duration(each) if each else "" for each in (each.latency_p50, each.latency_p99)]
+        latencies = [
+            duration(each) if each else "" for each in (each.latency_p50_duration, each.latency_p99_duration)
+        ]
         add_row(
             table, each.version, each.request_count, errors, unknown, *latencies, figure(each.feature_drift)
         )
@@ -229,7 +234,7 @@ def version_view(version: Version) -> RenderableType:
         ("created", moment(version.create_time)),
         ("expires", moment(version.expire_time) if version.expire_time else None),
     ]
-    return Group(Text(f"{version.model}, version {version.number}"), facts_grid(facts))
+    return Group(Text(f"{version.model}, version {version.version}"), facts_grid(facts))
 
 
 def version_table(versions: Iterable[Version], *, with_backbone: bool = True) -> RenderableType:
@@ -240,7 +245,7 @@ def version_table(versions: Iterable[Version], *, with_backbone: bool = True) ->
     for version in versions:
         add_row(
             table,
-            version.number,
+            version.version,
             _short_quality(version.metrics),
             _SHORT_SOURCES.get(version.metrics.source, "no"),
             version.lineage.example_count,
@@ -269,7 +274,7 @@ def _recommendations(versions: Iterable[Version]) -> Iterable[Text]:
         )
         recommendations = [recommendation.rstrip(".") for recommendation in parts if recommendation]
         if recommendations:
-            yield Text(f"version {version.number}: {'; '.join(recommendations)}")
+            yield Text(f"version {version.version}: {'; '.join(recommendations)}")
 
 
 def traffic_text(alias: Alias) -> str:
@@ -279,7 +284,7 @@ def traffic_text(alias: Alias) -> str:
 
 def _aliases(model: Model) -> str:
     return ", ".join(
-        f"{alias.name} → {alias.version}" + (f" ({traffic_text(alias)})" if alias.traffic else "")
+        f"{alias.alias} → {alias.version}" + (f" ({traffic_text(alias)})" if alias.traffic else "")
         for alias in model.aliases
     )
 

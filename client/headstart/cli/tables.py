@@ -32,14 +32,14 @@ def job_table(jobs: Sequence[JobStatus]) -> RenderableType:
         state = job.state.lower()
         if job.state is JobState.RUNNING and job.progress:
             state += f", {job.progress.step.lower()} {job.progress.fraction:.0%}"
-        add_row(table, job.id, job.spec.model, state, job.version or "", short_moment(job.create_time))
+        add_row(table, job.job_id, job.spec.model, state, job.version or "", short_moment(job.create_time))
     return table
 
 
 def job_facts(job: JobStatus) -> RenderableType:
     """All that is worth knowing about a job."""
     facts = [
-        ("job", job.id),
+        ("job", job.job_id),
         ("model", job.spec.model),
         ("state", job.state.lower()),
         ("version", job.version),
@@ -74,9 +74,9 @@ def step_list(job: JobStatus) -> str:
 
     These two are sums over threads, which work side by side, and so may be more than the step.
     """
-    times = {name: f"{name} {duration(length)}" for name, length in job.step_times.items()}
+    times = {name: f"{name} {duration(length)}" for name, length in job.step_durations.items()}
     parts = [times.pop(name) for name in _PARTS_OF_FEATURES if "features" in times and name in times]
-    if parts and any(job.step_times[name] for name in _PARTS_OF_FEATURES if name in job.step_times):
+    if parts and any(job.step_durations[name] for name in _PARTS_OF_FEATURES if name in job.step_durations):
         times["features"] += f" (in all threads {', '.join(parts)})"
     return ", ".join(times.values())
 
@@ -86,7 +86,7 @@ def fault_lines(faults: Sequence[ExampleFault], count: int) -> list[RenderableTy
     lines: list[RenderableType] = []
     shown = faults[:_MAX_FAULTS]
     for fault in shown:
-        lines.append(Text(f"  example {fault.index}{f' ({fault.id})' if fault.id else ''}:"))
+        lines.append(Text(f"  example {fault.index}{f' ({fault.example_id})' if fault.example_id else ''}:"))
         lines.append(Padding(Text(fault.message), (0, 0, 0, 4)))
     if count > len(shown):
         lines.append(Text(f"  and {count - len(shown)} more"))

@@ -4,7 +4,6 @@ A new field of the contract needs a field of the same name in a dataclass, and n
 the exceptions.
 """
 
-from dataclasses import fields
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -16,25 +15,19 @@ from headstart.decode.decoder import Decoder, Reader, enum_converter
 from headstart.results import (
     Alias,
     AliasEvent,
-    Backbone,
     ClassProbability,
     Comparison,
     ErasedExample,
     ExampleFault,
-    ExampleReference,
     InputFault,
-    JobEvent,
     JobStatus,
     Modality,
-    Model,
     ModelPredictions,
     Prediction,
     Predictions,
     Promotion,
     ServerInfo,
-    StageTimes,
     Version,
-    VersionTraffic,
 )
 from headstart.results.label_values import LabelValue
 from headstart.spec import RECIPES, Auto, FineTuneSpec, Recipe
@@ -90,7 +83,7 @@ def _decode_label(message: label_pb2.Label) -> LabelValue:
     return None
 
 
-def _step_times(job: job_pb2.Job) -> dict[str, timedelta]:
+def _step_durations(job: job_pb2.Job) -> dict[str, timedelta]:
     """Return the steps in their order; those that are newer than this client come last."""
 
     def order(step: str) -> tuple[int, str]:
@@ -169,16 +162,9 @@ _DECODER: Final = Decoder(
     },
     exceptions={
         Alias: {
-            "name": "alias",
             "traffic": lambda alias: {each.version: each.fraction for each in alias.traffic},
         },
-        VersionTraffic: {
-            "latency_p50": "latency_p50_duration",
-            "latency_p90": "latency_p90_duration",
-            "latency_p99": "latency_p99_duration",
-        },
         AliasEvent: {
-            "time": "event_time",
             "traffic": lambda event: {each.version: each.fraction for each in event.traffic},
             "previous_traffic": lambda event: {
                 each.version: each.fraction for each in event.previous_traffic
@@ -189,16 +175,11 @@ _DECODER: Final = Decoder(
             "unread_versions": _version_names("unread_versions"),
         },
         ExampleFault: {
-            "id": "example_id",
             "reason": lambda fault: ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_"),
         },
-        ExampleReference: {"id": "example_id"},
         FineTuneSpec: {"remove": "removed_example_ids"},
         InputFault: {"reason": lambda fault: ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_")},
-        JobEvent: {"time": "event_time"},
-        JobStatus: {"id": "job_id", "promotion": _promotion("version"), "step_times": _step_times},
-        Backbone: {"name": "backbone"},
-        Model: {"name": "model"},
+        JobStatus: {"promotion": _promotion("version"), "step_durations": _step_durations},
         ModelPredictions: {"predictions": _predictions},
         Prediction: {"predicted": "label"},
         Predictions: {
@@ -210,9 +191,7 @@ _DECODER: Final = Decoder(
                 _decode_modality(each.modality): each.backbone for each in info.default_backbones
             }
         },
-        StageTimes: {field.name: f"{field.name}_duration" for field in fields(StageTimes)},
         Version: {
-            "number": "version",
             "promotion": _promotion("version"),
             "thresholds": lambda version: dict(zip(version.class_names, version.thresholds, strict=False)),
         },

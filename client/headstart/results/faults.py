@@ -11,12 +11,12 @@ class ExampleFault:
 
     Attributes:
         index: its place among the examples, from 0.
-        id: your name for it; may be empty.
+        example_id: your name for it; may be empty.
         reason: a value of the contract's ``ErrorReason``, such as ``UNDECODABLE_INPUT``.
         message: what was expected and what came.
     """
 
     index: int
-    id: str
+    example_id: str
     reason: str
     message: str

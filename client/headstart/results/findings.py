@@ -24,18 +24,18 @@ class ExampleReference:
 
     Attributes:
         index: its place among the examples you sent, or among a version's (a parent's first), from 0.
-        id: your name for it; may be empty.
+        example_id: your name for it; may be empty.
         label: its label; a soft one as its most probable class.
     """
 
     index: int
-    id: str
+    example_id: str
     label: LabelValue
 
     @property
     def name(self) -> str:
         """Its id, or its place where it has none."""
-        return self.id or f"example {self.index}"
+        return self.example_id or f"example {self.index}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

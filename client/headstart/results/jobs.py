@@ -119,7 +119,7 @@ class JobStatus:
     """A job as it stood when the server answered.
 
     Attributes:
-        id: its name, given by the server.
+        job_id: its name, given by the server.
         state: where it stands.
         spec: the request.
         progress: the last progress reported; None before it runs.
@@ -133,7 +133,7 @@ class JobStatus:
         create_time: when it was accepted.
         start_time: when a worker first took it; None while QUEUED.
         end_time: when it ended; None before.
-        step_times: wall time of each finished step, by name.
+        step_durations: wall time of each finished step, by name.
         last_event: the number of its newest event.
         queue_position: the jobs queued before it; 0 unless QUEUED.
         task: the kind of thing that is learned.
@@ -144,7 +144,7 @@ class JobStatus:
         webhook: what became of the POST about its end; None if no POST is sent.
     """
 
-    id: str
+    job_id: str
     state: JobState
     spec: FineTuneSpec
     progress: Progress | None
@@ -158,7 +158,7 @@ class JobStatus:
     create_time: datetime
     start_time: datetime | None
     end_time: datetime | None
-    step_times: Mapping[str, timedelta]
+    step_durations: Mapping[str, timedelta]
     last_event: int
     queue_position: int
     task: Task = Task.UNSPECIFIED
@@ -170,7 +170,7 @@ class JobStatus:
 
     def __repr__(self) -> str:
         version = "" if self.version is None else f"@{self.version}"
-        parts = [repr(self.id), f"{self.spec.model}{version}", str(self.state)]
+        parts = [repr(self.job_id), f"{self.spec.model}{version}", str(self.state)]
         if self.progress is not None and not self.state.ended:
             parts.append(f"{self.progress.step.lower()} {self.progress.fraction:.0%}")
         if self.error is not None:
@@ -185,7 +185,7 @@ class JobEvent:
     Attributes:
         job_id: the job.
         number: 1 for a job's first event, then one more for each.
-        time: when it happened.
+        event_time: when it happened.
         state: the job's state from this event on.
         progress: how far the job was; None for events of a queued job.
         model: the model that the job makes a version of.
@@ -193,7 +193,7 @@ class JobEvent:
 
     job_id: str
     number: int
-    time: datetime
+    event_time: datetime
     state: JobState
     progress: Progress | None
     model: str = ""

@@ -39,7 +39,7 @@ class Alias:
     """A movable name for a version.
 
     Attributes:
-        name: such as ``stable``.
+        alias: such as ``stable``.
         version: the number of the version it names.
         etag: changes with every move and with the shares; give it to `set_alias` to move it only if no one
             else did.
@@ -47,7 +47,7 @@ class Alias:
         traffic: by number the share of the calls to predict that other versions answer.
     """
 
-    name: str
+    alias: str
     version: int
     etag: str
     update_time: datetime
@@ -71,7 +71,7 @@ class AliasEvent:
     Attributes:
         model: the model.
         alias: the alias.
-        time: when it was moved.
+        event_time: when it was moved.
         cause: why it was moved.
         principal: the caller who moved it, or who sent the job that did; empty without authentication.
         job_id: the job that moved it; empty for none.
@@ -83,7 +83,7 @@ class AliasEvent:
 
     model: str
     alias: str
-    time: datetime
+    event_time: datetime
     cause: AliasEventCause
     principal: str
     job_id: str
@@ -103,9 +103,9 @@ class VersionTraffic:
         error_count: number of those that failed, or whose caller left.
         input_count: number of inputs of the calls that were answered.
         unknown_count: number of inputs that were unknown to it, of calls with abstention.
-        latency_p50: median latency, within 10 %; None without an answered call.
-        latency_p90: latency that 90 % of the calls do not exceed.
-        latency_p99: latency that 99 % of the calls do not exceed.
+        latency_p50_duration: median latency, within 10 %; None without an answered call.
+        latency_p90_duration: latency that 90 % of the calls do not exceed.
+        latency_p99_duration: latency that 99 % of the calls do not exceed.
         sample_count: number of inputs that were sampled for drift.
         feature_drift: distance of the mean of the inputs from that of the training examples, in standard
             deviations of these; None if too few inputs were sampled.
@@ -118,9 +118,9 @@ class VersionTraffic:
     error_count: int
     input_count: int
     unknown_count: int
-    latency_p50: timedelta | None
-    latency_p90: timedelta | None
-    latency_p99: timedelta | None
+    latency_p50_duration: timedelta | None
+    latency_p90_duration: timedelta | None
+    latency_p99_duration: timedelta | None
     sample_count: int
     feature_drift: float | None
     prediction_drift: float | None
@@ -274,7 +274,7 @@ class Version:
 
     Attributes:
         model: the model.
-        number: 1 for a model's first version, then one more for each.
+        version: 1 for a model's first version, then one more for each.
         create_time: when it was published.
         expire_time: when it will be deleted; None: never.
         display_name: a title for people.
@@ -294,7 +294,7 @@ class Version:
     """
 
     model: str
-    number: int
+    version: int
     create_time: datetime
     expire_time: datetime | None
     display_name: str
@@ -327,10 +327,12 @@ class Version:
             ("aliases", ", ".join(self.aliases)),
             ("created", f"{self.create_time:%Y-%m-%d %H:%M} UTC"),
         )
-        return figure(f"{self.model}@{self.number}", facts(rows), note=self.display_name)
+        return figure(f"{self.model}@{self.version}", facts(rows), note=self.display_name)
 
     def __repr__(self) -> str:
-        return f"Version({self.model}@{self.number}, {self.metrics.summary}, {len(self.class_names)} classes)"
+        return (
+            f"Version({self.model}@{self.version}, {self.metrics.summary}, {len(self.class_names)} classes)"
+        )
 
     def confusion_matrix(self) -> NDArray[np.int64]:
         """Counts of shape [classes, classes]: the true class by row, the predicted one by column."""
@@ -345,7 +347,7 @@ class Model:
     """A name under which versions are kept.
 
     Attributes:
-        name: the name.
+        model: the name.
         create_time: when its first version was published.
         newest_version: the number of its newest version; None if all were deleted.
         version_count: the number of its versions.
@@ -356,7 +358,7 @@ class Model:
         tags: key-value pairs.
     """
 
-    name: str
+    model: str
     create_time: datetime
     newest_version: int | None
     version_count: int
@@ -367,14 +369,14 @@ class Model:
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __repr__(self) -> str:
-        aliases = "".join(f", {each.name}: {each.version}" for each in self.aliases)
+        aliases = "".join(f", {each.alias}: {each.version}" for each in self.aliases)
         count = f"{self.version_count} version" + ("" if self.version_count == 1 else "s")
-        return f"Model({self.name!r}, {count}{aliases})"
+        return f"Model({self.model!r}, {count}{aliases})"
 
     def _repr_html_(self) -> str:
         rows = [
             (
-                each.number,
+                each.version,
                 each.metrics.summary,
                 len(each.class_names),
                 each.lineage.backbone,
@@ -383,7 +385,7 @@ class Model:
             for each in self.versions
         ]
         header = ("version", "quality", "classes", "backbone", "aliases")
-        return figure(self.name, table(rows, header), note=f"{self.version_count:,} versions")
+        return figure(self.model, table(rows, header), note=f"{self.version_count:,} versions")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -423,7 +425,7 @@ class Backbone:
     """A frozen pretrained network that heads are fitted on.
 
     Attributes:
-        name: the name.
+        backbone: the name.
         modality: what it takes.
         digest: SHA-256 of weights, architecture and preprocessing; empty before it is first loaded.
         views: the views it gives and the size of each; empty while one that was declared is not prepared.
@@ -439,7 +441,7 @@ class Backbone:
         problem: why it could not be prepared or loaded when that was last tried; empty if it could.
     """
 
-    name: str
+    backbone: str
     modality: Modality
     digest: str
     views: Mapping[str, int]

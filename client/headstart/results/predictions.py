@@ -268,20 +268,20 @@ class StageTimes:
     """Where a call's time went on the server; of several calls, the sum.
 
     Attributes:
-        total: from its arrival to the finished answer.
-        resolve: finding versions and loading heads that were not resident.
-        decode: decoding and resizing.
-        queue: waiting for the device.
-        backbone: the backbone.
-        head: heads, calibration and choosing the top classes.
+        total_duration: from its arrival to the finished answer.
+        resolve_duration: finding versions and loading heads that were not resident.
+        decode_duration: decoding and resizing.
+        queue_duration: waiting for the device.
+        backbone_duration: the backbone.
+        head_duration: heads, calibration and choosing the top classes.
     """
 
-    total: timedelta
-    resolve: timedelta
-    decode: timedelta
-    queue: timedelta
-    backbone: timedelta
-    head: timedelta
+    total_duration: timedelta
+    resolve_duration: timedelta
+    decode_duration: timedelta
+    queue_duration: timedelta
+    backbone_duration: timedelta
+    head_duration: timedelta
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,7 @@ def main(target: str, folder: str, *files: str) -> None:
         began = time.perf_counter()
         again = [(each.label, each.probability) for each in client.predict(list(files), model="client")]
         warm = time.perf_counter() - began
-    assert version.number == 1, version
+    assert version.version == 1, version
     assert again == predictions, (predictions, again)
     print(json.dumps({"labels": [label for label, _ in predictions], "cold": cold, "warm": warm}))
 

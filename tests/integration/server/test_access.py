@@ -124,7 +124,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         for name, sign in (("red", 1.0), ("blue", -1.0)):
             with place.client(name) as client:
                 job = client.fine_tune(examples(sign), model="flowers", request_id="same")
-                assert job.result().number == 1
+                assert job.result().version == 1
         yield place
 
 
@@ -141,7 +141,7 @@ def test_two_tenants_have_models_request_ids_and_jobs_of_the_same_names(place: P
     for name, told in (("red", "up"), ("blue", "down")):
         with place.client(name) as client:
             assert client.predict(feature(2.5), model="flowers").label == told
-            assert [model.name for model in client.models()] == ["flowers"]
+            assert [model.model for model in client.models()] == ["flowers"]
             assert [job.last_status.spec.model for job in client.jobs()] == ["flowers"]
             [version] = client.get_model("flowers").versions
             assert version.model == "flowers"
@@ -172,7 +172,7 @@ def test_what_is_another_tenants_is_told_like_what_is_not_there(place: Place) ->
         red.fine_tune(examples(1.0), model="secret").result()
         [theirs] = [job for job in red.jobs() if job.last_status.spec.model == "secret"]
         told = []
-        for model, job_id in (("secret", theirs.id), ("nothing", "0" * 32)):
+        for model, job_id in (("secret", theirs.job_id), ("nothing", "0" * 32)):
             asks: list[Callable[[], object]] = [
                 lambda model=model: blue.predict(feature(1.0), model=model),
                 lambda model=model: blue.get_model(model),
@@ -184,10 +184,10 @@ def test_what_is_another_tenants_is_told_like_what_is_not_there(place: Place) ->
             ]
             told.append([failure(ask).replace(model, "NAME").replace(job_id, "ID") for ask in asks])
         assert told[0] == told[1]
-        assert "secret" not in {model.name for model in blue.models()}
+        assert "secret" not in {model.model for model in blue.models()}
         assert "secret" not in {job.last_status.spec.model for job in blue.jobs()}
         assert list(blue.jobs("secret")) == []
-        assert red.get_model("secret").name == "secret"
+        assert red.get_model("secret").model == "secret"
 
 
 def failure(ask: Callable[[], object]) -> str:
@@ -199,7 +199,7 @@ def failure(ask: Callable[[], object]) -> str:
 def test_rights_are_on_models_by_what_their_names_begin_with(place: Place) -> None:
     with place.client("reader") as reader:
         assert reader.predict(feature(2.5), model="flowers").label == "up"
-        assert [model.name for model in reader.models()] == ["flowers"]
+        assert [model.model for model in reader.models()] == ["flowers"]
         with pytest.raises(PermissionDenied):
             reader.fine_tune(examples(1.0), model="flowers")
         with pytest.raises(PermissionDenied):
@@ -407,14 +407,17 @@ def test_the_url_of_a_webhook_is_for_its_sender_and_admins(place: Place, tmp_pat
             sender.fine_tune(examples(1.0), model="hooked", webhook="https://hooks.example/blue/in")
         job.result()
     with place.client("other") as other:
-        seen = [other.job(job.id).status(), *(each.last_status for each in other.jobs() if each.id == job.id)]
+        seen = [
+            other.job(job.job_id).status(),
+            *(each.last_status for each in other.jobs() if each.job_id == job.job_id),
+        ]
         assert len(seen) == 2
         assert "planted-token" not in repr(seen)
         assert not any(each.spec.webhook for each in seen)
     with place.client("red") as admin:
-        assert admin.job(job.id).status().spec.webhook == secret
+        assert admin.job(job.job_id).status().spec.webhook == secret
     for token, found in (("other", False), ("trainer", True)):
-        for path in (f"v1/jobs/{job.id}", "v1/jobs"):
+        for path in (f"v1/jobs/{job.job_id}", "v1/jobs"):
             with over_https(place, path, CLIENT, tmp_path, token) as answer:
                 assert (b"planted-token" in answer.read()) == found
 

@@ -46,7 +46,7 @@ def test_a_model_gets_no_version_more_than_it_may_have(client: Client) -> None:
     assert caught.value.retry_after is None
     assert [limit.subject for limit in caught.value.quota_violations] == ["model pets"]
     client.delete_version("pets", 1)
-    assert client.fine_tune(EXAMPLES, model="pets").result().number == 2
+    assert client.fine_tune(EXAMPLES, model="pets").result().version == 2
 
 
 def test_who_calls_too_often_is_told_when_to_come_again_and_health_is_free(client: Client) -> None:

@@ -99,7 +99,7 @@ def test_details_and_expirations_are_changed_and_omission_destroys_nothing(
         assert client.update_version(model, 1, expire_time=later).expire_time == later
         assert client.update_model(model, description="Which digit?").description == "Which digit?"
         assert client.update_model(model, display_name="Digits").description == "Which digit?"
-        assert next(each for each in client.models() if each.name == model).display_name == "Digits"
+        assert next(each for each in client.models() if each.model == model).display_name == "Digits"
     assert ask(f"{url}/v1/models/{model}")["model"]["displayName"] == "Digits"
 
 
@@ -198,8 +198,13 @@ def test_traffic_is_counted_by_version_over_grpc_and_http(
     assert (second["version"], second["requestCount"], second["errorCount"]) == ("2", "1", "1")
     with Client(server.target) as client:
         (version,) = client.traffic(model, version=1).versions
-    assert version.latency_p50 is not None
-    assert timedelta(0) < version.latency_p50 <= version.latency_p90 <= version.latency_p99
+    assert version.latency_p50_duration is not None
+    assert (
+        timedelta(0)
+        < version.latency_p50_duration
+        <= version.latency_p90_duration
+        <= version.latency_p99_duration
+    )
     for window in ({"seconds": 0}, {"seconds": -1}, {"seconds": 700_000}):
         get = partial(api.models.GetTraffic, pb.GetTrafficRequest(model=model, window_duration=window))
         assert list(refused(get).fields) == ["window_duration"]

@@ -70,7 +70,7 @@ def test_the_client_sets_one_and_reads_what_became_of_it(
     rows = [(np.array([value], np.float32), label) for value, label in ((0, "a"), (1, "b")) * 2]
     with Client(server.target) as client:
         job = client.fine_tune(rows, model=model, webhook=f"{receiver.url}/client")
-        receiver.wait(job.id)
+        receiver.wait(job.job_id)
         told = eventually(
             lambda: found if (found := job.status().webhook) and found.end_time else None,
             30,

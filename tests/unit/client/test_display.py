@@ -146,7 +146,7 @@ def test_probabilities_are_a_dict():
 def test_representations_are_short():
     status = decode(fake.job("RUNNING", progress={"step": "JOB_STEP_FIT", "fraction": 0.5}), JobStatus)
     ended = decode(fake.job("SUCCEEDED", version=3), JobStatus)
-    event = JobEvent(job_id="j", number=2, time=datetime.now(UTC), state=ended.state, progress=None)
+    event = JobEvent(job_id="j", number=2, event_time=datetime.now(UTC), state=ended.state, progress=None)
 
     assert repr(status) == "JobStatus('job-1', pets, RUNNING, fit 50%)"
     assert repr(ended) == "JobStatus('job-1', pets@3, SUCCEEDED)"

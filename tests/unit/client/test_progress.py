@@ -20,7 +20,7 @@ def running(fraction: float, **values) -> JobEvent:
 
 
 def event(state: JobState, progress: Progress | None = None) -> JobEvent:
-    return JobEvent(job_id="j", number=1, time=datetime.now(UTC), state=state, progress=progress)
+    return JobEvent(job_id="j", number=1, event_time=datetime.now(UTC), state=state, progress=progress)
 
 
 EVENTS = [
