@@ -53,7 +53,13 @@ from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.embedding.sqlite_file import delete
 from headstart_server.embedding.waiters import Waiters
 from headstart_server.energy import EnergyMeter
-from headstart_server.errors import Away, DatabaseAway, ExportUnavailable, StorageAway, StorageFull
+from headstart_server.errors import (
+    DatabaseUnavailable,
+    ExportUnavailable,
+    ServiceUnavailable,
+    StorageFull,
+    StorageUnavailable,
+)
 from headstart_server.export.cache import ExportCache
 from headstart_server.export.exporter import Exporter, ExportNetwork
 from headstart_server.jobs.archives import Archives
@@ -80,7 +86,7 @@ from headstart_server.jobs.tenant_limits import TenantUsage, tenant_limits
 from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.learning.dataset import DatasetLimits
-from headstart_server.learning.matrices import DeviceFailed, Matrices
+from headstart_server.learning.matrices import DeviceError, Matrices
 from headstart_server.learning.ridge import NUMPY
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
@@ -412,7 +418,7 @@ class App:
             self._webhook_sender.stop()
         self._poller.stop()
         self._heart.stop()
-        with suppress(DatabaseAway, StorageFull):
+        with suppress(DatabaseUnavailable, StorageFull):
             self._traffic.write()
             self.ledger.leave()
 
@@ -434,7 +440,7 @@ class App:
         try:
             self.archives.sweep()
             self._usage.refresh()
-        except Away as error:
+        except ServiceUnavailable as error:
             log.warning("archives_not_swept", error=error.detail)
         except Exception:
             log.exception("archives_not_swept")
@@ -456,7 +462,7 @@ class App:
         while True:
             try:
                 return Database(target)
-            except DatabaseAway as error:
+            except DatabaseUnavailable as error:
                 # Whoever starts database and server together must not have to start them in order.
                 if time.monotonic() > deadline:
                     raise OSError(
@@ -473,7 +479,7 @@ class App:
 
         With a shared database it is told from what the living are at work on by its lease.
         """
-        with suppress(DatabaseAway):
+        with suppress(DatabaseUnavailable):
             self._usage.refresh()
         if self._database.is_shared:
             return
@@ -483,7 +489,7 @@ class App:
         self.ledger.recount_usage()
         try:
             self._remove_leftovers(older_than=0.0)
-        except StorageAway as error:
+        except StorageUnavailable as error:
             log.warning("cleaning_put_off", error=error.detail)
 
     async def _warm(self, server: Server) -> None:
@@ -509,7 +515,7 @@ class App:
         while True:
             await asyncio.sleep(TRAFFIC_SECONDS)
             # What cannot be written now is written the next time.
-            with suppress(DatabaseAway, StorageFull):
+            with suppress(DatabaseUnavailable, StorageFull):
                 await asyncio.to_thread(self._traffic.write)
 
     async def _clean_repeatedly(self) -> None:
@@ -838,7 +844,7 @@ def _check(places: Places, database: str) -> None:
     """Say at the start that a bucket cannot be used, and start all the same: it may be back in a minute."""
     try:
         places.check(database)
-    except StorageAway as error:
+    except StorageUnavailable as error:
         log.warning("storage_away_at_start", error=error.detail)
 
 
@@ -896,7 +902,7 @@ def _declared(backbones: BackbonesGroup) -> list[Declaration]:
 def _matrices(backbones: BackbonesGroup) -> Matrices:
     """Keras' device where it is a GPU: on a CPU numpy is as fast, and leaves the cores to the backbones."""
     on_gpu = has_gpu() and runtime_settings(backbones).settled().kind is RuntimeKind.KERAS
-    return KerasMatrices(DeviceFailed) if on_gpu else NUMPY
+    return KerasMatrices(DeviceError) if on_gpu else NUMPY
 
 
 def _memory_bytes(config: Settings) -> int | None:

@@ -1,30 +1,33 @@
-"""What can go wrong, in the words of the domain.
+"""Domain errors: each class is one reason of the contract's ``ErrorReason``.
 
-Each class is one reason of the contract's ``ErrorReason``; the gRPC code of each reason stands in one table
-in ``rpc``. A job that fails stores reason and message, so an error reads the same from a call and from a job.
+One table in ``rpc`` maps each reason to its gRPC code. A failed job stores reason and message, so an error
+reads the same from a call and from a job.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-#: Seconds after which a call may find the database, or the bucket, back.
-AWAY_RETRY_SECONDS = 2.0
-#: Metadata of an error of a call that has changed nothing, so that it may be repeated whatever it is.
-NOT_BEGUN = ("begun", "false")
+#: Seconds after which a call may find the database or the bucket available again.
+UNAVAILABLE_RETRY_SECONDS = 2.0
+#: Error metadata of a call that changed nothing, so that any such call may be repeated.
+NOT_STARTED = ("begun", "false")
 
 
 class HeadstartError(Exception):
-    """Base of every error that is the caller's to know.
+    """Base of every error that is reported to the caller.
 
     Args:
-        message: what was expected, what came, and what to do.
-        field: the path of the request field at fault, such as ``inputs[3].image``; None where there is none.
-        metadata: facts for programs, such as the limit that was passed.
-        retry_after: seconds after which another try may succeed; None where waiting does not help.
+        message: what is wrong, and what to do.
+        field: path of the request field at fault, such as ``inputs[3].image``.
+        metadata: facts for programs, such as the exceeded limit.
+        retry_after: seconds after which another try may succeed; None if waiting does not help.
         further: errors of other fields of the same request.
     """
 
     reason: str = "INTERNAL"
+
+    def __init_subclass__(cls, *, reason: str | None = None) -> None:
+        cls.reason = reason or cls.reason
 
     def __init__(
         self,
@@ -43,239 +46,167 @@ class HeadstartError(Exception):
         self.further = tuple(further)
 
 
-def without_details(reason: str, message: str, metadata: Mapping[str, str]) -> str:
-    """Return the message of an error for callers who must not see paths and URLs of the server."""
+def redacted_message(reason: str, message: str, metadata: Mapping[str, str]) -> str:
+    """Return the message of an error without paths and URLs of the server."""
     if reason != BackboneUnavailable.reason:
         return message
     return f"Backbone '{metadata.get('backbone', '')}' is unavailable. The log of the server has the reason."
 
 
-class InvalidField(HeadstartError):
+class InvalidField(HeadstartError, reason="INVALID_FIELD"):
     """A field of a request is missing, malformed or out of range."""
 
-    reason = "INVALID_FIELD"
 
-
-class InvalidStream(HeadstartError):
+class InvalidStream(HeadstartError, reason="INVALID_STREAM"):
     """A FineTune stream has no spec, a second one, or examples before it."""
 
-    reason = "INVALID_STREAM"
+
+class RequestIdReused(HeadstartError, reason="REQUEST_ID_REUSED"):
+    """A request ID was sent again with other content."""
 
 
-class RequestIdReused(HeadstartError):
-    """A request id came again with other content."""
-
-    reason = "REQUEST_ID_REUSED"
+class EmptyDataset(HeadstartError, reason="EMPTY_DATASET"):
+    """The dataset has no example to train on."""
 
 
-class EmptyDataset(HeadstartError):
-    """There is no example to train on."""
-
-    reason = "EMPTY_DATASET"
-
-
-class TooFewClasses(HeadstartError):
+class TooFewClasses(HeadstartError, reason="TOO_FEW_CLASSES"):
     """All training examples are of one class."""
 
-    reason = "TOO_FEW_CLASSES"
+
+class TooManyClasses(HeadstartError, reason="TOO_MANY_CLASSES"):
+    """A dataset has more classes than the server accepts."""
 
 
-class TooManyClasses(HeadstartError):
-    """A dataset has more classes than the server takes."""
-
-    reason = "TOO_MANY_CLASSES"
+class DatasetTooLarge(HeadstartError, reason="DATASET_TOO_LARGE"):
+    """A dataset has more examples or bytes than the server accepts."""
 
 
-class DatasetTooLarge(HeadstartError):
-    """A dataset has more examples or bytes than the server takes."""
-
-    reason = "DATASET_TOO_LARGE"
-
-
-class InvalidLabel(HeadstartError):
+class InvalidLabel(HeadstartError, reason="INVALID_LABEL"):
     """A label is empty, too long or has control characters."""
 
-    reason = "INVALID_LABEL"
+
+class UndecodableInput(HeadstartError, reason="UNDECODABLE_INPUT"):
+    """The bytes are not an image in a known format, or the image is damaged."""
 
 
-class UndecodableInput(HeadstartError):
-    """The bytes are no picture in a known format, or a damaged one."""
-
-    reason = "UNDECODABLE_INPUT"
+class InputTooLarge(HeadstartError, reason="INPUT_TOO_LARGE"):
+    """An input has more bytes or pixels than the server accepts."""
 
 
-class InputTooLarge(HeadstartError):
-    """An input has more bytes or pixels than the server takes."""
-
-    reason = "INPUT_TOO_LARGE"
+class WrongModality(HeadstartError, reason="WRONG_MODALITY"):
+    """The backbone does not accept inputs of this modality."""
 
 
-class WrongModality(HeadstartError):
-    """The backbone does not take inputs of this kind."""
-
-    reason = "WRONG_MODALITY"
+class ContradictingLabels(HeadstartError, reason="CONTRADICTING_LABELS"):
+    """The same content has different labels."""
 
 
-class ContradictingLabels(HeadstartError):
-    """The same content came with different labels."""
-
-    reason = "CONTRADICTING_LABELS"
-
-
-class UnusableExamples(HeadstartError):
-    """More examples of a dataset are at fault than may be dropped; the reason is that of the first."""
+class UnusableExamplesError(HeadstartError):
+    """More examples are invalid than may be dropped; the reason is that of the first."""
 
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
 
 
-class ModelNotFound(HeadstartError):
-    """No model of this name."""
-
-    reason = "MODEL_NOT_FOUND"
+class ModelNotFound(HeadstartError, reason="MODEL_NOT_FOUND"):
+    """The model does not exist."""
 
 
-class VersionNotFound(HeadstartError):
+class VersionNotFound(HeadstartError, reason="VERSION_NOT_FOUND"):
     """The model has no such version."""
 
-    reason = "VERSION_NOT_FOUND"
 
-
-class AliasNotFound(HeadstartError):
+class AliasNotFound(HeadstartError, reason="ALIAS_NOT_FOUND"):
     """The model has no such alias."""
 
-    reason = "ALIAS_NOT_FOUND"
+
+class JobNotFound(HeadstartError, reason="JOB_NOT_FOUND"):
+    """The job does not exist."""
 
 
-class JobNotFound(HeadstartError):
-    """No job of this id."""
-
-    reason = "JOB_NOT_FOUND"
+class BackboneNotFound(HeadstartError, reason="BACKBONE_NOT_FOUND"):
+    """This server has no backbone of this name."""
 
 
-class BackboneNotFound(HeadstartError):
-    """No backbone of this name on this server."""
-
-    reason = "BACKBONE_NOT_FOUND"
+class BackboneUnavailable(HeadstartError, reason="BACKBONE_UNAVAILABLE"):
+    """A declared backbone cannot be obtained from its source, or differs from its declaration."""
 
 
-class BackboneUnavailable(HeadstartError):
-    """A declared backbone is not to be had from its source, or is not what was declared."""
-
-    reason = "BACKBONE_UNAVAILABLE"
+class ModelNotReady(HeadstartError, reason="MODEL_NOT_READY"):
+    """The model has no version yet, but a job for it is running or queued."""
 
 
-class ModelNotReady(HeadstartError):
-    """The model has no version yet, but a job for it is on its way."""
-
-    reason = "MODEL_NOT_READY"
+class JobNotFinished(HeadstartError, reason="JOB_NOT_FINISHED"):
+    """The job is queued or running, or its webhook is not yet delivered."""
 
 
-class JobNotFinished(HeadstartError):
-    """The job is queued or running, or its webhook is not delivered yet."""
-
-    reason = "JOB_NOT_FINISHED"
-
-
-class VersionInUse(HeadstartError):
+class VersionInUse(HeadstartError, reason="VERSION_IN_USE"):
     """Aliases name the version."""
 
-    reason = "VERSION_IN_USE"
 
-
-class ModelNotEmpty(HeadstartError):
+class ModelNotEmpty(HeadstartError, reason="MODEL_NOT_EMPTY"):
     """The model has versions, and its deletion is not forced."""
 
-    reason = "MODEL_NOT_EMPTY"
+
+class BackboneMismatch(HeadstartError, reason="BACKBONE_MISMATCH"):
+    """The version was fitted on a backbone with a digest other than the loaded one."""
 
 
-class BackboneMismatch(HeadstartError):
-    """The version was fitted on another digest of the backbone than the one loaded."""
-
-    reason = "BACKBONE_MISMATCH"
+class EtagMismatch(HeadstartError, reason="ETAG_MISMATCH"):
+    """The alias has changed since its etag was read."""
 
 
-class EtagMismatch(HeadstartError):
-    """The alias was changed since its etag was read."""
-
-    reason = "ETAG_MISMATCH"
+class JobQueueFull(HeadstartError, reason="JOB_QUEUE_FULL"):
+    """The job queue is full."""
 
 
-class JobQueueFull(HeadstartError):
-    """As many jobs are queued as the server takes."""
-
-    reason = "JOB_QUEUE_FULL"
+class BackboneQueueFull(HeadstartError, reason="BACKBONE_QUEUE_FULL"):
+    """The queue of the backbone is full."""
 
 
-class BackboneQueueFull(HeadstartError):
-    """As many rows wait for the backbone as the server takes."""
-
-    reason = "BACKBONE_QUEUE_FULL"
+class RateExceeded(HeadstartError, reason="RATE_EXCEEDED"):
+    """The caller exceeded its rate limit."""
 
 
-class RateExceeded(HeadstartError):
-    """The caller calls more often than it may."""
-
-    reason = "RATE_EXCEEDED"
+class QuotaExceeded(HeadstartError, reason="QUOTA_EXCEEDED"):
+    """A model reached its quota."""
 
 
-class QuotaExceeded(HeadstartError):
-    """A model holds as much as it may."""
-
-    reason = "QUOTA_EXCEEDED"
+class TenantQuotaExceeded(HeadstartError, reason="TENANT_QUOTA_EXCEEDED"):
+    """A tenant reached its storage quota."""
 
 
-class TenantQuotaExceeded(HeadstartError):
-    """A tenant stores as much as it may."""
-
-    reason = "TENANT_QUOTA_EXCEEDED"
-
-
-class Loading(HeadstartError):
-    """The backbone is still being loaded, and the call has changed nothing: any call may be repeated."""
-
-    reason = "LOADING"
+class Loading(HeadstartError, reason="LOADING"):
+    """The backbone is still loading. The call has changed nothing, so it may be repeated."""
 
     def __init__(self, message: str, **more: Any) -> None:
         super().__init__(message, **more)
-        self.metadata.setdefault(*NOT_BEGUN)
+        self.metadata.setdefault(*NOT_STARTED)
 
 
-class Draining(HeadstartError):
+class Draining(HeadstartError, reason="DRAINING"):
     """The server is stopping."""
 
-    reason = "DRAINING"
 
-
-class DeadlineExceeded(HeadstartError):
+class DeadlineExceeded(HeadstartError, reason="DEADLINE_EXCEEDED"):
     """The deadline passed before the work was done."""
 
-    reason = "DEADLINE_EXCEEDED"
 
-
-class ArtifactDamaged(HeadstartError):
+class ArtifactDamaged(HeadstartError, reason="ARTIFACT_DAMAGED"):
     """A stored version or dataset is damaged or missing."""
 
-    reason = "ARTIFACT_DAMAGED"
+
+class CrashedRepeatedly(HeadstartError, reason="CRASHED_REPEATEDLY"):
+    """The job ended its worker's process on each attempt."""
 
 
-class CrashedRepeatedly(HeadstartError):
-    """The job ended its worker's process each time it was tried."""
-
-    reason = "CRASHED_REPEATEDLY"
-
-
-class Cancelled(HeadstartError):
+class Cancelled(HeadstartError, reason="CANCELLED"):
     """The job or the call was cancelled."""
 
-    reason = "CANCELLED"
 
-
-class StorageFull(HeadstartError):
+class StorageFull(HeadstartError, reason="STORAGE_FULL"):
     """The disk is full."""
-
-    reason = "STORAGE_FULL"
 
     def __init__(self) -> None:
         super().__init__(
@@ -283,99 +214,64 @@ class StorageFull(HeadstartError):
         )
 
 
-class MessageTooLarge(HeadstartError):
-    """A message is larger than the server takes."""
-
-    reason = "MESSAGE_TOO_LARGE"
+class MessageTooLarge(HeadstartError, reason="MESSAGE_TOO_LARGE"):
+    """A message is larger than the server accepts."""
 
 
-class WrongTask(HeadstartError):
-    """An example shows another kind of thing than the others, or than the version tells."""
-
-    reason = "WRONG_TASK"
+class WrongTask(HeadstartError, reason="WRONG_TASK"):
+    """The label of an example is of another task than the other examples, or than the version."""
 
 
-class ExamplesNotKept(HeadstartError):
-    """The examples of the version were not kept."""
-
-    reason = "EXAMPLES_NOT_KEPT"
+class ExamplesNotKept(HeadstartError, reason="EXAMPLES_NOT_KEPT"):
+    """The examples of the version were not retained."""
 
 
-class ExampleNotFound(HeadstartError):
+class ExampleNotFound(HeadstartError, reason="EXAMPLE_NOT_FOUND"):
     """The version was not trained on such an example."""
 
-    reason = "EXAMPLE_NOT_FOUND"
+
+class NoCommonExamples(HeadstartError, reason="NO_COMMON_EXAMPLES"):
+    """Two versions have no examples in common to be compared on."""
 
 
-class NoCommonExamples(HeadstartError):
-    """There is nothing that two versions can be compared on."""
-
-    reason = "NO_COMMON_EXAMPLES"
-
-
-class JobTimeLimit(HeadstartError):
+class JobTimeLimit(HeadstartError, reason="JOB_TIME_LIMIT"):
     """A job ran longer than the server allows."""
 
-    reason = "JOB_TIME_LIMIT"
 
-
-class JobMemoryLimit(HeadstartError):
+class JobMemoryLimit(HeadstartError, reason="JOB_MEMORY_LIMIT"):
     """A job needs more memory than the server gives to jobs."""
 
-    reason = "JOB_MEMORY_LIMIT"
+
+class TrainerDied(HeadstartError, reason="TRAINER_DIED"):
+    """The process that trained a head ended unexpectedly."""
 
 
-class TrainerDied(HeadstartError):
-    """The process that trained a head ended by itself."""
-
-    reason = "TRAINER_DIED"
+class Unauthenticated(HeadstartError, reason="UNAUTHENTICATED"):
+    """The caller presented no valid credentials."""
 
 
-class Unauthenticated(HeadstartError):
-    """The caller showed nothing that is known here."""
-
-    reason = "UNAUTHENTICATED"
-
-
-class PermissionDenied(HeadstartError):
+class PermissionDenied(HeadstartError, reason="PERMISSION_DENIED"):
     """The caller may not do this."""
 
-    reason = "PERMISSION_DENIED"
+
+class IssuerKeysUnavailable(HeadstartError, reason="ISSUER_KEYS_UNAVAILABLE"):
+    """The keys of a token's issuer are unavailable."""
 
 
-class KeysUnavailable(HeadstartError):
-    """The keys of a token's issuer cannot be had."""
-
-    reason = "ISSUER_KEYS_UNAVAILABLE"
+class ExportUnavailable(HeadstartError, reason="EXPORT_UNAVAILABLE"):
+    """A package that the export format needs is not installed."""
 
 
-class ExportUnavailable(HeadstartError):
-    """A package that the form of an export needs is not installed."""
-
-    reason = "EXPORT_UNAVAILABLE"
+class ExportFailed(HeadstartError, reason="EXPORT_FAILED"):
+    """The process that exported a version ended unexpectedly, or took too long."""
 
 
-class ExportFailed(HeadstartError):
-    """The process that exported a version ended by itself, or took too long."""
-
-    reason = "EXPORT_FAILED"
+class ExportQueueFull(HeadstartError, reason="EXPORT_QUEUE_FULL"):
+    """The export queue is full."""
 
 
-class ExportQueueFull(HeadstartError):
-    """As many exports wait as the server takes."""
-
-    reason = "EXPORT_QUEUE_FULL"
-
-
-class WrittenByNewerRelease(HeadstartError):
-    """A row has a form that this release does not know.
-
-    Args:
-        what: the job or version.
-        metadata: its name.
-    """
-
-    reason = "WRITTEN_BY_NEWER_RELEASE"
+class WrittenByNewerRelease(HeadstartError, reason="WRITTEN_BY_NEWER_RELEASE"):
+    """A row of the database has a format that this release does not know."""
 
     def __init__(self, what: str, metadata: Mapping[str, str]) -> None:
         super().__init__(
@@ -385,20 +281,18 @@ class WrittenByNewerRelease(HeadstartError):
         )
 
 
-class DataUnreadable(HeadstartError):
-    """What a dataset's URI, or a line of it, names is not there, or the server may not read it."""
-
-    reason = "DATA_UNREADABLE"
+class DataUnreadable(HeadstartError, reason="DATA_UNREADABLE"):
+    """The data at a dataset URI is missing, or the server may not read it."""
 
 
-class Away(HeadstartError):
-    """Something that the server depends on does not answer; that is no fault of a job.
+class ServiceUnavailable(HeadstartError):
+    """A service that the server depends on does not answer; a job is not at fault.
 
-    Its message is the same for every cause: hosts, buckets, paths and the words of a driver are for the log.
+    The message is the same for every cause: hosts, buckets, paths and driver messages belong in the log.
 
     Args:
         detail: the cause, for logs and operators.
-        is_busy: whether it does answer, but could not do this now.
+        is_busy: whether the service answers, but could not do this now.
         metadata: facts for programs.
     """
 
@@ -412,22 +306,21 @@ class Away(HeadstartError):
         self.is_busy = is_busy
         self.detail = detail or summary
         super().__init__(
-            f"{summary} Try again in {AWAY_RETRY_SECONDS:.0f} seconds.",
+            f"{summary} Try again in {UNAVAILABLE_RETRY_SECONDS:.0f} seconds.",
             metadata=metadata,
-            retry_after=AWAY_RETRY_SECONDS,
+            retry_after=UNAVAILABLE_RETRY_SECONDS,
         )
 
 
-class DatabaseAway(Away):
+class DatabaseUnavailable(ServiceUnavailable, reason="DATABASE_UNAVAILABLE"):
     """The database does not answer; a write that was sent to it may still have happened.
 
     Args:
         detail: the cause, for logs and operators.
-        is_busy: whether it does answer, but could not do this now.
-        is_refused: whether it, or the driver, refuses the address: user, password, name, rights or TLS.
+        is_busy: whether the database answers, but could not do this now.
+        is_refused: whether the database or its driver rejected user, password, name, rights or TLS.
     """
 
-    reason = "DATABASE_UNAVAILABLE"
     unavailable = "The database does not answer."
     busy = "The database is busy."
 
@@ -436,38 +329,29 @@ class DatabaseAway(Away):
         self.is_refused = is_refused
 
 
-class StorageAway(Away):
+class StorageUnavailable(ServiceUnavailable, reason="STORAGE_UNAVAILABLE"):
     """The bucket of artifacts does not answer; a write that was sent to it may still have happened."""
 
-    reason = "STORAGE_UNAVAILABLE"
     unavailable = "The artifact storage does not answer."
     busy = "The artifact storage is busy."
 
 
-class StorageFailed(Away):
-    """The disk, the memory or the rights of this server fail; that says nothing about stored files.
+class LocalStorageUnavailable(ServiceUnavailable, reason="STORAGE_UNAVAILABLE"):
+    """This server lacks disk, memory or file permissions; stored files may be intact.
 
     Args:
         summary: the fault and its remedy, without paths.
         metadata: facts for programs.
     """
 
-    reason = "STORAGE_UNAVAILABLE"
-
     def __init__(self, summary: str, *, metadata: Mapping[str, str] | None = None) -> None:
         self.unavailable = summary
         super().__init__(metadata=metadata)
 
 
-class DataAway(Away):
-    """The service behind a dataset's URI does not answer.
+class DataUnavailable(ServiceUnavailable, reason="DATA_UNAVAILABLE"):
+    """The service behind a dataset URI does not answer."""
 
-    Args:
-        place: the URI's host or bucket, which the caller named.
-    """
-
-    reason = "DATA_UNAVAILABLE"
-
-    def __init__(self, place: str) -> None:
-        self.unavailable = f"{place} does not answer."
+    def __init__(self, origin: str) -> None:
+        self.unavailable = f"{origin} does not answer."
         super().__init__()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from headstart_server.errors import Away
+from headstart_server.errors import ServiceUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ class Outage:
     """
 
     def __init__(
-        self, subject: str, away: type[Away], *, clock: Callable[[], float] = time.monotonic
+        self, subject: str, away: type[ServiceUnavailable], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._subject = subject
         self._error = away
@@ -57,7 +57,7 @@ class Outage:
             always: whether to run it even while another call finds out whether the outage is over.
 
         Raises:
-            Away: it, or another one at this moment, finds it away.
+            ServiceUnavailable: it, or another one at this moment, finds it away.
         """
         probing = self.is_away and not always
         if probing and not self._probe.acquire(blocking=False):
@@ -73,7 +73,7 @@ class Outage:
             if probing:
                 self._probe.release()
 
-    def _failed(self, error: Away) -> None:
+    def _failed(self, error: ServiceUnavailable) -> None:
         with self._lock:
             if error.is_busy:
                 # It answers, but not to this call.

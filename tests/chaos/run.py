@@ -14,7 +14,7 @@ from chaos.invariants import Leftovers
 from chaos.replica import Replica
 from chaos.trouble import LEASE_SECONDS, OUTAGE_SECONDS, Trouble
 from headstart_server.database.database import Database
-from headstart_server.errors import DatabaseAway
+from headstart_server.errors import DatabaseUnavailable
 from headstart_server.jobs.job import JobState
 from histories.history import History
 from postgres import PostgresServer
@@ -131,7 +131,7 @@ def _settle(address: str, servers: list[Replica]) -> list[str]:
             try:
                 with database.read() as connection:
                     counted = asking.counted(connection)
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 counted = {JobState.QUEUED: 1, JobState.RUNNING: 0}
             if not counted[JobState.QUEUED] + counted[JobState.RUNNING]:
                 return []

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from headstart_server.errors import DatabaseAway
+from headstart_server.errors import DatabaseUnavailable
 from simulation.database import Transactions
 from simulation.replica import POLL_SECONDS, Replica
 
@@ -44,7 +44,7 @@ class Around(Transactions):
         if world.is_cut_off(self._replica):
             scheduler.note(f"{name}: no database")
             scheduler.sleep(world.chance.uniform(0.02, 0.1))
-            raise DatabaseAway("The database does not answer.")
+            raise DatabaseUnavailable("The database does not answer.")
         if world.takes_fault():
             self._fail_before(name)
         if scheduler.is_traced:
@@ -58,7 +58,7 @@ class Around(Transactions):
             world.crash(self._replica)
         world.scheduler.note(f"{name}: fails before it began")
         world.note_trouble(self._replica, world.scheduler.now + 2 * POLL_SECONDS)
-        raise DatabaseAway("The connection was lost.")
+        raise DatabaseUnavailable("The connection was lost.")
 
     def commit(self, name: str) -> bool:
         world = self._world
@@ -70,7 +70,7 @@ class Around(Transactions):
         is_ambiguous = what in ("dies after", "answer lost")
         world.coverage["ambiguous commits" if is_ambiguous else "undone commits"] += 1
         if what == "undone":
-            raise DatabaseAway("The connection was lost at the commit.")
+            raise DatabaseUnavailable("The connection was lost at the commit.")
         if what == "dies before":
             world.crash(self._replica)
         self._dies = what == "dies after"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fakes import SUMMARY
-from headstart_server.errors import Away, HeadstartError
+from headstart_server.errors import HeadstartError, ServiceUnavailable
 from headstart_server.jobs.event_cursor import EventCursor
 from headstart_server.jobs.ledger import Submission
 from headstart_server.jobs.spec import FineTuneSpec
@@ -206,7 +206,7 @@ class Callers:
         """Call once; without an answer nobody knows whether it was done."""
         try:
             result = self._call(place, work, call.kind)
-        except (LostError, Away):
+        except (LostError, ServiceUnavailable):
             self._add(call, Outcome.UNKNOWN)
         except HeadstartError as error:
             self._add(call, Outcome.FAILED, type(error).__name__)
@@ -219,7 +219,7 @@ class Callers:
         while True:
             try:
                 return self._call(place, work, name)
-            except (LostError, Away):
+            except (LostError, ServiceUnavailable):
                 self._world.scheduler.sleep(self._world.chance.uniform(0.2, 0.6))
                 place = (place + 1) % self._world.plan.replicas
 
@@ -233,7 +233,7 @@ class Callers:
 def _read(replica: Replica) -> int | None:
     try:
         return replica.registry.find(Selector(model=MODEL, alias=ALIAS))
-    except Away:
+    except ServiceUnavailable:
         raise
     except HeadstartError:
         return None

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, StaticPool, create_engine, event
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.database.migrations import migrate
-from headstart_server.errors import DatabaseAway
+from headstart_server.errors import DatabaseUnavailable
 from simulation.statements import Statements
 
 
@@ -131,10 +131,10 @@ class Transactions:
     """What a simulation does around each transaction of a replica."""
 
     def begin(self, name: str) -> None:
-        """A transaction is about to begin; may wait, raise `DatabaseAway` or let the replica die."""
+        """A transaction is about to begin; may wait, raise `DatabaseUnavailable` or let the replica die."""
 
     def commit(self, name: str) -> bool:
-        """It is about to be committed; may raise `DatabaseAway`. Returns whether its answer will be lost."""
+        """Return whether the answer to this commit will be lost; may raise `DatabaseUnavailable`."""
         return False
 
     def committed(self, name: str) -> None:
@@ -191,7 +191,7 @@ class Writing(Reading):
         self._tables.commit()
         self._around.committed(self._name)
         if is_lost:
-            raise DatabaseAway("The answer to the commit was lost.")
+            raise DatabaseUnavailable("The answer to the commit was lost.")
 
 
 class SimulatedDatabase(Database):

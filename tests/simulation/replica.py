@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fakes import make_manifest
-from headstart_server.errors import Away, DatabaseAway, StorageAway
+from headstart_server.errors import DatabaseUnavailable, ServiceUnavailable, StorageUnavailable
 from headstart_server.internet.target import Target
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.changes import Changes
@@ -91,7 +91,7 @@ class Replica:
             try:
                 self._build()
                 break
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 world.scheduler.sleep(0.5)
         self.is_serving = True
         spawn = world.scheduler.spawn
@@ -163,7 +163,7 @@ class Replica:
             try:
                 self.poller.poll()
                 seen = visible
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 world.note_trouble(self, until=world.scheduler.now + 0.8)
 
     def _visible(self) -> object:
@@ -191,12 +191,12 @@ class Replica:
 
         while True:
             world.scheduler.doze(seconds, world.has_due_webhooks)
-            with suppress(DatabaseAway):
+            with suppress(DatabaseUnavailable):
                 while (claimed := self.sender.claim()) is not None:
                     world.scheduler.spawn(lambda each=claimed: self._send_one(each), "webhook", self.host)
 
     def _send_one(self, claimed: Claimed) -> None:
-        with suppress(DatabaseAway):
+        with suppress(DatabaseUnavailable):
             self.sender.send(claimed)
 
     def _post(self, target: Target, headers: Mapping[str, str], body: bytes) -> None:
@@ -218,7 +218,7 @@ class Replica:
         self.files.put(submission.job_id)
         job = self.ledger.submit(submission)
         if job.job_id != submission.job_id:
-            with suppress(StorageAway):
+            with suppress(StorageUnavailable):
                 self.files.remove(submission.job_id)
         self.woken.set()
         return job.job_id
@@ -232,7 +232,7 @@ class Replica:
         return job
 
     def sweep(self) -> None:
-        with suppress(Away):
+        with suppress(ServiceUnavailable):
             self.archives.sweep()
 
     def clean(self) -> None:
@@ -260,7 +260,7 @@ class Replica:
     def stop(self) -> None:
         """Stop as a server does whose grace is over: jobs go back into the queue."""
         self.workers.stop(0.0)
-        with suppress(DatabaseAway):
+        with suppress(DatabaseUnavailable):
             self.ledger.leave()
 
 
@@ -293,7 +293,7 @@ class SimulatedRun:
                     self._replica.world.scheduler.sleep(seconds / 4)
                     self._checkpoint()
         if self._replica.world.is_storage_away(self._job):
-            raise StorageAway("The bucket does not answer.")
+            raise StorageUnavailable("The bucket does not answer.")
         artifact = f"{self._job.job_id}.{self._job.attempt}"
         with self._telling.step(JobStep.PUBLISH):
             self._telling.patiently(
@@ -302,7 +302,7 @@ class SimulatedRun:
         try:
             return self._publish(artifact)
         except (JobCancelledError, JobLostError):
-            with suppress(StorageAway):
+            with suppress(StorageUnavailable):
                 self._replica.folder.remove(artifact)
             raise
 
@@ -319,7 +319,7 @@ class SimulatedRun:
                     size_bytes=2,
                     manifest=manifest,
                 )
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 self._replica.world.scheduler.sleep(0.25)
                 with suppress(JobCancelledError, JobLostError):
                     self._checkpoint()

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from fakes import make_manifest
-from headstart_server.errors import StorageAway
+from headstart_server.errors import StorageUnavailable
 from headstart_server.jobs.job import Job
 from histories.history import History, Window
 from simulation.around import Around
@@ -116,13 +116,13 @@ class World:
         self.scheduler.sleep(self.chance.uniform(0.001, 0.05))
         if self.scheduler.now < self._storage_down_until:
             self.coverage["storage outages"] += 1
-            raise StorageAway("The bucket does not answer.")
+            raise StorageUnavailable("The bucket does not answer.")
         if self.takes_fault():
             self.scheduler.note(f"storage fails: {what}")
             self.coverage["storage failures"] += 1
             if self.chance.random() < 0.5:
                 self.crash(replica)
-            raise StorageAway("The bucket does not answer.")
+            raise StorageUnavailable("The bucket does not answer.")
         if self.scheduler.is_traced:
             self.scheduler.note(what)
 

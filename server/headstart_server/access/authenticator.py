@@ -100,7 +100,7 @@ class Authenticator:
 
         Raises:
             Unauthenticated: nothing was shown, or nothing that is known.
-            KeysUnavailable: the keys of a token's issuer cannot be had.
+            IssuerKeysUnavailable: the keys of a token's issuer cannot be had.
         """
         if self._path is None:
             return Caller(principal=EVERYBODY)

@@ -5,7 +5,7 @@ from typing import Any
 
 from headstart_server.access.key_set import KeysAwayError, KeySet
 from headstart_server.access.policy import IssuerSettings
-from headstart_server.errors import NOT_BEGUN, KeysUnavailable, Unauthenticated
+from headstart_server.errors import NOT_STARTED, IssuerKeysUnavailable, Unauthenticated
 
 try:
     import jwt
@@ -41,7 +41,7 @@ class Issuer:
 
         Raises:
             Unauthenticated: its signature, issuer, audience or times are not what they have to be.
-            KeysUnavailable: the issuer's keys cannot be had.
+            IssuerKeysUnavailable: the issuer's keys cannot be had.
         """
         settings = self._settings
         try:
@@ -60,9 +60,9 @@ class Issuer:
                 options={"require": ["exp", "iss", "aud"]},
             )
         except KeysAwayError:
-            raise KeysUnavailable(
+            raise IssuerKeysUnavailable(
                 f"The keys of the issuer {settings.issuer} cannot be had. Try again in a moment.",
-                metadata=dict([NOT_BEGUN]),
+                metadata=dict([NOT_STARTED]),
                 retry_after=10.0,
             ) from None
         except jwt.PyJWTError as error:

@@ -27,7 +27,7 @@ class DatabaseClock:
         """Ask the database.
 
         Raises:
-            DatabaseAway: it does not answer; what was known stays known.
+            DatabaseUnavailable: it does not answer; what was known stays known.
         """
         now = self._database.now(connection)
         # Asked after the answer, so that one that came late makes it slow and not fast: nothing ends early.

@@ -13,7 +13,7 @@ from headstart_server.database.migrations import SchemaError, migrate
 from headstart_server.database.postgres import Postgres
 from headstart_server.database.sqlite import Sqlite
 from headstart_server.database.tables import identity
-from headstart_server.errors import DatabaseAway, StorageFull
+from headstart_server.errors import DatabaseUnavailable, StorageFull
 from headstart_server.failpoints import failpoint
 from headstart_server.outage import FULL_DISKS, Outage
 
@@ -36,14 +36,14 @@ class Database:
     Raises:
         ValueError: the address is none of a database.
         SchemaError: the tables were written by a newer Headstart, or the database refuses to be used.
-        DatabaseAway: no database answers there.
+        DatabaseUnavailable: no database answers there.
     """
 
     def __init__(self, target: Path | str, *, clock: Callable[[], float] | None = None) -> None:
         address = address_of(target)
         self._backend = Sqlite(address) if address.get_backend_name() == "sqlite" else Postgres(address)
         self._clock = clock
-        self._outage = Outage("database", DatabaseAway)
+        self._outage = Outage("database", DatabaseUnavailable)
         try:
             # Not watched: whoever waits for a database logs that by itself.
             with self._translated(), self._transaction(self._backend.engine, "schema.migrate") as connection:
@@ -54,7 +54,7 @@ class Database:
         except SQLAlchemyError as error:
             self.close()
             raise self._unusable(self._backend.words(error)) from error
-        except DatabaseAway as error:
+        except DatabaseUnavailable as error:
             self.close()
             if error.is_refused:
                 raise self._unusable(error.detail) from error
@@ -88,7 +88,7 @@ class Database:
         """A connection for reading; each statement sees the last commit.
 
         Raises:
-            DatabaseAway: it does not answer.
+            DatabaseUnavailable: it does not answer.
         """
         with self._watched(), self._backend.engine.connect() as connection:
             yield connection
@@ -98,7 +98,7 @@ class Database:
         """A connection for reading whose statements all see the same commit.
 
         Raises:
-            DatabaseAway: it does not answer.
+            DatabaseUnavailable: it does not answer.
         """
         with self._watched(), self._backend.engine.connect() as connection:
             connection.exec_driver_sql(self._backend.begin_snapshot)
@@ -118,8 +118,8 @@ class Database:
 
         Raises:
             StorageFull: the disk is full.
-            DatabaseAway: it does not answer. At the end of the block what was written may be there all the
-                same.
+            DatabaseUnavailable: it does not answer. At the end of the block the write may still have
+                happened.
         """
         engine = self._backend.reserve if is_heartbeat else self._backend.engine
         with self._watched(always=is_heartbeat), self._transaction(engine, name) as connection:
@@ -136,7 +136,7 @@ class Database:
             The recorded mark and name.
 
         Raises:
-            DatabaseAway: the database does not answer.
+            DatabaseUnavailable: the database does not answer.
         """
         with self.write("database.artifacts") as connection:
             connection.execute(

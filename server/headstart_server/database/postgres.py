@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from headstart_server.database.address import hosts, shown
 from headstart_server.database.locks import Lock
-from headstart_server.errors import DatabaseAway, HeadstartError, InvalidField, StorageFull
+from headstart_server.errors import DatabaseUnavailable, HeadstartError, InvalidField, StorageFull
 
 #: Seconds that a statement may take; the socket gives up a little later, should the server be gone. A try
 #: after that, on a new connection, must fit into a lease of 10 s, or one pause costs all jobs their claims.
@@ -57,7 +57,7 @@ class Postgres:
         address: of the database.
 
     Raises:
-        DatabaseAway: its driver is not installed.
+        DatabaseUnavailable: its driver is not installed.
     """
 
     is_shared = True
@@ -91,7 +91,7 @@ class Postgres:
     def fault(self, error: SQLAlchemyError) -> HeadstartError | None:
         """What an error means; None if it is a fault of the server."""
         if isinstance(error, PoolTimeoutError):
-            return DatabaseAway("no connection became free", is_busy=True)
+            return DatabaseUnavailable("no connection became free", is_busy=True)
         return _fault(error) if isinstance(error, DBAPIError) else None
 
 
@@ -146,13 +146,13 @@ def _fault(error: DBAPIError) -> HeadstartError | None:
     if state == _NO_TEXT or (isinstance(error, DataError) and "NUL" in said):
         return InvalidField("Expected text without the character NUL. Received: text with it.")
     if state in _BUSY:
-        return DatabaseAway(said, is_busy=True)
+        return DatabaseUnavailable(said, is_busy=True)
     # The driver's own errors have no state.
     is_lost = error.connection_invalidated or (
         not state and isinstance(error, OperationalError | InterfaceError)
     )
     if is_lost or state.startswith((*_AWAY, *REFUSED)):
-        return DatabaseAway(said, is_refused=state.startswith(REFUSED))
+        return DatabaseUnavailable(said, is_refused=state.startswith(REFUSED))
     return None
 
 

@@ -15,7 +15,7 @@ from headstart_server.database.address import address_of
 from headstart_server.database.postgres import Postgres, state_and_message
 from headstart_server.database.tables import SCHEMA_VERSION, metadata, schema_version
 from headstart_server.database.tables import identity as database_identity
-from headstart_server.errors import DatabaseAway
+from headstart_server.errors import DatabaseUnavailable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +79,7 @@ def examine(target: Path | str, clock: Callable[[], float] = time.time) -> Datab
         if address.get_backend_name() == "sqlite":
             return _examine_sqlite(Path(str(address.database)))
         return _examine_postgres(address, clock)
-    except DatabaseAway as error:
+    except DatabaseUnavailable as error:
         raise ProbeError(error.detail) from error
     except SQLAlchemyError as error:
         original = getattr(error, "orig", None) or error

@@ -9,7 +9,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from headstart_server.database.locks import Lock
-from headstart_server.errors import DatabaseAway, HeadstartError, StorageFull
+from headstart_server.errors import DatabaseUnavailable, HeadstartError, StorageFull
 
 
 class Sqlite:
@@ -55,7 +55,7 @@ class Sqlite:
         if "disk is full" in said:
             return StorageFull()
         if any(sign in said for sign in ("is locked", "disk I/O error", "unable to open")):
-            return DatabaseAway(f"the file cannot be used: {said}")
+            return DatabaseUnavailable(f"the file cannot be used: {said}")
         return None
 
 

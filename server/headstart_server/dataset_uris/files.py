@@ -25,7 +25,7 @@ def read_beneath(folder: str, parts: Sequence[str], max_bytes: int) -> bytes:
 
     Raises:
         Unreadable: it is not there, may not be read, is no file, is larger, or a link is on the way.
-        StorageFailed: the disk, or this process, cannot read it now.
+        LocalStorageUnavailable: the disk, or this process, cannot read it now.
     """
     try:
         opened = os.open(folder, _FOLDER)

@@ -14,8 +14,8 @@ from headstart_server.dataset_uris.place import Kind, Place, is_uri
 from headstart_server.dataset_uris.policy import FIELD, DataPolicy
 from headstart_server.dataset_uris.unreadable import SourceAway, TooLarge, Unreadable
 from headstart_server.errors import (
-    DataAway,
     DatasetTooLarge,
+    DataUnavailable,
     DataUnreadable,
     DeadlineExceeded,
     InputTooLarge,
@@ -102,7 +102,7 @@ class DatasetReader:
             InvalidField: a URI may not be read, or the list is none; the line is named.
             DataUnreadable: the list or what it names is not there, or may not be read.
             DatasetTooLarge or InputTooLarge: it has too many bytes.
-            DataAway: what keeps it does not answer.
+            DataUnavailable: what keeps it does not answer.
             DeadlineExceeded: it takes too long.
         """
         until = self._clock() + READ_SECONDS
@@ -187,7 +187,7 @@ class DatasetReader:
         except (ObjectUnreadable, Refused) as error:
             raise Unreadable(str(error).rstrip(".")) from None
         except (SourceAway, BucketAway, OSError):
-            raise DataAway(f"{place.kind.value}://{place.root}") from None
+            raise DataUnavailable(f"{place.kind.value}://{place.root}") from None
 
     def _file(self, place: Place, tenant: str, max_bytes: int) -> bytes:
         prefix = self._policy.prefix(place, tenant)

@@ -14,7 +14,7 @@ from headstart_server.embedding.modality import first_taking, usual_backbone
 from headstart_server.embedding.queue import Lane
 from headstart_server.embedding.waiters import Waiters
 from headstart_server.errors import (
-    NOT_BEGUN,
+    NOT_STARTED,
     BackboneNotFound,
     BackboneUnavailable,
     Draining,
@@ -283,7 +283,7 @@ class Engine:
         if self._stopped:
             raise Draining(
                 "The server is stopping and loads no backbones. Try again at another replica.",
-                metadata=dict([NOT_BEGUN]),
+                metadata=dict([NOT_STARTED]),
             )
         if not self._loading_lock(name).locked():
             threading.Thread(

@@ -136,7 +136,7 @@ class Archives:
             The number of archives removed.
 
         Raises:
-            StorageAway: the bucket does not answer; what is left then goes with `recover`.
+            StorageUnavailable: the bucket does not answer; what is left then goes with `recover`.
         """
         self._release_beyond_bound()
         count = 0

@@ -17,8 +17,8 @@ from headstart_server.errors import (
     BackboneNotFound,
     Draining,
     HeadstartError,
-    UnusableExamples,
-    without_details,
+    UnusableExamplesError,
+    redacted_message,
 )
 from headstart_server.jobs.candidates import check_recipe, megabytes
 from headstart_server.jobs.choosing_notes import Notes, Trial
@@ -98,7 +98,7 @@ class Choosing:
         """Try the candidates that no earlier attempt has tried, and choose; what one has chosen stays.
 
         Raises:
-            UnusableExamples, EmptyDataset, TooFewClasses or InvalidField: the examples cannot be trained on.
+            UnusableExamplesError, EmptyDataset, TooFewClasses or InvalidField: the examples cannot be used.
             BackboneNotFound: no candidate could be tried.
             JobCancelledError or JobLostError: as the checkpoint, or the ledger.
         """
@@ -161,7 +161,7 @@ class Choosing:
             raise
         except HeadstartError as error:
             # Every caller who may train reads it.
-            message = without_details(error.reason, error.message, {"backbone": name})
+            message = redacted_message(error.reason, error.message, {"backbone": name})
             raise _UnfitError(message) from error
         except Exception as error:
             raise _UnfitError(self._broken(name)) from error
@@ -211,7 +211,7 @@ class Choosing:
     def _check_faults(self, extraction: Extraction, count: int) -> None:
         try:
             check_faults(self._spec, extraction.faults, count)
-        except UnusableExamples as error:
+        except UnusableExamplesError as error:
             if self._scored:
                 raise _UnfitError(error.message) from error
             # More likely the examples' fault: the other backbones would take as long to say so.

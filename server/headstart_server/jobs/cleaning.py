@@ -6,7 +6,7 @@ import structlog
 from sqlalchemy import Connection, bindparam, delete, insert, not_, select, update
 
 from headstart_server.database.tables import jobs, turns
-from headstart_server.errors import Away, JobNotFinished, StorageFull
+from headstart_server.errors import JobNotFinished, ServiceUnavailable, StorageFull
 from headstart_server.jobs import webhook_rows
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.webhook import WebhookState
@@ -32,7 +32,7 @@ def run_steps(steps: Mapping[str, Callable[[], object] | None]) -> None:
             continue
         try:
             removed = step()
-        except Away as error:
+        except ServiceUnavailable as error:
             log.warning("cleaning_put_off", step=name, error=error.detail)
         except StorageFull as error:
             log.warning("cleaning_put_off", step=name, error=error.message)

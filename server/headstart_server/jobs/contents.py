@@ -10,7 +10,7 @@ from zipfile import ZipFile
 import numpy as np
 
 from headstart_server.backbones.backbone import Content
-from headstart_server.errors import ArtifactDamaged, Away, StorageFull
+from headstart_server.errors import ArtifactDamaged, ServiceUnavailable, StorageFull
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.folder import Folder
@@ -62,7 +62,7 @@ class OpenArchive:
 
     Raises:
         OSError or BadZipFile: it is not there, or damaged.
-        StorageAway: the bucket does not answer.
+        StorageUnavailable: the bucket does not answer.
     """
 
     def __init__(self, folder: Folder, job_id: str) -> None:
@@ -101,7 +101,7 @@ class ArchiveReader:
 
         Raises:
             ArtifactDamaged: it is not there, or not what was stored.
-            StorageAway: the bucket does not answer.
+            StorageUnavailable: the bucket does not answer.
         """
         with damage_reported(example.archive):
             with self._lock:
@@ -114,7 +114,7 @@ class ArchiveReader:
         What is damaged is told when it is read.
 
         Raises:
-            StorageAway: the bucket does not answer.
+            StorageUnavailable: the bucket does not answer.
         """
         for job_id in sorted(archives)[:MAX_HELD]:
             with suppress(ArtifactDamaged), damage_reported(job_id), self._lock:
@@ -146,12 +146,12 @@ def damage_reported(job_id: str) -> Iterator[None]:
 
     Raises:
         ArtifactDamaged: the archive is missing or damaged.
-        StorageFailed: the storage failed.
+        LocalStorageUnavailable: the storage failed.
     """
     try:
         with storage_errors(writes=False):
             yield
-    except (Away, StorageFull):
+    except (ServiceUnavailable, StorageFull):
         raise
     except Exception as error:
         # A damaged header leads zipfile anywhere, to RuntimeError ("is encrypted") among others.

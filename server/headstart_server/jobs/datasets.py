@@ -17,7 +17,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.cache import content_digest
-from headstart_server.errors import ArtifactDamaged, HeadstartError, InvalidField, StorageAway
+from headstart_server.errors import ArtifactDamaged, HeadstartError, InvalidField, StorageUnavailable
 from headstart_server.jobs.contents import (
     ArchiveReader,
     OpenArchive,
@@ -149,7 +149,7 @@ class DatasetWriter:
             EmptyDataset, TooFewClasses or InvalidField: it cannot be trained on.
             DatasetTooLarge or TooManyClasses: there are too many with the parent's.
             StorageFull: the disk is full.
-            StorageAway: the bucket does not answer.
+            StorageUnavailable: the bucket does not answer.
         """
         dataset = self._whole()
         summary = self._count.summary()
@@ -185,7 +185,7 @@ class DatasetWriter:
             self._archive.close()
         self._aside.unlink(missing_ok=True)
         # What a bucket keeps for nobody goes with a cleaning.
-        with suppress(StorageAway):
+        with suppress(StorageUnavailable):
             self._folder.remove(archive_name(self._job_id))
 
 
@@ -273,7 +273,7 @@ class DatasetStore:
 
         Raises:
             ArtifactDamaged: its archive is missing or damaged.
-            StorageAway: the bucket does not answer.
+            StorageUnavailable: the bucket does not answer.
         """
         listed = self.listed(job_id)
         gone = set(self.forgotten(listed.archives))
@@ -292,7 +292,7 @@ class DatasetStore:
 
         Raises:
             ArtifactDamaged: its archive is missing or damaged.
-            StorageAway: the bucket does not answer.
+            StorageUnavailable: the bucket does not answer.
         """
         with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
             return ExampleList.from_json(json.loads(archive.members.read(INDEX)))
@@ -310,7 +310,7 @@ class DatasetStore:
         Raises:
             ArtifactDamaged: it cannot be read.
             StorageFull: the disk is full.
-            StorageAway: the bucket does not answer.
+            StorageUnavailable: the bucket does not answer.
         """
         written = self._folder.aside(f"{job_id}.{uuid.uuid4().hex}{_SUFFIX}")
         gone = {member_name(member) for member in members}
@@ -339,7 +339,7 @@ class DatasetStore:
         """Bytes of each archive that is whole, by its job.
 
         Raises:
-            StorageAway: the bucket does not answer.
+            StorageUnavailable: the bucket does not answer.
         """
         sizes = {}
         for entry in self._folder.entries():
@@ -352,7 +352,7 @@ class DatasetStore:
         """Remove the archive of a job; nothing happens if there is none.
 
         Raises:
-            StorageAway: the bucket does not answer.
+            StorageUnavailable: the bucket does not answer.
         """
         self._folder.remove(archive_name(job_id))
 
@@ -370,7 +370,7 @@ class DatasetStore:
             The number of files removed.
 
         Raises:
-            StorageAway: the bucket does not answer.
+            StorageUnavailable: the bucket does not answer.
         """
         names = [entry.name for entry in old_entries(self._folder, older_than)]
         jobs = {name: job_id for name in names if archive_name(job_id := os.path.splitext(name)[0]) == name}

@@ -29,7 +29,7 @@ class EventCursor:
 
         Raises:
             JobNotFound: there is no such job.
-            DatabaseAway: the database does not answer; the next step returns what this one missed.
+            DatabaseUnavailable: the database does not answer; the next step returns what this one missed.
         """
         events = self._ledger.events(self._job_id, self._after)
         if not events and self._ledger.get(self._job_id).state.is_terminal:

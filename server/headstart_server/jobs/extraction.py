@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from headstart_server.backbones.backbone import LAST, Content, Modality
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures
-from headstart_server.errors import UnusableExamples
+from headstart_server.errors import UnusableExamplesError
 from headstart_server.jobs.answers import finite
 from headstart_server.jobs.datasets import Dataset
 from headstart_server.jobs.spec import FineTuneSpec
@@ -188,14 +188,14 @@ def check_faults(spec: FineTuneSpec, faults: Mapping[int, ExampleFault], count: 
         count: number of all examples.
 
     Raises:
-        UnusableExamples: more are; it tells the first.
+        UnusableExamplesError: more are; it tells the first.
     """
     allowed = spec.droppable(count)
     if len(faults) <= allowed:
         return
     first = faults[min(faults)]
     name = f" ({first.id!r})" if first.id else ""
-    raise UnusableExamples(
+    raise UnusableExamplesError(
         f"{len(faults)} of {count} examples cannot be used, and max_excluded_fraction allows {allowed}. "
         f"The first is example {first.index}{name}: {first.message}",
         reason=first.reason,

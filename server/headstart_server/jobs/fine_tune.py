@@ -17,7 +17,12 @@ from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.energy import EnergyMeter, Measurement
-from headstart_server.errors import DatabaseAway, QuotaExceeded, StorageAway, TenantQuotaExceeded
+from headstart_server.errors import (
+    DatabaseUnavailable,
+    QuotaExceeded,
+    StorageUnavailable,
+    TenantQuotaExceeded,
+)
 from headstart_server.jobs.activations import JobActivations
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
 from headstart_server.jobs.answers import Answerer
@@ -370,7 +375,7 @@ class FineTuneRun:
                         manifest=manifest,
                         promotion=promotion,
                     )
-                except DatabaseAway:
+                except DatabaseUnavailable:
                     # It may be published or not. The fence knows, whoever has the job by then.
                     self._tools.sleep(RETRY_SECONDS)
                     with suppress(JobCancelledError, JobLostError):
@@ -392,7 +397,7 @@ class FineTuneRun:
     def _remove(self, artifact: str | None) -> None:
         """Remove files that are needed no more; a cleaning finds them if the bucket is away."""
         if artifact is not None:
-            with suppress(StorageAway):
+            with suppress(StorageUnavailable):
                 self._tools.versions.remove(artifact)
 
     def _manifest(self, embedder: Embedder, fitted: Fitted, metrics: Metrics, table: Table) -> Manifest:

@@ -89,7 +89,7 @@ class Forecast:
         """When a job is likely to start and end.
 
         Raises:
-            DatabaseAway: the database does not answer.
+            DatabaseUnavailable: the database does not answer.
         """
         if job.state.is_terminal:
             return Times()
@@ -103,7 +103,7 @@ class Forecast:
         """Seconds until the queue is likely to be shorter by a job; None where that is not known.
 
         Raises:
-            DatabaseAway: the database does not answer.
+            DatabaseUnavailable: the database does not answer.
         """
         self._refreshed()
         return self._next_start

@@ -114,7 +114,7 @@ class Forgetting:
             InvalidField: the id is empty.
             ModelNotFound: there is no such model.
             ExampleNotFound: no version and no job has such an example.
-            StorageAway: the bucket does not answer; what was found is deleted by a later cleaning.
+            StorageUnavailable: the bucket does not answer; what was found is deleted by a later cleaning.
         """
         if not example_id:
             raise InvalidField("Expected the id of an example. Received: none.", field="example_id")
@@ -142,7 +142,7 @@ class Forgetting:
             The number of contents that were taken out.
 
         Raises:
-            StorageAway: the bucket does not answer.
+            StorageUnavailable: the bucket does not answer.
         """
         return self._carry_out(None)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 import structlog
 
-from headstart_server.errors import DatabaseAway
+from headstart_server.errors import DatabaseUnavailable
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.lease import Contact, Lease
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
@@ -155,7 +155,7 @@ class Heart:
         for hold in holds:
             try:
                 self._ledger.give_back(hold.job)
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 # Its lease ends, and another replica takes it over.
                 log.warning("job_not_given_back", job_id=hold.job.job_id)
             hold.lose()
@@ -192,7 +192,7 @@ class Heart:
 
     def _note_failure(self, error: Exception) -> None:
         # An outage is logged where it is found.
-        if not isinstance(error, DatabaseAway) and not self._is_failing:
+        if not isinstance(error, DatabaseUnavailable) and not self._is_failing:
             log.exception("beat_failed")
         self._is_failing = True
 

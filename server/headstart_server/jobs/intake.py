@@ -16,10 +16,10 @@ from headstart_server.embedding.embedder import CHECK_SECONDS
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.modality import check_modality, kind_of
 from headstart_server.errors import (
-    NOT_BEGUN,
+    NOT_STARTED,
     BackboneNotFound,
     Cancelled,
-    DatabaseAway,
+    DatabaseUnavailable,
     Draining,
     HeadstartError,
     InvalidField,
@@ -241,7 +241,7 @@ class Upload:
             )
             try:
                 job = self._intake.ledger.submit(submission)
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 # It may be accepted all the same: its examples stay, until a cleaning finds no job of theirs.
                 self._accepted = True
                 raise
@@ -608,7 +608,7 @@ class Intake:
         if self._closed.is_set():
             raise Draining(
                 "The server is stopping and takes no new jobs. Try again at another replica.",
-                metadata=dict([NOT_BEGUN]),
+                metadata=dict([NOT_STARTED]),
             )
 
     @contextmanager

@@ -34,7 +34,7 @@ class JobCounts:
             When the last of them ended, and their number in each state.
 
         Raises:
-            DatabaseAway: the database does not answer.
+            DatabaseUnavailable: the database does not answer.
         """
         with self._database.snapshot() as connection:
             ended = connection.execute(select(func.max(jobs.c.finished))).scalar() or 0.0
@@ -47,7 +47,7 @@ class JobCounts:
         """Return the number of jobs in each state.
 
         Raises:
-            DatabaseAway: the database does not answer.
+            DatabaseUnavailable: the database does not answer.
         """
         with self._lock:
             counted = self._counted

@@ -17,7 +17,7 @@ from headstart_server.access.tenants import tenant_of
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.database.tables import jobs
-from headstart_server.errors import DatabaseAway, JobQueueFull, TenantQuotaExceeded
+from headstart_server.errors import DatabaseUnavailable, JobQueueFull, TenantQuotaExceeded
 from headstart_server.jobs import (
     asking,
     claiming,
@@ -124,7 +124,7 @@ class Ledger:
             JobQueueFull: too many jobs are queued.
             QuotaExceeded or TenantQuotaExceeded: the model or the tenant may have no further version.
             ExamplesNotKept: an archive that it needs may be gone.
-            DatabaseAway: the database does not answer; the job may be accepted all the same.
+            DatabaseUnavailable: the database does not answer; the job may be accepted all the same.
         """
         full = None
         with self._database.write("jobs.submit") as connection:
@@ -263,7 +263,7 @@ class Ledger:
                 if not claiming.is_any(connection, claimant, self._database.now(connection)):
                     return None
             return self._claim(claimant)
-        except DatabaseAway:
+        except DatabaseUnavailable:
             raise
         except Exception:
             self._on_claim_failed()
@@ -284,7 +284,7 @@ class Ledger:
         for job_id in job_ids:
             try:
                 job = self._claim(claimant, job_id)
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 raise
             except Exception as error:  # noqa: BLE001 - recorded as the job's end
                 self._fail_unclaimable(job_id, f"{type(error).__name__}: {error}")
@@ -298,7 +298,7 @@ class Ledger:
             with self._database.write("jobs.claim") as connection:
                 self._database.lock(connection, Lock.QUEUE)
                 claiming.fail(connection, job_id, cause, self._database.now(connection))
-        except DatabaseAway:
+        except DatabaseUnavailable:
             raise
         except Exception:
             # It stays where it is. The alert on failed claims calls for a person.
@@ -385,7 +385,7 @@ class Ledger:
         Raises:
             JobCancelledError: it was asked to cancel.
             JobLostError: it belongs to another attempt.
-            DatabaseAway: the database does not answer.
+            DatabaseUnavailable: the database does not answer.
         """
         values: dict[str, Any] = {"checkpoint": rows.checkpoint(progress, findings, staged)}
         if choosing is not None:
@@ -406,7 +406,7 @@ class Ledger:
         manifest: Manifest,
         promotion: Promotion | None = None,
     ) -> int:
-        """End a job and publish its version, in one transaction. Safe to repeat after `DatabaseAway`.
+        """End a job and publish its version, in one transaction. Safe to repeat after `DatabaseUnavailable`.
 
         Args:
             job: the job.
@@ -426,7 +426,7 @@ class Ledger:
             AliasMovedError: the alias names another version than the one that was judged; nothing was
                 published.
             TenantQuotaExceeded: the tenant would store more than it may; nothing was published.
-            DatabaseAway: the database does not answer; the version may be published all the same.
+            DatabaseUnavailable: the database does not answer; the version may be published all the same.
         """
         spec, tenant = job.spec, tenant_of(job.spec.model)
         limits = self._tenant_limits(tenant)
@@ -472,12 +472,12 @@ class Ledger:
         return number
 
     def fail(self, job: Job, error: JobError, findings: Findings) -> None:
-        """End a running job that cannot succeed. Safe to repeat after `DatabaseAway`.
+        """End a running job that cannot succeed. Safe to repeat after `DatabaseUnavailable`.
 
         Raises:
             JobCancelledError: it was asked to cancel.
             JobLostError: it belongs to another attempt.
-            DatabaseAway: the database does not answer.
+            DatabaseUnavailable: the database does not answer.
         """
         with self._database.write("jobs.fail") as connection:
             progress = rows.get(connection, job.job_id).progress

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
-from headstart_server.errors import DatabaseAway
+from headstart_server.errors import DatabaseUnavailable
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.ledger import Ledger
 
@@ -57,7 +57,7 @@ class Poller:
         """Look once.
 
         Raises:
-            DatabaseAway: the database does not answer.
+            DatabaseUnavailable: the database does not answer.
         """
         self._catch_up()
         followed = self._changes.followed()
@@ -76,7 +76,7 @@ class Poller:
         while not self._stopped.wait(self._seconds * random.uniform(0.8, 1.2)):  # noqa: S311 - no secret
             try:
                 self.poll()
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 # The heart tells the log; what is known serves on.
                 continue
             except Exception:

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from headstart_server.errors import DatabaseAway, StorageAway
+from headstart_server.errors import DatabaseUnavailable, StorageUnavailable
 from headstart_server.jobs.job import Findings, Job, JobStep, Progress
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.learning.evaluation import Metrics
@@ -135,7 +135,7 @@ class Telling:
         self._last_report = now
         progress = self.progress(step, done, total, metrics, message=message, part=part)
         # Without the database the work goes on, as long as the claim is not in doubt.
-        with suppress(DatabaseAway):
+        with suppress(DatabaseUnavailable):
             self._ledger.report(self._job, progress, self.findings, staged=self.staged, choosing=choosing)
 
     def progress(
@@ -167,6 +167,6 @@ class Telling:
         while True:
             try:
                 return call()
-            except StorageAway:
+            except StorageUnavailable:
                 self._sleep(RETRY_SECONDS)
                 self._checkpoint()

@@ -43,7 +43,7 @@ class TenantUsage:
         """Ask anew.
 
         Raises:
-            DatabaseAway: the database does not answer.
+            DatabaseUnavailable: the database does not answer.
         """
         found = self._read()
         self.example_bytes = float(sum(stored.example_bytes for stored in found.values()))

@@ -10,7 +10,7 @@ import structlog
 from headstart_server.access.tenants import tenant_of
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
-from headstart_server.errors import DatabaseAway
+from headstart_server.errors import DatabaseUnavailable
 from headstart_server.internet.target import Refused, Target
 from headstart_server.jobs import rows, webhook_rows
 from headstart_server.jobs.job import Job
@@ -104,7 +104,7 @@ class WebhookSender:
             answering_only: as in `webhook_rows.claim`.
 
         Raises:
-            DatabaseAway: the database does not answer.
+            DatabaseUnavailable: the database does not answer.
         """
         with self._database.read() as connection:
             if not webhook_rows.is_any(connection, self._database.now(connection)):
@@ -118,7 +118,7 @@ class WebhookSender:
         """Send a POST once, and write down what came of it.
 
         Raises:
-            DatabaseAway: the database does not answer. It is sent again when its claim ends.
+            DatabaseUnavailable: the database does not answer. It is sent again when its claim ends.
         """
         with self._database.snapshot() as connection:
             job = rows.get(connection, claimed.job_id)
@@ -181,7 +181,7 @@ class WebhookSender:
             try:
                 while not self._stopped.is_set() and self._begin_one():
                     pass
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 # The heart tells the log.
                 continue
             except Exception:
@@ -208,7 +208,7 @@ class WebhookSender:
     def _send_one(self, claimed: Claimed) -> None:
         try:
             self.send(claimed)
-        except DatabaseAway:
+        except DatabaseUnavailable:
             log.warning("webhook_outcome_not_written", job_id=claimed.job_id)
         except Exception:
             log.exception("webhook_not_sent", job_id=claimed.job_id)

@@ -11,13 +11,13 @@ import structlog
 
 from headstart_server.errors import (
     ArtifactDamaged,
-    Away,
-    DatabaseAway,
+    DatabaseUnavailable,
     Draining,
     HeadstartError,
     JobMemoryLimit,
     JobTimeLimit,
-    StorageFailed,
+    LocalStorageUnavailable,
+    ServiceUnavailable,
 )
 from headstart_server.jobs.heart import Heart, Hold
 from headstart_server.jobs.job import Findings, Job, JobError
@@ -186,7 +186,7 @@ class WorkerPool:
                     may_take_over=self._heart.may_take_over,
                     used_bytes=self._heart.used_bytes,
                 )
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 # The heartbeat logs it.
                 return None
             except Exception:
@@ -300,11 +300,11 @@ class WorkerPool:
                 # Another replica may have it: this one cannot be sure that it looks in the right place.
                 raise StorageRetryError(job.job_id) from error
             raise
-        except StorageFailed as error:
+        except LocalStorageUnavailable as error:
             if job.storage_retries >= MAX_STORAGE_RETRIES:
                 raise
             raise StorageRetryError(job.job_id) from error
-        except (Away, Draining) as error:
+        except (ServiceUnavailable, Draining) as error:
             # No fault of the job: it waits for the database, the bucket or another server in the queue.
             raise InterruptedRunError(job.job_id) from error
         except Exception as error:
@@ -327,5 +327,5 @@ class WorkerPool:
             try:
                 write()
                 return
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 self._sleep(RETRY_SECONDS)

@@ -9,7 +9,7 @@ import numpy as np
 from headstart_server.learning.rows import Float64
 
 
-class DeviceFailed(Exception):
+class DeviceError(Exception):
     """The device could not do it, for lack of memory as a rule: numpy can."""
 
 
@@ -24,7 +24,7 @@ class Matrices(Protocol):
         """A context in which alone the other methods, and operators on arrays, are used.
 
         Raises:
-            DeviceFailed: the device could not do what was asked for within it.
+            DeviceError: the device could not do what was asked for within it.
         """
 
     def put(self, matrix: Float64) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from headstart_server.learning.calibration import Calibration
 from headstart_server.learning.cross_fitting import CrossFitted
-from headstart_server.learning.matrices import DeviceFailed, Matrices, NumpyMatrices
+from headstart_server.learning.matrices import DeviceError, Matrices, NumpyMatrices
 from headstart_server.learning.out_of_fold import calibrate, uncalibrated
 from headstart_server.learning.ridge_forms import DualForm, PrimalForm, RidgeTask
 from headstart_server.learning.rows import Float64, Rows
@@ -87,7 +87,7 @@ def fit_ridge(
     try:
         with task.matrices.session():
             trial, solved = choice.made(task)
-    except DeviceFailed:
+    except DeviceError:
         trial, solved = choice.made(replace(task, matrices=NUMPY))
     of_features = rows.multiplier[:, None] * solved.solution
     bias = solved.target_mean - solved.row_mean @ solved.solution - rows.mean @ of_features

@@ -21,7 +21,7 @@ from headstart_server.errors import (
     EtagMismatch,
     ModelNotEmpty,
     ModelNotFound,
-    StorageAway,
+    StorageUnavailable,
     VersionInUse,
     VersionNotFound,
 )
@@ -144,7 +144,7 @@ class Registry:
 
         Raises:
             ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.
-            DatabaseAway: memory knows none, and the database does not answer.
+            DatabaseUnavailable: memory knows none, and the database does not answer.
         """
         try:
             return self.resolve(selector, choice)
@@ -501,7 +501,7 @@ class Registry:
         """Bring the routes of all models up to date that any replica has changed since the last time.
 
         Raises:
-            DatabaseAway: the database does not answer; what was known stays known.
+            DatabaseUnavailable: the database does not answer; what was known stays known.
         """
         with self._database.read() as connection:
             self._now.set(connection)
@@ -737,7 +737,7 @@ class Registry:
             The number of names whose files were removed.
 
         Raises:
-            StorageAway: the bucket does not answer.
+            StorageUnavailable: the bucket does not answer.
         """
         # In this order: what is written after the look belongs to a job that is on its way then, and what
         # such a job publishes after that has its row before the rows are read, or belongs to it still.
@@ -759,7 +759,7 @@ class Registry:
         for model, number, artifact in deleted:
             self._resident.drop(model, number)
             # Its row is gone, and so is the version; the files go with a later cleaning then.
-            with suppress(StorageAway):
+            with suppress(StorageUnavailable):
                 self._store.remove(artifact)
         if deleted:
             self._on_deleted()

@@ -61,7 +61,7 @@ class VersionStore:
 
         Raises:
             StorageFull: the disk is full.
-            StorageAway: the bucket does not answer.
+            StorageUnavailable: the bucket does not answer.
         """
         # One entry: several would come in any order, and equal heads must be equal files.
         head_bytes = save_tensors(
@@ -84,7 +84,7 @@ class VersionStore:
 
         Raises:
             ArtifactDamaged: the file is missing, or not the one that was published.
-            StorageAway: the bucket does not answer.
+            StorageUnavailable: the bucket does not answer.
         """
         head_bytes = self._checked(artifact, manifest, HEAD_FILE, manifest.head_digest)
         facts = HeadFacts(

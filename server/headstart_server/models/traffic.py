@@ -139,7 +139,7 @@ class Traffic:
         """Write what was counted since the last time; if that fails, the next time writes it, too.
 
         Raises:
-            DatabaseAway or StorageFull: it cannot be written now.
+            DatabaseUnavailable or StorageFull: it cannot be written now.
         """
         with self._writing:
             with self._lock:

@@ -97,7 +97,7 @@ def expected_answers(registry: Registry, version: ResidentVersion) -> ExpectedAn
 
     Raises:
         VersionNotFound: it was deleted meanwhile.
-        Away: database or bucket do not answer.
+        ServiceUnavailable: database or bucket do not answer.
     """
     try:
         selector = Selector(model=version.model, number=version.number)

@@ -13,7 +13,7 @@ import numpy as np
 import structlog
 
 from headstart_server.embedding.queue import RowFeatures, stacked
-from headstart_server.errors import AliasNotFound, Away, VersionNotFound
+from headstart_server.errors import AliasNotFound, ServiceUnavailable, VersionNotFound
 from headstart_server.learning.familiarity import Familiarity
 from headstart_server.learning.rows import Float64
 from headstart_server.models.evidence import FAMILIARITY_FILE
@@ -166,7 +166,7 @@ class Onlooker:
         try:
             self._look_for_drift(look)
             self._ask_shadow(look)
-        except (Away, VersionNotFound):
+        except (ServiceUnavailable, VersionNotFound):
             # The version was deleted, or its files cannot be had just now: there are other Predicts.
             return
         except Exception:

@@ -29,7 +29,7 @@ from headstart_server.errors import (
     PermissionDenied,
     RateExceeded,
     Unauthenticated,
-    without_details,
+    redacted_message,
 )
 from headstart_server.jobs.rows import no_job
 from headstart_server.models.names import MAX_MODEL_NAME, check_model_name
@@ -131,7 +131,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         """Who makes a call.
 
         Raises:
-            Unauthenticated or KeysUnavailable: as `Authenticator.identify`.
+            Unauthenticated or IssuerKeysUnavailable: as `Authenticator.identify`.
             RateExceeded: too many tokens of issuers are being checked.
         """
         known, caller = _IDENTIFIED.get()
@@ -296,7 +296,7 @@ class _Call:
         except HeadstartError as raised:
             error = raised
             if self.caller is None or not is_operator(self.caller.principal):
-                raised.message = without_details(raised.reason, raised.message, raised.metadata)
+                raised.message = redacted_message(raised.reason, raised.message, raised.metadata)
             raised.message = without_tenant(self.tenant, raised.message)
             raised.metadata = {
                 name: without_tenant(self.tenant, value) for name, value in raised.metadata.items()

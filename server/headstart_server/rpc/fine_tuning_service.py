@@ -11,7 +11,7 @@ from headstart.v1 import fine_tuning_service_pb2_grpc as stubs
 from headstart.v1 import job_pb2
 from headstart.v1.input_pb2 import Example
 from headstart_server.access.rights import Right
-from headstart_server.errors import DatabaseAway, InvalidField
+from headstart_server.errors import DatabaseUnavailable, InvalidField
 from headstart_server.jobs.intake import Intake, Upload
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.ledger import Ledger
@@ -216,7 +216,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         """Return the message of a job, with a forecast if the database answers."""
         likely = None
         if not job.state.is_terminal:
-            with suppress(DatabaseAway):
+            with suppress(DatabaseUnavailable):
                 likely = self._ledger.forecast.of(job)
         return job_message(job, likely)
 

@@ -7,7 +7,7 @@ from google.rpc import status_pb2
 from headstart.v1 import fine_tuning_service_pb2, job_pb2
 from headstart_server.access.rights import EVERYBODY, Right
 from headstart_server.access.tenants import own_name, tenant_of, without_tenant
-from headstart_server.errors import without_details
+from headstart_server.errors import redacted_message
 from headstart_server.jobs.forecast import Times
 from headstart_server.jobs.intake import Validation
 from headstart_server.jobs.job import Job, JobError, JobEvent, JobState, JobStep, Progress
@@ -146,7 +146,7 @@ def _error_message(error: JobError | None, tenant: str) -> status_pb2.Status | N
     metadata = {name: without_tenant(tenant, value) for name, value in error.metadata.items()}
     message = error.message
     if not is_operator():
-        message = without_details(error.reason, message, error.metadata)
+        message = redacted_message(error.reason, message, error.metadata)
     return reason_status(error.reason, without_tenant(tenant, message), metadata)
 
 

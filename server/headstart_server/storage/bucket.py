@@ -14,7 +14,7 @@ import structlog
 from fsspec import AbstractFileSystem
 from fsspec.exceptions import FSTimeoutError
 
-from headstart_server.errors import HeadstartError, StorageAway
+from headstart_server.errors import HeadstartError, StorageUnavailable
 from headstart_server.outage import Outage
 from headstart_server.storage.address import BucketAddress, Scheme
 from headstart_server.storage.disk import is_full, storage_errors
@@ -60,7 +60,7 @@ class Bucket:
     def __init__(self, files: AbstractFileSystem, name: str) -> None:
         self._files = files
         self.name = name
-        self._outage = Outage("storage", StorageAway)
+        self._outage = Outage("storage", StorageUnavailable)
 
     @property
     def is_available(self) -> bool:
@@ -72,14 +72,14 @@ class Bucket:
 
         Raises:
             OSError: it does not exist, or may not be read.
-            StorageAway: it does not answer.
+            StorageUnavailable: it does not answer.
         """
         try:
             # Listing tells no difference between an empty bucket and none.
             self._ask(lambda seconds: self._files.cat_file(f"{path}/{_NOTHING}", timeout=seconds))
         except FileNotFoundError:
             return
-        except StorageAway as error:
+        except StorageUnavailable as error:
             if isinstance(error.__cause__, FileNotFoundError | PermissionError):
                 raise OSError(f"Cannot use the bucket {self.name}: {_said(error.__cause__)}.") from error
             raise
@@ -118,7 +118,7 @@ class Bucket:
         )
         found = int(self._facts(path)["size"])
         if found != sent:
-            raise StorageAway(f"{self.name} has {found} of {sent} bytes of {path}")
+            raise StorageUnavailable(f"{self.name} has {found} of {sent} bytes of {path}")
 
     def download(self, path: str, file: Path) -> None:
         """Get an object into a file, and onto the disk.
@@ -206,15 +206,15 @@ class Bucket:
             except HeadstartError:
                 raise
             except FSTimeoutError as error:
-                raise StorageAway(f"{self.name} does not answer in time") from error
+                raise StorageUnavailable(f"{self.name} does not answer in time") from error
             except FileNotFoundError as error:
                 if writes or _is_of_the_bucket(error):
-                    raise StorageAway(f"there is no bucket {self.name}") from error
+                    raise StorageUnavailable(f"there is no bucket {self.name}") from error
                 missing = error
             except Exception as error:
                 # Each library has errors of its own, and none of them is the fault of a job.
                 # What it says, of endpoints and accounts, is for the log and not for callers.
-                raise StorageAway(f"{self.name}: {error!r}") from error
+                raise StorageUnavailable(f"{self.name}: {error!r}") from error
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from missing
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from headstart_server.errors import HeadstartError, StorageFailed, StorageFull
+from headstart_server.errors import HeadstartError, LocalStorageUnavailable, StorageFull
 from headstart_server.outage import FULL_DISKS
 
 #: The place of artifacts, copies and scratch files in logs and metrics of full disks.
@@ -44,7 +44,7 @@ def storage_fault(error: OSError | MemoryError) -> HeadstartError | None:
     if number in _FULL:
         return StorageFull()
     name = errno.errorcode.get(number, str(number))
-    return StorageFailed(
+    return LocalStorageUnavailable(
         f"The storage of the server failed: {os.strerror(number)} ({name}). {_REMEDIES.get(number, _REMEDY)}",
         metadata={"errno": name},
     )
@@ -64,7 +64,7 @@ def storage_errors(*, writes: bool = True) -> Iterator[None]:
 
     Raises:
         StorageFull: the disk, or the quota on it, is full.
-        StorageFailed: the storage failed in another way.
+        LocalStorageUnavailable: the storage failed in another way.
     """
     try:
         yield
@@ -85,7 +85,7 @@ def probe(folder: Path) -> None:
         return
     aside = folder / f".probe-{uuid.uuid4().hex}"
     try:
-        with suppress(StorageFull, StorageFailed), storage_errors(), aside.open("wb") as file:
+        with suppress(StorageFull, LocalStorageUnavailable), storage_errors(), aside.open("wb") as file:
             file.write(bytes(PROBE_BYTES))
             file.flush()
             os.fsync(file.fileno())

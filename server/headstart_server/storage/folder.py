@@ -24,9 +24,9 @@ class Entry:
 class Folder(Protocol):
     """Keeps under each name one file, or several. Safe to use from many threads and replicas.
 
-    Each method raises `StorageAway` if what keeps the files does not answer, `StorageFull` if a disk is full,
-    and `StorageFailed` for any other fault of a disk, of memory or of rights. An `OSError` means that a file
-    is missing.
+    Each method raises `StorageUnavailable` if the storage does not answer, `StorageFull` if a disk is full,
+    and `LocalStorageUnavailable` for any other fault of a disk, of memory or of rights. An `OSError` means
+    that a file is missing.
     """
 
     def write(self, name: str, files: Mapping[str, bytes]) -> None:
@@ -94,7 +94,7 @@ def old_entries(folder: Folder, older_than: float, names: Collection[str] | None
         names: only entries under these names; None for all.
 
     Raises:
-        StorageAway: what keeps the files does not answer.
+        StorageUnavailable: what keeps the files does not answer.
     """
     if not older_than:
         return folder.entries(names)

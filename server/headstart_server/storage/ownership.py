@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from headstart_server.errors import StorageFailed
+from headstart_server.errors import LocalStorageUnavailable
 from headstart_server.failpoints import failpoint
 from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.disk import storage_errors
@@ -118,7 +118,7 @@ class FolderMark:
         """Return the mark; a folder without one gets one.
 
         Raises:
-            StorageFull or StorageFailed: it cannot be written.
+            StorageFull or LocalStorageUnavailable: it cannot be written.
         """
         found = self._note.read()
         if found is None:
@@ -132,10 +132,10 @@ class FolderMark:
         """Check that the folder is still there: while it is not, no file of it is damaged.
 
         Raises:
-            StorageFailed: its mark is missing or another one.
+            LocalStorageUnavailable: its mark is missing or another one.
         """
         if self._known is not None and self._note.read() != self._known:
-            raise StorageFailed(
+            raise LocalStorageUnavailable(
                 f"The folder of artifacts lacks its mark, the file '{MARK}': it is not mounted, or another "
                 "one is in its place. Mount it again."
             )
@@ -155,7 +155,7 @@ def claim(note: Note, database: str) -> None:
 
     Raises:
         NotOursError: the artifacts of another database lie there.
-        StorageAway: the bucket does not answer.
+        StorageUnavailable: the bucket does not answer.
         StorageFull: the disk is full.
     """
     wanted = owned_by(database)

@@ -69,7 +69,7 @@ class Places:
         Raises:
             NotOursError: the artifacts of another database lie there.
             OSError: a bucket does not exist, or may not be read.
-            StorageAway: a bucket does not answer.
+            StorageUnavailable: a bucket does not answer.
         """
         if self.bucket is not None:
             bucket, root = self.bucket
@@ -81,7 +81,7 @@ class Places:
 
         Raises:
             NotOursError: the database has its artifacts elsewhere.
-            StorageFailed: the folder cannot be used.
+            LocalStorageUnavailable: the folder cannot be used.
         """
         if self.mark is None and self.bucket is None:
             return
@@ -93,7 +93,7 @@ class Places:
 
         Raises:
             NotOursError: they are another database's.
-            StorageAway: a bucket does not answer.
+            StorageUnavailable: a bucket does not answer.
         """
         if self.note is not None:
             claim(self.note, database)

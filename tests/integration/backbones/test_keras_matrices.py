@@ -11,14 +11,14 @@ PROGRAM = """
 import numpy as np
 from headstart_server.backbones.keras_matrices import KerasMatrices
 from headstart_server.learning import ridge
-from headstart_server.learning.matrices import DeviceFailed
+from headstart_server.learning.matrices import DeviceError
 from headstart_server.learning.rows import Rows, Scaling
 from headstart_server.learning.split import folds_for
 from headstart_server.learning.targets import Targets
 
 ridge.LARGE = 0
 rng = np.random.default_rng(0)
-matrices = KerasMatrices(DeviceFailed)
+matrices = KerasMatrices(DeviceError)
 for n, d in ((300, 40), (60, 90)):
     labels = np.arange(n) % 5
     features = (rng.normal(size=(n, d)) + np.eye(5, d)[labels]).astype(np.float32)
@@ -39,7 +39,7 @@ for n, d in ((300, 40), (60, 90)):
 with matrices.session():
     try:
         matrices.product(matrices.put(np.ones((2, 3))), matrices.put(np.ones((2, 3))))
-    except DeviceFailed:
+    except DeviceError:
         print("equal")
 """
 

@@ -13,7 +13,13 @@ from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart_server.dataset_uris import web
 from headstart_server.dataset_uris.policy import DataPolicy
 from headstart_server.dataset_uris.reader import DatasetReader
-from headstart_server.errors import DataAway, DataUnreadable, HeadstartError, InputTooLarge, InvalidField
+from headstart_server.errors import (
+    DataUnavailable,
+    DataUnreadable,
+    HeadstartError,
+    InputTooLarge,
+    InvalidField,
+)
 from headstart_server.learning.dataset import Example
 from headstart_server.rpc.dataset_list import read_dataset_list
 from integration.server.calls import TIMEOUT, Api, digit, digits, refused, stream
@@ -143,7 +149,7 @@ def test_a_bucket_is_read_as_a_folder_is(s3: S3Server, bucket: str):
 
 def test_a_bucket_that_is_away_is_told_without_what_its_library_says(s3: S3Server, bucket: str):
     reader = reader_of(f"s3://{bucket}")
-    with s3.proxy.failing(Fault.ERRORS), pytest.raises(DataAway) as caught:
+    with s3.proxy.failing(Fault.ERRORS), pytest.raises(DataUnavailable) as caught:
         read(reader, f"s3://{bucket}/sets/labels.csv")
     assert caught.value.message == f"s3://{bucket} does not answer. Try again in 2 seconds."
 
@@ -213,8 +219,8 @@ def test_a_site_is_read_as_a_folder_is_and_told_nothing(site: Site):
         ("403 No", "x: secret\r\n", b"secret", DataUnreadable, "403"),
         ("200 OK", "content-encoding: gzip\r\n", b"", DataUnreadable, "compressed"),
         ("200 OK", "", b"x" * (MOST + 1), InputTooLarge, f"more than {MOST} bytes"),
-        ("503 No", "", b"", DataAway, "does not answer"),
-        ("nonsense", "", b"secret", DataAway, "does not answer"),
+        ("503 No", "", b"", DataUnavailable, "does not answer"),
+        ("nonsense", "", b"secret", DataUnavailable, "does not answer"),
     ],
 )
 def test_other_answers_are_refused(
@@ -229,7 +235,7 @@ def test_other_answers_are_refused(
 
 def test_a_site_that_drips_or_breaks_off_does_not_hold_it_up(site: Site, monkeypatch: pytest.MonkeyPatch):
     site.answers["/labels.csv"] = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\npath,label\n"
-    with pytest.raises(DataAway):
+    with pytest.raises(DataUnavailable):
         read(reader_of(site.uri), f"{site.uri}/labels.csv")
     # Chunks without an end, each long before the socket's own patience ends.
     monkeypatch.setattr(web, "_WHOLE_SECONDS", 0.5)

@@ -22,7 +22,7 @@ from headstart_server.access.issuer import Issuer
 from headstart_server.access.key_set import KeysAwayError, KeySet
 from headstart_server.access.policy import IssuerSettings, PolicyError
 from headstart_server.access.tokens import token_hash
-from headstart_server.errors import KeysUnavailable, Unauthenticated
+from headstart_server.errors import IssuerKeysUnavailable, Unauthenticated
 
 NAME = "https://id.example"
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -316,7 +316,7 @@ def test_keys_that_were_never_had_are_told_as_a_thing_that_passes() -> None:
     with pytest.raises(KeysAwayError):
         address.key_set().key("one")
     settings = IssuerSettings(issuer=NAME, audience="headstart", keys="https://id.example/keys")
-    with pytest.raises(KeysUnavailable) as caught:
+    with pytest.raises(IssuerKeysUnavailable) as caught:
         Issuer(settings, address.key_set()).claims(token())
     assert caught.value.retry_after
 

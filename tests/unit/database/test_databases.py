@@ -25,7 +25,7 @@ from headstart_server.database.tables import (
     models,
     schema_version,
 )
-from headstart_server.errors import DatabaseAway, InvalidField, StorageAway
+from headstart_server.errors import DatabaseUnavailable, InvalidField, StorageUnavailable
 from headstart_server.models import rows
 from headstart_server.outage import Outage
 from postgres import GUARDED, PostgresServer, on_both_databases
@@ -234,12 +234,12 @@ def touch(database: Database) -> None:
 
 def test_a_database_that_stops_is_told_and_used_again_when_it_is_back(own_postgres: PostgresServer) -> None:
     database = Database(own_postgres.database())
-    with pytest.raises(DatabaseAway), database.write() as connection:
+    with pytest.raises(DatabaseUnavailable), database.write() as connection:
         add(connection, "pets")
         own_postgres.stop()
     try:
         for _ in range(3):
-            with pytest.raises(DatabaseAway) as caught:
+            with pytest.raises(DatabaseUnavailable) as caught:
                 touch(database)
             assert caught.value.retry_after == 2.0
     finally:
@@ -257,7 +257,7 @@ def test_a_database_that_hangs_costs_one_caller_seconds_and_the_others_none(
     database = Database(own_postgres.database())
     touch(database)
     own_postgres.pause()
-    with pytest.raises(DatabaseAway):
+    with pytest.raises(DatabaseUnavailable):
         touch(database)
 
     together, took = threading.Barrier(8), []
@@ -265,7 +265,7 @@ def test_a_database_that_hangs_costs_one_caller_seconds_and_the_others_none(
     def ask() -> None:
         together.wait(PATIENCE)
         began = time.monotonic()
-        with suppress(DatabaseAway):
+        with suppress(DatabaseUnavailable):
             touch(database)
         took.append(time.monotonic() - began)
 
@@ -290,7 +290,7 @@ def test_a_lock_that_does_not_come_is_told_and_is_no_outage(
     database = Database(postgres.database())
     with database.write() as connection:
         database.lock(connection, Lock.QUEUE)
-        with pytest.raises(DatabaseAway, match="busy") as caught, database.write() as other:
+        with pytest.raises(DatabaseUnavailable, match="busy") as caught, database.write() as other:
             database.lock(other, Lock.QUEUE)
         assert caught.value.is_busy
         touch(database)
@@ -302,7 +302,7 @@ def test_a_slow_statement_is_busy_for_its_own_call_and_for_no_other(postgres: Po
     database.close()
     with structlog.testing.capture_logs() as events:
         for _ in range(2):
-            with pytest.raises(DatabaseAway, match="busy") as caught, database.write() as connection:
+            with pytest.raises(DatabaseUnavailable, match="busy") as caught, database.write() as connection:
                 connection.exec_driver_sql("SET LOCAL statement_timeout = '200ms'")
                 connection.exec_driver_sql("SELECT pg_sleep(30)")
             assert caught.value.is_busy
@@ -334,7 +334,7 @@ def test_slow_statements_in_all_connections_leave_the_heartbeat_its_own(
         sleeper.start()
     asleep.wait(PATIENCE)
     try:
-        with pytest.raises(DatabaseAway, match="busy"):
+        with pytest.raises(DatabaseUnavailable, match="busy"):
             touch(database)
         for _ in range(3):
             with database.write(is_heartbeat=True) as connection:
@@ -354,7 +354,7 @@ def test_a_changed_password_is_an_outage_that_ends_when_it_is_changed_back(postg
     postgres.end_sessions()
     with structlog.testing.capture_logs() as events:
         for _ in range(5):
-            with pytest.raises(DatabaseAway) as caught:
+            with pytest.raises(DatabaseUnavailable) as caught:
                 touch(database)
             assert (caught.value.is_busy, caught.value.retry_after) == (False, 2.0)
         assert not database.is_available
@@ -374,7 +374,7 @@ def test_revoked_rights_are_an_outage_that_ends_when_they_are_granted(postgres: 
     postgres.execute(f"ALTER TABLE models OWNER TO headstart; REVOKE ALL ON models FROM {GUARDED}", name)
     with structlog.testing.capture_logs() as events:
         for _ in range(5):
-            with pytest.raises(DatabaseAway) as caught:
+            with pytest.raises(DatabaseUnavailable) as caught:
                 touch(database)
             assert caught.value.is_refused
         postgres.execute(f"GRANT ALL ON models TO {GUARDED}", name)
@@ -389,7 +389,7 @@ def test_a_database_that_is_removed_is_an_outage(postgres: PostgresServer) -> No
     database = Database(address)
     postgres.execute(f"DROP DATABASE {address.rpartition('/')[2]} WITH (FORCE)")
     for _ in range(2):
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             touch(database)
     database.close()
 
@@ -403,9 +403,9 @@ def test_the_character_that_postgresql_cannot_hold_is_the_callers_fault(postgres
 
 
 def test_only_one_call_at_a_time_looks_whether_the_database_is_back() -> None:
-    outage, entered, go_on = Outage("database", DatabaseAway), threading.Event(), threading.Event()
-    with pytest.raises(DatabaseAway), outage.watched():
-        raise DatabaseAway("gone")
+    outage, entered, go_on = Outage("database", DatabaseUnavailable), threading.Event(), threading.Event()
+    with pytest.raises(DatabaseUnavailable), outage.watched():
+        raise DatabaseUnavailable("gone")
 
     def probe() -> None:
         with outage.watched():
@@ -415,7 +415,7 @@ def test_only_one_call_at_a_time_looks_whether_the_database_is_back() -> None:
     thread = threading.Thread(target=probe)
     thread.start()
     assert entered.wait(PATIENCE)
-    with pytest.raises(DatabaseAway), outage.watched():
+    with pytest.raises(DatabaseUnavailable), outage.watched():
         raise AssertionError("it was let through")
     go_on.set()
     thread.join(PATIENCE)
@@ -425,12 +425,12 @@ def test_only_one_call_at_a_time_looks_whether_the_database_is_back() -> None:
 
 def test_outages_in_quick_succession_are_logged_once_in_ten_seconds() -> None:
     clock = ManualClock(0.0)
-    outage = Outage("storage", StorageAway, clock=clock)
+    outage = Outage("storage", StorageUnavailable, clock=clock)
     with structlog.testing.capture_logs() as events:
         for _ in range(2):
             for seconds in (1.0, 2.0, 1.0):
-                with pytest.raises(StorageAway), outage.watched():
-                    raise StorageAway("s3://canary: refused")
+                with pytest.raises(StorageUnavailable), outage.watched():
+                    raise StorageUnavailable("s3://canary: refused")
                 clock.advance(seconds)
                 with outage.watched():
                     pass
@@ -441,20 +441,20 @@ def test_outages_in_quick_succession_are_logged_once_in_ten_seconds() -> None:
 
 
 def test_an_error_of_another_service_is_no_outage_of_this_one() -> None:
-    outage = Outage("database", DatabaseAway)
-    with pytest.raises(StorageAway), outage.watched():
-        raise StorageAway
+    outage = Outage("database", DatabaseUnavailable)
+    with pytest.raises(StorageUnavailable), outage.watched():
+        raise StorageUnavailable
     assert not outage.is_away
 
 
 def test_the_heartbeat_is_tried_while_another_call_probes() -> None:
-    outage = Outage("database", DatabaseAway)
-    with pytest.raises(DatabaseAway), outage.watched():
-        raise DatabaseAway
-    with pytest.raises(DatabaseAway, match="answer"), outage.watched():
+    outage = Outage("database", DatabaseUnavailable)
+    with pytest.raises(DatabaseUnavailable), outage.watched():
+        raise DatabaseUnavailable
+    with pytest.raises(DatabaseUnavailable, match="answer"), outage.watched():
         with outage.watched(always=True):
             pass
-        raise DatabaseAway
+        raise DatabaseUnavailable
 
 
 # Addresses

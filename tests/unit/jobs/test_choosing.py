@@ -17,7 +17,7 @@ from headstart_server.errors import (
     InvalidField,
     RequestIdReused,
     UndecodableInput,
-    UnusableExamples,
+    UnusableExamplesError,
 )
 from headstart_server.jobs.fine_tune import FineTuneRun
 from headstart_server.jobs.job import Job, JobEvent, JobStep
@@ -310,7 +310,7 @@ def test_if_none_can_be_loaded_the_job_fails_and_says_why_of_each(bench: Workben
 
 def test_faulty_examples_fail_the_job_with_the_first_backbone(bench: Workbench) -> None:
     broken = Example(content=b"broken", target=Target.of_label("cat"))
-    with pytest.raises(UnusableExamples):
+    with pytest.raises(UnusableExamplesError):
         chosen(bench, [*pets(8), broken])
     assert bench.source.loads == ["poor"]
     assert choice_of(chosen(bench, [*pets(8), broken], max_excluded_fraction=0.1)).backbone == "good"

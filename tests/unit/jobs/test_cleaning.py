@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 
 from fakes import Desk, ManualClock, Shelf
 from headstart_server.database.tables import job_events, jobs, versions
-from headstart_server.errors import StorageAway, StorageFull
+from headstart_server.errors import StorageFull, StorageUnavailable
 from headstart_server.jobs import cleaning
 from headstart_server.jobs.job import JobState
 from headstart_server.jobs.job_counts import JobCounts
@@ -31,7 +31,7 @@ def test_a_step_that_fails_does_not_keep_the_others_from_being_done() -> None:
     with capture_logs() as logs:
         cleaning.run_steps(
             {
-                "away": lambda: fails(StorageAway("The bucket does not answer.")),
+                "away": lambda: fails(StorageUnavailable("The bucket does not answer.")),
                 "full": lambda: fails(StorageFull()),
                 "broken": lambda: fails(RuntimeError("no")),
                 "none": None,

@@ -21,7 +21,7 @@ from headstart_server.errors import (
     ArtifactDamaged,
     InvalidField,
     InvalidLabel,
-    StorageFailed,
+    LocalStorageUnavailable,
     StorageFull,
     TooFewClasses,
 )
@@ -269,7 +269,7 @@ def test_any_other_fault_of_the_disk_is_not_called_full(
 
     writer = store.writer("job")
     monkeypatch.setattr(zipfile.ZipFile, "writestr", broken)
-    with pytest.raises(StorageFailed, match="EIO"):
+    with pytest.raises(LocalStorageUnavailable, match="EIO"):
         writer.add([CAT])
     writer.discard()
 

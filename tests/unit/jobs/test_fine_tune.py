@@ -16,12 +16,12 @@ from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.errors import (
     ArtifactDamaged,
-    DatabaseAway,
+    DatabaseUnavailable,
     DatasetTooLarge,
     InvalidField,
     TooFewClasses,
     TrainerDied,
-    UnusableExamples,
+    UnusableExamplesError,
 )
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.datasets import DatasetStore
@@ -203,7 +203,7 @@ def test_each_different_content_passes_the_backbone_once_ever(rig: Rig) -> None:
 
 def test_an_example_whose_features_are_no_numbers_is_a_faulty_one(rig: Rig) -> None:
     examples = [*pets(), Example(content=b"endless", target=Target.of_label("cat"), id="nan")]
-    with pytest.raises(UnusableExamples) as caught:
+    with pytest.raises(UnusableExamplesError) as caught:
         rig.fine_tune(examples)
     assert caught.value.reason == "UNDECODABLE_INPUT"
     assert "Received: features with NaN or infinity." in caught.value.message
@@ -284,7 +284,7 @@ def test_dropped_examples_leave_no_trace_in_the_head(rig: Rig) -> None:
 
 def test_more_faulty_examples_than_allowed_fail_with_the_first_of_them(rig: Rig, desk: Desk) -> None:
     run = rig.run(rig.job([*pets()[:3], *BROKEN, *pets()[3:]], max_excluded_fraction=0.05))
-    with pytest.raises(UnusableExamples) as caught:
+    with pytest.raises(UnusableExamplesError) as caught:
         run.execute()
     assert caught.value.reason == "UNDECODABLE_INPUT"
     assert caught.value.message == (
@@ -302,7 +302,7 @@ def test_contradicting_labels_fail_or_are_dropped_on_every_side_and_never_decode
         Example(content=b"cat:x", target=Target.of_label("cat")),
         Example(content=b"cat:x", target=Target.of_label("dog")),
     ]
-    with pytest.raises(UnusableExamples) as caught:
+    with pytest.raises(UnusableExamplesError) as caught:
         rig.run(rig.job(sent, "one")).execute()
     assert caught.value.reason == "CONTRADICTING_LABELS"
     assert caught.value.message == (
@@ -323,7 +323,7 @@ def test_every_copy_of_a_faulty_content_is_dropped(rig: Rig, desk: Desk) -> None
 def test_many_faults_are_counted_and_the_first_hundred_listed(rig: Rig) -> None:
     broken = [Example(content=b"broken:%d" % place, target=Target.of_label("cat")) for place in range(120)]
     run = rig.run(rig.job([*pets(), *broken]))
-    with pytest.raises(UnusableExamples, match="120 of 138"):
+    with pytest.raises(UnusableExamplesError, match="120 of 138"):
         run.execute()
     assert len(run.findings.excluded) == 100
     assert run.findings.excluded_count == 120
@@ -692,14 +692,14 @@ class AwayLedger(Ledger):
     successes_without_answer = 2
 
     def report(self, *args: object, **options: object) -> None:
-        raise DatabaseAway("gone")
+        raise DatabaseUnavailable("gone")
 
     def succeed(self, *args: object, **options: object) -> int:
         if self.successes_without_answer:
             self.successes_without_answer -= 1
             if not self.successes_without_answer:
                 super().succeed(*args, **options)
-            raise DatabaseAway("gone")
+            raise DatabaseUnavailable("gone")
         return super().succeed(*args, **options)
 
 

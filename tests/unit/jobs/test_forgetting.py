@@ -13,7 +13,13 @@ import pytest
 from fakes import Desk, FakeBackbone, ManualClock
 from headstart_server.access.rights import Scope
 from headstart_server.embedding.cache import content_digest
-from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField, ModelNotFound, StorageAway
+from headstart_server.errors import (
+    ArtifactDamaged,
+    ExampleNotFound,
+    InvalidField,
+    ModelNotFound,
+    StorageUnavailable,
+)
 from headstart_server.jobs.forgetting import AGAIN_SECONDS
 from headstart_server.jobs.kept_examples import KeptExamples
 from headstart_server.models.store import EXAMPLES_FILE
@@ -62,7 +68,7 @@ def test_a_call_neither_does_nor_counts_what_others_have_pending(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object) -> int:
-        raise StorageAway("The bucket does not answer.")
+        raise StorageUnavailable("The bucket does not answer.")
 
     for model in ("red/pets", "blue/pets"):
         bench.published(pets(4), model=model)
@@ -70,7 +76,7 @@ def test_a_call_neither_does_nor_counts_what_others_have_pending(
     # The bucket fails between the note and the deletion, so that it is left to a cleaning.
     with monkeypatch.context() as patch:
         patch.setattr(bench.datasets, "rewrite", away)
-        with pytest.raises(StorageAway):
+        with pytest.raises(StorageUnavailable):
             bench.forgetting.forget("cat0", scope=red)
     found = bench.forgetting.forget("cat0", scope=blue)
     assert (found.contents, found.versions) == (1, [("blue/pets", 1)])
@@ -149,11 +155,11 @@ def test_what_could_not_be_ended_is_ended_by_a_cleaning(
     bench.published(pets(4))
 
     def away(*_: object) -> int:
-        raise StorageAway("The bucket does not answer.")
+        raise StorageUnavailable("The bucket does not answer.")
 
     with monkeypatch.context() as patch:
         patch.setattr(bench.datasets, "rewrite", away)
-        with pytest.raises(StorageAway):
+        with pytest.raises(StorageUnavailable):
             bench.forgetting.forget("cat0")
     assert CAT.content in on_disk(bench)
     assert "cat0" not in bench.ids(bench.published(parent_version=1))

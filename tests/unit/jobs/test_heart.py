@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 import pytest
 
 from fakes import LEASE, PATIENCE, Desk, ManualClock
-from headstart_server.errors import DatabaseAway
+from headstart_server.errors import DatabaseUnavailable
 from headstart_server.jobs.heart import Heart
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.lease import Contact, Lease
@@ -24,12 +24,12 @@ class FlakyLedger:
     def beat(self, held: Collection[Job]) -> Mapping[str, bool]:
         self.beats += 1
         if self.is_away:
-            raise DatabaseAway("gone")
+            raise DatabaseUnavailable("gone")
         return self.ledger.beat(held)
 
     def give_back(self, job: Job) -> None:
         if self.is_away:
-            raise DatabaseAway("gone")
+            raise DatabaseUnavailable("gone")
         self.ledger.give_back(job)
 
 

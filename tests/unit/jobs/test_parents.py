@@ -16,7 +16,7 @@ from headstart_server.errors import (
     InvalidField,
     ModelNotFound,
     RequestIdReused,
-    UnusableExamples,
+    UnusableExamplesError,
     VersionNotFound,
     WrongTask,
 )
@@ -159,7 +159,7 @@ def test_a_new_example_that_contradicts_an_old_one_is_told_with_its_place_in_the
     bench.published(pets(3))
     contrary = Example(content=b"cat:1", target=Target.of_label("dog"), id="new")
     bench.accept([pet("emu", 5), contrary], parent_version=1)
-    with pytest.raises(UnusableExamples, match=r"example 1 \('new'\).*'cat' at example") as caught:
+    with pytest.raises(UnusableExamplesError, match=r"example 1 \('new'\).*'cat' at example") as caught:
         bench.run()
     assert caught.value.reason == "CONTRADICTING_LABELS"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fakes import Desk
-from headstart_server.errors import StorageAway
+from headstart_server.errors import StorageUnavailable
 from headstart_server.jobs.ledger import JobCancelledError
 from workbench import Workbench, pets
 
@@ -27,7 +27,7 @@ def away_at_first(call: Callable[..., Any], times: int) -> Callable[..., Any]:
     def called(*arguments: Any, **named: Any) -> Any:
         if left[0]:
             left[0] -= 1
-            raise StorageAway("The bucket does not answer.")
+            raise StorageUnavailable("The bucket does not answer.")
         return call(*arguments, **named)
 
     return called

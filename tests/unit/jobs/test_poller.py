@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from fakes import PATIENCE, Desk
-from headstart_server.errors import DatabaseAway
+from headstart_server.errors import DatabaseUnavailable
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.poller import Poller
@@ -82,7 +82,7 @@ def test_it_looks_by_itself_and_bears_with_an_outage(desk: Desk, post: Post) -> 
         nonlocal looks
         looks += 1
         if looks < 3:
-            raise DatabaseAway("gone")
+            raise DatabaseUnavailable("gone")
         looked.set()
 
     poller = Poller(desk.ledger, post.changes, catch_up, seconds=0.001)

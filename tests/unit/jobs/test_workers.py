@@ -8,7 +8,13 @@ import pytest
 import structlog
 
 from fakes import LEASE, PATIENCE, Desk, ManualClock, Recorder, Shelf
-from headstart_server.errors import ArtifactDamaged, DatabaseAway, Draining, StorageFailed, TooFewClasses
+from headstart_server.errors import (
+    ArtifactDamaged,
+    DatabaseUnavailable,
+    Draining,
+    LocalStorageUnavailable,
+    TooFewClasses,
+)
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.claiming import show_presence
 from headstart_server.jobs.heart import Heart
@@ -437,13 +443,13 @@ class AwayLedger(Ledger):
             self.ends_without_answer -= 1
             if not self.ends_without_answer:
                 super().fail(*args)
-            raise DatabaseAway("gone")
+            raise DatabaseUnavailable("gone")
         super().fail(*args)
 
     def beat(self, held: Collection[Job]) -> Mapping[str, bool]:
         if self.beats_to_fail:
             self.beats_to_fail -= 1
-            raise DatabaseAway("gone")
+            raise DatabaseUnavailable("gone")
         return super().beat(held)
 
 
@@ -478,7 +484,7 @@ def test_a_run_that_cannot_reach_the_database_goes_back_to_the_queue_and_is_not_
 
     def work(job: Job, checkpoint: Checkpoint) -> int:
         if job.attempt == 1:
-            raise DatabaseAway("gone")
+            raise DatabaseUnavailable("gone")
         return desk.succeed(job)
 
     shop.work = work
@@ -548,7 +554,7 @@ def test_a_job_that_the_storage_stops_goes_back_to_the_queue_and_waits_longer_ea
 
     def work(job: Job, _: Checkpoint) -> int:
         if job.storage_retries < 2:
-            raise StorageFailed("The storage of the server failed: Too many open files (EMFILE).")
+            raise LocalStorageUnavailable("The storage of the server failed: Too many open files (EMFILE).")
         return desk.succeed(job)
 
     shop.work = work

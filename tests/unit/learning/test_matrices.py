@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from headstart_server.learning import ridge
-from headstart_server.learning.matrices import DeviceFailed, NumpyMatrices
+from headstart_server.learning.matrices import DeviceError, NumpyMatrices
 from headstart_server.learning.ridge import fit_ridge
 from headstart_server.learning.rows import Rows, Scaling
 from headstart_server.learning.solved import Solved
@@ -35,7 +35,7 @@ class Device(NumpyMatrices):
         assert self.inside
         self.put_count += 1
         if self.put_count == self._fails_at:
-            raise DeviceFailed("no memory is left")
+            raise DeviceError("no memory is left")
         return matrix.astype(np.longdouble)
 
     def get(self, array):

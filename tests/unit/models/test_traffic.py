@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from fakes import PATIENCE, ManualClock, Shelf
 from headstart_server.database.tables import traffic as table
-from headstart_server.errors import DatabaseAway, ModelNotFound
+from headstart_server.errors import DatabaseUnavailable, ModelNotFound
 from headstart_server.models import traffic
 from headstart_server.models.traffic import BUCKET_SECONDS, KEPT_SECONDS, Counts, Traffic
 from postgres import on_both_databases
@@ -95,11 +95,11 @@ def test_a_write_that_fails_or_whose_commit_is_in_doubt_counts_once(
 
         def __exit__(self, *error: object) -> None:
             self.inner.__exit__(*error)
-            raise DatabaseAway("The answer was lost.")
+            raise DatabaseUnavailable("The answer was lost.")
 
     with monkeypatch.context() as patched:
         patched.setattr(shelf.database, "write", Lost)
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             replica.write()
     replica.answered("pets", 1, inputs=1, unknowns=0, seconds=0.01)
     replica.write()

@@ -30,7 +30,7 @@ from headstart_server.access.audit import AuditLog
 from headstart_server.access.authenticator import Authenticator, Shown
 from headstart_server.access.rights import Right
 from headstart_server.access.tokens import token_hash
-from headstart_server.errors import DatabaseAway, DataUnreadable, ModelNotReady
+from headstart_server.errors import DatabaseUnavailable, DataUnreadable, ModelNotReady
 from headstart_server.jobs.rows import no_job
 from headstart_server.models.rows import no_model
 from headstart_server.rpc import access
@@ -446,7 +446,7 @@ async def test_a_call_that_ends_in_an_outage_is_not_logged_as_refused(
     port: Port, channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unavailable(job_id: str) -> str:
-        raise DatabaseAway(f"connection to server at db.canary failed for {job_id}")
+        raise DatabaseUnavailable(f"connection to server at db.canary failed for {job_id}")
 
     monkeypatch.setattr(port.access_interceptor, "_model_of_job", unavailable)
     assert (await refused(Caller(channel, "trainer").status("mine")))[1] == "DATABASE_UNAVAILABLE"

@@ -8,7 +8,7 @@ import pytest
 from headstart_server.access.authenticator import Caller
 from headstart_server.access.rights import EVERYBODY, Grant, Principal, Right
 from headstart_server.backbones.vectors import info as vector_info
-from headstart_server.errors import DatabaseAway, without_details
+from headstart_server.errors import DatabaseUnavailable, redacted_message
 from headstart_server.jobs.job import JobError
 from headstart_server.rpc.caller import is_operator, set_caller
 from headstart_server.rpc.job_messages import _error_message
@@ -78,5 +78,5 @@ def test_the_error_of_a_job_has_no_paths_for_other_callers(principal: Principal)
 
 
 def test_other_errors_keep_their_message() -> None:
-    error = DatabaseAway("The database does not answer.")
-    assert without_details(error.reason, error.message, error.metadata) == error.message
+    error = DatabaseUnavailable("The database does not answer.")
+    assert redacted_message(error.reason, error.message, error.metadata) == error.message

@@ -7,7 +7,12 @@ import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
-from headstart_server.errors import Away, DatabaseAway, HeadstartError, StorageAway
+from headstart_server.errors import (
+    DatabaseUnavailable,
+    HeadstartError,
+    ServiceUnavailable,
+    StorageUnavailable,
+)
 from headstart_server.rpc import status
 from headstart_server.rpc.server_places import DATABASE, FILE, STORAGE, ServerPlaces
 from headstart_server.rpc.status import CODES, reason_status, status_of
@@ -69,11 +74,11 @@ def _kinds(kind: type[HeadstartError]) -> Iterator[type[HeadstartError]]:
 
 
 def test_an_outage_has_one_message_whatever_its_cause() -> None:
-    for kind in (DatabaseAway, StorageAway):
+    for kind in (DatabaseUnavailable, StorageUnavailable):
         assert kind("canary: refused").message == kind().message
         assert kind("canary", is_busy=True).message == kind(is_busy=True).message
         assert kind("canary: refused").detail == "canary: refused"
-    assert {DatabaseAway, StorageAway} <= set(_kinds(Away))
+    assert {DatabaseUnavailable, StorageUnavailable} <= set(_kinds(ServiceUnavailable))
 
 
 def test_what_is_removed_is_named_by_its_kind(places: ServerPlaces) -> None:

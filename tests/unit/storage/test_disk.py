@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from fakes import ManualClock, make_head, make_manifest
 from full_disk import FullDisk
-from headstart_server.errors import ArtifactDamaged, HeadstartError, StorageFailed, StorageFull
+from headstart_server.errors import ArtifactDamaged, HeadstartError, LocalStorageUnavailable, StorageFull
 from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.target import Target
@@ -62,7 +62,7 @@ def test_a_fault_of_the_storage_is_not_damage(
         lambda: versions.read("v", manifest),
         lambda: versions.read_manifest("v"),
     ):
-        with failing(monkeypatch, number), pytest.raises(StorageFailed) as raised:
+        with failing(monkeypatch, number), pytest.raises(LocalStorageUnavailable) as raised:
             read()
         assert errno.errorcode[number] in raised.value.message
         assert "Delete" not in raised.value.message
@@ -78,7 +78,7 @@ def test_a_process_without_a_file_to_open_does_not_find_its_archives_damaged(dat
         lowest = os.open("/dev/null", os.O_RDONLY)
         os.close(lowest)
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
-        with pytest.raises(StorageFailed, match="EMFILE"):
+        with pytest.raises(LocalStorageUnavailable, match="EMFILE"):
             datasets.open("job")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
@@ -104,7 +104,7 @@ def test_an_error_of_a_decoder_says_nothing_of_the_storage() -> None:
     assert storage_fault(gzip.BadGzipFile("no gzip")) is None
     assert storage_fault(FileNotFoundError(errno.ENOENT, "")) is None
     fault: HeadstartError | None = storage_fault(MemoryError())
-    assert isinstance(fault, StorageFailed)
+    assert isinstance(fault, LocalStorageUnavailable)
 
 
 # A full disk

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from full_disk import FullDisk
-from headstart_server.errors import StorageAway, StorageFull
+from headstart_server.errors import StorageFull, StorageUnavailable
 from headstart_server.storage import bucket as bucket_module
 from headstart_server.storage.folder import Folder, old_entries
 from headstart_server.storage.places import open_places
@@ -228,7 +228,7 @@ def test_a_bucket_that_is_away_says_so_of_each_call_and_works_again_after_it(
     )
     with s3.proxy.failing(fault):
         for call in calls:
-            with pytest.raises(StorageAway, match="does not answer") as caught:
+            with pytest.raises(StorageUnavailable, match="does not answer") as caught:
                 call()
             assert caught.value.retry_after == 2.0
     assert bucket.read("job.1", "a") == b"1"
@@ -255,7 +255,7 @@ def test_a_bucket_that_accepts_and_never_answers_is_given_up_in_time_whatever_is
     with s3.proxy.failing(Fault.HANGING):
         for place, call in enumerate(calls):
             began = time.monotonic()
-            with pytest.raises(StorageAway) as caught:
+            with pytest.raises(StorageUnavailable) as caught:
                 call()
             assert "does not answer in time" in caught.value.detail
             # The library alone would take 40 s. The first call does not know; those after it try.
@@ -283,7 +283,7 @@ def test_a_bucket_that_does_not_exist_is_told_at_once(
     with pytest.raises(OSError, match="Cannot use the bucket s3://no-such-bucket"):
         places.check("a")
     # Not one of a missing file: nobody may take that for damage, or for a deletion.
-    with pytest.raises(StorageAway) as caught:
+    with pytest.raises(StorageUnavailable) as caught:
         places.versions.read("job.1", "a")
     assert "no bucket" in caught.value.detail
     assert "no-such-bucket" not in caught.value.message

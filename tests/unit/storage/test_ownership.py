@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from fakes import PATIENCE
 from headstart_server.database.database import Database
-from headstart_server.errors import StorageAway, StorageFailed
+from headstart_server.errors import LocalStorageUnavailable, StorageUnavailable
 from headstart_server.storage.ownership import NOTE, NotOursError
 from headstart_server.storage.places import Places, open_places
 from postgres import on_both_databases
@@ -104,7 +104,7 @@ def test_a_bucket_that_is_away_is_no_other_s(
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     place = places(f"s3://{s3.bucket()}", tmp_path)
-    with s3.proxy.failing(Fault.AWAY), pytest.raises(StorageAway):
+    with s3.proxy.failing(Fault.AWAY), pytest.raises(StorageUnavailable):
         place.check("a")
     place.check("a")
 
@@ -170,9 +170,9 @@ def test_nothing_is_damaged_while_the_folder_is_not_mounted(tmp_path: Path, data
         place.versions.read("v", "other")
     (tmp_path / "artifacts").rename(tmp_path / "elsewhere")
     (tmp_path / "artifacts").mkdir()
-    with pytest.raises(StorageFailed, match="lacks its mark"):
+    with pytest.raises(LocalStorageUnavailable, match="lacks its mark"):
         place.versions.read("v", "file")
-    with pytest.raises(StorageFailed, match="lacks its mark"):
+    with pytest.raises(LocalStorageUnavailable, match="lacks its mark"):
         place.datasets.open("job.zip")
     (tmp_path / "artifacts").rmdir()
     (tmp_path / "elsewhere").rename(tmp_path / "artifacts")

@@ -30,7 +30,7 @@ async def stored(pieces: AsyncIterator[bytes], folder: Path, most: int) -> IO[by
     Raises:
         DatasetTooLarge: it is larger than examples may be.
         StorageFull: the disk is full.
-        StorageFailed: the storage failed in another way.
+        LocalStorageUnavailable: the storage failed in another way.
     """
     with storage_errors():
         file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it
