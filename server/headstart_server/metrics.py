@@ -11,6 +11,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 #: Bounds of batch sizes, in inputs.
 _INPUTS = (1, 2, 4, 8, 16, 32, 64)
+# Few, because each version with canary traffic has a series for each bound: they are most of a scrape.
+_CANARY_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 #: Values of a metric by the value of its label, or its one value.
 Read = Callable[[], Mapping[str, float] | float]
@@ -175,6 +177,7 @@ CANARY_DURATION = _histogram(
     "headstart_canary_request_duration_seconds",
     "Time of a Predict call to an alias with a traffic split.",
     *_VERSION,
+    buckets=_CANARY_SECONDS,
 )
 RESIDENT_VERSIONS = _gauge("headstart_resident_versions", "Versions loaded in memory.")
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from prometheus_client import generate_latest
+from prometheus_client.exposition import choose_encoder
 
 from fakes import ManualClock, Shelf
 from headstart_server import metrics
@@ -27,6 +27,8 @@ from scale.dataset import Sizes, fill
 from scale.recorder import Recorder
 from scale.workload import Workload
 
+#: What Prometheus 2 accepts by default. The text format and the one of Prometheus 3 cost half as much.
+ACCEPT = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4"
 #: Seconds that a scrape of the metrics may take.
 MOST_SCRAPE_SECONDS = 0.05
 
@@ -95,11 +97,12 @@ def _scrape_seconds(shelf: Shelf) -> float:
         telemetry.predicted({"decode": 0.1}, {(model, 1): 1})
         telemetry.features_shifted(model, 1, 0.5)
         telemetry.shared_call_ended([(model, 1)], "OK", 0.1)
-    generate_latest(telemetry.registry)
+    encode, _ = choose_encoder(ACCEPT)
+    encode(telemetry.registry)
     times = []
     for _ in range(20):
         began = time.thread_time()
-        generate_latest(telemetry.registry)
+        encode(telemetry.registry)
         times.append(time.thread_time() - began)
     return min(times)
 

@@ -1,9 +1,12 @@
-"""Logs: what a stack trace in them holds, and what it does not."""
+"""Logs: the contents of a stack trace; metrics: the number of series."""
 
 import subprocess
 import sys
 
 import pytest
+from prometheus_client import generate_latest
+
+from headstart_server.telemetry import Telemetry
 
 PROGRAM = """
 import sys, structlog
@@ -26,3 +29,14 @@ def test_a_stack_trace_has_no_values_of_variables(form: str) -> None:
     assert "call_failed" in done.stderr
     assert "hunter2" not in done.stderr
     assert len(done.stderr.splitlines()) == 1 or form == "text"
+
+
+def test_a_version_with_canary_traffic_adds_few_series() -> None:
+    telemetry = Telemetry("1.0")
+    before = generate_latest(telemetry.registry).splitlines()
+    for version in range(10):
+        telemetry.shared_call_ended([("pets", version)], "OK", 0.1)
+    added = generate_latest(telemetry.registry).splitlines()[len(before) :]
+    # Bounds of the histogram, its sum and count, and a counter; no creation times.
+    assert len(added) <= 10 * 12
+    assert not any(b"_created" in line for line in added)
