@@ -10,7 +10,7 @@ from fakes import Desk, FakeBackbone, FakeSource, ManualClock, Recorder
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.queue import LaneQueue
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.datasets import DatasetStore
@@ -78,14 +78,14 @@ class Workbench:
         )
         self.clock = ManualClock(0.0)
         self.source = FakeSource(self.backbone, *backbones)
-        self.engine = Engine(self.source, self._embedder, "fake")
+        self.pool = BackbonePool(self.source, self._embedder, "fake")
         for name in ("fake", *(backbone.info.name for backbone in backbones)):
             if loaded:
-                self.engine.load(name)
+                self.pool.load(name)
         self.intake = Intake(
             desk.ledger,
             self.datasets,
-            self.engine,
+            self.pool,
             self.registry,
             lambda: None,
             max_activation_bytes=1 << 20,
@@ -93,7 +93,7 @@ class Workbench:
         self.rebasing = Rebasing(self.intake, self.registry)
         self.bench = MeasuringBench(
             self.registry,
-            self.engine,
+            self.pool,
             desk.ledger.is_under_way,
             self.datasets.reader,
             limits=self.datasets.limits,
@@ -102,10 +102,10 @@ class Workbench:
         self.tools = FineTuneTools(
             ledger=desk.ledger,
             datasets=self.datasets,
-            engine=self.engine,
+            pool=self.pool,
             versions=desk.shelf.store,
             observer=self.seen,
-            gate=GateKeeper(self.registry, self.engine, self.datasets.reader, window=5),
+            gate=GateKeeper(self.registry, self.pool, self.datasets.reader, window=5),
             window=5,
             software="headstart test",
             scratch=folder,

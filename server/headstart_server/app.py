@@ -47,7 +47,7 @@ from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.cache_scope import shared_key, tenant_key
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import BackboneSource, Engine
+from headstart_server.embedding.engine import BackbonePool, BackboneSource
 from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.embedding.sqlite_file import delete
@@ -255,15 +255,15 @@ class App:
         self._copies = places.copies
         self._forgetting = Forgetting(self._database, self.registry, self.datasets, self._drop_contents)
         waiters = Waiters(max_calls=max(1, config.limits.max_concurrent_requests // WAITING_SHARE))
-        self.engine = Engine(source, self._embedder, config.backbones.default_backbone, waiters=waiters)
-        self._open.callback(self.engine.close)
+        self.pool = BackbonePool(source, self._embedder, config.backbones.default_backbone, waiters=waiters)
+        self._open.callback(self.pool.close)
         tools = FineTuneTools(
             ledger=self.ledger,
             datasets=self.datasets,
-            engine=self.engine,
+            pool=self.pool,
             versions=self._versions,
             observer=self.telemetry,
-            gate=GateKeeper(self.registry, self.engine, self.datasets.reader, window=TRAIN_WINDOW),
+            gate=GateKeeper(self.registry, self.pool, self.datasets.reader, window=TRAIN_WINDOW),
             window=TRAIN_WINDOW,
             scratch=_emptied(config.storage.data_dir / "scratch"),
             max_activation_bytes=config.limits.max_activation_size,
@@ -291,7 +291,7 @@ class App:
         self.intake = Intake(
             self.ledger,
             self.datasets,
-            self.engine,
+            self.pool,
             self.registry,
             self.workers.wake,
             max_activation_bytes=tools.max_activation_bytes,
@@ -385,7 +385,7 @@ class App:
             self._webhook_sender.start()
         self.workers.start()
         self.port = server.port
-        log.info("loading", backbone=self.engine.default)
+        log.info("loading", backbone=self.pool.default)
         log.info(
             "listening",
             address=f"{self._config.server.host}:{server.port}",
@@ -407,7 +407,7 @@ class App:
         # Jobs give themselves back at their next batch while the last calls end.
         workers = asyncio.create_task(asyncio.to_thread(self.workers.stop, grace))
         # Nobody waits minutes for a backbone that is being prepared.
-        self.engine.stop_loading()
+        self.pool.stop_loading()
         await server.stop(grace, None if self._http is None else self._http.stop)
         await workers
         await asyncio.to_thread(self._leave)
@@ -493,8 +493,8 @@ class App:
             log.warning("cleaning_put_off", error=error.detail)
 
     async def _warm(self, server: Server) -> None:
-        # The engine loads in a daemon thread: a download may take minutes, and the server can stop meanwhile.
-        embedder = await self.engine.ready(partial(self.engine.get, ""), None)
+        # The pool loads in a daemon thread: a download may take minutes, and the server can stop meanwhile.
+        embedder = await self.pool.ready(partial(self.pool.get, ""), None)
         # What is there by now stays: a full collection would look through all of it, for a tenth of a second,
         # whenever a request makes many objects.
         gc.collect()
@@ -504,12 +504,12 @@ class App:
         self.telemetry.began_to_serve(seconds)
         log.info(
             "serving",
-            backbone=self.engine.default,
+            backbone=self.pool.default,
             runtime=embedder.runtime,
             seconds_since_start=seconds,
         )
         # Another daemon thread, for the same reason.
-        threading.Thread(target=self.engine.prepare_all, name="prepare", daemon=True).start()
+        threading.Thread(target=self.pool.prepare_all, name="prepare", daemon=True).start()
 
     async def _write_traffic_repeatedly(self) -> None:
         while True:
@@ -616,7 +616,7 @@ class App:
         )
         predictor = Predictor(
             self.registry,
-            self.engine,
+            self.pool,
             self.ledger.is_under_way,
             max_inputs=config.limits.max_inputs,
             onlooker=self._onlooker(),
@@ -625,7 +625,7 @@ class App:
         )
         bench = MeasuringBench(
             self.registry,
-            self.engine,
+            self.pool,
             self.ledger.is_under_way,
             self.datasets.reader,
             limits=self.datasets.limits,
@@ -659,7 +659,7 @@ class App:
             prediction=PredictionService(predictor, self.telemetry, tracing=self.tracing),
             models=ModelService(
                 self.registry,
-                self.engine,
+                self.pool,
                 reporter,
                 self._forgetting.forget,
                 long_work,
@@ -670,7 +670,7 @@ class App:
             evaluation=EvaluationService(bench, long_work),
             about=ServerService(
                 server_info(config, package_version("headstart")),
-                self.engine,
+                self.pool,
                 self.ledger.usage_of,
                 authenticates=config.auth.access_file is not None,
             ),
@@ -679,7 +679,7 @@ class App:
                 config.server.compat_protocols,
                 Asking(predictor, self.telemetry, tracing=self.tracing),
                 self.registry,
-                self.engine,
+                self.pool,
                 long_work,
             ),
         )
@@ -762,7 +762,7 @@ class App:
         read(metrics.RESIDENT_VERSIONS, lambda: float(len(self._resident)))
 
     def _queued_rows(self) -> dict[str, float]:
-        embedders = self.engine.all_loaded()
+        embedders = self.pool.all_loaded()
         return {lane.value: sum(embedder.waiting(lane) for embedder in embedders) for lane in Lane}
 
 

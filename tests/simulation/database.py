@@ -58,14 +58,14 @@ class Tables:
     """
 
     def __init__(self, change: Callable[[sqlite3.Connection], None] | None = None) -> None:
-        self._engine = create_engine(
+        self._pool = create_engine(
             "sqlite://",
             isolation_level="AUTOCOMMIT",
             poolclass=StaticPool,
             connect_args={"cached_statements": 1000},
         )
-        event.listen(self._engine, "connect", _configure)
-        connection = self._engine.connect()
+        event.listen(self._pool, "connect", _configure)
+        connection = self._pool.connect()
         migrate(connection, "simulation")
         self.connection = cast(Connection, Statements(connection))
         self.raw: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
@@ -124,7 +124,7 @@ class Tables:
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()
-        self._engine.dispose()
+        self._pool.dispose()
 
 
 class Transactions:

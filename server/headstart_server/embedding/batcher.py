@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import Views
-from headstart_server.embedding.queue import Entry, Lane, LaneQueue, RowFeatures, Turn
+from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, RowFeatures, WorkItem
 from headstart_server.errors import DeadlineExceeded, Draining
 
 
@@ -87,7 +87,7 @@ class Batcher:
             if thread.is_alive():
                 thread.join()
 
-    def submit(self, entry: Entry) -> None:
+    def submit(self, entry: PendingInput) -> None:
         """Queue one input. Its future is answered, with `Draining` if the batcher is closed.
 
         Cancelling the future takes the input out when its turn comes.
@@ -95,7 +95,7 @@ class Batcher:
         with self._changed:
             closed = self._closed
             if not closed:
-                self._queue.put(entry)
+                self._queue.add(entry)
                 self._wake()
         if closed:
             _fail(entry, _draining())
@@ -111,28 +111,28 @@ class Batcher:
             Whether there was one.
         """
         with self._changed:
-            turn = self._take()
-        return self._carry_out(turn)
+            item = self._take()
+        return self._carry_out(item)
 
     def _serve(self) -> None:
         # Without a name for the turn: a thread that waits must not keep its last batch in memory.
         while self._carry_out(self._next_turn()):
             pass
 
-    def _next_turn(self) -> Turn | None:
+    def _next_turn(self) -> WorkItem | None:
         """The next turn, once there is one; None when the batcher is closed."""
         with self._changed:
-            while (turn := self._take()) is None and not self._closed:
+            while (item := self._take()) is None and not self._closed:
                 self._idle += 1
                 self._changed.wait(self._queue.delay(self._clock()))
                 self._idle -= 1
-            return turn
+            return item
 
-    def _take(self) -> Turn | None:
-        turn = self._queue.take(self._clock())
-        if turn is not None:
+    def _take(self) -> WorkItem | None:
+        item = self._queue.next_item(self._clock())
+        if item is not None:
             self._wake()
-        return turn
+        return item
 
     def _wake(self) -> None:
         """Wake a thread if it finds something to do.
@@ -141,44 +141,44 @@ class Batcher:
         one itself. So who leaves more to do behind wakes another, that one the next, and none sleeps while
         something can be done.
         """
-        if self._idle and self._queue.has_turn():
+        if self._idle and self._queue.has_work():
             self._changed.notify()
 
-    def _carry_out(self, turn: Turn | None) -> bool:
+    def _carry_out(self, item: WorkItem | None) -> bool:
         """Do a turn and give it back; False if there is none."""
-        if turn is None:
+        if item is None:
             return False
-        prepared, seconds = self._do(turn)
+        prepared, seconds = self._do(item)
         with self._changed:
-            self._queue.finish(turn, seconds)
+            self._queue.finish(item, seconds)
             closed = self._closed
             if prepared is not None and not closed:
-                self._queue.put(prepared)
+                self._queue.add(prepared)
         if prepared is not None and closed:
             _fail(prepared, _draining())
         return True
 
-    def _do(self, turn: Turn) -> tuple[Entry | None, float]:
+    def _do(self, item: WorkItem) -> tuple[PendingInput | None, float]:
         """Do a turn; the entry whose row may run now, if any, and the seconds it took."""
         started = self._clock()
-        self._drop(turn)
+        self._drop(item)
         prepared = None
-        if turn.prepare is not None and self._prepare(turn.prepare, started):
-            prepared = turn.prepare
-        if turn.batch:
-            self._execute(turn.lane, turn.batch, started)
+        if item.prepare is not None and self._prepare(item.prepare, started):
+            prepared = item.prepare
+        if item.batch:
+            self._execute(item.lane, item.batch, started)
         return prepared, self._clock() - started
 
-    def _drop(self, turn: Turn) -> None:
-        for cause, count in (("expired", len(turn.expired)), ("abandoned", turn.abandoned)):
+    def _drop(self, item: WorkItem) -> None:
+        for cause, count in (("expired", len(item.expired)), ("abandoned", item.abandoned)):
             if count:
-                self._observer.rows_dropped(turn.lane, count, cause)
-        for entry in turn.expired:
+                self._observer.rows_dropped(item.lane, count, cause)
+        for entry in item.expired:
             entry.future.set_exception(
                 DeadlineExceeded("The deadline passed while the input waited for the backbone.")
             )
 
-    def _prepare(self, entry: Entry, started: float) -> bool:
+    def _prepare(self, entry: PendingInput, started: float) -> bool:
         """Get an entry's row; False if the entry is answered instead."""
         try:
             prepared = entry.prepare()
@@ -194,7 +194,7 @@ class Batcher:
         entry.queued, entry.decoded, entry.since = started - entry.since, now - started, now
         return True
 
-    def _execute(self, lane: Lane, batch: tuple[Entry, ...], started: float) -> None:
+    def _execute(self, lane: Lane, batch: tuple[PendingInput, ...], started: float) -> None:
         # One pass for all: who asks for no cut shares it with who does.
         cuts = frozenset().union(*(entry.cuts for entry in batch))
         try:
@@ -227,12 +227,12 @@ class Batcher:
             )
 
 
-def _stacked(batch: tuple[Entry, ...]) -> NDArray[np.generic]:
+def _stacked(batch: tuple[PendingInput, ...]) -> NDArray[np.generic]:
     rows = [entry.row for entry in batch if entry.row is not None]
     return rows[0][np.newaxis] if len(rows) == 1 else np.stack(rows)
 
 
-def _fail(entry: Entry, error: BaseException) -> None:
+def _fail(entry: PendingInput, error: BaseException) -> None:
     if entry.future.set_running_or_notify_cancel():
         entry.future.set_exception(error)
 

@@ -14,7 +14,7 @@ from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache, content_digest
 from headstart_server.embedding.cache_scope import shared_key
 from headstart_server.embedding.feature_rows import Vectors
-from headstart_server.embedding.queue import Entry, Lane, Row, RowFeatures
+from headstart_server.embedding.queue import Lane, PendingInput, Row, RowFeatures
 from headstart_server.errors import BackboneQueueFull, HeadstartError
 
 #: Seconds between two looks at the checkpoint while a training row is awaited.
@@ -128,7 +128,7 @@ class Embedder:
         self._admit(len(rows))
         futures = []
         for row in rows:
-            entry = Entry(
+            entry = PendingInput(
                 prepare=partial(_prepared, row),
                 lane=Lane.PREDICT,
                 since=self._clock(),
@@ -205,12 +205,12 @@ class Embedder:
         futures = []
         for start in range(0, len(activations), TAIL_ROWS):
             part = activations[start : start + TAIL_ROWS]
-            entry = Entry(
+            entry = PendingInput(
                 prepare=partial(_through, tail, part),
                 lane=lane,
                 since=self._clock(),
                 deadline=deadline,
-                goes_on=True,
+                is_continuation=True,
             )
             self._batcher.submit(entry)
             futures.append(entry.future)
@@ -236,7 +236,7 @@ class Embedder:
         """
         seconds = []
         for content in contents:
-            entry = Entry(
+            entry = PendingInput(
                 prepare=partial(self._prepare, partial(_given, content)), lane=Lane.TRAIN, since=self._clock()
             )
             self._batcher.submit(entry)
@@ -297,7 +297,7 @@ class Embedder:
                 # Not of the entry: if its own `prepare` held it, its row would wait for garbage collection.
                 prepare = partial(self._prepare_cached, future, read, key, digest, look_up=not cuts)
         self._batcher.submit(
-            Entry(
+            PendingInput(
                 prepare=prepare,
                 lane=lane,
                 since=self._clock(),

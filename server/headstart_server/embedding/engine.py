@@ -10,7 +10,7 @@ import structlog
 
 from headstart_server.backbones.backbone import Backbone, BackboneInfo, Content, Modality
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.modality import first_taking, usual_backbone
+from headstart_server.embedding.modality import default_backbone_for, default_for_kind
 from headstart_server.embedding.queue import Lane
 from headstart_server.embedding.waiters import Waiters
 from headstart_server.errors import (
@@ -63,7 +63,7 @@ class BackboneSource(Protocol):
         """End what is being prepared at once, with `Draining`; what is loaded stays."""
 
 
-class Engine:
+class BackbonePool:
     """Hands out an `Embedder` for each backbone.
 
     Args:
@@ -101,11 +101,11 @@ class Engine:
         self.default = default
         source.info(default)
 
-    def infos(self) -> list[BackboneInfo]:
+    def all_metadata(self) -> list[BackboneInfo]:
         """The facts of every backbone, as far as they are known, by name."""
         return sorted(self._source.list(), key=lambda info: info.name)
 
-    def facts(self, name: str) -> BackboneInfo:
+    def metadata(self, name: str) -> BackboneInfo:
         """The facts of a backbone as far as they are known; an empty name means the default.
 
         Raises:
@@ -125,13 +125,13 @@ class Engine:
             Loading: it could not be prepared some time ago, and is prepared again.
             Draining: the server stops.
         """
-        info = self.facts(name)
+        info = self.metadata(name)
         if not info.is_prepared:
             with nullcontext() if info.name in self._failed else suppress(Loading):
                 self._start_loading(info.name)
         return info
 
-    def info(self, name: str) -> BackboneInfo:
+    def prepared_metadata(self, name: str) -> BackboneInfo:
         """The facts of a backbone; an empty name means the default.
 
         Raises:
@@ -139,12 +139,12 @@ class Engine:
             Loading: they are not known yet; asking starts its loading.
             BackboneUnavailable: they could not be learnt.
         """
-        info = self.facts(name)
+        info = self.metadata(name)
         if not info.is_prepared:
             self._start_loading(info.name)
         return info
 
-    def usual(self, content: Content) -> BackboneInfo:
+    def prepared_default_for(self, content: Content) -> BackboneInfo:
         """The facts of the backbone that is meant for such content where none is named.
 
         Raises:
@@ -152,27 +152,29 @@ class Engine:
             Loading: they are not known yet; asking starts its loading.
             BackboneUnavailable: they could not be learnt.
         """
-        return self.info(usual_backbone(self.info(self.default), self._source.list(), content))
+        return self.prepared_metadata(
+            default_backbone_for(self.prepared_metadata(self.default), self._source.list(), content)
+        )
 
-    def usual_facts(self, content: Content) -> BackboneInfo:
+    def default_for(self, content: Content) -> BackboneInfo:
         """Return the facts of the default backbone for such content, as far as they are known.
 
         Raises:
             BackboneNotFound: there is none that takes it.
         """
-        return self.facts(usual_backbone(self.facts(self.default), self._source.list(), content))
+        return self.metadata(default_backbone_for(self.metadata(self.default), self._source.list(), content))
 
-    def taking(self, kind: str) -> BackboneInfo:
+    def default_for_kind(self, kind: str) -> BackboneInfo:
         """The facts, as far as they are known, of the default, or else the first backbone that takes a kind.
 
         Args:
             kind: image, text or tensor.
         """
-        return first_taking(self.facts(self.default), self._source.list(), kind)
+        return default_for_kind(self.metadata(self.default), self._source.list(), kind)
 
     def defaults(self) -> dict[Modality, str]:
         """Return the name of the backbone of each modality that is used where none is named."""
-        default = self.facts(self.default)
+        default = self.metadata(self.default)
         found: dict[Modality, str] = {}
         for info in (default, *self._source.list()):
             found.setdefault(info.modality, info.name)
@@ -202,7 +204,7 @@ class Engine:
         name = name or self.default
         embedder = self._loaded.get(name)
         if embedder is None:
-            self._start_loading(self.facts(name).name)
+            self._start_loading(self.metadata(name).name)
         self._used[name] = self._clock()
         return embedder
 
@@ -250,7 +252,7 @@ class Engine:
             BackboneNotFound: there is none of this name.
             Exception: whatever its source raises.
         """
-        name = self.facts(name).name
+        name = self.metadata(name).name
         with self._waking(name), self._loading_lock(name), self._remembering(name):
             if name not in self._loaded:
                 self._loaded[name] = self._make_embedder(self._source.load(name))
@@ -259,7 +261,7 @@ class Engine:
 
     def prepare_all(self) -> None:
         """Learn what is not known yet of every backbone; one that fails says so where it is listed."""
-        for info in self.infos():
+        for info in self.all_metadata():
             if not info.is_prepared:
                 self._prepare(info.name)
 

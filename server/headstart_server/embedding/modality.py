@@ -51,12 +51,12 @@ def check_kind(info: BackboneInfo, kind: str, field: str, name: str = "") -> Non
         )
 
 
-def first_taking(default: BackboneInfo, infos: Iterable[BackboneInfo], kind: str) -> BackboneInfo:
+def default_for_kind(default: BackboneInfo, infos: Iterable[BackboneInfo], kind: str) -> BackboneInfo:
     """The default if it takes content of a kind, else the first that does; the default if none does."""
     return next((info for info in (default, *infos) if takes(info, kind)), default)
 
 
-def usual_backbone(default: BackboneInfo, infos: Iterable[BackboneInfo], content: Content) -> str:
+def default_backbone_for(default: BackboneInfo, infos: Iterable[BackboneInfo], content: Content) -> str:
     """The name of the backbone that is meant for content where none is named.
 
     It is the server's default if that takes such content, else the first that does. Arrays of one dimension
@@ -71,4 +71,4 @@ def usual_backbone(default: BackboneInfo, infos: Iterable[BackboneInfo], content
     is_row = isinstance(content, np.ndarray) and content.ndim == 1
     if is_row and default.modality is not Modality.TENSOR:
         return f"{FAMILY}{len(content)}"
-    return first_taking(default, infos, kind).name
+    return default_for_kind(default, infos, kind).name

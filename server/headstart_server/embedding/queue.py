@@ -48,7 +48,7 @@ def stacked(rows: Sequence[RowFeatures], views: Iterable[str]) -> dict[str, NDAr
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
-class Entry:
+class PendingInput:
     """One input on its way to its features.
 
     Attributes:
@@ -62,7 +62,7 @@ class Entry:
         queued: seconds it had waited before.
         begun: preparations that its lane had begun when its row was ready; the queue's.
         cuts: names of the cuts whose activations are wanted beside its views.
-        goes_on: whether it goes on with inputs that have had their turns: it goes before all others of its
+        is_continuation: whether its inputs have had their turns before: it goes before all others of its
             lane, so that what was begun first is answered first.
     """
 
@@ -76,12 +76,12 @@ class Entry:
     queued: float = 0.0
     begun: int = 0
     cuts: frozenset[str] = frozenset()
-    goes_on: bool = False
+    is_continuation: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Turn:
-    """What `LaneQueue.take` decided: one entry to prepare, or a batch of rows to run, or neither.
+class WorkItem:
+    """What `LaneQueue.next_item` decided: one entry to prepare, or a batch of rows to run, or neither.
 
     Attributes:
         lane: whose entries they are.
@@ -93,9 +93,9 @@ class Turn:
     """
 
     lane: Lane
-    prepare: Entry | None = None
-    batch: tuple[Entry, ...] = ()
-    expired: tuple[Entry, ...] = ()
+    prepare: PendingInput | None = None
+    batch: tuple[PendingInput, ...] = ()
+    expired: tuple[PendingInput, ...] = ()
     abandoned: int = 0
     contended: bool = False
 
@@ -104,15 +104,15 @@ class _LaneState:
     """What waits in one lane, and what is being done for it."""
 
     def __init__(self) -> None:
-        self.going_on: deque[Entry] = deque()
-        self.raw: deque[Entry] = deque()
-        self.rows: ReadyRows[Entry] = ReadyRows()
+        self.continuations: deque[PendingInput] = deque()
+        self.raw: deque[PendingInput] = deque()
+        self.rows: ReadyRows[PendingInput] = ReadyRows()
         self.turns = 0
         #: Entries whose preparation was begun.
         self.begun = 0
 
     def __len__(self) -> int:
-        return len(self.going_on) + len(self.raw) + len(self.rows)
+        return len(self.continuations) + len(self.raw) + len(self.rows)
 
 
 class LaneQueue:
@@ -165,7 +165,7 @@ class LaneQueue:
 
     def __repr__(self) -> str:
         waiting = ", ".join(
-            f"{lane.value}={len(state.going_on) + len(state.raw)}+{len(state.rows)}"
+            f"{lane.value}={len(state.continuations) + len(state.raw)}+{len(state.rows)}"
             for lane, state in self._lanes.items()
         )
         return f"LaneQueue({waiting}, free={self._free})"
@@ -177,40 +177,40 @@ class LaneQueue:
         """Number of entries that wait in a lane, for either turn."""
         return len(self._lanes[lane])
 
-    def put(self, entry: Entry) -> None:
+    def add(self, entry: PendingInput) -> None:
         """Add an entry at the end of its lane: to be prepared, or to be run if it has its row.
 
         One that goes on is never run as a row: preparing it is all there is to do.
         """
         state = self._lanes[entry.lane]
         entry.begun = state.begun
-        if entry.goes_on:
-            state.going_on.append(entry)
+        if entry.is_continuation:
+            state.continuations.append(entry)
         else:
             (state.raw if entry.row is None else state.rows).append(entry)
 
-    def take(self, now: float) -> Turn | None:
+    def next_item(self, now: float) -> WorkItem | None:
         """Decide what is done next, dropping what nobody waits for any more.
 
         Args:
             now: the time on the clock that deadlines are on.
 
         Returns:
-            The turn, to be given back by `finish`; None if nothing can be done now. Entries that run or that
-            expired are marked as running. It may be of dropped entries alone.
+            The work item, to be given back by `finish`; None if nothing can be done now. Inputs that run or
+            that expired are marked as running. It may hold dropped inputs only.
         """
         lane = self._next_lane(now)
         if lane is None:
             return None
         state = self._lanes[lane]
-        shape = None if state.going_on else self._ready(lane, now)
-        turn = self._preparation(lane, now) if shape is None else self._batch(lane, shape, now)
+        shape = None if state.continuations else self._ready(lane, now)
+        item = self._preparation(lane, now) if shape is None else self._batch(lane, shape, now)
         state.turns += 1
-        self._free -= bool(turn.batch)
-        return turn
+        self._free -= bool(item.batch)
+        return item
 
-    def has_turn(self) -> bool:
-        """Whether `take` would give a turn now, or will when `delay` has passed."""
+    def has_work(self) -> bool:
+        """Whether `next_item` would give a turn now, or will when `delay` has passed."""
         return self._next_lane(inf) is not None
 
     def delay(self, now: float) -> float | None:
@@ -220,34 +220,36 @@ class LaneQueue:
             return None
         return self._max_delay - (now - rows.oldest().since)
 
-    def finish(self, turn: Turn, seconds: float) -> None:
+    def finish(self, item: WorkItem, seconds: float) -> None:
         """Give back a turn that took some seconds."""
-        self._lanes[turn.lane].turns -= 1
-        self._free += bool(turn.batch)
-        if turn.lane is Lane.PREDICT:
-            self._owed += self._train_weight * seconds if turn.contended else 0.0
-        elif turn.contended:
+        self._lanes[item.lane].turns -= 1
+        self._free += bool(item.batch)
+        if item.lane is Lane.PREDICT:
+            self._owed += self._train_weight * seconds if item.contended else 0.0
+        elif item.contended:
             self._owed -= seconds
         else:
             # What it did alone is no debt, but for the turn that a Predict may have come in: otherwise each
             # that comes in a gap would wait for a second one.
             self._owed = min(self._owed, -seconds)
 
-    def drain(self) -> list[Entry]:
+    def drain(self) -> list[PendingInput]:
         """Take out everything that waits, for a batcher that stops."""
         entries = [
-            entry for state in self._lanes.values() for entry in (*state.going_on, *state.rows, *state.raw)
+            entry
+            for state in self._lanes.values()
+            for entry in (*state.continuations, *state.rows, *state.raw)
         ]
         for state in self._lanes.values():
-            state.going_on.clear()
+            state.continuations.clear()
             state.rows.clear()
             state.raw.clear()
         return entries
 
-    def _batch(self, lane: Lane, shape: tuple[int, ...], now: float) -> Turn:
+    def _batch(self, lane: Lane, shape: tuple[int, ...], now: float) -> WorkItem:
         rows = self._lanes[lane].rows
-        expired: list[Entry] = []
-        batch: list[Entry] = []
+        expired: list[PendingInput] = []
+        batch: list[PendingInput] = []
         abandoned = 0
         contended = self._is_contended()
         size = self._size(lane, shape)
@@ -258,7 +260,7 @@ class LaneQueue:
                 expired.append(entry)
             else:
                 batch.append(entry)
-        return Turn(
+        return WorkItem(
             lane=lane,
             batch=tuple(batch),
             expired=tuple(expired),
@@ -271,10 +273,10 @@ class LaneQueue:
         size, most = self._sizes[lane], self._most_rows(shape)
         return size if most is None else min(size, most)
 
-    def _preparation(self, lane: Lane, now: float) -> Turn:
+    def _preparation(self, lane: Lane, now: float) -> WorkItem:
         state = self._lanes[lane]
-        raw = state.going_on or state.raw
-        expired: list[Entry] = []
+        raw = state.continuations or state.raw
+        expired: list[PendingInput] = []
         chosen = None
         abandoned = 0
         contended = self._is_contended()
@@ -291,7 +293,7 @@ class LaneQueue:
                 expired.append(entry)
             else:
                 abandoned += 1
-        return Turn(
+        return WorkItem(
             lane=lane, prepare=chosen, expired=tuple(expired), abandoned=abandoned, contended=contended
         )
 
@@ -308,7 +310,7 @@ class LaneQueue:
         state = self._lanes[lane]
         if lane is Lane.TRAIN and self._lanes[Lane.PREDICT] and state.turns >= self._train_turns:
             return False
-        return bool(state.going_on or state.raw) or self._ready(lane, now) is not None
+        return bool(state.continuations or state.raw) or self._ready(lane, now) is not None
 
     def _ready(self, lane: Lane, now: float) -> tuple[int, ...] | None:
         """The shape of the rows that run next, that of the oldest that may; None if none may."""
@@ -326,5 +328,5 @@ class LaneQueue:
         return None
 
 
-def _is_late(entry: Entry, now: float) -> bool:
+def _is_late(entry: PendingInput, now: float) -> bool:
     return entry.deadline is not None and entry.deadline <= now

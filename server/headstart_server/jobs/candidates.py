@@ -6,7 +6,7 @@ from math import prod
 from headstart_server.backbones.backbone import BackboneInfo
 from headstart_server.backbones.installed import keras_missing
 from headstart_server.backbones.memory import available_bytes
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.modality import takes
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec
@@ -43,7 +43,7 @@ class Candidates:
     """The candidates of one fine-tune, once the first of its inputs has come.
 
     Args:
-        engine: knows the backbones.
+        pool: knows the backbones.
         spec: leaves the backbone open.
         available: tells how many bytes of memory can be had; None if unknown.
 
@@ -53,12 +53,12 @@ class Candidates:
     """
 
     def __init__(
-        self, engine: Engine, spec: FineTuneSpec, available: Callable[[], int | None] = available_bytes
+        self, pool: BackbonePool, spec: FineTuneSpec, available: Callable[[], int | None] = available_bytes
     ) -> None:
-        self._engine = engine
+        self._pool = pool
         self._recipe = spec.recipe
         self._available = available
-        self._named = [engine.facts(name) for name in spec.backbone_candidates]
+        self._named = [pool.metadata(name) for name in spec.backbone_candidates]
         for info in self._named:
             # Of what was never loaded it is not known yet: then the job tells.
             if info.views:
@@ -89,7 +89,7 @@ class Candidates:
         """
         # What was never loaded may have to be fetched first: whoever wants that names it. One that is not
         # listed, such as that of features of some size, has no other beside it.
-        infos = self._engine.infos()
+        infos = self._pool.all_metadata()
         listed = [info for info in infos if info.views and info.modality is usual.modality]
         alike = listed if usual.name in {info.name for info in infos} else [usual]
         able = [info for info in alike if takes(info, kind) and can(info, self._recipe)]
@@ -98,7 +98,7 @@ class Candidates:
             able = [
                 info
                 for info in able
-                if self._engine.loaded(info.name) is not None
+                if self._pool.loaded(info.name) is not None
                 or info.parameter_count * _FLOAT_BYTES * TIMES_WEIGHTS <= free
             ]
         if not able:

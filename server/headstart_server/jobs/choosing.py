@@ -12,7 +12,7 @@ import numpy as np
 import structlog
 
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.errors import (
     BackboneNotFound,
     Draining,
@@ -60,7 +60,7 @@ class Choosing:
 
     Args:
         job: the job as it was claimed.
-        engine: where features come from.
+        pool: where features come from.
         datasets: where examples are read.
         telling: is told how far it is.
         matrices: where large heads are solved.
@@ -73,7 +73,7 @@ class Choosing:
         self,
         job: Job,
         *,
-        engine: Engine,
+        pool: BackbonePool,
         datasets: DatasetStore,
         telling: Telling,
         matrices: Matrices,
@@ -83,7 +83,7 @@ class Choosing:
     ) -> None:
         self._job = job
         self._spec = job.spec
-        self._engine = engine
+        self._pool = pool
         self._datasets = datasets
         self._telling = telling
         self._matrices = matrices
@@ -154,7 +154,7 @@ class Choosing:
 
     def _loaded(self, name: str) -> Embedder:
         try:
-            embedder = self._engine.load(name)
+            embedder = self._pool.load(name)
             check_recipe(embedder.info, self._spec.recipe)
         except Draining:
             # The server stops: another attempt tries it.
@@ -204,7 +204,7 @@ class Choosing:
     def _megabytes(self, name: str) -> float:
         """The size of a candidate that was not tried; 0 if that is not known."""
         try:
-            return megabytes(self._engine.facts(name))
+            return megabytes(self._pool.metadata(name))
         except HeadstartError:
             return 0.0
 

@@ -14,7 +14,7 @@ from headstart_server.access.tenants import tenant_of
 from headstart_server.backbones.tail_training import TailEpoch
 from headstart_server.embedding.cache_scope import working_for
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.energy import EnergyMeter, Measurement
 from headstart_server.errors import (
@@ -75,7 +75,7 @@ class FineTuneTools:
     Attributes:
         ledger: where progress and the end are written.
         datasets: where examples are read.
-        engine: where features come from.
+        pool: where features come from.
         versions: where heads are written.
         observer: is told of steps and versions.
         gate: judges whether an alias may be moved.
@@ -94,7 +94,7 @@ class FineTuneTools:
 
     ledger: Ledger
     datasets: DatasetStore
-    engine: Engine
+    pool: BackbonePool
     versions: VersionStore
     observer: TrainingObserver
     gate: GateKeeper
@@ -162,7 +162,7 @@ class FineTuneRun:
     def _execute(self) -> int:
         # A server with Keras may have accepted the job before this one took its place.
         check_trainable_here(self._job.spec.recipe)
-        embedder = self._tools.engine.load(self._backbone())
+        embedder = self._tools.pool.load(self._backbone())
         # The backbone may not have been prepared yet when the job was accepted.
         check_recipe(embedder.info, self._job.spec.recipe)
         with self._activations.folder(self._tools.scratch, self._job.job_id):
@@ -217,7 +217,7 @@ class FineTuneRun:
         tools = self._tools
         choosing = Choosing(
             self._job,
-            engine=tools.engine,
+            pool=tools.pool,
             datasets=tools.datasets,
             telling=self._telling,
             matrices=tools.matrices,

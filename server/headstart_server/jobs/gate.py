@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.errors import (
     ArtifactDamaged,
     BackboneNotFound,
@@ -31,16 +31,16 @@ class GateKeeper:
 
     Args:
         registry: knows what the alias names, and how good that is.
-        engine: gives features of examples that one of the two was not fitted on.
+        pool: gives features of examples that one of the two was not fitted on.
         reader: opens a reader of stored contents.
         window: most examples under way between archive and backbone at once.
     """
 
     def __init__(
-        self, registry: Registry, engine: Engine, reader: Callable[[], ArchiveReader], *, window: int
+        self, registry: Registry, pool: BackbonePool, reader: Callable[[], ArchiveReader], *, window: int
     ) -> None:
         self._registry = registry
-        self._engine = engine
+        self._pool = pool
         self._reader = reader
         self._window = window
 
@@ -110,7 +110,7 @@ class GateKeeper:
 
     def _embedder(self, backbone: str, digest: str) -> Embedder | None:
         try:
-            embedder = self._engine.load(backbone)
+            embedder = self._pool.load(backbone)
         except (BackboneNotFound, BackboneUnavailable):
             return None
         return embedder if embedder.digest == digest else None

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from headstart_server.backbones.backbone import BackboneInfo
 from headstart_server.backbones.memory import available_bytes
 from headstart_server.embedding.embedder import CHECK_SECONDS
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.modality import check_modality, kind_of
 from headstart_server.errors import (
     NOT_STARTED,
@@ -266,7 +266,7 @@ class Upload:
             BackboneUnavailable: it cannot be loaded.
         """
         if self._info is not None:
-            self._intake.engine.get(self._info.name)
+            self._intake.pool.get(self._info.name)
 
     def validate(self) -> Validation:
         """Run every example through the backbone, fit a head and tell what was found; no job comes of it.
@@ -286,7 +286,7 @@ class Upload:
 
     def _validate(self, summary: DatasetSummary) -> Validation:
         # The summary was made of an example at least.
-        embedder = self._intake.engine.load(self._backbone.name)
+        embedder = self._intake.pool.load(self._backbone.name)
         self._info = embedder.info
         with closing(self._intake.datasets.open(self._job_id)) as dataset:
             preview = Preview(
@@ -366,13 +366,13 @@ class Upload:
         """Take what is meant for such content as the first example's, where no backbone was named."""
         if self._info is not None:
             return
-        engine = self._intake.engine
+        pool = self._intake.pool
         if self._candidates is not None:
             # Those that are tried tell themselves if they are not to be had.
-            kind, usual = kind_of(first.content), engine.usual_facts(first.content)
+            kind, usual = kind_of(first.content), pool.default_for(first.content)
             self._take_candidates(self._candidates, kind, usual)
             return
-        usual = engine.request(engine.usual_facts(first.content).name)
+        usual = pool.request(pool.default_for(first.content).name)
         check_known_recipe(usual, self._spec.recipe)
         self._info = usual
         self._spec = replace(self._spec, backbone=usual.name)
@@ -381,9 +381,9 @@ class Upload:
     def _like_parent(self, parent: Parent, kind: str) -> BackboneInfo:
         """The parent's backbone, or another that takes such inputs if this server has it no more."""
         try:
-            return self._intake.engine.facts(parent.backbone)
+            return self._intake.pool.metadata(parent.backbone)
         except BackboneNotFound:
-            return self._intake.engine.taking(kind)
+            return self._intake.pool.default_for_kind(kind)
 
     def _take_candidates(self, candidates: Candidates, kind: str, usual: BackboneInfo) -> None:
         found = candidates.like(usual, kind)
@@ -399,9 +399,9 @@ class Upload:
         Raises:
             JobMemoryLimit: the job would take more than all jobs together may.
         """
-        engine = self._intake.engine
+        pool = self._intake.pool
         names = self._spec.backbone_candidates if self._spec.chooses_backbone else ()
-        infos = [engine.facts(name) for name in names] or ([] if self._info is None else [self._info])
+        infos = [pool.metadata(name) for name in names] or ([] if self._info is None else [self._info])
         return check_memory(
             self._spec.recipe,
             [info.views for info in infos],
@@ -435,7 +435,7 @@ class Intake:
     Args:
         ledger: where jobs are accepted.
         datasets: where examples are stored.
-        engine: which backbones there are.
+        pool: which backbones there are.
         registry: which versions there are to go on from.
         on_accepted: called after each job that was accepted.
         max_activation_bytes: most bytes of one job's activations.
@@ -450,7 +450,7 @@ class Intake:
         self,
         ledger: Ledger,
         datasets: DatasetStore,
-        engine: Engine,
+        pool: BackbonePool,
         registry: Registry,
         on_accepted: Callable[[], None],
         *,
@@ -470,7 +470,7 @@ class Intake:
         self.memory_bytes = memory_bytes
         self._registry = registry
         self.datasets = datasets
-        self.engine = engine
+        self.pool = pool
         self.on_accepted = on_accepted
         self._uploading = UploadBytes()
         self._closed = threading.Event()
@@ -570,13 +570,13 @@ class Intake:
             # Its job is told, whatever has become of the backbone.
             pass
         elif spec.chooses_backbone:
-            candidates = Candidates(self.engine, spec, self._available_memory)
+            candidates = Candidates(self.pool, spec, self._available_memory)
         elif spec.backbone:
-            info = self.engine.request(spec.backbone)
+            info = self.pool.request(spec.backbone)
             check_known_recipe(info, spec.recipe)
-        elif not any(can(each, spec.recipe) for each in self.engine.infos()):
+        elif not any(can(each, spec.recipe) for each in self.pool.all_metadata()):
             # Told before the examples are sent that decide.
-            check_known_recipe(self.engine.request(""), spec.recipe)
+            check_known_recipe(self.pool.request(""), spec.recipe)
         if not previews and not request_id:
             # Told before the examples are sent. With a request id the job may be there already.
             self.ledger.check_room(tenant)

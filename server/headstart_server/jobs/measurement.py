@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.errors import (
     EmptyDataset,
     ModelNotFound,
@@ -152,7 +152,7 @@ class MeasuringBench:
 
     Args:
         registry: finds versions.
-        engine: gives features.
+        pool: gives features.
         is_under_way: tells whether a job for a model is queued or running.
         reader: opens a reader of stored contents.
         limits: how many examples, and how large ones, to take.
@@ -162,7 +162,7 @@ class MeasuringBench:
     def __init__(
         self,
         registry: Registry,
-        engine: Engine,
+        pool: BackbonePool,
         is_under_way: Callable[[str], bool],
         reader: Callable[[], ArchiveReader],
         *,
@@ -170,7 +170,7 @@ class MeasuringBench:
         window: int,
     ) -> None:
         self._registry = registry
-        self.engine = engine
+        self.pool = pool
         self._is_under_way = is_under_way
         self._reader = reader
         self._limits = limits
@@ -218,7 +218,7 @@ class MeasuringBench:
                 raise no_version_yet(selector.model) from None
             raise
         version = self._registry.load(selector.model, number)
-        return Respondent(version=version, embedder=embedder_of(version, self.engine))
+        return Respondent(version=version, embedder=embedder_of(version, self.pool))
 
     def _known_pairs(
         self, respondents: Sequence[Respondent], check_there: Callable[[], None]

@@ -121,7 +121,7 @@ class Rebasing:
         parent, full = None, asked
         # Of a repeated call the backbone may be gone, too.
         is_named = not asked.chooses_backbone and not repeated
-        info = self._intake.engine.request(asked.backbone) if is_named else None
+        info = self._intake.pool.request(asked.backbone) if is_named else None
         if not repeated:
             version = self._registry.version(spec.source.model, self._registry.find(spec.source))
             parent = self._parent(version)

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.tails import VersionTail
 from headstart_server.errors import BackboneMismatch, BackboneNotFound, BackboneUnavailable
 from headstart_server.learning.familiarity import Familiarity
@@ -76,7 +76,7 @@ def check_backbone(version: ResidentVersion, digest: str) -> None:
         )
 
 
-def embedder_of(version: ResidentVersion, engine: Engine) -> Embedder:
+def embedder_of(version: ResidentVersion, pool: BackbonePool) -> Embedder:
     """What gives a version its features, without waiting.
 
     Raises:
@@ -86,7 +86,7 @@ def embedder_of(version: ResidentVersion, engine: Engine) -> Embedder:
         BackboneMismatch: its backbone has another digest by now.
     """
     try:
-        embedder = engine.get(version.backbone)
+        embedder = pool.get(version.backbone)
     except (BackboneNotFound, BackboneUnavailable) as error:
         gone = isinstance(error, BackboneNotFound)
         help_ = f"Declare '{version.backbone}' again as it was" if gone else "Mend that"

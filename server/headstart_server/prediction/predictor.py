@@ -12,7 +12,7 @@ import numpy as np
 from headstart_server.backbones.backbone import LAST, BackboneInfo, Content, Modality, Truncation
 from headstart_server.backbones.occlusion import Pixels
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.queue import Lane, RowFeatures, stacked
 from headstart_server.embedding.tails import with_tail
 from headstart_server.errors import (
@@ -100,7 +100,7 @@ class Predictor:
 
     Args:
         registry: finds versions.
-        engine: gives features.
+        pool: gives features.
         is_under_way: tells whether a job for a model is queued or running.
         max_inputs: most inputs of one call.
         clock: seconds that only go up; the embedders'.
@@ -113,7 +113,7 @@ class Predictor:
     def __init__(
         self,
         registry: Registry,
-        engine: Engine,
+        pool: BackbonePool,
         is_under_way: Callable[[str], bool],
         *,
         max_inputs: int,
@@ -128,7 +128,7 @@ class Predictor:
         self._traffic = traffic
         self._onlooker = onlooker
         self._registry = registry
-        self._engine = engine
+        self._pool = pool
         self._is_under_way = is_under_way
         self.max_inputs = max_inputs
         self._clock = clock
@@ -187,8 +187,8 @@ class Predictor:
         deadline: float | None,
         started: float,
     ) -> Predicted:
-        embedders = await self._engine.ready(
-            lambda: {version.backbone: embedder_of(version, self._engine) for version in versions},
+        embedders = await self._pool.ready(
+            lambda: {version.backbone: embedder_of(version, self._pool) for version in versions},
             partial(_nbytes, contents),
         )
         if asked.saliency is not None:
@@ -255,8 +255,8 @@ class Predictor:
             HeadstartError: names what cannot be found, or is not there yet.
         """
         version = await self._resolve(selector, (), choice)
-        look = partial(embedder_of, version, self._engine)
-        embedder = look() if nbytes is None else await self._engine.ready(look, nbytes)
+        look = partial(embedder_of, version, self._pool)
+        embedder = look() if nbytes is None else await self._pool.ready(look, nbytes)
         return version, embedder.info
 
     async def embed(
@@ -276,8 +276,12 @@ class Predictor:
         started = self._clock()
         self.check_count(len(contents))
         nbytes = partial(_nbytes, contents)
-        look = partial(self._engine.info, backbone) if backbone else partial(self._engine.usual, contents[0])
-        info = await self._engine.ready(look, nbytes)
+        look = (
+            partial(self._pool.prepared_metadata, backbone)
+            if backbone
+            else partial(self._pool.prepared_default_for, contents[0])
+        )
+        info = await self._pool.ready(look, nbytes)
         wanted = list(views) or [LAST]
         for place, view in enumerate(wanted):
             if view not in info.views:
@@ -286,7 +290,7 @@ class Predictor:
                     f"Received: {view!r}.",
                     field=f"views[{place}]",
                 )
-        embedder = await self._engine.ready(partial(self._engine.get, info.name), nbytes)
+        embedder = await self._pool.ready(partial(self._pool.get, info.name), nbytes)
         rows = (await self._rows([embedder], contents, deadline, {}))[info.name]
         times = _times(rows)
         features = BackboneFeatures(

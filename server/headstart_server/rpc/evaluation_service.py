@@ -42,7 +42,7 @@ class EvaluationService(stubs.EvaluationServiceServicer):
             open_run = partial(
                 self._long_work.run, self._bench.evaluation, selector_of(spec.target, "spec.target")
             )
-            run = await self._bench.engine.when_ready(open_run, spec.ByteSize)
+            run = await self._bench.pool.when_ready(open_run, spec.ByteSize)
             await self._fed(run, parts)
         evaluation = await self._ended(run, lambda: evaluation_message(run.evaluation()))
         version = run.answering.versions[0]
@@ -62,7 +62,7 @@ class EvaluationService(stubs.EvaluationServiceServicer):
             spec = await anext(parts)
             first, second = selector_of(spec.first, "spec.first"), selector_of(spec.second, "spec.second")
             open_run = partial(self._long_work.run, self._bench.comparison, first, second)
-            run = await self._bench.engine.when_ready(open_run, spec.ByteSize)
+            run = await self._bench.pool.when_ready(open_run, spec.ByteSize)
             await self._fed(run, parts)
         comparison = await self._ended(run, lambda: comparison_message(run.comparison()))
         one, other = run.answering.versions

@@ -79,7 +79,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         self._gathering = gathering
         self._uploads = uploads
         self._removals = removals
-        self._when_ready = intake.engine.when_ready
+        self._when_ready = intake.pool.when_ready
 
     async def FineTune(
         self, request_iterator: AsyncIterator[pb.FineTuneRequest], context: Context

@@ -12,7 +12,7 @@ from headstart.v1 import model_service_pb2_grpc as stubs
 from headstart_server.access.rights import Right, Scope
 from headstart_server.access.tenants import full_name, own_name
 from headstart_server.backbones.backbone import BackboneInfo
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.errors import InvalidField
 from headstart_server.export.exporter import Exporter
 from headstart_server.jobs.forgetting import Forgotten
@@ -54,7 +54,7 @@ class ModelService(stubs.ModelServiceServicer):
 
     Args:
         registry: knows models and versions.
-        engine: knows backbones.
+        pool: knows backbones.
         reporter: writes reports.
         forget: deletes the data of an example, by its id and model, within a scope.
         long_work: where reports are written and examples forgotten.
@@ -66,7 +66,7 @@ class ModelService(stubs.ModelServiceServicer):
     def __init__(
         self,
         registry: Registry,
-        engine: Engine,
+        pool: BackbonePool,
         reporter: Reporter,
         forget: Callable[[str, str, Scope | None], Forgotten],
         long_work: LongWork,
@@ -76,7 +76,7 @@ class ModelService(stubs.ModelServiceServicer):
         traffic: Traffic,
     ) -> None:
         self._registry = registry
-        self._engine = engine
+        self._pool = pool
         self._reporter = reporter
         self._forget = forget
         self._long_work = long_work
@@ -266,7 +266,7 @@ class ModelService(stubs.ModelServiceServicer):
     async def ListBackbones(
         self, request: pb.ListBackbonesRequest, context: Context
     ) -> pb.ListBackbonesResponse:
-        infos = self._engine.infos()
+        infos = self._pool.all_metadata()
 
         def fetch(after: list[Any] | None, limit: int) -> Sequence[BackboneInfo]:
             return [info for info in infos if after is None or info.name > after[0]][:limit]
@@ -283,7 +283,7 @@ class ModelService(stubs.ModelServiceServicer):
     def _backbone_message(self, info: BackboneInfo) -> model_pb2.Backbone:
         return backbone_message(
             info,
-            loaded=self._engine.loaded(info.name),
-            is_default=info.name == self._engine.default,
-            problem=self._engine.problem(info.name),
+            loaded=self._pool.loaded(info.name),
+            is_default=info.name == self._pool.default,
+            problem=self._pool.problem(info.name),
         )

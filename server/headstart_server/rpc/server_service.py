@@ -6,7 +6,7 @@ from collections.abc import Callable
 from headstart.v1 import server_service_pb2 as pb
 from headstart.v1 import server_service_pb2_grpc as stubs
 from headstart_server.access.rights import Grant, Right
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.jobs.usage_report import Usage
 from headstart_server.rpc.caller import caller, is_operator, tenant
 from headstart_server.rpc.calls import Context
@@ -24,7 +24,7 @@ class ServerService(stubs.ServerServiceServicer):
 
     Args:
         info: what does not change while the server runs; see `server_info`.
-        engine: knows the default backbones.
+        pool: knows the default backbones.
         usage: returns what a tenant stores and how much it may store.
         authenticates: whether callers are authenticated.
     """
@@ -32,13 +32,13 @@ class ServerService(stubs.ServerServiceServicer):
     def __init__(
         self,
         info: pb.ServerInfo,
-        engine: Engine,
+        pool: BackbonePool,
         usage: Callable[[str], Usage],
         *,
         authenticates: bool,
     ) -> None:
         self._info = info
-        self._engine = engine
+        self._pool = pool
         self._usage = usage
         self._authenticates = authenticates
 
@@ -46,7 +46,7 @@ class ServerService(stubs.ServerServiceServicer):
         self, request: pb.GetServerInfoRequest, context: Context
     ) -> pb.GetServerInfoResponse:
         response = pb.GetServerInfoResponse(info=self._info)
-        for modality, backbone in self._engine.defaults().items():
+        for modality, backbone in self._pool.defaults().items():
             response.info.default_backbones.add(modality=MODALITIES[modality], backbone=backbone)
         return response
 

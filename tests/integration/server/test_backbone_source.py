@@ -27,7 +27,7 @@ async def test_an_app_loads_the_backbone_of_the_source_it_is_given(tmp_path: Pat
 
     await app.run(stop)
 
-    assert [info.name for info in app.engine.infos()] == ["mine"]
+    assert [info.name for info in app.pool.all_metadata()] == ["mine"]
     assert source.loads == ["mine"]
 
 

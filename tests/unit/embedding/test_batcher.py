@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fakes import PATIENCE, FakeBackbone, ManualClock, Recorder
 from headstart_server.embedding.batcher import Batcher
-from headstart_server.embedding.queue import Entry, Lane, LaneQueue, Row, RowFeatures
+from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, Row, RowFeatures
 from headstart_server.errors import DeadlineExceeded, Draining, UndecodableInput
 
 
@@ -55,7 +55,7 @@ class Bench:
                 raise made
             return made
 
-        entry = Entry(prepare=prepare, lane=lane, since=self.clock(), deadline=deadline)
+        entry = PendingInput(prepare=prepare, lane=lane, since=self.clock(), deadline=deadline)
         self.batcher.submit(entry)
         return entry.future
 
@@ -139,8 +139,8 @@ def test_a_runtime_that_answers_too_few_rows_fails_its_batch_and_the_thread_goes
     def run(rows: NDArray[np.generic]) -> dict[str, NDArray[np.float32]]:
         return {"last": rows[: answers.pop(0)].astype(np.float32)}
 
-    def prepared(value: float) -> Entry:
-        return Entry(prepare=lambda: row(value), row=row(value), lane=Lane.PREDICT, since=0.0)
+    def prepared(value: float) -> PendingInput:
+        return PendingInput(prepare=lambda: row(value), row=row(value), lane=Lane.PREDICT, since=0.0)
 
     batcher = Batcher(run, LaneQueue(max_batch=4, train_slice=2), Recorder())
     entries = [prepared(1), prepared(2)]
@@ -398,8 +398,8 @@ def test_who_runs_can_no_longer_leave_so_that_nobody_is_answered_twice(bench: Be
 def test_a_batch_that_may_wait_goes_when_it_is_full_or_has_waited() -> None:
     backbone = FakeBackbone()
 
-    def entry(value: float) -> Entry:
-        return Entry(prepare=lambda: row(value), lane=Lane.PREDICT, since=0.0)
+    def entry(value: float) -> PendingInput:
+        return PendingInput(prepare=lambda: row(value), lane=Lane.PREDICT, since=0.0)
 
     queue = LaneQueue(max_batch=3, train_slice=2, max_delay=0.05)
     batcher = Batcher(backbone.run, queue, Recorder(), threads=2)

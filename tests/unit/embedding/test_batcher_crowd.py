@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fakes import PATIENCE, Recorder
 from headstart_server.embedding.batcher import Batcher
-from headstart_server.embedding.queue import Entry, Lane, LaneQueue, Row, RowFeatures
+from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, Row, RowFeatures
 from headstart_server.errors import DeadlineExceeded, Draining
 
 
@@ -125,7 +125,7 @@ class Busy:
             except BaseException as error:  # noqa: BLE001 - told by the test
                 self.faults.append((value, fate, error))
 
-    def submit(self, place: int, number: int, chance: np.random.Generator) -> tuple[float, Entry, str]:
+    def submit(self, place: int, number: int, chance: np.random.Generator) -> tuple[float, PendingInput, str]:
         value, key = float(place * 1000 + number), (place, number)
         fate = str(chance.choice(["row", "row", "row", "known", "error", "leaves", "late"]))
 
@@ -136,7 +136,7 @@ class Busy:
             return RowFeatures(views={"last": made}) if fate == "known" else made
 
         lane = list(Lane)[chance.integers(2)]
-        entry = Entry(prepare=prepare, lane=lane, since=0.0, deadline=0.0 if fate == "late" else None)
+        entry = PendingInput(prepare=prepare, lane=lane, since=0.0, deadline=0.0 if fate == "late" else None)
         entry.future.add_done_callback(lambda _: self.count(key))
         self.batcher.submit(entry)
         if fate == "leaves":

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fakes import ManualClock, Recorder
 from headstart_server.embedding.batcher import Batcher
-from headstart_server.embedding.queue import Entry, Lane, LaneQueue, Row, RowFeatures
+from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, Row, RowFeatures
 from headstart_server.errors import DeadlineExceeded, Draining
 
 #: Turns that may be under way at once, each inside another: Python's stack has an end.
@@ -64,7 +64,7 @@ class Input:
 
     number: int
     plan: Submit
-    entry: Entry = field(init=False)
+    entry: PendingInput = field(init=False)
     prepared: int = 0
     ran: int = 0
     ends: int = 0
@@ -103,7 +103,7 @@ class Play:
     def submit(self, plan: Submit) -> None:
         one = Input(len(self.inputs), plan)
         deadline = None if plan.patience is None else self.clock() + plan.patience
-        one.entry = Entry(
+        one.entry = PendingInput(
             prepare=lambda: self.prepare(one), lane=plan.lane, since=self.clock(), deadline=deadline
         )
         self.inputs.append(one)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fakes import PATIENCE, ManualClock, Recorder
 from headstart_server.embedding.batcher import Batcher
-from headstart_server.embedding.queue import Entry, Lane, LaneQueue, Row, Turn
+from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, Row, WorkItem
 
 PREDICT, TRAIN = Lane.PREDICT, Lane.TRAIN
 #: What a thread is doing: preparing an input, or running some.
@@ -25,12 +25,12 @@ class ToldQueue(LaneQueue):
         super().__init__(**bounds)
         self._changed = changed
 
-    def put(self, entry: Entry) -> None:
-        super().put(entry)
+    def add(self, entry: PendingInput) -> None:
+        super().add(entry)
         self._tell()
 
-    def finish(self, turn: Turn, seconds: float) -> None:
-        super().finish(turn, seconds)
+    def finish(self, item: WorkItem, seconds: float) -> None:
+        super().finish(item, seconds)
         self._tell()
 
     def _tell(self) -> None:
@@ -48,14 +48,14 @@ class Held:
         self.threads = threads
         self.changed = threading.Condition()
         self.held: set[Work] = set()
-        self.entries: list[Entry] = []
+        self.entries: list[PendingInput] = []
         self.queue = ToldQueue(self.changed, **bounds)
         self.batcher = Batcher(
             self.run, self.queue, Recorder(), threads=threads, clock=ManualClock(0.0), name="held"
         )
         self.twin = LaneQueue(**bounds)
-        self.twins: list[Entry] = []
-        self.expected: dict[Work, Turn] = {}
+        self.twins: list[PendingInput] = []
+        self.expected: dict[Work, WorkItem] = {}
         self.batcher.start()
 
     def hold(self, work: Work) -> None:
@@ -76,21 +76,21 @@ class Held:
         """Inputs come, one by one."""
         for _ in range(count):
             number = len(self.entries)
-            entry = Entry(prepare=lambda number=number: self.prepare(number), lane=lane, since=0.0)
-            twin = Entry(prepare=lambda: np.zeros(1), lane=lane, since=0.0)
+            entry = PendingInput(prepare=lambda number=number: self.prepare(number), lane=lane, since=0.0)
+            twin = PendingInput(prepare=lambda: np.zeros(1), lane=lane, since=0.0)
             self.entries.append(entry)
             self.twins.append(twin)
-            self.twin.put(twin)
+            self.twin.add(twin)
             self.batcher.submit(entry)
             self.settle()
 
     def release(self, work: Work) -> None:
         """End one turn."""
-        turn = self.expected.pop(work)
-        self.twin.finish(turn, 0.0)
-        if turn.prepare is not None:
-            turn.prepare.row = np.zeros(1)
-            self.twin.put(turn.prepare)
+        item = self.expected.pop(work)
+        self.twin.finish(item, 0.0)
+        if item.prepare is not None:
+            item.prepare.row = np.zeros(1)
+            self.twin.add(item.prepare)
         with self.changed:
             self.held.remove(work)
             self.changed.notify_all()
@@ -98,8 +98,8 @@ class Held:
 
     def settle(self) -> None:
         """Wait until every thread that can do something does it, and check that it is the right thing."""
-        while len(self.expected) < self.threads and (turn := self.twin.take(0.0)) is not None:
-            self.expected[self.work_of(turn)] = turn
+        while len(self.expected) < self.threads and (item := self.twin.next_item(0.0)) is not None:
+            self.expected[self.work_of(item)] = item
         with self.changed:
             done = self.changed.wait_for(self.is_settled, PATIENCE)
             assert done, (
@@ -111,11 +111,11 @@ class Held:
         # Of the second queue too: a thread that was let go on may not have given its turn back yet.
         return self.held == set(self.expected) and repr(self.queue) == repr(self.twin)
 
-    def work_of(self, turn: Turn) -> Work:
+    def work_of(self, item: WorkItem) -> Work:
         numbers = {id(twin): number for number, twin in enumerate(self.twins)}
-        if turn.prepare is not None:
-            return "prepare", (numbers[id(turn.prepare)],)
-        return "run", tuple(numbers[id(twin)] for twin in turn.batch)
+        if item.prepare is not None:
+            return "prepare", (numbers[id(item.prepare)],)
+        return "run", tuple(numbers[id(twin)] for twin in item.batch)
 
     def end(self) -> None:
         """End every turn until all inputs are answered."""

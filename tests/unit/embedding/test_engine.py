@@ -11,7 +11,7 @@ from fakes import PATIENCE, FakeBackbone, FakeSource, ManualClock, Recorder
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import FAILED_RETRY_SECONDS, IDLE_SECONDS, MAX_UNLISTED, Engine
+from headstart_server.embedding.engine import FAILED_RETRY_SECONDS, IDLE_SECONDS, MAX_UNLISTED, BackbonePool
 from headstart_server.embedding.queue import LaneQueue
 from headstart_server.errors import BackboneNotFound, BackboneUnavailable, Draining, Loading
 
@@ -27,8 +27,8 @@ def source() -> FakeSource:
 
 
 @pytest.fixture
-def engine(source: FakeSource) -> Engine:
-    return Engine(source, make_embedder, "small")
+def pool(source: FakeSource) -> BackbonePool:
+    return BackbonePool(source, make_embedder, "small")
 
 
 def blocked(source: FakeSource) -> tuple[threading.Event, threading.Event]:
@@ -61,32 +61,32 @@ def at_once(count: int, work: Callable[[], object]) -> list[object]:
 
 
 def test_a_backbone_is_loading_when_first_asked_for_and_ready_then(
-    engine: Engine, source: FakeSource
+    pool: BackbonePool, source: FakeSource
 ) -> None:
     begun, may_end = blocked(source)
     with pytest.raises(Loading) as caught:
-        engine.get("large")
+        pool.get("large")
     assert caught.value.retry_after == 2.0
     assert begun.wait(PATIENCE)
     for _ in range(3):
         with pytest.raises(Loading):
-            engine.get("large")
-    assert engine.loaded("large") is None
+            pool.get("large")
+    assert pool.loaded("large") is None
     may_end.set()
-    loaded = engine.load("large")
-    assert engine.get("large") is loaded is engine.loaded("large")
+    loaded = pool.load("large")
+    assert pool.get("large") is loaded is pool.loaded("large")
     assert source.loads == ["large"]
 
 
-def test_an_empty_name_means_the_default(engine: Engine) -> None:
-    loaded = engine.load("")
+def test_an_empty_name_means_the_default(pool: BackbonePool) -> None:
+    loaded = pool.load("")
     assert loaded.info.name == "small"
-    assert engine.get("") is engine.get("small") is engine.loaded("") is loaded
-    assert engine.facts("").name == "small"
+    assert pool.get("") is pool.get("small") is pool.loaded("") is loaded
+    assert pool.metadata("").name == "small"
 
 
-def test_an_unknown_name_is_told_with_those_there_are(engine: Engine, source: FakeSource) -> None:
-    for ask in (engine.get, engine.load, engine.request):
+def test_an_unknown_name_is_told_with_those_there_are(pool: BackbonePool, source: FakeSource) -> None:
+    for ask in (pool.get, pool.load, pool.request):
         with pytest.raises(BackboneNotFound) as caught:
             ask("huge")
         assert caught.value.message == "There is no backbone 'huge'. Expected one of: large, small."
@@ -95,44 +95,44 @@ def test_an_unknown_name_is_told_with_those_there_are(engine: Engine, source: Fa
 
 def test_an_unknown_default_is_told_at_once(source: FakeSource) -> None:
     with pytest.raises(BackboneNotFound):
-        Engine(source, make_embedder, "huge")
+        BackbonePool(source, make_embedder, "huge")
 
 
-def test_many_who_load_at_once_load_once(engine: Engine, source: FakeSource) -> None:
+def test_many_who_load_at_once_load_once(pool: BackbonePool, source: FakeSource) -> None:
     ready = threading.Barrier(6)
 
     def load() -> Embedder:
         ready.wait(PATIENCE)
-        return engine.load("large")
+        return pool.load("large")
 
     assert len(set(map(id, at_once(6, load)))) == 1
     assert source.loads == ["large"]
 
 
-def test_two_backbones_load_beside_each_other(engine: Engine, source: FakeSource) -> None:
+def test_two_backbones_load_beside_each_other(pool: BackbonePool, source: FakeSource) -> None:
     both = threading.Barrier(2)
     source.before_load = lambda name: both.wait(PATIENCE) and None
     names = iter(["small", "large"])
-    assert {loaded.info.name for loaded in at_once(2, lambda: engine.load(next(names)))} == {
+    assert {loaded.info.name for loaded in at_once(2, lambda: pool.load(next(names)))} == {
         "small",
         "large",
     }
 
 
-def test_a_load_that_failed_is_tried_again(engine: Engine, source: FakeSource) -> None:
+def test_a_load_that_failed_is_tried_again(pool: BackbonePool, source: FakeSource) -> None:
     def fail(name: str) -> None:
         raise RuntimeError("no memory")
 
     source.before_load = fail
     with pytest.raises(RuntimeError, match="no memory"):
-        engine.load("large")
-    assert engine.loaded("large") is None
+        pool.load("large")
+    assert pool.loaded("large") is None
     source.before_load = lambda name: None
-    assert engine.load("large").info.name == "large"
+    assert pool.load("large").info.name == "large"
     assert source.loads == ["large", "large"]
 
 
-def test_a_load_that_failed_in_the_background_is_tried_again(engine: Engine, source: FakeSource) -> None:
+def test_a_load_that_failed_in_the_background_is_tried_again(pool: BackbonePool, source: FakeSource) -> None:
     failing = threading.Event()
 
     def fail(name: str) -> None:
@@ -142,21 +142,21 @@ def test_a_load_that_failed_in_the_background_is_tried_again(engine: Engine, sou
 
     source.before_load = fail
     with pytest.raises(Loading):
-        engine.get("large")
+        pool.get("large")
     assert failing.wait(PATIENCE)
-    assert engine.load("large") is engine.get("large")
+    assert pool.load("large") is pool.get("large")
 
 
-def test_infos_are_known_without_loading(engine: Engine, source: FakeSource) -> None:
-    assert [info.name for info in engine.infos()] == ["large", "small"]
+def test_infos_are_known_without_loading(pool: BackbonePool, source: FakeSource) -> None:
+    assert [info.name for info in pool.all_metadata()] == ["large", "small"]
     assert source.loads == []
-    assert engine.all_loaded() == []
+    assert pool.all_loaded() == []
 
 
-def test_closing_stops_every_loaded_embedder(engine: Engine) -> None:
-    loaded = [engine.load("small"), engine.load("large")]
-    assert engine.all_loaded() == loaded
-    engine.close()
+def test_closing_stops_every_loaded_embedder(pool: BackbonePool) -> None:
+    loaded = [pool.load("small"), pool.load("large")]
+    assert pool.all_loaded() == loaded
+    pool.close()
     for embedder in loaded:
         (future,) = embedder.predict([b"a"])
         assert isinstance(future.exception(0), Draining)
@@ -166,7 +166,7 @@ def test_a_load_that_failed_in_the_background_is_told_to_who_comes_again_until_i
     source: FakeSource,
 ) -> None:
     now = [0.0]
-    engine = Engine(source, make_embedder, "small", clock=lambda: now[0])
+    pool = BackbonePool(source, make_embedder, "small", clock=lambda: now[0])
     failed = threading.Event()
 
     def fail(name: str) -> None:
@@ -175,118 +175,120 @@ def test_a_load_that_failed_in_the_background_is_told_to_who_comes_again_until_i
 
     source.before_load = fail
     with pytest.raises(Loading):
-        engine.get("large")
+        pool.get("large")
     assert failed.wait(PATIENCE)
-    wait_until(lambda: engine.problem("large") == "RuntimeError: no memory")
+    wait_until(lambda: pool.problem("large") == "RuntimeError: no memory")
     now[0] = FAILED_RETRY_SECONDS - 1
     with pytest.raises(BackboneUnavailable, match="no memory"):
-        engine.get("large")
+        pool.get("large")
     assert source.loads == ["large"]
     source.before_load = lambda name: None
     now[0] = FAILED_RETRY_SECONDS + 1
 
     def came() -> Embedder | None:
         with suppress(Loading):
-            engine.get("large")
-        return engine.loaded("large")
+            pool.get("large")
+        return pool.loaded("large")
 
     wait_until(came)
-    assert engine.problem("large") == ""
-    engine.close()
+    assert pool.problem("large") == ""
+    pool.close()
 
 
 def test_of_a_backbone_that_is_not_prepared_yet_the_facts_are_loading(source: FakeSource) -> None:
-    engine = Engine(source, make_embedder, "small")
+    pool = BackbonePool(source, make_embedder, "small")
     source.unprepared = {"large"}
     with pytest.raises(Loading):
-        engine.info("large")
-    wait_until(lambda: engine.loaded("large"))
-    assert engine.info("large").views
-    engine.close()
+        pool.prepared_metadata("large")
+    wait_until(lambda: pool.loaded("large"))
+    assert pool.prepared_metadata("large").views
+    pool.close()
 
 
 def test_requesting_a_backbone_that_is_not_prepared_yet_starts_its_preparation(source: FakeSource) -> None:
-    engine = Engine(source, make_embedder, "small")
+    pool = BackbonePool(source, make_embedder, "small")
     source.unprepared = {"large"}
-    assert [info.is_prepared for info in engine.infos()] == [False, True]
-    assert not engine.request("large").is_prepared
-    wait_until(lambda: engine.loaded("large"))
-    assert engine.request("large").views
-    engine.close()
+    assert [info.is_prepared for info in pool.all_metadata()] == [False, True]
+    assert not pool.request("large").is_prepared
+    wait_until(lambda: pool.loaded("large"))
+    assert pool.request("large").views
+    pool.close()
 
 
 def test_requesting_a_backbone_that_failed_waits_for_the_next_attempt(source: FakeSource) -> None:
     clock = ManualClock(0.0)
-    engine = Engine(source, make_embedder, "small", clock=clock)
+    pool = BackbonePool(source, make_embedder, "small", clock=clock)
     source.unprepared = {"large"}
 
     def fail(_: str) -> None:
         raise BackboneUnavailable("It is lost.")
 
     source.before_load = fail
-    engine.request("large")
-    wait_until(lambda: engine.problem("large"))
+    pool.request("large")
+    wait_until(lambda: pool.problem("large"))
     with pytest.raises(BackboneUnavailable):
-        engine.request("large")
+        pool.request("large")
     clock.advance(FAILED_RETRY_SECONDS)
     with pytest.raises(Loading):
-        engine.request("large")
-    engine.close()
+        pool.request("large")
+    pool.close()
 
 
 def test_all_that_is_not_prepared_is_prepared_and_one_that_fails_hinders_no_other(source: FakeSource) -> None:
-    engine = Engine(source, make_embedder, "small")
+    pool = BackbonePool(source, make_embedder, "small")
     source.unprepared = {"small", "large"}
     source.before_prepare = lambda name: 1 / 0 if name == "large" else None
-    engine.prepare_all()
-    assert [info.is_prepared for info in engine.infos()] == [False, True]
-    assert engine.problem("large") == "ZeroDivisionError: division by zero"
-    assert engine.problem("small") == ""
+    pool.prepare_all()
+    assert [info.is_prepared for info in pool.all_metadata()] == [False, True]
+    assert pool.problem("large") == "ZeroDivisionError: division by zero"
+    assert pool.problem("small") == ""
 
 
 def test_members_of_a_family_are_loaded_without_being_listed_up_to_a_bound(source: FakeSource) -> None:
-    engine = Engine(source, make_embedder, "small")
-    listed = engine.infos()
+    pool = BackbonePool(source, make_embedder, "small")
+    listed = pool.all_metadata()
     members = [FakeBackbone(f"size:{place}") for place in range(MAX_UNLISTED + 1)]
     source.backbones |= {member.info.name: member for member in members}
     # What a source lists is asked for once, or again; a family's members never are.
     source.list = lambda: listed  # type: ignore[method-assign]
     for member in members[:-1]:
-        assert engine.load(member.info.name).info is member.info
+        assert pool.load(member.info.name).info is member.info
     with pytest.raises(
         BackboneNotFound, match=rf"{MAX_UNLISTED} backbones of this kind.*'size:{MAX_UNLISTED}'"
     ):
-        engine.load(members[-1].info.name)
+        pool.load(members[-1].info.name)
     # Those in use stay so, and so do those that are listed.
-    assert engine.load("size:0").info is members[0].info
-    assert engine.load("large").info.name == "large"
-    engine.close()
+    assert pool.load("size:0").info is members[0].info
+    assert pool.load("large").info.name == "large"
+    pool.close()
 
 
-def test_facts_are_told_as_far_as_they_are_known_without_loading(engine: Engine, source: FakeSource) -> None:
+def test_facts_are_told_as_far_as_they_are_known_without_loading(
+    pool: BackbonePool, source: FakeSource
+) -> None:
     source.unprepared.add("large")
-    assert engine.facts("large").views == {}
-    assert engine.facts("").name == "small"
+    assert pool.metadata("large").views == {}
+    assert pool.metadata("").name == "small"
     with pytest.raises(BackboneNotFound):
-        engine.facts("huge")
-    assert engine.loaded("large") is None
+        pool.metadata("huge")
+    assert pool.loaded("large") is None
     assert source.loads == []
 
 
 def test_a_loading_that_the_stop_of_the_server_ended_is_no_problem_of_the_backbone(
-    engine: Engine, source: FakeSource
+    pool: BackbonePool, source: FakeSource
 ) -> None:
     def stop(name: str) -> None:
         raise Draining("The server is stopping.")
 
     source.before_load = stop
     with pytest.raises(Draining):
-        engine.load("large")
-    assert engine.problem("large") == ""
+        pool.load("large")
+    assert pool.problem("large") == ""
 
 
-def test_closing_ends_what_is_being_prepared(engine: Engine, source: FakeSource) -> None:
-    engine.close()
+def test_closing_ends_what_is_being_prepared(pool: BackbonePool, source: FakeSource) -> None:
+    pool.close()
     assert source.is_closed
 
 
@@ -296,24 +298,24 @@ def test_a_backbone_of_a_family_makes_room_when_it_was_not_used_for_long() -> No
     source = FakeSource(FakeBackbone("small"), *members)
     listed = source.list()[:1]
     source.list = lambda: listed  # type: ignore[method-assign]
-    engine = Engine(source, make_embedder, "small", clock=clock)
+    pool = BackbonePool(source, make_embedder, "small", clock=clock)
     for member in members[:MAX_UNLISTED]:
-        engine.load(member.info.name)
+        pool.load(member.info.name)
     with pytest.raises(BackboneNotFound) as caught:
-        engine.load(members[-2].info.name)
+        pool.load(members[-2].info.name)
     assert caught.value.retry_after == IDLE_SECONDS
     # Others' are nobody's business.
     assert "size:3" not in caught.value.message
 
     clock.advance(IDLE_SECONDS)
     for member in members[1:MAX_UNLISTED]:
-        assert engine.get(member.info.name)
-    first = engine.loaded("size:0")
+        assert pool.get(member.info.name)
+    first = pool.loaded("size:0")
     assert first is not None
-    engine.load(members[-2].info.name)
-    assert engine.loaded("size:0") is None
+    pool.load(members[-2].info.name)
+    assert pool.loaded("size:0") is None
     (future,) = first.predict([b"a"])
     with pytest.raises(Draining):
         future.result(PATIENCE)
     with pytest.raises(BackboneNotFound):
-        engine.load(members[-1].info.name)
+        pool.load(members[-1].info.name)

@@ -5,7 +5,7 @@ import pytest
 
 from fakes import FakeBackbone
 from headstart_server.backbones.backbone import Content, Modality
-from headstart_server.embedding.modality import check_modality, usual_backbone
+from headstart_server.embedding.modality import check_modality, default_backbone_for
 from headstart_server.errors import WrongModality
 
 CONTENTS: dict[str, Content] = {"image": b"bytes", "text": "words", "tensor": np.zeros(2)}
@@ -59,9 +59,9 @@ def test_the_default_is_meant_if_it_takes_the_content_else_the_first_that_does(
             ("table", Modality.TENSOR),
         )
     }
-    assert usual_backbone(infos[default], infos.values(), content) == expected
+    assert default_backbone_for(infos[default], infos.values(), content) == expected
 
 
 def test_where_nothing_takes_the_content_the_default_says_so() -> None:
     info = FakeBackbone("pictures").info
-    assert usual_backbone(info, [info], "a text") == "pictures"
+    assert default_backbone_for(info, [info], "a text") == "pictures"

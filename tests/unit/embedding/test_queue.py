@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from numpy.typing import NDArray
 
 from fakes import ManualClock
-from headstart_server.embedding.queue import Entry, Lane, LaneQueue, RowFeatures, Turn
+from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, RowFeatures, WorkItem
 
 ROW = np.zeros(1, np.float32)
 #: A row of another shape: it never shares a batch with the other.
@@ -25,31 +25,31 @@ def never() -> RowFeatures:
 
 def entry(
     lane: Lane, *, row: bool = False, deadline: float | None = None, of: NDArray[np.float32] = ROW
-) -> Entry:
-    return Entry(prepare=never, lane=lane, since=0.0, deadline=deadline, row=of if row else None)
+) -> PendingInput:
+    return PendingInput(prepare=never, lane=lane, since=0.0, deadline=deadline, row=of if row else None)
 
 
 def filled(lane: Lane, raw: int = 0, rows: int = 0, *, queue: LaneQueue | None = None) -> LaneQueue:
     if queue is None:
         queue = LaneQueue(max_batch=4, train_slice=2)
     for place in range(raw + rows):
-        queue.put(entry(lane, row=place >= raw))
+        queue.add(entry(lane, row=place >= raw))
     return queue
 
 
-def taken(queue: LaneQueue, now: float = 0.0) -> Turn:
-    turn = queue.take(now)
-    assert turn is not None
-    return turn
+def taken(queue: LaneQueue, now: float = 0.0) -> WorkItem:
+    item = queue.next_item(now)
+    assert item is not None
+    return item
 
 
-def kind(turn: Turn | None) -> tuple[Lane, str, int] | None:
-    if turn is None:
+def kind(item: WorkItem | None) -> tuple[Lane, str, int] | None:
+    if item is None:
         return None
-    return turn.lane, "prepare" if turn.prepare else "run", len(turn.batch)
+    return item.lane, "prepare" if item.prepare else "run", len(item.batch)
 
 
-def shape_of(one: Entry) -> tuple[int, ...] | None:
+def shape_of(one: PendingInput) -> tuple[int, ...] | None:
     return None if one.row is None else one.row.shape
 
 
@@ -57,8 +57,8 @@ def shape_of(one: Entry) -> tuple[int, ...] | None:
 class Waiting:
     """What waits in one lane, by the model."""
 
-    raw: list[Entry] = field(default_factory=list)
-    rows: list[Entry] = field(default_factory=list)
+    raw: list[PendingInput] = field(default_factory=list)
+    rows: list[PendingInput] = field(default_factory=list)
     turns: int = 0
     begun: int = 0
     #: Preparations begun when a row was ready, by the row's id.
@@ -94,9 +94,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.streams, self.train_share, self.train_turns = streams, train_share, train_turns
         self.clock = ManualClock(0.0)
         self.lanes = {lane: Waiting() for lane in Lane}
-        self.out: list[Turn] = []
+        self.out: list[WorkItem] = []
         self.owed = 0.0
-        self.came: list[Entry] = []
+        self.came: list[PendingInput] = []
         self.ends: Counter[int] = Counter()
 
     @rule(
@@ -109,11 +109,11 @@ class QueueMachine(RuleBasedStateMachine):
         deadline = None if patience is None else self.clock() + patience
         for shape in shapes:
             new = entry(lane, row=row, deadline=deadline, of=shape)
-            self.queue.put(new)
+            self.queue.add(new)
             self.put_down(new, self.lanes[lane])
             self.came.append(new)
 
-    def put_down(self, new: Entry, waiting: Waiting) -> None:
+    def put_down(self, new: PendingInput, waiting: Waiting) -> None:
         waiting.ready[id(new)] = waiting.begun
         (waiting.raw if new.row is None else waiting.rows).append(new)
 
@@ -131,20 +131,20 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def take(self) -> None:
         can = {lane: self.can(lane) for lane in Lane}
-        assert self.queue.has_turn() == any(can.values())
+        assert self.queue.has_work() == any(can.values())
         waited = {lane: len(self.lanes[lane]) > 0 for lane in Lane}
-        turn = self.queue.take(self.clock())
-        if turn is None:
+        item = self.queue.next_item(self.clock())
+        if item is None:
             # Nothing is left undone but for these reasons.
             assert not any(can.values())
             return
-        assert can[turn.lane]
+        assert can[item.lane]
         if all(can.values()):
-            assert turn.lane is (TRAIN if self.owed > 0 else PREDICT)
-        assert turn.contended == all(waited.values())
-        self.check_entries(turn)
-        self.lanes[turn.lane].turns += 1
-        self.out.append(turn)
+            assert item.lane is (TRAIN if self.owed > 0 else PREDICT)
+        assert item.contended == all(waited.values())
+        self.check_entries(item)
+        self.lanes[item.lane].turns += 1
+        self.out.append(item)
 
     def can(self, lane: Lane) -> bool:
         """Whether a lane may have a turn: one is there, and beside Predicts training is within its bound."""
@@ -162,31 +162,31 @@ class QueueMachine(RuleBasedStateMachine):
         return waiting.ready[id(waiting.rows[0])] == waiting.begun
 
     def free(self) -> int:
-        return self.streams - sum(bool(turn.batch) for turn in self.out)
+        return self.streams - sum(bool(item.batch) for item in self.out)
 
-    def check_entries(self, turn: Turn) -> None:
-        waiting = self.lanes[turn.lane]
-        runs = bool(waiting.rows) and self.free() > 0 and not self.waits_for_another(turn.lane)
-        stage, size = (waiting.rows, self.sizes[turn.lane]) if runs else (waiting.raw, 1)
-        chosen = turn.batch if runs else (turn.prepare,) if turn.prepare else ()
-        assert not (turn.prepare if runs else turn.batch)
+    def check_entries(self, item: WorkItem) -> None:
+        waiting = self.lanes[item.lane]
+        runs = bool(waiting.rows) and self.free() > 0 and not self.waits_for_another(item.lane)
+        stage, size = (waiting.rows, self.sizes[item.lane]) if runs else (waiting.raw, 1)
+        chosen = item.batch if runs else (item.prepare,) if item.prepare else ()
+        assert not (item.prepare if runs else item.batch)
         # Rows of the oldest one's shape, in their order; the others stay in theirs.
         alike = [one for one in stage if not runs or shape_of(one) == shape_of(stage[0])]
-        gone = alike[: len(chosen) + len(turn.expired) + turn.abandoned]
+        gone = alike[: len(chosen) + len(item.expired) + item.abandoned]
         left = alike[len(gone) :]
         stage[:] = [one for one in stage if not any(one is other for other in gone)]
         there = [one for one in gone if not one.future.cancelled()]
         late = [one for one in there if one.deadline is not None and one.deadline <= self.clock()]
         assert list(map(id, chosen)) == [id(one) for one in there if one not in late]
-        assert list(map(id, turn.expired)) == list(map(id, late))
+        assert list(map(id, item.expired)) == list(map(id, late))
         assert len(chosen) <= size
         # Full, as long as usable entries wait.
         assert len(chosen) == size or not left
-        assert all(one.future.running() for one in turn.expired)
+        assert all(one.future.running() for one in item.expired)
         # Who is prepared may still leave; who runs may not.
         assert all(one.future.running() == runs for one in chosen)
         self.ends.update(id(one) for one in gone if one not in chosen)
-        waiting.begun += turn.prepare is not None
+        waiting.begun += item.prepare is not None
 
     @precondition(lambda self: self.out)
     @rule(
@@ -196,25 +196,25 @@ class QueueMachine(RuleBasedStateMachine):
         shape=st.sampled_from([ROW, LONG]),
     )
     def finish(self, data: st.DataObject, seconds: int, answered: bool, shape: NDArray[np.float32]) -> None:
-        turn = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
-        self.queue.finish(turn, float(seconds))
-        self.lanes[turn.lane].turns -= 1
-        self.charge(turn, seconds)
-        self.ends.update(map(id, turn.batch))
-        if turn.prepare is None:
+        item = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
+        self.queue.finish(item, float(seconds))
+        self.lanes[item.lane].turns -= 1
+        self.charge(item, seconds)
+        self.ends.update(map(id, item.batch))
+        if item.prepare is None:
             return
         if answered:
-            self.ends[id(turn.prepare)] += 1
+            self.ends[id(item.prepare)] += 1
         else:
-            turn.prepare.row = shape
-            self.queue.put(turn.prepare)
-            self.put_down(turn.prepare, self.lanes[turn.lane])
+            item.prepare.row = shape
+            self.queue.add(item.prepare)
+            self.put_down(item.prepare, self.lanes[item.lane])
 
-    def charge(self, turn: Turn, seconds: int) -> None:
-        if turn.lane is PREDICT and turn.contended:
+    def charge(self, item: WorkItem, seconds: int) -> None:
+        if item.lane is PREDICT and item.contended:
             self.owed += seconds * self.train_share / (1 - self.train_share)
-        elif turn.lane is TRAIN:
-            self.owed = self.owed - seconds if turn.contended else min(self.owed, -seconds)
+        elif item.lane is TRAIN:
+            self.owed = self.owed - seconds if item.contended else min(self.owed, -seconds)
 
     @rule()
     def drain(self) -> None:
@@ -229,7 +229,7 @@ class QueueMachine(RuleBasedStateMachine):
         if not hasattr(self, "queue"):
             return
         waiting = Counter(id(one) for lane in self.lanes.values() for one in (*lane.raw, *lane.rows))
-        busy = Counter(id(one) for turn in self.out for one in (*turn.batch, turn.prepare) if one is not None)
+        busy = Counter(id(one) for item in self.out for one in (*item.batch, item.prepare) if one is not None)
         assert waiting + busy + self.ends == Counter(map(id, self.came))
         assert len(self.queue) == waiting.total()
         for lane in Lane:
@@ -243,14 +243,14 @@ TestAnyOrderOfOperations = QueueMachine.TestCase
 
 def test_serving_goes_before_training_and_alone() -> None:
     queue = filled(PREDICT, rows=3, queue=filled(TRAIN, rows=5))
-    turn = taken(queue)
-    assert kind(turn) == (PREDICT, "run", 3)
-    assert all(one.lane is PREDICT for one in turn.batch)
+    item = taken(queue)
+    assert kind(item) == (PREDICT, "run", 3)
+    assert all(one.lane is PREDICT for one in item.batch)
 
 
 def test_rows_run_before_further_entries_are_prepared() -> None:
     queue = filled(PREDICT, raw=2, rows=1)
-    assert [kind(queue.take(0.0)) for _ in range(4)] == [
+    assert [kind(queue.next_item(0.0)) for _ in range(4)] == [
         (PREDICT, "run", 1),
         (PREDICT, "prepare", 0),
         (PREDICT, "prepare", 0),
@@ -262,11 +262,11 @@ def test_the_row_that_waited_longest_decides_whose_shape_runs() -> None:
     queue = LaneQueue(max_batch=4, train_slice=2)
     came = [entry(PREDICT, row=True, of=of) for of in (LONG, ROW, ROW, LONG, ROW, ROW, ROW)]
     for one in came:
-        queue.put(one)
+        queue.add(one)
     batches = []
-    while (turn := queue.take(0.0)) is not None:
-        queue.finish(turn, 0.0)
-        batches.append([next(place for place, each in enumerate(came) if each is one) for one in turn.batch])
+    while (item := queue.next_item(0.0)) is not None:
+        queue.finish(item, 0.0)
+        batches.append([next(place for place, each in enumerate(came) if each is one) for one in item.batch])
     assert batches == [[0, 3], [1, 2, 4, 5], [6]]
 
 
@@ -274,13 +274,13 @@ def test_a_row_of_a_rare_shape_is_not_starved_by_a_stream_of_others() -> None:
     queue = LaneQueue(max_batch=2, train_slice=2)
     rare = entry(PREDICT, row=True, of=LONG)
     filled(PREDICT, rows=1, queue=queue)
-    queue.put(rare)
+    queue.add(rare)
     ran = []
     for _ in range(3):
         filled(PREDICT, rows=2, queue=queue)
-        turn = taken(queue)
-        queue.finish(turn, 0.0)
-        ran.append(any(one is rare for one in turn.batch))
+        item = taken(queue)
+        queue.finish(item, 0.0)
+        ran.append(any(one is rare for one in item.batch))
     # The one row before it, then itself, however many come meanwhile.
     assert ran == [False, True, False]
 
@@ -290,18 +290,18 @@ def test_rows_of_a_shape_may_have_smaller_batches_of_their_own() -> None:
     for lane in (PREDICT, TRAIN):
         for of in (LONG, ROW):
             for _ in range(5):
-                queue.put(entry(lane, row=True, of=of))
+                queue.add(entry(lane, row=True, of=of))
         sizes = []
-        while (turn := queue.take(0.0)) is not None:
-            queue.finish(turn, 0.0)
-            sizes.append((turn.batch[0].row is LONG, len(turn.batch)))
+        while (item := queue.next_item(0.0)) is not None:
+            queue.finish(item, 0.0)
+            sizes.append((item.batch[0].row is LONG, len(item.batch)))
         most = 4 if lane is PREDICT else 3
         assert sizes == [(True, 2), (True, 2), (True, 1), (False, most), (False, 5 - most)]
 
 
 def test_while_one_shape_waits_to_be_filled_another_that_is_full_runs() -> None:
     queue = LaneQueue(max_batch=2, train_slice=2, max_delay=2.0)
-    queue.put(entry(PREDICT, row=True, of=LONG))
+    queue.add(entry(PREDICT, row=True, of=LONG))
     filled(PREDICT, rows=2, queue=queue)
     assert [one.row is ROW for one in taken(queue, 1.0).batch] == [True, True]
     assert queue.delay(1.0) is None  # no stream is free
@@ -314,39 +314,39 @@ def test_a_row_may_wait_for_one_more_so_that_two_run_together() -> None:
     assert another.prepare is not None
     another.prepare.row = ROW
     queue.finish(another, 0.0)
-    queue.put(another.prepare)
-    assert kind(queue.take(0.0)) == (PREDICT, "run", 2)
+    queue.add(another.prepare)
+    assert kind(queue.next_item(0.0)) == (PREDICT, "run", 2)
 
 
 def test_a_row_waits_for_no_second_one_and_for_none_that_is_not_there() -> None:
     queue = filled(PREDICT, raw=3, rows=1, queue=LaneQueue(max_batch=2, train_slice=2, pairing=True))
     # Whatever becomes of the first that is prepared: it may be slow, or cannot be read.
-    assert [kind(queue.take(0.0)) for _ in range(2)] == [(PREDICT, "prepare", 0), (PREDICT, "run", 1)]
+    assert [kind(queue.next_item(0.0)) for _ in range(2)] == [(PREDICT, "prepare", 0), (PREDICT, "run", 1)]
     alone = filled(PREDICT, rows=1, queue=LaneQueue(max_batch=2, train_slice=2, pairing=True))
-    assert kind(alone.take(0.0)) == (PREDICT, "run", 1)
+    assert kind(alone.next_item(0.0)) == (PREDICT, "run", 1)
 
 
 def test_while_no_stream_is_free_entries_are_prepared_and_rows_wait() -> None:
     queue = filled(PREDICT, raw=1, rows=5)
     first = taken(queue)
     assert kind(first) == (PREDICT, "run", 4)
-    assert kind(queue.take(0.0)) == (PREDICT, "prepare", 0)
-    assert queue.take(0.0) is None
+    assert kind(queue.next_item(0.0)) == (PREDICT, "prepare", 0)
+    assert queue.next_item(0.0) is None
     queue.finish(first, 1.0)
-    assert kind(queue.take(0.0)) == (PREDICT, "run", 1)
+    assert kind(queue.next_item(0.0)) == (PREDICT, "run", 1)
 
 
 def test_training_prepares_while_predicts_wait_for_a_stream() -> None:
     queue = filled(PREDICT, rows=5, queue=filled(TRAIN, raw=2))
     taken(queue)
-    assert kind(queue.take(0.0)) == (TRAIN, "prepare", 0)
+    assert kind(queue.next_item(0.0)) == (TRAIN, "prepare", 0)
     # The second of them waits: beside Predicts there is one training turn at once.
-    assert queue.take(0.0) is None
+    assert queue.next_item(0.0) is None
 
 
 def test_training_alone_takes_every_turn_slice_by_slice() -> None:
     queue = filled(TRAIN, raw=2, rows=5, queue=LaneQueue(max_batch=4, train_slice=2, streams=3))
-    assert [kind(queue.take(0.0)) for _ in range(6)] == [
+    assert [kind(queue.next_item(0.0)) for _ in range(6)] == [
         (TRAIN, "run", 2),
         (TRAIN, "run", 2),
         (TRAIN, "run", 1),
@@ -360,32 +360,32 @@ def test_what_ends_of_itself_takes_no_stream() -> None:
     queue = LaneQueue(max_batch=4, train_slice=2)
     late, left, fine = entry(PREDICT, row=True, deadline=1.0), entry(PREDICT, row=True), entry(PREDICT)
     for one in (late, left, fine):
-        queue.put(one)
+        queue.add(one)
     left.future.cancel()
-    turn = taken(queue, 1.0)
-    assert (turn.batch, turn.expired, turn.abandoned) == ((), (late,), 1)
+    item = taken(queue, 1.0)
+    assert (item.batch, item.expired, item.abandoned) == ((), (late,), 1)
     filled(PREDICT, rows=1, queue=queue)
-    assert kind(queue.take(1.0)) == (PREDICT, "run", 1)
+    assert kind(queue.next_item(1.0)) == (PREDICT, "run", 1)
 
 
 @pytest.mark.parametrize("row", [False, True])
 def test_an_entry_expires_at_its_deadline_and_not_before(row: bool) -> None:
     queue = LaneQueue(max_batch=4, train_slice=2)
     early, late = entry(PREDICT, row=row, deadline=10.0), entry(PREDICT, row=row, deadline=10.1)
-    queue.put(early)
-    queue.put(late)
-    turn = taken(queue, 10.0)
-    assert turn.expired == (early,)
-    assert (turn.prepare or turn.batch[0]) is late
+    queue.add(early)
+    queue.add(late)
+    item = taken(queue, 10.0)
+    assert item.expired == (early,)
+    assert (item.prepare or item.batch[0]) is late
 
 
 def test_a_batch_waits_to_be_filled_no_longer_than_it_may() -> None:
     queue = filled(PREDICT, rows=3, queue=LaneQueue(max_batch=4, train_slice=2, max_delay=2.0))
-    assert queue.take(1.5) is None
+    assert queue.next_item(1.5) is None
     assert queue.delay(1.5) == 0.5
     # A thread that waits is to look again then.
-    assert queue.has_turn()
-    assert kind(queue.take(2.0)) == (PREDICT, "run", 3)
+    assert queue.has_work()
+    assert kind(queue.next_item(2.0)) == (PREDICT, "run", 3)
     assert queue.delay(2.0) is None
 
 
@@ -395,16 +395,16 @@ def test_a_full_batch_and_training_wait_for_nothing() -> None:
     assert kind(first) == (PREDICT, "run", 4)
     queue.finish(first, 0.0)
     filled(TRAIN, rows=1, queue=queue)
-    assert kind(queue.take(0.0)) == (TRAIN, "run", 1)
+    assert kind(queue.next_item(0.0)) == (TRAIN, "run", 1)
 
 
 def test_while_a_batch_waits_further_entries_are_prepared() -> None:
     queue = filled(PREDICT, raw=1, rows=1, queue=LaneQueue(max_batch=4, train_slice=2, max_delay=2.0))
-    assert kind(queue.take(0.0)) == (PREDICT, "prepare", 0)
-    assert queue.take(0.0) is None
+    assert kind(queue.next_item(0.0)) == (PREDICT, "prepare", 0)
+    assert queue.next_item(0.0) is None
 
 
 def test_its_repr_tells_what_waits() -> None:
     queue = filled(PREDICT, raw=2, rows=5, queue=filled(TRAIN, raw=1))
-    queue.take(0.0)
+    queue.next_item(0.0)
     assert repr(queue) == "LaneQueue(predict=2+1, train=1+0, free=0)"

@@ -7,7 +7,7 @@ import pytest
 
 from fakes import FakeTail, make_tail
 from headstart_server.embedding.embedder import TAIL_ROWS
-from headstart_server.embedding.queue import Entry, Lane, LaneQueue, RowFeatures
+from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, RowFeatures
 from headstart_server.embedding.tails import VersionTail, with_tail
 from headstart_server.errors import ArtifactDamaged, Draining
 from unit.embedding.test_embedder import Bench
@@ -88,33 +88,33 @@ def test_a_tail_whose_server_stops_is_told() -> None:
     assert isinstance(future.exception(0), Draining)
 
 
-def entry(name: str, lane: Lane, order: list[str], *, goes_on: bool = False) -> Entry:
+def entry(name: str, lane: Lane, order: list[str], *, is_continuation: bool = False) -> PendingInput:
     def prepare() -> RowFeatures:
         order.append(name)
         return RowFeatures(views={})
 
-    return Entry(prepare=prepare, lane=lane, since=0.0, goes_on=goes_on)
+    return PendingInput(prepare=prepare, lane=lane, since=0.0, is_continuation=is_continuation)
 
 
 def test_what_goes_on_goes_before_what_is_not_but_serving_before_training() -> None:
     order: list[str] = []
     queue = LaneQueue(max_batch=4, train_slice=2)
-    queue.put(entry("new", Lane.PREDICT, order))
-    queue.put(entry("tail of a job", Lane.TRAIN, order, goes_on=True))
-    queue.put(entry("first tail", Lane.PREDICT, order, goes_on=True))
-    queue.put(entry("second tail", Lane.PREDICT, order, goes_on=True))
+    queue.add(entry("new", Lane.PREDICT, order))
+    queue.add(entry("tail of a job", Lane.TRAIN, order, is_continuation=True))
+    queue.add(entry("first tail", Lane.PREDICT, order, is_continuation=True))
+    queue.add(entry("second tail", Lane.PREDICT, order, is_continuation=True))
     assert queue.waiting(Lane.PREDICT) == 3
-    while (turn := queue.take(0.0)) is not None:
-        assert turn.prepare is not None
-        turn.prepare.prepare()
-        queue.finish(turn, 0.0)
+    while (item := queue.next_item(0.0)) is not None:
+        assert item.prepare is not None
+        item.prepare.prepare()
+        queue.finish(item, 0.0)
     assert order == ["first tail", "second tail", "new", "tail of a job"]
 
 
 def test_nothing_that_goes_on_is_forgotten_when_the_queue_is_drained() -> None:
     queue = LaneQueue(max_batch=4, train_slice=2)
-    begun = entry("tail", Lane.PREDICT, [], goes_on=True)
-    queue.put(begun)
+    begun = entry("tail", Lane.PREDICT, [], is_continuation=True)
+    queue.add(begun)
     assert queue.drain() == [begun]
     assert len(queue) == 0
 

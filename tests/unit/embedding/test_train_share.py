@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart_server.embedding.queue import Entry, Lane, LaneQueue, RowFeatures, Turn
+from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, RowFeatures, WorkItem
 
 ROW = np.zeros(1, np.float32)
 PREDICT, TRAIN = Lane.PREDICT, Lane.TRAIN
@@ -27,7 +27,7 @@ class Floor:
     Args:
         queue: what they take turns from.
         threads: how many.
-        cost: seconds of a turn.
+        cost: seconds of an item.
         ended: told of each entry that has run.
     """
 
@@ -35,13 +35,13 @@ class Floor:
         self,
         queue: LaneQueue,
         threads: int,
-        cost: Callable[[Turn], float],
-        ended: Callable[[Entry], None] = lambda entry: None,
+        cost: Callable[[WorkItem], float],
+        ended: Callable[[PendingInput], None] = lambda entry: None,
     ) -> None:
         self.queue, self.idle, self.cost, self.ended = queue, threads, cost, ended
         self.now = 0.0
         self.spent = dict.fromkeys(Lane, 0.0)
-        self.turns: list[Turn] = []
+        self.turns: list[WorkItem] = []
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
 
@@ -49,7 +49,7 @@ class Floor:
         heapq.heappush(self._events, (time, next(self._order), act))
 
     def ask(self, lane: Lane) -> None:
-        self.queue.put(Entry(prepare=never, lane=lane, since=self.now))
+        self.queue.add(PendingInput(prepare=never, lane=lane, since=self.now))
 
     def work(self, until: float) -> None:
         self._take()
@@ -59,20 +59,20 @@ class Floor:
             self._take()
 
     def _take(self) -> None:
-        while self.idle and (turn := self.queue.take(self.now)) is not None:
+        while self.idle and (item := self.queue.next_item(self.now)) is not None:
             self.idle -= 1
-            self.turns.append(turn)
-            seconds = self.cost(turn)
-            self.at(self.now + seconds, lambda turn=turn, seconds=seconds: self._finish(turn, seconds))
+            self.turns.append(item)
+            seconds = self.cost(item)
+            self.at(self.now + seconds, lambda item=item, seconds=seconds: self._finish(item, seconds))
 
-    def _finish(self, turn: Turn, seconds: float) -> None:
+    def _finish(self, item: WorkItem, seconds: float) -> None:
         self.idle += 1
-        self.queue.finish(turn, seconds)
-        self.spent[turn.lane] += seconds
-        if turn.prepare is not None:
-            turn.prepare.row = ROW
-            self.queue.put(turn.prepare)
-        for entry in turn.batch:
+        self.queue.finish(item, seconds)
+        self.spent[item.lane] += seconds
+        if item.prepare is not None:
+            item.prepare.row = ROW
+            self.queue.add(item.prepare)
+        for entry in item.batch:
             self.ended(entry)
 
 
@@ -96,11 +96,11 @@ def test_while_both_lanes_wait_training_gets_its_share_of_the_time_and_serving_t
     )
     turns = {lane: cycle(costs[lane]) for lane in Lane}
 
-    def cost(turn: Turn) -> float:
-        if turn.prepare:
+    def cost(item: WorkItem) -> float:
+        if item.prepare:
             # The load is constant: for each entry that is prepared another comes.
-            floor.ask(turn.lane)
-        return next(turns[turn.lane])
+            floor.ask(item.lane)
+        return next(turns[item.lane])
 
     floor = Floor(queue, threads, cost)
     for lane in Lane:
@@ -119,7 +119,7 @@ def test_while_both_lanes_wait_training_gets_its_share_of_the_time_and_serving_t
 
 def test_one_thread_keeps_the_share_within_a_turn() -> None:
     queue = LaneQueue(max_batch=2, train_slice=2, train_share=0.2)
-    floor = Floor(queue, 1, lambda turn: 0.08 if turn.lane is TRAIN else 0.01)
+    floor = Floor(queue, 1, lambda item: 0.08 if item.lane is TRAIN else 0.01)
     for lane in Lane:
         for _ in range(4000):
             floor.ask(lane)
@@ -130,24 +130,24 @@ def test_one_thread_keeps_the_share_within_a_turn() -> None:
 
 def test_without_a_share_training_runs_in_the_gaps_only() -> None:
     queue = LaneQueue(max_batch=2, train_slice=2, train_share=0.0)
-    floor = Floor(queue, 1, lambda turn: 0.01)
+    floor = Floor(queue, 1, lambda item: 0.01)
     for lane in Lane:
         for _ in range(100):
             floor.ask(lane)
     floor.work(1000.0)
-    lanes = [turn.lane for turn in floor.turns]
+    lanes = [item.lane for item in floor.turns]
     assert lanes == sorted(lanes, key=[PREDICT, TRAIN].index)
     assert floor.spent[TRAIN] > 0
 
 
 def closed_loop(
-    *, threads: int, callers: int, think: float, cost: Callable[[Turn], float], max_batch: int = 8
+    *, threads: int, callers: int, think: float, cost: Callable[[WorkItem], float], max_batch: int = 8
 ) -> tuple[Floor, list[float]]:
     """Callers that ask again after an answer, beside a job; gives the floor and how long each answer took."""
     queue = LaneQueue(max_batch=max_batch, train_slice=8, train_turns=math.ceil(0.2 * threads))
     took: list[float] = []
 
-    def ended(entry: Entry) -> None:
+    def ended(entry: PendingInput) -> None:
         if entry.lane is PREDICT:
             took.append(floor.now - entry.since)
             floor.at(floor.now + think, lambda: floor.ask(PREDICT))
@@ -164,8 +164,8 @@ def closed_loop(
 
 
 def test_a_predict_that_comes_in_a_gap_waits_for_one_training_turn_at_most() -> None:
-    def cost(turn: Turn) -> float:
-        return 0.08 if turn.lane is TRAIN else 0.01
+    def cost(item: WorkItem) -> float:
+        return 0.08 if item.lane is TRAIN else 0.01
 
     floor, took = closed_loop(threads=1, callers=1, think=0.005, cost=cost)
     assert max(took) <= 0.08 + 2 * 0.01 + 1e-9
@@ -177,8 +177,8 @@ def test_moments_without_a_waiting_predict_do_not_give_training_the_busy_device(
     # Much decoding beside one device: while a batch of Predicts runs, there are moments when no other waits.
     chance = random.Random(callers)
 
-    def cost(turn: Turn) -> float:
-        return (0.005 if turn.prepare else 0.001 * len(turn.batch)) * chance.uniform(0.8, 1.2)
+    def cost(item: WorkItem) -> float:
+        return (0.005 if item.prepare else 0.001 * len(item.batch)) * chance.uniform(0.8, 1.2)
 
     floor, took = closed_loop(threads=17, callers=callers, think=0.001, cost=cost)
     assert 0.15 < floor.spent[TRAIN] / sum(floor.spent.values()) < 0.25
@@ -188,7 +188,7 @@ def test_moments_without_a_waiting_predict_do_not_give_training_the_busy_device(
 
 def test_what_training_did_alone_is_not_held_against_it() -> None:
     queue = LaneQueue(max_batch=1, train_slice=1, train_share=0.2)
-    floor = Floor(queue, 1, lambda turn: 1.0)
+    floor = Floor(queue, 1, lambda item: 1.0)
     for _ in range(300):
         floor.ask(TRAIN)
     floor.work(500.0)
@@ -197,12 +197,12 @@ def test_what_training_did_alone_is_not_held_against_it() -> None:
         floor.ask(PREDICT)
     floor.work(510.0)
     # One turn ahead, of which four seconds of Predicts make up.
-    assert [turn.lane for turn in floor.turns[-8:]].count(TRAIN) >= 1
+    assert [item.lane for item in floor.turns[-8:]].count(TRAIN) >= 1
 
 
 def test_an_idle_job_saves_up_nothing() -> None:
     queue = LaneQueue(max_batch=1, train_slice=1, train_share=0.2)
-    floor = Floor(queue, 1, lambda turn: 1.0)
+    floor = Floor(queue, 1, lambda item: 1.0)
     for _ in range(1000):
         floor.ask(PREDICT)
     floor.work(500.0)

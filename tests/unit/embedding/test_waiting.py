@@ -11,7 +11,7 @@ from fakes import PATIENCE, FakeBackbone, FakeSource, Recorder
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.queue import LaneQueue
 from headstart_server.embedding.waiters import Waiters
 from headstart_server.errors import BackboneUnavailable, Draining, Loading
@@ -30,14 +30,14 @@ def source() -> FakeSource:
 
 
 @pytest.fixture
-def engine(source: FakeSource) -> Iterator[Engine]:
-    engine = Engine(source, make_embedder, "small", waiters=Waiters(MOST, 1 << 20))
-    yield engine
-    engine.close()
+def pool(source: FakeSource) -> Iterator[BackbonePool]:
+    pool = BackbonePool(source, make_embedder, "small", waiters=Waiters(MOST, 1 << 20))
+    yield pool
+    pool.close()
 
 
-def ready(engine: Engine, name: str = "large", nbytes: int = 1) -> "asyncio.Task[Embedder]":
-    return asyncio.create_task(engine.ready(partial(engine.get, name), lambda: nbytes))
+def ready(pool: BackbonePool, name: str = "large", nbytes: int = 1) -> "asyncio.Task[Embedder]":
+    return asyncio.create_task(pool.ready(partial(pool.get, name), lambda: nbytes))
 
 
 class Gate:
@@ -64,23 +64,23 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_thousand_calls_wait_without_a_thread_each(engine: Engine, source: FakeSource) -> None:
+async def test_a_thousand_calls_wait_without_a_thread_each(pool: BackbonePool, source: FakeSource) -> None:
     gate = Gate(source)
     before = threading.active_count()
-    tasks = [ready(engine) for _ in range(MOST)]
+    tasks = [ready(pool) for _ in range(MOST)]
     await turns()
     assert not any(task.done() for task in tasks)
     assert threading.active_count() <= before + 1
     gate.open()
     async with asyncio.timeout(PATIENCE):
         found = await asyncio.gather(*tasks)
-    assert {id(each) for each in found} == {id(engine.loaded("large"))}
+    assert {id(each) for each in found} == {id(pool.loaded("large"))}
     assert source.loads == ["large"]
 
 
-async def test_a_load_that_fails_fails_every_call(engine: Engine, source: FakeSource) -> None:
+async def test_a_load_that_fails_fails_every_call(pool: BackbonePool, source: FakeSource) -> None:
     gate = Gate(source)
-    tasks = [ready(engine) for _ in range(10)]
+    tasks = [ready(pool) for _ in range(10)]
     await turns()
     gate.open(RuntimeError("no memory"))
     async with asyncio.timeout(PATIENCE):
@@ -90,26 +90,28 @@ async def test_a_load_that_fails_fails_every_call(engine: Engine, source: FakeSo
     assert source.loads == ["large"]
 
 
-async def test_a_stop_ends_every_wait_at_once(engine: Engine, source: FakeSource) -> None:
+async def test_a_stop_ends_every_wait_at_once(pool: BackbonePool, source: FakeSource) -> None:
     gate = Gate(source)
-    tasks = [ready(engine) for _ in range(10)]
+    tasks = [ready(pool) for _ in range(10)]
     await turns()
-    engine.stop_loading()
+    pool.stop_loading()
     async with asyncio.timeout(PATIENCE):
         ended = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(each) for each in ended] == [Draining] * 10
     with pytest.raises(Draining):
-        await ready(engine)
+        await ready(pool)
     gate.open()
 
 
-async def test_more_calls_than_may_are_refused_until_one_leaves(engine: Engine, source: FakeSource) -> None:
+async def test_more_calls_than_may_are_refused_until_one_leaves(
+    pool: BackbonePool, source: FakeSource
+) -> None:
     gate = Gate(source)
     source.seconds_left = 7.0
-    tasks = [ready(engine) for _ in range(MOST)]
+    tasks = [ready(pool) for _ in range(MOST)]
     await turns()
     with pytest.raises(Loading) as caught:
-        await ready(engine)
+        await ready(pool)
     assert caught.value.retry_after == 7.0
     assert caught.value.message == (
         "Backbone 'large' is being prepared, for about 7 more seconds. As many calls as this server takes "
@@ -120,7 +122,7 @@ async def test_more_calls_than_may_are_refused_until_one_leaves(engine: Engine, 
     tasks[0].cancel()
     await turns()
     assert tasks[0].cancelled()
-    late = ready(engine)
+    late = ready(pool)
     await turns()
     assert not late.done()
     gate.open()
@@ -128,38 +130,38 @@ async def test_more_calls_than_may_are_refused_until_one_leaves(engine: Engine, 
         await asyncio.gather(late, *tasks[1:])
 
 
-async def test_more_bytes_than_may_are_refused(engine: Engine, source: FakeSource) -> None:
+async def test_more_bytes_than_may_are_refused(pool: BackbonePool, source: FakeSource) -> None:
     gate = Gate(source)
-    first = ready(engine, nbytes=1 << 20)
+    first = ready(pool, nbytes=1 << 20)
     await turns()
     with pytest.raises(Loading):
-        await ready(engine, nbytes=1)
+        await ready(pool, nbytes=1)
     gate.open()
     async with asyncio.timeout(PATIENCE):
         await first
     # What is loaded waits for nothing, and so holds no place.
-    await ready(engine, nbytes=2 << 20)
+    await ready(pool, nbytes=2 << 20)
 
 
 async def test_calls_on_a_loaded_backbone_go_on_while_as_many_wait_as_may(
-    engine: Engine, source: FakeSource
+    pool: BackbonePool, source: FakeSource
 ) -> None:
-    engine.load("small")
+    pool.load("small")
     gate = Gate(source)
-    tasks = [ready(engine) for _ in range(MOST)]
+    tasks = [ready(pool) for _ in range(MOST)]
     await turns()
-    assert (await ready(engine, "small")) is engine.loaded("small")
+    assert (await ready(pool, "small")) is pool.loaded("small")
     gate.open()
     async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*tasks)
 
 
 async def test_facts_that_a_preparation_finds_end_the_wait_for_them(
-    engine: Engine, source: FakeSource
+    pool: BackbonePool, source: FakeSource
 ) -> None:
     source.unprepared = {"large"}
     gate = Gate(source)
-    task = asyncio.create_task(engine.ready(partial(engine.info, "large"), lambda: 0))
+    task = asyncio.create_task(pool.ready(partial(pool.prepared_metadata, "large"), lambda: 0))
     await turns()
     assert not task.done()
     gate.open()
@@ -167,12 +169,12 @@ async def test_facts_that_a_preparation_finds_end_the_wait_for_them(
         assert (await task).views
 
 
-async def test_of_two_backbones_both_are_waited_for(engine: Engine, source: FakeSource) -> None:
+async def test_of_two_backbones_both_are_waited_for(pool: BackbonePool, source: FakeSource) -> None:
     def look() -> tuple[Embedder, Embedder]:
-        return engine.get("small"), engine.get("large")
+        return pool.get("small"), pool.get("large")
 
     async with asyncio.timeout(PATIENCE):
-        small, large = await engine.ready(look, lambda: 0)
+        small, large = await pool.ready(look, lambda: 0)
     assert (small.info.name, large.info.name) == ("small", "large")
 
 
@@ -180,16 +182,19 @@ async def test_no_end_of_a_loading_is_missed(source: FakeSource) -> None:
     """Loads that end at any moment of the look, by calls, jobs and preparations."""
     for place in range(300):
         source.unprepared = {"large"}
-        engine = Engine(source, make_embedder, "small")
+        pool = BackbonePool(source, make_embedder, "small")
         others = [
-            threading.Thread(target=engine.prepare_all if place % 2 else partial(engine.load, "large"))
+            threading.Thread(target=pool.prepare_all if place % 2 else partial(pool.load, "large"))
             for _ in range(2)
         ]
         for other in others:
             other.start()
         async with asyncio.timeout(PATIENCE):
-            tasks = [ready(engine), asyncio.create_task(engine.ready(partial(engine.info, "large"), None))]
+            tasks = [
+                ready(pool),
+                asyncio.create_task(pool.ready(partial(pool.prepared_metadata, "large"), None)),
+            ]
             await asyncio.gather(*tasks)
         for other in others:
             other.join()
-        engine.close()
+        pool.close()

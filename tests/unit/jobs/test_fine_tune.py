@@ -12,7 +12,7 @@ from headstart_server.backbones.tail_training import TailRequest, TailResult
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.errors import (
     ArtifactDamaged,
@@ -63,14 +63,14 @@ class Rig:
         self.batcher.start()
         self.cache = FeatureCache(1 << 20)
         self.datasets = DatasetStore(folder / "datasets", DatasetLimits())
-        engine = Engine(FakeSource(self.backbone), self._embedder, "fake")
+        pool = BackbonePool(FakeSource(self.backbone), self._embedder, "fake")
         self.tools = FineTuneTools(
             ledger=ledger or desk.ledger,
             datasets=self.datasets,
-            engine=engine,
+            pool=pool,
             versions=desk.shelf.store,
             observer=self.seen,
-            gate=GateKeeper(desk.shelf.registry, engine, self.datasets.reader, window=5),
+            gate=GateKeeper(desk.shelf.registry, pool, self.datasets.reader, window=5),
             window=5,
             scratch=folder,
             max_activation_bytes=max_activation_bytes,

@@ -15,7 +15,7 @@ from headstart_server.backbones.backbone import Modality
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.queue import LaneQueue
 from headstart_server.errors import (
     BackboneNotFound,
@@ -83,14 +83,14 @@ class Counter:
         words = FakeBackbone("words", modality=Modality.TEXT)
         self.backbone = FakeBackbone("fake")
         self.source = FakeSource(self.backbone, words)
-        self.engine = Engine(self.source, embedder_of, "fake")
+        self.pool = BackbonePool(self.source, embedder_of, "fake")
         self.accepted = 0
         self.elsewhere = Elsewhere()
         cut = self.backbone.info.tails[1].cut
         self.intake = Intake(
             ledger,
             self.datasets,
-            self.engine,
+            self.pool,
             registry,
             self.count,
             max_activation_bytes=6 * 2 * cut.size,
@@ -116,7 +116,7 @@ class Counter:
 def counter(tmp_path: Path, desk: Desk) -> Iterator[Counter]:
     counter = Counter(tmp_path, desk.ledger, desk.shelf.registry)
     yield counter
-    counter.engine.close()
+    counter.pool.close()
 
 
 _IDS = count()
@@ -635,7 +635,7 @@ def test_a_recipe_that_the_first_example_s_backbone_cannot_carry_out_is_told_wit
     counter: Counter,
 ) -> None:
     upload = counter.open(recipe=Partial(blocks=2))
-    counter.engine.facts("words").tails.clear()
+    counter.pool.metadata("words").tails.clear()
     with pytest.raises(InvalidField, match="'words' can be cut before: it cannot be cut"):
         upload.add([Example(content="a text", target=Target.of_label("cat"))])
     upload.close()

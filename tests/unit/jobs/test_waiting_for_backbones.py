@@ -56,6 +56,6 @@ def test_a_backbone_that_could_not_be_prepared_a_moment_ago_is_rejected_at_once(
 
     bench.source.before_load = fail
     with pytest.raises(BackboneUnavailable):
-        bench.engine.load("late")
+        bench.pool.load("late")
     with pytest.raises(BackboneUnavailable):
         bench.accept(pets(), backbone="late")

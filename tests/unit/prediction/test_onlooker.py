@@ -254,7 +254,7 @@ async def test_a_predictor_shows_its_answers_to_the_onlooker(stall: Stall, seen:
 
     stall.predictor = Predictor(
         stall.shelf.registry,
-        stall.engine,
+        stall.pool,
         lambda model: False,
         max_inputs=8,
         clock=stall.clock,

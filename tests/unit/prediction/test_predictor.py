@@ -17,7 +17,7 @@ from headstart_server.backbones.backbone import Content, Modality
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.queue import LaneQueue, RowFeatures
 from headstart_server.errors import (
     AliasNotFound,
@@ -70,11 +70,11 @@ class Stall:
         self.queues: dict[str, LaneQueue] = {}
         self.batchers: dict[str, Batcher] = {}
         self.source = FakeSource(*self.backbones.values())
-        self.engine = Engine(self.source, self._embedder, "fake")
+        self.pool = BackbonePool(self.source, self._embedder, "fake")
         self.under_way: set[str] = set()
         self.predictor = Predictor(
             self.shelf.registry,
-            self.engine,
+            self.pool,
             self.under_way.__contains__,
             max_inputs=8,
             clock=self.clock,
@@ -91,7 +91,7 @@ class Stall:
 
     def load(self, *names: str) -> None:
         for name in names or self.backbones:
-            self.engine.load(name)
+            self.pool.load(name)
 
     def work(self) -> None:
         """What the threads of a server would do by now."""
@@ -101,7 +101,7 @@ class Stall:
 
     @property
     def pending(self) -> int:
-        return sum(embedder.pending for embedder in self.engine.all_loaded())
+        return sum(embedder.pending for embedder in self.pool.all_loaded())
 
     async def predict(
         self,
@@ -334,7 +334,7 @@ async def test_bad_inputs_of_one_caller_leave_others_in_the_same_batch_their_ans
     all_decoded.set()
     answers = await asyncio.gather(*calls, return_exceptions=True)
     stall.shelf.close()
-    stall.engine.close()
+    stall.pool.close()
     assert max(backbone.batches) > 2, "inputs of several callers are in one batch"
     for place, answer in enumerate(answers):
         assert isinstance(answer, UndecodableInput) == (place == 2), answer
@@ -424,7 +424,7 @@ async def test_a_version_whose_backbone_cannot_be_had_is_told_with_what_helps(st
 
     stall.source.before_load = refuse
     with pytest.raises(BackboneUnavailable):
-        stall.engine.load("other")
+        stall.pool.load("other")
     error = await refusal(stall, BackboneUnavailable, [b"a"])
     assert error.message == (
         "Version 1 of model 'pets' needs its backbone: Backbone 'other' is unavailable: its file is lost. "
@@ -456,7 +456,7 @@ async def test_a_version_of_a_backbone_this_server_lacks_is_told(stall: Stall) -
 async def test_a_full_queue_is_told_with_when_to_retry_and_names_no_input(stall: Stall) -> None:
     stall.load()
     stall.shelf.publish()
-    held = stall.engine.get("fake").predict([b"x"] * 9)
+    held = stall.pool.get("fake").predict([b"x"] * 9)
     with pytest.raises(BackboneQueueFull) as caught:
         await stall.predictor.predict(PETS, [b"a", b"b"], Asked(), deadline=None)
     assert (caught.value.retry_after, caught.value.field) == (1.0, None)
@@ -483,7 +483,7 @@ async def test_a_deadline_that_passes_in_the_queue_is_told_and_is_no_inputs_faul
 async def test_a_server_that_stops_is_told_and_is_no_inputs_fault(stall: Stall) -> None:
     stall.load()
     stall.shelf.publish()
-    error = await refusal(stall, Draining, [b"a", b"b"], meanwhile=stall.engine.close)
+    error = await refusal(stall, Draining, [b"a", b"b"], meanwhile=stall.pool.close)
     assert error.field is None
     assert error.message == "The server is stopping. Try again at another replica."
 
@@ -540,7 +540,7 @@ async def asked(
     stall: Stall, contents: Sequence[Content]
 ) -> tuple["asyncio.Task[Predicted]", list["Future[RowFeatures]"]]:
     """A call that waits, and the futures of its inputs."""
-    embedder, futures = stall.engine.get("fake"), []
+    embedder, futures = stall.pool.get("fake"), []
     predict = embedder.predict
 
     def seen(
@@ -567,7 +567,7 @@ async def test_inputs_that_end_in_many_threads_are_all_awaited_and_in_order(tmp_
         (answer,) = (await asyncio.wait_for(stall.predict(contents), PATIENCE)).answers
         assert [[each] for each in answer.probabilities.tolist()] == alone
         assert stall.pending == 0
-    stall.engine.close()
+    stall.pool.close()
     stall.shelf.close()
 
 
@@ -595,7 +595,7 @@ async def test_inputs_that_ended_before_anybody_waits_are_answered_too(
 ) -> None:
     stall.load()
     stall.shelf.publish()
-    embedder = stall.engine.get("fake")
+    embedder = stall.pool.get("fake")
     predict = embedder.predict
 
     def at_once(

@@ -1,25 +1,25 @@
 """Whether a version can answer now, for those who ask before they call."""
 
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.errors import BackboneMismatch, HeadstartError
 from headstart_server.models.version import Version
 
 
-def hindrance(engine: Engine, version: Version) -> HeadstartError | None:
+def hindrance(pool: BackbonePool, version: Version) -> HeadstartError | None:
     """Why a version cannot answer now; None if it can. Asking starts the loading of its backbone."""
     try:
-        digest = engine.get(version.manifest.backbone).digest
+        digest = pool.get(version.manifest.backbone).digest
     except HeadstartError as error:
         return error
     return _mismatch(version, digest)
 
 
-def reason_unready(engine: Engine, version: Version) -> str:
+def reason_unready(pool: BackbonePool, version: Version) -> str:
     """The same in words, empty if it can; asking loads nothing."""
     name = version.manifest.backbone
-    embedder = engine.loaded(name)
+    embedder = pool.loaded(name)
     if embedder is None:
-        return engine.problem(name) or f"Backbone '{name}' is not loaded; the first call loads it."
+        return pool.problem(name) or f"Backbone '{name}' is not loaded; the first call loads it."
     mismatch = _mismatch(version, embedder.digest)
     return mismatch.message if mismatch else ""
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from headstart_server.access.rights import Right, Scope
 from headstart_server.access.tenants import own_name, without_tenant
 from headstart_server.backbones.backbone import BackboneInfo, Modality
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField, ModelNotFound
 from headstart_server.models.registry import Registry
 from headstart_server.models.shares import Choice
@@ -88,21 +88,21 @@ class OpenInferenceService:
     Args:
         asking: finds versions and lets them answer.
         registry: knows models and versions.
-        engine: knows backbones.
+        pool: knows backbones.
         long_work: where all versions are listed.
     """
 
-    def __init__(self, asking: Asking, registry: Registry, engine: Engine, long_work: LongWork) -> None:
+    def __init__(self, asking: Asking, registry: Registry, pool: BackbonePool, long_work: LongWork) -> None:
         self._asking = asking
         self._registry = registry
-        self._engine = engine
+        self._pool = pool
         self._long_work = long_work
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=self._engine.loaded("") is not None)
+        return pb.ServerReadyResponse(ready=self._pool.loaded("") is not None)
 
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
         try:
@@ -310,7 +310,7 @@ class OpenInferenceService:
     def _index(self, only_ready: bool, among: Scope | None) -> pb.RepositoryIndexResponse:
         response = pb.RepositoryIndexResponse()
         for version in self._registry.all_versions(scope=among):
-            reason = reason_unready(self._engine, version)
+            reason = reason_unready(self._pool, version)
             if only_ready and reason:
                 continue
             response.models.add(

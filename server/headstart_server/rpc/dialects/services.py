@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.models.registry import Registry
 from headstart_server.rpc.dialects import open_inference_pb2, tensorflow_serving_pb2
 from headstart_server.rpc.dialects.asking import Asking
@@ -17,7 +17,7 @@ OIP, TFSERVING = "oip", "tfserving"
 
 
 def services_of(
-    dialects: Collection[str], asking: Asking, registry: Registry, engine: Engine, long_work: LongWork
+    dialects: Collection[str], asking: Asking, registry: Registry, pool: BackbonePool, long_work: LongWork
 ) -> Sequence[BoundService]:
     """The services of some dialects.
 
@@ -25,17 +25,17 @@ def services_of(
         dialects: their names.
         asking: finds versions and lets them answer.
         registry: knows models and versions.
-        engine: knows backbones.
+        pool: knows backbones.
         long_work: for what takes long.
     """
     services = []
     if OIP in dialects:
         known = open_inference_pb2.DESCRIPTOR.services_by_name
-        servicer = OpenInferenceService(asking, registry, engine, long_work)
+        servicer = OpenInferenceService(asking, registry, pool, long_work)
         services.append(bind(known["GRPCInferenceService"], servicer))
     if TFSERVING in dialects:
         known = tensorflow_serving_pb2.DESCRIPTOR.services_by_name
         services.append(bind(known["PredictionService"], TensorFlowPredictionService(asking)))
-        models = TensorFlowModelService(registry, engine, long_work)
+        models = TensorFlowModelService(registry, pool, long_work)
         services.append(bind(known["ModelService"], models))
     return services

@@ -2,7 +2,7 @@
 
 import grpc
 
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackbonePool
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
 from headstart_server.rpc.calls import Context
@@ -18,13 +18,13 @@ class TensorFlowModelService:
 
     Args:
         registry: knows models and versions.
-        engine: knows backbones.
+        pool: knows backbones.
         long_work: where the versions of a model are looked at.
     """
 
-    def __init__(self, registry: Registry, engine: Engine, long_work: LongWork) -> None:
+    def __init__(self, registry: Registry, pool: BackbonePool, long_work: LongWork) -> None:
         self._registry = registry
-        self._engine = engine
+        self._pool = pool
         self._long_work = long_work
 
     async def GetModelStatus(
@@ -54,7 +54,7 @@ class TensorFlowModelService:
         return pb.GetModelStatusResponse(model_version_status=map(self._version_status, ordered))
 
     def _version_status(self, version: Version) -> pb.ModelVersionStatus:
-        error = hindrance(self._engine, version)
+        error = hindrance(self._pool, version)
         if error is None:
             return pb.ModelVersionStatus(
                 version=version.number, state=pb.ModelVersionStatus.AVAILABLE, status=pb.StatusProto()
