@@ -54,7 +54,7 @@ def test_each_alert_is_tested_in_both_directions():
 
 
 def test_each_alert_has_a_section_that_says_what_to_do():
-    page = (MONITORING.parents[1] / "docs" / "watching.md").read_text()
+    page = (MONITORING.parents[1] / "docs" / "monitoring.md").read_text()
     sections = set(re.findall(r"^### (Headstart\w+)$", page, re.MULTILINE))
 
     assert sections == {rule["alert"] for rule in rules() if "alert" in rule}
