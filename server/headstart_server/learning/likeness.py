@@ -16,7 +16,8 @@ def likeness_rows(
     """The rows whose cosines tell how alike inputs are.
 
     The roots of each view's features, their signs kept, are brought to length 1 and put side by side, so that
-    each view counts the same. docs/lab/heads.md lists spaces that separate known from unknown inputs less well.
+    each view counts the same. docs/lab/heads.md lists the other spaces that were
+    measured.
 
     Args:
         views: features [N, D of the view] by view.

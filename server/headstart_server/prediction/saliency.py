@@ -20,8 +20,8 @@ from headstart_server.prediction.asked import SaliencyAsked
 
 #: Rows that wait for the backbone at once: another Predict waits for no more of them.
 ROWS_AT_ONCE = 8
-#: Seven by seven parts, each over its cell and its neighbors. docs/lab/heads.md has grids and fillings that are
-#: less accurate.
+#: Seven by seven parts, each over its cell and its neighbors. docs/lab/heads.md has less accurate grids
+#: and fillings.
 GRID = Grid()
 #: Probabilities are kept so far from 0 and 1 that their log odds stay finite.
 _CERTAIN = 1e-7
