@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class EvaluationServiceStub(object):
-    """Measures versions on labelled examples.
+    """Measures and compares versions on labeled examples.
     """
 
     def __init__(self, channel):
@@ -48,22 +48,22 @@ class EvaluationServiceStub(object):
 
 
 class EvaluationServiceServicer(object):
-    """Measures versions on labelled examples.
+    """Measures and compares versions on labeled examples.
     """
 
     def Evaluate(self, request_iterator, context):
-        """Measures a version on new labelled examples: takes a spec (first message) and examples (the following ones).
-        Nothing is stored.
+        """Measures a version on new labeled examples. The first message of the stream has the spec; the following ones have
+        the examples. Nothing is stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Compare(self, request_iterator, context):
-        """Puts two versions of any models side by side on the same examples: those that follow the spec or, without any,
-        those that both versions know the answers to: examples that either was trained on or tested with. A version answers
-        its own by a head that was fitted without them. Examples that are labelled differently in the two count with the
-        label of the second.
+        """Compares two versions, of the same model or of different ones, on the same examples. The first message of the
+        stream has the spec; the following ones have the examples. Without examples, the versions are compared on the
+        union of their stored examples. Predictions for training examples come from heads that were fitted without them.
+        A stored example whose labels differ counts with the label of the second version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -91,7 +91,7 @@ def add_EvaluationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EvaluationService(object):
-    """Measures versions on labelled examples.
+    """Measures and compares versions on labeled examples.
     """
 
     @staticmethod

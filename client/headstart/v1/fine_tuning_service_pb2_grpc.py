@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class FineTuningServiceStub(object):
-    """Makes new versions of models from labelled examples.
+    """Creates versions of models from labeled examples, as jobs.
     """
 
     def __init__(self, channel):
@@ -83,73 +83,76 @@ class FineTuningServiceStub(object):
 
 
 class FineTuningServiceServicer(object):
-    """Makes new versions of models from labelled examples.
+    """Creates versions of models from labeled examples, as jobs.
     """
 
     def FineTune(self, request_iterator, context):
-        """Takes a spec (first message) and examples (the following ones), stores them and answers at once with the
-        accepted job. The job outlives the call and the server's process.
+        """Submits a fine-tune and returns the accepted job without waiting for it. The first message of the stream has the
+        spec; the following ones have the examples, which the server stores. The job continues after the call ends and
+        after a restart of the server.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SubmitFineTune(self, request, context):
-        """Accepts a fine-tune in a single message, for clients that cannot stream, such as browsers.
+        """Submits a fine-tune in a single message, for clients that cannot stream, such as browsers. Returns the accepted
+        job without waiting for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Rebase(self, request, context):
-        """Fits a version on another backbone, from the examples that were stored with it, and answers with the accepted
-        job, which is one like a FineTune's. The new version takes over title, labels, seed and held-out examples; the
-        old one stays. If its examples are not kept any more the call fails with FAILED_PRECONDITION.
+        """Submits a fine-tune of a version on another backbone, from the examples that were stored with the version, and
+        returns the accepted job. The new version keeps the display name, tags, seed and held-out examples; the old
+        version stays. If the examples are no longer stored, the call fails with FAILED_PRECONDITION.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
-        """Reports the state of a job, immediately or when it has ended.
+        """Returns a job, immediately or after waiting for its end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Streams the events of a job, the past ones first, until it has ended.
+        """Streams the events of a job, past events first, until the job has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Cancel(self, request, context):
-        """Cancels a job. A queued one ends at once, a running one at its next batch; an ended one stays as it is.
+        """Cancels a job. A queued job ends immediately, a running job at its next batch. A job that has ended does not
+        change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteJob(self, request, context):
-        """Deletes a job that has ended, with its events. The version that the job published stays. A job that is queued or
-        running, or whose webhook is not delivered yet, is not deleted, and the call fails with FAILED_PRECONDITION.
+        """Deletes a job that has ended, with its events. The version that the job published stays. If the job is queued or
+        running, or if its webhook is not delivered yet, the call fails with FAILED_PRECONDITION.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchJobs(self, request, context):
-        """Streams the events of all jobs that `ListJobs` lists, until the caller leaves. Without a resume token the stream
-        begins with all events of the jobs that have not ended. With the last token that was received it continues, on any
-        replica, where the caller left: no event is lost, and an event may come twice.
+        """Streams the events of all jobs that `ListJobs` lists, until the client cancels the call. Without a resume token
+        the stream begins with all events of the jobs that have not ended. With the last received token it continues, on
+        any replica, after the last received event: no event is lost, and an event may be sent twice.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """Lists jobs, the newest first.
+        """Lists jobs by creation time, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -212,7 +215,7 @@ def add_FineTuningServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FineTuningService(object):
-    """Makes new versions of models from labelled examples.
+    """Creates versions of models from labeled examples, as jobs.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ModelServiceStub(object):
-    """Keeps models, their versions and aliases.
+    """Manages models, their versions and their aliases.
     """
 
     def __init__(self, channel):
@@ -123,91 +123,91 @@ class ModelServiceStub(object):
 
 
 class ModelServiceServicer(object):
-    """Keeps models, their versions and aliases.
+    """Manages models, their versions and their aliases.
     """
 
     def ListModels(self, request, context):
-        """Lists models by name.
+        """Lists models, ordered by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """Gets a model. `ListVersions` lists its versions.
+        """Returns a model. `ListVersions` lists its versions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetAlias(self, request, context):
-        """Sets or moves an alias, in one step for all readers.
+        """Creates or moves an alias, atomically for all readers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAlias(self, request, context):
-        """Deletes an alias. The version that it names is not changed.
+        """Deletes an alias. The version that it names stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteVersion(self, request, context):
-        """Deletes a version.
+        """Deletes a version. A version that an alias names is deleted only with `force`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteModel(self, request, context):
-        """Deletes a model. A model with versions is deleted only with `force`, with all its versions and aliases.
+        """Deletes a model. A model with versions is deleted only with `force`, together with its versions and aliases.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EraseExample(self, request, context):
-        """Deletes the data of an example, its content and its features, wherever it was sent with this id. Versions that
-        were trained on it are not changed; the response lists them.
+        """Deletes the data of an example, its content and its features, in all datasets that have its ID. Versions that
+        were trained on it do not change; the response lists them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetEvaluation(self, request, context):
-        """Gets how good a version is in all detail, and what was found in its examples.
+        """Returns a version with its detailed evaluation and the analysis of its examples.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetReport(self, request, context):
-        """Gets all that is known about a version as a document for people or programs.
+        """Returns a report about a version as a document for people or programs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportVersion(self, request, context):
-        """Gets a version as one network with its backbone, preprocessing and calibration, for runtimes other than this
-        service. The first response with a part is the header, the contents of the files follow in their order. While
-        the network is being written, which takes seconds to minutes, responses without a part come as signs of life.
+        """Exports a version as one network, with its backbone, preprocessing and calibration, for other runtimes. The first
+        response with a part has the header; the contents of the files follow in the order of the header. While the
+        server writes the network, for seconds to minutes, it sends responses without a part as keepalives.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListBackbones(self, request, context):
-        """Lists the backbones of this server.
+        """Lists the backbones of the server, ordered by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetVersion(self, request, context):
-        """Gets a version.
+        """Returns a version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -221,30 +221,30 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateVersion(self, request, context):
-        """Changes what people say about a version, and when it expires. Its head and its lineage never change.
+        """Changes the display name, description, tags and expiration of a version. The head and the lineage never change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateModel(self, request, context):
-        """Changes what people say about a model.
+        """Changes the display name, description and tags of a model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAliasEvents(self, request, context):
-        """Lists the moves of a model's aliases, the newest first. To roll an alias back, set it to the `previous_version` of
-        its newest move.
+        """Lists the changes of the aliases of a model, newest first. To roll an alias back, set it to the
+        `previous_version` of its newest change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetTraffic(self, request, context):
-        """Gets the traffic of a model's versions in a window of time, summed over all replicas. Replicas report every 10
-        seconds, and the last 7 days are kept.
+        """Returns the traffic of the versions of a model within a time window, summed over all replicas. Replicas report
+        every 10 seconds, and traffic of the last 7 days is stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -347,7 +347,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService(object):
-    """Keeps models, their versions and aliases.
+    """Manages models, their versions and their aliases.
     """
 
     @staticmethod

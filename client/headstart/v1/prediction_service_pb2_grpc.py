@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class PredictionServiceStub(object):
-    """Answers from published versions.
+    """Predicts with published versions, and embeds inputs with backbones.
     """
 
     def __init__(self, channel):
@@ -48,18 +48,18 @@ class PredictionServiceStub(object):
 
 
 class PredictionServiceServicer(object):
-    """Answers from published versions.
+    """Predicts with published versions, and embeds inputs with backbones.
     """
 
     def Predict(self, request, context):
-        """Classifies inputs by a version of a model, or by versions of several models with one backbone pass.
+        """Predicts the labels of inputs with one or more versions. Versions on the same backbone share its computation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Embed(self, request, context):
-        """Gives the features of inputs, with no head.
+        """Returns the features that a backbone computes for inputs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +87,7 @@ def add_PredictionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PredictionService(object):
-    """Answers from published versions.
+    """Predicts with published versions, and embeds inputs with backbones.
     """
 
     @staticmethod

@@ -132,7 +132,7 @@ def test_what_is_said_is_the_protos_comment_with_the_names_of_the_json() -> None
     schemas = found["components"]["schemas"]
     assert schemas["Job"]["properties"]["jobId"]["description"] == comment("headstart.v1.Job.job_id") != ""
     state = schemas["JobState"]["description"]
-    assert "- `JOB_STATE_QUEUED`: Accepted and stored; waits for a worker." in state
+    assert "- `JOB_STATE_QUEUED`: The job is accepted and stored, and waits for a worker." in state
     page = found["paths"]["/v1/models"]["get"]["parameters"]
     told = {one["name"]: one["description"] for one in page}
     assert told["pageToken"] == (
