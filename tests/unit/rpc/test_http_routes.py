@@ -136,8 +136,8 @@ def test_what_is_said_is_the_protos_comment_with_the_names_of_the_json() -> None
     page = found["paths"]["/v1/models"]["get"]["parameters"]
     told = {one["name"]: one["description"] for one in page}
     assert told["pageToken"] == (
-        "`nextPageToken` of the page before. Default: the first page. "
+        "`nextPageToken` of the previous page. Default: the first page. "
         "Limit: at most 2048 characters, no control characters."
     )
     status = found["paths"]["/v1/jobs/{job_id}"]["get"]
-    assert status["summary"] == "Reports the state of a job, immediately or when it has ended"
+    assert status["summary"] == "Returns a job, immediately or after waiting for its end"
