@@ -109,14 +109,14 @@ async def test_validation_gives_the_findings(client: AsyncClient, server: FakeSe
     assert server.requests["FineTune"][0][0].spec.validate_only
 
 
-async def test_watching_takes_up_where_the_connection_was_lost(client: AsyncClient, server: FakeServer):
+async def test_monitoring_takes_up_where_the_connection_was_lost(client: AsyncClient, server: FakeServer):
     server.script("Watch", [event(1), LOST], [event(1), event(2)], [event(3, "SUCCEEDED")])
     server.script("Status", tuning.StatusResponse(job=job("RUNNING", last_event=2)))
 
     assert [each.number async for each in client.job("job-1").watch()] == [1, 2, 3]
 
 
-async def test_watching_all_jobs_continues_from_the_last_token_without_repeating_events(
+async def test_monitoring_all_jobs_continues_from_the_last_token_without_repeating_events(
     client: AsyncClient, server: FakeServer
 ):
     def watched(number: int, token: str = "") -> tuning.WatchJobsResponse:

@@ -386,13 +386,13 @@ def test_a_status_tells_why_a_job_failed(run, server):
     assert "It broke. (INTERNAL)" in run("job", "show", "job-1").stdout
 
 
-def test_watching_as_json_is_a_line_for_each_event(run):
+def test_monitoring_as_json_is_a_line_for_each_event(run):
     lines = run("--json", "job", "watch", "job-1").stdout.splitlines()
 
     assert [json.loads(line)["event"]["number"] for line in lines] == ["1", "2", "3"]
 
 
-def test_watching_a_job_that_fails_ends_with_1(run, server):
+def test_monitoring_a_job_that_fails_ends_with_1(run, server):
     error = status_pb2.Status(code=13, message="It broke.")
     server.standing["Watch"] = [event(1, step="FEATURES", done=5, total=9), event(2, "FAILED")]
     server.standing["Status"] = tuning.StatusResponse(job=job("FAILED", error=error))

@@ -201,7 +201,7 @@ def test_events_come_in_order_and_end_with_the_last(client: Client):
     assert events[-1].state is JobState.SUCCEEDED
 
 
-def test_watching_takes_up_after_the_last_event_when_the_connection_was_lost(
+def test_monitoring_takes_up_after_the_last_event_when_the_connection_was_lost(
     client: Client, server: FakeServer
 ):
     server.script("Watch", [event(1), event(2), LOST], [LOST], [event(3, "SUCCEEDED")])
@@ -223,7 +223,7 @@ def test_a_stream_that_ends_early_in_order_is_taken_up_again(client: Client, ser
     assert [each.number for each in client.job("job-1").watch()] == [1, 2]
 
 
-def test_watching_an_ended_job_after_its_last_event_ends_at_once(client: Client, server: FakeServer):
+def test_monitoring_an_ended_job_after_its_last_event_ends_at_once(client: Client, server: FakeServer):
     server.script("Watch", [])
 
     assert list(client.job("job-1").watch(after=3)) == []
@@ -250,7 +250,7 @@ def test_cancelling_gives_the_job_as_it_then_stands(client: Client, server: Fake
     assert server.requests["Cancel"][0].job_id == "job-1"
 
 
-def test_watching_all_jobs_survives_an_outage_and_a_stream_that_ends(client: Client, server: FakeServer):
+def test_monitoring_all_jobs_survives_an_outage_and_a_stream_that_ends(client: Client, server: FakeServer):
     def watched(number: int, token: str = "") -> tuning.WatchJobsResponse:
         return tuning.WatchJobsResponse(event=event(number), resume_token=token)
 

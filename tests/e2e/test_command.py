@@ -77,7 +77,7 @@ def test_the_status_and_the_list_of_jobs_tell_of_the_job(document, made: dict[st
     assert [job["jobId"] for job in document("job", "list", "shell")["jobs"]] == [job_id]
 
 
-def test_watching_prints_a_line_for_each_event(command, made: dict[str, Any]):
+def test_monitoring_prints_a_line_for_each_event(command, made: dict[str, Any]):
     code, printed, _ = command("--json", "job", "watch", made["job"]["jobId"])
     events = [json.loads(line) for line in printed.splitlines()]
 
