@@ -69,7 +69,7 @@ class ServerProcess:
 
     @property
     def metrics_port(self) -> int:
-        return _port_of(self.event("metrics").removesuffix("/metrics"))
+        return _port_of(self.event("metrics_listening").removesuffix("/metrics"))
 
     @property
     def log(self) -> str:

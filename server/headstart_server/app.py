@@ -378,18 +378,18 @@ class App:
         await server.start()
         if self._http is not None:
             self._http.start()
-            log.info("http", address=f"{self._config.server.host}:{self._http.port}")
+            log.info("http_listening", address=f"{self._config.server.host}:{self._http.port}")
         self._heart.start()
         self._poller.start()
         if self._webhook_sender is not None:
             self._webhook_sender.start()
         self.workers.start()
         self.port = server.port
-        log.info("loading", backbone=self.pool.default)
+        log.info("backbone_loading", backbone=self.pool.default)
         log.info(
             "listening",
             address=f"{self._config.server.host}:{server.port}",
-            data=str(self._config.storage.data_dir),
+            data_dir=str(self._config.storage.data_dir),
         )
 
     async def _stop(self, server: Server, grace: float) -> None:
@@ -441,9 +441,9 @@ class App:
             self.archives.sweep()
             self._usage.refresh()
         except ServiceUnavailable as error:
-            log.warning("archives_not_swept", error=error.detail)
+            log.warning("archive_cleanup_failed", error=error.detail)
         except Exception:
-            log.exception("archives_not_swept")
+            log.exception("archive_cleanup_failed")
 
     def _drop_contents(self, digests: Collection[str], archives: Collection[str]) -> None:
         """Remove what this machine keeps of deleted examples."""
@@ -485,12 +485,12 @@ class App:
             return
         left = self.ledger.expire_leases()
         if left:
-            log.warning("jobs_left_running", jobs=left)
+            log.warning("interrupted_jobs_found", jobs=left)
         self.ledger.recount_usage()
         try:
             self._remove_leftovers(older_than=0.0)
         except StorageUnavailable as error:
-            log.warning("cleaning_put_off", error=error.detail)
+            log.warning("cleanup_postponed", error=error.detail)
 
     async def _warm(self, server: Server) -> None:
         # The pool loads in a daemon thread: a download may take minutes, and the server can stop meanwhile.
@@ -573,7 +573,7 @@ class App:
         datasets = self.archives.recover(older_than=older_than)
         versions = self.registry.remove_leftovers(self.ledger.unfinished, older_than=older_than)
         if datasets or versions:
-            log.info("leftovers_removed", datasets=datasets, versions=versions)
+            log.info("orphaned_files_removed", datasets=datasets, versions=versions)
 
     def _embedder(self, backbone: Backbone) -> Embedder:
         config, name = self._config, backbone.info.name
@@ -730,7 +730,7 @@ class App:
                 "Choose another --metrics-port."
             ) from error
         self.metrics_port = server.server_port
-        log.info("metrics", address=f"{host}:{self.metrics_port}/metrics")
+        log.info("metrics_listening", address=f"{host}:{self.metrics_port}/metrics")
 
     def _add_gauges(self, gpus: Gpus | None) -> None:
         read = self.telemetry.read
@@ -786,7 +786,7 @@ def serve(config: Settings, source: BackboneSource | None = None, *, warnings: I
     as_json = format == "json" or (format == "auto" and not sys.stderr.isatty())
     configure_logs(level=config.observability.log_level, json=as_json)
     for warning in warnings:
-        log.warning("unknown_setting", reason=warning)
+        log.warning("unknown_setting", message=warning)
     asyncio.run(App(config, source).run())
 
 
@@ -818,12 +818,12 @@ def _warn(config: Settings) -> None:
     if config.auth.access_file is None:
         log.warning(
             "authentication_disabled",
-            reason=f"Without --access-file, every caller that reaches --host {host} may do everything.",
+            message=f"Without --access-file, every caller that reaches --host {host} may do everything.",
         )
     elif config.tls.tls_cert is None:
         log.warning(
             "plaintext_tokens",
-            reason=f"Callers send tokens to --host {host} without TLS. Use --tls-cert and --tls-key, or a "
+            message=f"Callers send tokens to --host {host} without TLS. Use --tls-cert and --tls-key, or a "
             "mesh that encrypts the traffic.",
         )
 
@@ -845,7 +845,7 @@ def _check(places: Places, database: str) -> None:
     try:
         places.check(database)
     except StorageUnavailable as error:
-        log.warning("storage_away_at_start", error=error.detail)
+        log.warning("storage_check_failed", error=error.detail)
 
 
 def _emptied(folder: Path) -> Path:

@@ -27,7 +27,7 @@ class Outage:
     to calls that need none. The start and the end of each outage are logged once.
 
     Args:
-        subject: `database` or `storage`, the beginning of the log events.
+        subject: `database` or `storage`, the start of the names of its log events.
         away: the error of the calls that are not let through.
         clock: seconds that only go up.
     """
@@ -83,7 +83,7 @@ class Outage:
                 self._since = self._clock()
                 self._is_logged = self._may_log("away")
                 if self._is_logged:
-                    log.warning(f"{self._subject}_away", error=error.detail)
+                    log.warning(f"{self._subject}_unavailable", error=error.detail)
 
     def _answered(self) -> None:
         if self._since is None:
@@ -135,7 +135,7 @@ class FullDisks:
                 return
             self._found.pop(place, None)
             self._logged.pop(place, None)
-        log.info("disk_has_space", place=place)
+        log.info("disk_space_available", place=place)
 
     def is_full(self, place: str) -> bool:
         """Return whether a place was found full and not written to since."""

@@ -98,7 +98,7 @@ class RaplCounter:
             micro = self._microjoules()
         except (OSError, ValueError) as error:
             # Work goes on when a counter is taken away; what it was to count is missing.
-            log.warning("rapl_not_readable", why=str(error))
+            log.warning("rapl_read_failed", error=str(error))
             return 0.0
         self._seconds = (own, busy)
         return micro * 1e-6 * min(1.0, max(0.0, used / all_used))
@@ -188,7 +188,7 @@ def counters(gpus: Gpus | None, *, watts_per_core: float, powercap: Path = POWER
     found: list[EnergyCounter] = [_processor(watts_per_core, powercap)]
     if gpus is not None and gpus.have_energy:
         found.append(gpus)
-    log.info("energy", sources=[counter.source.value for counter in found])
+    log.info("energy_sources_found", sources=[counter.source.value for counter in found])
     return found
 
 
@@ -204,7 +204,7 @@ def _processor(watts_per_core: float, powercap: Path) -> EnergyCounter:
         try:
             return RaplCounter(zones)
         except (OSError, ValueError) as error:
-            log.info("rapl_not_readable", why=str(error))
+            log.info("rapl_read_failed", error=str(error))
     return EstimatedCounter(watts_per_core)
 
 

@@ -32,7 +32,7 @@ def open_tracing(endpoint: str | None, environment: Mapping[str, str], software:
         if endpoint is not None:
             raise ModuleNotFoundError(missing, name=error.name) from None
         # A cluster may set the variables in all its pods.
-        log.warning("no_traces", why=missing)
+        log.warning("tracing_disabled", error=missing)
         return NO_TRACING
     return OpenTelemetryTracing(otlp_provider(endpoint, software))
 
@@ -47,13 +47,14 @@ def wants_traces(endpoint: str | None, environment: Mapping[str, str]) -> bool:
     if exporter not in ("", "otlp"):
         if exporter != "none":
             log.warning(
-                "no_traces", why=f"Expected OTEL_TRACES_EXPORTER otlp or none. Received: {exporter!r}."
+                "tracing_disabled",
+                error=f"Expected OTEL_TRACES_EXPORTER otlp or none. Received: {exporter!r}.",
             )
         return False
     if not exporter and not any(map(environment.get, _ASKING)):
         return False
     protocol = next((environment[name] for name in _PROTOCOLS if environment.get(name)), "grpc")
     if protocol != "grpc":
-        log.warning("no_traces", why=f"Expected {_PROTOCOLS[1]} grpc. Received: {protocol!r}.")
+        log.warning("tracing_disabled", error=f"Expected {_PROTOCOLS[1]} grpc. Received: {protocol!r}.")
         return False
     return True

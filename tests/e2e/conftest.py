@@ -31,7 +31,7 @@ def target(server: ServerProcess) -> str:
 @pytest.fixture(scope="session")
 def http(server: ServerProcess) -> str:
     """Its address for HTTP."""
-    return server.event("http")
+    return server.event("http_listening")
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,7 @@ def test_calls_of_every_kind_wait_for_the_first_conversion(
 ) -> None:
     CURL.need()
     train, test = pictures
-    http = "http://" + fresh.event("http")
+    http = "http://" + fresh.event("http_listening")
 
     def python() -> str:
         with Client(fresh.target, retries=ONCE, timeout=PATIENCE) as client:
@@ -114,7 +114,7 @@ def test_calls_of_every_kind_wait_for_the_first_conversion(
         assert [other.result() for other in others]
 
     progress = [
-        each for each in events(fresh, "preparing_backbone") if each["backbone"] == "efficientnet-lite0"
+        each for each in events(fresh, "backbone_preparing") if each["backbone"] == "efficientnet-lite0"
     ]
     assert {each["step"] for each in progress} >= {"loading TensorFlow", "building the network", "exporting"}
     assert [each["percent"] for each in progress] == sorted(each["percent"] for each in progress)

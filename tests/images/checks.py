@@ -171,7 +171,7 @@ class ImageChecks:
             expect(container.terminate(), 0)
             seconds = time.monotonic() - began
             expect(seconds <= GRACE_SECONDS or f"{seconds:.1f} s", True)
-            expect("job_given_back" in container.log() or container.log()[-2000:], True)
+            expect("job_released" in container.log() or container.log()[-2000:], True)
 
     def _check_restart(self, client: Client, container: Container) -> None:
         with self._check("TLS: serves a client that trusts the authority, and health is 0 as documented"):

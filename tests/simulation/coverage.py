@@ -28,8 +28,8 @@ TROUBLES = (
 LOGGED = {
     "job_taken_over": "take-overs",
     "job_lost": "lost jobs",
-    "job_put_off": "requeued jobs",
-    "job_given_back": "requeued jobs",
+    "job_postponed": "requeued jobs",
+    "job_released": "requeued jobs",
     "job_cancelled": "cancelled jobs",
     "webhook_failed": "webhook failures",
 }

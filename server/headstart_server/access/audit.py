@@ -103,17 +103,17 @@ class AuditLog:
             try:
                 written = os.write(self._file, line)
             except OSError as error:
-                log.error("audit_line_lost", why=str(error), **fields)
+                log.error("audit_write_failed", error=str(error), **fields)
                 return
         if written < len(line):
-            log.error("audit_line_cut", written=written, **fields)
+            log.error("audit_line_truncated", written=written, **fields)
 
     def reopen(self) -> None:
         """Go on in a new file of the same name, after the old one was moved away."""
         try:
             new = self._opened()
         except OSError as error:
-            log.error("audit_log_not_reopened", path=str(self._path), why=str(error))
+            log.error("audit_log_reopen_failed", path=str(self._path), error=str(error))
             return
         with self._lock:
             old, self._file = self._file, new

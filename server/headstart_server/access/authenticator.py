@@ -154,12 +154,12 @@ class Authenticator:
             self._tell(error)
         else:
             self._told = ""
-            log.info("access_file_read", path=str(path))
+            log.info("access_file_loaded", path=str(path))
 
     def _tell(self, error: Exception) -> None:
         if str(error) != self._told:
             self._told = str(error)
-            log.error("access_file_not_read", path=str(self._path), why=str(error))
+            log.error("access_file_load_failed", path=str(self._path), error=str(error))
 
     def _take(self, policy: Policy) -> None:
         # Issuers that stay as they are keep their keys.

@@ -95,7 +95,7 @@ class KeySet:
                 content, self._stamp = Path(self._source).read_bytes(), stamp
             self._keys = self._made(content)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("issuer_keys_not_read", source=self._source, why=str(error))
+            log.warning("issuer_keys_fetch_failed", source=self._source, error=str(error))
         else:
             self._read_at = self._tried_at
 

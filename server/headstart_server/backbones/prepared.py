@@ -118,7 +118,7 @@ def prepared_in(folder: Path) -> Card | None:
     try:
         return Card.read(folder)
     except ValueError as error:
-        log.warning("prepared_backbone_damaged", folder=str(folder), why=str(error))
+        log.warning("prepared_backbone_read_failed", folder=str(folder), error=str(error))
         return None
 
 
@@ -180,7 +180,7 @@ def _prepare(
     if ended.code == REFUSED:
         raise SourceError(json.loads(ended.stdout.splitlines()[-1])["message"])
     if ended.code != 0:
-        log.debug("preparation_died", backbone=declaration.name, log=ended.stderr[-5000:])
+        log.debug("backbone_preparation_failed", backbone=declaration.name, output=ended.stderr[-5000:])
         raise BackboneUnavailable(
             f"The process that prepares backbone '{declaration.name}' from {declaration.source} ended with "
             f"{death(ended.code, ended.stderr)}",

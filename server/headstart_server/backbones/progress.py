@@ -87,7 +87,7 @@ class Progress:
     def log(self) -> None:
         """Log the state."""
         log.info(
-            "preparing_backbone",
+            "backbone_preparing",
             backbone=self._backbone,
             step=self._step.value,
             percent=self.percent,

@@ -91,7 +91,7 @@ class FeatureStore:
             self._fail(file, error, reading=True)
             return found
         if damaged:
-            log.warning("feature_rows_damaged", path=str(self._path), rows=len(damaged))
+            log.warning("feature_rows_corrupted", path=str(self._path), rows=len(damaged))
             self.remove(damaged, backbone)
         self.touch(backbone, stored)
         return found | stored
@@ -138,7 +138,7 @@ class FeatureStore:
         self._thread.join(timeout)
         if self._thread.is_alive():
             # The thread ends with the process, or after the rows it has in hand.
-            self._drop_waiting("feature_store_not_written_out")
+            self._drop_waiting("feature_store_flush_failed")
             return
         with self._turn:
             self._replace_file(None)
@@ -219,7 +219,7 @@ class FeatureStore:
 
     def _switch_off(self, error: Exception) -> None:
         self._writable = False
-        self._drop_waiting("feature_store_off", error)
+        self._drop_waiting("feature_store_disabled", error)
         self._replace_file(None)
 
     def _drop_waiting(self, event: str, error: Exception | None = None) -> None:

@@ -313,7 +313,7 @@ class Choosing:
         # If the server stops it is not the candidate's fault.
         self._checkpoint()
         fault = uuid.uuid4().hex
-        log.exception("candidate_broken", job_id=self._job.job_id, backbone=name, fault=fault)
+        log.exception("backbone_candidate_failed", job_id=self._job.job_id, backbone=name, fault=fault)
         return f"It could not be loaded or run; the server's log has id {fault}."
 
 

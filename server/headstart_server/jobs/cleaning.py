@@ -33,14 +33,14 @@ def run_steps(steps: Mapping[str, Callable[[], object] | None]) -> None:
         try:
             removed = step()
         except ServiceUnavailable as error:
-            log.warning("cleaning_put_off", step=name, error=error.detail)
+            log.warning("cleanup_postponed", step=name, error=error.detail)
         except StorageFull as error:
-            log.warning("cleaning_put_off", step=name, error=error.message)
+            log.warning("cleanup_postponed", step=name, error=error.message)
         except Exception:
-            log.exception("cleaning_failed", step=name)
+            log.exception("cleanup_failed", step=name)
         else:
             if removed and isinstance(removed, int):
-                log.info("cleaned", step=name, removed=removed)
+                log.info("cleanup_finished", step=name, removed=removed)
 
 
 def take_turn(connection: Connection, name: str, *, now: float, seconds: float) -> bool:

@@ -130,7 +130,7 @@ class Forgetting:
         self._note(found)
         contents = self._carry_out({archive for archive, _ in found.places})
         self.drop_here()
-        log.info("example_forgotten", versions=len(found.versions), contents=contents)
+        log.info("example_erased", versions=len(found.versions), contents=contents)
         return Forgotten(
             versions=found.versions, unread=found.unread, job_ids=found.job_ids, contents=contents
         )
@@ -159,7 +159,7 @@ class Forgetting:
             try:
                 count += self._rewrite(archive)
             except ArtifactDamaged as error:
-                log.warning("archive_not_rewritten", job_id=archive, why=error.message)
+                log.warning("archive_rewrite_failed", job_id=archive, error=error.message)
         return count
 
     def drop_here(self) -> None:

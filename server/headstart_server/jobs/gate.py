@@ -69,7 +69,7 @@ class GateKeeper:
                 # Deleted meanwhile, and the alias with it or moved.
                 continue
             except (ArtifactDamaged, NoCommonExamples) as error:
-                log.warning("gate_not_judged", model=spec.model, alias=spec.alias, reason=error.reason)
+                log.warning("promotion_check_failed", model=spec.model, alias=spec.alias, error=error.message)
                 return kept(
                     spec.alias, baseline, f"It could not be compared with version {baseline}: {error.message}"
                 )

@@ -157,7 +157,7 @@ class Heart:
                 self._ledger.give_back(hold.job)
             except DatabaseUnavailable:
                 # Its lease ends, and another replica takes it over.
-                log.warning("job_not_given_back", job_id=hold.job.job_id)
+                log.warning("job_release_failed", job_id=hold.job.job_id)
             hold.lose()
 
     def ask(self) -> None:
@@ -193,7 +193,7 @@ class Heart:
     def _note_failure(self, error: Exception) -> None:
         # An outage is logged where it is found.
         if not isinstance(error, DatabaseUnavailable) and not self._is_failing:
-            log.exception("beat_failed")
+            log.exception("heartbeat_failed")
         self._is_failing = True
 
     def _run(self) -> None:

@@ -267,7 +267,7 @@ class Ledger:
             raise
         except Exception:
             self._on_claim_failed()
-            log.exception("claim_failed", remedy="Jobs are now claimed one by one.")
+            log.exception("job_claim_failed", remedy="Jobs are now claimed one by one.")
             return self._claim_one_by_one(claimant)
 
     def _claim(self, claimant: Claimant, only: str | None = None) -> Job | None:
@@ -302,7 +302,7 @@ class Ledger:
             raise
         except Exception:
             # It stays where it is. The alert on failed claims calls for a person.
-            log.exception("job_not_claimable", job_id=job_id)
+            log.exception("job_end_write_failed", job_id=job_id)
             return
         self._note_claim(Claim(job=None, failed=[(job_id, cause)]))
 
@@ -316,7 +316,7 @@ class Ledger:
                 replica=self.owner,
                 job_id=lost.job_id,
                 crashes=lost.crashes,
-                owner_before=lost.owner,
+                previous_owner=lost.owner,
                 has_ended=lost.has_ended,
             )
             self._on_taken_over()
@@ -700,5 +700,5 @@ class Ledger:
         if wrong:
             with self._database.write("usage.correct") as connection:
                 usage.correct(connection, wrong)
-            log.error("usage_corrected", tenants=sorted(each.tenant for each in wrong))
+            log.error("tenant_usage_corrected", tenants=sorted(each.tenant for each in wrong))
         return len(wrong)

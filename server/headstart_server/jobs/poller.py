@@ -80,4 +80,4 @@ class Poller:
                 # The heart tells the log; what is known serves on.
                 continue
             except Exception:
-                log.exception("poll_failed")
+                log.exception("job_poll_failed")

@@ -173,7 +173,7 @@ class WebhookSender:
             "webhook_given_up" if is_over else "webhook_failed",
             job_id=claimed.job_id,
             attempt=claimed.attempt,
-            why=failure.why,
+            error=failure.why,
         )
 
     def _run(self) -> None:
@@ -185,7 +185,7 @@ class WebhookSender:
                 # The heart tells the log.
                 continue
             except Exception:
-                log.exception("webhooks_not_claimed")
+                log.exception("webhook_claim_failed")
 
     def _begin_one(self) -> bool:
         """Begin to send one; False if there is none, or too many are on their way."""
@@ -209,9 +209,9 @@ class WebhookSender:
         try:
             self.send(claimed)
         except DatabaseUnavailable:
-            log.warning("webhook_outcome_not_written", job_id=claimed.job_id)
+            log.warning("webhook_outcome_write_failed", job_id=claimed.job_id)
         except Exception:
-            log.exception("webhook_not_sent", job_id=claimed.job_id)
+            log.exception("webhook_send_failed", job_id=claimed.job_id)
         finally:
             if claimed.was_silent:
                 self._free_for_silent.release()

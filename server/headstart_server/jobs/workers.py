@@ -190,7 +190,7 @@ class WorkerPool:
                 # The heartbeat logs it.
                 return None
             except Exception:
-                log.exception("claim_failed")
+                log.exception("job_claim_failed")
                 return None
             if job is None:
                 return None
@@ -230,7 +230,7 @@ class WorkerPool:
             outcome = self._outcome(job, run)
         except Exception:  # noqa: BLE001 - logged with its stack trace
             # The end could not be written. Its lease ends, and then some replica takes the job over.
-            self._log(job).exception("job_end_not_written")
+            self._log(job).exception("job_end_write_failed")
             outcome = "lost"
         finally:
             self._heart.let_go(hold)
@@ -241,7 +241,7 @@ class WorkerPool:
                 self._on_end(job.job_id)
         except Exception:  # noqa: BLE001 - logged with its stack trace
             # What it left behind goes with the next cleaning.
-            self._log(job).exception("job_not_cleared_away")
+            self._log(job).exception("job_cleanup_failed")
 
     def _outcome(self, job: Job, run: Run) -> str:
         try:
@@ -249,12 +249,13 @@ class WorkerPool:
                 number = self._number(job, run)
             except HeadstartError as error:
                 self._fail(job, run, error.reason, error.message, error.metadata)
+                self._log(job).warning("job_failed", reason=error.reason, error=error.message)
                 return "failed"
             except (JobCancelledError, JobLostError, InterruptedRunError, StorageRetryError):
                 raise
             except Exception:  # noqa: BLE001 - logged with its stack trace
                 fault = uuid.uuid4().hex
-                self._log(job).exception("job_failed", fault=fault)
+                self._log(job).exception("job_failed", reason="INTERNAL", fault=fault)
                 self._fail(job, run, "INTERNAL", f"A fault of the server; its log has id {fault}.", {})
                 return "failed"
             self._log(job).info("job_succeeded", version=number)
@@ -273,12 +274,12 @@ class WorkerPool:
         """Put a job back into the queue; after a failure of the storage its next run begins later."""
         if isinstance(error, InterruptedRunError):
             self._persist(lambda: self._ledger.give_back(job))
-            self._log(job).info("job_given_back")
+            self._log(job).info("job_released")
             return "released"
         seconds = retry_seconds(job.storage_retries)
         self._persist(lambda: self._ledger.put_off(job, seconds))
         self._log(job).warning(
-            "job_put_off",
+            "job_postponed",
             retry_seconds=seconds,
             error=str(error.__cause__),
         )
@@ -319,7 +320,6 @@ class WorkerPool:
             self._observer.job_limited(reason)
         error = JobError(reason=reason, message=message, metadata=metadata)
         self._persist(lambda: self._ledger.fail(job, error, run.findings))
-        self._log(job).warning("job_refused", reason=reason, message=message)
 
     def _persist(self, write: Callable[[], None]) -> None:
         """Write until the database has answered. The fence knows whether the job is still this run's."""

@@ -104,7 +104,9 @@ def expected_answers(registry: Registry, version: ResidentVersion) -> ExpectedAn
         stored, evaluation, _ = registry.evaluation(selector)
         outcomes = registry.outcomes(stored)
     except ArtifactDamaged as error:
-        log.warning("answers_not_followed", model=version.model, version=version.number, reason=error.message)
+        log.warning(
+            "evaluation_read_failed", model=version.model, version=version.number, error=error.message
+        )
         return None
     return expected_of(version.head, outcomes, evaluation)
 

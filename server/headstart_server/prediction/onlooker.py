@@ -170,7 +170,7 @@ class Onlooker:
             # The version was deleted, or its files cannot be had just now: there are other Predicts.
             return
         except Exception:
-            log.exception("predict_not_looked_at", model=look.answer.version.model)
+            log.exception("prediction_monitoring_failed", model=look.answer.version.model)
 
     def _look_for_drift(self, look: _Look) -> None:
         version = look.answer.version

@@ -155,7 +155,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             metrics.ended(code.name, seconds, None if span is None else span.exemplar)
             if span is not None:
                 span.end(code.name)
-            log.debug("call", method=method, code=code.name, seconds=round(seconds, 6))
+            log.debug("call_completed", method=method, code=code.name, seconds=round(seconds, 6))
 
     @asynccontextmanager
     async def _drained(self, task: asyncio.Task[Any] | None, method: str) -> AsyncIterator[None]:

@@ -86,10 +86,10 @@ class Certificates:
                 if stamp_of(self._files.paths) != stamp:
                     return None
             except OSError as error:
-                log.warning("tls_files_not_renewed", why=str(error))
+                log.warning("tls_files_reload_failed", error=str(error))
                 return None
             self._stamp, self._refused, self._shown = stamp, None, shown
-        log.info("tls_files_renewed", cert=str(self._files.cert))
+        log.info("tls_files_reloaded", cert=str(self._files.cert))
         return shown
 
 

@@ -72,7 +72,9 @@ class ObjectReader:
             raise BucketAway from error
         except Exception as error:
             # Each library has errors of its own.
-            log.warning("data_bucket_away", bucket=path.partition("/")[0], error=type(error).__name__)
+            log.warning(
+                "dataset_bucket_unavailable", bucket=path.partition("/")[0], error=type(error).__name__
+            )
             raise BucketAway from error
         return bytes(content)
 

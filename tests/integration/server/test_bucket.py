@@ -443,7 +443,7 @@ def test_what_is_past_its_time_is_cleaned_out_of_the_bucket_too_and_by_one_serve
     assert second.ended(child.job_id, 60).state == SUCCEEDED
     assert refused(lambda: first.predict("passing", b"quick1:x")).reason == "MODEL_NOT_FOUND"
     removed: Counter[str] = Counter()
-    for line in (line for replica in service.replicas for line in replica.events("cleaned")):
+    for line in (line for replica in service.replicas for line in replica.events("cleanup_finished")):
         removed[line["step"]] += line["removed"]
     assert (removed["expired_versions"], removed["old_jobs"]) == (2, 3)
 

@@ -205,4 +205,4 @@ def test_an_http_host_that_other_machines_reach_is_in_the_warning_at_the_start(t
             if entry["event"] == "authentication_disabled"
         )
     assert warning["level"] == "warning"
-    assert "every caller that reaches --host 0.0.0.0 may do everything" in warning["reason"]
+    assert "every caller that reaches --host 0.0.0.0 may do everything" in warning["message"]

@@ -56,7 +56,7 @@ def test_each_step_is_an_event() -> None:
         progress.begin(Step.LOADING)
         progress.end()
     assert logs[0] == {
-        "event": "preparing_backbone",
+        "event": "backbone_preparing",
         "log_level": "info",
         "backbone": "own",
         "step": "loading TensorFlow",

@@ -361,7 +361,7 @@ def test_a_changed_password_is_an_outage_that_ends_when_it_is_changed_back(postg
         postgres.execute(f"ALTER ROLE {GUARDED} PASSWORD 'first'")
         touch(database)
     assert database.is_available
-    assert [event["event"] for event in events] == ["database_away", "database_recovered"]
+    assert [event["event"] for event in events] == ["database_unavailable", "database_recovered"]
     assert "password authentication failed" in events[0]["error"]
     assert events[1]["seconds"] > 0
     database.close()
@@ -379,7 +379,7 @@ def test_revoked_rights_are_an_outage_that_ends_when_they_are_granted(postgres: 
             assert caught.value.is_refused
         postgres.execute(f"GRANT ALL ON models TO {GUARDED}", name)
         touch(database)
-    assert [event["event"] for event in events] == ["database_away", "database_recovered"]
+    assert [event["event"] for event in events] == ["database_unavailable", "database_recovered"]
     assert "permission denied for table models" in events[0]["error"]
     database.close()
 
@@ -436,7 +436,7 @@ def test_outages_in_quick_succession_are_logged_once_in_ten_seconds() -> None:
                     pass
             clock.advance(10.0)
     told = [(event["event"], event.get("error"), event.get("seconds")) for event in events]
-    once = [("storage_away", "s3://canary: refused", None), ("storage_recovered", None, 1.0)]
+    once = [("storage_unavailable", "s3://canary: refused", None), ("storage_recovered", None, 1.0)]
     assert told == once * 2
 
 

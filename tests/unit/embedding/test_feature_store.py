@@ -25,7 +25,7 @@ from headstart_server.embedding.sqlite_file import parts
 
 SIZE = 500
 #: What the store may log; each line is a sentence of an operator's log, and stays what it is.
-RESET, OFF, READ_ONLY = "feature_store_reset", "feature_store_off", "feature_store_read_only"
+RESET, OFF, READ_ONLY = "feature_store_reset", "feature_store_disabled", "feature_store_read_only"
 
 
 def vectors(number: int, size: int = SIZE) -> Vectors:
@@ -161,7 +161,7 @@ def test_closing_waits_no_longer_than_it_may(bench: Bench, capsys: pytest.Captur
         bench.store.close(0.1)
         assert time.monotonic() - started < PATIENCE / 10
         assert bench.dropped == 10
-    assert "feature_store_not_written_out" in capsys.readouterr().out
+    assert "feature_store_flush_failed" in capsys.readouterr().out
 
 
 def test_a_closed_store_has_nothing_and_takes_nothing(bench: Bench) -> None:
@@ -465,7 +465,7 @@ def test_a_damaged_row_is_a_miss_and_is_dropped_and_the_others_stay(
     with closing(sqlite3.connect(bench.path)) as connection, connection:
         connection.execute("UPDATE features SET row = 'text' WHERE digest = '2'")
     assert bench.found(1, 2, 3) == [1, 3]
-    assert "feature_rows_damaged" in capsys.readouterr().out
+    assert "feature_rows_corrupted" in capsys.readouterr().out
     assert bench.found(1, 2, 3) == [1, 3]
     assert capsys.readouterr().out == ""
     bench.put(2)

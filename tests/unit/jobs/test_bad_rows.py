@@ -133,7 +133,7 @@ def test_a_row_that_the_database_refuses_to_claim_fails_and_the_next_job_runs(
     assert job.job_id == "good"
     assert desk.ledger.get("bad").state is JobState.FAILED
     assert len(failures) == 2
-    assert "claim_failed" in [event["event"] for event in logs]
+    assert "job_claim_failed" in [event["event"] for event in logs]
 
 
 def refuse(database: Database) -> None:

@@ -40,10 +40,10 @@ def test_a_step_that_fails_does_not_keep_the_others_from_being_done() -> None:
         )
     assert done == ["last"]
     assert [(entry["event"], entry["step"]) for entry in logs] == [
-        ("cleaning_put_off", "away"),
-        ("cleaning_put_off", "full"),
-        ("cleaning_failed", "broken"),
-        ("cleaned", "last"),
+        ("cleanup_postponed", "away"),
+        ("cleanup_postponed", "full"),
+        ("cleanup_failed", "broken"),
+        ("cleanup_finished", "last"),
     ]
 
 

@@ -344,7 +344,7 @@ def test_a_claim_that_fails_does_not_end_the_worker(
     shop.pool.start()
     shop.pool.wake()
     assert shop.outcomes(1) == ["succeeded"]
-    assert [event["event"] for event in logs].count("claim_failed") == 1
+    assert [event["event"] for event in logs].count("job_claim_failed") == 1
     shop.stop()
 
 
@@ -575,7 +575,7 @@ def test_a_job_that_the_storage_stops_goes_back_to_the_queue_and_waits_longer_ea
         assert shop.outcomes(3)[-1] == "succeeded"
     finally:
         shop.stop()
-    put_off = [event for event in logs if event["event"] == "job_put_off"]
+    put_off = [event for event in logs if event["event"] == "job_postponed"]
     assert [event["retry_seconds"] for event in put_off] == [5.0, 10.0]
     assert "EMFILE" in str(put_off[0]["error"])
 

@@ -145,7 +145,7 @@ def test_a_full_disk_is_logged_once_and_so_is_its_end(
         assert disks.is_full(PLACE)
         clock.advance(11)
         folder.write("v", {"file": b"content"})
-        assert [event["event"] for event in logs] == ["disk_full"] * 2 + ["disk_has_space"]
+        assert [event["event"] for event in logs] == ["disk_full"] * 2 + ["disk_space_available"]
     assert disks.states((PLACE,)) == {PLACE: 0.0}
 
 

@@ -67,11 +67,11 @@ class Contexts:
             if stamp_of(self._files.paths) != stamp:
                 return
         except OSError as error:
-            log.warning("tls_files_not_renewed", why=str(error))
+            log.warning("tls_files_reload_failed", error=str(error))
             return
         self._stamp, self._refused, self._newest = stamp, None, newest
         self._changed = self._clock()
-        log.info("tls_files_renewed", cert=str(self._files.cert))
+        log.info("tls_files_reloaded", cert=str(self._files.cert))
 
 
 def _context(files: TlsFiles) -> ssl.SSLContext:
