@@ -48,8 +48,8 @@ def logged_in(text: str) -> list[Logged]:
             continue
         keys = bound | {each.arg for each in call.keywords if each.arg not in (None, "exc_info")}
         level = "error" if call.func.attr == "exception" else call.func.attr
-        for event in events_of(call, forwarded):
-            found.append(Logged(event, "any" if level == "log" else level, frozenset(keys)))
+        shown = "any" if level == "log" else level
+        found += [Logged(event, shown, frozenset(keys)) for event in events_of(call, forwarded)]
     return found
 
 
