@@ -94,15 +94,15 @@ def print_familiarity(sets: Sequence[FeatureSet], photos: Views, seeds: int) -> 
                 )
             )
     print_table(
-        f"Familiarity: ranking (AUROC), and what is told to be unknown at a false-alarm rate of {RATE:.0%}",
+        f"Familiarity: ranking (AUROC), and fraction detected as unknown at a false-alarm rate of {RATE:.0%}",
         (
             "set, shots for each class (N)",
             "KiB",
             "AUROC, classes left out",
-            "AUROC, other pictures",
+            "AUROC, other images",
             "known, %",
             "classes left out, %",
-            "other pictures, %",
+            "other images, %",
         ),
         rows,
     )
@@ -195,20 +195,20 @@ def label_issues_of(one: FeatureSet, shots: int, share: float, seed: int) -> tup
 
 
 def print_curves(sets: Sequence[FeatureSet], seeds: int) -> None:
-    """What is foretold for twice as many examples beside what these give."""
+    """Print the accuracy predicted for twice as many examples next to the measured one."""
     rows = []
     for one in sets:
         for shots in (5, 10, 20, 40):
             measured = [m for seed in range(seeds) if (m := curve_of(one, shots, seed)) is not None]
             if not measured:
                 continue
-            now, foretold, twice = np.mean(measured, axis=0)
+            now, predicted, twice = np.mean(measured, axis=0)
             error = np.mean([abs(each[1] - each[2]) for each in measured])
-            values = (f"{100 * value:.1f}" for value in (now, foretold, twice, error))
+            values = (f"{100 * value:.1f}" for value in (now, predicted, twice, error))
             rows.append((f"{one.name} {shots} to {2 * shots}", *values))
     print_table(
         "The learning curve: accuracy in percent, out of fold",
-        ("set, shots for each class", "with these", "foretold for twice", "with twice", "mean error"),
+        ("set, shots for each class", "with these", "predicted for twice", "with twice", "mean error"),
         rows,
     )
 
@@ -248,7 +248,7 @@ def print_costs(sets: Sequence[FeatureSet]) -> None:
         rows.append(costs_of(made, np.arange(count)))
     print_table(
         "Seconds on one thread, and KiB of a version's files",
-        ("N", "fit of `auto`", "findings", "evidence", "familiarity, KiB", "neighbours, KiB"),
+        ("N", "fit of `auto`", "findings", "evidence", "familiarity, KiB", "neighbors, KiB"),
         rows,
     )
 
