@@ -1,4 +1,4 @@
-"""What the documents name is there: files of tests, and what they link to."""
+"""Files, tests and headings that the documents name exist."""
 
 import re
 from pathlib import Path
@@ -45,12 +45,12 @@ def headings(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-def test_each_point_of_the_platform_has_its_tests() -> None:
+def test_each_feature_of_the_platform_has_its_tests() -> None:
     rows = re.findall(r"^\| (\d+) \|(.*)\|$", (ROOT / "docs/platform.md").read_text(), re.MULTILINE)
     assert [int(number) for number, _ in rows] == list(range(1, 16))
     for number, row in rows:
-        point, page, tests, beside = (cell.strip() for cell in row.split("|"))
-        assert point, number
+        feature, page, tests, counterparts = (cell.strip() for cell in row.split("|"))
+        assert feature, number
         assert re.fullmatch(r"\[[\w-]+\.md\]\([\w-]+\.md(#[\w-]+)?\)", page), number
         assert all(re.fullmatch(r"`tests/[\w/]+/test_\w+\.py`", each) for each in tests.split(", ")), number
-        assert beside, number
+        assert counterparts, number
