@@ -101,7 +101,7 @@ def main() -> None:
     print_table("Targets", ("what", "target", "measured", "reached"), [target.row for target in targets])
     print_table("Predict, one 640 x 480 JPEG a call", ("callers", "calls/s", "p50", "p99"), loads)
     print_table(
-        "Against the usual Keras recipe (frozen base in the graph, Dropout, Dense, Adam, 20 epochs)",
+        "Compared with the common Keras recipe (frozen base in the graph, Dropout, Dense, Adam, 20 epochs)",
         ("200 digits, 20 of each class", "seconds", "accuracy on 400 others"),
         [
             (
@@ -110,17 +110,17 @@ def main() -> None:
                 f"{ours['accuracy']:.1%}",
             ),
             (
-                "Keras `fit`, the same network and pictures",
+                "Keras `fit`, the same network and images",
                 f"{keras['seconds']:.2f}",
                 f"{keras['accuracy']:.1%}",
             ),
         ],
     )
     print_table(
-        "Besides",
+        "Other figures",
         ("what", "measured"),
         [
-            ("features, 200 digits", f"{len(train) / ours['features']:.0f} pictures/s"),
+            ("features, 200 digits", f"{len(train) / ours['features']:.0f} images/s"),
             ("solve, 200 digits of 10 classes", f"{ours['fit'] * 1e3:.0f} ms"),
             ("resident memory after all loads", f"{after >> 20} MiB"),
             *held,
@@ -206,7 +206,7 @@ def keras_targets(ours: Mapping[str, float], keras: Mapping[str, float]) -> list
     ratio, gain = keras["seconds"] / ours["seconds"], 100 * (ours["accuracy"] - keras["accuracy"])
     return [
         VersionRef(
-            what="against the usual Keras recipe, 200 digits / accuracy",
+            what="compared with the common Keras recipe, 200 digits / accuracy",
             target="≥ 50 times faster / not lower",
             measured=f"{ratio:.0f} times / {gain:+.1f} points",
             reached=ratio >= 50 and gain >= 0,
@@ -280,12 +280,12 @@ def beside_targets(server: ServerProcess, client: Client, seconds: float) -> lis
     rate = (done - done_before) / took
     return [
         VersionRef(
-            what="p99 of Predict at 4 callers while a fine-tune of 2,000 pictures runs, against idle / "
+            what="p99 of Predict at 4 callers while a fine-tune of 2,000 images runs, against idle / "
             "the job's share of the device time that Predict leaves",
             target="≤ 1.5 times / ≥ 50 %",
             measured=f"{ratio:.2f} times ({beside['p99_ms']:.0f} to {idle['p99_ms']:.0f} ms; "
             f"{beside['per_second']:.0f} to {idle['per_second']:.0f} calls/s) / {share:.0%} "
-            f"({rate:.0f} pictures/s, {rate_alone:.0f} alone)",
+            f"({rate:.0f} images/s, {rate_alone:.0f} alone)",
             reached=ratio <= 1.5 and share >= 0.5,
         )
     ]

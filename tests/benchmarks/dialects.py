@@ -115,7 +115,7 @@ def main() -> None:
                 client.fine_tune(examples, model=model).result(120)
         lines = []
         for what, requests in (
-            ("one picture", picture_requests("pictures", files[0])),
+            ("one image", picture_requests("pictures", files[0])),
             (f"one row of {FEATURES} features", row_requests("rows", rows[0])),
         ):
             for callers in (1, 8):

@@ -97,7 +97,7 @@ def _of_ledger(folder: Path, address: str | None, asked: argparse.Namespace) -> 
     shelf.close()
     return {
         "a progress event: median / p99": _quantiles(reports),
-        "a beat: median / p99": _quantiles(beats),
+        "a heartbeat: median / p99": _quantiles(beats),
         "submissions, one caller": f"{asked.jobs / submitted:.0f} a second",
         "claim and publication of a version, one worker": f"{asked.jobs / drained:.0f} a second",
     }
