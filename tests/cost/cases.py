@@ -121,6 +121,10 @@ def http_cases(budget: int) -> Iterator[Case]:
         "examples": b'{"label":"a","input":{"image":"QQ=="}}\n' * (budget // 40),
         "objects": b"{}\n" * (budget // 3),
         "one": b'{"label":"' + b"a" * size + b'"}',
+        "one of escapes": b'{"label":"' + b"\\n" * (size // 2) + b'"}',
+        "one of many values": b'{"label":[' + b"1," * 99_000 + b"1]}",
+        "a row of many values": b'{"text":"a","label":"b"}\n{"text":[' + b"1," * (size // 2 - 50) + b"1]}",
+        "a spec of escapes": b'{"spec":{"displayName":"' + b"\\n" * (size // 2 - 50) + b'"}}',
     }
     for name, body in lines.items():
         yield Case(f"HTTP JSON lines, {name}", tune, body=body, media_type="application/jsonl")

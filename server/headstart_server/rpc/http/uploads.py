@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
@@ -41,6 +41,8 @@ JSON_LINES = frozenset(
 TABLES = {"text/csv": ".csv", "text/tab-separated-values": ".tsv"}
 ZIPS = frozenset({"application/zip", "application/x-zip-compressed"})
 
+
+_Result = TypeVar("_Result")
 
 Examples = AsyncGenerator[input_pb2.Example, None]
 
@@ -180,9 +182,9 @@ async def _of_lines(
     number, is_begun = 0, False
     async with aclosing(_lines(pieces, limits.json_bytes)) as found:
         async for lines in found:
-            if number == 0 and _is_spec(lines[0], spec):
+            if number == 0 and await _read_lines(lines[:1], _is_spec, lines[0], spec):
                 number, lines = 1, lines[1:]  # noqa: PLW2901
-            if not is_begun and lines and is_row(_loaded(lines[0], f"line {number + 1}")):
+            if not is_begun and lines and await _read_lines(lines[:1], _is_row, lines[0], number + 1):
                 # The format of files, whose rules are about all rows.
                 rest = _rest(number, lines, found)
                 file = await stored(rest, limits.scratch, limits.dataset_bytes)
@@ -191,13 +193,17 @@ async def _of_lines(
                         yield example
                 return
             is_begun = is_begun or bool(lines)
-            if sum(map(len, lines)) > _FEW_BYTES:
-                examples = await in_json_thread(_of_several, lines, number)
-            else:
-                examples = _of_several(lines, number)
+            examples = await _read_lines(lines, _of_several, lines, number)
             number += len(lines)
             for example in examples:
                 yield example
+
+
+async def _read_lines(lines: list[bytes], work: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Run the reading of lines, in a thread unless it takes less time than going there."""
+    if sum(map(len, lines)) > _FEW_BYTES:
+        return await in_json_thread(work, *arguments)
+    return work(*arguments)
 
 
 def _is_spec(line: bytes, spec: Message) -> bool:
@@ -207,6 +213,11 @@ def _is_spec(line: bytes, spec: Message) -> bool:
         return False
     parse_values(values["spec"], spec, "line 1")
     return True
+
+
+def _is_row(line: bytes, number: int) -> bool:
+    """Return whether the line with a number is a row of the format of files."""
+    return is_row(_loaded(line, f"line {number}"))
 
 
 async def _rest(number: int, lines: list[bytes], others: AsyncIterator[list[bytes]]) -> AsyncIterator[bytes]:
