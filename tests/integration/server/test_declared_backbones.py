@@ -11,10 +11,10 @@ import pytest
 
 from headstart.v1 import model_pb2, model_service_pb2
 from integration.server.calls import TIMEOUT, Api, digit, digits, refused
-from server_process import START_SECONDS, ServerProcess, eventually, running
+from server_process import FIRST_START_SECONDS, ServerProcess, eventually, running
 
-# Beside other tests a server's preparations, which yield to all else, take minutes.
-pytestmark = pytest.mark.timeout(300)
+# Preparations, which yield to all other work, take minutes next to other tests. The limit ends what hangs.
+pytestmark = pytest.mark.timeout(2 * FIRST_START_SECONDS)
 
 #: Makes a small network with random weights in a process of its own, as whoever trained it would have.
 SAVE = """
@@ -93,7 +93,7 @@ def settled(api: Api) -> dict[str, model_pb2.Backbone]:
         found = backbones(api)
         return found if all(one.views or one.problem for one in found.values()) else None
 
-    return eventually(all_known, 2 * START_SECONDS, "the facts of every backbone")
+    return eventually(all_known, FIRST_START_SECONDS, "the facts of every backbone")
 
 
 def test_what_is_declared_is_prepared_and_listed_and_what_is_wrong_with_it_is_told(api: Api) -> None:
@@ -141,9 +141,9 @@ def test_other_weights_under_the_name_are_refused_where_pinned_and_told_of_by_ol
     server.terminate()
     save(folder / "own.keras", 2)
     with running(server.data, *flags) as again, Api.connect(again.target) as api:
-        again.wait_until_serving()
+        again.wait_until_serving(FIRST_START_SECONDS)
         assert "Expected weights of keras-file:" in settled(api)["pinned"].problem
-        eventually(lambda: backbones(api)["own"].views, 2 * START_SECONDS, "the backbone")
+        eventually(lambda: backbones(api)["own"].views, FIRST_START_SECONDS, "the backbone")
         api.published(digits((0, 1), 4), model="pets", backbone="own")
         refusal = refused(lambda: api.predict("changed", digit(0, 0)))
         assert refusal.reason == "BACKBONE_MISMATCH"

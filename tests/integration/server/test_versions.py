@@ -4,8 +4,10 @@ import json
 import urllib.error
 import urllib.request
 from base64 import b64encode
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,7 +19,7 @@ from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2
 from headstart.v1 import model_service_pb2 as pb
 from integration.server.calls import TIMEOUT, Api, digit, digits, refused
-from server_process import ServerProcess, eventually
+from server_process import ServerProcess, eventually, running
 
 SPEC = {"tags": {"team": "a"}, "display_name": "first"}
 
@@ -179,9 +181,20 @@ def test_moves_of_an_alias_are_listed_and_rolling_back_is_one_more(api: Api, url
     assert len(ask(f"{url}/v1/models/{model}/aliases:history")["events"]) == 3
 
 
-def test_traffic_is_counted_by_version_over_grpc_and_http(
-    api: Api, url: str, server: ServerProcess, model: str
-):
+@pytest.fixture
+def fresh_server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server that has not counted traffic yet: each counts only the first 200 versions in 5 minutes."""
+    with running(tmp_path / "data", "--http-port", "0") as server:
+        server.wait_until_serving()
+        yield server
+
+
+def test_traffic_is_counted_by_version_over_grpc_and_http(fresh_server: ServerProcess):
+    with Api.connect(fresh_server.target) as api:
+        check_traffic(api, fresh_server, f"http://{fresh_server.event('http')}", "pets")
+
+
+def check_traffic(api: Api, server: ServerProcess, url: str, model: str) -> None:
     api.published(digits((0, 1), 3), model=model)
     api.published(digits((0, 1), 4), model=model)
     for place in range(3):
