@@ -167,7 +167,7 @@ def test_statistics_of_no_model_are_of_the_tenants_own(place: Place) -> None:
             assert told[0].inference_count >= 1
 
 
-def test_what_is_another_tenants_is_told_like_what_is_not_there(place: Place) -> None:
+def test_another_tenants_resources_look_like_missing_ones(place: Place) -> None:
     with place.client("red") as red, place.client("blue") as blue:
         red.fine_tune(examples(1.0), model="secret").result()
         [theirs] = [job for job in red.jobs() if job.last_status.spec.model == "secret"]
@@ -335,7 +335,7 @@ def large(count: int, size: int) -> list[tuple[np.ndarray, str]]:
     return [(rng.normal(place % 2, 1, size).astype(np.float32), str(place % 2)) for place in range(count)]
 
 
-def test_nothing_that_is_told_has_the_tenants_name_in_it(place: Place) -> None:
+def test_no_response_contains_the_tenants_name(place: Place) -> None:
     """Answers have the caller's names by a list of fields; this looks at texts beside them."""
     shown = (("authorization", "Bearer blue"),)
     with secure_channel(place) as channel:
@@ -513,7 +513,7 @@ def test_the_command_makes_a_token_that_is_let_in(place: Place) -> None:
         assert list(client.models()) == []
 
 
-def test_no_token_and_no_key_is_told_in_logs_refusals_or_the_audit_log(place: Place) -> None:
+def test_no_token_and_no_key_is_in_logs_refusals_or_the_audit_log(place: Place) -> None:
     claims = {"iss": ISSUER, "aud": "headstart", "exp": time.time() - 9999, "team": "blue"}
     expired = jwt.encode(claims, KEY, algorithm="ES256", headers={"kid": "one"})
     tokens = ["a-token-that-nobody-may-see", expired, f"{expired}x", "a.b.c"]

@@ -245,7 +245,7 @@ def test_a_site_that_drips_or_breaks_off_does_not_hold_it_up(site: Site, monkeyp
         read(reader_of(site.uri), f"{site.uri}/labels.csv")
 
 
-def test_a_site_within_is_not_asked_unless_that_is_allowed(site: Site):
+def test_a_private_site_is_not_called_unless_that_is_allowed(site: Site):
     with pytest.raises(DataUnreadable, match="not of the internet"):
         read(reader_of(site.uri, private=False), f"{site.uri}/labels.csv")
     with pytest.raises(InvalidField, match="--allow-dataset-uri"):

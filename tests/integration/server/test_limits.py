@@ -49,7 +49,7 @@ def test_a_model_gets_no_version_more_than_it_may_have(client: Client) -> None:
     assert client.fine_tune(EXAMPLES, model="pets").result().version == 2
 
 
-def test_who_calls_too_often_is_told_when_to_come_again_and_health_is_free(client: Client) -> None:
+def test_frequent_callers_get_a_time_to_retry_and_health_is_free(client: Client) -> None:
     refusals: list[headstart.ResourceExhausted] = []
 
     def call(_: int) -> bool:
@@ -101,7 +101,7 @@ def test_messages_of_a_two_way_stream_go_at_the_rate_of_calls(server: Replica, c
     assert time.monotonic() - begun >= (count - RATE) / RATE - 0.2
 
 
-def test_who_sends_too_many_bytes_is_told_when_to_come_again(client: Client) -> None:
+def test_callers_that_send_too_many_bytes_get_a_time_to_retry(client: Client) -> None:
     large = b"quick cat:" + b"x" * (4 * MIB << 20)
     # Larger than what may come in a second: it passes, and is owed.
     eventually(lambda: refusal_of_bytes(client, large) is None, 60.0, "a call that is let in")

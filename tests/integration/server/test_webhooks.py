@@ -126,7 +126,7 @@ def crash_and_tell(tmp_path: Path, receiver: Receiver) -> None:
             eventually(lambda: delivery(api, job_id).state == DELIVERED, 30, "the outcome")
 
 
-def test_the_secret_that_posts_are_signed_with_is_told_nowhere(server: ServerProcess):
+def test_the_secret_that_signs_posts_is_never_printed(server: ServerProcess):
     assert server.log
     assert SECRET not in server.log
     assert SECRET not in server.scrape()

@@ -131,7 +131,7 @@ def test_what_is_wrong_is_named(document: dict[str, Any], said: str) -> None:
         policy_of(document)
 
 
-def test_a_token_that_stands_where_its_hash_belongs_is_not_told() -> None:
+def test_a_token_in_place_of_its_hash_is_not_repeated() -> None:
     with pytest.raises(PolicyError) as caught:
         policy_of({"principals": [principal(token_sha256=["headstart_secret"])]})
     assert "secret" not in str(caught.value)

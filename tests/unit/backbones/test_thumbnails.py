@@ -83,7 +83,7 @@ def test_what_cannot_be_shown_is_left_out(content):
     assert thumbnail(content, max_pixels=MAX_PIXELS) is None
 
 
-def test_a_lossless_jpeg_is_never_asked_for_a_fraction_of_its_size(monkeypatch):
+def test_a_lossless_jpeg_is_never_decoded_at_a_fraction_of_its_size(monkeypatch):
     """Decoders before libjpeg-turbo 3.2 write such a fraction past their memory."""
     drafted = []
     monkeypatch.setattr(JpegImageFile, "draft", lambda _, *size: drafted.append(size))

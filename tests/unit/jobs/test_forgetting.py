@@ -40,7 +40,7 @@ def on_disk(bench: Workbench) -> bytes:
     return b"".join(path.read_bytes() for path in bench.folder.iterdir())
 
 
-def test_content_and_features_go_and_the_versions_trained_on_it_are_told(bench: Workbench) -> None:
+def test_content_and_features_are_erased_and_the_versions_trained_on_it_are_listed(bench: Workbench) -> None:
     bench.published(pets(4))
     bench.published(pets(1, start=4), parent_version=1)
     bench.published(pets(4, words=("emu", "owl")), model="birds")

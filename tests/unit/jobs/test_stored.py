@@ -61,7 +61,7 @@ def test_the_usage_of_a_tenant_counts_its_versions_examples_and_jobs(shelf: Shel
     assert desk.ledger.usage_of("empty").stored == Stored()
 
 
-def test_a_fine_tune_beyond_the_bytes_is_refused_and_told_what_is_there(shelf: Shelf) -> None:
+def test_a_fine_tune_beyond_the_bytes_is_refused_with_the_usage(shelf: Shelf) -> None:
     desk = limited(shelf, stored_bytes=1 << 20)
     desk.submit(tenant="red", model="red/pets", nbytes=500_000)
     number = desk.succeed(desk.claim())

@@ -134,7 +134,7 @@ def test_a_prefix_that_is_no_url_is_told_at_the_start() -> None:
         WebhookPolicy(["hooks.example.com"])
 
 
-def test_a_tenant_may_name_urls_of_its_own_alone() -> None:
+def test_a_tenant_may_name_only_its_urls() -> None:
     each = policy("https://hooks.example.com/{tenant}/in", "https://all.example.com/")
     mine = "https://hooks.example.com/shop/in/a"
     assert each.check(mine, "shop") == mine

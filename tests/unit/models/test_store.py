@@ -91,7 +91,7 @@ def test_a_torn_head_is_told(store: VersionStore, root: Path, written: Manifest,
     assert "the digest of its head.safetensors is not the one that was published" in refusal(store, written)
 
 
-def test_a_head_with_one_bit_changed_is_told(store: VersionStore, root: Path, written: Manifest) -> None:
+def test_a_head_with_one_bit_changed_is_detected(store: VersionStore, root: Path, written: Manifest) -> None:
     path = root / "job-1.1" / HEAD_FILE
     raw = bytearray(path.read_bytes())
     raw[-1] ^= 1

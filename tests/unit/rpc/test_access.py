@@ -257,7 +257,7 @@ async def test_a_stream_is_refused_before_its_examples_are_read(
     assert port.tuning.read == 0
 
 
-async def test_jobs_are_told_by_their_model(channel: grpc.aio.Channel) -> None:
+async def test_permissions_on_jobs_follow_their_model(channel: grpc.aio.Channel) -> None:
     trainer, reader = Caller(channel, "trainer"), Caller(channel, "reader")
     assert (await trainer.status("mine")).job.spec.model == "pets-1"
     assert await trainer.watch("mine") == 2
@@ -360,7 +360,7 @@ async def test_checks_of_issuers_tokens_that_wait_are_limited_and_other_tokens_g
 
 
 @pytest.mark.parametrize("name", ["admin", "red"])
-async def test_nobody_reaches_another_tenants_models_by_their_full_name(
+async def test_no_caller_reaches_another_tenants_models_by_their_full_name(
     port: Port, channel: grpc.aio.Channel, name: str
 ) -> None:
     someone = Caller(channel, name)

@@ -218,7 +218,7 @@ async def test_errors_of_calls_are_told_and_counted(site: Site) -> None:
     assert site.handled("NOT_FOUND") == 1
 
 
-async def test_faults_are_not_told(site: Site) -> None:
+async def test_faults_are_not_exposed(site: Site) -> None:
     code, _, body = await site.ask("GET", "/v1/jobs/fault")
     assert code == 500
     assert b"secret" not in body
@@ -436,7 +436,7 @@ class Guarded(Gate):
         return dict(context.invocation_metadata()).get("authorization") == "Bearer word"
 
 
-async def test_nothing_is_held_of_the_request_of_a_caller_that_nobody_knows(tmp_path: Path) -> None:
+async def test_nothing_is_stored_of_the_request_of_an_unknown_caller(tmp_path: Path) -> None:
     site = Site(tmp_path, Guarded())
     read: list[int] = []
 

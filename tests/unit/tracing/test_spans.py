@@ -137,7 +137,7 @@ async def test_a_fault_of_the_server_is_an_error(seen: Seen):
     assert seen.span("a.Prediction/Predict").status.status_code is StatusCode.ERROR
 
 
-async def test_nothing_of_a_call_but_names_numbers_and_codes_is_told(seen: Seen):
+async def test_spans_contain_only_names_numbers_and_codes(seen: Seen):
     await call(seen, ("authorization", SECRET), ("traceparent", f"00-{TRACE}-{PARENT}-01"))
     with pytest.raises(grpc.aio.AbortError):
         await call(seen, ("authorization", SECRET), error=RuntimeError("a secret input"))
