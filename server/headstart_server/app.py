@@ -122,7 +122,7 @@ from headstart_server.settings.job_groups import BackbonesGroup, LimitsGroup
 from headstart_server.settings.settings import Settings, is_loopback
 from headstart_server.storage.disk import PLACE as ARTIFACTS_PLACE
 from headstart_server.storage.disk import probe
-from headstart_server.storage.places import Places, open_places
+from headstart_server.storage.places import StorageRoots, open_storage_roots
 from headstart_server.telemetry import Telemetry, configure_logs, process_age
 from headstart_server.trace_setting import open_tracing
 
@@ -205,11 +205,11 @@ class App:
         PLACES.add(config, hosts(database_address(config.storage.database_target)))
         self._database = self._open_database()
         self._open.callback(self._database.close)
-        places = self._places = self._checked_places()
-        self._versions = VersionStore(places.versions)
+        roots = self._roots = self._checked_roots()
+        self._versions = VersionStore(roots.versions)
         self._resident = ResidentVersions(config.storage.version_cache_memory or 0)
         self.datasets = DatasetStore(
-            places.datasets, _dataset_limits(config.limits), ForgottenPlaces(self._database).among
+            roots.datasets, _dataset_limits(config.limits), ForgottenPlaces(self._database).among
         )
         self.archives = Archives(self._database, self.datasets, max_bytes=config.storage.example_storage or 0)
         self.registry = Registry(
@@ -252,7 +252,7 @@ class App:
             self.telemetry.cache_looked_up,
         )
         self._open.callback(self._cache.close)
-        self._copies = places.copies
+        self._copies = roots.copies
         self._forgetting = Forgetting(self._database, self.registry, self.datasets, self._drop_contents)
         waiters = Waiters(max_calls=max(1, config.limits.max_concurrent_requests // WAITING_SHARE))
         self.pool = BackbonePool(source, self._embedder, config.backbones.default_backbone, waiters=waiters)
@@ -319,17 +319,17 @@ class App:
             self._open.callback(self._audit.close)
         self._add_gauges(gpus)
 
-    def _checked_places(self) -> Places:
+    def _checked_roots(self) -> StorageRoots:
         config = self._config
-        places = open_places(
+        roots = open_storage_roots(
             config.storage.artifacts,
             config.storage.data_dir,
             copies_bytes=config.storage.artifact_cache or 0,
             own_database=config.storage.database is None,
         )
-        places.check_recorded(self._database)
-        _check(places, self._database.identity)
-        return places
+        roots.check_recorded(self._database)
+        _check(roots, self._database.identity)
+        return roots
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Serve until told to stop by SIGTERM, SIGINT or the event; then stop gracefully.
@@ -564,12 +564,12 @@ class App:
         )
 
     def _probe_disks(self) -> None:
-        for folder in {self._config.storage.data_dir, *self._places.folders}:
+        for folder in {self._config.storage.data_dir, *self._roots.folders}:
             probe(folder)
 
     def _remove_leftovers(self, *, older_than: float) -> None:
         # Again, for it could not be looked at if the bucket was away at the start.
-        self._places.claim(self._database.identity)
+        self._roots.claim(self._database.identity)
         datasets = self.archives.recover(older_than=older_than)
         versions = self.registry.remove_leftovers(self.ledger.unfinished, older_than=older_than)
         if datasets or versions:
@@ -746,7 +746,7 @@ class App:
         read(metrics.QUEUE_DEPTH, self._queued_rows)
         read(metrics.JOBS, self._job_counts)
         read(metrics.DATABASE_AVAILABLE, lambda: float(self._database.is_available))
-        read(metrics.STORAGE_AVAILABLE, lambda: float(self._places.is_available))
+        read(metrics.STORAGE_AVAILABLE, lambda: float(self._roots.is_available))
         read(metrics.JOB_MEMORY, lambda: float(self._heart.used_bytes))
         if (limit := self._memory_bytes) is not None:
             read(metrics.JOB_MEMORY_LIMIT, lambda: float(limit))
@@ -840,10 +840,10 @@ def _arm_failpoints() -> None:
         log.warning("failpoints_armed", points=points, remedy=f"Unset {failpoints.VARIABLE}.")
 
 
-def _check(places: Places, database: str) -> None:
+def _check(roots: StorageRoots, database: str) -> None:
     """Say at the start that a bucket cannot be used, and start all the same: it may be back in a minute."""
     try:
-        places.check(database)
+        roots.check(database)
     except StorageUnavailable as error:
         log.warning("storage_check_failed", error=error.detail)
 

@@ -20,7 +20,7 @@ STEADY_SECONDS = 10.0
 QUIET_SECONDS = 10.0
 
 
-class Outage:
+class CircuitBreaker:
     """A circuit breaker: while something is away, it lets one call at a time through and fails the others.
 
     A connection to a host that is gone takes seconds to fail; threads that all wait for that would be missing
@@ -45,12 +45,12 @@ class Outage:
         self._probe = threading.Lock()
 
     @property
-    def is_away(self) -> bool:
+    def is_open(self) -> bool:
         """Whether the last call found it away."""
         return self._since is not None
 
     @contextmanager
-    def watched(self, *, always: bool = False) -> Iterator[None]:
+    def guard(self, *, always: bool = False) -> Iterator[None]:
         """Run a call.
 
         Args:
@@ -59,7 +59,7 @@ class Outage:
         Raises:
             ServiceUnavailable: it, or another one at this moment, finds it away.
         """
-        probing = self.is_away and not always
+        probing = self.is_open and not always
         if probing and not self._probe.acquire(blocking=False):
             raise self._error
         try:

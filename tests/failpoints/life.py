@@ -25,7 +25,7 @@ from headstart_server.rpc.webhook_body import webhook_body
 from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.bucket_folder import BucketFolder
 from headstart_server.storage.copies import LocalCopies
-from headstart_server.storage.ownership import BucketNote, FileNote, FolderMark, claim
+from headstart_server.storage.ownership import BucketMarker, FileMarker, FolderIdentity, claim
 from workbench import Workbench, pets
 
 BEGIN = 1_700_000_000.0
@@ -71,8 +71,8 @@ class Life:
 
     def run(self) -> None:
         """Do everything once; what an earlier process has done stays as it is."""
-        claim(FileNote(self.folder), self.database.identity)
-        mark = FolderMark(self.folder).read()
+        claim(FileMarker(self.folder), self.database.identity)
+        mark = FolderIdentity(self.folder).read()
         assert self.database.artifacts(mark, str(self.folder)) == (mark, str(self.folder))
         self._use_bucket()
         self._use_caches()
@@ -180,12 +180,12 @@ class Life:
         root = self.folder / "bucket"
         root.mkdir(exist_ok=True)
         bucket = Bucket(_LocalBucket(auto_mkdir=True), "local")
-        claim(BucketNote(bucket, str(root)), self.database.identity)
+        claim(BucketMarker(bucket, str(root)), self.database.identity)
         copies = LocalCopies(self.folder / "copies", 1 << 20)
         folder = BucketFolder(bucket, f"{root}/versions", self.folder / "scratch", copies)
         folder.write("one", {"head": b"head", "manifest": b"manifest"})
-        folder.aside("archive").write_bytes(b"examples")
-        folder.take("archive")
+        folder.staging_path("archive").write_bytes(b"examples")
+        folder.commit("archive")
         with folder.open("archive") as file:
             assert file.read() == b"examples"
         assert folder.read("one", "head") == b"head"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from headstart_server.storage.folder import Entry
+from headstart_server.storage.folder import FolderEntry
 
 
 class SimulatedBucket:
@@ -58,10 +58,10 @@ class SimulatedFolder:
         self._before("list")
         return list(self._bucket.versions)
 
-    def entries(self, names: Collection[str] | None = None) -> Sequence[Entry]:
+    def entries(self, names: Collection[str] | None = None) -> Sequence[FolderEntry]:
         self._before("list entries")
         return [
-            Entry(name=name, nbytes=1, written=written)
+            FolderEntry(name=name, nbytes=1, written=written)
             for name, written in self._bucket.written.items()
             if names is None or name in names
         ]
@@ -69,10 +69,10 @@ class SimulatedFolder:
     def now(self) -> float:
         return self._clock()
 
-    def aside(self, name: str) -> Path:
+    def staging_path(self, name: str) -> Path:
         raise NotImplementedError
 
-    def take(self, name: str, *, written: Path | None = None, shared: bool = True) -> None:
+    def commit(self, name: str, *, staged: Path | None = None, shared: bool = True) -> None:
         raise NotImplementedError
 
     def open(self, name: str) -> BinaryIO:

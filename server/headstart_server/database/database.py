@@ -15,7 +15,7 @@ from headstart_server.database.sqlite import Sqlite
 from headstart_server.database.tables import identity
 from headstart_server.errors import DatabaseUnavailable, StorageFull
 from headstart_server.failpoints import failpoint
-from headstart_server.outage import FULL_DISKS, Outage
+from headstart_server.outage import FULL_DISKS, CircuitBreaker
 
 __all__ = ["Database", "SchemaError"]
 
@@ -43,7 +43,7 @@ class Database:
         address = address_of(target)
         self._backend = Sqlite(address) if address.get_backend_name() == "sqlite" else Postgres(address)
         self._clock = clock
-        self._outage = Outage("database", DatabaseUnavailable)
+        self._breaker = CircuitBreaker("database", DatabaseUnavailable)
         try:
             # Not watched: whoever waits for a database logs that by itself.
             with self._translated(), self._transaction(self._backend.engine, "schema.migrate") as connection:
@@ -76,7 +76,7 @@ class Database:
     @property
     def is_available(self) -> bool:
         """Whether the last call was answered."""
-        return not self._outage.is_away
+        return not self._breaker.is_open
 
     @property
     def is_shared(self) -> bool:
@@ -175,7 +175,7 @@ class Database:
 
     @contextmanager
     def _watched(self, *, always: bool = False) -> Iterator[None]:
-        with self._outage.watched(always=always), self._translated():
+        with self._breaker.guard(always=always), self._translated():
             yield
 
     @contextmanager

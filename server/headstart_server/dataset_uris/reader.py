@@ -26,10 +26,10 @@ from headstart_server.learning.dataset import Example
 from headstart_server.learning.task import Task
 from headstart_server.storage.address import Scheme
 from headstart_server.storage.objects import (
-    BucketAway,
+    BucketUnavailableError,
     ObjectReader,
-    ObjectTooLarge,
-    ObjectUnreadable,
+    ObjectTooLargeError,
+    ObjectUnreadableError,
     open_objects,
 )
 
@@ -182,11 +182,11 @@ class DatasetReader:
 
                 return read_web(self._policy.target(place), max_bytes)
             return self._objects[place.kind].read(f"{place.root}/{'/'.join(place.parts)}", max_bytes)
-        except ObjectTooLarge as error:
+        except ObjectTooLargeError as error:
             raise TooLarge(str(error)) from None
-        except (ObjectUnreadable, Refused) as error:
+        except (ObjectUnreadableError, Refused) as error:
             raise Unreadable(str(error).rstrip(".")) from None
-        except (SourceAway, BucketAway, OSError):
+        except (SourceAway, BucketUnavailableError, OSError):
             raise DataUnavailable(f"{place.kind.value}://{place.root}") from None
 
     def _file(self, place: Place, tenant: str, max_bytes: int) -> bytes:

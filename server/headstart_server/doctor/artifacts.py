@@ -11,7 +11,7 @@ from headstart_server.errors import HeadstartError
 from headstart_server.settings.settings import Settings
 from headstart_server.storage.address import BucketAddress, artifacts_address
 from headstart_server.storage.bucket import Bucket, open_bucket
-from headstart_server.storage.ownership import BucketNote, FileNote, Note, owned_by
+from headstart_server.storage.ownership import BucketMarker, FileMarker, OwnershipMarker, marker_content
 
 _CONTENT = b"headstart-server doctor"
 #: What the libraries' errors about credentials say, in any case. Codes are whole words: ports contain them.
@@ -34,7 +34,7 @@ def check_artifacts(config: Settings) -> Iterator[Finding]:
     if not isinstance(address, BucketAddress):
         yield skipped("bucket", "Examples and versions are kept in a folder.")
         if address is not None:
-            yield from _owner(config, FileNote(address))
+            yield from _owner(config, FileMarker(address))
         return
     try:
         bucket = open_bucket(address)
@@ -45,20 +45,20 @@ def check_artifacts(config: Settings) -> Iterator[Finding]:
     found = _probed(bucket, address)
     yield found
     if found.status is Status.OK:
-        yield from _owner(config, BucketNote(bucket, address.root))
+        yield from _owner(config, BucketMarker(bucket, address.root))
 
 
-def _owner(config: Settings, note: Note) -> Iterator[Finding]:
+def _owner(config: Settings, marker: OwnershipMarker) -> Iterator[Finding]:
     """Yield a failure if the artifacts belong to another database: a server would not start."""
     try:
-        found, identity = note.read(), _identity(config)
+        found, identity = marker.read(), _identity(config)
     except (OSError, ValueError, RuntimeError, HeadstartError, ModuleNotFoundError):
         # Other checks report what cannot be reached.
         return
-    if found is not None and (identity is None or found != owned_by(identity)):
+    if found is not None and (identity is None or found != marker_content(identity)):
         yield failed(
             "artifacts",
-            f"They belong to another database: the {note.name} says {found.decode(errors='replace')[:80]!r}.",
+            f"They belong to another database: {marker.name} has {found.decode(errors='replace')[:80]!r}.",
             "Give each database its own --artifacts, or correct --database.",
         )
 

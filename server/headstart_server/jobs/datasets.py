@@ -71,7 +71,7 @@ class DatasetWriter:
     ) -> None:
         self._folder = folder
         self._job_id = job_id
-        self._aside = folder.aside(archive_name(job_id))
+        self._aside = folder.staging_path(archive_name(job_id))
         self._count = DatasetCount(limits=limits, task=task)
         self._parent = parent
         self._added: list[StoredExample] = []
@@ -161,7 +161,7 @@ class DatasetWriter:
             self._archive.writestr(INDEX, content, compress_type=ZIP_DEFLATED)
             self._archive.close()
             self.nbytes = self._aside.stat().st_size
-        self._folder.take(archive_name(self._job_id), shared=shared)
+        self._folder.commit(archive_name(self._job_id), shared=shared)
         return summary
 
     def _whole(self) -> ExampleList:
@@ -312,7 +312,7 @@ class DatasetStore:
             StorageFull: the disk is full.
             StorageUnavailable: the bucket does not answer.
         """
-        written = self._folder.aside(f"{job_id}.{uuid.uuid4().hex}{_SUFFIX}")
+        written = self._folder.staging_path(f"{job_id}.{uuid.uuid4().hex}{_SUFFIX}")
         gone = {member_name(member) for member in members}
         try:
             with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
@@ -322,7 +322,7 @@ class DatasetStore:
                     with storage_errors():
                         _copy(archive.members, written, gone, without(listed, {(job_id, m) for m in members}))
             if count:
-                self._folder.take(archive_name(job_id), written=written)
+                self._folder.commit(archive_name(job_id), staged=written)
             return count
         except ArtifactDamaged as error:
             if isinstance(error.__cause__, FileNotFoundError):

@@ -15,7 +15,7 @@ from fsspec import AbstractFileSystem
 from fsspec.exceptions import FSTimeoutError
 
 from headstart_server.errors import HeadstartError, StorageUnavailable
-from headstart_server.outage import Outage
+from headstart_server.outage import CircuitBreaker
 from headstart_server.storage.address import BucketAddress, Scheme
 from headstart_server.storage.disk import is_full, storage_errors
 
@@ -60,12 +60,12 @@ class Bucket:
     def __init__(self, files: AbstractFileSystem, name: str) -> None:
         self._files = files
         self.name = name
-        self._outage = Outage("storage", StorageUnavailable)
+        self._breaker = CircuitBreaker("storage", StorageUnavailable)
 
     @property
     def is_available(self) -> bool:
         """Whether the last call was answered."""
-        return not self._outage.is_away
+        return not self._breaker.is_open
 
     def check(self, path: str) -> None:
         """Check that it can be read.
@@ -76,7 +76,7 @@ class Bucket:
         """
         try:
             # Listing tells no difference between an empty bucket and none.
-            self._ask(lambda seconds: self._files.cat_file(f"{path}/{_NOTHING}", timeout=seconds))
+            self._call(lambda seconds: self._files.cat_file(f"{path}/{_NOTHING}", timeout=seconds))
         except FileNotFoundError:
             return
         except StorageUnavailable as error:
@@ -95,14 +95,14 @@ class Bucket:
             return b""
         # By its size, for that is known: the library would ask for it once more.
         part = {"start": 0, "end": nbytes}
-        content = self._ask(
+        content = self._call(
             lambda seconds: self._files.cat_file(path, **part, timeout=seconds), nbytes=nbytes
         )
         return bytes(content)
 
     def write(self, path: str, content: bytes) -> None:
         """Put an object, whole or not at all."""
-        self._ask(
+        self._call(
             lambda seconds: self._files.pipe_file(path, content, timeout=seconds),
             nbytes=len(content),
             writes=True,
@@ -111,7 +111,7 @@ class Bucket:
     def upload(self, file: Path, path: str) -> None:
         """Put a file, whole or not at all."""
         sent = file.stat().st_size
-        self._ask(
+        self._call(
             lambda seconds: self._files.put_file(str(file), path, chunksize=PART_BYTES, timeout=seconds),
             nbytes=sent,
             writes=True,
@@ -138,7 +138,7 @@ class Bucket:
                 with storage_errors():
                     raise
 
-        self._ask(get, nbytes=int(self._facts(path)["size"]))
+        self._call(get, nbytes=int(self._facts(path)["size"]))
 
     def fingerprint(self, path: str) -> str:
         """What changes with the content of an object.
@@ -152,7 +152,7 @@ class Bucket:
 
     def list(self, path: str) -> Mapping[str, ObjectFacts]:
         """Return the objects beneath a path, however deep; for the few files of a name."""
-        found = self._ask(lambda seconds: self._files.find(path, detail=True, timeout=seconds))
+        found = self._call(lambda seconds: self._files.find(path, detail=True, timeout=seconds))
         return {name: _object(facts) for name, facts in found.items()}
 
     def list_top(self, path: str) -> Mapping[str, ObjectFacts | None]:
@@ -165,7 +165,7 @@ class Bucket:
         with suppress(FileNotFoundError):
             self._facts(f"{path}/{_NOTHING}")
         try:
-            found = self._ask(lambda _: self._files.ls(path, detail=True, timeout=LIST_SECONDS))
+            found = self._call(lambda _: self._files.ls(path, detail=True, timeout=LIST_SECONDS))
         except FileNotFoundError:
             return {}
         return {
@@ -186,21 +186,21 @@ class Bucket:
         """Remove objects; those that are not there are no error."""
         if paths:
             try:
-                self._ask(lambda seconds: self._files.rm(list(paths), timeout=seconds))
+                self._call(lambda seconds: self._files.rm(list(paths), timeout=seconds))
             except FileNotFoundError:
                 # Another replica was at it, too. What is left is found by the next cleaning.
                 return
 
     def _facts(self, path: str) -> Mapping[str, Any]:
-        facts: Mapping[str, Any] = self._ask(lambda seconds: self._files.info(path, timeout=seconds))
+        facts: Mapping[str, Any] = self._call(lambda seconds: self._files.info(path, timeout=seconds))
         return facts
 
-    def _ask(self, call: Callable[[float], Answer], *, nbytes: int = 0, writes: bool = False) -> Answer:
+    def _call(self, call: Callable[[float], Answer], *, nbytes: int = 0, writes: bool = False) -> Answer:
         """Call with the seconds that it may take to move so many bytes."""
         missing: FileNotFoundError | None = None
-        seconds = PROBE_SECONDS if self._outage.is_away else CALL_SECONDS
+        seconds = PROBE_SECONDS if self._breaker.is_open else CALL_SECONDS
         seconds += nbytes / LINE_BYTES
-        with self._outage.watched():
+        with self._breaker.guard():
             try:
                 return call(seconds)
             except HeadstartError:

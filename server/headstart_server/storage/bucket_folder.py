@@ -9,7 +9,7 @@ from typing import BinaryIO
 from headstart_server.failpoints import failpoint
 from headstart_server.storage.bucket import Bucket, ObjectFacts
 from headstart_server.storage.copies import LocalCopies
-from headstart_server.storage.folder import Entry
+from headstart_server.storage.folder import FolderEntry
 
 #: An object that is put to learn the bucket's time.
 _CLOCK = ".clock"
@@ -46,20 +46,20 @@ class BucketFolder:
         """As `Folder.read`."""
         return self._bucket.read(f"{self._root}/{name}/{file}")
 
-    def aside(self, name: str) -> Path:
-        """As `Folder.aside`."""
+    def staging_path(self, name: str) -> Path:
+        """As `Folder.staging_path`."""
         return (self._scratch / name).with_suffix(".part")
 
-    def take(self, name: str, *, written: Path | None = None, shared: bool = True) -> None:
-        """As `Folder.take`."""
-        aside = written or self.aside(name)
+    def commit(self, name: str, *, staged: Path | None = None, shared: bool = True) -> None:
+        """As `Folder.commit`."""
+        staging = staged or self.staging_path(name)
         if not shared:
-            os.replace(aside, self._scratch / name)
+            os.replace(staging, self._scratch / name)
             return
         with failpoint("bucket.upload"):
-            self._bucket.upload(aside, self._path(name))
+            self._bucket.upload(staging, self._path(name))
         # Whoever runs its job is often the one who took it in.
-        self._copies.adopt(name, self._bucket.fingerprint(self._path(name)), aside)
+        self._copies.adopt(name, self._bucket.fingerprint(self._path(name)), staging)
 
     def open(self, name: str) -> BinaryIO:
         """As `Folder.open`."""
@@ -84,21 +84,23 @@ class BucketFolder:
         """As `Folder.names`."""
         return list(self._top())
 
-    def entries(self, names: Collection[str] | None = None) -> Sequence[Entry]:
+    def entries(self, names: Collection[str] | None = None) -> Sequence[FolderEntry]:
         """As `Folder.entries`."""
-        found: list[Entry] = []
+        found: list[FolderEntry] = []
         several = names
         if names is None:
             there = self._top()
             several = [name for name, file in there.items() if file is None]
             found += [
-                Entry(name=name, nbytes=file[0], written=file[1]) for name, file in there.items() if file
+                FolderEntry(name=name, nbytes=file[0], written=file[1])
+                for name, file in there.items()
+                if file
             ]
         for name in several or ():
             files = self._bucket.list(self._path(name)).values()
             if files:
                 nbytes, written = sum(file[0] for file in files), max(file[1] for file in files)
-                found.append(Entry(name=name, nbytes=nbytes, written=written))
+                found.append(FolderEntry(name=name, nbytes=nbytes, written=written))
         return found
 
     def now(self) -> float:

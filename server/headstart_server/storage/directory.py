@@ -1,4 +1,4 @@
-"""A folder of a disk: files are written aside, synced, then renamed."""
+"""A folder of a disk: files are written staging, synced, then renamed."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from headstart_server.failpoints import failpoint
 from headstart_server.storage.disk import storage_errors, sync_folder
-from headstart_server.storage.folder import Entry
+from headstart_server.storage.folder import FolderEntry
 
 _STAGING = ".staging"
 
@@ -40,17 +40,17 @@ class DirectoryFolder:
             raise
 
     def _place(self, name: str, files: Mapping[str, bytes]) -> None:
-        aside, final = self._staging / name, self._root / name
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
+        staging, final = self._staging / name, self._root / name
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
         for file, content in files.items():
             with failpoint("folder.write_file"):
-                _write_synced(aside / file, content)
+                _write_synced(staging / file, content)
         with failpoint("folder.sync"):
-            sync_folder(aside)
+            sync_folder(staging)
         shutil.rmtree(final, ignore_errors=True)
         with failpoint("folder.rename"):
-            os.rename(aside, final)
+            os.rename(staging, final)
         with failpoint("folder.sync_root"):
             sync_folder(self._root)
 
@@ -59,19 +59,19 @@ class DirectoryFolder:
         with self._missing_checked(), storage_errors(writes=False):
             return (self._root / name / file).read_bytes()
 
-    def aside(self, name: str) -> Path:
-        """As `Folder.aside`."""
+    def staging_path(self, name: str) -> Path:
+        """As `Folder.staging_path`."""
         return (self._root / name).with_suffix(".part")
 
-    def take(self, name: str, *, written: Path | None = None, shared: bool = True) -> None:
-        """As `Folder.take`."""
+    def commit(self, name: str, *, staged: Path | None = None, shared: bool = True) -> None:
+        """As `Folder.commit`."""
         del shared
-        aside = written or self.aside(name)
+        staging = staged or self.staging_path(name)
         with storage_errors():
-            with failpoint("archive.sync"), aside.open("rb") as file:
+            with failpoint("archive.sync"), staging.open("rb") as file:
                 os.fsync(file.fileno())
             with failpoint("archive.rename"):
-                os.rename(aside, self._root / name)
+                os.rename(staging, self._root / name)
             with failpoint("archive.sync_root"):
                 sync_folder(self._root)
 
@@ -94,9 +94,9 @@ class DirectoryFolder:
         with storage_errors(writes=False):
             return list({path.name for path in self._paths()})
 
-    def entries(self, names: Collection[str] | None = None) -> Sequence[Entry]:
+    def entries(self, names: Collection[str] | None = None) -> Sequence[FolderEntry]:
         """As `Folder.entries`."""
-        found: dict[str, Entry] = {}
+        found: dict[str, FolderEntry] = {}
         paths = (
             self._paths()
             if names is None
@@ -129,10 +129,10 @@ class DirectoryFolder:
         yield from (path for path in self._root.iterdir() if path.name != _STAGING)
 
 
-def _entry(path: Path) -> Entry:
+def _entry(path: Path) -> FolderEntry:
     facts = path.stat()
     nbytes = sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else facts.st_size
-    return Entry(name=path.name, nbytes=nbytes, written=facts.st_mtime)
+    return FolderEntry(name=path.name, nbytes=nbytes, written=facts.st_mtime)
 
 
 def _write_synced(path: Path, content: bytes) -> None:

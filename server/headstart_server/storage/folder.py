@@ -7,7 +7,7 @@ from typing import BinaryIO, Protocol
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class FolderEntry:
     """What lies under a name, be it a file or several.
 
     Attributes:
@@ -43,17 +43,16 @@ class Folder(Protocol):
             OSError: it is missing.
         """
 
-    def aside(self, name: str) -> Path:
-        """Where a file is written before `take` keeps it under its name; on a disk of this machine."""
+    def staging_path(self, name: str) -> Path:
+        """Return the local path at which to write a file before `commit` moves it to its name."""
 
-    def take(self, name: str, *, written: Path | None = None, shared: bool = True) -> None:
-        """Keep what was written aside, whole or not at all.
+    def commit(self, name: str, *, staged: Path | None = None, shared: bool = True) -> None:
+        """Move a staged file to its name, whole or not at all.
 
         Args:
             name: the name.
-            written: where it was written: `aside` of another name, for several who may write at once. None
-                for that of the name.
-            shared: whether other replicas shall find it.
+            staged: path of the staged file, for concurrent writers; None for `staging_path` of the name.
+            shared: whether other replicas may open it.
         """
 
     def open(self, name: str) -> BinaryIO:
@@ -69,7 +68,7 @@ class Folder(Protocol):
     def names(self) -> Sequence[str]:
         """Return all names, also of what is just being written."""
 
-    def entries(self, names: Collection[str] | None = None) -> Sequence[Entry]:
+    def entries(self, names: Collection[str] | None = None) -> Sequence[FolderEntry]:
         """Return what lies under names, also what is just being written.
 
         A bucket is listed once for all names that hold one file, and once more for each that holds several.
@@ -85,7 +84,9 @@ class Folder(Protocol):
         """
 
 
-def old_entries(folder: Folder, older_than: float, names: Collection[str] | None = None) -> Sequence[Entry]:
+def old_entries(
+    folder: Folder, older_than: float, names: Collection[str] | None = None
+) -> Sequence[FolderEntry]:
     """Return the entries that were not written to in so many seconds; all of them for 0.
 
     Args:

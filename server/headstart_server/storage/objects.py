@@ -14,15 +14,15 @@ from headstart_server.storage.bucket import CALL_SECONDS, LINE_BYTES, open_files
 log = structlog.get_logger(__name__)
 
 
-class ObjectUnreadable(Exception):
+class ObjectUnreadableError(Exception):
     """An object that is not there, may not be read or is too large; the message says which."""
 
 
-class ObjectTooLarge(ObjectUnreadable):
+class ObjectTooLargeError(ObjectUnreadableError):
     """An object of more bytes than may be read."""
 
 
-class BucketAway(Exception):
+class BucketUnavailableError(Exception):
     """A bucket that does not answer."""
 
 
@@ -46,36 +46,36 @@ class ObjectReader:
             max_bytes: that it may have.
 
         Raises:
-            ObjectUnreadable: it is not there, may not be read or is larger.
-            BucketAway: the bucket does not answer.
+            ObjectUnreadableError: it is not there, may not be read or is larger.
+            BucketUnavailableError: the bucket does not answer.
         """
         try:
             facts: Mapping[str, Any] = self._files.info(path, timeout=CALL_SECONDS)
             if facts.get("type", "file") != "file":
-                raise ObjectUnreadable("it is no object")
+                raise ObjectUnreadableError("it is no object")
             nbytes = int(facts["size"])
             if nbytes > max_bytes:
-                raise ObjectTooLarge(f"it has {nbytes} bytes, more than {max_bytes}")
+                raise ObjectTooLargeError(f"it has {nbytes} bytes, more than {max_bytes}")
             if not nbytes:
                 return b""
             # By its size: it may grow meanwhile.
             content = self._files.cat_file(
                 path, start=0, end=nbytes, timeout=CALL_SECONDS + math.ceil(nbytes / LINE_BYTES)
             )
-        except ObjectUnreadable:
+        except ObjectUnreadableError:
             raise
         except FileNotFoundError:
-            raise ObjectUnreadable("it is not there") from None
+            raise ObjectUnreadableError("it is not there") from None
         except PermissionError:
-            raise ObjectUnreadable("this server may not read it") from None
+            raise ObjectUnreadableError("this server may not read it") from None
         except FSTimeoutError as error:
-            raise BucketAway from error
+            raise BucketUnavailableError from error
         except Exception as error:
             # Each library has errors of its own.
             log.warning(
                 "dataset_bucket_unavailable", bucket=path.partition("/")[0], error=type(error).__name__
             )
-            raise BucketAway from error
+            raise BucketUnavailableError from error
         return bytes(content)
 
 

@@ -12,18 +12,18 @@ from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.disk import storage_errors
 
 #: The name of the note beside the folders of artifacts.
-NOTE = "owner"
+OWNER_FILE = "owner"
 
 
 #: The name of the mark that tells a folder from others, wherever it is mounted.
-MARK = "place"
+IDENTITY_FILE = "place"
 
 
-class NotOursError(OSError):
+class ForeignArtifactsError(OSError):
     """The artifacts of another database lie there, or those of this one lie elsewhere."""
 
 
-class Note(Protocol):
+class OwnershipMarker(Protocol):
     """A few bytes that are kept beside the artifacts."""
 
     name: str
@@ -35,7 +35,7 @@ class Note(Protocol):
         """Write it, unless there is one already where that can be told."""
 
 
-class BucketNote:
+class BucketMarker:
     """A note in a bucket.
 
     Args:
@@ -45,41 +45,41 @@ class BucketNote:
 
     def __init__(self, bucket: Bucket, root: str) -> None:
         self._bucket = bucket
-        self._path = f"{root}/{NOTE}"
+        self._path = f"{root}/{OWNER_FILE}"
         self.name = f"object {self._path}"
 
     def read(self) -> bytes | None:
-        """As `Note.read`."""
+        """As `OwnershipMarker.read`."""
         with suppress(FileNotFoundError):
             return self._bucket.read(self._path)
         return None
 
     def write(self, content: bytes) -> None:
-        """As `Note.write`."""
+        """As `OwnershipMarker.write`."""
         with failpoint("bucket.put_owner"):
             self._bucket.write(self._path, content)
 
 
-class FileNote:
+class FileMarker:
     """A note in a directory.
 
     Args:
         root: where the artifacts lie.
-        file: the name of the note.
+        file: the name of the marker.
     """
 
-    def __init__(self, root: Path, file: str = NOTE) -> None:
+    def __init__(self, root: Path, file: str = OWNER_FILE) -> None:
         self._path = root / file
         self.name = f"file {self._path}"
 
     def read(self) -> bytes | None:
-        """As `Note.read`."""
+        """As `OwnershipMarker.read`."""
         with suppress(FileNotFoundError), storage_errors(writes=False):
             return self._path.read_bytes()
         return None
 
     def write(self, content: bytes) -> None:
-        """As `Note.write`."""
+        """As `OwnershipMarker.write`."""
         aside = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}.part")
         try:
             with storage_errors():
@@ -102,7 +102,7 @@ def _name(aside: Path, path: Path) -> None:
         os.replace(aside, path)
 
 
-class FolderMark:
+class FolderIdentity:
     """The mark of a folder of artifacts, by which its replicas know that it is the same, and mounted.
 
     Args:
@@ -111,7 +111,7 @@ class FolderMark:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._note = FileNote(root, MARK)
+        self._file = FileMarker(root, IDENTITY_FILE)
         self._known: bytes | None = None
 
     def read(self) -> str:
@@ -120,11 +120,11 @@ class FolderMark:
         Raises:
             StorageFull or LocalStorageUnavailable: it cannot be written.
         """
-        found = self._note.read()
+        found = self._file.read()
         if found is None:
-            self._note.write(f"{uuid.uuid4().hex}\n".encode())
+            self._file.write(f"{uuid.uuid4().hex}\n".encode())
             # Of two that write one at the same time, one finds the other's.
-            found = self._note.read() or b""
+            found = self._file.read() or b""
         self._known = found
         return found.decode(errors="replace").strip()
 
@@ -134,47 +134,47 @@ class FolderMark:
         Raises:
             LocalStorageUnavailable: its mark is missing or another one.
         """
-        if self._known is not None and self._note.read() != self._known:
+        if self._known is not None and self._file.read() != self._known:
             raise LocalStorageUnavailable(
-                f"The folder of artifacts lacks its mark, the file '{MARK}': it is not mounted, or another "
-                "one is in its place. Mount it again."
+                f"The artifact folder lacks its file '{IDENTITY_FILE}': it is not mounted, or another "
+                "folder is mounted in its place. Mount it again."
             )
 
 
-def owned_by(database: str) -> bytes:
+def marker_content(database: str) -> bytes:
     """Return the note of a database."""
     return f"headstart database {database}\n".encode()
 
 
-def claim(note: Note, database: str) -> None:
+def claim(marker: OwnershipMarker, database: str) -> None:
     """Take a place for a database, or find that it is the database's already.
 
     Args:
-        note: the place's.
+        marker: the place's.
         database: identity of the database.
 
     Raises:
-        NotOursError: the artifacts of another database lie there.
+        ForeignArtifactsError: the artifacts of another database lie there.
         StorageUnavailable: the bucket does not answer.
         StorageFull: the disk is full.
     """
-    wanted = owned_by(database)
-    found = note.read()
+    wanted = marker_content(database)
+    found = marker.read()
     if found is None:
-        note.write(wanted)
+        marker.write(wanted)
         # Of two that claim it at once one finds the other's.
-        found = note.read()
+        found = marker.read()
     if found != wanted:
         said = (found or b"nothing").decode(errors="replace").strip()[:80]
-        raise NotOursError(
-            f"Expected artifacts of the database {database}. Received: the {note.name} says {said!r}. "
+        raise ForeignArtifactsError(
+            f"Expected artifacts of the database {database}. Received: the {marker.name} says {said!r}. "
             "Give each database its own bucket, prefix or folder with --artifacts: the cleaning of "
             "one would remove the files of the other. If that database is no more, remove what it left with "
-            f"this {note.name.partition(' ')[0]}."
+            f"this {marker.name.partition(' ')[0]}."
         )
 
 
-def check_place(mark: str, name: str, recorded: tuple[str, str], database: str) -> None:
+def check_location(mark: str, name: str, recorded: tuple[str, str], database: str) -> None:
     """Check that the artifacts of a database are where this server looks for them.
 
     Args:
@@ -184,10 +184,10 @@ def check_place(mark: str, name: str, recorded: tuple[str, str], database: str) 
         database: its name.
 
     Raises:
-        NotOursError: they are elsewhere.
+        ForeignArtifactsError: they are elsewhere.
     """
     if recorded[0] != mark:
-        raise NotOursError(
+        raise ForeignArtifactsError(
             f"The artifacts of the database {database} are in {recorded[1]}, not in {name}. "
             "Give every replica the same --artifacts. If you have moved the artifacts, see 'Moving "
             "artifacts' in docs/operations.md."

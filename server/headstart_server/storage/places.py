@@ -11,11 +11,11 @@ from headstart_server.storage.copies import LocalCopies
 from headstart_server.storage.directory import DirectoryFolder
 from headstart_server.storage.folder import Folder
 from headstart_server.storage.ownership import (
-    BucketNote,
-    FileNote,
-    FolderMark,
-    Note,
-    check_place,
+    BucketMarker,
+    FileMarker,
+    FolderIdentity,
+    OwnershipMarker,
+    check_location,
     claim,
 )
 
@@ -32,7 +32,7 @@ class Database(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Places:
+class StorageRoots:
     """Where the artifacts of a server lie.
 
     Attributes:
@@ -40,7 +40,7 @@ class Places:
         datasets: the archives of examples.
         copies: copies of archives on this machine; None where they lie on its disk anyway.
         bucket: the bucket of both, and the path within it; None for a directory.
-        note: says whose artifacts they are; None in a server's own folder.
+        marker: says whose artifacts they are; None in a server's own folder.
         mark: tells the folder from others; None for a bucket, and in the folder of the server's own database.
         name: what the place is called.
         folders: directories of artifacts outside the server's own folder.
@@ -50,8 +50,8 @@ class Places:
     datasets: Folder
     copies: LocalCopies | None = None
     bucket: tuple[Bucket, str] | None = None
-    note: Note | None = None
-    mark: FolderMark | None = None
+    marker: OwnershipMarker | None = None
+    mark: FolderIdentity | None = None
     name: str = ""
     folders: tuple[Path, ...] = ()
 
@@ -67,7 +67,7 @@ class Places:
             database: its identity.
 
         Raises:
-            NotOursError: the artifacts of another database lie there.
+            ForeignArtifactsError: the artifacts of another database lie there.
             OSError: a bucket does not exist, or may not be read.
             StorageUnavailable: a bucket does not answer.
         """
@@ -80,26 +80,28 @@ class Places:
         """Check that this is the place that the database recorded, before anything is read or removed.
 
         Raises:
-            NotOursError: the database has its artifacts elsewhere.
+            ForeignArtifactsError: the database has its artifacts elsewhere.
             LocalStorageUnavailable: the folder cannot be used.
         """
         if self.mark is None and self.bucket is None:
             return
         mark = self.name if self.mark is None else f"folder {self.mark.read()}"
-        check_place(mark, self.name, database.artifacts(mark, self.name), database.name)
+        check_location(mark, self.name, database.artifacts(mark, self.name), database.name)
 
     def claim(self, database: str) -> None:
         """Check, before anything is removed, that the artifacts are those of this database.
 
         Raises:
-            NotOursError: they are another database's.
+            ForeignArtifactsError: they are another database's.
             StorageUnavailable: a bucket does not answer.
         """
-        if self.note is not None:
-            claim(self.note, database)
+        if self.marker is not None:
+            claim(self.marker, database)
 
 
-def open_places(artifacts: str | None, data: Path, *, copies_bytes: int, own_database: bool = True) -> Places:
+def open_storage_roots(
+    artifacts: str | None, data: Path, *, copies_bytes: int, own_database: bool = True
+) -> StorageRoots:
     """The places of artifacts.
 
     Args:
@@ -115,23 +117,23 @@ def open_places(artifacts: str | None, data: Path, *, copies_bytes: int, own_dat
     address = artifacts_address(artifacts) if artifacts is not None else data
     if not isinstance(address, BucketAddress):
         is_own = artifacts is None and own_database
-        mark = None if is_own else FolderMark(address)
+        mark = None if is_own else FolderIdentity(address)
         check = (lambda: None) if mark is None else mark.check
-        return Places(
+        return StorageRoots(
             versions=DirectoryFolder(address / "versions", check),
             datasets=DirectoryFolder(address / "datasets", check),
             mark=mark,
             name=f"the folder {address.resolve()}",
-            note=FileNote(address) if artifacts is not None else None,
+            marker=FileMarker(address) if artifacts is not None else None,
             folders=(address,) if artifacts is not None else (),
         )
     bucket, root = open_bucket(address), address.root
     copies = LocalCopies(data / "copies", copies_bytes)
-    return Places(
+    return StorageRoots(
         versions=BucketFolder(bucket, f"{root}/versions", data / "scratch-versions", copies),
         datasets=BucketFolder(bucket, f"{root}/datasets", data / "uploads", copies),
         copies=copies,
         bucket=(bucket, root),
         name=f"{address.protocol}://{root}",
-        note=BucketNote(bucket, root),
+        marker=BucketMarker(bucket, root),
     )

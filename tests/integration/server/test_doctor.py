@@ -19,7 +19,7 @@ from headstart_server.doctor.artifacts import check_artifacts
 from headstart_server.doctor.database import check_database
 from headstart_server.doctor.finding import Finding, Status
 from headstart_server.settings.settings import Settings
-from headstart_server.storage.places import open_places
+from headstart_server.storage.places import open_storage_roots
 from postgres import HOST, PostgresServer
 from s3 import Fault, S3Server
 from server_process import running
@@ -320,7 +320,7 @@ def test_artifacts_of_another_database_are_found(tmp_path: Path, s3: S3Server, b
         config = Settings.of(data_dir=tmp_path, artifacts=artifacts)
         if "://" not in artifacts:
             (tmp_path / "artifacts").mkdir()
-        places = open_places(artifacts, tmp_path, copies_bytes=1)
+        places = open_storage_roots(artifacts, tmp_path, copies_bytes=1)
         assert "artifacts" not in {one.name for one in check_artifacts(config)}
         places.claim(own.identity)
         assert "artifacts" not in {one.name for one in check_artifacts(config)}

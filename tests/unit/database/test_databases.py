@@ -27,7 +27,7 @@ from headstart_server.database.tables import (
 )
 from headstart_server.errors import DatabaseUnavailable, InvalidField, StorageUnavailable
 from headstart_server.models import rows
-from headstart_server.outage import Outage
+from headstart_server.outage import CircuitBreaker
 from postgres import GUARDED, PostgresServer, on_both_databases
 
 
@@ -408,36 +408,40 @@ def test_the_character_that_postgresql_cannot_hold_is_the_callers_fault(postgres
 
 
 def test_only_one_call_at_a_time_looks_whether_the_database_is_back() -> None:
-    outage, entered, go_on = Outage("database", DatabaseUnavailable), threading.Event(), threading.Event()
-    with pytest.raises(DatabaseUnavailable), outage.watched():
+    breaker, entered, go_on = (
+        CircuitBreaker("database", DatabaseUnavailable),
+        threading.Event(),
+        threading.Event(),
+    )
+    with pytest.raises(DatabaseUnavailable), breaker.guard():
         raise DatabaseUnavailable("gone")
 
     def probe() -> None:
-        with outage.watched():
+        with breaker.guard():
             entered.set()
             assert go_on.wait(PATIENCE)
 
     thread = threading.Thread(target=probe)
     thread.start()
     assert entered.wait(PATIENCE)
-    with pytest.raises(DatabaseUnavailable), outage.watched():
+    with pytest.raises(DatabaseUnavailable), breaker.guard():
         raise AssertionError("it was let through")
     go_on.set()
     thread.join(PATIENCE)
-    with outage.watched(), outage.watched():
+    with breaker.guard(), breaker.guard():
         pass
 
 
 def test_outages_in_quick_succession_are_logged_once_in_ten_seconds() -> None:
     clock = ManualClock(0.0)
-    outage = Outage("storage", StorageUnavailable, clock=clock)
+    breaker = CircuitBreaker("storage", StorageUnavailable, clock=clock)
     with structlog.testing.capture_logs() as events:
         for _ in range(2):
             for seconds in (1.0, 2.0, 1.0):
-                with pytest.raises(StorageUnavailable), outage.watched():
+                with pytest.raises(StorageUnavailable), breaker.guard():
                     raise StorageUnavailable("s3://canary: refused")
                 clock.advance(seconds)
-                with outage.watched():
+                with breaker.guard():
                     pass
             clock.advance(10.0)
     told = [(event["event"], event.get("error"), event.get("seconds")) for event in events]
@@ -446,18 +450,18 @@ def test_outages_in_quick_succession_are_logged_once_in_ten_seconds() -> None:
 
 
 def test_an_error_of_another_service_is_no_outage_of_this_one() -> None:
-    outage = Outage("database", DatabaseUnavailable)
-    with pytest.raises(StorageUnavailable), outage.watched():
+    breaker = CircuitBreaker("database", DatabaseUnavailable)
+    with pytest.raises(StorageUnavailable), breaker.guard():
         raise StorageUnavailable
-    assert not outage.is_away
+    assert not breaker.is_open
 
 
 def test_the_heartbeat_is_tried_while_another_call_probes() -> None:
-    outage = Outage("database", DatabaseUnavailable)
-    with pytest.raises(DatabaseUnavailable), outage.watched():
+    breaker = CircuitBreaker("database", DatabaseUnavailable)
+    with pytest.raises(DatabaseUnavailable), breaker.guard():
         raise DatabaseUnavailable
-    with pytest.raises(DatabaseUnavailable, match="answer"), outage.watched():
-        with outage.watched(always=True):
+    with pytest.raises(DatabaseUnavailable, match="answer"), breaker.guard():
+        with breaker.guard(always=True):
             pass
         raise DatabaseUnavailable
 

@@ -11,19 +11,21 @@ from full_disk import FullDisk
 from headstart_server.errors import StorageFull, StorageUnavailable
 from headstart_server.storage import bucket as bucket_module
 from headstart_server.storage.folder import Folder, old_entries
-from headstart_server.storage.places import open_places
+from headstart_server.storage.places import open_storage_roots
 from s3 import Fault, S3Server
 
 
 def folder_of(place: str, tmp_path: Path, request: pytest.FixtureRequest, **settings: int) -> Folder:
     if place == "directory":
-        return open_places(None, tmp_path / "data", copies_bytes=0).datasets
+        return open_storage_roots(None, tmp_path / "data", copies_bytes=0).datasets
     server: S3Server = request.getfixturevalue("s3")
     patch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
     for name, value in server.environment.items():
         patch.setenv(name, value)
     artifacts = f"s3://{server.bucket()}/some/prefix"
-    return open_places(artifacts, tmp_path / "data", copies_bytes=settings.get("copies", 1 << 20)).datasets
+    return open_storage_roots(
+        artifacts, tmp_path / "data", copies_bytes=settings.get("copies", 1 << 20)
+    ).datasets
 
 
 @pytest.fixture(params=["directory", "bucket"])
@@ -43,8 +45,8 @@ def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
 
 
 def put(folder: Folder, name: str, content: bytes, *, shared: bool = True) -> None:
-    folder.aside(name).write_bytes(content)
-    folder.take(name, shared=shared)
+    folder.staging_path(name).write_bytes(content)
+    folder.commit(name, shared=shared)
 
 
 def content(folder: Folder, name: str) -> bytes:
@@ -87,13 +89,13 @@ def test_a_name_written_again_has_the_new_content(folder: Folder) -> None:
 
 
 def test_what_is_written_aside_is_there_only_once_it_is_taken(folder: Folder) -> None:
-    folder.aside("job.zip").write_bytes(b"content")
+    folder.staging_path("job.zip").write_bytes(b"content")
     with pytest.raises(FileNotFoundError):
         folder.open("job.zip")
-    folder.take("job.zip")
+    folder.commit("job.zip")
     assert content(folder, "job.zip") == b"content"
     assert names(folder) == ["job.zip"]
-    assert not folder.aside("job.zip").exists()
+    assert not folder.staging_path("job.zip").exists()
 
 
 def test_a_file_that_is_open_outlives_its_name(folder: Folder) -> None:
@@ -160,7 +162,8 @@ def test_another_replica_finds_what_one_has_put_and_what_it_has_put_since(
         monkeypatch.setenv(name, value)
     artifacts = f"s3://{s3.bucket()}"
     first, second = (
-        open_places(artifacts, tmp_path / name, copies_bytes=1 << 20).datasets for name in ("one", "other")
+        open_storage_roots(artifacts, tmp_path / name, copies_bytes=1 << 20).datasets
+        for name in ("one", "other")
     )
     for written in (b"1" * 20_000_000, b"2"):
         put(first, "job.zip", written)
@@ -217,11 +220,11 @@ def test_a_bucket_that_is_away_says_so_of_each_call_and_works_again_after_it(
     bucket: Folder, s3: S3Server, fault: Fault
 ) -> None:
     bucket.write("job.1", {"a": b"1"})
-    bucket.aside("job.zip").write_bytes(b"content")
+    bucket.staging_path("job.zip").write_bytes(b"content")
     calls = (
         lambda: bucket.read("job.1", "a"),
         lambda: bucket.write("job.2", {"a": b"1"}),
-        lambda: bucket.take("job.zip"),
+        lambda: bucket.commit("job.zip"),
         lambda: bucket.open("job.zip"),
         lambda: bucket.remove("job.1"),
         bucket.entries,
@@ -232,7 +235,7 @@ def test_a_bucket_that_is_away_says_so_of_each_call_and_works_again_after_it(
                 call()
             assert caught.value.retry_after == 2.0
     assert bucket.read("job.1", "a") == b"1"
-    bucket.take("job.zip")
+    bucket.commit("job.zip")
     assert content(bucket, "job.zip") == b"content"
 
 
@@ -240,13 +243,13 @@ def test_a_bucket_that_accepts_and_never_answers_is_given_up_in_time_whatever_is
     bucket: Folder, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.write("job.1", {"a": b"1"})
-    bucket.aside("job.zip").write_bytes(b"content")
+    bucket.staging_path("job.zip").write_bytes(b"content")
     monkeypatch.setattr(bucket_module, "CALL_SECONDS", 1.0)
     monkeypatch.setattr(bucket_module, "PROBE_SECONDS", 0.3)
     calls = (
         lambda: bucket.read("job.1", "a"),
         lambda: bucket.write("job.2", {"a": b"1"}),
-        lambda: bucket.take("job.zip"),
+        lambda: bucket.commit("job.zip"),
         lambda: bucket.open("job.zip"),
         lambda: bucket.remove("job.1"),
         bucket.entries,
@@ -264,7 +267,7 @@ def test_a_bucket_that_accepts_and_never_answers_is_given_up_in_time_whatever_is
     monkeypatch.setattr(bucket_module, "CALL_SECONDS", 15.0)
     monkeypatch.setattr(bucket_module, "PROBE_SECONDS", 15.0)
     assert bucket.read("job.1", "a") == b"1"
-    bucket.take("job.zip")
+    bucket.commit("job.zip")
     assert content(bucket, "job.zip") == b"content"
 
 
@@ -279,11 +282,11 @@ def test_a_bucket_that_does_not_exist_is_told_at_once(
 ) -> None:
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
-    places = open_places("s3://no-such-bucket/x", tmp_path, copies_bytes=0)
+    roots = open_storage_roots("s3://no-such-bucket/x", tmp_path, copies_bytes=0)
     with pytest.raises(OSError, match="Cannot use the bucket s3://no-such-bucket"):
-        places.check("a")
+        roots.check("a")
     # Not one of a missing file: nobody may take that for damage, or for a deletion.
     with pytest.raises(StorageUnavailable) as caught:
-        places.versions.read("job.1", "a")
+        roots.versions.read("job.1", "a")
     assert "no bucket" in caught.value.detail
     assert "no-such-bucket" not in caught.value.message

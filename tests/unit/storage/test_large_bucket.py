@@ -13,7 +13,7 @@ from fakes import ManualClock, Shelf
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
-from headstart_server.storage.places import open_places
+from headstart_server.storage.places import open_storage_roots
 from s3 import SECRET, S3Server
 
 VERSIONS = 100_000
@@ -88,7 +88,7 @@ def test_a_bucket_of_100_000_versions_is_listed_within_60_seconds(
         monkeypatch.setenv(name, SECRET)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    store = VersionStore(open_places("s3://large/prefix", tmp_path / "data", copies_bytes=0).versions)
+    store = VersionStore(open_storage_roots("s3://large/prefix", tmp_path / "data", copies_bytes=0).versions)
     began = time.process_time()
     assert len(store.artifacts()) == VERSIONS
     # Of this process only, with the bucket in it: what a loaded machine does meanwhile does not count.
@@ -101,7 +101,7 @@ def test_only_names_without_a_version_are_looked_at_more_closely(
 ) -> None:
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
-    folder = open_places(f"s3://{s3.bucket()}", tmp_path / "data", copies_bytes=0).versions
+    folder = open_storage_roots(f"s3://{s3.bucket()}", tmp_path / "data", copies_bytes=0).versions
     shelf = Shelf(tmp_path, ManualClock())
     shelf.store = VersionStore(folder)
     registry = shelf.registry = Registry(shelf.database, shelf.store, ResidentVersions(1 << 20))

@@ -11,8 +11,8 @@ from sqlalchemy import text
 from fakes import PATIENCE
 from headstart_server.database.database import Database
 from headstart_server.errors import LocalStorageUnavailable, StorageUnavailable
-from headstart_server.storage.ownership import NOTE, NotOursError
-from headstart_server.storage.places import Places, open_places
+from headstart_server.storage.ownership import OWNER_FILE, ForeignArtifactsError
+from headstart_server.storage.places import StorageRoots, open_storage_roots
 from postgres import on_both_databases
 from s3 import Fault, S3Server
 
@@ -27,59 +27,61 @@ def artifacts(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
     return f"s3://{server.bucket()}/some/prefix"
 
 
-def places(artifacts: str | None, tmp_path: Path, replica: str = "one") -> Places:
-    return open_places(artifacts, tmp_path / replica, copies_bytes=0)
+def roots(artifacts: str | None, tmp_path: Path, replica: str = "one") -> StorageRoots:
+    return open_storage_roots(artifacts, tmp_path / replica, copies_bytes=0)
 
 
 def test_all_replicas_of_a_database_may_use_a_place_and_none_of_another(
     artifacts: str, tmp_path: Path
 ) -> None:
-    one, other = places(artifacts, tmp_path), places(artifacts, tmp_path, "other")
+    one, other = roots(artifacts, tmp_path), roots(artifacts, tmp_path, "other")
     one.check("a")
     other.check("a")
     for _ in range(2):
         with pytest.raises(
-            NotOursError, match=r"Expected artifacts of the database b\. Received: the"
+            ForeignArtifactsError, match=r"Expected artifacts of the database b\. Received: the"
         ) as told:
             other.check("b")
     assert "says 'headstart database a'" in str(told.value)
     one.check("a")
     # As before each cleaning.
     one.claim("a")
-    with pytest.raises(NotOursError):
+    with pytest.raises(ForeignArtifactsError):
         other.claim("b")
 
 
 def test_prefixes_and_folders_are_places_of_their_own(artifacts: str, tmp_path: Path) -> None:
-    places(artifacts, tmp_path).check("a")
-    places(f"{artifacts}/further", tmp_path, "other").check("b")
+    roots(artifacts, tmp_path).check("a")
+    roots(f"{artifacts}/further", tmp_path, "other").check("b")
 
 
 def test_the_note_is_no_artifact(artifacts: str, tmp_path: Path) -> None:
-    place = places(artifacts, tmp_path)
-    place.check("a")
-    assert list(place.versions.entries()) == list(place.datasets.entries()) == []
+    root = roots(artifacts, tmp_path)
+    root.check("a")
+    assert list(root.versions.entries()) == list(root.datasets.entries()) == []
 
 
 def test_a_note_of_something_else_is_not_written_over(artifacts: str, tmp_path: Path) -> None:
-    place = places(artifacts, tmp_path)
-    assert place.note is not None
-    place.note.write(b"mine")
-    with pytest.raises(NotOursError, match="says 'mine'"):
-        place.check("a")
-    assert place.note.read() == b"mine"
+    root = roots(artifacts, tmp_path)
+    assert root.marker is not None
+    root.marker.write(b"mine")
+    with pytest.raises(ForeignArtifactsError, match="says 'mine'"):
+        root.check("a")
+    assert root.marker.read() == b"mine"
 
 
 def test_of_two_databases_that_claim_a_folder_at_once_one_gets_it(tmp_path: Path) -> None:
     for attempt in range(20):
         folder, ready, won = str(tmp_path / f"artifacts{attempt}"), threading.Barrier(2), []
-        both = [places(folder, tmp_path, name) for name in "ab"]
+        both = [roots(folder, tmp_path, name) for name in "ab"]
 
-        def claim(place: Places, name: str, ready: threading.Barrier = ready, won: list[str] = won) -> None:
+        def claim(
+            root: StorageRoots, name: str, ready: threading.Barrier = ready, won: list[str] = won
+        ) -> None:
             ready.wait(PATIENCE)
             try:
-                place.check(name)
-            except NotOursError:
+                root.check(name)
+            except ForeignArtifactsError:
                 return
             won.append(name)
 
@@ -89,13 +91,13 @@ def test_of_two_databases_that_claim_a_folder_at_once_one_gets_it(tmp_path: Path
         for thread in threads:
             thread.join(PATIENCE)
         [winner] = won
-        assert (tmp_path / f"artifacts{attempt}" / NOTE).read_text().endswith(f"database {winner}\n")
+        assert (tmp_path / f"artifacts{attempt}" / OWNER_FILE).read_text().endswith(f"database {winner}\n")
         assert not list((tmp_path / f"artifacts{attempt}").glob("*.part"))
 
 
 def test_a_server_s_own_folder_needs_no_note(tmp_path: Path) -> None:
     for database in ("a", "b"):
-        places(None, tmp_path).check(database)
+        roots(None, tmp_path).check(database)
 
 
 def test_a_bucket_that_is_away_is_no_other_s(
@@ -103,10 +105,10 @@ def test_a_bucket_that_is_away_is_no_other_s(
 ) -> None:
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
-    place = places(f"s3://{s3.bucket()}", tmp_path)
+    root = roots(f"s3://{s3.bucket()}", tmp_path)
     with s3.proxy.failing(Fault.AWAY), pytest.raises(StorageUnavailable):
-        place.check("a")
-    place.check("a")
+        root.check("a")
+    root.check("a")
 
 
 # Where the artifacts of a database are
@@ -130,50 +132,50 @@ def forget_place(database: Database) -> None:
 def test_a_server_with_other_artifacts_than_the_database_recorded_does_not_start(
     artifacts: str, tmp_path: Path, database: Database
 ) -> None:
-    place = places(artifacts, tmp_path)
-    place.check_recorded(database)
-    places(artifacts, tmp_path, "other").check_recorded(database)
-    own = open_places(None, tmp_path / "third", copies_bytes=0, own_database=False)
-    for wrong in (places(f"{artifacts}-other", tmp_path, "fourth"), own):
-        with pytest.raises(NotOursError) as raised:
+    root = roots(artifacts, tmp_path)
+    root.check_recorded(database)
+    roots(artifacts, tmp_path, "other").check_recorded(database)
+    own = open_storage_roots(None, tmp_path / "third", copies_bytes=0, own_database=False)
+    for wrong in (roots(f"{artifacts}-other", tmp_path, "fourth"), own):
+        with pytest.raises(ForeignArtifactsError) as raised:
             wrong.check_recorded(database)
-        assert place.name in str(raised.value)
+        assert root.name in str(raised.value)
         assert wrong.name in str(raised.value)
         assert "Give every replica the same --artifacts" in str(raised.value)
         assert "\n" not in str(raised.value)
     # As documented, once they were moved on purpose.
     forget_place(database)
     own.check_recorded(database)
-    with pytest.raises(NotOursError):
-        place.check_recorded(database)
+    with pytest.raises(ForeignArtifactsError):
+        root.check_recorded(database)
 
 
 def test_a_folder_is_the_same_wherever_it_is_mounted(tmp_path: Path, database: Database) -> None:
-    places(str(tmp_path / "artifacts"), tmp_path).check_recorded(database)
+    roots(str(tmp_path / "artifacts"), tmp_path).check_recorded(database)
     (tmp_path / "mounted").symlink_to(tmp_path / "artifacts")
-    places(str(tmp_path / "mounted"), tmp_path).check_recorded(database)
+    roots(str(tmp_path / "mounted"), tmp_path).check_recorded(database)
     shutil.copytree(tmp_path / "artifacts", tmp_path / "copied")
-    places(str(tmp_path / "copied"), tmp_path).check_recorded(database)
+    roots(str(tmp_path / "copied"), tmp_path).check_recorded(database)
 
 
 def test_the_folder_of_a_servers_own_database_needs_no_mark(tmp_path: Path, database: Database) -> None:
-    own = open_places(None, tmp_path / "data", copies_bytes=0)
+    own = open_storage_roots(None, tmp_path / "data", copies_bytes=0)
     own.check_recorded(database)
-    places(str(tmp_path / "artifacts"), tmp_path).check_recorded(database)
+    roots(str(tmp_path / "artifacts"), tmp_path).check_recorded(database)
 
 
 def test_nothing_is_damaged_while_the_folder_is_not_mounted(tmp_path: Path, database: Database) -> None:
-    place = places(str(tmp_path / "artifacts"), tmp_path)
-    place.check_recorded(database)
-    place.versions.write("v", {"file": b"content"})
+    root = roots(str(tmp_path / "artifacts"), tmp_path)
+    root.check_recorded(database)
+    root.versions.write("v", {"file": b"content"})
     with pytest.raises(FileNotFoundError):
-        place.versions.read("v", "other")
+        root.versions.read("v", "other")
     (tmp_path / "artifacts").rename(tmp_path / "elsewhere")
     (tmp_path / "artifacts").mkdir()
-    with pytest.raises(LocalStorageUnavailable, match="lacks its mark"):
-        place.versions.read("v", "file")
-    with pytest.raises(LocalStorageUnavailable, match="lacks its mark"):
-        place.datasets.open("job.zip")
+    with pytest.raises(LocalStorageUnavailable, match="lacks its file"):
+        root.versions.read("v", "file")
+    with pytest.raises(LocalStorageUnavailable, match="lacks its file"):
+        root.datasets.open("job.zip")
     (tmp_path / "artifacts").rmdir()
     (tmp_path / "elsewhere").rename(tmp_path / "artifacts")
-    assert place.versions.read("v", "file") == b"content"
+    assert root.versions.read("v", "file") == b"content"
