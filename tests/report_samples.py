@@ -32,7 +32,7 @@ from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
 from headstart_server.models.version import Manifest, Version
 from headstart_server.report.facts import ReportFacts
-from headstart_server.report.gallery import pictured
+from headstart_server.report.gallery import sample_indexes
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>"
 ANIMALS = ["bird", "cat", "deer", "dog", "fox", "frog", "hare", "horse", "owl", "ship & boat"]
@@ -205,7 +205,7 @@ def hostile() -> ReportFacts:
 
 def _with_data(found: Evaluation, made: Version, names: list[str], ids: list[str]) -> ReportFacts:
     findings = _findings(names, ids)
-    pictures = {index: picture(index) for index in pictured(found, findings)}
+    pictures = {index: picture(index) for index in sample_indexes(found, findings)}
     return ReportFacts(version=made, evaluation=found, findings=findings, samples=pictures)
 
 

@@ -35,7 +35,7 @@ from headstart_server.learning.recipe import Auto, Logistic, Mlp, Recipe, Ridge
 from headstart_server.learning.reliability import Reliability, reliability
 from headstart_server.learning.rows import Ints
 from headstart_server.learning.targets import Targets
-from headstart_server.learning.told import Told
+from headstart_server.learning.told import ClassPredictions
 
 CACHE = Path(__file__).parents[2] / ".cache" / "recipes"
 RECIPES: Mapping[str, Recipe] = {"auto": Auto(), "ridge": Ridge(), "logistic": Logistic(), "mlp": Mlp()}
@@ -154,8 +154,8 @@ def checked(pools: Sequence[Pool], trial: Trial) -> Checked | None:
         seed=trial.seed,
         modality=pool.modality,
     )
-    told = fitted.metrics
-    if told.accuracy is None or told.accuracy_low is None or told.accuracy_high is None:
+    predicted = fitted.metrics
+    if predicted.accuracy is None or predicted.accuracy_low is None or predicted.accuracy_high is None:
         return None
     outputs = fitted.head.outputs({view: rows[sample.fresh] for view, rows in pool.views.items()})
     shown = Targets.of_labels(pool.labels[sample.fresh], names)
@@ -163,17 +163,17 @@ def checked(pools: Sequence[Pool], trial: Trial) -> Checked | None:
     drawn = (rng.random((len(outputs), 1)) > np.cumsum(outputs, axis=1)).sum(axis=1)
     as_told = Targets.of_labels(np.minimum(drawn, pool.classes - 1), names)
     floor = measure(as_told, outputs, fitted.head.thresholds, source=MetricsSource.HELD_OUT)
-    found = reliability(shown, outputs, Told.of(shown, outputs, fitted.head.thresholds))
+    found = reliability(shown, outputs, ClassPredictions.from_outputs(shown, outputs, fitted.head.thresholds))
     return Checked(
         trial=trial,
-        reported=told.accuracy,
-        low=told.accuracy_low,
-        high=told.accuracy_high,
+        reported=predicted.accuracy,
+        low=predicted.accuracy_low,
+        high=predicted.accuracy_high,
         true=true.accuracy or 0.0,
         calibration_error=debiased_ece(found),
         plain_calibration_error=found.calibration_error,
         floor=floor.calibration_error or 0.0,
-        reported_calibration_error=told.calibration_error or 0.0,
+        reported_calibration_error=predicted.calibration_error or 0.0,
     )
 
 

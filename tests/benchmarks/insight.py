@@ -20,15 +20,15 @@ from threadpoolctl import threadpool_limits
 from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.runtimes import RuntimeSettings, default_cache
-from headstart_server.learning.duplicates import near_groups
-from headstart_server.learning.examination import examine
-from headstart_server.learning.examined import Examined
-from headstart_server.learning.familiarity import learn_familiarity
-from headstart_server.learning.fitting import Fitted, fit
+from headstart_server.learning.duplicates import near_duplicate_groups
+from headstart_server.learning.examination import analyze_dataset
+from headstart_server.learning.examined import AnalyzedDataset
+from headstart_server.learning.familiarity import fit_typicality_model
+from headstart_server.learning.fitting import FittedHead, fit
 from headstart_server.learning.head import Float32
 from headstart_server.learning.label_issues import find_label_issues
 from headstart_server.learning.learning_curve import learning_curve
-from headstart_server.learning.neighbors import Indexed, index_neighbors
+from headstart_server.learning.neighbors import NeighborExample, index_neighbors
 from headstart_server.learning.recipe import Auto
 from headstart_server.learning.split import Ints
 from headstart_server.learning.target import Target
@@ -81,7 +81,7 @@ def print_familiarity(sets: Sequence[FeatureSet], photos: Views, seeds: int) -> 
     rows = []
     for one in sets:
         for shots in (5, 20, None):
-            measured = [familiarity_of(one, sets, photos, shots, seed) for seed in range(seeds)]
+            measured = [typicality_model_from_bytes(one, sets, photos, shots, seed) for seed in range(seeds)]
             count, size = measured[0][:2]
             values = np.mean([each[2:] for each in measured], axis=0)
             shares = (f"{100 * value:.1f}" for value in values[2:])
@@ -108,7 +108,7 @@ def print_familiarity(sets: Sequence[FeatureSet], photos: Views, seeds: int) -> 
     )
 
 
-def familiarity_of(
+def typicality_model_from_bytes(
     one: FeatureSet, sets: Sequence[FeatureSet], photos: Views, shots: int | None, seed: int
 ) -> tuple[float, ...]:
     rng = np.random.default_rng(seed)
@@ -122,7 +122,7 @@ def familiarity_of(
         test += places[int(0.6 * len(places)) :].tolist()
     digests = digests_of(one, np.array(train))
     views = part_of(one.views, np.array(train))
-    familiarity = learn_familiarity(views, sorted(views), digests, digests)
+    familiarity = fit_typicality_model(views, sorted(views), digests, digests)
     assert familiarity is not None
 
     def typical(views: Views, places: Sequence[int]) -> Float32:
@@ -218,7 +218,7 @@ def curve_of(one: FeatureSet, shots: int, seed: int) -> tuple[float, float, floa
     many = chosen_of(one, 2 * shots, rng)
     few = np.concatenate([many[one.labels[many] == label][:shots] for label in np.unique(one.labels)])
     looked_at = examined_of(one, few, one.labels[few])
-    curve = learning_curve(looked_at, near_groups(looked_at), seed=0)
+    curve = learning_curve(looked_at, near_duplicate_groups(looked_at), seed=0)
     now, then = looked_at.fitted.metrics.accuracy, fitted_on(one, many, one.labels[many]).metrics.accuracy
     if not curve or now is None or then is None:
         return None
@@ -257,12 +257,12 @@ def costs_of(one: FeatureSet, places: Ints) -> tuple[object, ...]:
     began = time.perf_counter()
     looked_at = examined_of(one, places, one.labels)
     fitted = time.perf_counter()
-    groups = near_groups(looked_at)
-    examine(looked_at, groups, seed=0)
+    groups = near_duplicate_groups(looked_at)
+    analyze_dataset(looked_at, groups, seed=0)
     found = time.perf_counter()
     names = sorted(looked_at.views)
-    familiarity = learn_familiarity(looked_at.views, names, looked_at.digests, groups)
-    examples = [Indexed(index=place, id="", target=Target.of_label("a")) for place in places.tolist()]
+    familiarity = fit_typicality_model(looked_at.views, names, looked_at.digests, groups)
+    examples = [NeighborExample(index=place, id="", target=Target.of_label("a")) for place in places.tolist()]
     index = index_neighbors(looked_at.views, names, examples, looked_at.digests)
     ended = time.perf_counter()
     assert familiarity is not None
@@ -288,15 +288,15 @@ def digests_of(one: FeatureSet, places: Ints) -> list[str]:
     return [sha256(row.tobytes()).hexdigest() for row in one.views["last"][places]]
 
 
-def fitted_on(one: FeatureSet, places: Ints, labels: Ints) -> Fitted:
+def fitted_on(one: FeatureSet, places: Ints, labels: Ints) -> FittedHead:
     names = [f"{label:02d}" for label in range(int(one.labels.max()) + 1)]
     targets = Targets.of_labels(labels, names)
     return fit(Auto(), part_of(one.views, places), targets, digests_of(one, places), seed=0)
 
 
-def examined_of(one: FeatureSet, places: Ints, labels: Ints) -> Examined:
+def examined_of(one: FeatureSet, places: Ints, labels: Ints) -> AnalyzedDataset:
     names = [f"{label:02d}" for label in range(int(one.labels.max()) + 1)]
-    return Examined(
+    return AnalyzedDataset(
         views=part_of(one.views, places),
         targets=Targets.of_labels(labels, names),
         digests=digests_of(one, places),

@@ -28,7 +28,7 @@ from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.runtimes import RuntimeSettings, default_cache
 from headstart_server.learning.fitting import fit
 from headstart_server.learning.head import Float32, normalized, softmax
-from headstart_server.learning.partial import TailTools
+from headstart_server.learning.partial import TailTrainer
 from headstart_server.learning.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
 from headstart_server.learning.split import Ints
 from headstart_server.learning.targets import Targets
@@ -274,7 +274,7 @@ def by_recipe(recipe: Recipe) -> Method:
         names = tuple(str(label) for label in range(int(trial.labels.max()) + 1))
         groups = [f"{place:06d}" for place in trial.train]
         train = partial(trial.backbone.train_tail, progress=lambda epoch: None, checkpoint=lambda: None)
-        tails = TailTools(activations=trial.one.activations, rows=trial.train, train=train)
+        tails = TailTrainer(activations=trial.one.activations, rows=trial.train, train=train)
         targets = Targets.of_labels(trial.labels, names)
         began = cpu_seconds()
         fitted = fit(recipe, trial.views, targets, groups, seed=trial.seed, tails=tails)

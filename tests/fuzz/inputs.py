@@ -18,9 +18,9 @@ from headstart.v1 import input_pb2, job_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart_server.learning.calibration import Calibration
-from headstart_server.learning.familiarity import learn_familiarity
-from headstart_server.learning.head import Hidden
-from headstart_server.learning.neighbors import Indexed, index_neighbors
+from headstart_server.learning.familiarity import fit_typicality_model
+from headstart_server.learning.head import HiddenLayer
+from headstart_server.learning.neighbors import NeighborExample, index_neighbors
 from headstart_server.learning.target import Target
 from headstart_server.learning.task import Task
 from headstart_server.models import evaluation_file, evidence, tail_file
@@ -139,7 +139,7 @@ def features() -> st.SearchStrategy[input_pb2.Tensor]:
 def heads() -> list[bytes]:
     """Files of heads of every kind."""
     plain = make_head()
-    hidden = Hidden(weights=np.ones((12, 4), np.float32), bias=np.ones(4, np.float32))
+    hidden = HiddenLayer(weights=np.ones((12, 4), np.float32), bias=np.ones(4, np.float32))
     several = Calibration(
         task=Task.MULTI_LABEL,
         slopes=np.ones(3, np.float32),
@@ -244,9 +244,9 @@ def familiarity() -> list[bytes]:
     rng = np.random.default_rng(0)
     views = {"last": rng.normal(size=(6, 8)).astype(np.float32)}
     digests = [f"{place:064x}" for place in range(6)]
-    learned = learn_familiarity(views, ("last",), digests, digests)
+    learned = fit_typicality_model(views, ("last",), digests, digests)
     assert learned is not None
-    return [evidence.familiarity_bytes(learned)]
+    return [evidence.typicality_model_to_bytes(learned)]
 
 
 def neighbors() -> list[bytes]:
@@ -265,7 +265,7 @@ def neighbors() -> list[bytes]:
                 views,
                 ("last",),
                 [
-                    Indexed(index=place, id=f"id{place}", target=target)
+                    NeighborExample(index=place, id=f"id{place}", target=target)
                     for place, target in enumerate(targets)
                 ],
                 digests,

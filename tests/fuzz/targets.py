@@ -25,7 +25,7 @@ from headstart_server.backbones.vectors import TensorDecoder
 from headstart_server.dataset_uris.place import is_uri, prefix_of
 from headstart_server.dataset_uris.policy import DataPolicy
 from headstart_server.errors import HeadstartError
-from headstart_server.learning.head import Head, HeadFacts
+from headstart_server.learning.head import Head, HeadMetadata
 from headstart_server.learning.rows import Scaling
 from headstart_server.learning.task import Task
 from headstart_server.models import evaluation_file, evidence, tail_file
@@ -73,7 +73,7 @@ def head(content: bytes) -> object:
     found = load(content)
     refusals: list[Exception] = []
     for task, names in ((Task.SINGLE_LABEL, "abc"), (Task.MULTI_LABEL, "abc"), (Task.REGRESSION, "")):
-        facts = HeadFacts(task=task, views=("last",), scaling=Scaling.UNIT, class_names=tuple(names))
+        facts = HeadMetadata(task=task, views=("last",), scaling=Scaling.UNIT, class_names=tuple(names))
         try:
             Head.from_tensors(found, facts)
         except (KeyError, IndexError, ValueError) as error:
@@ -188,7 +188,7 @@ def targets() -> dict[str, Target]:
             inputs=inputs.either(
                 inputs.with_changed_facts(inputs.familiarity()), inputs.any_of(inputs.familiarity())
             ),
-            parse=evidence.familiarity_of,
+            parse=evidence.typicality_model_from_bytes,
             refusals=(evidence.NotEvidence,),
         ),
         "evidence: neighbors": Target(

@@ -37,12 +37,12 @@ class KerasMatrices:
         with _double_precision(self._keras.backend.backend()):
             yield
 
-    def put(self, matrix: Matrix) -> Any:
+    def to_device(self, matrix: Matrix) -> Any:
         """The array of a matrix."""
         with self._failing():
             return self._keras.ops.convert_to_tensor(matrix, dtype="float64")
 
-    def get(self, array: Any) -> Matrix:
+    def to_host(self, array: Any) -> Matrix:
         """The matrix of an array."""
         with self._failing():
             return np.array(self._keras.ops.convert_to_numpy(array), np.float64)

@@ -16,7 +16,7 @@ from headstart_server.backbones.tail_training import Ints, TailEpoch
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.tails import VersionTail, trained_views
 from headstart_server.errors import DatasetTooLarge
-from headstart_server.learning.partial import TailTools
+from headstart_server.learning.partial import TailTrainer
 from headstart_server.learning.recipe import Partial, Recipe
 from headstart_server.storage.disk import storage_errors
 
@@ -171,12 +171,12 @@ class JobActivations:
         digests: Sequence[str],
         told: Callable[[TailEpoch], None],
         checkpoint: Callable[[], None],
-    ) -> TailTools | None:
+    ) -> TailTrainer | None:
         """What tails are trained with on examples of these contents; None if none is."""
         file = self._file
         if file is None:
             return None
-        return TailTools(
+        return TailTrainer(
             activations=file.path,
             rows=self._rows(file, digests),
             train=lambda request: embedder.train_tail(

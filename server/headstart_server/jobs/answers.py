@@ -13,10 +13,10 @@ from headstart_server.embedding.queue import RowFeatures, stacked
 from headstart_server.embedding.tails import VersionTail, trained_views
 from headstart_server.errors import UndecodableInput
 from headstart_server.jobs.contents import ArchiveReader
-from headstart_server.learning.comparison import Pair
+from headstart_server.learning.comparison import PairedOutcome
 from headstart_server.learning.example_list import ExampleList
 from headstart_server.learning.head import Float32, Head
-from headstart_server.learning.outcome import Answered, Outcome
+from headstart_server.learning.outcome import LabeledOutputs, PredictionOutcome
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target import Target
 
@@ -58,7 +58,7 @@ class Reading:
 
 def paired(
     first: Answerer, second: Answerer, reading: Reading, *, leave_out: Iterable[str] = ()
-) -> list[Pair]:
+) -> list[PairedOutcome]:
     """What two heads answer to the examples that either of them knows.
 
     A head answers an example of its own by what it told when it was not fitted on it, and any other by
@@ -81,7 +81,7 @@ def paired(
     before = _answers(first, theirs, shared, reading)
     after = _answers(second, mine, shared, reading)
     return [
-        Pair(
+        PairedOutcome(
             target=example.target,
             weight=example.weight,
             first=_judged(before[digest], theirs.get(digest), example.target),
@@ -92,18 +92,20 @@ def paired(
     ]
 
 
-_Known = Mapping[str, tuple[StoredExample, Outcome | None]]
+_Known = Mapping[str, tuple[StoredExample, PredictionOutcome | None]]
 
 
-def _by_digest(known: ExampleList) -> dict[str, tuple[StoredExample, Outcome | None]]:
+def _by_digest(known: ExampleList) -> dict[str, tuple[StoredExample, PredictionOutcome | None]]:
     """The first example of each content."""
-    found: dict[str, tuple[StoredExample, Outcome | None]] = {}
+    found: dict[str, tuple[StoredExample, PredictionOutcome | None]] = {}
     for example, outcome in zip(known.examples, known.outcomes, strict=True):
         found.setdefault(example.digest, (example, outcome))
     return found
 
 
-def _judged(outcome: Outcome, known: tuple[StoredExample, Outcome | None] | None, target: Target) -> Outcome:
+def _judged(
+    outcome: PredictionOutcome, known: tuple[StoredExample, PredictionOutcome | None] | None, target: Target
+) -> PredictionOutcome:
     """Return an outcome as it is under a corrected target; the log loss of another label was not stored."""
     if known is None or known[0].target == target:
         return outcome
@@ -114,7 +116,7 @@ def _judged(outcome: Outcome, known: tuple[StoredExample, Outcome | None] | None
 
 def _answers(
     answerer: Answerer, known: _Known, shared: Mapping[str, StoredExample], reading: Reading
-) -> dict[str, Outcome]:
+) -> dict[str, PredictionOutcome]:
     kept = {
         digest: outcome
         for digest in shared
@@ -128,9 +130,9 @@ def _answers(
 
 def _asked(
     answerer: Answerer, embedder: Embedder, examples: Sequence[StoredExample], reading: Reading
-) -> dict[str, Outcome]:
+) -> dict[str, PredictionOutcome]:
     """What a head says about examples that it was not fitted on; those without features are left out."""
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, PredictionOutcome] = {}
     with closing(reading.reader()) as contents:
         for start in range(0, len(examples), BLOCK):
             part = examples[start : start + BLOCK]
@@ -157,8 +159,8 @@ def _asked(
 
 def _told(
     head: Head, examples: Mapping[str, StoredExample], views: Mapping[str, Float32]
-) -> dict[str, Outcome]:
-    answered = Answered.of(
+) -> dict[str, PredictionOutcome]:
+    answered = LabeledOutputs.from_head(
         [example.target for example in examples.values()],
         [example.weight for example in examples.values()],
         head.outputs(views),

@@ -7,20 +7,20 @@ from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import Modality
 from headstart_server.learning.dataset_findings import DatasetFindings
-from headstart_server.learning.duplicates import near_groups
-from headstart_server.learning.examination import examine
-from headstart_server.learning.examined import Examined
-from headstart_server.learning.familiarity import learn_familiarity
-from headstart_server.learning.fitting import Fitted
-from headstart_server.learning.neighbors import Indexed, index_neighbors
+from headstart_server.learning.duplicates import near_duplicate_groups
+from headstart_server.learning.examination import analyze_dataset
+from headstart_server.learning.examined import AnalyzedDataset
+from headstart_server.learning.familiarity import fit_typicality_model
+from headstart_server.learning.fitting import FittedHead
+from headstart_server.learning.neighbors import NeighborExample, index_neighbors
 from headstart_server.learning.rows import Float32, Ints
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.targets import Targets
 from headstart_server.models.evidence import (
-    FAMILIARITY_FILE,
     NEIGHBORS_FILE,
-    familiarity_bytes,
+    TYPICALITY_FILE,
     neighbors_bytes,
+    typicality_model_to_bytes,
 )
 
 
@@ -47,13 +47,13 @@ class Assessment:
         views: Mapping[str, Float32],
         targets: Targets,
         held_out: NDArray[np.bool_],
-        fitted: Fitted,
+        fitted: FittedHead,
         modality: Modality,
         checkpoint: Callable[[], None],
         truncated: Collection[str] = frozenset(),
     ) -> None:
         self._examples = examples
-        self._examined = Examined(
+        self._examined = AnalyzedDataset(
             views=views,
             targets=targets,
             digests=[example.digest for example in examples],
@@ -65,7 +65,7 @@ class Assessment:
             checkpoint=checkpoint,
             truncated=truncated,
         )
-        self._groups = near_groups(self._examined)
+        self._groups = near_duplicate_groups(self._examined)
 
     def findings(self, *, seed: int, estimated_seconds: float, fault_count: int) -> DatasetFindings:
         """What is found in the examples.
@@ -75,7 +75,7 @@ class Assessment:
             estimated_seconds: how long a fine-tune of them takes; 0 if unknown.
             fault_count: number of examples beside these that cannot be used.
         """
-        return examine(
+        return analyze_dataset(
             self._examined,
             self._groups,
             seed=seed,
@@ -90,7 +90,7 @@ class Assessment:
         views = {name: matrix[trained] for name, matrix in examined.views.items()}
         names, digests = sorted(views), [examined.digests[place] for place in trained.tolist()]
         indexed = [
-            Indexed(
+            NeighborExample(
                 index=int(examined.indexes[place]),
                 id=examined.ids[place],
                 target=self._examples[place].target,
@@ -101,9 +101,9 @@ class Assessment:
         check = examined.checkpoint
         index = index_neighbors(views, names, indexed, digests, checkpoint=check)
         files = {NEIGHBORS_FILE: neighbors_bytes(index)}
-        familiarity = learn_familiarity(
+        familiarity = fit_typicality_model(
             views, names, digests, groups, modality=examined.modality, checkpoint=check
         )
         if familiarity is not None:
-            files[FAMILIARITY_FILE] = familiarity_bytes(familiarity)
+            files[TYPICALITY_FILE] = typicality_model_to_bytes(familiarity)
         return files

@@ -10,7 +10,7 @@ from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.modality import takes
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.recipe import Partial, Recipe, views_of
+from headstart_server.learning.recipe import Partial, Recipe, required_views
 
 #: Candidates where the caller names none.
 SHORT_LIST = 4
@@ -130,7 +130,7 @@ def check_recipe(info: BackboneInfo, recipe: Recipe) -> None:
     Raises:
         InvalidField: it has not.
     """
-    unknown = [view for view in views_of(recipe, info.views) if view not in info.views]
+    unknown = [view for view in required_views(recipe, info.views) if view not in info.views]
     if unknown:
         raise InvalidField(
             f"Expected a view of backbone '{info.name}': {', '.join(sorted(info.views))}. "

@@ -31,12 +31,12 @@ from headstart_server.learning.backbone_selection import (
     BackboneSelection,
     CandidateOutcome,
 )
-from headstart_server.learning.choosing import Ranking, rank
+from headstart_server.learning.choosing import CandidateRanking, rank_candidates
 from headstart_server.learning.comparison import is_right
-from headstart_server.learning.fitting import Fitted, fit
+from headstart_server.learning.fitting import FittedHead, fit
 from headstart_server.learning.matrices import Matrices
-from headstart_server.learning.outcome import Answered
-from headstart_server.learning.recipe import quick, views_of
+from headstart_server.learning.outcome import LabeledOutputs
+from headstart_server.learning.recipe import quick_recipe, required_views
 from headstart_server.learning.rows import Float32
 from headstart_server.learning.task import Task
 
@@ -90,7 +90,7 @@ class Choosing:
         self._window = window
         self._checkpoint = checkpoint
         self._clock = clock
-        self._recipe = quick(job.spec.recipe)
+        self._recipe = quick_recipe(job.spec.recipe)
         self._notes = Notes(dataset="")
         self._began = clock()
 
@@ -169,7 +169,7 @@ class Choosing:
 
     def _tried(self, dataset: Dataset, embedder: Embedder, place: int, started: float) -> Trial:
         name = embedder.info.name
-        extraction = Extraction(dataset, views_of(self._recipe, embedder.info.views))
+        extraction = Extraction(dataset, required_views(self._recipe, embedder.info.views))
 
         def tell(done: int, total: int) -> None:
             part = _FEATURES_PART * done / total if total else 0.0
@@ -236,7 +236,7 @@ class Choosing:
                 "None of the backbones that were to be tried could be: "
                 + " ".join(f"{trial.candidate.backbone}: {trial.candidate.message}" for trial in trials)
             )
-        ranking = rank(
+        ranking = rank_candidates(
             [np.asarray(trial.scores, np.float64) for trial in tried],
             [trial.candidate.milliseconds for trial in tried],
             np.array([example.weight for example in dataset.examples], np.float64),
@@ -331,12 +331,14 @@ def _digest(dataset: Dataset) -> str:
     return sha256(json.dumps(names).encode()).hexdigest()
 
 
-def _scores(fitted: Fitted, table: Table, count: int) -> Float32:
+def _scores(fitted: FittedHead, table: Table, count: int) -> Float32:
     """What a head was worth on each of so many examples, by its out-of-fold answers; NaN without one."""
     scores = np.full(count, np.nan, np.float32)
     if fitted.outputs is None:
         return scores
-    answered = Answered(targets=table.targets, outputs=fitted.outputs, thresholds=fitted.head.thresholds)
+    answered = LabeledOutputs(
+        targets=table.targets, outputs=fitted.outputs, thresholds=fitted.head.thresholds
+    )
     for index, example, outcome, counts in zip(
         table.indexes.tolist(), table.examples, answered.outcomes(), fitted.counted.tolist(), strict=True
     ):
@@ -347,7 +349,9 @@ def _scores(fitted: Fitted, table: Table, count: int) -> Float32:
     return scores
 
 
-def _standing(told: BackboneCandidate, ranking: Ranking, place: int, task: Task) -> BackboneCandidate:
+def _standing(
+    told: BackboneCandidate, ranking: CandidateRanking, place: int, task: Task
+) -> BackboneCandidate:
     standing = ranking.standings[place]
     if standing is None:
         return told
@@ -362,7 +366,7 @@ def _standing(told: BackboneCandidate, ranking: Ranking, place: int, task: Task)
     )
 
 
-def _reason(ranking: Ranking, names: Sequence[str], task: Task) -> str:
+def _reason(ranking: CandidateRanking, names: Sequence[str], task: Task) -> str:
     standing = ranking.standings[ranking.chosen]
     if len(names) == 1:
         return "No other backbone was tried."

@@ -35,7 +35,7 @@ from headstart_server.learning.dataset import (
     ExampleFault,
 )
 from headstart_server.learning.example_list import ExampleList
-from headstart_server.learning.findings import contradictions
+from headstart_server.learning.findings import find_label_conflicts
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.task import Task
 from headstart_server.storage.directory import DirectoryFolder
@@ -219,7 +219,7 @@ class Dataset:
 
     def contradictions(self) -> list[ExampleFault]:
         """The examples whose content came with another target as well, in order."""
-        return contradictions(
+        return find_label_conflicts(
             [example.digest for example in self.examples],
             [example.target for example in self.examples],
             [example.id for example in self.examples],

@@ -58,7 +58,7 @@ class Table:
             examples=[self.examples[place] for place in places],
             indexes=self.indexes[chosen],
             views={name: matrix[chosen] for name, matrix in self.views.items()},
-            targets=self.targets.take(chosen),
+            targets=self.targets.subset(chosen),
             digests=[self.digests[place] for place in places],
             modality=self.modality,
             truncated=self.truncated,
@@ -170,7 +170,7 @@ class Extraction:
             examples=examples,
             indexes=np.array(usable, np.int64),
             views={name: np.stack([self._rows[digest][name] for digest in digests]) for name in self._wanted},
-            targets=Targets.of(
+            targets=Targets.from_targets(
                 [example.target for example in examples], [example.weight for example in examples]
             ),
             digests=digests,

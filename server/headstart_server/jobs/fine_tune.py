@@ -41,11 +41,11 @@ from headstart_server.learning.backbone_selection import BackboneSelection
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.evaluation import Metrics
 from headstart_server.learning.example_list import ExampleList
-from headstart_server.learning.fitting import Fitted, fit
+from headstart_server.learning.fitting import FittedHead, fit
 from headstart_server.learning.head import Float32
 from headstart_server.learning.matrices import Matrices
 from headstart_server.learning.promotion import Promotion
-from headstart_server.learning.recipe import Auto, Partial, views_of
+from headstart_server.learning.recipe import Auto, Partial, required_views
 from headstart_server.learning.ridge import NUMPY
 from headstart_server.models import evaluation_file
 from headstart_server.models.registry import AliasMovedError
@@ -230,7 +230,7 @@ class FineTuneRun:
         return self._choice.backbone
 
     def _features(self, embedder: Embedder) -> tuple[ExampleList, Table]:
-        views = views_of(self._job.spec.recipe, embedder.info.views)
+        views = required_views(self._job.spec.recipe, embedder.info.views)
         job_id = self._job.job_id
         with closing(self._telling.patiently(lambda: self._tools.datasets.open(job_id))) as dataset:
             extraction = Extraction(dataset, views)
@@ -263,7 +263,7 @@ class FineTuneRun:
         )
         check_faults(self._job.spec, faults, count)
 
-    def _fit(self, embedder: Embedder, table: Table) -> Fitted:
+    def _fit(self, embedder: Embedder, table: Table) -> FittedHead:
         spec = self._job.spec
         self._telling.report(JobStep.FIT, 0, 0, force=True)
         tails = self._activations.tools(embedder, table.digests, self._tell_epoch, self._checkpoint)
@@ -282,7 +282,7 @@ class FineTuneRun:
             self._telling.report(JobStep.FIT, 1, 1, message=fitted.note, force=True)
         return fitted
 
-    def _fitted_before(self, table: Table) -> Fitted | None:
+    def _fitted_before(self, table: Table) -> FittedHead | None:
         """What an earlier attempt fitted, if it lies whole where that attempt put it."""
         staged = self._telling.staged
         found = None
@@ -294,7 +294,7 @@ class FineTuneRun:
         self._fit_seconds = found.seconds
         return found.fitted
 
-    def _stage(self, embedder: Embedder, fitted: Fitted, table: Table) -> None:
+    def _stage(self, embedder: Embedder, fitted: FittedHead, table: Table) -> None:
         """Put a fit aside that took long, so that the job's next attempt need not fit again."""
         if self._telling.staged is not None or self._telling.seconds(JobStep.FIT) < STAGE_SECONDS:
             return
@@ -313,7 +313,7 @@ class FineTuneRun:
 
     def _evaluate(
         self,
-        fitted: Fitted,
+        fitted: FittedHead,
         table: Table,
         kept_out: NDArray[np.bool_],
         own: Mapping[str, Float32],
@@ -327,7 +327,7 @@ class FineTuneRun:
 
     def _assessment(
         self,
-        fitted: Fitted,
+        fitted: FittedHead,
         table: Table,
         kept_out: NDArray[np.bool_],
     ) -> Assessment:
@@ -400,7 +400,7 @@ class FineTuneRun:
             with suppress(StorageUnavailable):
                 self._tools.versions.remove(artifact)
 
-    def _manifest(self, embedder: Embedder, fitted: Fitted, metrics: Metrics, table: Table) -> Manifest:
+    def _manifest(self, embedder: Embedder, fitted: FittedHead, metrics: Metrics, table: Table) -> Manifest:
         spec = self._job.spec
         return Manifest(
             model=spec.model,

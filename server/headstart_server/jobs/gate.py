@@ -16,8 +16,14 @@ from headstart_server.errors import (
 from headstart_server.jobs.answers import Answerer, Reading, paired
 from headstart_server.jobs.contents import ArchiveReader
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.comparison import Pair, compare
-from headstart_server.learning.promotion import Gate, Promotion, first_of, judge, kept
+from headstart_server.learning.comparison import PairedOutcome, compare
+from headstart_server.learning.promotion import (
+    Promotion,
+    PromotionCriteria,
+    decide_promotion,
+    first_promotion,
+    rejected_promotion,
+)
 from headstart_server.models.registry import Registry
 
 log = structlog.get_logger(__name__)
@@ -62,7 +68,7 @@ class GateKeeper:
         for _ in range(MAX_JUDGEMENTS):
             baseline = self._registry.alias_number(spec.model, spec.alias)
             if not baseline:
-                return first_of(spec.alias)
+                return first_promotion(spec.alias)
             try:
                 return self._judge(spec.promote_if, spec, baseline, candidate, checkpoint)
             except VersionNotFound:
@@ -70,14 +76,14 @@ class GateKeeper:
                 continue
             except (ArtifactDamaged, NoCommonExamples) as error:
                 log.warning("promotion_check_failed", model=spec.model, alias=spec.alias, error=error.message)
-                return kept(
+                return rejected_promotion(
                     spec.alias, baseline, f"It could not be compared with version {baseline}: {error.message}"
                 )
         return moved_too_often(spec.alias, baseline)
 
     def _judge(
         self,
-        gate: Gate,
+        gate: PromotionCriteria,
         spec: FineTuneSpec,
         baseline: int,
         candidate: Answerer,
@@ -86,7 +92,7 @@ class GateKeeper:
         model, alias = spec.model, spec.alias or ""
         before = self._registry.load(model, baseline)
         if before.head.task is not candidate.head.task:
-            return kept(
+            return rejected_promotion(
                 alias,
                 baseline,
                 f"Version {baseline} predicts another kind of label: {before.head.task} instead of "
@@ -94,7 +100,7 @@ class GateKeeper:
             )
         known = self._registry.examples(self._registry.version(model, baseline))
         if known is None:
-            return kept(
+            return rejected_promotion(
                 alias,
                 baseline,
                 f"Of version {baseline} it is not known what it was trained on: it is too old.",
@@ -106,7 +112,7 @@ class GateKeeper:
             Reading(reader=self._reader, window=self._window, checkpoint=checkpoint),
             leave_out=candidate.known.left_out,
         )
-        return judge(gate, alias, baseline, compare(_judged_on(pairs)))
+        return decide_promotion(gate, alias, baseline, compare(_judged_on(pairs)))
 
     def _embedder(self, backbone: str, digest: str) -> Embedder | None:
         try:
@@ -123,11 +129,11 @@ def moved_too_often(alias: str, baseline: int) -> Promotion:
         alias: the alias.
         baseline: the version that was judged against last.
     """
-    return kept(
+    return rejected_promotion(
         alias, baseline, f"Alias '{alias}' was moved {MAX_JUDGEMENTS} times while the version was judged."
     )
 
 
-def _judged_on(pairs: Sequence[Pair]) -> Sequence[Pair]:
+def _judged_on(pairs: Sequence[PairedOutcome]) -> Sequence[PairedOutcome]:
     held_out = [pair for pair in pairs if pair.second.held_out]
     return held_out or pairs

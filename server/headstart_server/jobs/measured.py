@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from headstart_server.backbones.backbone import LAST
 from headstart_server.jobs.extraction import Table
 from headstart_server.learning.evaluation import Evaluation, MetricsSource, evaluate
-from headstart_server.learning.fitting import Fitted
+from headstart_server.learning.fitting import FittedHead
 from headstart_server.learning.head import Float32
 from headstart_server.learning.near_duplicates import group_near_duplicates
-from headstart_server.learning.outcome import Answered, Outcome
+from headstart_server.learning.outcome import LabeledOutputs, PredictionOutcome
 from headstart_server.learning.split import strata
 
 
@@ -26,11 +26,11 @@ class Measured:
     """
 
     evaluation: Evaluation
-    outcomes: Sequence[Outcome | None]
+    outcomes: Sequence[PredictionOutcome | None]
 
 
 def measured(
-    fitted: Fitted,
+    fitted: FittedHead,
     table: Table,
     kept_out: NDArray[np.bool_],
     *,
@@ -65,7 +65,7 @@ def measured(
     if not kept_out.any():
         # Summed up in an order that does not depend on that of the examples.
         evaluation = replace(evaluation, metrics=fitted.metrics)
-    answered = Answered(targets=targets, outputs=outputs, thresholds=head.thresholds)
+    answered = LabeledOutputs(targets=targets, outputs=outputs, thresholds=head.thresholds)
     outcomes = answered.outcomes(held_out=kept_out, counted=counted)
     return Measured(
         evaluation=evaluation,
@@ -80,7 +80,7 @@ def _groups(table: Table, kept_out: NDArray[np.bool_]) -> Sequence[str]:
     if len(places):
         held_out = group_near_duplicates(
             (table.views[LAST] if LAST in table.views else next(iter(table.views.values())))[places],
-            strata(table.targets.take(places)),
+            strata(table.targets.subset(places)),
             [table.digests[place] for place in places.tolist()],
             modality=table.modality,
         )

@@ -14,12 +14,12 @@ from headstart_server.errors import (
 from headstart_server.jobs.answering import Answering, Batch, Respondent
 from headstart_server.jobs.answers import Answerer, Reading, paired
 from headstart_server.jobs.contents import ArchiveReader
-from headstart_server.learning.comparison import Comparison, Pair, compare
+from headstart_server.learning.comparison import Comparison, PairedOutcome, compare
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.evaluation import Evaluation, MetricsSource, evaluate
 from headstart_server.learning.example_list import ExampleList
 from headstart_server.learning.head import Float32
-from headstart_server.learning.outcome import Answered, Outcome
+from headstart_server.learning.outcome import LabeledOutputs, PredictionOutcome
 from headstart_server.learning.target import Target
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion, embedder_of
@@ -74,7 +74,7 @@ class EvaluationRun:
         if not self._targets:
             raise EmptyDataset("Expected labelled examples to measure the version on. Received: no example.")
         head = self.answering.versions[0].head
-        answered = Answered.of(
+        answered = LabeledOutputs.from_head(
             self._targets, self._weights, np.concatenate(self._outputs), head.thresholds, head.class_names
         )
         return evaluate(
@@ -97,10 +97,10 @@ class ComparisonRun:
         known: compares them on what they know.
     """
 
-    def __init__(self, answering: Answering, known: Callable[[], Sequence[Pair]]) -> None:
+    def __init__(self, answering: Answering, known: Callable[[], Sequence[PairedOutcome]]) -> None:
         self.answering = answering
         self._known = known
-        self._pairs: list[Pair] = []
+        self._pairs: list[PairedOutcome] = []
         self._came = 0
 
     def add(self, examples: Sequence[Example]) -> None:
@@ -117,7 +117,7 @@ class ComparisonRun:
         usable = [batch.examples[place] for place in places]
         first, second = (self._outcomes(batch, usable, side) for side in (0, 1))
         self._pairs += [
-            Pair(target=example.target, weight=example.weight, first=one, second=other)
+            PairedOutcome(target=example.target, weight=example.weight, first=one, second=other)
             for example, one, other in zip(usable, first, second, strict=True)
         ]
 
@@ -135,9 +135,9 @@ class ComparisonRun:
             )
         return compare(self._pairs or self._known())
 
-    def _outcomes(self, batch: Batch, usable: Sequence[Example], side: int) -> Sequence[Outcome]:
+    def _outcomes(self, batch: Batch, usable: Sequence[Example], side: int) -> Sequence[PredictionOutcome]:
         head = self.answering.versions[side].head
-        answered = Answered.of(
+        answered = LabeledOutputs.from_head(
             [example.target for example in usable],
             [example.weight for example in usable],
             batch.outputs[side][batch.usable],
@@ -222,7 +222,7 @@ class MeasuringBench:
 
     def _known_pairs(
         self, respondents: Sequence[Respondent], check_there: Callable[[], None]
-    ) -> Sequence[Pair]:
+    ) -> Sequence[PairedOutcome]:
         first, second = (
             Answerer(
                 head=respondent.version.head,

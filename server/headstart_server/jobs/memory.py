@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from headstart_server.backbones.memory import limit_bytes
 from headstart_server.errors import JobMemoryLimit
 from headstart_server.learning.memory_estimate import Sizes, estimated_bytes
-from headstart_server.learning.recipe import Recipe, views_of
+from headstart_server.learning.recipe import Recipe, required_views
 
 #: Bytes left to the server itself and its backbones, and the share of all memory that jobs get in any case.
 RESERVED = 1 << 30
@@ -57,7 +57,7 @@ def check_memory(
         ((estimated_bytes(recipe, sizes), sizes) for sizes in known), key=lambda found: found[0]
     )
     if limit is not None and estimate > limit:
-        numbers = sum(largest.views[name] for name in views_of(recipe, largest.views))
+        numbers = sum(largest.views[name] for name in required_views(recipe, largest.views))
         raise JobMemoryLimit(
             f"The fine-tune would take about {estimate / _GIB:,.1f} GiB of memory for {examples:,} examples "
             f"with {numbers:,} features each, and this server gives {limit / _GIB:,.1f} GiB to jobs "

@@ -14,7 +14,7 @@ from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.dataset_findings import DatasetFindings
 from headstart_server.learning.evaluation import Evaluation
 from headstart_server.learning.fitting import fit
-from headstart_server.learning.recipe import quick, views_of
+from headstart_server.learning.recipe import quick_recipe, required_views
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,8 +53,8 @@ class Preview:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spec = spec
-        self._recipe = quick(spec.recipe)
-        self._extraction = Extraction(dataset, views_of(self._recipe, embedder.info.views))
+        self._recipe = quick_recipe(spec.recipe)
+        self._extraction = Extraction(dataset, required_views(self._recipe, embedder.info.views))
         self._embedder = embedder
         self._window = window
         self._checkpoint = checkpoint

@@ -11,8 +11,8 @@ from headstart_server.jobs.job import Job
 from headstart_server.jobs.parents import Parent, kept_examples
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.example_list import ExampleList
-from headstart_server.learning.promotion import Gate
-from headstart_server.learning.recipe import Auto, Recipe, opened
+from headstart_server.learning.promotion import PromotionCriteria
+from headstart_server.learning.recipe import Auto, Recipe, reopened_recipe
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
@@ -41,7 +41,7 @@ class RebaseSpec:
     backbone_candidates: tuple[str, ...] = ()
     backbone_time_budget: float | None = None
     recipe: Recipe | None = None
-    gate: Gate = field(default_factory=Gate)
+    gate: PromotionCriteria = field(default_factory=PromotionCriteria)
     gate_given: bool = False
     priority: int = 0
     webhook: str | None = field(default=None, repr=False)
@@ -158,7 +158,7 @@ def _like(asked: FineTuneSpec, version: Version, *, keeps_recipe: bool) -> FineT
     manifest = version.manifest
     recipe = asked.recipe
     if keeps_recipe:
-        recipe = manifest.requested_recipe or opened(manifest.recipe)
+        recipe = manifest.requested_recipe or reopened_recipe(manifest.recipe)
     return replace(
         asked,
         recipe=recipe,

@@ -7,7 +7,7 @@ from typing import Any
 
 from headstart_server.errors import InvalidField
 from headstart_server.learning.example_checks import has_control_characters
-from headstart_server.learning.promotion import Gate
+from headstart_server.learning.promotion import PromotionCriteria
 from headstart_server.learning.recipe import (
     Auto,
     Mlp,
@@ -78,7 +78,7 @@ class FineTuneSpec:
     max_excluded_fraction: float = 0.0
     priority: int = 0
     task: Task | None = None
-    promote_if: Gate | None = None
+    promote_if: PromotionCriteria | None = None
     parent_version: int | None = None
     parent_alias: str | None = None
     removed_example_ids: tuple[str, ...] = ()
@@ -203,7 +203,7 @@ class FineTuneSpec:
         if given.get("task"):
             given["task"] = Task(given["task"])
         if given.get("promote_if"):
-            given["promote_if"] = Gate(**known(Gate, given["promote_if"]))
+            given["promote_if"] = PromotionCriteria(**known(PromotionCriteria, given["promote_if"]))
         for name in ("removed_example_ids", "backbone_candidates"):
             given[name] = tuple(given.get(name, ()))
         return cls(**given)

@@ -8,7 +8,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from headstart_server.errors import ArtifactDamaged
-from headstart_server.learning.fitting import Fitted
+from headstart_server.learning.fitting import FittedHead
 from headstart_server.learning.lbfgs import StopReason
 from headstart_server.learning.recipe import Partial
 from headstart_server.models.store import VersionStore
@@ -28,7 +28,7 @@ class StagedFit:
         seconds: what that took.
     """
 
-    fitted: Fitted
+    fitted: FittedHead
     seconds: float
 
 
@@ -42,7 +42,7 @@ class StagedFits:
     def __init__(self, versions: VersionStore) -> None:
         self._versions = versions
 
-    def write(self, artifact: str, fitted: Fitted, manifest: Manifest) -> None:
+    def write(self, artifact: str, fitted: FittedHead, manifest: Manifest) -> None:
         """Put a fit aside under a name, with what is known of the version to be.
 
         Raises:
@@ -82,7 +82,7 @@ class StagedFits:
             return None
         if len(counted) != count:
             return None
-        fitted = Fitted(
+        fitted = FittedHead(
             head=head,
             recipe=manifest.recipe,
             metrics=manifest.metrics,

@@ -20,7 +20,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
+class CandidateScore:
     """How a candidate stands.
 
     Attributes:
@@ -42,7 +42,7 @@ class Standing:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ranking:
+class CandidateRanking:
     """What comes of a comparison of candidates.
 
     Attributes:
@@ -55,11 +55,11 @@ class Ranking:
 
     chosen: int
     best: int
-    standings: tuple[Standing | None, ...]
+    standings: tuple[CandidateScore | None, ...]
     example_count: int
 
 
-def rank(scores: Sequence[Float64], costs: Sequence[float], weights: Float64) -> Ranking:
+def rank_candidates(scores: Sequence[Float64], costs: Sequence[float], weights: Float64) -> CandidateRanking:
     """Take the cheapest candidate that is within one standard error of the best.
 
     Args:
@@ -74,11 +74,13 @@ def rank(scores: Sequence[Float64], costs: Sequence[float], weights: Float64) ->
     told = [place for place in by_cost if finite[place].any()]
     shared = finite[told].all(axis=0)
     if not told or not shared.any():
-        return Ranking(chosen=by_cost[0], best=by_cost[0], standings=(None,) * len(scores), example_count=0)
+        return CandidateRanking(
+            chosen=by_cost[0], best=by_cost[0], standings=(None,) * len(scores), example_count=0
+        )
     matrix, weights = matrix[:, shared], np.asarray(weights, np.float64)[shared]
     best = max(told, key=lambda place: _mean(matrix[place], weights)[0])
     standings = [_standing(row, matrix[best], weights) for row in matrix]
-    return Ranking(
+    return CandidateRanking(
         chosen=next(place for place in told if standings[place].is_as_good),
         best=best,
         standings=tuple(standings[place] if place in told else None for place in range(len(scores))),
@@ -86,10 +88,12 @@ def rank(scores: Sequence[Float64], costs: Sequence[float], weights: Float64) ->
     )
 
 
-def _standing(scores: Float64, best: Float64, weights: Float64) -> Standing:
+def _standing(scores: Float64, best: Float64, weights: Float64) -> CandidateScore:
     score, error = _mean(scores, weights)
     behind, gap_standard_error = _mean(best - scores, weights)
-    return Standing(score=score, error=error, gap=max(0.0, behind), gap_standard_error=gap_standard_error)
+    return CandidateScore(
+        score=score, error=error, gap=max(0.0, behind), gap_standard_error=gap_standard_error
+    )
 
 
 def _mean(values: Float64, weights: Float64) -> tuple[float, float]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from headstart_server.learning.ranking import Ranking, ThresholdPoint
+from headstart_server.learning.ranking import RankingCurve, ThresholdPoint
 from headstart_server.learning.rows import Float32
 from headstart_server.learning.targets import Targets
-from headstart_server.learning.told import Told
+from headstart_server.learning.told import ClassPredictions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,18 +47,22 @@ class ClassMetrics:
         return cls(**{**fields, "thresholds": points})
 
 
-def class_metrics(targets: Targets, outputs: Float32, told: Told) -> tuple[ClassMetrics, ...]:
+def class_metrics(
+    targets: Targets, outputs: Float32, predictions: ClassPredictions
+) -> tuple[ClassMetrics, ...]:
     """How good calibrated outputs [n, C] are at each class, in the order of the classes."""
-    rates = told.rates()
-    shares = np.stack([rates.precision, rates.recall, rates.f1], axis=1)
+    counts = predictions.counts()
+    shares = np.stack([counts.precision, counts.recall, counts.f1], axis=1)
     found = []
     for place, name in enumerate(targets.class_names):
         precision, recall, f1 = (None if np.isnan(share) else float(share) for share in shares[place])
-        ranking = Ranking.of(outputs[:, place], told.actual[:, place], told.weights)
+        ranking = RankingCurve.from_scores(
+            outputs[:, place], predictions.actual[:, place], predictions.weights
+        )
         found.append(
             ClassMetrics(
                 name=name,
-                support=int(rates.support[place]),
+                support=int(counts.support[place]),
                 precision=precision,
                 recall=recall,
                 f1=f1,

@@ -14,7 +14,7 @@ _PRODUCTS = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class CompactRows:
+class QuantizedRows:
     """Rows of length 1, each number as a byte and a scale for each row.
 
     A row of some 2,000 numbers keeps its direction to about 1e-4 of a cosine: the distance of two different
@@ -29,7 +29,7 @@ class CompactRows:
     scales: Float32
 
     @classmethod
-    def of(cls, blocks: Iterable[Float32]) -> Self:
+    def from_blocks(cls, blocks: Iterable[Float32]) -> Self:
         """Rows that come in blocks [n, D]; at least one."""
         values, scales = [], []
         for rows in blocks:

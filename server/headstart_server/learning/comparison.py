@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from headstart_server.errors import NoCommonExamples
-from headstart_server.learning.outcome import Outcome
+from headstart_server.learning.outcome import PredictionOutcome
 from headstart_server.learning.paired_tests import (
     mcnemar_p,
     mcnemar_worse_p,
@@ -27,7 +27,7 @@ SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pair:
+class PairedOutcome:
     """One example and what two versions told about it.
 
     Attributes:
@@ -39,8 +39,8 @@ class Pair:
 
     target: Target
     weight: float
-    first: Outcome
-    second: Outcome
+    first: PredictionOutcome
+    second: PredictionOutcome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +138,7 @@ class Comparison:
         )
 
 
-def compare(pairs: Sequence[Pair]) -> Comparison:
+def compare(pairs: Sequence[PairedOutcome]) -> Comparison:
     """Put two versions side by side.
 
     Args:
@@ -158,7 +158,7 @@ def compare(pairs: Sequence[Pair]) -> Comparison:
     return _compare_labels(pairs, weights)
 
 
-def is_right(target: Target, outcome: Outcome) -> bool:
+def is_right(target: Target, outcome: PredictionOutcome) -> bool:
     """Whether every class was told right; of a soft label its likeliest class counts."""
     return set(outcome.labels) == set(_classes(target))
 
@@ -167,7 +167,7 @@ def _classes(target: Target) -> tuple[str, ...]:
     return (target.label,) if target.task is Task.SINGLE_LABEL else tuple(target.shares)
 
 
-def _compare_labels(pairs: Sequence[Pair], weights: Float64) -> Comparison:
+def _compare_labels(pairs: Sequence[PairedOutcome], weights: Float64) -> Comparison:
     right = np.array(
         [[is_right(pair.target, told) for told in (pair.first, pair.second)] for pair in pairs], np.bool_
     )
@@ -223,7 +223,7 @@ def _apart(count: int, total: int) -> str:
     return f"{count} of {total} examples {'distinguishes' if count == 1 else 'distinguish'} them"
 
 
-def _compare_classes(pairs: Sequence[Pair]) -> tuple[ComparedClass, ...]:
+def _compare_classes(pairs: Sequence[PairedOutcome]) -> tuple[ComparedClass, ...]:
     # By class: examples, their weight, the weight of those that each recognized, and those that only one did.
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0] * 6)
     for pair in pairs:
@@ -248,7 +248,7 @@ def _compare_classes(pairs: Sequence[Pair]) -> tuple[ComparedClass, ...]:
     )
 
 
-def _compare_numbers(pairs: Sequence[Pair], weights: Float64) -> Comparison:
+def _compare_numbers(pairs: Sequence[PairedOutcome], weights: Float64) -> Comparison:
     errors = np.array([[pair.first.loss, pair.second.loss] for pair in pairs], np.float64)
     sizes = weights / weights.sum() @ errors
     gains = errors[:, 0] - errors[:, 1]

@@ -82,14 +82,14 @@ class CrossFitted:
             best = min((self, *others), key=lambda one: one._best[fold])
             kept = best._kept[fold]
             if kept is not None:
-                inside = self._folds.of == fold
+                inside = self._folds.assignment == fold
                 outputs[inside] = best._calibrated_without(fold, kept).outputs(kept[inside])
         return outputs * self._scale + self._shift
 
     def _calibrated_without(self, fold: int, scores: Float64) -> Calibration:
-        others = self._folds.counted & (self._folds.of != fold)
+        others = self._folds.counted & (self._folds.assignment != fold)
         return calibrate(
-            scores[others], self._targets.take(others), self._weights[others], temperature=self._temperature
+            scores[others], self._targets.subset(others), self._weights[others], temperature=self._temperature
         )[0]
 
     def _losses(self, scores: Float64, calibration: Calibration) -> Float64:
@@ -101,5 +101,7 @@ class CrossFitted:
     def _sums(self, values: Float64) -> Float64:
         if not self._folds.count:
             return np.zeros(0)
-        sums: Float64 = np.bincount(self._folds.of, values, minlength=self._folds.count).astype(np.float64)
+        sums: Float64 = np.bincount(self._folds.assignment, values, minlength=self._folds.count).astype(
+            np.float64
+        )
         return sums

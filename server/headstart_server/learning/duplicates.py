@@ -6,7 +6,7 @@ import numpy as np
 
 from headstart_server.backbones.backbone import LAST
 from headstart_server.learning.dataset_findings import DuplicateGroup
-from headstart_server.learning.examined import Examined
+from headstart_server.learning.examined import AnalyzedDataset
 from headstart_server.learning.near_duplicates import group_near_duplicates
 from headstart_server.learning.rows import Ints
 from headstart_server.learning.split import strata
@@ -18,7 +18,7 @@ MAX_GROUPS, MAX_MEMBERS = 100, 20
 NEAR_UP_TO = 20_000
 
 
-def near_groups(examined: Examined) -> list[str]:
+def near_duplicate_groups(examined: AnalyzedDataset) -> list[str]:
     """For each example the name of its group of near-duplicates, held-out ones among them, [N]."""
     if len(examined.digests) > NEAR_UP_TO:
         return list(examined.digests)
@@ -32,12 +32,12 @@ def near_groups(examined: Examined) -> list[str]:
     )
 
 
-def find_duplicates(examined: Examined, groups: Sequence[str]) -> tuple[list[DuplicateGroup], int]:
+def find_duplicates(examined: AnalyzedDataset, groups: Sequence[str]) -> tuple[list[DuplicateGroup], int]:
     """The groups of several examples, the gravest first, and the number of examples in them.
 
     Args:
         examined: the examples.
-        groups: of each, from `near_groups`, [N].
+        groups: of each, from `near_duplicate_groups`, [N].
     """
     _, member = np.unique(np.array(groups), return_inverse=True)
     order = np.argsort(member, kind="stable")
@@ -54,7 +54,7 @@ def find_duplicates(examined: Examined, groups: Sequence[str]) -> tuple[list[Dup
     return several, sum(group.count for group in several)
 
 
-def _group(examined: Examined, places: Ints) -> DuplicateGroup:
+def _group(examined: AnalyzedDataset, places: Ints) -> DuplicateGroup:
     held_out = examined.held_out[places]
     return DuplicateGroup(
         examples=tuple(examined.reference(place) for place in places[:MAX_MEMBERS].tolist()),
@@ -65,7 +65,7 @@ def _group(examined: Examined, places: Ints) -> DuplicateGroup:
     )
 
 
-def _contradict(examined: Examined, places: Ints) -> bool:
+def _contradict(examined: AnalyzedDataset, places: Ints) -> bool:
     """Return whether examples have different labels; numbers differ by noise and never contradict."""
     targets = examined.targets
     shown = targets.matrix[places]

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from headstart_server.learning.class_metrics import ClassMetrics, class_metrics
 from headstart_server.learning.metrics import Metrics, MetricsSource, measure, wilson_interval
-from headstart_server.learning.outcomes import ExampleOutcome, worst, worst_numbers
+from headstart_server.learning.outcomes import ExampleOutcome, worst_examples, worst_regression_examples
 from headstart_server.learning.ranking import ThresholdPoint
 from headstart_server.learning.reliability import ReliabilityBin, reliability
 from headstart_server.learning.rows import Float32
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
-from headstart_server.learning.told import Told
+from headstart_server.learning.told import ClassPredictions
 
 __all__ = [
     "ClassMetrics",
@@ -140,7 +140,7 @@ def evaluate(
         interval: of a regression, the head's.
     """
     places = np.arange(len(targets)) if counted is None else np.flatnonzero(counted)
-    targets, outputs = targets.take(places), outputs[places]
+    targets, outputs = targets.subset(places), outputs[places]
     groups = None if groups is None else [groups[place] for place in places.tolist()]
     metrics = measure(targets, outputs, thresholds, source=source, groups=groups)
     if not len(targets):
@@ -148,25 +148,25 @@ def evaluate(
     if targets.task is Task.REGRESSION:
         return Evaluation(
             metrics=metrics,
-            worst=worst_numbers(targets, outputs, ids, places),
+            worst=worst_regression_examples(targets, outputs, ids, places),
             interval_coverage=_coverage(targets, outputs, interval),
             median_absolute_error=_median_error(targets, outputs),
             values=_values(targets, outputs),
         )
-    told = Told.of(targets, outputs, thresholds)
+    predictions = ClassPredictions.from_outputs(targets, outputs, thresholds)
     return Evaluation(
         metrics=metrics,
-        classes=class_metrics(targets, outputs, told),
-        reliability=reliability(targets, outputs, told).bins,
-        confused=_confused(targets.class_names, told),
-        worst=worst(targets, outputs, told, ids, places),
+        classes=class_metrics(targets, outputs, predictions),
+        reliability=reliability(targets, outputs, predictions).bins,
+        confused=_confused(targets.class_names, predictions),
+        worst=worst_examples(targets, outputs, predictions, ids, places),
     )
 
 
-def _confused(names: Sequence[str], told: Told) -> tuple[ConfusedPair, ...]:
+def _confused(names: Sequence[str], predictions: ClassPredictions) -> tuple[ConfusedPair, ...]:
     """Classes that were missed beside those that were told instead, in the same example."""
-    missed = (told.actual & ~told.told).astype(np.float32)
-    instead = (told.told & ~told.actual).astype(np.float32)
+    missed = (predictions.actual & ~predictions.predicted).astype(np.float32)
+    instead = (predictions.predicted & ~predictions.actual).astype(np.float32)
     counts = np.rint(missed.T @ instead).astype(np.int64)
     order = np.argsort(-counts, axis=None, kind="stable")[:MAX_CONFUSED]
     pairs = (
@@ -182,8 +182,8 @@ def _confused(names: Sequence[str], told: Told) -> tuple[ConfusedPair, ...]:
 def _values(targets: Targets, outputs: Float32) -> tuple[ValuePair, ...]:
     count = len(targets)
     rows = np.linspace(0, count - 1, min(count, MAX_VALUES)).round().astype(np.int64)
-    told, true = outputs[rows, 0].tolist(), targets.matrix[rows, 0].tolist()
-    return tuple(ValuePair(actual=number, predicted=value) for number, value in zip(true, told, strict=True))
+    predicted, actual = outputs[rows, 0].tolist(), targets.matrix[rows, 0].tolist()
+    return tuple(ValuePair(actual=one, predicted=other) for one, other in zip(actual, predicted, strict=True))
 
 
 def _coverage(targets: Targets, outputs: Float32, interval: tuple[float, float] | None) -> float | None:

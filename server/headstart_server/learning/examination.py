@@ -5,19 +5,19 @@ from dataclasses import replace
 
 from headstart_server.learning.dataset_findings import DatasetFindings
 from headstart_server.learning.duplicates import MAX_GROUPS, find_duplicates
-from headstart_server.learning.examined import Examined
+from headstart_server.learning.examined import AnalyzedDataset
 from headstart_server.learning.label_issues import find_label_issues
 from headstart_server.learning.learning_curve import learning_curve
 from headstart_server.learning.outliers import find_outliers
-from headstart_server.learning.recommendations import class_counts, recommendations_of
+from headstart_server.learning.recommendations import class_counts, recommend
 from headstart_server.learning.task import Task
 
 #: Examples that are named of those whose end is not seen.
 MAX_TRUNCATED = 100
 
 
-def examine(
-    examined: Examined,
+def analyze_dataset(
+    examined: AnalyzedDataset,
     groups: Sequence[str],
     *,
     seed: int,
@@ -56,11 +56,11 @@ def examine(
         truncated=tuple(map(examined.reference, truncated[:MAX_TRUNCATED])),
         truncated_count=len(truncated),
     )
-    return replace(findings, recommendations=recommendations_of(findings, examined, fault_count))
+    return replace(findings, recommendations=recommend(findings, examined, fault_count))
 
 
-def _imbalance(examined: Examined) -> float:
-    trained = examined.targets.take(examined.trained)
+def _imbalance(examined: AnalyzedDataset) -> float:
+    trained = examined.targets.subset(examined.trained)
     if trained.task is Task.REGRESSION:
         return 0.0
     counts = class_counts(trained.matrix)

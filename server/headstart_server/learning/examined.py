@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import Modality
 from headstart_server.learning.dataset_findings import ExampleReference
-from headstart_server.learning.fitting import Fitted
+from headstart_server.learning.fitting import FittedHead
 from headstart_server.learning.rows import Float32, Ints
 from headstart_server.learning.target import Target
 from headstart_server.learning.targets import Targets
@@ -16,7 +16,7 @@ from headstart_server.learning.task import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Examined:
+class AnalyzedDataset:
     """N usable examples, those held out among them.
 
     Attributes:
@@ -38,7 +38,7 @@ class Examined:
     ids: Sequence[str]
     indexes: Ints
     held_out: NDArray[np.bool_]
-    fitted: Fitted
+    fitted: FittedHead
     checkpoint: Callable[[], None] = lambda: None
     modality: Modality = Modality.IMAGE
     truncated: Collection[str] = frozenset()

@@ -10,7 +10,7 @@ from gzip import compress, decompress
 from itertools import repeat
 from typing import Any
 
-from headstart_server.learning.outcome import Outcome
+from headstart_server.learning.outcome import PredictionOutcome
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target import Target
 
@@ -30,7 +30,7 @@ class ExampleList:
     """
 
     examples: Sequence[StoredExample]
-    outcomes: Sequence[Outcome | None] = ()
+    outcomes: Sequence[PredictionOutcome | None] = ()
     left_out: Sequence[str] = ()
 
     @property
@@ -104,7 +104,7 @@ class ExampleList:
         return cls.from_json(json.loads(decompress(content)))
 
 
-def outcomes_of(content: bytes) -> Sequence[Outcome | None]:
+def read_outcomes(content: bytes) -> Sequence[PredictionOutcome | None]:
     """The outcomes alone of the list that `to_bytes` wrote.
 
     Raises:
@@ -132,7 +132,7 @@ def _places(flags: Iterable[bool]) -> list[int]:
     return [place for place, flag in enumerate(flags) if flag]
 
 
-def _outcomes_json(outcomes: Sequence[Outcome | None]) -> dict[str, Any]:
+def _outcomes_json(outcomes: Sequence[PredictionOutcome | None]) -> dict[str, Any]:
     classes = _Names()
     told = [outcome for outcome in outcomes if outcome is not None]
     return {
@@ -147,13 +147,13 @@ def _outcomes_json(outcomes: Sequence[Outcome | None]) -> dict[str, Any]:
     }
 
 
-def _outcomes_of(fields: Mapping[str, Any]) -> list[Outcome | None]:
+def _outcomes_of(fields: Mapping[str, Any]) -> list[PredictionOutcome | None]:
     classes = fields["classes"]
     held_out, uncounted, unasked = (set(fields[name]) for name in ("held_out", "uncounted", "unasked"))
     values: Iterable[float | None] = fields["value"] or repeat(None, len(fields["loss"]))
     columns = zip(fields["labels"], values, fields["probability"], fields["loss"], strict=True)
     told = [
-        Outcome(
+        PredictionOutcome(
             labels=tuple(classes[place] for place in labels),
             value=value,
             probability=probability,

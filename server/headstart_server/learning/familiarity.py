@@ -7,7 +7,7 @@ from math import ceil, sqrt
 import numpy as np
 
 from headstart_server.backbones.backbone import Modality
-from headstart_server.learning.references import References, references_of
+from headstart_server.learning.references import References, build_references
 from headstart_server.learning.rows import BLOCK, Float32, Float64
 
 #: Examples that inputs are compared with, and examples whose own distances are kept. More of them say little
@@ -20,7 +20,7 @@ _LEAST_DISTANCE, _LEAST_SLOPE = 1e-6, 0.02
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Familiarity:
+class TypicalityModel:
     """What a version keeps of its training features, to tell how typical an input is.
 
     The score of an input is its distance from the nearest training example (k-nearest neighbours, Sun et al.
@@ -78,7 +78,7 @@ class Familiarity:
         return shares
 
 
-def learn_familiarity(
+def fit_typicality_model(
     views: Mapping[str, Float32],
     names: Sequence[str],
     digests: Sequence[str],
@@ -86,7 +86,7 @@ def learn_familiarity(
     *,
     modality: Modality = Modality.IMAGE,
     checkpoint: Callable[[], None] = lambda: None,
-) -> Familiarity | None:
+) -> TypicalityModel | None:
     """What to keep of the features of N training examples; the order of the examples does not matter.
 
     Args:
@@ -105,7 +105,7 @@ def learn_familiarity(
         return None
     order = np.array(sorted(range(len(digests)), key=digests.__getitem__), np.int64)
     kept, measured = order[:REFERENCES], order[-REFERENCES:]
-    references = references_of(views, names, kept, modality, checkpoint)
+    references = build_references(views, names, kept, modality, checkpoint)
 
     def own(part: slice) -> np.ndarray:
         return np.asarray(group[measured[part], None] == group[None, kept])
@@ -115,4 +115,4 @@ def learn_familiarity(
         checkpoint()
         parts.append(references.prepared(views, measured[start : start + BLOCK]))
     distances = references.nearest(np.concatenate(parts), own, checkpoint)
-    return Familiarity(references=references, distances=np.sort(distances[np.isfinite(distances)]))
+    return TypicalityModel(references=references, distances=np.sort(distances[np.isfinite(distances)]))

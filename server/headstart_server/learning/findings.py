@@ -7,7 +7,7 @@ from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.target import Target
 
 
-def contradictions(
+def find_label_conflicts(
     digests: Sequence[str], targets: Sequence[Target], ids: Sequence[str]
 ) -> list[ExampleFault]:
     """The examples whose content came with another target as well, in order.

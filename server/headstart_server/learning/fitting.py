@@ -18,22 +18,22 @@ from headstart_server.learning.logistic import fit_logistic
 from headstart_server.learning.matrices import Matrices
 from headstart_server.learning.mlp import DROPOUT, HIDDEN_UNITS, WEIGHT_DECAY, MlpSettings, fit_mlp
 from headstart_server.learning.near_duplicates import group_near_duplicates
-from headstart_server.learning.out_of_fold import decided
-from headstart_server.learning.partial import FineTuning, TailTools, fit_partial
+from headstart_server.learning.out_of_fold import finish_calibration
+from headstart_server.learning.partial import FineTuningExamples, TailTrainer, fit_partial
 from headstart_server.learning.recipe import (
     Auto,
-    CarriedOut,
     Logistic,
     Mlp,
     Partial,
     Recipe,
+    ResolvedRecipe,
     Ridge,
     check_task,
-    views_of,
+    required_views,
 )
 from headstart_server.learning.ridge import NUMPY, fit_ridge
-from headstart_server.learning.rows import Float32, Float64, Ints, Rows, Scaling
-from headstart_server.learning.solved import Solved
+from headstart_server.learning.rows import FeatureMatrix, Float32, Float64, Ints, Scaling
+from headstart_server.learning.solved import SolverResult
 from headstart_server.learning.split import Folds, folds_for, strata
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
@@ -49,7 +49,7 @@ IMBALANCE = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Fitted:
+class FittedHead:
     """A fitted head.
 
     Attributes:
@@ -65,7 +65,7 @@ class Fitted:
     """
 
     head: Head
-    recipe: CarriedOut
+    recipe: ResolvedRecipe
     metrics: Metrics
     stop_reason: StopReason | None
     outputs: Float32 | None
@@ -75,7 +75,7 @@ class Fitted:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Examples:
+class TrainingExamples:
     """Examples sorted by content: row i of all but `views` is row `order[i]` of `views`.
 
     Attributes:
@@ -94,7 +94,7 @@ class Examples:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Tried:
+class FittedCandidate:
     """A candidate that was carried out.
 
     Attributes:
@@ -104,8 +104,8 @@ class Tried:
         weights: how much each example counted, [N].
     """
 
-    recipe: CarriedOut
-    solved: Solved
+    recipe: ResolvedRecipe
+    solved: SolverResult
     folds: Folds
     weights: Float64
 
@@ -118,10 +118,10 @@ def fit(
     *,
     seed: int,
     modality: Modality = Modality.IMAGE,
-    tails: TailTools | None = None,
+    tails: TailTrainer | None = None,
     checkpoint: Callable[[], None] = lambda: None,
     matrices: Matrices = NUMPY,
-) -> Fitted:
+) -> FittedHead:
     """Carry out a recipe.
 
     The result does not depend on the order of the examples: they are sorted by content first.
@@ -156,9 +156,9 @@ def fit(
     solved, counted = best.solved, best.folds.counted
     calibration, outputs, metrics = solved.calibration, None, Metrics()
     if solved.cross_fitted is not None:
-        shown = examples.targets.take(counted)
+        shown = examples.targets.subset(counted)
         exact = solved.cross_fitted.outputs([one for one in others if one is not None])
-        calibration = decided(calibration, exact[counted], shown, best.weights[counted])
+        calibration = finish_calibration(calibration, exact[counted], shown, best.weights[counted])
         answered = exact.astype(np.float32)
         metrics = measure(
             shown,
@@ -177,7 +177,7 @@ def fit(
         class_names=targets.class_names,
         hidden=solved.hidden,
     )
-    return Fitted(
+    return FittedHead(
         head=head,
         recipe=best.recipe,
         metrics=metrics,
@@ -197,7 +197,7 @@ def _sorted(
     seed: int,
     modality: Modality,
     checkpoint: Callable[[], None],
-) -> Examples:
+) -> TrainingExamples:
     often = Counter(groups)
 
     def key(place: int) -> tuple[str, list[float], float]:
@@ -206,10 +206,10 @@ def _sorted(
 
     order = np.array(sorted(range(len(groups)), key=key))
     names = [groups[place] for place in order]
-    shown = targets.take(order)
+    shown = targets.subset(order)
     shown = replace(shown, weights=shown.weights / shown.weights.mean())
     alike = next(iter(views)) if LAST not in views else LAST
-    return Examples(
+    return TrainingExamples(
         views=views,
         order=order,
         targets=shown,
@@ -220,7 +220,7 @@ def _sorted(
     )
 
 
-def _candidates(recipe: Recipe, examples: Examples) -> Sequence[CarriedOut]:
+def _candidates(recipe: Recipe, examples: TrainingExamples) -> Sequence[ResolvedRecipe]:
     """What `auto` chooses between: the last view by itself, and all views with each feature on one scale.
 
     On photographs like those of the backbone's own training the last view is best, elsewhere what the layers
@@ -231,12 +231,12 @@ def _candidates(recipe: Recipe, examples: Examples) -> Sequence[CarriedOut]:
     last = Ridge(views=(LAST,), scaling=Scaling.ROOT)
     if len(examples.targets) < CHOOSE_FROM or np.bincount(strata(examples.targets)).max() < 2:
         return [last]
-    return [last, Ridge(views=views_of(recipe, examples.views), scaling=Scaling.STANDARD)]
+    return [last, Ridge(views=required_views(recipe, examples.views), scaling=Scaling.STANDARD)]
 
 
 def _try(
-    candidate: CarriedOut, examples: Examples, checkpoint: Callable[[], None], matrices: Matrices
-) -> Tried:
+    candidate: ResolvedRecipe, examples: TrainingExamples, checkpoint: Callable[[], None], matrices: Matrices
+) -> FittedCandidate:
     """Carry out a candidate: a branch for each kind of recipe."""
     if isinstance(candidate, Mlp):
         return _mlp(candidate, examples, checkpoint)
@@ -245,7 +245,7 @@ def _try(
     targets = examples.targets
     folds = folds_for(targets, examples.groups, folds=candidate.folds, seed=examples.seed)
     balanced = is_imbalanced(targets) if candidate.balanced is None else candidate.balanced
-    rows = Rows(
+    rows = FeatureMatrix(
         examples.views, candidate.views, candidate.scaling, order=examples.order, checkpoint=checkpoint
     )
     weights = targets.weights
@@ -280,17 +280,19 @@ def _try(
         folds=folds.count,
         balanced=balanced,
     )
-    return Tried(recipe=chosen, solved=solved, folds=folds, weights=weights)
+    return FittedCandidate(recipe=chosen, solved=solved, folds=folds, weights=weights)
 
 
-def _mlp(candidate: Mlp, examples: Examples, checkpoint: Callable[[], None]) -> Tried:
+def _mlp(candidate: Mlp, examples: TrainingExamples, checkpoint: Callable[[], None]) -> FittedCandidate:
     """Carry out `mlp`."""
     targets = examples.targets
-    views = views_of(candidate, examples.views)
+    views = required_views(candidate, examples.views)
     balanced = is_imbalanced(targets) if candidate.balanced is None else candidate.balanced
     weights = targets.weights * balancing(targets) if balanced else targets.weights
     folds = folds_for(targets, examples.groups, folds=candidate.folds, seed=examples.seed)
-    rows = Rows(examples.views, views, candidate.scaling, order=examples.order, checkpoint=checkpoint)
+    rows = FeatureMatrix(
+        examples.views, views, candidate.scaling, order=examples.order, checkpoint=checkpoint
+    )
     chosen = replace(
         candidate,
         hidden_units=candidate.hidden_units or HIDDEN_UNITS,
@@ -311,16 +313,16 @@ def _mlp(candidate: Mlp, examples: Examples, checkpoint: Callable[[], None]) -> 
         checkpoint=checkpoint,
     )
     chosen = replace(chosen, temperature=_temperature(solved, targets))
-    return Tried(recipe=chosen, solved=solved, folds=folds, weights=weights)
+    return FittedCandidate(recipe=chosen, solved=solved, folds=folds, weights=weights)
 
 
 def _fine_tuned(
     candidate: Partial,
-    examples: Examples,
-    tails: TailTools | None,
+    examples: TrainingExamples,
+    tails: TailTrainer | None,
     checkpoint: Callable[[], None],
     matrices: Matrices,
-) -> Tried:
+) -> FittedCandidate:
     """Carry out `partial`: heads on the backbone as it is, the best of which training has to beat."""
     if tails is None:
         raise ValueError("Expected tools that train tails for the recipe partial. Received: none.")
@@ -334,13 +336,13 @@ def _fine_tuned(
         for views, scaling in (
             ((LAST,), Scaling.ROOT),
             ((LAST,), Scaling.STANDARD),
-            (views_of(candidate, examples.views), Scaling.STANDARD),
+            (required_views(candidate, examples.views), Scaling.STANDARD),
         )
     ]
     best, start = _lowest(probes), _lowest(probes[1:])
     solved = fit_partial(
         candidate,
-        FineTuning(
+        FineTuningExamples(
             views=examples.views,
             names=start.recipe.views,
             order=examples.order,
@@ -363,15 +365,15 @@ def _fine_tuned(
         balanced=won.recipe.balanced,
         temperature=_temperature(solved, targets),
     )
-    return Tried(recipe=recipe, solved=solved, folds=folds, weights=start.weights)
+    return FittedCandidate(recipe=recipe, solved=solved, folds=folds, weights=start.weights)
 
 
-def _lowest(tried: Sequence[Tried]) -> Tried:
+def _lowest(tried: Sequence[FittedCandidate]) -> FittedCandidate:
     """The one of the lowest out-of-fold loss; the first of equals, and where nothing could be validated."""
     return min(tried, key=lambda one: one.solved.loss or 0.0)
 
 
-def _temperature(solved: Solved, targets: Targets) -> float | None:
+def _temperature(solved: SolverResult, targets: Targets) -> float | None:
     return solved.calibration.temperature if targets.task is Task.SINGLE_LABEL else None
 
 

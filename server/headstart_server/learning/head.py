@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.learning.calibration import Calibration, softmax
-from headstart_server.learning.rows import Float32, Scaling, normalized, prepared, side_by_side
+from headstart_server.learning.rows import Float32, Scaling, concatenate_views, normalized, scale_features
 from headstart_server.learning.task import Task
 
-__all__ = ["Float32", "Head", "HeadFacts", "Hidden", "normalized", "softmax"]
+__all__ = ["Float32", "Head", "HeadMetadata", "HiddenLayer", "normalized", "softmax"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Hidden:
+class HiddenLayer:
     """A hidden layer with rectified units (ReLU) between features and scores.
 
     Attributes:
@@ -34,7 +34,7 @@ class Hidden:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class HeadFacts:
+class HeadMetadata:
     """What is known of a head beside its numbers.
 
     Attributes:
@@ -70,7 +70,7 @@ class Head:
     bias: Float32
     calibration: Calibration
     class_names: tuple[str, ...]
-    hidden: Hidden | None = None
+    hidden: HiddenLayer | None = None
 
     @property
     def task(self) -> Task:
@@ -107,7 +107,7 @@ class Head:
 
     def scores(self, views: Mapping[str, Float32]) -> Float32:
         """Scores [n, C] of n inputs' features by view, before calibration."""
-        features = prepared(side_by_side(views, self.views), self.scaling)
+        features = scale_features(concatenate_views(views, self.views), self.scaling)
         if self.hidden is not None:
             features = self.hidden.units(features)
         scores: Float32 = features @ self.weights + self.bias
@@ -136,7 +136,7 @@ class Head:
         return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]], facts: HeadFacts) -> "Head":
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]], facts: HeadMetadata) -> "Head":
         """The head of which `tensors` gave the numbers, in this release or an earlier one.
 
         Raises:
@@ -146,7 +146,7 @@ class Head:
         columns = 1 if facts.task is Task.REGRESSION else len(facts.class_names)
         hidden = None
         if "hidden.weights" in tensors:
-            hidden = Hidden(weights=tensors["hidden.weights"], bias=tensors["hidden.bias"])
+            hidden = HiddenLayer(weights=tensors["hidden.weights"], bias=tensors["hidden.bias"])
             if hidden.weights.shape[1:] != weights.shape[:1] or hidden.bias.shape != weights.shape[:1]:
                 raise ValueError("Expected a hidden layer that fits the weights.")
         if weights.ndim != 2 or weights.shape[1] != columns or bias.shape != (columns,):

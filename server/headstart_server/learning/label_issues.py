@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.learning.dataset_findings import LabelIssue
-from headstart_server.learning.examined import Examined
+from headstart_server.learning.examined import AnalyzedDataset
 from headstart_server.learning.rows import BLOCK, Float64, Ints
 from headstart_server.learning.target import Target
 from headstart_server.learning.task import Task
@@ -26,7 +26,7 @@ _MAD = 1.4826
 _LEAST = 1e-12
 
 
-def find_label_issues(examined: Examined) -> tuple[list[LabelIssue], int]:
+def find_label_issues(examined: AnalyzedDataset) -> tuple[list[LabelIssue], int]:
     """Label issues, the most probable first, and their number.
 
     Classes by confident learning (Northcutt, Jiang and Chuang 2021): an example counts for a class that is
@@ -34,7 +34,7 @@ def find_label_issues(examined: Examined) -> tuple[list[LabelIssue], int]:
     class than its own, which is also its likeliest one and far more probable, is a issue. Several labels
     are looked at class by class, each against its absence. Numbers by their error, against those of all.
     """
-    fitted, targets = examined.fitted, examined.targets.take(examined.trained)
+    fitted, targets = examined.fitted, examined.targets.subset(examined.trained)
     if fitted.outputs is None or fitted.counted.sum() < _FEWEST:
         return [], 0
     counted = np.flatnonzero(fitted.counted)

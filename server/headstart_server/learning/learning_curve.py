@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import LAST
 from headstart_server.learning.dataset_findings import LearningPoint
-from headstart_server.learning.examined import Examined
+from headstart_server.learning.examined import AnalyzedDataset
 from headstart_server.learning.fitting import balancing
 from headstart_server.learning.metrics import MetricsSource, measure
-from headstart_server.learning.recipe import CarriedOut, Ridge
-from headstart_server.learning.rows import Float32, Float64, Ints, Rows, Scaling
+from headstart_server.learning.recipe import ResolvedRecipe, Ridge
+from headstart_server.learning.rows import FeatureMatrix, Float32, Float64, Ints, Scaling
 from headstart_server.learning.split import Folds, assign_folds, strata
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
@@ -27,7 +27,7 @@ _QUARTERS = 4
 _STEEPEST = 1.0
 
 
-def learning_curve(examined: Examined, groups: Sequence[str], *, seed: int) -> list[LearningPoint]:
+def learning_curve(examined: AnalyzedDataset, groups: Sequence[str], *, seed: int) -> list[LearningPoint]:
     """The score with a quarter, a half and all of the examples, and with twice as many.
 
     Each quarter, and each half, trains a ridge head of the version's own settings once and is tested on all
@@ -47,7 +47,7 @@ def learning_curve(examined: Examined, groups: Sequence[str], *, seed: int) -> l
     if score is None or len(places) < _FEWEST:
         return []
     chosen = np.array(sorted(places.tolist(), key=lambda place: (examined.digests[place], place))[:SAMPLE])
-    targets = examined.targets.take(chosen)
+    targets = examined.targets.subset(chosen)
     stratum = strata(targets)
     names = [groups[place] for place in chosen.tolist()]
     if np.median(np.bincount(stratum)[np.unique(stratum)]) < _FEWEST_OF_A_CLASS:
@@ -58,7 +58,7 @@ def learning_curve(examined: Examined, groups: Sequence[str], *, seed: int) -> l
     return _extrapolated([*_of_parts(examined, chosen, targets, quarters), score], len(places))
 
 
-def _score_of_all(examined: Examined) -> LearningPoint | None:
+def _score_of_all(examined: AnalyzedDataset) -> LearningPoint | None:
     """What cross-validation says of the version: its heads were trained on all folds but one."""
     fitted = examined.fitted
     metrics, folds = fitted.metrics, fitted.recipe.folds
@@ -68,10 +68,12 @@ def _score_of_all(examined: Examined) -> LearningPoint | None:
     return LearningPoint(example_count=round(len(examined.trained) * (folds - 1) / folds), score=score)
 
 
-def _of_parts(examined: Examined, chosen: Ints, targets: Targets, quarters: Folds) -> list[LearningPoint]:
+def _of_parts(
+    examined: AnalyzedDataset, chosen: Ints, targets: Targets, quarters: Folds
+) -> list[LearningPoint]:
     recipe = examined.fitted.recipe
     settings = _settings(recipe, examined.views)
-    rows = Rows(
+    rows = FeatureMatrix(
         examined.views, settings.views, settings.scaling, order=chosen, checkpoint=examined.checkpoint
     )
     matrix = np.concatenate([block.astype(np.float32) for _, block in rows.blocks()])
@@ -83,18 +85,18 @@ def _of_parts(examined: Examined, chosen: Ints, targets: Targets, quarters: Fold
         scores, count = [], 0
         for part in parts:
             examined.checkpoint()
-            inside = np.isin(quarters.of, part)
+            inside = np.isin(quarters.assignment, part)
             answers = _ridge_scores(
                 gram, inside, targets.matrix, weights, settings.regularization or _REGULARIZATION
             )
-            scores.append(_score(examined, targets.take(~inside), answers))
+            scores.append(_score(examined, targets.subset(~inside), answers))
             count += int(inside.sum())
         mean = float(np.mean(scores))
         points.append(LearningPoint(example_count=round(count / len(parts)), score=mean))
     return points
 
 
-def _settings(recipe: CarriedOut, views: Mapping[str, Float32]) -> Ridge:
+def _settings(recipe: ResolvedRecipe, views: Mapping[str, Float32]) -> Ridge:
     """The ridge that stands for a recipe."""
     if isinstance(recipe, Ridge):
         return recipe
@@ -117,7 +119,7 @@ def _ridge_scores(
     return scores
 
 
-def _score(examined: Examined, targets: Targets, scores: Float64) -> float:
+def _score(examined: AnalyzedDataset, targets: Targets, scores: Float64) -> float:
     """Weighted accuracy as `Metrics` has it, or R squared, of a head's scores [n, C]."""
     head = examined.fitted.head
     answers = head.calibration.outputs(scores.astype(np.float32))

@@ -10,7 +10,7 @@ from headstart_server.learning.rows import Float32, normalized, signed_root
 Int8 = NDArray[np.int8]
 
 
-def likeness_rows(
+def similarity_rows(
     views: Mapping[str, Float32], names: Sequence[str], places: NDArray[np.int64] | slice = slice(None)
 ) -> Float32:
     """The rows whose cosines tell how alike inputs are.

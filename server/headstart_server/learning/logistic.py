@@ -12,9 +12,9 @@ import numpy as np
 from headstart_server.learning.calibration import Calibration, sigmoid
 from headstart_server.learning.cross_fitting import CrossFitted
 from headstart_server.learning.lbfgs import Minimum, minimize
-from headstart_server.learning.out_of_fold import calibrate, uncalibrated
-from headstart_server.learning.rows import Float64, Rows
-from headstart_server.learning.solved import Solved
+from headstart_server.learning.out_of_fold import calibrate, default_calibration
+from headstart_server.learning.rows import FeatureMatrix, Float64
+from headstart_server.learning.solved import SolverResult
 from headstart_server.learning.split import Folds
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
@@ -30,7 +30,7 @@ _FINE, _FINEST, _FINE_STEPS = 1e-5, 1e-7, 1000
 
 
 def fit_logistic(
-    rows: Rows,
+    rows: FeatureMatrix,
     targets: Targets,
     folds: Folds,
     *,
@@ -41,7 +41,7 @@ def fit_logistic(
     time_budget: float | None = None,
     clock: Callable[[], float] = time.monotonic,
     checkpoint: Callable[[], None] = lambda: None,
-) -> Solved:
+) -> SolverResult:
     """Fit logistic regression: multinomial for a single label, of each class by itself for several.
 
     Args:
@@ -81,11 +81,11 @@ def fit_logistic(
     solution, bias = task.unfolded(found.point)
     of_features = rows.multiplier[:, None] * solution
     calibration = best.calibration if best else None
-    return Solved(
+    return SolverResult(
         weights=of_features,
         bias=bias - rows.mean @ of_features,
         calibration=calibration
-        or uncalibrated(targets, temperature=temperature or 1.0, slope=1.0, offset=0.0),
+        or default_calibration(targets, temperature=temperature or 1.0, slope=1.0, offset=0.0),
         regularization=regularization,
         loss=best.loss if best else None,
         scores=best.scores if best else None,
@@ -108,7 +108,7 @@ class _Path:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: FeatureMatrix,
         targets: Targets,
         weights: Float64 | None,
         folds: Folds,
@@ -145,12 +145,12 @@ class _Path:
         whole = self._solve(-1, regularization, is_late).point
         scores = np.zeros_like(self._targets)
         for fold in range(self._folds.count):
-            inside = self._folds.of == fold
+            inside = self._folds.assignment == fold
             solution = self._solve(fold, regularization, is_late).point
             scores[inside] = self._matrix[inside] @ solution.reshape(-1, scores.shape[1]) - self._shift
         counted, judged = self._folds.counted, self.judged[self._folds.counted]
         calibration, loss = calibrate(
-            scores[counted], self._shown.take(counted), judged, temperature=temperature
+            scores[counted], self._shown.subset(counted), judged, temperature=temperature
         )
         return _Trial(
             regularization=regularization, calibration=calibration, loss=loss, scores=scores, whole=whole
@@ -172,7 +172,7 @@ class _Path:
         self, fold: int, regularization: float, is_late: Callable[[], bool], *, fine: bool = False
     ) -> Minimum:
         """Solve without a fold; -1 leaves out none."""
-        kept = self._folds.of != fold if fold >= 0 else slice(None)
+        kept = self._folds.assignment != fold if fold >= 0 else slice(None)
         matrix, targets, weights = self._matrix[kept], self._targets[kept], self._weights[kept]
         weights = weights / weights.sum()
         shape = matrix.shape[1], targets.shape[1]

@@ -27,10 +27,10 @@ class Matrices(Protocol):
             DeviceError: the device could not do what was asked for within it.
         """
 
-    def put(self, matrix: Float64) -> Any:
+    def to_device(self, matrix: Float64) -> Any:
         """The array of a matrix."""
 
-    def get(self, array: Any) -> Float64:
+    def to_host(self, array: Any) -> Float64:
         """The matrix of an array."""
 
     def product(self, left: Any, right: Any, *, transposed: bool = False) -> Any:
@@ -53,11 +53,11 @@ class NumpyMatrices:
         """Nothing to set up."""
         yield
 
-    def put(self, matrix: Float64) -> Float64:
+    def to_device(self, matrix: Float64) -> Float64:
         """The matrix itself."""
         return matrix
 
-    def get(self, array: Float64) -> Float64:
+    def to_host(self, array: Float64) -> Float64:
         """The matrix itself."""
         return array
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from headstart_server.backbones.backbone import LAST
 from headstart_server.learning.mlp import HIDDEN_UNITS, MOST_AXES
-from headstart_server.learning.recipe import Auto, Logistic, Mlp, Partial, Recipe, views_of
+from headstart_server.learning.recipe import Auto, Logistic, Mlp, Partial, Recipe, required_views
 from headstart_server.learning.rows import BLOCK
 
 #: Bytes of numbers as features are kept, and as solvers compute.
@@ -45,7 +45,7 @@ class Sizes:
 
 def estimated_bytes(recipe: Recipe, sizes: Sizes) -> int:
     """Return the estimated bytes of memory that a fine-tune takes at its peak, besides the backbone."""
-    names = views_of(recipe, sizes.views)
+    names = required_views(recipe, sizes.views)
     features = sizes.examples * _width(sizes, names) * _SINGLE
     # Rows as they come, and the matrices that are made of them.
     gathered = 2 * features
@@ -57,11 +57,11 @@ def estimated_bytes(recipe: Recipe, sizes: Sizes) -> int:
 
 def _fit(recipe: Recipe, sizes: Sizes) -> float:
     if isinstance(recipe, Auto):
-        names = views_of(recipe, sizes.views)
+        names = required_views(recipe, sizes.views)
         return max(
             _ridge(sizes, _width(sizes, names[:1]), _FOLDS), _ridge(sizes, _width(sizes, names), _FOLDS)
         )
-    width = _width(sizes, views_of(recipe, sizes.views))
+    width = _width(sizes, required_views(recipe, sizes.views))
     folds = recipe.folds or _FOLDS
     if isinstance(recipe, Logistic):
         return _logistic(sizes, width)

@@ -13,7 +13,7 @@ from headstart_server.learning.reliability import reliability
 from headstart_server.learning.rows import Float32, Float64, Ints
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
-from headstart_server.learning.told import Rates, Told
+from headstart_server.learning.told import ClassCounts, ClassPredictions
 
 #: Two-sided 95 % quantile of the normal distribution.
 Z_95 = 1.959964
@@ -113,13 +113,13 @@ def measure(
         return Metrics()
     if targets.task is Task.REGRESSION:
         return _of_numbers(targets, outputs, source)
-    told = Told.of(targets, outputs, thresholds)
-    weights, rates = targets.weights, told.rates()
-    accuracy = float(weights @ told.right / weights.sum())
+    predictions = ClassPredictions.from_outputs(targets, outputs, thresholds)
+    weights, counts = targets.weights, predictions.counts()
+    accuracy = float(weights @ predictions.correct / weights.sum())
     count = effective_count(weights if groups is None else _summed(weights, groups))
     count = count / OUT_OF_FOLD_VARIANCE if source is MetricsSource.OUT_OF_FOLD else count
     low, high = wilson_interval(accuracy, count)
-    present = rates.present
+    present = counts.present
     several = targets.task is Task.MULTI_LABEL
     return Metrics(
         source=source,
@@ -128,11 +128,11 @@ def measure(
         accuracy_low=low,
         accuracy_high=high,
         log_loss=float(weights @ losses(targets, outputs) / weights.sum()),
-        confusion=() if several else _confusion(told),
-        balanced_accuracy=float(rates.recall[present].mean()) if present.any() else None,
-        macro_f1=float(rates.f1[present].mean()) if present.any() else None,
-        micro_f1=_micro_f1(rates) if several else None,
-        calibration_error=reliability(targets, outputs, told).calibration_error,
+        confusion=() if several else _confusion(predictions),
+        balanced_accuracy=float(counts.recall[present].mean()) if present.any() else None,
+        macro_f1=float(counts.f1[present].mean()) if present.any() else None,
+        micro_f1=_micro_f1(counts) if several else None,
+        calibration_error=reliability(targets, outputs, predictions).calibration_error,
     )
 
 
@@ -185,16 +185,16 @@ def wilson_interval(share: float, count: float) -> tuple[float, float]:
     return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
 
 
-def _confusion(told: Told) -> tuple[tuple[int, int, int], ...]:
-    known = told.actual.any(axis=1)
-    actual, guesses = told.actual[known].argmax(axis=1), told.told[known].argmax(axis=1)
-    cells = Counter(zip(actual.tolist(), guesses.tolist(), strict=True))
+def _confusion(predictions: ClassPredictions) -> tuple[tuple[int, int, int], ...]:
+    known = predictions.actual.any(axis=1)
+    actual, predicted = predictions.actual[known].argmax(axis=1), predictions.predicted[known].argmax(axis=1)
+    cells = Counter(zip(actual.tolist(), predicted.tolist(), strict=True))
     return tuple((label, guess, count) for (label, guess), count in sorted(cells.items()))
 
 
-def _micro_f1(rates: Rates) -> float | None:
-    total = float((rates.told + rates.having).sum())
-    return float(2 * rates.both.sum() / total) if total else None
+def _micro_f1(counts: ClassCounts) -> float | None:
+    total = float((counts.predicted + counts.actual).sum())
+    return float(2 * counts.correct.sum() / total) if total else None
 
 
 def _of_numbers(targets: Targets, outputs: Float32, source: MetricsSource) -> Metrics:

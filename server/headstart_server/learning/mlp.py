@@ -12,11 +12,11 @@ import numpy as np
 
 from headstart_server.learning.calibration import Calibration, sigmoid, softmax
 from headstart_server.learning.cross_fitting import CrossFitted
-from headstart_server.learning.head import Hidden
+from headstart_server.learning.head import HiddenLayer
 from headstart_server.learning.lbfgs import StopReason
-from headstart_server.learning.out_of_fold import calibrate, uncalibrated
-from headstart_server.learning.rows import Float32, Float64, Ints, Rows
-from headstart_server.learning.solved import Solved
+from headstart_server.learning.out_of_fold import calibrate, default_calibration
+from headstart_server.learning.rows import FeatureMatrix, Float32, Float64, Ints
+from headstart_server.learning.solved import SolverResult
 from headstart_server.learning.split import Folds
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
@@ -77,7 +77,7 @@ class _Best:
 
 
 def fit_mlp(
-    rows: Rows,
+    rows: FeatureMatrix,
     targets: Targets,
     folds: Folds,
     settings: MlpSettings,
@@ -86,7 +86,7 @@ def fit_mlp(
     seed: int,
     clock: Callable[[], float] = time.monotonic,
     checkpoint: Callable[[], None] = lambda: None,
-) -> Solved:
+) -> SolverResult:
     """Train a network.
 
     One network without each fold and one on all examples are trained side by side, epoch by epoch. So the
@@ -132,7 +132,7 @@ class _Training:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: FeatureMatrix,
         targets: Targets,
         folds: Folds,
         *,
@@ -152,7 +152,9 @@ class _Training:
         self._batch = int(np.clip(2 ** round(np.log2(max(len(rows) / _STEPS, 1))), _LEAST, _MOST))
         matrix = np.concatenate([block.astype(np.float32) for _, block in rows.blocks()])
         folds_left_out = range(folds.count if self.validates else 0)
-        self._seen = [np.flatnonzero(folds.of != fold) for fold in folds_left_out] + [np.arange(len(rows))]
+        self._seen = [np.flatnonzero(folds.assignment != fold) for fold in folds_left_out] + [
+            np.arange(len(rows))
+        ]
         self._axes, self._features = [], []
         for seen in self._seen:
             checkpoint()
@@ -194,29 +196,29 @@ class _Training:
         scores = np.zeros(self._shown.shape, np.float64)
         network = self._networks[-1].copy()
         if not self.validates:
-            none = uncalibrated(self._targets, temperature=1.0, slope=1.0, offset=0.0)
+            none = default_calibration(self._targets, temperature=1.0, slope=1.0, offset=0.0)
             return _Best(epoch=epoch, loss=-float(epoch), calibration=none, scores=scores, network=network)
         for member, one in enumerate(self._networks[:-1]):
-            for batch in _parts(np.flatnonzero(self._folds.of == member), _FORWARD):
+            for batch in _parts(np.flatnonzero(self._folds.assignment == member), _FORWARD):
                 self._checkpoint()
                 scores[batch] = one.scores(self._features[member][batch])
         scores = scores * self._spread + self._centre
         counted = self._folds.counted
         calibration, loss = calibrate(
             scores[counted],
-            self._targets.take(counted),
+            self._targets.subset(counted),
             self._judged[counted],
             temperature=self._settings.temperature,
         )
         self._cross_fitted.offer(scores, calibration)
         return _Best(epoch=epoch, loss=loss, calibration=calibration, scores=scores, network=network)
 
-    def solved(self, best: _Best, reason: StopReason) -> Solved:
+    def solved(self, best: _Best, reason: StopReason) -> SolverResult:
         """The network of all examples as it was at the best epoch, for prepared features."""
         self._cross_fitted.choose(best.scores, best.calibration)
         first, first_bias, second, second_bias = (part.astype(np.float64) for part in best.network.parts)
         first = self._multiplier[:, None] * (self._axes[-1] @ first)
-        return Solved(
+        return SolverResult(
             weights=second * self._spread,
             bias=second_bias * self._spread + self._centre,
             calibration=best.calibration,
@@ -224,7 +226,7 @@ class _Training:
             scores=best.scores if self.validates else None,
             cross_fitted=self._cross_fitted if self.validates else None,
             stop_reason=reason,
-            hidden=Hidden(
+            hidden=HiddenLayer(
                 weights=first.astype(np.float32),
                 bias=(first_bias - self._mean @ first).astype(np.float32),
             ),

@@ -5,7 +5,15 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from headstart_server.backbones.backbone import Modality
-from headstart_server.learning.rows import BLOCK, Float32, Float64, Ints, Scaling, prepared, robust_scale
+from headstart_server.learning.rows import (
+    BLOCK,
+    Float32,
+    Float64,
+    Ints,
+    Scaling,
+    robust_scale,
+    scale_features,
+)
 
 #: Squared distance of near-duplicates, as a share of the mean squared distance of two examples of one class.
 #: An image saved again at another size lies within 0.01 to 0.1 of it; different handwritten digits rarely
@@ -94,7 +102,7 @@ class _Contents:
         """Rows [n, D]: of length 1, or in deviations around the median."""
         rows = self._features[self._places[chosen]]
         if self._centre is None:
-            return prepared(rows, Scaling.ROOT)
+            return scale_features(rows, Scaling.ROOT)
         return np.clip((rows - self._centre) / self._scale, -_FARTHEST, _FARTHEST).astype(np.float32)
 
     def spread(self, labels: Ints) -> float:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headstart_server.learning.compact_rows import CompactRows
-from headstart_server.learning.likeness import likeness_rows
+from headstart_server.learning.compact_rows import QuantizedRows
+from headstart_server.learning.likeness import similarity_rows
 from headstart_server.learning.rows import BLOCK, Float32, Ints
 from headstart_server.learning.target import Target
 
@@ -19,7 +19,7 @@ _AT_ONCE = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Indexed:
+class NeighborExample:
     """An example of an index.
 
     Attributes:
@@ -42,7 +42,7 @@ class Neighbor:
         distance: 1 less the cosine of the angle between them, 0 to 2; exact to about 0.0003.
     """
 
-    example: Indexed
+    example: NeighborExample
     distance: float
 
 
@@ -57,8 +57,8 @@ class NeighborIndex:
     """
 
     views: tuple[str, ...]
-    rows: CompactRows
-    examples: Sequence[Indexed]
+    rows: QuantizedRows
+    examples: Sequence[NeighborExample]
 
     @property
     def nbytes(self) -> int:
@@ -78,7 +78,7 @@ class NeighborIndex:
         """
         found: list[tuple[Neighbor, ...]] = []
         for start in range(0, len(views[self.views[0]]), _AT_ONCE):
-            rows = likeness_rows(views, self.views, slice(start, start + _AT_ONCE))
+            rows = similarity_rows(views, self.views, slice(start, start + _AT_ONCE))
             found.extend(self._neighbors(far, count) for far in self.rows.distances(rows))
         return found
 
@@ -93,7 +93,7 @@ class NeighborIndex:
 def index_neighbors(
     views: Mapping[str, Float32],
     names: Sequence[str],
-    examples: Sequence[Indexed],
+    examples: Sequence[NeighborExample],
     digests: Sequence[str],
     *,
     checkpoint: Callable[[], None] = lambda: None,
@@ -115,10 +115,10 @@ def index_neighbors(
     def blocks() -> Iterator[Float32]:
         for start in range(0, len(chosen), BLOCK):
             checkpoint()
-            yield likeness_rows(views, names, chosen[start : start + BLOCK])
+            yield similarity_rows(views, names, chosen[start : start + BLOCK])
 
     return NeighborIndex(
         views=tuple(names),
-        rows=CompactRows.of(blocks()),
+        rows=QuantizedRows.from_blocks(blocks()),
         examples=tuple(examples[place] for place in chosen.tolist()),
     )

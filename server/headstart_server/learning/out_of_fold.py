@@ -41,7 +41,9 @@ def calibrate(
     return Calibration(temperature=temperature), loss
 
 
-def decided(calibration: Calibration, outputs: Float64, targets: Targets, weights: Float64) -> Calibration:
+def finish_calibration(
+    calibration: Calibration, outputs: Float64, targets: Targets, weights: Float64
+) -> Calibration:
     """The calibration with what only the chosen head needs: thresholds, or the interval of its answers.
 
     Args:
@@ -59,7 +61,7 @@ def decided(calibration: Calibration, outputs: Float64, targets: Targets, weight
     return calibration
 
 
-def uncalibrated(targets: Targets, *, temperature: float, slope: float, offset: float) -> Calibration:
+def default_calibration(targets: Targets, *, temperature: float, slope: float, offset: float) -> Calibration:
     """Where nothing could be validated: constants.
 
     Args:

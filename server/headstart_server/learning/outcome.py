@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.learning.metrics import losses
-from headstart_server.learning.outcomes import likelihood
+from headstart_server.learning.outcomes import label_probability
 from headstart_server.learning.rows import BLOCK, Float32
 from headstart_server.learning.target import Target
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
-from headstart_server.learning.told import Told
+from headstart_server.learning.told import ClassPredictions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class PredictionOutcome:
     """What was told about an example.
 
     Attributes:
@@ -40,7 +40,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Answered:
+class LabeledOutputs:
     """Calibrated answers of a head to examples, whose classes it need not all know.
 
     Attributes:
@@ -54,14 +54,14 @@ class Answered:
     thresholds: Float32
 
     @classmethod
-    def of(
+    def from_head(
         cls,
         targets: Sequence[Target],
         weights: Sequence[float],
         outputs: Float32,
         thresholds: Float32,
         class_names: Sequence[str],
-    ) -> "Answered":
+    ) -> "LabeledOutputs":
         """The answers of a head.
 
         Args:
@@ -76,17 +76,17 @@ class Answered:
             outputs = np.pad(outputs, ((0, 0), (0, len(unknown))))
             if len(thresholds):
                 thresholds = np.pad(thresholds, (0, len(unknown)), constant_values=np.inf)
-        shown = Targets.of(targets, weights, (*class_names, *unknown))
+        shown = Targets.from_targets(targets, weights, (*class_names, *unknown))
         return cls(targets=shown, outputs=outputs, thresholds=thresholds)
 
     def outcomes(
         self, *, held_out: NDArray[np.bool_] | None = None, counted: NDArray[np.bool_] | None = None
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[PredictionOutcome]:
         """What was told about each example, in order.
 
         Args:
             held_out: whether each was held out of training, [N]; None for none.
-            counted: as in `Outcome`, [N]; None for all.
+            counted: as in `PredictionOutcome`, [N]; None for all.
         """
         numbers = self.targets.task is Task.REGRESSION
         parts = (part._of_numbers() if numbers else part._of_classes() for part in self._parts())
@@ -97,31 +97,31 @@ class Answered:
                 counted=counted is None or bool(counted[place]),
             )
 
-    def _parts(self) -> Iterator["Answered"]:
+    def _parts(self) -> Iterator["LabeledOutputs"]:
         """The examples in blocks that bound the memory."""
         for start in range(0, len(self.targets), BLOCK):
             part = slice(start, start + BLOCK)
             yield replace(
                 self,
-                targets=self.targets.take(np.arange(len(self.targets))[part]),
+                targets=self.targets.subset(np.arange(len(self.targets))[part]),
                 outputs=self.outputs[part],
             )
 
-    def _of_numbers(self) -> Iterator[Outcome]:
+    def _of_numbers(self) -> Iterator[PredictionOutcome]:
         values = self.outputs[:, 0].astype(np.float64)
         errors = np.abs(values - self.targets.matrix[:, 0])
         for value, error in zip(values.tolist(), errors.tolist(), strict=True):
-            yield Outcome(value=value, loss=error)
+            yield PredictionOutcome(value=value, loss=error)
 
-    def _of_classes(self) -> Iterator[Outcome]:
-        told = Told.of(self.targets, self.outputs, self.thresholds)
+    def _of_classes(self) -> Iterator[PredictionOutcome]:
+        predictions = ClassPredictions.from_outputs(self.targets, self.outputs, self.thresholds)
         names = self.targets.class_names
         columns = zip(
-            told.told,
-            likelihood(self.targets, self.outputs, told).tolist(),
+            predictions.predicted,
+            label_probability(self.targets, self.outputs, predictions).tolist(),
             losses(self.targets, self.outputs).tolist(),
             strict=True,
         )
         for flags, probability, loss in columns:
             labels = tuple(names[place] for place in np.flatnonzero(flags).tolist())
-            yield Outcome(labels=labels, probability=probability, loss=loss)
+            yield PredictionOutcome(labels=labels, probability=probability, loss=loss)

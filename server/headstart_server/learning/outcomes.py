@@ -10,7 +10,7 @@ from headstart_server.learning.metrics import losses
 from headstart_server.learning.rows import Float32, Float64, Ints
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
-from headstart_server.learning.told import Told
+from headstart_server.learning.told import ClassPredictions
 
 #: Examples that are told.
 MAX_WORST = 100
@@ -54,27 +54,27 @@ class ExampleOutcome:
         return cls(**{**fields, "labels": labels, "predicted": predicted})
 
 
-def worst(
-    targets: Targets, outputs: Float32, told: Told, ids: Sequence[str], places: Ints
+def worst_examples(
+    targets: Targets, outputs: Float32, predictions: ClassPredictions, ids: Sequence[str], places: Ints
 ) -> tuple[ExampleOutcome, ...]:
     """The examples of the largest loss, at most `MAX_WORST`, the worst first.
 
     Args:
         targets: what n examples show.
         outputs: of each, calibrated, [n, C].
-        told: what those tell.
+        predictions: the predicted classes.
         ids: the caller's name for each example there is, [N].
         places: the place of each of the n among those, [n].
     """
     loss = losses(targets, outputs)
     names = np.array(targets.class_names)
-    likely = likelihood(targets, outputs, told)
+    likely = label_probability(targets, outputs, predictions)
     return tuple(
         ExampleOutcome(
             index=int(places[row]),
             id=ids[places[row]],
-            labels=tuple(names[told.actual[row]].tolist()),
-            predicted=tuple(names[told.told[row]].tolist()),
+            labels=tuple(names[predictions.actual[row]].tolist()),
+            predicted=tuple(names[predictions.predicted[row]].tolist()),
             probability=float(likely[row]),
             loss=float(loss[row]),
             multi_label=targets.task is Task.MULTI_LABEL,
@@ -83,19 +83,19 @@ def worst(
     )
 
 
-def likelihood(targets: Targets, outputs: Float32, told: Told) -> Float64:
+def label_probability(targets: Targets, outputs: Float32, predictions: ClassPredictions) -> Float64:
     """The probability of what each example shows, [n]; of several labels the lowest of all right answers."""
     if targets.task is Task.SINGLE_LABEL:
-        right: Float64 = (outputs * told.actual).sum(axis=1, dtype=np.float64)
+        right: Float64 = (outputs * predictions.actual).sum(axis=1, dtype=np.float64)
         return right
-    lowest: Float64 = np.where(told.actual, outputs, 1 - outputs).min(axis=1).astype(np.float64)
+    lowest: Float64 = np.where(predictions.actual, outputs, 1 - outputs).min(axis=1).astype(np.float64)
     return lowest
 
 
-def worst_numbers(
+def worst_regression_examples(
     targets: Targets, outputs: Float32, ids: Sequence[str], places: Ints
 ) -> tuple[ExampleOutcome, ...]:
-    """The examples of the largest error of a regression; arguments as for `worst`."""
+    """The examples of the largest error of a regression; arguments as for `worst_examples`."""
     values = outputs[:, 0].astype(np.float64)
     errors = np.abs(values - targets.matrix[:, 0])
     return tuple(

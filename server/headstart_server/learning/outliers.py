@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from headstart_server.learning.dataset_findings import Outlier
-from headstart_server.learning.examined import Examined
+from headstart_server.learning.examined import AnalyzedDataset
 from headstart_server.learning.familiarity import REFERENCES
-from headstart_server.learning.references import references_of
+from headstart_server.learning.references import build_references
 from headstart_server.learning.rows import BLOCK
 
 #: Outliers that are listed.
@@ -20,7 +20,7 @@ _MAD = 1.4826
 _FEWEST = 8
 
 
-def find_outliers(examined: Examined, groups: Sequence[str]) -> tuple[list[Outlier], int]:
+def find_outliers(examined: AnalyzedDataset, groups: Sequence[str]) -> tuple[list[Outlier], int]:
     """Outliers, the farthest first, and their number.
 
     Args:
@@ -32,7 +32,7 @@ def find_outliers(examined: Examined, groups: Sequence[str]) -> tuple[list[Outli
         return [], 0
     count, names = len(group), sorted(examined.views)
     kept = np.sort(np.array(sorted(range(count), key=examined.digests.__getitem__)[:REFERENCES], np.int64))
-    references = references_of(examined.views, names, kept, examined.modality, examined.checkpoint)
+    references = build_references(examined.views, names, kept, examined.modality, examined.checkpoint)
     far = np.empty(count, np.float32)
     for start in range(0, count, BLOCK):
         part = slice(start, start + BLOCK)

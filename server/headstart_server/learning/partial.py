@@ -19,8 +19,8 @@ from headstart_server.learning.metrics import losses
 from headstart_server.learning.out_of_fold import calibrate
 from headstart_server.learning.recipe import Partial
 from headstart_server.learning.ridge import fit_ridge
-from headstart_server.learning.rows import Float32, Float64, Ints, Rows, Scaling
-from headstart_server.learning.solved import Solved
+from headstart_server.learning.rows import FeatureMatrix, Float32, Float64, Ints, Scaling
+from headstart_server.learning.solved import SolverResult
 from headstart_server.learning.split import Folds
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
@@ -39,7 +39,7 @@ _LOSSES = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class TailTools:
+class TailTrainer:
     """What tails are trained with.
 
     Attributes:
@@ -54,7 +54,7 @@ class TailTools:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class FineTuning:
+class FineTuningExamples:
     """The examples of a fine-tuning; row i of all but `views` is row `order[i]` of `views`.
 
     Attributes:
@@ -78,13 +78,13 @@ class FineTuning:
 
 def fit_partial(
     recipe: Partial,
-    examples: FineTuning,
-    start: Solved,
+    examples: FineTuningExamples,
+    start: SolverResult,
     *,
-    to_beat: Solved,
-    tools: TailTools,
+    to_beat: SolverResult,
+    tools: TailTrainer,
     checkpoint: Callable[[], None],
-) -> Solved:
+) -> SolverResult:
     """Train the last blocks and the head together, and keep that if it is worth it.
 
     Args:
@@ -109,7 +109,7 @@ def fit_partial(
     counted, judged = examples.folds.counted, examples.folds.once(examples.weights)
     calibration, loss = calibrate(
         scores[counted],
-        examples.targets.take(counted),
+        examples.targets.subset(counted),
         judged[counted],
         temperature=recipe.temperature,
     )
@@ -119,7 +119,7 @@ def fit_partial(
     cross_fitted = CrossFitted(examples.targets, judged, examples.folds, temperature=recipe.temperature)
     cross_fitted.offer(scores, calibration)
     cross_fitted.choose(scores, calibration)
-    return Solved(
+    return SolverResult(
         weights=result.head[:-1].astype(np.float64) * scale.spread,
         bias=result.head[-1].astype(np.float64) * scale.spread + scale.centre,
         calibration=calibration,
@@ -133,9 +133,9 @@ def fit_partial(
     )
 
 
-def _kept(solved: Solved, why: str) -> Solved:
+def _kept(solved: SolverResult, why: str) -> SolverResult:
     """The head on the backbone as it is."""
-    return Solved(
+    return SolverResult(
         weights=solved.weights,
         bias=solved.bias,
         calibration=solved.calibration,
@@ -148,7 +148,7 @@ def _kept(solved: Solved, why: str) -> Solved:
 
 
 def _request(
-    recipe: Partial, examples: FineTuning, heads: Float32, scale: "_Scale", tools: TailTools
+    recipe: Partial, examples: FineTuningExamples, heads: Float32, scale: "_Scale", tools: TailTrainer
 ) -> TailRequest:
     beside = [examples.views[name][examples.order] for name in examples.names if name != LAST]
     count = len(examples.order)
@@ -161,7 +161,7 @@ def _request(
         targets=targets.astype(np.float32),
         weights=(examples.weights / examples.weights.mean()).astype(np.float32),
         loss=_LOSSES[examples.targets.task],
-        folds=examples.folds.of,
+        folds=examples.folds.assignment,
         heads=heads,
         learning_rate=recipe.learning_rate,
         max_epochs=recipe.max_epochs,
@@ -172,13 +172,15 @@ def _request(
     )
 
 
-def _is_better(scores: Float64, calibration: Calibration, to_beat: Solved, examples: FineTuning) -> bool:
+def _is_better(
+    scores: Float64, calibration: Calibration, to_beat: SolverResult, examples: FineTuningExamples
+) -> bool:
     """Whether scores are better than those of another head by more than the standard error of the difference.
 
     The best of several epochs looks better than it is.
     """
     counted = examples.folds.counted
-    shown, weights = examples.targets.take(counted), examples.weights[counted]
+    shown, weights = examples.targets.subset(counted), examples.weights[counted]
     if to_beat.scores is None:
         return False
     ours, theirs = (
@@ -191,14 +193,16 @@ def _is_better(scores: Float64, calibration: Calibration, to_beat: Solved, examp
     return mean > 0 and mean * mean > variance / len(gains)
 
 
-def _heads(examples: FineTuning, regularization: float, checkpoint: Callable[[], None]) -> list[Solved]:
+def _heads(
+    examples: FineTuningExamples, regularization: float, checkpoint: Callable[[], None]
+) -> list[SolverResult]:
     """The head that is begun with, fitted without each fold and, last, on all examples."""
-    none = Folds(count=0, of=np.zeros(0, np.int64), counted=np.zeros(0, np.bool_))
+    none = Folds(count=0, assignment=np.zeros(0, np.int64), counted=np.zeros(0, np.bool_))
     everything = np.arange(len(examples.order))
     heads = []
     for fold in [*range(examples.folds.count), None]:
-        seen = everything if fold is None else np.flatnonzero(examples.folds.of != fold)
-        rows = Rows(
+        seen = everything if fold is None else np.flatnonzero(examples.folds.assignment != fold)
+        rows = FeatureMatrix(
             examples.views,
             examples.names,
             Scaling.STANDARD,
@@ -208,7 +212,7 @@ def _heads(examples: FineTuning, regularization: float, checkpoint: Callable[[],
         heads.append(
             fit_ridge(
                 rows,
-                examples.targets.take(seen),
+                examples.targets.subset(seen),
                 examples.folds if fold is None else none,
                 weights=examples.weights[seen],
                 regularization=regularization,
@@ -228,7 +232,7 @@ class _Scale:
             variance = np.average(np.square(targets.matrix - self.centre), axis=0, weights=weights)
             self.spread = np.where(variance > 0, np.sqrt(variance), 1.0)
 
-    def head(self, solved: Solved, calibration: Calibration) -> Float32:
+    def head(self, solved: SolverResult, calibration: Calibration) -> Float32:
         """Weights and, in the last row, bias of a head whose outputs are on this scale, [D + 1, C]."""
         matrix = np.vstack([solved.weights, solved.bias])
         if calibration.task is Task.SINGLE_LABEL:

@@ -11,7 +11,7 @@ from headstart_server.learning.rows import Float32, normalized
 PROJECTED = 256
 
 
-def projected(rows: Float32) -> Float32:
+def project_directions(rows: Float32) -> Float32:
     """Rows [n, D] in at most `PROJECTED` dimensions, of length 1: [n, d].
 
     Angles keep to about 1 / sqrt(2 d) (Johnson and Lindenstrauss 1984; with signs Achlioptas 2003).
@@ -20,7 +20,7 @@ def projected(rows: Float32) -> Float32:
     return rows if size <= PROJECTED else normalized(rows @ _signs(size))
 
 
-def shortened(rows: Float32) -> Float32:
+def project_distances(rows: Float32) -> Float32:
     """Rows [n, D] in at most `PROJECTED` dimensions, their lengths and distances kept in the mean: [n, d]."""
     size = rows.shape[1]
     return rows if size <= PROJECTED else rows @ _signs(size) / np.float32(np.sqrt(PROJECTED))

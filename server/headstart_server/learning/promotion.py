@@ -16,7 +16,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Gate:
+class PromotionCriteria:
     """When an alias is moved.
 
     Attributes:
@@ -34,7 +34,7 @@ class Gate:
     min_class_examples: int = 10
     significance: float = 0.05
 
-    def check(self, field: str) -> "Gate":
+    def check(self, field: str) -> "PromotionCriteria":
         """Return the gate if each of its parts is in its range.
 
         Raises:
@@ -109,7 +109,7 @@ class Promotion:
         )
 
 
-def first_of(alias: str) -> Promotion:
+def first_promotion(alias: str) -> Promotion:
     """The promotion to an alias that names no version yet."""
     return Promotion(
         alias=alias,
@@ -119,14 +119,16 @@ def first_of(alias: str) -> Promotion:
     )
 
 
-def kept(alias: str, baseline: int, reason: str, comparison: Comparison | None = None) -> Promotion:
+def rejected_promotion(
+    alias: str, baseline: int, reason: str, comparison: Comparison | None = None
+) -> Promotion:
     """The decision that an alias stays where it is."""
     return Promotion(
         alias=alias, decision=Decision.KEPT, baseline=baseline, comparison=comparison, reasons=(reason,)
     )
 
 
-def judge(gate: Gate, alias: str, baseline: int, comparison: Comparison) -> Promotion:
+def decide_promotion(gate: PromotionCriteria, alias: str, baseline: int, comparison: Comparison) -> Promotion:
     """Decide whether an alias moves from its baseline, the comparison's first, to the second.
 
     It stays if a figure falls by more than its margin, and by more than chance explains: a one-sided McNemar
@@ -155,7 +157,7 @@ def judge(gate: Gate, alias: str, baseline: int, comparison: Comparison) -> Prom
     )
 
 
-def _worse(gate: Gate, comparison: Comparison) -> list[str]:
+def _worse(gate: PromotionCriteria, comparison: Comparison) -> list[str]:
     reasons = []
     is_beyond_margin = comparison.difference < -gate.max_drop - _ROUNDING
     if is_beyond_margin and comparison.worse_p_value <= gate.significance:
@@ -185,7 +187,7 @@ def _worse(gate: Gate, comparison: Comparison) -> list[str]:
     return reasons
 
 
-def _worse_numbers(gate: Gate, comparison: Comparison) -> list[str]:
+def _worse_numbers(gate: PromotionCriteria, comparison: Comparison) -> list[str]:
     before = comparison.first.mean_absolute_error or 0.0
     after = comparison.second.mean_absolute_error or 0.0
     if after <= before * (1 + gate.max_drop + _ROUNDING) or comparison.worse_p_value > gate.significance:

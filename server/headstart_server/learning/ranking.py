@@ -27,7 +27,7 @@ class ThresholdPoint:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Ranking:
+class RankingCurve:
     """The examples by falling probability of one class.
 
     Attributes:
@@ -41,7 +41,9 @@ class Ranking:
     right: Float64
 
     @classmethod
-    def of(cls, probabilities: Float32, actual: NDArray[np.bool_], weights: Float64) -> "Ranking":
+    def from_scores(
+        cls, probabilities: Float32, actual: NDArray[np.bool_], weights: Float64
+    ) -> "RankingCurve":
         """The ranking of examples with probabilities [n], of which some are of the class, [n]."""
         order = np.argsort(-probabilities, kind="stable")
         falling = probabilities[order]

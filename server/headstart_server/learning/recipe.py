@@ -126,25 +126,25 @@ class Partial:
 
 
 #: A recipe that can be without open choices.
-CarriedOut = Ridge | Logistic | Mlp | Partial
-Recipe = Auto | CarriedOut
+ResolvedRecipe = Ridge | Logistic | Mlp | Partial
+Recipe = Auto | ResolvedRecipe
 
-_CARRIED_OUT: tuple[type[CarriedOut], ...] = (Ridge, Logistic, Mlp, Partial)
+_RESOLVED_RECIPES: tuple[type[ResolvedRecipe], ...] = (Ridge, Logistic, Mlp, Partial)
 
 
-def views_of(recipe: Recipe, available: Collection[str]) -> tuple[str, ...]:
+def required_views(recipe: Recipe, available: Collection[str]) -> tuple[str, ...]:
     """The views that a recipe needs of a backbone that has some."""
     if isinstance(recipe, Auto | Partial) or not recipe.views:
         return tuple(name for name in (TAPS, LAST) if name in available)
     return recipe.views
 
 
-def quick(recipe: Recipe) -> Recipe:
+def quick_recipe(recipe: Recipe) -> Recipe:
     """A recipe that takes seconds, for one that may take minutes: what it finds hardly depends on which."""
     return recipe if isinstance(recipe, Auto | Ridge) else Auto()
 
 
-def opened(recipe: CarriedOut) -> Recipe:
+def reopened_recipe(recipe: ResolvedRecipe) -> Recipe:
     """The kind of a recipe that was carried out, with its settings to be chosen anew.
 
     They were chosen for the features of one backbone. Of a ridge regression it is not known whether it was
@@ -195,7 +195,7 @@ def recipe_from_json(fields: Mapping[str, Any]) -> Recipe:
     """
     if "auto" in fields:
         return Auto()
-    kind = next((kind for kind in _CARRIED_OUT if kind.__name__.lower() in fields), Ridge)
+    kind = next((kind for kind in _RESOLVED_RECIPES if kind.__name__.lower() in fields), Ridge)
     settings = dict(fields[kind.__name__.lower()])
     settings["views"] = tuple(settings["views"])
     if kind is not Mlp:

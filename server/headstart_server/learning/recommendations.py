@@ -12,7 +12,7 @@ from headstart_server.learning.dataset_findings import (
     RecommendationKind,
 )
 from headstart_server.learning.duplicates import NEAR_UP_TO
-from headstart_server.learning.examined import Examined
+from headstart_server.learning.examined import AnalyzedDataset
 from headstart_server.learning.fitting import IMBALANCE
 from headstart_server.learning.rows import Float64
 from headstart_server.learning.task import Task
@@ -29,8 +29,8 @@ WORTHWHILE_PART = 0.3
 _NAMED = 3
 
 
-def recommendations_of(
-    findings: DatasetFindings, examined: Examined, fault_count: int
+def recommend(
+    findings: DatasetFindings, examined: AnalyzedDataset, fault_count: int
 ) -> tuple[Recommendation, ...]:
     """Recommendations on findings, which have none yet, and on examples that cannot be used."""
     told = [
@@ -81,8 +81,8 @@ def _on_leakage(findings: DatasetFindings) -> Iterator[Recommendation]:
         )
 
 
-def _on_too_few(examined: Examined) -> Iterator[Recommendation]:
-    trained = examined.targets.take(examined.trained)
+def _on_too_few(examined: AnalyzedDataset) -> Iterator[Recommendation]:
+    trained = examined.targets.subset(examined.trained)
     if trained.task is Task.REGRESSION:
         if len(trained) < FEW_NUMBERS:
             yield Recommendation(
@@ -105,7 +105,7 @@ def _on_too_few(examined: Examined) -> Iterator[Recommendation]:
         )
 
 
-def _on_label_issues(findings: DatasetFindings, examined: Examined) -> Iterator[Recommendation]:
+def _on_label_issues(findings: DatasetFindings, examined: AnalyzedDataset) -> Iterator[Recommendation]:
     if findings.label_issues:
         first, count = findings.label_issues[0], findings.label_issue_count
         shown = _rounded if examined.targets.task is Task.REGRESSION else repr
@@ -118,10 +118,10 @@ def _on_label_issues(findings: DatasetFindings, examined: Examined) -> Iterator[
         )
 
 
-def _on_imbalance(findings: DatasetFindings, examined: Examined) -> Iterator[Recommendation]:
+def _on_imbalance(findings: DatasetFindings, examined: AnalyzedDataset) -> Iterator[Recommendation]:
     if findings.imbalance > IMBALANCE:
         task = examined.targets.task
-        counts = class_counts(examined.targets.take(examined.trained).matrix)
+        counts = class_counts(examined.targets.subset(examined.trained).matrix)
         names = examined.targets.class_names
         least, most = names[int(counts.argmin())], names[int(counts.argmax())]
         helped = " Classes were made to count alike;" if task is Task.SINGLE_LABEL else ""
@@ -155,7 +155,7 @@ def _on_truncated(findings: DatasetFindings) -> Iterator[Recommendation]:
         )
 
 
-def _on_more_data(findings: DatasetFindings, examined: Examined) -> Iterator[Recommendation]:
+def _on_more_data(findings: DatasetFindings, examined: AnalyzedDataset) -> Iterator[Recommendation]:
     curve = findings.learning_curve
     if not curve or not curve[-1].extrapolated:
         yield Recommendation(
@@ -174,7 +174,7 @@ def _on_more_data(findings: DatasetFindings, examined: Examined) -> Iterator[Rec
     yield Recommendation(kind=RecommendationKind.MORE_DATA, message=message)
 
 
-def _on_duplicates(findings: DatasetFindings, examined: Examined) -> Iterator[Recommendation]:
+def _on_duplicates(findings: DatasetFindings, examined: AnalyzedDataset) -> Iterator[Recommendation]:
     if findings.duplicate_count:
         yield Recommendation(
             kind=RecommendationKind.DUPLICATES,

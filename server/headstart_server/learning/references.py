@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import Modality
-from headstart_server.learning.compact_rows import CompactRows
-from headstart_server.learning.likeness import likeness_rows
-from headstart_server.learning.projection import projected, shortened
-from headstart_server.learning.rows import BLOCK, Float32, Float64, Ints, robust_scale, side_by_side
+from headstart_server.learning.compact_rows import QuantizedRows
+from headstart_server.learning.likeness import similarity_rows
+from headstart_server.learning.projection import project_directions, project_distances
+from headstart_server.learning.rows import BLOCK, Float32, Float64, Ints, concatenate_views, robust_scale
 
 #: Deviations beyond which a feature counts as this far: squares of more would overflow.
 _FARTHEST = 1e6
@@ -67,7 +67,7 @@ class Directions:
     """
 
     views: tuple[str, ...]
-    rows: CompactRows
+    rows: QuantizedRows
 
     @property
     def nbytes(self) -> int:
@@ -88,7 +88,7 @@ class Directions:
 
     def prepared(self, views: Views, places: Ints | slice = slice(None)) -> Float32:
         """Return inputs as rows of length 1, [n, d]."""
-        return projected(likeness_rows(views, self.views, places))
+        return project_directions(similarity_rows(views, self.views, places))
 
     def nearest(
         self, rows: Float32, own: Own | None = None, checkpoint: Callable[[], None] = lambda: None
@@ -132,9 +132,9 @@ class Magnitudes:
 
     def prepared(self, views: Views, places: Ints | slice = slice(None)) -> Float32:
         """Return inputs in deviations around the median, [n, d]."""
-        features = side_by_side({name: views[name][places] for name in self.views}, self.views)
+        features = concatenate_views({name: views[name][places] for name in self.views}, self.views)
         rows = np.clip((features - self.centre) / self.scale, -_FARTHEST, _FARTHEST)
-        return shortened(rows.astype(np.float32))
+        return project_distances(rows.astype(np.float32))
 
     def nearest(
         self, rows: Float32, own: Own | None = None, checkpoint: Callable[[], None] = lambda: None
@@ -156,7 +156,7 @@ class Magnitudes:
         return nearest
 
 
-def references_of(
+def build_references(
     views: Views,
     names: Sequence[str],
     places: Ints,
@@ -174,7 +174,7 @@ def references_of(
     """
     blocks = [places[start : start + BLOCK] for start in range(0, len(places), BLOCK)]
     if modality is Modality.TENSOR:
-        centre, scale = robust_scale(side_by_side({name: views[name][places] for name in names}, names))
+        centre, scale = robust_scale(concatenate_views({name: views[name][places] for name in names}, names))
         # A feature that was always the same is far away if it changes by as much as it is large.
         scale = np.where(np.isfinite(scale), scale, np.where(centre == 0, 1.0, np.abs(centre)))
         space = Magnitudes(
@@ -190,7 +190,7 @@ def references_of(
         parts = []
         for block in blocks:
             checkpoint()
-            parts.append(projected(likeness_rows(views, names, block)))
+            parts.append(project_directions(similarity_rows(views, names, block)))
         return parts
 
-    return Directions(views=tuple(names), rows=CompactRows.of(compared()))
+    return Directions(views=tuple(names), rows=QuantizedRows.from_blocks(compared()))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from headstart_server.learning.rows import Float32, Float64
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
-from headstart_server.learning.told import Told
+from headstart_server.learning.told import ClassPredictions
 
 #: Bins of equal width (Guo et al. 2017).
 BINS = 15
@@ -47,17 +47,17 @@ class Reliability:
     calibration_error: float
 
 
-def reliability(targets: Targets, outputs: Float32, told: Told) -> Reliability:
+def reliability(targets: Targets, outputs: Float32, predictions: ClassPredictions) -> Reliability:
     """Reliability of calibrated probabilities [n, C], n above 0.
 
     Of a single label the answer is the class that was told; of several each class is one, told or not.
     """
     sums = np.zeros((4, BINS))
     if targets.task is Task.SINGLE_LABEL:
-        sums += _sums(outputs.max(axis=1), told.right, told.weights)
+        sums += _sums(outputs.max(axis=1), predictions.correct, predictions.weights)
     else:
         for place in range(outputs.shape[1]):
-            sums += _sums(outputs[:, place], told.actual[:, place], told.weights)
+            sums += _sums(outputs[:, place], predictions.actual[:, place], predictions.weights)
     count, mass, believed, came = sums
     bins = tuple(
         ReliabilityBin(

@@ -13,10 +13,10 @@ import numpy as np
 from headstart_server.learning.calibration import Calibration
 from headstart_server.learning.cross_fitting import CrossFitted
 from headstart_server.learning.matrices import DeviceError, Matrices, NumpyMatrices
-from headstart_server.learning.out_of_fold import calibrate, uncalibrated
+from headstart_server.learning.out_of_fold import calibrate, default_calibration
 from headstart_server.learning.ridge_forms import DualForm, PrimalForm, RidgeTask
-from headstart_server.learning.rows import Float64, Rows
-from headstart_server.learning.solved import Solved
+from headstart_server.learning.rows import FeatureMatrix, Float64
+from headstart_server.learning.solved import SolverResult
 from headstart_server.learning.split import Folds
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
@@ -36,7 +36,7 @@ NUMPY = NumpyMatrices()
 
 
 def fit_ridge(
-    rows: Rows,
+    rows: FeatureMatrix,
     targets: Targets,
     folds: Folds,
     *,
@@ -45,7 +45,7 @@ def fit_ridge(
     temperature: float | None = None,
     checkpoint: Callable[[], None] = lambda: None,
     matrices: Matrices = NUMPY,
-) -> Solved:
+) -> SolverResult:
     """Fit ridge on one-hot labels, soft labels, columns of 0 and 1, or numbers.
 
     Args:
@@ -91,7 +91,7 @@ def fit_ridge(
         trial, solved = choice.made(replace(task, matrices=NUMPY))
     of_features = rows.multiplier[:, None] * solved.solution
     bias = solved.target_mean - solved.row_mean @ solved.solution - rows.mean @ of_features
-    return Solved(
+    return SolverResult(
         weights=of_features * unit.scale,
         bias=bias * unit.scale + unit.shift,
         calibration=trial.calibration if trial else _single_shot(targets, temperature),
@@ -103,7 +103,7 @@ def fit_ridge(
 
 
 def _single_shot(targets: Targets, temperature: float | None) -> Calibration:
-    return uncalibrated(
+    return default_calibration(
         targets,
         temperature=SINGLE_SHOT_TEMPERATURE if temperature is None else temperature,
         slope=1 / SINGLE_SHOT_TEMPERATURE,
@@ -194,10 +194,10 @@ class _Search:
         task = self._task
         folds = task.folds.count if folds is None else folds
         scores = self._system.out_of_fold(regularization, folds)
-        inside = task.folds.counted & (task.folds.of < folds)
+        inside = task.folds.counted & (task.folds.assignment < folds)
         calibration, loss = calibrate(
             scores[inside],
-            self._choice.targets.take(inside),
+            self._choice.targets.subset(inside),
             self._choice.judged[inside],
             temperature=self._choice.temperature,
         )
@@ -208,7 +208,7 @@ class _Search:
     def walk(self, tried: Sequence[float]) -> _Trial:
         """The first one, from the middle on, that is better than both its neighbours on the first folds."""
         place, folds = _WALK_FROM, self._task.folds
-        few = _WALK_FOLDS if folds.counted[folds.of < _WALK_FOLDS].any() else folds.count
+        few = _WALK_FOLDS if folds.counted[folds.assignment < _WALK_FOLDS].any() else folds.count
         losses = {step: self.at(tried[step], few).loss for step in (place, place + 1)}
         direction = 1 if losses[place + 1] < losses[place] else -1
         place += max(direction, 0)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from headstart_server.learning.matrices import Matrices
-from headstart_server.learning.rows import Float64, Ints, Rows
+from headstart_server.learning.rows import FeatureMatrix, Float64, Ints
 from headstart_server.learning.split import Folds
 
 #: Bytes of rows in double precision that are held on a device: 10,000 of 2,064 features are 165 MB.
@@ -31,7 +31,7 @@ class RidgeTask:
         matrices: where products and solves are done.
     """
 
-    rows: Rows
+    rows: FeatureMatrix
     targets: Float64
     weights: Float64
     folds: Folds
@@ -40,7 +40,7 @@ class RidgeTask:
 
     def members(self) -> list[Ints]:
         """The places of each fold."""
-        return [np.flatnonzero(self.folds.of == fold) for fold in range(self.folds.count)]
+        return [np.flatnonzero(self.folds.assignment == fold) for fold in range(self.folds.count)]
 
 
 class DualForm:
@@ -58,7 +58,7 @@ class DualForm:
         self._target_mean = weights @ task.targets / weights.sum()
         self._targets = (task.targets - self._target_mean) * self._roots[:, None]
         task.checkpoint()
-        held = task.matrices.put(self._rows.T)
+        held = task.matrices.to_device(self._rows.T)
         values, self._vectors = task.matrices.eigen(task.matrices.product(held, held, transposed=True))
         self._values = np.maximum(values, 0.0)
         self._projected = self._vectors.T @ self._targets
@@ -113,15 +113,15 @@ class PrimalForm:
         for fold, without in list(zip(self._folds, self._without, strict=True))[:folds]:
             self._task.checkpoint()
             solution = without.solve(regularization)
-            shift = without.target_mean - without.row_mean @ matrices.get(solution)
+            shift = without.target_mean - without.row_mean @ matrices.to_host(solution)
             for places, block in fold.blocks():
-                scores[places] = matrices.get(matrices.product(block, solution)) + shift
+                scores[places] = matrices.to_host(matrices.product(block, solution)) + shift
         return scores
 
     def solve(self, regularization: float) -> tuple[Float64, Float64, Float64]:
         """Weights [D, C] of the rows, mean target [C] and mean row [D]."""
         self._task.checkpoint()
-        solution = self._task.matrices.get(self._whole.solve(regularization))
+        solution = self._task.matrices.to_host(self._whole.solve(regularization))
         return solution, self._whole.target_mean, self._whole.row_mean
 
 
@@ -138,7 +138,7 @@ class _Fold:
 
     def _made(self) -> Iterator[tuple[Ints, Any]]:
         for places, block in self._task.rows.blocks(self._places):
-            yield places, self._task.matrices.put(block)
+            yield places, self._task.matrices.to_device(block)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -154,17 +154,20 @@ class _Sums:
     @classmethod
     def of(cls, task: RidgeTask, fold: _Fold) -> "_Sums":
         matrices, size, columns = task.matrices, task.rows.size, task.targets.shape[1]
-        gram, cross = matrices.put(np.zeros((size, size))), matrices.put(np.zeros((size, columns)))
+        gram, cross = (
+            matrices.to_device(np.zeros((size, size))),
+            matrices.to_device(np.zeros((size, columns))),
+        )
         rows, targets, weight = np.zeros(size), np.zeros(columns), 0.0
         for places, block in fold.blocks():
             weights, shown = task.weights[places], task.targets[places]
-            rooted = block * matrices.put(np.sqrt(weights)[:, None])
+            rooted = block * matrices.to_device(np.sqrt(weights)[:, None])
             gram = gram + matrices.product(rooted, rooted, transposed=True)
             # The column of weights beside the targets sums up the rows.
-            sums = matrices.put(np.hstack([weights[:, None] * shown, weights[:, None]]))
+            sums = matrices.to_device(np.hstack([weights[:, None] * shown, weights[:, None]]))
             of_block = matrices.product(block, sums, transposed=True)
             cross = cross + of_block[:, :-1]
-            rows += matrices.get(of_block[:, -1])
+            rows += matrices.to_host(of_block[:, -1])
             targets += weights @ shown
             weight += float(weights.sum())
         return cls(weight=weight, rows=rows, targets=targets, gram=gram, cross=cross)
@@ -196,8 +199,8 @@ class _System:
             matrices=matrices,
             row_mean=mean,
             target_mean=sums.targets / sums.weight,
-            gram=sums.gram - matrices.put(np.outer(sums.weight * mean, mean)),
-            cross=sums.cross - matrices.put(np.outer(mean, sums.targets)),
+            gram=sums.gram - matrices.to_device(np.outer(sums.weight * mean, mean)),
+            cross=sums.cross - matrices.to_device(np.outer(mean, sums.targets)),
         )
 
     def solve(self, regularization: float) -> Any:

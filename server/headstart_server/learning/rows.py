@@ -36,7 +36,7 @@ class Scaling(StrEnum):
     STANDARD = "standard"
 
 
-def prepared(features: NDArray[T], scaling: Scaling) -> NDArray[T]:
+def scale_features(features: NDArray[T], scaling: Scaling) -> NDArray[T]:
     """Features [n, D] as the head's weights take them: each row by itself."""
     if scaling is Scaling.STANDARD:
         return features
@@ -56,7 +56,7 @@ def signed_root(features: NDArray[T]) -> NDArray[T]:
     return roots
 
 
-def side_by_side(views: Mapping[str, NDArray[T]], names: Sequence[str]) -> NDArray[T]:
+def concatenate_views(views: Mapping[str, NDArray[T]], names: Sequence[str]) -> NDArray[T]:
     """The named views of n inputs as one matrix [n, D]."""
     return views[names[0]] if len(names) == 1 else np.concatenate([views[name] for name in names], axis=1)
 
@@ -74,7 +74,7 @@ def robust_scale(features: NDArray[np.floating]) -> tuple[Float64, Float64]:
     return centre, np.where(scale > 0, scale, np.inf)
 
 
-class Rows:
+class FeatureMatrix:
     """Examples as rows around their centre with a mean length of 1, made in blocks from float32 features.
 
     A row is ``(prepared(features) - mean) * multiplier``: weights for rows become weights for features by a
@@ -125,7 +125,7 @@ class Rows:
         """The rows of some places of the order, [n, D]."""
         chosen = self._order[places]
         features = np.concatenate([view[chosen] for view in self._views], axis=1, dtype=np.float64)
-        rows: Float64 = (prepared(features, self._scaling) - self.mean) * self.multiplier
+        rows: Float64 = (scale_features(features, self._scaling) - self.mean) * self.multiplier
         return rows
 
     def blocks(self, places: Ints | None = None) -> Iterator[tuple[Ints, Float64]]:

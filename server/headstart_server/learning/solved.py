@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from headstart_server.backbones.tail import TailWeights
 from headstart_server.learning.calibration import Calibration
 from headstart_server.learning.cross_fitting import CrossFitted
-from headstart_server.learning.head import Hidden
+from headstart_server.learning.head import HiddenLayer
 from headstart_server.learning.lbfgs import StopReason
 from headstart_server.learning.rows import Float64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Solved:
+class SolverResult:
     """A head's numbers and what cross-validation said of them.
 
     Attributes:
@@ -39,7 +39,7 @@ class Solved:
     scores: Float64 | None = None
     cross_fitted: CrossFitted | None = None
     stop_reason: StopReason | None = None
-    hidden: Hidden | None = None
+    hidden: HiddenLayer | None = None
     epochs: int = 0
     tail: TailWeights | None = None
     note: str = ""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.learning.rows import Float64, Ints
-from headstart_server.learning.stratification import choose_numbers, deal_label_sets, deal_numbers
+from headstart_server.learning.stratification import assign_label_sets, assign_numbers, choose_numbers
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
 
@@ -25,7 +25,7 @@ class Folds:
 
     Attributes:
         count: number of folds K; 0 where there is nothing to validate on.
-        of: the fold of each example, 0 to K - 1, [N].
+        assignment: the fold of each example, 0 to K - 1, [N].
         counted: False for examples whose class has no example in any other fold, [N]: a head fitted without
             their fold cannot know their class, so they say nothing about the head fitted on all. Of several
             labels and of numbers each example counts.
@@ -34,7 +34,7 @@ class Folds:
     """
 
     count: int
-    of: Ints
+    assignment: Ints
     counted: NDArray[np.bool_]
     shares: Float64 | None = None
 
@@ -81,16 +81,18 @@ def folds_for(targets: Targets, groups: Sequence[str], *, folds: int, seed: int)
     having = (summed > 0).sum(axis=0)
     several = targets.task is Task.MULTI_LABEL
     if len(summed) < LEAST_GROUPS or (several and having.max() < 2):
-        return Folds(count=0, of=np.zeros(len(groups), np.int64), counted=np.zeros(len(groups), np.bool_))
+        return Folds(
+            count=0, assignment=np.zeros(len(groups), np.int64), counted=np.zeros(len(groups), np.bool_)
+        )
     usual = float(np.median(having[having > 0])) if several else len(summed)
     count = min(folds or int(np.clip(usual, 2, 5)), len(summed))
     rng = np.random.default_rng(seed)
     if several:
-        dealt = deal_label_sets(summed, [1 / count] * count, rng)
+        dealt = assign_label_sets(summed, [1 / count] * count, rng)
     else:
-        dealt = deal_numbers(summed[:, 0], count, rng)
+        dealt = assign_numbers(summed[:, 0], count, rng)
     counted = np.ones(len(groups), np.bool_)
-    return Folds(count=count, of=dealt[members], counted=counted, shares=_shares(groups))
+    return Folds(count=count, assignment=dealt[members], counted=counted, shares=_shares(groups))
 
 
 def held_out_for(targets: Targets, groups: Sequence[str], *, share: float, seed: int) -> NDArray[np.bool_]:
@@ -108,7 +110,7 @@ def held_out_for(targets: Targets, groups: Sequence[str], *, share: float, seed:
         if wanted > 0:
             chosen[choose_numbers(summed[:, 0], wanted, rng)] = True
         return chosen[members]
-    chosen = deal_label_sets(summed, [1 - share, share], rng) == 1
+    chosen = assign_label_sets(summed, [1 - share, share], rng) == 1
     for label in range(summed.shape[1]):
         having = np.flatnonzero(summed[:, label])
         if len(having) and chosen[having].all():
@@ -146,7 +148,9 @@ def assign_folds(labels: Ints, groups: Sequence[str], *, folds: int, seed: int) 
     members = _groups_by_class(labels, groups)
     sizes = [len(names) for names in members.values()]
     if max(sizes, default=0) < 2:
-        return Folds(count=0, of=np.zeros(len(labels), np.int64), counted=np.zeros(len(labels), np.bool_))
+        return Folds(
+            count=0, assignment=np.zeros(len(labels), np.int64), counted=np.zeros(len(labels), np.bool_)
+        )
     count = folds or int(np.clip(np.median(sizes), 2, 5))
     rng = np.random.default_rng(seed)
     dealt: dict[str, int] = {}
@@ -157,7 +161,7 @@ def assign_folds(labels: Ints, groups: Sequence[str], *, folds: int, seed: int) 
             dealt[names[place]] = position % count
             position += 1
     of = np.array([dealt[group] for group in groups], np.int64)
-    return Folds(count=int(of.max()) + 1, of=of, counted=_counted(labels, of), shares=_shares(groups))
+    return Folds(count=int(of.max()) + 1, assignment=of, counted=_counted(labels, of), shares=_shares(groups))
 
 
 def held_out(labels: Ints, groups: Sequence[str], *, share: float, seed: int) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from headstart_server.learning.rows import Float64
 _PRIOR = 0.5
 
 
-def stability_index(expected: Float64, recent: Float64) -> float:
+def population_stability_index(expected: Float64, recent: Float64) -> float:
     """The population stability index of recent counts beside expected ones, less what chance alone gives.
 
     The sum of (p - q) ln(p / q) over the kinds, with p and q the shares of each: about 0 if nothing has

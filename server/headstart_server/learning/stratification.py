@@ -7,7 +7,7 @@ import numpy as np
 from headstart_server.learning.rows import Float64, Ints
 
 
-def deal_label_sets(labels: Float64, shares: Sequence[float], rng: np.random.Generator) -> Ints:
+def assign_label_sets(labels: Float64, shares: Sequence[float], rng: np.random.Generator) -> Ints:
     """Deal groups into parts so that each part gets its share of every label.
 
     Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011): the rarest label goes first, each group
@@ -22,7 +22,7 @@ def deal_label_sets(labels: Float64, shares: Sequence[float], rng: np.random.Gen
         The part of each group, [G].
     """
     order = rng.permutation(len(labels))
-    deal = _Deal(labels[order], shares)
+    deal = _Assignment(labels[order], shares)
     while deal.counts.any():
         rarest = np.flatnonzero(deal.counts == deal.counts[deal.counts > 0].min())
         # Of labels that are as rare, the one whose groups come first: their names do not matter.
@@ -36,7 +36,7 @@ def deal_label_sets(labels: Float64, shares: Sequence[float], rng: np.random.Gen
     return parts
 
 
-class _Deal:
+class _Assignment:
     """What is dealt already, and what each part still lacks."""
 
     def __init__(self, labels: Float64, shares: Sequence[float]) -> None:
@@ -59,7 +59,7 @@ class _Deal:
         self.left[:, group] = False
 
 
-def deal_numbers(values: Float64, count: int, rng: np.random.Generator) -> Ints:
+def assign_numbers(values: Float64, count: int, rng: np.random.Generator) -> Ints:
     """Deal groups into `count` parts of alike numbers: of each `count` neighbours in order one goes to each.
 
     Args:

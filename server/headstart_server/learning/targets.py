@@ -29,7 +29,7 @@ class Targets:
     class_names: tuple[str, ...]
 
     @classmethod
-    def of(
+    def from_targets(
         cls,
         targets: Sequence[Target],
         weights: Sequence[float] | None = None,
@@ -80,6 +80,6 @@ class Targets:
         labels: Ints = self.matrix.argmax(axis=1)
         return labels
 
-    def take(self, places: Ints | NDArray[np.bool_] | Sequence[int]) -> "Targets":
+    def subset(self, places: Ints | NDArray[np.bool_] | Sequence[int]) -> "Targets":
         """Those of some places, in their order."""
         return replace(self, matrix=self.matrix[places], weights=self.weights[places])

@@ -16,7 +16,7 @@ DEFAULT_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Told:
+class ClassPredictions:
     """What was told about examples, and what they show.
 
     Attributes:
@@ -27,70 +27,70 @@ class Told:
     """
 
     actual: Flags
-    told: Flags
+    predicted: Flags
     weights: Float64
 
     @classmethod
-    def of(cls, targets: Targets, outputs: Float32, thresholds: Float32) -> Self:
+    def from_outputs(cls, targets: Targets, outputs: Float32, thresholds: Float32) -> Self:
         """What calibrated outputs [n, C] tell; `thresholds` [C] of several labels."""
         if targets.task is Task.MULTI_LABEL:
             bounds = thresholds if len(thresholds) else np.float32(DEFAULT_THRESHOLD)
-            return cls(actual=targets.matrix > 0, told=outputs >= bounds, weights=targets.weights)
+            return cls(actual=targets.matrix > 0, predicted=outputs >= bounds, weights=targets.weights)
         actual = _one_hot(targets.labels, outputs.shape[1])
         actual &= targets.matrix.any(axis=1, keepdims=True)
         return cls(
             actual=actual,
-            told=_one_hot(outputs.argmax(axis=1), outputs.shape[1]),
+            predicted=_one_hot(outputs.argmax(axis=1), outputs.shape[1]),
             weights=targets.weights,
         )
 
     @property
-    def right(self) -> Flags:
+    def correct(self) -> Flags:
         """Whether exactly the classes that apply were told, [n]."""
-        right: Flags = (self.actual == self.told).all(axis=1)
-        return right
+        correct: Flags = (self.actual == self.predicted).all(axis=1)
+        return correct
 
-    def rates(self) -> "Rates":
+    def counts(self) -> "ClassCounts":
         """Precision, recall and F1 of each class."""
         weights = self.weights
-        return Rates(
+        return ClassCounts(
             support=self.actual.sum(axis=0),
-            having=weights @ self.actual,
-            told=weights @ self.told,
-            both=weights @ (self.actual & self.told),
+            actual=weights @ self.actual,
+            predicted=weights @ self.predicted,
+            correct=weights @ (self.actual & self.predicted),
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Rates:
+class ClassCounts:
     """Sums of the weights of examples, class by class.
 
     Attributes:
         support: number of examples of each class, [C].
-        having: weight of those, [C].
+        actual: weight of those, [C].
         told: weight of the examples that were told to be of each class, [C].
-        both: weight of those that are and were told to be, [C].
+        correct: weight of those that are and were told to be, [C].
     """
 
     support: Ints
-    having: Float64
-    told: Float64
-    both: Float64
+    actual: Float64
+    predicted: Float64
+    correct: Float64
 
     @property
     def precision(self) -> Float64:
         """Share of examples told to be of each class that are, [C]; NaN where none was."""
-        return _share(self.both, self.told)
+        return _share(self.correct, self.predicted)
 
     @property
     def recall(self) -> Float64:
         """Share of examples of each class that were told to be, [C]; NaN where there is none."""
-        return _share(self.both, self.having)
+        return _share(self.correct, self.actual)
 
     @property
     def f1(self) -> Float64:
         """Harmonic mean of precision and recall, [C]; NaN where the class neither occurs nor is told."""
-        return _share(2 * self.both, self.told + self.having)
+        return _share(2 * self.correct, self.predicted + self.actual)
 
     @property
     def present(self) -> Flags:

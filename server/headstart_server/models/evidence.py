@@ -11,13 +11,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from headstart_server.learning.compact_rows import CompactRows
-from headstart_server.learning.familiarity import Familiarity
-from headstart_server.learning.neighbors import Indexed, NeighborIndex
+from headstart_server.learning.compact_rows import QuantizedRows
+from headstart_server.learning.familiarity import TypicalityModel
+from headstart_server.learning.neighbors import NeighborExample, NeighborIndex
 from headstart_server.learning.references import Directions, Magnitudes
 from headstart_server.learning.target import Target
 
-FAMILIARITY_FILE = "familiarity.safetensors"
+TYPICALITY_FILE = "familiarity.safetensors"
 NEIGHBORS_FILE = "neighbors.safetensors"
 
 _FACTS = "facts"
@@ -27,7 +27,7 @@ class NotEvidence(ValueError):
     """The content of a file is not what its name says."""
 
 
-def familiarity_bytes(familiarity: Familiarity) -> bytes:
+def typicality_model_to_bytes(familiarity: TypicalityModel) -> bytes:
     """As the content of a file. Equal values give equal bytes."""
     references = familiarity.references
     tensors: dict[str, NDArray[Any]] = {"distances": familiarity.distances}
@@ -38,8 +38,8 @@ def familiarity_bytes(familiarity: Familiarity) -> bytes:
     return _saved(tensors, {"views": familiarity.views})
 
 
-def familiarity_of(content: bytes) -> Familiarity:
-    """What `familiarity_bytes` wrote.
+def typicality_model_from_bytes(content: bytes) -> TypicalityModel:
+    """What `typicality_model_to_bytes` wrote.
 
     Raises:
         NotEvidence: it did not.
@@ -48,7 +48,7 @@ def familiarity_of(content: bytes) -> Familiarity:
         tensors, facts = _all(content)
         views = tuple(facts["views"])
         if "values" in tensors:
-            return Familiarity(
+            return TypicalityModel(
                 references=Magnitudes(
                     views=views,
                     values=tensors["values"],
@@ -57,8 +57,8 @@ def familiarity_of(content: bytes) -> Familiarity:
                 ),
                 distances=tensors["distances"],
             )
-        rows = CompactRows(values=tensors["references"], scales=tensors["scales"])
-        return Familiarity(references=Directions(views=views, rows=rows), distances=tensors["distances"])
+        rows = QuantizedRows(values=tensors["references"], scales=tensors["scales"])
+        return TypicalityModel(references=Directions(views=views, rows=rows), distances=tensors["distances"])
 
 
 def neighbors_bytes(index: NeighborIndex) -> bytes:
@@ -88,9 +88,9 @@ def neighbors_of(content: bytes) -> NeighborIndex:
         examples = zip(tensors["places"].tolist(), facts["ids"], facts["targets"], strict=True)
         return NeighborIndex(
             views=tuple(facts["views"]),
-            rows=CompactRows(values=tensors["rows"], scales=tensors["scales"]),
+            rows=QuantizedRows(values=tensors["rows"], scales=tensors["scales"]),
             examples=tuple(
-                Indexed(index=place, id=name, target=Target.from_json(target))
+                NeighborExample(index=place, id=name, target=Target.from_json(target))
                 for place, name, target in examples
             ),
         )

@@ -27,8 +27,8 @@ from headstart_server.errors import (
 )
 from headstart_server.learning.dataset_findings import DatasetFindings
 from headstart_server.learning.evaluation import Evaluation
-from headstart_server.learning.example_list import ExampleList, outcomes_of
-from headstart_server.learning.outcome import Outcome
+from headstart_server.learning.example_list import ExampleList, read_outcomes
+from headstart_server.learning.outcome import PredictionOutcome
 from headstart_server.learning.promotion import Promotion
 from headstart_server.models import (
     alias_history,
@@ -349,14 +349,14 @@ class Registry:
         """
         return self._listed(version, ExampleList.from_bytes)
 
-    def outcomes(self, version: Version) -> Sequence[Outcome | None]:
+    def outcomes(self, version: Version) -> Sequence[PredictionOutcome | None]:
         """Return only the predictions of a version for its examples; empty if no list is stored.
 
         Raises:
             VersionNotFound: it was deleted meanwhile.
             ArtifactDamaged: the list is damaged or missing.
         """
-        return self._listed(version, outcomes_of) or ()
+        return self._listed(version, read_outcomes) or ()
 
     def _listed(self, version: Version, read: Callable[[bytes], _Read]) -> _Read | None:
         content = self.file(version, EXAMPLES_FILE)

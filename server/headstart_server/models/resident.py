@@ -8,7 +8,7 @@ from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.tails import VersionTail
 from headstart_server.errors import BackboneMismatch, BackboneNotFound, BackboneUnavailable
-from headstart_server.learning.familiarity import Familiarity
+from headstart_server.learning.familiarity import TypicalityModel
 from headstart_server.learning.head import Head
 from headstart_server.learning.neighbors import NeighborIndex
 
@@ -24,7 +24,7 @@ class Evidence:
     """
 
     files: frozenset[str] = frozenset()
-    familiarity: Familiarity | None = None
+    familiarity: TypicalityModel | None = None
     neighbors: NeighborIndex | None = None
 
     @property

@@ -12,13 +12,13 @@ from safetensors.numpy import save as save_tensors
 
 from headstart_server.embedding.tails import VersionTail
 from headstart_server.errors import ArtifactDamaged
-from headstart_server.learning.head import Head, HeadFacts
+from headstart_server.learning.head import Head, HeadMetadata
 from headstart_server.models.evidence import (
-    FAMILIARITY_FILE,
     NEIGHBORS_FILE,
+    TYPICALITY_FILE,
     NotEvidence,
-    familiarity_of,
     neighbors_of,
+    typicality_model_from_bytes,
 )
 from headstart_server.models.resident import Evidence
 from headstart_server.models.tail_file import TAIL_FILE, decode
@@ -87,7 +87,7 @@ class VersionStore:
             StorageUnavailable: the bucket does not answer.
         """
         head_bytes = self._checked(artifact, manifest, HEAD_FILE, manifest.head_digest)
-        facts = HeadFacts(
+        facts = HeadMetadata(
             task=manifest.task,
             views=manifest.recipe.views,
             scaling=manifest.recipe.scaling,
@@ -135,8 +135,8 @@ class VersionStore:
         contents = {name: self.read_file(artifact, manifest, name) for name in names}
         found = replace(known, files=known.files | set(names))
         try:
-            if content := contents.get(FAMILIARITY_FILE):
-                found = replace(found, familiarity=familiarity_of(content))
+            if content := contents.get(TYPICALITY_FILE):
+                found = replace(found, familiarity=typicality_model_from_bytes(content))
             if content := contents.get(NEIGHBORS_FILE):
                 found = replace(found, neighbors=neighbors_of(content))
         except NotEvidence as error:

@@ -8,7 +8,7 @@ from headstart_server.energy import Energy
 from headstart_server.learning.backbone_selection import BackboneSelection
 from headstart_server.learning.evaluation import Metrics
 from headstart_server.learning.promotion import Promotion
-from headstart_server.learning.recipe import Auto, CarriedOut, Recipe, recipe_from_json, recipe_json
+from headstart_server.learning.recipe import Auto, Recipe, ResolvedRecipe, recipe_from_json, recipe_json
 from headstart_server.learning.task import Task
 
 
@@ -66,7 +66,7 @@ class Manifest:
     backbone: str
     backbone_digest: str
     dataset_digest: str
-    recipe: CarriedOut
+    recipe: ResolvedRecipe
     seed: int
     example_count: int
     class_names: tuple[str, ...]

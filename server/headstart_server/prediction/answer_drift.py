@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.evaluation import Evaluation
 from headstart_server.learning.head import Float32, Head
-from headstart_server.learning.outcome import Outcome
+from headstart_server.learning.outcome import PredictionOutcome
 from headstart_server.learning.rows import Float64
-from headstart_server.learning.stability import stability_index
+from headstart_server.learning.stability import population_stability_index
 from headstart_server.learning.task import Task
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
@@ -83,7 +83,7 @@ class AnswerDrift:
         """The population stability index of the answers."""
         # An exponential mean over a horizon is known like one of twice as many.
         known = min(self._count, 2 * self._horizon)
-        return stability_index(self._expected.counts, self._mean * known)
+        return population_stability_index(self._expected.counts, self._mean * known)
 
     @property
     def confidence_shift(self) -> float | None:
@@ -112,7 +112,7 @@ def expected_answers(registry: Registry, version: ResidentVersion) -> ExpectedAn
 
 
 def expected_of(
-    head: Head, outcomes: Sequence[Outcome | None], evaluation: Evaluation | None
+    head: Head, outcomes: Sequence[PredictionOutcome | None], evaluation: Evaluation | None
 ) -> ExpectedAnswers | None:
     """What is expected of a head, from what was told about examples and how good that was."""
     counted = [each for each in outcomes if each is not None and each.counted]
@@ -142,7 +142,7 @@ def _of_numbers(values: Float64) -> ExpectedAnswers | None:
 
 
 def _of_classes(
-    head: Head, outcomes: Sequence[Outcome], evaluation: Evaluation | None
+    head: Head, outcomes: Sequence[PredictionOutcome], evaluation: Evaluation | None
 ) -> ExpectedAnswers | None:
     """Each class is a kind, and that none was told; the rarest are one together."""
     places = {name: place for place, name in enumerate(head.class_names)}

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from headstart_server.errors import InvalidField
-from headstart_server.models.evidence import FAMILIARITY_FILE, NEIGHBORS_FILE
+from headstart_server.models.evidence import NEIGHBORS_FILE, TYPICALITY_FILE
 
 #: Training examples told for each input.
 MAX_NEIGHBORS = 100
@@ -102,7 +102,7 @@ class Asked:
         """The names of the versions' files that are needed for it, beside heads."""
         files = []
         if self.abstention is not None:
-            files.append(FAMILIARITY_FILE)
+            files.append(TYPICALITY_FILE)
         if self.neighbors:
             files.append(NEIGHBORS_FILE)
         return files

@@ -14,9 +14,9 @@ import structlog
 
 from headstart_server.embedding.queue import RowFeatures, stacked
 from headstart_server.errors import AliasNotFound, ServiceUnavailable, VersionNotFound
-from headstart_server.learning.familiarity import Familiarity
+from headstart_server.learning.familiarity import TypicalityModel
 from headstart_server.learning.rows import Float64
-from headstart_server.models.evidence import FAMILIARITY_FILE
+from headstart_server.models.evidence import TYPICALITY_FILE
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.traffic import Traffic
@@ -59,7 +59,7 @@ class Drift:
         familiarity: what the version keeps of its training features.
     """
 
-    def __init__(self, familiarity: Familiarity) -> None:
+    def __init__(self, familiarity: TypicalityModel) -> None:
         self._space = familiarity.references
         rows = self._space.exact()
         self._views = familiarity.views
@@ -199,7 +199,7 @@ class Onlooker:
         if followed is not None:
             self._followed.move_to_end(key)
             return followed
-        known = self._registry.with_evidence(version, (FAMILIARITY_FILE,)).evidence.familiarity
+        known = self._registry.with_evidence(version, (TYPICALITY_FILE,)).evidence.familiarity
         expected = expected_answers(self._registry, version)
         followed = self._followed[key] = _Followed(
             inputs=None if known is None else Drift(known),

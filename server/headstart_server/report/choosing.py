@@ -11,10 +11,10 @@ from headstart_server.report.layout import Section, note, section, table
 from headstart_server.report.markup import named, tag
 from headstart_server.report.words import DASH, figure, percent, plural
 
-__all__ = ["candidate_columns", "candidate_row", "choice_line", "choosing_section", "untried"]
+__all__ = ["candidate_columns", "candidate_row", "selection_line", "selection_section", "skipped_candidates"]
 
 
-def choosing_section(choice: BackboneSelection | None) -> Section | None:
+def selection_section(choice: BackboneSelection | None) -> Section | None:
     """The candidates and what was found of each."""
     if choice is None:
         return None
@@ -24,11 +24,11 @@ def choosing_section(choice: BackboneSelection | None) -> Section | None:
         else [tag("strong", named(each.backbone)), *candidate_row(each)[1:]]
         for each in choice.candidates
     ]
-    missing = [tag("li", named(line)) for line in untried(choice)]
+    missing = [tag("li", named(line)) for line in skipped_candidates(choice)]
     return section(
         "Backbone",
         "How its backbone was chosen",
-        tag("p", named(choice_line(choice))),
+        tag("p", named(selection_line(choice))),
         table("Candidates, in the order in which they were to be tried", candidate_columns(choice), rows),
         tag("ul", missing) if missing else None,
         note(
@@ -39,7 +39,7 @@ def choosing_section(choice: BackboneSelection | None) -> Section | None:
     )
 
 
-def choice_line(choice: BackboneSelection) -> str:
+def selection_line(choice: BackboneSelection) -> str:
     """What was chosen, and why."""
     return f"{choice.backbone} was chosen from {plural(len(choice.candidates), 'backbone')}. {choice.reason}"
 
@@ -71,6 +71,6 @@ def candidate_row(candidate: BackboneCandidate) -> list[str]:
     ]
 
 
-def untried(choice: BackboneSelection) -> list[str]:
+def skipped_candidates(choice: BackboneSelection) -> list[str]:
     """Why each of the others was not tried."""
     return [f"{each.backbone}: {each.message}" for each in choice.candidates if each.message]

@@ -6,7 +6,7 @@ from headstart_server.learning.evaluation import ClassMetrics, Evaluation, Thres
 from headstart_server.report.curve_charts import precision_recall_chart
 from headstart_server.report.layout import Section, note, section, table
 from headstart_server.report.markup import Child, Markup, named, tag
-from headstart_server.report.words import percent, shortened
+from headstart_server.report.words import percent, shorten
 
 __all__ = ["class_section"]
 
@@ -70,7 +70,7 @@ def _curve(each: ClassMetrics, threshold: float | None) -> Markup:
         "figure",
         tag(
             "figcaption",
-            tag("strong", named(shortened(each.name, 40))),
+            tag("strong", named(shorten(each.name, 40))),
             f" avg. precision {percent(each.average_precision)}",
         ),
         precision_recall_chart(each, threshold),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from headstart_server.report.markup import Markup, tag
 from headstart_server.report.plots import chart, place
-from headstart_server.report.words import percent, plural, shortened
+from headstart_server.report.words import percent, plural, shorten
 
 __all__ = ["Confusion", "confusion_chart"]
 
@@ -35,7 +35,7 @@ class Confusion:
     others: int = 0
 
     @classmethod
-    def of(cls, class_names: Sequence[str], cells: Iterable[tuple[int, int, int]]) -> "Confusion":
+    def from_cells(cls, class_names: Sequence[str], cells: Iterable[tuple[int, int, int]]) -> "Confusion":
         """The matrix of some cells; of many classes those with the most mistakes, and the others as one."""
         cells = list(cells)
         if len(class_names) <= MAX_SHOWN + 1:
@@ -64,7 +64,7 @@ def confusion_chart(confusion: Confusion) -> Markup:
     """The matrix: the true class by row, the told one by column, coloured by the share of the row."""
     size = len(confusion.names)
     side = next(side for most, side in _SIDES if size <= most)
-    names = [shortened(name, _MAX_NAME) for name in confusion.names]
+    names = [shorten(name, _MAX_NAME) for name in confusion.names]
     gutter = 26 + max(map(len, names)) * _CHARACTER
     upright = max(map(len, names)) * _CHARACTER + 8 > side
     top = 28 + (gutter - 30 if upright else 14)

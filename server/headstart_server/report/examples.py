@@ -28,12 +28,12 @@ from headstart_server.report.markup import Child, Markup, named, tag
 from headstart_server.report.words import (
     figure,
     is_right,
+    issue_labels,
+    label_text,
     listed,
-    looked_like,
     percent,
     plural,
     score,
-    written,
 )
 
 __all__ = ["data_section", "label_issues_section", "mistakes_section", "more_section"]
@@ -121,7 +121,7 @@ def _outcome(samples: Mapping[int, Sample], each: ExampleOutcome) -> Markup:
 
 
 def _issue(samples: Mapping[int, Sample], each: LabelIssue, task: Task) -> Markup:
-    label, like = looked_like(each, task)
+    label, like = issue_labels(each, task)
     given, suggested = (
         ("", "")
         if task is Task.REGRESSION
@@ -159,7 +159,9 @@ def _group(samples: Mapping[int, Sample], group: DuplicateGroup) -> Markup:
     return tag(
         "div",
         tag("p", "equal" if group.exact else "nearly equal", marks, class_="kind"),
-        cards(card(samples, each, named(written(each.label.text))) for each in group.examples[:MAX_GROUPED]),
+        cards(
+            card(samples, each, named(label_text(each.label.text))) for each in group.examples[:MAX_GROUPED]
+        ),
         _more(more, "example"),
         class_="group",
     )
@@ -175,7 +177,7 @@ def _outliers(samples: Mapping[int, Sample], findings: DatasetFindings) -> Child
             card(
                 samples,
                 each.example,
-                named(written(each.example.label.text)),
+                named(label_text(each.example.label.text)),
                 f"{each.distance_ratio:.1f} times as far as usual",
             )
             for each in shown

@@ -7,7 +7,7 @@ from headstart_server.learning.dataset_findings import DatasetFindings, ExampleR
 from headstart_server.learning.evaluation import Evaluation
 from headstart_server.report.facts import Sample
 from headstart_server.report.markup import Child, Markup, named, tag
-from headstart_server.report.words import shortened
+from headstart_server.report.words import shorten
 
 __all__ = [
     "MAX_GROUPED",
@@ -17,7 +17,7 @@ __all__ = [
     "MAX_WORST",
     "card",
     "cards",
-    "pictured",
+    "sample_indexes",
 ]
 
 #: How many of each kind are shown; together they are at most a hundred pictures or texts.
@@ -25,7 +25,7 @@ MAX_LABEL_ISSUES, MAX_WORST, MAX_OUTLIERS, MAX_GROUPS, MAX_GROUPED = 24, 24, 16,
 _MAX_NAME = 60
 
 
-def pictured(evaluation: Evaluation | None, findings: DatasetFindings | None) -> list[int]:
+def sample_indexes(evaluation: Evaluation | None, findings: DatasetFindings | None) -> list[int]:
     """The indexes of the examples that the page shows, each once, the most telling first."""
     indexes: list[int] = []
     if findings is not None:
@@ -47,7 +47,7 @@ def card(samples: Mapping[int, Sample], example: ExampleReference, *lines: Child
         _sample(samples.get(example.index), name),
         tag(
             "figcaption",
-            named(shortened(name, _MAX_NAME), class_="id", title=name),
+            named(shorten(name, _MAX_NAME), class_="id", title=name),
             [tag("span", line) for line in lines],
         ),
         class_="card",

@@ -4,7 +4,7 @@ from base64 import b64encode
 from hashlib import sha256
 from importlib.resources import files
 
-from headstart_server.report.choosing import choosing_section
+from headstart_server.report.choosing import selection_section
 from headstart_server.report.classes import class_section
 from headstart_server.report.examples import (
     data_section,
@@ -70,7 +70,7 @@ def _sections(facts: ReportFacts) -> list[Section]:
         reliability_section(evaluation) if evaluation else None,
         more_section(facts),
         data_section(facts),
-        choosing_section(facts.manifest.backbone_selection),
+        selection_section(facts.manifest.backbone_selection),
         lineage_section(facts),
     ]
     return [each for each in found if each is not None]

@@ -23,7 +23,7 @@ def confusion_section(facts: ReportFacts) -> Section | None:
     cells = facts.metrics.confusion
     if facts.task is not Task.SINGLE_LABEL or not cells:
         return None
-    confusion = Confusion.of(facts.manifest.class_names, cells)
+    confusion = Confusion.from_cells(facts.manifest.class_names, cells)
     others = (
         f" The {len(confusion.names) - 1} classes with the most mistakes are shown, the others as one."
         if confusion.others

@@ -11,8 +11,8 @@ from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
 from headstart_server.report import page, text
 from headstart_server.report.facts import ReportFacts, Sample
-from headstart_server.report.gallery import pictured
-from headstart_server.report.words import shortened
+from headstart_server.report.gallery import sample_indexes
+from headstart_server.report.words import shorten
 
 __all__ = ["Report", "ReportFormat", "Reporter"]
 
@@ -84,7 +84,7 @@ class Reporter:
             ArtifactDamaged: one of its files is.
         """
         version, evaluation, findings = self._registry.evaluation(selector)
-        indexes = pictured(evaluation, findings) if form is ReportFormat.HTML else []
+        indexes = sample_indexes(evaluation, findings) if form is ReportFormat.HTML else []
         facts = ReportFacts(
             version=_shown(version),
             evaluation=evaluation,
@@ -102,7 +102,7 @@ class Reporter:
     def _sample(self, content: Content) -> Sample | None:
         if isinstance(content, str):
             # Twice as much as is shown, so that runs of spaces do not use it up.
-            return shortened(" ".join(content[: 2 * MAX_SHOWN].split()), MAX_SHOWN)
+            return shorten(" ".join(content[: 2 * MAX_SHOWN].split()), MAX_SHOWN)
         return thumbnail(content, max_pixels=self._max_pixels)
 
 

@@ -7,7 +7,12 @@ from textwrap import wrap
 from headstart_server.learning.dataset_findings import LabelIssue
 from headstart_server.learning.evaluation import ExampleOutcome
 from headstart_server.learning.task import Task
-from headstart_server.report.choosing import candidate_columns, candidate_row, choice_line, untried
+from headstart_server.report.choosing import (
+    candidate_columns,
+    candidate_row,
+    selection_line,
+    skipped_candidates,
+)
 from headstart_server.report.facts import ReportFacts
 from headstart_server.report.lineage import recipe_lines
 from headstart_server.report.words import (
@@ -16,15 +21,15 @@ from headstart_server.report.words import (
     energy_line,
     interval,
     is_right,
+    issue_labels,
     key_figures,
     listed,
-    looked_like,
     measured_on,
     moment,
     percent,
     plural,
     score,
-    shortened,
+    shorten,
     verdict,
 )
 
@@ -117,7 +122,7 @@ def _label_issues(facts: ReportFacts) -> Iterable[str]:
 
 
 def _issue(issue: LabelIssue, task: Task) -> str:
-    label, like = looked_like(issue, task)
+    label, like = issue_labels(issue, task)
     chance = "" if task is Task.REGRESSION else f" ({percent(issue.suggested_probability)})"
     return f"{issue.example.id or issue.example.index}: labelled {label}, looks like {like}{chance}"
 
@@ -168,9 +173,9 @@ def _choice(facts: ReportFacts) -> Iterable[str]:
     choice = facts.manifest.backbone_selection
     if choice is None:
         return
-    yield from _wrapped(choice_line(choice))
+    yield from _wrapped(selection_line(choice))
     yield from _table(candidate_columns(choice), [candidate_row(each) for each in choice.candidates])
-    for line in untried(choice):
+    for line in skipped_candidates(choice):
         yield from _item(line)
 
 
@@ -197,7 +202,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[st
     room = WIDTH - sum(2 + width for width in figures)
     name = min(max(len(_line(row[0])) for row in [columns, *rows]), room)
     for row in [columns, *rows]:
-        cells = [shortened(_line(row[0]), name).ljust(name)]
+        cells = [shorten(_line(row[0]), name).ljust(name)]
         yield "  ".join(cells + [cell.rjust(width) for cell, width in zip(row[1:], figures, strict=True)])
 
 
@@ -205,7 +210,7 @@ def _list(title: str, lines: Sequence[str], count: int) -> Iterable[str]:
     if not lines:
         return
     yield title
-    yield from (f"  {shortened(_line(line), WIDTH - 2)}" for line in lines[:_MOST])
+    yield from (f"  {shorten(_line(line), WIDTH - 2)}" for line in lines[:_MOST])
     rest = max(count, len(lines)) - min(len(lines), _MOST)
     if rest > 0:
         yield f"  and {rest:,} more"

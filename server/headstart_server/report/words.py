@@ -32,14 +32,14 @@ def moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def shortened(text: str, most: int) -> str:
+def shorten(text: str, most: int) -> str:
     """A text of at most so many characters; what was cut off is told by an ellipsis."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def listed(labels: tuple[str, ...]) -> str:
     """Several labels in one text."""
-    return written(", ".join(labels))
+    return label_text(", ".join(labels))
 
 
 def score(share: float, task: Task) -> str:
@@ -47,14 +47,14 @@ def score(share: float, task: Task) -> str:
     return f"{share:.3f}" if task is Task.REGRESSION else percent(share)
 
 
-def looked_like(issue: LabelIssue, task: Task) -> tuple[str, str]:
+def issue_labels(issue: LabelIssue, task: Task) -> tuple[str, str]:
     """The label of an issue and what it looks like; numbers have no probability and few digits."""
     if task is Task.REGRESSION:
         return f"{float(issue.example.label.text):.4g}", f"{float(issue.suggested_label.text):.4g}"
-    return written(issue.example.label.text), written(issue.suggested_label.text)
+    return label_text(issue.example.label.text), label_text(issue.suggested_label.text)
 
 
-def written(label: str) -> str:
+def label_text(label: str) -> str:
     """A label, or what is said in place of none."""
     return label or "no class"
 

@@ -8,7 +8,7 @@ from headstart_server.learning.backbone_selection import (
     BackboneSelection,
     CandidateOutcome,
 )
-from headstart_server.learning.promotion import Gate
+from headstart_server.learning.promotion import PromotionCriteria
 from headstart_server.rpc.comparison_messages import gate_of
 from headstart_server.rpc.messages import duration, optional_seconds, recipe_of, selector_of
 from headstart_server.rpc.server_places import PLACES
@@ -63,7 +63,7 @@ def rebase_spec_of(message: pb.RebaseRequest) -> RebaseSpec:
         backbone_candidates=tuple(message.backbone_candidates),
         backbone_time_budget=optional_seconds(message, "backbone_time_budget"),
         recipe=recipe_of(message.recipe) if message.HasField("recipe") else None,
-        gate=gate_of(message.promote_if) if gated else Gate(),
+        gate=gate_of(message.promote_if) if gated else PromotionCriteria(),
         gate_given=gated,
         priority=message.priority,
         webhook=message.webhook or None,

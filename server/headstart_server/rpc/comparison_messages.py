@@ -2,7 +2,7 @@
 
 from headstart.v1 import comparison_pb2
 from headstart_server.learning.comparison import ComparedMetrics, Comparison
-from headstart_server.learning.promotion import Decision, Gate, Promotion
+from headstart_server.learning.promotion import Decision, Promotion, PromotionCriteria
 
 DECISIONS = {
     Decision.PROMOTED: comparison_pb2.PROMOTION_DECISION_PROMOTED,
@@ -49,7 +49,7 @@ def promotion_message(promotion: Promotion | None) -> comparison_pb2.Promotion |
     )
 
 
-def gate_message(gate: Gate | None) -> comparison_pb2.PromotionGate | None:
+def gate_message(gate: PromotionCriteria | None) -> comparison_pb2.PromotionGate | None:
     """The message of a gate; None for None."""
     if gate is None:
         return None
@@ -61,10 +61,10 @@ def gate_message(gate: Gate | None) -> comparison_pb2.PromotionGate | None:
     )
 
 
-def gate_of(message: comparison_pb2.PromotionGate) -> Gate:
-    """The gate of a message; its ranges are checked by `Gate.check`."""
-    usual = Gate()
-    return Gate(
+def gate_of(message: comparison_pb2.PromotionGate) -> PromotionCriteria:
+    """The gate of a message; its ranges are checked by `PromotionCriteria.check`."""
+    usual = PromotionCriteria()
+    return PromotionCriteria(
         max_drop=message.max_drop if message.HasField("max_drop") else usual.max_drop,
         max_class_drop=message.max_class_drop if message.HasField("max_class_drop") else usual.max_class_drop,
         min_class_examples=(

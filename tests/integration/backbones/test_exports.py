@@ -33,7 +33,7 @@ from headstart_server.backbones.vectors import IdentityRuntime
 from headstart_server.embedding.tails import VersionTail
 from headstart_server.export.parts import export_request
 from headstart_server.learning.calibration import Calibration
-from headstart_server.learning.head import Head, Hidden
+from headstart_server.learning.head import Head, HiddenLayer
 from headstart_server.learning.rows import Scaling
 from headstart_server.learning.task import Task
 from headstart_server.models.resident import ResidentVersion
@@ -87,7 +87,7 @@ def head(
         bias=some(columns),
         calibration=calibration,
         class_names=names,
-        hidden=Hidden(weights=some(size, hidden), bias=some(hidden)) if hidden else None,
+        hidden=HiddenLayer(weights=some(size, hidden), bias=some(hidden)) if hidden else None,
     )
 
 

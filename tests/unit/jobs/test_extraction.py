@@ -49,7 +49,7 @@ def table_of(target: Callable[[int], Target], *, seed: int) -> Table:
         examples=examples,
         indexes=np.arange(40),
         views={"last": rows[order].astype(np.float32)},
-        targets=Targets.of([example.target for example in examples]),
+        targets=Targets.from_targets([example.target for example in examples]),
         digests=[example.digest for example in examples],
         modality=Modality.IMAGE,
     )

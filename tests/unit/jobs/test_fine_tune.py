@@ -33,7 +33,7 @@ from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.jobs.telling import REPORT_SECONDS
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.evaluation import MetricsSource
-from headstart_server.learning.fitting import Fitted, fit
+from headstart_server.learning.fitting import FittedHead, fit
 from headstart_server.learning.recipe import Partial, Ridge
 from headstart_server.learning.target import Target
 from headstart_server.learning.task import Task
@@ -631,7 +631,7 @@ class SlowFit:
     def __init__(self, rig: Rig, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         self.fits = 0
 
-        def slowly(*args: object, **options: object) -> Fitted:
+        def slowly(*args: object, **options: object) -> FittedHead:
             self.fits += 1
             rig.clock.advance(seconds)
             return fit(*args, **options)

@@ -10,7 +10,7 @@ from headstart_server.errors import BackboneNotFound, BackboneUnavailable, Heads
 from headstart_server.jobs.gate import MAX_JUDGEMENTS
 from headstart_server.jobs.job import JobState
 from headstart_server.learning.dataset import Example
-from headstart_server.learning.promotion import Decision, Gate, Promotion
+from headstart_server.learning.promotion import Decision, Promotion, PromotionCriteria
 from headstart_server.learning.target import Target
 from headstart_server.models.version import Selector, TrafficSplit, Version
 from workbench import Workbench, pet, pets
@@ -33,7 +33,7 @@ def muddled(each: int, start: int = 100) -> list[Example]:
 
 
 def gated(bench: Workbench, examples: Sequence[Example] = (), **spec: object) -> Version:
-    return bench.published(examples, **{"alias": "stable", "promote_if": Gate(), **spec})
+    return bench.published(examples, **{"alias": "stable", "promote_if": PromotionCriteria(), **spec})
 
 
 def promotion_of(version: Version) -> Promotion:
@@ -109,7 +109,7 @@ def test_a_baseline_whose_backbone_is_gone_is_compared_on_what_it_was_trained_on
 
 def test_margins_decide(bench: Workbench) -> None:
     gated(bench, pets(12))
-    lax = Gate(max_drop=1.0, max_class_drop=1.0)
+    lax = PromotionCriteria(max_drop=1.0, max_class_drop=1.0)
     assert promotion_of(gated(bench, muddled(12), promote_if=lax)).is_promoted
 
 
@@ -203,7 +203,7 @@ def test_shares_that_an_alias_gives_end_only_when_it_moves_and_are_no_baseline(b
 
 def test_a_gate_without_an_alias_is_refused(bench: Workbench) -> None:
     with pytest.raises(InvalidField) as caught:
-        bench.accept(pets(), promote_if=Gate())
+        bench.accept(pets(), promote_if=PromotionCriteria())
     assert caught.value.field == "spec.promote_if"
 
 
@@ -271,7 +271,7 @@ def test_a_version_better_than_the_old_but_not_than_the_new_baseline_is_kept_bac
     gated(bench, muddled(12, start=200))
     bench.published(pets(12))
     Meanwhile(desk, lambda: bench.registry.set_alias("pets", "stable", 2))
-    lax = Gate(max_drop=0.3, max_class_drop=1.0)
+    lax = PromotionCriteria(max_drop=0.3, max_class_drop=1.0)
     promotion = promotion_of(gated(bench, muddled(12, start=300), promote_if=lax))
     assert (promotion.decision, promotion.baseline) == (Decision.KEPT, 2)
     assert named(bench) == 2

@@ -21,7 +21,7 @@ from headstart_server.errors import (
 )
 from headstart_server.jobs.job import JobState
 from headstart_server.learning.evaluation import MetricsSource
-from headstart_server.learning.promotion import Decision, Gate
+from headstart_server.learning.promotion import Decision, PromotionCriteria
 from headstart_server.learning.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
 from headstart_server.models.version import Selector, TrafficSplit
 from workbench import Workbench, pets
@@ -94,7 +94,7 @@ def test_an_alias_stays_if_the_new_version_is_worse(bench: Workbench) -> None:
         backbone="poor",
         source_alias="stable",
         alias="stable",
-        gate=Gate(max_drop=1.0, max_class_drop=1.0),
+        gate=PromotionCriteria(max_drop=1.0, max_class_drop=1.0),
         gate_given=True,
     )
     assert named(bench) == lenient.number

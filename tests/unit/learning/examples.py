@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart_server.learning.examined import Examined
+from headstart_server.learning.examined import AnalyzedDataset
 from headstart_server.learning.fitting import fit
 from headstart_server.learning.recipe import Auto
 from headstart_server.learning.rows import Float32, Ints
@@ -47,7 +47,7 @@ def of_numbers(values: np.ndarray) -> Targets:
 
 def examined(
     views: dict[str, Float32], targets: Targets, held_out: Sequence[int] = (), **fields: Any
-) -> Examined:
+) -> AnalyzedDataset:
     """Examples as findings look at them, with a head fitted on those that are not held out."""
     count = len(targets)
     digests = [sha256(row.tobytes()).hexdigest() for row in views["last"]]
@@ -55,11 +55,11 @@ def examined(
     fitted = fit(
         Auto(),
         {name: rows[~out] for name, rows in views.items()},
-        targets.take(~out),
+        targets.subset(~out),
         [digest for digest, kept in zip(digests, ~out, strict=True) if kept],
         seed=0,
     )
-    return Examined(
+    return AnalyzedDataset(
         **{
             "views": views,
             "targets": targets,

@@ -18,7 +18,7 @@ from headstart_server.jobs.assessment import Assessment
 from headstart_server.jobs.extraction import Table
 from headstart_server.jobs.measured import measured
 from headstart_server.learning.fitting import fit
-from headstart_server.learning.recipe import Auto, Logistic, Mlp, Recipe, Ridge, views_of
+from headstart_server.learning.recipe import Auto, Logistic, Mlp, Recipe, Ridge, required_views
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target import Target
 from headstart_server.learning.targets import Targets
@@ -34,7 +34,7 @@ RECIPES: dict[str, Recipe] = {
 def table_of(recipe: Recipe, count: int, sizes: dict[str, int], classes: int, modality: Modality) -> Table:
     """Examples of classes that overlap, with their features as rows first, as they come from a backbone."""
     rng = np.random.default_rng(0)
-    names = views_of(recipe, sizes)
+    names = required_views(recipe, sizes)
     shown = [place % classes for place in range(count)]
     centers = {name: rng.normal(size=(classes, sizes[name])).astype(np.float32) for name in names}
     rows = [
@@ -59,7 +59,7 @@ def table_of(recipe: Recipe, count: int, sizes: dict[str, int], classes: int, mo
         ],
         indexes=np.arange(count),
         views={name: np.stack([row[name] for row in rows]) for name in names},
-        targets=Targets.of(targets, [1.0] * count),
+        targets=Targets.from_targets(targets, [1.0] * count),
         digests=digests,
         modality=modality,
     )

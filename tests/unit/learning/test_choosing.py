@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart_server.learning.choosing import Ranking, rank
+from headstart_server.learning.choosing import CandidateRanking, rank_candidates
 
 COSTS = st.sampled_from([1.0, 2.0, 2.0, 5.0, 40.0])
 
@@ -15,8 +15,10 @@ def right(*answers: str) -> list[np.ndarray]:
     return [np.array([np.nan if sign == "." else float(sign) for sign in each]) for each in answers]
 
 
-def ranked(scores: list[np.ndarray], costs: list[float], weights: np.ndarray | None = None) -> Ranking:
-    return rank(scores, costs, np.ones(len(scores[0])) if weights is None else weights)
+def ranked(
+    scores: list[np.ndarray], costs: list[float], weights: np.ndarray | None = None
+) -> CandidateRanking:
+    return rank_candidates(scores, costs, np.ones(len(scores[0])) if weights is None else weights)
 
 
 @st.composite

@@ -10,35 +10,37 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from headstart_server.errors import NoCommonExamples
-from headstart_server.learning.comparison import Comparison, Pair, compare
-from headstart_server.learning.outcome import Outcome
+from headstart_server.learning.comparison import Comparison, PairedOutcome, compare
+from headstart_server.learning.outcome import PredictionOutcome
 from headstart_server.learning.target import Target
 
 
-def told(*labels: str, loss: float = 0.5) -> Outcome:
-    return Outcome(labels=labels, probability=0.6, loss=loss)
+def predicted(*labels: str, loss: float = 0.5) -> PredictionOutcome:
+    return PredictionOutcome(labels=labels, probability=0.6, loss=loss)
 
 
-def pairs_of(answers: Sequence[tuple[str, str, str]], weights: Sequence[float] | None = None) -> list[Pair]:
+def pairs_of(
+    answers: Sequence[tuple[str, str, str]], weights: Sequence[float] | None = None
+) -> list[PairedOutcome]:
     """Of (truth, first's answer, second's answer)."""
     return [
-        Pair(
+        PairedOutcome(
             target=Target.of_label(truth),
             weight=1.0 if weights is None else weights[place],
-            first=told(first, loss=0.1 if first == truth else 2.0),
-            second=told(second, loss=0.1 if second == truth else 2.0),
+            first=predicted(first, loss=0.1 if first == truth else 2.0),
+            second=predicted(second, loss=0.1 if second == truth else 2.0),
         )
         for place, (truth, first, second) in enumerate(answers)
     ]
 
 
-def numbers(errors: Sequence[tuple[float, float]]) -> list[Pair]:
+def numbers(errors: Sequence[tuple[float, float]]) -> list[PairedOutcome]:
     return [
-        Pair(
+        PairedOutcome(
             target=Target.of_value(1.0),
             weight=1.0,
-            first=Outcome(value=1.0 + first, loss=abs(first)),
-            second=Outcome(value=1.0 + second, loss=abs(second)),
+            first=PredictionOutcome(value=1.0 + first, loss=abs(first)),
+            second=PredictionOutcome(value=1.0 + second, loss=abs(second)),
         )
         for first, second in errors
     ]
@@ -104,11 +106,16 @@ def test_an_example_counts_by_its_weight() -> None:
 
 def test_several_labels_are_right_if_all_are_and_recalls_are_of_each_class() -> None:
     pairs = [
-        Pair(
-            target=Target.of_labels(["red", "big"]), weight=1.0, first=told("red"), second=told("big", "red")
+        PairedOutcome(
+            target=Target.of_labels(["red", "big"]),
+            weight=1.0,
+            first=predicted("red"),
+            second=predicted("big", "red"),
         ),
-        Pair(target=Target.of_labels([]), weight=1.0, first=told(), second=told("red")),
-        Pair(target=Target.of_labels(["red"]), weight=1.0, first=told("red"), second=told("red")),
+        PairedOutcome(target=Target.of_labels([]), weight=1.0, first=predicted(), second=predicted("red")),
+        PairedOutcome(
+            target=Target.of_labels(["red"]), weight=1.0, first=predicted("red"), second=predicted("red")
+        ),
     ]
     found = compare(pairs)
     assert (found.first.accuracy, found.second.accuracy) == pytest.approx((2 / 3, 2 / 3))
@@ -120,7 +127,9 @@ def test_several_labels_are_right_if_all_are_and_recalls_are_of_each_class() -> 
 
 def test_a_soft_label_is_right_where_its_likeliest_class_is_told() -> None:
     target = Target.of_shares({"cat": 0.6, "dog": 0.4})
-    found = compare([Pair(target=target, weight=1.0, first=told("dog"), second=told("cat"))])
+    found = compare(
+        [PairedOutcome(target=target, weight=1.0, first=predicted("dog"), second=predicted("cat"))]
+    )
     assert (found.first.accuracy, found.second.accuracy) == (0.0, 1.0)
 
 

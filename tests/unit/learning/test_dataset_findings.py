@@ -10,23 +10,23 @@ from hypothesis import strategies as st
 
 from headstart_server.learning import duplicates, learning_curve
 from headstart_server.learning.dataset_findings import DatasetFindings, RecommendationKind
-from headstart_server.learning.duplicates import find_duplicates, near_groups
-from headstart_server.learning.examination import examine
-from headstart_server.learning.examined import Examined
+from headstart_server.learning.duplicates import find_duplicates, near_duplicate_groups
+from headstart_server.learning.examination import analyze_dataset
+from headstart_server.learning.examined import AnalyzedDataset
 from headstart_server.learning.label_issues import find_label_issues
 from headstart_server.learning.outliers import find_outliers
 from unit.learning.examples import examined, features, labels_of, of_labels, of_numbers, of_several
 
 
-def found(looked_at: Examined) -> DatasetFindings:
-    return examine(looked_at, near_groups(looked_at), seed=0)
+def found(looked_at: AnalyzedDataset) -> DatasetFindings:
+    return analyze_dataset(looked_at, near_duplicate_groups(looked_at), seed=0)
 
 
 def kinds(findings: DatasetFindings) -> list[RecommendationKind]:
     return [recommendation.kind for recommendation in findings.recommendations]
 
 
-def plain(count: int = 80) -> Examined:
+def plain(count: int = 80) -> AnalyzedDataset:
     labels = labels_of(count)
     return examined(features(labels), of_labels(labels))
 
@@ -35,7 +35,7 @@ def plain(count: int = 80) -> Examined:
 
 
 def test_examples_that_differ_are_no_duplicates() -> None:
-    assert find_duplicates(plain(), near_groups(plain())) == ([], 0)
+    assert find_duplicates(plain(), near_duplicate_groups(plain())) == ([], 0)
 
 
 def test_equal_and_all_but_equal_examples_are_grouped_contradicting_ones_first() -> None:
@@ -46,7 +46,7 @@ def test_equal_and_all_but_equal_examples_are_grouped_contradicting_ones_first()
         rows[41] = rows[5] * 1.001
         rows[42] = rows[7]
     looked_at = examined(views, of_labels(labels))
-    groups, count = find_duplicates(looked_at, near_groups(looked_at))
+    groups, count = find_duplicates(looked_at, near_duplicate_groups(looked_at))
     assert count == 6
     assert [[one.index for one in group.examples] for group in groups] == [[5, 41], [4, 40], [7, 42]]
     assert [group.contradicting for group in groups] == [True, False, False]
@@ -80,7 +80,7 @@ def test_numbers_of_duplicates_never_contradict() -> None:
     for rows in views.values():
         rows[40] = rows[0]
         rows[41] = rows[1]
-    groups, _ = find_duplicates(looked := examined(views, of_numbers(values)), near_groups(looked))
+    groups, _ = find_duplicates(looked := examined(views, of_numbers(values)), near_duplicate_groups(looked))
     assert [(group.examples[0].index, group.contradicting) for group in groups] == [(0, False), (1, False)]
 
 
@@ -92,7 +92,7 @@ def test_above_a_bound_equal_contents_alone_are_grouped(monkeypatch: pytest.Monk
         rows[40] = rows[4]
         rows[41] = rows[5] * 1.001
     looked_at = examined(views, of_labels(labels))
-    groups, count = find_duplicates(looked_at, near_groups(looked_at))
+    groups, count = find_duplicates(looked_at, near_duplicate_groups(looked_at))
     assert count == 2
     assert groups[0].exact
 
@@ -165,7 +165,9 @@ def test_an_example_unlike_all_others_is_an_outlier() -> None:
     views = features(labels)
     for rows in views.values():
         rows[13] = 3 * np.random.default_rng(1).normal(size=rows.shape[1])
-    outliers, count = find_outliers(looked := examined(views, of_labels(labels)), near_groups(looked))
+    outliers, count = find_outliers(
+        looked := examined(views, of_labels(labels)), near_duplicate_groups(looked)
+    )
     assert [outlier.example.index for outlier in outliers[:1]] == [13]
     assert outliers[0].distance_ratio > 1.5
     assert count <= 2
@@ -176,7 +178,7 @@ def test_copies_of_an_outlier_do_not_hide_it() -> None:
     views = features(labels)
     for rows in views.values():
         rows[13] = rows[17] = 3 * np.random.default_rng(1).normal(size=rows.shape[1])
-    outliers, _ = find_outliers(looked := examined(views, of_labels(labels)), near_groups(looked))
+    outliers, _ = find_outliers(looked := examined(views, of_labels(labels)), near_duplicate_groups(looked))
     assert {outlier.example.index for outlier in outliers[:2]} == {13, 17}
 
 
@@ -184,7 +186,7 @@ def test_examples_all_equal_have_no_outliers() -> None:
     labels = labels_of(40)
     views = {name: np.ones_like(rows) for name, rows in features(labels).items()}
     looked_at = examined(views, of_labels(labels))
-    assert find_outliers(looked_at, near_groups(looked_at)) == ([], 0)
+    assert find_outliers(looked_at, near_duplicate_groups(looked_at)) == ([], 0)
 
 
 # The learning curve

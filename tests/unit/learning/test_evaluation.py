@@ -101,7 +101,7 @@ def test_weights_count_in_every_figure_but_the_counts() -> None:
 
 
 def test_several_labels_are_right_where_exactly_those_that_apply_reach_their_thresholds() -> None:
-    targets = Targets.of([Target.of_labels(names) for names in ("ab", "", "b")])
+    targets = Targets.from_targets([Target.of_labels(names) for names in ("ab", "", "b")])
     outputs = np.array([[0.4, 0.9], [0.2, 0.7], [0.2, 0.9]], np.float32)
     thresholds = np.array([0.3, 0.8], np.float32)
     metrics = measure(targets, outputs, thresholds, source=MetricsSource.HELD_OUT)
@@ -111,7 +111,7 @@ def test_several_labels_are_right_where_exactly_those_that_apply_reach_their_thr
 
 
 def test_numbers_are_measured_by_their_errors() -> None:
-    targets = Targets.of([Target.of_value(value) for value in (1.0, 2.0, 3.0, 6.0)])
+    targets = Targets.from_targets([Target.of_value(value) for value in (1.0, 2.0, 3.0, 6.0)])
     outputs = np.array([[1.0], [2.0], [5.0], [6.0]], np.float32)
     metrics = measure(targets, outputs, NONE, source=MetricsSource.OUT_OF_FOLD)
     assert metrics.mean_absolute_error == 0.5
@@ -153,14 +153,14 @@ def test_figures_of_classes_are_those_of_scikit_learn(make, seed: int) -> None:
     targets, outputs = make(seed)
     found = evaluate(targets, outputs, HALF, IDS, source=MetricsSource.HELD_OUT)
     actual, weights = targets.matrix > 0, targets.weights
-    told = outputs >= 0.5 if make is several_labels else np.eye(4, dtype=bool)[outputs.argmax(axis=1)]
+    predicted = outputs >= 0.5 if make is several_labels else np.eye(4, dtype=bool)[outputs.argmax(axis=1)]
     for place, one in enumerate(found.classes):
         truth, weighed = actual[:, place], {"sample_weight": weights}
         if not truth.any():
             continue
         assert one.support == truth.sum()
-        assert one.recall == pytest.approx(recall_score(truth, told[:, place], **weighed))
-        assert one.f1 == pytest.approx(f1_score(truth, told[:, place], **weighed))
+        assert one.recall == pytest.approx(recall_score(truth, predicted[:, place], **weighed))
+        assert one.f1 == pytest.approx(f1_score(truth, predicted[:, place], **weighed))
         assert one.average_precision == pytest.approx(
             average_precision_score(truth, outputs[:, place], **weighed)
         )
@@ -173,16 +173,18 @@ def test_figures_of_classes_are_those_of_scikit_learn(make, seed: int) -> None:
                 assert point.recall == pytest.approx(recall_score(truth, reached, **weighed))
     metrics = found.metrics
     present = np.flatnonzero(actual.any(axis=0))
-    macro = f1_score(actual, told, average="macro", labels=present, sample_weight=weights, zero_division=0)
+    macro = f1_score(
+        actual, predicted, average="macro", labels=present, sample_weight=weights, zero_division=0
+    )
     assert metrics.macro_f1 == pytest.approx(macro)
-    assert metrics.accuracy == pytest.approx(accuracy_score(actual, told, sample_weight=weights))
+    assert metrics.accuracy == pytest.approx(accuracy_score(actual, predicted, sample_weight=weights))
     if make is one_of_many:
         truth, guess = targets.labels, outputs.argmax(axis=1)
         balanced = balanced_accuracy_score(truth, guess, sample_weight=weights)
         assert metrics.balanced_accuracy == pytest.approx(balanced)
         assert metrics.micro_f1 is None
     else:
-        micro = f1_score(actual, told, average="micro", sample_weight=weights)
+        micro = f1_score(actual, predicted, average="micro", sample_weight=weights)
         assert metrics.micro_f1 == pytest.approx(micro)
 
 
@@ -190,7 +192,7 @@ def test_an_evaluation_comes_back_from_json_as_it_was() -> None:
     for targets, outputs in (several_labels(0), one_of_many(0)):
         found = evaluate(targets, outputs, HALF, IDS, source=MetricsSource.HELD_OUT)
         assert Evaluation.from_json(json.loads(json.dumps(found.to_json()))) == found
-    targets = Targets.of([Target.of_value(value) for value in (1.0, 4.0)])
+    targets = Targets.from_targets([Target.of_value(value) for value in (1.0, 4.0)])
     outputs = np.array([[1.0], [2.0]], np.float32)
     found = evaluate(targets, outputs, NONE, ["x", "y"], source=MetricsSource.HELD_OUT, interval=(-1.0, 1.0))
     assert Evaluation.from_json(json.loads(json.dumps(found.to_json()))) == found
@@ -228,7 +230,7 @@ def test_confused_pairs_come_by_their_number_and_the_worst_examples_by_their_los
 
 
 def test_of_several_labels_a_missed_one_is_confused_with_what_was_told_instead() -> None:
-    targets = Targets.of([Target.of_labels("a"), Target.of_labels("ab")])
+    targets = Targets.from_targets([Target.of_labels("a"), Target.of_labels("ab")])
     outputs = np.array([[0.1, 0.9], [0.9, 0.2]], np.float32)
     found = evaluate(targets, outputs, HALF[:2], ["x", "y"], source=MetricsSource.HELD_OUT)
     assert [(one.actual, one.predicted, one.count) for one in found.confused] == [("a", "b", 1)]
@@ -268,7 +270,7 @@ def test_a_class_that_the_head_does_not_know_was_answered_wrong() -> None:
 
 @pytest.mark.parametrize(("weights", "median"), [([1, 1, 1], 2.0), ([1, 1, 5], 4.0), ([1, 1, 2], 3.0)])
 def test_half_of_the_weight_lies_below_the_median_error(weights: list[float], median: float) -> None:
-    targets = Targets.of([Target.of_value(value) for value in (1.0, 2.0, 4.0)], weights)
+    targets = Targets.from_targets([Target.of_value(value) for value in (1.0, 2.0, 4.0)], weights)
     found = evaluate(targets, np.zeros((3, 1), np.float32), NONE, list("xyz"), source=MetricsSource.HELD_OUT)
     assert found.median_absolute_error == median
 

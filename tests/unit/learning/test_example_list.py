@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart_server.learning.example_list import ExampleList
-from headstart_server.learning.outcome import Outcome
+from headstart_server.learning.outcome import PredictionOutcome
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target import Target
 
@@ -32,7 +32,7 @@ examples = st.builds(
     member=st.integers(0, 1 << 40),
 )
 outcomes = st.builds(
-    Outcome,
+    PredictionOutcome,
     labels=st.lists(labels, max_size=3).map(tuple),
     value=st.none() | finite,
     probability=st.none() | finite,
@@ -44,10 +44,12 @@ outcomes = st.builds(
 
 @given(st.lists(st.tuples(examples, st.none() | outcomes), max_size=6), st.lists(names, max_size=3))
 def test_a_list_survives_its_file(
-    rows: list[tuple[StoredExample, Outcome | None]], left_out: list[str]
+    rows: list[tuple[StoredExample, PredictionOutcome | None]], left_out: list[str]
 ) -> None:
     written = ExampleList(
-        examples=[example for example, _ in rows], outcomes=[told for _, told in rows], left_out=left_out
+        examples=[example for example, _ in rows],
+        outcomes=[predicted for _, predicted in rows],
+        left_out=left_out,
     )
     read = ExampleList.from_bytes(written.to_bytes())
     assert list(read.examples) == list(written.examples)
@@ -70,11 +72,13 @@ def test_fifty_thousand_examples_stay_within_a_few_megabytes() -> None:
         )
         for place in range(50_000)
     ]
-    told = [
-        Outcome(labels=(f"class {rng.randrange(100)}",), probability=rng.random(), loss=rng.random())
+    predicted = [
+        PredictionOutcome(
+            labels=(f"class {rng.randrange(100)}",), probability=rng.random(), loss=rng.random()
+        )
         for _ in many
     ]
-    assert len(ExampleList(examples=many, outcomes=told).to_bytes()) < 4 << 20
+    assert len(ExampleList(examples=many, outcomes=predicted).to_bytes()) < 4 << 20
 
 
 def test_a_list_of_a_later_release_is_told_apart() -> None:

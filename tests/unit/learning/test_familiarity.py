@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart_server.backbones.backbone import Modality
-from headstart_server.learning.familiarity import REFERENCES, Familiarity, learn_familiarity
-from headstart_server.learning.projection import PROJECTED, projected
+from headstart_server.learning.familiarity import REFERENCES, TypicalityModel, fit_typicality_model
+from headstart_server.learning.projection import PROJECTED, project_directions
 from headstart_server.learning.rows import Float32
 
 VIEWS = ("last", "taps")
@@ -27,19 +27,19 @@ def names(count: int) -> list[str]:
     return [f"{place * 7919 % 100_003:06d}" for place in range(count)]
 
 
-def learned(views: dict[str, Float32], groups: list[str] | None = None) -> Familiarity:
+def learned(views: dict[str, Float32], groups: list[str] | None = None) -> TypicalityModel:
     digests = names(len(views["last"]))
-    familiarity = learn_familiarity(views, VIEWS, digests, groups or digests)
+    familiarity = fit_typicality_model(views, VIEWS, digests, groups or digests)
     assert familiarity is not None
     return familiarity
 
 
 def shares_of_known(count: int, *, repeats: int) -> Float32:
     """Typicality of inputs like the training examples, over several choices of both."""
-    told = [
+    predicted = [
         learned(features(count, seed)).typicality(features(400, seed + 50)) for seed in range(1, repeats + 1)
     ]
-    return np.concatenate(told)
+    return np.concatenate(predicted)
 
 
 @pytest.mark.parametrize(("count", "repeats"), [(200, 20), (3000, 4), (5000, 3)])
@@ -79,9 +79,9 @@ def test_the_farther_an_input_is_the_less_typical() -> None:
     away = np.random.default_rng(5).normal(size=40).astype(np.float32)
     steps = [0.0, 0.5, 1.0, 2.0, 4.0]
     rows = np.concatenate([base["last"] + step * away for step in steps])
-    told = familiarity.typicality({"last": rows, "taps": rows[:, :10]})
-    assert (np.diff(told) <= 0).all()
-    assert 0 < told[-1] < told[0]
+    predicted = familiarity.typicality({"last": rows, "taps": rows[:, :10]})
+    assert (np.diff(predicted) <= 0).all()
+    assert 0 < predicted[-1] < predicted[0]
 
 
 @settings(max_examples=20, deadline=None)
@@ -89,9 +89,11 @@ def test_the_farther_an_input_is_the_less_typical() -> None:
 def test_the_order_of_the_examples_changes_nothing(seed: int) -> None:
     views, digests = features(50, 1), names(50)
     order = np.random.default_rng(seed).permutation(50)
-    one = learn_familiarity(views, VIEWS, digests, digests)
+    one = fit_typicality_model(views, VIEWS, digests, digests)
     shuffled = [digests[place] for place in order]
-    other = learn_familiarity({name: rows[order] for name, rows in views.items()}, VIEWS, shuffled, shuffled)
+    other = fit_typicality_model(
+        {name: rows[order] for name, rows in views.items()}, VIEWS, shuffled, shuffled
+    )
     assert one is not None
     assert other is not None
     np.testing.assert_array_equal(one.references.exact(), other.references.exact())
@@ -107,7 +109,7 @@ def test_examples_of_one_group_do_not_vouch_for_each_other() -> None:
 
 def test_fewer_than_four_groups_tell_nothing() -> None:
     views = features(8, 1)
-    assert learn_familiarity(views, VIEWS, names(8), ["a", "b", "c", "c", "c", "b", "a", "a"]) is None
+    assert fit_typicality_model(views, VIEWS, names(8), ["a", "b", "c", "c", "c", "b", "a", "a"]) is None
 
 
 def test_a_version_of_many_examples_stays_small() -> None:
@@ -118,7 +120,7 @@ def test_a_version_of_many_examples_stays_small() -> None:
 
 
 def test_a_projection_is_the_same_on_every_server() -> None:
-    (first,) = projected(np.eye(600, dtype=np.float32)[:1])
+    (first,) = project_directions(np.eye(600, dtype=np.float32)[:1])
     assert (first[:12] * 16).tolist() == [-1, 1, 1, -1, 1, 1, 1, 1, -1, 1, -1, 1]
 
 
@@ -145,7 +147,7 @@ def test_rows_far_outside_of_the_training_range_are_unknown_and_others_rarely(si
             return {"last": drawn.astype(np.float32)}
 
         digests = names(count)
-        known = learn_familiarity(rows(count), ("last",), digests, digests, modality=Modality.TENSOR)
+        known = fit_typicality_model(rows(count), ("last",), digests, digests, modality=Modality.TENSOR)
         assert known is not None
         fresh = rows(300)["last"]
         alarms.append(known.typicality({"last": fresh}) < 0.05)
@@ -159,7 +161,7 @@ def test_rows_of_extreme_size_are_unknown_and_a_feature_that_never_changed_may_n
     rows = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
     rows[:, 2] = 7.0
     digests = names(100)
-    known = learn_familiarity({"last": rows}, ("last",), digests, digests, modality=Modality.TENSOR)
+    known = fit_typicality_model({"last": rows}, ("last",), digests, digests, modality=Modality.TENSOR)
     assert known is not None
     largest = np.finfo(np.float32).max
     far = np.array([[largest, -largest, 7], [0, 0, -largest], [0, 0, 70]], np.float32)
@@ -170,7 +172,7 @@ def test_rows_of_extreme_size_are_unknown_and_a_feature_that_never_changed_may_n
 def test_wide_rows_are_compared_by_magnitude_too() -> None:
     rows = np.random.default_rng(0).normal(2, 1, size=(300, 600)).astype(np.float32)
     digests = names(200)
-    known = learn_familiarity({"last": rows[:200]}, ("last",), digests, digests, modality=Modality.TENSOR)
+    known = fit_typicality_model({"last": rows[:200]}, ("last",), digests, digests, modality=Modality.TENSOR)
     assert known is not None
     assert known.references.exact().shape == (200, PROJECTED)
     assert (known.typicality({"last": rows[200:]}) < 0.05).mean() < 0.12

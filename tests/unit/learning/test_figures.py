@@ -10,7 +10,7 @@ from benchmarks.figures import BEHIND_SKLEARN, Trial, behind_sklearn, debiased_e
 from headstart_server.learning.reliability import reliability
 from headstart_server.learning.rows import Float32
 from headstart_server.learning.targets import Targets
-from headstart_server.learning.told import Told
+from headstart_server.learning.told import ClassPredictions
 
 #: Fine-tunes of each pool and setting: 2 percent points of coverage are one standard error of a row.
 REPEATS = 25
@@ -43,7 +43,9 @@ def test_chance_is_taken_off_the_calibration_error(shift: float) -> None:
         labels = (rng.random(1000) > confidence - shift).astype(np.int64)
         outputs: Float32 = np.stack([confidence, 1 - confidence], axis=1).astype(np.float32)
         targets = Targets.of_labels(labels, ["a", "b"])
-        found = reliability(targets, outputs, Told.of(targets, outputs, np.zeros(0, np.float32)))
+        found = reliability(
+            targets, outputs, ClassPredictions.from_outputs(targets, outputs, np.zeros(0, np.float32))
+        )
         errors.append((found.calibration_error, debiased_ece(found)))
     plain, debiased = np.mean(errors, axis=0)
     assert debiased < plain

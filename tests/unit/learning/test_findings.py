@@ -3,12 +3,12 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart_server.learning.findings import contradictions
+from headstart_server.learning.findings import find_label_conflicts
 from headstart_server.learning.target import Target
 
 
 def test_each_side_of_a_contradiction_is_told_with_an_example_of_the_other() -> None:
-    faults = contradictions(
+    faults = find_label_conflicts(
         ["x", "y", "x", "z", "x"],
         list(map(Target.of_label, ["cat", "cat", "dog", "dog", "cat"])),
         ["a", "b", "c", "d", "e"],
@@ -28,7 +28,8 @@ def test_each_side_of_a_contradiction_is_told_with_an_example_of_the_other() -> 
 
 def test_equal_content_with_equal_labels_is_none() -> None:
     assert (
-        contradictions(["x", "x", "y"], list(map(Target.of_label, ["cat", "cat", "dog"])), ["", "", ""]) == []
+        find_label_conflicts(["x", "x", "y"], list(map(Target.of_label, ["cat", "cat", "dog"])), ["", "", ""])
+        == []
     )
 
 
@@ -38,7 +39,7 @@ def test_exactly_the_contents_with_several_labels_are_found(examples: list[tuple
     labels: dict[str, set[str]] = {}
     for digest, label in examples:
         labels.setdefault(digest, set()).add(label)
-    faults = contradictions(
+    faults = find_label_conflicts(
         [digest for digest, _ in examples],
         [Target.of_label(label) for _, label in examples],
         [""] * len(examples),

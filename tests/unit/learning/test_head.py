@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fakes import make_head
 from headstart_server.learning.calibration import Calibration
-from headstart_server.learning.head import Head, Hidden, softmax
+from headstart_server.learning.head import Head, HiddenLayer, softmax
 from headstart_server.learning.rows import Scaling, normalized
 from headstart_server.learning.task import Task
 
@@ -138,7 +138,9 @@ def test_a_hidden_layer_lets_through_what_is_above_zero() -> None:
         bias=np.array([0.5], np.float32),
         calibration=Calibration(task=Task.REGRESSION),
         class_names=(),
-        hidden=Hidden(weights=np.array([[1.0, -1.0]], np.float32), bias=np.array([0.0, -2.0], np.float32)),
+        hidden=HiddenLayer(
+            weights=np.array([[1.0, -1.0]], np.float32), bias=np.array([0.0, -2.0], np.float32)
+        ),
     )
     features = {"last": np.array([[3.0], [-3.0]], np.float32)}
     np.testing.assert_array_equal(head.outputs(features), [[3.5], [10.5]])

@@ -10,14 +10,14 @@ from sklearn.linear_model import LogisticRegression
 from headstart_server.learning.head import softmax
 from headstart_server.learning.lbfgs import StopReason, minimize
 from headstart_server.learning.logistic import REGULARIZATIONS, fit_logistic
-from headstart_server.learning.rows import Rows, Scaling, normalized
-from headstart_server.learning.solved import Solved
+from headstart_server.learning.rows import FeatureMatrix, Scaling, normalized
+from headstart_server.learning.solved import SolverResult
 from headstart_server.learning.split import Folds, assign_folds
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
 
 Floats = NDArray[np.float64]
-NO_FOLDS = Folds(count=0, of=np.zeros(0, np.int64), counted=np.zeros(0, np.bool_))
+NO_FOLDS = Folds(count=0, assignment=np.zeros(0, np.int64), counted=np.zeros(0, np.bool_))
 
 
 def soft(shares: Floats) -> Targets:
@@ -25,11 +25,13 @@ def soft(shares: Floats) -> Targets:
     return Targets(task=Task.SINGLE_LABEL, matrix=shares, weights=np.ones(len(shares)), class_names=names)
 
 
-def problem(seed: int, *, n: int, d: int, classes: int = 3) -> tuple[Rows, Floats, NDArray[np.int64]]:
+def problem(
+    seed: int, *, n: int, d: int, classes: int = 3
+) -> tuple[FeatureMatrix, Floats, NDArray[np.int64]]:
     rng = np.random.default_rng(seed)
     labels = np.concatenate([np.arange(classes), rng.integers(0, classes, n - classes)])
     features = normalized(1.0 + rng.normal(size=(classes, d))[labels] + rng.normal(size=(n, d)))
-    return Rows({"last": features}, ("last",), Scaling.UNIT), features, labels
+    return FeatureMatrix({"last": features}, ("last",), Scaling.UNIT), features, labels
 
 
 def theirs(
@@ -69,14 +71,14 @@ def test_a_soft_label_is_worth_its_parts_as_weighted_examples() -> None:
     rows, features, _ = problem(1, n=12, d=6)
     targets = np.random.default_rng(0).dirichlet(np.ones(3), 12)
     one = fit_logistic(rows, soft(targets), NO_FOLDS, regularization=0.01)
-    parts = Rows({"last": np.repeat(features, 3, axis=0)}, ("last",), Scaling.UNIT)
+    parts = FeatureMatrix({"last": np.repeat(features, 3, axis=0)}, ("last",), Scaling.UNIT)
     hard = fit_logistic(
         parts, soft(np.tile(np.eye(3), (12, 1))), NO_FOLDS, weights=targets.ravel(), regularization=0.01
     )
     np.testing.assert_allclose(one.weights, hard.weights, rtol=1e-4, atol=1e-6)
 
 
-def chosen(seed: int = 0, **settings: object) -> tuple[Solved, Floats, NDArray[np.int64]]:
+def chosen(seed: int = 0, **settings: object) -> tuple[SolverResult, Floats, NDArray[np.int64]]:
     rows, features, labels = problem(seed, n=60, d=10)
     folds = assign_folds(labels, [f"{place:02d}" for place in range(60)], folds=5, seed=seed)
     return fit_logistic(rows, soft(np.eye(3)[labels]), folds, **settings), features, labels
@@ -89,7 +91,7 @@ def test_cross_validation_is_that_of_refits() -> None:
     rows = (features - mean) / np.linalg.norm(features - mean, axis=1).mean()
     likelihood = np.zeros(60)
     for fold in range(5):
-        kept = folds.of != fold
+        kept = folds.assignment != fold
         model = LogisticRegression(C=1 / (0.01 * kept.sum()), tol=1e-8, max_iter=1000)
         answered = model.fit(rows[kept], labels[kept]).predict_proba(rows[~kept])
         likelihood[~kept] = answered[np.arange((~kept).sum()), labels[~kept]]
@@ -137,7 +139,7 @@ def test_the_checkpoint_can_stop_it() -> None:
 def test_separable_examples_and_rows_all_alike_give_probabilities() -> None:
     labels = np.array([0, 0, 1, 1])
     for features in (np.eye(4), np.ones((4, 3))):
-        rows = Rows({"last": features}, ("last",), Scaling.UNIT)
+        rows = FeatureMatrix({"last": features}, ("last",), Scaling.UNIT)
         folds = assign_folds(labels, list("abcd"), folds=2, seed=0)
         fitted = fit_logistic(rows, soft(np.eye(2)[labels]), folds)
         answered = softmax(

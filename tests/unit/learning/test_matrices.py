@@ -9,8 +9,8 @@ import pytest
 from headstart_server.learning import ridge
 from headstart_server.learning.matrices import DeviceError, NumpyMatrices
 from headstart_server.learning.ridge import fit_ridge
-from headstart_server.learning.rows import Rows, Scaling
-from headstart_server.learning.solved import Solved
+from headstart_server.learning.rows import FeatureMatrix, Scaling
+from headstart_server.learning.solved import SolverResult
 from headstart_server.learning.split import folds_for
 from headstart_server.learning.targets import Targets
 
@@ -31,14 +31,14 @@ class Device(NumpyMatrices):
         yield
         self.inside = False
 
-    def put(self, matrix):
+    def to_device(self, matrix):
         assert self.inside
         self.put_count += 1
         if self.put_count == self._fails_at:
             raise DeviceError("no memory is left")
         return matrix.astype(np.longdouble)
 
-    def get(self, array):
+    def to_host(self, array):
         return array.astype(np.float64)
 
     def solve(self, gram, right, regularization):
@@ -48,13 +48,13 @@ class Device(NumpyMatrices):
         return super().eigen(self.get(gram))
 
 
-def solved(device: NumpyMatrices, n: int, d: int) -> Solved:
+def solved(device: NumpyMatrices, n: int, d: int) -> SolverResult:
     rng = np.random.default_rng(0)
     labels = np.arange(n) % 4
     features = rng.normal(size=(n, d)) + np.eye(4, d)[labels]
     targets = Targets.of_labels(labels, "abcd")
     folds = folds_for(targets, [f"{place:04d}" for place in range(n)], folds=3, seed=0)
-    rows = Rows({"last": features}, ("last",), Scaling.STANDARD)
+    rows = FeatureMatrix({"last": features}, ("last",), Scaling.STANDARD)
     return fit_ridge(rows, targets, folds, matrices=device)
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from fakes import ManualClock
-from headstart_server.learning.fitting import Fitted, fit
+from headstart_server.learning.fitting import FittedHead, fit
 from headstart_server.learning.lbfgs import StopReason
 from headstart_server.learning.mlp import MlpSettings, fit_mlp, whitening
 from headstart_server.learning.recipe import Auto, Mlp
-from headstart_server.learning.rows import Float32, Ints, Rows, Scaling
+from headstart_server.learning.rows import FeatureMatrix, Float32, Ints, Scaling
 from headstart_server.learning.split import folds_for
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
@@ -28,7 +28,9 @@ def quadrants(count: int = 400, *, size: int = 6, seed: int = 0) -> tuple[Float3
     return points, (points[:, 0] * points[:, 1] > 0).astype(np.int64)
 
 
-def fitted(recipe: Mlp | Auto, points: Float32, targets: Targets, *, seed: int = 0, **more: object) -> Fitted:
+def fitted(
+    recipe: Mlp | Auto, points: Float32, targets: Targets, *, seed: int = 0, **more: object
+) -> FittedHead:
     groups = [f"{place:04d}" for place in range(len(points))]
     return fit(recipe, {"last": points}, targets, groups, seed=seed, **more)
 
@@ -87,7 +89,7 @@ def solve(
         hidden_units=16, dropout=0.0, weight_decay=0.1, learning_rate=1e-2, max_epochs=100, patience=3
     )
     solved = fit_mlp(
-        Rows({"last": points}, ("last",), Scaling.STANDARD),
+        FeatureMatrix({"last": points}, ("last",), Scaling.STANDARD),
         targets,
         folds_for(targets, [f"{place:04d}" for place in range(len(points))], folds=3, seed=0),
         replace(defaults, **settings),

@@ -41,7 +41,7 @@ def test_near_duplicates_share_a_group_and_a_fold_and_others_do_not(
     expected = [*names(len(features)), *(names(len(features))[place] for place in again)]
     assert joined == expected
     folds = assign_folds(np.append(labels, labels[again]), joined, folds=0, seed=seed)
-    assert folds.of[len(features) :].tolist() == folds.of[again].tolist()
+    assert folds.assignment[len(features) :].tolist() == folds.assignment[again].tolist()
 
 
 def test_a_chain_of_near_duplicates_is_several_groups_that_stay_near_their_representative() -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from headstart_server.learning import neighbors
-from headstart_server.learning.compact_rows import CompactRows
-from headstart_server.learning.likeness import likeness_rows
-from headstart_server.learning.neighbors import Indexed, NeighborIndex, index_neighbors
+from headstart_server.learning.compact_rows import QuantizedRows
+from headstart_server.learning.likeness import similarity_rows
+from headstart_server.learning.neighbors import NeighborExample, NeighborIndex, index_neighbors
 from headstart_server.learning.rows import Float32
 from headstart_server.learning.target import Target
 
@@ -21,9 +21,9 @@ def features(count: int, seed: int) -> dict[str, Float32]:
     }
 
 
-def indexed(count: int) -> list[Indexed]:
+def indexed(count: int) -> list[NeighborExample]:
     return [
-        Indexed(index=3 * place, id=f"id {place}", target=Target.of_label(f"class {place % 4}"))
+        NeighborExample(index=3 * place, id=f"id {place}", target=Target.of_label(f"class {place % 4}"))
         for place in range(count)
     ]
 
@@ -36,7 +36,9 @@ def index_of(views: dict[str, Float32]) -> NeighborIndex:
 def test_the_nearest_are_those_of_the_largest_cosine_within_a_percent() -> None:
     views, asked = features(300, 1), features(20, 2)
     exact = (
-        1 - likeness_rows(asked, VIEWS).astype(np.float64) @ likeness_rows(views, VIEWS).astype(np.float64).T
+        1
+        - similarity_rows(asked, VIEWS).astype(np.float64)
+        @ similarity_rows(views, VIEWS).astype(np.float64).T
     )
     for place, found in enumerate(index_of(views).nearest(asked, 5)):
         far = np.array([one.distance for one in found])
@@ -88,5 +90,5 @@ def test_an_index_takes_a_byte_for_each_feature() -> None:
 
 
 def test_compact_rows_of_zeros_are_no_error() -> None:
-    rows = CompactRows.of([np.zeros((2, 5), np.float32)])
+    rows = QuantizedRows.from_blocks([np.zeros((2, 5), np.float32)])
     np.testing.assert_array_equal(rows.distances(np.eye(5, dtype=np.float32)[:1]), [[1.0, 1.0]])

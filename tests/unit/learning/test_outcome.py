@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from headstart_server.learning.metrics import LEAST
-from headstart_server.learning.outcome import Answered, Outcome
+from headstart_server.learning.outcome import LabeledOutputs, PredictionOutcome
 from headstart_server.learning.rows import BLOCK
 from headstart_server.learning.target import Target
 
 
-def told(
+def predicted(
     targets: list[Target],
     outputs: list[list[float]],
     *,
     thresholds: tuple[float, ...] = (),
     names: str = "abc",
-) -> list[Outcome]:
-    answered = Answered.of(
+) -> list[PredictionOutcome]:
+    answered = LabeledOutputs.from_head(
         targets,
         [1.0] * len(targets),
         np.array(outputs, np.float32),
@@ -27,7 +27,7 @@ def told(
 
 
 def test_of_a_single_label_the_likeliest_class_is_told() -> None:
-    (outcome,) = told([Target.of_label("b")], [[0.5, 0.3, 0.2]])
+    (outcome,) = predicted([Target.of_label("b")], [[0.5, 0.3, 0.2]])
     assert outcome.labels == ("a",)
     assert outcome.probability == pytest.approx(0.3)
     assert outcome.loss == pytest.approx(-np.log(0.3), rel=1e-6)
@@ -35,20 +35,20 @@ def test_of_a_single_label_the_likeliest_class_is_told() -> None:
 
 
 def test_of_a_soft_label_the_loss_is_that_of_all_its_classes() -> None:
-    (outcome,) = told([Target.of_shares({"a": 0.25, "b": 0.75})], [[0.5, 0.3, 0.2]])
+    (outcome,) = predicted([Target.of_shares({"a": 0.25, "b": 0.75})], [[0.5, 0.3, 0.2]])
     assert outcome.probability == pytest.approx(0.3)
     assert outcome.loss == pytest.approx(-0.25 * np.log(0.5) - 0.75 * np.log(0.3), rel=1e-6)
 
 
 def test_a_class_that_the_head_does_not_know_has_no_probability() -> None:
-    (outcome,) = told([Target.of_label("z")], [[0.5, 0.3, 0.2]])
+    (outcome,) = predicted([Target.of_label("z")], [[0.5, 0.3, 0.2]])
     assert outcome.labels == ("a",)
     assert outcome.probability == 0.0
     assert outcome.loss == pytest.approx(-np.log(LEAST))
 
 
 def test_of_several_labels_those_above_their_thresholds_are_told() -> None:
-    (outcome,) = told([Target.of_labels(["a"])], [[0.6, 0.5, 0.1]], thresholds=(0.7, 0.4, 0.5))
+    (outcome,) = predicted([Target.of_labels(["a"])], [[0.6, 0.5, 0.1]], thresholds=(0.7, 0.4, 0.5))
     assert outcome.labels == ("b",)
     # The right answers are a, no b and no c.
     assert outcome.probability == pytest.approx(0.5)
@@ -57,19 +57,19 @@ def test_of_several_labels_those_above_their_thresholds_are_told() -> None:
 
 @pytest.mark.parametrize("thresholds", [(), (0.5, 0.5, 0.5)])
 def test_an_unknown_class_of_several_is_never_told(thresholds: tuple[float, ...]) -> None:
-    (outcome,) = told([Target.of_labels(["a", "z"])], [[0.9, 0.1, 0.1]], thresholds=thresholds)
+    (outcome,) = predicted([Target.of_labels(["a", "z"])], [[0.9, 0.1, 0.1]], thresholds=thresholds)
     assert outcome.labels == ("a",)
     assert outcome.probability == 0.0
 
 
 def test_of_a_number_its_error_is_told() -> None:
-    (outcome,) = told([Target.of_value(3.0)], [[2.5]], names="")
+    (outcome,) = predicted([Target.of_value(3.0)], [[2.5]], names="")
     assert (outcome.value, outcome.loss, outcome.labels, outcome.probability) == (2.5, 0.5, (), None)
 
 
 def test_examples_of_more_than_one_block_keep_their_order_and_flags() -> None:
     count = BLOCK + 3
-    answered = Answered.of(
+    answered = LabeledOutputs.from_head(
         [Target.of_value(float(place)) for place in range(count)],
         [1.0] * count,
         np.zeros((count, 1), np.float32),

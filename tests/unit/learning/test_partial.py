@@ -9,9 +9,9 @@ import pytest
 
 from fakes import make_tail, trained_tail
 from headstart_server.backbones.tail_training import Loss, TailRequest, TailResult, TrainingStop
-from headstart_server.learning.fitting import Fitted, fit
+from headstart_server.learning.fitting import FittedHead, fit
 from headstart_server.learning.lbfgs import StopReason
-from headstart_server.learning.partial import TailTools
+from headstart_server.learning.partial import TailTrainer
 from headstart_server.learning.recipe import Partial, Recipe, Ridge
 from headstart_server.learning.rows import Float32, Scaling
 from headstart_server.learning.targets import Targets
@@ -52,13 +52,13 @@ def fitted(
     *,
     order: np.ndarray | None = None,
     **more: object,
-) -> Fitted:
+) -> FittedHead:
     targets = targets or labels()
     order = np.arange(len(targets)) if order is None else order
     groups = [f"{place:04d}" for place in order]
     features = {name: rows[order] for name, rows in views(count=len(targets)).items()}
-    tools = TailTools(activations=Path("a.npy"), rows=1000 + order, train=trainer)
-    return fit(recipe or Partial(), features, targets.take(order), groups, seed=3, tails=tools, **more)
+    tools = TailTrainer(activations=Path("a.npy"), rows=1000 + order, train=trainer)
+    return fit(recipe or Partial(), features, targets.subset(order), groups, seed=3, tails=tools, **more)
 
 
 def test_a_tail_that_helps_is_published_with_its_head() -> None:

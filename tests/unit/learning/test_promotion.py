@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 
 from headstart_server.errors import InvalidField
-from headstart_server.learning.comparison import Comparison, Pair, compare
-from headstart_server.learning.outcome import Outcome
-from headstart_server.learning.promotion import Decision, Gate, Promotion, first_of, judge, kept
+from headstart_server.learning.comparison import Comparison, PairedOutcome, compare
+from headstart_server.learning.outcome import PredictionOutcome
+from headstart_server.learning.promotion import (
+    Decision,
+    Promotion,
+    PromotionCriteria,
+    decide_promotion,
+    first_promotion,
+    rejected_promotion,
+)
 from headstart_server.learning.target import Target
 
 
@@ -22,32 +29,32 @@ def compared(*groups: tuple[str, int, int, int]) -> Comparison:
         for place in range(count):
             rights = place >= only_second, not only_second <= place < only_second + only_first
             pairs.append(
-                Pair(
+                PairedOutcome(
                     target=Target.of_label(name),
                     weight=1.0,
-                    first=Outcome(labels=(name if rights[0] else "wrong",), loss=0.1),
-                    second=Outcome(labels=(name if rights[1] else "wrong",), loss=0.1),
+                    first=PredictionOutcome(labels=(name if rights[0] else "wrong",), loss=0.1),
+                    second=PredictionOutcome(labels=(name if rights[1] else "wrong",), loss=0.1),
                 )
             )
     return compare(pairs)
 
 
 def of_numbers(before: float, after: float, count: int = 8) -> Comparison:
-    pair = Pair(
+    pair = PairedOutcome(
         target=Target.of_value(0.0),
         weight=1.0,
-        first=Outcome(value=before, loss=before),
-        second=Outcome(value=after, loss=after),
+        first=PredictionOutcome(value=before, loss=before),
+        second=PredictionOutcome(value=after, loss=after),
     )
     return compare([pair] * count)
 
 
 def decision(comparison: Comparison, **gate: float) -> Decision:
-    return judge(Gate(**gate), "stable", 3, comparison).decision
+    return decide_promotion(PromotionCriteria(**gate), "stable", 3, comparison).decision
 
 
 def test_a_version_that_is_as_good_is_promoted() -> None:
-    promotion = judge(Gate(), "stable", 3, compared(("cat", 50, 5, 5)))
+    promotion = decide_promotion(PromotionCriteria(), "stable", 3, compared(("cat", 50, 5, 5)))
     assert promotion.is_promoted
     assert promotion.baseline == 3
     assert "version 3" in promotion.reasons[0]
@@ -78,7 +85,7 @@ def test_a_significant_fall_within_the_margin_is_allowed() -> None:
 
 def test_a_class_must_not_be_given_up_for_others() -> None:
     comparison = compared(("cat", 100, 0, 15), ("dog", 30, 8, 0))
-    promotion = judge(Gate(), "stable", 3, comparison)
+    promotion = decide_promotion(PromotionCriteria(), "stable", 3, comparison)
     assert promotion.decision is Decision.KEPT
     assert promotion.reasons == (
         "The recall of class 'dog' falls by 26.67% on 30 examples (p = 0.0039); 10.00% is allowed.",
@@ -95,7 +102,7 @@ def test_a_class_of_few_examples_is_not_judged_by_itself() -> None:
 
 def test_many_fallen_classes_are_counted_the_worst_are_named() -> None:
     groups = [(f"class {place}", 20, 10 + place, 0) for place in range(8)]
-    reasons = judge(Gate(), "stable", 1, compared(*groups)).reasons
+    reasons = decide_promotion(PromotionCriteria(), "stable", 1, compared(*groups)).reasons
     assert "'class 7'" in reasons[1]
     assert reasons[-1] == "The recall of 3 further classes falls by more than is allowed."
 
@@ -121,7 +128,7 @@ def test_versions_that_are_as_good_are_kept_back_as_rarely_as_promised(
             )
             for label in range(classes)
         ]
-        reasons = judge(Gate(), "stable", 1, compared(*groups)).reasons
+        reasons = decide_promotion(PromotionCriteria(), "stable", 1, compared(*groups)).reasons
         stopped += any("accuracy falls" in one for one in reasons), any("recall" in one for one in reasons)
     # Two standard errors of 300 repetitions.
     assert (stopped / repeats <= 0.05 + 0.025).all()
@@ -143,7 +150,10 @@ def test_the_error_of_numbers_may_rise_by_a_part() -> None:
     assert decision(of_numbers(10.0, 10.2), max_drop=0.05) is Decision.PROMOTED
     assert decision(of_numbers(10.0, 10.2, count=4)) is Decision.PROMOTED
     assert decision(of_numbers(10.0, 10.2, count=4), significance=1.0) is Decision.KEPT
-    assert "rises from 10 to 10.2" in judge(Gate(), "stable", 1, of_numbers(10.0, 10.2)).reasons[0]
+    assert (
+        "rises from 10 to 10.2"
+        in decide_promotion(PromotionCriteria(), "stable", 1, of_numbers(10.0, 10.2)).reasons[0]
+    )
     assert decision(of_numbers(0.0, 0.0)) is Decision.PROMOTED
 
 
@@ -162,18 +172,18 @@ def test_the_error_of_numbers_may_rise_by_a_part() -> None:
 )
 def test_margins_out_of_range_are_refused(field: str, value: float) -> None:
     with pytest.raises(InvalidField, match="Received") as caught:
-        Gate(**{field: value}).check("spec.promote_if")
+        PromotionCriteria(**{field: value}).check("spec.promote_if")
     assert caught.value.field == f"spec.promote_if.{field}"
 
 
 @pytest.mark.parametrize(
     "promotion",
     [
-        first_of("stable"),
-        kept("stable", 2, "It could not be compared."),
-        judge(Gate(), "stable", 3, compared(("cat", 50, 5, 5))),
-        judge(Gate(), "stable", 3, of_numbers(1.0, 2.0)),
-        judge(Gate(), "stable", 3, of_numbers(1.0, 2.0, count=1)),
+        first_promotion("stable"),
+        rejected_promotion("stable", 2, "It could not be compared."),
+        decide_promotion(PromotionCriteria(), "stable", 3, compared(("cat", 50, 5, 5))),
+        decide_promotion(PromotionCriteria(), "stable", 3, of_numbers(1.0, 2.0)),
+        decide_promotion(PromotionCriteria(), "stable", 3, of_numbers(1.0, 2.0, count=1)),
     ],
 )
 def test_a_promotion_survives_its_json(promotion: Promotion) -> None:

@@ -16,13 +16,13 @@ from headstart_server.learning.logistic import fit_logistic
 from headstart_server.learning.near_duplicates import group_near_duplicates
 from headstart_server.learning.recipe import Auto, Logistic, Recipe, Ridge
 from headstart_server.learning.ridge import fit_ridge
-from headstart_server.learning.rows import Rows, Scaling
+from headstart_server.learning.rows import FeatureMatrix, Scaling
 from headstart_server.learning.split import Folds, folds_for, strata
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
 
 Floats = NDArray[np.float64]
-NO_FOLDS = Folds(count=0, of=np.zeros(0, np.int64), counted=np.zeros(0, np.bool_))
+NO_FOLDS = Folds(count=0, assignment=np.zeros(0, np.int64), counted=np.zeros(0, np.bool_))
 KINDS = st.sampled_from(["hard", "soft", "several", "numbers"])
 
 
@@ -57,12 +57,12 @@ def test_cross_validation_in_closed_form_equals_refitting_for_every_task(
     features, targets = rng.normal(size=shape), targets_of(kind, rng, shape[0])
     groups = [f"{place // 2:03d}" if place % 5 == 0 else f"x{place:03d}" for place in range(shape[0])]
     folds = folds_for(targets, groups, folds=3, seed=seed)
-    rows = Rows({"last": features}, ("last",), Scaling.STANDARD)
+    rows = FeatureMatrix({"last": features}, ("last",), Scaling.STANDARD)
     solved = fit_ridge(rows, targets, folds, regularization=regularization)
     plain = rows.block(slice(None))
     unit = np.std(targets.matrix) if kind == "numbers" else 1.0
     for fold in range(folds.count):
-        inside = folds.of == fold
+        inside = folds.assignment == fold
         expected = refit(plain, targets, inside, regularization)
         np.testing.assert_allclose(solved.scores[inside], expected[inside], rtol=1e-5, atol=1e-6 * unit)
     everywhere = refit(plain, targets, np.zeros(shape[0], np.bool_), regularization)
@@ -78,7 +78,7 @@ def test_several_labels_by_logistic_are_scikit_learns_one_against_the_rest(
 ) -> None:
     rng = np.random.default_rng(seed)
     targets = targets_of("several", rng, shape[0])
-    rows = Rows({"last": rng.normal(size=shape)}, ("last",), Scaling.STANDARD)
+    rows = FeatureMatrix({"last": rng.normal(size=shape)}, ("last",), Scaling.STANDARD)
     fitted = fit_logistic(rows, targets, NO_FOLDS, regularization=regularization)
     plain, scale = rows.block(slice(None)), rows.multiplier
     total = targets.weights.sum()
@@ -117,7 +117,7 @@ def test_the_order_of_examples_and_of_classes_changes_nothing(
     order = list(range(len(groups)))
     random.shuffle(order)
     moved = {view: rows[order] for view, rows in views.items()}
-    other = fit(recipe, moved, targets.take(order), [groups[place] for place in order], seed=5)
+    other = fit(recipe, moved, targets.subset(order), [groups[place] for place in order], seed=5)
     assert other.head.weights.tobytes() == one.head.weights.tobytes()
     assert other.metrics == one.metrics
     columns = list(range(targets.matrix.shape[1]))
@@ -151,11 +151,11 @@ def test_duplicates_and_near_duplicates_never_straddle_folds(seed: int, kind: st
     twins = rng.integers(0, 30, 15)
     nearly = views["last"][twins] * (1 + 1e-5 * rng.normal(size=(15, 10))).astype(np.float32)
     last = np.vstack([views["last"], nearly])
-    both = targets.take(np.append(np.arange(30), twins))
+    both = targets.subset(np.append(np.arange(30), twins))
     names = [f"{place:03d}" for place in range(45)]
     groups = group_near_duplicates(last, strata(both), names)
     folds = folds_for(both, groups, folds=0, seed=seed)
-    assert (folds.of[30:] == folds.of[twins]).all()
+    assert (folds.assignment[30:] == folds.assignment[twins]).all()
 
 
 @pytest.mark.parametrize("kind", ["soft", "several"])
@@ -186,8 +186,8 @@ def test_a_hundred_thousand_examples_take_bounded_memory(kind: str) -> None:
     count, size = 100_000, 64
     last = rng.normal(size=(count, size)).astype(np.float32)
     targets = targets_of(kind, rng, count)
-    folds = Folds(count=2, of=np.arange(count) % 2, counted=np.ones(count, np.bool_))
-    rows = Rows({"last": last}, ("last",), Scaling.STANDARD)
+    folds = Folds(count=2, assignment=np.arange(count) % 2, counted=np.ones(count, np.bool_))
+    rows = FeatureMatrix({"last": last}, ("last",), Scaling.STANDARD)
     tracemalloc.start()
     fit_ridge(rows, targets, folds, regularization=0.1)
     peak = tracemalloc.get_traced_memory()[1]

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart_server.learning.evaluation import Metrics, MetricsSource
-from headstart_server.learning.fitting import Fitted, fit
+from headstart_server.learning.fitting import FittedHead, fit
 from headstart_server.learning.head import Float32
-from headstart_server.learning.recipe import Auto, Recipe, Ridge, views_of
+from headstart_server.learning.recipe import Auto, Recipe, Ridge, required_views
 from headstart_server.learning.rows import Scaling
 from headstart_server.learning.targets import Targets
 
@@ -37,13 +37,13 @@ def fitted_to(
     groups: Sequence[str],
     names: Sequence[str],
     **options: object,
-) -> Fitted:
+) -> FittedHead:
     return fit(recipe, views, Targets.of_labels(labels, names), groups, **options)
 
 
 def fitted(
     seed: int = 0, *, order: np.ndarray | None = None, recipe: Recipe | None = None, **size: int
-) -> Fitted:
+) -> FittedHead:
     views, labels, groups = examples(seed, **size)
     order = np.arange(len(labels)) if order is None else order
     moved = {name: rows[order] for name, rows in views.items()}
@@ -129,9 +129,9 @@ def test_ridge_fits_on_the_view_it_names() -> None:
     on_taps = fitted(recipe=Ridge(views=("taps",)))
     assert on_taps.head.views == on_taps.recipe.views == ("taps",)
     assert not np.array_equal(on_taps.head.weights, fitted().head.weights)
-    assert views_of(Ridge(views=("taps",)), {"last", "taps"}) == ("taps",)
-    assert views_of(Auto(), ["last", "taps", "other"]) == ("taps", "last")
-    assert views_of(Auto(), ["last"]) == ("last",)
+    assert required_views(Ridge(views=("taps",)), {"last", "taps"}) == ("taps",)
+    assert required_views(Auto(), ["last", "taps", "other"]) == ("taps", "last")
+    assert required_views(Auto(), ["last"]) == ("last",)
 
 
 def test_what_is_given_is_carried_out() -> None:

@@ -16,8 +16,8 @@ from headstart_server.learning.ridge import (
     WALK_ABOVE,
     fit_ridge,
 )
-from headstart_server.learning.rows import Rows, Scaling, normalized
-from headstart_server.learning.solved import Solved
+from headstart_server.learning.rows import FeatureMatrix, Scaling, normalized
+from headstart_server.learning.solved import SolverResult
 from headstart_server.learning.split import Folds, assign_folds
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.temperature import PRIOR_MARGIN, SINGLE_SHOT_TEMPERATURE
@@ -38,7 +38,7 @@ class Problem:
     def targets(self) -> Targets:
         return targets_of(self.labels, self.classes)
 
-    def fit(self, **choices: Any) -> Solved:
+    def fit(self, **choices: Any) -> SolverResult:
         return fit_ridge(rows_of(self.features), self.targets, self.folds, **choices)
 
 
@@ -46,8 +46,8 @@ def targets_of(labels: NDArray[np.int64], classes: int) -> Targets:
     return Targets.of_labels(labels, [str(place) for place in range(classes)])
 
 
-def rows_of(features: Floats) -> Rows:
-    return Rows({"last": features}, ("last",), Scaling.UNIT)
+def rows_of(features: Floats) -> FeatureMatrix:
+    return FeatureMatrix({"last": features}, ("last",), Scaling.UNIT)
 
 
 def problem(seed: int, *, n: int, d: int, classes: int, folds: int = 0, noise: float = 1.0) -> Problem:
@@ -111,7 +111,7 @@ def refitted_scores(task: Problem, regularization: float, weights: Floats | None
     targets = np.eye(task.classes)[task.labels]
     scores = np.zeros((len(rows), task.classes))
     for fold in range(task.folds.count):
-        inside = task.folds.of == fold
+        inside = task.folds.assignment == fold
         solution, bias = refit(
             rows[~inside], targets[~inside], regularization, None if weights is None else weights[~inside]
         )

@@ -43,7 +43,7 @@ def test_a_group_is_never_divided_between_folds(table: Table, folds: int, seed: 
     labels, groups = table
     dealt = assign_folds(labels, groups, folds=folds, seed=seed)
     homes: dict[str, set[int]] = {}
-    for group, fold in zip(groups, dealt.of.tolist(), strict=True):
+    for group, fold in zip(groups, dealt.assignment.tolist(), strict=True):
         homes.setdefault(group, set()).add(fold)
     assert all(len(home) == 1 for home in homes.values())
 
@@ -54,7 +54,7 @@ def test_folds_are_of_equal_size_in_all_and_in_each_class(table: Table, folds: i
     labels, groups = table
     dealt = assign_folds(labels, groups, folds=folds, seed=seed)
     assume(dealt.count)
-    fold_of = dict(zip(groups, dealt.of.tolist(), strict=True))
+    fold_of = dict(zip(groups, dealt.assignment.tolist(), strict=True))
     in_all = Counter(dict.fromkeys(range(dealt.count), 0))
     for names in groups_of(labels, groups).values():
         in_class = Counter(dict.fromkeys(range(dealt.count), 0))
@@ -96,8 +96,8 @@ def test_counted_are_the_examples_whose_class_is_in_another_fold_too(
 ) -> None:
     labels, groups = table
     dealt = assign_folds(labels, groups, folds=folds, seed=seed)
-    for label, fold, counted in zip(labels, dealt.of, dealt.counted, strict=True):
-        assert counted == bool(((labels == label) & (dealt.of != fold)).any())
+    for label, fold, counted in zip(labels, dealt.assignment, dealt.counted, strict=True):
+        assert counted == bool(((labels == label) & (dealt.assignment != fold)).any())
 
 
 @given(tables(), FOLDS, SEEDS, st.randoms(use_true_random=False))
@@ -109,7 +109,7 @@ def test_the_order_of_the_examples_does_not_matter(table: Table, folds: int, see
     moved = [groups[place] for place in order]
     one = assign_folds(labels, groups, folds=folds, seed=seed)
     other = assign_folds(labels[order], moved, folds=folds, seed=seed)
-    assert other.of.tolist() == one.of[order].tolist()
+    assert other.assignment.tolist() == one.assignment[order].tolist()
     assert other.counted.tolist() == one.counted[order].tolist()
     chosen = held_out(labels, groups, share=0.3, seed=seed)
     assert held_out(labels[order], moved, share=0.3, seed=seed).tolist() == chosen[order].tolist()
@@ -118,7 +118,7 @@ def test_the_order_of_the_examples_does_not_matter(table: Table, folds: int, see
 def test_another_seed_deals_otherwise_and_the_same_seed_the_same() -> None:
     labels = np.repeat([0, 1], 40)
     groups = [str(index) for index in range(80)]
-    deals = [assign_folds(labels, groups, folds=5, seed=seed).of.tolist() for seed in (1, 1, 2)]
+    deals = [assign_folds(labels, groups, folds=5, seed=seed).assignment.tolist() for seed in (1, 1, 2)]
     assert deals[0] == deals[1] != deals[2]
     chosen = [held_out(labels, groups, share=0.5, seed=seed).tolist() for seed in (1, 1, 2)]
     assert chosen[0] == chosen[1] != chosen[2]
@@ -128,7 +128,7 @@ def test_classes_of_one_group_give_no_folds() -> None:
     dealt = assign_folds(np.array([0, 0, 1]), ["a", "a", "b"], folds=5, seed=0)
     assert dealt.count == 0
     assert not dealt.counted.any()
-    assert dealt.of.shape == (3,)
+    assert dealt.assignment.shape == (3,)
 
 
 def test_a_class_with_one_group_beside_larger_ones_is_not_counted() -> None:
@@ -174,7 +174,7 @@ def label_sets(draw: st.DrawFn) -> tuple[Targets, list[str]]:
 
 
 def numbers(groups: list[int]) -> tuple[Targets, list[str]]:
-    return Targets.of([Target.of_value(float(group % 7)) for group in groups]), [
+    return Targets.from_targets([Target.of_value(float(group % 7)) for group in groups]), [
         f"{group:02d}" for group in groups
     ]
 
@@ -191,18 +191,19 @@ def test_groups_stay_together_and_order_does_not_matter_for_any_task(
     dealt = folds_for(targets, groups, folds=folds, seed=seed)
     out = held_out_for(targets, groups, share=0.3, seed=seed)
     homes: dict[str, set[tuple[int, bool]]] = {}
-    for group, fold, kept_out in zip(groups, dealt.of.tolist(), out.tolist(), strict=True):
+    for group, fold, kept_out in zip(groups, dealt.assignment.tolist(), out.tolist(), strict=True):
         homes.setdefault(group, set()).add((fold, kept_out))
     assert all(len(home) == 1 for home in homes.values())
-    assert set(dealt.of.tolist()) == set(range(max(dealt.count, 1)))
+    assert set(dealt.assignment.tolist()) == set(range(max(dealt.count, 1)))
     assert dealt.counted.all() == bool(dealt.count)
     order = list(range(len(groups)))
     random.shuffle(order)
     moved = [groups[place] for place in order]
     assert (
-        folds_for(targets.take(order), moved, folds=folds, seed=seed).of.tolist() == dealt.of[order].tolist()
+        folds_for(targets.subset(order), moved, folds=folds, seed=seed).assignment.tolist()
+        == dealt.assignment[order].tolist()
     )
-    assert held_out_for(targets.take(order), moved, share=0.3, seed=seed).tolist() == out[order].tolist()
+    assert held_out_for(targets.subset(order), moved, share=0.3, seed=seed).tolist() == out[order].tolist()
 
 
 #: Once a group is dealt, its two labels are left in the same other one, but lack different shares.
@@ -224,7 +225,7 @@ def test_names_of_labels_change_no_fold(table, seed: int, places: list[int]) -> 
     targets, groups = table
     renamed = replace(targets, matrix=targets.matrix[:, places])
     one, other = (folds_for(each, groups, folds=0, seed=seed) for each in (targets, renamed))
-    assert one.of.tolist() == other.of.tolist()
+    assert one.assignment.tolist() == other.assignment.tolist()
 
 
 @given(tables(), FOLDS, SEEDS, st.permutations(range(5)))
@@ -233,7 +234,7 @@ def test_names_of_classes_change_no_fold(table: Table, folds: int, seed: int, pl
     labels, groups = table
     one = assign_folds(labels, groups, folds=folds, seed=seed)
     other = assign_folds(np.array(places)[labels], groups, folds=folds, seed=seed)
-    assert one.of.tolist() == other.of.tolist()
+    assert one.assignment.tolist() == other.assignment.tolist()
 
 
 def test_each_label_is_spread_evenly_over_folds() -> None:
@@ -241,21 +242,21 @@ def test_each_label_is_spread_evenly_over_folds() -> None:
     matrix = (rng.uniform(size=(200, 6)) < [0.5, 0.3, 0.2, 0.1, 0.05, 0.025]).astype(np.float64)
     targets = Targets(task=Task.MULTI_LABEL, matrix=matrix, weights=np.ones(200), class_names=tuple("abcdef"))
     dealt = folds_for(targets, [f"{place:03d}" for place in range(200)], folds=5, seed=0)
-    counts = np.stack([matrix[dealt.of == fold].sum(axis=0) for fold in range(5)])
+    counts = np.stack([matrix[dealt.assignment == fold].sum(axis=0) for fold in range(5)])
     assert (np.abs(counts - counts.mean(axis=0)) <= 2).all()
     assert (counts[:, -1] >= 1).all()
-    sizes = np.bincount(dealt.of)
+    sizes = np.bincount(dealt.assignment)
     assert sizes.max() - sizes.min() <= 4
 
 
 def test_each_part_of_the_range_is_spread_evenly_over_folds_and_held_out_of() -> None:
     values = np.random.default_rng(0).lognormal(size=100)
-    targets = Targets.of([Target.of_value(value) for value in values])
+    targets = Targets.from_targets([Target.of_value(value) for value in values])
     groups = [f"{place:03d}" for place in range(100)]
     dealt = folds_for(targets, groups, folds=0, seed=0)
     order = np.argsort(values)
     for start in range(0, 100, 5):
-        assert sorted(dealt.of[order[start : start + 5]].tolist()) == [0, 1, 2, 3, 4]
+        assert sorted(dealt.assignment[order[start : start + 5]].tolist()) == [0, 1, 2, 3, 4]
     out = held_out_for(targets, groups, share=0.2, seed=0)
     assert [int(out[order[start : start + 5]].sum()) for start in range(0, 100, 5)] == [1] * 20
 

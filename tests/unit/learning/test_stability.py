@@ -5,17 +5,17 @@ from math import log
 import numpy as np
 import pytest
 
-from headstart_server.learning.stability import stability_index
+from headstart_server.learning.stability import population_stability_index
 
 
 def test_it_is_that_of_its_formula_where_there_are_many_answers() -> None:
     before, now = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.3, 0.5])
     # Two terms of 0.3 ln 2.5.
-    assert stability_index(before * 1e7, now * 1e7) == pytest.approx(2 * 0.3 * log(2.5), rel=1e-4)
+    assert population_stability_index(before * 1e7, now * 1e7) == pytest.approx(2 * 0.3 * log(2.5), rel=1e-4)
 
 
 def test_it_is_nothing_where_nothing_moved() -> None:
-    assert stability_index(np.array([50.0, 30, 20]), np.array([500.0, 300, 200])) == 0.0
+    assert population_stability_index(np.array([50.0, 30, 20]), np.array([500.0, 300, 200])) == 0.0
 
 
 @pytest.mark.parametrize("kinds", [2, 5, 20])
@@ -24,7 +24,7 @@ def test_chance_alone_hardly_ever_makes_it_an_alarm(kinds: int, before: int, now
     rng = np.random.default_rng(0)
     shares = rng.dirichlet(np.full(kinds, 5.0))
     indexes = [
-        stability_index(
+        population_stability_index(
             rng.multinomial(before, shares).astype(float), rng.multinomial(now, shares).astype(float)
         )
         for _ in range(400)
@@ -34,14 +34,15 @@ def test_chance_alone_hardly_ever_makes_it_an_alarm(kinds: int, before: int, now
 
 
 def test_a_kind_that_was_never_expected_does_not_make_it_infinite() -> None:
-    index = stability_index(np.array([100.0, 0.0]), np.array([50.0, 50.0]))
+    index = population_stability_index(np.array([100.0, 0.0]), np.array([50.0, 50.0]))
     assert 1.0 < index < 5.0
 
 
 def test_it_grows_with_the_move() -> None:
     before = np.array([500.0, 300, 200])
     indexes = [
-        stability_index(before, np.array([500 - step, 300.0, 200 + step])) for step in range(0, 400, 50)
+        population_stability_index(before, np.array([500 - step, 300.0, 200 + step]))
+        for step in range(0, 400, 50)
     ]
     assert indexes == sorted(indexes)
     assert indexes[-1] > 0.25

@@ -48,10 +48,10 @@ def test_the_label_is_the_likeliest_class() -> None:
 
 
 def test_targets_are_a_matrix_with_a_column_for_each_class() -> None:
-    targets = Targets.of([Target.of_labels(["b", "a"]), Target.of_labels([])], [1.0, 2.0])
+    targets = Targets.from_targets([Target.of_labels(["b", "a"]), Target.of_labels([])], [1.0, 2.0])
     assert targets.class_names == ("a", "b")
     assert targets.matrix.tolist() == [[1, 1], [0, 0]]
-    assert targets.take([1]).weights.tolist() == [2.0]
-    assert Targets.of([Target.of_value(3.0)]).matrix.tolist() == [[3.0]]
-    assert Targets.of([Target.of_label("b")], class_names=["a", "b"]).labels.tolist() == [1]
-    assert Targets.of([Target.of_label("b")]).task is Task.SINGLE_LABEL
+    assert targets.subset([1]).weights.tolist() == [2.0]
+    assert Targets.from_targets([Target.of_value(3.0)]).matrix.tolist() == [[3.0]]
+    assert Targets.from_targets([Target.of_label("b")], class_names=["a", "b"]).labels.tolist() == [1]
+    assert Targets.from_targets([Target.of_label("b")]).task is Task.SINGLE_LABEL

@@ -7,8 +7,8 @@ import pytest
 
 from headstart_server.errors import InvalidField
 from headstart_server.learning.example_checks import MAX_VALUE
-from headstart_server.learning.fitting import Fitted, fit
-from headstart_server.learning.head import Float32, Head, HeadFacts
+from headstart_server.learning.fitting import FittedHead, fit
+from headstart_server.learning.head import Float32, Head, HeadMetadata
 from headstart_server.learning.metrics import MetricsSource
 from headstart_server.learning.recipe import Auto, Logistic, Mlp, Recipe, Ridge
 from headstart_server.learning.rows import Scaling
@@ -25,7 +25,9 @@ def several(seed: int, count: int = 120, d: int = 20) -> tuple[dict[str, Float32
     has = rng.uniform(size=(count, 3)) < [0.5, 0.3, 0.2]
     rows = 3 * has @ np.eye(3, d) + rng.normal(size=(count, d)) + 2
     names = np.array(["cat", "dog", "emu"])
-    return {"last": rows.astype(np.float32)}, Targets.of([Target.of_labels(names[row]) for row in has])
+    return {"last": rows.astype(np.float32)}, Targets.from_targets(
+        [Target.of_labels(names[row]) for row in has]
+    )
 
 
 def numbers(seed: int, count: int = 120, d: int = 20) -> tuple[dict[str, Float32], Targets]:
@@ -33,10 +35,12 @@ def numbers(seed: int, count: int = 120, d: int = 20) -> tuple[dict[str, Float32
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(count, d))
     values = 5000 + 100 * (rows[:, 0] + 0.1 * rng.normal(size=count))
-    return {"last": rows.astype(np.float32)}, Targets.of([Target.of_value(value) for value in values])
+    return {"last": rows.astype(np.float32)}, Targets.from_targets(
+        [Target.of_value(value) for value in values]
+    )
 
 
-def fitted(views: dict[str, Float32], targets: Targets, recipe: Recipe | None = None) -> Fitted:
+def fitted(views: dict[str, Float32], targets: Targets, recipe: Recipe | None = None) -> FittedHead:
     return fit(recipe or Auto(), views, targets, GROUPS[: len(targets)], seed=3)
 
 
@@ -90,8 +94,8 @@ def test_the_largest_numbers_there_may_be_are_told(recipe: Recipe) -> None:
 def test_a_soft_label_without_doubt_is_a_label(recipe: Recipe) -> None:
     views, _ = several(0)
     names = ["ab"[place % 2] for place in range(120)]
-    hard = fitted(views, Targets.of([Target.of_label(name) for name in names]), recipe)
-    soft = fitted(views, Targets.of([Target.of_shares({name: 1.0}) for name in names]), recipe)
+    hard = fitted(views, Targets.from_targets([Target.of_label(name) for name in names]), recipe)
+    soft = fitted(views, Targets.from_targets([Target.of_shares({name: 1.0}) for name in names]), recipe)
     assert soft.head.weights.tobytes() == hard.head.weights.tobytes()
 
 
@@ -101,7 +105,7 @@ def test_soft_labels_give_probabilities_as_soft(recipe: Recipe) -> None:
     side = rng.integers(0, 2, 200)
     last = (rng.normal(size=(200, 6)) + 8 * np.eye(2, 6)[side]).astype(np.float32)
     shares = np.where(np.eye(2)[side] > 0, 0.7, 0.3)
-    targets = Targets.of([Target.of_shares(dict(zip("ab", row, strict=True))) for row in shares])
+    targets = Targets.from_targets([Target.of_shares(dict(zip("ab", row, strict=True))) for row in shares])
     outputs = fitted({"last": last}, targets, recipe).head.outputs({"last": last})
     np.testing.assert_allclose(outputs.max(axis=1).mean(), 0.7, atol=0.05)
 
@@ -111,7 +115,7 @@ def test_soft_labels_give_probabilities_as_soft(recipe: Recipe) -> None:
 )
 def test_only_how_weights_compare_matters(recipe: Recipe) -> None:
     views, _ = several(0)
-    targets = Targets.of([Target.of_label("ab"[place % 2]) for place in range(120)])
+    targets = Targets.from_targets([Target.of_label("ab"[place % 2]) for place in range(120)])
     weights = np.random.default_rng(0).uniform(0.1, 5.0, 120)
     one = fitted(views, replace(targets, weights=weights), recipe)
     other = fitted(views, replace(targets, weights=1000 * weights), recipe)
@@ -128,7 +132,7 @@ def test_outputs_out_of_fold_come_in_the_order_of_the_examples(make) -> None:
     other = fit(
         Auto(),
         {name: rows[order] for name, rows in views.items()},
-        targets.take(order),
+        targets.subset(order),
         [GROUPS[place] for place in order],
         seed=3,
     )
@@ -141,7 +145,7 @@ def test_outputs_out_of_fold_come_in_the_order_of_the_examples(make) -> None:
 def test_a_head_comes_back_from_its_tensors(make) -> None:
     views, targets = make(0)
     head = fitted(views, targets).head
-    facts = HeadFacts(task=head.task, views=head.views, scaling=head.scaling, class_names=head.class_names)
+    facts = HeadMetadata(task=head.task, views=head.views, scaling=head.scaling, class_names=head.class_names)
     again = Head.from_tensors(head.tensors(), facts)
     assert again.outputs(views).tobytes() == head.outputs(views).tobytes()
     assert again.thresholds.tobytes() == head.thresholds.tobytes()

@@ -8,20 +8,20 @@ import pytest
 
 from fakes import ManualClock, Shelf
 from headstart_server.errors import ArtifactDamaged
-from headstart_server.learning.familiarity import Familiarity, learn_familiarity
-from headstart_server.learning.neighbors import Indexed, NeighborIndex, index_neighbors
+from headstart_server.learning.familiarity import TypicalityModel, fit_typicality_model
+from headstart_server.learning.neighbors import NeighborExample, NeighborIndex, index_neighbors
 from headstart_server.learning.target import Target
 from headstart_server.models.evidence import (
-    FAMILIARITY_FILE,
     NEIGHBORS_FILE,
+    TYPICALITY_FILE,
     NotEvidence,
-    familiarity_bytes,
-    familiarity_of,
     neighbors_bytes,
     neighbors_of,
+    typicality_model_from_bytes,
+    typicality_model_to_bytes,
 )
 
-BOTH = {FAMILIARITY_FILE, NEIGHBORS_FILE}
+BOTH = {TYPICALITY_FILE, NEIGHBORS_FILE}
 VIEWS = {"last": np.random.default_rng(0).normal(size=(20, 12)).astype(np.float32)}
 DIGESTS = [f"{place:02d}" for place in range(20)]
 TARGETS = [
@@ -33,15 +33,16 @@ TARGETS = [
 ]
 
 
-def familiarity() -> Familiarity:
-    learned = learn_familiarity(VIEWS, ("last",), DIGESTS, DIGESTS)
+def familiarity() -> TypicalityModel:
+    learned = fit_typicality_model(VIEWS, ("last",), DIGESTS, DIGESTS)
     assert learned is not None
     return learned
 
 
 def neighbors() -> NeighborIndex:
     examples = [
-        Indexed(index=place, id=f"Bär {place}", target=TARGETS[place % len(TARGETS)]) for place in range(20)
+        NeighborExample(index=place, id=f"Bär {place}", target=TARGETS[place % len(TARGETS)])
+        for place in range(20)
     ]
     return index_neighbors(VIEWS, ("last",), examples, DIGESTS)
 
@@ -51,7 +52,7 @@ def shelf(tmp_path: Path) -> Iterator[Shelf]:
     shelf = Shelf(tmp_path, ManualClock())
     shelf.publish(
         files={
-            FAMILIARITY_FILE: familiarity_bytes(familiarity()),
+            TYPICALITY_FILE: typicality_model_to_bytes(familiarity()),
             NEIGHBORS_FILE: neighbors_bytes(neighbors()),
         }
     )
@@ -60,7 +61,7 @@ def shelf(tmp_path: Path) -> Iterator[Shelf]:
 
 
 def test_what_is_read_answers_as_what_was_written() -> None:
-    read = familiarity_of(familiarity_bytes(familiarity()))
+    read = typicality_model_from_bytes(typicality_model_to_bytes(familiarity()))
     np.testing.assert_array_equal(read.typicality(VIEWS), familiarity().typicality(VIEWS))
     index = neighbors_of(neighbors_bytes(neighbors()))
     assert index.examples == neighbors().examples
@@ -68,11 +69,11 @@ def test_what_is_read_answers_as_what_was_written() -> None:
 
 
 def test_equal_values_give_equal_bytes() -> None:
-    assert familiarity_bytes(familiarity()) == familiarity_bytes(familiarity())
+    assert typicality_model_to_bytes(familiarity()) == typicality_model_to_bytes(familiarity())
     assert neighbors_bytes(neighbors()) == neighbors_bytes(neighbors())
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", familiarity_bytes(familiarity())])
+@pytest.mark.parametrize("content", [b"", b"nonsense", typicality_model_to_bytes(familiarity())])
 def test_what_is_no_index_is_refused(content: bytes) -> None:
     with pytest.raises(NotEvidence):
         neighbors_of(content)
@@ -80,7 +81,7 @@ def test_what_is_no_index_is_refused(content: bytes) -> None:
 
 def test_a_version_is_given_what_is_asked_for_and_keeps_it(shelf: Shelf) -> None:
     version = shelf.registry.load("pets", 1)
-    known = shelf.registry.with_evidence(version, {FAMILIARITY_FILE})
+    known = shelf.registry.with_evidence(version, {TYPICALITY_FILE})
     assert known.evidence.familiarity is not None
     assert known.evidence.neighbors is None
     both = shelf.registry.with_evidence(known, BOTH)
@@ -95,7 +96,7 @@ def test_an_index_too_large_to_stay_is_given_and_not_kept(shelf: Shelf) -> None:
     assert shelf.registry.with_evidence(version, BOTH).evidence.neighbors is not None
     kept = shelf.registry.resident("pets", 1)
     assert kept is not None
-    assert kept.evidence.files == {FAMILIARITY_FILE}
+    assert kept.evidence.files == {TYPICALITY_FILE}
     assert kept.evidence.familiarity is not None
     assert shelf.resident.nbytes == kept.nbytes
 

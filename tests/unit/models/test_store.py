@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from fakes import make_head, make_manifest
 from headstart_server.errors import ArtifactDamaged, StorageFull
 from headstart_server.learning.calibration import Calibration
-from headstart_server.learning.head import Hidden
+from headstart_server.learning.head import HiddenLayer
 from headstart_server.learning.task import Task
 from headstart_server.models.store import HEAD_FILE, MANIFEST_FILE, VersionStore
 from headstart_server.models.version import Manifest
@@ -240,7 +240,7 @@ def test_a_head_of_another_task_or_with_a_hidden_layer_comes_back(
         linear,
         calibration=calibration,
         class_names=names,
-        hidden=Hidden(weights=layer.weights, bias=layer.bias) if hidden else None,
+        hidden=HiddenLayer(weights=layer.weights, bias=layer.bias) if hidden else None,
     )
     manifest, _ = store.write("a", head, make_manifest(task=task, class_names=names))
     found = store.read("a", manifest)

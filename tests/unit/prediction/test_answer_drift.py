@@ -6,7 +6,7 @@ import pytest
 from headstart_server.learning.calibration import Calibration
 from headstart_server.learning.evaluation import Evaluation, Metrics, ReliabilityBin
 from headstart_server.learning.head import Float32, Head
-from headstart_server.learning.outcome import Outcome
+from headstart_server.learning.outcome import PredictionOutcome
 from headstart_server.learning.task import Task
 from headstart_server.prediction.answer_drift import (
     FEWEST_EXPECTED,
@@ -36,11 +36,11 @@ def head_of(task: Task, classes: int = 3, *, interval: tuple[float, float] | Non
     )
 
 
-def told(*labels: str, times: int = 1) -> list[Outcome]:
-    return [Outcome(labels=labels, probability=0.9, loss=0.1)] * times
+def told(*labels: str, times: int = 1) -> list[PredictionOutcome]:
+    return [PredictionOutcome(labels=labels, probability=0.9, loss=0.1)] * times
 
 
-def expected(head: Head, outcomes: list[Outcome | None], evaluation: Evaluation | None = None):
+def expected(head: Head, outcomes: list[PredictionOutcome | None], evaluation: Evaluation | None = None):
     found = expected_of(head, outcomes, evaluation)
     assert found is not None
     return found
@@ -122,10 +122,10 @@ def test_answers_of_long_ago_count_no_more() -> None:
     [
         told("c0", times=FEWEST_EXPECTED - 1),
         [*told("c0", times=10), *[None] * 30],
-        [Outcome(labels=("c0",), loss=0.1, counted=False)] * 40,
+        [PredictionOutcome(labels=("c0",), loss=0.1, counted=False)] * 40,
     ],
 )
-def test_from_too_few_answers_nothing_is_expected(outcomes: list[Outcome | None]) -> None:
+def test_from_too_few_answers_nothing_is_expected(outcomes: list[PredictionOutcome | None]) -> None:
     assert expected_of(head_of(Task.SINGLE_LABEL), outcomes, None) is None
 
 
@@ -151,7 +151,7 @@ def test_numbers_are_told_apart_by_ranges_of_equal_count() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=200)
     head = head_of(Task.REGRESSION)
-    known = expected(head, [Outcome(value=value, loss=0.1) for value in values.tolist()])
+    known = expected(head, [PredictionOutcome(value=value, loss=0.1) for value in values.tolist()])
     assert known.counts.tolist() == [20.0] * 10
     fresh = rng.normal(size=(1000, 1)).astype(np.float32)
     assert drift(known, fresh).shift < 0.1
@@ -161,7 +161,7 @@ def test_numbers_are_told_apart_by_ranges_of_equal_count() -> None:
 
 def test_a_number_that_is_told_again_and_again_is_no_shift_for_its_rounding() -> None:
     values = [1 / 3] * 30 + [2 / 3] * 30
-    rounded = [Outcome(value=float(f"{value:.7g}"), loss=0.1) for value in values]
+    rounded = [PredictionOutcome(value=float(f"{value:.7g}"), loss=0.1) for value in values]
     known = expected(head_of(Task.REGRESSION), rounded)
     assert known.counts.tolist() == [30, 30]
     assert drift(known, np.array(values * 3, np.float32)[:, np.newaxis]).shift == 0.0

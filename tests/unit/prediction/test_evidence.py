@@ -9,16 +9,16 @@ import pytest
 from fakes import make_head
 from headstart_server.errors import InvalidField
 from headstart_server.learning.calibration import Calibration
-from headstart_server.learning.familiarity import learn_familiarity
+from headstart_server.learning.familiarity import fit_typicality_model
 from headstart_server.learning.head import Head
-from headstart_server.learning.neighbors import Indexed, index_neighbors
+from headstart_server.learning.neighbors import NeighborExample, index_neighbors
 from headstart_server.learning.target import Target
 from headstart_server.learning.task import Task
 from headstart_server.models.evidence import (
-    FAMILIARITY_FILE,
     NEIGHBORS_FILE,
-    familiarity_bytes,
+    TYPICALITY_FILE,
     neighbors_bytes,
+    typicality_model_to_bytes,
 )
 from headstart_server.models.version import Selector
 from headstart_server.prediction.answers import AbstentionReason
@@ -42,12 +42,13 @@ def evidence_of(stall: Stall) -> dict[str, bytes]:
     views = backbone.run(np.stack([backbone.decode(word) for word in WORDS]))
     digests = [f"{place:02d}" for place in range(len(WORDS))]
     examples = [
-        Indexed(index=place, id=f"id {place}", target=Target.of_label("cat")) for place in range(len(WORDS))
+        NeighborExample(index=place, id=f"id {place}", target=Target.of_label("cat"))
+        for place in range(len(WORDS))
     ]
-    familiarity = learn_familiarity(views, ("last", "taps"), digests, digests)
+    familiarity = fit_typicality_model(views, ("last", "taps"), digests, digests)
     assert familiarity is not None
     index = index_neighbors(views, ("last", "taps"), examples, digests)
-    return {FAMILIARITY_FILE: familiarity_bytes(familiarity), NEIGHBORS_FILE: neighbors_bytes(index)}
+    return {TYPICALITY_FILE: typicality_model_to_bytes(familiarity), NEIGHBORS_FILE: neighbors_bytes(index)}
 
 
 async def test_an_input_unlike_the_examples_is_unknown_and_one_like_them_is_not(stall: Stall) -> None:

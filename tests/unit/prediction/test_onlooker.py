@@ -9,8 +9,8 @@ import pytest
 from fakes import PATIENCE, make_head
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.learning.example_list import ExampleList
-from headstart_server.learning.familiarity import learn_familiarity
-from headstart_server.learning.outcome import Outcome
+from headstart_server.learning.familiarity import fit_typicality_model
+from headstart_server.learning.outcome import PredictionOutcome
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target import Target
 from headstart_server.models.store import EXAMPLES_FILE
@@ -79,7 +79,7 @@ def features(count: int, seed: int, moved: float = 0.0) -> np.ndarray:
 
 def drift() -> Drift:
     names = [f"{place:04d}" for place in range(200)]
-    known = learn_familiarity({"last": features(200, seed=0)}, ("last",), names, names)
+    known = fit_typicality_model({"last": features(200, seed=0)}, ("last",), names, names)
     assert known is not None
     return Drift(known)
 
@@ -144,7 +144,7 @@ def told_files(*labels: str) -> dict[str, bytes]:
         )
         for place, label in enumerate(labels)
     ]
-    outcomes = [Outcome(labels=(label,), probability=0.9, loss=0.1) for label in labels]
+    outcomes = [PredictionOutcome(labels=(label,), probability=0.9, loss=0.1) for label in labels]
     return {EXAMPLES_FILE: ExampleList(examples=examples, outcomes=outcomes).to_bytes()}
 
 

@@ -11,7 +11,7 @@ from fakes import ManualClock, Shelf, make_head, make_manifest
 from headstart_server.errors import AliasNotFound, ArtifactDamaged, ModelNotFound
 from headstart_server.models.evaluation_file import EVALUATION_FILE
 from headstart_server.models.version import Selector
-from headstart_server.report.gallery import pictured
+from headstart_server.report.gallery import sample_indexes
 from headstart_server.report.reporter import MAX_SHOWN, Reporter, ReportFormat
 from headstart_server.rpc.report_messages import report_document
 from report_samples import of_classes, picture
@@ -78,7 +78,7 @@ def test_a_version_is_reported_in_each_form(bench: Bench, form, media_type, begi
 
 def test_only_the_page_asks_for_pictures_and_only_for_those_it_shows(bench: Bench):
     bench.publish(evaluation=STORED)
-    wanted = pictured(FACTS.evaluation, FACTS.findings)
+    wanted = sample_indexes(FACTS.evaluation, FACTS.findings)
     bench.contents = {wanted[0]: picture(1), wanted[1]: b"no picture", wanted[2]: "a text"}
 
     bench.text(ReportFormat.TEXT)
@@ -124,7 +124,7 @@ def test_a_version_that_is_not_there_cannot_be_reported(bench: Bench):
 
 def test_of_texts_the_page_has_the_beginnings_and_no_pictures(bench: Bench):
     bench.publish(evaluation=STORED)
-    indexes = pictured(FACTS.evaluation, FACTS.findings)
+    indexes = sample_indexes(FACTS.evaluation, FACTS.findings)
     long = "An <i>italic</i>\n\n  text, " + "and so on " * 100
     bench.contents = {indexes[0]: long, indexes[1]: "Short.", indexes[2]: np.zeros(3, np.float32)}
 
