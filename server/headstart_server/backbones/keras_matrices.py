@@ -67,7 +67,7 @@ class KerasMatrices:
         """Eigenvalues [N], ascending, and eigenvectors [N, N] of a symmetric array, as matrices."""
         with self._failing():
             values, vectors = self._keras.ops.eigh(gram)
-        return self.get(values), self.get(vectors)
+        return self.to_host(values), self.to_host(vectors)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

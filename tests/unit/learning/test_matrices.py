@@ -42,10 +42,10 @@ class Device(NumpyMatrices):
         return array.astype(np.float64)
 
     def solve(self, gram, right, regularization):
-        return super().solve(self.get(gram), self.get(right), regularization).astype(np.longdouble)
+        return super().solve(self.to_host(gram), self.to_host(right), regularization).astype(np.longdouble)
 
     def eigen(self, gram):
-        return super().eigen(self.get(gram))
+        return super().eigen(self.to_host(gram))
 
 
 def solved(device: NumpyMatrices, n: int, d: int) -> SolverResult:
