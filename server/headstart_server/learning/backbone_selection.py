@@ -1,4 +1,4 @@
-"""How the backbone of a version was chosen: the candidates, what was found of each, and why one was taken."""
+"""The backbone selection of a version: candidates, results and the reason."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class CandidateOutcome(StrEnum):
-    """What became of a candidate."""
+    """What happened to a candidate."""
 
     TRIED = "tried"
     NOT_TRIED = "not_tried"
@@ -16,22 +16,21 @@ class CandidateOutcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackboneCandidate:
-    """One backbone that might have been taken.
+    """A candidate of a backbone selection.
 
     Attributes:
-        backbone: its name.
-        outcome: what became of it.
+        backbone: name of the backbone.
+        outcome: what happened to the candidate.
         message: why it was not tried, or failed; empty if it was tried.
-        accuracy: share told right out of fold, 0 to 1; of several labels the share with every class right.
-            None for numbers, and where nothing could be measured.
-        mean_absolute_error: of numbers; else None.
-        standard_error: of that figure; None without one.
-        gap: by how much it is behind the best on the same examples, in the unit of that figure; None
-            without one.
-        gap_standard_error: the standard error of that difference.
-        milliseconds: that one input takes at serving, on the machine that ran the job; 0 if it was not tried.
-        megabytes: size of its weights in float32, in millions of bytes.
-        seconds: that trying it took; 0 if it was not tried.
+        accuracy: out-of-fold accuracy, 0 to 1; with several labels, all labels of an example must be correct.
+            None for regression, or if nothing could be measured.
+        mean_absolute_error: of a regression.
+        standard_error: standard error of the accuracy or mean absolute error.
+        gap: difference to the best candidate on the same examples, in the same unit.
+        gap_standard_error: standard error of the gap.
+        milliseconds: latency of one input at serving, on the machine that ran the job; 0 if not tried.
+        megabytes: size of the weights in float32, in millions of bytes.
+        seconds: time that the trial took; 0 if not tried.
     """
 
     backbone: str
@@ -49,14 +48,14 @@ class BackboneCandidate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackboneSelection:
-    """What was chosen, and from what.
+    """The result of a backbone selection.
 
     Attributes:
-        backbone: the name of the one that was taken.
-        reason: why, in a sentence.
-        candidates: all, in the order in which they were to be tried.
-        time_budget: seconds after which no further one was tried; None for no limit.
-        example_count: number of examples that all those tried were measured on.
+        backbone: name of the selected backbone.
+        reason: why it was selected, in a sentence.
+        candidates: all candidates, in the order in which they are tried.
+        time_budget: seconds after which no further candidate is tried; None for no limit.
+        example_count: number of examples that all tried candidates were measured on.
     """
 
     backbone: str
@@ -66,16 +65,12 @@ class BackboneSelection:
     example_count: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the selection as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "BackboneSelection":
-        """The choice that `to_json` wrote.
-
-        Raises:
-            KeyError, TypeError or ValueError: the fields are not those of a choice.
-        """
+        """Return the selection that `to_json` wrote."""
         candidates = tuple(
             BackboneCandidate(**{**each, "outcome": CandidateOutcome(each["outcome"])})
             for each in fields["candidates"]

@@ -1,4 +1,4 @@
-"""How good a head is at each class by itself."""
+"""Metrics of a head for each class."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from headstart_server.learning.told import ClassPredictions
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassMetrics:
-    """How good a head is at one class, taken against all others.
+    """Metrics of one class against all others.
 
     Attributes:
-        name: the class's name.
+        name: the class.
         support: number of its examples.
-        precision: share of examples told to be of it that are; None if none was.
-        recall: share of its examples that were told to be; None if there is none.
-        f1: harmonic mean of both; None if it neither occurs nor is told.
-        average_precision: area under the precision-recall curve; None without examples of it.
-        roc_auc: area under the receiver operating characteristic; None without examples in and outside of it.
-        thresholds: precision and recall if it were told from a probability on, for rising ones.
+        precision: None if the class is never predicted.
+        recall: None if the class has no examples.
+        f1: None if the class neither occurs nor is predicted.
+        average_precision: area under the precision-recall curve; None without examples of the class.
+        roc_auc: area under the ROC curve; None without examples both in and outside of the class.
+        thresholds: precision and recall at rising thresholds.
     """
 
     name: str
@@ -38,11 +38,7 @@ class ClassMetrics:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "ClassMetrics":
-        """The metrics that `asdict` made.
-
-        Raises:
-            KeyError or TypeError: the fields are not those of a class.
-        """
+        """Return the metrics that `asdict` wrote."""
         points = tuple(ThresholdPoint(**point) for point in fields["thresholds"])
         return cls(**{**fields, "thresholds": points})
 
@@ -50,7 +46,7 @@ class ClassMetrics:
 def class_metrics(
     targets: Targets, outputs: Float32, predictions: ClassPredictions
 ) -> tuple[ClassMetrics, ...]:
-    """How good calibrated outputs [n, C] are at each class, in the order of the classes."""
+    """Return the metrics of each class of calibrated outputs [n, C], in the order of the classes."""
     counts = predictions.counts()
     shares = np.stack([counts.precision, counts.recall, counts.f1], axis=1)
     found = []

@@ -1,4 +1,4 @@
-"""Two versions side by side on the same examples, and whether one is better by more than chance."""
+"""Paired comparison of two versions on the same examples."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -28,13 +28,13 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairedOutcome:
-    """One example and what two versions told about it.
+    """An example and the predictions of two versions.
 
     Attributes:
-        target: what it shows.
-        weight: how much it counts, above 0.
-        first: what the first version told.
-        second: what the second told.
+        target: the label.
+        weight: weight of the example, above 0.
+        first: prediction of the first version.
+        second: prediction of the second version.
     """
 
     target: Target
@@ -45,13 +45,13 @@ class PairedOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComparedMetrics:
-    """How good one of the two is; what its task does not have is None.
+    """Metrics of one of the two versions; None if its task does not have the metric.
 
     Attributes:
-        accuracy: share told right, 0 to 1; of several labels the share with every class right.
+        accuracy: accuracy, 0 to 1; with several labels, all labels of an example must be correct.
         balanced_accuracy: mean recall of the classes.
-        log_loss: mean negative log-likelihood of the truth, in nats.
-        mean_absolute_error: mean size of the error of a number.
+        log_loss: mean negative log-likelihood of the labels, in nats.
+        mean_absolute_error: of a regression.
     """
 
     accuracy: float | None = None
@@ -62,15 +62,15 @@ class ComparedMetrics:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComparedClass:
-    """Both on the examples of one class.
+    """Both versions on the examples of one class.
 
     Attributes:
         name: the class.
         example_count: number of its examples.
-        first_recall: share of them that the first told to be of it.
-        second_recall: that of the second.
-        worse_p_value: how probable it is that the second recognizes so many fewer of them than the first
-            if both are equally good: McNemar's exact test, one-sided.
+        first_recall: recall of the first version.
+        second_recall: recall of the second version.
+        worse_p_value: probability that the recall of the second falls so far if both are equally good:
+            McNemar's exact test, one-sided.
     """
 
     name: str
@@ -82,24 +82,26 @@ class ComparedClass:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Two versions side by side. Shares and means count each example by its weight, tests count examples.
+    """Comparison of two versions. Metrics weigh each example by its weight, tests count examples.
 
     Attributes:
         task: the kind of task.
-        example_count: number of examples that both answered.
-        first: how good the first is.
-        second: how good the second is.
-        difference: accuracy of the second less that of the first; of numbers the mean absolute error of the
-            first less that of the second. Above 0 the second is better.
-        difference_low: lower end of its 95 % interval; infinite where a single number tells nothing of it.
-        difference_high: upper end.
-        only_first_right: examples that only the first got right.
-        only_second_right: examples that only the second got right.
-        p_value: of McNemar's exact test, of numbers of the Wilcoxon signed-rank test.
+        example_count: number of examples that both predicted.
+        first: metrics of the first version.
+        second: metrics of the second version.
+        difference: gain in accuracy of the second version; for regression, its fall of the mean absolute
+            error.
+            Above 0 the second is better.
+        difference_low: lower end of the 95 % interval of the difference; infinite if there is a single
+            number.
+        difference_high: upper end of that interval.
+        only_first_right: examples that only the first predicted correctly.
+        only_second_right: examples that only the second predicted correctly.
+        p_value: of McNemar's exact test; for regression, of the Wilcoxon signed-rank test.
         significant: whether the p-value is below 0.05.
         worse_p_value: of the same test against the second being worse, one-sided.
-        classes: class by class, by name.
-        verdict: what it comes to, in a sentence.
+        classes: both versions by class, in order of names.
+        verdict: the result in a sentence.
     """
 
     task: Task
@@ -118,12 +120,12 @@ class Comparison:
     verdict: str
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values, which have no infinity: an end of the interval that is not known is null."""
+        """Return JSON values, which have no infinity: an unknown end of the interval is null."""
         return {name: None if value in (-inf, inf) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Comparison":
-        """The comparison that `to_json` wrote."""
+        """Return the comparison that `to_json` wrote."""
         low, high = fields["difference_low"], fields["difference_high"]
         return cls(
             **{
@@ -139,13 +141,10 @@ class Comparison:
 
 
 def compare(pairs: Sequence[PairedOutcome]) -> Comparison:
-    """Put two versions side by side.
-
-    Args:
-        pairs: the examples that both answered, of one task.
+    """Compare two versions on examples of one task.
 
     Raises:
-        NoCommonExamples: there is none.
+        NoCommonExamples: `pairs` is empty.
     """
     if not pairs:
         raise NoCommonExamples(
@@ -159,7 +158,7 @@ def compare(pairs: Sequence[PairedOutcome]) -> Comparison:
 
 
 def is_right(target: Target, outcome: PredictionOutcome) -> bool:
-    """Whether every class was told right; of a soft label its likeliest class counts."""
+    """Return whether exactly the true classes are predicted, the most probable one of a soft label."""
     return set(outcome.labels) == set(_classes(target))
 
 
@@ -169,7 +168,8 @@ def _classes(target: Target) -> tuple[str, ...]:
 
 def _compare_labels(pairs: Sequence[PairedOutcome], weights: Float64) -> Comparison:
     right = np.array(
-        [[is_right(pair.target, told) for told in (pair.first, pair.second)] for pair in pairs], np.bool_
+        [[is_right(pair.target, outcome) for outcome in (pair.first, pair.second)] for pair in pairs],
+        np.bool_,
     )
     losses = np.array([[pair.first.loss, pair.second.loss] for pair in pairs], np.float64)
     known = np.isfinite(losses).all(axis=1)

@@ -1,4 +1,4 @@
-"""Examples, what they must be like, and the identity of a dataset."""
+"""Examples, their limits, and the digest of a dataset."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -20,13 +20,13 @@ from headstart_server.learning.task import Task
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetLimits:
-    """How large a dataset may be.
+    """Limits of a dataset.
 
     Attributes:
-        max_examples: most examples.
-        max_bytes: most bytes of all inputs together.
-        max_input_bytes: most bytes of one input.
-        max_classes: most classes.
+        max_examples: maximum number of examples.
+        max_bytes: maximum bytes of all inputs together.
+        max_input_bytes: maximum bytes of one input.
+        max_classes: maximum number of classes.
     """
 
     max_examples: int = 50_000
@@ -37,14 +37,14 @@ class DatasetLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Example:
-    """One labelled input.
+    """A labeled input.
 
     Attributes:
-        content: what is learned from.
-        target: what it shows.
-        id: the caller's name for it; may be empty.
-        held_out: True keeps it out of training.
-        weight: how much it counts, above 0.
+        content: the input.
+        target: the label.
+        id: the caller's ID; may be empty.
+        held_out: whether it is held out of training.
+        weight: weight of the example, above 0.
     """
 
     content: Content
@@ -59,10 +59,10 @@ class ExampleFault:
     """An example that cannot be used.
 
     Attributes:
-        index: its place in the stream, from 0.
-        id: the caller's name for it.
+        index: position in the stream, from 0.
+        id: the caller's ID.
         reason: a reason of the contract, such as UNDECODABLE_INPUT.
-        message: what was expected and what came.
+        message: what is wrong, and what to do.
     """
 
     index: int
@@ -73,16 +73,16 @@ class ExampleFault:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetSummary:
-    """What is known of a dataset without its inputs.
+    """Counts and digest of a dataset.
 
     Attributes:
         example_count: number of examples.
         class_counts: number of examples of each class, by name; empty for regression.
-        held_out_count: number of examples marked as held out.
-        digest: SHA-256 over contents, targets and weights, the same for any order of the examples.
+        held_out_count: number of held-out examples.
+        digest: SHA-256 over contents, labels and weights, independent of the order of the examples.
         task: the kind of task.
-        added_count: number of examples that came with the fine-tune itself; None for all.
-        removed_count: number of the parent's examples that were left out or replaced.
+        added_count: number of examples of the fine-tune itself; None for all.
+        removed_count: number of the parent's examples that were excluded or replaced.
     """
 
     example_count: int
@@ -96,10 +96,10 @@ class DatasetSummary:
 
 @dataclass(kw_only=True, slots=True)
 class DatasetCount:
-    """Counts examples as they come, and refuses the first that breaks a limit.
+    """Counts examples as they arrive, and rejects the first that exceeds a limit.
 
     Attributes:
-        limits: how large the dataset may be.
+        limits: limits of the dataset.
         task: the kind of task; None for that of the first example.
     """
 
@@ -110,10 +110,7 @@ class DatasetCount:
     _members: list[bytes] = field(default_factory=list)
 
     def add(self, example: Example, content_digest: str) -> Example:
-        """Count one example.
-
-        Returns:
-            The example as it is to be kept: shares of a soft label sum up to 1, and none is 0.
+        """Count an example and return it in its normal form.
 
         Raises:
             InvalidLabel, InvalidField, WrongTask, InputTooLarge, DatasetTooLarge or TooManyClasses: names
@@ -136,22 +133,22 @@ class DatasetCount:
         return example
 
     def add_stored(self, example: StoredExample) -> None:
-        """Count an example of a version that the fine-tune goes on from; it was checked when it came.
+        """Count an example of the parent version, which was checked when it arrived.
 
         Raises:
-            DatasetTooLarge or TooManyClasses: there are too many with it.
+            DatasetTooLarge or TooManyClasses: the dataset exceeds a limit with it.
         """
         self._take(example, example.digest)
 
     def digest(self) -> str:
-        """SHA-256 over what has come so far, the same for any order."""
+        """Return the SHA-256 over the examples so far, independent of their order."""
         return sha256(b"".join(sorted(self._members))).hexdigest()
 
     def summary(self) -> DatasetSummary:
-        """What came, once all has come.
+        """Return the summary of all examples.
 
         Raises:
-            EmptyDataset, TooFewClasses or InvalidField: it cannot be trained on.
+            EmptyDataset, TooFewClasses or InvalidField: a head cannot be trained on them.
         """
         self._targets.check()
         return DatasetSummary(

@@ -1,4 +1,4 @@
-"""How good a head is, in all detail, measured on examples it was not fitted on."""
+"""Detailed evaluation of a head on examples it was not fitted on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -32,19 +32,19 @@ __all__ = [
     "wilson_interval",
 ]
 
-#: Pairs of confused classes that are told.
+#: Reported pairs of confused classes.
 MAX_CONFUSED = 50
-#: Numbers that are told beside what was told instead.
+#: Reported pairs of true and predicted numbers.
 MAX_VALUES = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfusedPair:
-    """Two classes that are taken for each other.
+    """Two classes that are confused.
 
     Attributes:
         actual: the true class.
-        predicted: the class that was told instead.
+        predicted: the class that was predicted instead.
         count: number of examples.
     """
 
@@ -55,11 +55,11 @@ class ConfusedPair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValuePair:
-    """A number and what was told instead.
+    """A number and its prediction.
 
     Attributes:
         actual: the true number.
-        predicted: the number that was told.
+        predicted: the predicted number.
     """
 
     actual: float
@@ -68,19 +68,17 @@ class ValuePair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """How good a head is, in all detail. All figures but counts respect the weights of examples.
+    """Detailed evaluation of a head. All metrics except counts respect the weights of examples.
 
     Attributes:
-        metrics: the figures in short.
-        classes: class by class, in the order of the head; none for regression.
-        reliability: how far probabilities can be believed; none for regression.
-        confused: the pairs of classes most often taken for each other, at most 50, the most frequent first.
+        metrics: the summary.
+        classes: metrics by class, in the order of the head; empty for regression.
+        reliability: reliability of the probabilities; empty for regression.
+        confused: the most frequently confused pairs of classes, at most 50, the most frequent first.
         worst: the examples of the largest loss, at most 100, the worst first.
-        interval_coverage: share of numbers within their interval of 90 %; None but for regression.
-        median_absolute_error: the size of the error that half of the numbers stay below; None but for
-            regression.
-        values: true and told numbers of at most 1,000 examples, spread evenly over all; none but for
-            regression.
+        interval_coverage: regression: fraction of the numbers within their 90 % interval.
+        median_absolute_error: regression.
+        values: regression: true and predicted numbers of at most 1,000 examples, evenly spread.
     """
 
     metrics: Metrics
@@ -93,16 +91,12 @@ class Evaluation:
     values: tuple[ValuePair, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the evaluation as JSON values."""
         return {**asdict(self), "metrics": self.metrics.to_json()}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Evaluation":
-        """The evaluation that `to_json` wrote.
-
-        Raises:
-            KeyError, TypeError or ValueError: the fields are not those of an evaluation.
-        """
+        """Return the evaluation that `to_json` wrote."""
         return cls(
             metrics=Metrics.from_json(fields["metrics"]),
             classes=tuple(ClassMetrics.from_json(each) for each in fields["classes"]),
@@ -129,15 +123,15 @@ def evaluate(
     """Evaluate calibrated outputs.
 
     Args:
-        targets: what N examples show. A single label whose shares are all 0 is of a class that the head does
-            not know: it was answered wrong.
-        outputs: of each, [N, C].
+        targets: labels of N examples. A single label whose shares are all 0 is of a class that the head does
+            not know, and counts as wrong.
+        outputs: calibrated outputs, [N, C].
         thresholds: of several labels, [C]; empty for 0.5.
-        ids: the caller's name for each example, [N].
-        source: how the outputs came about.
-        groups: names the near-duplicates of each example, [N]; None if all differ.
-        counted: whether each example says something, [N]; None for all.
-        interval: of a regression, the head's.
+        ids: the caller's ID of each example, [N].
+        source: how the outputs were computed.
+        groups: the group of near-duplicates of each example, [N]; None if all differ.
+        counted: whether each example says something about the head, [N]; None for all.
+        interval: the interval of a regression head.
     """
     places = np.arange(len(targets)) if counted is None else np.flatnonzero(counted)
     targets, outputs = targets.subset(places), outputs[places]
@@ -164,7 +158,7 @@ def evaluate(
 
 
 def _confused(names: Sequence[str], predictions: ClassPredictions) -> tuple[ConfusedPair, ...]:
-    """Classes that were missed beside those that were told instead, in the same example."""
+    """Return missed classes paired with the classes predicted instead in the same example."""
     missed = (predictions.actual & ~predictions.predicted).astype(np.float32)
     instead = (predictions.predicted & ~predictions.actual).astype(np.float32)
     counts = np.rint(missed.T @ instead).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What the parts of an example may be, and what is said when they are not."""
+"""Checks of the parts of an example."""
 
 import math
 import unicodedata
@@ -24,7 +24,7 @@ FIELDS = {
 
 
 def checked_target(target: Target, index: int) -> Target:
-    """A target in its normal form: shares sum up to 1, and none is 0.
+    """Return a label in its normal form: shares sum to 1, and no share is 0.
 
     Raises:
         InvalidLabel or InvalidField: what is wrong with it.
@@ -68,7 +68,7 @@ def _checked_shares(target: Target, index: int) -> Target:
 
 
 def check_weight(weight: float, index: int) -> None:
-    """Check how much an example counts.
+    """Check the weight of an example.
 
     Raises:
         InvalidField: it is not above 0, or too large.
@@ -107,10 +107,10 @@ def check_label(label: str, index: int, name: str = "label.class_name") -> None:
 
 
 def check_id(example_id: str, index: int) -> None:
-    """Check the caller's name for an example.
+    """Check the ID of an example.
 
     Raises:
-        InvalidField: it is too long, or has control characters, which a terminal would obey.
+        InvalidField: it is too long, or has control characters, which a terminal would interpret.
     """
     size = len(example_id.encode())
     if size > MAX_LABEL_BYTES:
@@ -127,5 +127,5 @@ def check_id(example_id: str, index: int) -> None:
 
 
 def has_control_characters(text: str) -> bool:
-    """Whether a text has characters of Unicode's category Cc, tabs and ends of lines among them."""
+    """Return whether a text has characters of Unicode's category Cc, including tabs and line breaks."""
     return any(unicodedata.category(char) == "Cc" for char in text)

@@ -1,6 +1,6 @@
-"""The list of a dataset's examples in a compact form: JSON by columns, names that repeat written once.
+"""The list of the examples of a dataset in a compact form: JSON by columns, repeated names written once.
 
-A version keeps it with what was told about each example; an archive of examples keeps it for the job to come.
+A version stores it with out-of-fold predictions; an archive of examples stores it for its job.
 """
 
 import json
@@ -20,13 +20,12 @@ _FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleList:
-    """Examples, and what was told about each.
+    """Examples and their out-of-fold predictions.
 
     Attributes:
-        examples: in the order of their indexes: those that came with the fine-tune first, then the parent's.
-        outcomes: what the version told about each; None where it was not asked. Empty before there is a
-            version.
-        left_out: content digests of the parent's examples that were left out or replaced.
+        examples: by index: the examples of the fine-tune first, then those of the parent.
+        outcomes: the prediction of each example; None if it is missing. Empty before there is a version.
+        left_out: content digests of the parent's examples that were excluded or replaced.
     """
 
     examples: Sequence[StoredExample]
@@ -35,11 +34,11 @@ class ExampleList:
 
     @property
     def archives(self) -> set[str]:
-        """The jobs in whose archives the contents lie."""
+        """The jobs whose archives hold the contents."""
         return {example.archive for example in self.examples}
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the list as JSON values."""
         archives, kinds = _Names(), _Names()
         columns: dict[str, Any] = {
             "archive": [archives.place(example.archive) for example in self.examples],
@@ -60,10 +59,10 @@ class ExampleList:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "ExampleList":
-        """The list that `to_json` wrote.
+        """Return the list that `to_json` wrote.
 
         Raises:
-            KeyError, IndexError, TypeError or ValueError: it is none, or one of a later release.
+            KeyError, IndexError, TypeError or ValueError: the list is invalid, or of a later release.
         """
         if fields["format"] != _FORMAT:
             raise ValueError(
@@ -91,31 +90,23 @@ class ExampleList:
         return cls(examples=examples, outcomes=outcomes, left_out=fields["left_out"])
 
     def to_bytes(self) -> bytes:
-        """As the content of a file: some 60 bytes for each example. Equal lists give equal bytes."""
+        """Return the content of a file, about 60 bytes for each example. Equal lists give equal bytes."""
         return compress(json.dumps(self.to_json(), ensure_ascii=False).encode(), mtime=0)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "ExampleList":
-        """The list that `to_bytes` wrote.
-
-        Raises:
-            OSError, EOFError, KeyError, IndexError, TypeError or ValueError: it is none.
-        """
+        """Return the list that `to_bytes` wrote; raise as `from_json`, or OSError or EOFError."""
         return cls.from_json(json.loads(decompress(content)))
 
 
 def read_outcomes(content: bytes) -> Sequence[PredictionOutcome | None]:
-    """The outcomes alone of the list that `to_bytes` wrote.
-
-    Raises:
-        OSError, EOFError, KeyError, IndexError, TypeError or ValueError: it is none.
-    """
+    """Return only the outcomes of the list that `to_bytes` wrote; raise as `ExampleList.from_bytes`."""
     fields = json.loads(decompress(content))
     return _outcomes_of(fields["outcomes"]) if "outcomes" in fields else ()
 
 
 class _Names:
-    """Names that repeat, each written once."""
+    """Repeated names, each written once."""
 
     def __init__(self) -> None:
         self._places: dict[str, int] = {}
@@ -134,25 +125,27 @@ def _places(flags: Iterable[bool]) -> list[int]:
 
 def _outcomes_json(outcomes: Sequence[PredictionOutcome | None]) -> dict[str, Any]:
     classes = _Names()
-    told = [outcome for outcome in outcomes if outcome is not None]
+    known = [outcome for outcome in outcomes if outcome is not None]
     return {
-        "unasked": _places(outcome is None for outcome in outcomes),
-        "labels": [[classes.place(label) for label in outcome.labels] for outcome in told],
-        "value": [outcome.value for outcome in told] if any(one.value is not None for one in told) else None,
-        "probability": [_short(outcome.probability) for outcome in told],
-        "loss": [_short(outcome.loss) for outcome in told],
-        "held_out": _places(outcome.held_out for outcome in told),
-        "uncounted": _places(not outcome.counted for outcome in told),
+        "missing": _places(outcome is None for outcome in outcomes),
+        "labels": [[classes.place(label) for label in outcome.labels] for outcome in known],
+        "value": [outcome.value for outcome in known]
+        if any(one.value is not None for one in known)
+        else None,
+        "probability": [_short(outcome.probability) for outcome in known],
+        "loss": [_short(outcome.loss) for outcome in known],
+        "held_out": _places(outcome.held_out for outcome in known),
+        "uncounted": _places(not outcome.counted for outcome in known),
         "classes": classes.names,
     }
 
 
 def _outcomes_of(fields: Mapping[str, Any]) -> list[PredictionOutcome | None]:
     classes = fields["classes"]
-    held_out, uncounted, unasked = (set(fields[name]) for name in ("held_out", "uncounted", "unasked"))
+    held_out, uncounted, missing = (set(fields[name]) for name in ("held_out", "uncounted", "missing"))
     values: Iterable[float | None] = fields["value"] or repeat(None, len(fields["loss"]))
     columns = zip(fields["labels"], values, fields["probability"], fields["loss"], strict=True)
-    told = [
+    known = [
         PredictionOutcome(
             labels=tuple(classes[place] for place in labels),
             value=value,
@@ -163,10 +156,10 @@ def _outcomes_of(fields: Mapping[str, Any]) -> list[PredictionOutcome | None]:
         )
         for place, (labels, value, probability, loss) in enumerate(columns)
     ]
-    coming = iter(told)
-    return [None if place in unasked else next(coming) for place in range(len(told) + len(unasked))]
+    coming = iter(known)
+    return [None if place in missing else next(coming) for place in range(len(known) + len(missing))]
 
 
 def _short(number: float | None) -> float | None:
-    """A number to the seven digits that single precision has."""
+    """Round a number to the seven digits of single precision."""
     return None if number is None else float(f"{number:.7g}")

@@ -1,4 +1,4 @@
-"""The few figures of a head that go with it everywhere."""
+"""Summary metrics of a head."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -38,24 +38,23 @@ class MetricsSource(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metrics:
-    """What is known about a head. All figures but counts respect the weights of examples.
+    """Summary metrics of a head. All metrics except counts respect the weights of examples.
 
     Attributes:
-        source: how it was measured; with NONE all else is empty.
+        source: how the head was measured; with NONE everything else is empty.
         example_count: number of examples measured on.
-        accuracy: share answered right: of several labels with exactly those that apply.
-        accuracy_low: lower end of its 95 % interval; see `measure`.
-        accuracy_high: upper end.
-        log_loss: mean negative log-likelihood of what the examples show, in nats; of several labels the mean
-            over classes too.
-        confusion: single label: (actual, predicted, count) of each cell that is not zero, by class index.
-        balanced_accuracy: mean over the classes that occur of the share recognised.
-        macro_f1: mean over the classes that occur of F1.
+        accuracy: accuracy; with several labels, all labels of an example must be correct.
+        accuracy_low: lower end of the 95 % interval of the accuracy; see `measure`.
+        accuracy_high: upper end of that interval.
+        log_loss: mean negative log-likelihood in nats; with several labels, also averaged over the classes.
+        confusion: single label: (actual, predicted, count) of each nonzero cell, by class index.
+        balanced_accuracy: mean recall of the classes that occur.
+        macro_f1: mean F1 of the classes that occur.
         micro_f1: several labels: F1 over all classes together.
-        calibration_error: expected calibration error: see `reliability`.
+        calibration_error: expected calibration error; see `reliability`.
         mean_absolute_error: regression.
         root_mean_squared_error: regression.
-        r_squared: regression: 1 less the share of the variance that is left.
+        r_squared: regression.
     """
 
     source: MetricsSource = MetricsSource.NONE
@@ -74,16 +73,12 @@ class Metrics:
     r_squared: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the metrics as JSON values."""
         return {**asdict(self), "source": self.source.value}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Metrics":
-        """The metrics that `to_json` wrote, in this release or an earlier one.
-
-        Raises:
-            KeyError, TypeError or ValueError: the fields are not those of metrics.
-        """
+        """Return the metrics that `to_json` wrote."""
         source, cells = MetricsSource(fields["source"]), fields["confusion"]
         return cls(**{**fields, "source": source, "confusion": tuple(tuple(cell) for cell in cells)})
 
@@ -96,18 +91,11 @@ def measure(
     source: MetricsSource,
     groups: Sequence[str] | None = None,
 ) -> Metrics:
-    """Measure calibrated outputs.
+    """Measure calibrated outputs [n, C], with `thresholds` [C] for several labels.
 
-    The interval of the accuracy is Wilson's for the effective number of examples: a group of near-duplicates
-    counts as one example that weighs more (Kish 1965), and out of fold the variance is
+    The accuracy has Wilson's interval for the effective number of examples: a group of near-duplicates, named
+    by `groups` [n], counts as one heavier example (Kish 1965), and the out-of-fold variance is
     `OUT_OF_FOLD_VARIANCE` times as large.
-
-    Args:
-        targets: labels of n examples.
-        outputs: of each, [n, C].
-        thresholds: of several labels, [C].
-        source: how the outputs came about.
-        groups: names the near-duplicates of each example, [n]; None if all differ.
     """
     if not len(targets):
         return Metrics()
@@ -137,9 +125,9 @@ def measure(
 
 
 def losses(targets: Targets, outputs: Float32) -> Float64:
-    """Negative log-likelihood of what each example shows, in nats, [n].
+    """Return the negative log-likelihood of each label in nats, [n].
 
-    Of several labels the mean over classes; for numbers their squared error.
+    With several labels it is the mean over the classes; for regression the squared error.
     """
     size = max(_BLOCK // outputs.shape[1], 1)
     parts = [slice(start, start + size) for start in range(0, len(outputs), size)]
@@ -163,7 +151,7 @@ def _losses(targets: Targets, outputs: Float32, part: slice) -> Float64:
 
 
 def effective_count(weights: Float64) -> float:
-    """How many examples of equal weight say as much (Kish 1965)."""
+    """Return the number of equally weighted examples that carry as much information (Kish 1965)."""
     # Of the largest: squares of small weights would be 0.
     shares = weights / weights.max()
     return float(shares.sum() ** 2 / np.square(shares).sum())
@@ -177,7 +165,7 @@ def _summed(weights: Float64, groups: Sequence[str]) -> Float64:
 
 
 def wilson_interval(share: float, count: float) -> tuple[float, float]:
-    """The 95 % interval of a share of `count` (Wilson 1927)."""
+    """Return the 95 % interval of a proportion of `count` examples (Wilson 1927)."""
     spread = Z_95**2 / count
     centre = (share + spread / 2) / (1 + spread)
     half = Z_95 * sqrt(max(share * (1 - share), 0.0) / count + spread / (4 * count)) / (1 + spread)

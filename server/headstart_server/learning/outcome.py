@@ -1,4 +1,4 @@
-"""What a version told about each of some examples that its head was not fitted on."""
+"""Predictions of a version for examples that its head was not fitted on."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,17 +18,17 @@ from headstart_server.learning.told import ClassPredictions
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictionOutcome:
-    """What was told about an example.
+    """The out-of-fold prediction of an example.
 
     Attributes:
-        labels: the classes that were told: of a single label one, of several any number; none for regression.
-        value: the number that was told; None but for regression.
-        probability: of the true class (several labels: the lowest of all right answers); None for regression.
-        loss: log loss in nats (several labels: mean over the classes); for regression the size of the error.
-        held_out: whether the example was held out of training. One that was trained on was answered by a head
-            that was fitted without its fold.
-        counted: whether it says something about the version. Not where the head that answered could not know
-            the example's class.
+        labels: the predicted classes: one of a single label, any number of several; empty for regression.
+        value: the predicted number of a regression.
+        probability: of the true class (several labels: the lowest of all true states); None for regression.
+        loss: log loss in nats (several labels: mean over the classes); for regression the absolute error.
+        held_out: whether the example was held out of training. Otherwise a head fitted without its fold
+            predicted it.
+        counted: whether it says something about the version; False if the predicting head could not know the
+            class of the example.
     """
 
     labels: tuple[str, ...] = ()
@@ -41,11 +41,11 @@ class PredictionOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LabeledOutputs:
-    """Calibrated answers of a head to examples, whose classes it need not all know.
+    """Calibrated outputs of a head for examples, whose classes the head need not all know.
 
     Attributes:
-        targets: what the examples show, over the head's classes and then those it does not know, [N].
-        outputs: of each; 0 for classes that the head does not know, [N, C].
+        targets: labels over the head's classes, followed by the classes it does not know, [N].
+        outputs: calibrated outputs, 0 for classes that the head does not know, [N, C].
         thresholds: of several labels, [C]; beyond 1 for classes that the head does not know.
     """
 
@@ -62,15 +62,7 @@ class LabeledOutputs:
         thresholds: Float32,
         class_names: Sequence[str],
     ) -> "LabeledOutputs":
-        """The answers of a head.
-
-        Args:
-            targets: what the examples show, of the head's task, [N]; at least one.
-            weights: how much each counts, [N].
-            outputs: of the head, [N, C].
-            thresholds: of the head, [C] or empty.
-            class_names: of the head, [C].
-        """
+        """Return outputs [N, C] of a head with the labels of the examples; `class_names` are the head's."""
         unknown = sorted({name for target in targets for name in target.shares} - set(class_names))
         if unknown:
             outputs = np.pad(outputs, ((0, 0), (0, len(unknown))))
@@ -82,12 +74,7 @@ class LabeledOutputs:
     def outcomes(
         self, *, held_out: NDArray[np.bool_] | None = None, counted: NDArray[np.bool_] | None = None
     ) -> Iterator[PredictionOutcome]:
-        """What was told about each example, in order.
-
-        Args:
-            held_out: whether each was held out of training, [N]; None for none.
-            counted: as in `PredictionOutcome`, [N]; None for all.
-        """
+        """Yield the outcome of each example in order; flags [N] default to not held out, and counted."""
         numbers = self.targets.task is Task.REGRESSION
         parts = (part._of_numbers() if numbers else part._of_classes() for part in self._parts())
         for place, outcome in enumerate(chain.from_iterable(parts)):
@@ -98,7 +85,7 @@ class LabeledOutputs:
             )
 
     def _parts(self) -> Iterator["LabeledOutputs"]:
-        """The examples in blocks that bound the memory."""
+        """Yield the examples in blocks that bound the memory."""
         for start in range(0, len(self.targets), BLOCK):
             part = slice(start, start + BLOCK)
             yield replace(

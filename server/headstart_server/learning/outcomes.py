@@ -1,4 +1,4 @@
-"""The examples that a head gets most wrong."""
+"""The examples with the largest loss."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,24 +12,25 @@ from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
 from headstart_server.learning.told import ClassPredictions
 
-#: Examples that are told.
+#: Reported examples.
 MAX_WORST = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleOutcome:
-    """An example and what was told about it.
+    """An example and its prediction.
 
     Attributes:
-        index: its place among the examples, from 0.
-        id: the caller's name for it.
-        labels: its classes; none for regression, or if the head does not know them.
-        predicted: the classes that were told.
-        probability: of its true class; of several labels the lowest of all right answers, be it that a class
-            applies or that it does not; None for regression.
-        loss: log loss in nats; for regression the size of the error.
-        number: its number; None but for regression.
-        value: the predicted number; None unless it is a regression.
+        index: position among the examples, from 0.
+        id: the caller's ID of the example.
+        labels: its classes; empty for regression, or if the head does not know them.
+        predicted: the predicted classes.
+        probability: of the true class; of several labels the lowest of all true states, present or absent;
+            None
+            for regression.
+        loss: log loss in nats; for regression the absolute error.
+        number: regression: the true number.
+        value: regression: the predicted number.
         multi_label: whether any number of classes may apply.
     """
 
@@ -45,11 +46,7 @@ class ExampleOutcome:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "ExampleOutcome":
-        """The outcome that `asdict` made.
-
-        Raises:
-            KeyError or TypeError: the fields are not those of an outcome.
-        """
+        """Return the outcome that `asdict` wrote."""
         labels, predicted = tuple(fields["labels"]), tuple(fields["predicted"])
         return cls(**{**fields, "labels": labels, "predicted": predicted})
 
@@ -57,14 +54,9 @@ class ExampleOutcome:
 def worst_examples(
     targets: Targets, outputs: Float32, predictions: ClassPredictions, ids: Sequence[str], places: Ints
 ) -> tuple[ExampleOutcome, ...]:
-    """The examples of the largest loss, at most `MAX_WORST`, the worst first.
+    """Return the examples of the largest loss, at most `MAX_WORST`, the worst first.
 
-    Args:
-        targets: what n examples show.
-        outputs: of each, calibrated, [n, C].
-        predictions: the predicted classes.
-        ids: the caller's name for each example there is, [N].
-        places: the place of each of the n among those, [n].
+    `places` [n] are the positions of the n examples among all, whose IDs are `ids` [N].
     """
     loss = losses(targets, outputs)
     names = np.array(targets.class_names)
@@ -84,7 +76,7 @@ def worst_examples(
 
 
 def label_probability(targets: Targets, outputs: Float32, predictions: ClassPredictions) -> Float64:
-    """The probability of what each example shows, [n]; of several labels the lowest of all right answers."""
+    """Return the probability of each label, [n]; of several labels the lowest of all true states."""
     if targets.task is Task.SINGLE_LABEL:
         right: Float64 = (outputs * predictions.actual).sum(axis=1, dtype=np.float64)
         return right
@@ -95,7 +87,7 @@ def label_probability(targets: Targets, outputs: Float32, predictions: ClassPred
 def worst_regression_examples(
     targets: Targets, outputs: Float32, ids: Sequence[str], places: Ints
 ) -> tuple[ExampleOutcome, ...]:
-    """The examples of the largest error of a regression; arguments as for `worst_examples`."""
+    """Return the examples of the largest error of a regression; arguments as for `worst_examples`."""
     values = outputs[:, 0].astype(np.float64)
     errors = np.abs(values - targets.matrix[:, 0])
     return tuple(

@@ -1,4 +1,4 @@
-"""Tests and intervals for two answers to the same questions, by numpy alone."""
+"""Paired tests and intervals in numpy."""
 
 from math import erfc, inf, pi, sqrt, tan
 
@@ -13,11 +13,9 @@ EXACT_UP_TO = 50
 
 
 def mcnemar_p(only_first: int, only_second: int) -> float:
-    """The p-value of McNemar's exact test, two-sided (McNemar 1947; the exact form is the sign test).
+    """Return the two-sided p-value of McNemar's exact test (McNemar 1947; the exact form is the sign test).
 
-    Args:
-        only_first: examples that only the first got right.
-        only_second: examples that only the second got right.
+    Its counts are of examples that only the first, or only the second, predicted correctly.
     """
     count, fewer = only_first + only_second, min(only_first, only_second)
     if 2 * fewer >= count - 1:
@@ -29,12 +27,7 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
 
 
 def mcnemar_worse_p(only_first: int, only_second: int) -> float:
-    """Return the p-value of McNemar's exact test against the second being worse, one-sided.
-
-    Args:
-        only_first: examples that only the first got right.
-        only_second: examples that only the second got right.
-    """
+    """Return the one-sided p-value of McNemar's exact test against the second being worse."""
     count = only_first + only_second
     places = np.arange(1, only_second + 1)
     logs = np.concatenate([[0.0], np.cumsum(np.log((count - places + 1) / places))]) - count * np.log(2)
@@ -42,15 +35,10 @@ def mcnemar_worse_p(only_first: int, only_second: int) -> float:
 
 
 def share_difference_interval(only_first: int, only_second: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of the second's share less the first's, of the same examples.
+    """Return the 95 % interval of the difference of two paired proportions of `count` examples.
 
     Half an example is added to each cell of the table of pairs (Agresti and Min 2005, "Simple improved
     confidence intervals for comparing matched proportions", Statistics in Medicine 24, section 2).
-
-    Args:
-        only_first: examples that only the first got right.
-        only_second: examples that only the second got right.
-        count: all examples; at least one.
     """
     total, first, second = count + 2.0, only_first + 0.5, only_second + 0.5
     centre = (second - first) / total
@@ -60,15 +48,10 @@ def share_difference_interval(only_first: int, only_second: int, count: int) -> 
 
 
 def mean_interval(differences: Float64, weights: Float64 | None = None) -> tuple[float, float]:
-    """The 95 % interval of the mean of paired differences [N] by Student's t.
+    """Return the 95 % interval of the mean of paired differences [N], infinite for a single one.
 
-    Args:
-        differences: of each pair, [N]; at least one.
-        weights: how much each counts, [N]; None for the same. Their error is that of a ratio estimate
-            (Cochran 1977, "Sampling Techniques", section 2.11).
-
-    Returns:
-        Both ends; infinite for a single pair, of which nothing can be told.
+    With `weights` [N] the error is that of a ratio estimate (Cochran 1977, "Sampling Techniques", section
+    2.11).
     """
     count = len(differences)
     if count < 2:
@@ -82,10 +65,10 @@ def mean_interval(differences: Float64, weights: Float64 | None = None) -> tuple
 
 
 def t_quantile(freedom: int) -> float:
-    """The two-sided 95 % quantile of Student's t.
+    """Return the two-sided 95 % quantile of Student's t.
 
-    In closed form for 1 and 2 degrees of freedom, above by its expansion around the normal quantile
-    (Abramowitz and Stegun 1964, 26.7.5), which is right to 1 % from 3 on and to 0.01 % from 8 on.
+    It has a closed form for 1 and 2 degrees of freedom, above that an expansion around the normal quantile
+    (Abramowitz and Stegun 1964, 26.7.5), which is accurate to 1 % from 3 on and to 0.01 % from 8 on.
     """
     if freedom == 1:
         return tan(pi * 0.475)
@@ -102,18 +85,15 @@ def t_quantile(freedom: int) -> float:
 
 
 def signed_rank_p(differences: Float64) -> float:
-    """The p-value of the Wilcoxon signed-rank test, two-sided (Wilcoxon 1945); see `signed_rank_worse_p`."""
+    """Return the two-sided p-value of the Wilcoxon signed-rank test; see `signed_rank_worse_p`."""
     return min(1.0, 2 * min(signed_rank_worse_p(differences), signed_rank_worse_p(-differences)))
 
 
 def signed_rank_worse_p(differences: Float64) -> float:
-    """The p-value of the Wilcoxon signed-rank test against differences below 0, one-sided (Wilcoxon 1945).
+    """Return the one-sided p-value of Wilcoxon's signed-rank test (1945) against differences below 0.
 
-    Differences of zero are left out. Up to `EXACT_UP_TO` others all assignments of signs to their ranks are
+    Differences of zero are dropped. Up to `EXACT_UP_TO` others all assignments of signs to their ranks are
     counted, ties included; beyond, the normal approximation with its variance corrected for ties is used.
-
-    Args:
-        differences: of each pair, [N].
     """
     moved = differences[differences != 0]
     if not len(moved):
@@ -139,7 +119,7 @@ def _exact_rank_p(ranks: Float64, positive: float) -> float:
 
 
 def _midranks(values: Float64) -> Float64:
-    """Ranks from 1; equal values share the mean of theirs."""
+    """Return ranks from 1; equal values share their mean rank."""
     _, groups, counts = np.unique(values, return_inverse=True, return_counts=True)
     last: Ints = np.cumsum(counts)
     middles: Float64 = last - (counts - 1) / 2

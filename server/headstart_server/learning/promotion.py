@@ -1,4 +1,4 @@
-"""Whether an alias may be moved to a new version: unless that is worse than the one it names."""
+"""Decision whether an alias moves to a new version: it must not be worse than the aliased version."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,16 +17,18 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromotionCriteria:
-    """When an alias is moved.
+    """Criteria for moving an alias.
 
     Attributes:
-        max_drop: by how much the accuracy may fall, 0 to 1; of numbers by what part the mean absolute error
-            may rise.
-        max_class_drop: by how much the recall of any class may fall, 0 to 1.
-        min_class_examples: classes with fewer examples to compare on are not judged by themselves.
-        significance: a fall beyond a margin counts only if chance explains it with at most this probability,
-            above 0 to 1. So a version as good as the baseline is kept back for its accuracy in at most this
-            share of cases, and for any of its classes in at most this share. 1 counts every fall.
+        max_drop: largest allowed fall of the accuracy, 0 to 1; for regression, largest relative rise of the
+            mean
+            absolute error.
+        max_class_drop: largest allowed fall of the recall of any class, 0 to 1.
+        min_class_examples: classes with fewer examples are not compared individually.
+        significance: a fall beyond a margin counts only if its p-value is at most this, above 0 to 1. So an
+            equally good version is rejected for its accuracy with at most this probability, and for any of
+            its
+            classes with at most this probability. 1 counts every fall.
     """
 
     max_drop: float = 0.01
@@ -35,10 +37,10 @@ class PromotionCriteria:
     significance: float = 0.05
 
     def check(self, field: str) -> "PromotionCriteria":
-        """Return the gate if each of its parts is in its range.
+        """Return the criteria if each value is in its range; `field` names them in errors.
 
         Raises:
-            InvalidField: names the first that is not.
+            InvalidField: names the first invalid value.
         """
         for name in ("max_drop", "max_class_drop"):
             value = getattr(self, name)
@@ -62,7 +64,7 @@ class PromotionCriteria:
 
 
 class Decision(StrEnum):
-    """What was decided about an alias."""
+    """Decision about an alias."""
 
     PROMOTED = "promoted"
     KEPT = "kept"
@@ -70,14 +72,14 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Promotion:
-    """What became of an alias that was to be moved under a condition.
+    """Result of a conditional promotion.
 
     Attributes:
         alias: the alias.
-        decision: whether it was moved.
-        baseline: number of the version that the new one was compared with; 0 if the alias named none.
-        comparison: the figures, the baseline first; None where there was nothing to compare.
-        reasons: why, each in a sentence.
+        decision: whether it moves.
+        baseline: number of the version that the new one is compared with; 0 if the alias named no version.
+        comparison: the comparison, the baseline first; None if there was nothing to compare.
+        reasons: the reasons, each in a sentence.
     """
 
     alias: str
@@ -92,12 +94,12 @@ class Promotion:
         return self.decision is Decision.PROMOTED
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the promotion as JSON values."""
         return {**asdict(self), "comparison": self.comparison.to_json() if self.comparison else None}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Promotion":
-        """The promotion that `to_json` wrote."""
+        """Return the promotion that `to_json` wrote."""
         comparison = fields["comparison"]
         return cls(
             **{
@@ -110,7 +112,7 @@ class Promotion:
 
 
 def first_promotion(alias: str) -> Promotion:
-    """The promotion to an alias that names no version yet."""
+    """Return the promotion of an alias that names no version yet."""
     return Promotion(
         alias=alias,
         decision=Decision.PROMOTED,
@@ -122,18 +124,19 @@ def first_promotion(alias: str) -> Promotion:
 def rejected_promotion(
     alias: str, baseline: int, reason: str, comparison: Comparison | None = None
 ) -> Promotion:
-    """The decision that an alias stays where it is."""
+    """Return the decision to keep an alias on its version."""
     return Promotion(
         alias=alias, decision=Decision.KEPT, baseline=baseline, comparison=comparison, reasons=(reason,)
     )
 
 
 def decide_promotion(gate: PromotionCriteria, alias: str, baseline: int, comparison: Comparison) -> Promotion:
-    """Decide whether an alias moves from its baseline, the comparison's first, to the second.
+    """Decide whether an alias moves from its baseline, the first version of the comparison, to the second.
 
-    It stays if a figure falls by more than its margin, and by more than chance explains: a one-sided McNemar
-    test for accuracy and for each class, a signed-rank test for numbers. The significance is divided by the
-    number of classes that are judged (Bonferroni), so many classes do not make a false rejection more likely.
+    It stays if a metric falls by more than its margin and by more than chance explains: a one-sided McNemar
+    test for accuracy and for each class, a signed-rank test for regression. The significance is divided by
+    the
+    number of compared classes (Bonferroni), so many classes do not make a false rejection more likely.
     """
     worse = (
         _worse_numbers(gate, comparison) if comparison.task is Task.REGRESSION else _worse(gate, comparison)

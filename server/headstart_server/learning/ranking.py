@@ -1,4 +1,4 @@
-"""How well the probability of one class puts its examples before all others."""
+"""Examples ranked by the probability of one class."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from headstart_server.learning.rows import Float32, Float64
 
-#: Thresholds from 0 to 1 at which precision and recall are told.
+#: Thresholds from 0 to 1 of the curve of each class.
 THRESHOLDS = 21
 
 
@@ -16,9 +16,9 @@ class ThresholdPoint:
     """Precision and recall of a class at one threshold.
 
     Attributes:
-        threshold: the probability from which on the class is told.
-        precision: share of what is told that is right; 1 where the class is never told.
-        recall: share of the class's examples that is told; 0 where there is none.
+        threshold: the lowest probability at which the class is predicted.
+        precision: 1 if the class is never predicted.
+        recall: 0 if the class has no examples.
     """
 
     threshold: float
@@ -28,12 +28,12 @@ class ThresholdPoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RankingCurve:
-    """The examples by falling probability of one class.
+    """Cumulative weights of the examples by falling probability of one class.
 
     Attributes:
-        probabilities: the different ones, falling, [m].
-        taken: weight of the examples from each on upwards, [m].
-        right: weight of those among them that are of the class, [m].
+        probabilities: the distinct probabilities, falling, [m].
+        taken: weight of the examples with at least each probability, [m].
+        right: weight of the examples of the class among them, [m].
     """
 
     probabilities: Float32
@@ -44,7 +44,7 @@ class RankingCurve:
     def from_scores(
         cls, probabilities: Float32, actual: NDArray[np.bool_], weights: Float64
     ) -> "RankingCurve":
-        """The ranking of examples with probabilities [n], of which some are of the class, [n]."""
+        """Return the curve of examples with probabilities [n]; `actual` [n] marks those of the class."""
         order = np.argsort(-probabilities, kind="stable")
         falling = probabilities[order]
         last = np.append(falling[1:] < falling[:-1], True)
@@ -64,9 +64,9 @@ class RankingCurve:
 
     @property
     def roc_auc(self) -> float | None:
-        """How probable it is that an example of the class comes before another one; ties count half.
+        """Probability that an example of the class ranks before another one; ties count half.
 
-        None without examples of both kinds.
+        It is None without examples of both kinds.
         """
         wrong = self.taken - self.right
         if not self.right[-1] or wrong[-1] <= 0:
@@ -75,7 +75,7 @@ class RankingCurve:
         return float((np.diff(wrong, prepend=0.0) * before).sum() / (wrong[-1] * self.right[-1]))
 
     def points(self) -> tuple[ThresholdPoint, ...]:
-        """Precision and recall at `THRESHOLDS` rising thresholds."""
+        """Return precision and recall at `THRESHOLDS` rising thresholds."""
         rising = np.linspace(0, 1, THRESHOLDS)
         # float32: a probability of 0.05 must reach the threshold of 0.05.
         reached = np.searchsorted(-self.probabilities, -rising.astype(np.float32), side="right")

@@ -1,4 +1,4 @@
-"""How far probabilities can be believed."""
+"""Reliability of predicted probabilities."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ BINS = 15
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReliabilityBin:
-    """Answers whose probabilities lie in one range.
+    """Predictions whose probabilities lie in one range.
 
     Attributes:
-        low: the range's lower end.
-        high: its upper end.
-        count: number of answers.
+        low: lower end of the range.
+        high: upper end of the range.
+        count: number of predictions.
         confidence: their mean probability.
-        accuracy: the share that came true.
+        accuracy: fraction of them that is correct.
     """
 
     low: float
@@ -35,12 +35,11 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reliability:
-    """Reliability over all ranges.
+    """Reliability over all bins.
 
     Attributes:
-        bins: those that are not empty, by rising probability.
-        calibration_error: expected calibration error: the mean distance of confidence and accuracy over the
-            bins, weighed by the examples in them.
+        bins: the bins that are not empty, by rising probability.
+        calibration_error: expected calibration error: the weighted mean distance of confidence and accuracy.
     """
 
     bins: tuple[ReliabilityBin, ...]
@@ -48,9 +47,9 @@ class Reliability:
 
 
 def reliability(targets: Targets, outputs: Float32, predictions: ClassPredictions) -> Reliability:
-    """Reliability of calibrated probabilities [n, C], n above 0.
+    """Return the reliability of calibrated probabilities [n, C], n above 0.
 
-    Of a single label the answer is the class that was told; of several each class is one, told or not.
+    For a single label only the predicted class counts; for several labels each class does, predicted or not.
     """
     sums = np.zeros((4, BINS))
     if targets.task is Task.SINGLE_LABEL:
@@ -73,7 +72,7 @@ def reliability(targets: Targets, outputs: Float32, predictions: ClassPrediction
 
 
 def _sums(sure: Float32, true: NDArray[np.bool_], weights: Float64) -> Float64:
-    """In each bin the number of answers, and the sums of weights, of probabilities and of what came true."""
+    """Return by bin the number of predictions and the sums of weights, probabilities and hits."""
     exact = sure.astype(np.float64)
     place = np.minimum((exact * BINS).astype(np.int64), BINS - 1)
     return np.stack(

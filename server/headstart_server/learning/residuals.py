@@ -1,4 +1,4 @@
-"""From out-of-fold residuals to an interval in which the number of a new input lies."""
+"""Prediction intervals from out-of-fold residuals."""
 
 from math import sqrt
 
@@ -19,18 +19,11 @@ _STUDENT = (
 
 
 def prediction_interval(residuals: Float64, weights: Float64) -> tuple[float, float] | None:
-    """Offsets from a prediction between which 90 % of new numbers lie.
+    """Return offsets between which 90 % of new numbers lie; None for fewer than two residuals.
 
-    The quantiles of out-of-fold residuals with one more example beyond either end, as in CV+ (Barber, Candes,
-    Ramdas and Tibshirani 2021). With less than `QUANTILES_FROM` they would lie beyond all residuals: these
-    are then taken to be normal around 0.
-
-    Args:
-        residuals: number less out-of-fold prediction, [n].
-        weights: how much each counts, [n].
-
-    Returns:
-        The lower and the upper offset; None for less than two residuals.
+    They are the quantiles of the residuals [n] plus one more example beyond either end, as in CV+ (Barber,
+    Candes, Ramdas and Tibshirani 2021). Below `QUANTILES_FROM` these would lie beyond all residuals, so the
+    residuals are taken to be normal around 0.
     """
     if len(residuals) < 2:
         return None
@@ -43,7 +36,7 @@ def prediction_interval(residuals: Float64, weights: Float64) -> tuple[float, fl
 
 
 def _end(residuals: Float64, weights: Float64, count: float) -> float:
-    """The residual beyond which a new one lies in half of the cases that are not covered."""
+    """Return the residual beyond which a new one lies in half of the cases that are not covered."""
     order = np.argsort(residuals, kind="stable")
     # The new example counts as much as one of these on average, and might lie beyond them all.
     shares = np.cumsum(weights[order]) / (weights.sum() * (1 + 1 / count))

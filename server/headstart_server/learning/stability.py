@@ -1,4 +1,4 @@
-"""How far answers of a kind have moved from what was expected: the population stability index."""
+"""Population stability index."""
 
 import numpy as np
 
@@ -9,16 +9,12 @@ _PRIOR = 0.5
 
 
 def population_stability_index(expected: Float64, recent: Float64) -> float:
-    """The population stability index of recent counts beside expected ones, less what chance alone gives.
+    """Return the population stability index of recent counts [K] against expected ones [K].
 
-    The sum of (p - q) ln(p / q) over the kinds, with p and q the shares of each: about 0 if nothing has
-    moved; by the rule of thumb of credit scoring, where it comes from, 0.1 is little and 0.25 much (Siddiqi
-    2006). Without any move its mean is (K - 1) (1 / n + 1 / m) for K kinds and n and m answers (Yurdakul and
-    Naranjo 2020), which is taken off.
-
-    Args:
-        expected: how many answers of each of K kinds were expected by, [K].
-        recent: how many there are now, [K]; need not be whole.
+    It is the sum of (p - q) ln(p / q) over K categories with proportions p and q: about 0 without drift. By
+    the
+    rule of thumb of credit scoring, 0.1 is little and 0.25 much (Siddiqi 2006). Its mean without drift,
+    (K - 1) (1 / n + 1 / m) for n and m predictions (Yurdakul and Naranjo 2020), is subtracted.
     """
     kinds = len(expected)
     sizes = recent.sum(), expected.sum()

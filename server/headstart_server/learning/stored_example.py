@@ -1,4 +1,4 @@
-"""An example without its content, as lists of a dataset's or a version's examples have it."""
+"""An example without its content."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ class StoredExample:
     """An example without its content.
 
     Attributes:
-        target: what it shows.
-        id: the caller's name for it; may be empty.
-        held_out: whether its caller keeps it out of training.
-        digest: digest of its content.
+        target: the label.
+        id: the caller's ID of the example; may be empty.
+        held_out: whether the caller holds it out of training.
+        digest: digest of the content.
         kind: image, text or tensor.
-        weight: how much it counts.
-        archive: the job in whose archive its content lies.
-        member: its place there.
+        weight: weight of the example.
+        archive: the job whose archive holds the content.
+        member: position of the content in the archive.
     """
 
     target: Target

@@ -1,4 +1,4 @@
-"""What one example shows: a class, several, the shares of some, or a number."""
+"""The label of one example: a class, several classes, class probabilities, or a number."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,13 +9,14 @@ from headstart_server.learning.task import Task
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """What one example shows.
+    """The label of one example.
 
     Attributes:
-        task: the kind of task it belongs to.
-        shares: of classes by name. Single label: one class at 1, or a soft label whose shares sum to 1.
-            Multi-label: each class that applies at 1; maybe none. Regression: empty.
-        value: the number of a regression; None otherwise.
+        task: the kind of task.
+        shares: probabilities of classes by name. Single label: one class at 1, or a soft label that sums to
+            1.
+            Multi-label: each class that applies at 1; may be empty. Regression: empty.
+        value: the number of a regression.
     """
 
     task: Task
@@ -24,45 +25,45 @@ class Target:
 
     @classmethod
     def of_label(cls, label: str) -> "Target":
-        """The one class that an example shows."""
+        """Return a single label."""
         return cls(task=Task.SINGLE_LABEL, shares={label: 1.0})
 
     @classmethod
     def of_labels(cls, labels: Iterable[str]) -> "Target":
-        """All classes that apply to an example; maybe none."""
+        """Return a label of any number of classes."""
         return cls(task=Task.MULTI_LABEL, shares=dict.fromkeys(labels, 1.0))
 
     @classmethod
     def of_shares(cls, shares: Mapping[str, float]) -> "Target":
-        """A soft label: how likely each class is."""
+        """Return a soft label of class probabilities."""
         return cls(task=Task.SINGLE_LABEL, shares=dict(shares))
 
     @classmethod
     def of_value(cls, value: float) -> "Target":
-        """The number that belongs to an example."""
+        """Return the number of a regression."""
         return cls(task=Task.REGRESSION, value=value)
 
     @property
     def label(self) -> str:
-        """The likeliest class of a single label, the first by name of equals; empty for other tasks."""
+        """The most probable class of a single label, the first by name of equals; empty for other tasks."""
         if self.task is not Task.SINGLE_LABEL:
             return ""
         return min(self.shares, key=lambda name: (-self.shares[name], name), default="")
 
     @property
     def is_hard(self) -> bool:
-        """Whether it is a single label that leaves no doubt."""
+        """Whether this is a single label with probability 1."""
         return self.task is Task.SINGLE_LABEL and list(self.shares.values()) == [1.0]
 
     @property
     def text(self) -> str:
-        """The label for people: the most probable class, all classes, or the number; empty for no class."""
+        """The label as text: the most probable class, all classes, or the number; empty for no class."""
         if self.value is not None:
             return f"{self.value:.6g}"
         return self.label if self.task is Task.SINGLE_LABEL else ", ".join(self.shares)
 
     def to_json(self) -> Any:
-        """As JSON values; a plain string for a hard single label. Equal targets give equal JSON."""
+        """Return JSON values; a plain string for a hard single label. Equal labels give equal JSON."""
         if self.is_hard:
             return self.label
         if self.task is Task.REGRESSION:
@@ -73,11 +74,7 @@ class Target:
 
     @classmethod
     def from_json(cls, value: Any) -> "Target":
-        """The target that `to_json` wrote.
-
-        Raises:
-            KeyError, TypeError or ValueError: it is none.
-        """
+        """Return the label that `to_json` wrote."""
         if isinstance(value, str):
             return cls.of_label(value)
         if "value" in value:
@@ -85,7 +82,7 @@ class Target:
         return cls.of_labels(value["labels"]) if "labels" in value else cls.of_shares(value["shares"])
 
     def __str__(self) -> str:
-        """For people: the label in quotes, all labels, the shares or the number."""
+        """Return the label in quotes, all labels, the probabilities or the number."""
         if self.task is Task.REGRESSION:
             return f"{self.value:g}"
         if self.task is Task.MULTI_LABEL:

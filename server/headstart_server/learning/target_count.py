@@ -1,4 +1,4 @@
-"""Counts what examples show, and tells whether there is something to learn from them."""
+"""Counts of labels, and the check that a head can learn from them."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,14 +11,15 @@ from headstart_server.learning.task import Task
 
 @dataclass(kw_only=True, slots=True)
 class TargetCount:
-    """Counts targets as they come.
+    """Counts labels as they arrive.
 
     Attributes:
-        task: the kind of the first target; None before it.
-        total: number of targets.
-        held_out: number of those that are held out.
-        class_counts: number of examples of each class: of a soft label the likeliest one, of several labels
-            each. A class that is never the likeliest has 0.
+        task: task of the first label; None before it.
+        total: number of labels.
+        held_out: number of held-out labels.
+        class_counts: number of examples of each class; soft labels count for their most probable class. A
+            class
+            that is never the most probable has 0.
     """
 
     task: Task | None = None
@@ -29,7 +30,7 @@ class TargetCount:
     _values: set[float] = field(default_factory=set)
 
     def add(self, target: Target, *, held_out: bool) -> None:
-        """Count one; it must be of the same task as those before."""
+        """Count a label, which must be of the same task as the others."""
         self.task = self.task or target.task
         self.total += 1
         self.held_out += held_out
@@ -42,11 +43,11 @@ class TargetCount:
                 self._values.add(target.value)
 
     def check(self) -> None:
-        """Check that a head can be fitted on those that are not held out, and tested on those that are.
+        """Check that a head can be fitted on the training examples and tested on the held-out ones.
 
         Raises:
-            EmptyDataset: there is none to train on.
-            TooFewClasses: nothing tells one example from another.
+            EmptyDataset: there are no training examples.
+            TooFewClasses: all training examples have the same label.
             InvalidField: all numbers are the same, or a class has held-out examples only.
         """
         trained = self.total - self.held_out
@@ -98,11 +99,7 @@ _EXPECTED = {
 
 
 def check_trainable(targets: Iterable[tuple[Target, bool]]) -> None:
-    """Check that targets, each with whether it is held out, can be trained on.
-
-    Raises:
-        EmptyDataset, TooFewClasses or InvalidField: as `TargetCount.check`.
-    """
+    """Check labels, each with whether it is held out, as `TargetCount.check` does."""
     count = TargetCount()
     for target, held_out in targets:
         count.add(target, held_out=held_out)

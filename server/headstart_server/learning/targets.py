@@ -1,4 +1,4 @@
-"""What many examples show, as numbers that solvers take."""
+"""The labels of many examples as arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +13,13 @@ from headstart_server.learning.task import Task
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Targets:
-    """What N examples show.
+    """The labels of N examples.
 
     Attributes:
         task: the kind of task.
-        matrix: [N, C]: the probability of each class (single label), 1 where a class applies and 0 where not
+        matrix: [N, C]: the probability of each class (single label), 1 where a class applies and 0 elsewhere
             (multi-label); or the numbers, [N, 1].
-        weights: how much each example counts, above 0, [N].
+        weights: weight of each example, above 0, [N].
         class_names: the C classes, in order; empty for regression.
     """
 
@@ -35,12 +35,9 @@ class Targets:
         weights: Sequence[float] | None = None,
         class_names: Sequence[str] | None = None,
     ) -> "Targets":
-        """The targets of examples of one task.
+        """Return the labels of examples of one task, at least one.
 
-        Args:
-            targets: of each example, [N]; at least one.
-            weights: of each example, [N]; None for 1.
-            class_names: the classes; None for those that occur, sorted.
+        Classes default to those that occur, sorted; weights to 1.
         """
         task = targets[0].task
         names = class_names
@@ -63,7 +60,7 @@ class Targets:
 
     @classmethod
     def of_labels(cls, labels: Ints, class_names: Sequence[str]) -> "Targets":
-        """Hard single labels as class indexes, [N], each of weight 1."""
+        """Return hard single labels from class indexes [N], each of weight 1."""
         return cls(
             task=Task.SINGLE_LABEL,
             matrix=np.eye(len(class_names))[labels],
@@ -76,10 +73,10 @@ class Targets:
 
     @property
     def labels(self) -> Ints:
-        """The likeliest class of each example of a single-label task, [N]."""
+        """The most probable class of each example of a single-label task, [N]."""
         labels: Ints = self.matrix.argmax(axis=1)
         return labels
 
     def subset(self, places: Ints | NDArray[np.bool_] | Sequence[int]) -> "Targets":
-        """Those of some places, in their order."""
+        """Return the labels at some positions, in their order."""
         return replace(self, matrix=self.matrix[places], weights=self.weights[places])

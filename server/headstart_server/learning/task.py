@@ -1,13 +1,13 @@
-"""The kinds of task a head can be fitted to."""
+"""The kinds of task that a head can be fitted to."""
 
 from enum import StrEnum
 
 
 class Task(StrEnum):
-    """What a head answers.
+    """The kind of label that a head predicts.
 
-    SINGLE_LABEL: one class of many; its probabilities sum to 1.
-    MULTI_LABEL: for each class by itself whether it applies; there may be none or several.
+    SINGLE_LABEL: one of several classes; probabilities sum to 1.
+    MULTI_LABEL: any number of classes, each with its own probability.
     REGRESSION: a number.
     """
 

@@ -1,4 +1,4 @@
-"""What was told about examples beside what they show, counted class by class."""
+"""Predicted and true classes of examples, and their counts by class."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -11,19 +11,20 @@ from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
 
 Flags = NDArray[np.bool_]
-#: From which probability a class is told where there is no threshold.
+#: The threshold of a class that has none.
 DEFAULT_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ClassPredictions:
-    """What was told about examples, and what they show.
+    """Predicted and true classes of n examples.
 
     Attributes:
-        actual: whether each class applies, [n, C]: of a soft label the likeliest one. None of a single label
-            says that its class is unknown to the head.
-        told: whether each class was told, [n, C].
-        weights: how much each example counts, [n].
+        actual: whether each class applies, [n, C]; a soft label counts as its most probable class. A row
+            without
+            any class of a single label belongs to a class that the head does not know.
+        predicted: whether each class is predicted, [n, C].
+        weights: weight of each example, [n].
     """
 
     actual: Flags
@@ -32,7 +33,7 @@ class ClassPredictions:
 
     @classmethod
     def from_outputs(cls, targets: Targets, outputs: Float32, thresholds: Float32) -> Self:
-        """What calibrated outputs [n, C] tell; `thresholds` [C] of several labels."""
+        """Return the classes that outputs [n, C] predict; `thresholds` [C] apply to several labels."""
         if targets.task is Task.MULTI_LABEL:
             bounds = thresholds if len(thresholds) else np.float32(DEFAULT_THRESHOLD)
             return cls(actual=targets.matrix > 0, predicted=outputs >= bounds, weights=targets.weights)
@@ -46,12 +47,12 @@ class ClassPredictions:
 
     @property
     def correct(self) -> Flags:
-        """Whether exactly the classes that apply were told, [n]."""
+        """Whether exactly the true classes are predicted, [n]."""
         correct: Flags = (self.actual == self.predicted).all(axis=1)
         return correct
 
     def counts(self) -> "ClassCounts":
-        """Precision, recall and F1 of each class."""
+        """Return the weight sums of each class."""
         weights = self.weights
         return ClassCounts(
             support=self.actual.sum(axis=0),
@@ -63,13 +64,13 @@ class ClassPredictions:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ClassCounts:
-    """Sums of the weights of examples, class by class.
+    """Weight sums of examples by class.
 
     Attributes:
         support: number of examples of each class, [C].
-        actual: weight of those, [C].
-        told: weight of the examples that were told to be of each class, [C].
-        correct: weight of those that are and were told to be, [C].
+        actual: weight of the examples of each class, [C].
+        predicted: weight of the examples predicted as each class, [C].
+        correct: weight of the examples of each class that are predicted as it, [C].
     """
 
     support: Ints
@@ -79,22 +80,22 @@ class ClassCounts:
 
     @property
     def precision(self) -> Float64:
-        """Share of examples told to be of each class that are, [C]; NaN where none was."""
+        """Precision of each class, [C]; NaN if the class is never predicted."""
         return _share(self.correct, self.predicted)
 
     @property
     def recall(self) -> Float64:
-        """Share of examples of each class that were told to be, [C]; NaN where there is none."""
+        """Recall of each class, [C]; NaN if the class has no examples."""
         return _share(self.correct, self.actual)
 
     @property
     def f1(self) -> Float64:
-        """Harmonic mean of precision and recall, [C]; NaN where the class neither occurs nor is told."""
+        """F1 of each class, [C]; NaN if the class neither occurs nor is predicted."""
         return _share(2 * self.correct, self.predicted + self.actual)
 
     @property
     def present(self) -> Flags:
-        """Whether there are examples of each class, [C]."""
+        """Whether each class has examples, [C]."""
         present: Flags = self.support > 0
         return present
 
