@@ -1,8 +1,9 @@
 """Named points around durable writes at which a test can kill the process.
 
-A test sets `HEADSTART_FAILPOINTS` to `NAME:before` or `NAME:after`, several separated by commas. The server
-then kills itself, as `kill -9` does, immediately before or after the write of that name. Without the variable
-a failpoint costs one look at an empty set. It is for tests only: a server that finds it set logs a warning.
+A test sets `HEADSTART_FAILPOINTS` to `NAME:before` or `NAME:after`, separated by commas. The server then
+kills
+itself, as `kill -9` does, immediately before or after that write. Without the variable a failpoint costs one
+look-up in an empty set. A server that finds the variable set logs a warning.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What becomes of calls while the database or the bucket is unavailable, or a disk is full."""
+"""Circuit breaker for the database and the bucket, and the state of full disks."""
 
 import threading
 import time
@@ -21,22 +21,22 @@ QUIET_SECONDS = 10.0
 
 
 class CircuitBreaker:
-    """A circuit breaker: while something is away, it lets one call at a time through and fails the others.
+    """Lets one call at a time through while a service is unavailable, and fails the others.
 
-    A connection to a host that is gone takes seconds to fail; threads that all wait for that would be missing
-    to calls that need none. The start and the end of each outage are logged once.
+    A connection to an unreachable host takes seconds to fail; threads that wait for it would be missing for
+    calls that do not need it. The start and the end of each outage are logged once.
 
     Args:
-        subject: `database` or `storage`, the start of the names of its log events.
-        away: the error of the calls that are not let through.
-        clock: seconds that only go up.
+        subject: `database` or `storage`, the prefix of the log events.
+        error: class of the errors that open the breaker and that rejected calls raise.
+        clock: monotonic seconds.
     """
 
     def __init__(
-        self, subject: str, away: type[ServiceUnavailable], *, clock: Callable[[], float] = time.monotonic
+        self, subject: str, error: type[ServiceUnavailable], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._subject = subject
-        self._error = away
+        self._error = error
         self._clock = clock
         self._since: float | None = None
         self._is_logged = False
@@ -46,18 +46,18 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether the last call found it away."""
+        """Whether the last call failed."""
         return self._since is not None
 
     @contextmanager
     def guard(self, *, always: bool = False) -> Iterator[None]:
-        """Run a call.
+        """Run a call within the block.
 
         Args:
-            always: whether to run it even while another call finds out whether the outage is over.
+            always: whether to run it even while another call probes the service.
 
         Raises:
-            ServiceUnavailable: it, or another one at this moment, finds it away.
+            ServiceUnavailable: this call or the probe found the service unavailable.
         """
         probing = self.is_open and not always
         if probing and not self._probe.acquire(blocking=False):
@@ -81,7 +81,7 @@ class CircuitBreaker:
                     log.warning(f"{self._subject}_busy", error=error.detail)
             elif self._since is None:
                 self._since = self._clock()
-                self._is_logged = self._may_log("away")
+                self._is_logged = self._may_log("unavailable")
                 if self._is_logged:
                     log.warning(f"{self._subject}_unavailable", error=error.detail)
 
@@ -102,11 +102,7 @@ class CircuitBreaker:
 
 
 class FullDisks:
-    """Logs and counts full disks, by what lies on them. Safe to use from many threads.
-
-    Args:
-        clock: seconds that only go up.
-    """
+    """Logs and counts full disks by their content. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -116,7 +112,7 @@ class FullDisks:
         self._logged: dict[str, float] = {}
 
     def found_full(self, place: str) -> None:
-        """Note that a write failed because the disk, or the quota on it, is full."""
+        """Record that a write failed because the disk, or its quota, is full."""
         now = self._clock()
         with self._lock:
             self._found[place] = now
@@ -126,7 +122,7 @@ class FullDisks:
         log.error("disk_full", place=place, remedy="Delete versions, or give the disk more space.")
 
     def wrote(self, place: str) -> None:
-        """Note that a write succeeded."""
+        """Record that a write succeeded."""
         # Without the lock: this is called for every write, and hardly ever is a disk full.
         if place not in self._found:
             return
@@ -138,7 +134,7 @@ class FullDisks:
         log.info("disk_space_available", place=place)
 
     def is_full(self, place: str) -> bool:
-        """Return whether a place was found full and not written to since."""
+        """Return whether a disk was full at the last write."""
         return place in self._found
 
     def states(self, places: tuple[str, ...]) -> Mapping[str, float]:

@@ -1,4 +1,4 @@
-"""ZIP archives whose bytes may be hostile: only methods whose output can be bounded while it is read."""
+"""ZIP archives from untrusted sources: only methods whose output is bounded while it is read."""
 
 import io
 import zipfile
@@ -11,11 +11,7 @@ _NAMES = {9: "deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz"}
 
 
 def check_methods(entries: Iterable[zipfile.ZipInfo]) -> None:
-    """Reject entries that are compressed by a method whose output cannot be bounded.
-
-    Raises:
-        BadZipFile: an entry is neither stored nor deflated.
-    """
+    """Reject entries whose compression method does not bound the output."""
     for entry in entries:
         if entry.compress_type not in _METHODS:
             method = _NAMES.get(entry.compress_type, f"method {entry.compress_type}")
@@ -25,12 +21,7 @@ def check_methods(entries: Iterable[zipfile.ZipInfo]) -> None:
 
 
 def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes | None:
-    """Return the content of an entry; None if it is larger than `most` bytes.
-
-    Raises:
-        BadZipFile: the entry is damaged, or neither stored nor deflated.
-        Exception: whatever else `zipfile` raises for damaged entries, such as zlib.error and RuntimeError.
-    """
+    """Return the content of an entry; None if it exceeds `most` bytes."""
     check_methods([entry])
     # In pieces: read at once, what is inflated is held three times.
     content = io.BytesIO()
@@ -43,10 +34,6 @@ def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> b
 
 
 def check_disjoint(entries: Iterable[zipfile.ZipInfo], size: int) -> None:
-    """Reject uncompressed entries that share bytes: their content would exceed the size of the archive.
-
-    Raises:
-        BadZipFile: the contents add up to more than `size` bytes.
-    """
+    """Reject uncompressed entries that share bytes: their content would exceed the size of the archive."""
     if sum(entry.file_size for entry in entries) > size:
         raise zipfile.BadZipFile("entries overlap: their contents are larger than the archive. Save it again")

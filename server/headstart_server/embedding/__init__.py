@@ -1,1 +1,1 @@
-"""Inputs to features for everybody: lanes, batches, decoding and the feature cache."""
+"""Features of inputs: priority lanes, batches, decoding and the feature cache."""

@@ -1,4 +1,4 @@
-"""Threads for each backbone that decode and run whatever waits, in batches, serving before training."""
+"""Threads per backbone that decode inputs and run batches; serving goes before training."""
 
 import threading
 import time
@@ -14,38 +14,37 @@ from headstart_server.errors import DeadlineExceeded, Draining
 
 
 class Run(Protocol):
-    """A backbone's pass."""
+    """Callable that runs the network on one batch."""
 
     def __call__(self, rows: NDArray[np.generic], cuts: Collection[str] = (), /) -> Views:
-        """Views of rows [n, ...], and their activations at some cuts."""
+        """Return views of rows [n, ...], and their activations at the given cuts."""
 
 
 class BatchObserver(Protocol):
-    """Who is told of every batch."""
+    """Receiver of batch statistics."""
 
     def batch_ran(self, lane: Lane, rows: int, seconds: float, slowest: float) -> None:
-        """A batch of some rows ran for some seconds; its slowest row took `slowest` from arrival to end."""
+        """Record one batch; `slowest` is the latency of its slowest row, from arrival to end."""
 
     def rows_dropped(self, lane: Lane, rows: int, cause: str) -> None:
-        """Rows left the queue unrun, for `expired` or `abandoned`."""
+        """Record rows that left the queue without a pass; `cause` is `expired` or `abandoned`."""
 
 
 class Batcher:
     """Prepares and runs the inputs of concurrent callers together.
 
-    It adds no delay unless the queue is told to: a batch is what waits when the device, or one of its
-    streams, is free. Its threads do either kind of work. On a CPU there is one more than
-    cores, so that decoding and network hardly contend; where the device works beside the CPU there are more,
-    and the next batch is prepared while one runs.
+    It adds no delay unless the queue is configured to wait: a batch contains the rows that are ready when the
+    device, or one of its streams, is free. On a CPU there is one thread more than cores, so that decoding and
+    network hardly contend. Where the device works in parallel with the CPU there are more threads, and the
+    next batch is prepared while one runs.
 
     Args:
-        run: the backbone, from rows [n, ...] to views [n, D] and to cuts that some of them ask for; called
-            for as many batches at once as the queue allows.
-        queue: holds the inputs and decides what is done next.
-        observer: is told of batches and drops.
-        threads: how many work.
-        clock: seconds that only go up; deadlines are on it.
-        name: of the threads.
+        run: the network; called for as many batches concurrently as the queue allows.
+        queue: holds the inputs and chooses the next work item.
+        observer: receives batch statistics.
+        threads: number of threads.
+        clock: monotonic seconds; deadlines use it.
+        name: prefix of thread names.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class Batcher:
             thread.start()
 
     def close(self) -> None:
-        """Finish what is being done, fail what waits with `Draining`, and end the threads."""
+        """Finish running items, fail waiting inputs with `Draining`, and end the threads."""
         with self._changed:
             self._closed = True
             left = self._queue.drain()
@@ -88,9 +87,9 @@ class Batcher:
                 thread.join()
 
     def submit(self, entry: PendingInput) -> None:
-        """Queue one input. Its future is answered, with `Draining` if the batcher is closed.
+        """Queue one input; its future fails with `Draining` if the batcher is closed.
 
-        Cancelling the future takes the input out when its turn comes.
+        Cancelling the future removes the input from the queue.
         """
         with self._changed:
             closed = self._closed
@@ -101,15 +100,11 @@ class Batcher:
             _fail(entry, _draining())
 
     def waiting(self, lane: Lane) -> int:
-        """Number of inputs that wait in a lane."""
+        """Return the number of inputs that wait in a lane."""
         return self._queue.waiting(lane)
 
     def step(self) -> bool:
-        """Do one turn in the caller's thread.
-
-        Returns:
-            Whether there was one.
-        """
+        """Process one work item in the caller's thread, and return whether there was one."""
         with self._changed:
             item = self._take()
         return self._carry_out(item)
@@ -120,7 +115,7 @@ class Batcher:
             pass
 
     def _next_turn(self) -> WorkItem | None:
-        """The next turn, once there is one; None when the batcher is closed."""
+        """Wait for the next work item; return None when the batcher is closed."""
         with self._changed:
             while (item := self._take()) is None and not self._closed:
                 self._idle += 1
@@ -135,17 +130,18 @@ class Batcher:
         return item
 
     def _wake(self) -> None:
-        """Wake a thread if it finds something to do.
+        """Wake a thread if it would find work.
 
-        Called whenever an entry was added or a turn was taken; a thread that ends a turn looks for its next
-        one itself. So who leaves more to do behind wakes another, that one the next, and none sleeps while
-        something can be done.
+        Called whenever an input was added or an item was taken; a thread that ends an item looks for the next
+        one
+        itself. So a thread that leaves work behind wakes another, and no thread sleeps while work is
+        possible.
         """
         if self._idle and self._queue.has_work():
             self._changed.notify()
 
     def _carry_out(self, item: WorkItem | None) -> bool:
-        """Do a turn and give it back; False if there is none."""
+        """Process an item and report its end to the queue; return False without an item."""
         if item is None:
             return False
         prepared, seconds = self._do(item)
@@ -159,7 +155,7 @@ class Batcher:
         return True
 
     def _do(self, item: WorkItem) -> tuple[PendingInput | None, float]:
-        """Do a turn; the entry whose row may run now, if any, and the seconds it took."""
+        """Process an item; return the input whose row is now ready, if any, and the seconds spent."""
         started = self._clock()
         self._drop(item)
         prepared = None
@@ -179,7 +175,7 @@ class Batcher:
             )
 
     def _prepare(self, entry: PendingInput, started: float) -> bool:
-        """Get an entry's row; False if the entry is answered instead."""
+        """Decode an input; return False if its future is completed instead."""
         try:
             prepared = entry.prepare()
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this caller

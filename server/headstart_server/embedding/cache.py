@@ -1,4 +1,4 @@
-"""Features by content: the backbone is frozen, so the features of an input never change."""
+"""Feature cache by content: the backbone is frozen, so the features of an input never change."""
 
 from collections.abc import Callable, Collection
 from enum import Enum
@@ -13,7 +13,7 @@ from headstart_server.embedding.memory_tier import MemoryTier
 
 
 def content_digest(content: Content) -> str:
-    """SHA-256 in hexadecimal of an input, different for different kinds, types and shapes of content."""
+    """Return the SHA-256 of an input in hexadecimal; kind, type and shape of the content are part of it."""
     if isinstance(content, bytes):
         digest = sha256(b"image\0")
         digest.update(content)
@@ -27,7 +27,7 @@ def content_digest(content: Content) -> str:
 
 
 class Outcome(Enum):
-    """Where a look-up found features."""
+    """Tier in which a look-up found features."""
 
     MEMORY = "memory"
     DISK = "disk"
@@ -35,14 +35,12 @@ class Outcome(Enum):
 
 
 class FeatureCache:
-    """Keeps features in memory and, with a store, on disk. Safe to use from many threads.
-
-    What is found on disk comes into memory. Vectors can be written to by nobody once they are put.
+    """Keeps features in memory and, with a store, on disk. Thread-safe; stored vectors are read-only.
 
     Args:
-        max_bytes: most bytes to keep in memory; 0 keeps nothing there.
-        store: keeps features on disk; None keeps them in memory only. Closed with the cache.
-        looked_up: told of each outcome with the number of features that had it.
+        max_bytes: byte limit in memory; 0 keeps nothing there.
+        store: features on disk, closed with the cache; None keeps them in memory only.
+        looked_up: receives each outcome with its number of features.
     """
 
     def __init__(
@@ -60,30 +58,20 @@ class FeatureCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes it holds in memory, overhead included."""
+        """Bytes used in memory, overhead included."""
         return self._memory.nbytes
 
     @property
     def disk_nbytes(self) -> int:
-        """Bytes it holds on disk."""
+        """Bytes used on disk."""
         return self._store.nbytes if self._store else 0
 
     def get(self, backbone: str, digest: str) -> Vectors | None:
-        """The vectors of a content on a backbone, or None.
-
-        Args:
-            backbone: digest and runtime of the backbone.
-            digest: digest of the content.
-        """
+        """Return the vectors of a content on a backbone, or None."""
         return self.get_many(backbone, (digest,)).get(digest)
 
     def get_many(self, backbone: str, digests: Collection[str]) -> dict[str, Vectors]:
-        """The vectors of different contents on a backbone, by digest, as far as they are there.
-
-        Args:
-            backbone: digest and runtime of the backbone.
-            digests: digests of the contents.
-        """
+        """Return the cached vectors of contents on a backbone, by digest."""
         removals = self._memory.removals
         found = self._memory.get_many(backbone, digests)
         self._tell(Outcome.MEMORY, len(found))
@@ -99,21 +87,21 @@ class FeatureCache:
         return found
 
     def put(self, backbone: str, digest: str, vectors: Vectors) -> None:
-        """Keep vectors; those used longest ago go for them."""
+        """Store vectors, evicting the least recently used."""
         kept = _read_only(vectors)
         self._memory.put((backbone, digest), kept)
         if self._store:
             self._store.put(backbone, digest, kept)
 
     def remove(self, digests: Collection[str], backbone: str | None = None) -> None:
-        """Remove the vectors of contents, of one backbone or of all. What is put meanwhile may stay."""
+        """Remove the vectors of contents, of one backbone or of all. Concurrent writes may survive."""
         # Memory last: what was found on disk before it was removed there does not come into memory any more.
         if self._store:
             self._store.remove(digests, backbone)
         self._memory.remove(digests, backbone)
 
     def close(self) -> None:
-        """Write what is not on disk yet, for some seconds at most."""
+        """Write pending features to disk, for a few seconds at most."""
         if self._store:
             self._store.close()
 
@@ -123,7 +111,7 @@ class FeatureCache:
 
 
 def _read_only(vectors: Vectors) -> Vectors:
-    """The same vectors, which nobody can write to any more; copied where they are a part of other memory."""
+    """Return read-only vectors; views into larger arrays are copied."""
     if any(vector.base is not None for vector in vectors.values()):
         vectors = {view: vector.copy() for view, vector in vectors.items()}
     for vector in vectors.values():

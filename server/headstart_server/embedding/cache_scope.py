@@ -1,4 +1,4 @@
-"""Whose features are whose in the cache: everybody's are the same for all, or each tenant has its own."""
+"""Scope of cached features: shared by all tenants, or separate per tenant."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,28 +9,28 @@ _TENANT: ContextVar[str] = ContextVar("cache_tenant")
 
 
 def shared_key(backbone: str) -> str | None:
-    """The key of a backbone's features where all tenants share them: its own."""
+    """Return the key of a backbone's features where all tenants share them."""
     return backbone
 
 
 def tenant_key(backbone: str) -> str | None:
-    """The key of the features that a backbone computed for the tenant that is being worked for.
+    """Return the key of the features that a backbone computed for the current tenant.
 
-    None where nobody said who that is: then nothing is looked up and nothing kept, for what is not known to
-    be of one tenant must not be found by another.
+    None without a current tenant: such features are neither looked up nor stored, because another tenant must
+    not find them.
     """
     tenant = _TENANT.get(None)
     return None if tenant is None else f"{backbone} for {tenant}"
 
 
 def work_for(tenant: str) -> Token[str]:
-    """Tell for which tenant this call works; empty for none."""
+    """Set the tenant of the current call; empty for none."""
     return _TENANT.set(tenant)
 
 
 @contextmanager
 def working_for(tenant: str) -> Iterator[None]:
-    """Tell for which tenant the block works; empty for none."""
+    """Set the tenant within the block; empty for none."""
     token = work_for(tenant)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Inputs to features on one backbone: looked up, or queued, and answered as futures."""
+"""Features of inputs on one backbone: looked up or queued, and returned as futures."""
 
 import threading
 import time
@@ -24,17 +24,16 @@ TAIL_ROWS = 8
 
 
 class Embedder:
-    """Turns inputs into features for everybody who asks, serving before training.
+    """Computes features for all callers of one backbone; serving goes before training.
 
     Args:
-        backbone: decodes inputs and has the facts.
+        backbone: decodes inputs and has the metadata.
         batcher: decodes and runs them.
         cache: features by content; shared by all backbones.
-        max_pending: most Predict inputs to hold at once, decoded or not; further ones are refused.
-        cache_predictions: whether Predict looks into the cache and fills it, too.
-        cache_key: what the backbone's features are kept under for whoever is being worked for; gives None
-            where they are not kept.
-        clock: seconds that only go up; the batcher's.
+        max_pending: maximum number of held Predict inputs, decoded or not; further ones are rejected.
+        cache_predictions: whether Predict reads and fills the cache too.
+        cache_key: maps a backbone's key to the key of the current tenant; None disables caching.
+        clock: monotonic seconds, the same as the batcher's.
     """
 
     def __init__(
@@ -62,17 +61,17 @@ class Embedder:
 
     @property
     def info(self) -> BackboneInfo:
-        """The facts about the backbone."""
+        """Metadata of the backbone."""
         return self._backbone.info
 
     @property
     def digest(self) -> str:
-        """The backbone's digest."""
+        """Digest of the backbone."""
         return self._backbone.digest
 
     @property
     def runtime(self) -> str:
-        """What executes the backbone, and in which precision."""
+        """Runtime and precision that execute the backbone."""
         return self._backbone.runtime
 
     @property
@@ -81,7 +80,7 @@ class Embedder:
         return self._pending
 
     def waiting(self, lane: Lane) -> int:
-        """Number of inputs that wait for the backbone in a lane."""
+        """Return the number of inputs that wait in a lane."""
         return self._batcher.waiting(lane)
 
     def predict(
@@ -90,16 +89,14 @@ class Embedder:
         deadline: float | None = None,
         cuts: frozenset[str] = frozenset(),
     ) -> list["Future[RowFeatures]"]:
-        """Features of inputs on the Predict lane; all are taken or none.
+        """Queue inputs on the Predict lane, all or none, and return a future for each.
+
+        A future fails with an error of `Backbone.decode` or of the batcher. Cancelling it removes its input.
 
         Args:
             contents: the inputs.
             deadline: when the caller stops waiting, on the clock; None for never.
-            cuts: names of the cuts whose activations are wanted beside the views.
-
-        Returns:
-            A future for each input, in order. Its error is that of `Backbone.decode` or of the batcher.
-            Cancelling it takes the input out of its queue.
+            cuts: cuts whose activations are returned in addition to the views.
 
         Raises:
             BackboneQueueFull: too many inputs are held already.
@@ -115,16 +112,7 @@ class Embedder:
     def predict_rows(
         self, rows: Sequence[Row], deadline: float | None = None, cuts: frozenset[str] = frozenset()
     ) -> list["Future[RowFeatures]"]:
-        """Features of rows that `decode` made, or like those, on the Predict lane; all are taken or none.
-
-        Args:
-            rows: the rows.
-            deadline: when the caller stops waiting, on the clock; None for never.
-            cuts: names of the cuts whose activations are wanted beside the views.
-
-        Raises:
-            BackboneQueueFull: too many inputs are held already.
-        """
+        """Queue rows as `decode` returns them; see `predict`."""
         self._admit(len(rows))
         futures = []
         for row in rows:
@@ -150,18 +138,18 @@ class Embedder:
         cuts: frozenset[str] = frozenset(),
         checkpoint: Callable[[], None] = lambda: None,
     ) -> Iterator[tuple[int, RowFeatures | HeadstartError]]:
-        """Features of a dataset on the train lane, each different content once.
+        """Compute features of a dataset on the train lane, each distinct content once.
 
         Args:
-            digests: the content digest of each item; only the first item of a digest is looked at.
-            read: gives the content of an item by its place; called from a thread of the batcher.
-            window: most items under way at once, which bounds the memory for decoded rows.
-            cuts: names of the cuts whose activations are wanted beside the views. They are not kept, so every
-                item passes the backbone then.
+            digests: content digest of each item; only the first item of a digest is processed.
+            read: returns the content of an item by its index; called from a thread of the batcher.
+            window: maximum number of items in flight, which bounds the memory for decoded rows.
+            cuts: cuts whose activations are returned in addition to the views. Activations are not cached, so
+                every item passes the backbone.
             checkpoint: called at least every `CHECK_SECONDS`; may raise to stop.
 
         Yields:
-            The place of an item, and its features or why it cannot be decoded, in the order of the places.
+            The index of an item, and its features or the error of its decoding, in order.
         """
         under_way: deque[tuple[int, Future[RowFeatures]]] = deque()
         try:
@@ -181,26 +169,22 @@ class Embedder:
                 future.cancel()
 
     def tail(self, weights: TailWeights) -> Tail:
-        """Make a tail of the backbone ready to run.
-
-        Raises:
-            TailMismatch: the weights are not those of a tail of it.
-        """
+        """Prepare a tail of the backbone to run; see `Backbone.tail`."""
         return self._backbone.tail(weights)
 
     def run_tail(
         self, tail: Tail, activations: Float32, lane: Lane, *, deadline: float | None = None
     ) -> list["Future[RowFeatures]"]:
-        """Run a tail in the backbone's threads, where serving goes first, before inputs that are not begun.
+        """Run a tail in the backbone's threads, before inputs whose work has not begun; serving goes first.
 
         Args:
             tail: the tail.
-            activations: of inputs at its cut, [n, height, width, channels].
-            lane: the inputs' lane.
+            activations: activations of inputs at its cut, [n, height, width, channels].
+            lane: lane of the inputs.
             deadline: when the caller stops waiting, on the clock; None for never.
 
         Returns:
-            Futures of the tail's `last` view of some inputs each, [m, D], in order.
+            Futures of the tail's `last` view of consecutive parts of the inputs, [m, D] each.
         """
         futures = []
         for start in range(0, len(activations), TAIL_ROWS):
@@ -223,17 +207,7 @@ class Embedder:
         return self._backbone.train_tail(request, progress, checkpoint)
 
     def serving_seconds(self, contents: Sequence[Content], checkpoint: Callable[[], None]) -> list[float]:
-        """What inputs take at serving: their decoding and their pass, one input at a time, without waiting.
-
-        They go through the train lane, so serving does not wait for them, and past the cache.
-
-        Args:
-            contents: the inputs.
-            checkpoint: called at least every `CHECK_SECONDS`; may raise to stop.
-
-        Raises:
-            HeadstartError: as `Backbone.decode` or the batcher.
-        """
+        """Measure the seconds to serve each input alone: decoding and pass, uncached, on the train lane."""
         seconds = []
         for content in contents:
             entry = PendingInput(
@@ -245,25 +219,21 @@ class Embedder:
         return seconds
 
     def decode(self, content: Content) -> Row:
-        """Turn one input into one row, without running it.
-
-        Raises:
-            HeadstartError: as `Backbone.decode`.
-        """
+        """Decode one input into one row; see `Backbone.decode`."""
         return self._backbone.decode(content)
 
     def truncation(self, content: Content) -> Truncation | None:
-        """How much of an input that can be decoded its row holds; None if all of it."""
+        """Return how much of a decodable input its row contains; None if all of it."""
         return self._backbone.truncation(content)
 
     def close(self) -> None:
-        """Stop the batcher; inputs that wait fail with `Draining`."""
+        """Stop the batcher; waiting inputs fail with `Draining`."""
         self._batcher.close()
 
     def _look_up(
         self, digests: Sequence[str], window: int, cuts: frozenset[str]
     ) -> Iterator[tuple[int, Vectors | None]]:
-        """The first place of each digest and what is cached for it, looked up by the window."""
+        """Yield the first index of each digest with its cached vectors, looked up one window at a time."""
         places = _first_places(digests)
         key = self._cache_key(self._own_key)
         if cuts or key is None:
@@ -291,7 +261,7 @@ class Embedder:
             return future
         prepare: Callable[[], Row | RowFeatures] = partial(self._prepare, read)
         if lane is Lane.TRAIN or self._cache_predictions:
-            # Asked here: the threads that decode work for everybody.
+            # Computed here: the threads that decode work for all tenants.
             key = self._cache_key(self._own_key)
             if key is not None:
                 # Not of the entry: if its own `prepare` held it, its row would wait for garbage collection.
@@ -375,7 +345,7 @@ def _first_places(digests: Sequence[str]) -> list[int]:
 
 
 def settled(future: "Future[RowFeatures]", checkpoint: Callable[[], None]) -> RowFeatures:
-    """The result of a future, awaited with a look at the checkpoint every `CHECK_SECONDS`."""
+    """Wait for a future, calling the checkpoint every `CHECK_SECONDS`, and return its result."""
     _await(future, checkpoint)
     return future.result()
 

@@ -1,4 +1,4 @@
-"""The loaded backbones of this server, each with its queue, loaded when first asked for."""
+"""The backbones of a server and their queues; each is loaded on first use."""
 
 import threading
 import time
@@ -26,55 +26,51 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-#: Seconds after which a caller may try again for a backbone that is being loaded: at least and at most.
+#: Minimum and maximum seconds after which a caller may retry while a backbone is being loaded.
 LOADING_RETRY_SECONDS = 2.0
 MAX_LOADING_RETRY_SECONDS = 15.0
-#: Seconds for which callers are told why a backbone could not be loaded before that is tried again.
+#: Seconds during which calls fail with the error of a failed loading, before it is repeated.
 FAILED_RETRY_SECONDS = 30.0
-#: Backbones that are loaded without being listed: each keeps threads of its own.
+#: Maximum number of loaded backbones that are not listed: each keeps its threads.
 MAX_UNLISTED = 64
-#: Seconds without use after which one of them makes room for another: or one caller could have them all.
+#: Seconds without use after which one of them makes way for another: or one caller could have them all.
 IDLE_SECONDS = 60.0
 
 
 class BackboneSource(Protocol):
-    """Where backbones come from."""
+    """Source of backbones."""
 
     def list(self) -> Sequence[BackboneInfo]:
-        """The facts of every backbone there is, as far as they are known."""
+        """Return the metadata of every listed backbone, as far as known."""
 
     def info(self, name: str) -> BackboneInfo:
-        """The facts of one, as far as they are known; there are families whose members are not listed.
-
-        Raises:
-            BackboneNotFound: there is none of this name.
-        """
+        """Return the metadata of one backbone, as far as known; it need not be listed."""
 
     def prepare(self, name: str) -> BackboneInfo:
-        """Learn all facts of one; may take minutes the first time."""
+        """Determine all metadata of a backbone; may take minutes the first time."""
 
     def load(self, name: str) -> Backbone:
-        """Load one, ready and warm; takes seconds."""
+        """Load a backbone and warm it up; takes seconds."""
 
     def remaining(self, name: str) -> float | None:
-        """Estimate the seconds until one is prepared; None if it is not being prepared."""
+        """Estimate the seconds until a backbone is prepared; None if it is not being prepared."""
 
     def close(self) -> None:
-        """End what is being prepared at once, with `Draining`; what is loaded stays."""
+        """Cancel preparations with `Draining`; loaded backbones stay."""
 
 
 class BackbonePool:
-    """Hands out an `Embedder` for each backbone.
+    """The backbones of a server: one `Embedder` for each that is loaded.
 
     Args:
-        source: where backbones come from.
+        source: lists, prepares and loads backbones.
         make_embedder: gives a loaded backbone its queue and threads.
-        default: name of the backbone that is meant where none is named.
-        waiters: the calls that wait for a backbone.
-        clock: seconds that only go up.
+        default: name of the default backbone.
+        waiters: calls that wait for a backbone.
+        clock: monotonic seconds.
 
     Raises:
-        BackboneNotFound: there is no backbone of the default's name.
+        BackboneNotFound: the default backbone does not exist.
     """
 
     def __init__(
@@ -92,7 +88,7 @@ class BackbonePool:
         self._loading: dict[str, threading.Lock] = {}
         self._waiters = waiters or Waiters()
         self._stopped = False
-        #: When each was last asked for.
+        #: When each was last used.
         self._used: dict[str, float] = {}
         self._lock = threading.Lock()
         #: Why the last loading of a backbone failed, and when.
@@ -102,28 +98,21 @@ class BackbonePool:
         source.info(default)
 
     def all_metadata(self) -> list[BackboneInfo]:
-        """The facts of every backbone, as far as they are known, by name."""
+        """Return the metadata of all listed backbones, as far as known, sorted by name."""
         return sorted(self._source.list(), key=lambda info: info.name)
 
     def metadata(self, name: str) -> BackboneInfo:
-        """The facts of a backbone as far as they are known; an empty name means the default.
-
-        Raises:
-            BackboneNotFound: there is none of this name.
-        """
+        """Return the metadata of a backbone, as far as known; an empty name means the default."""
         return self._source.info(name or self.default)
 
     def request(self, name: str) -> BackboneInfo:
-        """Return the facts of a backbone as far as they are known, and start to load it if they are not.
-
-        Args:
-            name: its name; empty for the default.
+        """Return the metadata of a backbone, as far as known, and start to load it if it is not prepared.
 
         Raises:
-            BackboneNotFound: there is none of this name.
-            BackboneUnavailable: it could not be prepared a moment ago.
-            Loading: it could not be prepared some time ago, and is prepared again.
-            Draining: the server stops.
+            BackboneNotFound: the backbone does not exist.
+            BackboneUnavailable: its preparation failed a moment ago.
+            Loading: its preparation failed some time ago and is repeated.
+            Draining: the server is stopping.
         """
         info = self.metadata(name)
         if not info.is_prepared:
@@ -132,12 +121,12 @@ class BackbonePool:
         return info
 
     def prepared_metadata(self, name: str) -> BackboneInfo:
-        """The facts of a backbone; an empty name means the default.
+        """Return the complete metadata of a backbone; an empty name means the default.
 
         Raises:
-            BackboneNotFound: there is none of this name.
-            Loading: they are not known yet; asking starts its loading.
-            BackboneUnavailable: they could not be learnt.
+            BackboneNotFound: the backbone does not exist.
+            Loading: it is not prepared yet; its loading has started.
+            BackboneUnavailable: its preparation failed.
         """
         info = self.metadata(name)
         if not info.is_prepared:
@@ -145,35 +134,21 @@ class BackbonePool:
         return info
 
     def prepared_default_for(self, content: Content) -> BackboneInfo:
-        """The facts of the backbone that is meant for such content where none is named.
-
-        Raises:
-            BackboneNotFound: there is none that takes it.
-            Loading: they are not known yet; asking starts its loading.
-            BackboneUnavailable: they could not be learnt.
-        """
+        """Return the complete metadata of the default backbone for a content; see `prepared_metadata`."""
         return self.prepared_metadata(
             default_backbone_for(self.prepared_metadata(self.default), self._source.list(), content)
         )
 
     def default_for(self, content: Content) -> BackboneInfo:
-        """Return the facts of the default backbone for such content, as far as they are known.
-
-        Raises:
-            BackboneNotFound: there is none that takes it.
-        """
+        """Return the metadata of the default backbone for a content, as far as known."""
         return self.metadata(default_backbone_for(self.metadata(self.default), self._source.list(), content))
 
     def default_for_kind(self, kind: str) -> BackboneInfo:
-        """The facts, as far as they are known, of the default, or else the first backbone that takes a kind.
-
-        Args:
-            kind: image, text or tensor.
-        """
+        """Return the metadata of the default backbone for a kind of content: image, text or tensor."""
         return default_for_kind(self.metadata(self.default), self._source.list(), kind)
 
     def defaults(self) -> dict[Modality, str]:
-        """Return the name of the backbone of each modality that is used where none is named."""
+        """Return the name of the default backbone of each modality."""
         default = self.metadata(self.default)
         found: dict[Modality, str] = {}
         for info in (default, *self._source.list()):
@@ -181,25 +156,25 @@ class BackbonePool:
         return {modality: found[modality] for modality in Modality if modality in found}
 
     def problem(self, name: str) -> str:
-        """Why the last try to prepare or load a backbone failed; empty if none did."""
+        """Return why the last preparation or loading of a backbone failed; empty if it did not."""
         failed = self._failed.get(name)
         return _words(failed[0]) if failed else ""
 
     def loaded(self, name: str) -> Embedder | None:
-        """The embedder of a backbone if it is loaded and warm."""
+        """Return the embedder of a backbone if it is loaded and warm."""
         return self._loaded.get(name or self.default)
 
     def all_loaded(self) -> list[Embedder]:
-        """The embedders of all backbones that are loaded."""
+        """Return the embedders of all loaded backbones."""
         return list(self._loaded.values())
 
     def get(self, name: str) -> Embedder:
-        """The embedder of a backbone, without waiting; an empty name means the default.
+        """Return the embedder of a backbone without waiting; an empty name means the default.
 
         Raises:
-            BackboneNotFound: there is none of this name.
-            Loading: it is not loaded yet; asking starts the loading.
-            BackboneUnavailable: it could not be loaded.
+            BackboneNotFound: the backbone does not exist.
+            Loading: it is not loaded yet; its loading has started.
+            BackboneUnavailable: its loading failed.
         """
         name = name or self.default
         embedder = self._loaded.get(name)
@@ -209,16 +184,16 @@ class BackbonePool:
         return embedder
 
     async def ready(self, look: Callable[[], T], nbytes: Callable[[], int] | None) -> T:
-        """Return what a look-up gives, waiting while a backbone that it needs is prepared or loaded.
+        """Return the result of a look-up, waiting while a backbone that it needs is prepared or loaded.
 
         Args:
-            look: as `get` or `info`; raises `Loading`, and is repeated when the loading ends.
-            nbytes: gives the bytes that the call holds while it waits; None for the server itself, which no
-                bound keeps from waiting.
+            look: a look-up such as `get` or `prepared_metadata`; repeated after it raised `Loading`.
+            nbytes: returns the bytes that the call holds while it waits; None for the server's own look-ups,
+                which may always wait.
 
         Raises:
-            Loading: as many calls wait as may.
-            Draining: the server stops.
+            Loading: too many calls wait already.
+            Draining: the server is stopping.
             BackboneUnavailable: a backbone cannot be prepared or loaded.
         """
 
@@ -228,7 +203,7 @@ class BackbonePool:
         return await self.when_ready(work, nbytes)
 
     async def when_ready(self, work: Callable[[], Awaitable[T]], nbytes: Callable[[], int] | None) -> T:
-        """As `ready`, for a look-up that is awaited. Until it raises `Loading` it must change nothing."""
+        """Do the same for an awaitable look-up, which must not change anything before it raises `Loading`."""
         try:
             return await work()
         except Loading as loading:
@@ -246,12 +221,7 @@ class BackbonePool:
                         name = loading.metadata["backbone"]
 
     def load(self, name: str) -> Embedder:
-        """The embedder of a backbone, loading it first if need be; an empty name means the default.
-
-        Raises:
-            BackboneNotFound: there is none of this name.
-            Exception: whatever its source raises.
-        """
+        """Return the embedder of a backbone, loading it if necessary; an empty name means the default."""
         name = self.metadata(name).name
         with self._waking(name), self._loading_lock(name), self._remembering(name):
             if name not in self._loaded:
@@ -260,25 +230,25 @@ class BackbonePool:
             return self._loaded[name]
 
     def prepare_all(self) -> None:
-        """Learn what is not known yet of every backbone; one that fails says so where it is listed."""
+        """Prepare every backbone that is not prepared; failures are reported where backbones are listed."""
         for info in self.all_metadata():
             if not info.is_prepared:
                 self._prepare(info.name)
 
     def stop_loading(self) -> None:
-        """End what is being prepared and the waits for it, and load nothing more; what is loaded stays."""
+        """Cancel preparations and waits, and load nothing more; loaded backbones stay."""
         self._stopped = True
         self._source.close()
         self._waiters.wake_all()
 
     def close(self) -> None:
-        """Stop what is being prepared, and every embedder."""
+        """Cancel preparations and close every embedder."""
         self.stop_loading()
         for embedder in self.all_loaded():
             embedder.close()
 
     def _start_loading(self, name: str) -> NoReturn:
-        """Load a backbone in a thread, and raise `Loading`; or the reason why it failed a moment ago."""
+        """Load a backbone in a thread and raise `Loading`, or raise why it failed a moment ago."""
         failed = self._failed.get(name)
         if failed and self._clock() - failed[1] < FAILED_RETRY_SECONDS:
             raise BackboneUnavailable(_words(failed[0]), metadata={"backbone": name}) from failed[0]
@@ -309,7 +279,7 @@ class BackbonePool:
 
     @contextmanager
     def _waking(self, name: str) -> Iterator[None]:
-        """Wake the calls that wait for a backbone, once its lock is free again."""
+        """Wake the calls that wait for a backbone after its lock is released."""
         try:
             yield
         finally:
@@ -341,7 +311,7 @@ class BackbonePool:
         return lock
 
     def _longest_idle(self, names: Iterable[str]) -> str | None:
-        """The one of some backbones that was not used for longest, if that is long and it is idle."""
+        """Return the idle backbone that was unused for longest; None if none was for `IDLE_SECONDS`."""
         now = self._clock()
         idle = [
             (self._used.get(name, 0.0), name)
@@ -353,7 +323,7 @@ class BackbonePool:
         return min(idle)[1] if idle else None
 
     def _load_quietly(self, name: str) -> None:
-        # It has no caller to raise to; the next call is told.
+        # It has no caller to raise to; the next call raises the error.
         with suppress(Exception):
             self.load(name)
 

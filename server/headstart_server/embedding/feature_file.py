@@ -1,4 +1,4 @@
-"""Features in a SQLite file under a bound of bytes; those used longest ago leave first."""
+"""Features in a size-bounded SQLite file; the least recently used are evicted first."""
 
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
@@ -8,9 +8,9 @@ from pathlib import Path
 from headstart_server.embedding.feature_rows import Key, Vectors, decode, encode
 from headstart_server.embedding.sqlite_file import LOGGED_PAGE_BYTES, PAGE_BYTES, SqliteFile
 
-#: Fewest bytes that a file can be bounded to.
+#: Lowest byte limit of a file.
 MIN_BYTES = 1 << 20
-#: Most bytes of the log of writes beside the file, and the bytes of that log's index.
+#: Maximum bytes of the write-ahead log, and the bytes of its index.
 _LOG_BYTES, _INDEX_BYTES = 8 << 20, 32 << 10
 #: Most rows that one transaction evicts, removes or marks as used: some milliseconds.
 _STEP = 64
@@ -65,11 +65,11 @@ class FeatureFile:
 
     @property
     def nbytes(self) -> int:
-        """Bytes it takes on the disk, with its log."""
+        """Bytes used on disk, with the log."""
         return self._file.nbytes
 
     def get_many(self, backbone: str, digests: Collection[str]) -> tuple[dict[str, Vectors], list[str]]:
-        """The features of contents on a backbone, by digest; and the digests of damaged rows."""
+        """Return the features of contents on a backbone by digest, and the digests of damaged rows."""
         found: dict[str, Vectors] = {}
         damaged = []
         number = _number(backbone)
@@ -84,7 +84,7 @@ class FeatureFile:
         return found, damaged
 
     def put(self, rows: Mapping[Key, Vectors]) -> None:
-        """Keep features; those used longest ago go for them. A row that fills half the log is left out."""
+        """Store features, evicting the least recently used. A row larger than half the log is skipped."""
         self._clock += 1
         part: list[tuple[int, str, int, bytes]] = []
         pages = 0
@@ -101,7 +101,7 @@ class FeatureFile:
         self._insert(part, pages)
 
     def touch(self, keys: Collection[Key]) -> None:
-        """Note that features were used."""
+        """Mark features as used."""
         self._clock += 1
         self._run(_TOUCH, [(self._clock, digest, _number(backbone)) for backbone, digest in keys])
 
@@ -113,7 +113,7 @@ class FeatureFile:
             self._run(_REMOVE_OF_ONE, [(digest, _number(backbone)) for digest in digests])
 
     def close(self) -> None:
-        """Close it; what is being read is read to its end."""
+        """Close the file; running reads complete."""
         self._file.close()
 
     def _newest(self) -> int:
@@ -155,10 +155,10 @@ class FeatureFile:
 
 
 def _number(backbone: str) -> int:
-    """A backbone in eight bytes; should two be equal in them, the checksums of rows tell them apart."""
+    """Return a backbone's key as eight bytes; the checksums of rows detect a collision."""
     return int.from_bytes(sha256(backbone.encode()).digest()[:8], "big", signed=True)
 
 
 def _most_pages(row: bytes) -> int:
-    """Most pages that a new row changes: its own, and those of table and indexes, which may split."""
+    """Return the maximum number of pages that a new row changes, including splits of table and indexes."""
     return -(-len(row) // (PAGE_BYTES - 4)) + 6

@@ -1,4 +1,4 @@
-"""Features as bytes, and back: each row proves by its checksum whose features it holds."""
+"""Binary rows of features; a checksum proves whose features a row holds."""
 
 import json
 from collections.abc import Mapping
@@ -17,13 +17,7 @@ _CHECKSUM_BYTES = 8
 
 
 def encode(backbone: str, digest: str, vectors: Vectors) -> bytes:
-    """A row: checksum, sizes of the views as a line of JSON, and the values, little-endian.
-
-    Args:
-        backbone: digest and runtime of the backbone; with the content's digest it goes into the checksum.
-        digest: digest of the content.
-        vectors: its features.
-    """
+    """Encode a row: checksum, sizes of the views as a line of JSON, and little-endian values."""
     sizes = json.dumps({view: vector.size for view, vector in vectors.items()})
     values = (vector.astype("<f4", copy=False).tobytes() for vector in vectors.values())
     body = b"".join([sizes.encode(), b"\n", *values])
@@ -31,7 +25,7 @@ def encode(backbone: str, digest: str, vectors: Vectors) -> bytes:
 
 
 def decode(backbone: str, digest: str, row: object) -> Vectors | None:
-    """The features of a row, bit by bit as they were, read-only; None if it is damaged or somebody else's."""
+    """Decode a row into read-only features; None if it is damaged or has another key."""
     if not isinstance(row, bytes):
         return None
     body = memoryview(row)[_CHECKSUM_BYTES:]

@@ -1,4 +1,4 @@
-"""Features on disk: written by a thread of its own, and never anybody's error."""
+"""Features on disk, written by a background thread; failures never reach callers."""
 
 import threading
 from collections.abc import Callable, Collection, Mapping
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 MAX_WAITING = 2048
 #: Most uses that wait to be noted; what comes beyond them looks older than it is.
 MAX_TOUCHED = 8192
-#: Files begun anew before it is the disk that is taken to be at fault.
+#: Resets of the file after which the disk is considered faulty.
 MAX_BEGINNINGS = 10
 #: Features that the writer takes at once.
 BATCH = 128
@@ -27,13 +27,13 @@ BATCH = 128
 class FeatureStore:
     """Keeps features in a file, under a bound of bytes. Safe to use from many threads.
 
-    It is a cache: whatever happens to the file, callers see features missing, never wrong ones nor an error.
-    A damaged file is begun anew. When the disk is full or fails, nothing is written until the next start.
+    It is a cache: faults of the file make features missing, never wrong, and never raise. A damaged file is
+    replaced. When the disk is full or fails, nothing is written until the next start.
 
     Args:
         path: the file, made if need be.
         max_bytes: most bytes of it, at least `feature_file.MIN_BYTES`.
-        dropped: told how many features were not written, because too many waited or the disk failed.
+        dropped: receives the number of features that were not written: too many waited, or the disk failed.
         rest: seconds that the first of some features waits for others to be written with.
     """
 
@@ -61,13 +61,13 @@ class FeatureStore:
         try:
             self._file = FeatureFile(path, max_bytes)
         except FAULTS as error:
-            self._begin_anew(error)
+            self._reset(error)
         self._thread = threading.Thread(target=self._write_repeatedly, name="feature-store", daemon=True)
         self._thread.start()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the file."""
+        """Size of the file in bytes."""
         file = self._file
         return 0 if file is None else file.nbytes
 
@@ -77,7 +77,7 @@ class FeatureStore:
         return len(self._waiting)
 
     def get_many(self, backbone: str, digests: Collection[str]) -> dict[str, Vectors]:
-        """The features of contents on a backbone, by digest, as far as they are there."""
+        """Return the stored features of contents on a backbone, by digest."""
         with self._changed:
             keys = {digest: (backbone, digest) for digest in digests}
             found = {digest: self._waiting[key] for digest, key in keys.items() if key in self._waiting}
@@ -97,7 +97,7 @@ class FeatureStore:
         return found | stored
 
     def put(self, backbone: str, digest: str, vectors: Vectors) -> None:
-        """Have features written soon; not at all if too many wait. They must not be changed any more."""
+        """Queue read-only features to be written; they are dropped if too many wait."""
         key = (backbone, digest)
         with self._changed:
             taken = self._writable and (len(self._waiting) < MAX_WAITING or key in self._waiting)
@@ -108,13 +108,13 @@ class FeatureStore:
             self._dropped(1)
 
     def touch(self, backbone: str, digests: Collection[str]) -> None:
-        """Note that features were used, wherever they were found, so that they stay longer than others."""
+        """Mark features as used, in whichever tier they were found."""
         with self._changed:
             if len(self._touched) < MAX_TOUCHED:
                 self._touched.update((backbone, digest) for digest in digests)
 
     def remove(self, digests: Collection[str], backbone: str | None = None) -> None:
-        """Remove the features of contents, of one backbone or of all; no restart brings them back."""
+        """Remove the features of contents, of one backbone or of all; a restart does not restore them."""
         gone = set(digests)
         with self._turn:
             with self._changed:
@@ -128,10 +128,10 @@ class FeatureStore:
                     file.remove(gone, backbone)
             except FAULTS as error:
                 # Rather lose all than find again what was to be removed.
-                self._begin_anew(error)
+                self._reset(error)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Write what waits, for so many seconds at most, and close the file."""
+        """Write queued features for at most some seconds, and close the file."""
         with self._changed:
             self._closed, self._writable = True, False
             self._changed.notify()
@@ -155,7 +155,7 @@ class FeatureStore:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if len(self._waiting) < BATCH:
-                # Writing takes the processor from whoever computes features: a short job is not held up.
+                # Writing takes CPU time from the computation of features: a short job is not delayed.
                 self._changed.wait_for(self._is_urgent, self._rest)
             # Uses go with the next rows: until there are some, nothing is evicted.
             return bool(self._waiting or self._touched)
@@ -184,7 +184,7 @@ class FeatureStore:
         try:
             file.touch(touched)
             file.put(rows)
-        except Exception as error:  # noqa: BLE001 - nobody waits for this thread that it could raise to
+        except Exception as error:  # noqa: BLE001 - this thread has no caller to raise to
             self._fail(file, error, reading=False)
             return False
         return True
@@ -197,14 +197,14 @@ class FeatureStore:
                 # Another thread has seen the fault first.
                 return
             if isinstance(error, FAULTS) and is_damage(error, reading=reading):
-                self._begin_anew(error)
+                self._reset(error)
             elif reading:
                 self._switch_off(error)
             else:
                 self._writable = False
                 self._drop_waiting("feature_store_read_only", error)
 
-    def _begin_anew(self, error: Exception) -> None:
+    def _reset(self, error: Exception) -> None:
         self._replace_file(None)
         try:
             delete(self._path)

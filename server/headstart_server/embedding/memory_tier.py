@@ -1,4 +1,4 @@
-"""Features in memory, under a bound of bytes."""
+"""Features in memory under a byte limit."""
 
 import threading
 from collections import OrderedDict
@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from headstart_server.embedding.feature_rows import Key, Vectors
 
-#: Bytes an entry takes beside its vectors: keys, dictionary and array headers.
+#: Bytes of an entry in addition to its vectors: keys, dictionary and array headers.
 OVERHEAD = 600
 
 
@@ -29,16 +29,16 @@ class MemoryTier:
 
     @property
     def nbytes(self) -> int:
-        """Bytes it holds, overhead included."""
+        """Bytes used, overhead included."""
         return self._nbytes
 
     @property
     def removals(self) -> int:
-        """How often something was removed."""
+        """Number of removals so far."""
         return self._removals
 
     def get_many(self, backbone: str, digests: Collection[str]) -> dict[str, Vectors]:
-        """The vectors of contents on a backbone, by digest, as far as they are there."""
+        """Return the vectors of contents on a backbone, by digest."""
         found = {}
         with self._lock:
             for digest in digests:
@@ -49,19 +49,13 @@ class MemoryTier:
         return found
 
     def put(self, key: Key, vectors: Vectors) -> None:
-        """Keep vectors, and drop what was used longest ago while there are too many bytes."""
+        """Store vectors, and evict the least recently used above the limit."""
         with self._lock:
             self._drop(key)
             self._add(key, vectors)
 
     def fill(self, backbone: str, stored: Mapping[str, Vectors], removals: int) -> None:
-        """Take what was found elsewhere, unless something was put or removed meanwhile.
-
-        Args:
-            backbone: digest and runtime of the backbone.
-            stored: vectors by content digest.
-            removals: how often something had been removed before the search began.
-        """
+        """Store what was found in another tier, unless something was stored or removed meanwhile."""
         with self._lock:
             if removals == self._removals:
                 for digest, vectors in stored.items():

@@ -1,4 +1,4 @@
-"""Which kinds of content each modality takes, and which backbone is meant where none is named."""
+"""Kinds of content that each modality accepts, and default backbones."""
 
 from collections.abc import Iterable
 
@@ -17,30 +17,22 @@ _TAKES = {
 
 
 def kind_of(content: Content) -> str:
-    """The kind of a content: image, text or tensor."""
+    """Return the kind of a content: image, text or tensor."""
     return "image" if isinstance(content, bytes) else "text" if isinstance(content, str) else "tensor"
 
 
 def takes(info: BackboneInfo, kind: str) -> bool:
-    """Whether a backbone takes content of a kind."""
+    """Return whether a backbone accepts a kind of content."""
     return kind in _TAKES[info.modality]
 
 
 def check_modality(info: BackboneInfo, content: Content, field: str, name: str = "") -> None:
-    """Check that a backbone takes content of this kind.
-
-    Raises:
-        WrongModality: it does not.
-    """
+    """Raise `WrongModality` if a backbone does not accept a content."""
     check_kind(info, kind_of(content), field, name)
 
 
 def check_kind(info: BackboneInfo, kind: str, field: str, name: str = "") -> None:
-    """Check that a backbone takes content of a kind.
-
-    Raises:
-        WrongModality: it does not.
-    """
+    """Raise `WrongModality` if a backbone does not accept a kind of content."""
     if not takes(info, kind):
         taken = " or ".join(_TAKES[info.modality])
         raise WrongModality(
@@ -52,20 +44,15 @@ def check_kind(info: BackboneInfo, kind: str, field: str, name: str = "") -> Non
 
 
 def default_for_kind(default: BackboneInfo, infos: Iterable[BackboneInfo], kind: str) -> BackboneInfo:
-    """The default if it takes content of a kind, else the first that does; the default if none does."""
+    """Return the first backbone that accepts a kind of content, the default first; else the default."""
     return next((info for info in (default, *infos) if takes(info, kind)), default)
 
 
 def default_backbone_for(default: BackboneInfo, infos: Iterable[BackboneInfo], content: Content) -> str:
-    """The name of the backbone that is meant for content where none is named.
+    """Return the name of the default backbone for a content.
 
-    It is the server's default if that takes such content, else the first that does. Arrays of one dimension
-    are features, which no network is needed for; others are decoded pictures.
-
-    Args:
-        default: the server's default.
-        infos: all backbones that are listed.
-        content: the content.
+    It is the server's default if that accepts the content, else the first that does. Arrays of one dimension
+    are features, which need no network; other arrays are decoded images.
     """
     kind = kind_of(content)
     is_row = isinstance(content, np.ndarray) and content.ndim == 1

@@ -1,4 +1,4 @@
-"""The inputs that wait for a backbone, in two lanes, and the decision what is done next."""
+"""Inputs that wait for a backbone in two lanes, and the choice of the next work."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ Row = NDArray[np.generic]
 
 
 class Lane(Enum):
-    """The priority at which inputs enter a backbone's queue."""
+    """Priority of inputs in a backbone's queue."""
 
     PREDICT = "predict"
     TRAIN = "train"
@@ -24,15 +24,15 @@ class Lane(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RowFeatures:
-    """What a backbone gave for one input.
+    """Features of one input, with timings that are 0 if they came from the cache.
 
     Attributes:
-        views: a feature vector for each view, [D], and for each cut that was asked for its activation; of a
-            tail's pass a matrix, [n, D].
-        decoded: seconds its decoding took; 0 if it came from the cache.
-        queued: seconds it waited, for its decoding and for the device; 0 if it came from the cache.
-        ran: seconds its batch took; 0 if it came from the cache.
-        batch_rows: number of rows in its batch.
+        views: a feature vector per view, [D], and the activation per requested cut; matrices [n, D] for a
+            tail.
+        decoded: seconds of decoding.
+        queued: seconds of waiting, for decoding and for the device.
+        ran: seconds of the batch.
+        batch_rows: rows in the batch.
     """
 
     views: Mapping[str, NDArray[np.float32]]
@@ -43,7 +43,7 @@ class RowFeatures:
 
 
 def stacked(rows: Sequence[RowFeatures], views: Iterable[str]) -> dict[str, NDArray[np.float32]]:
-    """Features [n, D] of n inputs by view, or activations by cut."""
+    """Stack the views or activations of n inputs into matrices [n, D]."""
     return {view: np.stack([row.views[view] for row in rows]) for view in views}
 
 
@@ -52,18 +52,18 @@ class PendingInput:
     """One input on its way to its features.
 
     Attributes:
-        prepare: gives its row, what `Backbone.decode` makes, or features that are known already.
+        prepare: returns its row, as `Backbone.decode` does, or its features if they are known.
         lane: its priority.
         since: when it began to wait for its next turn, on the queue's clock.
         deadline: when its caller stops waiting, on the same clock; None for never.
-        future: where its features go.
-        row: its row, once it is prepared.
-        decoded: seconds that took.
-        queued: seconds it had waited before.
-        begun: preparations that its lane had begun when its row was ready; the queue's.
-        cuts: names of the cuts whose activations are wanted beside its views.
-        is_continuation: whether its inputs have had their turns before: it goes before all others of its
-            lane, so that what was begun first is answered first.
+        future: receives the features.
+        row: its row, once prepared.
+        decoded: seconds of its preparation.
+        queued: seconds it waited for its preparation.
+        begun: preparations that its lane had begun when its row was ready; set by the queue.
+        cuts: cuts whose activations are returned in addition to the views.
+        is_continuation: whether it continues inputs that had their turns. It precedes all others of its lane,
+            so that the work that began first ends first.
     """
 
     prepare: Callable[[], "Row | RowFeatures"]
@@ -81,15 +81,15 @@ class PendingInput:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class WorkItem:
-    """What `LaneQueue.next_item` decided: one entry to prepare, or a batch of rows to run, or neither.
+    """A decision of `LaneQueue.next_item`: one input to prepare, or a batch of rows to run, or neither.
 
     Attributes:
-        lane: whose entries they are.
-        prepare: the entry to prepare.
-        batch: the entries to run together, oldest first.
-        expired: entries whose deadline passed before their turn.
-        abandoned: number of entries whose caller left.
-        contended: whether entries of the other lane waited, too, when it was taken.
+        lane: lane of the inputs.
+        prepare: input to prepare.
+        batch: inputs to run together, oldest first.
+        expired: inputs whose deadline passed before their turn.
+        abandoned: number of inputs whose caller left.
+        contended: whether inputs of the other lane waited too.
     """
 
     lane: Lane
@@ -101,7 +101,7 @@ class WorkItem:
 
 
 class _LaneState:
-    """What waits in one lane, and what is being done for it."""
+    """Waiting inputs and running items of one lane."""
 
     def __init__(self) -> None:
         self.continuations: deque[PendingInput] = deque()
@@ -116,28 +116,29 @@ class _LaneState:
 
 
 class LaneQueue:
-    """Two first-in-first-out lanes with one rule for what is done next. Not locked: the batcher does that.
+    """Two first-in-first-out lanes with one rule for the next work item. Not locked: the batcher does that.
 
-    An entry has two turns: it is prepared (read and decoded), then its row runs in a batch of rows of its
-    shape: that of the row that has waited longest. In a lane rows run before further entries are prepared, so
-    that what was begun first is answered first. Where batches take a core from preparing anyway, a row may
-    wait while one more entry is prepared (`pairing`), so that two run together: that costs nothing, and they
-    take less time than one after the other.
+    An input has two turns: it is prepared (read and decoded), then its row runs in a batch of rows of the
+    same
+    shape, the shape of the oldest row first. In a lane, rows run before further inputs are prepared, so that
+    the
+    work that began first ends first. Where a batch occupies a core anyway, a row may wait while one more
+    input
+    is prepared (`pairing`), so that two run together: that costs nothing and saves time.
 
     Serving goes first and alone: a Predict never shares its batch with training rows, which would only make
-    it longer, so it waits for one training turn at most. While both lanes wait, training is given turns up to
-    `train_share` of the time spent, so that it ends under any load; alone it takes everything, which is not
-    held against it.
+    it longer, so it waits for one training item at most. While both lanes wait, training receives up to
+    `train_share` of the time, so that it ends under any load. Time that training uses alone is not counted.
 
     Args:
-        max_batch: most rows of a Predict batch.
-        train_slice: most rows of a training batch.
-        streams: batches that may run at once.
-        train_share: part of the time that training gets while Predicts wait, from 0 to below 1.
-        train_turns: most training turns at once while Predicts wait.
+        max_batch: maximum rows of a Predict batch.
+        train_slice: maximum rows of a training batch.
+        streams: batches that may run concurrently.
+        train_share: fraction of the time that training receives while Predicts wait, in [0, 1).
+        train_turns: maximum concurrent training items while Predicts wait.
         max_delay: seconds that a Predict's row may wait for its batch to fill although the device is free.
-        pairing: whether a row waits for one more entry to be prepared, if any is there.
-        most_rows: the most rows of a shape in any batch, None for no less than above.
+        pairing: whether a row waits for one more input to be prepared, if one is waiting.
+        most_rows: maximum rows of a shape in any batch; None for no such limit.
     """
 
     def __init__(
@@ -174,13 +175,13 @@ class LaneQueue:
         return sum(map(len, self._lanes.values()))
 
     def waiting(self, lane: Lane) -> int:
-        """Number of entries that wait in a lane, for either turn."""
+        """Return the number of inputs that wait in a lane, for either turn."""
         return len(self._lanes[lane])
 
     def add(self, entry: PendingInput) -> None:
-        """Add an entry at the end of its lane: to be prepared, or to be run if it has its row.
+        """Add an input to its lane: to be prepared, or to be run if it has its row.
 
-        One that goes on is never run as a row: preparing it is all there is to do.
+        A continuation never runs as a row: its preparation is all its work.
         """
         state = self._lanes[entry.lane]
         entry.begun = state.begun
@@ -190,14 +191,11 @@ class LaneQueue:
             (state.raw if entry.row is None else state.rows).append(entry)
 
     def next_item(self, now: float) -> WorkItem | None:
-        """Decide what is done next, dropping what nobody waits for any more.
+        """Choose the next work item, dropping inputs without a waiting caller.
 
-        Args:
-            now: the time on the clock that deadlines are on.
-
-        Returns:
-            The work item, to be given back by `finish`; None if nothing can be done now. Inputs that run or
-            that expired are marked as running. It may hold dropped inputs only.
+        Return None if nothing can be done now. The caller gives the item back with `finish`. Inputs that run
+        or
+        expired are marked as running. An item may contain dropped inputs only.
         """
         lane = self._next_lane(now)
         if lane is None:
@@ -210,18 +208,18 @@ class LaneQueue:
         return item
 
     def has_work(self) -> bool:
-        """Whether `next_item` would give a turn now, or will when `delay` has passed."""
+        """Return whether `next_item` returns an item now, or will after `delay`."""
         return self._next_lane(inf) is not None
 
     def delay(self, now: float) -> float | None:
-        """Seconds until a batch that waits to be filled goes as it is; None if none waits for that."""
+        """Return the seconds until an incomplete batch runs as it is; None if none is delayed."""
         rows = self._lanes[Lane.PREDICT].rows
         if not rows or not self._free or self._ready(Lane.PREDICT, now) is not None:
             return None
         return self._max_delay - (now - rows.oldest().since)
 
     def finish(self, item: WorkItem, seconds: float) -> None:
-        """Give back a turn that took some seconds."""
+        """Account for the seconds of a finished item."""
         self._lanes[item.lane].turns -= 1
         self._free += bool(item.batch)
         if item.lane is Lane.PREDICT:
@@ -234,7 +232,7 @@ class LaneQueue:
             self._owed = min(self._owed, -seconds)
 
     def drain(self) -> list[PendingInput]:
-        """Take out everything that waits, for a batcher that stops."""
+        """Remove and return all waiting inputs."""
         entries = [
             entry
             for state in self._lanes.values()
@@ -269,7 +267,7 @@ class LaneQueue:
         )
 
     def _size(self, lane: Lane, shape: tuple[int, ...]) -> int:
-        """The most rows of a batch."""
+        """Return the maximum number of rows of a batch."""
         size, most = self._sizes[lane], self._most_rows(shape)
         return size if most is None else min(size, most)
 
@@ -313,7 +311,7 @@ class LaneQueue:
         return bool(state.continuations or state.raw) or self._ready(lane, now) is not None
 
     def _ready(self, lane: Lane, now: float) -> tuple[int, ...] | None:
-        """The shape of the rows that run next, that of the oldest that may; None if none may."""
+        """Return the shape of the oldest rows that may run now; None if none may."""
         state = self._lanes[lane]
         if not self._free or not state.rows:
             return None

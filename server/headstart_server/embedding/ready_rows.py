@@ -1,4 +1,4 @@
-"""Rows that are ready to run, kept such that each batch has rows of one shape."""
+"""Rows that are ready to run, grouped by shape."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 
 
 class HasRow(Protocol):
-    """What has a row."""
+    """Item with a row."""
 
     @property
     def row(self) -> NDArray[np.generic] | None:
-        """Its row."""
+        """The row."""
 
 
 PendingInput = TypeVar("PendingInput", bound=HasRow)
 
 
 class ReadyRows(Generic[PendingInput]):
-    """First in, first out for each shape of row; pictures have one, texts one for each length.
+    """First-in-first-out queue per shape; images have one shape, texts one per length.
 
-    Whoever takes rows looks at the one that has waited longest first, so none waits for ever.
+    The caller takes the shape of the oldest row first, so that every row is taken eventually.
     """
 
     def __init__(self) -> None:
@@ -34,12 +34,12 @@ class ReadyRows(Generic[PendingInput]):
         return self._count
 
     def __iter__(self) -> Iterator[PendingInput]:
-        """All entries in the order they came in."""
+        """Iterate over all items in order of arrival."""
         merged = sorted((place for group in self._groups.values() for place in group), key=_place)
         return (entry for _, entry in merged)
 
     def append(self, entry: PendingInput) -> None:
-        """Add an entry, which has its row."""
+        """Add an item that has its row."""
         shape = () if entry.row is None else entry.row.shape
         group = self._groups.get(shape)
         if group is None:
@@ -49,18 +49,18 @@ class ReadyRows(Generic[PendingInput]):
         self._count += 1
 
     def oldest(self) -> PendingInput:
-        """The entry that has waited longest; there must be one."""
+        """Return the oldest item of a non-empty queue."""
         return self.firsts()[0][1]
 
     def firsts(self) -> list[tuple[tuple[int, ...], PendingInput, int]]:
-        """Each shape, its entry that came first, and how many it has; the oldest entry first."""
+        """Yield each shape with its oldest item and its count; the oldest item first."""
         groups = list(self._groups.items())
         if len(groups) > 1:
             groups.sort(key=lambda item: _place(item[1][0]))
         return [(shape, group[0][1], len(group)) for shape, group in groups]
 
     def pop(self, shape: tuple[int, ...]) -> PendingInput | None:
-        """Take out the entry of a shape that came first; None if there is none left."""
+        """Remove and return the oldest item of a shape; None if it has no more."""
         group = self._groups.get(shape)
         if not group:
             return None
@@ -71,7 +71,7 @@ class ReadyRows(Generic[PendingInput]):
         return entry
 
     def clear(self) -> None:
-        """Take out all."""
+        """Remove all items."""
         self._groups.clear()
         self._count = 0
 

@@ -1,4 +1,4 @@
-"""One SQLite file: a writer, any number of readers, and a log of writes that stays short."""
+"""A SQLite file with one writer, any number of readers, and a short write-ahead log."""
 
 import sqlite3
 import threading
@@ -62,7 +62,7 @@ class SqliteFile:
 
     @property
     def nbytes(self) -> int:
-        """Bytes it takes on the disk, with its log."""
+        """Bytes used on disk, with the log."""
         total = 0
         for part in parts(self._path):
             # The log comes and goes.
@@ -72,7 +72,7 @@ class SqliteFile:
 
     @contextmanager
     def reader(self) -> Iterator[sqlite3.Connection]:
-        """A connection for one thread; each statement sees the last commit, and is to be read to its end."""
+        """Return this thread's connection; a statement sees the last commit and must be read to its end."""
         with self._lock:
             if self._closed:
                 raise sqlite3.ProgrammingError("expected an open file, received: a closed one")
@@ -90,7 +90,7 @@ class SqliteFile:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, undone if the block raises. For one thread at a time."""
+        """Run one transaction, rolled back if the block raises. One thread at a time."""
         self._writer.execute("BEGIN IMMEDIATE")
         try:
             yield self._writer
@@ -105,16 +105,16 @@ class SqliteFile:
             self.empty_log()
 
     def empty_log(self) -> None:
-        """Bring what is in the log into the file, and cut off what the file does not need any more."""
+        """Move the log into the file, and truncate pages that the file no longer needs."""
         self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def value(self, query: str) -> Any:
-        """The one value that a query gives. For the thread whose turn it is to write."""
+        """Return the single value of a query. Only for the writing thread."""
         ((value,),) = self._writer.execute(query).fetchall()
         return value
 
     def close(self) -> None:
-        """Close it; what is being read is read to its end."""
+        """Close the file; running reads complete."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -155,27 +155,18 @@ class SqliteFile:
 
 
 def parts(path: Path) -> tuple[Path, Path, Path]:
-    """The files of a database: itself, its log of writes, and the log's index."""
+    """Return the paths of a database: file, write-ahead log and log index."""
     return path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
 
 
 def delete(path: Path) -> None:
-    """Delete a file with its log.
-
-    Raises:
-        OSError: it cannot be deleted.
-    """
+    """Delete a database with its log."""
     for part in parts(path):
         part.unlink(missing_ok=True)
 
 
 def is_damage(error: Exception, *, reading: bool) -> bool:
-    """Whether an error says that the file is of no use, and not that the disk is full, forbidden or at fault.
-
-    Args:
-        error: one of `FAULTS`.
-        reading: whether it came of reading: what cannot be read is as good as damaged.
-    """
+    """Return whether an error means that the file is damaged, and not that the disk is full or failing."""
     if isinstance(error, OSError):
         return False
     # The low byte is the kind of error, the others its details.
@@ -184,6 +175,6 @@ def is_damage(error: Exception, *, reading: bool) -> bool:
 
 
 def described(error: Exception) -> str:
-    """What an error says, with SQLite's name for it, which tells more."""
+    """Return an error's message with its SQLite name, which is more specific."""
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     return f"{error} ({name})"

@@ -1,4 +1,4 @@
-"""Tails of versions, made ready on their backbone when they are first asked."""
+"""Tails of versions, prepared on their backbone on first use."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -34,25 +34,21 @@ class VersionTail:
 
     @property
     def weights(self) -> TailWeights:
-        """Its weights."""
+        """Weights of the tail."""
         return self._weights
 
     @property
     def nbytes(self) -> int:
-        """Bytes it takes in memory, once it is ready."""
+        """Bytes used in memory once prepared."""
         return _COPIES * self._weights.nbytes
 
     @property
     def is_ready(self) -> bool:
-        """Whether `start` takes no time."""
+        """Whether `start` returns immediately."""
         return self._tail is not None
 
     def prepare(self, embedder: Embedder) -> Tail:
-        """Make it ready, if it is not; takes some tens of milliseconds on a CPU.
-
-        Raises:
-            ArtifactDamaged: its weights are not those of a tail of this backbone.
-        """
+        """Prepare the tail if necessary; takes tens of milliseconds on a CPU."""
         with self._lock:
             if self._tail is None:
                 try:
@@ -73,12 +69,12 @@ class VersionTail:
         *,
         deadline: float | None = None,
     ) -> list["Future[RowFeatures]"]:
-        """Start its passes over the activations of some inputs, [n, ...]; see `Embedder.run_tail`."""
+        """Start its passes over activations, [n, ...]; see `Embedder.run_tail`."""
         return embedder.run_tail(self.prepare(embedder), activations, lane, deadline=deadline)
 
 
 def with_tail(views: Mapping[str, Float32], passes: Sequence[RowFeatures]) -> dict[str, Float32]:
-    """The views of some inputs, [n, D] each, with the tail's `last` in place of the backbone's."""
+    """Return the views of inputs, [n, D] each, with the tail's `last` instead of the backbone's."""
     return {**views, LAST: np.concatenate([part.views[LAST] for part in passes])}
 
 
@@ -89,18 +85,7 @@ def trained_views(
     activations: Float32 | None,
     checkpoint: Callable[[], None],
 ) -> Mapping[str, Float32]:
-    """The views that a version's head takes, with the passes of its tail on the train lane.
-
-    Args:
-        tail: the version's own tail; None leaves the views as they are.
-        embedder: of the backbone.
-        views: the backbone's views of n inputs.
-        activations: of these inputs at the tail's cut; None without a tail.
-        checkpoint: called while the passes are awaited; may raise to stop.
-
-    Raises:
-        ArtifactDamaged: the tail is not one of this backbone.
-    """
+    """Return the views that a version's head uses, running its tail on the train lane."""
     if tail is None or activations is None:
         return views
     begun = tail.start(embedder, activations, Lane.TRAIN)

@@ -1,4 +1,4 @@
-"""Calls that wait in the event loop for a backbone that is being prepared or loaded."""
+"""Calls that wait in the event loop for a backbone that is being loaded."""
 
 import asyncio
 import threading
@@ -13,11 +13,11 @@ MAX_BYTES = 128 << 20
 
 
 class Waiters:
-    """The calls that wait. A bound keeps capacity for calls on backbones that are loaded.
+    """Calls that wait for a backbone, bounded to keep capacity for calls on loaded backbones.
 
     Args:
-        max_calls: most calls that wait at once.
-        max_bytes: most bytes of their messages.
+        max_calls: maximum number of waiting calls.
+        max_bytes: maximum bytes of their messages.
     """
 
     def __init__(self, max_calls: int = MAX_CALLS, max_bytes: int = MAX_BYTES) -> None:
@@ -30,15 +30,7 @@ class Waiters:
 
     @contextmanager
     def place(self, nbytes: int, loading: Loading) -> Iterator[None]:
-        """Take the place of one waiting call.
-
-        Args:
-            nbytes: bytes of its message.
-            loading: why it waits.
-
-        Raises:
-            Loading: too many calls or bytes wait.
-        """
+        """Count one waiting call within the block, or raise `loading` if too many calls or bytes wait."""
         with self._lock:
             if self._calls >= self._max_calls or self._bytes + nbytes > self._max_bytes:
                 state, advice, delay = loading.message.partition(" Try again")
@@ -58,7 +50,7 @@ class Waiters:
 
     @contextmanager
     def end_of_loading(self, backbone: str) -> Iterator["asyncio.Future[None]"]:
-        """Give a future that is done when the next loading of a backbone ends, however it ends."""
+        """Yield a future that completes when the next loading of a backbone ends, in any way."""
         future = asyncio.get_running_loop().create_future()
         with self._lock:
             self._futures.setdefault(backbone, set()).add(future)
@@ -72,7 +64,7 @@ class Waiters:
                     self._futures.pop(backbone, None)
 
     def wake(self, backbone: str) -> None:
-        """Wake the calls that wait for a backbone; from any thread."""
+        """Wake the calls that wait for a backbone; callable from any thread."""
         with self._lock:
             futures = self._futures.pop(backbone, set())
         by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
@@ -82,7 +74,7 @@ class Waiters:
             loop.call_soon_threadsafe(_finish, ready)
 
     def wake_all(self) -> None:
-        """Wake every call."""
+        """Wake all waiting calls."""
         with self._lock:
             backbones = list(self._futures)
         for backbone in backbones:

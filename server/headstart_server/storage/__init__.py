@@ -1,1 +1,1 @@
-"""Where artifacts lie: a directory, or a bucket that replicas share; names and bytes, no versions."""
+"""Storage of artifacts: a directory, or a bucket that replicas share; names and bytes, no versions."""

@@ -1,4 +1,4 @@
-"""How a place for artifacts may be named."""
+"""Addresses of artifact storage."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class Scheme(Enum):
-    """The kinds of buckets, by the extra that brings their library."""
+    """Kinds of buckets, by the extra that installs their library."""
 
     S3 = "s3"
     GCS = "gcs"
@@ -17,13 +17,7 @@ _SCHEMES = {"s3": Scheme.S3, "gs": Scheme.GCS, "gcs": Scheme.GCS}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BucketAddress:
-    """A bucket, and the part of it that is used.
-
-    Attributes:
-        scheme: what kind it is.
-        bucket: its name.
-        prefix: what the names of all objects begin with; may be empty.
-    """
+    """A bucket and an optional prefix of the names of its objects."""
 
     scheme: Scheme
     bucket: str
@@ -31,7 +25,7 @@ class BucketAddress:
 
     @property
     def protocol(self) -> str:
-        """How addresses begin."""
+        """Scheme of addresses."""
         return "s3" if self.scheme is Scheme.S3 else "gs"
 
     @property
@@ -41,7 +35,7 @@ class BucketAddress:
 
 
 def artifacts_address(text: str) -> Path | BucketAddress:
-    """Where artifacts lie.
+    """Parse the value of `--artifacts`.
 
     Raises:
         ValueError: it is neither a folder nor a bucket.

@@ -1,4 +1,4 @@
-"""A bucket over fsspec: bounded waits, and errors in the words of the domain."""
+"""A bucket over fsspec, with bounded waits and domain errors."""
 
 import errno
 import math
@@ -26,7 +26,7 @@ Answer = TypeVar("Answer")
 #: Bytes of an object, and when it was written, in seconds since 1970.
 ObjectFacts: TypeAlias = tuple[int, float]
 
-#: An object that nobody puts.
+#: An object that never exists.
 _NOTHING = ".no-such-object"
 
 #: Seconds to connect, and to wait for the next bytes of an answer; after all tries the bucket is away.
@@ -48,13 +48,13 @@ PART_BYTES = 8 << 20
 
 
 class Bucket:
-    """The objects of a bucket. Safe to use from many threads.
+    """The objects of a bucket. Thread-safe.
 
-    While it is away calls fail at once, but for one at a time that tries whether it is back.
+    While the bucket is unavailable, calls fail immediately, except one at a time that probes it.
 
     Args:
-        files: the bucket, with nothing kept of listings.
-        name: what it is called in messages.
+        files: file system without a listing cache.
+        name: name of the bucket in messages.
     """
 
     def __init__(self, files: AbstractFileSystem, name: str) -> None:
@@ -64,18 +64,18 @@ class Bucket:
 
     @property
     def is_available(self) -> bool:
-        """Whether the last call was answered."""
+        """Whether the last call got a response."""
         return not self._breaker.is_open
 
     def check(self, path: str) -> None:
-        """Check that it can be read.
+        """Check that the bucket is readable.
 
         Raises:
-            OSError: it does not exist, or may not be read.
-            StorageUnavailable: it does not answer.
+            OSError: it does not exist, or access is denied.
+            StorageUnavailable: it does not respond.
         """
         try:
-            # Listing tells no difference between an empty bucket and none.
+            # A listing of an empty bucket looks like that of a missing one.
             self._call(lambda seconds: self._files.cat_file(f"{path}/{_NOTHING}", timeout=seconds))
         except FileNotFoundError:
             return
@@ -85,15 +85,11 @@ class Bucket:
             raise
 
     def read(self, path: str) -> bytes:
-        """The content of an object.
-
-        Raises:
-            FileNotFoundError: there is none.
-        """
+        """Return the content of an object; raise `FileNotFoundError` if it is missing."""
         nbytes = int(self._facts(path)["size"])
         if not nbytes:
             return b""
-        # By its size, for that is known: the library would ask for it once more.
+        # By its size, which is known: the library would request it again.
         part = {"start": 0, "end": nbytes}
         content = self._call(
             lambda seconds: self._files.cat_file(path, **part, timeout=seconds), nbytes=nbytes
@@ -101,7 +97,7 @@ class Bucket:
         return bytes(content)
 
     def write(self, path: str, content: bytes) -> None:
-        """Put an object, whole or not at all."""
+        """Write an object, whole or not at all."""
         self._call(
             lambda seconds: self._files.pipe_file(path, content, timeout=seconds),
             nbytes=len(content),
@@ -109,7 +105,7 @@ class Bucket:
         )
 
     def upload(self, file: Path, path: str) -> None:
-        """Put a file, whole or not at all."""
+        """Upload a file, whole or not at all."""
         sent = file.stat().st_size
         self._call(
             lambda seconds: self._files.put_file(str(file), path, chunksize=PART_BYTES, timeout=seconds),
@@ -121,15 +117,15 @@ class Bucket:
             raise StorageUnavailable(f"{self.name} has {found} of {sent} bytes of {path}")
 
     def download(self, path: str, file: Path) -> None:
-        """Get an object into a file, and onto the disk.
+        """Download an object into a file.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: the object is missing.
             StorageFull: the disk is full.
         """
 
         def get(seconds: float) -> None:
-            # Only of a full disk: any other error may be the bucket's.
+            # Only a full disk is local: any other error may be the bucket's.
             try:
                 self._files.get_file(path, str(file), timeout=seconds)
             except OSError as error:
@@ -141,25 +137,22 @@ class Bucket:
         self._call(get, nbytes=int(self._facts(path)["size"]))
 
     def fingerprint(self, path: str) -> str:
-        """What changes with the content of an object.
-
-        Raises:
-            FileNotFoundError: there is none.
-        """
+        """Return a value that changes with the content; raise `FileNotFoundError` if there is no object."""
         facts = self._facts(path)
-        told = [str(facts.get(name, "")) for name in ("ETag", "etag", "generation", "size", "LastModified")]
-        return sha256("|".join(told).encode()).hexdigest()[:32]
+        parts = [str(facts.get(name, "")) for name in ("ETag", "etag", "generation", "size", "LastModified")]
+        return sha256("|".join(parts).encode()).hexdigest()[:32]
 
     def list(self, path: str) -> Mapping[str, ObjectFacts]:
-        """Return the objects beneath a path, however deep; for the few files of a name."""
+        """Return the objects below a path at any depth; only for names with few files."""
         found = self._call(lambda seconds: self._files.find(path, detail=True, timeout=seconds))
         return {name: _object(facts) for name, facts in found.items()}
 
     def list_top(self, path: str) -> Mapping[str, ObjectFacts | None]:
-        """Return the names right beneath a path, with the facts of those that are objects.
+        """Return the names directly below a path, with the metadata of those that are objects.
 
-        What lies deeper is not listed: a bucket of versions has several objects for each name, and the
-        library takes a time for them that grows with the square of the number of names.
+        Deeper levels are not listed: a bucket of versions has several objects for each name, and the library
+        needs
+        time quadratic in the number of names for them.
         """
         # A list has many answers. A bucket that hangs fails this short call first.
         with suppress(FileNotFoundError):
@@ -174,21 +167,21 @@ class Bucket:
         }
 
     def now(self, path: str) -> float:
-        """The time in seconds since 1970, by the clock of the bucket: that of an object put for it.
+        """Return the bucket's time in seconds since 1970, by the time of an object written for it.
 
-        Where it tells no times it is before all.
+        Negative infinity if the bucket reports no times.
         """
         self.write(path, b"now")
         now = _written(self._facts(path))
         return now if math.isfinite(now) else -now
 
     def remove(self, paths: Sequence[str]) -> None:
-        """Remove objects; those that are not there are no error."""
+        """Remove objects; missing ones are ignored."""
         if paths:
             try:
                 self._call(lambda seconds: self._files.rm(list(paths), timeout=seconds))
             except FileNotFoundError:
-                # Another replica was at it, too. What is left is found by the next cleaning.
+                # Another replica removes them too. The next cleanup finds what is left.
                 return
 
     def _facts(self, path: str) -> Mapping[str, Any]:
@@ -196,7 +189,7 @@ class Bucket:
         return facts
 
     def _call(self, call: Callable[[float], Answer], *, nbytes: int = 0, writes: bool = False) -> Answer:
-        """Call with the seconds that it may take to move so many bytes."""
+        """Call with the seconds that moving `nbytes` may take."""
         missing: FileNotFoundError | None = None
         seconds = PROBE_SECONDS if self._breaker.is_open else CALL_SECONDS
         seconds += nbytes / LINE_BYTES
@@ -212,26 +205,26 @@ class Bucket:
                     raise StorageUnavailable(f"there is no bucket {self.name}") from error
                 missing = error
             except Exception as error:
-                # Each library has errors of its own, and none of them is the fault of a job.
-                # What it says, of endpoints and accounts, is for the log and not for callers.
+                # The libraries have different errors, and no job causes any of them.
+                # The message may contain endpoints and accounts: it is for the log only.
                 raise StorageUnavailable(f"{self.name}: {error!r}") from error
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from missing
 
 
 def open_bucket(address: BucketAddress) -> Bucket:
-    """The bucket at an address; its endpoint and credentials come from its library's usual environment.
+    """Open the bucket at an address, with endpoint and credentials from its library's environment.
 
     Raises:
-        ModuleNotFoundError: the library for it is not installed.
+        ModuleNotFoundError: its library is not installed.
     """
     return Bucket(open_filesystem(address), f"{address.protocol}://{address.bucket}")
 
 
 def open_filesystem(address: BucketAddress) -> AbstractFileSystem:
-    """The library's view of all buckets of a kind, with bounded waits.
+    """Return the library's file system for buckets of a kind, with bounded waits.
 
     Raises:
-        ModuleNotFoundError: the library for it is not installed.
+        ModuleNotFoundError: its library is not installed.
     """
     import fsspec  # noqa: PLC0415 - a server on a directory needs none of it
 
@@ -248,7 +241,7 @@ def open_filesystem(address: BucketAddress) -> AbstractFileSystem:
 
 
 def _options(scheme: Scheme) -> dict[str, Any]:
-    # Other replicas write too: what was listed a moment ago says nothing.
+    # Other replicas write too: a cached listing is stale.
     options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
     if scheme is Scheme.S3:
         options["config_kwargs"] = {
@@ -276,7 +269,7 @@ def _written(facts: Mapping[str, Any]) -> float:
     found = facts.get("LastModified") or facts.get("mtime") or facts.get("updated") or facts.get("created")
     if isinstance(found, str):
         found = datetime.fromisoformat(found)
-    # Of what tells no time, nobody knows that it is old.
+    # An object without a time is not known to be old.
     return found.timestamp() if isinstance(found, datetime) else float("inf")
 
 

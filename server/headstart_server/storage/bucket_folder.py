@@ -1,4 +1,4 @@
-"""A part of a bucket as a folder."""
+"""A folder in a bucket."""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -16,15 +16,15 @@ _CLOCK = ".clock"
 
 
 class BucketFolder:
-    """Keeps files as objects; what is opened is copied to this machine's disk first.
+    """Stores files as objects; opening one copies it to the local disk first.
 
-    An object is there whole or not at all. Nothing is renamed: who has the rows knows which are complete.
+    An object exists whole or not at all. Nothing is renamed: the database knows which names are complete.
 
     Args:
         bucket: the bucket.
-        root: what the names of all objects begin with, the bucket's among it.
-        scratch: directory of what is written before it is put; of this process alone, and emptied.
-        copies: keeps what was opened.
+        root: prefix of all object names, including the bucket.
+        scratch: directory of files to upload; private to this process and emptied.
+        copies: local copies of opened objects.
     """
 
     def __init__(self, bucket: Bucket, root: str, scratch: Path, copies: LocalCopies) -> None:
@@ -37,32 +37,27 @@ class BucketFolder:
             path.unlink()
 
     def write(self, name: str, files: Mapping[str, bytes]) -> None:
-        """As `Folder.write`."""
         for file, content in files.items():
             with failpoint("bucket.put_file"):
                 self._bucket.write(f"{self._root}/{name}/{file}", content)
 
     def read(self, name: str, file: str) -> bytes:
-        """As `Folder.read`."""
         return self._bucket.read(f"{self._root}/{name}/{file}")
 
     def staging_path(self, name: str) -> Path:
-        """As `Folder.staging_path`."""
         return (self._scratch / name).with_suffix(".part")
 
     def commit(self, name: str, *, staged: Path | None = None, shared: bool = True) -> None:
-        """As `Folder.commit`."""
         staging = staged or self.staging_path(name)
         if not shared:
             os.replace(staging, self._scratch / name)
             return
         with failpoint("bucket.upload"):
             self._bucket.upload(staging, self._path(name))
-        # Whoever runs its job is often the one who took it in.
+        # The replica that accepted a job often runs it.
         self._copies.adopt(name, self._bucket.fingerprint(self._path(name)), staging)
 
     def open(self, name: str) -> BinaryIO:
-        """As `Folder.open`."""
         with suppress(FileNotFoundError):
             return (self._scratch / name).open("rb")
         path = self._path(name)
@@ -70,10 +65,9 @@ class BucketFolder:
         return self._copies.open(name, fingerprint, lambda file: self._bucket.download(path, file))
 
     def remove(self, name: str) -> None:
-        """As `Folder.remove`."""
         private = self._scratch / name
         if private.exists():
-            # Not shared, so nobody else has it.
+            # Not shared, so no other replica has it.
             private.unlink(missing_ok=True)
             return
         self._copies.remove(name)
@@ -81,11 +75,9 @@ class BucketFolder:
             self._bucket.remove(list(self._bucket.list(self._path(name))))
 
     def names(self) -> Sequence[str]:
-        """As `Folder.names`."""
         return list(self._top())
 
     def entries(self, names: Collection[str] | None = None) -> Sequence[FolderEntry]:
-        """As `Folder.entries`."""
         found: list[FolderEntry] = []
         several = names
         if names is None:
@@ -104,7 +96,6 @@ class BucketFolder:
         return found
 
     def now(self) -> float:
-        """As `Folder.now`."""
         return self._bucket.now(self._path(_CLOCK))
 
     def _top(self) -> Mapping[str, ObjectFacts | None]:

@@ -1,4 +1,4 @@
-"""Copies of large objects on this machine's disk, under a bound of bytes."""
+"""Local copies of large objects, under a byte limit."""
 
 import os
 import threading
@@ -13,13 +13,13 @@ from headstart_server.storage.disk import storage_errors
 
 
 class LocalCopies:
-    """Keeps the copies used last. Safe to use from many threads of one process.
+    """Keeps the most recently used copies. Thread-safe, for one process.
 
-    A copy is named by its object and by what changes with the object's content, so none is ever stale.
+    The name of a copy contains a fingerprint of the object's content, so no copy is ever stale.
 
     Args:
-        root: its directory, of this process alone; made if need be. What broke off in it is removed.
-        max_bytes: most bytes of copies; the one used last stays whatever its size.
+        root: directory, private to this process. Incomplete copies in it are removed.
+        max_bytes: byte limit; the most recently used copy stays regardless of its size.
     """
 
     def __init__(self, root: Path, max_bytes: int) -> None:
@@ -32,15 +32,15 @@ class LocalCopies:
             path.unlink(missing_ok=True)
 
     def open(self, name: str, fingerprint: str, fetch: Callable[[Path], None]) -> BinaryIO:
-        """A copy to read, fetched if it is not there. It stays readable to its closing.
+        """Open a copy for reading, fetching it first if missing; an open copy survives its removal.
 
         Args:
-            name: of the object.
-            fingerprint: of its content.
-            fetch: brings the content into a file.
+            name: name of the object.
+            fingerprint: fingerprint of its content.
+            fetch: downloads the content into a file.
 
         Raises:
-            StorageFull: the disk is full, and was so without the other copies.
+            StorageFull: the disk is full even without the other copies.
         """
         path = self._path(name, fingerprint)
         with self._turn(path.name):
@@ -49,7 +49,7 @@ class LocalCopies:
             try:
                 self._fetch(path, fetch)
             except StorageFull:
-                # Copies are there for convenience: they are the first to go.
+                # Copies are only a cache: they are removed first.
                 if not self._drop_all():
                     raise
                 self._fetch(path, fetch)
@@ -58,7 +58,7 @@ class LocalCopies:
         return file
 
     def adopt(self, name: str, fingerprint: str, file: Path) -> None:
-        """Take a file that holds the content already; on a disk that cannot take it there is no copy."""
+        """Move a file with the content into the copies; if the disk fails, delete it instead."""
         try:
             os.replace(file, self._path(name, fingerprint))
         except OSError:
@@ -85,7 +85,7 @@ class LocalCopies:
             raise
 
     def _drop_all(self) -> int:
-        """Remove every copy, and return how many there were; those that are open are readable on."""
+        """Remove every copy, and return their number; open ones stay readable."""
         there = list(self._root.glob("*@*"))
         for path in there:
             path.unlink(missing_ok=True)
@@ -94,14 +94,14 @@ class LocalCopies:
     def _opened(self, path: Path) -> BinaryIO:
         with storage_errors(writes=False):
             file = path.open("rb")
-        # The time of use, by which the oldest goes.
+        # The time of use, for the eviction of the oldest.
         with suppress(OSError):
             os.utime(path)
         return file
 
     def _turn(self, key: str) -> threading.Lock:
         with self._lock:
-            # Archives are few beside what they hold: their locks are left where they are.
+            # Archives are few compared to their content: their locks are never removed.
             return self._fetching.setdefault(key, threading.Lock())
 
     def _keep_to_bound(self) -> None:

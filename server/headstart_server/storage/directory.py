@@ -1,4 +1,4 @@
-"""A folder of a disk: files are written staging, synced, then renamed."""
+"""A folder on a disk: files are staged, synced, then renamed."""
 
 import os
 import shutil
@@ -15,10 +15,10 @@ _STAGING = ".staging"
 
 
 class DirectoryFolder:
-    """Keeps files in a directory, which replicas may share where its renames are seen by all.
+    """Stores files in a directory, which replicas may share if all of them see its renames.
 
     Args:
-        root: the directory; made if need be.
+        root: the directory; created if missing.
         check: called when a file is missing; raises if the whole directory is.
     """
 
@@ -30,12 +30,11 @@ class DirectoryFolder:
         self._staging = root / _STAGING
 
     def write(self, name: str, files: Mapping[str, bytes]) -> None:
-        """As `Folder.write`."""
         try:
             with storage_errors():
                 self._place(name, files)
         except Exception:
-            # A full disk needs the room.
+            # A full disk needs the space.
             shutil.rmtree(self._staging / name, ignore_errors=True)
             raise
 
@@ -55,16 +54,13 @@ class DirectoryFolder:
             sync_folder(self._root)
 
     def read(self, name: str, file: str) -> bytes:
-        """As `Folder.read`."""
         with self._missing_checked(), storage_errors(writes=False):
             return (self._root / name / file).read_bytes()
 
     def staging_path(self, name: str) -> Path:
-        """As `Folder.staging_path`."""
         return (self._root / name).with_suffix(".part")
 
     def commit(self, name: str, *, staged: Path | None = None, shared: bool = True) -> None:
-        """As `Folder.commit`."""
         del shared
         staging = staged or self.staging_path(name)
         with storage_errors():
@@ -76,12 +72,10 @@ class DirectoryFolder:
                 sync_folder(self._root)
 
     def open(self, name: str) -> BinaryIO:
-        """As `Folder.open`."""
         with self._missing_checked(), storage_errors(writes=False):
             return (self._root / name).open("rb")
 
     def remove(self, name: str) -> None:
-        """As `Folder.remove`."""
         for path in (self._staging / name, self._root / name):
             with failpoint("folder.remove"):
                 if path.is_dir():
@@ -90,12 +84,10 @@ class DirectoryFolder:
                     path.unlink(missing_ok=True)
 
     def names(self) -> Sequence[str]:
-        """As `Folder.names`."""
         with storage_errors(writes=False):
             return list({path.name for path in self._paths()})
 
     def entries(self, names: Collection[str] | None = None) -> Sequence[FolderEntry]:
-        """As `Folder.entries`."""
         found: dict[str, FolderEntry] = {}
         paths = (
             self._paths()
@@ -110,8 +102,7 @@ class DirectoryFolder:
         return list(found.values())
 
     def now(self) -> float:
-        """As `Folder.now`."""
-        # Without a time, so it is the file system's own clock that says it: over a network the server's.
+        # Without a time argument the file system's clock sets it: over a network the server's.
         os.utime(self._root)
         return self._root.stat().st_mtime
 

@@ -1,4 +1,4 @@
-"""Files on a disk: clear errors of the disk itself, and names that survive a power cut."""
+"""Disk errors as domain errors, and file names that survive a power failure."""
 
 import errno
 import os
@@ -30,13 +30,9 @@ _REMEDY = "Check the disk or the network folder, and the system's log."
 
 
 def storage_fault(error: OSError | MemoryError) -> HeadstartError | None:
-    """Return the error of the storage that an error of the system stands for.
+    """Return the domain error for an operating system error; None for missing or damaged files.
 
-    Everything but a missing or damaged file is a fault of the storage, which a retry may survive. It says
-    nothing about the content of a file.
-
-    Returns:
-        None if the error is not one of the storage: a file is missing, or a decoder raised it.
+    Every other error is a storage fault, which a retry may survive. It says nothing about a file's content.
     """
     number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno
     if number is None or number in _OF_FILES:
@@ -51,19 +47,19 @@ def storage_fault(error: OSError | MemoryError) -> HeadstartError | None:
 
 
 def is_full(error: OSError) -> bool:
-    """Return whether an error says that the disk, or the quota on it, is full."""
+    """Return whether an error means that the disk, or its quota, is full."""
     return error.errno in _FULL
 
 
 @contextmanager
 def storage_errors(*, writes: bool = True) -> Iterator[None]:
-    """Turn errors of the storage into errors of the domain; missing files and decode errors pass.
+    """Turn storage errors into domain errors; missing files and decoding errors pass.
 
     Args:
-        writes: whether the block writes, so that its success shows that the disk has space.
+        writes: whether the block writes, so that its success proves that the disk has space.
 
     Raises:
-        StorageFull: the disk, or the quota on it, is full.
+        StorageFull: the disk, or its quota, is full.
         LocalStorageUnavailable: the storage failed in another way.
     """
     try:
@@ -80,7 +76,7 @@ def storage_errors(*, writes: bool = True) -> Iterator[None]:
 
 
 def probe(folder: Path) -> None:
-    """Write to a folder that was full, to find out whether it has space again."""
+    """Write to a folder that was full, to determine whether it has space again."""
     if not FULL_DISKS.is_full(PLACE):
         return
     aside = folder / f".probe-{uuid.uuid4().hex}"

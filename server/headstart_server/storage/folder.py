@@ -1,4 +1,4 @@
-"""What the rooms above need of a place for files, be it a directory or a part of a bucket."""
+"""The interface of artifact storage: a directory, or a part of a bucket."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,7 @@ from typing import BinaryIO, Protocol
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FolderEntry:
-    """What lies under a name, be it a file or several.
-
-    Attributes:
-        name: the name.
-        nbytes: bytes of all of it.
-        written: when it was last written to, in seconds since 1970.
-    """
+    """A name with one or several files; `written` is the last write in seconds since 1970."""
 
     name: str
     nbytes: int
@@ -22,26 +16,23 @@ class FolderEntry:
 
 
 class Folder(Protocol):
-    """Keeps under each name one file, or several. Safe to use from many threads and replicas.
+    """Stores one or several files under each name. Safe for concurrent threads and replicas.
 
-    Each method raises `StorageUnavailable` if the storage does not answer, `StorageFull` if a disk is full,
-    and `LocalStorageUnavailable` for any other fault of a disk, of memory or of rights. An `OSError` means
+    Methods raise `StorageUnavailable` if the storage does not respond, `StorageFull` if a disk is full, and
+    `LocalStorageUnavailable` for any other fault of a disk, of memory or of permissions. An `OSError` means
     that a file is missing.
     """
 
     def write(self, name: str, files: Mapping[str, bytes]) -> None:
-        """Keep several files under a name, in the place of what was there.
+        """Store several files under a name, replacing its previous files.
 
-        A directory shows all of them or none. A bucket shows each as a whole, in the order they are given: it
-        is for whoever names them to prove that all are there.
+        A directory shows all of them or none. A bucket shows each file as a whole, in the given order: the
+        caller
+        must be able to verify that all are present.
         """
 
     def read(self, name: str, file: str) -> bytes:
-        """One of several files.
-
-        Raises:
-            OSError: it is missing.
-        """
+        """Return the content of one of several files; raise `OSError` if it is missing."""
 
     def staging_path(self, name: str) -> Path:
         """Return the local path at which to write a file before `commit` moves it to its name."""
@@ -56,47 +47,31 @@ class Folder(Protocol):
         """
 
     def open(self, name: str) -> BinaryIO:
-        """A file to read, at any place of it. It stays readable to its closing, whatever becomes of the name.
-
-        Raises:
-            OSError: it is missing.
-        """
+        """Open a seekable file that survives the removal of its name; raise `OSError` if it is missing."""
 
     def remove(self, name: str) -> None:
-        """Remove all under a name; nothing happens if there is nothing."""
+        """Remove everything under a name, if anything."""
 
     def names(self) -> Sequence[str]:
-        """Return all names, also of what is just being written."""
+        """Return all names, including files that are being written."""
 
     def entries(self, names: Collection[str] | None = None) -> Sequence[FolderEntry]:
-        """Return what lies under names, also what is just being written.
+        """Return the entries of names, or all entries, including files that are being written.
 
-        A bucket is listed once for all names that hold one file, and once more for each that holds several.
-
-        Args:
-            names: the names; None for all.
+        A bucket is listed once for all names with one file, and once more for each name with several.
         """
 
     def now(self) -> float:
-        """The time in seconds since 1970, by the clock that tells when entries were written.
+        """Return the time in seconds since 1970, by the clock of the entries' write times.
 
-        That may be another one than this machine's, and than the database's.
+        That clock may differ from this machine's and the database's.
         """
 
 
 def old_entries(
     folder: Folder, older_than: float, names: Collection[str] | None = None
 ) -> Sequence[FolderEntry]:
-    """Return the entries that were not written to in so many seconds; all of them for 0.
-
-    Args:
-        folder: the folder.
-        older_than: the seconds.
-        names: only entries under these names; None for all.
-
-    Raises:
-        StorageUnavailable: what keeps the files does not answer.
-    """
+    """Return the entries, of all names or of some, last written at least `older_than` seconds ago."""
     if not older_than:
         return folder.entries(names)
     before = folder.now() - older_than

@@ -1,4 +1,4 @@
-"""Reads objects that others put into buckets; what is wrong with them is no outage of this server's."""
+"""Reads objects in buckets of other parties; their faults are not outages of this server's storage."""
 
 import math
 from collections.abc import Mapping
@@ -15,39 +15,39 @@ log = structlog.get_logger(__name__)
 
 
 class ObjectUnreadableError(Exception):
-    """An object that is not there, may not be read or is too large; the message says which."""
+    """An object that is missing, unreadable or too large; the message says which."""
 
 
 class ObjectTooLargeError(ObjectUnreadableError):
-    """An object of more bytes than may be read."""
+    """An object with more bytes than allowed."""
 
 
 class BucketUnavailableError(Exception):
-    """A bucket that does not answer."""
+    """A bucket that does not respond."""
 
 
 class ObjectReader:
-    """Reads objects of all buckets of a kind, with the credentials of its library's usual environment.
+    """Reads objects of all buckets of a kind, with the credentials in its library's environment.
 
-    What the library says of a failure is for the log only: it may tell of endpoints and accounts.
+    The library's error messages are logged only: they may contain endpoints and accounts.
 
     Args:
-        files: the buckets, with nothing kept of listings.
+        files: file system without a listing cache.
     """
 
     def __init__(self, files: AbstractFileSystem) -> None:
         self._files = files
 
     def read(self, path: str, max_bytes: int) -> bytes:
-        """The content of an object.
+        """Return the content of an object.
 
         Args:
             path: bucket and name.
-            max_bytes: that it may have.
+            max_bytes: maximum size.
 
         Raises:
-            ObjectUnreadableError: it is not there, may not be read or is larger.
-            BucketUnavailableError: the bucket does not answer.
+            ObjectUnreadableError: the object is missing, unreadable or too large.
+            BucketUnavailableError: the bucket does not respond.
         """
         try:
             facts: Mapping[str, Any] = self._files.info(path, timeout=CALL_SECONDS)
@@ -71,7 +71,7 @@ class ObjectReader:
         except FSTimeoutError as error:
             raise BucketUnavailableError from error
         except Exception as error:
-            # Each library has errors of its own.
+            # The libraries have different errors.
             log.warning(
                 "dataset_bucket_unavailable", bucket=path.partition("/")[0], error=type(error).__name__
             )
@@ -80,9 +80,9 @@ class ObjectReader:
 
 
 def open_objects(scheme: Scheme) -> ObjectReader:
-    """A reader of all buckets of a kind.
+    """Return a reader of all buckets of a kind.
 
     Raises:
-        ModuleNotFoundError: the library for it is not installed.
+        ModuleNotFoundError: its library is not installed.
     """
     return ObjectReader(open_filesystem(BucketAddress(scheme=scheme, bucket="any")))

@@ -1,4 +1,4 @@
-"""Whose artifacts lie in a place: one database's, for the cleaning of one removes the files of all others."""
+"""Ownership of artifact storage by one database: cleanup for one removes the files of all others."""
 
 import os
 import uuid
@@ -11,37 +11,32 @@ from headstart_server.failpoints import failpoint
 from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.disk import storage_errors
 
-#: The name of the note beside the folders of artifacts.
+#: Name of the ownership marker next to the artifact folders.
 OWNER_FILE = "owner"
 
 
-#: The name of the mark that tells a folder from others, wherever it is mounted.
+#: Name of the file that identifies a folder, wherever it is mounted.
 IDENTITY_FILE = "place"
 
 
 class ForeignArtifactsError(OSError):
-    """The artifacts of another database lie there, or those of this one lie elsewhere."""
+    """The storage belongs to another database, or this database has its artifacts elsewhere."""
 
 
 class OwnershipMarker(Protocol):
-    """A few bytes that are kept beside the artifacts."""
+    """A small file next to the artifacts that names their database."""
 
     name: str
 
     def read(self) -> bytes | None:
-        """What it says; None if there is none."""
+        """Return the content; None if the marker is missing."""
 
     def write(self, content: bytes) -> None:
-        """Write it, unless there is one already where that can be told."""
+        """Write the marker, unless one exists, where the storage can detect that."""
 
 
 class BucketMarker:
-    """A note in a bucket.
-
-    Args:
-        bucket: the bucket.
-        root: where the artifacts lie in it.
-    """
+    """An ownership marker in a bucket."""
 
     def __init__(self, bucket: Bucket, root: str) -> None:
         self._bucket = bucket
@@ -49,37 +44,28 @@ class BucketMarker:
         self.name = f"object {self._path}"
 
     def read(self) -> bytes | None:
-        """As `OwnershipMarker.read`."""
         with suppress(FileNotFoundError):
             return self._bucket.read(self._path)
         return None
 
     def write(self, content: bytes) -> None:
-        """As `OwnershipMarker.write`."""
         with failpoint("bucket.put_owner"):
             self._bucket.write(self._path, content)
 
 
 class FileMarker:
-    """A note in a directory.
-
-    Args:
-        root: where the artifacts lie.
-        file: the name of the marker.
-    """
+    """An ownership marker in a directory."""
 
     def __init__(self, root: Path, file: str = OWNER_FILE) -> None:
         self._path = root / file
         self.name = f"file {self._path}"
 
     def read(self) -> bytes | None:
-        """As `OwnershipMarker.read`."""
         with suppress(FileNotFoundError), storage_errors(writes=False):
             return self._path.read_bytes()
         return None
 
     def write(self, content: bytes) -> None:
-        """As `OwnershipMarker.write`."""
         aside = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}.part")
         try:
             with storage_errors():
@@ -92,7 +78,7 @@ class FileMarker:
 
 
 def _name(aside: Path, path: Path) -> None:
-    """Give a file its name, whole, and not in the place of one that another server has just written."""
+    """Name a file without replacing one that another server has just written."""
     try:
         os.link(aside, path)
     except FileExistsError:
@@ -103,11 +89,7 @@ def _name(aside: Path, path: Path) -> None:
 
 
 class FolderIdentity:
-    """The mark of a folder of artifacts, by which its replicas know that it is the same, and mounted.
-
-    Args:
-        root: the folder.
-    """
+    """Identity file of an artifact folder, by which replicas detect that another folder is mounted."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -115,7 +97,7 @@ class FolderIdentity:
         self._known: bytes | None = None
 
     def read(self) -> str:
-        """Return the mark; a folder without one gets one.
+        """Return the identity, creating it if missing.
 
         Raises:
             StorageFull or LocalStorageUnavailable: it cannot be written.
@@ -123,16 +105,16 @@ class FolderIdentity:
         found = self._file.read()
         if found is None:
             self._file.write(f"{uuid.uuid4().hex}\n".encode())
-            # Of two that write one at the same time, one finds the other's.
+            # Of two concurrent writers, one finds the other's.
             found = self._file.read() or b""
         self._known = found
         return found.decode(errors="replace").strip()
 
     def check(self) -> None:
-        """Check that the folder is still there: while it is not, no file of it is damaged.
+        """Check that the folder is still mounted; while it is not, missing files are not damage.
 
         Raises:
-            LocalStorageUnavailable: its mark is missing or another one.
+            LocalStorageUnavailable: the identity file is missing or has changed.
         """
         if self._known is not None and self._file.read() != self._known:
             raise LocalStorageUnavailable(
@@ -142,49 +124,39 @@ class FolderIdentity:
 
 
 def marker_content(database: str) -> bytes:
-    """Return the note of a database."""
+    """Return the content of a database's ownership marker."""
     return f"headstart database {database}\n".encode()
 
 
 def claim(marker: OwnershipMarker, database: str) -> None:
-    """Take a place for a database, or find that it is the database's already.
-
-    Args:
-        marker: the place's.
-        database: identity of the database.
-
-    Raises:
-        ForeignArtifactsError: the artifacts of another database lie there.
-        StorageUnavailable: the bucket does not answer.
-        StorageFull: the disk is full.
-    """
+    """Identity file of an artifact folder, by which replicas detect another or an unmounted folder."""
     wanted = marker_content(database)
     found = marker.read()
     if found is None:
         marker.write(wanted)
-        # Of two that claim it at once one finds the other's.
+        # Of two concurrent claims, one finds the other's.
         found = marker.read()
     if found != wanted:
         said = (found or b"nothing").decode(errors="replace").strip()[:80]
         raise ForeignArtifactsError(
             f"Expected artifacts of the database {database}. Received: the {marker.name} says {said!r}. "
-            "Give each database its own bucket, prefix or folder with --artifacts: the cleaning of "
-            "one would remove the files of the other. If that database is no more, remove what it left with "
+            "Give each database its own bucket, prefix or folder with --artifacts: the cleanup for one would "
+            "remove the files of the other. If that database no longer exists, remove its artifacts and "
             f"this {marker.name.partition(' ')[0]}."
         )
 
 
 def check_location(mark: str, name: str, recorded: tuple[str, str], database: str) -> None:
-    """Check that the artifacts of a database are where this server looks for them.
+    """Check that this server's storage is the one that the database recorded.
 
     Args:
-        mark: what tells the place of this server from others.
-        name: what it is called.
-        recorded: mark and name of the place that the database recorded.
-        database: its name.
+        mark: identity of this server's storage.
+        name: name of this server's storage.
+        recorded: identity and name of the recorded storage.
+        database: name of the database.
 
     Raises:
-        ForeignArtifactsError: they are elsewhere.
+        ForeignArtifactsError: the storage is another one.
     """
     if recorded[0] != mark:
         raise ForeignArtifactsError(

@@ -1,4 +1,4 @@
-"""The folders of versions and datasets of a server."""
+"""Storage roots: the folders of versions and datasets of a server."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,29 +21,29 @@ from headstart_server.storage.ownership import (
 
 
 class Database(Protocol):
-    """What records where artifacts are."""
+    """A database that records the location of its artifacts."""
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """Name in messages."""
 
     def artifacts(self, mark: str, name: str) -> tuple[str, str]:
-        """Record a place unless one is recorded; return the recorded mark and name."""
+        """Record a location unless one is recorded; return the recorded identity and name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StorageRoots:
-    """Where the artifacts of a server lie.
+    """Folders of a server's artifacts.
 
     Attributes:
-        versions: the files of versions.
-        datasets: the archives of examples.
-        copies: copies of archives on this machine; None where they lie on its disk anyway.
-        bucket: the bucket of both, and the path within it; None for a directory.
-        marker: says whose artifacts they are; None in a server's own folder.
-        mark: tells the folder from others; None for a bucket, and in the folder of the server's own database.
-        name: what the place is called.
-        folders: directories of artifacts outside the server's own folder.
+        versions: files of versions.
+        datasets: archives of examples.
+        copies: local copies of archives in a bucket; None on a disk.
+        bucket: bucket of both folders, and the path within it; None for a directory.
+        marker: ownership marker; None in a server's own folder.
+        mark: identity of a folder; None for a bucket, and in the folder of the server's own database.
+        name: name of the storage in messages.
+        folders: artifact directories outside the server's own folder.
     """
 
     versions: Folder
@@ -57,19 +57,16 @@ class StorageRoots:
 
     @property
     def is_available(self) -> bool:
-        """Whether the bucket answered the last call; a folder always does."""
+        """Whether the bucket responded to the last call; always true for a folder."""
         return self.bucket is None or self.bucket[0].is_available
 
     def check(self, database: str) -> None:
-        """Check that what keeps the artifacts can be used, and by this database.
-
-        Args:
-            database: its identity.
+        """Check that the storage is usable, and by this database.
 
         Raises:
-            ForeignArtifactsError: the artifacts of another database lie there.
-            OSError: a bucket does not exist, or may not be read.
-            StorageUnavailable: a bucket does not answer.
+            ForeignArtifactsError: it belongs to another database.
+            OSError: a bucket does not exist, or access is denied.
+            StorageUnavailable: a bucket does not respond.
         """
         if self.bucket is not None:
             bucket, root = self.bucket
@@ -77,7 +74,7 @@ class StorageRoots:
         self.claim(database)
 
     def check_recorded(self, database: Database) -> None:
-        """Check that this is the place that the database recorded, before anything is read or removed.
+        """Check that the database recorded this storage, before anything is read or removed.
 
         Raises:
             ForeignArtifactsError: the database has its artifacts elsewhere.
@@ -89,11 +86,11 @@ class StorageRoots:
         check_location(mark, self.name, database.artifacts(mark, self.name), database.name)
 
     def claim(self, database: str) -> None:
-        """Check, before anything is removed, that the artifacts are those of this database.
+        """Check that the artifacts belong to this database, before anything is removed.
 
         Raises:
-            ForeignArtifactsError: they are another database's.
-            StorageUnavailable: a bucket does not answer.
+            ForeignArtifactsError: they belong to another database.
+            StorageUnavailable: a bucket does not respond.
         """
         if self.marker is not None:
             claim(self.marker, database)
@@ -102,16 +99,16 @@ class StorageRoots:
 def open_storage_roots(
     artifacts: str | None, data: Path, *, copies_bytes: int, own_database: bool = True
 ) -> StorageRoots:
-    """The places of artifacts.
+    """Open the storage of artifacts.
 
     Args:
-        artifacts: a directory or the address of a bucket; None takes the data folder.
+        artifacts: a directory or the address of a bucket; None for the data folder.
         data: the server's own folder.
-        copies_bytes: most bytes of copies of a bucket's archives.
-        own_database: whether the database lies in the server's own folder, so that both are always together.
+        copies_bytes: byte limit for local copies of a bucket's archives.
+        own_database: whether the database lies in the server's own folder, so that both stay together.
 
     Raises:
-        ValueError: the address is none.
+        ValueError: the address is invalid.
         ModuleNotFoundError: the library of the bucket is not installed.
     """
     address = artifacts_address(artifacts) if artifacts is not None else data
