@@ -50,7 +50,7 @@ class InstalledServer:
     @property
     def http(self) -> str:
         """Return the URL of its HTTP port."""
-        return f"http://{self._event('http')['address']}"
+        return f"http://{self._event('http_listening')['address']}"
 
     @property
     def log(self) -> str:

@@ -16,7 +16,7 @@ from server_process import ServerProcess
 
 @pytest.fixture(scope="module")
 def url(server: ServerProcess) -> str:
-    return f"http://{server.event('http')}"
+    return f"http://{server.event('http_listening')}"
 
 
 def get(url: str) -> Any:

@@ -449,7 +449,9 @@ def over_https(place: Place, path: str, shown: Any, folder: Path, token: str | N
     context = ssl.create_default_context(cadata=AUTHORITY.chain.decode())
     context.load_cert_chain(pair)
     headers = {} if token is None else {"authorization": f"Bearer {token}"}
-    request = urllib.request.Request(f"https://{place.server.event('http')}/{path}", headers=headers)
+    request = urllib.request.Request(
+        f"https://{place.server.event('http_listening')}/{path}", headers=headers
+    )
     return urllib.request.urlopen(request, timeout=60, context=context)
 
 

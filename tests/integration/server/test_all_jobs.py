@@ -52,7 +52,7 @@ def test_one_stream_has_every_event_of_all_jobs_of_a_model(api: Api, model: str)
 
 
 def test_over_http_the_stream_continues_after_the_last_event_id(api: Api, server: ServerProcess, model: str):
-    url = f"http://{server.event('http')}/v1/jobs:watch?model={model}"
+    url = f"http://{server.event('http_listening')}/v1/jobs:watch?model={model}"
     with watching(api, model) as stream:
         token = next(stream).resume_token
     job_id = api.fine_tune(digits((0, 1), 2), model=model).job_id
@@ -87,7 +87,7 @@ def test_a_malformed_token_is_rejected(api: Api, model: str):
 
 def test_an_ended_job_is_deleted_over_http_and_is_gone(api: Api, server: ServerProcess, model: str):
     job = api.published(digits((0, 1), 2), model=model)
-    url = f"http://{server.event('http')}/v1/jobs/{job.job_id}"
+    url = f"http://{server.event('http_listening')}/v1/jobs/{job.job_id}"
     with urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=TIMEOUT) as answer:
         assert json.loads(answer.read()) == {}
 

@@ -256,7 +256,7 @@ def test_an_export_is_kept_for_the_next_who_asks(client: Client, tmp_path: Path)
 def test_over_http_one_file_comes_as_it_is_and_several_as_a_tar(
     server: ServerProcess, client: Client, tmp_path: Path
 ) -> None:
-    url = f"http://{server.event('http')}/v1/models/{MODEL}"
+    url = f"http://{server.event('http_listening')}/v1/models/{MODEL}"
     # Kept from the tests above, so that no process runs.
     file = client.export(MODEL, format="onnx", path=tmp_path / "digits.onnx").path
     with urllib.request.urlopen(f"{url}/export?format=onnx", timeout=TIMEOUT) as answer:

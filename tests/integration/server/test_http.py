@@ -19,7 +19,7 @@ from server_process import ServerProcess, running
 
 @pytest.fixture(scope="module")
 def url(server: ServerProcess) -> str:
-    return f"http://{server.event('http')}"
+    return f"http://{server.event('http_listening')}"
 
 
 def ask(

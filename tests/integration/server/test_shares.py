@@ -96,7 +96,7 @@ class Shared:
         body: dict[str, Any] = {"inputs": [{"tensor": tensor}]}
         if key:
             body["routingKey"] = key
-        url = f"http://{self.server.event('http')}/v1/models/{self.model}/aliases/stable:predict"
+        url = f"http://{self.server.event('http_listening')}/v1/models/{self.model}/aliases/stable:predict"
         headers = {"content-type": "application/json", **headers}
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:

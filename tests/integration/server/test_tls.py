@@ -127,7 +127,7 @@ def health_over_http(server: ServerProcess, folder: Path, *, shown: Identity | N
     if shown is not None:
         (folder / "shown.pem").write_bytes(shown.private + shown.chain)
         context.load_cert_chain(folder / "shown.pem")
-    url = f"https://{server.event('http')}/v1/health"
+    url = f"https://{server.event('http_listening')}/v1/health"
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT, context=context) as answer:
             return json.load(answer)

@@ -26,7 +26,7 @@ SPEC = {"tags": {"team": "a"}, "display_name": "first"}
 
 @pytest.fixture(scope="module")
 def url(server: ServerProcess) -> str:
-    return f"http://{server.event('http')}"
+    return f"http://{server.event('http_listening')}"
 
 
 def ask(url: str, content: Any = None, verb: str = "GET") -> Any:
@@ -191,7 +191,7 @@ def fresh_server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 def test_traffic_is_counted_by_version_over_grpc_and_http(fresh_server: ServerProcess):
     with Api.connect(fresh_server.target) as api:
-        check_traffic(api, fresh_server, f"http://{fresh_server.event('http')}", "pets")
+        check_traffic(api, fresh_server, f"http://{fresh_server.event('http_listening')}", "pets")
 
 
 def check_traffic(api: Api, server: ServerProcess, url: str, model: str) -> None:
