@@ -282,7 +282,12 @@ def health(
             stub: Any = health_pb2_grpc.HealthStub(channel)
             answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout)
         except grpc.RpcError as error:
-            typer.echo(f"{target}: {error.code().name}: {error.details()}", err=True)
+            typer.echo(
+                f"{target}: {error.code().name}: {error.details()}\n"
+                "Check that the server is running and that --server is its gRPC address. "
+                "If it uses TLS, add --ca.",
+                err=True,
+            )
             raise typer.Exit(1) from None
     name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     typer.echo(f"{target}: {name}")

@@ -471,7 +471,12 @@ class App:
                     ) from error
                 if error.detail != cause:
                     cause = error.detail
-                    log.warning("waiting_for_database", error=cause)
+                    log.warning(
+                        "waiting_for_database",
+                        error=cause,
+                        remedy="Start the database, or correct --database.",
+                        wait_seconds=round(deadline - time.monotonic()),
+                    )
                 time.sleep(1.0)
 
     def _take_over_at_once(self) -> None:

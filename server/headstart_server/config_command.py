@@ -46,7 +46,9 @@ def check(loaded: Loaded) -> None:
         fail(problems)
     changed = sum(value.origin != DEFAULT for value in loaded.values.values())
     typer.echo(
-        f"No problems found. {changed} of {len(SETTINGS)} settings are set; the others have their defaults."
+        f"No problems found. {changed} of {len(SETTINGS)} settings are set; the others have their defaults.\n"
+        "To check this machine, the ports, the database and the bucket, run headstart-server doctor with the "
+        "same settings."
     )
 
 

@@ -188,7 +188,7 @@ def counters(gpus: Gpus | None, *, watts_per_core: float, powercap: Path = POWER
     found: list[EnergyCounter] = [_processor(watts_per_core, powercap)]
     if gpus is not None and gpus.have_energy:
         found.append(gpus)
-    log.info("energy_sources_found", sources=[counter.source.value for counter in found])
+    log.debug("energy_sources_found", sources=[counter.source.value for counter in found])
     return found
 
 

@@ -5,18 +5,19 @@ Modules are imported when they are needed, because a server without a setting ne
 
 from collections.abc import Callable, Iterator
 
+from headstart_server.errors import HeadstartError
 from headstart_server.settings.settings import Settings
 
 
 def address_problems(settings: Settings) -> Iterator[str]:
     """Yield what is wrong with the addresses, prefixes and backbones in settings."""
-    for check in (_backbones, _database, _webhooks, _artifacts, _datasets):
+    for check in (_backbones, _default_backbone, _database, _webhooks, _artifacts, _datasets):
         yield from _problems(check, settings)
 
 
 def file_problems(settings: Settings) -> Iterator[str]:
     """Yield what is wrong with the files that settings name."""
-    for check in (_webhook_secrets, _access_file):
+    for check in (_webhook_secrets, _access_file, _tls_files):
         yield from _problems(check, settings)
 
 
@@ -27,7 +28,7 @@ def _problems(check: Callable[[Settings], None], settings: Settings) -> Iterator
         if error.filename is None:
             yield str(error)
         else:
-            remedy = "Correct the path, or the rights of the file."
+            remedy = "Correct the path, or the permissions of the file."
             yield f"Cannot read {error.filename}: {error.strerror}. {remedy}"
     except (ValueError, ModuleNotFoundError) as error:
         yield str(error)
@@ -46,6 +47,29 @@ def _backbones(settings: Settings) -> None:
     check_sources(found, backbones.allow_backbone)
     cache = backbones.backbone_cache or default_cache()
     Catalog(found, runtimes=RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=cache))
+
+
+def _default_backbone(settings: Settings) -> None:
+    backbones = settings.backbones
+    if not backbones.default_backbone:
+        return
+    from headstart_server.backbones.catalog import Catalog
+    from headstart_server.backbones.declaration import declared
+    from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings, default_cache
+
+    cache = backbones.backbone_cache or default_cache()
+    try:
+        found = declared(backbones.backbones_file, backbones.backbone)
+    except (OSError, ValueError):
+        # `_backbones` reports it.
+        return
+    catalog = Catalog(found, runtimes=RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=cache))
+    try:
+        catalog.check_name(backbones.default_backbone)
+    except HeadstartError as error:
+        raise ValueError(
+            f"--default-backbone: {error.message} Correct the name, or declare the backbone with --backbone."
+        ) from None
 
 
 def _database(settings: Settings) -> None:
@@ -90,3 +114,10 @@ def _access_file(settings: Settings) -> None:
         from headstart_server.access.authenticator import Authenticator
 
         Authenticator(settings.auth.access_file)
+
+
+def _tls_files(settings: Settings) -> None:
+    from headstart_server.rpc.tls import Certificates, tls_files
+
+    if (files := tls_files(settings.tls)) is not None:
+        Certificates(files)

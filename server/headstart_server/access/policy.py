@@ -153,7 +153,8 @@ def policy_of(document: Mapping[str, Any]) -> Policy:
             ways += 1
         if not ways:
             raise PolicyError(
-                f"Expected token_sha256, certificates, or issuer and claims in {where}. Received: none."
+                f"{where} has no credentials. Add token_sha256 ('headstart-server token NAME' prints one), "
+                "certificates, or issuer and claims."
             )
     return Policy(
         by_token=by_token,
@@ -198,7 +199,10 @@ def _principal(entry: Mapping[str, Any], where: str) -> Principal:
         _grant(grant, f"{where}.grants[{place}]") for place, grant in enumerate(_tables(entry, "grants"))
     ]
     if not grants:
-        raise PolicyError(f"Expected grants in {where}. Received: none.")
+        raise PolicyError(
+            f"{where} needs at least one grant, such as "
+            'grants = [{ rights = ["predict"], models = ["*"] }].'
+        )
     name = _matching(entry.get("name"), _NAME, f"{where}.name", "1 to 128 of a-z A-Z 0-9 . _ @ -")
     return Principal(name=name, tenant=tenant, grants=tuple(grants))
 
@@ -216,7 +220,7 @@ def _grant(entry: Mapping[str, Any], where: str) -> Grant:
     for pattern in models:
         _matching(pattern, _PATTERN, f"{where}.models", "names of models, or how they begin, and *")
     if not models:
-        raise PolicyError(f"Expected models in {where}; '*' stands for all. Received: none.")
+        raise PolicyError(f'{where} needs models. Name models, or use models = ["*"] for all.')
     return Grant(rights=frozenset(map(Right, rights)), models=tuple(models))
 
 

@@ -74,6 +74,14 @@ class Catalog:
         """The facts about each backbone, as far as they are known; those of every server first."""
         return list(self._infos.values())
 
+    def check_name(self, name: str) -> None:
+        """Check that a backbone of this name is known, without loading it.
+
+        Raises:
+            BackboneNotFound: the name is unknown; the message lists the known ones.
+        """
+        self._declaration(name)
+
     def info(self, name: str) -> BackboneInfo:
         """The facts about one backbone, as far as they are known; ``features:SIZE`` is one for any size.
 

@@ -228,7 +228,11 @@ def distinct(declarations: Iterable[Declaration]) -> list[Declaration]:
 def _read(file: Path) -> Sequence[Declaration]:
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise DeclarationError(
+            f"Cannot read {file}: {error.strerror}. Correct --backbones-file, or the permissions of the file."
+        ) from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DeclarationError(f"{file} cannot be read as TOML: {error}") from None
     tables = content.pop("backbones", None)
     if content or not isinstance(tables, dict) or not all(isinstance(one, dict) for one in tables.values()):

@@ -68,12 +68,14 @@ def text_lines(findings: Sequence[Finding], *, width: int, colored: bool) -> Ite
             for number, line in enumerate(_wrapped(finding.remedy, width - len(indent) - 3)):
                 yield f"{indent}{'   ' if number else '-> '}{line}"
     yield ""
+    if names_of_failed := ", ".join(each.name for each in findings if each.status is Status.FAILED):
+        yield from _wrapped(f"Failed: {names_of_failed}.", width)
     yield _summary(findings)
 
 
 def _wrapped(text: str, width: int) -> list[str]:
     # File names may hold anything, control sequences of terminals among it.
-    printable = "".join(sign if sign.isprintable() else "?" for sign in text)
+    printable = "".join(sign if sign.isprintable() else "?" for sign in " ".join(text.split()))
     return textwrap.wrap(printable, max(20, width), break_on_hyphens=False) or [""]
 
 

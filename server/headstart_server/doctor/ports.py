@@ -48,7 +48,8 @@ def check_ports(config: Settings) -> Iterator[Finding]:
         ("metrics port", "--metrics-port", config.server.host, config.metrics_port),
     ):
         if number is None:
-            yield skipped(name, f"off ({setting})")
+            reason = f" because other machines reach {host}" if _is_off_by_default(config, setting) else ""
+            yield skipped(name, f"off{reason} ({setting} PORT enables it)")
             continue
         port = _Port(name=name, setting=setting, host=host, number=number)
         other = next(filter(port.excludes, seen), None)
@@ -62,6 +63,11 @@ def check_ports(config: Settings) -> Iterator[Finding]:
             )
         else:
             yield _finding(port, server)
+
+
+def _is_off_by_default(config: Settings, setting: str) -> bool:
+    """Return whether the metrics port is off only because the host is no loopback address."""
+    return setting == "--metrics-port" and config.observability.metrics_port is None
 
 
 def _finding(port: _Port, server: Holder | None) -> Finding:

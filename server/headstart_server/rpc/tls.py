@@ -115,20 +115,33 @@ def _read(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
     try:
         context.load_cert_chain(files.cert, files.key, password="")
     except (ssl.SSLError, ValueError) as error:
-        raise OSError(
-            f"Expected a PEM certificate in {files.cert} and its private key, without a password, in "
-            f"{files.key}. Received: {error}."
-        ) from None
+        raise OSError(_fault_of(files, error)) from None
     client_ca = None
     if files.client_ca is not None:
         client_ca = files.client_ca.read_bytes()
         try:
             context.load_verify_locations(files.client_ca)
-        except ssl.SSLError as error:
-            raise OSError(f"Expected PEM certificates in {files.client_ca}. Received: {error}.") from None
+        except ssl.SSLError:
+            raise OSError(
+                f"{files.client_ca} contains no PEM certificate. Correct --tls-client-ca."
+            ) from None
     return grpc.ssl_server_certificate_configuration(
         [(files.key.read_bytes(), files.cert.read_bytes())], root_certificates=client_ca
     )
+
+
+def _fault_of(files: TlsFiles, error: Exception) -> str:
+    """Return which file is wrong: OpenSSL's own messages name neither file."""
+    try:
+        ssl.create_default_context().load_verify_locations(files.cert)
+    except ssl.SSLError:
+        return f"{files.cert} contains no PEM certificate. Correct --tls-cert."
+    if "KEY_VALUES_MISMATCH" in str(error):
+        return (
+            f"The private key {files.key} does not belong to the certificate {files.cert}. "
+            "Correct --tls-cert or --tls-key."
+        )
+    return f"{files.key} contains no PEM private key without a password. Correct --tls-key."
 
 
 def stamp_of(paths: Iterable[Path]) -> Stamp:

@@ -158,7 +158,7 @@ class _Reader:
             return tomllib.loads(content.decode())
         except OSError as error:
             self.problems.append(
-                f"Cannot read {file}: {error.strerror}. Correct --config, or the rights of the file."
+                f"Cannot read {file}: {error.strerror}. Correct --config, or the permissions of the file."
             )
         except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
             self.problems.append(f"{file} is not valid TOML: {error}. Correct the file.")
@@ -194,7 +194,7 @@ class _Reader:
             text = content.decode().strip()
         except OSError as error:
             raise ValueError(
-                f"Cannot read {path}: {error.strerror}. Correct the path, or the rights of the file."
+                f"Cannot read {path}: {error.strerror}. Correct the path, or the permissions of the file."
             ) from None
         except UnicodeDecodeError:
             raise ValueError(f"{path} is not text. Write the value alone into the file.") from None

@@ -41,7 +41,7 @@ def artifacts_address(text: str) -> Path | BucketAddress:
         ValueError: it is neither a folder nor a bucket.
     """
     protocol, separator, rest = text.partition("://")
-    if not separator:
+    if not separator and text.partition(":")[0] not in _SCHEMES:
         return Path(text)
     bucket, _, prefix = rest.partition("/")
     scheme = _SCHEMES.get(protocol)

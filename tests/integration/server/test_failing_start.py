@@ -144,7 +144,7 @@ def test_files_that_settings_name_are_named(fail: Fail, tmp_path: Path) -> None:
     key = ("--tls-key", str(broken))
     for flags, said in (
         (("--access-file", str(broken)), str(broken)),
-        (("--tls-cert", str(broken), *key), f"Expected a PEM certificate in {broken}"),
+        (("--tls-cert", str(broken), *key), f"{broken} contains no PEM certificate. Correct --tls-cert."),
         (("--tls-cert", str(tmp_path / "none"), *key), f"Cannot use {tmp_path / 'none'}: No such file"),
     ):
         failed = fail(*flags)

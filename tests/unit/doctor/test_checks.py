@@ -79,7 +79,14 @@ def test_text_keeps_to_its_width_and_aligns_its_columns(width: int):
     assert lines[0] == "ok       one        fine"
     assert lines[1].startswith("warning  two words  word word")
     assert any(line.startswith(" " * 20 + "-> do do") for line in lines)
-    assert lines[-1] == "1 failed, 1 warning, 1 ok, 1 skipped."
+    assert lines[-2:] == ["Failed: three.", "1 failed, 1 warning, 1 ok, 1 skipped."]
+
+
+def test_line_breaks_of_an_error_become_spaces():
+    findings = [failed("database", "connection refused\n\tIs the server running?", "Start it.")]
+    assert next(text_lines(findings, width=80, colored=False)).endswith(
+        "connection refused Is the server running?"
+    )
 
 
 def test_only_terminals_get_colors_and_nothing_of_a_name_controls_them():

@@ -76,3 +76,10 @@ def test_ipv6(tmp_path: Path, host: str):
 def test_a_host_of_another_machine_or_of_none_fails(tmp_path: Path, host: str):
     found = checked(tmp_path, http_port=0, host=host, plaintext=True)["HTTP port"]
     assert found.status is Status.FAILED
+
+
+def test_metrics_that_are_off_because_of_the_host_say_how_to_get_them(tmp_path: Path) -> None:
+    found = checked(tmp_path, host="0.0.0.0", plaintext=True, metrics_port=None)
+    assert found["metrics port"].summary == (
+        "off because other machines reach 0.0.0.0 (--metrics-port PORT enables it)"
+    )

@@ -67,7 +67,7 @@ def test_the_validity_of_a_certificate(
 def test_a_key_of_another_certificate_fails(tmp_path: Path):
     config = files(tmp_path, identity("server"))
     (tmp_path / "key").write_bytes(identity("other").private)
-    assert "key values mismatch" in checked(config)["TLS"].summary
+    assert "does not belong to the certificate" in checked(config)["TLS"].summary
 
 
 def test_a_key_with_a_password_fails_without_a_prompt(tmp_path: Path):

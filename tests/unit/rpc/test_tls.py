@@ -66,13 +66,22 @@ def test_a_damaged_or_missing_file_changes_nothing(files: TlsFiles, content: byt
 
 def test_at_the_start_a_key_of_another_certificate_is_an_error(files: TlsFiles) -> None:
     put(files, NEW, OLD)
-    with pytest.raises(OSError, match="and its private key"):
+    with pytest.raises(OSError, match="does not belong to the certificate"):
+        Certificates(files)
+
+
+def test_at_the_start_the_error_names_the_file_that_is_wrong(files: TlsFiles) -> None:
+    files.key.write_bytes(b"no PEM")
+    with pytest.raises(OSError, match=f"{files.key} contains no PEM private key"):
+        Certificates(files)
+    files.cert.write_bytes(b"no PEM")
+    with pytest.raises(OSError, match=rf"{files.cert} contains no PEM certificate\. Correct --tls-cert"):
         Certificates(files)
 
 
 def test_at_the_start_client_certificates_that_are_none_are_an_error(files: TlsFiles, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_bytes(b"none")
-    with pytest.raises(OSError, match="Expected PEM certificates"):
+    with pytest.raises(OSError, match=r"contains no PEM certificate\. Correct --tls-client-ca"):
         Certificates(TlsFiles(cert=files.cert, key=files.key, client_ca=tmp_path / "ca.pem"))
 
 

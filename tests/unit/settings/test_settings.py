@@ -14,6 +14,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from certificates import identity
 from headstart_server.__main__ import command
 from headstart_server.secret import Secret
 from headstart_server.settings.groups import METRICS_PORT, ServerGroup
@@ -316,13 +317,19 @@ def test_the_loopback_needs_no_tls_and_has_metrics(server: Command, host: str) -
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::]", "10.0.0.1", "example.org"])
-def test_a_host_that_other_machines_reach_needs_tls_or_plaintext(server: Command, host: str) -> None:
+def test_a_host_that_other_machines_reach_needs_tls_or_plaintext(
+    server: Command, host: str, tmp_path: Path
+) -> None:
     [problem] = server.problems("--host", host)
     assert problem.startswith(f"--host {host} requires --tls-cert and --tls-key, or --plaintext")
     assert server.serve("--host", host, "--plaintext").metrics_port is None
     assert server.serve("--host", host, "--plaintext", "--metrics-port", "9000").metrics_port == 9000
-    found = server.serve("--host", host, "--tls-cert", "cert", "--tls-key", "key")
-    assert found.tls.tls_cert == Path("cert")
+    own = identity("server")
+    cert, key = tmp_path / "cert", tmp_path / "key"
+    cert.write_bytes(own.chain)
+    key.write_bytes(own.private)
+    found = server.serve("--host", host, "--tls-cert", str(cert), "--tls-key", str(key))
+    assert found.tls.tls_cert == cert
 
 
 def test_metrics_can_be_off(server: Command) -> None:
@@ -490,6 +497,38 @@ def test_check_reports_every_problem_also_of_files_and_addresses(server: Command
     assert "Traceback" not in errors
 
 
+@pytest.mark.parametrize(
+    ("flags", "error"),
+    [
+        (("--artifacts", "s3:/bucket"), "s3://BUCKET/PREFIX or gs://BUCKET/PREFIX. Received: 's3:/bucket'."),
+        (("--backbones-file", "none.toml"), "Cannot read none.toml: No such file or directory. Correct"),
+        (("--default-backbone", "resnet"), "--default-backbone: There is no backbone 'resnet'. Expected one"),
+        (
+            ("--tls-cert", "none.pem", "--tls-key", "k.pem"),
+            "Cannot read none.pem: No such file or directory.",
+        ),
+    ],
+)
+def test_check_finds_what_would_only_fail_at_the_start(
+    server: Command, flags: tuple[str, ...], error: str
+) -> None:
+    code, output, errors = server.run("config", "check", *flags)
+    assert (code, output) == (1, "")
+    assert error in errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_check_accepts_every_default_backbone_that_a_server_can_load(server: Command) -> None:
+    for flags in (
+        ("--default-backbone", "efficientnet-lite1"),
+        ("--default-backbone", "features:32"),
+        ("--backbone", "mine=keras:MobileNetV3Small", "--default-backbone", "mine"),
+    ):
+        code, output, errors = server.run("config", "check", *flags)
+        assert (code, errors) == (0, "")
+        assert "run headstart-server doctor" in output
+
+
 def test_init_writes_a_file_that_changes_nothing_until_it_is_edited(server: Command, tmp_path: Path) -> None:
     file = tmp_path / "new.toml"
     assert server.run("config", "init", str(file)) == (0, "", "")
@@ -512,7 +551,7 @@ def test_a_file_that_is_missing_is_named(server: Command) -> None:
         1,
         "",
         "headstart-server: Cannot read nowhere.toml: No such file or directory. Correct the path, or the "
-        "rights of the file.\n",
+        "permissions of the file.\n",
     )
 
 
