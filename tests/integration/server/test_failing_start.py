@@ -145,7 +145,7 @@ def test_files_that_settings_name_are_named(fail: Fail, tmp_path: Path) -> None:
     for flags, said in (
         (("--access-file", str(broken)), str(broken)),
         (("--tls-cert", str(broken), *key), f"{broken} contains no PEM certificate. Correct --tls-cert."),
-        (("--tls-cert", str(tmp_path / "none"), *key), f"Cannot use {tmp_path / 'none'}: No such file"),
+        (("--tls-cert", str(tmp_path / "none"), *key), f"Cannot read {tmp_path / 'none'}: No such file"),
     ):
         failed = fail(*flags)
         assert said in failed.line

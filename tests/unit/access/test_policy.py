@@ -110,7 +110,7 @@ def test_the_lines_for_a_new_token_let_it_in_and_hold_no_token() -> None:
         ({"principals": [principal(grants=[{"rights": [], "models": ["*"]}])]}, "Received: none"),
         (
             {"principals": [principal(grants=[{"rights": ["train"], "models": []}])]},
-            "needs models. Name models",
+            "needs models.",
         ),
         ({"principals": [principal(grants=[{"rights": ["train"], "models": ["a*b"]}])]}, "grants[0].models"),
         ({"principals": [principal(grants=[{"rights": ["train"], "models": ["r/a"]}])]}, "grants[0].models"),
