@@ -156,7 +156,7 @@ def turned() -> bytes:
 
 FILES: dict[str, Callable[[], bytes]] = {
     "JPEG, ordinary, 64 Mpixel": lambda: _plain("JPEG"),
-    "JPEG, progressive, in colours": lambda: _plain("JPEG", progressive=True, subsampling=0, quality=85),
+    "JPEG, progressive, in color": lambda: _plain("JPEG", progressive=True, subsampling=0, quality=85),
     "JPEG, 10 scans": lambda: scans(10),
     "JPEG, 90 scans": lambda: scans(90),
     "JPEG, 5,000 scans": lambda: scans(5000),

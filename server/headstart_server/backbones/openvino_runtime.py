@@ -20,8 +20,8 @@ BATCH = 2
 #: Numbers of rows that a stream is compiled for. OpenVINO computes a row in 0.91 of the time when it knows
 #: how many there are, and in 0.83 when they are two.
 SIZES = (BATCH, 1)
-#: What a stream is compiled for where rows have several lengths: any number of rows of any length. Compiled
-#: for each, a row would take 0.8 of the time (float32: 0.9), but 36 MB for each, 350 MB for a stream.
+#: Number of rows that a stream is compiled for if rows have several lengths: any, of any length. Networks for
+#: each length take too much memory (docs/lab/backbones.md).
 ANY = -1
 #: The most rows of a batch where rows have several lengths, as texts do. Eight of 16 ids take 0.6 of the time
 #: that they take by two, eight of 32 take 0.8.

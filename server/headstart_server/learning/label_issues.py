@@ -13,9 +13,8 @@ from headstart_server.learning.task import Task
 
 #: Label issues that are listed.
 MAX_LABEL_ISSUES = 100
-#: The part of a class's usual probability that an example must have to count for it, and how many times as
-#: probable as its own label another one must be. With 1 and 1, as published, more of the wrong labels are
-#: missed where classes are told apart well, and more examples named that are merely hard where they are not.
+#: Fraction of a class's typical probability that an example must reach to count for it, and how many times as
+#: probable as its own label another class must be. docs/lab/heads.md compares other values.
 USUAL, LEAST_ODDS = 0.8, 5.0
 #: Out-of-fold answers below which nothing is told.
 _FEWEST = 10

@@ -154,7 +154,7 @@ class Server:
         gRPC ends calls that it has received and not handed on when it stops as CANCELLED, without a reason,
         which no caller may take for a sign to try again. So it is let to hand on all there are: they are held
         here, and answered only when their connection has been told to go, so that their callers try again on
-        another one. Measured with 16 callers without a pause: 14 of them were cancelled before, none now.
+        another one (docs/lab/serving.md).
 
         What comes between the beginning of gRPC's stop and its connection hearing of it, a way through the
         network and a few milliseconds, is seen by nobody here and still ends as CANCELLED. gRPC has no way to
