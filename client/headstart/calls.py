@@ -14,6 +14,7 @@ from headstart.errors import Unavailable
 from headstart.results import (
     Alias,
     Backbone,
+    BackboneStatus,
     ErasedExample,
     ExportFormat,
     JobEvent,
@@ -175,9 +176,24 @@ def backbone_page(token: str) -> Call[Page[Backbone]]:
         request=keeping.ListBackbonesRequest(page_size=_PAGE_SIZE, page_token=token),
         response=keeping.ListBackbonesResponse,
         read=lambda response: Page(
-            items=tuple(decode(backbone, Backbone) for backbone in response.backbones),
+            items=_backbones(response),
             next_token=response.next_page_token,
         ),
+    )
+
+
+def _backbones(response: keeping.ListBackbonesResponse) -> tuple[Backbone, ...]:
+    """Return backbones with their statuses."""
+    statuses = {each.backbone: each for each in response.statuses}
+    return tuple(
+        decode(
+            each,
+            Backbone,
+            status=decode(
+                statuses.get(each.backbone, model_pb2.BackboneStatus(backbone=each.backbone)), BackboneStatus
+            ),
+        )
+        for each in response.backbones
     )
 
 

@@ -652,12 +652,15 @@ _STANDING: dict[str, Any] = {
                 input_size=[224, 224],
                 parameter_count=4_652_008,
                 license="Apache-2.0",
-                ready=True,
                 default=True,
                 description="A small network for pictures.",
-                runtime="openvino bfloat16",
             )
-        ]
+        ],
+        statuses=[
+            model_pb2.BackboneStatus(
+                backbone="efficientnet-lite0", ready=True, digest="ab", runtime="openvino bfloat16"
+            )
+        ],
     ),
     "GetServerInfo": about.GetServerInfoResponse(
         info=about.ServerInfo(

@@ -9,6 +9,7 @@ from contract.conftest import QUICK
 from contract.fake_server import UNAVAILABLE, FakeServer, Fault, model, version
 from headstart import (
     Aborted,
+    BackboneStatus,
     Cancelled,
     Client,
     DataLoss,
@@ -181,10 +182,18 @@ def test_backbones_have_views_and_sizes(client: Client):
     assert backbone.modality is Modality.IMAGE
     assert backbone.views == {"last": 1280, "taps": 528}
     assert backbone.input_size == (224, 224)
+    assert (backbone.status.backbone, backbone.status.ready) == (backbone.backbone, True)
+
+
+def test_a_backbone_whose_status_is_missing_is_not_ready(client: Client, server: FakeServer):
+    server.script("ListBackbones", keeping.ListBackbonesResponse(backbones=[{"backbone": "own"}]))
+    assert client.backbones()[0].status == BackboneStatus(
+        backbone="own", ready=False, digest="", runtime="", problem=""
+    )
 
 
 def test_backbones_and_versions_tell_what_executed_them(client: Client):
-    assert client.backbones()[0].runtime == "openvino bfloat16"
+    assert client.backbones()[0].status.runtime == "openvino bfloat16"
     assert client.get_model("pets").versions[0].lineage.runtime == "openvino bfloat16"
 
 

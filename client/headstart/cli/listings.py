@@ -138,7 +138,7 @@ def backbone_listing(backbones: Iterable[Backbone]) -> Listing:
             "backbone": lambda each: each.backbone,
             "modality": lambda each: each.modality,
             "default": lambda each: each.default,
-            "ready": lambda each: each.ready,
+            "ready": lambda each: each.status.ready,
             "parameter_count": lambda each: each.parameter_count,
             "source": lambda each: each.source,
             "license": lambda each: each.license,

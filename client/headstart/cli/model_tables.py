@@ -126,16 +126,16 @@ def backbone_list(backbones: Iterable[Backbone]) -> RenderableType:
     """A paragraph for each backbone."""
     parts: list[RenderableType] = []
     for each in backbones:
-        marks = [name for name, marked in (("default", each.default), ("ready", each.ready)) if marked]
+        marks = [name for name, marked in (("default", each.default), ("ready", each.status.ready)) if marked]
         facts = [
             ("takes", _taken(each)),
             ("views", ", ".join(f"{name} {size}" for name, size in each.views.items()) or None),
             ("parameters", f"{each.parameter_count / 1e6:.1f} M" if each.parameter_count else None),
             ("source", each.source),
             ("licence", each.license or None),
-            ("runtime", each.runtime or None if each.ready else None),
+            ("runtime", each.status.runtime or None),
             ("description", each.description or None),
-            ("problem", each.problem or None),
+            ("problem", each.status.problem or None),
         ]
         parts += [
             Text(f"{each.backbone} ({', '.join(marks)})" if marks else each.backbone),

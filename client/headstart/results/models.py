@@ -20,6 +20,7 @@ __all__ = [
     "AliasEvent",
     "AliasEventCause",
     "Backbone",
+    "BackboneStatus",
     "ConfusionCell",
     "ErasedExample",
     "Lineage",
@@ -421,36 +422,49 @@ class Modality(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BackboneStatus:
+    """The status of a backbone on one replica. Other replicas may differ.
+
+    Attributes:
+        backbone: the name of the backbone.
+        ready: whether the replica has loaded the backbone; if not, the first call that needs it loads it.
+        digest: SHA-256 of weights, architecture and preprocessing, hexadecimal; empty unless ``ready``.
+        runtime: runtime and precision, such as ``openvino bfloat16``; empty unless ``ready``.
+        problem: why the last attempt to prepare or load the backbone failed; empty if it did not.
+    """
+
+    backbone: str
+    ready: bool
+    digest: str
+    runtime: str
+    problem: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Backbone:
     """A frozen pretrained network that heads are fitted on.
 
     Attributes:
         backbone: the name.
         modality: what it takes.
-        digest: SHA-256 of weights, architecture and preprocessing; empty before it is first loaded.
         views: the views it gives and the size of each; empty while one that was declared is not prepared.
         input_size: what inputs are brought to: height and width of pictures in pixels; the most tokens of a
             text, which is cut short there; the size of a tensor.
         parameter_count: its parameters.
         source: where its weights come from.
         license: of its weights, an SPDX identifier.
-        ready: True if it is loaded and warm.
         default: True if it is used where none is named and the first input is of its modality.
         description: what it is, in a sentence.
-        runtime: what executes it and in which precision; empty before it is first loaded.
-        problem: why it could not be prepared or loaded when that was last tried; empty if it could.
+        status: the status of the backbone on the replica that responded.
     """
 
     backbone: str
     modality: Modality
-    digest: str
     views: Mapping[str, int]
     input_size: tuple[int, ...]
     parameter_count: int
     source: str
     license: str
-    ready: bool
     default: bool
     description: str
-    runtime: str
-    problem: str
+    status: BackboneStatus

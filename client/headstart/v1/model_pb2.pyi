@@ -226,7 +226,7 @@ class Lineage(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., dataset_digest: _Optional[str] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., seed: _Optional[int] = ..., example_count: _Optional[int] = ..., software: _Optional[str] = ..., runtime: _Optional[str] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., fit_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., parent_version: _Optional[int] = ..., added_example_count: _Optional[int] = ..., removed_example_count: _Optional[int] = ..., trained_blocks: _Optional[int] = ..., note: _Optional[str] = ...) -> None: ...
 
 class Backbone(_message.Message):
-    __slots__ = ("backbone", "modality", "digest", "views", "input_size", "parameter_count", "source", "license", "ready", "default", "description", "runtime", "problem")
+    __slots__ = ("backbone", "modality", "views", "input_size", "parameter_count", "source", "license", "default", "description")
     class ViewsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -236,28 +236,34 @@ class Backbone(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     BACKBONE_FIELD_NUMBER: _ClassVar[int]
     MODALITY_FIELD_NUMBER: _ClassVar[int]
-    DIGEST_FIELD_NUMBER: _ClassVar[int]
     VIEWS_FIELD_NUMBER: _ClassVar[int]
     INPUT_SIZE_FIELD_NUMBER: _ClassVar[int]
     PARAMETER_COUNT_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     LICENSE_FIELD_NUMBER: _ClassVar[int]
-    READY_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
-    RUNTIME_FIELD_NUMBER: _ClassVar[int]
-    PROBLEM_FIELD_NUMBER: _ClassVar[int]
     backbone: str
     modality: Modality
-    digest: str
     views: _containers.ScalarMap[str, int]
     input_size: _containers.RepeatedScalarFieldContainer[int]
     parameter_count: int
     source: str
     license: str
-    ready: bool
     default: bool
     description: str
+    def __init__(self, backbone: _Optional[str] = ..., modality: _Optional[_Union[Modality, str]] = ..., views: _Optional[_Mapping[str, int]] = ..., input_size: _Optional[_Iterable[int]] = ..., parameter_count: _Optional[int] = ..., source: _Optional[str] = ..., license: _Optional[str] = ..., default: bool = ..., description: _Optional[str] = ...) -> None: ...
+
+class BackboneStatus(_message.Message):
+    __slots__ = ("backbone", "ready", "digest", "runtime", "problem")
+    BACKBONE_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    backbone: str
+    ready: bool
+    digest: str
     runtime: str
     problem: str
-    def __init__(self, backbone: _Optional[str] = ..., modality: _Optional[_Union[Modality, str]] = ..., digest: _Optional[str] = ..., views: _Optional[_Mapping[str, int]] = ..., input_size: _Optional[_Iterable[int]] = ..., parameter_count: _Optional[int] = ..., source: _Optional[str] = ..., license: _Optional[str] = ..., ready: bool = ..., default: bool = ..., description: _Optional[str] = ..., runtime: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...
+    def __init__(self, backbone: _Optional[str] = ..., ready: bool = ..., digest: _Optional[str] = ..., runtime: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...

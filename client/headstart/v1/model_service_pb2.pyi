@@ -252,12 +252,14 @@ class ListBackbonesRequest(_message.Message):
     def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListBackbonesResponse(_message.Message):
-    __slots__ = ("backbones", "next_page_token")
+    __slots__ = ("backbones", "next_page_token", "statuses")
     BACKBONES_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    STATUSES_FIELD_NUMBER: _ClassVar[int]
     backbones: _containers.RepeatedCompositeFieldContainer[_model_pb2.Backbone]
     next_page_token: str
-    def __init__(self, backbones: _Optional[_Iterable[_Union[_model_pb2.Backbone, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    statuses: _containers.RepeatedCompositeFieldContainer[_model_pb2.BackboneStatus]
+    def __init__(self, backbones: _Optional[_Iterable[_Union[_model_pb2.Backbone, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., statuses: _Optional[_Iterable[_Union[_model_pb2.BackboneStatus, _Mapping]]] = ...) -> None: ...
 
 class GetVersionRequest(_message.Message):
     __slots__ = ("target", "view")

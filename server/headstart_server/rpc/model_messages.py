@@ -132,23 +132,34 @@ def version_message(version: Version) -> model_pb2.Version:
     )
 
 
-def backbone_message(
-    info: BackboneInfo, *, loaded: Embedder | None, is_default: bool, problem: str
-) -> model_pb2.Backbone:
-    """The message of a backbone."""
+def backbone_message(info: BackboneInfo, *, is_default: bool) -> model_pb2.Backbone:
+    """Return the message of a backbone."""
     return model_pb2.Backbone(
         backbone=info.name,
         modality=MODALITIES[info.modality],
-        digest=loaded.digest if loaded else "",
-        runtime=loaded.runtime if loaded else "",
         views=info.views,
         input_size=info.input_size,
         parameter_count=info.parameter_count,
         source=info.source if is_operator() else _public_source(info.source),
         license=info.license,
-        ready=loaded is not None,
         default=is_default,
         description=info.description,
+    )
+
+
+def backbone_status_message(name: str, loaded: Embedder | None, problem: str) -> model_pb2.BackboneStatus:
+    """Return the message of the status of a backbone on this replica.
+
+    Args:
+        name: the backbone.
+        loaded: its embedder; None if it is not loaded.
+        problem: the error of the last attempt to prepare or load it; empty for none.
+    """
+    return model_pb2.BackboneStatus(
+        backbone=name,
+        ready=loaded is not None,
+        digest=loaded.digest if loaded else "",
+        runtime=loaded.runtime if loaded else "",
         problem=problem if is_operator() or not problem else _PROBLEM,
     )
 

@@ -32,6 +32,7 @@ from headstart_server.rpc.model_messages import (
     alias_event_message,
     alias_message,
     backbone_message,
+    backbone_status_message,
     model_message,
     shares_of,
     version_message,
@@ -278,12 +279,13 @@ class ModelService(stubs.ModelServiceServicer):
             after=page_key(request.page_token, str),
             size=page_size_of(request.page_size),
         )
-        return pb.ListBackbonesResponse(backbones=backbones, next_page_token=page_token(last))
+        statuses = (
+            backbone_status_message(name, self._pool.loaded(name), self._pool.problem(name))
+            for name in (each.backbone for each in backbones)
+        )
+        return pb.ListBackbonesResponse(
+            backbones=backbones, next_page_token=page_token(last), statuses=statuses
+        )
 
     def _backbone_message(self, info: BackboneInfo) -> model_pb2.Backbone:
-        return backbone_message(
-            info,
-            loaded=self._pool.loaded(info.name),
-            is_default=info.name == self._pool.default,
-            problem=self._pool.problem(info.name),
-        )
+        return backbone_message(info, is_default=info.name == self._pool.default)

@@ -179,7 +179,7 @@ def api(folder: Path, declared: Path) -> Iterator[Api]:
         def known() -> bool:
             listed = api.models.ListBackbones(model_service_pb2.ListBackbonesRequest(), timeout=TIMEOUT)
             facts = {backbone.backbone: backbone for backbone in listed.backbones}
-            assert not facts["hf-bert"].problem
+            assert not any(status.problem for status in listed.statuses if status.backbone == "hf-bert")
             return bool(facts["hf-bert"].views)
 
         eventually(known, TIMEOUT, "a backbone of texts")

@@ -86,12 +86,17 @@ def backbones(api: Api) -> dict[str, model_pb2.Backbone]:
     return {backbone.backbone: backbone for backbone in listed}
 
 
+def statuses(api: Api) -> dict[str, model_pb2.BackboneStatus]:
+    listed = api.models.ListBackbones(model_service_pb2.ListBackbonesRequest(), timeout=TIMEOUT).statuses
+    return {status.backbone: status for status in listed}
+
+
 def settled(api: Api) -> dict[str, model_pb2.Backbone]:
     """The backbones, once of each it is known what it is, or why not."""
 
     def all_known() -> dict[str, model_pb2.Backbone] | None:
-        found = backbones(api)
-        return found if all(one.views or one.problem for one in found.values()) else None
+        found, failed = backbones(api), statuses(api)
+        return found if all(one.views or failed[name].problem for name, one in found.items()) else None
 
     return eventually(all_known, FIRST_START_SECONDS, "the facts of every backbone")
 
@@ -107,8 +112,9 @@ def test_what_is_declared_is_prepared_and_listed_and_what_is_wrong_with_it_is_to
         "A small network of our own.",
     )
     assert own.parameter_count == 5088
-    assert own.problem == ""
-    assert "lost.keras is not a file" in found["lost"].problem
+    found_statuses = statuses(api)
+    assert found_statuses["own"].problem == ""
+    assert "lost.keras is not a file" in found_statuses["lost"].problem
 
 
 @pytest.mark.parametrize("name", ["own", "zoo"])
@@ -117,7 +123,7 @@ def test_a_declared_backbone_is_fine_tuned_on_and_answers(api: Api, name: str) -
     job = api.published(digits((0, 1, 7), 8), model=name, backbone=name)
     version = api.version(name, job.version)
     assert version.lineage.backbone == name
-    assert version.lineage.backbone_digest == backbones(api)[name].digest
+    assert version.lineage.backbone_digest == statuses(api)[name].digest
     if name == "own":  # untrained batch normalisations leave little of a picture
         assert api.names(name, *(digit(label, 20) for label in (0, 1, 7))) == ["0", "1", "7"]
     else:
@@ -142,7 +148,8 @@ def test_other_weights_under_the_name_are_refused_where_pinned_and_told_of_by_ol
     save(folder / "own.keras", 2)
     with running(server.data, *flags) as again, Api.connect(again.target) as api:
         again.wait_until_serving(FIRST_START_SECONDS)
-        assert "Expected weights of keras-file:" in settled(api)["pinned"].problem
+        settled(api)
+        assert "Expected weights of keras-file:" in statuses(api)["pinned"].problem
         eventually(lambda: backbones(api)["own"].views, FIRST_START_SECONDS, "the backbone")
         api.published(digits((0, 1), 4), model="pets", backbone="own")
         refusal = refused(lambda: api.predict("changed", digit(0, 0)))

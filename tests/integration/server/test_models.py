@@ -134,15 +134,18 @@ def test_a_deleted_model_is_gone_with_its_files(api: Api, server: ServerProcess,
 
 
 def test_the_backbones_are_listed_with_their_facts(api: Api):
-    backbones = api.models.ListBackbones(keeping.ListBackbonesRequest()).backbones
+    response = api.models.ListBackbones(keeping.ListBackbonesRequest())
+    backbones = response.backbones
     default = next(backbone for backbone in backbones if backbone.default)
+    assert [each.backbone for each in response.statuses] == [each.backbone for each in backbones]
+    status = next(each for each in response.statuses if each.backbone == default.backbone)
 
     assert [backbone.backbone for backbone in backbones] == sorted(
         backbone.backbone for backbone in backbones
     )
     assert default.backbone == "efficientnet-lite0"
-    assert default.ready
-    assert len(default.digest) == 64
+    assert status.ready
+    assert len(status.digest) == 64
     assert default.modality == model_pb2.MODALITY_IMAGE
     assert list(default.input_size) == [224, 224]
     assert default.views["last"] == 1280

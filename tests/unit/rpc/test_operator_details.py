@@ -12,7 +12,7 @@ from headstart_server.errors import DatabaseUnavailable, redacted_message
 from headstart_server.jobs.job import JobError
 from headstart_server.rpc.caller import is_operator, set_caller
 from headstart_server.rpc.job_messages import _error_message
-from headstart_server.rpc.model_messages import backbone_message
+from headstart_server.rpc.model_messages import backbone_message, backbone_status_message
 
 ADMIN = (Grant(rights=frozenset({Right.ADMIN}), models=("*",)),)
 OPERATOR = Principal(name="operator", grants=ADMIN)
@@ -27,8 +27,8 @@ def as_caller(principal: Principal, source: str, problem: str = "") -> tuple[str
     def run() -> tuple[str, str]:
         set_caller(Caller(principal=principal))
         info = replace(vector_info("features:2", 2), source=source)
-        message = backbone_message(info, loaded=None, is_default=False, problem=problem)
-        return message.source, message.problem
+        message = backbone_message(info, is_default=False)
+        return message.source, backbone_status_message(info.name, None, problem).problem
 
     return contextvars.copy_context().run(run)
 
