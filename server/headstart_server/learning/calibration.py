@@ -1,4 +1,4 @@
-"""What makes the scores of a head into answers that mean what they say."""
+"""Conversion of the scores of a head into calibrated outputs."""
 
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -18,16 +18,16 @@ def _none() -> Float32:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Calibration:
-    """From scores to calibrated answers; each task uses its own part.
+    """Converts scores into calibrated outputs; each task uses its own part.
 
     Attributes:
         task: the kind of task.
-        temperature: single label: what scores are divided by before the softmax, above 0.
-        slopes: multi-label: what the scores of each class are multiplied by before the sigmoid, [C].
-        offsets: multi-label: what is added then, [C].
-        thresholds: multi-label: the probability from which on each class is taken to apply, [C].
-        interval: regression: offsets from an answer between which the true number lies in 90 % of cases;
-            None where that could not be estimated.
+        temperature: single label: divisor of scores before the softmax, above 0.
+        slopes: multi-label: factor of the scores of each class before the sigmoid, [C].
+        offsets: multi-label: summand after the factor, [C].
+        thresholds: multi-label: the lowest probability at which each class is predicted, [C].
+        interval: regression: offsets from a prediction between which 90 % of true numbers lie; None if it
+            could not be estimated.
     """
 
     task: Task = Task.SINGLE_LABEL
@@ -38,7 +38,7 @@ class Calibration:
     interval: tuple[float, float] | None = None
 
     def outputs(self, scores: NDArray[T]) -> NDArray[T]:
-        """Probabilities [n, C] of scores [n, C]; for a regression the numbers as they are."""
+        """Return probabilities [n, C] of scores [n, C]; the numbers of a regression are unchanged."""
         if self.task is Task.SINGLE_LABEL:
             return softmax(scores / scores.dtype.type(self.temperature))
         if self.task is Task.MULTI_LABEL:
@@ -47,19 +47,19 @@ class Calibration:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its arrays."""
+        """Bytes of the arrays."""
         return self.slopes.nbytes + self.offsets.nbytes + self.thresholds.nbytes
 
 
 def softmax(scores: NDArray[T]) -> NDArray[T]:
-    """Softmax over the last axis, safe for large scores."""
+    """Return the softmax over the last axis without overflow."""
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
     rows: NDArray[T] = powers / powers.sum(axis=-1, keepdims=True)
     return rows
 
 
 def sigmoid(scores: NDArray[T]) -> NDArray[T]:
-    """The logistic function, safe for large scores."""
+    """Return the logistic function without overflow."""
     powers = np.exp(-np.abs(scores))
     rows: NDArray[T] = np.where(scores >= 0, scores.dtype.type(1), powers) / (1 + powers)
     return rows

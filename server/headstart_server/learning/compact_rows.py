@@ -1,4 +1,4 @@
-"""Many rows of length 1 in a byte for each number."""
+"""Rows of length 1, quantized to a byte for each number."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ _PRODUCTS = 1 << 22
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class QuantizedRows:
-    """Rows of length 1, each number as a byte and a scale for each row.
+    """Rows of length 1, each number as a byte with a scale for each row.
 
-    A row of some 2,000 numbers keeps its direction to about 1e-4 of a cosine: the distance of two different
-    pictures is 0.05 and more.
+    A row of about 2,000 numbers keeps its direction to about 1e-4 of a cosine; the distance of two different
+    images is 0.05 and more.
 
     Attributes:
         values: [N, D].
-        scales: what the bytes of each row are multiplied by, so that the row has length 1, [N].
+        scales: factor of the bytes of each row that makes its length 1, [N].
     """
 
     values: Int8
@@ -30,7 +30,7 @@ class QuantizedRows:
 
     @classmethod
     def from_blocks(cls, blocks: Iterable[Float32]) -> Self:
-        """Rows that come in blocks [n, D]; at least one."""
+        """Quantize rows that arrive in blocks [n, D], at least one."""
         values, scales = [], []
         for rows in blocks:
             largest = np.abs(rows).max(axis=1, keepdims=True)
@@ -46,11 +46,11 @@ class QuantizedRows:
 
     @property
     def nbytes(self) -> int:
-        """Bytes it takes."""
+        """Bytes in memory."""
         return self.values.nbytes + self.scales.nbytes
 
     def distances(self, rows: Float32) -> Float32:
-        """1 less the cosine between rows of length 1, [n, D], and each of these: [n, N], 0 to 2."""
+        """Return 1 less the cosine between rows of length 1, [n, D], and each of these: [n, N], 0 to 2."""
         distances = np.empty((len(rows), len(self)), np.float32)
         for start in range(0, len(self), BLOCK):
             part = slice(start, start + BLOCK)
@@ -64,12 +64,9 @@ class QuantizedRows:
         own: Callable[[slice], np.ndarray] | None = None,
         checkpoint: Callable[[], None] = lambda: None,
     ) -> Float32:
-        """The distance of each row, [n, D], from the nearest of these, [n].
+        """Return the distance of each row of length 1, [n, D], from the nearest of these, [n].
 
-        Args:
-            rows: of length 1.
-            own: for a slice of the rows, which of these are their own and do not count, [n, N].
-            checkpoint: called between blocks; may raise to stop.
+        `own` returns for a slice of the rows which of these are their own and do not count, [n, N].
         """
         nearest = np.empty(len(rows), np.float32)
         size = max(_PRODUCTS // max(len(self), 1), 1)

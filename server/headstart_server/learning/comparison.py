@@ -90,8 +90,7 @@ class Comparison:
         first: metrics of the first version.
         second: metrics of the second version.
         difference: gain in accuracy of the second version; for regression, its fall of the mean absolute
-            error.
-            Above 0 the second is better.
+            error. Above 0 the second is better.
         difference_low: lower end of the 95 % interval of the difference; infinite if there is a single
             number.
         difference_high: upper end of that interval.

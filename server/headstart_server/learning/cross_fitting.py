@@ -1,9 +1,9 @@
-"""Out-of-fold outputs whose settings were chosen without the examples that they are about.
+"""Out-of-fold outputs whose settings were selected without the examples that they predict.
 
-The setting of the lowest out-of-fold loss looks better than it is: with few examples it fits their chance.
-So the outputs by which a head is measured come, fold by fold, from the setting and the calibration that are
-best on the other folds (Varma and Simon 2006 describe the bias; Stone 1974 the double choice that avoids it).
-The scores of all settings are computed anyway, so this costs no further fit.
+The setting of the lowest out-of-fold loss looks better than it is: with few examples it fits their noise. So
+the outputs by which a head is measured come, fold by fold, from the setting and the calibration that are best
+on the other folds (Varma and Simon 2006 describe the bias; Stone 1974 the double choice that avoids it). The
+scores of all settings are computed anyway, so this costs no further fit.
 """
 
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ class CrossFitted:
 
     Args:
         targets: labels of N examples.
-        weights: how much each counts in choices, [N]; their sum is the number of different examples.
+        weights: weight of each example in choices, [N]; their sum is the number of different examples.
         folds: the cross-validation partition.
-        temperature: single label: given; None chooses it.
-        shift: regression: what is added to scaled scores, to have them in the unit of the examples.
-        scale: regression: what scores are multiplied by for it.
+        temperature: of a single label; None selects it.
+        shift: regression: summand that converts scaled scores to the unit of the examples.
+        scale: regression: factor that converts scaled scores to the unit of the examples.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class CrossFitted:
         self._others = others if targets.matrix.size <= MOST_OUTPUTS else np.zeros(folds.count)
 
     def offer(self, scores: Float64, calibration: Calibration) -> None:
-        """Take the scores of a setting, [N, C], and their calibration."""
+        """Offer the scores [N, C] of a setting and their calibration."""
         if not (self._others > 0).any():
             return
         weighted = self._weights * self._losses(scores, calibration)
@@ -65,14 +65,13 @@ class CrossFitted:
                 self._best[fold], self._kept[fold] = without[fold], scores
 
     def choose(self, scores: Float64, calibration: Calibration) -> None:
-        """Take the scores of the setting that is best on all folds, [N, C], and their calibration."""
+        """Set the scores [N, C] of the setting that is best on all folds, and their calibration."""
         self._chosen = scores, calibration
 
     def outputs(self, others: Sequence["CrossFitted"] = ()) -> Float64:
-        """Return calibrated outputs [N, C], of each fold by what is best on the other folds.
+        """Return calibrated outputs [N, C], each fold from the setting that is best on the other folds.
 
-        Args:
-            others: further candidates on the same folds; this one is the best on all folds.
+        `others` are further candidates on the same folds; this one is the best on all folds.
         """
         if self._chosen is None:
             raise ValueError("Call choose before outputs.")

@@ -113,8 +113,8 @@ class DatasetCount:
         """Count an example and return it in its normal form.
 
         Raises:
-            InvalidLabel, InvalidField, WrongTask, InputTooLarge, DatasetTooLarge or TooManyClasses: names
-                the example.
+            InvalidLabel, InvalidField, WrongTask, InputTooLarge, DatasetTooLarge or TooManyClasses: names the
+                example.
         """
         index, limits = self._targets.total, self.limits
         size = _content_bytes(example.content)

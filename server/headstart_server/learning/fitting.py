@@ -1,4 +1,4 @@
-"""Carrying out a recipe: from features to a head and what cross-validation says of it."""
+"""Fitting of a head by a recipe, with out-of-fold metrics."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -54,14 +54,14 @@ class FittedHead:
 
     Attributes:
         head: the head.
-        recipe: the recipe as it was carried out, with every choice made.
-        metrics: out-of-fold metrics; empty where nothing could be validated.
+        recipe: the recipe with every choice made.
+        metrics: out-of-fold metrics; empty if nothing could be validated.
         stop_reason: why the solver ended; None for a closed form.
-        outputs: calibrated out-of-fold outputs of the examples in the order they were given, [N, C]; None
-            where nothing could be validated.
-        counted: whether the output of each says something about the head, [N].
-        tail: the weights of the head's own tail; None if it takes the backbone's `last`.
-        note: what a person should know of how it came about; may be empty.
+        outputs: calibrated out-of-fold outputs in the given order of the examples, [N, C]; None if nothing
+            could be validated.
+        counted: whether the output of each example says something about the head, [N].
+        tail: weights of the head's own tail; None if the head uses the backbone's `last`.
+        note: how the head was fitted, for people; may be empty.
     """
 
     head: Head
@@ -79,10 +79,10 @@ class TrainingExamples:
     """Examples sorted by content: row i of all but `views` is row `order[i]` of `views`.
 
     Attributes:
-        views: features [N, D] by view, as they were given.
+        views: features [N, D] by view, in the given order.
         order: the row of `views` of each example, [N].
-        targets: what each shows; weights have a mean of 1.
-        groups: what must not straddle folds, [N].
+        targets: labels; weights have a mean of 1.
+        groups: groups that must not be split between folds, [N].
         seed: seeds the folds.
     """
 
@@ -95,13 +95,13 @@ class TrainingExamples:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FittedCandidate:
-    """A candidate that was carried out.
+    """A fitted candidate of a recipe.
 
     Attributes:
-        recipe: with its choices made.
-        solved: what its solver gave.
+        recipe: the candidate with its choices made.
+        solved: result of its solver.
         folds: the folds it was validated on.
-        weights: how much each example counted, [N].
+        weights: weight of each example, [N].
     """
 
     recipe: ResolvedRecipe
@@ -122,27 +122,24 @@ def fit(
     checkpoint: Callable[[], None] = lambda: None,
     matrices: Matrices = NUMPY,
 ) -> FittedHead:
-    """Carry out a recipe.
+    """Fit a head by a recipe.
 
     The result does not depend on the order of the examples: they are sorted by content first.
 
     Args:
-        recipe: what to do.
-        views: features [N, D] of each view the recipe needs.
-        targets: what each example shows, [N].
-        groups: names what must not straddle folds: the content digest of each example, [N]. Groups whose
-            features are all but the same are joined.
+        recipe: the recipe.
+        views: features [N, D] of each view that the recipe needs.
+        targets: labels of the examples, [N].
+        groups: groups that must not be split between folds: the content digest of each example, [N]. Groups
+            with nearly equal features are joined.
         seed: seeds the folds.
         modality: the kind of input, by which near-duplicates are found.
-        tails: trains tails; needed by the recipe `partial` only.
+        tails: trains tails; only the recipe `partial` needs it.
         checkpoint: called between pieces of work; may raise to stop.
-        matrices: where large products and solves are done.
-
-    Returns:
-        The head, the recipe with its choices, and what cross-validation says.
+        matrices: computes large products and solves.
 
     Raises:
-        InvalidField: the recipe is not for this task.
+        InvalidField: the recipe does not support the task.
     """
     check_task(recipe, targets.task)
     others: list[CrossFitted | None] = []
@@ -221,10 +218,10 @@ def _sorted(
 
 
 def _candidates(recipe: Recipe, examples: TrainingExamples) -> Sequence[ResolvedRecipe]:
-    """What `auto` chooses between: the last view by itself, and all views with each feature on one scale.
+    """Return the candidates of `auto`: the last view alone, and all standardized views.
 
-    On photographs like those of the backbone's own training the last view is best, elsewhere what the layers
-    below it saw helps. With few examples, or one of each class, there is no telling: the last view it is.
+    On photographs like the backbone's training data the last view is best, elsewhere earlier layers help.
+    With few examples, or one of each class, the two cannot be compared, so the last view is used.
     """
     if not isinstance(recipe, Auto):
         return [recipe]
@@ -237,7 +234,7 @@ def _candidates(recipe: Recipe, examples: TrainingExamples) -> Sequence[Resolved
 def _try(
     candidate: ResolvedRecipe, examples: TrainingExamples, checkpoint: Callable[[], None], matrices: Matrices
 ) -> FittedCandidate:
-    """Carry out a candidate: a branch for each kind of recipe."""
+    """Fit a candidate; each kind of recipe has its branch."""
     if isinstance(candidate, Mlp):
         return _mlp(candidate, examples, checkpoint)
     if isinstance(candidate, Partial):
@@ -284,7 +281,7 @@ def _try(
 
 
 def _mlp(candidate: Mlp, examples: TrainingExamples, checkpoint: Callable[[], None]) -> FittedCandidate:
-    """Carry out `mlp`."""
+    """Fit an `mlp` candidate."""
     targets = examples.targets
     views = required_views(candidate, examples.views)
     balanced = is_imbalanced(targets) if candidate.balanced is None else candidate.balanced
@@ -323,7 +320,7 @@ def _fine_tuned(
     checkpoint: Callable[[], None],
     matrices: Matrices,
 ) -> FittedCandidate:
-    """Carry out `partial`: heads on the backbone as it is, the best of which training has to beat."""
+    """Fit a `partial` candidate: training has to beat the best head on the unchanged backbone."""
     if tails is None:
         raise ValueError("Expected tools that train tails for the recipe partial. Received: none.")
     targets = examples.targets
@@ -369,7 +366,7 @@ def _fine_tuned(
 
 
 def _lowest(tried: Sequence[FittedCandidate]) -> FittedCandidate:
-    """The one of the lowest out-of-fold loss; the first of equals, and where nothing could be validated."""
+    """Return the candidate of the lowest out-of-fold loss, the first of equals or of unvalidated ones."""
     return min(tried, key=lambda one: one.solved.loss or 0.0)
 
 
@@ -378,14 +375,14 @@ def _temperature(solved: SolverResult, targets: Targets) -> float | None:
 
 
 def _as_given(rows: NDArray[Scalar], order: Ints) -> NDArray[Scalar]:
-    """Rows of sorted examples in the order in which the examples were given."""
+    """Return rows of sorted examples in the given order of the examples."""
     given = np.empty_like(rows)
     given[order] = rows
     return given
 
 
 def is_imbalanced(targets: Targets) -> bool:
-    """Whether the largest class of a single label outweighs the smallest by more than `IMBALANCE`."""
+    """Return whether the largest class of a single label outweighs the smallest by more than `IMBALANCE`."""
     if targets.task is not Task.SINGLE_LABEL:
         return False
     masses = targets.weights @ targets.matrix
@@ -393,7 +390,7 @@ def is_imbalanced(targets: Targets) -> bool:
 
 
 def balancing(targets: Targets) -> Float64:
-    """Factors of the weights of a single label that give each class the same sum, [N]."""
+    """Return factors of the weights that give each class of a single label the same sum, [N]."""
     masses = targets.weights @ targets.matrix
     present = masses > 0
     inverse = np.divide(1.0, masses, out=np.zeros_like(masses), where=present)

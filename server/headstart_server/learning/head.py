@@ -27,7 +27,7 @@ class HiddenLayer:
     bias: Float32
 
     def units(self, features: Float32) -> Float32:
-        """What the H units give for prepared features [n, D]: [n, H]."""
+        """Return the activations [n, H] of scaled features [n, D]."""
         units: Float32 = features @ self.weights
         units += self.bias
         return np.maximum(units, 0, out=units)
@@ -35,12 +35,12 @@ class HiddenLayer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeadMetadata:
-    """What is known of a head beside its numbers.
+    """Properties of a head other than its arrays.
 
     Attributes:
         task: the kind of task.
-        views: the backbone's views it takes side by side.
-        scaling: how features are prepared.
+        views: the backbone's views that the head concatenates.
+        scaling: how features are scaled.
         class_names: the C classes; empty for regression.
     """
 
@@ -52,16 +52,16 @@ class HeadMetadata:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Head:
-    """A head on features, with the calibration of its answers.
+    """A head on features, with the calibration of its predictions.
 
     Attributes:
-        views: the backbone's views it takes side by side, of D features together.
-        scaling: how features are prepared; that of `STANDARD` is in the first weights and their bias.
+        views: the backbone's views that the head concatenates, D features together.
+        scaling: how features are scaled; `STANDARD` is folded into the first weights and their bias.
         weights: [D, C], or [H, C] behind a hidden layer; one column for regression.
         bias: [C].
-        calibration: what makes scores into answers; it knows the task.
+        calibration: turns scores into predictions; knows the task.
         class_names: the C classes, in the order of the columns of `weights`; empty for regression.
-        hidden: the layer before, of H units; None for a linear head.
+        hidden: the hidden layer of H units; None for a linear head.
     """
 
     views: tuple[str, ...]
@@ -79,17 +79,17 @@ class Head:
 
     @property
     def temperature(self) -> float:
-        """Single label: what scores are divided by before the softmax."""
+        """Single label: the divisor of scores before the softmax."""
         return self.calibration.temperature
 
     @property
     def thresholds(self) -> Float32:
-        """Multi-label: the probability from which on each class is taken to apply, [C]; empty otherwise."""
+        """Multi-label: the lowest probability at which each class is predicted, [C]; empty otherwise."""
         return self.calibration.thresholds
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Regression: offsets from an answer between which the true number lies in 90 % of cases."""
+        """Regression: offsets from a prediction between which 90 % of true numbers lie."""
         return self.calibration.interval
 
     @property
@@ -99,14 +99,14 @@ class Head:
 
     @property
     def nbytes(self) -> int:
-        """Bytes it takes in memory, class names included (estimated at 80 bytes above their length)."""
+        """Bytes in memory, class names included (estimated at 80 bytes above their length)."""
         arrays = self.weights.nbytes + self.bias.nbytes + self.calibration.nbytes
         if self.hidden is not None:
             arrays += self.hidden.weights.nbytes + self.hidden.bias.nbytes
         return arrays + sum(len(name) + 80 for name in self.class_names)
 
     def scores(self, views: Mapping[str, Float32]) -> Float32:
-        """Scores [n, C] of n inputs' features by view, before calibration."""
+        """Return scores [n, C] of n inputs before calibration, from features by view."""
         features = scale_features(concatenate_views(views, self.views), self.scaling)
         if self.hidden is not None:
             features = self.hidden.units(features)
@@ -114,15 +114,15 @@ class Head:
         return scores
 
     def outputs(self, views: Mapping[str, Float32]) -> Float32:
-        """Calibrated answers [n, C] for n inputs' features by view.
+        """Return calibrated outputs [n, C] of n inputs, from features by view.
 
-        Probabilities of the classes: of a single label each row sums to 1, of several each stands by itself.
-        For regression the numbers, [n, 1].
+        They are probabilities of the classes, which sum to 1 for a single label, or the numbers [n, 1] of a
+        regression.
         """
         return self.calibration.outputs(self.scores(views))
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """All its numbers by name, as `from_tensors` takes them."""
+        """Return the arrays by name, for `from_tensors`."""
         calibration = self.calibration
         tensors: dict[str, NDArray[Any]] = {"weights": self.weights, "bias": self.bias}
         if self.hidden is not None:
@@ -137,10 +137,10 @@ class Head:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[Any]], facts: HeadMetadata) -> "Head":
-        """The head of which `tensors` gave the numbers, in this release or an earlier one.
+        """Return the head whose arrays `tensors` returned.
 
         Raises:
-            KeyError, IndexError or ValueError: they are not those of such a head.
+            KeyError, IndexError or ValueError: they do not belong to such a head.
         """
         weights, bias = tensors["weights"], tensors["bias"]
         columns = 1 if facts.task is Task.REGRESSION else len(facts.class_names)

@@ -29,9 +29,9 @@ def find_label_issues(examined: AnalyzedDataset) -> tuple[list[LabelIssue], int]
     """Label issues, the most probable first, and their number.
 
     Classes by confident learning (Northcutt, Jiang and Chuang 2021): an example counts for a class that is
-    about as probable as it is on average for the examples labelled with it. One that counts for another
-    class than its own, which is also its likeliest one and far more probable, is a issue. Several labels
-    are looked at class by class, each against its absence. Numbers by their error, against those of all.
+    about as probable as it is on average for the examples labelled with it. One that counts for another class
+    than its own, which is also its likeliest one and far more probable, is a issue. Several labels are looked
+    at class by class, each against its absence. Numbers by their error, against those of all.
     """
     fitted, targets = examined.fitted, examined.targets.subset(examined.trained)
     if fitted.outputs is None or fitted.counted.sum() < _FEWEST:

@@ -1,4 +1,4 @@
-"""Limited-memory BFGS (Liu and Nocedal 1989) for smooth convex losses, to be stopped at any step."""
+"""Limited-memory BFGS (Liu and Nocedal 1989) for smooth convex losses, which can stop at any step."""
 
 from collections import deque
 from collections.abc import Callable
@@ -19,9 +19,9 @@ _HALVINGS = 30
 class StopReason(StrEnum):
     """Why a solver ended.
 
-    CONVERGED: the gradient is as small as asked for, or rounding allows no further fall.
-    STEPS: the number of steps is used up.
-    TIME: the time is.
+    CONVERGED: the gradient is below the tolerance, or rounding allows no further descent.
+    STEPS: the maximum number of steps is reached.
+    TIME: the time budget is used up.
     """
 
     CONVERGED = "converged"
@@ -31,12 +31,12 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Minimum:
-    """Where a solver ended.
+    """The end point of a solver.
 
     Attributes:
-        point: the lowest point it met.
-        loss: the loss there.
-        reason: why it ended.
+        point: the lowest point found.
+        loss: the loss at that point.
+        reason: why the solver ended.
     """
 
     point: Float64
@@ -52,14 +52,14 @@ def minimize(
     max_steps: int,
     is_late: Callable[[], bool] = lambda: False,
 ) -> Minimum:
-    """Go downhill.
+    """Minimize a function.
 
     Args:
-        evaluate: gives the loss at a point and its gradient.
-        start: where to begin; a vector.
-        tolerance: largest part of the gradient at which to end.
-        max_steps: most steps.
-        is_late: asked before each step, whether the time is used up.
+        evaluate: returns the loss at a point and its gradient.
+        start: the initial vector.
+        tolerance: largest component of the gradient at which to end.
+        max_steps: maximum number of steps.
+        is_late: returns before each step whether the time budget is used up.
     """
     point, (loss, slope) = start, evaluate(start)
     pairs: deque[tuple[Float64, Float64]] = deque(maxlen=_MEMORY)
@@ -86,7 +86,7 @@ def minimize(
 
 
 def _direction(slope: Float64, pairs: deque[tuple[Float64, Float64]]) -> Float64:
-    """The way downhill that the curvature met so far suggests (two-loop recursion)."""
+    """Return the descent direction from the curvature found so far (two-loop recursion)."""
     if not pairs:
         first: Float64 = -slope / max(float(np.linalg.norm(slope)), 1.0)
         return first

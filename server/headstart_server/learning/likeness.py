@@ -16,8 +16,7 @@ def similarity_rows(
     """The rows whose cosines tell how alike inputs are.
 
     The roots of each view's features, their signs kept, are brought to length 1 and put side by side, so that
-    each view counts the same. docs/lab/heads.md lists the other spaces that were
-    measured.
+    each view counts the same. docs/lab/heads.md lists the other spaces that were measured.
 
     Args:
         views: features [N, D of the view] by view.

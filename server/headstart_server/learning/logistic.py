@@ -1,6 +1,6 @@
-"""Logistic regression, with its regularisation by cross-validation along a path of warm starts.
+"""Logistic regression, with its regularization by cross-validation along a path of warm starts.
 
-Takes weights and soft labels. The intercept is not penalised.
+Supports weights and soft labels. The intercept is not penalized.
 """
 
 import time
@@ -42,21 +42,21 @@ def fit_logistic(
     clock: Callable[[], float] = time.monotonic,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> SolverResult:
-    """Fit logistic regression: multinomial for a single label, of each class by itself for several.
+    """Fit logistic regression: multinomial for a single label, one per class for several labels.
 
     Args:
         rows: N examples.
-        targets: what they show; no regression.
+        targets: their labels; no regression.
         folds: the cross-validation partition.
         weights: of each example, [N], above 0; None for those of the targets.
         regularization: half of it times the squared weights is added to the mean loss, for features scaled to
-            a mean length of 1 around their centre; None chooses among `REGULARIZATIONS` by out-of-fold loss.
-        temperature: for a single label; None chooses by out-of-fold loss; 1 where nothing can be validated.
-        balanced: for a single label, whether classes are told as if all were equally frequent: the logarithms
-            of their shares are taken off the bias (logit adjustment, Menon et al. 2021), and choices weigh
-            each class the same.
-        time_budget: seconds after which the best found so far is taken; None for no limit.
-        clock: seconds that only go up.
+            a mean length of 1 around their mean; None selects among `REGULARIZATIONS` by out-of-fold loss.
+        temperature: of a single label; None selects it by out-of-fold loss; 1 if nothing can be validated.
+        balanced: for a single label, whether classes are predicted as if all were equally frequent: the
+            logarithms of their frequencies are subtracted from the bias (logit adjustment, Menon et al.
+            2021), and choices weigh each class the same.
+        time_budget: seconds after which the best solution so far is used; None for no limit.
+        clock: a monotonic clock in seconds.
         checkpoint: called at each evaluation of the loss; may raise to stop.
     """
     task = _Path(rows, targets, weights, folds, balanced=balanced, checkpoint=checkpoint)
@@ -104,7 +104,7 @@ class _Trial:
 
 
 class _Path:
-    """Solves for one regularisation after another, on all examples and without each fold."""
+    """Solves for one regularization after another, on all examples and without each fold."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class _Path:
         self._starts: dict[int, Float64] = {}
 
     def at(self, regularization: float, temperature: float | None, is_late: Callable[[], bool]) -> _Trial:
-        """Solve on all and without each fold, from where the last regularisation ended."""
+        """Solve on all examples and without each fold, from where the last regularization ended."""
         whole = self._solve(-1, regularization, is_late).point
         scores = np.zeros_like(self._targets)
         for fold in range(self._folds.count):
@@ -157,13 +157,13 @@ class _Path:
         )
 
     def whole(self, regularization: float, start: Float64 | None, is_late: Callable[[], bool]) -> Minimum:
-        """Solve on all examples, finely."""
+        """Solve on all examples with a small tolerance."""
         if start is not None:
             self._starts[-1] = start
         return self._solve(-1, regularization, is_late, fine=True)
 
     def unfolded(self, point: Float64) -> tuple[Float64, Float64]:
-        """Weights [D, C] of the rows and bias [C] of a solution."""
+        """Return weights [D, C] of the rows and bias [C] of a solution."""
         solution = point.reshape(-1, self._targets.shape[1])
         weights = solution[:-1] if self._basis is None else self._basis @ solution[:-1]
         return weights, solution[-1] - self._shift
@@ -171,7 +171,7 @@ class _Path:
     def _solve(
         self, fold: int, regularization: float, is_late: Callable[[], bool], *, fine: bool = False
     ) -> Minimum:
-        """Solve without a fold; -1 leaves out none."""
+        """Solve without a fold; -1 uses all examples."""
         kept = self._folds.assignment != fold if fold >= 0 else slice(None)
         matrix, targets, weights = self._matrix[kept], self._targets[kept], self._weights[kept]
         weights = weights / weights.sum()
@@ -199,7 +199,7 @@ class _Path:
 
 
 def _losses(scores: Float64, targets: Float64) -> tuple[Float64, Float64]:
-    """Log loss of each example under a softmax, [n], and its gradient for the scores, [n, C]."""
+    """Return the log loss of each example under a softmax, [n], and its gradient for the scores, [n, C]."""
     scores -= scores.max(axis=1, keepdims=True)
     powers = np.exp(scores)
     sums = powers.sum(axis=1, keepdims=True)
@@ -208,6 +208,6 @@ def _losses(scores: Float64, targets: Float64) -> tuple[Float64, Float64]:
 
 
 def _binary_losses(scores: Float64, targets: Float64) -> tuple[Float64, Float64]:
-    """Log loss of each example summed over its classes, [n], and its gradient for the scores, [n, C]."""
+    """Return the log loss of each example over its classes, [n], and its gradient for the scores, [n, C]."""
     losses = np.maximum(scores, 0) - targets * scores + np.log1p(np.exp(-np.abs(scores)))
     return losses.sum(axis=1), sigmoid(scores) - targets

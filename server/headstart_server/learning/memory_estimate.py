@@ -1,7 +1,7 @@
-"""Estimates of the memory that a fine-tune takes, from the sizes of its arrays.
+"""Estimates of the memory of a fine-tune, from the sizes of its arrays.
 
 Each function adds up the arrays that a step holds at its peak. The tests measure real runs of the recipes: an
-estimate is at least what a run takes, and at most three times as much.
+estimate is at least the measured memory, and at most three times as much.
 """
 
 from collections.abc import Mapping
@@ -30,11 +30,11 @@ _CURVE = 2000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sizes:
-    """The sizes that the memory of a fine-tune follows from.
+    """The sizes that determine the memory of a fine-tune.
 
     Attributes:
         examples: number of examples.
-        views: numbers of each view of the backbone, by name.
+        views: features of each view of the backbone, by name.
         outputs: number of classes, or 1 for numbers.
     """
 
@@ -44,7 +44,7 @@ class Sizes:
 
 
 def estimated_bytes(recipe: Recipe, sizes: Sizes) -> int:
-    """Return the estimated bytes of memory that a fine-tune takes at its peak, besides the backbone."""
+    """Return the estimated peak memory of a fine-tune in bytes, without the backbone."""
     names = required_views(recipe, sizes.views)
     features = sizes.examples * _width(sizes, names) * _SINGLE
     # Rows as they come, and the matrices that are made of them.
@@ -73,7 +73,7 @@ def _fit(recipe: Recipe, sizes: Sizes) -> float:
 
 
 def _ridge(sizes: Sizes, width: int, folds: int) -> float:
-    """Ridge: eigenvectors [N, N] of N examples, or if they are more than D features, sums [D, D] by fold."""
+    """Return the bytes of ridge: eigenvectors [N, N], or with N > D, sums [D, D] by fold."""
     count, outputs = sizes.examples, sizes.outputs
     scores = 8 * count * outputs
     solution = 4 * width * outputs
@@ -86,7 +86,7 @@ def _ridge(sizes: Sizes, width: int, folds: int) -> float:
 
 
 def _logistic(sizes: Sizes, width: int) -> float:
-    """Logistic regression: all rows, a copy without a fold, and the span of the rows where they are fewer."""
+    """Return the bytes of logistic regression: rows, a copy without a fold, and the span of few rows."""
     count, outputs = sizes.examples, sizes.outputs
     rows = count * min(count, width)
     span = count * width * 2 + 4 * count * count if count < width else count * width
@@ -96,7 +96,7 @@ def _logistic(sizes: Sizes, width: int) -> float:
 
 
 def _mlp(sizes: Sizes, width: int, folds: int, units: int) -> float:
-    """A network for each fold and one for all: axes, features on them, and weights with Adam's means."""
+    """Return the bytes of all networks: axes, features on them, weights and moments."""
     count, outputs = sizes.examples, sizes.outputs
     axes = min(count, width, MOST_AXES)
     least = min(count, width)
@@ -106,7 +106,7 @@ def _mlp(sizes: Sizes, width: int, folds: int, units: int) -> float:
 
 
 def _alike(sizes: Sizes, names: tuple[str, ...]) -> float:
-    """The search for near-duplicates: rows of length 1 and two matrices for their distances."""
+    """Return the bytes of the near-duplicate search: rows of length 1 and two distance matrices."""
     width = sizes.views[LAST] if LAST in names else _width(sizes, names[:1])
     searched = width if sizes.examples <= _UNPROJECTED or width <= _PROJECTED else _PROJECTED
     sums = _DOUBLE * sizes.outputs * width
@@ -114,7 +114,7 @@ def _alike(sizes: Sizes, names: tuple[str, ...]) -> float:
 
 
 def _assessment(sizes: Sizes, names: tuple[str, ...]) -> float:
-    """What a version keeps of its examples: matrices of those trained on, and a byte for each number."""
+    """Return the bytes of a version's evidence: matrices of training rows, and a byte for each number."""
     width = _width(sizes, names)
     index = 3 * sizes.examples * width
     curve = Sizes(examples=min(sizes.examples, _CURVE), views=sizes.views, outputs=sizes.outputs)
@@ -125,7 +125,7 @@ def _assessment(sizes: Sizes, names: tuple[str, ...]) -> float:
 
 
 def _block(sizes: Sizes, width: int) -> float:
-    """The rows of a block in double precision, with the copies that bring them to a common scale."""
+    """Return the bytes of a block of rows in double precision, with the copies of its scaling."""
     return _DOUBLE * 3 * min(sizes.examples, BLOCK) * width
 
 

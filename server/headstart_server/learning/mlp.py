@@ -1,7 +1,7 @@
-"""A network of one hidden layer on cached features, its length of training by cross-validation.
+"""A network with one hidden layer on cached features, its number of epochs by cross-validation.
 
 AdamW (Loshchilov and Hutter 2019) with dropout (Srivastava et al. 2014), in numpy: for one layer on a CPU as
-fast as Keras, which a server there would have to start another process for.
+fast as Keras, for which a server would have to start another process.
 """
 
 import time
@@ -42,17 +42,17 @@ _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-7
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MlpSettings:
-    """How a network is trained.
+    """Settings of the training of a network.
 
     Attributes:
-        hidden_units: of the hidden layer.
-        dropout: share of the hidden units that is left out at each step.
-        weight_decay: of AdamW; of weights, not of biases.
+        hidden_units: size of the hidden layer.
+        dropout: fraction of the hidden units that is dropped at each step.
+        weight_decay: of AdamW; for weights, not for biases.
         learning_rate: of AdamW.
-        max_epochs: most epochs.
-        patience: epochs without a lower loss after which it ends.
-        temperature: single label: given; None chooses by out-of-fold loss.
-        time_budget: seconds after which the best so far is taken; None for no limit.
+        max_epochs: maximum number of epochs.
+        patience: epochs without a lower loss after which training ends.
+        temperature: of a single label; None selects it by out-of-fold loss.
+        time_budget: seconds after which the best epoch so far is used; None for no limit.
     """
 
     hidden_units: int
@@ -67,7 +67,7 @@ class MlpSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Best:
-    """What the epoch of the lowest loss gave."""
+    """The result of the epoch with the lowest loss."""
 
     epoch: int
     loss: float
@@ -90,17 +90,17 @@ def fit_mlp(
     """Train a network.
 
     One network without each fold and one on all examples are trained side by side, epoch by epoch. So the
-    loss on examples that were not seen is known after each of them, and the network of all examples is at
-    hand as it was at the best one: nothing is trained twice, and there is an answer whenever time is up.
+    out-of-fold loss is known after each epoch, the network on all examples is available as of the best epoch,
+    and there is a result whenever time is up.
 
     Args:
         rows: N examples.
-        targets: what they show.
+        targets: their labels.
         folds: the cross-validation partition.
-        settings: how to train.
+        settings: the settings of the training.
         weights: of each example, [N], above 0.
-        seed: seeds first weights, dropout and the order of the examples.
-        clock: seconds that only go up.
+        seed: seeds initial weights, dropout and the order of the examples.
+        clock: a monotonic clock in seconds.
         checkpoint: called at each step; may raise to stop.
     """
     task = _Training(
@@ -170,7 +170,7 @@ class _Training:
         ]
 
     def train(self, epoch: int, is_late: Callable[[], bool]) -> bool:
-        """Train each network for an epoch; False if there was no time to end it."""
+        """Train each network for an epoch; return False if there was no time to finish it."""
         for seen, features, network, rng in zip(
             self._seen, self._features, self._networks, self._rngs, strict=True
         ):
@@ -192,7 +192,7 @@ class _Training:
         return max(epochs, _PLATEAU_STEPS * self._batch // len(self._shown))
 
     def judged(self, epoch: int) -> _Best:
-        """What the networks are worth now, on the examples that they did not see."""
+        """Evaluate the networks on the examples that they were not trained on."""
         scores = np.zeros(self._shown.shape, np.float64)
         network = self._networks[-1].copy()
         if not self.validates:
@@ -214,7 +214,7 @@ class _Training:
         return _Best(epoch=epoch, loss=loss, calibration=calibration, scores=scores, network=network)
 
     def solved(self, best: _Best, reason: StopReason) -> SolverResult:
-        """The network of all examples as it was at the best epoch, for prepared features."""
+        """Return the network on all examples as of the best epoch, for scaled features."""
         self._cross_fitted.choose(best.scores, best.calibration)
         first, first_bias, second, second_bias = (part.astype(np.float64) for part in best.network.parts)
         first = self._multiplier[:, None] * (self._axes[-1] @ first)
@@ -235,7 +235,7 @@ class _Training:
 
 
 class _Network:
-    """One network with Adam's means, all float32."""
+    """One network with Adam's moments, all float32."""
 
     def __init__(self, shape: tuple[int, int, int], rng: np.random.Generator, settings: MlpSettings) -> None:
         size, units, outputs = shape
@@ -253,13 +253,13 @@ class _Network:
         self.loss = 0.0
 
     def copy(self) -> "_Network":
-        """Its weights as they are now, without what further training needs."""
+        """Return a copy of the weights, without the state of the training."""
         twin = object.__new__(_Network)
         twin.parts = [part.copy() for part in self.parts]
         return twin
 
     def scores(self, features: Float32) -> Float32:
-        """Scores [n, C] of features [n, D]."""
+        """Return scores [n, C] of features [n, D]."""
         first, first_bias, second, second_bias = self.parts
         scores: Float32 = np.maximum(features @ first + first_bias, 0) @ second + second_bias
         return scores
@@ -311,7 +311,7 @@ def _descend(
     rate: np.float32,
     kept: np.float32 | None,
 ) -> None:
-    """One step of Adam for one tensor, in place: copies take most of the time. `slope` is used up."""
+    """Take one step of Adam for one tensor in place, since copies take most time; overwrites `slope`."""
     np.multiply(mean, np.float32(_BETA1), out=mean)
     np.add(mean, np.float32(1 - _BETA1) * slope, out=mean)
     np.multiply(square, np.float32(_BETA2), out=square)
@@ -328,19 +328,12 @@ def _descend(
 
 
 def whitening(rows: Float32, flattening: float = FLATTENING) -> tuple[Float32, Float32]:
-    """Axes on which the directions of some rows vary alike, and their centre.
+    """Return axes [D, d] on which rows [n, D] have equal variance, and their mean, [D].
 
-    Descent learns along directions of large variance first and would be stopped before it comes to the small
-    ones, in which much of what tells classes apart lies. Principal components, each divided by the root of
-    its variance plus `flattening`, leave none behind.
-
-    Args:
-        rows: [n, D], of a mean length of about 1.
-        flattening: variance, as a share of all, that is added: what varies less is noise.
-
-    Returns:
-        Axes [D, d], d at most `MOST_AXES`, on which rows have a mean length of about the root of d; and the
-        centre, [D].
+    Gradient descent learns along directions of large variance first, and would stop before the small ones,
+    which contain much of what separates classes. Principal components, each divided by the root of its
+    variance plus `flattening` (a fraction of all variance, below which is noise), avoid that. On the axes, at
+    most `MOST_AXES`, rows have a mean length of about the root of d.
     """
     centre = rows.mean(axis=0)
     centred = rows - centre
@@ -362,7 +355,7 @@ def whitening(rows: Float32, flattening: float = FLATTENING) -> tuple[Float32, F
 
 
 def _standard(targets: Targets, weights: Float64) -> tuple[Float64, Float64]:
-    """Centre and spread of the numbers of a regression, [1]; 0 and 1 for classes."""
+    """Return mean and spread of the numbers of a regression, [1]; 0 and 1 for classes."""
     if targets.task is not Task.REGRESSION:
         return np.zeros(1), np.ones(1)
     centre = np.average(targets.matrix, axis=0, weights=weights)

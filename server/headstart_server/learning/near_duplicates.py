@@ -1,4 +1,4 @@
-"""Groups of examples that are nearly equal, found by their features: a group must not stand in two folds."""
+"""Groups of nearly equal examples, found by their features: a group must not be split between folds."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -45,11 +45,11 @@ def group_near_duplicates(
     order: Ints | None = None,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> list[str]:
-    """Join groups of examples whose contents are near-duplicates.
+    """Join groups of examples with near-duplicate contents, and return the group of each example, [N].
 
-    Every joined content is a near-duplicate of the one that represents its group, so a dense cloud of
-    examples, in which each has a near neighbor, does not chain into one group. Contents with the most
-    near-duplicates represent groups first (star clustering, Aslam, Pelekhov and Rus 2004).
+    Every joined content is a near-duplicate of the representative of its group, so a dense cloud of examples,
+    in which each has a near neighbor, does not chain into one group. Contents with the most near-duplicates
+    represent groups first (star clustering, Aslam, Pelekhov and Rus 2004).
 
     Images and texts are compared in direction, and near is relative to the distance of two examples of one
     class, so tight classes do not fall into one group each. Feature rows are compared in deviations of each
@@ -58,13 +58,10 @@ def group_near_duplicates(
     Args:
         features: [N, D] as the backbone returned them.
         labels: class index of each example, [N].
-        groups: the content digest of each example, [N]; sorted, so that nothing depends on their order.
+        groups: content digest of each example, [N]; sorted, so that nothing depends on their order.
         modality: the kind of input.
-        order: the row of `features` that belongs to each label and group, [N]; None for the same one.
+        order: the row of `features` for each label and group, [N]; None for the same row.
         checkpoint: called between blocks; may raise to stop.
-
-    Returns:
-        For each example the first name, in order, of the groups that were joined, [N].
     """
     names, first, members = np.unique(np.array(groups), return_index=True, return_inverse=True)
     contents = _Contents(features, first if order is None else order[first], modality, checkpoint)
@@ -80,7 +77,7 @@ def group_near_duplicates(
 
 
 class _Contents:
-    """The different contents as rows in which near-duplicates are compared, made when they are needed."""
+    """The distinct contents as rows in which near-duplicates are compared, computed on demand."""
 
     def __init__(
         self, features: Float32, places: Ints, modality: Modality, checkpoint: Callable[[], None]
@@ -99,14 +96,14 @@ class _Contents:
         return len(self._places)
 
     def rows(self, chosen: slice | Ints) -> Float32:
-        """Rows [n, D]: of length 1, or in deviations around the median."""
+        """Return rows [n, D]: of length 1, or in deviations around the median."""
         rows = self._features[self._places[chosen]]
         if self._centre is None:
             return scale_features(rows, Scaling.ROOT)
         return np.clip((rows - self._centre) / self._scale, -_FARTHEST, _FARTHEST).astype(np.float32)
 
     def spread(self, labels: Ints) -> float:
-        """Mean squared distance of two different rows of one class; 0 where no class has two."""
+        """Return the mean squared distance of two different rows of one class; 0 if no class has two."""
         counts = np.bincount(labels)
         sums, squares = np.zeros((len(counts), self._features.shape[1])), np.zeros(len(counts))
         for block in self._blocks():
@@ -119,7 +116,7 @@ class _Contents:
         return max(total, 0.0) / pairs if pairs else 0.0
 
     def searched(self) -> tuple[Float32, float]:
-        """The rows that pairs are looked for in, [N, d], and by how much squared distances are overrated."""
+        """Return the rows to search pairs in, [N, d], and the overestimate of their squared distances."""
         count, size = len(self._places), self._features.shape[1]
         if count <= _PROJECT_ABOVE or size <= _PROJECTED:
             return self.rows(slice(None)), 1.0
@@ -147,7 +144,7 @@ class _Search:
         self._at_once = max(_DISTANCES // max(len(contents), 1), 1)
 
     def representatives(self) -> Ints:
-        """The place of the content that represents each one's group, [N]; its own where it is alone."""
+        """Return the index of the representative of each content, [N]; its own if it is alone."""
         representative = np.arange(len(self._contents))
         free = np.ones(len(self._contents), np.bool_)
         near_count = np.concatenate([near.sum(axis=1) for _, near in self._blocks(representative)])
@@ -165,7 +162,7 @@ class _Search:
         return representative
 
     def _blocks(self, places: Ints) -> Iterator[tuple[Ints, np.ndarray]]:
-        """For blocks of places which contents may be near each, [n, N]."""
+        """Yield for blocks of contents which other contents may be near each, [n, N]."""
         for start in range(0, len(places), self._at_once):
             self._checkpoint()
             part = places[start : start + self._at_once]

@@ -1,4 +1,4 @@
-"""What out-of-fold scores say: how to calibrate, and how good the head is."""
+"""Calibration from out-of-fold scores."""
 
 from dataclasses import replace
 
@@ -17,13 +17,13 @@ from headstart_server.learning.thresholds import UNKNOWN, fit_thresholds
 def calibrate(
     scores: Float64, targets: Targets, weights: Float64, *, temperature: float | None = None
 ) -> tuple[Calibration, float]:
-    """The calibration of the lowest loss of the task, and that loss.
+    """Return the calibration of the lowest loss of the task, and that loss.
 
     Args:
         scores: out-of-fold scores, [n, C].
-        targets: what the examples show, [n].
-        weights: how much each counts here, [n]; their sum is the number of different examples.
-        temperature: single label: given; None chooses it.
+        targets: labels, [n].
+        weights: weight of each example, [n]; their sum is the number of different examples.
+        temperature: of a single label; None selects it.
     """
     task, matrix = targets.task, targets.matrix
     if task is Task.REGRESSION:
@@ -44,13 +44,9 @@ def calibrate(
 def finish_calibration(
     calibration: Calibration, outputs: Float64, targets: Targets, weights: Float64
 ) -> Calibration:
-    """The calibration with what only the chosen head needs: thresholds, or the interval of its answers.
+    """Return the calibration with what only the final head needs: thresholds, or the interval of its numbers.
 
-    Args:
-        calibration: of the head.
-        outputs: calibrated out-of-fold outputs, [n, C].
-        targets: what the examples show, [n].
-        weights: how much each counts here, [n].
+    It is computed from calibrated out-of-fold outputs [n, C] and weights [n].
     """
     if targets.task is Task.MULTI_LABEL:
         thresholds = fit_thresholds(outputs, targets.matrix, weights)
@@ -62,14 +58,7 @@ def finish_calibration(
 
 
 def default_calibration(targets: Targets, *, temperature: float, slope: float, offset: float) -> Calibration:
-    """Where nothing could be validated: constants.
-
-    Args:
-        targets: tell task and classes.
-        temperature: single label.
-        slope: multi-label, of each class.
-        offset: multi-label, of each class.
-    """
+    """Return a constant calibration, for examples on which nothing could be validated."""
     if targets.task is Task.SINGLE_LABEL:
         return Calibration(temperature=temperature)
     if targets.task is Task.REGRESSION:

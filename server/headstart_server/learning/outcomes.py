@@ -26,8 +26,7 @@ class ExampleOutcome:
         labels: its classes; empty for regression, or if the head does not know them.
         predicted: the predicted classes.
         probability: of the true class; of several labels the lowest of all true states, present or absent;
-            None
-            for regression.
+            None for regression.
         loss: log loss in nats; for regression the absolute error.
         number: regression: the true number.
         value: regression: the predicted number.

@@ -1,7 +1,7 @@
-"""Fine-tuning of the last blocks of a backbone, from a linear head that was fitted first.
+"""Fine-tuning of the last blocks of a backbone, starting from a fitted linear head.
 
-LP-FT (Kumar et al. 2022): a head that is right before the blocks below it begin to move keeps them from being
-bent to a random one.
+LP-FT (Kumar et al. 2022): a head that is correct before the blocks below it move keeps them from adapting to
+a random head.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -44,8 +44,8 @@ class TailTrainer:
 
     Attributes:
         activations: a ``.npy`` file of activations at the cut.
-        rows: the row of it that belongs to each example, in the order in which they were given, [N].
-        train: trains.
+        rows: row of the file for each example in the given order, [N].
+        train: the training function.
     """
 
     activations: Path
@@ -58,11 +58,11 @@ class FineTuningExamples:
     """The examples of a fine-tuning; row i of all but `views` is row `order[i]` of `views`.
 
     Attributes:
-        views: features [N, D] by view, as they were given.
-        names: the views of the head; `LAST` is the last of them.
+        views: features [N, D] by view, in the given order.
+        names: views of the head; `LAST` is the last of them.
         order: the row of `views` of each example, [N].
-        targets: what each shows.
-        weights: how much each counts, [N].
+        targets: labels.
+        weights: weight of each example, [N].
         folds: the cross-validation partition.
         seed: seeds the order of the examples.
     """
@@ -85,19 +85,19 @@ def fit_partial(
     tools: TailTrainer,
     checkpoint: Callable[[], None],
 ) -> SolverResult:
-    """Train the last blocks and the head together, and keep that if it is worth it.
+    """Train the last blocks and the head together, and keep the result if it is better.
 
     Args:
-        recipe: its settings.
+        recipe: the settings.
         examples: the examples.
-        start: the ridge head that is begun with, on features each by its deviation.
-        to_beat: the best head on the backbone as it is, validated on the same folds.
-        tools: train tails.
+        start: the initial ridge head, on standardized features.
+        to_beat: the best head on the unchanged backbone, validated on the same folds.
+        tools: trains tails.
         checkpoint: called between pieces of work; may raise to stop.
 
     Returns:
-        The head with its tail; or `to_beat`, with a note, where its out-of-fold loss is not beaten or
-        nothing can be validated.
+        The head with its tail; or `to_beat` with a note, if its out-of-fold loss is not beaten or nothing can
+        be validated.
     """
     if to_beat.loss is None or start.regularization is None:
         return _kept(to_beat, "there are too few examples to tell whether training helps")
@@ -134,7 +134,7 @@ def fit_partial(
 
 
 def _kept(solved: SolverResult, why: str) -> SolverResult:
-    """The head on the backbone as it is."""
+    """Return the head on the unchanged backbone."""
     return SolverResult(
         weights=solved.weights,
         bias=solved.bias,
@@ -150,14 +150,14 @@ def _kept(solved: SolverResult, why: str) -> SolverResult:
 def _request(
     recipe: Partial, examples: FineTuningExamples, heads: Float32, scale: "_Scale", tools: TailTrainer
 ) -> TailRequest:
-    beside = [examples.views[name][examples.order] for name in examples.names if name != LAST]
+    other_views = [examples.views[name][examples.order] for name in examples.names if name != LAST]
     count = len(examples.order)
     targets = (examples.targets.matrix - scale.centre) / scale.spread
     return TailRequest(
         blocks=recipe.blocks,
         activations=tools.activations,
         rows=tools.rows[examples.order],
-        beside=np.concatenate([np.zeros((count, 0), np.float32), *beside], axis=1),
+        beside=np.concatenate([np.zeros((count, 0), np.float32), *other_views], axis=1),
         targets=targets.astype(np.float32),
         weights=(examples.weights / examples.weights.mean()).astype(np.float32),
         loss=_LOSSES[examples.targets.task],
@@ -175,7 +175,7 @@ def _request(
 def _is_better(
     scores: Float64, calibration: Calibration, to_beat: SolverResult, examples: FineTuningExamples
 ) -> bool:
-    """Whether scores are better than those of another head by more than the standard error of the difference.
+    """Return whether scores beat those of another head by more than the standard error of the difference.
 
     The best of several epochs looks better than it is.
     """
@@ -196,7 +196,7 @@ def _is_better(
 def _heads(
     examples: FineTuningExamples, regularization: float, checkpoint: Callable[[], None]
 ) -> list[SolverResult]:
-    """The head that is begun with, fitted without each fold and, last, on all examples."""
+    """Return the initial heads, fitted without each fold and, last, on all examples."""
     none = Folds(count=0, assignment=np.zeros(0, np.int64), counted=np.zeros(0, np.bool_))
     everything = np.arange(len(examples.order))
     heads = []
@@ -223,7 +223,7 @@ def _heads(
 
 
 class _Scale:
-    """From scores to what is trained on: logits, and numbers around 0 that vary by 1."""
+    """Conversion of scores into training targets: logits, and numbers around 0 with a variance of 1."""
 
     def __init__(self, targets: Targets, weights: Float64) -> None:
         self.centre, self.spread = np.zeros(1), np.ones(1)
@@ -233,7 +233,7 @@ class _Scale:
             self.spread = np.where(variance > 0, np.sqrt(variance), 1.0)
 
     def head(self, solved: SolverResult, calibration: Calibration) -> Float32:
-        """Weights and, in the last row, bias of a head whose outputs are on this scale, [D + 1, C]."""
+        """Return weights and, in the last row, bias of a head whose outputs are on this scale, [D + 1, C]."""
         matrix = np.vstack([solved.weights, solved.bias])
         if calibration.task is Task.SINGLE_LABEL:
             matrix = matrix / calibration.temperature

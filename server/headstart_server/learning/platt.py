@@ -1,7 +1,6 @@
-"""A slope and an offset for each class that make its scores into probabilities (Platt 1999).
+"""Slopes and offsets that turn the scores of each class into probabilities (Platt 1999).
 
-Classes with few examples on either side say little about their own: they are drawn towards what all classes
-together say.
+Classes with few examples on either side carry little information: they are drawn towards the common solution.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,15 +20,11 @@ _BLOCK = 1 << 20
 
 
 def fit_platt(scores: Float64, targets: Float64, weights: Float64) -> tuple[Float64, Float64, float]:
-    """Slopes [C] and offsets [C], and the mean binary log loss with them, in nats.
+    """Return slopes [C] and offsets [C], and their mean binary log loss in nats.
 
-    Labels are smoothed as Platt does, so that separable scores have an optimum: of N+ examples that have a
-    class each counts as (N+ + 1) / (N+ + 2), of N- that lack it as 1 / (N- + 2).
-
-    Args:
-        scores: out-of-fold scores, [n, C].
-        targets: 1 where a class applies, 0 where not, [n, C].
-        weights: of each example, [n].
+    Labels are smoothed as Platt does, so that separable scores have an optimum: each of N+ examples with a
+    class counts as (N+ + 1) / (N+ + 2), each of N- without it as 1 / (N- + 2). `scores` and `targets`, 1
+    where a class applies, are [n, C]; `weights` are [n].
     """
     columns = _Columns(scores, targets, weights)
     slope, offset = columns.shared()
@@ -38,7 +33,7 @@ def fit_platt(scores: Float64, targets: Float64, weights: Float64) -> tuple[Floa
 
 
 class _Columns:
-    """The scores of all classes, gone through in blocks of rows: nothing of their size is held besides."""
+    """The scores of all classes, read in blocks of rows that bound the memory."""
 
     def __init__(self, scores: Float64, targets: Float64, weights: Float64) -> None:
         self._scores, self._targets, self._weights = scores, targets, weights
@@ -48,7 +43,7 @@ class _Columns:
         self._size = max(_BLOCK // scores.shape[1], 1)
 
     def shared(self) -> tuple[float, float]:
-        """The slope and the offset of all classes together."""
+        """Return the common slope and offset of all classes."""
         means, total = self._scores.mean(axis=1), self._weights.sum()
         mean = float(self._weights @ means / total)
         squares = np.concatenate([np.square(block - mean).mean(axis=1) for block, _, _ in self._blocks()])
@@ -63,7 +58,7 @@ class _Columns:
         return slope / deviation, offset - slope * mean / deviation
 
     def own(self, slope: float, offset: float) -> tuple[Float64, Float64, float]:
-        """Slopes and offsets of each class on top of the shared ones, and the mean log loss with them."""
+        """Return slopes and offsets of each class relative to the common ones, and their mean log loss."""
         line, belief = (slope, offset), (_SLOPE_PRECISION, _OFFSET_PRECISION)
         classes = self._scores.shape[1]
         slopes, offsets = _newton(lambda slopes, offsets: self._sums(line, slopes, offsets, belief), classes)
@@ -73,9 +68,9 @@ class _Columns:
     def _sums(
         self, line: tuple[float, float], slopes: Float64, offsets: Float64, precisions: tuple[float, float]
     ) -> Float64:
-        """By class: the loss, its slopes and its curvatures for slopes and offsets on a line, [6, C].
+        """Return by class the loss, its slopes and its curvatures for slopes and offsets on a line, [6, C].
 
-        Of classes together the beliefs are counted once: they are spread over the classes.
+        All classes together count each prior once: it is distributed over the classes.
         """
         classes = self._scores.shape[1]
         of_slope, of_offset = (precision * len(slopes) / classes for precision in precisions)
@@ -98,7 +93,7 @@ class _Columns:
         return sums
 
     def _blocks(self) -> Iterator[tuple[Float64, Float64, Float64]]:
-        """Scores, smoothed labels and weights of some rows after the other."""
+        """Yield scores, smoothed labels and weights of blocks of rows."""
         for start in range(0, len(self._scores), self._size):
             part = slice(start, start + self._size)
             wanted = self._low + self._targets[part] * (self._high - self._low)
@@ -106,7 +101,7 @@ class _Columns:
 
 
 def _newton(sums: Callable[[Float64, Float64], Float64], columns: int) -> tuple[Float64, Float64]:
-    """For each column the slope and offset at which the first of its six sums is lowest."""
+    """Return for each column the slope and offset at which the first of its six sums is lowest."""
     slopes, offsets = np.ones(columns), np.zeros(columns)
     here = sums(slopes, offsets)
     for _ in range(_STEPS):

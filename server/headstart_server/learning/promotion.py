@@ -21,14 +21,12 @@ class PromotionCriteria:
 
     Attributes:
         max_drop: largest allowed fall of the accuracy, 0 to 1; for regression, largest relative rise of the
-            mean
-            absolute error.
+            mean absolute error.
         max_class_drop: largest allowed fall of the recall of any class, 0 to 1.
         min_class_examples: classes with fewer examples are not compared individually.
         significance: a fall beyond a margin counts only if its p-value is at most this, above 0 to 1. So an
             equally good version is rejected for its accuracy with at most this probability, and for any of
-            its
-            classes with at most this probability. 1 counts every fall.
+            its classes with at most this probability. 1 counts every fall.
     """
 
     max_drop: float = 0.01
@@ -135,8 +133,7 @@ def decide_promotion(gate: PromotionCriteria, alias: str, baseline: int, compari
 
     It stays if a metric falls by more than its margin and by more than chance explains: a one-sided McNemar
     test for accuracy and for each class, a signed-rank test for regression. The significance is divided by
-    the
-    number of compared classes (Bonferroni), so many classes do not make a false rejection more likely.
+    the number of compared classes (Bonferroni), so many classes do not make a false rejection more likely.
     """
     worse = (
         _worse_numbers(gate, comparison) if comparison.task is Task.REGRESSION else _worse(gate, comparison)

@@ -1,4 +1,4 @@
-"""The recipes a head can be fitted by, their settings, and the views they need."""
+"""The recipes that heads are fitted by, their settings, and the views they need."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from headstart_server.learning.task import Task
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Auto:
-    """Chooses by itself: views, scaling and settings of ridge by cross-validation."""
+    """Selects views, scaling and settings of ridge by cross-validation."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,13 +20,13 @@ class Ridge:
     """Ridge on one-hot labels.
 
     Attributes:
-        regularization: above 0; None chooses by out-of-fold log loss.
-        temperature: above 0; None chooses by out-of-fold log loss.
-        folds: 2 to 20; 0 takes the median number of examples of a class, at least 2 and at most 5.
-        views: the backbone's views to fit on, side by side.
-        scaling: how features are brought to a common scale.
-        balanced: whether each class counts as much as any other; None if the largest has more than three
-            times the examples of the smallest.
+        regularization: above 0; None selects it by out-of-fold log loss.
+        temperature: above 0; None selects it by out-of-fold log loss.
+        folds: 2 to 20; 0 selects the median number of examples of a class, at least 2 and at most 5.
+        views: the backbone's views to concatenate.
+        scaling: how features are scaled.
+        balanced: whether all classes have the same weight; None if the largest has more than three times the
+            examples of the smallest.
     """
 
     regularization: float | None = None
@@ -42,13 +42,13 @@ class Logistic:
     """Multinomial logistic regression.
 
     Attributes:
-        regularization: above 0; None chooses by out-of-fold log loss.
-        temperature: above 0; None chooses by out-of-fold log loss.
+        regularization: above 0; None selects it by out-of-fold log loss.
+        temperature: above 0; None selects it by out-of-fold log loss.
         folds: as for `Ridge`.
-        views: the backbone's views to fit on, side by side.
-        scaling: how features are brought to a common scale.
-        balanced: whether the shares of the classes are taken off; None as for `Ridge`.
-        time_budget: seconds after which the best so far is taken; None for no limit.
+        views: the backbone's views to concatenate.
+        scaling: how features are scaled.
+        balanced: whether predictions are corrected for class frequencies; None as for `Ridge`.
+        time_budget: seconds after which the best solution so far is used; None for no limit.
     """
 
     regularization: float | None = None
@@ -62,20 +62,20 @@ class Logistic:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mlp:
-    """A network of one hidden layer on features, each by its deviation.
+    """A network with one hidden layer on standardized features.
 
     Attributes:
-        hidden_units: 1 to 4096; 0 chooses.
-        dropout: share of the hidden units left out at each step, 0 to 0.9; None chooses.
-        weight_decay: of AdamW, 0 to 1; None chooses.
+        hidden_units: 1 to 4096; 0 selects a default.
+        dropout: fraction of the hidden units dropped at each step, 0 to 0.9; None selects a default.
+        weight_decay: of AdamW, 0 to 1; None selects a default.
         learning_rate: of AdamW.
-        max_epochs: most epochs.
+        max_epochs: maximum number of epochs.
         patience: epochs without a lower loss after which training ends.
-        temperature: above 0; None chooses by out-of-fold log loss.
+        temperature: above 0; None selects it by out-of-fold log loss.
         folds: as for `Ridge`.
-        views: the backbone's views to fit on, side by side; () takes all.
+        views: the backbone's views to concatenate; () selects all.
         balanced: as for `Ridge`.
-        time_budget: seconds after which the best so far is taken; None for no limit.
+        time_budget: seconds after which the best epoch so far is used; None for no limit.
     """
 
     hidden_units: int = 0
@@ -92,24 +92,24 @@ class Mlp:
 
     @property
     def scaling(self) -> Scaling:
-        """How features are brought to a common scale."""
+        """How features are scaled."""
         return Scaling.STANDARD
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Partial:
-    """A linear head first, then it and the last blocks of the backbone together.
+    """A linear head first, then the head and the last blocks of the backbone together.
 
     Attributes:
         blocks: number of last blocks, 1 to 3.
         learning_rate: of Adam.
-        max_epochs: most epochs.
+        max_epochs: maximum number of epochs.
         patience: epochs without a lower loss after which training ends.
-        temperature: above 0; None chooses by out-of-fold log loss.
+        temperature: above 0; None selects it by out-of-fold log loss.
         balanced: as for `Ridge`.
-        time_budget: seconds after which the best so far is taken; None for no limit.
-        views: the views of the head, chosen when it is carried out; () before.
-        scaling: of the head, likewise: `STANDARD` where training was worth it.
+        time_budget: seconds after which the best epoch so far is used; None for no limit.
+        views: views of the head, selected during fitting; () before.
+        scaling: of the head, likewise: `STANDARD` if the blocks were trained.
         folds: of the cross-validation, likewise.
     """
 
@@ -133,22 +133,22 @@ _RESOLVED_RECIPES: tuple[type[ResolvedRecipe], ...] = (Ridge, Logistic, Mlp, Par
 
 
 def required_views(recipe: Recipe, available: Collection[str]) -> tuple[str, ...]:
-    """The views that a recipe needs of a backbone that has some."""
+    """Return the views that a recipe needs of a backbone."""
     if isinstance(recipe, Auto | Partial) or not recipe.views:
         return tuple(name for name in (TAPS, LAST) if name in available)
     return recipe.views
 
 
 def quick_recipe(recipe: Recipe) -> Recipe:
-    """A recipe that takes seconds, for one that may take minutes: what it finds hardly depends on which."""
+    """Return a recipe that takes seconds: findings hardly depend on the recipe."""
     return recipe if isinstance(recipe, Auto | Ridge) else Auto()
 
 
 def reopened_recipe(recipe: ResolvedRecipe) -> Recipe:
-    """The kind of a recipe that was carried out, with its settings to be chosen anew.
+    """Return the kind of a resolved recipe with its settings open again.
 
-    They were chosen for the features of one backbone. Of a ridge regression it is not known whether it was
-    asked for or chosen: it becomes `auto`.
+    Its settings were selected for the features of one backbone. A ridge regression may have been requested or
+    selected, so it becomes `auto`.
     """
     if isinstance(recipe, Partial):
         return Partial(blocks=recipe.blocks)
@@ -159,7 +159,7 @@ def check_task(recipe: Recipe, task: Task) -> None:
     """Check that a recipe can fit a head to a task.
 
     Raises:
-        InvalidField: the recipe, or a setting of it, is for other tasks.
+        InvalidField: the recipe, or one of its settings, does not support the task.
     """
     field = f"spec.recipe.{type(recipe).__name__.lower()}"
     if isinstance(recipe, Logistic) and task is Task.REGRESSION:
@@ -183,7 +183,7 @@ def check_task(recipe: Recipe, task: Task) -> None:
 
 
 def recipe_json(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as JSON values."""
+    """Return a recipe as JSON values."""
     return {type(recipe).__name__.lower(): asdict(recipe)}
 
 
@@ -191,7 +191,7 @@ def recipe_from_json(fields: Mapping[str, Any]) -> Recipe:
     """Return the recipe that `recipe_json` wrote.
 
     Raises:
-        KeyError, TypeError or ValueError: the fields are not those of a recipe.
+        KeyError, TypeError or ValueError: the fields are invalid.
     """
     if "auto" in fields:
         return Auto()

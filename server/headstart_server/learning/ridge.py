@@ -1,8 +1,8 @@
-"""Ridge regression on what examples show, with its settings by closed-form cross-validation.
+"""Ridge regression on labels, with its settings by closed-form cross-validation.
 
 Out-of-fold residuals need no refit: for any linear smoother with hat matrix H the residuals of a left-out
 block g are ``(I - H_gg)^-1 r_g`` (the block form of the PRESS identity, Allen 1974; Golub, Heath and Wahba
-1979). The intercept is not penalised.
+1979). The intercept is not penalized.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,17 +50,14 @@ def fit_ridge(
 
     Args:
         rows: N examples.
-        targets: what they show.
-        folds: the cross-validation partition.
+        targets: their labels.
+        folds: the cross-validation partition; if it is empty, the single-shot constants replace all choices.
         weights: of each example in all sums and choices, [N], above 0; None for those of the targets.
         regularization: the penalty on the squared weights, for features scaled to a mean length of 1 around
-            their centre; None chooses among `REGULARIZATIONS` by the out-of-fold loss of the task.
-        temperature: for a single label; None chooses by out-of-fold log loss.
+            their mean; None selects among `REGULARIZATIONS` by the out-of-fold loss of the task.
+        temperature: of a single label; None selects it by out-of-fold log loss.
         checkpoint: called between pieces of work; may raise to stop.
-        matrices: where large products and solves are done; numpy does them if it fails, and all small ones.
-
-    Returns:
-        The fit. Where `folds` is empty the single-shot constants take the place of choices.
+        matrices: computes large products and solves; numpy computes small ones, and all if it fails.
     """
     weights = targets.weights if weights is None else weights
     unit = _Unit.of(targets, weights)
@@ -113,7 +110,7 @@ def _single_shot(targets: Targets, temperature: float | None) -> Calibration:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Unit:
-    """The unit in which numbers are learned: their deviation, around their mean; classes stay as they are."""
+    """The unit in which numbers are learned: deviations around the mean; classes are unchanged."""
 
     shift: float = 0.0
     scale: float = 1.0
@@ -151,7 +148,7 @@ class _Solution:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Choice:
-    """What is given, and what is left to choose."""
+    """Given settings, and the selection of the others."""
 
     targets: Targets
     judged: Float64
@@ -160,7 +157,7 @@ class _Choice:
     cross_fitted: CrossFitted
 
     def made(self, task: RidgeTask) -> tuple[_Trial | None, _Solution]:
-        """Choose what is left to choose, and solve on all examples."""
+        """Select the open settings, and solve on all examples."""
         system = DualForm(task) if len(task.rows) <= task.rows.size else PrimalForm(task)
         trial, regularization = None, self.regularization
         if task.folds.count and task.folds.counted.any():
@@ -182,7 +179,7 @@ class _Choice:
 
 
 class _Search:
-    """Looks for the regularisation, each with its best temperature, of the lowest out-of-fold loss."""
+    """Searches the regularization, each with its best temperature, of the lowest out-of-fold loss."""
 
     def __init__(self, system: DualForm | PrimalForm, task: RidgeTask, choice: _Choice) -> None:
         self._system = system
@@ -190,7 +187,7 @@ class _Search:
         self._choice = choice
 
     def at(self, regularization: float, folds: int | None = None) -> _Trial:
-        """Try one on all folds, or on the first ones."""
+        """Try a regularization on all folds, or on the first ones."""
         task = self._task
         folds = task.folds.count if folds is None else folds
         scores = self._system.out_of_fold(regularization, folds)
@@ -206,7 +203,7 @@ class _Search:
         return _Trial(regularization=regularization, calibration=calibration, loss=loss, scores=scores)
 
     def walk(self, tried: Sequence[float]) -> _Trial:
-        """The first one, from the middle on, that is better than both its neighbours on the first folds."""
+        """Return the first trial from the middle on that beats both its neighbors on the first folds."""
         place, folds = _WALK_FROM, self._task.folds
         few = _WALK_FOLDS if folds.counted[folds.assignment < _WALK_FOLDS].any() else folds.count
         losses = {step: self.at(tried[step], few).loss for step in (place, place + 1)}

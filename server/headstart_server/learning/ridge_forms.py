@@ -1,7 +1,7 @@
-"""The two forms of ridge's normal equations, each with the scores of heads fitted without one fold.
+"""The two forms of ridge's normal equations, each with out-of-fold scores.
 
-Up to as many examples as features: N x N, one eigen-decomposition for every regularisation, and no refit.
-With more: D x D, the sums over each fold subtracted from those over all.
+Up to as many examples as features: N x N, one eigendecomposition for every regularization, and no refit. With
+more: D x D, the sums over each fold subtracted from the sums over all examples.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -20,15 +20,15 @@ HELD_ON_DEVICE = 1 << 30
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RidgeTask:
-    """What is solved.
+    """The problem to solve.
 
     Attributes:
         rows: N examples.
-        targets: what each shows, [N, C].
+        targets: their labels, [N, C].
         weights: of each example in all sums, [N].
         folds: the cross-validation partition.
         checkpoint: called between pieces of work; may raise to stop.
-        matrices: where products and solves are done.
+        matrices: computes products and solves.
     """
 
     rows: FeatureMatrix
@@ -39,12 +39,12 @@ class RidgeTask:
     matrices: Matrices
 
     def members(self) -> list[Ints]:
-        """The places of each fold."""
+        """Return the indexes of each fold."""
         return [np.flatnonzero(self.folds.assignment == fold) for fold in range(self.folds.count)]
 
 
 class DualForm:
-    """The N x N form, for no more examples than features; weights are taken into rows and targets."""
+    """The N x N form, for no more examples than features; weights are multiplied into rows and targets."""
 
     def __init__(self, task: RidgeTask) -> None:
         self._members = task.members()
@@ -64,7 +64,7 @@ class DualForm:
         self._projected = self._vectors.T @ self._targets
 
     def out_of_fold(self, regularization: float, folds: int) -> Float64:
-        """Scores [N, C] of each example of the first folds, by a head fitted without its fold."""
+        """Return scores [N, C] of each example of the first folds, by a head fitted without its fold."""
         shrink = self._values / (self._values + regularization)
         residuals = self._targets - self._vectors @ (shrink[:, None] * self._projected)
         for inside in self._members[:folds]:
@@ -76,7 +76,7 @@ class DualForm:
         return scores
 
     def solve(self, regularization: float) -> tuple[Float64, Float64, Float64]:
-        """Weights [D, C] of the rows, mean target [C] and mean row [D]."""
+        """Return weights [D, C] of the rows, mean target [C] and mean row [D]."""
         self._checkpoint()
         inverse = 1.0 / (self._values + regularization)
         solution = self._rows.T @ (self._vectors @ (inverse[:, None] * self._projected))
@@ -84,10 +84,9 @@ class DualForm:
 
 
 class PrimalForm:
-    """The D x D form, for more examples than features: nothing of size N but the out-of-fold scores.
+    """The D x D form, for more examples than features: only the out-of-fold scores have N rows.
 
-    It holds one D x D matrix for each fold and three more, whatever the number of examples; on a device the
-    rows too, where they take no more than `HELD_ON_DEVICE`.
+    It holds one D x D matrix for each fold and three more; on a device the rows too, up to `HELD_ON_DEVICE`.
     """
 
     def __init__(self, task: RidgeTask) -> None:
@@ -107,7 +106,7 @@ class PrimalForm:
             self._without.append(_System.of(task.matrices, whole.plus(parts.pop(0), -1.0)))
 
     def out_of_fold(self, regularization: float, folds: int) -> Float64:
-        """Scores [N, C] of each example of the first folds, by a head fitted without its fold."""
+        """Return scores [N, C] of each example of the first folds, by a head fitted without its fold."""
         matrices = self._task.matrices
         scores = np.zeros_like(self._task.targets)
         for fold, without in list(zip(self._folds, self._without, strict=True))[:folds]:
@@ -119,14 +118,14 @@ class PrimalForm:
         return scores
 
     def solve(self, regularization: float) -> tuple[Float64, Float64, Float64]:
-        """Weights [D, C] of the rows, mean target [C] and mean row [D]."""
+        """Return weights [D, C] of the rows, mean target [C] and mean row [D]."""
         self._task.checkpoint()
         solution = self._task.matrices.to_host(self._whole.solve(regularization))
         return solution, self._whole.target_mean, self._whole.row_mean
 
 
 class _Fold:
-    """The rows of a fold as arrays: made anew each time they are needed, or held."""
+    """The rows of a fold as arrays: computed each time they are needed, or held."""
 
     def __init__(self, task: RidgeTask, places: Ints, *, held: bool) -> None:
         self._task = task
@@ -143,7 +142,7 @@ class _Fold:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Sums:
-    """Weighted sums over examples, from which those of any part follow by subtraction."""
+    """Weighted sums over examples, which yield the sums of any part by subtraction."""
 
     weight: float
     rows: Float64
@@ -163,7 +162,7 @@ class _Sums:
             weights, shown = task.weights[places], task.targets[places]
             rooted = block * matrices.to_device(np.sqrt(weights)[:, None])
             gram = gram + matrices.product(rooted, rooted, transposed=True)
-            # The column of weights beside the targets sums up the rows.
+            # The column of weights next to the targets sums up the rows.
             sums = matrices.to_device(np.hstack([weights[:, None] * shown, weights[:, None]]))
             of_block = matrices.product(block, sums, transposed=True)
             cross = cross + of_block[:, :-1]
@@ -184,7 +183,7 @@ class _Sums:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _System:
-    """The normal equations around the means, but for the regularisation."""
+    """The normal equations around the means, without the regularization."""
 
     matrices: Matrices
     row_mean: Float64
@@ -204,5 +203,5 @@ class _System:
         )
 
     def solve(self, regularization: float) -> Any:
-        """Weights [D, C] of the rows, as an array."""
+        """Return weights [D, C] of the rows, as an array."""
         return self.matrices.solve(self.gram, self.cross, regularization)

@@ -1,4 +1,4 @@
-"""Features as a solver takes them: brought to a common scale, centred, in blocks that bound the memory."""
+"""Features as solvers use them: scaled, centered, in blocks that bound the memory."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -20,15 +20,15 @@ _MAD = 1.4826
 
 
 class Scaling(StrEnum):
-    """How features are brought to a common scale.
+    """How features are scaled.
 
     UNIT: each row to Euclidean length 1.
-    ROOT: the square root of each feature, its sign kept, then each row to length 1. The root evens out
-        features that are mostly small and seldom large (Tukey's ladder of powers; for few examples on frozen
-        features Yang, Liu and Xu 2021).
-    STANDARD: each feature less its mean, by its deviation plus the median deviation of all features.
-        Without the median a feature that hardly varies among few examples would count beyond measure
-        (Tusher, Tibshirani and Chu 2001). A head carries it in its weights and bias.
+    ROOT: the signed square root of each feature, then each row to length 1. The root evens out features that
+        are mostly small and seldom large (Tukey's ladder of powers; for few examples on frozen features Yang,
+        Liu and Xu 2021).
+    STANDARD: each feature less its mean, divided by its deviation plus the median deviation of all features.
+        Without the median a feature that hardly varies among few examples would dominate (Tusher, Tibshirani
+        and Chu 2001). A head stores this scaling in its weights and bias.
     """
 
     UNIT = "unit"
@@ -37,35 +37,35 @@ class Scaling(StrEnum):
 
 
 def scale_features(features: NDArray[T], scaling: Scaling) -> NDArray[T]:
-    """Features [n, D] as the head's weights take them: each row by itself."""
+    """Return features [n, D], each row scaled, as the weights of a head expect them."""
     if scaling is Scaling.STANDARD:
         return features
     return normalized(signed_root(features) if scaling is Scaling.ROOT else features)
 
 
 def normalized(features: NDArray[T]) -> NDArray[T]:
-    """Rows scaled to Euclidean length 1; a row of zeros stays one."""
+    """Return rows scaled to Euclidean length 1; a row of zeros is unchanged."""
     norms = np.linalg.norm(features, axis=-1, keepdims=True)
     rows: NDArray[T] = features / np.maximum(norms, np.finfo(features.dtype).tiny)
     return rows
 
 
 def signed_root(features: NDArray[T]) -> NDArray[T]:
-    """The square root of each number's size, with its sign."""
+    """Return the signed square root of each number."""
     roots: NDArray[T] = np.copysign(np.sqrt(np.abs(features)), features)
     return roots
 
 
 def concatenate_views(views: Mapping[str, NDArray[T]], names: Sequence[str]) -> NDArray[T]:
-    """The named views of n inputs as one matrix [n, D]."""
+    """Return the named views of n inputs as one matrix [n, D]."""
     return views[names[0]] if len(names) == 1 else np.concatenate([views[name] for name in names], axis=1)
 
 
 def robust_scale(features: NDArray[np.floating]) -> tuple[Float64, Float64]:
-    """Median and deviation of each feature, [D]; the deviation of one that never differs is infinite.
+    """Return median and deviation of each feature, [D]; the deviation of a constant feature is infinite.
 
     A single outlier makes a standard deviation so large that all other values would count as equal, so the
-    median absolute deviation is used where it is smaller.
+    median absolute deviation is used if it is smaller.
     """
     exact = features.astype(np.float64)
     centre = np.median(exact, axis=0)
@@ -75,21 +75,21 @@ def robust_scale(features: NDArray[np.floating]) -> tuple[Float64, Float64]:
 
 
 class FeatureMatrix:
-    """Examples as rows around their centre with a mean length of 1, made in blocks from float32 features.
+    """Rows of examples around their mean with a mean length of 1, computed in blocks from float32 features.
 
-    A row is ``(prepared(features) - mean) * multiplier``: weights for rows become weights for features by a
-    multiplication, and nothing but the features of all examples is ever held.
+    A row is ``(scale_features(features) - mean) * multiplier``, so weights for rows become weights for
+    features by a multiplication. Only the features of all examples are held in memory.
 
     Args:
         views: features [N, D of the view] by view.
-        names: the views to put side by side.
-        scaling: how they are brought to a common scale.
+        names: the views to concatenate.
+        scaling: how features are scaled.
         checkpoint: called between blocks; may raise to stop.
-        order: the places to take, in this order; None for all as they come.
+        order: the rows to use, in this order; None for all.
 
     Attributes:
-        mean: of the prepared features, [D].
-        multiplier: of each feature, [D]; 0 where nothing can be learned from it.
+        mean: of the scaled features, [D].
+        multiplier: of each feature, [D]; 0 if nothing can be learned from it.
     """
 
     def __init__(
@@ -122,14 +122,14 @@ class FeatureMatrix:
         return len(self._order)
 
     def block(self, places: slice | Ints) -> Float64:
-        """The rows of some places of the order, [n, D]."""
+        """Return the rows of some positions of the order, [n, D]."""
         chosen = self._order[places]
         features = np.concatenate([view[chosen] for view in self._views], axis=1, dtype=np.float64)
         rows: Float64 = (scale_features(features, self._scaling) - self.mean) * self.multiplier
         return rows
 
     def blocks(self, places: Ints | None = None) -> Iterator[tuple[Ints, Float64]]:
-        """All rows, or those of some places, in blocks: the places of each and its rows."""
+        """Yield all rows, or those of some positions, in blocks: the positions of each and its rows."""
         places = np.arange(len(self)) if places is None else places
         for start in range(0, len(places), BLOCK):
             self._checkpoint()
@@ -141,7 +141,7 @@ class FeatureMatrix:
 
 
 def _inverse(deviation: Float64, size: Float64) -> Float64:
-    """1 / (deviation + median deviation), 0 for features that differ by float32's rounding only."""
+    """Return 1 / (deviation + median deviation), 0 for features that differ by float32 rounding only."""
     varies = deviation > 2 * np.finfo(np.float32).eps * size
     if not varies.any():
         return np.zeros_like(deviation)

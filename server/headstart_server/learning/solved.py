@@ -1,4 +1,4 @@
-"""What a solver hands back."""
+"""The result of a solver."""
 
 from dataclasses import dataclass
 
@@ -12,23 +12,22 @@ from headstart_server.learning.rows import Float64
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SolverResult:
-    """A head's numbers and what cross-validation said of them.
+    """The arrays of a head and its cross-validation.
 
     Attributes:
-        weights: [D, C] for prepared features, or [H, C] behind a hidden layer.
+        weights: [D, C] for scaled features, or [H, C] behind a hidden layer.
         bias: [C].
-        calibration: of its scores.
-        regularization: as given or chosen; None where the solver has none.
-        loss: mean out-of-fold loss of the task after calibration, by which choices are made: log loss on
-            smoothed labels, or the squared error as a share of the variance; None where nothing could be
-            validated.
-        scores: out-of-fold scores of each example in the order of its rows, [N, C]; None likewise.
-        cross_fitted: gives the out-of-fold outputs that the head is measured by; None likewise.
-        stop_reason: why it ended; None for a closed form.
+        calibration: calibration of the scores.
+        regularization: as given or selected; None if the solver has none.
+        loss: mean out-of-fold loss after calibration, by which choices are made: log loss on smoothed labels,
+            or the squared error relative to the variance; None if nothing could be validated.
+        scores: out-of-fold scores in the order of the rows, [N, C]; None likewise.
+        cross_fitted: returns the out-of-fold outputs that the head is measured by; None likewise.
+        stop_reason: why the solver ended; None for a closed form.
         hidden: the hidden layer; None for a linear head.
-        epochs: epochs that the head was trained for; 0 for a solver without.
-        tail: the weights of a tail that gives the `last` view of this head; None for the backbone's own.
-        note: what a person should know of how it came about; may be empty.
+        epochs: number of training epochs; 0 for a solver without epochs.
+        tail: weights of the tail that computes the `last` view of this head; None for the backbone's own.
+        note: how the head was fitted, for people; may be empty.
     """
 
     weights: Float64

@@ -1,4 +1,4 @@
-"""Which examples are held out, and which fold each training example is in."""
+"""Assignment of examples to folds and to the held-out part."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ class Folds:
     """A partition for cross-validation.
 
     Attributes:
-        count: number of folds K; 0 where there is nothing to validate on.
-        assignment: the fold of each example, 0 to K - 1, [N].
+        count: number of folds K; 0 if there is nothing to validate on.
+        assignment: fold of each example, 0 to K - 1, [N].
         counted: False for examples whose class has no example in any other fold, [N]: a head fitted without
-            their fold cannot know their class, so they say nothing about the head fitted on all. Of several
-            labels and of numbers each example counts.
-        shares: 1 divided by the number of near-duplicates of each example, itself included, [N]; None if all
-            examples differ.
+            their fold cannot know their class, so they say nothing about the final head. Always True for
+            several labels and for numbers.
+        shares: 1 / number of near-duplicates of each example, itself included, [N]; None if all examples
+            differ.
     """
 
     count: int
@@ -44,10 +44,10 @@ class Folds:
 
 
 def strata(targets: Targets) -> Ints:
-    """A class for each example that is like its own in what it shows, [N].
+    """Return a stratum for each example, [N].
 
-    The class of a single label; of several the rarest class that applies, with any as rare as it, and those
-    without a class together; of numbers those next to each other, about five together.
+    It is the class of a single label; for several labels the rarest class that applies, classes of equal
+    frequency together; for numbers a range of about five neighbors.
     """
     matrix = targets.matrix
     if targets.task is Task.SINGLE_LABEL:
@@ -62,18 +62,18 @@ def strata(targets: Targets) -> Ints:
 
 
 def folds_for(targets: Targets, groups: Sequence[str], *, folds: int, seed: int) -> Folds:
-    """Deal the examples of a task into folds that are alike, keeping each group together.
+    """Assign the examples of a task to similar folds, keeping each group together.
 
     Args:
-        targets: what each example shows, [N].
-        groups: what must not straddle folds. The order of the examples does not matter, only these names do.
-        folds: number of folds. 0 chooses: the median number of groups in a class, at least 2 and at most 5;
-            for numbers 5, or as many as there are groups.
-        seed: seeds the deal.
+        targets: labels of the examples, [N].
+        groups: groups that must not be split. Only these names matter, not the order of the examples.
+        folds: number of folds. 0 selects the median number of groups in a class, at least 2 and at most 5;
+            for numbers 5, or the number of groups.
+        seed: seeds the assignment.
 
     Returns:
-        The folds; `count` is 0 where there is too little to validate on: every class has a single group, or
-        there are less than `LEAST_GROUPS` with several labels or numbers.
+        The folds; `count` is 0 if every class has a single group, or if there are fewer than `LEAST_GROUPS`
+        with several labels or numbers.
     """
     if targets.task is Task.SINGLE_LABEL:
         return assign_folds(targets.labels, groups, folds=folds, seed=seed)
@@ -96,9 +96,9 @@ def folds_for(targets: Targets, groups: Sequence[str], *, folds: int, seed: int)
 
 
 def held_out_for(targets: Targets, groups: Sequence[str], *, share: float, seed: int) -> NDArray[np.bool_]:
-    """Choose examples of a task to hold out; arguments and result as for `held_out`.
+    """Return which examples of a task to hold out; arguments as for `held_out`.
 
-    Of several labels each keeps a group for training; of numbers all parts of their range are held out of.
+    Each of several labels keeps a group for training; numbers are held out over their whole range.
     """
     if targets.task is Task.SINGLE_LABEL:
         return held_out(targets.labels, groups, share=share, seed=seed)
@@ -120,10 +120,7 @@ def held_out_for(targets: Targets, groups: Sequence[str], *, share: float, seed:
 
 
 def _by_group(targets: Targets, groups: Sequence[str]) -> tuple[Float64, Ints]:
-    """What each group shows, by their names, and the group of each example, [N].
-
-    Groups show sums of labels or their mean number, [G, C].
-    """
+    """Return label sums or mean number [G, C] of the groups by name, and the group of each example, [N]."""
     names, members, sizes = np.unique(np.array(groups), return_inverse=True, return_counts=True)
     summed = np.zeros((len(names), targets.matrix.shape[1]))
     # Sorted by value: float sums must not depend on the order of the examples.
@@ -133,14 +130,14 @@ def _by_group(targets: Targets, groups: Sequence[str]) -> tuple[Float64, Ints]:
 
 
 def assign_folds(labels: Ints, groups: Sequence[str], *, folds: int, seed: int) -> Folds:
-    """Deal examples into folds, class by class, keeping each group together.
+    """Assign examples to folds, class by class, keeping each group together.
 
     Args:
         labels: class index of each example, [N].
-        groups: what must not straddle folds; examples of equal content share one. The order of the examples
-            does not matter, only the groups' names do.
-        folds: number of folds; 0 chooses the median number of groups in a class, at least 2 and at most 5.
-        seed: seeds the deal.
+        groups: groups that must not be split; examples of equal content share one. Only their names matter,
+            not the order of the examples.
+        folds: number of folds; 0 selects the median number of groups in a class, at least 2 and at most 5.
+        seed: seeds the assignment.
 
     Returns:
         The folds; `count` is 0 if every class has a single group.
@@ -165,18 +162,15 @@ def assign_folds(labels: Ints, groups: Sequence[str], *, folds: int, seed: int) 
 
 
 def held_out(labels: Ints, groups: Sequence[str], *, share: float, seed: int) -> NDArray[np.bool_]:
-    """Choose examples to hold out, class by class and group by group.
+    """Return which examples to hold out, [N], selected by class and group.
 
-    Every class keeps at least one group for training, and a class with two groups or more gives at least one.
+    Every class keeps at least one group for training, and a class with two groups or more loses at least one.
 
     Args:
         labels: class index of each example, [N].
-        groups: what must not be divided between training and held out.
-        share: wanted share of each class, 0 to 0.9.
-        seed: seeds the choice.
-
-    Returns:
-        True for held-out examples, [N].
+        groups: groups that must not be split.
+        share: wanted fraction of each class, 0 to 0.9.
+        seed: seeds the selection.
     """
     rng = np.random.default_rng(seed)
     chosen: set[str] = set()
@@ -192,7 +186,7 @@ def held_out(labels: Ints, groups: Sequence[str], *, share: float, seed: int) ->
 
 
 def _groups_by_class(labels: Ints, groups: Sequence[str]) -> dict[int, list[str]]:
-    """The groups of each class, sorted, and the classes by their first group.
+    """Return the sorted groups of each class, and the classes by their first group.
 
     So nothing depends on the order of the examples, or on the names of the classes.
     """

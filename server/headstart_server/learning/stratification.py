@@ -1,4 +1,4 @@
-"""Dealing groups of examples into parts that are alike, where an example has several labels or a number."""
+"""Stratified assignment of groups to parts, for several labels or numbers."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,11 @@ from headstart_server.learning.rows import Float64, Ints
 
 
 def assign_label_sets(labels: Float64, shares: Sequence[float], rng: np.random.Generator) -> Ints:
-    """Deal groups into parts so that each part gets its share of every label.
+    """Assign groups to parts so that each part gets its share of every label, [G].
 
-    Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011): the rarest label goes first, each group
-    that has it to the part that lacks most of it.
-
-    Args:
-        labels: how often each label occurs in each group, [G, C].
-        shares: the wanted share of each part.
-        rng: decides between parts that lack the same.
-
-    Returns:
-        The part of each group, [G].
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011): the rarest label goes first, each of its
+    groups to the part that lacks most of it. `labels` [G, C] counts each label in each group; `rng` breaks
+    ties.
     """
     order = rng.permutation(len(labels))
     deal = _Assignment(labels[order], shares)
@@ -37,7 +30,7 @@ def assign_label_sets(labels: Float64, shares: Sequence[float], rng: np.random.G
 
 
 class _Assignment:
-    """What is dealt already, and what each part still lacks."""
+    """The parts assigned so far, and what each part lacks."""
 
     def __init__(self, labels: Float64, shares: Sequence[float]) -> None:
         self._labels = np.column_stack([labels, np.ones(len(labels))])
@@ -47,11 +40,11 @@ class _Assignment:
         self.parts = np.full(len(labels), -1, np.int64)
 
     def standing(self, label: int) -> tuple[bytes, list[float]]:
-        """Which groups of a label are left and what each part lacks of it: labels that share it are alike."""
+        """Return the remaining groups of a label and what each part lacks of it: equal labels are alike."""
         return self.left[label].tobytes(), self._lacking[:, label].tolist()
 
     def give(self, group: int, label: int) -> None:
-        """Give a group to the part that lacks most of a label, of equals the one that lacks most groups."""
+        """Assign a group to the part that lacks most of a label, or of equals most groups."""
         part = int(np.lexsort((-self._lacking[:, -1], -self._lacking[:, label]))[0])
         self.parts[group] = part
         self._lacking[part] -= self._labels[group]
@@ -60,16 +53,7 @@ class _Assignment:
 
 
 def assign_numbers(values: Float64, count: int, rng: np.random.Generator) -> Ints:
-    """Deal groups into `count` parts of alike numbers: of each `count` neighbours in order one goes to each.
-
-    Args:
-        values: the number of each group, [G].
-        count: number of parts.
-        rng: decides which goes where.
-
-    Returns:
-        The part of each group, [G].
-    """
+    """Return the part of each group, [G]: of each `count` neighbors in order one goes to each part."""
     dealt = np.zeros(len(values), np.int64)
     order = np.argsort(values, kind="stable")
     for start in range(0, len(order), count):
@@ -79,6 +63,6 @@ def assign_numbers(values: Float64, count: int, rng: np.random.Generator) -> Int
 
 
 def choose_numbers(values: Float64, count: int, rng: np.random.Generator) -> Ints:
-    """Choose `count` groups spread over the range of their numbers: one of each of so many stretches."""
+    """Return `count` groups spread over the range of their numbers, one of each of `count` ranges."""
     order = np.argsort(values, kind="stable")
     return np.array([rng.choice(stretch) for stretch in np.array_split(order, count)], np.int64)

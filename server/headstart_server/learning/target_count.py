@@ -18,8 +18,7 @@ class TargetCount:
         total: number of labels.
         held_out: number of held-out labels.
         class_counts: number of examples of each class; soft labels count for their most probable class. A
-            class
-            that is never the most probable has 0.
+            class that is never the most probable has 0.
     """
 
     task: Task | None = None

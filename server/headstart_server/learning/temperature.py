@@ -1,4 +1,4 @@
-"""The temperature that makes out-of-fold scores into probabilities that mean what they say."""
+"""Temperature scaling of out-of-fold scores."""
 
 import numpy as np
 
@@ -18,24 +18,22 @@ _CLOSE = 1e-6
 
 
 def fit_temperature(scores: Float64, shares: Float64, weights: Float64) -> tuple[float, float]:
-    """The temperature of the lowest log loss on smoothed labels, and that loss.
+    """Return the temperature of the lowest log loss on smoothed labels, and that loss.
 
-    Temperature scaling after Guo et al. 2017. Where few scores are all right the likelihood has no optimum:
-    it grows with every fall of the temperature, and the next mistake would be made with certainty. So, as
-    Platt 1999 does for two classes, the labels are smoothed: by half an example that could be of any class
-    (Krichevsky and Trofimov 1981), of which each takes its part. It says little where there are many.
+    Temperature scaling after Guo et al. 2017, between `LOWEST` and `HIGHEST`. If a few scores are all
+    correct, the likelihood has no optimum: it grows as the temperature falls. So, as Platt 1999 does for two
+    classes, the labels are smoothed: by half an example that could be of any class (Krichevsky and Trofimov
+    1981).
 
-    Few examples say little about how good a head is. So the margin of two classes has a prior, as the slopes
-    of a logistic regression have (Gelman et al. 2008): exponential, with the mean `PRIOR_MARGIN`. It is worth
-    `margin / PRIOR_MARGIN` nats in all, whatever the number of examples, so it matters below a hundred.
+    Few examples say little about the quality of a head. So the margin of two classes has a prior, as the
+    slopes of a logistic regression have (Gelman et al. 2008): exponential, with the mean `PRIOR_MARGIN`. It
+    is worth `margin / PRIOR_MARGIN` nats in all, whatever the number of examples, so it matters below a
+    hundred.
 
     Args:
         scores: out-of-fold scores, [n, C].
-        shares: probability of each class, [n, C]; one-hot where labels are certain.
-        weights: of each example, [n]; their sum is the number of different examples.
-
-    Returns:
-        The temperature from `LOWEST` to `HIGHEST`, and the mean smoothed log loss in nats.
+        shares: probability of each class, [n, C]; one-hot for hard labels.
+        weights: weight of each example, [n]; their sum is the number of different examples.
     """
     prior = typical_margin(scores, weights) / PRIOR_MARGIN / float(weights.sum())
     # The loss is convex in 1 / temperature: Newton's method, kept within a bracket that only shrinks.
@@ -61,7 +59,7 @@ def fit_temperature(scores: Float64, shares: Float64, weights: Float64) -> tuple
 
 
 def smoothed_log_loss(scores: Float64, shares: Float64, weights: Float64, temperature: float) -> float:
-    """What `fit_temperature` makes small, at a given temperature."""
+    """Return the loss that `fit_temperature` minimizes, at a given temperature."""
     return _slopes(scores, shares, weights, 1.0 / temperature)[0]
 
 
@@ -78,7 +76,7 @@ def typical_margin(scores: Float64, weights: Float64) -> float:
 
 
 def smoothed_losses(scores: Float64, shares: Float64, temperature: float, count: float) -> Float64:
-    """Return the smoothed log loss of each of so many different examples at a given temperature, [n]."""
+    """Return the smoothed log loss of each of `count` different examples at a given temperature, [n]."""
     smoothing = SMOOTHING / (count + SMOOTHING)
     shifted = (scores - scores.max(axis=1, keepdims=True)) / temperature
     wanted = (1 - smoothing) * np.einsum("nc,nc->n", shares, shifted) + smoothing * shifted.mean(axis=1)
@@ -87,13 +85,13 @@ def smoothed_losses(scores: Float64, shares: Float64, temperature: float, count:
 
 
 def mean_log_loss(scores: Float64, shares: Float64, temperature: float) -> float:
-    """Mean negative log-likelihood of the labels, in nats."""
+    """Return the mean negative log-likelihood of the labels, in nats."""
     shifted = (scores - scores.max(axis=1, keepdims=True)) / temperature
     return float((np.log(np.exp(shifted).sum(axis=1)) - (shares * shifted).sum(axis=1)).mean())
 
 
 def _slopes(scores: Float64, shares: Float64, weights: Float64, inverse: float) -> tuple[float, float, float]:
-    """Mean smoothed log loss at 1 / temperature, and its first two derivatives."""
+    """Return the mean smoothed log loss at 1 / temperature, and its first two derivatives."""
     smoothing = SMOOTHING / (float(weights.sum()) + SMOOTHING)
     totals = np.zeros(3)
     for start in range(0, len(shares), BLOCK):

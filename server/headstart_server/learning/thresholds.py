@@ -1,4 +1,4 @@
-"""From which probability on a class is taken to apply."""
+"""Thresholds from which classes of several labels are predicted."""
 
 import numpy as np
 
@@ -12,15 +12,11 @@ _STEPS = 1000
 
 
 def fit_thresholds(probabilities: Float64, targets: Float64, weights: Float64) -> Float64:
-    """For each class the threshold of the highest F1 on out-of-fold probabilities, [C].
+    """Return for each class the threshold of the highest F1 on out-of-fold probabilities, [C].
 
-    It lies in the middle between two probabilities, so that rounding does not decide. Of a class that fewer
-    than `OWN_FROM` examples have it is the one of the highest F1 over all classes together.
-
-    Args:
-        probabilities: out of fold, [n, C].
-        targets: 1 where a class applies, [n, C].
-        weights: of each example, [n].
+    It lies in the middle between two probabilities, so that rounding does not decide. A class with fewer than
+    `OWN_FROM` examples gets the threshold of the highest F1 over all classes together. `probabilities` and
+    `targets`, 1 where a class applies, are [n, C]; `weights` are [n].
     """
     having = targets.sum(axis=0)
     own = (having >= OWN_FROM) & (len(targets) - having >= OWN_FROM)
@@ -45,7 +41,7 @@ def _best(probabilities: Float64, targets: Float64, weights: Float64) -> float:
 
 
 def _together(probabilities: Float64, targets: Float64, weights: Float64) -> float:
-    """The threshold of the highest F1 over all classes, one of `_STEPS`: sorting would take memory."""
+    """Return the threshold of the highest F1 over all classes, one of `_STEPS`: sorting would need memory."""
     taken, right = np.zeros(_STEPS), np.zeros(_STEPS)
     for column, has in zip(probabilities.T, targets.T, strict=True):
         steps = np.minimum((column * _STEPS).astype(np.int64), _STEPS - 1)

@@ -21,8 +21,7 @@ class ClassPredictions:
 
     Attributes:
         actual: whether each class applies, [n, C]; a soft label counts as its most probable class. A row
-            without
-            any class of a single label belongs to a class that the head does not know.
+            without any class of a single label belongs to a class that the head does not know.
         predicted: whether each class is predicted, [n, C].
         weights: weight of each example, [n].
     """
