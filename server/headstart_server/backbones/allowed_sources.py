@@ -1,4 +1,4 @@
-"""Which sources declared backbones may have, where an operator bounds what declarations may say."""
+"""Restriction of the sources of declared backbones by the operator."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -10,16 +10,15 @@ _ENDS = (":", "/", "@")
 
 
 def check_sources(declarations: Iterable[Declaration], allowed: Sequence[str]) -> None:
-    """Check that backbones come from where they may.
+    """Check that backbones come from allowed sources.
 
     Args:
         declarations: the backbones.
-        allowed: what their sources may be or begin with, up to the end of a part: ``keras:``, ``hf:ORG``, or
-            a folder, alone or with a scheme, in which files have to lie once links are followed. None of them
-            allows all.
+        allowed: prefixes of sources, up to the end of a part: ``keras:``, ``hf:ORG``, or a folder, alone or
+            with a scheme, that must contain the files after links are resolved. Empty allows all.
 
     Raises:
-        DeclarationError: a source, or a file of weights, is none of those.
+        DeclarationError: a source, or a file of weights, is not allowed.
     """
     if not allowed:
         return

@@ -1,4 +1,4 @@
-"""Folders and files of a cache that are made aside and then renamed: nobody ever sees one half made."""
+"""Files and folders that appear whole or not at all: written to a staging path, then renamed."""
 
 import shutil
 import tempfile
@@ -18,16 +18,10 @@ _SUFFIX = ".part"
 
 @contextmanager
 def made_aside(folder: Path) -> Iterator[Path]:
-    """A new folder beside another, which becomes that one if the block ends well.
+    """Yield a new folder that replaces nothing and is renamed to `folder` if the block succeeds.
 
-    Threads, processes and machines may make the same folder at once, each aside; the first one's stays. What
-    others left aside there is removed before.
-
-    Args:
-        folder: what is made. Those above it are made too.
-
-    Raises:
-        OSError: it cannot be written.
+    Threads, processes and machines may make the same folder concurrently; the first one stays. Abandoned
+    staging folders are removed first. Parents are created.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(folder.parent)
@@ -49,7 +43,7 @@ def made_aside(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def file_aside(path: Path) -> Iterator[Path]:
-    """A new, empty file beside another, which becomes that one if the block ends well; as `made_aside`."""
+    """Yield the path of a new file that is renamed to `file` if the block succeeds; see `made_aside`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path.parent)
     with tempfile.NamedTemporaryFile(
@@ -66,7 +60,7 @@ def file_aside(path: Path) -> Iterator[Path]:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what lies aside in a folder, and was not written to for `ABANDONED_SECONDS`."""
+    """Remove staging paths in a folder that were not written to for `ABANDONED_SECONDS`."""
     for part in folder.glob(f"*{_SUFFIX}"):
         with suppress(OSError):
             if time.time() - _changed(part) < ABANDONED_SECONDS:
@@ -78,5 +72,5 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def _changed(part: Path) -> float:
-    """When anything in it was last written, seconds since 1970."""
+    """Return when anything in a path was last written, in seconds since 1970."""
     return max(each.stat().st_mtime for each in (part, *part.rglob("*")))

@@ -1,4 +1,4 @@
-"""What a backbone is: its facts, and the two things it does."""
+"""The interface of a backbone: its metadata, decoding and execution."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ TAPS = "taps"
 
 
 class Modality(Enum):
-    """What a backbone takes."""
+    """Kind of input of a backbone."""
 
     IMAGE = "image"
     TEXT = "text"
@@ -35,20 +35,19 @@ class Modality(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackboneInfo:
-    """The facts about a backbone that are known without loading it.
+    """Metadata of a backbone, available without loading it.
 
     Attributes:
         name: as callers write it.
-        modality: what it takes.
-        views: the size of each view it gives, ``last`` among them; empty before it is prepared for the first
-            time, as are the facts below then.
-        input_size: what inputs are brought to: (height, width) in pixels of pictures, (most tokens,) of
-            texts, (size,) of tensors.
+        modality: kind of its inputs.
+        views: size of each view, including ``last``. Empty before the first preparation, as are the values
+            below.
+        input_size: (height, width) in pixels of images, (maximum tokens,) of texts, (size,) of tensors.
         parameter_count: number of weights.
-        source: where the weights come from.
-        license: SPDX identifier of the weights' licence.
-        description: what it is, in a sentence.
-        tails: how its last blocks are made a tail, by their number; empty if they cannot be.
+        source: origin of the weights.
+        license: SPDX identifier of the weights' license.
+        description: one sentence.
+        tails: tail plans by their number of last blocks; empty if unsupported.
     """
 
     name: str
@@ -63,18 +62,13 @@ class BackboneInfo:
 
     @property
     def is_prepared(self) -> bool:
-        """Whether all facts are known."""
+        """Whether all metadata is known."""
         return bool(self.views)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Truncation:
-    """That a backbone does not see the end of an input.
-
-    Attributes:
-        kept: characters it sees.
-        length: characters there are.
-    """
+    """A truncated input: `kept` of `length` characters reach the backbone."""
 
     kept: int
     length: int
@@ -85,7 +79,7 @@ class Backbone(Protocol):
 
     @property
     def info(self) -> BackboneInfo:
-        """Its facts."""
+        """Metadata."""
 
     @property
     def digest(self) -> str:
@@ -93,60 +87,60 @@ class Backbone(Protocol):
 
     @property
     def runtime(self) -> str:
-        """What executes it, and in which precision: equal names give equal features, bit by bit."""
+        """Runtime and precision; equal names give bitwise equal features."""
 
     @property
     def streams(self) -> int:
-        """Batches that it runs at once: `run` may be called so many times at once, from any threads."""
+        """Maximum number of concurrent calls of `run`, from any threads."""
 
     @property
     def stream_per_core(self) -> bool:
-        """Whether a batch takes one core for its time; else it takes a device, or all cores."""
+        """Whether a batch occupies one core; otherwise it occupies a device, or all cores."""
 
     @property
     def batch(self) -> int:
-        """Rows of a batch that make the most of a stream; longer batches only make others wait."""
+        """Rows of a batch that use a stream fully; longer batches only add latency."""
 
     def most_rows(self, shape: tuple[int, ...]) -> int | None:
-        """The same for rows of one shape, where that is less; None where shapes make no difference."""
+        """The same limit for rows of one shape, where lower; None if shapes do not matter."""
 
     def decode(self, content: Content) -> NDArray[np.generic]:
-        """Turn one input into one row for `run`. Safe to call from many threads.
+        """Turn one input into one row for `run`. Thread-safe.
 
         Raises:
-            WrongModality: the content is not of this backbone's modality.
-            UndecodableInput: it is, but cannot be read.
-            InputTooLarge: it has too many pixels.
+            WrongModality: the content has another modality.
+            UndecodableInput: the content cannot be decoded.
+            InputTooLarge: an image has too many pixels.
         """
 
     def truncation(self, content: Content) -> Truncation | None:
-        """How much of an input that can be decoded its row holds; None if all of it."""
+        """Return how much of a decodable input its row contains; None if all of it."""
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
-        """Features of rows, [n, ...] as `decode` made each. Called from `streams` threads at once at most.
+        """Compute features of rows [n, ...] as made by `decode`. At most `streams` concurrent calls.
 
         Args:
             rows: the rows.
-            cuts: names of the cuts whose activations are wanted too; the views do not depend on it.
+            cuts: cuts whose activations are returned too; the views do not depend on it.
         """
 
     def tail(self, weights: TailWeights) -> Tail:
-        """Make a tail ready to run; takes some tens of milliseconds on a CPU.
+        """Prepare a tail to run; takes tens of milliseconds on a CPU.
 
         Raises:
-            TailMismatch: the weights are not those of a tail of this backbone.
+            TailMismatch: the weights do not belong to a tail of this backbone.
         """
 
     def train_tail(
         self, request: TailRequest, progress: Callable[[TailEpoch], None], checkpoint: Callable[[], None]
     ) -> TailResult:
-        """Train a tail with a linear head on it. Called from any thread; takes seconds to minutes.
+        """Train a tail with a linear head on it. Callable from any thread; takes seconds to minutes.
 
         Args:
-            request: what to train.
-            progress: told of each epoch.
-            checkpoint: called at least ten times in a second; may raise to stop.
+            request: the training request.
+            progress: receives each epoch.
+            checkpoint: called at least ten times a second; may raise to stop.
 
         Raises:
-            TrainerDied: the process that trained ended by itself.
+            TrainerDied: the training process exited without a result.
         """

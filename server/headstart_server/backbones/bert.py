@@ -1,4 +1,4 @@
-"""BERT as a Keras model that gives one vector for each text, with its weights by the names of PyTorch's.
+"""BERT as a Keras model with one vector per text, and its weights under PyTorch's names.
 
 Devlin, Chang, Lee & Toutanova, "BERT: Pre-training of Deep Bidirectional Transformers" (NAACL 2019); the
 pooling is that of Reimers & Gurevych, "Sentence-BERT" (EMNLP 2019).
@@ -24,19 +24,19 @@ _MASKED = -1e9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BertShape:
-    """What tells networks of this architecture apart.
+    """Sizes of a BERT network.
 
     Attributes:
-        vocabulary: number of token ids.
-        positions: most tokens of a text.
-        width: numbers for each token between layers.
-        inner: numbers for each token within a layer's second half.
-        heads: of each attention.
+        vocabulary: number of token IDs.
+        positions: maximum tokens of a text.
+        width: numbers per token between layers.
+        inner: numbers per token within a layer's second half.
+        heads: heads of each attention.
         layers: number of layers.
-        epsilon: of the normalisations.
-        pad_id: the id of padding.
+        epsilon: epsilon of the normalizations.
+        pad_id: ID of padding.
         normalized: whether ``last`` has length 1.
-        taps: the layers, from 1, whose pooled outputs make up ``taps``; none for no such view.
+        taps: layers, from 1, whose pooled outputs form ``taps``; empty for no such view.
     """
 
     vocabulary: int
@@ -56,18 +56,14 @@ class BertShape:
 
 
 def build(shape: BertShape, state: Mapping[str, NDArray[np.generic]]) -> Any:
-    """Build the network with weights of a state dict.
-
-    Args:
-        shape: its sizes.
-        state: weights by the names of the PyTorch implementation.
+    """Build the network with weights of a PyTorch state dict.
 
     Returns:
-        A Keras model from ids, int32 [n, length] of any length up to `positions`, to float32 views by name,
-        [n, width] and for ``taps`` [n, width times number of taps].
+        A Keras model from IDs, int32 [n, length] with length up to `positions`, to float32 views by name,
+        [n, width], and for ``taps`` [n, width times number of taps].
 
     Raises:
-        CheckpointError: a weight is missing or has another shape than the network needs.
+        CheckpointError: a weight is missing or has an unexpected shape.
     """
     keras = load_keras()
     network = _Network(keras, shape, state)
@@ -96,7 +92,7 @@ def build(shape: BertShape, state: Mapping[str, NDArray[np.generic]]) -> Any:
 
 
 def _mean(keras: Any, x: Any, real: Any) -> Any:
-    """Mean over the tokens that are no padding, in float32."""
+    """Average the tokens that are not padding, in float32."""
     weights = keras.ops.expand_dims(keras.ops.cast(real, "float32"), -1)
     total = keras.ops.sum(keras.ops.multiply(keras.ops.cast(x, "float32"), weights), axis=1)
     # A row of nothing but padding fills up a batch.
@@ -112,7 +108,7 @@ class _Network:
         self._state = state
 
     def embedding(self, ids: Any) -> Any:
-        """Sum of each token's own, its place's and the first segment's vector, normalised."""
+        """Add the normalized sum of each token's, its position's and the first segment's vector."""
         shape, ops = self._shape, self._keras.ops
         # Texts have one segment; its vector goes to the places'.
         segment = self._weight("embeddings.token_type_embeddings.weight", (2, shape.width))[0]
@@ -123,7 +119,7 @@ class _Network:
         return self._normalized(x, "embeddings.LayerNorm")
 
     def layer(self, x: Any, lowered: Any, number: int) -> Any:
-        """Attention, then two products with a GELU between; the sum with what came in is normalised."""
+        """Add attention, then two products with a GELU between; the sum with the input is normalized."""
         name = f"encoder.layer.{number}"
         attended = self._attention(x, lowered, f"{name}.attention.self")
         attended = self._dense(attended, f"{name}.attention.output.dense", self._shape.width)
@@ -174,5 +170,5 @@ class _Network:
 
 
 def _layer(name: str) -> str:
-    """The name of the layer that has a weight."""
+    """Return the name of the layer of a weight."""
     return name.removeprefix("encoder.").replace(".", "_")

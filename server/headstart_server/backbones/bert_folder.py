@@ -1,4 +1,4 @@
-"""A folder in the layout of sentence-transformers that holds a BERT: what it says, and its weights."""
+"""Folders in the layout of sentence-transformers that contain a BERT."""
 
 import hashlib
 import json
@@ -32,10 +32,10 @@ _NORMALIZE = "sentence_transformers.models.Normalize"
 
 
 class BertFolder:
-    """Reads such a folder; none of its contents is run.
+    """Reads such a folder without running any of its content.
 
     Args:
-        path: the folder, with ``config.json``, ``tokenizer.json``, ``model.safetensors``, ``modules.json``,
+        path: folder with ``config.json``, ``tokenizer.json``, ``model.safetensors``, ``modules.json``,
             ``sentence_bert_config.json`` and ``1_Pooling/config.json``.
     """
 
@@ -44,19 +44,19 @@ class BertFolder:
 
     @property
     def tokenizer(self) -> Path:
-        """The file of the tokenizer."""
+        """Path of the tokenizer."""
         return self._path / "tokenizer.json"
 
     @property
     def weights(self) -> Path:
-        """The file of the weights."""
+        """Path of the weights."""
         return self._path / "model.safetensors"
 
     def shape(self) -> BertShape:
-        """The sizes of the network, with the pooled outputs of each second layer as ``taps``.
+        """Sizes of the network, with the pooled outputs of every second layer as ``taps``.
 
         Raises:
-            CheckpointError: the folder holds no BERT whose tokens are averaged, or is damaged.
+            CheckpointError: the folder is damaged, or is not a BERT whose tokens are averaged.
         """
         config = {**_USUAL, **self._json("config.json")}
         pooling = self._json("1_Pooling/config.json")
@@ -86,26 +86,18 @@ class BertFolder:
             ) from error
 
     def max_tokens(self) -> int:
-        """Tokens of a text that the network was trained to take."""
+        """Maximum tokens of a text in training."""
         return int(self._json("sentence_bert_config.json")["max_seq_length"])
 
     def state(self) -> Mapping[str, NDArray[np.generic]]:
-        """The weights by name.
-
-        Raises:
-            CheckpointError: the file is missing or damaged.
-        """
+        """Return the weights by name; raise `CheckpointError` if the file is missing or damaged."""
         try:
             return load_file(self.weights)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"Expected weights in {self.weights.name}. Received: {error}.") from error
 
     def fingerprint(self) -> str:
-        """What changes with anything that is read of it.
-
-        Raises:
-            CheckpointError: a file is missing.
-        """
+        """Return a digest of everything that is read; raise `CheckpointError` if a file is missing."""
         try:
             digests = [f"{name} {file_digest(self._path / name)}" for name in _FILES]
         except OSError as error:

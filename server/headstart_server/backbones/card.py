@@ -1,4 +1,4 @@
-"""What is kept of a backbone beside its converted network, so that it is loaded without its framework."""
+"""The card of a prepared backbone: everything needed to load it without its framework."""
 
 import dataclasses
 import hashlib
@@ -18,15 +18,15 @@ _FILE = "card.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
-    """All that is known about a prepared backbone.
+    """Metadata of a prepared backbone.
 
     Attributes:
-        info: its facts.
+        info: metadata of the backbone.
         digest: SHA-256 over weights, architecture and preprocessing.
-        weights: SHA-256 of its weights alone; what a declaration pins.
-        decoding: what inputs are turned into.
-        golden: what its features of a made input are.
-        in_keras: whether its source gives a Keras model, which then runs on a GPU too.
+        weights: SHA-256 of its weights alone; a declaration may pin it.
+        decoding: how inputs are decoded.
+        golden: its features of a synthetic input.
+        in_keras: whether its source provides a Keras model, which then also runs on a GPU.
     """
 
     info: BackboneInfo
@@ -42,7 +42,7 @@ class Card:
         return {plan.cut.name for plan in self.info.tails.values()}
 
     def write(self, folder: Path) -> None:
-        """Write it into a folder, with the sizes of the files that are there already."""
+        """Write the card into a folder, with the sizes of the files in it."""
         info = asdict(self.info) | {"modality": self.info.modality.value}
         values = {
             "info": info,
@@ -57,11 +57,11 @@ class Card:
 
     @classmethod
     def read(cls, folder: Path) -> "Card":
-        """Read that of a folder.
+        """Read the card of a folder.
 
         Raises:
             OSError: it cannot be read.
-            ValueError: it is damaged or missing, or another file of the folder is.
+            ValueError: it, or another file of the folder, is damaged or missing.
         """
         try:
             values = json.loads((folder / _FILE).read_text(encoding="utf-8"))
@@ -76,12 +76,7 @@ class Card:
 
 
 def card_of(network: Network, *, in_keras: bool) -> Card:
-    """The card of an opened network, which runs once for it unless its golden features are known.
-
-    Args:
-        network: the network, in float32.
-        in_keras: whether it is a Keras model.
-    """
+    """Create the card of an opened float32 network, running it once unless its golden features are known."""
     return Card(
         info=network.info,
         digest=digest_of(network),
@@ -93,7 +88,7 @@ def card_of(network: Network, *, in_keras: bool) -> Card:
 
 
 def digest_of(network: Network) -> str:
-    """SHA-256 over weights, architecture and preprocessing: equal digests give equal features."""
+    """Return the SHA-256 over weights, architecture and preprocessing: equal digests give equal features."""
     parts = {"weights": network.weights, **network.identity}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

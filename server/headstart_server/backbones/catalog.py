@@ -1,4 +1,4 @@
-"""The backbones of this server, and how to load one."""
+"""The backbones of a server, and how to load them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,13 +47,13 @@ class Catalog:
     """Lists the known backbones, without importing Keras, and loads them.
 
     Args:
-        declared: backbones beside those that every server has.
-        max_pixels: the most pixels a picture may have.
+        declared: backbones in addition to the built-in ones.
+        max_pixels: maximum pixels of an image.
         runtimes: how networks are executed.
 
     Raises:
-        DeclarationError: a declared backbone's source is unknown, or its name taken.
-        SourceError: its source can have no such network.
+        DeclarationError: a declared backbone's source is unknown, or its name is taken.
+        SourceError: its source cannot have such a network.
     """
 
     def __init__(
@@ -71,34 +71,39 @@ class Catalog:
         self._conversions = Conversions(runtimes.cache, runtimes.shipped)
 
     def list(self) -> Sequence[BackboneInfo]:
-        """The facts about each backbone, as far as they are known; those of every server first."""
+        """Return the metadata of each backbone as far as known, built-in ones first."""
         return list(self._infos.values())
 
     def check_name(self, name: str) -> None:
-        """Check that a backbone of this name is known, without loading it.
+        """Return the metadata of one backbone as far as known; ``features:SIZE`` exists for any size.
 
         Raises:
-            BackboneNotFound: the name is unknown; the message lists the known ones.
+            BackboneNotFound: the name is unknown.
         """
         self._declaration(name)
 
     def info(self, name: str) -> BackboneInfo:
-        """The facts about one backbone, as far as they are known; ``features:SIZE`` is one for any size.
+        """Fetch a backbone and determine all its metadata, unless done before; may take minutes.
+
+        It runs at low priority, because no call waits for it.
 
         Raises:
-            BackboneNotFound: none is named so.
+            BackboneNotFound: the name is unknown, or a package that ships the backbone is not installed.
+            BackboneUnavailable: its source is unavailable, or provides something other than declared.
         """
         declaration = self._declaration(name)
         return self._infos.get(name) or _first_info(declaration)
 
     def prepare(self, name: str) -> BackboneInfo:
-        """Fetch a backbone and learn all about it, unless that was done before; may take minutes.
+        """Load a backbone, warm it up, and verify its features. Takes seconds.
 
-        Nobody is taken to wait for it: what computes meanwhile goes first.
+        Args:
+            name: a listed name, or ``features:SIZE``.
 
         Raises:
-            BackboneNotFound: none is named so, or a package that ships it is not installed.
-            BackboneUnavailable: it is unavailable from its source, or is not what was declared.
+            BackboneNotFound: the name is unknown, or a package that ships the backbone is not installed.
+            BackboneUnavailable: its source is unavailable, or provides something other than declared.
+            GoldenMismatch: its features differ from the expected ones.
         """
         declaration = self._declaration(name)
         with _unavailable(declaration):
@@ -109,16 +114,7 @@ class Catalog:
         return self._infos[name]
 
     def load(self, name: str = DEFAULT) -> Backbone:
-        """Load a backbone, warm it up, and check that its features are right. Takes seconds.
-
-        Args:
-            name: one of the listed names, or of the family of ``features:SIZE``.
-
-        Raises:
-            BackboneNotFound: none is named so, or a package that ships it is not installed.
-            BackboneUnavailable: it is unavailable from its source, or is not what was declared.
-            GoldenMismatch: it gives other features than it should.
-        """
+        """Estimate the seconds until a backbone is prepared; None if it is not being prepared."""
         declaration = self._declaration(name)
         with _unavailable(declaration):
             if size_of(declaration.source) is not None:
@@ -131,55 +127,46 @@ class Catalog:
         return backbone
 
     def remaining(self, name: str) -> float | None:
-        """Estimate the seconds until a backbone is prepared; None if it is not being prepared."""
+        """Cancel preparations, and start no more; loaded backbones stay."""
         return self._conversions.remaining(name)
 
     def close(self) -> None:
-        """End what is being prepared at once, and prepare nothing any more; what is loaded stays."""
+        """Return a backbone as a Keras model from decoded rows to its views and cuts.
+
+        Raises:
+            BackboneNotFound: the name is unknown, or a package that ships the backbone is not installed.
+            SourceError: its source is unavailable.
+            CheckpointError: its weights are damaged.
+        """
         self._conversions.stop()
 
     def network(self, name: str = DEFAULT, precision: Precision = Precision.FLOAT32) -> Any:
-        """A backbone as a plain Keras model, from rows as its decoder makes them to its views and cuts.
-
-        Args:
-            name: one of the listed names.
-            precision: what it computes in.
-
-        Raises:
-            BackboneNotFound: none is named so, or a package that ships it is not installed.
-            SourceError: it is unavailable from its source.
-            CheckpointError: its weights are damaged.
-        """
+        """Return the path of a backbone's OpenVINO network, preparing it if needed; see `load` for errors."""
         declaration = self._declaration(name)
         source_of(declaration).fetch(declaration, self._runtimes.cache)
         return self._open(declaration, precision).model
 
     def conversion(self, name: str = DEFAULT) -> Path:
-        """The file of a backbone's network for OpenVINO, which is made first if need be.
+        """Export a version with its backbone as one network into an empty folder.
+
+        Args:
+            name: name of the backbone.
+            request: version to export.
+            folder: target folder.
+            checkpoint: called at least ten times a second once the backbone is prepared; may raise to stop.
 
         Raises:
-            BackboneNotFound: none is named so, or a package that ships it is not installed.
-            BackboneUnavailable: it is unavailable from its source, or is not what was declared.
+            BackboneNotFound: the name is unknown, or a package that ships the backbone is not installed.
+            BackboneUnavailable: its source is unavailable, or provides something other than declared.
+            ExportUnavailable: the format needs Keras, which is not installed.
+            HeadstartError: as `export_in_process`.
         """
         declaration = self._declaration(name)
         with _unavailable(declaration):
             return self._prepared(declaration)[1] / NETWORK_FILE
 
     def export(self, name: str, request: ExportRequest, folder: Path, checkpoint: Callable[[], None]) -> None:
-        """Write a version that was fitted on a backbone, as one network with it, into an empty folder.
-
-        Args:
-            name: of the backbone.
-            request: what to export.
-            folder: where to.
-            checkpoint: called at least ten times in a second once the backbone is there; may raise to stop.
-
-        Raises:
-            BackboneNotFound: none is named so, or a package that ships it is not installed.
-            BackboneUnavailable: it is unavailable from its source, or is not what was declared.
-            ExportUnavailable: the form needs Keras, which is not installed here.
-            HeadstartError: as `export_in_process`.
-        """
+        """Return the SHA-256 of the weights of a prepared backbone, which a declaration may pin."""
         declaration = self._declaration(name)
         source, has_network = source_of(declaration), size_of(declaration.source) is None
         conversion = None
@@ -203,7 +190,7 @@ class Catalog:
         )
 
     def weights(self, name: str = DEFAULT) -> str:
-        """SHA-256 of the weights of a backbone that was prepared or loaded: what a declaration may pin."""
+        """Return the card and the folder of the converted backbone, converting it if necessary."""
         return self._cards[name].weights
 
     def _loaded_in_openvino(self, declaration: Declaration) -> Backbone:
@@ -251,12 +238,12 @@ class Catalog:
         return backbone
 
     def _prepared(self, declaration: Declaration, *, aside: bool = False) -> tuple[Card, Path]:
-        """Its card and the folder of its conversion, which is made first if need be."""
+        """Return the card and the float32 network."""
         card, folder = self._conversions.find(declaration, aside=aside)
         return self._known(declaration, card), folder
 
     def _opened(self, declaration: Declaration) -> tuple[Card, Network]:
-        """Its card, and itself in float32."""
+        """Return the runtime of a backbone: OpenVINO also runs networks that Keras cannot."""
         cache, source = self._runtimes.cache, source_of(declaration)
         fingerprint = source.fetch(declaration, cache)
         folder = folder_of(declaration, fingerprint, cache, RuntimeKind.KERAS)
@@ -286,7 +273,7 @@ class Catalog:
         return known
 
     def _kind(self, declaration: Declaration) -> RuntimeKind:
-        """What executes it: OpenVINO also runs what Keras cannot."""
+        """Return the metadata of a backbone before it is prepared."""
         chosen = self._runtimes.settled().kind
         return chosen if chosen and source_of(declaration).in_keras else RuntimeKind.OPENVINO
 

@@ -1,4 +1,4 @@
-"""Child processes of a server: their environment, their start, and how they ended."""
+"""Child processes of a server: environment, start and exit."""
 
 import os
 import signal
@@ -40,18 +40,15 @@ def start_child(
     credentials: Collection[str] = (),
     **more: Any,
 ) -> "subprocess.Popen[Any]":
-    """Start Python in a process that gets none of the server's secrets.
+    """Start Python in a process without the server's secrets; raise `OSError` if it cannot be started.
 
     Args:
-        arguments: of Python.
+        arguments: arguments of Python.
         stdin: its end ends the process, see `end_with_stdin`.
         stdout: as in `subprocess.Popen`.
         stderr: as in `subprocess.Popen`.
         credentials: names of the secret environment variables that this process needs.
         more: further arguments of `subprocess.Popen`.
-
-    Raises:
-        OSError: the process cannot be started.
     """
     environment = child_environment(os.environ, credentials)
     return subprocess.Popen(  # noqa: S603 - our own program
@@ -60,7 +57,7 @@ def start_child(
 
 
 def child_environment(environment: Mapping[str, str], credentials: Collection[str] = ()) -> dict[str, str]:
-    """Return the variables of an environment that a child process may have."""
+    """Return the environment variables that a child process may have."""
     return {
         name: value
         for name, value in environment.items()
@@ -69,7 +66,7 @@ def child_environment(environment: Mapping[str, str], credentials: Collection[st
 
 
 def end_with_stdin() -> None:
-    """End this process when its stdin does: nobody waits for it any more."""
+    """Exit when stdin ends: the parent no longer waits."""
     threading.Thread(target=_end_with_stdin, daemon=True).start()
 
 
@@ -81,12 +78,7 @@ def _end_with_stdin() -> None:
 
 
 def death(code: int, log: str) -> str:
-    """What is told of a process that ended without a result.
-
-    Args:
-        code: its exit code; below 0 the signal that ended it.
-        log: what it wrote to stderr.
-    """
+    """Describe a process that exited without a result, by its exit code and its stderr."""
     how = f"exit code {code}" if code else "exit code 0 and no result"
     if code < 0:
         how = f"signal {-code} ({signal.Signals(-code).name})"

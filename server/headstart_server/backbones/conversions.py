@@ -1,4 +1,4 @@
-"""Networks converted for OpenVINO: those that an image ships, and those that are made when first needed."""
+"""Networks converted for OpenVINO: shipped with an image, or prepared on first use."""
 
 from pathlib import Path
 
@@ -15,11 +15,11 @@ from headstart_server.errors import BackboneNotFound
 
 
 class Conversions:
-    """Finds the conversion of a backbone, and makes it first if it is missing.
+    """Finds the converted network of a backbone, and prepares it if missing.
 
     Args:
-        cache: folder of downloads and of the conversions that are made.
-        shipped: folder of conversions that were made ahead, read first and never written; None without one.
+        cache: folder of downloads and prepared backbones.
+        shipped: read-only folder of backbones prepared ahead, searched first; None without one.
     """
 
     def __init__(self, cache: Path, shipped: Path | None) -> None:
@@ -32,17 +32,17 @@ class Conversions:
         self.yields = False
 
     def find(self, declaration: Declaration, *, aside: bool = False) -> tuple[Card, Path]:
-        """Return the card of a backbone and the folder of its conversion.
+        """Return the card of a backbone and the folder of its converted network.
 
         Args:
-            declaration: of the backbone.
-            aside: whether no call waits for it: serving goes first then.
+            declaration: the backbone.
+            aside: whether to convert at low priority, because no call waits for it.
 
         Raises:
             BackboneNotFound: the package with its weights is not installed.
-            SourceError: it is unavailable from its source, invalid, or needs Keras, which is missing.
-            BackboneUnavailable: the process that converts failed.
-            Draining: the server stops.
+            SourceError: its source is unavailable, invalid, or needs Keras, which is not installed.
+            BackboneUnavailable: the conversion process failed.
+            Draining: the server is stopping.
             OSError: a folder cannot be read or written.
         """
         try:
@@ -67,7 +67,7 @@ class Conversions:
         return None if progress is None else progress.remaining
 
     def stop(self) -> None:
-        """End each conversion that is being made, and make no more."""
+        """Cancel conversions, and start no more."""
         self._preparations.stop()
 
     def _without_source(self, declaration: Declaration) -> tuple[Card, Path] | None:

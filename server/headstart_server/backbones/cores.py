@@ -1,4 +1,4 @@
-"""The processor's cores that this process may use."""
+"""Processor cores available to this process."""
 
 import math
 import os
@@ -9,12 +9,9 @@ CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def available_cores(quota_file: Path = CPU_QUOTA) -> int:
-    """Number of cores: those the process may run on, or the container's share of them where that is less.
+    """Return the number of usable cores: of the process affinity, or of the container's quota if lower.
 
-    More threads than that only wait for each other, and a container is then held up for whole periods.
-
-    Args:
-        quota_file: where the container's share is told.
+    More threads only wait for each other, and a container is then throttled for whole periods.
     """
     cores = len(os.sched_getaffinity(0))
     try:

@@ -1,4 +1,4 @@
-"""What an operator says of a backbone: where its network comes from, and what is done to inputs before it."""
+"""Declarations of backbones: the origin of a network, and its preprocessing."""
 
 import dataclasses
 import json
@@ -19,32 +19,32 @@ _NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class DeclarationError(ValueError):
-    """A declaration says what cannot be."""
+    """An invalid declaration."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Declaration:
-    """A backbone as it is declared. What is None or empty is what its source says, or its usual value.
+    """A declared backbone. None or empty means the value of the source, or the default.
 
     Attributes:
-        name: what callers write.
-        source: ``SCHEME:LOCATION``; the table of schemes is in the documentation.
-        digest: what its weights must be, SHA-256 in hexadecimal; None takes what comes.
-        size: height and width in pixels that pictures are brought to.
-        crop: part of the shorter side that the centre crop keeps, above 0 and at most 1.
-        scale: what pixels, 0 to 255, are multiplied by first.
-        mean: what is then taken from each channel.
-        std: what each channel is then divided by.
+        name: as callers write it.
+        source: ``SCHEME:LOCATION``; the documentation lists the schemes.
+        digest: required SHA-256 of the weights in hexadecimal; None accepts any.
+        size: height and width in pixels to which images are scaled.
+        crop: fraction of the shorter side that the center crop keeps, in (0, 1].
+        scale: factor of pixels, 0 to 255; applied first.
+        mean: subtracted from each channel next.
+        std: divisor of each channel last.
         channels: ``rgb`` or ``bgr``.
-        modality: ``image``, ``text`` or ``tensor``, where the source cannot tell.
-        pooling: how a map of features becomes one vector: ``avg``, ``max``, ``first`` (a class token) or
+        modality: ``image``, ``text`` or ``tensor``, if the source does not know it.
+        pooling: how a feature map becomes one vector: ``avg``, ``max``, ``first`` (a class token) or
             ``none``.
-        layer: the layer or output whose values are the features.
-        architecture: the network that a file of weights belongs to.
-        weights: file of weights for a network that the source names, instead of its usual ones.
-        max_tokens: tokens of a text beyond which it is cut off.
-        license: SPDX identifier of the weights' licence.
-        description: what it is, in a sentence.
+        layer: layer or output whose values are the features.
+        architecture: network that a file of weights belongs to.
+        weights: file of weights for a network that the source names, instead of its default weights.
+        max_tokens: tokens after which a text is truncated.
+        license: SPDX identifier of the weights' license.
+        description: one sentence.
     """
 
     name: str
@@ -82,16 +82,16 @@ class Declaration:
 
     @property
     def scheme(self) -> str:
-        """The kind of its source."""
+        """Scheme of the source."""
         return self.source.partition(":")[0]
 
     @property
     def location(self) -> str:
-        """What its source is asked for."""
+        """Location within the source."""
         return self.source.partition(":")[2]
 
     def given(self) -> dict[str, Any]:
-        """What it says beside name, source and digest."""
+        """All set values except name, source and digest."""
         values = dataclasses.asdict(self)
         usual = {field.name: field.default for field in dataclasses.fields(self)}
         return {
@@ -101,22 +101,22 @@ class Declaration:
         }
 
     def as_json(self) -> str:
-        """For another process."""
+        """Return a JSON object for another process."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @classmethod
     def of_json(cls, text: str) -> "Declaration":
-        """From `as_json`."""
+        """Create from `as_json`."""
         return _of_values(json.loads(text), Path.cwd())
 
     @classmethod
     def of_flag(cls, text: str) -> "Declaration":
-        """From ``[NAME=]SCHEME:LOCATION[,SETTING=VALUE...]``; without a name one is made of the source.
+        """Parse ``[NAME=]SCHEME:LOCATION[,SETTING=VALUE...]``; the default name derives from the source.
 
-        Values are written as in TOML, texts also without quotes.
+        Values are TOML; texts may lack quotes.
 
         Raises:
-            DeclarationError: it is not of this form, or says what cannot be.
+            DeclarationError: the syntax or a value is invalid.
         """
         place, *settings = _SETTING.split(text)
         before, equals, after = place.partition("=")
@@ -182,26 +182,22 @@ _SETTING = re.compile(f",({'|'.join(name for name in _CHECKS if name not in {'na
 
 
 def declared(path: Path | None, flags: Iterable[str]) -> list[Declaration]:
-    """The backbones that a server's settings declare.
-
-    Args:
-        path: as `read_declarations` takes; None for none.
-        flags: as `Declaration.of_flag` takes.
+    """Return the backbones that settings declare: `path` as in `read_declarations`, `flags` as in `of_flag`.
 
     Raises:
-        DeclarationError: one of them says what cannot be.
+        DeclarationError: a declaration is invalid.
     """
     read = read_declarations(path) if path else []
     return distinct([*read, *map(Declaration.of_flag, flags)])
 
 
 def read_declarations(path: Path) -> list[Declaration]:
-    """Read the tables ``[backbones.NAME]`` of a TOML file, or of every ``.toml`` of a folder.
+    """Read the tables ``[backbones.NAME]`` of a TOML file, or of every ``.toml`` file of a folder.
 
-    A source or weights whose location begins with ``./`` or ``../`` lie beside the file.
+    A source or weights whose location begins with ``./`` or ``../`` is relative to the file.
 
     Raises:
-        DeclarationError: the file cannot be read, or says what cannot be.
+        DeclarationError: the file cannot be read, or a declaration is invalid.
     """
     files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
     if not files:
@@ -210,11 +206,7 @@ def read_declarations(path: Path) -> list[Declaration]:
 
 
 def distinct(declarations: Iterable[Declaration]) -> list[Declaration]:
-    """Declarations in order.
-
-    Raises:
-        DeclarationError: two have one name and are not the same.
-    """
+    """Return the distinct declarations in order; raise `DeclarationError` if a name has two."""
     by_name: dict[str, Declaration] = {}
     for declaration in declarations:
         if by_name.setdefault(declaration.name, declaration) != declaration:
@@ -255,7 +247,7 @@ def _value(text: str) -> Any:
 
 
 def _of_values(values: Mapping[str, Any], folder: Path) -> Declaration:
-    """A declaration of its settings, whose paths are looked for in a folder."""
+    """Create a declaration from its settings, with paths relative to a folder."""
     known = [field.name for field in dataclasses.fields(Declaration)]
     for name in values:
         if name not in known:
@@ -277,7 +269,7 @@ def _placed(name: str, value: Any, folder: Path) -> Any:
 
 
 def _absolute(place: str, folder: Path) -> str:
-    """A path, or a source with one, that does not depend on where the process runs."""
+    """Make a path, or a source with one, independent of the working directory."""
     scheme, colon, location = place.partition(":") if ":" in place else ("", "", place)
     if not location.startswith(("./", "../", "~/")):
         return place

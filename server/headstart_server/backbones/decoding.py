@@ -1,4 +1,4 @@
-"""What inputs are turned into before a network sees them."""
+"""How a backbone's inputs are decoded, as values stored in its card."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pictures:
-    """Pictures become uint8 [size, size, 3].
+    """Images become uint8 [size, size, 3].
 
     Attributes:
         size: height and width in pixels.
-        crop: part of the shorter side that the centre crop keeps.
+        crop: fraction of the shorter side that the center crop keeps.
     """
 
     size: int
@@ -38,21 +38,21 @@ class Pictures:
 
     @property
     def preprocessing(self) -> str:
-        """Changes whenever the same content becomes another row; part of the digest."""
+        """Description that changes whenever the same content gives another row; part of the digest."""
         return pictures.preprocessing(self.crop)
 
     def decoder(self, *, max_pixels: int) -> PictureDecoder:
-        """What decodes so, pictures of that many pixels at most."""
+        """Return a decoder for images of at most `max_pixels`."""
         return PictureDecoder(self.size, crop=self.crop, max_pixels=max_pixels)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Texts:
-    """Texts become ids, int32 [length], the length being one of few.
+    """Texts become IDs, int32 [length], where length has few values.
 
     Attributes:
-        tokenizer: content of a file ``tokenizer.json``.
-        max_tokens: most ids of a row, those that begin and end a text among them.
+        tokenizer: content of a ``tokenizer.json``.
+        max_tokens: maximum IDs of a row, including start and end.
         pad_id: fills a row up to its length.
     """
 
@@ -62,31 +62,27 @@ class Texts:
 
     @property
     def preprocessing(self) -> str:
-        """Changes whenever the same content becomes another row; part of the digest."""
+        """Description that changes whenever the same content gives another row; part of the digest."""
         return texts.PREPROCESSING
 
     def decoder(self, *, max_pixels: int) -> TextDecoder:  # noqa: ARG002 - has no pixels
-        """What decodes so."""
+        """Return a decoder; `max_pixels` is unused."""
         return TextDecoder(self.tokenizer, max_tokens=self.max_tokens, pad_id=self.pad_id)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vectors:
-    """Arrays are features already, float32 [size].
-
-    Attributes:
-        size: numbers of each.
-    """
+    """Arrays are features already, float32 [size]."""
 
     size: int
 
     @property
     def preprocessing(self) -> str:
-        """Changes whenever the same content becomes another row; part of the digest."""
+        """Description that changes whenever the same content gives another row; part of the digest."""
         return vectors.PREPROCESSING
 
     def decoder(self, *, max_pixels: int) -> TensorDecoder:  # noqa: ARG002 - has no pixels
-        """What decodes so."""
+        """Return a decoder; `max_pixels` is unused."""
         return TensorDecoder(self.size)
 
 
@@ -101,6 +97,6 @@ _KINDS: Mapping[Modality, type[Decoding]] = {
 
 
 def decoding_of(values: Mapping[str, Any]) -> Decoding:
-    """From a card: ``modality`` and the attributes of its kind."""
+    """Create from the JSON of a card: ``modality`` and the attributes of its kind."""
     settings = {name: value for name, value in values.items() if name != "modality"}
     return _KINDS[Modality(values["modality"])](**settings)

@@ -44,11 +44,11 @@ MAX_BLOCKS = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scaling:
-    """What tells the members of the family apart.
+    """Parameters of a member of the family.
 
     Attributes:
         width: multiplier of channels.
-        depth: multiplier of blocks in each stage but the first and the last.
+        depth: multiplier of blocks in each stage except the first and the last.
         input_size: height and width in pixels.
     """
 
@@ -70,7 +70,7 @@ class Scaling:
         return {LAST: _HEAD, TAPS: sum(self.stage_channels())}
 
     def tail_plans(self) -> dict[int, TailPlan]:
-        """How each number of last blocks is made a tail, by the number."""
+        """Tail plans by their number of last blocks."""
         repeats = self.stage_repeats()
         plans = {}
         for blocks in range(1, MAX_BLOCKS + 1):
@@ -91,25 +91,21 @@ class Scaling:
         return Cut(name=_cut_name(stage), shape=(side, side, self.stage_channels()[stage - 1]))
 
     def _channels(self, channels: int) -> int:
-        """The multiple of 8 nearest to the scaled number, but no more than a tenth below it."""
+        """Return the multiple of 8 nearest to the scaled number, at most a tenth below it."""
         scaled = channels * self.width
         rounded = max(_DIVISOR, int(scaled + _DIVISOR / 2) // _DIVISOR * _DIVISOR)
         return rounded + _DIVISOR if rounded < 0.9 * scaled else rounded
 
 
 def build(scaling: Scaling, state: Mapping[str, NDArray[np.generic]]) -> Any:
-    """Build the network with weights of a state dict, its batch normalisations folded into the convolutions.
-
-    Args:
-        scaling: which member of the family.
-        state: weights by the names of the PyTorch implementation.
+    """Build the network with weights of a PyTorch state dict, folding batch norms into the convolutions.
 
     Returns:
-        A Keras model from uint8 pictures [n, height, width, 3], RGB, to float32 views by name, ``last``
+        A Keras model from uint8 images [n, height, width, 3], RGB, to float32 views by name, ``last``
         [n, 1280] and ``taps`` [n, sum of stage channels], and to the activations at its cuts.
 
     Raises:
-        CheckpointError: a weight is missing or has another shape than the network needs.
+        CheckpointError: a weight is missing or has an unexpected shape.
     """
     keras = load_keras()
 
@@ -144,7 +140,7 @@ class _Network:
         self._state = state
 
     def block(self, x: Any, block: int, *, kernel: int, stride: int, expansion: int, filters: int) -> Any:
-        """Inverted residual (Sandler et al., "MobileNetV2", 2018): expand, depthwise, project, add."""
+        """Add an inverted residual (Sandler et al., "MobileNetV2", 2018): expand, depthwise, project, add."""
         name = f"_blocks.{block}"
         y = x
         if expansion != 1:
@@ -161,17 +157,18 @@ class _Network:
     def convolution(
         self, x: Any, layer: str, name: str, norm: str, *, filters: int, kernel: int = 1, stride: int = 1
     ) -> Any:
-        """Convolution, batch normalisation, ReLU6."""
+        """Add convolution, batch normalization and ReLU6."""
         convolution = self._layers.Conv2D(
             filters, kernel, stride, padding="same", activation="relu6", name=layer
         )
         return self._weighted(x, convolution, (2, 3, 1, 0), name, norm)
 
     def _weighted(self, x: Any, layer: Any, axes: tuple[int, ...], name: str, norm: str) -> Any:
-        """Apply a layer that does a convolution and the batch normalisation after it in one.
+        """Apply one layer for a convolution and the batch normalization after it.
 
-        Frozen, the normalisation is a factor and an offset for each channel, (Wx - mean) / sqrt(variance +
-        eps) * weight + bias. They go into kernel and bias: half as fast again on a CPU, and equal to 3e-6.
+        Frozen, the normalization is a factor and an offset for each channel, (Wx - mean) / sqrt(variance +
+        eps) *
+        weight + bias. Both are folded into kernel and bias: 1.5 times as fast on a CPU, and equal to 3e-6.
         """
         y = layer(x)
         kernel, bias = layer.weights

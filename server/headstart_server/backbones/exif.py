@@ -1,4 +1,4 @@
-"""What the EXIF of a picture says of how its camera was held."""
+"""Camera orientation in the EXIF of an image."""
 
 import struct
 
@@ -18,18 +18,18 @@ _TRANSPOSITIONS = {
 
 
 def turn_upright(picture: Image.Image, exif: object) -> Image.Image:
-    """Turn and mirror a picture as its EXIF asks for.
+    """Rotate and mirror an image as its EXIF says.
 
     Args:
-        picture: as it was stored.
-        exif: the EXIF of its file, with or without the leading `Exif`; what is no bytes asks for nothing.
+        picture: stored image.
+        exif: EXIF of its file, with or without the leading `Exif`; anything except bytes is ignored.
     """
     transposition = _TRANSPOSITIONS.get(_orientation(exif)) if isinstance(exif, bytes) else None
     return picture if transposition is None else picture.transpose(transposition)
 
 
 def _orientation(exif: bytes) -> int:
-    """How a camera was held, 1 (upright) to 8, or whatever else is written there; 1 where nothing is.
+    """Return the orientation tag, 1 (upright) to 8 or an invalid value; 1 if missing.
 
     Reads the one tag from the first directory of the embedded TIFF header (CIPA DC-008, section 4.6.4).
     Pillow would parse all directories, and warn of faults in them.

@@ -1,8 +1,8 @@
-"""Exports a version: ``python -m headstart_server.backbones.export`` and `main`'s arguments.
+"""Export command: ``python -m headstart_server.backbones.export`` and the arguments of `main`.
 
-So the server stays without Keras and TensorFlow. The request lies in its folder, and what is exported is
-written into the other. It ends with `REFUSED` and one line of JSON on stdout where the
-version cannot be exported so, and at once when its stdin does: who asked has left.
+It keeps Keras and TensorFlow out of the server. It reads the request from its folder and writes the export
+into the other. It exits with `REFUSED` and one line of JSON on stdout if the version cannot be exported, and
+exits immediately when stdin ends: the caller has left.
 """
 
 import json
@@ -31,7 +31,7 @@ _SINGLE_FILES = {ExportFormat.KERAS, ExportFormat.ONNX, ExportFormat.LITERT}
 
 
 def main(declaration: str, cache: str, request: str, folder: str, conversion: str) -> None:
-    """Export, and write what was exported."""
+    """Export a version."""
     told = own_stdout()
     end_with_stdin()
     os.nice(NICE)
@@ -67,16 +67,16 @@ def export_into(
     """Export a version into an empty folder.
 
     Args:
-        folder: where to.
-        declaration: of the backbone.
-        cache: folder that downloads are kept in.
-        request: what to export.
-        conversion: the folder of the backbone's conversion for OpenVINO, where that is the form.
+        folder: target folder.
+        declaration: the backbone.
+        cache: folder of downloads.
+        request: version to export.
+        conversion: folder of the backbone's OpenVINO network, for that format.
 
     Raises:
-        ImportError: a package that the form needs is not installed.
-        TailMismatch: the tail is not one of this backbone.
-        ValueError: the network has something that the form has not.
+        ImportError: a package that the format needs is not installed.
+        TailMismatch: the tail does not belong to this backbone.
+        ValueError: the network has an operation that the format lacks.
     """
     if request.form is ExportFormat.OPENVINO:
         _write_openvino(declaration, cache, request, folder, conversion)
@@ -85,7 +85,7 @@ def export_into(
 
 
 class _OtherBackboneError(Exception):
-    """The backbone is not the one the version was fitted on; its message is the digest."""
+    """The backbone differs from the one of the version; the message is its digest."""
 
 
 def _write_openvino(
@@ -130,7 +130,7 @@ def _check(digest: str, request: ExportRequest) -> None:
 
 
 def _facts(request: ExportRequest, info: BackboneInfo, decoding: Decoding) -> dict[str, Any]:
-    """All that is said of an export: what it is, what it takes, and what it answers."""
+    """Return the metadata of an export: origin, inputs and outputs."""
     takes: dict[str, Any] = {"name": INPUTS[info.modality], "preprocessing": decoding.preprocessing}
     if isinstance(decoding, Pictures):
         takes |= {"type": "uint8", "shape": ["n", decoding.size, decoding.size, 3], "crop": decoding.crop}

@@ -1,4 +1,4 @@
-"""Exports in a process of its own, so that a server on a CPU stays without Keras and TensorFlow."""
+"""Exports in a separate process, so that a server on a CPU runs without Keras and TensorFlow."""
 
 import json
 import subprocess
@@ -31,12 +31,12 @@ _PROGRAM = ("-m", "headstart_server.backbones.export")
 
 
 class Refusal(StrEnum):
-    """Why a version is not exported.
+    """Reasons of a failed export.
 
-    FORM: its network has something that the form has not.
-    OTHER_BACKBONE: it was fitted on another digest of the backbone.
+    FORM: the network has an operation that the format lacks.
+    OTHER_BACKBONE: the version was fitted on another digest of the backbone.
     DAMAGED: its tail does not fit.
-    NOT_INSTALLED: a package that the form needs is missing.
+    NOT_INSTALLED: a package that the format needs is missing.
     """
 
     FORM = "form"
@@ -55,23 +55,23 @@ def export_in_process(
     conversion: Path | None = None,
     program: Sequence[str] = _PROGRAM,
 ) -> None:
-    """Export into an empty folder in another process, which ends at once when this raises.
+    """Export into an empty folder in another process, which is killed when this raises.
 
     Args:
-        declaration: of the backbone.
-        cache: folder that downloads are kept in.
-        request: what to export.
-        folder: where to.
+        declaration: the backbone.
+        cache: folder of downloads.
+        request: version to export.
+        folder: target folder.
         checkpoint: called every `CHECK_SECONDS`; may raise to stop.
-        conversion: the folder of the backbone's conversion for OpenVINO, where the form is that.
-        program: arguments of Python that export.
+        conversion: folder of the backbone's OpenVINO network, for that format.
+        program: Python arguments of the export command.
 
     Raises:
-        InvalidField: the network has something that the form has not.
+        InvalidField: the network has an operation that the format lacks.
         BackboneMismatch: the version was fitted on another digest of the backbone.
         ArtifactDamaged: its tail does not fit the backbone.
-        ExportUnavailable: a package that the form needs is not installed here.
-        ExportFailed: the process ended by itself, or took too long.
+        ExportUnavailable: a package that the format needs is not installed.
+        ExportFailed: the process crashed or took too long.
     """
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         work = Path(name)
@@ -97,7 +97,7 @@ def export_in_process(
 
 
 def _ended(process: "subprocess.Popen[bytes]", checkpoint: Callable[[], None]) -> int | None:
-    """The exit code; None after `EXPORT_SECONDS`."""
+    """Return the exit code; None after `EXPORT_SECONDS`."""
     late = time.monotonic() + EXPORT_SECONDS
     while time.monotonic() < late:
         checkpoint()

@@ -1,4 +1,4 @@
-"""What is exported: a backbone with a version's own parts, as values and as files between two processes."""
+"""Export requests: a version's head and tail, as values and as files between two processes."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _TENSOR = "tail:"
 
 
 class ExportFormat(StrEnum):
-    """The forms that a version can be exported in."""
+    """Export formats."""
 
     KERAS = "keras"
     SAVED_MODEL = "savedmodel"
@@ -43,11 +43,11 @@ TOKENIZER_FILE = "tokenizer.json"
 
 
 class Answers(StrEnum):
-    """What scores become.
+    """Outputs that scores become.
 
     SOFTMAX: probabilities of classes of which one applies.
-    SIGMOID: the probability of each class by itself.
-    NONE: they are the numbers that are told.
+    SIGMOID: independent probabilities of classes.
+    NONE: the scores are the predicted numbers.
     """
 
     SOFTMAX = "softmax"
@@ -56,20 +56,20 @@ class Answers(StrEnum):
 
     @property
     def output(self) -> str:
-        """The name of the output in an exported network."""
+        """Name of the output in an exported network."""
         return "values" if self is Answers.NONE else "probabilities"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ExportRequest:
-    """A version as its backbone's room knows it: numbers, and how they follow one another.
+    """A version as numbers.
 
-    A head takes views side by side, prepares each row, passes a hidden layer if it has one, and is
-    calibrated: ``answers(slopes * (x @ weights + bias) + offsets)``.
+    The head takes views side by side, prepares each row, passes an optional hidden layer, and is calibrated:
+    ``answers(slopes * (x @ weights + bias) + offsets)``.
 
     Attributes:
-        form: the form wanted.
-        digest: of the backbone that the version was fitted on.
+        form: export format.
+        digest: backbone digest of the version.
         views: names of the views, side by side.
         roots: whether the signed square root of each feature is taken.
         lengths: whether each row is then scaled to Euclidean length 1.
@@ -77,11 +77,11 @@ class ExportRequest:
         hidden_bias: [H].
         weights: [D, C] or [H, C].
         bias: [C].
-        slopes: what scores are multiplied by, [C].
-        offsets: what is added then, [C].
-        answers: what scores become.
-        tail: the version's own last blocks; None without.
-        facts: what else is written down with it, as JSON values.
+        slopes: factors of scores, [C].
+        offsets: added to them, [C].
+        answers: outputs that scores become.
+        tail: the version's tail, if any.
+        facts: additional metadata, as JSON values.
     """
 
     form: ExportFormat
@@ -101,13 +101,13 @@ class ExportRequest:
 
     @property
     def calibrated(self) -> tuple[Float32, Float32]:
-        """Weights and bias of the last layer with slopes and offsets in them, [D or H, C] and [C]."""
+        """Return weights and bias of the last layer with slopes and offsets applied, [D or H, C] and [C]."""
         slopes = self.slopes.astype(np.float64)
         bias = self.bias * slopes + self.offsets
         return (self.weights * slopes).astype(np.float32), bias.astype(np.float32)
 
     def save(self, folder: Path) -> None:
-        """Write it into a folder."""
+        """Write the request into a folder."""
         parts = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "tail"}
         # Without `allow_pickle`: NumPy before 2.2 writes it into the file as one more array.
         arrays: dict[str, Any] = {name: part for name, part in parts.items() if isinstance(part, np.ndarray)}
@@ -120,7 +120,7 @@ class ExportRequest:
 
     @classmethod
     def load(cls, folder: Path) -> "ExportRequest":
-        """What `save` wrote."""
+        """Read the request from a folder."""
         values = json.loads((folder / f"{_FILE}.json").read_text(encoding="utf-8"))
         with np.load(folder / f"{_FILE}.npz") as file:
             arrays = {name: file[name] for name in file.files}

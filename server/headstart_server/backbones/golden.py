@@ -1,6 +1,6 @@
-"""The proof that a loaded backbone gives the features its weights are known to give.
+"""Golden features: the proof that a loaded backbone computes the expected features.
 
-A wrong order of colours, scale or crop raises no error by itself; it only costs accuracy.
+A wrong channel order, scale or crop raises no error; it only costs accuracy.
 """
 
 import json
@@ -25,16 +25,11 @@ _GOLDEN_VALUES = 16
 
 
 class GoldenMismatch(BackboneUnavailable):
-    """A loaded backbone does not give the features its weights are known to give."""
+    """A loaded backbone computes unexpected features."""
 
 
 def golden_content(modality: Modality, size: int) -> Content:
-    """A made input of a modality.
-
-    Args:
-        modality: what is taken.
-        size: of a tensor; of no account to the others.
-    """
+    """Return the synthetic input of a modality; `size` applies to tensors."""
     if modality is Modality.IMAGE:
         return golden_picture()
     if modality is Modality.TEXT:
@@ -43,7 +38,7 @@ def golden_content(modality: Modality, size: int) -> Content:
 
 
 def golden_picture() -> NDArray[np.uint8]:
-    """A made picture, uint8 [300, 400, 3], that no flip, crop or order of colours leaves alike."""
+    """Return a synthetic image, uint8 [300, 400, 3], that differs under any flip, crop or channel order."""
     y, x = np.mgrid[0:300, 0:400]
     red = 255 * x / 399
     green = 127.5 + 127.5 * np.sin(x * y / 2500)
@@ -52,40 +47,34 @@ def golden_picture() -> NDArray[np.uint8]:
 
 
 def stored_golden(name: str) -> Golden:
-    """What the original network of a backbone that every server has is known to give."""
+    """Return the golden features of a built-in backbone, from its original network."""
     text = resources.files(__package__).joinpath("golden.json").read_text(encoding="utf-8")
     golden: Mapping[str, Golden] = json.loads(text)
     return golden[name]
 
 
 def golden_text() -> str:
-    """A made text, with capitals, accents, digits, signs and words that no vocabulary has whole."""
+    """Return a synthetic text with capitals, accents, digits, signs and words outside any vocabulary."""
     return "Ünïcode words, 42 numbers & pseudo-antidisestablishmentarianism: do they pass as they should?"
 
 
 def golden_of(views: Views) -> Golden:
-    """What is kept as golden of the views of one input, [1, size] each."""
+    """Return the golden features of the views of one input, [1, size] each."""
     return {name: summarise(features[0]) for name, features in views.items()}
 
 
 def summarise(features: NDArray[np.float32]) -> dict[str, ArrayLike]:
-    """What is kept as golden of one row of features: its norm, and the means of 16 equal stretches."""
+    """Summarize one row of features: its norm, and the means of 16 equal stretches."""
     exact = features.astype(np.float64)
     stretches = np.array_split(exact, min(_GOLDEN_VALUES, len(exact)))
     return {"norm": float(np.linalg.norm(exact)), "values": [float(one.mean()) for one in stretches]}
 
 
 def check_golden(name: str, views: Views, golden: Golden, precision: Precision) -> None:
-    """Compare the features of the made input with those the original network gives.
-
-    Args:
-        name: of the backbone.
-        views: of one input, [1, size] each.
-        golden: what they should be.
-        precision: what they were computed in.
+    """Compare the features of the synthetic input, [1, size] per view, with the golden ones.
 
     Raises:
-        GoldenMismatch: they differ by more than rounding.
+        GoldenMismatch: they differ by more than rounding in this precision.
     """
     tolerance = _TOLERANCES[precision]
     for view, expected in golden.items():
@@ -104,6 +93,6 @@ def check_golden(name: str, views: Views, golden: Golden, precision: Precision) 
 
 
 def _relative_error(received: ArrayLike, expected: ArrayLike, least: float) -> float:
-    """Largest difference, relative to the largest expected value."""
+    """Return the largest difference, relative to the largest expected value."""
     size = max(float(np.max(np.abs(expected))), least)
     return float(np.max(np.abs(np.subtract(received, expected)))) / size if size else 0.0

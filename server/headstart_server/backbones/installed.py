@@ -1,4 +1,4 @@
-"""Which optional packages this installation has."""
+"""Optional packages of this installation."""
 
 import importlib.util
 from collections.abc import Iterable
@@ -18,16 +18,12 @@ _OF_FORMS = {
 
 
 def has_keras() -> bool:
-    """Whether Keras sources can be converted here, networks trained and Keras models exported."""
+    """Return whether Keras sources, training of networks and Keras exports are available."""
     return not missing_packages()
 
 
 def keras_missing(purpose: str) -> str | None:
-    """Return why something cannot be done here without Keras and TensorFlow; None if both are installed.
-
-    Args:
-        purpose: subject of the sentence, such as ``The recipe 'partial'``.
-    """
+    """Return an error message for a feature that needs Keras and TensorFlow; None if both are installed."""
     missing = missing_packages()
     if not missing:
         return None
@@ -43,5 +39,5 @@ def missing_packages(packages: Iterable[str] = _KERAS) -> list[str]:
 
 
 def export_formats() -> set[ExportFormat]:
-    """Return the forms of exports whose packages are installed."""
+    """Return the export formats whose packages are installed."""
     return {form for form, packages in _OF_FORMS.items() if not missing_packages(packages)}

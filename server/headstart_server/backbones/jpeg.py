@@ -1,8 +1,7 @@
-"""JPEGs by libjpeg-turbo, decoded at a fraction of their size where that is enough.
+"""JPEG decoding by libjpeg-turbo, at a fraction of the size where that suffices.
 
-Asked for a fraction of a lossless JPEG, libjpeg-turbo before 3.2 writes the whole of it, past the memory it
-was given. So the header is read here first, and what is not of the ordinary kinds is left to Pillow, at full
-size.
+For a fraction of a lossless JPEG, libjpeg-turbo before 3.2 writes the whole of it, past the memory it was
+given. So the header is parsed here first, and Pillow decodes all unusual kinds at full size.
 """
 
 import struct
@@ -25,13 +24,13 @@ _OTHERS = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JpegHeader:
-    """What the header of an ordinary JPEG announces.
+    """Header of an ordinary JPEG.
 
     Attributes:
         width: in pixels.
         height: in pixels.
-        components: 1 is grey, 3 are YCbCr or RGB, 4 are CMYK or YCCK.
-        exif: the data of its EXIF segment, beginning with `Exif`; may be empty.
+        components: 1 is gray, 3 are YCbCr or RGB, 4 are CMYK or YCCK.
+        exif: data of its EXIF segment, beginning with `Exif`; may be empty.
     """
 
     width: int
@@ -40,20 +39,15 @@ class JpegHeader:
     exif: bytes
 
     def scaled(self, scale: int) -> tuple[int, int]:
-        """Width and height when it is decoded at 1/`scale`."""
+        """Return width and height when decoded at 1/`scale`."""
         return -(-self.width // scale), -(-self.height // scale)
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader | None:
     """Read the segments before the first scan (ITU-T T.81, section B.2).
 
-    Args:
-        data: any bytes.
-
-    Returns:
-        None for what is no JPEG, or one of too many segments, for kinds without DCT or Huffman codes, for
-        other than 8 bits, and wherever the segments do not follow each other as they should: libjpeg could
-        see another header than this.
+    Return None for anything except a regular JPEG: one with too many segments, without DCT or Huffman codes,
+    with other than 8 bits, or with segments out of order. libjpeg could read another header from those.
     """
     if not data.startswith(b"\xff\xd8\xff"):
         return None
@@ -88,16 +82,16 @@ def _header(frame: bytes, exif: bytes) -> JpegHeader | None:
 
 
 def decode_jpeg(data: bytes, header: JpegHeader, scale: int) -> NDArray[np.uint8] | None:
-    """Decode a grey or coloured JPEG without a fault; the interpreter's lock is free meanwhile.
+    """Decode a flawless grayscale or color JPEG, without holding the interpreter's lock.
 
     Args:
-        data: the bytes of a JPEG.
+        data: bytes of a JPEG.
         header: its header.
-        scale: 1, 2, 4 or 8: the pixels are decoded at 1/`scale` of the size.
+        scale: 1, 2, 4 or 8; the image is decoded at 1/`scale` of its size.
 
     Returns:
-        Pixels [height, width, 3] (RGB) or [height, width] (grey), or None where libjpeg-turbo finds the least
-        fault or does not know the kind: how much of it to tolerate is Pillow's to judge.
+        Pixels [height, width, 3] (RGB) or [height, width] (gray), or None if libjpeg-turbo finds any fault or
+        an unknown kind: Pillow decides how much to tolerate.
     """
     if header.components == 4:
         return None

@@ -1,4 +1,4 @@
-"""A Keras model compiled for whichever backend Keras was started with."""
+"""Keras models compiled for the active backend."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ CLOSED_OVER_BYTES = 32 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Executor:
-    """A model compiled for its backend. May be called from many threads.
+    """A compiled model. Thread-safe.
 
     Attributes:
-        execute: from rows to views as numpy arrays, float32, but for those that are not wanted.
-        sizes: the batch sizes it may be called with, ascending.
+        execute: from rows to the requested views as float32 numpy arrays.
+        sizes: accepted batch sizes, ascending.
     """
 
     execute: Execute
@@ -37,13 +37,13 @@ def compiled(model: Any, settings: RuntimeSettings, *, on_gpu: bool, max_batch: 
     """Compile a model for its backend.
 
     Args:
-        model: a Keras model with one input, [n, ...], and named outputs, [n, size].
-        settings: with every choice made.
+        model: Keras model with one input, [n, ...], and named outputs, [n, size].
+        settings: settled settings.
         on_gpu: whether it runs on a GPU.
-        max_batch: the largest batch.
+        max_batch: largest batch.
 
     Raises:
-        ValueError: Keras runs on another backend than TensorFlow, JAX or PyTorch.
+        ValueError: Keras runs on a backend other than TensorFlow, JAX or PyTorch.
     """
     match backend := load_keras().backend.backend():
         case "tensorflow":
@@ -107,7 +107,7 @@ def _jax(model: Any, settings: RuntimeSettings) -> Execute:
 
 
 def _keep_compilations(jax: Any, folder: Path) -> None:
-    """Programs compiled once are found again by the next start."""
+    """Enable the persistent compilation cache, so that the next start finds compiled programs."""
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

@@ -1,4 +1,4 @@
-"""A version as one Keras model, and the forms that Keras writes it in."""
+"""A version as one Keras model, and the formats that Keras writes."""
 
 import json
 import zipfile
@@ -22,18 +22,18 @@ from headstart_server.backbones.network import Network
 
 
 def keras_version(network: Network, request: ExportRequest, name: str) -> Any:
-    """A Keras model from rows of a backbone's input to the answers of a version, {output's name: [n, C]}.
+    """Return a Keras model from rows of a backbone's input to a version's outputs, {name: [n, C]}.
 
-    It has layers and operations of Keras alone, so that it is loaded with `safe_mode` and without Headstart;
-    those of a backbone of KerasHub are KerasHub's.
+    It has only layers and operations of Keras, or of KerasHub, so that it loads with `safe_mode` and without
+    Headstart.
 
     Args:
-        network: the backbone, in float32.
-        request: the version's parts.
-        name: of the input.
+        network: backbone in float32.
+        request: the version.
+        name: name of the input.
 
     Raises:
-        TailMismatch: the tail is not one of this backbone.
+        TailMismatch: the tail does not belong to this backbone.
     """
     keras = load_keras()
     rows, views = _views(network, request, name)
@@ -51,12 +51,12 @@ def keras_version(network: Network, request: ExportRequest, name: str) -> Any:
 
 
 def write_keras(model: Any, form: ExportFormat, facts: Mapping[str, Any], folder: Path) -> None:
-    """Write a Keras model in a form, with its facts, into an empty folder.
+    """Write a Keras model in a format, with its metadata, into an empty folder.
 
     Raises:
-        ImportError: a package that the form needs is not installed.
-        ValueError: the network has an operation that the form has not, or a layer that Keras does not load
-            again.
+        ImportError: a package that the format needs is not installed.
+        ValueError: the network has an operation that the format lacks, or a layer that Keras cannot load
+            back.
     """
     path = folder / NETWORK_FILES[form]
     if form is ExportFormat.KERAS:
@@ -75,7 +75,7 @@ def write_keras(model: Any, form: ExportFormat, facts: Mapping[str, Any], folder
 
 
 def _check_loads(path: Path) -> None:
-    """Load what was written: some layers of other libraries write down what they do not take."""
+    """Load the written model: some layers of other libraries save arguments that they do not accept."""
     try:
         load_keras().models.load_model(path, safe_mode=True)
     except Exception as error:  # layers fail with any
@@ -124,10 +124,11 @@ def _dense(x: Any, name: str, weights: Any, bias: Any, activation: str | None = 
 
 
 def _add_entry(path: Path, facts: Mapping[str, Any]) -> None:
-    """Add the facts to a file as an entry of a ZIP archive.
+    """Add the metadata to a file as an entry of a ZIP archive.
 
-    A Keras file is one. A LiteRT file is read from its front and an archive from its end, so one file is
-    both; tools of LiteRT read such entries as associated files.
+    A Keras file is one. A LiteRT file is read from its start and an archive from its end, so one file is
+    both;
+    LiteRT tools read such entries as associated files.
     """
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(FACTS_FILE, json.dumps(facts, indent=1, ensure_ascii=False))

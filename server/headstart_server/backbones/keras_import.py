@@ -1,4 +1,4 @@
-"""Imports Keras, which takes seconds, when it is first needed."""
+"""Deferred import of Keras, which takes seconds."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from headstart_server.backbones.runtimes import Precision
 
 
 def load_keras() -> Any:
-    """The module ``keras``, on the backend that ``KERAS_BACKEND`` names; TensorFlow by default."""
+    """Return the module ``keras``, on the backend of ``KERAS_BACKEND``; TensorFlow by default."""
     # TensorFlow tells on stderr, unstructured, which instructions and devices it found.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras  # noqa: PLC0415 - takes seconds
@@ -19,7 +19,7 @@ def load_keras() -> Any:
 
 @contextmanager
 def computing_in(precision: Precision) -> Iterator[None]:
-    """Layers made in this block hold their weights and compute in a precision."""
+    """Set the precision of layers that are made in this block."""
     config = load_keras().config
     before = config.dtype_policy()
     config.set_dtype_policy(precision.value)

@@ -14,13 +14,13 @@ Matrix = NDArray[np.float64]
 
 
 class KerasMatrices:
-    """Does linear algebra in double precision by `keras.ops`, on whichever backend Keras was started with.
+    """Linear algebra in double precision by `keras.ops`, on the active backend.
 
-    In single precision the sums of thousands of rows leave nothing of small regularisations. JAX has double
-    precision only where it is asked for, so arrays are used within `session` alone.
+    In single precision the sums of thousands of rows drown small regularizations. JAX needs double precision
+    enabled, so arrays are valid within `session` only.
 
     Args:
-        failure: what to raise when the device cannot do what it was asked for.
+        failure: error to raise when the device fails.
     """
 
     is_device = True
@@ -31,30 +31,30 @@ class KerasMatrices:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """A context of double precision; an error of the backend ends it as the failure."""
+        """Enable double precision; an error of the backend is raised as the failure."""
         # Not before: the first use of Keras takes seconds.
         self._keras = load_keras()
         with _double_precision(self._keras.backend.backend()):
             yield
 
     def to_device(self, matrix: Matrix) -> Any:
-        """The array of a matrix."""
+        """Return the device array of a matrix."""
         with self._failing():
             return self._keras.ops.convert_to_tensor(matrix, dtype="float64")
 
     def to_host(self, array: Any) -> Matrix:
-        """The matrix of an array."""
+        """Return the matrix of a device array."""
         with self._failing():
             return np.array(self._keras.ops.convert_to_numpy(array), np.float64)
 
     def product(self, left: Any, right: Any, *, transposed: bool = False) -> Any:
-        """The product of two arrays, [m, k] and [k, n]; `transposed` takes the first as [k, m]."""
+        """Multiply two arrays, [m, k] and [k, n]; `transposed` takes the first as [k, m]."""
         # Not `ops.matmul`: on PyTorch it computes in single precision.
         with self._failing():
             return (self._keras.ops.transpose(left) if transposed else left) @ right
 
     def solve(self, gram: Any, right: Any, regularization: float) -> Any:
-        """The solution [D, C] of (gram + regularization I) X = right, `gram` positive semidefinite."""
+        """Solve (gram + regularization I) X = right for X [D, C], with `gram` positive semidefinite."""
         ops = self._keras.ops
         with self._failing():
             # Below the rounding of the sums there is nothing to solve for.
@@ -64,7 +64,7 @@ class KerasMatrices:
             return ops.solve(system, right)
 
     def eigen(self, gram: Any) -> tuple[Matrix, Matrix]:
-        """Eigenvalues [N], ascending, and eigenvectors [N, N] of a symmetric array, as matrices."""
+        """Return eigenvalues [N], ascending, and eigenvectors [N, N] of a symmetric array, as matrices."""
         with self._failing():
             values, vectors = self._keras.ops.eigh(gram)
         return self.to_host(values), self.to_host(vectors)

@@ -1,4 +1,4 @@
-"""Executes a Keras model on whichever backend Keras was started with."""
+"""Execution of Keras models on the active backend."""
 
 from collections.abc import Collection, Iterator
 from threading import Lock
@@ -27,16 +27,17 @@ _TRIED = (1, 2, 3, 4, 5, 8, 16, MAX_BATCH, MAX_BATCH_GPU)
 
 
 class KerasRuntime:
-    """Runs a model in inference mode, such that a row's features do not depend on its batch.
+    """Runs a model in inference mode, so that a row's features do not depend on its batch.
 
-    Libraries for linear algebra choose how to cut a product, and so the order of its sums, by its shape: with
-    TensorFlow on two cores a row alone differs in the last bits from the same row among others. From some
-    batch size on all agree, so this finds that size when it is made, and fills smaller batches up to it.
+    Linear algebra libraries choose the order of sums by the shape of a product: with TensorFlow on two cores,
+    a
+    row alone differs in its last bits from the same row in a batch. From some batch size on, all agree. The
+    constructor finds that size, and smaller batches are padded to it.
 
     Args:
-        model: a Keras model with one input, [n, ...] of integers, and named outputs, [n, size].
-        settings: precision and streams, with every choice made; the model was built for the precision.
-        cuts: names of the outputs that are activations at cuts. They stay on the device unless asked for.
+        model: Keras model with one integer input, [n, ...], and named outputs, [n, size].
+        settings: settled precision and streams; the model was built for the precision.
+        cuts: outputs that are activations at cuts. They stay on the device unless requested.
     """
 
     def __init__(self, model: Any, settings: RuntimeSettings, cuts: Collection[str] = ()) -> None:
@@ -55,35 +56,31 @@ class KerasRuntime:
             self.steady_batch(tuple(shape))
 
     def steady_batch(self, shape: tuple[int, ...]) -> int:
-        """The size that smaller batches of rows of a shape are filled up to; 1 where no filling is needed."""
+        """Return the size to which smaller batches of a row shape are padded; 1 for no padding."""
         with self._finding:
             if shape not in self._steady:
                 self._steady[shape] = _steady_batch(self._executor, _example(self._model, self.batch, shape))
             return self._steady[shape]
 
     def most_rows(self, shape: tuple[int, ...]) -> int | None:  # noqa: ARG002 - few rows are filled up anyway
-        """No less than `batch`."""
+        """Return None: shapes do not matter."""
         return None
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
-        """Features of rows.
+        """Compute features of rows.
 
         Args:
-            rows: [n, ...] in the model's input dtype, n >= 1. May be called from many threads.
-            cuts: names of the cuts whose activations are wanted too.
+            rows: [n, ...] in the model's input dtype, n >= 1. Callable from many threads.
+            cuts: cuts whose activations are returned too.
 
         Returns:
-            By name float32 [n, size], and of a cut [n, height, width, channels].
+            By name float32 [n, size], and for a cut [n, height, width, channels].
         """
         parts = list(self._passes(rows, self._cuts.difference(cuts)))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def tail(self, plan: TailPlan, weights: TailWeights) -> "KerasTail":
-        """A tail of this model.
-
-        Raises:
-            TailMismatch: the weights do not fit the plan.
-        """
+        """Return a tail of this model; raise `TailMismatch` if the weights do not fit the plan."""
         model = load_keras().models.clone_model(tail_model(self._model, plan))
         put(model, self._model, plan, weights)
         return KerasTail(KerasRuntime(model, self._settings))
@@ -99,22 +96,18 @@ class KerasRuntime:
 
 
 class KerasTail:
-    """A `Tail` that Keras runs.
-
-    Args:
-        runtime: of a model from activations to the `last` view.
-    """
+    """A `Tail` that Keras runs; `runtime` has a model from activations to the `last` view."""
 
     def __init__(self, runtime: KerasRuntime) -> None:
         self._runtime = runtime
 
     def run(self, activations: Float32) -> Float32:
-        """The tail's own `last` view, [n, size], of activations [n, height, width, channels]."""
+        """Return the tail's `last` view, [n, size], of activations [n, height, width, channels]."""
         return self._runtime.run(activations)[LAST]
 
 
 def _example(model: Any, count: int, shape: tuple[int, ...]) -> NDArray[np.generic]:
-    """Rows to try a model on; also what warms it up."""
+    """Return rows to warm up and test a model."""
     dtype = model.inputs[0].dtype
     # Ids of tokens are looked up in a table, which may have few rows.
     most = FEW_IDS if dtype == "int32" else 256
@@ -122,7 +115,7 @@ def _example(model: Any, count: int, shape: tuple[int, ...]) -> NDArray[np.gener
 
 
 def _steady_batch(executor: Executor, example: NDArray[np.generic]) -> int:
-    """The least batch size tried from which on a row's features are bitwise those in the largest batch."""
+    """Return the least batch size from which features are bitwise those in the largest batch."""
     reference = executor.execute(example, ())
     steady = len(example)
     for size in reversed([size for size in _TRIED if size in executor.sizes]):

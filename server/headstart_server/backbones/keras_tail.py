@@ -1,4 +1,4 @@
-"""The last blocks of a Keras network as a model of their own."""
+"""The last blocks of a Keras network as a separate model."""
 
 from typing import Any
 
@@ -8,16 +8,12 @@ from headstart_server.backbones.tail import TailMismatch, TailPlan, TailWeights,
 
 
 def tail_model(network: Any, plan: TailPlan) -> Any:
-    """The part of a network behind a cut, from its activation to ``last``; the layers are shared."""
+    """Return the part of a network after a cut, from its activation to ``last``, with shared layers."""
     return load_keras().Model(network.output[plan.cut.name], {LAST: network.output[LAST]})
 
 
 def put(tail: Any, network: Any, plan: TailPlan, weights: TailWeights) -> None:
-    """Give a copy of a tail its weights: those of the plan's layers, the others from the network.
-
-    Raises:
-        TailMismatch: the weights do not fit the plan.
-    """
+    """Set the weights of a tail copy: the plan's layers, and the rest from the network; or `TailMismatch`."""
     for layer in tail.layers:
         if layer.name in plan.layers:
             layer.set_weights(_fitting(layer, weights))
@@ -26,7 +22,7 @@ def put(tail: Any, network: Any, plan: TailPlan, weights: TailWeights) -> None:
 
 
 def taken(model: Any, plan: TailPlan) -> TailWeights:
-    """The weights of a plan's layers in a model that has them."""
+    """Return the weights of a plan's layers in a model."""
     tensors = {}
     for name in plan.layers:
         tensors[kernel(name)], tensors[bias(name)] = model.get_layer(name).get_weights()

@@ -1,4 +1,4 @@
-"""Trains a tail with a linear head on it in Keras, on whichever backend Keras was started with."""
+"""Training of a tail with a linear head in Keras, on the active backend."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ _State = list[NDArray[np.generic]]
 
 
 class _TimeIsUpError(Exception):
-    """The time budget is used up amid an epoch."""
+    """The time budget ended within an epoch."""
 
 
 def train(
@@ -46,15 +46,15 @@ def train(
 ) -> TailResult:
     """Train a tail.
 
-    Batch normalisation is folded into the convolutions of these networks, so its statistics stay frozen.
+    Batch norms are folded into the convolutions of these networks, so their statistics stay frozen.
 
     Args:
-        network: the backbone as a Keras model in float32; its own last layers are trained, so it is used up.
-        plan: which of its layers.
-        request: what to train.
-        progress: told of each epoch.
+        network: backbone as a float32 Keras model; its last layers are modified.
+        plan: layers to train.
+        request: the training request.
+        progress: receives each epoch.
         checkpoint: called at each step; may raise to stop.
-        clock: seconds that only go up.
+        clock: monotonic seconds.
     """
     late = clock() + request.seconds if request.seconds is not None else float("inf")
 
@@ -89,10 +89,11 @@ def train(
 
 
 def mean_loss(outputs: Float32, request: TailRequest) -> float:
-    """The weighted mean loss of outputs [N, C] on the request's targets.
+    """Return the weighted mean loss of outputs [N, C] on the request's targets.
 
-    Of classes it is that of the temperature that suits best: what is trained grows surer with each epoch, and
-    the temperature is fitted afterwards anyway.
+    For classes, at the best temperature: the network grows more confident with each epoch, and the
+    temperature is
+    fitted afterwards anyway.
     """
     scales = (1.0,) if request.loss is Loss.SQUARED else _SCALES
     return min(_mean_loss(scale * outputs, request) for scale in scales)
@@ -111,7 +112,7 @@ def _mean_loss(outputs: Float32, request: TailRequest) -> float:
 
 
 class _Networks:
-    """The K + 1 networks: one Keras model whose weights are changed from one to the next."""
+    """The K + 1 networks: one Keras model whose weights are swapped."""
 
     def __init__(
         self, network: Any, plan: TailPlan, request: TailRequest, checkpoint: Callable[[], None]
@@ -141,17 +142,18 @@ class _Networks:
             self._states[member] = self._taken()
 
     def _set_rate(self, epochs: float) -> None:
-        """Set the learning rate after so many epochs: it rises over the first one, and then falls to nothing.
+        """Set the learning rate of an epoch: it rises over the first one, and then falls to zero.
 
-        Adam's first steps are as large as all others, whatever the slopes, before it knows how those vary:
-        without the rise they would undo what the head began with.
+        Adam's first steps are as large as all others before it knows the variance of the gradients: without
+        the rise
+        they would undo the initial head.
         """
         request = self._request
         left = (request.max_epochs - epochs) / max(request.max_epochs - 1, 1)
         self._model.optimizer.learning_rate.assign(request.learning_rate * min(epochs + _FIRST, left, 1.0))
 
     def judged(self, step: Callable[[], None]) -> Float32:
-        """Outputs [N, C] for each example, of the network that does not see it."""
+        """Return the outputs [N, C] of each example, by the network that does not see it."""
         request = self._request
         outputs = np.zeros(request.targets.shape, np.float32)
         for member in range(len(self._states) - 1):
@@ -163,11 +165,11 @@ class _Networks:
         return outputs
 
     def of_all(self) -> _State:
-        """The state of the network that sees all examples."""
+        """Return the state of the network that sees all examples."""
         return self._states[-1]
 
     def parts(self, state: _State) -> tuple[Float32, Any]:
-        """Head and tail of a state."""
+        """Return head and tail of a state."""
         self._put(state)
         weights, bias = self._head.get_weights()
         return np.vstack([weights, bias]), taken(self._network, self._plan)
@@ -193,7 +195,7 @@ class _Networks:
 def _at(
     network: Any, plan: TailPlan, boundary: Any, request: TailRequest, checkpoint: Callable[[], None]
 ) -> NDArray[np.floating]:
-    """Activations where the first trained layer begins: the blocks before it stay as they are."""
+    """Compute activations at the first trained layer: earlier blocks stay frozen."""
     given: NDArray[np.floating] = np.load(request.activations, mmap_mode="r")
     cut = network.output[plan.cut.name]
     if boundary is cut:
@@ -236,7 +238,7 @@ def _loss(loss: Loss) -> Any:
 
 
 def _batches(order: Ints, size: int) -> Iterator[tuple[Ints, NDArray[np.bool_]]]:
-    """Places in batches of one size, so that one program runs them all, and which of each are real."""
+    """Return indices in equal batches, so that one program runs them all, and which of each are real."""
     for start in range(0, len(order), size):
         part = order[start : start + size]
         real = np.arange(size) < len(part)

@@ -1,4 +1,4 @@
-"""Loads image files for training, prediction and reports: the only code that asks a decoder for pixels."""
+"""Loading of image files for training, prediction and reports: the only caller of decoders."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from headstart_server.backbones.picture_parts import check_jpeg_parts
 
 @dataclass(frozen=True, slots=True)
 class LoadedPicture:
-    """The pixels of an image file.
+    """Pixels of an image file.
 
     Attributes:
-        pixels: a Pillow image in any mode, or uint8 [height, width, 3] (RGB) or [height, width] (gray).
-        exif: the data of its EXIF segment, or None.
+        pixels: Pillow image in any mode, or uint8 [height, width, 3] (RGB) or [height, width] (gray).
+        exif: data of its EXIF segment, or None.
     """
 
     pixels: Image.Image | NDArray[np.uint8]

@@ -1,4 +1,4 @@
-"""The memory that this process may use."""
+"""Memory available to this process."""
 
 import os
 from contextlib import suppress
@@ -14,13 +14,7 @@ PROCESSES = Path("/proc")
 
 
 def available_bytes(limit: Path = LIMIT, used: Path = USED, machine: Path = MACHINE) -> int | None:
-    """Bytes that can still be had: of the machine, or of the container where that is less; None if unknown.
-
-    Args:
-        limit: where the container's limit is told.
-        used: where it is told what the container has.
-        machine: where the machine's memory is told.
-    """
+    """Return the available bytes of the machine, or of the container if fewer; None if unknown."""
     found = (machine_bytes("MemAvailable", machine), _of_container(limit, used))
     return min((bytes_ for bytes_ in found if bytes_ is not None), default=None)
 

@@ -1,4 +1,4 @@
-"""What a source gives: a network in memory, with all that is known about it."""
+"""A network in memory, as a source opens it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,16 +19,14 @@ class Network:
     """A network that a source opened.
 
     Attributes:
-        info: its facts, with the sizes of all its views.
-        model: from rows as `decoding` makes them to views by name, float32 [n, size]: a Keras model, or an
-            `openvino.Model` whose outputs have the views' names; None where the rows are the features.
-        decoding: what inputs are turned into.
-        weights: SHA-256 of its weights in hexadecimal: of their file, if they came in one. This is what a
-            declaration pins.
-        identity: what else makes its features what they are: architecture, scaling, preprocessing. With the
+        info: metadata, with the sizes of all views.
+        model: from decoded rows to views by name, float32 [n, size]: a Keras model, or an `openvino.Model`
+            with outputs of these names; None if the rows are the features.
+        decoding: how inputs are decoded.
+        weights: SHA-256 of its weights in hexadecimal, or of their single file; a declaration may pin it.
+        identity: everything else that determines its features: architecture, scaling, preprocessing. With the
             weights it makes the digest.
-        golden: features that the original network is known to give; None takes those of the network in its
-            own framework, in float32.
+        golden: features of the original network; None to compute them with this network in float32.
     """
 
     info: BackboneInfo
@@ -39,7 +37,7 @@ class Network:
     golden: Golden | None = None
 
     def run_golden(self) -> Views:
-        """Views of the made input by the network itself, [1, size] each."""
+        """Return the views of the synthetic input by the network itself, [1, size] each."""
         decoder = self.decoding.decoder(max_pixels=MAX_PIXELS)
         row = decoder.decode(golden_content(self.info.modality, self.info.views[LAST]))[None]
         if self.model is None:

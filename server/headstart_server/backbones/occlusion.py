@@ -1,4 +1,4 @@
-"""Pictures with a part covered, and a map of parts laid over a picture."""
+"""Images with a covered part, and maps overlaid on an image."""
 
 import io
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ _SATURATION, _CONTRAST = 0.25, 0.8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grid:
-    """Overlapping parts of a picture, row by row.
+    """Overlapping parts of an image, row by row.
 
     Attributes:
-        rows: number of parts from top to bottom.
-        columns: number of parts from left to right.
-        reach: sides of a part in cells of the grid: with 3 it covers its cell and those around.
+        rows: parts from top to bottom.
+        columns: parts from left to right.
+        reach: side of a part in cells of the grid: with 3 it covers its cell and those around.
     """
 
     rows: int = 7
@@ -39,7 +39,7 @@ class Grid:
         return self.rows * self.columns
 
     def part(self, place: int, height: int, width: int) -> tuple[slice, slice]:
-        """The pixels of a part, by its place in the order of rows."""
+        """Return the pixels of a part by its index."""
         row, column = divmod(place, self.columns)
         return self._span(row, self.rows, height), self._span(column, self.columns, width)
 
@@ -49,10 +49,10 @@ class Grid:
 
 
 def covered(picture: Pixels, grid: Grid) -> Iterator[Pixels]:
-    """The picture, uint8 [height, width, 3], with each part of a grid in turn replaced by a blur of itself.
+    """Return copies of an image, uint8 [height, width, 3], each with one part of a grid blurred.
 
-    A blur takes away what is to be seen and leaves colour and light, so that the part's edge is no new thing
-    to see, as a grey square's would be.
+    A blur removes content but keeps color and light, so that the part has no visible edge, unlike a gray
+    square.
     """
     height, width = picture.shape[:2]
     blur = ImageFilter.GaussianBlur(_BLUR * max(height, width))
@@ -65,12 +65,12 @@ def covered(picture: Pixels, grid: Grid) -> Iterator[Pixels]:
 
 
 def overlay(picture: Pixels, values: Float32) -> bytes:
-    """A picture with a map laid over it, as PNG.
+    """Return an image overlaid with a map, as PNG.
 
     Args:
         picture: uint8 [height, width, 3].
-        values: the map over the whole picture, [rows, columns]; positive ones become orange, negative ones
-            blue, the largest of either strongest.
+        values: map over the whole image, [rows, columns]; positive values become orange, negative ones blue,
+            the largest of either most opaque.
     """
     height, width = picture.shape[:2]
     factor = max(1, -(-_OVERLAY_SIDE // min(height, width)))

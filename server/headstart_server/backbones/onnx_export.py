@@ -1,4 +1,4 @@
-"""A Keras model as an ONNX file."""
+"""Keras models as ONNX files."""
 
 import json
 import math
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 
 def write_onnx(model: Any, facts: Mapping[str, Any], path: Path) -> None:
-    """Write a Keras model, with its facts as the file's metadata.
+    """Write a Keras model, with its metadata.
 
     Raises:
         ImportError: the package tf2onnx is not installed.
-        ValueError: the network has an operation that ONNX has not.
+        ValueError: the network has an operation that ONNX lacks.
     """
     with _gelu_by_erf(), _captured_constants() as constants:
         model.export(str(path), format="onnx", verbose=False)
@@ -33,7 +33,7 @@ def write_onnx(model: Any, facts: Mapping[str, Any], path: Path) -> None:
 
 
 def _check(written: Any, *, inputs: int) -> None:
-    """Refuse what tf2onnx leaves, with but a log line, where it knows no way to write an operation."""
+    """Reject operations that tf2onnx leaves unconverted with only a log line."""
     received = ""
     try:
         onnx.checker.check_model(written)
@@ -46,7 +46,7 @@ def _check(written: Any, *, inputs: int) -> None:
 
 
 def _put(constants: Mapping[str, NDArray[np.generic]], graph: Any) -> None:
-    """Give the inputs of a graph that are constants their values."""
+    """Give constant inputs of a graph their values."""
     loose = [one for one in graph.input if one.name in constants]
     for one in loose:
         graph.input.remove(one)
@@ -55,10 +55,10 @@ def _put(constants: Mapping[str, NDArray[np.generic]], graph: Any) -> None:
 
 @contextmanager
 def _captured_constants() -> Iterator[dict[str, NDArray[np.generic]]]:
-    """Constants of the network that tf2onnx makes inputs of the graph, by their names there, once written.
+    """Return the constants that tf2onnx turns into inputs of the graph, by their names in the file.
 
-    Keras computes what hangs on no input, such as the two values of a mask, before there is a graph.
-    TensorFlow gives them to the graph as it gives the weights, and tf2onnx makes constants of weights only.
+    Keras computes values that depend on no input, such as the two values of a mask, before there is a graph.
+    TensorFlow passes them to the graph like weights, and tf2onnx makes constants of weights only.
     """
     import tensorflow as tf  # noqa: PLC0415 - Keras has imported it by now
     from tf2onnx import convert  # noqa: PLC0415 - an extra
@@ -85,7 +85,7 @@ def _captured_constants() -> Iterator[dict[str, NDArray[np.generic]]]:
 
 @contextmanager
 def _gelu_by_erf() -> Iterator[None]:
-    """TensorFlow computes GELU through the complementary error function, which ONNX has not: here 1 - erf."""
+    """Replace TensorFlow's complementary error function in GELU, which ONNX lacks, by 1 - erf."""
     import tensorflow as tf  # noqa: PLC0415 - Keras has imported it by now
 
     own = tf.nn.gelu

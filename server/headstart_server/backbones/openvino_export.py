@@ -1,4 +1,4 @@
-"""A version as one OpenVINO network: the converted backbone with its head on it."""
+"""A version as one OpenVINO network: the converted backbone with its head."""
 
 import json
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ from headstart_server.backbones.openvino_tail import tail_network
 
 
 def openvino_version(path: Path | None, info: BackboneInfo, request: ExportRequest, name: str) -> Any:
-    """An `openvino.Model` from rows of a backbone's input to the answers of a version, [n, C].
+    """Return an `openvino.Model` from rows of a backbone's input to a version's outputs, [n, C].
 
     Args:
-        path: the converted backbone; None where rows are the features.
-        info: its facts.
-        request: the version's parts.
-        name: of the input.
+        path: converted backbone; None if rows are the features.
+        info: metadata of the backbone.
+        request: the version.
+        name: name of the input.
 
     Raises:
-        TailMismatch: the tail is not one of this backbone.
+        TailMismatch: the tail does not belong to this backbone.
     """
     openvino = load_openvino()
     if path is None:
@@ -48,7 +48,7 @@ def openvino_version(path: Path | None, info: BackboneInfo, request: ExportReque
 
 
 def write_openvino(model: Any, facts: Mapping[str, Any], folder: Path) -> None:
-    """Write an OpenVINO network in float32 with its facts, as ``rt_info`` under ``headstart``."""
+    """Write an OpenVINO network in float32, with its metadata as ``rt_info`` under ``headstart``."""
     for name, value in facts.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         model.set_rt_info(text, ["headstart", name])
@@ -56,7 +56,7 @@ def write_openvino(model: Any, facts: Mapping[str, Any], folder: Path) -> None:
 
 
 def _with_tail(path: Path, info: BackboneInfo, request: ExportRequest, views: Mapping[str, Any]) -> Any:
-    """The tail's own `last`, behind the backbone's cut. It is read once more: its constants are others."""
+    """Return the tail's `last` view after the cut, from a second copy with other constants."""
     assert request.tail is not None  # noqa: S101 - for the type checker
     plan = info.tails[request.tail.blocks]
     tail = tail_network(load_openvino().Core().read_model(path), plan, request.tail)

@@ -1,11 +1,11 @@
-"""Imports OpenVINO, when it is first needed, without its telemetry."""
+"""Deferred import of OpenVINO, without its telemetry."""
 
 import sys
 from typing import Any
 
 
 def load_openvino() -> Any:
-    """The module ``openvino``."""
+    """Return the module ``openvino``."""
     # It would tell its maker of each import, over the network; without this package it cannot.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino  # noqa: PLC0415 - only where this runtime is chosen

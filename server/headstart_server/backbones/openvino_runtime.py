@@ -1,4 +1,4 @@
-"""Executes a network in OpenVINO, the fastest runtime on CPUs, without importing Keras or TensorFlow."""
+"""Execution in OpenVINO, the fastest runtime on CPUs, without importing Keras or TensorFlow."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -41,15 +41,16 @@ _Stream = dict[int, Any]
 class OpenVinoRuntime:
     """Runs a converted network. A row's features do not depend on its batch, bit by bit.
 
-    Each stream has compiled networks of its own, one for each size of batch, which run in the thread that
-    brings the batch; where rows have several lengths, as texts do, it has one for all. Streams of one
-    compiled network hand batches to OpenVINO's threads, pinned to cores that the rest of a server needs too.
+    Each stream has its compiled networks, one per batch size, which run in the calling thread; rows of
+    several
+    lengths, such as texts, use one for all. Streams of one compiled network would pass batches to OpenVINO's
+    threads, pinned to cores that the rest of a server needs too.
 
     Args:
-        path: the converted network, from [n, ...] to outputs of [n, size]. If it leaves a dimension of rows
-            open, that is their length, and they have no other.
-        settings: precision and streams, with every choice made.
-        cuts: names of the outputs that are activations at cuts; given only when asked for.
+        path: converted network, from [n, ...] to outputs of [n, size]. A dynamic dimension of rows is their
+            length, and their only dimension.
+        settings: settled precision and streams.
+        cuts: outputs that are activations at cuts; returned on request only.
     """
 
     def __init__(self, path: Path, settings: RuntimeSettings, cuts: Collection[str] = ()) -> None:
@@ -80,16 +81,16 @@ class OpenVinoRuntime:
         self.name = f"openvino {precision.value}"
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
-        """Features of rows.
+        """Compute features of rows.
 
         Args:
-            rows: [n, ...] in the network's input dtype, n >= 1. May be called from many threads; as many run
-                at once as there are streams.
-            cuts: names of the cuts whose activations are wanted too. The network has them anyway, so the
-                views are the same, bit by bit.
+            rows: [n, ...] in the network's input dtype, n >= 1. Callable from many threads; as many run
+                concurrently as there are streams.
+            cuts: cuts whose activations are returned too; the network computes them anyway, so the views are
+                bitwise the same.
 
         Returns:
-            By name float32 [n, size], and of a cut [n, height, width, channels].
+            By name float32 [n, size], and for a cut [n, height, width, channels].
         """
         unwanted = self._cuts.difference(cuts)
         stream = self._free.get()
@@ -102,17 +103,13 @@ class OpenVinoRuntime:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def most_rows(self, shape: tuple[int, ...]) -> int | None:
-        """Rows of a shape that make the most of a stream, where that is less than `batch`."""
+        """Return the rows of a shape that use a stream fully, where fewer than `batch`."""
         if not self._has_lengths:
             return None
         return min(TOKEN_BATCH, max(BATCH, BATCH_TOKENS // shape[0]))
 
     def tail(self, plan: TailPlan, weights: TailWeights) -> OpenVinoTail:
-        """A tail of this network.
-
-        Raises:
-            TailMismatch: the weights do not fit the plan.
-        """
+        """Return a tail of this network; raise `TailMismatch` if the weights do not fit the plan."""
         return OpenVinoTail(self._path, plan, weights, self._properties, streams=self.streams)
 
     def _infer(self, stream: _Stream, rows: NDArray[np.generic], unwanted: Collection[str]) -> Views:
@@ -126,7 +123,7 @@ class OpenVinoRuntime:
         }
 
     def _parts(self, rows: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:
-        """Rows in parts of sizes that are compiled, none longer than pays."""
+        """Split rows into parts of compiled sizes, none longer than useful."""
         most = self.most_rows(rows.shape[1:])
         if most is None:
             yield from _parts(rows)
@@ -150,7 +147,7 @@ def _streams(
 
 
 def _parts(rows: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:
-    """Rows in parts of the sizes that are compiled."""
+    """Split rows into parts of compiled sizes."""
     start = 0
     for size in SIZES:
         while len(rows) - start >= size:

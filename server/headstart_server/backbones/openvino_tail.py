@@ -1,4 +1,4 @@
-"""Executes a version's tail in OpenVINO: the converted network from the cut on, with weights of its own."""
+"""Execution of a version's tail in OpenVINO: the converted network after the cut, with other weights."""
 
 from pathlib import Path
 from queue import LifoQueue
@@ -14,17 +14,18 @@ _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
 
 class OpenVinoTail:
-    """A tail whose passes run in the thread that brings them. A row's features do not depend on its batch.
+    """A tail that runs in the calling thread. A row's features do not depend on its batch.
 
-    Compiling takes some tens of milliseconds, and the compiled tail holds its weights once more. As many are
-    compiled as passes were ever under way at once, `streams` at most.
+    Compilation takes tens of milliseconds, and each compiled tail copies its weights. It has as many as were
+    ever
+    needed concurrently, `streams` at most.
 
     Args:
-        path: the converted network.
-        plan: which part of it the tail is.
-        weights: the tail's own.
-        properties: how networks are compiled.
-        streams: most passes at once; further ones wait.
+        path: converted network.
+        plan: the part that is the tail.
+        weights: weights of the tail.
+        properties: compilation properties.
+        streams: maximum concurrent passes; others wait.
 
     Raises:
         TailMismatch: the weights do not fit the plan.
@@ -43,7 +44,7 @@ class OpenVinoTail:
         self._free.put(self._compile())
 
     def run(self, activations: Float32) -> Float32:
-        """The tail's own `last` view, [n, size], of activations [n, height, width, channels]."""
+        """Return the tail's `last` view, [n, size], of activations [n, height, width, channels]."""
         request = self._free.get()
         try:
             request = request or self._compile()
@@ -58,7 +59,7 @@ class OpenVinoTail:
 
 
 def tail_network(network: Any, plan: TailPlan, weights: TailWeights) -> Any:
-    """The part of a network behind a cut, as a network from the activation to its `last` view."""
+    """Return the part of a network after a cut, from the activation to its `last` view."""
     openvino = load_openvino()
     results = {result.output(0).get_any_name(): result for result in network.get_results()}
     cut, last = results[plan.cut.name].input_value(0), results[LAST]
@@ -74,7 +75,7 @@ def tail_network(network: Any, plan: TailPlan, weights: TailWeights) -> Any:
 
 
 def _put(tail: Any, plan: TailPlan, weights: TailWeights) -> None:
-    """Put weights in place of the constants of the last layers; one layer after another, as the pass goes."""
+    """Replace the constants of the last layers with weights, in the order of execution."""
     layers = [node for node in tail.get_ordered_ops() if node.get_type_name() in _CONVOLUTIONS]
     for layer, node in zip(plan.layers, layers[-len(plan.layers) :], strict=True):
         (added,) = node.output(0).get_target_inputs()

@@ -1,4 +1,4 @@
-"""Files that installed packages ship."""
+"""Files in installed packages."""
 
 import importlib.util
 from pathlib import Path
@@ -7,14 +7,14 @@ from headstart_server.errors import BackboneNotFound
 
 
 def file_in_package(distribution: str, pattern: str) -> Path:
-    """The one file of an installed package that fits a pattern; the package's own code is not run.
+    """Return the single file of an installed package that matches a pattern, without running the package.
 
     Args:
-        distribution: the package's name, as it is installed by.
-        pattern: of the file, such as ``models/*.pth``, in the package's folder.
+        distribution: name by which the package is installed.
+        pattern: pattern such as ``models/*.pth``, in the package's folder.
 
     Raises:
-        BackboneNotFound: there is no such file, or several.
+        BackboneNotFound: no file matches, or several do.
     """
     package = distribution.replace("-", "_")
     spec = importlib.util.find_spec(package)
