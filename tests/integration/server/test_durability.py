@@ -275,5 +275,5 @@ def test_a_watch_goes_on_at_the_next_server_where_it_was(story: Story):
 def test_a_client_that_waits_for_a_job_is_not_bothered_by_the_restart(story: Story):
     (version,) = story.waited_for
 
-    assert (version.model, version.number) == (story.given_back[0].spec.model, 1)
+    assert (version.model, version.version) == (story.given_back[0].spec.model, 1)
     assert version.lineage.job_id == story.given_back[0].job_id
