@@ -403,7 +403,7 @@ class AsyncClient:
         run, limit = prediction_run([target], how, keep_errors=True, is_bulk=True)
         found = await asyncio.to_thread(open_inputs, inputs, what)
         async for chunk, answer in self._connection.stream(run, found.items, limit):
-            for each in predicted_inputs(chunk, answer):
+            for each in predicted_inputs(run, chunk, answer):
                 yield each
 
     async def predict_many(

@@ -577,7 +577,7 @@ class Client:
         target = version_ref(model, how.get("version"), how.get("alias"))
         run, limit = prediction_run([target], how, keep_errors=True, is_bulk=True)
         for chunk, answer in self._connection.stream(run, open_inputs(inputs, what).items, limit):
-            yield from predicted_inputs(chunk, answer)
+            yield from predicted_inputs(run, chunk, answer)
 
     def predict_many(
         self,

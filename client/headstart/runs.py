@@ -94,6 +94,8 @@ class PredictionRun:
         self._routing_key = routing_key
         self.keep_errors = keep_errors
         self.is_bulk = is_bulk
+        self.messages: Sequence[pb.Prediction] = ()
+        """The messages of the last answer, by the first target, one for each input that was sent."""
         self._answers: list[Predictions] = []
         self._outcomes: list[Prediction | PredictionError] = []
 
@@ -117,8 +119,12 @@ class PredictionRun:
             path="/headstart.v1.PredictionService/Predict",
             request=request,
             response=pb.PredictResponse,
-            read=lambda response: decode(response, Predictions),
+            read=self._read,
         )
+
+    def _read(self, response: pb.PredictResponse) -> Predictions:
+        self.messages = response.results[0].predictions if response.results else ()
+        return decode(response, Predictions)
 
     def take(self, answer: Predictions) -> None:
         """Take the answer of the last call: the versions that the next calls are about."""
@@ -161,10 +167,14 @@ def outcomes(chunk: Chunk, answer: Predictions | None) -> list[Prediction | Pred
     return [by_place[place] for place in range(len(chunk.items))]
 
 
-def predicted_inputs(chunk: Chunk, answer: Predictions | None) -> Iterator[PredictedInput]:
+def predicted_inputs(
+    run: PredictionRun, chunk: Chunk, answer: Predictions | None
+) -> Iterator[PredictedInput]:
     """Return the items of a portion with their predictions or errors."""
-    for item, outcome in zip(chunk.items, outcomes(chunk, answer), strict=True):
-        yield PredictedInput(name=item.name, cells=item.cells, outcome=outcome)
+    messages = {} if answer is None else dict(zip(chunk.places, run.messages, strict=True))
+    for place, (item, outcome) in enumerate(zip(chunk.items, outcomes(chunk, answer), strict=True)):
+        message = messages.get(place) if isinstance(outcome, Prediction) else None
+        yield PredictedInput(name=item.name, cells=item.cells, outcome=outcome, message=message)
 
 
 class EmbeddingRun:

@@ -271,6 +271,9 @@ class _Models(keeping_grpc.ModelServiceServicer):
     def GetReport(self, request, context):
         return self._fake.answer("GetReport", request, context)
 
+    def ExportVersion(self, request, context):
+        yield from self._fake.answer("ExportVersion", request, context)
+
     def ListBackbones(self, request, context):
         return self._fake.answer("ListBackbones", request, context)
 
@@ -563,19 +566,17 @@ def predicted(request: predicting.PredictRequest) -> predicting.PredictResponse:
             model=selector.model,
             version=selector.version or 3,
             predictions=[
-                predicting.Prediction(
-                    classes=[
-                        predicting.ClassProbability(
-                            name=each.text or each.image.decode(errors="replace")[:20] or "array",
-                            probability=0.75,
-                            index=1,
-                        ),
-                        predicting.ClassProbability(name="other", probability=0.25, index=0),
-                    ]
-                )
+                prediction(each.text or each.image.decode(errors="replace")[:20] or "array")
                 for each in request.inputs
             ],
         )
+
+    def prediction(name: str) -> predicting.Prediction:
+        classes = [
+            predicting.ClassProbability(name=name, probability=0.75, index=1),
+            predicting.ClassProbability(name="other", probability=0.25, index=0),
+        ]
+        return predicting.Prediction(label={"class_name": name}, classes=classes)
 
     return predicting.PredictResponse(
         results=map(answered, request.targets),

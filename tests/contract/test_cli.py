@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import pty
@@ -10,6 +11,7 @@ import grpc
 import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import ParseDict
 from google.rpc import status_pb2
 from typer.testing import CliRunner
 
@@ -25,6 +27,7 @@ from contract.fake_server import (
 )
 from headstart import tensors
 from headstart.cli.app import app
+from headstart.protojson import to_dict
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import job_pb2, model_pb2
 from headstart.v1 import model_service_pb2 as keeping
@@ -292,20 +295,16 @@ def test_predictions_are_a_table(run, pets, monkeypatch):
     assert "pets, version 3" in output
 
 
-def test_predictions_as_json_name_their_inputs(run, pets):
+def test_predictions_as_json_are_the_response_and_the_names_of_the_inputs(run, server, pets):
     path = pets / "cat" / "0.jpg"
 
     document = json.loads(run("predict", "pets@stable", path, "--json").stdout)
 
-    (prediction,) = document["predictions"]
-    assert prediction["input"] == str(path)
-    assert prediction["label"] == "cat0"
-    assert prediction["classes"][0] == {
-        "name": "cat0",
-        "probability": 0.75,
-        "index": 1,
-        "selected": False,
-    }
+    response = predicted(server.requests["Predict"][0])
+    response.ClearField("times")
+    assert document.pop("inputs") == [str(path)]
+    assert document == to_dict(response)
+    assert document["results"][0]["predictions"][0]["label"] == {"className": "cat0"}
 
 
 def test_texts_may_be_given_as_they_are(run, server):
@@ -333,7 +332,8 @@ def test_each_row_of_a_file_of_features_is_an_input(run, server, tmp_path):
     np.savez(tmp_path / "f.npz", features=features)
     document = json.loads(run("predict", "rows", tmp_path / "f.npz", "--json").stdout)
 
-    assert [each["input"] for each in document["predictions"]] == [f"{tmp_path}/f.npz[{n}]" for n in range(3)]
+    assert document["inputs"] == [f"{tmp_path}/f.npz[{n}]" for n in range(3)]
+    assert len(document["results"][0]["predictions"]) == 3
     sent = [tensors.decode(each.tensor) for each in server.requests["Predict"][0].inputs]
     assert np.array_equal(np.stack(sent), features)
 
@@ -376,7 +376,48 @@ def test_features_are_written_to_a_file(run, server, pets, tmp_path):
     assert "last: 1 input, 4 numbers each" in output
     assert np.load(target)["taps"].tolist() == [[1, 1, 1, 1]]
     document = json.loads(run("embed", pets / "cat" / "0.jpg", "--json").stdout)
-    assert document["features"] == {"last": [[1, 1, 1, 1]]}
+    assert document.pop("inputs") == [str(pets / "cat" / "0.jpg")]
+    response = ParseDict(document, predicting.EmbedResponse())
+    assert tensors.decode(response.features.views["last"]).tolist() == [[1, 1, 1, 1]]
+
+
+def test_features_of_many_inputs_are_one_document(run, server):
+    def embedded(request):
+        rows = np.array([[len(each.text)] for each in request.inputs], "f4")
+        features = predicting.Features(backbone="text", views={"last": tensors.encode(rows)})
+        truncated = {len(request.inputs) - 1: predicting.Truncation(kept_characters=1, characters=2)}
+        return predicting.EmbedResponse(features=features, truncation=truncated)
+
+    server.standing["Embed"] = embedded
+    texts = ["a" * (1 + number % 7) for number in range(600)]
+
+    document = json.loads(run("embed", "--text", *texts, "--json").stdout)
+
+    assert [len(each.inputs) for each in server.requests["Embed"]] == [256, 256, 88]
+    assert document.pop("inputs") == texts
+    response = ParseDict(document, predicting.EmbedResponse())
+    assert tensors.decode(response.features.views["last"])[:, 0].tolist() == [len(each) for each in texts]
+    assert sorted(response.truncation) == [255, 511, 599]
+    assert response.features.backbone == "text"
+
+
+def test_an_export_as_json_is_its_header_and_its_path(run, server, tmp_path):
+    content = b"network"
+    header = keeping.ExportHeader(model="pets", version=3, format="EXPORT_FORMAT_ONNX")
+    header.files.add(name="pets.onnx", size_bytes=7, sha256=hashlib.sha256(content).hexdigest())
+    server.standing["ExportVersion"] = [
+        keeping.ExportVersionResponse(),
+        keeping.ExportVersionResponse(header=header),
+        keeping.ExportVersionResponse(chunk={"content": content}),
+    ]
+    path = tmp_path / "pets.onnx"
+
+    shown = run("version", "export", "pets", "--format", "onnx", "--output", path, "--json").stdout
+
+    document = json.loads(shown)
+    assert document.pop("path") == str(path)
+    assert document == to_dict(header)
+    assert path.read_bytes() == content
 
 
 def test_a_status_tells_why_a_job_failed(run, server):

@@ -321,8 +321,8 @@ def test_what_speaks_for_an_answer_is_written_as_a_picture(run, server, pets, tm
     assert file.read_bytes() == b"PNG"
     assert str(file) in "".join(result.stderr.split())
     assert server.requests["Predict"][0].saliency.class_name == "dog"
-    (prediction,) = json.loads(result.stdout)["predictions"]
-    assert prediction["saliency"]["map"] == [[1, 0], [0, 1]]
+    (prediction,) = json.loads(result.stdout)["results"][0]["predictions"]
+    assert prediction["saliency"]["map"]["shape"] == ["2", "2"]
     assert prediction["saliency"]["overlay"] == ""
     assert "needs the file" in run("predict", "pets", picture, "--saliency-class", "x", code=2).stderr
 
@@ -351,12 +351,14 @@ def test_several_classes_and_numbers_have_tables_of_their_own(run, server, pets)
     )
     assert "red 90.0%" in run("predict", "pets", picture).stdout
     document = json.loads(run("predict", "pets", picture, "--json").stdout)
-    assert document["predictions"][0]["labels"] == ["red"]
+    (prediction,) = document["results"][0]["predictions"]
+    assert prediction["label"] == {"classes": {"classNames": ["red"]}}
 
     number = predicting.Prediction(label={"number": 2.5}, interval_low=2, interval_high=3)
     server.standing["Predict"] = predicted("TASK_REGRESSION", number)
     assert "2 to 3" in run("predict", "ages", picture).stdout
-    assert json.loads(run("predict", "ages", picture, "--json").stdout)["predictions"][0]["predicted"] == 2.5
+    document = json.loads(run("predict", "ages", picture, "--json").stdout)
+    assert document["results"][0]["predictions"][0]["label"] == {"number": 2.5}
 
 
 def test_a_saliency_file_that_is_no_png_is_refused_before_the_call(run, server, pets):

@@ -65,9 +65,14 @@ def test_a_folder_is_shown_as_a_table_without_a_file(run, server, photos):
     result = run("predict", "pets", photos, photos / "a.jpg", code=6)
     assert result.stdout.count("a.jpg") == 2
     document = json.loads(run("predict", "pets", photos, "--json", code=6).stdout)
-    assert [each["label"] for each in document["predictions"]] == ["a", "b"]
-    (error,) = document["errors"]
-    assert (error["input"], error["reason"]) == (str(photos / "deep" / "bad.jpg"), "UNDECODABLE_INPUT")
+    predictions = document["results"][0]["predictions"]
+    labels = {
+        Path(name).name: each.get("label") for name, each in zip(document["inputs"], predictions, strict=True)
+    }
+    assert labels == {"a.jpg": {"className": "a"}, "b.jpg": {"className": "b"}, "bad.jpg": None}
+    (fault,) = document["faults"]
+    assert document["inputs"][fault["index"]] == str(photos / "deep" / "bad.jpg")
+    assert fault["reason"] == "ERROR_REASON_UNDECODABLE_INPUT"
 
 
 def test_the_first_bad_input_may_end_it(run, server, photos, tmp_path):
@@ -97,7 +102,7 @@ def test_a_table_keeps_its_columns(run, tmp_path, suffix):
     if suffix == "jsonl":
         first = json.loads(out.read_text().splitlines()[0])
         assert first["row"] == {"review": "good, really", "key": "1"}
-        assert (first["input"], first["label"]) == (f"{table}, line 2", "good, really")
+        assert (first["input"], first["label"]) == (f"{table}, line 2", {"className": "good, really"})
         return
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file, dialect="excel-tab" if suffix == "tsv" else "excel"))
@@ -124,7 +129,7 @@ def test_predictions_can_be_piped(run, photos):
     lines = run("predict", "pets", photos / "a.jpg", "-o", "-").stdout.splitlines()
     assert lines == ["input,predicted_label,probability", f"{photos / 'a.jpg'},a,0.75"]
     line = json.loads(run("predict", "pets", photos / "a.jpg", "-o", "-", "--json").stdout)
-    assert line["label"] == "a"
+    assert line["label"] == {"className": "a"}
 
 
 def test_a_busy_server_is_waited_for(run, server, photos, tmp_path):

@@ -61,12 +61,13 @@ def test_fine_tuning_prints_the_job_and_the_version(made: dict[str, Any]):
 
 
 def test_predicting_prints_an_answer_for_each_file(document, made: dict[str, Any], asked: list[Path]):
-    found = document("predict", "shell@stable", *asked[:3], "--top-k", "2")["predictions"]
+    found = document("predict", "shell@stable", *asked[:3], "--top-k", "2")
 
-    assert [each["input"] for each in found] == [str(path) for path in asked[:3]]
-    for each in found:
-        assert each["label"] == each["classes"][0]["name"]
-        assert each["version"] == 1
+    assert found["inputs"] == [str(path) for path in asked[:3]]
+    (result,) = found["results"]
+    assert result["version"] == "1"
+    for each in result["predictions"]:
+        assert each["label"]["className"] == each["classes"][0]["name"]
         assert len(each["classes"]) == 2
 
 
@@ -138,6 +139,6 @@ def test_a_failure_is_told_to_programs_too(command, made: dict[str, Any], asked:
 
 
 def test_an_alias_may_be_named_with_its_model(document, made: dict[str, Any], asked: list[Path]):
-    (found,) = document("predict", "shell@stable", asked[0])["predictions"]
+    (found,) = document("predict", "shell@stable", asked[0])["results"]
 
-    assert str(found["version"]) == made["version"]["version"]
+    assert found["version"] == made["version"]["version"]

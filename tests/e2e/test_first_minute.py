@@ -85,7 +85,8 @@ def test_calls_of_every_kind_wait_for_the_first_conversion(
 
     def command() -> str:
         run_command(fresh, "fine-tune", "command", str(folder))
-        return run_command(fresh, "predict", "command", str(asked[0]))["predictions"][0]["label"]
+        (result,) = run_command(fresh, "predict", "command", str(asked[0]))["results"]
+        return result["predictions"][0]["label"]["className"]
 
     def over_http() -> str:
         (zipped,) = Path(folder.parent).glob("http.zip")

@@ -135,8 +135,10 @@ def predict(case: Case, target: str, *flags: object, right: bool = True) -> list
         flags: further flags of `headstart`.
         right: whether the labels must be right, as with a trained backbone.
     """
-    answer = headstart(case, target, *flags, "predict", MODEL, *case.images.files)["predictions"]
-    labels = [each["label"] for each in answer]
+    answer = headstart(case, target, *flags, "predict", MODEL, *case.images.files)["results"][0][
+        "predictions"
+    ]
+    labels = [each["label"]["className"] for each in answer]
     if right:
         expect_labels(case, labels)
     return [{one["name"]: one["probability"] for one in each["classes"]} for each in answer]

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 import grpc
 import typer
+from google.protobuf.message import Message
 
 from headstart.cli.exits import ExitCode
 from headstart.cli.layout import plural
@@ -21,7 +22,10 @@ from headstart.errors import ErrorDetails, InvalidArgument, PredictionError
 from headstart.inputs import Text
 from headstart.prediction_inputs import InputSettings, NamedInput, is_collection, open_inputs
 from headstart.prediction_settings import PredictSettings
+from headstart.protojson import to_dict
 from headstart.results import PredictedInput, Prediction
+from headstart.v1 import prediction_service_pb2 as pb
+from headstart.v1.errors_pb2 import ErrorReason
 from headstart.version_ref import VersionRef, parse_version
 
 __all__ = ["BatchPrediction", "named_inputs"]
@@ -53,14 +57,14 @@ class BatchPrediction:
     fails: bool
     errors: list[PredictionError] = field(default_factory=list)
 
-    def collect(self) -> list[tuple[PredictedInput, Prediction]]:
+    def collect(self) -> list[PredictedInput]:
         """Return all predictions.
 
         Raises:
             OSError, TypeError, ValueError or HeadstartError: no input could be used, or the first one that
                 cannot be used ends it.
         """
-        found = list(self._predictions(self._inputs(), parse_version(self.model)))
+        found = [each for each, _ in self._predictions(self._inputs(), parse_version(self.model))]
         if not found:
             self._fail()
         return found
@@ -96,13 +100,30 @@ class BatchPrediction:
             self.session.note(f"error: {plural(more, 'more input')} cannot be used; --json lists them")
         raise typer.Exit(ExitCode.INCOMPLETE)
 
-    @property
-    def error_document(self) -> dict[str, Any]:
-        """The errors as JSON; nothing if there are none."""
-        listed = [
-            {"input": error.name, "reason": error.reason, "message": error.message} for error in self.errors
+    def document(self, found: Sequence[PredictedInput]) -> dict[str, Any]:
+        """Return the response of all calls as the HTTP port prints it, and the names of the inputs.
+
+        Args:
+            found: what `collect` returned.
+        """
+        document = self.session.response("Predict")
+        if not document:
+            return {}
+        documents: list[dict[str, Any]] = [to_dict(cast(Message, each.message)) for each in found]
+        names = [each.name for each in found]
+        for error in self.errors:  # in the order of the inputs
+            documents.insert(error.index, to_dict(pb.Prediction()))
+            names.insert(error.index, error.name)
+        document["results"][0]["predictions"] = documents
+        document.pop("times", None)  # of the last call only
+        return {"inputs": names, **document, "faults": self._faults()}
+
+    def _faults(self) -> list[dict[str, Any]]:
+        """Return the errors as the contract's messages."""
+        return [
+            to_dict(pb.InputFault(index=each.index, reason=_reason(each), message=each.message))
+            for each in self.errors
         ]
-        return {"errors": listed} if listed else {}
 
     def _write_file(self, path: Path) -> int:
         with PredictionFile(path, self._command()) as file:
@@ -126,7 +147,7 @@ class BatchPrediction:
             else:
                 file.discard()
             count = len(file.names)
-        summary = {"output": str(path), "predictions": count, **self.error_document}
+        summary = {"output": str(path), "predictions": count, "faults": self._faults()}
         if self.session.as_json:
             self.session.print_json(summary, indent=2)
         elif count:
@@ -196,6 +217,12 @@ class BatchPrediction:
             code=grpc.StatusCode.INVALID_ARGUMENT, message=f"{first.message}{others}", reason=first.reason
         )
         raise InvalidArgument(details)
+
+
+def _reason(error: PredictionError) -> str:
+    """Return the name of the contract's reason; one that was not sent is an invalid field of the request."""
+    name = f"ERROR_REASON_{error.reason}"
+    return name if name in ErrorReason.keys() else "ERROR_REASON_INVALID_FIELD"  # noqa: SIM118 - an enum
 
 
 def named_inputs(sources: Sequence[str], columns: InputSettings, *, is_text: bool) -> Iterator[NamedInput]:

@@ -56,15 +56,7 @@ def export(
     with session.client() as client:
         found = client.export(target.model, target.version, target.alias, format=form.value, path=output)
     if session.as_json:
-        session.print_json(
-            {
-                "model": found.model,
-                "version": found.version,
-                "format": found.format,
-                "path": str(found.path),
-                "files": [str(file) for file in found.files],
-            },
-            indent=2,
-        )
+        header = session.response("ExportVersion")["header"]
+        session.print_json({**header, "path": str(found.path)}, indent=2)
     else:
         session.out.print(f"{found.model}, version {found.version}: written to {found.path}", soft_wrap=True)

@@ -1,6 +1,5 @@
 """Commands that predict, and that return features."""
 
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -10,7 +9,6 @@ import typer
 from rich.text import Text as Line
 
 from headstart.cli.batch_prediction import BatchPrediction, named_inputs
-from headstart.cli.documents import document
 from headstart.cli.help import ADVANCED
 from headstart.cli.layout import plural
 from headstart.cli.options import (
@@ -27,7 +25,7 @@ from headstart.cli.session import session_of
 from headstart.evidence import Abstention
 from headstart.prediction_inputs import InputSettings
 from headstart.prediction_settings import PredictSettings
-from headstart.results import Prediction
+from headstart.results import PredictedInput, Prediction
 
 __all__ = ["embed", "predict"]
 
@@ -179,14 +177,10 @@ def predict(
         job.write(output)
         return
     found = job.collect()
-    names = [each.name for each, _ in found]
-    predictions = [prediction for _, prediction in found]
-    written = _write_overlays(saliency, predictions) if saliency else []
-    named = [
-        {"input": name, **document(_without_overlay(each))}
-        for name, each in zip(names, predictions, strict=True)
-    ]
-    session.show({"predictions": named, **job.error_document}, prediction_view(names, predictions))
+    names = [each.name for each in found]
+    predictions = [cast(Prediction, each.outcome) for each in found]
+    written = _write_overlays(saliency, found) if saliency else []
+    session.show(job.document(found), prediction_view(names, predictions))
     for path in written:
         session.note(f"Written to {path}.")
     job.end()
@@ -230,9 +224,8 @@ def embed(
         f"{name}: {plural(len(array), 'input')}, {array.shape[1]} numbers each"
         for name, array in features.items()
     ]
-    session.show(
-        {"inputs": [item.name for item in items], "features": features}, Line("\n".join([*lines, done]))
-    )
+    names = [item.name for item in items]
+    session.show({"inputs": names, **session.response("Embed")}, Line("\n".join([*lines, done])))
 
 
 def _abstention(wanted: bool, rate: float | None, min_probability: float | None) -> Abstention | None:
@@ -243,17 +236,14 @@ def _abstention(wanted: bool, rate: float | None, min_probability: float | None)
     return Abstention(false_alarm_rate=rate, min_probability=min_probability or 0.0)
 
 
-def _write_overlays(file: Path, predictions: list[Prediction]) -> list[Path]:
-    shown = [each.saliency.overlay for each in predictions if each.saliency]
+def _write_overlays(file: Path, found: list[PredictedInput]) -> list[Path]:
+    """Write the images of the saliency maps to files, so that the JSON document does not have them, too."""
+    messages = [each.message for each in found if each.message and each.message.HasField("saliency")]
+    shown = [each.saliency.overlay for each in messages]
+    for each in messages:
+        each.saliency.ClearField("overlay")
     paths = [file.with_stem(f"{file.stem}-{place}") for place, _ in enumerate(shown, 1)]
     paths = [file] if len(shown) == 1 else paths
     for path, picture in zip(paths, shown, strict=True):
         path.write_bytes(picture)
     return paths
-
-
-def _without_overlay(prediction: Prediction) -> Prediction:
-    """A prediction whose picture went to a file, not to the document too."""
-    if prediction.saliency is None:
-        return prediction
-    return replace(prediction, saliency=replace(prediction.saliency, overlay=b""))

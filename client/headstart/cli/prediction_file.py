@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 
-from headstart.cli.documents import document
+from google.protobuf.message import Message
+
+from headstart.protojson import to_dict
 from headstart.results import PredictedInput, Prediction
 from headstart.task import Task
 
@@ -98,8 +100,7 @@ class PredictionFile:
     def _row(self, predicted: PredictedInput, prediction: Prediction) -> dict[str, Any]:
         if self.path.suffix.lower() != ".jsonl":
             return prediction_cells(predicted, prediction)
-        cells = {"row": predicted.cells} if predicted.cells else {}
-        return {"input": predicted.name, **cells, **document(prediction)}
+        return json_row(predicted, prediction)
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         with self._partial.open(encoding="utf-8") as file:
@@ -136,6 +137,13 @@ class PredictionFile:
             self._file.write("".join(self._waiting).encode())
             self._file.flush()
             self._waiting.clear()
+
+
+def json_row(predicted: PredictedInput, prediction: Prediction) -> dict[str, Any]:
+    """Return the line of a prediction in JSONL: its input, then the contract's message as JSON."""
+    cells = {"row": predicted.cells} if predicted.cells else {}
+    message = to_dict(cast(Message, predicted.message))
+    return {"input": predicted.name, **cells, "version": str(prediction.version), **message}
 
 
 def prediction_cells(predicted: PredictedInput, prediction: Prediction) -> dict[str, Any]:
@@ -191,8 +199,7 @@ class StandardOutput:
         """Print a row; the first one decides which columns there are."""
         self.is_empty = False
         if self._as_json:
-            line = {"input": predicted.name, **document(prediction)}
-            print(json.dumps(line, ensure_ascii=False), flush=True)
+            print(json.dumps(json_row(predicted, prediction), ensure_ascii=False), flush=True)
             return
         cells = prediction_cells(predicted, prediction)
         if self._writer is None:

@@ -1,12 +1,14 @@
 """Record the responses of calls, so that --json prints the server's own documents."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.protobuf.message import Message
 
 from headstart.protojson import to_dict
+from headstart.v1.model_service_pb2 import ExportVersionResponse
+from headstart.v1.prediction_service_pb2 import EmbedResponse
 
 __all__ = ["Recorder"]
 
@@ -14,7 +16,11 @@ __all__ = ["Recorder"]
 class Recorder(
     grpc.UnaryUnaryClientInterceptor, grpc.StreamUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor
 ):
-    """Keeps the responses by their methods; of a list, the pages joined; of a stream, the last message."""
+    """Keeps the responses by their methods.
+
+    The pages of a list and the features of several calls are joined. Of a stream, the last message is kept;
+    of an export, the header.
+    """
 
     def __init__(self) -> None:
         self._responses: dict[str, Message] = {}
@@ -49,10 +55,25 @@ class Recorder(
                 pages.MergeFrom(response)
                 if not getattr(response, "next_page_token", ""):
                     pages.ClearField("next_page_token")
-            else:
+            elif isinstance(response, EmbedResponse) and method in self._responses:
+                _join_features(cast(EmbedResponse, self._responses[method]), response)
+            elif not isinstance(response, ExportVersionResponse) or response.HasField("header"):
                 self._responses[method] = response
 
         return record
+
+
+def _join_features(joined: EmbedResponse, response: EmbedResponse) -> None:
+    """Append the features of further inputs."""
+    first = 0
+    for view, tensor in response.features.views.items():
+        before = joined.features.views[view]
+        first = before.shape[0]
+        before.data += tensor.data
+        before.shape[0] += tensor.shape[0]
+    for index, truncation in response.truncation.items():
+        joined.truncation[first + index].CopyFrom(truncation)
+    joined.ClearField("times")
 
 
 class _Observed:

@@ -16,7 +16,6 @@ from rich.console import Console, RenderableType
 
 from headstart.channel import TlsConfig
 from headstart.cli.contexts_file import Context, ContextsFile
-from headstart.cli.documents import document
 from headstart.cli.formats import Format, Listing
 from headstart.cli.recorder import Recorder
 from headstart.client import Client
@@ -169,7 +168,7 @@ class Session:
 
     def print_json(self, value: object, indent: int | None = None) -> None:
         """Print a JSON document on stdout, in one line unless indented."""
-        print(json.dumps(document(value), indent=indent, ensure_ascii=False), flush=True)
+        print(json.dumps(value, indent=indent, ensure_ascii=False), flush=True)
 
     def note(self, line: str) -> None:
         """Print a line for people on stderr."""

@@ -16,6 +16,7 @@ from headstart.errors import PredictionError
 from headstart.results.findings import ExampleReference
 from headstart.results.label_values import LabelValue
 from headstart.task import Task
+from headstart.v1 import prediction_service_pb2 as pb
 
 __all__ = [
     "AbstentionReason",
@@ -232,11 +233,14 @@ class PredictedInput:
         name: its path, or the line of its file; empty if it has no name.
         cells: the cells of its row, by the file's columns; empty if it is no row of a file.
         outcome: the prediction, or the error of an input that cannot be used.
+        message: the contract's message of the prediction, which the JSON of the command line is made of;
+            None for an error.
     """
 
     name: str
     cells: Mapping[str, Any]
     outcome: Prediction | PredictionError
+    message: pb.Prediction | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)

@@ -191,9 +191,10 @@ def by_command(target: str, form: ExportFormat, path: Path) -> tuple[str, int | 
     arguments = ["--json", "version", "export", f"{MODEL}@1", "--format", form, "--output", str(path)]
     done = CliRunner().invoke(app, arguments, env={"HEADSTART_SERVER": target})
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
-    assert told["files"] == [told["path"]]
-    return told["model"], told["version"], told["format"], Path(told["path"])
+    found = json.loads(done.stdout)
+    assert len(found["files"]) == 1
+    assert found["format"] == f"EXPORT_FORMAT_{form.upper()}"
+    return found["model"], int(found["version"]), form, Path(found["path"])
 
 
 #: Who asks for a form that `Client` does not ask for.
