@@ -112,10 +112,11 @@ class Authenticator:
                 return Caller(principal=self._policy.by_certificate[name])
         if shown.certificate_names:
             raise Unauthenticated(
-                "Expected a certificate with a name that is known here, or a token. Received: another "
-                "certificate and no token."
+                "The client certificate has no name that the access file lists, and there is no token. "
+                "Send a "
+                "token, or ask the operator to add the certificate's name."
             )
-        raise Unauthenticated("Expected metadata 'authorization: Bearer TOKEN'. Received: none.")
+        raise Unauthenticated("The token is missing. Send it as metadata 'authorization: Bearer TOKEN'.")
 
     def tenant(self, name: str) -> TenantSettings:
         """What the file says of a tenant."""
@@ -131,13 +132,16 @@ class Authenticator:
             return Caller(principal=known)
         name = issuer_name(token) if issuers else None
         if name not in issuers or name is None:
-            raise Unauthenticated("Expected a token that is known here. Received: another.")
+            raise Unauthenticated("The token is unknown. Check it, or ask the operator for a new one.")
         claims = issuers[name][1].claims(token)
         subject = str(claims.get("sub", ""))
         for bearer in policy.bearers:
             if bearer.fits(name, claims):
                 return Caller(principal=bearer.principal, subject=subject)
-        raise Unauthenticated("Expected a token with claims that are known here. Received: others.")
+        raise Unauthenticated(
+            "The token is valid, but no principal in the access file matches its claims. Ask the operator to "
+            "add one."
+        )
 
     def _renew(self, path: Path) -> None:
         try:

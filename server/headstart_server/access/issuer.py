@@ -48,7 +48,7 @@ class Issuer:
             key = self._keys.key(str(jwt.get_unverified_header(token).get("kid")))
             if key is None:
                 raise Unauthenticated(
-                    "Expected a token signed by a key of its issuer. Received: another key."
+                    "The token is not signed by a key of its issuer. Request a new token from the issuer."
                 )
             claims: Mapping[str, Any] = jwt.decode(
                 token,
@@ -61,15 +61,12 @@ class Issuer:
             )
         except KeysAwayError:
             raise IssuerKeysUnavailable(
-                f"The keys of the issuer {settings.issuer} cannot be had. Try again in a moment.",
+                f"The keys of the issuer {settings.issuer} are unavailable. Try again in 10 seconds.",
                 metadata=dict([NOT_STARTED]),
                 retry_after=10.0,
             ) from None
         except jwt.PyJWTError as error:
-            raise Unauthenticated(
-                f"Expected a token of {settings.issuer} for {settings.audience} that is valid now. "
-                f"Received: another ({type(error).__name__})."
-            ) from None
+            raise Unauthenticated(_invalid(error, settings)) from None
         return claims
 
 
@@ -90,3 +87,16 @@ def _key(entry: Mapping[str, Any]) -> Any:
         return jwt.PyJWK(dict(entry))
     except jwt.PyJWTError:
         return None
+
+
+def _invalid(error: jwt.PyJWTError, settings: IssuerSettings) -> str:
+    """Return the message for a token that is not valid."""
+    expected = f"Request a new token of {settings.issuer} for {settings.audience}."
+    match error:
+        case jwt.ExpiredSignatureError():
+            return f"The token has expired. {expected}"
+        case jwt.InvalidAudienceError():
+            return f"The token is for another audience. {expected}"
+        case jwt.InvalidSignatureError():
+            return f"The signature of the token is invalid. {expected}"
+    return f"The token is invalid ({type(error).__name__}). {expected}"

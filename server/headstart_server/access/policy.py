@@ -235,7 +235,7 @@ def _bearer(
         )
     # Without a claim everybody whom the issuer knows would be this principal.
     if not isinstance(claims, dict) or not claims or not all(isinstance(v, str) for v in claims.values()):
-        raise PolicyError(f"Expected at least one claim, each a text, in {where}.claims. Received: others.")
+        raise PolicyError(f"{where}.claims must have at least one claim, and each must be a string.")
     return Bearer(issuer=issuer, claims=claims, principal=principal)
 
 
@@ -282,7 +282,7 @@ def _tables(entry: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
 def _strings(entry: Mapping[str, Any], key: str, where: str) -> Sequence[str]:
     found = entry.get(key, [])
     if not isinstance(found, list) or not all(isinstance(item, str) and item for item in found):
-        raise PolicyError(f"Expected a list of texts in {where}.{key}. Received: another value.")
+        raise PolicyError(f"{where}.{key} must be a list of strings.")
     return found
 
 

@@ -201,7 +201,7 @@ def read_declarations(path: Path) -> list[Declaration]:
     """
     files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
     if not files:
-        raise DeclarationError(f"Expected a .toml file in {path}. Received: none.")
+        raise DeclarationError(f"{path} has no .toml file. Add one, or name another folder.")
     return distinct(declaration for file in files for declaration in _read(file))
 
 
@@ -256,7 +256,10 @@ def _of_values(values: Mapping[str, Any], folder: Path) -> Declaration:
                 f"Received: {name!r}."
             )
     if "source" not in values:
-        raise DeclarationError(f"Backbone {values.get('name')!r}: Expected a source. Received: none.")
+        raise DeclarationError(
+            f"Backbone {values.get('name')!r}: The source is missing. Add one, such as source = "
+            '"keras:MobileNetV3Small".'
+        )
     return Declaration(**{name: _placed(name, value, folder) for name, value in values.items()})
 
 

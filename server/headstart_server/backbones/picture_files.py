@@ -42,7 +42,7 @@ def open_picture(data: bytes, *, max_pixels: int) -> ImageFile:
     kind = _kind_of(data)
     if kind is None:
         raise UndecodableInput(
-            f"Expected a JPEG, PNG, WebP, GIF or BMP picture. Received: {describe_bytes(data)}."
+            f"Expected a JPEG, PNG, WebP, GIF or BMP image. Received: {describe_bytes(data)}."
         )
     if kind.check_parts is not None:
         kind.check_parts(data)
@@ -62,10 +62,11 @@ def check_size(size: Size, *, max_pixels: int) -> None:
     """
     width, height = size
     if width < 1 or height < 1:
-        raise UndecodableInput(f"Expected a picture with pixels. Received: {width} x {height} pixels.")
+        raise UndecodableInput(f"Expected an image with pixels. Received: {width} x {height} pixels.")
     if width * height > max_pixels:
         raise InputTooLarge(
-            f"Expected a picture of at most {max_pixels:,} pixels. Received: {width:,} x {height:,} pixels.",
+            f"Expected an image of at most {max_pixels:,} pixels. Received: {width:,} x {height:,} "
+            "pixels. Scale it down.",
             metadata={"max_pixels": str(max_pixels), "width": str(width), "height": str(height)},
         )
 
@@ -95,7 +96,7 @@ def _webp_size(data: bytes) -> Size:
     if chunk == b"VP8X":
         wide, width, high, height = struct.unpack_from("<HBHB", data, 24)
         return (wide | width << 16) + 1, (high | height << 16) + 1
-    raise UndecodableInput(f"Expected a WebP picture. Received: an unknown first chunk, {chunk!r}.")
+    raise UndecodableInput(f"Expected a WebP image. Received: an unknown first chunk, {chunk!r}.")
 
 
 def _gif_size(data: bytes) -> Size:

@@ -100,4 +100,4 @@ def check_pieces(count: int) -> None:
 
 def _check(count: int, most: int, what: str) -> None:
     if count > most:
-        raise UndecodableInput(f"Expected a picture of at most {most:,} {what}. Received: more.")
+        raise UndecodableInput(f"Expected an image of at most {most:,} {what}. Received: more.")

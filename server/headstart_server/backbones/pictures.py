@@ -67,7 +67,7 @@ class PictureDecoder:
             return self._square(_from_pixels(content, max_pixels=self._max_pixels))
         if not isinstance(content, bytes):
             kind = "a text" if isinstance(content, str) else type(content).__name__
-            raise WrongModality(f"Expected a picture: encoded bytes or pixels. Received: {kind}.")
+            raise WrongModality(f"Expected an image: encoded bytes or pixels. Received: {kind}.")
         try:
             return self._decode_file(content)
         except HeadstartError:
@@ -76,7 +76,7 @@ class PictureDecoder:
         # ValueError, IndexError, OverflowError, MemoryError and more.
         except Exception as error:
             raise UndecodableInput(
-                f"Expected a whole, readable picture. Received: {describe_bytes(content)}, which cannot be "
+                f"Expected a complete, readable image. Received: {describe_bytes(content)}, which cannot be "
                 f"decoded: {error or type(error).__name__}"
             ) from error
 

@@ -96,7 +96,7 @@ def place_of(uri: str) -> Place:
     kind = next((each for each in Kind if each.value == scheme), None) if separator else None
     if kind is None:
         # Not told: it may be anything, a password too.
-        raise ValueError("one that begins otherwise.")
+        raise ValueError("a URI with another beginning.")
     if kind is Kind.WEB:
         return _web_place(uri)
     root, _, path = rest.partition("/")

@@ -103,8 +103,9 @@ class Candidates:
             ]
         if not able:
             raise InvalidField(
-                "Expected a backbone of this server that takes the examples, can do what the recipe needs "
-                "and fits into its memory. Received: none. Name a backbone, or candidates.",
+                "No backbone of this server supports these examples and this recipe and fits into its "
+                "memory. "
+                "Name a backbone or candidates.",
                 field="spec.backbone",
             )
         ordered = by_cost(able)

@@ -117,7 +117,7 @@ class Forgetting:
             StorageUnavailable: the bucket does not answer; what was found is deleted by a later cleaning.
         """
         if not example_id:
-            raise InvalidField("Expected the id of an example. Received: none.", field="example_id")
+            raise InvalidField("The ID of the example is missing.", field="example_id")
         if model:
             self._registry.model(model)
         found = self._find(example_id, model, scope)

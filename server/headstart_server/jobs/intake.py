@@ -167,7 +167,7 @@ class Upload:
         """
         if examples and self._spec.dataset_uri is not None:
             raise InvalidStream(
-                "Expected examples in the stream or at dataset_uri, not both. Received: both."
+                "The spec has a dataset_uri, and the stream has examples, too. Send one or the other."
             )
         self._add(examples)
 

@@ -220,9 +220,10 @@ class Ledger:
         if seconds is None:
             seconds = QUEUE_RETRY_SECONDS
         seconds = float(min(max(1, math.ceil(seconds)), MAX_QUEUE_RETRY_SECONDS))
-        what = "the server takes" if full.whose is None else "a tenant may have"
+        whose = "The job queue" if full.whose is None else "The job queue of the tenant"
         return JobQueueFull(
-            f"{full.queued} jobs are queued and {what} {full.limit} at most. Try again in {seconds:.0f} s.",
+            f"{whose} is full: {full.queued} of at most {full.limit} are queued. Try again in "
+            f"{seconds:.0f} s.",
             metadata={
                 "limit": str(full.limit),
                 "queued": str(full.queued),

@@ -93,8 +93,8 @@ def _check_known(removed: Collection[str], examples: Sequence[StoredExample], nu
     if unknown:
         more = f" ({len(unknown)} of {len(removed)} ids are unknown.)" if len(unknown) > 1 else ""
         raise ExampleNotFound(
-            f"Expected ids of examples of version {number} to leave out. "
-            f"Received: {unknown[0][:80]!r}, which is not one of them.{more}",
+            f"Version {number} was not trained on an example with the ID {unknown[0][:80]!r}. Remove it from "
+            f"removed_example_ids.{more}",
             field="spec.removed_example_ids",
             metadata={"id": unknown[0], "version": str(number)},
         )

@@ -54,7 +54,7 @@ class RebaseSpec:
         """
         if not self.backbone:
             raise InvalidField(
-                "Expected the backbone that the version shall be fitted on, or auto. Received: none.",
+                "The backbone is missing. Name the backbone to train the version on, or auto.",
                 field="backbone",
             )
         if self.gate_given and self.alias is None:

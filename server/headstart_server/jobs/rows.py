@@ -140,7 +140,7 @@ def get(connection: Connection, job_id: str, *, lock: bool = False) -> Job:
 def no_job(job_id: str) -> JobNotFound:
     """The error that there is no such job."""
     return JobNotFound(
-        f"There is no job '{job_id[:80]}'. List the jobs there are.", metadata={"job_id": job_id[:80]}
+        f"There is no job '{job_id[:80]}'. List the jobs to find its ID.", metadata={"job_id": job_id[:80]}
     )
 
 

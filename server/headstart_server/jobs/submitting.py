@@ -102,8 +102,8 @@ def replayed(
         return None
     if request_hash is not None and row.request_hash != request_hash:
         raise RequestIdReused(
-            f"Request id {request_id!r} was used before for job {row.job_id} with another "
-            "spec or other examples. Use a new request id for a new fine-tune.",
+            f"Request ID {request_id!r} was used before for job {row.job_id} with another spec or other "
+            "examples. Use a new request ID for a new fine-tune.",
             field="spec.request_id",
             metadata={"job_id": row.job_id},
         )

@@ -147,8 +147,7 @@ def compare(pairs: Sequence[PairedOutcome]) -> Comparison:
     """
     if not pairs:
         raise NoCommonExamples(
-            "Expected examples that both versions know the answers to. Received: none. "
-            "Send labelled examples to compare on."
+            "The versions have no examples in common. Send labeled examples to compare them on."
         )
     weights = np.array([pair.weight for pair in pairs], np.float64)
     if pairs[0].target.task is Task.REGRESSION:

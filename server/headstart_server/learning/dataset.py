@@ -167,9 +167,10 @@ class DatasetCount:
     def _check_task(self, target: Target, index: int) -> None:
         task = self.task or self._targets.task
         if task is not None and target.task is not task:
-            like = "as the task is" if self.task else "as for the first example"
+            why = "the task requires" if self.task else "the first example has"
             raise WrongTask(
-                f"Expected {_KINDS[task]} for example {index}, {like}. Received: {_KINDS[target.task]}.",
+                f"Example {index} has {_KINDS[target.task]}, but {why} {_KINDS[task]}. Give all examples the "
+                "same kind of label.",
                 field=f"examples[{index}].{FIELDS[target.task]}",
             )
 
@@ -181,13 +182,18 @@ class DatasetCount:
         ):
             if count > limit:
                 raise DatasetTooLarge(
-                    f"The dataset is too large. Expected at most {limit} {what}. Received: {count} and more.",
+                    f"The dataset has more than the {limit:,} {what} that the server allows. Send fewer "
+                    "or smaller "
+                    "examples.",
                     metadata={"limit": str(limit), "subject": what},
                 )
         if len(self._targets.class_counts) > limits.max_classes:
             raise TooManyClasses(
-                f"The dataset has too many classes. Expected at most {limits.max_classes}. "
-                f"Received: example {self._targets.total - 1} opens class {limits.max_classes + 1}.",
+                f"The dataset has more than the {limits.max_classes:,} classes that the server allows: "
+                "example "
+                f"{self._targets.total - 1} has class {limits.max_classes + 1}. Merge classes. If the "
+                "labels are "
+                "numbers to predict, send them as values.",
                 metadata={"limit": str(limits.max_classes)},
             )
 

@@ -32,8 +32,10 @@ def find_label_conflicts(
                     index=index,
                     id=ids[index],
                     reason=ContradictingLabels.reason,
-                    message=f"Expected one label for the same content. Received: {targets[index]} here and "
-                    f"{targets[against]} at example {against}{f' ({ids[against]})' if ids[against] else ''}.",
+                    message=f"The same content has the label {targets[index]} here and "
+                    f"{targets[against]} at example "
+                    f"{against}{f' ({ids[against]})' if ids[against] else ''}. Correct or remove one of "
+                    "them.",
                 )
             )
     return faults

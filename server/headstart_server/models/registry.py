@@ -636,14 +636,14 @@ class Registry:
             rows.touch(connection, [model])
             artifact = rows.artifact_of(connection, model, number)
             named = [
-                alias.name if number == alias.number else f"{alias.name} (a share)"
+                alias.name if number == alias.number else f"{alias.name} (a share of the traffic)"
                 for alias in alias_rows.aliases_of(connection, model)
                 if number in (alias.number, *(each.number for each in alias.traffic))
             ]
             if named and not force:
                 raise VersionInUse(
-                    f"Version {number} of model '{model}' is named by: {', '.join(named)}. "
-                    "Move these aliases first, or delete with force.",
+                    f"Aliases refer to version {number} of model '{model}': {', '.join(named)}. "
+                    "Move or delete them first, or delete with force.",
                     metadata={"model": model, "version": str(number)},
                 )
             now = self._database.now(connection)
@@ -675,7 +675,7 @@ class Registry:
             if count:
                 raise ModelNotEmpty(
                     f"Model '{model}' has {count} {'version' if count == 1 else 'versions'}. "
-                    "Delete them first, or delete the model with force.",
+                    "Delete them first, or set force.",
                     metadata={"model": model, "versions": str(count)},
                 )
             connection.execute(delete(aliases).where(aliases.c.model == model))
@@ -777,8 +777,8 @@ def _check_etag(connection: Connection, model: str, alias: str, etag: str) -> Al
     current = there.get(alias)
     if etag and (current is None or current.etag != etag):
         raise EtagMismatch(
-            f"Alias '{alias}' of model '{model}' was changed in the meantime. Expected etag {etag!r}. "
-            f"Received: {current.etag if current else 'no such alias'!r}. Read the alias again and retry.",
+            f"Alias '{alias}' of model '{model}' was {'changed' if current else 'deleted'} after its etag "
+            f"{etag!r} was read. Read the alias again, then repeat the change.",
             metadata={"model": model, "alias": alias},
         )
     return current

@@ -70,7 +70,7 @@ _DELETE_VERSION = (
 def no_model(name: str) -> ModelNotFound:
     """The error that there is no such model."""
     return ModelNotFound(
-        f"There is no model '{name}'. List the models, or make it by a fine-tune.",
+        f"There is no model '{name}'. List the models to find its name, or fine-tune it first.",
         metadata={"model": name},
     )
 
@@ -78,7 +78,8 @@ def no_model(name: str) -> ModelNotFound:
 def no_version_yet(model: str) -> ModelNotReady:
     """The error that a model's first version is still being made."""
     return ModelNotReady(
-        f"Model '{model}' has no version yet; a fine-tune of it is running. Wait for it to succeed.",
+        f"Model '{model}' has no version yet, because its first fine-tune is running. Wait until the job "
+        "has succeeded.",
         metadata={"model": model},
     )
 

@@ -365,7 +365,7 @@ def _check_model(principal: Principal, rule: Rule, name: str) -> None:
     if name == rule.all_models:
         return
     if not name:
-        raise InvalidField("Expected the name of a model. Received: none.", field="model")
+        raise InvalidField("The name of the model is missing.", field="model")
     if rule.makes:
         check_model_name(name, "spec.model")
     # In other protocols an alias may follow.
@@ -396,7 +396,7 @@ def _full(tenant: str, rule: Rule, name: str) -> str:
 def _denied(rule: Rule) -> PermissionDenied:
     wanted = " or ".join(sorted(rule.rights))
     where = "" if rule.on in (Subject.ANY, Subject.LISTED) else " on this model"
-    return PermissionDenied(f"Expected the right {wanted}{where}. Received: a caller without it.")
+    return PermissionDenied(f"You lack the permission {wanted}{where}. Ask the operator for it.")
 
 
 def _shown(context: Context) -> Shown:
@@ -405,9 +405,7 @@ def _shown(context: Context) -> Shown:
         if name == "authorization":
             text = value if isinstance(value, str) else ""
             if text[: len(_BEARER)].lower() != _BEARER or not text[len(_BEARER) :].strip():
-                raise Unauthenticated(
-                    "Expected metadata 'authorization: Bearer TOKEN'. Received: another form."
-                )
+                raise Unauthenticated("The metadata 'authorization' is malformed. Send it as 'Bearer TOKEN'.")
             token = text[len(_BEARER) :].strip()
     properties = context.auth_context()
     names = [value.decode(errors="replace") for name in _NAMES for value in properties.get(name, ())]

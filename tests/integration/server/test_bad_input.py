@@ -526,7 +526,9 @@ def test_a_hundred_thousand_classes_are_refused_at_the_first_too_many(
     refusal = refused(lambda: api.fine_tune(examples(), model=model, batch=100))
 
     assert (refusal.code, refusal.reason) == (INVALID, "TOO_MANY_CLASSES")
-    assert "at most 1000. Received: example 1000 opens class 1001" in refusal.message
+    assert (
+        "more than the 1,000 classes that the server allows: example 1000 has class 1001" in refusal.message
+    )
     assert refusal.metadata == {"limit": "1000"}
     # What was on its way when the refusal came was still sent.
     assert made < count / 2
@@ -565,9 +567,7 @@ def test_the_same_content_with_different_labels_fails_the_job_by_its_places(api:
     kept = api.published(examples, model=model, max_excluded_fraction=0.4)
 
     assert job.state == FAILED
-    assert "example 2: Expected one label for the same content. Received: '0' here and '1' at example 6" in (
-        job.error.message
-    )
+    assert "example 2: The same content has the label '0' here and '1' at example 6" in (job.error.message)
     assert [
         (fault.index, fault.example_id, ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_"))
         for fault in kept.excluded_examples
@@ -589,7 +589,7 @@ def test_inputs_that_cannot_be_read_are_skipped_on_request(api: Api, digits_mode
         (1, ErrorReason.ERROR_REASON_UNDECODABLE_INPUT),
         (2, ErrorReason.ERROR_REASON_WRONG_MODALITY),
     ]
-    assert response.faults[0].message.startswith("Expected a JPEG, PNG, WebP, GIF or BMP picture. Received:")
+    assert response.faults[0].message.startswith("Expected a JPEG, PNG, WebP, GIF or BMP image. Received:")
     alone = api.predict(digits_model, good, other)
     predictions = response.results[0].predictions
     assert [predictions[0], predictions[3]] == list(alone.results[0].predictions)

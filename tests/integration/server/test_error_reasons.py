@@ -29,11 +29,11 @@ from headstart_server.access.tokens import token_hash
 from headstart_server.rpc.http.answers import http_code
 from headstart_server.rpc.status import CODES, TEMPORARY
 from integration.server.calls import TERMINAL, TIMEOUT, Api, png
-from server_process import ServerProcess, eventually, running
+from server_process import FIRST_START_SECONDS, ServerProcess, eventually, running
 
 ROOT = Path(__file__).resolve().parents[3]
 GOLDEN = Path(__file__).with_name("golden") / "errors.json"
-FLAGS = ("--max-examples", "60", "--max-classes", "4", "--max-pixels", "10000", "--job-workers", "1")
+FLAGS = ("--max-examples", "60", "--max-classes", "4", "--max-pixels", "200000", "--job-workers", "1")
 FLAGS += ("--max-queued-jobs", "1", "--max-versions-per-model", "2", "--http-port", "0")
 
 ELSEWHERE = {
@@ -108,7 +108,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, sets: Path) -> Iterator[Ser
     (folder / "access.toml").write_text("".join(principals) + quota)
     flags = (*FLAGS, "--access-file", str(folder / "access.toml"), "--allow-dataset-uri", str(sets))
     with running(folder / "data", *flags) as server:
-        server.wait_until_serving()
+        server.wait_until_serving(FIRST_START_SECONDS)
         yield server
 
 
@@ -163,7 +163,9 @@ def busy(owner: Api, made: job_pb2.Job, lean: None) -> Iterator[job_pb2.Job]:
     ]
     running = owner.fine_tune(slow, model="busy", recipe={"mlp": {"max_epochs": 10000}})
     eventually(
-        lambda: owner.status(running.job_id).state == job_pb2.JOB_STATE_RUNNING, TIMEOUT, "a running job"
+        lambda: owner.status(running.job_id).state == job_pb2.JOB_STATE_RUNNING,
+        FIRST_START_SECONDS,
+        "a running job",
     )
     queued = owner.fine_tune(examples(), model="queued")
     yield running
@@ -234,7 +236,7 @@ def refused_calls(server: ServerProcess, owner: Api, busy: job_pb2.Job) -> dict[
         "EXAMPLE_NOT_FOUND": lambda: owner.fine_tune(
             [], model="made", parent_version=1, removed_example_ids=["e9"]
         ),
-        "INPUT_TOO_LARGE": lambda: embed(owner, image=png(np.zeros((200, 200, 3), np.uint8))),
+        "INPUT_TOO_LARGE": lambda: embed(owner, image=png(np.zeros((500, 500, 3), np.uint8))),
         "INVALID_FIELD": lambda: owner.fine_tune(examples(), model="My Model"),
         "INVALID_STREAM": lambda: tuner.FineTune(iter([tuning.FineTuneRequest()]), timeout=TIMEOUT),
         "JOB_NOT_FINISHED": lambda: tuner.DeleteJob(tuning.DeleteJobRequest(job_id=busy.job_id)),

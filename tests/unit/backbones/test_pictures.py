@@ -264,7 +264,7 @@ def test_formats_beyond_the_five_are_refused(kind: str) -> None:
 
 def test_a_truncated_jpeg_is_refused_with_its_reason() -> None:
     data = encode(Image.fromarray(scene(600, 800)), "JPEG")
-    with pytest.raises(UndecodableInput, match=r"whole, readable picture\. Received: .*truncated"):
+    with pytest.raises(UndecodableInput, match=r"complete, readable image\. Received: .*truncated"):
         DECODER.decode(data[: len(data) // 2])
 
 

@@ -84,7 +84,7 @@ def test_lists_of_json_name_uris_texts_and_every_kind_of_target(shelf: Shelf) ->
         ("file:///etc/passwd,a", InvalidField, "line 2: .*--allow-dataset-uri"),
         ("https://169.254.169.254/latest,a", InvalidField, "line 2: .*--allow-dataset-uri"),
         ("s3://bucket/a.jpg,a", InvalidField, "line 2: .*--allow-dataset-uri"),
-        ("http://localhost/,a", InvalidField, "line 2: .*begins otherwise"),
+        ("http://localhost/,a", InvalidField, "line 2: .*another beginning"),
         ("pictures/none.jpg,a", DataUnreadable, "line 2: .*none.jpg cannot be read: it is not there"),
         ("pictures,a", DataUnreadable, "line 2: .*no file"),
         ("big.jpg,a", InputTooLarge, "line 2: .*101 bytes, more than 100"),

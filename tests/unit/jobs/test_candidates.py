@@ -68,7 +68,7 @@ def test_an_array_is_a_picture_and_a_row_of_numbers_has_a_backbone_of_its_own() 
 def test_what_the_recipe_cannot_be_carried_out_on_is_left_out_or_refused_if_it_is_named() -> None:
     known = pool(*images(1))
     assert tried(known, recipe=Partial(blocks=2)) == ["image-1"]
-    with pytest.raises(InvalidField, match=r"Received: none\. Name a backbone, or candidates\."):
+    with pytest.raises(InvalidField, match=r"No backbone of this server .* Name a backbone or candidates\."):
         tried(known, recipe=Partial(blocks=3))
     with pytest.raises(InvalidField, match="Expected a view of backbone 'image-1'"):
         tried(known, names=["image-1"], recipe=Ridge(views=("deep",)))

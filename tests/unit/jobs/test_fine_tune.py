@@ -307,7 +307,7 @@ def test_contradicting_labels_fail_or_are_dropped_on_every_side_and_never_decode
     assert caught.value.reason == "CONTRADICTING_LABELS"
     assert caught.value.message == (
         "2 of 20 examples cannot be used, and max_excluded_fraction allows 0. The first is example 18: "
-        "Expected one label for the same content. Received: 'cat' here and 'dog' at example 19."
+        "The same content has the label 'cat' here and 'dog' at example 19. Correct or remove one of them."
     )
     assert rig.fine_tune(sent, "two", max_excluded_fraction=0.1).example_count == 18
     assert rig.backbone.decoded[b"cat:x"] == 0

@@ -276,7 +276,7 @@ def test_what_is_not_there_is_told(bench: Workbench) -> None:
     assert caught.value.metadata == {"id": "cat99"}
     with pytest.raises(ModelNotFound):
         bench.forgetting.forget("cat0", "cars")
-    with pytest.raises(InvalidField, match="Received: none"):
+    with pytest.raises(InvalidField, match="The ID of the example is missing"):
         bench.forgetting.forget("")
 
 

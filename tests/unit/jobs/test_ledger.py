@@ -58,8 +58,8 @@ def test_a_request_id_with_other_content_is_refused(desk: Desk) -> None:
     assert caught.value.field == "spec.request_id"
     assert caught.value.metadata == {"job_id": "a"}
     assert caught.value.message == (
-        "Request id 'r' was used before for job a with another spec or other examples. "
-        "Use a new request id for a new fine-tune."
+        "Request ID 'r' was used before for job a with another spec or other examples. "
+        "Use a new request ID for a new fine-tune."
     )
 
 
@@ -145,7 +145,7 @@ def test_a_full_queue_refuses_and_takes_again_when_a_job_is_claimed(shelf: Shelf
         assert caught.value.metadata == {"limit": "2", "queued": "2", "queue_position": "2"}
         # A worker is free: the first of them should be taken at any moment.
         assert caught.value.retry_after == 1.0
-        assert caught.value.message == "2 jobs are queued and the server takes 2 at most. Try again in 1 s."
+        assert caught.value.message == "The job queue is full: 2 of at most 2 are queued. Try again in 1 s."
     desk.claim()
     desk.ledger.check_room()
     desk.submit()
@@ -432,7 +432,7 @@ def test_an_unknown_job_is_told(desk: Desk) -> None:
     for ask in (desk.ledger.get, desk.ledger.cancel, lambda job_id: desk.ledger.events(job_id, 0)):
         with pytest.raises(JobNotFound) as caught:
             ask("x" * 1000)
-        assert caught.value.message == f"There is no job '{'x' * 80}'. List the jobs there are."
+        assert caught.value.message == f"There is no job '{'x' * 80}'. List the jobs to find its ID."
 
 
 def test_jobs_are_listed_newest_first_in_pages_even_at_equal_times(desk: Desk, clock: ManualClock) -> None:

@@ -301,10 +301,10 @@ def test_a_tenant_fills_its_part_of_the_queue_only(shelf: Shelf) -> None:
     desk = Desk(shelf, limits=QueueLimits(queued=3, queued_per_tenant=2))
     desk.submit(tenant="a")
     desk.submit(tenant="a")
-    with pytest.raises(JobQueueFull, match="2 jobs are queued and a tenant may have 2 at most"):
+    with pytest.raises(JobQueueFull, match="The job queue of the tenant is full: 2 of at most 2 are queued"):
         desk.submit(tenant="a")
     desk.submit(tenant="b")
-    with pytest.raises(JobQueueFull, match="3 jobs are queued and the server takes 3 at most"):
+    with pytest.raises(JobQueueFull, match="The job queue is full: 3 of at most 3 are queued"):
         desk.submit(tenant="c")
 
 

@@ -107,20 +107,27 @@ def test_inputs_of_exactly_the_limits_pass() -> None:
 
 def test_too_many_examples_are_refused() -> None:
     error = refusal(DatasetTooLarge, *[example(bytes([place]), "ab"[place % 2]) for place in range(6)])
-    assert error.message == ("The dataset is too large. Expected at most 5 examples. Received: 6 and more.")
+    assert error.message == (
+        "The dataset has more than the 5 examples that the server allows. Send fewer or smaller examples."
+    )
     assert error.metadata == {"limit": "5", "subject": "examples"}
 
 
 def test_too_many_bytes_are_refused() -> None:
     error = refusal(DatasetTooLarge, *[example(bytes(40), "ab"[place % 2]) for place in range(3)])
-    assert error.message == "The dataset is too large. Expected at most 100 bytes. Received: 120 and more."
+    assert (
+        error.message
+        == "The dataset has more than the 100 bytes that the server allows. Send fewer or smaller examples."
+    )
     assert error.metadata == {"limit": "100", "subject": "bytes"}
 
 
 def test_too_many_classes_are_refused_with_the_example_that_opens_one_too_many() -> None:
     error = refusal(TooManyClasses, *[example(bytes([place]), f"c{place}") for place in range(4)])
     assert error.message == (
-        "The dataset has too many classes. Expected at most 3. Received: example 3 opens class 4."
+        "The dataset has more than the 3 classes that the server allows: example 3 has class 4. Merge "
+        "classes. "
+        "If the labels are numbers to predict, send them as values."
     )
     assert error.metadata == {"limit": "3"}
 
@@ -202,7 +209,8 @@ def test_the_digest_tells_how_often_an_example_came() -> None:
 def test_a_mix_of_tasks_is_refused_with_the_example_that_differs() -> None:
     error = refusal(WrongTask, CAT, Example(content=b"2", target=Target.of_labels(["dog"])))
     assert error.message == (
-        "Expected one label for example 1, as for the first example. Received: a set of labels."
+        "Example 1 has a set of labels, but the first example has one label. Give all examples the same "
+        "kind of label."
     )
     assert error.field == "examples[1].label.classes"
     with pytest.raises(WrongTask, match="Expected a number for example 0, as the task is"):

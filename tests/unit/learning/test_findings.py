@@ -18,7 +18,7 @@ def test_each_side_of_a_contradiction_is_told_with_an_example_of_the_other() -> 
         (2, "c", "CONTRADICTING_LABELS"),
         (4, "e", "CONTRADICTING_LABELS"),
     ]
-    expected = "Expected one label for the same content. Received: {} here and {} at example {}."
+    expected = "The same content has the label {} here and {} at example {}. Correct or remove one of them."
     assert [fault.message for fault in faults] == [
         expected.format("'cat'", "'dog'", "2 (c)"),
         expected.format("'dog'", "'cat'", "0 (a)"),

@@ -111,7 +111,9 @@ def test_what_is_not_there_is_told(shelf: Shelf) -> None:
         shelf.registry.resolve(Selector(model="pets", number=7))
     with pytest.raises(AliasNotFound) as no_alias:
         shelf.registry.resolve(Selector(model="pets", alias="prod"))
-    assert no_model.value.message == ("There is no model 'cars'. List the models, or make it by a fine-tune.")
+    assert no_model.value.message == (
+        "There is no model 'cars'. List the models to find its name, or fine-tune it first."
+    )
     assert no_version.value.message == "Model 'pets' has no version 7. Its newest is 2."
     assert no_alias.value.message == "Model 'pets' has no alias 'prod'. Its aliases: canary, stable."
 
@@ -346,7 +348,7 @@ def test_a_version_that_aliases_name_is_deleted_by_force_only(shelf: Shelf) -> N
     with pytest.raises(VersionInUse) as caught:
         shelf.registry.delete_version("pets", 1, force=False)
     assert caught.value.message == (
-        "Version 1 of model 'pets' is named by: canary, stable. "
+        "Aliases refer to version 1 of model 'pets': canary, stable. "
         "Move these aliases first, or delete with force."
     )
     assert shelf.registry.resolve(Selector(model="pets", alias="stable")) == 1
@@ -686,7 +688,7 @@ def test_a_version_with_a_share_is_deleted_by_force_only(shelf: Shelf) -> None:
     )
     with pytest.raises(VersionInUse) as caught:
         shelf.registry.delete_version("pets", 2, force=False)
-    assert "is named by: stable (a share)." in caught.value.message
+    assert "'pets': stable (a share of the traffic)." in caught.value.message
     shelf.registry.delete_version("pets", 2, force=True)
     (left,) = shelf.registry.model("pets").aliases
     assert (left.number, left.traffic) == (1, (TrafficSplit(number=3, fraction=0.25),))

@@ -380,7 +380,8 @@ async def test_a_model_whose_first_job_is_under_way_is_not_ready_and_another_is_
     stall.under_way.add("pets")
     error = await refusal(stall, ModelNotReady, [b"a"])
     assert error.message == (
-        "Model 'pets' has no version yet; a fine-tune of it is running. Wait for it to succeed."
+        "Model 'pets' has no version yet, because its first fine-tune is running. Wait until the job has "
+        "succeeded."
     )
     await refusal(stall, ModelNotFound, [b"a"], [Selector(model="cars")])
 
