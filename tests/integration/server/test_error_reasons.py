@@ -245,7 +245,11 @@ def refused_calls(server: ServerProcess, owner: Api, busy: job_pb2.Job) -> dict[
         "MODEL_NOT_EMPTY": lambda: models.DeleteModel(model_service_pb2.DeleteModelRequest(model="made")),
         "MODEL_NOT_FOUND": lambda: predict(owner, model="mad"),
         "MODEL_NOT_READY": lambda: predict(owner, model="busy"),
-        "NO_COMMON_EXAMPLES": lambda: owner.compare(selector(), selector("lean")),
+        "NO_COMMON_EXAMPLES": lambda: owner.compare(
+            selector(),
+            selector(),
+            [input_pb2.Example(input=row(np.nan), label={"class_name": "c0"})],
+        ),
         "PERMISSION_DENIED": lambda: reader.fine_tune(examples(), model="made"),
         "REQUEST_ID_REUSED": lambda: owner.fine_tune(examples(6), model="made", request_id="first"),
         "TOO_FEW_CLASSES": lambda: owner.validate(examples(classes=1), model="x"),

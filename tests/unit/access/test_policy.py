@@ -102,7 +102,7 @@ def test_the_lines_for_a_new_token_let_it_in_and_hold_no_token() -> None:
         ({"principals": [principal(token="x")]}, "Received: 'token'"),
         ({"principals": [principal(token_sha256=None)]}, "has no credentials. Add token_sha256"),
         ({"principals": [principal(token_sha256=["A" * 64])]}, "Received: 64 other characters"),
-        ({"principals": [principal(token_sha256=HASH)]}, "list of texts"),
+        ({"principals": [principal(token_sha256=HASH)]}, "must be a list of strings"),
         ({"principals": [principal(tenant="a/b")]}, "principals[0].tenant"),
         ({"principals": [principal(tenant="a" * 64)]}, "principals[0].tenant"),
         ({"principals": [principal(grants=None)]}, "needs at least one grant, such as"),
@@ -118,7 +118,7 @@ def test_the_lines_for_a_new_token_let_it_in_and_hold_no_token() -> None:
         ({"principals": [principal(issuer=ISSUER["issuer"])], "issuers": [ISSUER]}, "at least one claim"),
         (
             {"principals": [principal(issuer=ISSUER["issuer"], claims={"sub": 1})], "issuers": [ISSUER]},
-            "each a text",
+            "each must be a string",
         ),
         ({"issuers": [ISSUER, ISSUER]}, "each issuer once"),
         ({"issuers": [{**ISSUER, "audience": ""}]}, "issuers[0].audience"),

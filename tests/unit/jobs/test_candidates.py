@@ -105,5 +105,5 @@ def test_named_ones_must_be_there_and_of_one_modality() -> None:
 
 
 def test_without_any_that_takes_the_examples_it_says_so() -> None:
-    with pytest.raises(InvalidField, match="Expected a backbone of this server that takes the examples"):
+    with pytest.raises(InvalidField, match="No backbone of this server supports these examples"):
         tried(pool(*images(1)), "a text")

@@ -213,7 +213,7 @@ def test_a_mix_of_tasks_is_refused_with_the_example_that_differs() -> None:
         "kind of label."
     )
     assert error.field == "examples[1].label.classes"
-    with pytest.raises(WrongTask, match="Expected a number for example 0, as the task is"):
+    with pytest.raises(WrongTask, match="Example 0 has one label, but the task requires a number"):
         DatasetCount(limits=SMALL, task=Task.REGRESSION).add(CAT, "d")
 
 

@@ -1,5 +1,7 @@
 """Contents that came with several labels."""
 
+import re
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,6 +50,6 @@ def test_exactly_the_contents_with_several_labels_are_found(examples: list[tuple
     assert [fault.index for fault in faults] == expected
     for fault in faults:
         digest, label = examples[fault.index]
-        named = int(fault.message.rsplit(" ", 1)[1].rstrip("."))
+        named = int(re.search(r"at example (\d+)\.", fault.message)[1])
         assert examples[named][0] == digest
         assert examples[named][1] != label
