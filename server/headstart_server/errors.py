@@ -134,7 +134,7 @@ class BackboneUnavailable(HeadstartError, reason="BACKBONE_UNAVAILABLE"):
 
 
 class ModelNotReady(HeadstartError, reason="MODEL_NOT_READY"):
-    """The model has no version yet, but a job for it is running or queued."""
+    """The model has no version yet, but a job that creates one is running or queued."""
 
 
 class JobNotFinished(HeadstartError, reason="JOB_NOT_FINISHED"):

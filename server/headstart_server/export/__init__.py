@@ -1,1 +1,1 @@
-"""Versions as networks for other runtimes: made one at a time, and kept while they last."""
+"""Versions exported as networks for other runtimes: created one at a time, and cached."""

@@ -1,4 +1,4 @@
-"""Exports that were made, kept under a bound of bytes and for a time."""
+"""Cache of exports, bounded in bytes and in time."""
 
 import shutil
 import threading
@@ -23,9 +23,9 @@ class ExportedFile:
     """A file of an export.
 
     Attributes:
-        name: its path inside the export, with ``/`` between folders.
+        name: path inside the export, with ``/`` between folders.
         size: in bytes.
-        sha256: of its content, in hexadecimal.
+        sha256: of the content, in hexadecimal.
     """
 
     name: str
@@ -34,11 +34,11 @@ class ExportedFile:
 
 
 class OpenExport:
-    """An export whose files are open: they can be read to their end even if it is no longer kept.
+    """An export with open files, which stay readable after the cache drops them.
 
     Args:
         files: its files.
-        streams: they, open.
+        streams: the open files.
     """
 
     def __init__(self, files: Sequence[ExportedFile], streams: Sequence[IO[bytes]]) -> None:
@@ -46,19 +46,19 @@ class OpenExport:
         self._streams = streams
 
     def chunks(self, size: int) -> Iterator[tuple[int, bytes]]:
-        """The contents of the files in their order, in pieces of `size` bytes at most: place and piece."""
+        """Yield the contents of the files in order, as file index and chunk of at most `size` bytes."""
         for place, stream in enumerate(self._streams):
             while piece := stream.read(size):
                 yield place, piece
 
     def close(self) -> None:
-        """Close its files."""
+        """Close the files."""
         for stream in self._streams:
             stream.close()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Kept:
+class _CachedExport:
     folder: Path
     files: Sequence[ExportedFile]
     made: float
@@ -69,13 +69,13 @@ class _Kept:
 
 
 class ExportCache:
-    """The exports used last. Safe to use from many threads.
+    """The most recently used exports. Safe to use from many threads.
 
     Args:
-        folder: where they lie; what is in it is this cache's.
-        max_bytes: most bytes to keep; the one used last stays whatever its size.
-        max_seconds: after which an export is made anew.
-        clock: seconds that only go up.
+        folder: folder of the cache, which owns everything in it.
+        max_bytes: maximum bytes; the most recently used export stays whatever its size.
+        max_seconds: age at which an export is created again.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -89,62 +89,64 @@ class ExportCache:
         self._folder = folder
         self._max_bytes, self._max_seconds, self._clock = max_bytes, max_seconds, clock
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+        self._exports: OrderedDict[Key, _CachedExport] = OrderedDict()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of what is kept."""
+        """Bytes in the cache."""
         with self._lock:
-            return sum(kept.nbytes for kept in self._kept.values())
+            return sum(export.nbytes for export in self._exports.values())
 
     def new_folder(self) -> Path:
-        """An empty folder to export into."""
+        """Create an empty folder to export into."""
         folder = self._folder / uuid.uuid4().hex
         folder.mkdir(parents=True)
         return folder
 
     def add(self, key: Key, folder: Path) -> None:
-        """Keep what was exported into a folder."""
-        kept = _Kept(folder=folder, files=_files(folder), made=self._clock())
+        """Add the export in a folder."""
+        export = _CachedExport(folder=folder, files=_files(folder), made=self._clock())
         with self._lock:
-            replaced = self._kept.pop(key, None)
-            self._kept[key] = kept
+            replaced = self._exports.pop(key, None)
+            self._exports[key] = export
             dropped = [*self._excess(), *([replaced] if replaced else [])]
         _remove(dropped)
 
     def open(self, key: Key) -> OpenExport | None:
-        """An export, open to be read; None if there is none."""
+        """Return an open export; None if it is not cached."""
         with self._lock:
-            kept = self._kept.get(key)
-            if kept is None or self._clock() - kept.made > self._max_seconds:
+            export = self._exports.get(key)
+            if export is None or self._clock() - export.made > self._max_seconds:
                 return None
-            self._kept.move_to_end(key)
+            self._exports.move_to_end(key)
             # Under the lock: else it could be removed between.
             with ExitStack() as stack:
-                streams = [stack.enter_context((kept.folder / file.name).open("rb")) for file in kept.files]
+                streams = [
+                    stack.enter_context((export.folder / file.name).open("rb")) for file in export.files
+                ]
                 stack.pop_all()
-        return OpenExport(kept.files, streams)
+        return OpenExport(export.files, streams)
 
     def sweep(self, is_live: Callable[[str], bool] = lambda _: True) -> None:
-        """Remove what is too old, and what is of versions that are no more.
-
-        Args:
-            is_live: whether there is still a version of this artifact.
-        """
+        """Remove exports that are too old, and those whose artifact is not live."""
         with self._lock:
-            keys = list(self._kept)
+            keys = list(self._exports)
         gone = [key for key in keys if not is_live(key[0])]
         with self._lock:
-            old = [key for key, kept in self._kept.items() if self._clock() - kept.made > self._max_seconds]
-            dropped = [self._kept.pop(key) for key in {*gone, *old} if key in self._kept]
+            old = [
+                key
+                for key, export in self._exports.items()
+                if self._clock() - export.made > self._max_seconds
+            ]
+            dropped = [self._exports.pop(key) for key in {*gone, *old} if key in self._exports]
         _remove(dropped)
 
-    def _excess(self) -> list[_Kept]:
-        dropped, left = [], sum(kept.nbytes for kept in self._kept.values())
-        while left > self._max_bytes and len(self._kept) > 1:
-            _, kept = self._kept.popitem(last=False)
-            left -= kept.nbytes
-            dropped.append(kept)
+    def _excess(self) -> list[_CachedExport]:
+        dropped, left = [], sum(export.nbytes for export in self._exports.values())
+        while left > self._max_bytes and len(self._exports) > 1:
+            _, export = self._exports.popitem(last=False)
+            left -= export.nbytes
+            dropped.append(export)
         return dropped
 
 
@@ -158,6 +160,6 @@ def _files(folder: Path) -> list[ExportedFile]:
     ]
 
 
-def _remove(dropped: Sequence[_Kept]) -> None:
-    for kept in dropped:
-        shutil.rmtree(kept.folder, ignore_errors=True)
+def _remove(dropped: Sequence[_CachedExport]) -> None:
+    for export in dropped:
+        shutil.rmtree(export.folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Has versions exported: each once for all who ask for it, and stopped when all have left."""
+"""Creates exports: each once for all callers that request it, and cancelled when all have left."""
 
 import asyncio
 import shutil
@@ -17,34 +17,34 @@ from headstart_server.models.version import Selector, Version
 
 __all__ = ["Exporter"]
 
-#: Exports that are made at once; each takes a process with a gigabyte or more of memory.
-AT_ONCE = 1
-#: Further ones that wait for their turn.
-WAITING = 8
-#: Seconds after which a caller may try again when as many wait.
+#: Concurrent exports; each takes a process with a gigabyte or more of memory.
+MAX_CONCURRENT = 1
+#: Further exports that may wait.
+MAX_QUEUED = 8
+#: Seconds after which a caller may try again if the queue is full.
 RETRY_SECONDS = 10.0
 
 ExportNetwork = Callable[[str, ExportRequest, Path, Callable[[], None]], None]
-"""Writes a version with its backbone, of a name, into an empty folder; calls its last argument often, which
-may raise to stop it."""
+"""Writes a version with the backbone of a name into an empty folder; calls its last argument often, which may
+raise to stop it."""
 
 
 @dataclass(kw_only=True, slots=True)
-class _Making:
+class _RunningExport:
     done: "asyncio.Future[None]"
     stop: threading.Event
     callers: int = 0
 
 
 class Exporter:
-    """Has versions exported. Belongs to one event loop.
+    """Creates exports. Belongs to one event loop.
 
     Args:
-        registry: knows versions.
-        export_network: writes one.
-        cache: keeps what was written.
-        at_once: exports that are made at once.
-        waiting: further ones that wait.
+        registry: loads versions.
+        export_network: writes an export.
+        cache: keeps exports.
+        max_concurrent: exports created concurrently.
+        max_queued: further exports that may wait.
     """
 
     def __init__(
@@ -53,29 +53,29 @@ class Exporter:
         export_network: ExportNetwork,
         cache: ExportCache,
         *,
-        at_once: int = AT_ONCE,
-        waiting: int = WAITING,
+        max_concurrent: int = MAX_CONCURRENT,
+        max_queued: int = MAX_QUEUED,
     ) -> None:
         self._registry = registry
         self._export_network = export_network
         self._cache = cache
-        self._most = at_once + waiting
-        self._pool = ThreadPoolExecutor(at_once, "export")
-        self._making: dict[Key, _Making] = {}
+        self._most = max_concurrent + max_queued
+        self._pool = ThreadPoolExecutor(max_concurrent, "export")
+        self._running: dict[Key, _RunningExport] = {}
 
     @property
-    def under_way(self) -> int:
-        """Exports that are being made, or wait for it."""
-        return len(self._making)
+    def active_count(self) -> int:
+        """Exports that are running or queued."""
+        return len(self._running)
 
     async def open(self, selector: Selector, form: ExportFormat) -> tuple[Version, OpenExport]:
-        """An export of a version, made first unless it is kept; the caller closes it.
+        """Return an export of a version, created if it is not cached; the caller closes it.
 
-        Cancelled, it stops the making if nobody else waits for it.
+        If all callers of an export are cancelled, its creation stops.
 
         Raises:
-            ModelNotFound, VersionNotFound or AliasNotFound: there is no such version.
-            ExportQueueFull: as many exports wait as may.
+            ModelNotFound, VersionNotFound or AliasNotFound: the version does not exist.
+            ExportQueueFull: the queue of exports is full.
             HeadstartError: as `Registry.load` and `Catalog.export`.
         """
         version = await asyncio.to_thread(self._version, selector)
@@ -84,10 +84,10 @@ class Exporter:
             found = await asyncio.to_thread(self._cache.open, key)
             if found is not None:
                 return version, found
-            await self._made(key, version)
+            await self._create(key, version)
 
     def sweep(self) -> None:
-        """Remove exports that are too old, or of versions that were deleted."""
+        """Remove exports that are too old, or whose version is deleted."""
         live: set[str] | None = None
 
         def is_live(artifact: str) -> bool:
@@ -101,38 +101,38 @@ class Exporter:
     def _version(self, selector: Selector) -> Version:
         return self._registry.version(selector.model, self._registry.resolve(selector))
 
-    async def _made(self, key: Key, version: Version) -> None:
-        making = self._making.get(key)
-        if making is None or making.stop.is_set():
-            making = self._begun(key, version)
-        making.callers += 1
+    async def _create(self, key: Key, version: Version) -> None:
+        running = self._running.get(key)
+        if running is None or running.stop.is_set():
+            running = self._start(key, version)
+        running.callers += 1
         try:
-            await asyncio.shield(making.done)
+            await asyncio.shield(running.done)
         finally:
-            making.callers -= 1
-            if making.callers == 0:
-                making.stop.set()
+            running.callers -= 1
+            if running.callers == 0:
+                running.stop.set()
 
-    def _begun(self, key: Key, version: Version) -> _Making:
-        if len(self._making) >= self._most:
+    def _start(self, key: Key, version: Version) -> _RunningExport:
+        if len(self._running) >= self._most:
             raise ExportQueueFull(
-                f"Expected at most {self._most} exports under way. Received: one more. Try again in "
+                f"{self._most} exports are running or queued, which is the maximum. Try again in "
                 f"{RETRY_SECONDS:.0f} seconds.",
                 retry_after=RETRY_SECONDS,
             )
         stop = threading.Event()
         loop = asyncio.get_running_loop()
         done = loop.run_in_executor(self._pool, self._make, key, version, stop)
-        making = self._making[key] = _Making(done=done, stop=stop)
+        running = self._running[key] = _RunningExport(done=done, stop=stop)
 
         def end(future: "asyncio.Future[None]") -> None:
-            if self._making.get(key) is making:
-                del self._making[key]
+            if self._running.get(key) is running:
+                del self._running[key]
             if not future.cancelled():
-                future.exception()  # told to those who wait, of whom there may be none left
+                future.exception()  # mark as retrieved: all callers may have left
 
         done.add_done_callback(end)
-        return making
+        return running
 
     def _make(self, key: Key, version: Version, stop: threading.Event) -> None:
         def check() -> None:

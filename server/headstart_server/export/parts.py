@@ -1,4 +1,4 @@
-"""What of a version is exported, as its backbone's room takes it."""
+"""The parts of a version that are exported."""
 
 from typing import Any
 
@@ -20,13 +20,7 @@ _ANSWERS = {
 
 
 def export_request(version: Version, loaded: ResidentVersion, form: ExportFormat) -> ExportRequest:
-    """The request that has a version exported.
-
-    Args:
-        version: the version.
-        loaded: its head and tail.
-        form: the form wanted.
-    """
+    """Return the request to export a version; `loaded` has its head and tail."""
     head = loaded.head
     slopes, offsets = _calibration(head)
     hidden = head.hidden
@@ -60,7 +54,7 @@ def _calibration(head: Head) -> tuple[Float32, Float32]:
 def _facts(version: Version, head: Head) -> dict[str, Any]:
     manifest = version.manifest
     facts: dict[str, Any] = {
-        # It goes to whoever is given the export: how tenants are called is nobody's business there.
+        # Recipients of the export must not see the name of the tenant.
         "model": own_name(version.model),
         "version": version.number,
         "task": head.task.value,

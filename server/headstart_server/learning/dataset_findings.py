@@ -1,4 +1,4 @@
-"""What was found in a dataset, as values that are kept with a version."""
+"""Findings in a dataset, as values that are stored with a version."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,7 +10,7 @@ from headstart_server.learning.task import Task
 
 
 class RecommendationKind(StrEnum):
-    """What a recommendation is about."""
+    """The subject of a recommendation."""
 
     TOO_FEW_EXAMPLES = "too_few_examples"
     IMBALANCE = "imbalance"
@@ -26,11 +26,11 @@ class RecommendationKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleReference:
-    """One example.
+    """A reference to an example.
 
     Attributes:
-        index: its place in the list of examples.
-        id: the caller's name for it; may be empty.
+        index: position in the list of examples.
+        id: the caller's ID; may be empty.
         label: its label; a soft one as its most probable class.
     """
 
@@ -41,13 +41,13 @@ class ExampleReference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DuplicateGroup:
-    """Examples of the same, or all but the same, content.
+    """Examples of equal or nearly equal content.
 
     Attributes:
         examples: at most 20 of them.
-        count: how many there are.
+        count: number of examples.
         exact: whether the contents are equal, byte by byte.
-        contradicting: whether they are labelled differently.
+        contradicting: whether their labels differ.
         across_held_out: whether some are trained on and others held out.
     """
 
@@ -64,9 +64,9 @@ class LabelIssue:
 
     Attributes:
         example: the example.
-        suggested_label: the label that it looks like.
-        suggested_probability: how probable that is, by a head fitted without the example.
-        given_probability: how probable its own label is.
+        suggested_label: the label that a head predicts.
+        suggested_probability: its probability, by a head fitted without the example.
+        given_probability: probability of the given label.
     """
 
     example: ExampleReference
@@ -81,7 +81,7 @@ class Outlier:
 
     Attributes:
         example: the example.
-        distance_ratio: its distance from the nearest other, as a multiple of the median of all examples.
+        distance_ratio: distance from the nearest other example, relative to the median of all examples.
     """
 
     example: ExampleReference
@@ -90,12 +90,12 @@ class Outlier:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LearningPoint:
-    """How good a version is with so many examples.
+    """A point of the learning curve.
 
     Attributes:
-        example_count: number of examples trained on.
+        example_count: number of training examples.
         score: accuracy, for regression R squared, on examples not trained on.
-        extrapolated: whether it is extrapolated and not measured.
+        extrapolated: whether the score is extrapolated, not measured.
     """
 
     example_count: int
@@ -105,11 +105,11 @@ class LearningPoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recommendation:
-    """Something that a person should know about a dataset.
+    """A recommendation about a dataset.
 
     Attributes:
-        kind: what it is about.
-        message: in a sentence or two, with what to do.
+        kind: its subject.
+        message: one or two sentences, with what to do.
     """
 
     kind: RecommendationKind
@@ -118,21 +118,21 @@ class Recommendation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetFindings:
-    """What was found in a dataset; lists are bounded, counts tell how many there are.
+    """Findings in a dataset. Lists are bounded; counts are complete.
 
     Attributes:
-        duplicates: groups, contradicting ones first.
+        duplicates: groups of duplicates, contradicting ones first.
         duplicate_count: number of examples that have a duplicate.
         label_issues: examples whose label is probably wrong, the most probable first.
-        label_issue_count: number of label_issues.
+        label_issue_count: number of label issues.
         outliers: examples far from all others, the farthest first.
         outlier_count: number of outliers.
         learning_curve: by the number of examples, ascending.
-        imbalance: the largest class's number of examples by that of the smallest; 0 for regression.
-        estimated_seconds: of a fine-tune of these examples; 0 if unknown.
-        recommendations: what to do about it, the most important first.
-        truncated: examples of which the backbone does not see the end, in their order.
-        truncated_count: number of such examples.
+        imbalance: size of the largest class relative to the smallest; 0 for regression.
+        estimated_seconds: duration of a fine-tune on these examples; 0 if unknown.
+        recommendations: what to do, the most important first.
+        truncated: examples that the backbone truncates, in their order.
+        truncated_count: number of truncated examples.
     """
 
     duplicates: tuple[DuplicateGroup, ...] = ()
@@ -149,16 +149,12 @@ class DatasetFindings:
     truncated_count: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the findings as JSON values."""
         return asdict(self, dict_factory=_json_fields)
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "DatasetFindings":
-        """The findings that `to_json` wrote.
-
-        Raises:
-            KeyError, TypeError or ValueError: they are none.
-        """
+        """Return the findings that `to_json` wrote."""
         read = dict(fields)
         read["duplicates"] = tuple(
             DuplicateGroup(**{**group, "examples": tuple(map(_reference, group["examples"]))})

@@ -1,4 +1,4 @@
-"""Examples of the same, or all but the same, content."""
+"""Examples of equal or nearly equal content."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ NEAR_UP_TO = 20_000
 
 
 def near_duplicate_groups(examined: AnalyzedDataset) -> list[str]:
-    """For each example the name of its group of near-duplicates, held-out ones among them, [N]."""
+    """Return the group of near-duplicates of each example, held-out ones included, [N]."""
     if len(examined.digests) > NEAR_UP_TO:
         return list(examined.digests)
     view = LAST if LAST in examined.views else next(iter(examined.views))
@@ -33,11 +33,9 @@ def near_duplicate_groups(examined: AnalyzedDataset) -> list[str]:
 
 
 def find_duplicates(examined: AnalyzedDataset, groups: Sequence[str]) -> tuple[list[DuplicateGroup], int]:
-    """The groups of several examples, the gravest first, and the number of examples in them.
+    """Return the groups of several examples, the most severe first, and the number of examples in them.
 
-    Args:
-        examined: the examples.
-        groups: of each, from `near_duplicate_groups`, [N].
+    `groups` [N] come from `near_duplicate_groups`.
     """
     _, member = np.unique(np.array(groups), return_inverse=True)
     order = np.argsort(member, kind="stable")

@@ -1,4 +1,4 @@
-"""Looks a dataset over: everything that is to be found in it, in one value."""
+"""Analysis of a dataset: all findings in one value."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from headstart_server.learning.outliers import find_outliers
 from headstart_server.learning.recommendations import class_counts, recommend
 from headstart_server.learning.task import Task
 
-#: Examples that are named of those whose end is not seen.
+#: Reported truncated examples.
 MAX_TRUNCATED = 100
 
 
@@ -24,20 +24,17 @@ def analyze_dataset(
     estimated_seconds: float = 0.0,
     fault_count: int = 0,
 ) -> DatasetFindings:
-    """What is found in examples and in what a head fitted on them says of them.
+    """Return the findings in examples, and in what a head fitted on them predicts.
 
-    It takes a second for 1,000 examples and some for 100,000: duplicates are looked for among all up to
-    `NEAR_UP_TO`, outliers against a sample, the learning curve on one.
+    It takes a second for 1,000 examples and several for 100,000: near-duplicates are searched among up to
+    `NEAR_UP_TO`, outliers and the learning curve use a sample.
 
     Args:
         examined: the examples.
-        groups: of each, from `near_groups`, [N].
+        groups: group of each example from `near_duplicate_groups`, [N].
         seed: seeds the parts of the learning curve.
-        estimated_seconds: how long a fine-tune of them takes; 0 if unknown.
-        fault_count: number of examples beside these that cannot be used.
-
-    Raises:
-        Exception: whatever the checkpoint raises.
+        estimated_seconds: duration of a fine-tune; 0 if unknown.
+        fault_count: number of additional examples that cannot be used.
     """
     duplicates, duplicate_count = find_duplicates(examined, groups)
     label_issues, label_issue_count = find_label_issues(examined)

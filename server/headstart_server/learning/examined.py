@@ -1,4 +1,4 @@
-"""Examples with their features, and the head that was fitted on some, as findings look at them."""
+"""Examples with their features and the head fitted on them, as input of the analysis."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ from headstart_server.learning.task import Task
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class AnalyzedDataset:
-    """N usable examples, those held out among them.
+    """N usable examples, including held-out ones.
 
     Attributes:
         views: features [N, D of the view] by view.
-        targets: what each shows.
-        digests: content digest of each.
-        ids: the caller's name for each.
-        indexes: the place of each in the list of examples, [N].
-        held_out: whether each is kept out of training, [N].
-        fitted: the head fitted on those that are not held out, in their order.
+        targets: labels.
+        digests: content digest of each example.
+        ids: the caller's ID of each example.
+        indexes: position of each example in the list, [N].
+        held_out: whether each example is held out of training, [N].
+        fitted: the head fitted on the others, in their order.
         checkpoint: called between pieces of work; may raise to stop.
         modality: the kind of input.
-        truncated: content digests of those of which the backbone does not see the end.
+        truncated: content digests of examples that the backbone truncates.
     """
 
     views: Mapping[str, Float32]
@@ -45,18 +45,18 @@ class AnalyzedDataset:
 
     @property
     def trained(self) -> Ints:
-        """The places of the examples that are trained on."""
+        """The indexes of the training examples."""
         return np.flatnonzero(~self.held_out)
 
     def reference(self, place: int) -> ExampleReference:
-        """The example at a place."""
+        """Return a reference to the example at an index."""
         return ExampleReference(
             index=int(self.indexes[place]), id=self.ids[place], label=target_at(self.targets, place)
         )
 
 
 def target_at(targets: Targets, place: int) -> Target:
-    """Return the target of an example; a soft label as its most probable class."""
+    """Return the label of an example; a soft label as its most probable class."""
     shown, names = targets.matrix[place], targets.class_names
     if targets.task is Task.REGRESSION:
         return Target.of_value(float(shown[0]))

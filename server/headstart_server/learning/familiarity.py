@@ -1,4 +1,4 @@
-"""Whether an input is like the examples that a head was trained on."""
+"""Typicality: how similar an input is to the training examples of a head."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from headstart_server.learning.rows import BLOCK, Float32, Float64
 #: Examples that inputs are compared with, and examples whose own distances are kept. More of them say little
 #: more, and a version has to stay small.
 REFERENCES = 2048
-#: Groups of examples below which nothing is told: there is no tail of three distances.
+#: Minimum number of groups: three distances have no tail.
 _FEWEST = 4
 #: Distances that are zero or equal would make the tail fall without measure.
 _LEAST_DISTANCE, _LEAST_SLOPE = 1e-6, 0.02
@@ -21,19 +21,18 @@ _LEAST_DISTANCE, _LEAST_SLOPE = 1e-6, 0.02
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TypicalityModel:
-    """What a version keeps of its training features, to tell how typical an input is.
+    """The training features that a version stores to compute the typicality of an input.
 
-    The score of an input is its distance from the nearest training example (k-nearest neighbours, Sun et al.
+    The score of an input is its distance from the nearest training example (k-nearest neighbors, Sun et al.
     2022, here with k = 1), its typicality a conformal p-value (Vovk, Gammerman and Shafer 2005; for unknown
-    inputs Bates et al. 2023): the share of training examples that lie at least as far from their nearest
-    others. An input like the training examples has a typicality below a rate in at most that share of cases.
-    Beyond the farthest example the share is extrapolated along the tail of the distances (Hill 1975; Weissman
-    1978), so that 19 examples are not needed to speak of 5 %.
+    inputs Bates et al. 2023): the fraction of training examples that are at least as far from their nearest
+    others. An input like the training examples has a typicality below a rate in at most that fraction of
+    cases. Beyond the farthest example the fraction is extrapolated along the tail of the distances (Hill
+    1975; Weissman 1978), so that fewer than 19 examples suffice for 5 %.
 
     Attributes:
         references: training examples, at most `REFERENCES`.
-        distances: of training examples from the nearest reference that is not their own nor all but the same,
-            ascending, [K].
+        distances: of training examples from the nearest reference of another group, ascending, [K].
     """
 
     references: References
@@ -46,16 +45,16 @@ class TypicalityModel:
 
     @property
     def nbytes(self) -> int:
-        """Bytes it takes."""
+        """Bytes in memory."""
         return self.references.nbytes + self.distances.nbytes
 
     @property
     def work(self) -> int:
-        """Multiplications for one input, its projection aside."""
+        """Multiplications for one input, without its projection."""
         return self.references.work
 
     def typicality(self, views: Mapping[str, Float32]) -> Float32:
-        """How typical inputs are, from their features [n, D of the view] by view: [n], above 0, at most 1."""
+        """Return the typicality [n], above 0, at most 1, of inputs from features by view."""
         far = self.references.nearest(self.references.prepared(views)).astype(np.float64)
         count = len(self.distances)
         as_far = count - np.searchsorted(self.distances, far, side="left")
@@ -63,11 +62,11 @@ class TypicalityModel:
         return np.where(as_far == 0, share * self._beyond(far), share).astype(np.float32)
 
     def _beyond(self, far: Float64) -> Float64:
-        """The part of the inputs beyond the farthest example that lies at least as far, [n].
+        """Return the fraction of inputs beyond the farthest example that are at least as far, [n].
 
-        Hill's estimate is by how much, in logarithms, the far distances exceed the one they begin at. From
-        few of them it is not known well; the predictive distribution takes that in (a gamma prior on its
-        inverse gives a Lomax distribution).
+        Hill's estimate is the mean excess of the logarithms of the far distances. A few distances estimate it
+        poorly; the predictive distribution accounts for that (a gamma prior on its inverse gives a Lomax
+        distribution).
         """
         count = len(self.distances)
         few = min(max(2, ceil(sqrt(count))), count - 1)
@@ -87,18 +86,15 @@ def fit_typicality_model(
     modality: Modality = Modality.IMAGE,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> TypicalityModel | None:
-    """What to keep of the features of N training examples; the order of the examples does not matter.
+    """Return the model of N training examples in any order; None if too few of them differ.
 
     Args:
         views: features [N, D of the view] by view.
         names: the views to compare by.
-        digests: content digest of each, [N]; their order is as good as random, and chooses among many.
-        groups: names what is the same or all but the same, [N].
-        modality: the kind of input: feature rows are compared by their magnitude, others by direction.
+        digests: content digest of each example, [N]; their order samples among many examples.
+        groups: groups of equal or nearly equal examples, [N].
+        modality: the kind of input: feature rows are compared by magnitude, others by direction.
         checkpoint: called between blocks; may raise to stop.
-
-    Returns:
-        None where there are too few examples that differ.
     """
     _, group = np.unique(np.array(groups), return_inverse=True)
     if group.max() + 1 < _FEWEST:

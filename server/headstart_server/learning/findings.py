@@ -1,4 +1,4 @@
-"""Faults in the data that can be told without features."""
+"""Label conflicts, which need no features."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,7 @@ from headstart_server.learning.target import Target
 def find_label_conflicts(
     digests: Sequence[str], targets: Sequence[Target], ids: Sequence[str]
 ) -> list[ExampleFault]:
-    """The examples whose content came with another target as well, in order.
-
-    Args:
-        digests: content digest of each example, [N].
-        targets: what it shows, [N].
-        ids: the caller's name for it, [N].
-    """
+    """Return a fault for each example whose content also has another label, in order."""
     first: dict[str, int] = {}
     other: dict[str, int] = {}
     for index, digest in enumerate(digests):

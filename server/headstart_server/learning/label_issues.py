@@ -1,4 +1,4 @@
-"""Labels that are probably wrong, by heads that were fitted without the example."""
+"""Labels that are probably wrong, according to heads fitted without the example."""
 
 from math import erfc, sqrt
 
@@ -11,12 +11,12 @@ from headstart_server.learning.rows import BLOCK, Float64, Ints
 from headstart_server.learning.target import Target
 from headstart_server.learning.task import Task
 
-#: Label issues that are listed.
+#: Reported label issues.
 MAX_LABEL_ISSUES = 100
 #: Fraction of a class's typical probability that an example must reach to count for it, and how many times as
 #: probable as its own label another class must be. docs/lab/heads.md compares other values.
 USUAL, LEAST_ODDS = 0.8, 5.0
-#: Out-of-fold answers below which nothing is told.
+#: Minimum number of out-of-fold predictions.
 _FEWEST = 10
 #: Deviations, robustly estimated, from which on an error is an outlier (Iglewicz and Hoaglin 1993).
 _FAR = 3.5
@@ -26,12 +26,12 @@ _LEAST = 1e-12
 
 
 def find_label_issues(examined: AnalyzedDataset) -> tuple[list[LabelIssue], int]:
-    """Label issues, the most probable first, and their number.
+    """Return label issues, the most probable first, and their number.
 
-    Classes by confident learning (Northcutt, Jiang and Chuang 2021): an example counts for a class that is
-    about as probable as it is on average for the examples labelled with it. One that counts for another class
-    than its own, which is also its likeliest one and far more probable, is a issue. Several labels are looked
-    at class by class, each against its absence. Numbers by their error, against those of all.
+    Classes use confident learning (Northcutt, Jiang and Chuang 2021): an example counts for a class that is
+    about as probable as it is on average for the examples labeled with it. An example is an issue if it
+    counts for a class other than its own that is also its most probable one, and far more probable. Each of
+    several labels is compared with its absence. Numbers are compared by their error.
     """
     fitted, targets = examined.fitted, examined.targets.subset(examined.trained)
     if fitted.outputs is None or fitted.counted.sum() < _FEWEST:
@@ -77,7 +77,7 @@ def _of_one(labels: Ints, answers: Float64, names: tuple[str, ...]) -> _Found:
 
 
 def _of_several(shown: Float64, answers: Float64, names: tuple[str, ...]) -> _Found:
-    """An example is told once, by the class that is most in doubt."""
+    """Report an example once, by its most doubtful class."""
     usual = _usual_of_several(shown, answers)
     found: _Found = []
     # In blocks: of many examples and classes each further matrix takes half a gigabyte.
@@ -91,9 +91,9 @@ def _of_several(shown: Float64, answers: Float64, names: tuple[str, ...]) -> _Fo
 
 
 def _usual_of_several(shown: Float64, answers: Float64) -> Float64:
-    """How probable each class's absence and presence are on average where they are given, [2, C].
+    """Return the mean probability of each class's absence and presence where they are given, [2, C].
 
-    Infinite for a class that all examples have, or none.
+    It is infinite for a class that applies to all examples, or to none.
     """
     usual = np.full((2, shown.shape[1]), np.inf)
     for column in range(shown.shape[1]):
@@ -140,7 +140,7 @@ def _of_numbers(values: Float64, answers: Float64) -> _Found:
 
 
 def _ranked(issue: NDArray[np.bool_], best: Float64, given: Float64) -> list[int]:
-    """The places of label_issues by the odds of the other label; the first of equals."""
+    """Return the indexes of label issues by the odds of the other label; the first of equals."""
     places = np.flatnonzero(issue)
     odds = best[places] / np.maximum(given[places], _LEAST)
     ranked: list[int] = places[np.argsort(-odds, kind="stable")].tolist()

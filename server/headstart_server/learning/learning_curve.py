@@ -1,4 +1,4 @@
-"""How accuracy grows with the number of examples, and what twice as many would give."""
+"""Accuracy by the number of examples, extrapolated to twice as many."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,9 +16,9 @@ from headstart_server.learning.split import Folds, assign_folds, strata
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
 
-#: Examples that parts are taken of: of more a part of so many is as good, and takes no longer.
+#: Maximum number of examples of the curve: a sample of so many is as accurate, and takes no longer.
 SAMPLE = 2000
-#: Examples, and groups of a median class, below which nothing can be told.
+#: Minimum number of examples, and of groups of a median class.
 _FEWEST, _FEWEST_OF_A_CLASS = 40, 4
 #: Where the recipe does not say.
 _REGULARIZATION = 0.1
@@ -28,19 +28,12 @@ _STEEPEST = 1.0
 
 
 def learning_curve(examined: AnalyzedDataset, groups: Sequence[str], *, seed: int) -> list[LearningPoint]:
-    """The score with a quarter, a half and all of the examples, and with twice as many.
+    """Return the score with a quarter, a half and all of the examples, and with twice as many, ascending.
 
-    Each quarter, and each half, trains a ridge head of the version's own settings once and is tested on all
-    others; the last measured point is the version's own, out of fold. The error is taken to fall as a power
-    of the number of examples (Cortes et al. 1994; Hestness et al. 2017).
-
-    Args:
-        examined: the examples.
-        groups: of near-duplicates, which are trained on or tested on together, [N].
-        seed: seeds the parts.
-
-    Returns:
-        Points by the number of examples, ascending; empty where there is too little to tell.
+    Each quarter, and each half, trains a ridge head with the version's settings once and is tested on all
+    other examples; the last measured point is the version's out-of-fold score. The error is extrapolated as a
+    power of the number of examples (Cortes et al. 1994; Hestness et al. 2017). With too few examples the
+    curve is empty. `groups` [N] of near-duplicates are trained on or tested on together.
     """
     places = examined.trained
     score = _score_of_all(examined)
@@ -59,7 +52,7 @@ def learning_curve(examined: AnalyzedDataset, groups: Sequence[str], *, seed: in
 
 
 def _score_of_all(examined: AnalyzedDataset) -> LearningPoint | None:
-    """What cross-validation says of the version: its heads were trained on all folds but one."""
+    """Return the out-of-fold score of the version, whose heads were trained on all folds but one."""
     fitted = examined.fitted
     metrics, folds = fitted.metrics, fitted.recipe.folds
     score = metrics.r_squared if examined.targets.task is Task.REGRESSION else metrics.accuracy
@@ -97,7 +90,7 @@ def _of_parts(
 
 
 def _settings(recipe: ResolvedRecipe, views: Mapping[str, Float32]) -> Ridge:
-    """The ridge that stands for a recipe."""
+    """Return the ridge recipe that stands for a recipe."""
     if isinstance(recipe, Ridge):
         return recipe
     last = LAST if LAST in views else next(iter(views))
@@ -107,7 +100,7 @@ def _settings(recipe: ResolvedRecipe, views: Mapping[str, Float32]) -> Ridge:
 def _ridge_scores(
     gram: Float64, inside: NDArray[np.bool_], shown: Float64, weights: Float64, regularization: float
 ) -> Float64:
-    """Scores [outside, C] of a weighted ridge head with a free intercept, from the products of all rows."""
+    """Return scores [outside, C] of a weighted ridge head with a free intercept, from the Gram matrix."""
     share = weights[inside] / weights[inside].sum()
     kernel, across = gram[np.ix_(inside, inside)], gram[np.ix_(~inside, inside)]
     mean = share @ kernel
@@ -120,7 +113,7 @@ def _ridge_scores(
 
 
 def _score(examined: AnalyzedDataset, targets: Targets, scores: Float64) -> float:
-    """Weighted accuracy as `Metrics` has it, or R squared, of a head's scores [n, C]."""
+    """Return weighted accuracy as in `Metrics`, or R squared, of a head's scores [n, C]."""
     head = examined.fitted.head
     answers = head.calibration.outputs(scores.astype(np.float32))
     figures = measure(targets, answers, head.thresholds, source=MetricsSource.HELD_OUT)
@@ -128,7 +121,7 @@ def _score(examined: AnalyzedDataset, targets: Targets, scores: Float64) -> floa
 
 
 def _extrapolated(points: list[LearningPoint], count: int) -> list[LearningPoint]:
-    """The points, and where a power law through their errors leads with twice as many examples."""
+    """Return the points and the extrapolation of a power law to twice as many examples."""
     sizes = np.log([point.example_count for point in points])
     # Where there is no error left to see, there may be half a one.
     errors = np.log([max(1 - point.score, 0.5 / count) for point in points])

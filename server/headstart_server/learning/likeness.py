@@ -1,4 +1,4 @@
-"""How alike inputs are: the cosine of the angle between the roots of their features."""
+"""Similarity of inputs: the cosine of the angle between the roots of their features."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,18 +13,11 @@ Int8 = NDArray[np.int8]
 def similarity_rows(
     views: Mapping[str, Float32], names: Sequence[str], places: NDArray[np.int64] | slice = slice(None)
 ) -> Float32:
-    """The rows whose cosines tell how alike inputs are.
+    """Return rows of length 1, [n, D], whose cosines measure the similarity of inputs.
 
-    The roots of each view's features, their signs kept, are brought to length 1 and put side by side, so that
-    each view counts the same. docs/lab/heads.md lists the other spaces that were measured.
-
-    Args:
-        views: features [N, D of the view] by view.
-        names: the views to put side by side.
-        places: the inputs to take.
-
-    Returns:
-        Rows of length 1, [n, D].
+    The signed roots of each view's features are scaled to length 1 and concatenated, so that each view has
+    the same weight. docs/lab/heads.md lists the other spaces that were measured. `views` has features [N, D
+    of the view] by view; `names` are the views to concatenate, `places` the inputs.
     """
     parts = [normalized(signed_root(views[name][places])) for name in names]
     return normalized(np.concatenate(parts, axis=1)) if len(parts) > 1 else parts[0]

@@ -14,7 +14,7 @@ class DeviceError(Exception):
 
 
 class Matrices(Protocol):
-    """Linear algebra in double precision on arrays of its own kind, which support +, - and *."""
+    """Linear algebra in double precision on arrays of one kind, which support +, - and *."""
 
     @property
     def is_device(self) -> bool:

@@ -12,7 +12,7 @@ from headstart_server.learning.target import Target
 
 #: Examples of an index: more would make it larger than what reads it should hold.
 MAX_INDEXED = 50_000
-#: Bytes of an example's name and label beside its features, about.
+#: Bytes of an example's ID and label in addition to its features, about.
 _EXAMPLE_BYTES = 400
 #: Inputs that are compared at once.
 _AT_ONCE = 64
@@ -23,9 +23,9 @@ class NeighborExample:
     """An example of an index.
 
     Attributes:
-        index: its place in the list of the version's examples.
-        id: the caller's name for it; may be empty.
-        target: what it shows.
+        index: position in the list of the version's examples.
+        id: the caller's ID; may be empty.
+        target: the label.
     """
 
     index: int
@@ -39,7 +39,7 @@ class Neighbor:
 
     Attributes:
         example: the example.
-        distance: 1 less the cosine of the angle between them, 0 to 2; exact to about 0.0003.
+        distance: 1 less the cosine of the angle between them, 0 to 2; accurate to about 0.0003.
     """
 
     example: NeighborExample
@@ -48,11 +48,11 @@ class Neighbor:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class NeighborIndex:
-    """The features of training examples, to find the nearest among them.
+    """The features of training examples for nearest-neighbor search.
 
     Attributes:
         views: the backbone's views that inputs are compared by.
-        rows: of the examples, [N, D]: a byte for each feature.
+        rows: quantized features of the examples, [N, D].
         examples: the examples, in the order of the version's list, [N].
     """
 
@@ -62,7 +62,7 @@ class NeighborIndex:
 
     @property
     def nbytes(self) -> int:
-        """Bytes it takes, estimated for names and labels."""
+        """Bytes in memory, estimated for names and labels."""
         return self.rows.nbytes + sum(_EXAMPLE_BYTES + len(example.id) for example in self.examples)
 
     @property
@@ -71,10 +71,9 @@ class NeighborIndex:
         return self.rows.values.size
 
     def nearest(self, views: Mapping[str, Float32], count: int) -> list[tuple[Neighbor, ...]]:
-        """The nearest examples of each of n inputs, from their features [n, D of the view] by view.
+        """Return the `count` nearest examples of each of n inputs, from features [n, D of the view] by view.
 
-        Returns:
-            For each input at most `count`, the nearest first and of equals the first in the list.
+        The nearest comes first, and of equals the first in the list.
         """
         found: list[tuple[Neighbor, ...]] = []
         for start in range(0, len(views[self.views[0]]), _AT_ONCE):
@@ -98,13 +97,13 @@ def index_neighbors(
     *,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> NeighborIndex:
-    """An index of training examples.
+    """Return an index of training examples.
 
     Args:
         views: features [N, D of the view] by view.
         names: the views to compare by.
         examples: the examples, in the order of the version's list, [N].
-        digests: content digest of each, [N]; above `MAX_INDEXED` examples they choose, as good as at random.
+        digests: content digest of each example, [N]; they sample more than `MAX_INDEXED` examples.
         checkpoint: called between blocks; may raise to stop.
     """
     chosen: Ints = np.arange(len(examples))

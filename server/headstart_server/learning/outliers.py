@@ -1,4 +1,4 @@
-"""Examples that lie far from all others."""
+"""Examples that are far from all others."""
 
 from collections.abc import Sequence
 
@@ -10,22 +10,20 @@ from headstart_server.learning.familiarity import REFERENCES
 from headstart_server.learning.references import build_references
 from headstart_server.learning.rows import BLOCK
 
-#: Outliers that are listed.
+#: Reported outliers.
 MAX_OUTLIERS = 100
 #: Deviations of the logarithm, robustly estimated, from which on a distance is that of an outlier (Iglewicz
 #: and Hoaglin 1993), and the least ratio to the median: among examples all alike every difference is large.
 _FAR, _LEAST_RATIO = 3.5, 1.5
 _MAD = 1.4826
-#: Groups below which nothing is told.
+#: Minimum number of groups.
 _FEWEST = 8
 
 
 def find_outliers(examined: AnalyzedDataset, groups: Sequence[str]) -> tuple[list[Outlier], int]:
-    """Outliers, the farthest first, and their number.
+    """Return outliers, the farthest first, and their number.
 
-    Args:
-        examined: the examples.
-        groups: of near-duplicates, which do not vouch for each other, [N].
+    Near-duplicates, grouped by `groups` [N], do not count as neighbors of each other.
     """
     _, group = np.unique(np.array(groups), return_inverse=True)
     if group.max() + 1 < _FEWEST:

@@ -1,4 +1,4 @@
-"""What a person should know about a dataset and do about it, the most important first."""
+"""Recommendations about a dataset, the most important first."""
 
 from collections.abc import Iterator, Sequence
 
@@ -32,8 +32,8 @@ _NAMED = 3
 def recommend(
     findings: DatasetFindings, examined: AnalyzedDataset, fault_count: int
 ) -> tuple[Recommendation, ...]:
-    """Recommendations on findings, which have none yet, and on examples that cannot be used."""
-    told = [
+    """Return recommendations about findings without any, and about unusable examples."""
+    recommendations = [
         *_on_faults(fault_count),
         *_on_contradictions(findings),
         *_on_leakage(findings),
@@ -45,7 +45,7 @@ def recommend(
         *_on_more_data(findings, examined),
         *_on_duplicates(findings, examined),
     ]
-    return tuple(told)
+    return tuple(recommendations)
 
 
 def _on_faults(count: int) -> Iterator[Recommendation]:
@@ -189,7 +189,7 @@ def _on_duplicates(findings: DatasetFindings, examined: AnalyzedDataset) -> Iter
 
 
 def class_counts(matrix: Float64) -> Float64:
-    """The number of examples of each class, from [N, C]: soft labels count by their likeliest class."""
+    """Return the number of examples of each class; soft labels count for their most probable class."""
     hard = matrix
     if not np.isin(matrix, (0.0, 1.0)).all():
         hard = np.eye(matrix.shape[1])[matrix.argmax(axis=1)]

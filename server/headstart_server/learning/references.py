@@ -1,4 +1,4 @@
-"""Training examples that other inputs are compared with, in the space that suits their modality."""
+"""Training examples that inputs are compared with, in the space that suits their modality."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class References(Protocol):
         """Multiplications for one input."""
 
     def __len__(self) -> int:
-        """Number of reference examples."""
+        """Return the number of reference examples."""
 
     def exact(self) -> Float64:
         """Return the reference examples as `prepared` returns inputs, [N, d]."""
@@ -48,12 +48,10 @@ class References(Protocol):
     def nearest(
         self, rows: Float32, own: Own | None = None, checkpoint: Callable[[], None] = lambda: None
     ) -> Float32:
-        """Return the distance of each prepared row from the nearest reference example, [n].
+        """Return the distance of each prepared row [n, d] from the nearest reference example, [n].
 
-        Args:
-            rows: prepared, [n, d].
-            own: for a slice of the rows, which references are their own and do not count, [n, N].
-            checkpoint: called between blocks; may raise to stop.
+        `own` returns for a slice of the rows which references are their own and do not count, [n, N];
+        `checkpoint` is called between blocks and may raise to stop.
         """
 
 
@@ -163,14 +161,10 @@ def build_references(
     modality: Modality,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> References:
-    """Return some examples as references.
+    """Return examples at some positions, at least one, as references in the space of their modality.
 
-    Args:
-        views: features [N, D of the view] by view.
-        names: the views to compare by.
-        places: the examples to take; at least one.
-        modality: the kind of input.
-        checkpoint: called between blocks; may raise to stop.
+    `views` has features [N, D of the view] by view; `checkpoint` is called between blocks and may raise to
+    stop.
     """
     blocks = [places[start : start + BLOCK] for start in range(0, len(places), BLOCK)]
     if modality is Modality.TENSOR:

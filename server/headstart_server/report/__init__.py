@@ -1,1 +1,1 @@
-"""All that is known about a version, as a page, as JSON and as text, from plain values of the rooms below."""
+"""Reports about a version as HTML page, JSON and text."""

@@ -1,4 +1,4 @@
-"""How the backbone was chosen, where the fine-tune left it open."""
+"""The backbone selection of a version."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ __all__ = ["candidate_columns", "candidate_row", "selection_line", "selection_se
 
 
 def selection_section(choice: BackboneSelection | None) -> Section | None:
-    """The candidates and what was found of each."""
+    """Return the table of candidates and their results."""
     if choice is None:
         return None
     rows = [
@@ -40,18 +40,18 @@ def selection_section(choice: BackboneSelection | None) -> Section | None:
 
 
 def selection_line(choice: BackboneSelection) -> str:
-    """What was chosen, and why."""
+    """Return what was selected, and why."""
     return f"{choice.backbone} was chosen from {plural(len(choice.candidates), 'backbone')}. {choice.reason}"
 
 
 def candidate_columns(choice: BackboneSelection) -> Sequence[str]:
-    """The names of the columns of `candidate_row`."""
+    """Return the names of the columns of `candidate_row`."""
     numbers = any(each.mean_absolute_error is not None for each in choice.candidates)
     return ["backbone", "error" if numbers else "accuracy", "behind", "ms/input", "MB", "seconds"]
 
 
 def candidate_row(candidate: BackboneCandidate) -> list[str]:
-    """What was found of a candidate, in short texts."""
+    """Return the results of a candidate as short texts."""
     is_tried = candidate.outcome is CandidateOutcome.TRIED
     if candidate.mean_absolute_error is not None:
         quality = f"{figure(candidate.mean_absolute_error)} ± {figure(candidate.standard_error)}"
@@ -72,5 +72,5 @@ def candidate_row(candidate: BackboneCandidate) -> list[str]:
 
 
 def skipped_candidates(choice: BackboneSelection) -> list[str]:
-    """Why each of the others was not tried."""
+    """Return why each of the other candidates was not tried."""
     return [f"{each.backbone}: {each.message}" for each in choice.candidates if each.message]

@@ -1,4 +1,4 @@
-"""How good the version is at each class."""
+"""Metrics of each class."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,15 +10,15 @@ from headstart_server.report.words import percent, shorten
 
 __all__ = ["class_section"]
 
-#: Classes in the table, and with a curve; of more those with the lowest F1 and the lowest precision.
+#: Maximum numbers of classes in the table, by lowest F1, and with a curve, by lowest precision.
 MAX_ROWS, MAX_CURVES = 300, 12
 _COLUMNS = ("examples", "precision", "recall", "F1", "avg. precision", "ROC AUC")
-#: Recalls at which a table tells the threshold.
+#: Recalls at which a table has the threshold.
 _RECALLS = (1.0, 0.95, 0.9, 0.8, 0.5)
 
 
 def class_section(evaluation: Evaluation, thresholds: Mapping[str, float]) -> Section | None:
-    """A table of all classes, and the curves of those that are told worst."""
+    """Return a table of all classes, and the curves of those that are predicted worst."""
     classes = evaluation.classes
     if not classes:
         return None
@@ -45,8 +45,8 @@ def _table(classes: Sequence[ClassMetrics], thresholds: Mapping[str, float]) -> 
 
 def _row(each: ClassMetrics, thresholds: Mapping[str, float]) -> Sequence[Child]:
     figures = (each.precision, each.recall, each.f1, each.average_precision, each.roc_auc)
-    told = [percent(thresholds.get(each.name))] if thresholds else []
-    return [named(each.name), f"{each.support:,}", *map(percent, figures), *told]
+    threshold = [percent(thresholds.get(each.name))] if thresholds else []
+    return [named(each.name), f"{each.support:,}", *map(percent, figures), *threshold]
 
 
 def _curves(classes: Sequence[ClassMetrics], thresholds: Mapping[str, float]) -> Child:

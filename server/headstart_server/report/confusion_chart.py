@@ -1,4 +1,4 @@
-"""Which classes are taken for which: a matrix that can be read with two classes and with a thousand."""
+"""Confusion matrix for two to thousands of classes."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,24 +10,24 @@ from headstart_server.report.words import percent, plural, shorten
 
 __all__ = ["Confusion", "confusion_chart"]
 
-#: Classes that are shown by themselves; the others are told as one.
+#: Classes with a row; the others are combined.
 MAX_SHOWN = 20
-#: Sides of a cell in pixels up to so many classes.
+#: Maximum number of classes and side of a cell in pixels.
 _SIDES = ((3, 84), (5, 64), (8, 50), (12, 40), (16, 34), (MAX_SHOWN + 1, 28))
-#: Most characters of a class's name beside the matrix, and what one of them takes at most.
+#: Maximum characters of a class name next to the matrix, and their maximum width.
 _MAX_NAME, _CHARACTER = 18, 6.6
-#: Shares of a row from which on its cell has the next colour.
+#: Shares of a row at which its cell gets the next color.
 _STEPS = (0.0, 0.05, 0.2, 0.5, 0.8)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Confusion:
-    """A matrix of counts.
+    """A confusion matrix.
 
     Attributes:
-        names: what its rows and columns stand for.
-        counts: (row, column) to the number of examples, where there are any.
-        others: the number of classes that the last row and column stand for; 0 for none.
+        names: labels of the rows and columns.
+        counts: (row, column) to number of examples, where it is not zero.
+        others: number of classes in the last row and column; 0 if each class has its row.
     """
 
     names: Sequence[str]
@@ -36,7 +36,7 @@ class Confusion:
 
     @classmethod
     def from_cells(cls, class_names: Sequence[str], cells: Iterable[tuple[int, int, int]]) -> "Confusion":
-        """The matrix of some cells; of many classes those with the most mistakes, and the others as one."""
+        """Return the matrix of some cells; classes beyond the limit with the fewest mistakes are combined."""
         cells = list(cells)
         if len(class_names) <= MAX_SHOWN + 1:
             return cls(names=class_names, counts={(row, column): count for row, column, count in cells})
@@ -56,12 +56,12 @@ class Confusion:
         return cls(names=names, counts=counts, others=others)
 
     def total(self, row: int) -> int:
-        """The examples of a row."""
+        """Return the number of examples in a row."""
         return sum(count for (each, _), count in self.counts.items() if each == row)
 
 
 def confusion_chart(confusion: Confusion) -> Markup:
-    """The matrix: the true class by row, the told one by column, coloured by the share of the row."""
+    """Return the matrix: true classes by row, predicted ones by column, colored by the share of the row."""
     size = len(confusion.names)
     side = next(side for most, side in _SIDES if size <= most)
     names = [shorten(name, _MAX_NAME) for name in confusion.names]
@@ -107,7 +107,7 @@ def _cell(
     x, y, side = square
     count = confusion.counts.get((row, column), 0)
     share = count / total if total else 0.0
-    # Of the others among themselves nobody can tell here which are right: they have no colour.
+    # Which of the combined classes are correct is unknown: their cell has no color.
     is_mixed = confusion.others and row == column == len(confusion.names) - 1
     kind = "d" if row == column else "e"
     step = sum(share > bound for bound in _STEPS) if count and not is_mixed else 0
@@ -135,7 +135,7 @@ def _cell(
 
 
 def _compact(count: int) -> str:
-    """A count in four characters, as many as the smallest cell holds."""
+    """Return a count in four characters, as many as the smallest cell holds."""
     if count < 1000:
         return str(count)
     return f"{count / 1000:.1f}k" if count < 9_950 else f"{count / 1000:.0f}k"

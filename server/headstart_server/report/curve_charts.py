@@ -1,4 +1,4 @@
-"""Lines: precision by recall of a class, and accuracy by the number of examples."""
+"""Line charts: precision by recall of a class, and accuracy by the number of examples."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ _ENDS = (0.0, 0.5, 1.0)
 
 
 def precision_recall_chart(metrics: ClassMetrics, threshold: float | None) -> Markup:
-    """Precision by recall of one class; the point of its threshold is marked."""
+    """Return precision by recall of one class; the point of its threshold is marked."""
     points = sorted(metrics.thresholds, key=lambda point: (point.recall, -point.precision))
     line = [(_SMALL.x(point.recall), _SMALL.y(point.precision)) for point in points]
     marked = None
@@ -43,7 +43,7 @@ def precision_recall_chart(metrics: ClassMetrics, threshold: float | None) -> Ma
 
 
 def learning_chart(points: Sequence[LearningPoint], task: Task) -> Markup:
-    """Scores by the number of examples, measured ones joined by a line and extrapolated ones by dashes."""
+    """Return scores by the number of examples: measured ones as a line, extrapolated ones dashed."""
     plot = _learning_plot(points)
     what = "R squared" if task is Task.REGRESSION else "accuracy"
     places = [(plot.x(point.example_count), plot.y(point.score)) for point in points]
@@ -80,7 +80,7 @@ def _learning_plot(points: Sequence[LearningPoint]) -> Plot:
 
 
 def _is_apart(points: Sequence[LearningPoint], point: LearningPoint) -> bool:
-    """Whether a count has room beside the next larger one for its digits."""
+    """Return whether the digits of a count fit next to the next larger one."""
     later = [each.example_count for each in points if each.example_count > point.example_count]
     return not later or min(later) >= 1.35 * point.example_count
 
@@ -88,13 +88,13 @@ def _is_apart(points: Sequence[LearningPoint], point: LearningPoint) -> bool:
 def _spot(spot: tuple[float, float], point: LearningPoint, task: Task) -> Markup:
     guess = point.extrapolated
     reached = score(point.score, task)
-    told = f"{reached} with {point.example_count:,} examples{', extrapolated' if guess else ''}"
+    title = f"{reached} with {point.example_count:,} examples{', extrapolated' if guess else ''}"
     x, y = spot
     return tag(
         "g",
         tag(
             "circle",
-            tag("title", told),
+            tag("title", title),
             cx=place(x),
             cy=place(y),
             r="4.5",

@@ -1,4 +1,4 @@
-"""What the examples hold: mistakes, labels to look at, duplicates, outliers; and what more would bring."""
+"""Example sections: mistakes, label issues, duplicates, outliers, and the value of more examples."""
 
 from collections.abc import Mapping, Sequence
 
@@ -40,7 +40,7 @@ __all__ = ["data_section", "label_issues_section", "mistakes_section", "more_sec
 
 
 def mistakes_section(facts: ReportFacts) -> Section | None:
-    """The examples of the largest loss."""
+    """Return the examples of the largest loss."""
     if facts.evaluation is None or not facts.evaluation.worst:
         return None
     worst = facts.evaluation.worst
@@ -54,7 +54,7 @@ def mistakes_section(facts: ReportFacts) -> Section | None:
 
 
 def label_issues_section(facts: ReportFacts) -> Section | None:
-    """Examples whose label is probably wrong."""
+    """Return examples whose label is probably wrong."""
     findings = facts.findings
     if findings is None or not findings.label_issues:
         return None
@@ -69,7 +69,7 @@ def label_issues_section(facts: ReportFacts) -> Section | None:
 
 
 def more_section(facts: ReportFacts) -> Section | None:
-    """What more examples would bring."""
+    """Return the expected gain of more examples."""
     points: Sequence[LearningPoint] = facts.findings.learning_curve if facts.findings else ()
     if len(points) < 2:
         return None
@@ -92,7 +92,7 @@ def more_section(facts: ReportFacts) -> Section | None:
 
 
 def data_section(facts: ReportFacts) -> Section | None:
-    """Duplicates and outliers."""
+    """Return duplicates and outliers."""
     findings = facts.findings
     if findings is None or not (findings.duplicates or findings.outliers):
         return None

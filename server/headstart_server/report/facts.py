@@ -1,4 +1,4 @@
-"""What a report is made of."""
+"""The content of a report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,19 +11,19 @@ from headstart_server.models.version import Manifest, Version
 
 __all__ = ["ReportFacts", "Sample"]
 
-#: What is shown of an example's content: the bytes of a JPEG file, or a text.
+#: Sample of an example's content: the bytes of a JPEG file, or a text.
 Sample = bytes | str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportFacts:
-    """What is known about a version.
+    """The content of a report about a version.
 
     Attributes:
         version: the version with its manifest.
         evaluation: evaluation of the version; None if only the metrics of the manifest are stored.
         findings: findings in its examples; None if none are stored.
-        samples: of examples by their index: a small JPEG file, or the beginning of a text.
+        samples: small JPEG files, or beginnings of texts, by the index of the example.
     """
 
     version: Version
@@ -33,25 +33,25 @@ class ReportFacts:
 
     @property
     def manifest(self) -> Manifest:
-        """Where it came from."""
+        """The manifest."""
         return self.version.manifest
 
     @property
     def promotion(self) -> Promotion | None:
-        """What became of the alias that was to be moved to it; None without a condition."""
+        """The conditional promotion to the version; None without a condition."""
         return self.version.promotion
 
     @property
     def task(self) -> Task:
-        """What it tells."""
+        """The kind of task."""
         return self.manifest.task
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """Several labels: from which probability on each class is told; empty otherwise."""
+        """Several labels: the threshold of each class; empty otherwise."""
         return dict(zip(self.manifest.class_names, self.manifest.thresholds, strict=False))
 
     @property
     def metrics(self) -> Metrics:
-        """The figures in short."""
+        """The summary metrics."""
         return self.evaluation.metrics if self.evaluation else self.manifest.metrics

@@ -1,4 +1,4 @@
-"""Examples as cards: what it shows in short where it is kept, its name, and what is to be said about it."""
+"""Examples as cards with a sample of their content."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
@@ -20,13 +20,13 @@ __all__ = [
     "sample_indexes",
 ]
 
-#: How many of each kind are shown; together they are at most a hundred pictures or texts.
+#: Maximum numbers of shown examples of each kind; together at most a hundred images or texts.
 MAX_LABEL_ISSUES, MAX_WORST, MAX_OUTLIERS, MAX_GROUPS, MAX_GROUPED = 24, 24, 16, 12, 3
 _MAX_NAME = 60
 
 
 def sample_indexes(evaluation: Evaluation | None, findings: DatasetFindings | None) -> list[int]:
-    """The indexes of the examples that the page shows, each once, the most telling first."""
+    """Return the indexes of the examples on the page, each once, the most important first."""
     indexes: list[int] = []
     if findings is not None:
         indexes += [each.example.index for each in findings.label_issues[:MAX_LABEL_ISSUES]]
@@ -40,7 +40,7 @@ def sample_indexes(evaluation: Evaluation | None, findings: DatasetFindings | No
 
 
 def card(samples: Mapping[int, Sample], example: ExampleReference, *lines: Child) -> Markup:
-    """One example with lines of what is to be said about it."""
+    """Return the card of an example with some lines."""
     name = example.id or f"example {example.index}"
     return tag(
         "figure",
@@ -55,7 +55,7 @@ def card(samples: Mapping[int, Sample], example: ExampleReference, *lines: Child
 
 
 def cards(content: Iterable[Markup]) -> Markup:
-    """Cards side by side."""
+    """Return cards side by side."""
     return tag("div", content, class_="cards")
 
 
@@ -64,10 +64,10 @@ def _sample(sample: Sample | None, name: str) -> Markup | None:
         return None
     if isinstance(sample, str):
         return named(sample, class_="sample")
-    return _picture(sample, name)
+    return _image(sample, name)
 
 
-def _picture(jpeg: bytes, name: str) -> Markup:
+def _image(jpeg: bytes, name: str) -> Markup:
     return tag(
         "div",
         tag(

@@ -1,4 +1,4 @@
-"""The head of the page: what it is about, the verdict, the figures, what was decided and what to do."""
+"""Page header: version, verdict, key figures, promotion and recommendations."""
 
 from headstart_server.learning.dataset_findings import RecommendationKind
 from headstart_server.learning.evaluation import Metrics
@@ -17,14 +17,14 @@ from headstart_server.report.words import (
 
 __all__ = ["header"]
 
-#: Recommendations that say that the figures cannot be trusted as they stand.
+#: Recommendations that question the metrics themselves.
 _ALARMING = frozenset(
     {RecommendationKind.LEAKAGE, RecommendationKind.CONTRADICTIONS, RecommendationKind.FAULTS}
 )
 
 
 def header(facts: ReportFacts) -> Markup:
-    """Everything that a reader wants to know first."""
+    """Return the page header."""
     version, manifest = facts.version, facts.manifest
     aliases = [tag("span", named(alias), class_="chip") for alias in version.aliases]
     return tag(
@@ -58,14 +58,14 @@ def _verdict(facts: ReportFacts) -> Markup:
 
 
 def _interval_bar(metrics: Metrics) -> Markup | None:
-    """The accuracy and its interval on a line from none to all."""
+    """Return the accuracy and its interval on a line from 0 to 1."""
     if metrics.accuracy is None or metrics.accuracy_low is None or metrics.accuracy_high is None:
         return None
     low, high, at = (300 * end for end in (metrics.accuracy_low, metrics.accuracy_high, metrics.accuracy))
-    told = f"Accuracy {percent(metrics.accuracy)}, {interval(metrics)}"
+    title = f"Accuracy {percent(metrics.accuracy)}, {interval(metrics)}"
     return tag(
         "svg",
-        tag("title", told),
+        tag("title", title),
         tag("rect", x="0", y="7", width="300", height="4", rx="2", class_="track"),
         tag(
             "rect", x=place(low), y="3", width=place(max(high - low, 4)), height="12", rx="3", class_="range"
@@ -75,7 +75,7 @@ def _interval_bar(metrics: Metrics) -> Markup | None:
         width="314",
         height="18",
         role="img",
-        aria_label=told,
+        aria_label=title,
         class_="interval",
     )
 

@@ -1,4 +1,4 @@
-"""What sections of the page are built from."""
+"""Building blocks of page sections."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,18 +11,18 @@ Section = tuple[str, str, Markup]
 
 
 def section(name: str, title: str, *children: Child) -> Section:
-    """A part of the page: its short name, of one word or two, its heading and what it holds."""
+    """Return a section of the page: its short name of one or two words, its heading and its content."""
     anchor = name.lower().replace(" ", "-")
     return anchor, name, tag("section", tag("h2", title), children, id=anchor)
 
 
 def panel(title: str, *children: Child, class_: str = "") -> Markup:
-    """A part of a section with a heading of its own."""
+    """Return a part of a section with its heading."""
     return tag("div", tag("h3", title), children, class_=f"panel {class_}".strip())
 
 
 def note(*children: Child) -> Markup:
-    """A recommendation in small print."""
+    """Return a remark in small print."""
     return tag("p", children, class_="note")
 
 
@@ -34,7 +34,7 @@ def table(
     texts: int = 1,
     sortable: bool = False,
 ) -> Markup:
-    """A table whose first columns are texts and whose others are figures."""
+    """Return a table; the first `texts` columns are texts, the others numbers."""
     heads = [
         tag("th", name, scope="col", class_=None if place < texts else "n")
         for place, name in enumerate(columns)
@@ -68,5 +68,5 @@ def table(
 
 
 def facts_list(facts: Iterable[tuple[str, Child]]) -> Markup:
-    """Names with what they are; those without are left out."""
+    """Return names with values; empty values are left out."""
     return tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in facts if value])

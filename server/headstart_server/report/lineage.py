@@ -1,4 +1,4 @@
-"""Where the version came from."""
+"""Lineage of a version."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ __all__ = ["lineage_section", "recipe_lines"]
 
 
 def lineage_section(facts: ReportFacts) -> Section:
-    """All that is needed to make the version again."""
+    """Return everything that is needed to reproduce the version."""
     version, manifest = facts.version, facts.manifest
     tags = [
         tag("span", named(f"{key}={value}"), class_="chip") for key, value in sorted(manifest.tags.items())
@@ -65,7 +65,7 @@ def _tail(manifest: Manifest) -> str | None:
 
 
 def recipe_lines(facts: ReportFacts) -> list[str]:
-    """The recipe as it was carried out: its name, then each setting."""
+    """Return the resolved recipe: its name, then each setting."""
     ((name, fields),) = recipe_json(facts.manifest.recipe).items()
     settings = [
         f"{key.replace('_', ' ')} {_shown(value)}" for key, value in fields.items() if value is not None

@@ -1,4 +1,4 @@
-"""HTML and SVG made of nested calls, in which every text is escaped: names come from strangers."""
+"""HTML and SVG from nested calls that escape every text, because names are untrusted."""
 
 import re
 from collections.abc import Iterable
@@ -7,14 +7,14 @@ from typing import TypeAlias
 
 __all__ = ["Child", "Markup", "named", "tag", "trusted"]
 
-#: Elements that have no content and no end.
+#: Elements without content and end tag.
 _VOID = frozenset({"meta", "img", "br", "hr"})
-#: What no HTML document may hold, and halves of characters, which no encoding can.
+#: Characters that HTML forbids, and surrogates, which cannot be encoded.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 class Markup(str):
-    """Text that is HTML already. Only this file makes it of other text."""
+    """Text that is HTML. Only this module converts other text to it."""
 
     __slots__ = ()
 
@@ -23,13 +23,13 @@ Child: TypeAlias = str | int | Iterable["Child"] | None
 
 
 def tag(name: str, /, *children: Child, **attributes: str | float | bool | None) -> Markup:
-    """An element.
+    """Return an element.
 
     Args:
-        name: its name, our own.
-        children: its content: markup as it is, any other text escaped, None left out, several one by one.
-        attributes: our own names, ``_`` for ``-`` and one at the end left out; values are escaped. True gives
-            the name alone, None and False nothing.
+        name: trusted name.
+        children: content: markup unchanged, other text escaped, None skipped, iterables expanded.
+        attributes: trusted names, with ``_`` for ``-`` and a trailing one dropped; values are escaped. True
+            gives the name alone, None and False nothing.
     """
     start = "".join([name, *(_attribute(key, value) for key, value in attributes.items())])
     if name in _VOID:
@@ -38,12 +38,12 @@ def tag(name: str, /, *children: Child, **attributes: str | float | bool | None)
 
 
 def named(text: str, **attributes: str | None) -> Markup:
-    """A name that a stranger gave, which turns no other text around whatever its script."""
+    """Return an untrusted name, isolated so that its script does not reorder other text."""
     return tag("bdi", text, **attributes)
 
 
 def trusted(text: str) -> Markup:
-    """Our own style or script, which no name is part of."""
+    """Return our own style or script, which contains no untrusted text."""
     return Markup(text)
 
 

@@ -1,4 +1,4 @@
-"""Numbers: what was told by what is true, and how the errors are spread."""
+"""Charts of a regression: predicted against true numbers, and the distribution of errors."""
 
 import math
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from headstart_server.report.words import plural
 
 __all__ = ["error_chart", "value_chart"]
 
-#: Bars of the histogram: an odd number, so that one has no error in its middle.
+#: Bars of the histogram: an odd number, so that one is centered at no error.
 _BARS = 25
-#: Errors that are none: bars of such a width could not be told apart from each other.
+#: Errors that count as zero: bars of such a width would be indistinguishable.
 _TINY = 1e-300
 
 
@@ -83,13 +83,13 @@ def _dot(plot: Plot, pair: ValuePair) -> Markup:
 
 def _bar(plot: Plot, position: int, count: int, low: float, width: float) -> Markup:
     first, last = position == 0, position == _BARS - 1
-    told = f"{plural(count, 'example')}: {'below' if first else f'{low:.3g} to'} " + (
+    title = f"{plural(count, 'example')}: {'below' if first else f'{low:.3g} to'} " + (
         f"{low + width:.3g}" if not last else "and above"
     )
     top = plot.y(count)
     return tag(
         "rect",
-        tag("title", told),
+        tag("title", title),
         x=place(plot.x(low) + 1),
         y=place(top),
         width=place(max(plot.x(low + width) - plot.x(low) - 2, 1)),

@@ -1,4 +1,4 @@
-"""The report as one page for a browser. It loads nothing, and its names can do nothing."""
+"""The report as one HTML page, which loads nothing and runs no untrusted content."""
 
 from base64 import b64encode
 from hashlib import sha256
@@ -30,7 +30,7 @@ MEDIA_TYPE = "text/html; charset=utf-8"
 
 
 def page(facts: ReportFacts) -> str:
-    """The page of a version; the same facts give the same page."""
+    """Return the page of a version; the same facts give the same page."""
     sections = _sections(facts)
     style, script = _own("page.css"), _own("page.js")
     head = tag(
@@ -86,7 +86,7 @@ def _short() -> Markup:
 
 
 def _policy(style: str, script: str) -> str:
-    """Nothing but our own style and script, by their digests, and pictures that are in the page."""
+    """Return the policy that allows only our style and script, by digest, and embedded images."""
     return "; ".join(
         [
             "default-src 'none'",

@@ -1,4 +1,4 @@
-"""Axes and scales that the charts share: figures to places in an SVG, which has no style of its own."""
+"""Axes and scales of the charts: they map values to coordinates in an SVG without inline style."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,13 +13,13 @@ Format = Callable[[float], str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scale:
-    """Takes figures to places, linear or, for figures above 0, by their logarithm.
+    """Maps values to coordinates, linearly or, for values above 0, by their logarithm.
 
     Attributes:
-        low: the figure at the start.
-        high: the figure at the end, another than `low`.
-        start: its place.
-        end: that of the other end; may lie before the start, as on an axis that points up.
+        low: the value at the start.
+        high: the value at the end, different from `low`.
+        start: coordinate of `low`.
+        end: coordinate of `high`; may be less than `start`, as on an upward axis.
         logarithmic: whether equal ratios have equal lengths.
     """
 
@@ -30,7 +30,7 @@ class Scale:
     logarithmic: bool = False
 
     def __call__(self, figure: float) -> float:
-        """The place of a figure."""
+        """Return the coordinate of a value."""
         low, high, value = self.low, self.high, figure
         if self.logarithmic:
             low, high, value = math.log(low), math.log(high), math.log(figure)
@@ -52,7 +52,7 @@ class Plot:
     def grid(
         self, x_ticks: Sequence[float], y_ticks: Sequence[float], x_format: Format, y_format: Format
     ) -> Markup:
-        """Fine lines with what they stand for."""
+        """Return grid lines with labels."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
         parts = [_line(left, self.y(tick), right, self.y(tick)) for tick in y_ticks]
         parts += [_line(self.x(tick), bottom, self.x(tick), top) for tick in x_ticks]
@@ -61,7 +61,7 @@ class Plot:
         return tag("g", parts, class_="grid")
 
     def titles(self, x_title: str, y_title: str) -> Markup:
-        """What the axes are of."""
+        """Return the titles of the axes."""
         middle = (self.y.start + self.y.end) / 2
         turned = f"rotate(-90 {place(self.x.start - 40)} {place(middle)})"
         return tag(
@@ -80,7 +80,7 @@ class Plot:
 
 
 def chart(title: str, description: str, width: float, height: float, *marks: Child) -> Markup:
-    """A picture that tells in words what it shows."""
+    """Return an image with a title and a description for screen readers."""
     return tag(
         "svg",
         tag("title", title),
@@ -95,19 +95,19 @@ def chart(title: str, description: str, width: float, height: float, *marks: Chi
 
 
 def polyline(points: Sequence[tuple[float, float]], class_: str) -> Markup:
-    """A line through places."""
+    """Return a line through points."""
     return tag(
         "polyline", points=" ".join(f"{place(x)},{place(y)}" for x, y in points), class_=class_, fill="none"
     )
 
 
 def place(coordinate: float) -> str:
-    """A coordinate to a tenth of a pixel."""
+    """Return a coordinate, rounded to a tenth of a pixel."""
     return f"{coordinate:.1f}".removesuffix(".0")
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round figures from `low` to `high`, about so many (Heckbert 1990, Graphics Gems)."""
+    """Return about `count` round values from `low` to `high` (Heckbert 1990, Graphics Gems)."""
     if not high > low:
         return [low]
     rough = (high - low) / count

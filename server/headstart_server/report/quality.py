@@ -1,4 +1,4 @@
-"""How good it is: which classes are taken for which, how far probabilities and numbers can be believed."""
+"""Quality sections: confusion, reliability, regression errors and comparison."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ _MAX_PAIRS = 15
 
 
 def confusion_section(facts: ReportFacts) -> Section | None:
-    """Which classes are taken for which."""
+    """Return the confusion matrix and the most confused pairs."""
     cells = facts.metrics.confusion
     if facts.task is not Task.SINGLE_LABEL or not cells:
         return None
@@ -50,7 +50,7 @@ def confusion_section(facts: ReportFacts) -> Section | None:
 
 
 def reliability_section(evaluation: Evaluation) -> Section | None:
-    """How far probabilities can be believed."""
+    """Return the reliability of the probabilities."""
     if not evaluation.reliability:
         return None
     error = evaluation.metrics.calibration_error
@@ -78,7 +78,7 @@ def reliability_section(evaluation: Evaluation) -> Section | None:
 
 
 def number_section(evaluation: Evaluation) -> Section | None:
-    """How far numbers can be believed."""
+    """Return the errors of a regression."""
     if not evaluation.values:
         return None
     coverage = evaluation.interval_coverage
@@ -106,7 +106,7 @@ def number_section(evaluation: Evaluation) -> Section | None:
 
 
 def comparison_section(promotion: Promotion | None) -> Section | None:
-    """The figures by which an alias was moved or not."""
+    """Return the comparison that decided a promotion."""
     if promotion is None or promotion.comparison is None:
         return None
     found = promotion.comparison

@@ -1,4 +1,4 @@
-"""How far probabilities can be believed."""
+"""Reliability diagram."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ _COUNTS = (352.0, 412.0)
 
 
 def reliability_chart(bins: Sequence[ReliabilityBin]) -> Markup:
-    """Shares that came true by the probability that was told, and beneath how many answers there are."""
+    """Return accuracy by predicted probability, above the number of predictions."""
     most = max(each.count for each in bins)
     return chart(
         "Reliability",

@@ -1,4 +1,4 @@
-"""Gathers what is known about a version and writes it in the form that is wanted."""
+"""Collects the facts about a version and writes them in a format."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -17,15 +17,15 @@ from headstart_server.report.words import shorten
 __all__ = ["Report", "ReportFormat", "Reporter"]
 
 ReadContents = Callable[[Version, Collection[int]], Mapping[int, Content]]
-"""Gives the contents of a version's examples by their indexes; those that are not kept are left out."""
+"""Returns the retained contents of a version's examples by their indexes."""
 
 
-#: Characters of a text that are shown.
+#: Maximum characters of a text sample.
 MAX_SHOWN = 240
 
 
 class ReportFormat(Enum):
-    """The forms of a report."""
+    """The formats of a report."""
 
     HTML = "html"
     JSON = "json"
@@ -37,9 +37,9 @@ class Report:
     """A report.
 
     Attributes:
-        number: the number of the version it is about.
+        number: number of the version.
         content: the document.
-        media_type: what kind of document it is.
+        media_type: media type of the document.
     """
 
     number: int
@@ -48,7 +48,7 @@ class Report:
 
 
 def _shown(version: Version) -> Version:
-    """A version as its tenant knows it."""
+    """Return a version as its tenant sees it."""
     name = own_name(version.model)
     return replace(version, model=name, manifest=replace(version.manifest, model=name))
 
@@ -57,10 +57,10 @@ class Reporter:
     """Writes reports.
 
     Args:
-        registry: knows versions.
-        read_contents: gives the contents of examples that are kept.
+        registry: loads versions.
+        read_contents: returns the retained contents of examples.
         write_json: writes the facts as a JSON document.
-        max_pixels: the largest picture that is decoded to be shown.
+        max_pixels: the largest image that is decoded.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class Reporter:
         self._formats = {**_FORMATS, ReportFormat.JSON: (write_json, "application/json")}
 
     def report(self, selector: Selector, form: ReportFormat) -> Report:
-        """The report of a version.
+        """Return the report of a version.
 
         Raises:
-            ModelNotFound, VersionNotFound or AliasNotFound: there is no such version.
-            ArtifactDamaged: one of its files is.
+            ModelNotFound, VersionNotFound or AliasNotFound: the version does not exist.
+            ArtifactDamaged: one of its files is damaged.
         """
         version, evaluation, findings = self._registry.evaluation(selector)
         indexes = sample_indexes(evaluation, findings) if form is ReportFormat.HTML else []

@@ -1,4 +1,4 @@
-"""The report in short as plain text of 80 columns, for a terminal."""
+"""The report as plain text of 80 columns, for a terminal."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -37,16 +37,16 @@ __all__ = ["MEDIA_TYPE", "text"]
 
 MEDIA_TYPE = "text/plain; charset=utf-8"
 WIDTH = 80
-#: Lines of each list; the page and the JSON document have more.
+#: Maximum lines of each list; the page and the JSON document have more.
 _MOST = 10
-#: Classes that are all listed; of more the worst are.
+#: Maximum number of classes that are listed; of more, the worst.
 _MOST_CLASSES = 30
-#: What could move a terminal's cursor, change its colours or turn its text around.
+#: Characters that could move a terminal's cursor, change its colors or reorder its text.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def text(facts: ReportFacts) -> str:
-    """The text of a version; the same facts give the same text."""
+    """Return the text of a version; the same facts give the same text."""
     parts = [
         _head(facts),
         _promotion(facts),
@@ -130,7 +130,7 @@ def _issue(issue: LabelIssue, task: Task) -> str:
 def _worst(facts: ReportFacts) -> Iterable[str]:
     worst = facts.evaluation.worst if facts.evaluation else ()
     wrong = sum(not is_right(each) for each in worst if each.number is None)
-    # Right answers only fill the list up: those that were nearly wrong tell something too.
+    # Correct predictions only fill the list: nearly wrong ones are informative too.
     return _list("The worst answers", [_outcome(each) for each in worst[: max(wrong, _MOST)]], wrong)
 
 
@@ -194,7 +194,7 @@ def _lineage(facts: ReportFacts) -> Iterable[str]:
         yield from _wrapped(f"Energy: {energy}")
     digests = f"Dataset {manifest.dataset_digest[:16]}, backbone {manifest.backbone_digest[:16]}"
     yield digests
-    yield f"Job {manifest.job_id}"  # whole, so that it can be asked for
+    yield f"Job {manifest.job_id}"  # in full, so that it can be used in a request
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
@@ -225,5 +225,5 @@ def _wrapped(sentence: str) -> list[str]:
 
 
 def _line(name: str) -> str:
-    """A text in one line, whatever a stranger put into a name."""
+    """Return a text in one line, without control characters."""
     return _UNPRINTABLE.sub("\ufffd", name)

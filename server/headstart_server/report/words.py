@@ -1,4 +1,4 @@
-"""How figures read, and what they come to in a sentence; the same words on the page and in the terminal."""
+"""Numbers and sentences that the page and the text share."""
 
 from datetime import UTC, datetime
 
@@ -13,59 +13,59 @@ DASH = "\N{EN DASH}"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """A share as a percentage; a dash for None."""
+    """Return a fraction as a percentage; a dash for None."""
     return DASH if share is None else f"{100 * share:.{digits}f}%"
 
 
 def figure(number: float | None) -> str:
-    """A number to three digits; a dash for None."""
+    """Return a number with three digits; a dash for None."""
     return DASH if number is None else f"{number:.3g}"
 
 
 def plural(count: int, noun: str, many: str = "") -> str:
-    """A count with its noun, such as ``1 example`` or ``1,200 examples``."""
+    """Return a count with its noun, such as ``1 example`` or ``1,200 examples``."""
     return f"{count:,} {noun if count == 1 else many or noun + 's'}"
 
 
 def moment(seconds: float) -> str:
-    """A time in seconds since 1970 in UTC: the same on every machine."""
+    """Return a Unix time in UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def shorten(text: str, most: int) -> str:
-    """A text of at most so many characters; what was cut off is told by an ellipsis."""
+    """Return a text of at most `most` characters, with an ellipsis if it was cut."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def listed(labels: tuple[str, ...]) -> str:
-    """Several labels in one text."""
+    """Return several labels in one text."""
     return label_text(", ".join(labels))
 
 
 def score(share: float, task: Task) -> str:
-    """A point of a learning curve: of regression R squared, which is no share of the examples."""
+    """Return the score of a learning curve: accuracy as a percentage, R squared as a number."""
     return f"{share:.3f}" if task is Task.REGRESSION else percent(share)
 
 
 def issue_labels(issue: LabelIssue, task: Task) -> tuple[str, str]:
-    """The label of an issue and what it looks like; numbers have no probability and few digits."""
+    """Return the label of an issue and the suggested one, numbers with few digits."""
     if task is Task.REGRESSION:
         return f"{float(issue.example.label.text):.4g}", f"{float(issue.suggested_label.text):.4g}"
     return label_text(issue.example.label.text), label_text(issue.suggested_label.text)
 
 
 def label_text(label: str) -> str:
-    """A label, or what is said in place of none."""
+    """Return a label, or a text for no label."""
     return label or "no class"
 
 
 def is_right(outcome: ExampleOutcome) -> bool:
-    """Whether every label was told, and no other; of a number it cannot be said."""
+    """Return whether exactly the true labels are predicted; False for numbers."""
     return outcome.number is None and sorted(outcome.labels) == sorted(outcome.predicted)
 
 
 def verdict(facts: ReportFacts) -> str:
-    """How good the version is, in a few words."""
+    """Return the quality of the version in a few words."""
     metrics = facts.metrics
     if metrics.mean_absolute_error is not None:
         return f"Off by {figure(metrics.mean_absolute_error)} on average"
@@ -77,7 +77,7 @@ def verdict(facts: ReportFacts) -> str:
 
 
 def measured_on(metrics: Metrics) -> str:
-    """What a version was measured on, in a sentence."""
+    """Return what a version was measured on, in a sentence."""
     count = metrics.example_count
     match metrics.source:
         case MetricsSource.OUT_OF_FOLD:
@@ -91,14 +91,14 @@ def measured_on(metrics: Metrics) -> str:
 
 
 def interval(metrics: Metrics) -> str:
-    """The 95 % interval of the accuracy; empty if there is none."""
+    """Return the 95 % interval of the accuracy; empty without one."""
     if metrics.accuracy_low is None or metrics.accuracy_high is None:
         return ""
     return f"95% interval {100 * metrics.accuracy_low:.1f} to {percent(metrics.accuracy_high)}"
 
 
 def baseline(facts: ReportFacts) -> str:
-    """How good it would be to tell the most frequent class always; empty where that says nothing."""
+    """Return the accuracy of always predicting the most frequent class; empty if that says nothing."""
     if facts.evaluation is None or facts.task is not Task.SINGLE_LABEL:
         return ""
     counts = {each.name: each.support for each in facts.evaluation.classes}
@@ -110,7 +110,7 @@ def baseline(facts: ReportFacts) -> str:
 
 
 def decision(promotion: Promotion) -> str:
-    """What became of the alias, in a sentence."""
+    """Return the decision about the alias in a sentence."""
     if promotion.is_promoted:
         before = f" from version {promotion.baseline}" if promotion.baseline else ""
         return f"{promotion.alias} was moved to this version{before}"
@@ -120,7 +120,7 @@ def decision(promotion: Promotion) -> str:
 
 
 def energy_line(energy: Energy | None) -> str | None:
-    """What the run cost, and how that is known; None where nothing was told."""
+    """Return the energy of the run and its source; None if it was not measured."""
     if energy is None:
         return None
     how = " + ".join(_ENERGY[name] for name in sorted(energy.joules) if name in _ENERGY) or "another way"
@@ -139,7 +139,7 @@ _ENERGY = {
 
 
 def key_figures(facts: ReportFacts) -> list[tuple[str, str, str]]:
-    """The figures of its task: name, value and what it means."""
+    """Return the key figures of the task: name, value and meaning."""
     metrics, evaluation = facts.metrics, facts.evaluation
     coverage = evaluation.interval_coverage if evaluation else None
     known: list[tuple[str, float | None, str, str]] = [

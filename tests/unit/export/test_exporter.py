@@ -76,7 +76,7 @@ def cache(tmp_path: Path, clock: ManualClock) -> ExportCache:
 
 @pytest.fixture
 def exporter(shelf: Shelf, network: Network, cache: ExportCache) -> Exporter:
-    return Exporter(shelf.registry, network, cache, waiting=1)
+    return Exporter(shelf.registry, network, cache, max_queued=1)
 
 
 async def until(event: threading.Event) -> None:
@@ -152,9 +152,9 @@ async def test_more_than_may_wait_are_refused(exporter: Exporter, network: Netwo
     running = asyncio.create_task(content(exporter))
     await until(network.begun)
     waiting = asyncio.create_task(content(exporter, KERAS))
-    while exporter.under_way < 2:
+    while exporter.active_count < 2:
         await asyncio.sleep(0.001)
-    with pytest.raises(ExportQueueFull, match="at most 2 exports under way"):
+    with pytest.raises(ExportQueueFull, match="2 exports are running or queued"):
         await content(exporter, model="cars")
     network.may_end.set()
     assert await asyncio.gather(running, waiting) == [[b"ab", b"c"]] * 2
