@@ -1,7 +1,6 @@
-"""Opens picture files of the five formats the web is made of, whatever their bytes, under a budget of pixels.
+"""Opens image files in the five formats of the web, from untrusted bytes, under a pixel limit.
 
-Pillow's classes for each format are used without `Image.open`, whose limits and warnings are global to the
-process.
+Uses Pillow's class of each format without `Image.open`, whose limits and warnings are global to the process.
 """
 
 import io
@@ -28,16 +27,16 @@ Size = tuple[int, int]
 
 
 def open_picture(data: bytes, *, max_pixels: int) -> ImageFile:
-    """Read the header of a picture file; no pixel is decoded yet.
+    """Read the header of an image file without decoding pixels.
 
     Args:
-        data: the bytes of a JPEG, PNG, WebP, GIF or BMP file.
-        max_pixels: the most pixels that decoding may give.
+        data: bytes of a JPEG, PNG, WebP, GIF or BMP file.
+        max_pixels: maximum pixels of the decoded image.
 
     Raises:
-        UndecodableInput: the bytes are no picture in one of these formats, or one of too many parts.
-        InputTooLarge: the header announces more pixels than that.
-        Exception: whatever Pillow raises for a damaged header, from struct.error to MemoryError.
+        UndecodableInput: the bytes are not an image in one of these formats, or one with too many parts.
+        InputTooLarge: the header announces more pixels.
+        Exception: errors of Pillow for a damaged header, from struct.error to MemoryError.
     """
     kind = _kind_of(data)
     if kind is None:
@@ -54,12 +53,7 @@ def open_picture(data: bytes, *, max_pixels: int) -> ImageFile:
 
 
 def check_size(size: Size, *, max_pixels: int) -> None:
-    """Refuse pictures without pixels, or with too many.
-
-    Raises:
-        UndecodableInput: a side is zero.
-        InputTooLarge: there are more than `max_pixels`.
-    """
+    """Raise `UndecodableInput` for images without pixels, or `InputTooLarge` for too many."""
     width, height = size
     if width < 1 or height < 1:
         raise UndecodableInput(f"Expected an image with pixels. Received: {width} x {height} pixels.")
@@ -72,17 +66,17 @@ def check_size(size: Size, *, max_pixels: int) -> None:
 
 
 def describe_bytes(data: bytes) -> str:
-    """How many bytes, and the first ones, for a message."""
+    """Describe bytes by their count and beginning, for a message."""
     return f"{len(data)} bytes beginning with {data[:12]!r}" if data else "no bytes"
 
 
 class _JpegFile(JpegImageFile):
     def _read_dpi_from_exif(self) -> None:
-        """Not needed, slow, and warns of faulty EXIF."""
+        """Skip: unneeded, slow, and warns of faulty EXIF."""
 
 
 def _webp_size(data: bytes) -> Size:
-    """Canvas size from the header: the decoder allocates the canvas before it can be asked for its size.
+    """Return the canvas size from the header: the decoder allocates the canvas before it reports its size.
 
     RFC 9649, sections 2.5 to 2.7.
     """
@@ -100,7 +94,7 @@ def _webp_size(data: bytes) -> Size:
 
 
 def _gif_size(data: bytes) -> Size:
-    """Logical screen, grown to hold the first frame, as Pillow grows it while it opens the file.
+    """Return the logical screen size, grown to contain the first frame, as Pillow does on opening.
 
     GIF89a specification, sections 18 to 26.
     """

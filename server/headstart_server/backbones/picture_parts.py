@@ -1,8 +1,8 @@
-"""Counts the parts of picture files before they are decoded: the time of a decoder goes with them.
+"""Limits the parts of image files before decoding: the decoding time grows with them.
 
-What decoders take is bounded by the pixels and the bytes of a file, but for what may come any number of
-times: each scan of a JPEG, which may be of some bytes, goes over all pixels again; and Pillow reads small
-parts in loops in Python, and copies what it has so far. No honest picture has nearly as many of them.
+Pixels and bytes of a file bound the decoding time, except for parts that may occur any number of times: each
+scan of a JPEG, which may have few bytes, passes over all pixels; and Pillow reads small parts in Python loops
+that copy what they have so far. No honest image has nearly as many parts.
 """
 
 import re
@@ -28,11 +28,7 @@ _WHOLE_FRAMES = {0xC0, 0xC1}
 
 
 def check_jpeg_parts(data: bytes) -> None:
-    """Check a JPEG's segments, and its scans if there may be several.
-
-    Raises:
-        UndecodableInput: there are too many.
-    """
+    """Raise `UndecodableInput` if a JPEG has too many segments or scans."""
     end, segments, scans, fill, components = 2, 0, 0, 0, 0
     while (found := _MARKER.search(data, end)) is not None:
         if not scans:
@@ -60,11 +56,7 @@ def check_jpeg_parts(data: bytes) -> None:
 
 
 def check_png_parts(data: bytes) -> None:
-    """Check a PNG's chunks.
-
-    Raises:
-        UndecodableInput: there are too many.
-    """
+    """Raise `UndecodableInput` if a PNG has too many chunks."""
     place, count = 8, 0
     while place + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)
@@ -76,11 +68,7 @@ def check_png_parts(data: bytes) -> None:
 
 
 def check_bmp_parts(data: bytes) -> None:
-    """Check how much of a BMP is in run lengths.
-
-    Raises:
-        UndecodableInput: it is too much.
-    """
+    """Raise `UndecodableInput` if a BMP has too many run lengths."""
     if len(data) < 34 or int.from_bytes(data[14:18], "little") < 40:
         return
     width, height, _, _, compression = struct.unpack_from("<iiHHI", data, 18)
@@ -90,11 +78,7 @@ def check_bmp_parts(data: bytes) -> None:
 
 
 def check_pieces(count: int) -> None:
-    """Check how many pieces come before the first frame of a GIF.
-
-    Raises:
-        UndecodableInput: they are too many.
-    """
+    """Raise `UndecodableInput` if a GIF has too many blocks before its first frame."""
     _check(count, MAX_PARTS, "pieces before its first frame")
 
 

@@ -1,4 +1,4 @@
-"""From the bytes of a picture file, or an array of pixels, to the square of RGB pixels a network takes."""
+"""Preprocessing of images: from a file or an array to the RGB square that a network takes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ _HAMMING_FROM = 1.4
 
 
 def preprocessing(crop: float = CROP) -> str:
-    """What is done to pictures, in words that change whenever the same content becomes other pixels."""
+    """Return a description of the preprocessing that changes whenever the same content gives other pixels."""
     return (
         f"pictures/2: centre crop {crop}, jpeg from {_JPEG_MARGIN}, bicubic, hamming from {_HAMMING_FROM}, "
         "alpha over white"
@@ -34,12 +34,12 @@ def preprocessing(crop: float = CROP) -> str:
 
 
 class PictureDecoder:
-    """Decodes pictures for a network; the same for training and serving, and safe to share between threads.
+    """Decodes images for a network, equally for training and serving. Thread-safe.
 
     Args:
         side: height and width of the result, in pixels.
-        crop: part of the shorter side that the centre crop keeps.
-        max_pixels: the most pixels a picture may have.
+        crop: fraction of the shorter side that the center crop keeps.
+        max_pixels: maximum pixels of an image.
     """
 
     def __init__(self, side: int, *, crop: float = CROP, max_pixels: int = MAX_PIXELS) -> None:
@@ -48,20 +48,20 @@ class PictureDecoder:
         self._max_pixels = max_pixels
 
     def decode(self, content: Content) -> NDArray[np.uint8]:
-        """Decode, crop and scale one picture.
+        """Decode, crop and scale one image.
 
         Args:
-            content: the bytes of a JPEG, PNG, WebP, GIF (its first frame) or BMP file, or an array of uint8
-                pixels [height, width, 3] (RGB), [height, width, 4] (RGBA), [height, width, 1] or
-                [height, width] (gray).
+            content: bytes of a JPEG, PNG, WebP, GIF (first frame) or BMP file, or a uint8 array
+                [height, width, 3] (RGB), [height, width, 4] (RGBA), [height, width, 1] or [height, width]
+                (gray).
 
         Returns:
             RGB pixels, uint8 [side, side, 3].
 
         Raises:
-            WrongModality: the content is no bytes and no array of pixels.
-            UndecodableInput: the bytes are no picture, or a damaged one.
-            InputTooLarge: the picture has too many pixels.
+            WrongModality: the content is neither bytes nor an array of pixels.
+            UndecodableInput: the bytes are not an image, or a damaged one.
+            InputTooLarge: the image has too many pixels.
         """
         if isinstance(content, np.ndarray):
             return self._square(_from_pixels(content, max_pixels=self._max_pixels))
@@ -81,7 +81,7 @@ class PictureDecoder:
             ) from error
 
     def truncation(self, content: Content) -> Truncation | None:
-        """Nothing is cut short of a picture."""
+        """Return None: images are never truncated."""
 
     def _decode_file(self, data: bytes) -> NDArray[np.uint8]:
         loaded = load_picture(data, max_pixels=self._max_pixels, scale_of=self._jpeg_scale)
@@ -94,7 +94,7 @@ class PictureDecoder:
         return next((scale for scale in (8, 4, 2) if self._crop * min(header.scaled(scale)) >= needed), 1)
 
     def _square(self, picture: Image.Image, *, exif: object = None) -> NDArray[np.uint8]:
-        """Crop and scale in one pass, then turn: the crop is central, so turning last does as well."""
+        """Crop and scale in one pass, then rotate: the crop is central, so rotating last is equivalent."""
         width, height = picture.size
         kept = self._crop * min(width, height)
         left, top = (width - kept) / 2, (height - kept) / 2
@@ -121,14 +121,14 @@ def _from_pixels(pixels: NDArray[np.generic], *, max_pixels: int) -> Image.Image
 
 
 def _from_array(pixels: NDArray[np.generic]) -> Image.Image:
-    """The middle square of pixels: the crop and what resampling needs around it, without copying the rest."""
+    """Return the center square of pixels with the margin that resampling needs, without copying the rest."""
     height, width = pixels.shape[:2]
     top, left = max(0, height - width) // 2, max(0, width - height) // 2
     return Image.fromarray(pixels[top : height - top, left : width - left])
 
 
 def _resizable(picture: Image.Image) -> Image.Image:
-    """Bring a loaded picture to a mode whose values may be averaged: no palette indexes, alpha as a band."""
+    """Convert a loaded image to a mode whose values can be averaged: no palette, alpha as a band."""
     if picture.mode.startswith("I"):
         return _grey_from_16_bits(picture)
     if picture.mode == "RGBA":

@@ -1,4 +1,4 @@
-"""The processes that prepare backbones for this one."""
+"""Child processes that prepare backbones."""
 
 import os
 import queue
@@ -21,13 +21,7 @@ MAX_ERROR_LINES = 200
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """How a process ended.
-
-    Attributes:
-        code: its exit code; below 0 the signal that ended it.
-        stdout: what it wrote there.
-        stderr: the last lines that it wrote there.
-    """
+    """Exit of a process: `code`, below 0 a signal; `stdout`; and the last lines of `stderr`."""
 
     code: int
     stdout: str
@@ -35,7 +29,7 @@ class Ended:
 
 
 class Preparations:
-    """Runs programs in processes that end with this one, and at once when it stops."""
+    """Runs programs in processes that end with this one, and immediately when it stops."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -50,18 +44,18 @@ class Preparations:
         *,
         credentials: Collection[str] = (),
     ) -> Ended:
-        """Run Python with some arguments to its end.
+        """Run Python with arguments to its end.
 
         Args:
-            program: the arguments; what they run ends with its stdin, see `end_with_stdin`.
-            seconds: after which it is ended.
-            watch: called with each line of its stdout, and with an empty text after some seconds without one.
+            program: arguments of a program that exits with its stdin, see `end_with_stdin`.
+            seconds: time limit.
+            watch: receives each line of stdout, and an empty text after some seconds without one.
             credentials: as in `start_child`.
 
         Raises:
-            Draining: the server stops.
-            TimeoutError: it took too long.
-            OSError: it cannot be started.
+            Draining: the server is stopping.
+            TimeoutError: the time limit was exceeded.
+            OSError: the process cannot be started.
         """
         theirs, ours = os.pipe()
         try:
@@ -83,7 +77,7 @@ class Preparations:
         return Ended(code=process.returncode, stdout=stdout, stderr=stderr)
 
     def stop(self) -> None:
-        """End every process at once, and start none any more."""
+        """Kill every process, and start no more."""
         with self._lock:
             self._stopped = True
             for process in self._processes:
@@ -112,11 +106,7 @@ class Preparations:
 
 
 def _followed(process: Any, seconds: float, watch: Callable[[str], None]) -> tuple[str, str]:
-    """Return what a process writes to stdout, and the end of what it writes to stderr, once it has ended.
-
-    Raises:
-        TimeoutError: it took too long.
-    """
+    """Return stdout and the end of stderr once a process exits; raise `TimeoutError` after `seconds`."""
     deadline = time.monotonic() + seconds
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     errors: deque[str] = deque(maxlen=MAX_ERROR_LINES)
@@ -146,7 +136,7 @@ def _followed(process: Any, seconds: float, watch: Callable[[str], None]) -> tup
 
 
 def _reading(pipe: Any, take: Callable[[str], None]) -> threading.Thread:
-    """Start a thread that hands over the lines of a pipe, and an empty one at its end."""
+    """Start a thread that passes on the lines of a pipe, and an empty one at its end."""
 
     def read() -> None:
         for line in pipe:

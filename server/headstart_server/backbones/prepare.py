@@ -1,8 +1,8 @@
-"""Prepares a backbone: ``python -m headstart_server.backbones.prepare DECLARATION CACHE FOLDER NICE``.
+"""Prepare command: ``python -m headstart_server.backbones.prepare DECLARATION CACHE FOLDER NICE``.
 
-A process of its own, so that the server stays without Keras, TensorFlow and whatever else a source needs. It
-writes a line of JSON to stdout at each step. It ends with `REFUSED` and one more line where the declaration,
-the network or the disk is at fault, and when its stdin does: a server that is gone needs no backbone.
+It keeps Keras, TensorFlow and other frameworks out of the server. It writes a line of JSON to stdout at each
+step. It exits with `REFUSED` and one more line if the declaration, the network or the disk is at fault, and
+exits when stdin ends: the server has stopped.
 """
 
 import json
@@ -30,7 +30,7 @@ from headstart_server.errors import HeadstartError
 
 
 def main(text: str, cache: str, folder: str, nice: str) -> None:
-    """Open a declared network, and write its card and its conversion into a folder."""
+    """Open a declared network, and write its card and its OpenVINO network into a folder."""
     output = own_stdout()
     end_with_stdin()
     os.nice(int(nice))
@@ -60,7 +60,7 @@ def main(text: str, cache: str, folder: str, nice: str) -> None:
 
 
 def _convert(network: Network, path: Path, begin: Callable[[Step], None]) -> None:
-    """Write a network to an ``.xml`` file and its weights to a ``.bin`` file next to it."""
+    """Write a network to an ``.xml`` file and its weights to a ``.bin`` file."""
     if network.model is None:
         return
     openvino = load_openvino()

@@ -1,4 +1,4 @@
-"""Folders of prepared backbones: each is made once, aside, and then only read."""
+"""Cache of prepared backbones: each folder is written once, then only read."""
 
 import hashlib
 import json
@@ -41,12 +41,12 @@ _WORDS = {"name", "license", "description", "digest"}
 
 
 def folder_of(declaration: Declaration, fingerprint: str, cache: Path, kind: RuntimeKind) -> Path:
-    """Where a backbone is prepared for a runtime; for OpenVINO, this release of it.
+    """Return the folder of a backbone prepared for a runtime and, with OpenVINO, for its release.
 
     Args:
-        declaration: of it.
-        fingerprint: what changes with its weights.
-        cache: folder of all that is prepared.
+        declaration: the backbone.
+        fingerprint: changes with its weights.
+        cache: folder of all prepared backbones.
         kind: the runtime.
     """
     said = json.loads(declaration.as_json())
@@ -57,12 +57,7 @@ def folder_of(declaration: Declaration, fingerprint: str, cache: Path, kind: Run
 
 
 def folder_without_source(declaration: Declaration, shipped: Path) -> Path | None:
-    """Return the folder of a prepared backbone whose source is not on this machine; None without one.
-
-    Args:
-        declaration: of the backbone.
-        shipped: folder of prepared backbones.
-    """
+    """Return the folder of a shipped backbone whose source is not on this machine; None if missing."""
     for file in sorted(shipped.glob(f"*/{_FINGERPRINT}")):
         fingerprint = file.read_text(encoding="utf-8")
         if folder_of(declaration, fingerprint, shipped, RuntimeKind.OPENVINO) == file.parent:
@@ -80,21 +75,21 @@ def prepare_into(
     progress: Progress,
     aside: bool = False,
 ) -> Card:
-    """Prepare a backbone in a process of its own, unless its folder is there already and whole.
+    """Prepare a backbone in a separate process, unless its folder is already present and intact.
 
     Args:
         folder: its `folder_of` OpenVINO.
-        declaration: of it.
-        cache: folder that downloads are kept in.
-        fingerprint: of its source.
+        declaration: the backbone.
+        cache: folder of downloads.
+        fingerprint: fingerprint of its source.
         preparations: runs the process.
-        progress: logs how far it is.
-        aside: whether nobody waits for it: serving goes first then.
+        progress: logs the progress.
+        aside: whether to run at low priority, because no call waits.
 
     Raises:
         SourceError: the declaration or the network is at fault; the message says why.
-        BackboneUnavailable: the process failed; the message has its last words.
-        Draining: the server stops.
+        BackboneUnavailable: the process failed; the message has its last output.
+        Draining: the server is stopping.
         OSError: the cache cannot be read or written.
     """
     ready = prepared_in(folder)
@@ -108,10 +103,10 @@ def prepare_into(
 
 
 def prepared_in(folder: Path) -> Card | None:
-    """The card of a prepared backbone; None if there is none, or what is there is damaged.
+    """Return the card of a prepared backbone; None if it is missing or damaged.
 
     Raises:
-        OSError: it cannot be read, which says nothing of whether it is damaged.
+        OSError: it cannot be read, which does not mean that it is damaged.
     """
     if not folder.is_dir():
         return None
@@ -123,11 +118,7 @@ def prepared_in(folder: Path) -> Card | None:
 
 
 def keep_card(folder: Path, card: Card) -> Card:
-    """Keep a card where there is none yet: later it proves that features are what they were.
-
-    Returns:
-        The one that is kept.
-    """
+    """Store a card unless one exists, and return the stored one: it proves that features have not changed."""
     kept = prepared_in(folder)
     if kept is not None:
         return kept
@@ -138,7 +129,7 @@ def keep_card(folder: Path, card: Card) -> Card:
 
 @contextmanager
 def _in_place_of(folder: Path) -> Iterator[Path]:
-    """A folder aside, which takes the place of one that is not there, or damaged."""
+    """Yield a staging folder that replaces a missing or damaged folder."""
     with made_aside(folder) as part:
         yield part
         # Looked at again: somebody else may have made it meanwhile.

@@ -1,4 +1,4 @@
-"""How far the preparation of a backbone is: its step, its share done, and an estimate of the time left."""
+"""Progress of a preparation: step, fraction done, and estimated time left."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ log = structlog.get_logger(__name__)
 
 
 class Step(StrEnum):
-    """The steps of a preparation, in their order."""
+    """Steps of a preparation, in order."""
 
     STARTING = "starting"
     LOADING = "loading TensorFlow"
@@ -40,14 +40,7 @@ _OVERRUN = 0.25
 
 
 class Progress:
-    """The progress of one preparation, which is logged at each step.
-
-    One thread reports; any may read.
-
-    Args:
-        backbone: name of the backbone.
-        clock: seconds that only go up.
-    """
+    """Progress of one preparation, logged at each step. One thread reports; any may read."""
 
     def __init__(self, backbone: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._backbone = backbone
@@ -74,13 +67,13 @@ class Progress:
 
     @property
     def percent(self) -> int:
-        """Return the share of the time that is over, in percent; it never falls."""
+        """Return the elapsed fraction of the time in percent; it never falls."""
         elapsed, remaining = self.elapsed, self.remaining
         self._percent = max(self._percent, min(99, int(100 * elapsed / (elapsed + remaining + 1e-9))))
         return self._percent
 
     def begin(self, step: Step) -> None:
-        """Note that a step begins."""
+        """Record the start of a step."""
         self._step, self._since = step, self._clock()
         self.log()
 

@@ -1,4 +1,4 @@
-"""Which runtime executes networks on this machine, how precisely, and how many batches at once."""
+"""Choice of the runtime, its precision and its streams on this machine."""
 
 import importlib.util
 import os
@@ -14,14 +14,14 @@ GPU_STREAMS = 3
 
 
 class RuntimeKind(Enum):
-    """What executes a network."""
+    """Runtime of networks."""
 
     KERAS = "keras"
     OPENVINO = "openvino"
 
 
 class Precision(Enum):
-    """What a network computes in."""
+    """Precision of computations."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
@@ -32,14 +32,13 @@ class RuntimeSettings:
     """How networks are executed.
 
     Attributes:
-        kind: the runtime; None chooses Keras where it is installed and there is a GPU or no OpenVINO, else
+        kind: runtime; None chooses Keras where it is installed and there is a GPU or no OpenVINO, else
             OpenVINO.
-        precision: what it computes in; None chooses bfloat16 where the device multiplies it, else float32.
-            Keras on a CPU chooses float32.
-        streams: batches that run at once; 0 takes one per core, with Keras one, on a GPU three.
-        cache: folder of converted networks; each is made when it is first needed.
-        shipped: folder of networks that were converted ahead, which is looked into first and never written;
-            None for none.
+        precision: None chooses bfloat16 where the device multiplies it natively, else float32. Keras on a CPU
+            chooses float32.
+        streams: concurrent batches; 0 means one per core, and with Keras one, on a GPU three.
+        cache: folder of converted networks, each made on first use.
+        shipped: read-only folder of networks converted ahead, searched first; None without one.
     """
 
     kind: RuntimeKind | None = None
@@ -49,7 +48,7 @@ class RuntimeSettings:
     shipped: Path | None = None
 
     def settled(self) -> "RuntimeSettings":
-        """These settings with every choice made for this machine."""
+        """Return these settings with every choice made for this machine."""
         kind = self.kind
         if kind is None:
             has_keras, has_openvino = map(importlib.util.find_spec, ("keras", "openvino"))
@@ -65,7 +64,7 @@ class RuntimeSettings:
 
 
 def runtime_settings(backbones: BackbonesGroup) -> RuntimeSettings:
-    """Return what a server's settings say of how networks are executed."""
+    """Return the runtime settings of a server's configuration."""
     return RuntimeSettings(
         kind=None if backbones.runtime == "auto" else RuntimeKind(backbones.runtime),
         precision=None if backbones.precision == "auto" else Precision(backbones.precision),
@@ -75,17 +74,17 @@ def runtime_settings(backbones: BackbonesGroup) -> RuntimeSettings:
 
 
 def default_cache() -> Path:
-    """``headstart`` in the user's cache folder."""
+    """Return ``headstart`` in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headstart"
 
 
 def has_gpu() -> bool:
-    """Whether an NVIDIA GPU can be reached from this process."""
+    """Return whether this process has access to an NVIDIA GPU."""
     return Path("/dev/nvidiactl").exists()
 
 
 def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 by itself."""
+    """Return whether this processor multiplies bfloat16 natively."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -1,11 +1,11 @@
-"""The stdout of a program that tells another process something on it."""
+"""Stdout of a program that reports to another process."""
 
 import os
 from typing import IO
 
 
 def own_stdout() -> IO[str]:
-    """The stdout that this process was started with; what libraries print goes to stderr from now on."""
+    """Return this process's stdout, and redirect later prints of libraries to stderr."""
     told = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return told

@@ -1,4 +1,4 @@
-"""The last blocks of a backbone as a part that a version can have of its own."""
+"""Tails: the last blocks of a backbone, with weights that a version may replace."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ Float32 = NDArray[np.float32]
 
 
 class TailMismatch(ValueError):
-    """Weights are not those of the tail they are put into."""
+    """Weights do not belong to the tail."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cut:
-    """A place in a network at which its pass can be left and taken up again.
+    """A place where a network's pass can be interrupted and resumed.
 
     Attributes:
-        name: of the activation there, as a backbone gives it beside its views.
-        shape: of one input's activation, (height, width, channels).
+        name: name of the activation among a backbone's outputs.
+        shape: one input's activation, (height, width, channels).
     """
 
     name: str
@@ -28,18 +28,18 @@ class Cut:
 
     @property
     def size(self) -> int:
-        """Numbers of one input's activation."""
+        """Numbers in one input's activation."""
         return int(np.prod(self.shape))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TailPlan:
-    """How the last blocks of a backbone are made a tail.
+    """Division of a backbone into frozen part and tail.
 
     Attributes:
-        blocks: number of last blocks with weights of their own; the layers after the last block count to it.
+        blocks: number of last blocks with other weights; the layers after the last block belong to it.
         cut: where the tail begins. Blocks between it and the first of these keep the backbone's weights.
-        layers: names of the layers with weights of their own, in the order of the pass.
+        layers: layers with other weights, in the order of execution.
     """
 
     blocks: int
@@ -49,12 +49,12 @@ class TailPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TailWeights:
-    """What a version's tail has of its own; the rest of it is the backbone's.
+    """Weights of a version's tail that differ from the backbone's.
 
     Attributes:
-        blocks: number of its blocks; names a `TailPlan` of the backbone.
-        tensors: ``LAYER/kernel`` and ``LAYER/bias`` of each of the plan's layers, float32, as Keras lays them
-            out: kernels [height, width, in, out], depthwise ones [height, width, channels, 1].
+        blocks: number of its blocks; identifies a `TailPlan` of the backbone.
+        tensors: ``LAYER/kernel`` and ``LAYER/bias`` of the plan's layers, float32, in Keras's layout: kernels
+            [height, width, in, out], depthwise ones [height, width, channels, 1].
     """
 
     blocks: int
@@ -66,11 +66,7 @@ class TailWeights:
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
     def tensor(self, name: str) -> Float32:
-        """One of the tensors.
-
-        Raises:
-            TailMismatch: there is none of this name.
-        """
+        """Return a tensor; raise `TailMismatch` if it is missing."""
         try:
             return self.tensors[name]
         except KeyError:
@@ -83,17 +79,17 @@ class Tail(Protocol):
     """A tail that is ready to run."""
 
     def run(self, activations: Float32) -> Float32:
-        """The tail's own `last` view, [n, size], of activations at its cut, [n, height, width, channels].
+        """Return the tail's `last` view, [n, size], of activations at its cut, [n, height, width, channels].
 
-        A row's features do not depend on the others, bit by bit. May be called from many threads.
+        A row's features do not depend on the others, bit by bit. Thread-safe.
         """
 
 
 def kernel(layer: str) -> str:
-    """The name of a layer's kernel in `TailWeights.tensors`."""
+    """Return the name of a layer's kernel in `TailWeights.tensors`."""
     return f"{layer}/kernel"
 
 
 def bias(layer: str) -> str:
-    """The name of a layer's bias in `TailWeights.tensors`."""
+    """Return the name of a layer's bias in `TailWeights.tensors`."""
     return f"{layer}/bias"

@@ -1,4 +1,4 @@
-"""What is trained when a tail is, and what comes of it, as values and as files between two processes."""
+"""Training request and result of a tail, as values and as files between two processes."""
 
 import json
 from dataclasses import dataclass, fields
@@ -19,10 +19,10 @@ _TENSOR = "tail:"
 
 
 class Loss(StrEnum):
-    """What is made small.
+    """Loss functions.
 
     SOFTMAX: cross-entropy of one class of many.
-    SIGMOID: cross-entropy of each class by itself, summed.
+    SIGMOID: cross-entropy of independent classes, summed.
     SQUARED: squared error, summed over the outputs.
     """
 
@@ -32,7 +32,7 @@ class Loss(StrEnum):
 
 
 class TrainingStop(StrEnum):
-    """Why training ended."""
+    """Reason of the end of a training."""
 
     CONVERGED = "converged"
     STEPS = "steps"
@@ -41,30 +41,32 @@ class TrainingStop(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TailRequest:
-    """Train a tail and a linear head on it, once without each of K folds and once on all examples.
+    """Request to train a tail and a linear head, once without each of K folds and once on all examples.
 
-    The K + 1 networks go one epoch at a time, side by side: after each epoch every example has been judged by
-    a network that did not see it, so when to stop, and what the network of all examples is worth, are known
-    without training again.
+    The K + 1 networks advance one epoch at a time in parallel: after each epoch every example has an output
+    by a
+    network that did not see it. So early stopping and the quality of the full network need no second
+    training.
 
     Attributes:
         blocks: number of last blocks.
-        activations: a ``.npy`` file of activations at the tail's cut, [M, height, width, channels].
-        rows: the row of the activations of each example, [N].
-        beside: features that the head takes beside, and before, the tail's; [N, F], F may be 0.
-        targets: what the C outputs shall be, [N, C]; probabilities for SOFTMAX and SIGMOID.
-        weights: of each example, [N].
-        loss: what is made small.
-        folds: the fold of each example, 0 to K - 1, [N].
-        heads: weights to begin with, the bias in the last row: [K + 1, F + D + 1, C]; head k did not see fold
-            k, the last one saw all.
-        learning_rate: Adam's, which rises to it over the first epoch and falls from it to the last.
-        max_epochs: most epochs.
-        patience: epochs without a better loss after which it ends.
+        activations: ``.npy`` file of activations at the tail's cut, [M, height, width, channels].
+        rows: row of the activations of each example, [N].
+        beside: features that the head takes before the tail's; [N, F], F may be 0.
+        targets: wanted outputs, [N, C]; probabilities for SOFTMAX and SIGMOID.
+        weights: weight of each example, [N].
+        loss: loss to minimize.
+        folds: fold of each example, 0 to K - 1, [N].
+        heads: initial weights, with the bias in the last row: [K + 1, F + D + 1, C]; head k did not see fold
+            k,
+            the last one saw all.
+        learning_rate: Adam's peak rate, after the first epoch; it falls until the last.
+        max_epochs: maximum epochs.
+        patience: epochs without a better loss after which training stops.
         batch: examples of a step.
         seed: seeds the order of the examples.
-        seconds: time after which the epoch under way is given up; None for no limit.
-        memory_bytes: most bytes of the process that trains, if it is a process; None for no limit.
+        seconds: time limit, which abandons the current epoch; None for no limit.
+        memory_bytes: memory limit of the training process; None for no limit.
     """
 
     blocks: int
@@ -85,14 +87,14 @@ class TailRequest:
     memory_bytes: int | None = None
 
     def save(self, folder: Path) -> None:
-        """Write it into a folder; the activations stay where they are."""
+        """Write the request into a folder; the activations stay where they are."""
         values, arrays = _parted(self)
         values |= {"activations": str(self.activations)}
         _write(folder, _REQUEST, values, arrays)
 
     @classmethod
     def load(cls, folder: Path) -> "TailRequest":
-        """What `save` wrote."""
+        """Read the request from a folder."""
         values, arrays = _read(folder, _REQUEST)
         values |= {"activations": Path(values["activations"]), "loss": Loss(values["loss"])}
         return cls(**values, **arrays)
@@ -100,12 +102,7 @@ class TailRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TailEpoch:
-    """How far training is.
-
-    Attributes:
-        number: epochs that are done; 0 before the first.
-        loss: the mean loss of each example by a network that did not see it.
-    """
+    """Training progress: epochs done, 0 before the first, and the mean out-of-fold loss of an example."""
 
     number: int
     loss: float
@@ -116,13 +113,12 @@ class TailResult:
     """A trained tail with its head.
 
     Attributes:
-        epoch: the epoch of the lowest loss; 0 if training never lowered it, and then the tail is the
-            backbone's.
-        losses: the loss after each epoch, the first one before any.
-        stop: why it ended.
-        outputs: of each example by the network that did not see it, at that epoch, [N, C].
-        head: weights and, in the last row, bias of the network that saw all, at that epoch, [F + D + 1, C].
-        tail: the same network's tail.
+        epoch: epoch of the lowest loss; 0 if training never lowered it, and the tail is the backbone's.
+        losses: loss after each epoch, beginning with the initial one.
+        stop: why training ended.
+        outputs: out-of-fold outputs of each example at that epoch, [N, C].
+        head: weights and, in the last row, bias of the full network at that epoch, [F + D + 1, C].
+        tail: its tail.
     """
 
     epoch: int
@@ -133,14 +129,14 @@ class TailResult:
     tail: TailWeights
 
     def save(self, folder: Path) -> None:
-        """Write it into a folder."""
+        """Write the result into a folder."""
         values, arrays = _parted(self)
         arrays |= {_TENSOR + name: tensor for name, tensor in self.tail.tensors.items()}
         _write(folder, _RESULT, {**values, "tail": self.tail.blocks}, arrays)
 
     @classmethod
     def load(cls, folder: Path) -> "TailResult":
-        """What `save` wrote."""
+        """Read the result from a folder."""
         values, arrays = _read(folder, _RESULT)
         tensors = {name: arrays.pop(name) for name in list(arrays) if name.startswith(_TENSOR)}
         tail = TailWeights(
@@ -152,7 +148,7 @@ class TailResult:
 
 
 def _parted(value: TailRequest | TailResult) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The fields of a value that are plain, and those that are arrays."""
+    """Return the plain fields of a value, and those that are arrays."""
     parts = {field.name: getattr(value, field.name) for field in fields(value)}
     arrays = {name: part for name, part in parts.items() if isinstance(part, np.ndarray)}
     return {name: part for name, part in parts.items() if name not in arrays}, arrays

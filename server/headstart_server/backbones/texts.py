@@ -1,4 +1,4 @@
-"""From a text to the row of token ids that a network takes."""
+"""Tokenization: from a text to the token IDs that a network takes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,12 @@ PREPROCESSING = (
 
 
 class TextDecoder:
-    """Turns texts into rows of ids; the same for training and serving, and safe to share between threads.
-
-    The network tells padding from text by `pad_id`, which no text has.
+    """Turns texts into rows of IDs, equally for training and serving. Thread-safe.
 
     Args:
-        tokenizer: the content of a ``tokenizer.json``. What it says of truncation and padding is not used.
-        max_tokens: most ids of a row, those that begin and end a text among them.
-        pad_id: fills a row up to its length.
+        tokenizer: content of a ``tokenizer.json``; its truncation and padding are ignored.
+        max_tokens: maximum IDs of a row, including start and end.
+        pad_id: fills a row up to its length; no text contains it.
     """
 
     def __init__(self, tokenizer: str, *, max_tokens: int = MAX_TOKENS, pad_id: int = 0) -> None:
@@ -44,17 +42,14 @@ class TextDecoder:
         self.lengths = lengths(max_tokens)
 
     def decode(self, content: Content) -> NDArray[np.int32]:
-        """Turn one text into ids.
-
-        Args:
-            content: the text. What follows its first `max_tokens` tokens is left out; see `truncation`.
+        """Turn one text into IDs, without what follows its first `max_tokens` tokens; see `truncation`.
 
         Returns:
-            int32 [length], the length being one of `lengths`, the least that holds the text.
+            int32 [length], with the least of `lengths` that holds the text.
 
         Raises:
-            WrongModality: the content is no text.
-            UndecodableInput: the text has no token: it is empty, or nothing but spaces.
+            WrongModality: the content is not a text.
+            UndecodableInput: the text has no token: it is empty, or only spaces.
         """
         encoding = self._encode(content)
         ids = encoding.ids
@@ -63,12 +58,7 @@ class TextDecoder:
         return row
 
     def truncation(self, content: Content) -> Truncation | None:
-        """How much of a text its row holds; None if all of it.
-
-        Raises:
-            WrongModality: the content is no text.
-            UndecodableInput: the text has no token.
-        """
+        """Return how much of a text its row contains; None if all of it. Raises as `decode`."""
         # Of ASCII a token is a character at least, and two mark begin and end. Of other signs tokenizers that
         # work on bytes make several tokens each.
         if isinstance(content, str) and content.isascii() and len(content) <= self._max_tokens - 2:
@@ -95,7 +85,7 @@ class TextDecoder:
 
 
 def lengths(max_tokens: int) -> tuple[int, ...]:
-    """The lengths that rows have, ascending."""
+    """Return the possible lengths of rows, ascending."""
     powers = []
     length = SHORTEST
     while length < max_tokens:

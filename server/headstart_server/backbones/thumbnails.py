@@ -1,4 +1,4 @@
-"""Small pictures of what was sent, for people to look at."""
+"""Thumbnails of examples."""
 
 import io
 
@@ -17,11 +17,11 @@ _QUALITY = 80
 
 
 def thumbnail(content: Content, *, max_pixels: int) -> bytes | None:
-    """The whole picture, upright and small, as a JPEG file; None for what is no picture that can be shown.
+    """Return the whole image, upright and small, as a JPEG file; None for other content.
 
     Args:
-        content: the bytes of a picture file, or an array of pixels as `PictureDecoder` takes it.
-        max_pixels: the most pixels that are decoded.
+        content: bytes of an image file, or an array of pixels as `PictureDecoder` takes it.
+        max_pixels: maximum pixels to decode.
     """
     try:
         picture = _from_array(content, max_pixels) if isinstance(content, np.ndarray) else None
@@ -43,7 +43,7 @@ def _from_file(content: bytes, max_pixels: int) -> Image.Image:
 
 
 def _scale(header: JpegHeader) -> int:
-    """Return the smallest fraction that still leaves twice the side needed."""
+    """Return the smallest fraction that leaves at least twice the needed side."""
     return next((scale for scale in (8, 4, 2) if max(header.scaled(scale)) >= 2 * SIDE), 1)
 
 

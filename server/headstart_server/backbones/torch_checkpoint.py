@@ -1,4 +1,4 @@
-"""Reads the weights in a PyTorch checkpoint without PyTorch, and without running what a pickle asks for.
+"""Reads the weights in a PyTorch checkpoint without PyTorch, and without running code of the pickle.
 
 A checkpoint is a pickle of tensors that refer to storages by key. Before PyTorch 1.6 the storages followed it
 in the same file (the legacy format); since then both are members of an uncompressed zip archive.
@@ -51,15 +51,15 @@ _OPCODES = frozenset(
 
 
 class CheckpointError(ValueError):
-    """A file is no PyTorch checkpoint, a damaged one, or one that holds more than tensors."""
+    """A file is not a PyTorch checkpoint, is damaged, or contains more than tensors."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """What a checkpoint file holds.
+    """Content of a checkpoint file.
 
     Attributes:
-        tensors: arrays by name, in the order they were saved; read-only.
+        tensors: read-only arrays by name, in the saved order.
         digest: SHA-256 of the file in hexadecimal.
     """
 
@@ -68,10 +68,10 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read the state dict saved in a file.
+    """Read the state dict in a file.
 
     Raises:
-        CheckpointError: the file is malformed, or asks for anything but tensors.
+        CheckpointError: the file is malformed, or contains more than tensors.
         OSError: the file cannot be read.
     """
     data = path.read_bytes()
@@ -83,11 +83,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal; `Checkpoint.digest` without reading what the file holds.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+    """Return the SHA-256 of a file in hexadecimal, equal to `Checkpoint.digest`, without parsing the file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -96,7 +92,7 @@ def parse_checkpoint(data: bytes) -> dict[str, NDArray[np.generic]]:
     """Read the state dict in the bytes of a checkpoint file, legacy or zip.
 
     Raises:
-        CheckpointError: the bytes are malformed, or ask for anything but tensors.
+        CheckpointError: the bytes are malformed, or contain more than tensors.
     """
     try:
         return _parse_zip(data) if data[:2] == b"PK" else _parse_legacy(data)
@@ -126,7 +122,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A tensor as pickled: where its elements lie in a storage, in elements."""
+    """A pickled tensor: the position of its elements in a storage, in elements."""
 
     storage: _Storage
     offset: int
@@ -134,7 +130,7 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
     def fits(self) -> bool:
-        """Whether every element lies in the storage, and none is repeated so as to fill memory."""
+        """Return whether all elements lie in the storage, and no repetition fills memory."""
         if len(self.shape) != len(self.strides):
             return False
         size = math.prod(self.shape)
@@ -142,7 +138,7 @@ class _Tensor(NamedTuple):
         return size <= self.storage.length and (size == 0 or self.offset + last < self.storage.length)
 
     def read(self, storages: Mapping[str, bytes | memoryview]) -> NDArray[np.generic]:
-        """The array, read-only; a view of the storage where its elements lie in order."""
+        """Return the read-only array, a view of the storage if its elements are in order."""
         flat = self.storage.read(storages)
         if math.prod(self.shape) == 0:
             return np.empty(self.shape, flat.dtype)
@@ -214,7 +210,7 @@ def _read_state(state: object, storages: Mapping[str, bytes | memoryview]) -> di
 
 
 class _PickleReader:
-    """Reads one pickle after another, and collects the storages they name."""
+    """Reads consecutive pickles, and collects the storages that they name."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -231,9 +227,9 @@ class _PickleReader:
 
 
 def _scan(data: bytes, start: int) -> int:
-    """Find where a pickle ends, refusing opcodes a checkpoint has no use for.
+    """Return the end of a pickle, rejecting opcodes that a checkpoint does not need.
 
-    Memo indexes are bounded because the unpickler allocates as many slots as the largest one says.
+    Memo indexes are bounded because the unpickler allocates as many slots as the largest one.
     """
     stream = io.BytesIO(data)
     stream.seek(start)

@@ -1,7 +1,7 @@
-"""Trains a tail for another process: ``python -m headstart_server.backbones.train DECLARATION CACHE FOLDER``.
+"""Train command: ``python -m headstart_server.backbones.train DECLARATION CACHE FOLDER``.
 
-The request lies in the folder and the result is written there. Each epoch is told as a line of JSON on
-stdout. It ends when its stdin does: a server that is gone needs no tail.
+It reads the request from the folder and writes the result there. Each epoch is a line of JSON on stdout. It
+exits when stdin ends: the server has stopped.
 """
 
 import json

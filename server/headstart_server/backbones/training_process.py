@@ -1,4 +1,4 @@
-"""Trains in a process of its own, so that a server on a CPU stays without Keras and TensorFlow."""
+"""Training in a separate process, so that a server on a CPU runs without Keras and TensorFlow."""
 
 import json
 import selectors
@@ -26,18 +26,18 @@ def train_in_process(
     *,
     credentials: Collection[str] = (),
 ) -> TailResult:
-    """Train a tail in another process, which ends at once when this raises.
+    """Train a tail in another process, which is killed when this raises.
 
     Args:
-        program: arguments of Python that train for the folder that is added as the last one; see `train`.
-        request: what to train. Its files are written beside its activations.
-        progress: told of each epoch.
+        program: Python arguments of the train command, without its folder.
+        request: the training request. Its files are written to the folder of its activations.
+        progress: receives each epoch.
         checkpoint: called every `CHECK_SECONDS`; may raise to stop.
         credentials: as in `start_child`.
 
     Raises:
-        TrainerDied: the process ended by itself without a result.
-        JobMemoryLimit: it took more memory than the request allows.
+        TrainerDied: the process exited without a result.
+        JobMemoryLimit: it exceeded the memory limit of the request.
     """
     with TemporaryDirectory(dir=request.activations.parent) as name:
         folder = Path(name)
@@ -69,7 +69,7 @@ def train_in_process(
 
 
 def _check(checkpoint: Callable[[], None], process: int, memory_bytes: int | None) -> None:
-    """Stop if the checkpoint says so, or the process that trains takes too much memory."""
+    """Raise if the checkpoint does, or if the training process exceeds its memory limit."""
     checkpoint()
     if memory_bytes is None:
         return
@@ -84,7 +84,7 @@ def _check(checkpoint: Callable[[], None], process: int, memory_bytes: int | Non
 
 
 def _lines(stream: IO[bytes], checkpoint: Callable[[], None]) -> Iterator[bytes]:
-    """The lines of a stream up to its end, looking at the checkpoint while none comes."""
+    """Yield the lines of a stream, calling the checkpoint while waiting."""
     rest = b""
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)

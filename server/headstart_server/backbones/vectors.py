@@ -1,4 +1,4 @@
-"""Features that callers computed themselves: no network, only a look at each."""
+"""Features that callers computed themselves: validation without a network."""
 
 from collections.abc import Collection
 
@@ -21,26 +21,16 @@ BATCH = 32
 
 
 class TensorDecoder:
-    """Turns arrays into rows; safe to share between threads.
-
-    Args:
-        size: numbers of each array.
-    """
+    """Turns arrays of `size` numbers into rows. Thread-safe."""
 
     def __init__(self, size: int) -> None:
         self._size = size
 
     def decode(self, content: Content) -> NDArray[np.float32]:
-        """Turn one array into features.
-
-        Args:
-            content: floats or integers of shape [size].
-
-        Returns:
-            float32 [size].
+        """Turn one array of floats or integers, [size], into features, float32 [size].
 
         Raises:
-            WrongModality: the content is no array of floats or integers.
+            WrongModality: the content is not an array of floats or integers.
             UndecodableInput: it has another shape, or a number that is not finite in float32.
         """
         if not isinstance(content, np.ndarray):
@@ -64,7 +54,7 @@ class TensorDecoder:
         return row
 
     def truncation(self, content: Content) -> Truncation | None:
-        """Nothing is cut short of an array."""
+        """Return None: arrays are never truncated."""
 
     def _expected(self) -> str:
         return f"an array of {self._size} floats or integers, of shape [{self._size}]"
@@ -80,19 +70,15 @@ class IdentityRuntime:
     streams = 1
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:  # noqa: ARG002 - none
-        """The rows, float32 [n, size]. May be called from many threads."""
+        """Return the rows, float32 [n, size]. Thread-safe."""
         return {LAST: rows.astype(np.float32)}
 
     def most_rows(self, shape: tuple[int, ...]) -> int | None:  # noqa: ARG002 - there is one
-        """No less than `batch`."""
+        """Return None: shapes do not matter."""
         return None
 
     def tail(self, plan: TailPlan, weights: TailWeights) -> Tail:  # noqa: ARG002 - there is none
-        """No tail.
-
-        Raises:
-            TailMismatch: always; there is no network to cut.
-        """
+        """Raise `TailMismatch`: there is no network to cut."""
         raise TailMismatch("Expected no tail of a backbone without a network. Received: one.")
 
 
@@ -101,7 +87,7 @@ FAMILY = "features:"
 
 
 def size_of(name: str) -> int | None:
-    """The size that a name of this family says; None if it is of another."""
+    """Return the size in a name of this family; None for other names."""
     digits = name.removeprefix(FAMILY)
     if not name.startswith(FAMILY) or not digits.isascii() or not digits.isdigit() or digits[0] == "0":
         return None
@@ -109,7 +95,7 @@ def size_of(name: str) -> int | None:
 
 
 def info(name: str, size: int) -> BackboneInfo:
-    """The facts about the backbone of a size."""
+    """Return the metadata of the backbone of a size."""
     return BackboneInfo(
         name=name,
         modality=Modality.TENSOR,

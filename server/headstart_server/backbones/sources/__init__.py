@@ -1,1 +1,1 @@
-"""Where networks come from: one module for each kind of source."""
+"""Sources of networks: one module for each kind."""

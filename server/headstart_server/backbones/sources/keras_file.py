@@ -1,4 +1,4 @@
-"""Keras files of one's own, none of whose code is run."""
+"""Keras files of the operator; none of their code is run."""
 
 import json
 import zipfile
@@ -27,24 +27,20 @@ _MOST_INFLATED, _SLACK_BYTES = 10, 64 << 20
 
 
 class KerasFile:
-    """``keras-file:PATH``, a ``.keras`` file of a network of pictures [n, height, width, 3]."""
+    """``keras-file:PATH``, a ``.keras`` file of a network of images [n, height, width, 3]."""
 
     options = PICTURE_OPTIONS
     in_keras = True
 
     def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
-        """Pictures."""
         return Modality.IMAGE
 
-    def info(self, declaration: Declaration) -> None:
-        """Known once it is opened."""
+    def info(self, declaration: Declaration) -> None: ...
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:
-        """The digest of the file."""
         return check_pin(declaration, file_digest(local_file(declaration, cache)))
 
     def open(self, declaration: Declaration, cache: Path) -> Network:
-        """Load the model, if all its parts are Keras' own."""
         path = local_file(declaration, cache)
         check_keras_file(path)
         try:
@@ -61,11 +57,7 @@ class KerasFile:
 
 
 def check_keras_file(path: Path) -> None:
-    """Refuse a Keras file with parts that are not Keras' own, or hold code, before any of it is loaded.
-
-    Raises:
-        SourceError: it has such parts, or is no Keras file.
-    """
+    """Raise `SourceError` for a Keras file with parts outside Keras or with code, before loading it."""
     # Keras reads a file by its name: with another ending not the archive would be read that is checked here.
     if path.suffix != ".keras":
         raise SourceError(f"Expected a file whose name ends in .keras. Received: {path.name}.")
@@ -91,15 +83,12 @@ def check_keras_file(path: Path) -> None:
 
 
 def check_parts(config: Any, file: str, packages: Collection[str] = ()) -> None:
-    """Refuse a configuration with parts that are not Keras' own, or hold code.
+    """Raise `SourceError` for a configuration with parts outside Keras or with code.
 
     Args:
-        config: as Keras serializes a model.
-        file: what it was read from.
-        packages: whose parts are allowed beside Keras'.
-
-    Raises:
-        SourceError: it has such parts.
+        config: serialized Keras model.
+        file: its file.
+        packages: packages allowed in addition to Keras.
     """
     for part in _parts(config):
         module, name = str(part.get("module")), str(part.get("class_name"))
@@ -112,7 +101,7 @@ def check_parts(config: Any, file: str, packages: Collection[str] = ()) -> None:
 
 
 def _parts(config: Any) -> Iterator[dict[str, Any]]:
-    """Every serialized object in a configuration."""
+    """Yield every serialized object in a configuration."""
     if isinstance(config, dict):
         if "class_name" in config:
             yield config

@@ -17,10 +17,10 @@ from headstart_server.backbones.sources.source import Source, SourceError
 class KerasHub:
     """``kerashub:PRESET``, ``hf:ORG/NAME``, ``timm:NAME``, or with any of them the path of a local folder.
 
-    What the folder holds decides how it is read, so a folder of Hugging Face may be declared with each.
+    The content of the folder decides how it is read, so any scheme may declare a folder of Hugging Face.
 
     Args:
-        prefix: of the handles of a scheme, for KerasHub.
+        prefix: prefix of the scheme's handles for KerasHub.
     """
 
     options = PICTURE_OPTIONS | {"modality", "max_tokens"}
@@ -30,7 +30,6 @@ class KerasHub:
         self._prefix = prefix
 
     def modality(self, declaration: Declaration) -> Modality:
-        """What is declared, or what the folder says if it is there; else pictures."""
         if declaration.modality:
             return Modality(declaration.modality)
         folder = Path(declaration.location)
@@ -41,16 +40,13 @@ class KerasHub:
         except SourceError:  # is told once it is opened
             return Modality.IMAGE
 
-    def info(self, declaration: Declaration) -> None:
-        """Known once it is opened."""
+    def info(self, declaration: Declaration) -> None: ...
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:  # noqa: ARG002 - downloads come as it opens
-        """The digest of a local folder; of a handle itself, whose files are fetched once, as it opens."""
         folder = Path(declaration.location)
         return folder_digest(folder) if folder.is_absolute() else self._handle(declaration)
 
     def open(self, declaration: Declaration, cache: Path) -> Network:
-        """Load the network, and put preprocessing before it and pooling behind it."""
         path = Path(declaration.location)
         if not path.is_absolute():
             path = folder_of_handle(self._handle(declaration), cache)

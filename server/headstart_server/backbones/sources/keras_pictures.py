@@ -1,4 +1,4 @@
-"""From a Keras model of pictures, as it came, to a network that takes uint8 pixels and gives features."""
+"""From a Keras model of images to a network from uint8 pixels to features."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -34,24 +34,25 @@ def picture_network(
     license: str = "",
     description: str = "",
 ) -> Network:
-    """Put preprocessing before a Keras model, and pooling behind it.
+    """Put preprocessing before a Keras model, and pooling after it.
 
     Args:
-        body: a model from float32 pixels [n, height, width, 3] to one output, or to several by name of which
-            one is declared as the layer, or with the declared layer.
-        declaration: what is declared of it.
-        architecture: names the model and `preprocess` for the digest; the same wherever its files lie.
+        body: model from float32 pixels [n, height, width, 3] to one output, or to several by name of which
+            one
+            is declared as the layer, or with the declared layer.
+        declaration: the declaration.
+        architecture: identifies the model and `preprocess` in the digest, independent of file paths.
         weights: SHA-256 of its weights in hexadecimal.
         size: height and width that it takes, in pixels.
-        preprocess: what it needs of pixels 0 to 255 unless scale, mean or std are declared; blue comes first
-            in them if that is declared.
-        crop: part of the shorter side that it is usually given, unless one is declared.
-        pooling: its usual one for tokens, unless one is declared.
-        license: of the weights, unless one is declared.
-        description: of the network, unless one is declared.
+        preprocess: its preprocessing of pixels 0 to 255 unless scale, mean or std are declared; blue is their
+            first channel if that is declared.
+        crop: default fraction of the shorter side.
+        pooling: default pooling of tokens.
+        license: default license of the weights.
+        description: default description of the network.
 
     Raises:
-        SourceError: there is no such layer, or its values cannot be pooled.
+        SourceError: the layer is missing, or its values cannot be pooled.
     """
     keras = load_keras()
     pictures = keras.Input((size, size, 3), dtype="uint8", name="pictures")
@@ -89,7 +90,7 @@ def picture_network(
 
 
 def weights_digest(model: Any) -> str:
-    """SHA-256 over the weights of a Keras model, in their order: places, shapes and values."""
+    """Return the SHA-256 over the weights of a Keras model in order: positions, shapes and values."""
     digest = hashlib.sha256()
     # Not their names: Keras numbers layers by how many it has made before.
     for place, weight in enumerate(model.weights):
@@ -100,10 +101,10 @@ def weights_digest(model: Any) -> str:
 
 
 def side_of(body: Any, declaration: Declaration) -> int:
-    """Height and width that a model takes, in pixels: its own, or the declared ones where it takes any.
+    """Return height and width that a model takes, in pixels: fixed, or declared if it takes any.
 
     Raises:
-        SourceError: it takes no pictures of three channels, or takes others than declared.
+        SourceError: it does not take images of three channels, or takes another size than declared.
     """
     shape = tuple(body.input_shape) if not isinstance(body.input_shape, dict | list) else ()
     if len(shape) != 4 or shape[3] not in (3, None):
@@ -121,12 +122,12 @@ def side_of(body: Any, declaration: Declaration) -> int:
 
 
 def replaces_preprocessing(declaration: Declaration) -> bool:
-    """Whether a declaration says itself how pixels are scaled; else the network's own way holds."""
+    """Return whether a declaration replaces the network's own scaling of pixels."""
     return declaration.scale is not None or bool(declaration.mean or declaration.std)
 
 
 def _scaled(pixels: Any, declaration: Declaration) -> Any:
-    """Scale, then mean, then standard deviation, each in the order of the channels that the network takes."""
+    """Apply scale, then mean, then standard deviation, in the network's channel order."""
     if declaration.scale is not None:
         pixels = pixels * declaration.scale
     elif declaration.mean or declaration.std:
@@ -139,7 +140,7 @@ def _scaled(pixels: Any, declaration: Declaration) -> Any:
 
 
 def _output(body: Any, declaration: Declaration) -> Any:
-    """The model up to the declared layer or output."""
+    """Return the model up to the declared layer or output."""
     if declaration.layer is None:
         return body
     outputs = body.output if isinstance(body.output, dict) else {}
@@ -154,13 +155,7 @@ def _output(body: Any, declaration: Declaration) -> Any:
 
 
 def _pooled(features: Any, declared: str | None, *, usual: str | None) -> Any:
-    """One vector for each picture: of maps the mean over places, of tokens the mean, unless declared.
-
-    Args:
-        features: of the network.
-        declared: pooling.
-        usual: pooling of tokens, where none is declared.
-    """
+    """Pool each image into one vector: the mean of maps, and of tokens by `usual`, unless declared."""
     ops = load_keras().ops
     if not hasattr(features, "shape"):
         raise SourceError(

@@ -1,4 +1,4 @@
-"""ONNX files, which OpenVINO reads: no package of ONNX is needed."""
+"""ONNX files, which OpenVINO reads without an ONNX package."""
 
 from pathlib import Path, PurePosixPath
 
@@ -25,24 +25,20 @@ _KEY, _VALUE = 1, 2
 
 
 class Onnx:
-    """``onnx:PATH_OR_URL``, a network of pictures [n, 3, height, width] or [n, height, width, 3]."""
+    """``onnx:PATH_OR_URL``, a network of images [n, 3, height, width] or [n, height, width, 3]."""
 
     options = PICTURE_OPTIONS
     in_keras = False
 
     def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
-        """Pictures."""
         return Modality.IMAGE
 
-    def info(self, declaration: Declaration) -> None:
-        """Known once it is opened."""
+    def info(self, declaration: Declaration) -> None: ...
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:
-        """The digest of the file, and of those beside it that hold its tensors."""
         return check_pin(declaration, onnx_digest(local_file(declaration, cache)))
 
     def open(self, declaration: Declaration, cache: Path) -> Network:
-        """Read the model."""
         path = local_file(declaration, cache)
         weights = onnx_digest(path)
         return picture_network(
@@ -51,10 +47,10 @@ class Onnx:
 
 
 def onnx_digest(path: Path) -> str:
-    """SHA-256 of an ONNX file; where tensors lie in files beside it, over the names and contents of all.
+    """Return the SHA-256 of an ONNX file, or over the names and contents of all files with its tensors.
 
     Raises:
-        SourceError: it is no ONNX file, or names files that are not there or not beside it.
+        SourceError: it is not an ONNX file, or names files that are missing or outside its folder.
     """
     places = external_files(path)
     if not places:
@@ -72,11 +68,7 @@ def onnx_digest(path: Path) -> str:
 
 
 def external_files(path: Path) -> list[str]:
-    """The files, as an ONNX file names them, that tensors of it lie in; sorted.
-
-    Raises:
-        SourceError: it is no ONNX file.
-    """
+    """Return the external files of an ONNX file's tensors, sorted; raise `SourceError` for other files."""
     message = memoryview(path.read_bytes())
     places: set[str] = set()
     try:
@@ -96,7 +88,7 @@ def external_files(path: Path) -> list[str]:
 
 
 def _in_nodes(graph: memoryview, nodes: int, places: set[str]) -> list[memoryview]:
-    """The graphs in the attributes of nodes; the places of tensors in them are added."""
+    """Yield the graphs in the attributes of nodes, and collect the locations of tensors in them."""
     graphs: list[memoryview] = []
     for attribute in messages(graph, nodes, _ATTRIBUTES):
         for number in (_TENSOR, _TENSORS):

@@ -1,4 +1,4 @@
-"""Which of the values inside an OpenVINO model are its features."""
+"""Choice of the features among the values in an OpenVINO model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,16 +10,16 @@ _PASSED = {"Softmax", "LogSoftmax", "Sigmoid", "Convert", "Squeeze", "Add", "Sub
 
 
 def features_of(model: Any, layer: str | None, *, takes_last: bool) -> Any:
-    """The output of a node that a model's features are.
+    """Return the output whose values are the features.
 
     Args:
         model: an `openvino.Model`.
-        layer: name of one of its outputs, else of a tensor, else of a node; None takes what a classifier at
-            the end takes, else the output itself.
-        takes_last: whether of several outputs the last one is meant where there is no `layer`.
+        layer: name of an output, else of a tensor, else of a node; None chooses the input of a final
+            classifier, else the output.
+        takes_last: whether the last of several outputs is chosen without a `layer`.
 
     Raises:
-        SourceError: there is no such layer, or there are several outputs and none is meant.
+        SourceError: the layer is missing, or several outputs leave the choice open.
     """
     if layer is not None:
         return _named(model, layer)
@@ -33,7 +33,7 @@ def features_of(model: Any, layer: str | None, *, takes_last: bool) -> Any:
 
 
 def output_names(model: Any) -> list[str]:
-    """The names of a model's outputs, one each."""
+    """Return a name for each of a model's outputs."""
     return [_name(result) for result in model.get_results()]
 
 
@@ -61,7 +61,7 @@ def _named(model: Any, layer: str) -> Any:
 
 
 def _before_classifier(output: Any) -> Any:
-    """What the matrix product of a classifier at the end takes; the output itself if there is none."""
+    """Return the input of a final classifier's matrix product, or else the output itself."""
     value = output
     while True:
         node = value.get_node()
@@ -74,7 +74,7 @@ def _before_classifier(output: Any) -> Any:
 
 
 def _is_constant(node: Any) -> bool:
-    """Whether a value does not depend on what a network is given."""
+    """Return whether a value is independent of the network's input."""
     pending, seen = [node], set()
     while pending:
         one = pending.pop()

@@ -1,4 +1,4 @@
-"""From an OpenVINO model of pictures, as it came, to a network that takes uint8 pixels and gives features."""
+"""From an OpenVINO model of images to a network from uint8 pixels to features."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -36,21 +36,22 @@ def picture_network(
     scale: float = 1.0,
     takes_last: bool = True,
 ) -> Network:
-    """Put preprocessing before an OpenVINO model, and pooling behind it.
+    """Put preprocessing before an OpenVINO model, and pooling after it.
 
     Args:
-        model: an `openvino.Model` from pictures, [n, 3, height, width] or [n, height, width, 3], of any
-            number type. It is changed.
-        declaration: what is declared of it. Without scale, mean and std pixels, 0 to 255, are multiplied by
-            `scale`. The setting layer names an output, a tensor or a node; see `features_of`.
-        architecture: names the kind of model for the digest; the same wherever its files lie.
+        model: an `openvino.Model` from images, [n, 3, height, width] or [n, height, width, 3], of any number
+            type. It is modified.
+        declaration: the declaration. Without scale, mean and std, pixels 0 to 255 are multiplied by `scale`.
+            Its
+            layer names an output, a tensor or a node; see `features_of`.
+        architecture: identifies the kind of model in the digest, independent of file paths.
         weights: SHA-256 of its weights in hexadecimal.
-        scale: what pixels are multiplied by where nothing is declared, and the model takes no integers.
-        takes_last: whether of several outputs the last one is meant where none is declared.
+        scale: default factor of pixels, unless the model takes integers.
+        takes_last: whether the last of several outputs is the default.
 
     Raises:
-        SourceError: it takes no pictures, there is no such layer, its values cannot be pooled, or its rows
-            depend on each other.
+        SourceError: it takes no images, the layer is missing, its values cannot be pooled, or its rows depend
+            on each other.
     """
     pixels = _the_input(model)
     channels_first, size = _shaped(model, pixels, declaration)
@@ -96,7 +97,7 @@ def picture_network(
 
 
 def _the_input(model: Any) -> Any:
-    """The one parameter that is pictures."""
+    """Return the only parameter, the images."""
     inputs = model.get_parameters()
     if len(inputs) != 1:
         names = ", ".join(one.get_friendly_name() for one in inputs) or "none"
@@ -105,11 +106,7 @@ def _the_input(model: Any) -> Any:
 
 
 def _shaped(model: Any, pixels: Any, declaration: Declaration) -> tuple[bool, int]:
-    """Bring the input to any number of pictures of one size.
-
-    Returns:
-        Whether channels come before height and width, and the size in pixels.
-    """
+    """Give the input any number of images of one size; return whether channels come first, and the size."""
     shape = pixels.get_partial_shape()
     if shape.rank.is_dynamic or len(shape) != 4:
         raise SourceError(
@@ -132,7 +129,7 @@ def _shaped(model: Any, pixels: Any, declaration: Declaration) -> tuple[bool, in
 
 
 def _layouts(shape: Any, declaration: Declaration) -> Iterator[tuple[bool, int]]:
-    """What an input's shape can mean: channels first or last, and which size."""
+    """Yield the possible meanings of an input shape: channels first or last, and the size."""
     for channels_first, channels, sides in ((True, shape[1], shape[2:]), (False, shape[3], shape[1:3])):
         sizes = {side.get_length() for side in sides if side.is_static}
         sizes |= {declaration.size} if declaration.size else set()
@@ -148,7 +145,7 @@ def _layouts(shape: Any, declaration: Declaration) -> Iterator[tuple[bool, int]]
 def _preprocessed(
     pixels: Any, declaration: Declaration, size: int, *, channels_first: bool, scale: float
 ) -> Any:
-    """Feed the input from uint8 pictures: scale, mean and standard deviation, in the network's channels.
+    """Feed the input from uint8 images: scale, mean and standard deviation, in the network's channel order.
 
     Returns:
         The new parameter, [n, size, size, 3].
@@ -180,7 +177,7 @@ def _preprocessed(
 
 
 def _pooled(features: Any, declaration: Declaration, *, channels_first: bool) -> Any:
-    """One vector for each picture: of maps the mean over places, of tokens the mean, unless declared."""
+    """Pool each image into one vector: the mean of maps and tokens, unless declared."""
     opset = load_openvino().opset13
     shape = features.get_partial_shape()
     rank = None if shape.rank.is_dynamic else len(shape)
@@ -200,7 +197,7 @@ def _pooled(features: Any, declaration: Declaration, *, channels_first: bool) ->
 
 
 def _places(shape: Any, *, channels_first: bool) -> list[int]:
-    """The axes of height and width: those that are alike, for pictures are square; else those of the input.
+    """Return the axes of height and width: the two equal ones, because images are square; else the input's.
 
     Inside a network that takes channels last they are often first.
     """
@@ -210,7 +207,7 @@ def _places(shape: Any, *, channels_first: bool) -> list[int]:
 
 
 def _check_rows(model: Any, decoding: Pictures) -> None:
-    """Refuse a network with a fixed number of rows somewhere inside, or whose rows depend on each other."""
+    """Reject a network with a fixed number of rows inside, or whose rows depend on each other."""
     openvino = load_openvino()
     picture = decoding.decoder(max_pixels=MAX_PIXELS).decode(golden_picture())
     rows = np.stack([picture, 255 - picture[::-1]])
@@ -232,7 +229,7 @@ def _check_rows(model: Any, decoding: Pictures) -> None:
 
 
 def _parameter_count(model: Any, own: Collection[int]) -> int:
-    """Numbers in the constants of a model, of those nodes that came with it."""
+    """Count the numbers in the constants of a model, in its original nodes."""
     nodes = [node for node in model.get_ordered_ops() if node.get_instance_id() in own]
     constants = [node for node in nodes if node.get_type_name() == "Constant"]
     return sum(int(np.prod(one.get_shape())) for one in constants if one.get_element_type().is_real())

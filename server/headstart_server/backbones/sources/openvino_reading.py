@@ -1,4 +1,4 @@
-"""Reads the models of other frameworks into OpenVINO, which runs no code of theirs."""
+"""Conversion of other frameworks' models to OpenVINO, without running their code."""
 
 import re
 from pathlib import Path
@@ -13,14 +13,14 @@ _PLACES = ("Exception from", "Check '", "FrontEnd API failed")
 
 
 def read_model(framework: str, path: Path) -> Any:
-    """An `openvino.Model` from a framework's file or folder.
+    """Read an `openvino.Model` from a framework's file or folder.
 
     Args:
-        framework: ``onnx`` or ``tf``; whatever else the file may be is refused.
-        path: of the file or folder.
+        framework: ``onnx`` or ``tf``; other files are rejected.
+        path: the file or folder.
 
     Raises:
-        SourceError: it is damaged, or has operations that OpenVINO has not.
+        SourceError: it is damaged, or has operations that OpenVINO lacks.
     """
     load_openvino()
     from openvino.frontend import FrontEndManager  # noqa: PLC0415 - after its telemetry is off
@@ -36,7 +36,7 @@ def read_model(framework: str, path: Path) -> Any:
 
 
 def reason_of(error: Exception) -> str:
-    """What OpenVINO complains of, without where in its own source."""
+    """Return OpenVINO's error message without the location in its source."""
     unconverted = _UNCONVERTED.search(str(error))
     if unconverted:
         return f"it has no such operations: {unconverted[1]}."

@@ -1,4 +1,4 @@
-"""Reads what lies where in a protobuf message, without the classes of its kind."""
+"""Parses protobuf messages without their generated classes."""
 
 from collections.abc import Iterator
 
@@ -7,15 +7,11 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class WireError(ValueError):
-    """Bytes are no protobuf message."""
+    """Bytes are not a protobuf message."""
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """The fields of a message in their order: each field's number, and its number or its bytes.
-
-    Raises:
-        WireError: the bytes are no message.
-    """
+    """Yield number and value (integer or bytes) of each field; raise `WireError` if malformed."""
     place = 0
     while place < len(message):
         key, place = _varint(message, place)
@@ -34,11 +30,7 @@ def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 
 def messages(message: memoryview, *path: int) -> Iterator[memoryview]:
-    """The messages, texts or bytes inside a message at a path of field numbers.
-
-    Raises:
-        WireError: the bytes on the way are no messages.
-    """
+    """Yield the messages, texts or bytes at a path of field numbers; raise `WireError` if malformed."""
     first, *rest = path
     for number, value in fields(message):
         if number == first and isinstance(value, memoryview):
@@ -49,11 +41,7 @@ def messages(message: memoryview, *path: int) -> Iterator[memoryview]:
 
 
 def texts(message: memoryview, *path: int) -> list[str]:
-    """The texts inside a message at a path of field numbers.
-
-    Raises:
-        WireError: the bytes are no messages, or no UTF-8.
-    """
+    """Yield the texts at a path of field numbers; raise `WireError` if malformed or not UTF-8."""
     try:
         return [bytes(value).decode() for value in messages(message, *path)]
     except UnicodeDecodeError as error:
@@ -61,7 +49,7 @@ def texts(message: memoryview, *path: int) -> list[str]:
 
 
 def field(number: int, value: bytes | memoryview) -> bytes:
-    """One field of bytes, as it is written."""
+    """Encode one field of bytes."""
     return _written(number << 3 | _BYTES) + _written(len(value)) + bytes(value)
 
 

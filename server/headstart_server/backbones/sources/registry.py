@@ -1,4 +1,4 @@
-"""Every source, by its scheme."""
+"""Registry of sources by scheme."""
 
 from pathlib import Path
 
@@ -48,11 +48,7 @@ def credentials_of(declaration: Declaration) -> tuple[str, ...]:
 
 
 def source_of(declaration: Declaration) -> Source:
-    """The source of a declared backbone.
-
-    Raises:
-        DeclarationError: there is none of its scheme, or it does not heed a setting of it.
-    """
+    """Return the source of a declared backbone; raise `DeclarationError` for an unknown scheme or setting."""
     source = SOURCES.get(declaration.scheme)
     if source is None:
         raise DeclarationError(

@@ -1,4 +1,4 @@
-"""SavedModel folders of TensorFlow, which OpenVINO reads without TensorFlow, and without running code."""
+"""SavedModel folders of TensorFlow, which OpenVINO reads without TensorFlow and without running code."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -30,9 +30,9 @@ _SCALE = 1 / 255
 
 
 class SavedModel:
-    """``savedmodel:FOLDER``, whose pixels are scaled to 0 to 1 unless anything else is declared.
+    """``savedmodel:FOLDER``, with pixels scaled to 0 to 1 unless declared otherwise.
 
-    The setting layer is ``OUTPUT`` of the signature serving_default or of the only one, ``SIGNATURE:OUTPUT``,
+    Its layer is ``OUTPUT`` of the signature serving_default or of the only one, ``SIGNATURE:OUTPUT``,
     ``SIGNATURE`` if that has one output, or a tensor or node inside.
     """
 
@@ -40,18 +40,14 @@ class SavedModel:
     in_keras = False
 
     def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
-        """Pictures."""
         return Modality.IMAGE
 
-    def info(self, declaration: Declaration) -> None:
-        """Known once it is opened."""
+    def info(self, declaration: Declaration) -> None: ...
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:  # noqa: ARG002 - is on this machine
-        """The digest of all files in the folder."""
         return check_pin(declaration, folder_digest(_folder(declaration)))
 
     def open(self, declaration: Declaration, cache: Path) -> Network:  # noqa: ARG002 - is on this machine
-        """Read one signature of the model."""
         folder = _folder(declaration)
         weights = folder_digest(folder)
         signatures = _signatures(folder)
@@ -69,14 +65,14 @@ class SavedModel:
 
 
 def chosen(signatures: Mapping[str, list[str]], layer: str | None) -> tuple[str, str | None]:
-    """Which signature is meant, and what of it.
+    """Return the chosen signature, and the chosen part of it.
 
     Args:
         signatures: names of outputs, by the names of signatures.
-        layer: as it is declared.
+        layer: the declared layer.
 
     Raises:
-        SourceError: none is meant.
+        SourceError: the choice is ambiguous.
     """
     if layer is not None:
         first, _, rest = layer.partition(":")
@@ -101,7 +97,7 @@ def _folder(declaration: Declaration) -> Path:
 
 
 def _signatures(folder: Path) -> dict[str, list[str]]:
-    """Names of the outputs of each signature that takes anything; of the graph that serves."""
+    """Return the outputs of each signature with inputs, in the serving graph."""
     signatures: dict[str, list[str]] = {}
     try:
         graph = _graph(folder)
@@ -124,7 +120,7 @@ def _graph(folder: Path) -> memoryview:
 
 @contextmanager
 def _serving(folder: Path, signature: str) -> Iterator[Path]:
-    """A folder of the same model that serves a signature: OpenVINO always reads that of serving."""
+    """Yield a folder of the model that serves a signature: OpenVINO always reads the serving one."""
     if signature == _SERVING:
         yield folder
         return
@@ -138,7 +134,7 @@ def _serving(folder: Path, signature: str) -> Iterator[Path]:
 
 
 def _renamed(folder: Path, signature: str) -> bytes:
-    """The SavedModel with one signature only, which is that of serving."""
+    """Return the SavedModel with one signature, renamed to the serving one."""
     parts = []
     for number, value in fields(_graph(folder)):
         if number != _SIGNATURES and isinstance(value, memoryview):

@@ -1,4 +1,4 @@
-"""BERTs whose tokens are averaged, in folders as sentence-transformers lays them out."""
+"""BERTs with averaged tokens, in folders of sentence-transformers."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -44,11 +44,9 @@ class SentenceBert:
     in_keras = True
 
     def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
-        """Texts."""
         return Modality.TEXT
 
     def info(self, declaration: Declaration) -> BackboneInfo | None:
-        """Known of what every server has; of others once they are opened."""
         if not _is_minilm(declaration):
             return None
         return replace(
@@ -59,11 +57,9 @@ class SentenceBert:
         )
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:  # noqa: ARG002 - is on this machine
-        """The digest of all that the network is made of."""
         return folder_of(declaration).fingerprint()
 
     def open(self, declaration: Declaration, cache: Path) -> Network:  # noqa: ARG002 - is on this machine
-        """Read the weights, and build the network."""
         folder = folder_of(declaration)
         shape = folder.shape()
         most = declaration.max_tokens or folder.max_tokens()
@@ -107,11 +103,11 @@ def _is_minilm(declaration: Declaration) -> bool:
 
 
 def folder_of(declaration: Declaration) -> BertFolder:
-    """The folder that a declaration names.
+    """Return the folder of a declaration.
 
     Raises:
         BackboneNotFound: the package that ships it is not installed.
-        SourceError: there is no such folder.
+        SourceError: the folder is missing.
     """
     if declaration.location == _PACKAGE:
         return BertFolder(file_in_package(_PACKAGE, "model/model.safetensors").parent)

@@ -1,4 +1,4 @@
-"""What a model of SentencePiece says, read without its package, whose classes need a newer protobuf."""
+"""SentencePiece models, read without their package, whose classes need a newer protobuf."""
 
 import struct
 from collections import defaultdict
@@ -19,12 +19,12 @@ _UNIGRAM, _UNKNOWN = 1, 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PieceModel:
-    """A model of unigrams.
+    """A unigram model.
 
     Attributes:
-        scores: logarithms of their probabilities, by piece.
-        unknown: the piece that stands for what is in none.
-        normalization: the compiled map of characters; empty for none.
+        scores: log probabilities by piece.
+        unknown: piece of unknown text.
+        normalization: compiled character map; empty for none.
     """
 
     scores: Mapping[str, float]
@@ -33,11 +33,7 @@ class PieceModel:
 
 
 def read_model(proto: bytes) -> PieceModel:
-    """Read a file ``.model``.
-
-    Raises:
-        SourceError: it is damaged, or no model of unigrams that takes what is in no piece as unknown.
-    """
+    """Read a ``.model`` file; raise `SourceError` unless it is a unigram model with an unknown piece."""
     try:
         fields = _fields(proto)
         pieces = [_fields(piece) for piece in fields[_PIECES]]

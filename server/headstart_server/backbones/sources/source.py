@@ -1,4 +1,4 @@
-"""What a source of networks has to do."""
+"""The interface of sources of networks."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -10,66 +10,50 @@ from headstart_server.backbones.network import Network
 
 
 class Source(Protocol):
-    """Opens the networks of one scheme, without running code that comes with them."""
+    """Opens the networks of one scheme, without running their code."""
 
     @property
     def options(self) -> Collection[str]:
-        """The settings of a declaration that it heeds; others are refused, but for those all heed."""
+        """Settings of a declaration that it supports, in addition to the common ones."""
 
     @property
     def in_keras(self) -> bool:
-        """Whether its networks are Keras models, which run on GPUs too; else OpenVINO runs them."""
+        """Whether its networks are Keras models, which also run on GPUs; else OpenVINO runs them."""
 
     def modality(self, declaration: Declaration) -> Modality:
-        """What the backbone takes, as far as that is known before it is opened."""
+        """Return the modality of a declared backbone, as far as known before it is opened."""
 
     def info(self, declaration: Declaration) -> BackboneInfo | None:
-        """The backbone's facts where they are known before it is opened; imports nothing slow.
+        """Return the metadata if known before the network is opened; imports nothing slow.
 
         Raises:
-            SourceError: there can be none of this location.
+            SourceError: the location is invalid.
         """
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:
-        """Bring what is needed onto this machine, unless it is there already.
+        """Bring the files onto this machine, unless present; imports nothing slow.
 
-        Args:
-            declaration: of the backbone.
-            cache: folder that downloads are kept in.
-
-        Returns:
-            What changes with the weights; the same without a network once all is here. Imports nothing slow.
+        Return a fingerprint that changes with the weights. It needs no network once the files are present.
 
         Raises:
-            SourceError: it is not to be had, or not what the declaration pins.
-            BackboneNotFound: a package that ships it is not installed.
+            SourceError: the files are unavailable, or differ from the pinned digest.
+            BackboneNotFound: a package that ships the backbone is not installed.
         """
 
     def open(self, declaration: Declaration, cache: Path) -> Network:
-        """Open the network, after `fetch`. May import its framework and take seconds.
+        """Open the network after `fetch`. May import its framework and take seconds.
 
         Raises:
-            SourceError: it is damaged, would run code, or has not what the declaration asks for.
+            SourceError: it is damaged, contains code, or lacks what the declaration requires.
         """
 
 
 class SourceError(ValueError):
-    """A network cannot be had from its source."""
+    """A network is unavailable from its source."""
 
 
 def check_pin(declaration: Declaration, weights: str) -> str:
-    """Refuse other weights than those declared.
-
-    Args:
-        declaration: perhaps pins a digest.
-        weights: SHA-256 of the weights that came.
-
-    Returns:
-        That of the weights.
-
-    Raises:
-        SourceError: the declaration pins another digest.
-    """
+    """Return the SHA-256 of the weights; raise `SourceError` if the declaration pins another one."""
     if declaration.digest not in {None, weights}:
         raise SourceError(
             f"Expected weights of {declaration.source} with the digest that is pinned, "

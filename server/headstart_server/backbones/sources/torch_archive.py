@@ -1,11 +1,12 @@
-"""What of an exported program may be given to `torch.export.load`, which by itself runs code of files.
+"""Sanitizes exported programs before `torch.export.load`, which by itself runs code in files.
 
-It unpickles weights, constants and example inputs that say they are pickled, and evaluates sizes as Python:
-each was seen to run a command, in PyTorch 2.13. It also looks up what nodes call in all of `torch`, `math`
-and `operator`, before it asks whether that is an operation, and makes source of names. So a file is read here
-first, and written anew with what was found harmless: raw tensors, a graph of ATen's own operations, names
-that are names, and sizes that are sums and products. Example inputs, guards and notes on where nodes came
-from are left out; nothing needs them.
+`torch.export.load` unpickles weights, constants and example inputs that claim to be pickled, and evaluates
+sizes
+as Python: each ran a command, in PyTorch 2.13. It also looks up what nodes call in all of `torch`, `math` and
+`operator`, before it checks whether that is an operation, and makes source of names. So a file is parsed here
+first, and rewritten with only harmless content: raw tensors, a graph of ATen's operations, names that are
+names, and sizes that are sums and products. Example inputs, guards and notes on the origin of nodes are left
+out; nothing needs them.
 """
 
 import ast
@@ -49,13 +50,13 @@ _CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict"}
 
 
 def harmless(path: Path) -> tuple[io.BytesIO, list[int | None]]:
-    """A file of `torch.export.save` as one that `torch.export.load` can be given.
+    """Sanitize a file of `torch.export.save` for `torch.export.load`.
 
     Returns:
         The file, and the shape of the network's input, None where it may vary.
 
     Raises:
-        SourceError: it is no such file, or has anything that could run code.
+        SourceError: it is another kind of file, or has anything that could run code.
     """
     try:
         members = _members(path)
@@ -80,7 +81,7 @@ def harmless(path: Path) -> tuple[io.BytesIO, list[int | None]]:
 
 
 def _members(path: Path) -> dict[str, bytes]:
-    """What is kept of an archive, without the folder that all of it is in."""
+    """Return the needed members of an archive, without its common folder."""
     members = {}
     with zipfile.ZipFile(path) as archive:
         check_disjoint(archive.infolist(), path.stat().st_size)
@@ -106,7 +107,7 @@ def _written(members: Mapping[str, bytes]) -> io.BytesIO:
 
 
 def _leave_out(program: dict[str, Any]) -> None:
-    """Drop what only tells where a graph came from, and the guards, which are Python."""
+    """Remove notes on the origin of a graph, and the guards, which are Python."""
     program["guards_code"] = []
     module = program["graph_module"]
     module["metadata"], module["treespec_namedtuple_fields"] = {}, {}
@@ -116,12 +117,7 @@ def _leave_out(program: dict[str, Any]) -> None:
 
 
 def _check(value: Any, key: str) -> None:
-    """Refuse what is no number, no name and no harmless expression, anywhere in a program.
-
-    Args:
-        value: a part of it.
-        key: what it is there.
-    """
+    """Reject everything except numbers, names and harmless expressions in a part `value` at a `key`."""
     if isinstance(value, dict):
         if value.get("custom_obj_values") or "as_custom_obj" in value or "as_graph" in value:
             raise SourceError("Expected a graph of tensors. Received: objects or graphs inside it.")
@@ -154,7 +150,7 @@ def _check_text(text: str, key: str) -> None:
 
 
 def _is_size(text: str) -> bool:
-    """Whether an expression is of whole numbers and symbols only: it is evaluated as Python."""
+    """Return whether an expression has only whole numbers and symbols: it is evaluated as Python."""
     tree = ast.parse(text, mode="eval")
     called = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
@@ -174,7 +170,7 @@ def _is_size(text: str) -> bool:
 
 
 def _is_containers(spec: Any) -> bool:
-    """Whether inputs or outputs are in Python's own containers, by names."""
+    """Return whether inputs or outputs are in Python's built-in containers, by names."""
     if isinstance(spec, list):
         return all(isinstance(one, int) or _is_containers(one) for one in spec)
     context = json.loads(spec["context"]) if spec["context"] else None
@@ -197,7 +193,7 @@ def _check_tensors(config: Any, name: str) -> None:
 
 
 def _input_shape(program: Any) -> list[int | None]:
-    """The shape of the one input that is no parameter."""
+    """Return the shape of the only input that is not a parameter."""
     module = program["graph_module"]
     inputs = [
         spec["user_input"]["arg"] for spec in module["signature"]["input_specs"] if "user_input" in spec

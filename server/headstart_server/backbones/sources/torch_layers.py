@@ -1,4 +1,4 @@
-"""Layers of Keras that compute what PyTorch's do, with their weights from a state dict."""
+"""Keras layers that compute what PyTorch's do, with their weights from a state dict."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ _COUNTS = ".num_batches_tracked"
 
 
 class TorchLayers:
-    """Adds layers to a graph, and keeps account of the tensors they take. A layer is named as PyTorch's is.
+    """Adds layers to a graph under PyTorch's names, and records the tensors that they use.
 
     Args:
         state: tensors by the names of a PyTorch module.
@@ -28,13 +28,13 @@ class TorchLayers:
         self._faults: list[str] = []
 
     def check(self, unread: Collection[str]) -> None:
-        """Refuse a state dict whose tensors are not those that were taken.
+        """Reject a state dict whose tensors differ from the used ones.
 
         Args:
-            unread: names of tensors that may be left.
+            unread: names of tensors that may remain unused.
 
         Raises:
-            SourceError: tensors are missing, have another shape, or are left.
+            SourceError: tensors are missing, have another shape, or are unused.
         """
         left = [name for name in self._left if name not in unread and not name.endswith(_COUNTS)]
         faults = [*self._faults, *(f"{name} is not one of them" for name in sorted(left))]
@@ -55,33 +55,33 @@ class TorchLayers:
         stride: int = 1,
         called: str | None = None,
     ) -> Any:
-        """A convolution without bias and the batch normalisation after it, in one layer."""
+        """Add a convolution without bias and the batch normalization after it, as one layer."""
         layer = self._layers.Conv2D(filters, kernel, stride, name=called or name)
         return self._weighted(self._padded(x, kernel), layer, (2, 3, 1, 0), name, norm)
 
     def depthwise(self, x: Any, name: str, norm: str, *, kernel: int, stride: int) -> Any:
-        """The same of a convolution of each channel alone."""
+        """Add a depthwise convolution and the batch normalization after it, as one layer."""
         layer = self._layers.DepthwiseConv2D(kernel, stride, name=name)
         return self._weighted(self._padded(x, kernel), layer, (2, 3, 0, 1), name, norm)
 
     def max_pooling(self, x: Any) -> Any:
-        """Of 3 x 3 by 2, of values that are not negative: zeros around them change nothing."""
+        """Add 3 x 3 max pooling by 2 of non-negative values: zeros around them change nothing."""
         return self._layers.MaxPooling2D(3, 2, name="maxpool")(self._layers.ZeroPadding2D(1)(x))
 
     def relu(self, x: Any, name: str | None = None) -> Any:
-        """What is above 0."""
+        """Add a ReLU."""
         return self._layers.ReLU(name=name)(x)
 
     def relu6(self, x: Any, name: str | None = None) -> Any:
-        """What is above 0, and 6 at most."""
+        """Add a ReLU limited to 6."""
         return self._layers.ReLU(max_value=6.0, name=name)(x)
 
     def sum(self, x: Any, y: Any, name: str | None = None) -> Any:
-        """Of two values."""
+        """Add two values."""
         return self._layers.Add(name=name)([x, y])
 
     def _padded(self, x: Any, kernel: int) -> Any:
-        """Zeros on all sides alike, where Keras would put more of them to the right and below."""
+        """Pad zeros equally on all sides, where Keras would pad more to the right and below."""
         return self._layers.ZeroPadding2D(kernel // 2)(x) if kernel > 1 else x
 
     def _weighted(self, x: Any, layer: Any, axes: Sequence[int], name: str, norm: str) -> Any:
@@ -100,7 +100,7 @@ class TorchLayers:
         return y
 
     def _tensor(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-        """A tensor; ones in its place where it is at fault, so that all faults are told at once."""
+        """Return a tensor; ones instead of a faulty one, so that all faults are reported together."""
         tensor = self._left.pop(name, None)
         if tensor is not None and tensor.shape == shape:
             return tensor.astype(np.float64)

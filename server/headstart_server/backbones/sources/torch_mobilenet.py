@@ -24,13 +24,13 @@ _STEM, _HEAD = 32, 1280
 
 @dataclass(frozen=True, slots=True)
 class MobileNetV2:
-    """The network at its usual width."""
+    """MobileNetV2 at its default width."""
 
     #: Tensors of a state dict that are the classifier's, and not read.
     classifier = ("classifier.1.weight", "classifier.1.bias")
 
     def build(self, layers: TorchLayers, size: int) -> Any:
-        """A Keras model from preprocessed pictures [n, size, size, 3] to maps [n, h, w, 1280]."""
+        """Return a Keras model from preprocessed images [n, size, size, 3] to maps [n, h, w, 1280]."""
         keras = load_keras()
         pictures = keras.Input((size, size, 3))
         x = _convolution(layers, pictures, "features.0", filters=_STEM, kernel=3, stride=2)

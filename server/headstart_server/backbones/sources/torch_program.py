@@ -1,4 +1,4 @@
-"""Exported programs of PyTorch, which only the process that prepares them imports."""
+"""Exported programs of PyTorch, which only the preparing process imports."""
 
 import warnings
 from pathlib import Path
@@ -18,24 +18,20 @@ from headstart_server.backbones.torch_checkpoint import file_digest
 
 
 class TorchProgram:
-    """``torch:PATH_OR_URL``, a ``.pt2`` file of `torch.export.save` of a network of pictures."""
+    """``torch:PATH_OR_URL``, a ``.pt2`` file of `torch.export.save` of a network of images."""
 
     options = PICTURE_OPTIONS
     in_keras = False
 
     def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
-        """Pictures."""
         return Modality.IMAGE
 
-    def info(self, declaration: Declaration) -> None:
-        """Known once it is opened."""
+    def info(self, declaration: Declaration) -> None: ...
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:
-        """The digest of the file."""
         return check_pin(declaration, file_digest(local_file(declaration, cache)))
 
     def open(self, declaration: Declaration, cache: Path) -> Network:
-        """Load the program, of what in it cannot run code, and convert it."""
         path = local_file(declaration, cache)
         weights = file_digest(path)
         return picture_network(

@@ -32,7 +32,7 @@ class ResNet:
     classifier = ("fc.weight", "fc.bias")
 
     def build(self, layers: TorchLayers, size: int) -> Any:
-        """A Keras model from preprocessed pictures [n, size, size, 3] to maps [n, h, w, channels]."""
+        """Return a Keras model from preprocessed images [n, size, size, 3] to maps [n, h, w, channels]."""
         keras = load_keras()
         pictures = keras.Input((size, size, 3))
         x = layers.relu(layers.convolution(pictures, "conv1", "bn1", filters=64, kernel=7, stride=2), "relu")
@@ -44,7 +44,7 @@ class ResNet:
         return keras.Model(pictures, x)
 
     def _block(self, layers: TorchLayers, x: Any, name: str, channels: int, stride: int) -> Any:
-        """The sum of what came and of its convolutions."""
+        """Add a residual block."""
         filters = channels * 4 if self.bottleneck else channels
         plan = [(channels, 3, stride), (channels, 3, 1)]
         if self.bottleneck:

@@ -1,4 +1,4 @@
-"""Files of PyTorch weights for architectures that are known here; PyTorch is not needed."""
+"""PyTorch weight files of known architectures, read without PyTorch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,14 +26,14 @@ _FORM = "torch-weights/1"
 
 
 class _Architecture(Protocol):
-    """A network that a state dict has the weights of."""
+    """A network for the weights of a state dict."""
 
     @property
     def classifier(self) -> tuple[str, ...]:
-        """Names of tensors that are the classifier's, and not read."""
+        """Names of unused tensors of the classifier."""
 
     def build(self, layers: TorchLayers, size: int) -> Any:
-        """A Keras model from preprocessed pictures to maps."""
+        """Return a Keras model from preprocessed images to maps."""
 
 
 #: By torchvision's names.
@@ -43,27 +43,23 @@ _ARCHITECTURES: Mapping[str, _Architecture] = {**RESNETS, "mobilenet_v2": Mobile
 class TorchWeights:
     """``torch-weights:PATH_OR_URL``, a ``.pth`` or ``.safetensors`` file of a state dict.
 
-    The setting architecture says of which network; names of tensors are torchvision's, and so is the
-    preprocessing unless any is declared.
+    Its architecture names the network; names of tensors are torchvision's, and so is the default
+    preprocessing.
     """
 
     options = PICTURE_OPTIONS | {"architecture"}
     in_keras = True
 
     def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
-        """Pictures."""
         return Modality.IMAGE
 
     def info(self, declaration: Declaration) -> None:
-        """Known once it is opened."""
         _architecture(declaration)
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:
-        """The digest of the file."""
         return check_pin(declaration, file_digest(local_file(declaration, cache)))
 
     def open(self, declaration: Declaration, cache: Path) -> Network:
-        """Build the network, and put the tensors of the file into it."""
         architecture = _architecture(declaration)
         path = local_file(declaration, cache)
         state, digest = _state(path)
@@ -95,7 +91,7 @@ def _architecture(declaration: Declaration) -> _Architecture:
 
 
 def _state(path: Path) -> tuple[Mapping[str, NDArray[np.generic]], str]:
-    """The tensors of a file, and its digest."""
+    """Return the tensors of a file, and its digest."""
     if path.suffix != ".safetensors":
         try:
             checkpoint = read_checkpoint(path)
