@@ -119,7 +119,7 @@ class ExportCache:
             if export is None or self._clock() - export.made > self._max_seconds:
                 return None
             self._exports.move_to_end(key)
-            # Under the lock: else it could be removed between.
+            # Under the lock, since the export could be removed in between.
             with ExitStack() as stack:
                 streams = [
                     stack.enter_context((export.folder / file.name).open("rb")) for file in export.files

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from headstart_server.learning.rows import Float64
 
-#: What rounding may add to a difference that equals its standard error, as that of a single example does.
+#: Rounding error of a difference that equals its standard error, as for a single example.
 _ROUNDING = 1e-9
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from headstart_server.learning.likeness import Int8
 from headstart_server.learning.rows import BLOCK, Float32
 
-#: Products that are held at once: 16 MB of them.
+#: Products held at a time: 16 MB.
 _PRODUCTS = 1 << 22
 
 

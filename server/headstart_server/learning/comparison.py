@@ -22,7 +22,7 @@ from headstart_server.learning.rows import Float64
 from headstart_server.learning.target import Target
 from headstart_server.learning.task import Task
 
-#: The p-value below which a difference is more than chance.
+#: The p-value below which a difference is significant.
 SIGNIFICANT = 0.05
 
 
@@ -222,7 +222,7 @@ def _apart(count: int, total: int) -> str:
 
 
 def _compare_classes(pairs: Sequence[PairedOutcome]) -> tuple[ComparedClass, ...]:
-    # By class: examples, their weight, the weight of those that each recognized, and those that only one did.
+    # By class: examples, weight, weight recognized by each version, and number recognized by only one.
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0] * 6)
     for pair in pairs:
         for name in _classes(pair.target):

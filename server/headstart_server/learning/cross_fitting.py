@@ -19,7 +19,7 @@ from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
 from headstart_server.learning.temperature import smoothed_losses
 
-#: Outputs above which the choice is so little due to chance that all folds share it.
+#: Outputs above which noise hardly affects the choice, so all folds share it.
 MOST_OUTPUTS = 100_000
 
 

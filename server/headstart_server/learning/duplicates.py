@@ -12,9 +12,9 @@ from headstart_server.learning.rows import Ints
 from headstart_server.learning.split import strata
 from headstart_server.learning.task import Task
 
-#: Groups, and examples of a group, that are listed.
+#: Reported groups, and reported examples of a group.
 MAX_GROUPS, MAX_MEMBERS = 100, 20
-#: Examples above which equal contents alone are found: every example would be held against every other.
+#: Examples above which only equal contents are found, since all pairs would have to be compared.
 NEAR_UP_TO = 20_000
 
 

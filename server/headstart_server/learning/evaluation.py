@@ -192,6 +192,6 @@ def _median_error(targets: Targets, outputs: Float32) -> float:
     errors = np.abs(targets.matrix[:, 0] - outputs[:, 0])
     order = np.argsort(errors, kind="stable")
     shares = np.cumsum(targets.weights[order]) / targets.weights.sum()
-    # In the middle of two where just half of the weight lies below.
+    # The middle of two errors if exactly half of the weight lies below.
     low, high = (int(np.searchsorted(shares, half)) for half in (0.5 - 1e-12, 0.5 + 1e-12))
     return float(errors[order[low]] + errors[order[min(high, len(order) - 1)]]) / 2

@@ -7,15 +7,15 @@ from headstart_server.errors import InvalidField, InvalidLabel
 from headstart_server.learning.target import Target
 from headstart_server.learning.task import Task
 
-#: Bytes of a label or an id, in UTF-8.
+#: Maximum bytes of a label or an ID, in UTF-8.
 MAX_LABEL_BYTES = 256
-#: How far from 1 the shares of a soft label may sum up: what rounding leaves.
+#: Tolerance of the sum of a soft label, for rounding.
 SHARES_TOLERANCE = 1e-6
-#: The largest weight of an example.
+#: Maximum weight of an example.
 MAX_WEIGHT = 1e6
-#: The largest size of a number to learn: answers are in single precision, which ends at 3.4e38.
+#: Maximum absolute value of a number: outputs are in single precision, which ends at 3.4e38.
 MAX_VALUE = 1e30
-#: The contract's field of a target of each kind.
+#: The contract's field of the label of each task.
 FIELDS = {
     Task.SINGLE_LABEL: "label.class_name",
     Task.MULTI_LABEL: "label.classes",

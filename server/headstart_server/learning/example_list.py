@@ -14,7 +14,7 @@ from headstart_server.learning.outcome import PredictionOutcome
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target import Target
 
-#: Of the columns, so that later releases can tell them from their own.
+#: Version of the format, so that later releases can distinguish it.
 _FORMAT = 1
 
 

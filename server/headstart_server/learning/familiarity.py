@@ -10,12 +10,11 @@ from headstart_server.backbones.backbone import Modality
 from headstart_server.learning.references import References, build_references
 from headstart_server.learning.rows import BLOCK, Float32, Float64
 
-#: Examples that inputs are compared with, and examples whose own distances are kept. More of them say little
-#: more, and a version has to stay small.
+#: Maximum number of references, and of stored distances. More hardly improve typicality and enlarge versions.
 REFERENCES = 2048
 #: Minimum number of groups: three distances have no tail.
 _FEWEST = 4
-#: Distances that are zero or equal would make the tail fall without measure.
+#: Lower bounds: with zero or equal distances the tail would fall without bound.
 _LEAST_DISTANCE, _LEAST_SLOPE = 1e-6, 0.02
 
 

@@ -40,11 +40,11 @@ from headstart_server.learning.task import Task
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-#: Examples below which nothing is chosen between views: the estimate is too noisy.
+#: Examples below which views are not compared: the estimate is too noisy.
 CHOOSE_FROM = 16
-#: Folds of `partial`, at most: each costs another training.
+#: Maximum number of folds of `partial`: each costs another training.
 FINE_TUNING_FOLDS = 3
-#: Examples of the largest class for one of the smallest above which classes are balanced.
+#: Ratio of the largest to the smallest class above which classes are balanced.
 IMBALANCE = 3
 
 

@@ -18,7 +18,7 @@ MAX_LABEL_ISSUES = 100
 USUAL, LEAST_ODDS = 0.8, 5.0
 #: Minimum number of out-of-fold predictions.
 _FEWEST = 10
-#: Deviations, robustly estimated, from which on an error is an outlier (Iglewicz and Hoaglin 1993).
+#: Robust deviations at which an error is an outlier (Iglewicz and Hoaglin 1993).
 _FAR = 3.5
 #: From the median absolute deviation to the standard deviation of a normal distribution.
 _MAD = 1.4826
@@ -57,7 +57,7 @@ def find_label_issues(examined: AnalyzedDataset) -> tuple[list[LabelIssue], int]
     return listed, len(found)
 
 
-#: Place, suggested label, its probability and that of the given one.
+#: Index, suggested label, its probability and the probability of the given label.
 _Found = list[tuple[int, Target, float, float]]
 
 
@@ -80,7 +80,7 @@ def _of_several(shown: Float64, answers: Float64, names: tuple[str, ...]) -> _Fo
     """Report an example once, by its most doubtful class."""
     usual = _usual_of_several(shown, answers)
     found: _Found = []
-    # In blocks: of many examples and classes each further matrix takes half a gigabyte.
+    # In blocks: with many examples and classes each further matrix takes half a gigabyte.
     for start in range(0, len(shown), BLOCK):
         part = slice(start, start + BLOCK)
         found += [
@@ -107,7 +107,7 @@ def _of_block(shown: Float64, answers: Float64, usual: Float64, names: tuple[str
     applies = shown > 0
     given = np.where(applies, answers, 1 - answers)
     other = 1 - given
-    # An issue if the other state is as probable as it is where it is given.
+    # An issue if the other state is as probable as for the examples labeled with it.
     doubts = (other >= USUAL * np.where(applies, usual[0], usual[1])) & (other >= LEAST_ODDS * given)
     odds = np.where(doubts, other / np.maximum(given, _LEAST), 0.0)
     worst = odds.argmax(axis=1)
@@ -125,14 +125,14 @@ def _of_block(shown: Float64, answers: Float64, usual: Float64, names: tuple[str
 
 def _of_numbers(values: Float64, answers: Float64) -> _Found:
     errors = values - answers
-    centred = np.abs(errors - np.median(errors))
-    deviation = _MAD * float(np.median(centred))
+    centered = np.abs(errors - np.median(errors))
+    deviation = _MAD * float(np.median(centered))
     if deviation <= np.finfo(np.float32).eps * float(np.abs(values).max()):
         return []
-    # How probable so large an error is, were errors normal: 2 (1 - Phi(z)) = erfc(z / sqrt 2).
-    given = np.array([erfc(error / deviation / sqrt(2)) for error in centred.tolist()])
-    far = centred > _FAR * deviation
-    order = np.flatnonzero(far)[np.argsort(-centred[far], kind="stable")]
+    # Probability of so large an error if errors are normal: 2 (1 - Phi(z)) = erfc(z / sqrt 2).
+    given = np.array([erfc(error / deviation / sqrt(2)) for error in centered.tolist()])
+    far = centered > _FAR * deviation
+    order = np.flatnonzero(far)[np.argsort(-centered[far], kind="stable")]
     return [
         (place, Target.of_value(float(answers[place])), float(1 - given[place]), float(given[place]))
         for place in order.tolist()

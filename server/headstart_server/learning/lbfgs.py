@@ -9,9 +9,9 @@ import numpy as np
 
 from headstart_server.learning.rows import Float64
 
-#: Pairs of steps and changes of the gradient that stand for the curvature.
+#: Stored pairs of steps and gradient changes.
 _MEMORY = 10
-#: Part of the fall promised by the gradient that a step must keep (Armijo).
+#: Fraction of the decrease predicted by the gradient that a step must achieve (Armijo).
 _ENOUGH = 1e-4
 _HALVINGS = 30
 

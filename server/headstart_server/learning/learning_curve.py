@@ -20,10 +20,10 @@ from headstart_server.learning.task import Task
 SAMPLE = 2000
 #: Minimum number of examples, and of groups of a median class.
 _FEWEST, _FEWEST_OF_A_CLASS = 40, 4
-#: Where the recipe does not say.
+#: Default if the recipe has no regularization.
 _REGULARIZATION = 0.1
 _QUARTERS = 4
-#: Errors fall at most like 1 / n.
+#: Steepest allowed power law: errors fall at most like 1 / n.
 _STEEPEST = 1.0
 
 
@@ -123,7 +123,7 @@ def _score(examined: AnalyzedDataset, targets: Targets, scores: Float64) -> floa
 def _extrapolated(points: list[LearningPoint], count: int) -> list[LearningPoint]:
     """Return the points and the extrapolation of a power law to twice as many examples."""
     sizes = np.log([point.example_count for point in points])
-    # Where there is no error left to see, there may be half a one.
+    # Without observed errors, assume half an error.
     errors = np.log([max(1 - point.score, 0.5 / count) for point in points])
     around = sizes - sizes.mean()
     slope = -float(np.clip(around @ errors / (around @ around), -_STEEPEST, 0.0))

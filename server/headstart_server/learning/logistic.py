@@ -19,13 +19,13 @@ from headstart_server.learning.split import Folds
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
 
-#: Regularisations tried where none is given, on rows around their centre with a mean length of 1.
+#: Regularizations that are tried, on rows around their mean with a mean length of 1.
 REGULARIZATIONS = tuple(float(value) for value in 10.0 ** -np.arange(2.0, 6.01, 0.5))
-#: What is used where every class has a single example and nothing can be validated.
+#: Default if every class has a single example and nothing can be validated.
 SINGLE_SHOT_REGULARIZATION = 1e-3
-#: Largest part of the gradient at the end, and most steps, while regularisations are compared.
+#: Gradient tolerance and maximum steps while regularizations are compared.
 _ROUGH, _ROUGH_STEPS = 1e-4, 100
-#: The same for the head. A gradient of a share of the regularisation leaves the weights wrong by that share.
+#: The same for the final head. The relative error of the weights is the gradient by the regularization.
 _FINE, _FINEST, _FINE_STEPS = 1e-5, 1e-7, 1000
 
 
@@ -71,7 +71,7 @@ def fit_logistic(
             trial = task.at(one, temperature, lambda: clock() >= late)
             cross_fitted.offer(trial.scores, trial.calibration)
             if best is not None and trial.loss >= best.loss:
-                # Less and less regularised, it would only get worse.
+                # With less regularization the loss would only rise.
                 break
             best = trial
             cross_fitted.choose(trial.scores, trial.calibration)

@@ -12,19 +12,19 @@ from headstart_server.learning.mlp import HIDDEN_UNITS, MOST_AXES
 from headstart_server.learning.recipe import Auto, Logistic, Mlp, Partial, Recipe, required_views
 from headstart_server.learning.rows import BLOCK
 
-#: Bytes of numbers as features are kept, and as solvers compute.
+#: Bytes of a number in stored features, and in solvers.
 _SINGLE, _DOUBLE = 4, 8
-#: Bytes of what a run holds whatever its examples: code, small arrays, products that are made in parts.
+#: Constant bytes of a run: code, small arrays, blocks of products.
 _BASE = 64 << 20
-#: Bytes of an example without its features: its entries in lists, its digests and its outcome.
+#: Bytes of an example without its features: list entries, digests and outcome.
 _EXAMPLE = 4096
-#: Folds where a recipe leaves their number open, at most.
+#: Maximum number of folds if the recipe leaves it open.
 _FOLDS = 5
-#: Bytes of the process that trains a network, before its networks: TensorFlow and Keras.
+#: Bytes of TensorFlow and Keras in the process that trains a network.
 _TRAINER = 1 << 30
-#: Examples up to which near-duplicates are looked for in the features, and numbers of their projection.
+#: Examples up to which near-duplicates are searched in the features, and dimensions of the projection above.
 _UNPROJECTED, _PROJECTED = 2000, 128
-#: Examples of which the learning curve is made.
+#: Maximum number of examples of the learning curve.
 _CURVE = 2000
 
 
@@ -47,9 +47,9 @@ def estimated_bytes(recipe: Recipe, sizes: Sizes) -> int:
     """Return the estimated peak memory of a fine-tune in bytes, without the backbone."""
     names = required_views(recipe, sizes.views)
     features = sizes.examples * _width(sizes, names) * _SINGLE
-    # Rows as they come, and the matrices that are made of them.
+    # Rows as given, and the matrices built from them.
     gathered = 2 * features
-    # The matrices, and those of the examples that are trained on where others are held out.
+    # The matrices, and those of the training examples if others are held out.
     kept = 2 * features
     step = max(_alike(sizes, names), _fit(recipe, sizes), _assessment(sizes, names))
     return int(_BASE + sizes.examples * _EXAMPLE + max(gathered, kept + step))

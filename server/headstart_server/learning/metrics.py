@@ -17,14 +17,14 @@ from headstart_server.learning.told import ClassCounts, ClassPredictions
 
 #: Two-sided 95 % quantile of the normal distribution.
 Z_95 = 1.959964
-#: A class held less likely than this counts as if held so.
+#: Smallest probability in a log loss.
 LEAST = float(np.finfo(np.float32).tiny)
-#: Variance of an accuracy out of fold, as a multiple of that on as many independent examples. The heads of
-#: two folds share most of their examples, so their errors correlate, and no estimate of that variance is
-#: unbiased (Bengio and Grandvalet 2004). `make bench-figures` measures the factor; it is less than that of
-#: Nadeau and Bengio 2003, which suits repeated splits.
+#: Variance of an out-of-fold accuracy relative to the same number of independent examples. The heads of two
+#: folds share most of their examples, so their errors correlate, and no estimate of that variance is unbiased
+#: (Bengio and Grandvalet 2004). `make bench-figures` measures the factor; it is less than that of Nadeau and
+#: Bengio 2003, which suits repeated splits.
 OUT_OF_FOLD_VARIANCE = 1.5
-#: Probabilities that are worked on at once: 8 MB.
+#: Probabilities processed at a time: 8 MB.
 _BLOCK = 1 << 20
 
 
@@ -141,10 +141,10 @@ def _losses(targets: Targets, outputs: Float32, part: slice) -> Float64:
         return squares
     surprise = -matrix * np.log(np.maximum(exact, LEAST))
     if targets.task is Task.SINGLE_LABEL:
-        # A class that the head does not know was held impossible.
+        # A class that the head does not know has probability 0.
         total: Float64 = np.where(matrix.any(axis=1), surprise.sum(axis=1), -np.log(LEAST))
         return total
-    # float32 has no number between 1 and 1 - 6e-8: what is nearer to 1 counts as that.
+    # float32 has no number between 1 and 1 - 6e-8, so closer probabilities count as that.
     lacking = np.maximum(1 - exact, np.finfo(np.float32).epsneg)
     mean: Float64 = (surprise - (1 - matrix) * np.log(lacking)).mean(axis=1)
     return mean
@@ -152,7 +152,7 @@ def _losses(targets: Targets, outputs: Float32, part: slice) -> Float64:
 
 def effective_count(weights: Float64) -> float:
     """Return the number of equally weighted examples that carry as much information (Kish 1965)."""
-    # Of the largest: squares of small weights would be 0.
+    # Relative to the largest, since squares of small weights would be 0.
     shares = weights / weights.max()
     return float(shares.sum() ** 2 / np.square(shares).sum())
 
@@ -169,7 +169,7 @@ def wilson_interval(share: float, count: float) -> tuple[float, float]:
     spread = Z_95**2 / count
     centre = (share + spread / 2) / (1 + spread)
     half = Z_95 * sqrt(max(share * (1 - share), 0.0) / count + spread / (4 * count)) / (1 + spread)
-    # The share is within, whatever the rounding: at none or all right it is an end of the interval.
+    # The interval contains the proportion despite rounding: at 0 and 1 it is an end of the interval.
     return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
 
 

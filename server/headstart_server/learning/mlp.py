@@ -21,22 +21,22 @@ from headstart_server.learning.split import Folds
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
 
-#: What is taken where nothing is said.
+#: Defaults of open settings.
 HIDDEN_UNITS, DROPOUT, WEIGHT_DECAY = 256, 0.5, 1.0
 #: See `whitening`.
 FLATTENING = 3e-3
-#: Most axes that features are brought to, and the variance, as a share of the largest, that is rounding.
+#: Maximum number of axes, and the variance relative to the largest that counts as rounding.
 MOST_AXES, _ROUNDING = 1024, 1e-6
-#: Epochs where nothing can be validated.
+#: Number of epochs if nothing can be validated.
 UNVALIDATED_EPOCHS = 30
-#: Steps of an epoch that are aimed at, and the examples that a step may have for it.
+#: Target number of steps of an epoch, and the allowed numbers of examples of a step.
 _STEPS, _LEAST, _MOST = 16, 8, 128
-#: A network whose training loss is at least this share of its out-of-fold loss does not overfit yet. It may
-#: stand on a plateau, such as the one at which a hidden layer is linear, and gets so many further steps.
+#: A network whose training loss is at least this fraction of its out-of-fold loss does not overfit yet. It
+#: may be on a plateau, such as the one at which a hidden layer is linear, and gets so many further steps.
 _UNDERFITTED, _PLATEAU_STEPS = 0.5, 800
 #: Examples of a forward pass.
 _FORWARD = 1024
-#: Decay of Adam's two means, and what keeps the division whole.
+#: Decay of Adam's two moments, and the summand that avoids a division by zero.
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-7
 
 
@@ -158,7 +158,7 @@ class _Training:
         self._axes, self._features = [], []
         for seen in self._seen:
             checkpoint()
-            # By each network's own examples: those that others' axes were drawn through would judge nothing.
+            # From each network's training examples only: others would leak into the validation.
             axes, centre = whitening(matrix[seen])
             self._axes.append(axes)
             self._features.append((matrix - centre) @ axes)
@@ -336,19 +336,19 @@ def whitening(rows: Float32, flattening: float = FLATTENING) -> tuple[Float32, F
     most `MOST_AXES`, rows have a mean length of about the root of d.
     """
     centre = rows.mean(axis=0)
-    centred = rows - centre
-    total = float(np.square(centred).sum()) / len(rows)
+    centered = rows - centre
+    total = float(np.square(centered).sum()) / len(rows)
     if len(rows) < rows.shape[1]:
-        variances, vectors = np.linalg.eigh(centred @ centred.T / np.float32(len(rows)))
+        variances, vectors = np.linalg.eigh(centered @ centered.T / np.float32(len(rows)))
     else:
-        variances, vectors = np.linalg.eigh(centred.T @ centred / np.float32(len(rows)))
+        variances, vectors = np.linalg.eigh(centered.T @ centered / np.float32(len(rows)))
     kept = np.flatnonzero(variances > _ROUNDING * max(variances[-1], np.finfo(np.float32).tiny))[-MOST_AXES:]
     if not len(kept):
-        # All rows are alike.
+        # All rows are equal.
         return np.zeros((rows.shape[1], 1), np.float32), centre
     variances, vectors = variances[kept], vectors[:, kept]
     if len(rows) < rows.shape[1]:
-        vectors = centred.T @ (vectors / np.sqrt(variances * len(rows)))
+        vectors = centered.T @ (vectors / np.sqrt(variances * len(rows)))
     axes = vectors / np.sqrt(variances + flattening * total)
     length = np.sqrt(float((variances / (variances + flattening * total)).sum()))
     return (axes * (np.sqrt(len(kept)) / length)).astype(np.float32), centre

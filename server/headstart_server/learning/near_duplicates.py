@@ -15,24 +15,24 @@ from headstart_server.learning.rows import (
     scale_features,
 )
 
-#: Squared distance of near-duplicates, as a share of the mean squared distance of two examples of one class.
-#: An image saved again at another size lies within 0.01 to 0.1 of it; different handwritten digits rarely
-#: have such a neighbor.
+#: Squared distance of near-duplicates relative to the mean squared distance of two examples of one class. An
+#: image saved again at another size is within 0.01 to 0.1 of it; different handwritten digits rarely have
+#: such a neighbor.
 SHARE = 0.1
 #: The same for feature rows: the root mean square of the differences, each in deviations of its feature.
 #: Rounding or converting a row again changes it less. Rows have few dimensions, so different rows can be much
 #: nearer than two images ever are.
 ROW_DEVIATIONS = 0.005
-#: Deviations from the median beyond which a feature of a row counts as this far.
+#: Deviations from the median to which a feature of a row is clipped.
 _FARTHEST = 1e6
-#: Squared distance that float32's rounding gives to equal rows, as a share of their squared length.
+#: Squared distance of equal rows due to float32 rounding, relative to their squared length.
 _ROUNDING = 1e-10
-#: The same of products of matrices, which are subtracted from each other.
+#: The same for differences of matrix products.
 _PRODUCT_ROUNDING = 1e-5
-#: Distances that are held at once: 16 MB of them.
+#: Distances held at a time: 16 MB.
 _DISTANCES = 1 << 22
-#: Above so many different contents, pairs are first looked for in random projections of this size, where
-#: squared distances keep within a factor of two (Johnson and Lindenstrauss 1984).
+#: Above so many different contents, pairs are first searched in random projections of this size, which keep
+#: squared distances within a factor of two (Johnson and Lindenstrauss 1984).
 _PROJECT_ABOVE, _PROJECTED, _SLACK = 2000, 128, 2.0
 
 

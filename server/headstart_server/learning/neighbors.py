@@ -10,11 +10,11 @@ from headstart_server.learning.likeness import similarity_rows
 from headstart_server.learning.rows import BLOCK, Float32, Ints
 from headstart_server.learning.target import Target
 
-#: Examples of an index: more would make it larger than what reads it should hold.
+#: Maximum number of examples of an index, which must fit into memory.
 MAX_INDEXED = 50_000
 #: Bytes of an example's ID and label in addition to its features, about.
 _EXAMPLE_BYTES = 400
-#: Inputs that are compared at once.
+#: Inputs compared at a time.
 _AT_ONCE = 64
 
 

@@ -12,8 +12,8 @@ from headstart_server.learning.rows import BLOCK
 
 #: Reported outliers.
 MAX_OUTLIERS = 100
-#: Deviations of the logarithm, robustly estimated, from which on a distance is that of an outlier (Iglewicz
-#: and Hoaglin 1993), and the least ratio to the median: among examples all alike every difference is large.
+#: Robust deviations of the logarithm at which a distance is an outlier (Iglewicz and Hoaglin 1993), and the
+#: minimum ratio to the median: among very similar examples every difference is large.
 _FAR, _LEAST_RATIO = 3.5, 1.5
 _MAD = 1.4826
 #: Minimum number of groups.

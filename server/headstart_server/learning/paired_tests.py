@@ -8,7 +8,7 @@ from headstart_server.learning.rows import Float64, Ints
 
 #: Two-sided 95 % quantile of the normal distribution.
 Z_95 = 1.959964
-#: Differences up to which the signed-rank test counts all assignments of signs.
+#: Number of differences up to which the signed-rank test counts all assignments of signs.
 EXACT_UP_TO = 50
 
 

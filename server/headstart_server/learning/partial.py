@@ -25,11 +25,11 @@ from headstart_server.learning.split import Folds
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
 
-#: Examples of a step.
+#: Examples in a step.
 BATCH = 32
-#: How much more the head that is begun with is regularised than the best one. That one rests on directions in
-#: which features hardly vary, and breaks as soon as the blocks below it move; and where it fits its examples
-#: exactly, there is nothing left to learn from them.
+#: Regularization of the initial head relative to the best one. The best head uses directions in which
+#: features hardly vary, and breaks as soon as the blocks below it move; and where it fits its examples
+#: exactly, there is nothing left to learn.
 FIRMER = 10.0
 _LOSSES = {
     Task.SINGLE_LABEL: Loss.SOFTMAX,

@@ -9,13 +9,13 @@ import numpy as np
 
 from headstart_server.learning.rows import Float64
 
-#: Precision of the belief that a class is like all together: its slope within about half, its odds within
-#: about a factor of e. A handful of examples on the rarer side outweighs it.
+#: Precision of the prior that a class behaves like all together: its slope within about half, its odds within
+#: about a factor of e. A few examples on the rarer side outweigh it.
 _SLOPE_PRECISION, _OFFSET_PRECISION = 4.0, 1.0
-#: The same for all together around 1 and 0, on scores of mean 0 and deviation 1: hardly any.
+#: The same for all classes together around 1 and 0, on standardized scores: nearly flat.
 _WEAK_PRECISION = 1e-2
 _STEPS, _CLOSE = 50, 1e-9
-#: Scores that are worked on at once: 8 MB.
+#: Scores processed at a time: 8 MB.
 _BLOCK = 1 << 20
 
 
@@ -107,7 +107,7 @@ def _newton(sums: Callable[[Float64, Float64], Float64], columns: int) -> tuple[
     for _ in range(_STEPS):
         _, down, across, aa, ab, bb = here
         step = np.stack([bb * down - ab * across, aa * across - ab * down]) / (aa * bb - ab * ab)
-        # Newton's step may go too far where the curvature is small: halved until it goes downhill.
+        # Newton's step may overshoot where the curvature is small, so it is halved until the loss falls.
         size = np.ones(columns)
         for _ in range(_STEPS):
             there = sums(slopes - size * step[0], offsets - size * step[1])
@@ -115,7 +115,7 @@ def _newton(sums: Callable[[Float64, Float64], Float64], columns: int) -> tuple[
             if not worse.any():
                 break
             size = np.where(worse, size / 2, size)
-        # Where rounding allows no further fall, a column stays.
+        # A column stays if rounding allows no further descent.
         size = np.where(worse, 0.0, size)
         slopes, offsets = slopes - size * step[0], offsets - size * step[1]
         here = np.where(worse, here, there)

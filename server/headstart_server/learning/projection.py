@@ -7,7 +7,7 @@ import numpy as np
 
 from headstart_server.learning.rows import Float32, normalized
 
-#: Dimensions that are kept; rows of no more stay as they are.
+#: Dimensions of projected rows; shorter rows are unchanged.
 PROJECTED = 256
 
 

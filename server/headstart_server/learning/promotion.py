@@ -9,9 +9,9 @@ from headstart_server.errors import InvalidField
 from headstart_server.learning.comparison import Comparison
 from headstart_server.learning.task import Task
 
-#: Classes that are named in the reasons; further ones are counted.
+#: Maximum number of classes named in the reasons; others are counted.
 MAX_NAMED = 5
-#: What rounding may add to a difference of shares.
+#: Rounding error of a difference of proportions.
 _ROUNDING = 1e-9
 
 
@@ -166,7 +166,7 @@ def _worse(gate: PromotionCriteria, comparison: Comparison) -> list[str]:
             f"(p = {comparison.worse_p_value:.2g}); {gate.max_drop:.2%} is allowed."
         )
     judged = [one for one in comparison.classes if one.example_count >= gate.min_class_examples]
-    # A significance of 1 asks for no test at all, however many classes there are.
+    # A significance of 1 disables the test, whatever the number of classes.
     significance = gate.significance / len(judged) if judged and gate.significance < 1 else gate.significance
     fallen = [
         (one.first_recall - one.second_recall, one)

@@ -125,7 +125,7 @@ class Partial:
     folds: int = 0
 
 
-#: A recipe that can be without open choices.
+#: A recipe without open choices.
 ResolvedRecipe = Ridge | Logistic | Mlp | Partial
 Recipe = Auto | ResolvedRecipe
 

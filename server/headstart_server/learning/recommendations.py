@@ -17,15 +17,15 @@ from headstart_server.learning.fitting import IMBALANCE
 from headstart_server.learning.rows import Float64
 from headstart_server.learning.task import Task
 
-#: Examples of a class below which it is called small: the estimate of its accuracy is a guess.
+#: Examples below which a class is called small: the estimate of its accuracy is a guess.
 FEW = 5
-#: Examples of a regression below which it is.
+#: Examples below which a regression is called small.
 FEW_NUMBERS = 30
-#: Gain in accuracy or R squared that is worth more examples.
+#: Gain in accuracy or R squared that justifies more examples.
 WORTHWHILE = 0.02
-#: Part of the mistakes that more examples must spare to be worth it where few are left.
+#: Fraction of the mistakes that more examples must avoid to be justified if few mistakes are left.
 WORTHWHILE_PART = 0.3
-#: Classes or examples that a recommendation names.
+#: Maximum number of classes or examples that a recommendation names.
 _NAMED = 3
 
 

@@ -13,9 +13,9 @@ from headstart_server.learning.likeness import similarity_rows
 from headstart_server.learning.projection import project_directions, project_distances
 from headstart_server.learning.rows import BLOCK, Float32, Float64, Ints, concatenate_views, robust_scale
 
-#: Deviations beyond which a feature counts as this far: squares of more would overflow.
+#: Deviations to which a feature is clipped: larger squares would overflow.
 _FARTHEST = 1e6
-#: Distances that are held at once: 32 MB of them.
+#: Distances held at a time: 32 MB.
 _DISTANCES = 1 << 22
 Views = Mapping[str, Float32]
 Own = Callable[[slice], NDArray[np.bool_]]
@@ -138,7 +138,7 @@ class Magnitudes:
         self, rows: Float32, own: Own | None = None, checkpoint: Callable[[], None] = lambda: None
     ) -> Float32:
         """Return the Euclidean distance to the nearest reference example, [n]; see `References`."""
-        # In float32 the difference of squares would not tell near rows apart.
+        # In float32 the difference of squares would not separate near rows.
         references = self.exact()
         squares = np.square(references).sum(axis=1)
         nearest = np.empty(len(rows), np.float32)
@@ -169,7 +169,7 @@ def build_references(
     blocks = [places[start : start + BLOCK] for start in range(0, len(places), BLOCK)]
     if modality is Modality.TENSOR:
         centre, scale = robust_scale(concatenate_views({name: views[name][places] for name in names}, names))
-        # A feature that was always the same is far away if it changes by as much as it is large.
+        # A constant feature is at distance 1 if it changes by its absolute value.
         scale = np.where(np.isfinite(scale), scale, np.where(centre == 0, 1.0, np.abs(centre)))
         space = Magnitudes(
             views=tuple(names), values=np.zeros((0, 0), np.float32), centre=centre, scale=scale

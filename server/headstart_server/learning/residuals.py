@@ -7,9 +7,9 @@ import numpy as np
 from headstart_server.learning.metrics import effective_count
 from headstart_server.learning.rows import Float64
 
-#: Share of new numbers that lie in the interval.
+#: Fraction of new numbers inside the interval.
 COVERAGE = 0.9
-#: Residuals from which on their own quantiles are taken: the 5 % ends then lie within them.
+#: Number of residuals from which their quantiles are used: the 5 % ends then lie within them.
 QUANTILES_FROM = 20
 #: Two-sided 90 % quantiles of Student's t distribution for 1 to 19 degrees of freedom.
 _STUDENT = (
@@ -38,7 +38,7 @@ def prediction_interval(residuals: Float64, weights: Float64) -> tuple[float, fl
 def _end(residuals: Float64, weights: Float64, count: float) -> float:
     """Return the residual beyond which a new one lies in half of the cases that are not covered."""
     order = np.argsort(residuals, kind="stable")
-    # The new example counts as much as one of these on average, and might lie beyond them all.
+    # The new example weighs as much as an average one, and may lie beyond them all.
     shares = np.cumsum(weights[order]) / (weights.sum() * (1 + 1 / count))
     place = int(np.searchsorted(shares, 1 - (1 - COVERAGE) / 2 - 1e-12))
     return float(residuals[order[min(place, len(order) - 1)]])

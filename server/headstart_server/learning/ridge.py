@@ -22,15 +22,15 @@ from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
 from headstart_server.learning.temperature import SINGLE_SHOT_TEMPERATURE
 
-#: Regularisations tried where none is given, on rows around their centre with a mean length of 1.
+#: Regularizations that are tried, on rows around their mean with a mean length of 1.
 REGULARIZATIONS = tuple(float(value) for value in 10.0 ** np.arange(-4.5, 0.51, 0.5))
-#: What is used where every class has a single example and nothing can be validated.
+#: Default if every class has a single example and nothing can be validated.
 SINGLE_SHOT_REGULARIZATION = 1e-2
-#: Examples above which the regularisations are walked downhill on some folds, instead of trying each on all:
-#: the loss is smooth, and hundreds of examples tell it well enough.
+#: Examples above which the regularizations are searched downhill on some folds, instead of trying each on
+#: all: the loss is smooth, and hundreds of examples estimate it well enough.
 WALK_ABOVE = 500
 _WALK_FROM, _WALK_FOLDS = 6, 2
-#: Multiplications of the largest product from which on a device is worth the way there: 0.1 s on a core.
+#: Multiplications of the largest product at which a device outweighs the transfer: 0.1 s on a core.
 LARGE = 1_000_000_000
 NUMPY = NumpyMatrices()
 

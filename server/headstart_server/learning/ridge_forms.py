@@ -14,7 +14,7 @@ from headstart_server.learning.matrices import Matrices
 from headstart_server.learning.rows import FeatureMatrix, Float64, Ints
 from headstart_server.learning.split import Folds
 
-#: Bytes of rows in double precision that are held on a device: 10,000 of 2,064 features are 165 MB.
+#: Maximum bytes of rows held on a device in double precision: 10,000 of 2,064 features are 165 MB.
 HELD_ON_DEVICE = 1 << 30
 
 
@@ -100,7 +100,7 @@ class PrimalForm:
         for part in parts[1:]:
             whole = whole.plus(part, 1.0)
         self._whole = _System.of(task.matrices, whole)
-        # Each fold's sums make room for its system as they are used.
+        # The sums of each fold are freed as its system is built.
         self._without: list[_System] = []
         while self._folds and parts:
             self._without.append(_System.of(task.matrices, whole.plus(parts.pop(0), -1.0)))

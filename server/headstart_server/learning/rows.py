@@ -12,7 +12,7 @@ Float64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 T = TypeVar("T", np.float32, np.float64)
 
-#: Rows that are turned into float64 at once: 2,064 features of them are 34 MB.
+#: Rows converted to float64 at a time: 2,064 features of them are 34 MB.
 BLOCK = 2048
 
 #: Factor from the median absolute deviation to the standard deviation of a normal distribution.
@@ -113,7 +113,7 @@ class FeatureMatrix:
             deviation = np.sqrt(self._sum(lambda rows: np.square(rows).sum(axis=0)) / len(self))
             self.multiplier = _inverse(deviation, np.abs(self.mean))
         length = float(self._sum(lambda rows: np.linalg.norm(rows, axis=1).sum())) / len(self)
-        # Features are float32: rows that differ by its rounding only are alike, and must not be blown up.
+        # Features are float32: rows that differ by rounding only are equal, and must not be scaled up.
         largest = 1.0 if scaling is Scaling.STANDARD else float(np.linalg.norm(self.mean))
         alike = length <= 2 * np.finfo(np.float32).eps * largest
         self.multiplier = self.multiplier * (0.0 if alike else 1.0 / length)

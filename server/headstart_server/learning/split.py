@@ -13,9 +13,9 @@ from headstart_server.learning.task import Task
 
 __all__ = ["Folds", "Ints", "assign_folds", "folds_for", "held_out", "held_out_for", "strata"]
 
-#: Examples whose numbers are next to each other that are taken for one class.
+#: Examples with neighboring numbers in a stratum.
 _STRATUM = 5
-#: Groups with several labels or numbers below which nothing is validated.
+#: Minimum number of groups to validate on, with several labels or numbers.
 LEAST_GROUPS = 4
 
 
@@ -153,7 +153,7 @@ def assign_folds(labels: Ints, groups: Sequence[str], *, folds: int, seed: int) 
     dealt: dict[str, int] = {}
     position = 0
     for names in members.values():
-        # One deal runs on through all classes, so folds differ by one group at most.
+        # The assignment continues through all classes, so folds differ by at most one group.
         for place in rng.permutation(len(names)):
             dealt[names[place]] = position % count
             position += 1
@@ -179,7 +179,7 @@ def held_out(labels: Ints, groups: Sequence[str], *, share: float, seed: int) ->
         wanted = min(max(round(share * len(names)), 1), len(names) - 1)
         chosen.update(names[place] for place in rng.permutation(len(names))[:wanted])
     for names in of_classes:
-        # A group of two classes goes with the choice of either.
+        # A group of two classes may be chosen for either.
         if chosen.issuperset(names):
             chosen.discard(names[0])
     return np.array([group in chosen for group in groups], np.bool_)

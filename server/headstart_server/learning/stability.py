@@ -4,7 +4,7 @@ import numpy as np
 
 from headstart_server.learning.rows import Float64
 
-#: What is added to each count, so that none is 0 (Jeffreys 1946).
+#: Summand of each count, so that all are positive (Jeffreys 1946).
 _PRIOR = 0.5
 
 

@@ -18,7 +18,7 @@ def assign_label_sets(labels: Float64, shares: Sequence[float], rng: np.random.G
     deal = _Assignment(labels[order], shares)
     while deal.counts.any():
         rarest = np.flatnonzero(deal.counts == deal.counts[deal.counts > 0].min())
-        # Of labels that are as rare, the one whose groups come first: their names do not matter.
+        # Of equally rare labels, the one whose groups come first: names do not matter.
         label = max(rarest.tolist(), key=deal.standing)
         for group in np.flatnonzero(deal.left[label]).tolist():
             deal.give(group, label)

@@ -4,14 +4,14 @@ import numpy as np
 
 from headstart_server.learning.rows import BLOCK, Float64
 
-#: The temperatures it may take: linear heads come out too unsure, networks too sure.
+#: Range of the temperature: linear heads are underconfident, networks overconfident.
 LOWEST, HIGHEST = 0.01, 10.0
-#: Examples of no known class that smooth the labels of all others.
+#: Examples of unknown class that smooth the labels of all others.
 SMOOTHING = 0.5
-#: Mean of the prior of the margin between the two likeliest classes, in nats; chosen on data sets that
+#: Mean of the prior of the margin between the two most probable classes, in nats; chosen on data sets that
 #: `make bench-figures` does not have.
 PRIOR_MARGIN = 4.0
-#: Where every class has a single example and nothing can be validated.
+#: Default if every class has a single example and nothing can be validated.
 SINGLE_SHOT_TEMPERATURE = 0.1
 _STEPS = 40
 _CLOSE = 1e-6

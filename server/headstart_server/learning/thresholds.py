@@ -4,9 +4,9 @@ import numpy as np
 
 from headstart_server.learning.rows import Float64
 
-#: Examples that have a class below which its own threshold is too noisy: it takes the one of all together.
+#: Examples below which the threshold of a class is too noisy, so the common one is used.
 OWN_FROM = 10
-#: Where nothing could be validated.
+#: Default if nothing could be validated.
 UNKNOWN = 0.5
 _STEPS = 1000
 

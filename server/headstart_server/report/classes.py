@@ -81,7 +81,7 @@ def _curve(each: ClassMetrics, threshold: float | None) -> Markup:
 def _thresholds(points: Sequence[ThresholdPoint]) -> Markup:
     rows: dict[float, Sequence[Child]] = {}
     for recall in _RECALLS:
-        # The highest threshold that still finds so much of the class.
+        # The highest threshold with at least this recall.
         found = [point for point in points if point.recall >= recall]
         if found:
             point = max(found, key=lambda each: each.threshold)

@@ -46,7 +46,7 @@ def value_chart(values: Sequence[ValuePair]) -> Markup:
 def error_chart(values: Sequence[ValuePair]) -> Markup:
     """Draw a histogram of the errors: predicted minus true number."""
     errors = [pair.predicted - pair.actual for pair in values]
-    # A few large errors would leave no room for the many others: they are counted in the outermost bars.
+    # A few large errors would squeeze all others: the outermost bars count them.
     reach = sorted(map(abs, errors))[math.ceil(0.99 * len(errors)) - 1]
     reach = reach if reach > _TINY else 1.0
     width = 2 * reach / _BARS

@@ -49,7 +49,7 @@ def _mark(each: ReliabilityBin, most: int) -> Markup:
         f"{plural(each.count, 'answer')} of {percent(each.low, 0)} to {percent(each.high, 0)}: predicted "
         f"{percent(each.confidence)}, right {percent(each.accuracy)}"
     )
-    # The area, not the radius, is as large as the count.
+    # The area, not the radius, is proportional to the count.
     radius = 2.5 + 5.5 * (each.count / most) ** 0.5
     return tag(
         "circle",

@@ -101,7 +101,7 @@ class Reporter:
 
     def _sample(self, content: Content) -> Sample | None:
         if isinstance(content, str):
-            # Twice as much as is shown, so that runs of spaces do not use it up.
+            # Twice the shown length, because runs of spaces are collapsed.
             return shorten(" ".join(content[: 2 * MAX_SHOWN].split()), MAX_SHOWN)
         return thumbnail(content, max_pixels=self._max_pixels)
 
