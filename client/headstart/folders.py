@@ -72,7 +72,7 @@ class Folder:
         classes = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and _visible(entry.name))
         if not classes:
             raise ValueError(
-                f"A folder of examples must have one sub-folder for each class. Received: {path}"
+                f"{path} has no sub-folders. Put the files of each class into one sub-folder: {path}/CLASS/"
             )
         check_class_folders(classes, f"{path}")
         self._path = path
@@ -138,7 +138,7 @@ def check_class_folders(names: Collection[str], place: str) -> None:
     if lowered - _TRAINING - _MEASURING and not (lowered & _TRAINING and lowered & _MEASURING):
         return
     raise ValueError(
-        f"Expected one sub-folder for each class in {place}. Received the parts of a data set: "
+        f"The sub-folders of {place} look like the parts of a data set, not like classes: "
         f"{', '.join(parts)}. Fine-tune on the training part alone, and evaluate the version on the other. "
         "If these are classes, list the examples in a CSV file with the columns path and label."
     )

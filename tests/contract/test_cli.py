@@ -789,7 +789,7 @@ def test_a_missing_file_is_told_in_plain_words(run, tmp_path):
 
     assert (
         run("predict", "pets", "no.jpg", code=2).stderr
-        == "error: No such file (give texts with --text): no.jpg\n"
+        == "error: No such file (a text needs --text): no.jpg\n"
     )
     said = run("fine-tune", "pets", tmp_path / "list.csv", code=2).stderr
     assert said.endswith(f"error: {tmp_path / 'list.csv'}, line 2: No such file: {tmp_path / 'no.jpg'}\n")

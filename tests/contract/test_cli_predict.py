@@ -247,8 +247,8 @@ def test_a_killed_run_continues(run, server, tmp_path):
     [
         (["a.jpg", "-o", "out.xlsx"], "a file that ends in .csv, .tsv, .jsonl, or to -"),
         (["a.jpg", "-o", "out.csv", "--saliency", "a.png"], "cannot be combined with --output"),
-        (["nothing here"], "error: No such file (give texts with --text): nothing here"),
-        (["word " * 100], "No such file (give texts with --text)"),
+        (["nothing here"], "error: No such file (a text needs --text): nothing here"),
+        (["word " * 100], "No such file (a text needs --text)"),
         (["a.jpg", "--errors", "ignore"], "'ignore'"),
     ],
 )

@@ -209,7 +209,7 @@ class BatchPrediction:
         first, count = self.errors[0], len(self.errors)
         cause = first.__cause__
         if isinstance(cause, OSError) and cause.errno in (errno.ENOENT, errno.ENAMETOOLONG):
-            raise FileNotFoundError(errno.ENOENT, "No such file (give texts with --text)", cause.filename)
+            raise FileNotFoundError(errno.ENOENT, "No such file (a text needs --text)", cause.filename)
         if isinstance(cause, OSError | TypeError | ValueError):
             raise cause
         others = f" ({count} of {count} inputs cannot be used.)" if count > 1 else ""

@@ -144,7 +144,8 @@ def _reaching_a_server(error: Unavailable, session: Session | None) -> str:
     )
     # gRPC reports only the last address of a name, so its message does not show this case.
     if session is None or not session.connection.tls:
-        return f"{advice} One that speaks TLS needs --tls."
+        return f"{advice} A server with TLS needs --tls."
     if not session.connection.cert:
-        return f"{advice} One that wants clients' certificates needs --cert and --key."
+        return f"{advice} A server that requires client certificates needs --cert and --key; one without "
+        "TLS, a connection without --tls."
     return advice

@@ -72,7 +72,11 @@ def test_columns_of_other_names_are_ignored(tmp_path, column):
 def test_a_folder_without_sub_folders_is_refused(tmp_path):
     write(tmp_path / "1.jpg")
 
-    with pytest.raises(ValueError, match=r"one sub-folder for each class\. Received: .*"):
+    with pytest.raises(
+        ValueError,
+        match=r"has no sub-folders\. Put the files of each class into one "
+        "sub-folder: .*",
+    ):
         open_examples(tmp_path)
 
 
@@ -325,7 +329,9 @@ def test_the_parts_of_a_data_set_are_no_classes(tmp_path, names):
         (tmp_path / name / "cat").mkdir(parents=True)
         (tmp_path / name / "cat" / "1.jpg").write_bytes(b"1")
     with pytest.raises(
-        ValueError, match=r"Received the parts of a data set: .*Fine-tune on the training part"
+        ValueError,
+        match=r"look like the parts of a data set, not like classes: .*Fine-tune on the "
+        "training part",
     ):
         open_examples(tmp_path)
 

@@ -326,7 +326,9 @@ async def test_a_file_outside_of_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 async def test_the_parts_of_a_data_set_in_an_archive_are_no_classes(tmp_path: Path) -> None:
-    with pytest.raises(InvalidField, match="Received the parts of a data set: test, train"):
+    with pytest.raises(
+        InvalidField, match="look like the parts of a data set, not like classes: test, train"
+    ):
         await zipped(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg", "test/cat/3.jpg")
     assert [label for label, _ in await zipped(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg")] == [
         "cat",
