@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from headstart_server.backbones.declaration import Declaration, DeclarationError
 
-#: Signs that a part of a location ends with.
+#: Separators of the parts of a location.
 _ENDS = (":", "/", "@")
 
 
@@ -42,7 +42,7 @@ def _location(place: str) -> str:
 def _allows(prefix: str, place: str) -> bool:
     location, wanted = _location(prefix), _location(place)
     if location.startswith("/") != wanted.startswith("/"):
-        # A scheme alone allows its files, too.
+        # A scheme alone allows its files too.
         return prefix.endswith(":") and place.startswith(prefix)
     if wanted.startswith("/"):
         scheme = prefix.removesuffix(location)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from headstart_server.failpoints import failpoint
 
-#: Seconds after which nobody can be at work any more on what lies aside: twice what a preparation may take.
+#: Age in seconds at which a staging path is abandoned: twice the time limit of a preparation.
 ABANDONED_SECONDS = 3600.0
 
-#: Ends the name of what is not finished.
+#: Suffix of staging paths.
 _SUFFIX = ".part"
 
 
@@ -27,14 +27,14 @@ def made_aside(folder: Path) -> Iterator[Path]:
     remove_abandoned(folder.parent)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}.", suffix=_SUFFIX))
     try:
-        # As `mkdir` would have made it: others may read what is prepared for them.
+        # The mode of `mkdir`: other users may read what is prepared for them.
         aside.chmod(0o755)
         yield aside
         try:
             with failpoint("cache.rename_folder"):
                 aside.rename(folder)
         except OSError:
-            # A folder takes the place of an empty one only.
+            # A folder can only replace an empty one.
             if not folder.is_dir():
                 raise
     finally:

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from headstart_server.backbones.tail import Tail, TailPlan, TailWeights
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
 
-#: One input as it came: the bytes of a picture file, a text, or an array.
+#: One input: the bytes of an image file, a text, or an array.
 Content = bytes | str | NDArray[np.generic]
 
-#: Features of n inputs by view name, each float32 of shape [n, size of the view]. An activation at a cut is
-#: among them where it was asked for, by the cut's name, [n, height, width, channels].
+#: Features of n inputs by view name, each float32 of shape [n, size of the view]. A requested activation at
+#: a cut is included by the cut's name, [n, height, width, channels].
 Views = Mapping[str, NDArray[np.float32]]
 
 #: The view every backbone has: its last, pooled features.
 LAST = "last"
 
-#: The concatenated global averages of its stages' outputs, which some backbones have.
+#: The view of the concatenated global averages of stage outputs, which some backbones have.
 TAPS = "taps"
 
 

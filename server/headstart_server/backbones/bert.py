@@ -18,7 +18,7 @@ from headstart_server.backbones.torch_checkpoint import CheckpointError
 #: Changes whenever the network or its views compute something else.
 ARCHITECTURE = "bert/1: ids int32, post-norm, gelu by erf, mean of tokens, views last and taps"
 
-#: What a padded token's score is lowered by. Its weight is then 0 exactly, in bfloat16 as well.
+#: Subtracted from a padded token's score. Its weight is then exactly 0, even in bfloat16.
 _MASKED = -1e9
 
 
@@ -80,7 +80,7 @@ def build(shape: BertShape, state: Mapping[str, NDArray[np.generic]]) -> Any:
             pooled[layer] = _mean(keras, x, real)
     last = pooled[shape.layers]
     if shape.normalized:
-        # Not `ops.norm`, which knows no negative axis on JAX.
+        # Not `ops.norm`, which rejects a negative axis on JAX.
         length = keras.ops.sqrt(keras.ops.sum(keras.ops.square(last), axis=-1, keepdims=True))
         last = keras.ops.divide(last, keras.ops.maximum(length, 1e-12))
     views = {LAST: last}
@@ -95,7 +95,7 @@ def _mean(keras: Any, x: Any, real: Any) -> Any:
     """Average the tokens that are not padding, in float32."""
     weights = keras.ops.expand_dims(keras.ops.cast(real, "float32"), -1)
     total = keras.ops.sum(keras.ops.multiply(keras.ops.cast(x, "float32"), weights), axis=1)
-    # A row of nothing but padding fills up a batch.
+    # Rows with only padding fill up a batch.
     return keras.ops.divide(total, keras.ops.maximum(keras.ops.sum(weights, axis=1), 1.0))
 
 
@@ -110,7 +110,7 @@ class _Network:
     def embedding(self, ids: Any) -> Any:
         """Add the normalized sum of each token's, its position's and the first segment's vector."""
         shape, ops = self._shape, self._keras.ops
-        # Texts have one segment; its vector goes to the places'.
+        # Texts have one segment; its vector is added to the positions'.
         segment = self._weight("embeddings.token_type_embeddings.weight", (2, shape.width))[0]
         places = self._weight("embeddings.position_embeddings.weight", (shape.positions, shape.width))
         words = self._weight("embeddings.word_embeddings.weight", (shape.vocabulary, shape.width))

@@ -14,11 +14,11 @@ from safetensors.numpy import load_file
 from headstart_server.backbones.bert import BertShape
 from headstart_server.backbones.torch_checkpoint import CheckpointError, file_digest
 
-#: What of its configuration is computed here, and no other value of it.
+#: The only supported values of its configuration.
 _COMPUTED = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
-#: Values that a configuration need not name.
+#: Defaults of a configuration.
 _USUAL = {"position_embedding_type": "absolute", "pad_token_id": 0, "layer_norm_eps": 1e-12}
-#: What is read of a folder.
+#: Files that are read from a folder.
 _FILES = (
     "config.json",
     "tokenizer.json",

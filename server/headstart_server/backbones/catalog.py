@@ -39,7 +39,7 @@ from headstart_server.errors import (
     InvalidField,
 )
 
-#: What a request that names no backbone gets for pictures, unless a server says otherwise.
+#: Default backbone for images.
 DEFAULT = "efficientnet-lite0"
 
 
@@ -209,7 +209,7 @@ class Catalog:
         if precision is not Precision.FLOAT32:
             network = self._open(declaration, precision)
 
-        # Trains in this process, which has Keras anyway.
+        # Trains in this process, which has imported Keras anyway.
         def train_here(
             request: TailRequest, progress: Callable[[TailEpoch], None], checkpoint: Callable[[], None]
         ) -> TailResult:
@@ -252,7 +252,7 @@ class Catalog:
         return self._known(declaration, card), network
 
     def _open(self, declaration: Declaration, precision: Precision) -> Network:
-        # As a preparation does it: what is declared of them is added whenever a card is looked at.
+        # As in a preparation: declared metadata is added whenever a card is read.
         plain = replace(declaration, license=None, description=None)
         with computing_in(precision):
             network = source_of(declaration).open(plain, self._runtimes.cache)
@@ -295,7 +295,7 @@ def _unavailable(declaration: Declaration) -> Iterator[None]:
     except HeadstartError:
         raise
     except (ValueError, OSError, RuntimeError) as error:
-        # Of sources and damaged weights, of disks and rights, and of what OpenVINO or Keras runs.
+        # Errors of sources, damaged weights, disks, permissions, and OpenVINO or Keras.
         raise BackboneUnavailable(
             f"Backbone '{declaration.name}' is unavailable: {error}",
             metadata={"backbone": declaration.name},

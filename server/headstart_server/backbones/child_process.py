@@ -8,10 +8,10 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from typing import IO, Any
 
-#: How a process that nobody waits for yields to serving: beside it, it gets about a tenth of a core.
+#: Niceness of a process without a waiting caller: next to serving, it gets about a tenth of a core.
 NICE = 10
 
-#: Environment variables that every child process gets. All others may hold secrets of the server.
+#: Environment variables that every child process receives. All others may contain secrets of the server.
 _INHERITED = frozenset(
     (
         *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TEMP", "TMP", "LANG", "LANGUAGE", "TZ", "TERM", "CI"),
@@ -71,7 +71,7 @@ def end_with_stdin() -> None:
 
 
 def _end_with_stdin() -> None:
-    # Not through `sys.stdin`: a thread that waits in it holds up the interpreter's end.
+    # Not through `sys.stdin`: a thread that waits in it delays the interpreter's exit.
     while os.read(0, 1):
         pass
     os._exit(1)

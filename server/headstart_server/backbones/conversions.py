@@ -26,9 +26,9 @@ class Conversions:
         self._cache = cache
         self._shipped = shipped
         self._preparations = Preparations()
-        #: Of each backbone that is being converted.
+        #: Progress of each backbone that is being converted.
         self._progress: dict[str, Progress] = {}
-        #: Whether serving goes first, because a backbone is loaded.
+        #: Whether a backbone is loaded, so that serving goes first.
         self.yields = False
 
     def find(self, declaration: Declaration, *, aside: bool = False) -> tuple[Card, Path]:

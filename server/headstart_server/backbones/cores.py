@@ -4,7 +4,7 @@ import math
 import os
 from pathlib import Path
 
-#: Where Linux (cgroup v2) says how much of the processor a container gets: microseconds, of a period of some.
+#: The processor quota of a container (Linux cgroup v2): microseconds per period.
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -18,5 +18,5 @@ def available_cores(quota_file: Path = CPU_QUOTA) -> int:
         quota, period = quota_file.read_text().split()
         return max(1, min(cores, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):
-        # No such file, or "max": no limit.
+        # A missing file, or "max", means no limit.
         return cores

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: What a backbone may be called.
+#: Valid names of backbones.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,62}")
-#: What callers write where a backbone is to be chosen: no name of one.
+#: Reserved name with which callers request backbone selection.
 _CHOICE = "auto"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-#: Signs of a source that a name made of it has instead as a dash.
+#: Characters of a source that become dashes in its default name.
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -142,14 +142,14 @@ def _are_channels(values: Any, least: float) -> bool:
     return len(values) in (1, 3) and all(_is_number(value, least, 1e6) for value in values)
 
 
-#: Settings that name a place, which is looked for beside the file that declares it.
+#: Settings with a path, relative to the declaring file.
 _PLACES = {"source", "weights"}
 #: Settings of one number for all channels, or one for each.
 _CHANNELS = {"mean", "std"}
 _MODALITIES = ("image", "text", "tensor")
 _POOLINGS = ("avg", "max", "first", "none")
 
-#: What each setting has to be, in words and as a test.
+#: Requirement of each setting, as a description and as a check.
 _CHECKS: Mapping[str, tuple[str, Any]] = {
     "name": (
         f"letters, digits, dots, colons, dashes and underscores, 63 at most, and not {_CHOICE}",

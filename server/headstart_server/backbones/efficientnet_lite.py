@@ -34,11 +34,11 @@ _STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-#: The stages after which the network can be cut, from 1. Their outputs are pooled for `taps` and so are there
-#: anyway; elsewhere in a stage an output more would change how sums are rounded, and with them the features.
+#: Stages after which the network can be cut, from 1. Their outputs are pooled for `taps` and so exist
+#: anyway; an additional output within a stage would change the rounding of sums, and thus the features.
 _CUTS = (5, 6)
 _HEAD_LAYER = "head"
-#: Most last blocks of a tail.
+#: Maximum number of last blocks in a tail.
 MAX_BLOCKS = 3
 
 

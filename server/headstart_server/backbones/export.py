@@ -26,34 +26,34 @@ from headstart_server.backbones.tail import TailMismatch
 
 #: The input's name in an exported network.
 INPUTS = {Modality.IMAGE: "pictures", Modality.TEXT: "ids", Modality.TENSOR: "features"}
-#: Forms that are one file by themselves; facts are in it.
+#: Formats with a single file, which contains the metadata.
 _SINGLE_FILES = {ExportFormat.KERAS, ExportFormat.ONNX, ExportFormat.LITERT}
 
 
 def main(declaration: str, cache: str, request: str, folder: str, conversion: str) -> None:
     """Export a version."""
-    told = own_stdout()
+    stdout = own_stdout()
     end_with_stdin()
     os.nice(NICE)
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    asked = ExportRequest.load(Path(request))
+    export_request = ExportRequest.load(Path(request))
     try:
         export_into(
             Path(folder),
             Declaration.of_json(declaration),
             Path(cache),
-            asked,
+            export_request,
             conversion=Path(conversion) if conversion else None,
         )
     except ImportError as error:
-        _refuse(told, Refusal.NOT_INSTALLED, str(error.name or error))
+        _refuse(stdout, Refusal.NOT_INSTALLED, str(error.name or error))
     except TailMismatch as error:
-        _refuse(told, Refusal.DAMAGED, str(error))
+        _refuse(stdout, Refusal.DAMAGED, str(error))
     except _OtherBackboneError as error:
-        _refuse(told, Refusal.OTHER_BACKBONE, str(error))
+        _refuse(stdout, Refusal.OTHER_BACKBONE, str(error))
     except (ValueError, NotImplementedError) as error:
-        _refuse(told, Refusal.FORM, str(error))
+        _refuse(stdout, Refusal.FORM, str(error))
 
 
 def export_into(
@@ -91,7 +91,7 @@ class _OtherBackboneError(Exception):
 def _write_openvino(
     declaration: Declaration, cache: Path, request: ExportRequest, folder: Path, conversion: Path | None
 ) -> None:
-    from headstart_server.backbones.openvino_export import (  # noqa: PLC0415 - only where it is asked for
+    from headstart_server.backbones.openvino_export import (  # noqa: PLC0415 - only for this format
         openvino_version,
         write_openvino,
     )
@@ -107,7 +107,7 @@ def _write_openvino(
     model = openvino_version(path, info, request, INPUTS[info.modality])
     facts = _facts(request, info, decoding)
     write_openvino(model, facts, folder)
-    _write_beside(folder, request.form, facts, decoding)
+    _write_metadata(folder, request.form, facts, decoding)
 
 
 def _write_keras(declaration: Declaration, cache: Path, request: ExportRequest, folder: Path) -> None:
@@ -121,7 +121,7 @@ def _write_keras(declaration: Declaration, cache: Path, request: ExportRequest, 
     model = keras_version(network, request, INPUTS[network.info.modality])
     facts = _facts(request, network.info, network.decoding)
     write_keras(model, request.form, facts, folder)
-    _write_beside(folder, request.form, facts, network.decoding)
+    _write_metadata(folder, request.form, facts, network.decoding)
 
 
 def _check(digest: str, request: ExportRequest) -> None:
@@ -147,15 +147,15 @@ def _facts(request: ExportRequest, info: BackboneInfo, decoding: Decoding) -> di
     return {**request.facts, "input": takes, "output": answers}
 
 
-def _write_beside(folder: Path, form: ExportFormat, facts: Mapping[str, Any], decoding: Decoding) -> None:
+def _write_metadata(folder: Path, form: ExportFormat, facts: Mapping[str, Any], decoding: Decoding) -> None:
     if form not in _SINGLE_FILES:
         (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
     if isinstance(decoding, Texts):
         (folder / TOKENIZER_FILE).write_text(decoding.tokenizer, encoding="utf-8")
 
 
-def _refuse(told: IO[str], kind: Refusal, message: str) -> NoReturn:
-    print(json.dumps({"kind": kind, "message": message[:600]}), file=told, flush=True)
+def _refuse(stdout: IO[str], kind: Refusal, message: str) -> NoReturn:
+    print(json.dumps({"kind": kind, "message": message[:600]}), file=stdout, flush=True)
     sys.exit(REFUSED)
 
 

@@ -21,11 +21,11 @@ from headstart_server.errors import (
     InvalidField,
 )
 
-#: Seconds between two looks at the checkpoint.
+#: Seconds between two calls of the checkpoint.
 CHECK_SECONDS = 0.1
-#: Seconds that an export may take; on two cores a network of millions of weights takes about 15.
+#: Time limit of an export in seconds; on two cores a network of millions of weights takes about 15.
 EXPORT_SECONDS = 900.0
-#: The exit code of an export that is refused.
+#: Exit code of a rejected export.
 REFUSED = 3
 _PROGRAM = ("-m", "headstart_server.backbones.export")
 

@@ -12,7 +12,7 @@ import numpy as np
 from headstart_server.backbones.tail import Float32, TailWeights
 
 _FILE = "request"
-#: What a tensor of the tail is called in the request's file.
+#: Prefix of the tail's tensors in the request's file.
 _TENSOR = "tail:"
 
 
@@ -26,7 +26,7 @@ class ExportFormat(StrEnum):
     LITERT = "litert"
 
 
-#: The file of an export that is its network; the others belong to it or stand beside it.
+#: File name of the exported network, by format.
 NETWORK_FILES: Mapping[ExportFormat, str] = {
     ExportFormat.KERAS: "model.keras",
     ExportFormat.SAVED_MODEL: "saved_model.pb",
@@ -35,10 +35,10 @@ NETWORK_FILES: Mapping[ExportFormat, str] = {
     ExportFormat.LITERT: "model.tflite",
 }
 
-#: What is said of an export beside its network: a file of its own in forms that are folders, else an entry
+#: File name of an export's metadata: a separate file in folder formats, else an entry
 #: of the file.
 FACTS_FILE = "headstart.json"
-#: What turns texts into the ids that a network of texts takes, beside it.
+#: File name of the tokenizer of an exported text network.
 TOKENIZER_FILE = "tokenizer.json"
 
 
@@ -109,7 +109,7 @@ class ExportRequest:
     def save(self, folder: Path) -> None:
         """Write the request into a folder."""
         parts = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "tail"}
-        # Without `allow_pickle`: NumPy before 2.2 writes it into the file as one more array.
+        # Without `allow_pickle`: NumPy before 2.2 stores it in the file as another array.
         arrays: dict[str, Any] = {name: part for name, part in parts.items() if isinstance(part, np.ndarray)}
         values = {name: part for name, part in parts.items() if name not in arrays}
         if self.tail is not None:

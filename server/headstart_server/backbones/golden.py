@@ -14,13 +14,13 @@ from headstart_server.backbones.backbone import Content, Modality, Views
 from headstart_server.backbones.runtimes import Precision
 from headstart_server.errors import BackboneUnavailable
 
-#: What is kept of the features of one made input: facts by view.
+#: Summaries of the features of one synthetic input, by view.
 Golden = Mapping[str, Mapping[str, ArrayLike]]
 
 #: Largest error of a golden feature, relative to the largest of its view, for each precision.
 _TOLERANCES = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 8e-2}
 
-#: How many values of each view are kept.
+#: Number of means per view.
 _GOLDEN_VALUES = 16
 
 
@@ -80,7 +80,7 @@ def check_golden(name: str, views: Views, golden: Golden, precision: Precision) 
     for view, expected in golden.items():
         received = summarise(views[view][0])
         size = len(views[view][0])
-        # Stretches of both signs may average to nearly nothing: the features' own size is the measure then.
+        # Stretches of both signs may average to nearly zero: then the features' size is the reference.
         least = {"norm": 0.0, "values": float(np.asarray(expected["norm"])) / np.sqrt(size)}
         error = max(_relative_error(received[fact], expected[fact], least[fact]) for fact in expected)
         if not error <= tolerance:  # a NaN fails too

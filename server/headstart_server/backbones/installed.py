@@ -7,7 +7,7 @@ from headstart_server.backbones.export_request import ExportFormat
 
 #: Packages that the extra `server` adds to `serving`, and the slim image lacks.
 _KERAS = ("keras", "tensorflow")
-#: Packages that each form of an export needs besides those of Keras.
+#: Packages that each export format needs besides those of Keras.
 _OF_FORMS = {
     ExportFormat.KERAS: _KERAS,
     ExportFormat.SAVED_MODEL: _KERAS,

@@ -18,7 +18,7 @@ _APP1, _SOS = 0xE1, 0xDA
 #: Frames of DCT coefficients in Huffman codes: baseline, extended and progressive (ITU-T T.81, table B.1).
 _FRAMES = {0xC0, 0xC1, 0xC2}
 
-#: What else may stand before the first scan: tables, restart interval, comments and applications' data.
+#: Other segments before the first scan: tables, restart interval, comments and application data.
 _OTHERS = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}
 
 

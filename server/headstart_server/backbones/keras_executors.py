@@ -12,11 +12,11 @@ from headstart_server.backbones.backbone import Views
 from headstart_server.backbones.keras_import import load_keras
 from headstart_server.backbones.runtimes import Precision, RuntimeSettings
 
-#: From rows and the names of outputs that are not wanted to the others, brought to this machine's memory.
+#: From rows and the names of unwanted outputs to the other outputs, in main memory.
 Execute = Callable[[NDArray[np.generic], Collection[str]], Views]
 
-#: Bytes of weights up to which they are compiled into the program as constants. On an H100 that halves the
-#: time of a single row; larger constants make XLA compile for seconds again in spite of its cache.
+#: Maximum bytes of weights that are compiled into the program as constants. On an H100 that halves the
+#: time of a single row; larger constants make XLA compile for seconds despite its cache.
 CLOSED_OVER_BYTES = 32 << 20
 
 
@@ -54,7 +54,7 @@ def compiled(model: Any, settings: RuntimeSettings, *, on_gpu: bool, max_batch: 
             execute = _torch(model)
         case _:
             raise ValueError(f"Expected a Keras backend of tensorflow, jax or torch. Received: {backend}")
-    # Each shape is compiled, or its kernels are chosen, once: which takes seconds with XLA and on GPUs.
+    # Each shape is compiled, or its kernels are chosen, once; that takes seconds with XLA and on GPUs.
     few = on_gpu or backend == "jax"
     sizes = sorted({1, 8, 32, max_batch}) if few else range(1, max_batch + 1)
     return Executor(execute=execute, sizes=sizes)
@@ -63,12 +63,12 @@ def compiled(model: Any, settings: RuntimeSettings, *, on_gpu: bool, max_batch: 
 def _tensorflow(model: Any, *, on_gpu: bool) -> Execute:
     import tensorflow as tf  # noqa: PLC0415 - one backend of three
 
-    # On GPUs the default is faster and coarser: TF32 products, and kernels whose sums vary from run to run.
+    # On GPUs the default is faster and less exact: TF32 products, and kernels whose sums vary between runs.
     tf.config.experimental.enable_tensor_float_32_execution(False)
     if on_gpu:
         tf.config.experimental.enable_op_determinism()
 
-    # XLA is many times slower than plain kernels on a CPU.
+    # On a CPU, XLA is many times slower than plain kernels.
     @tf.function(  # type: ignore[untyped-decorator]
         input_signature=[tf.TensorSpec(model.input_shape, model.inputs[0].dtype)], jit_compile=False
     )
@@ -91,7 +91,7 @@ def _jax(model: Any, settings: RuntimeSettings) -> Execute:
         [variable.value for variable in variables]
         for variables in (model.trainable_variables, model.non_trainable_variables)
     ]
-    # On GPUs the default for float32 is TF32, whose features would not be those of the other runtimes.
+    # On GPUs the default for float32 is TF32, whose features differ from those of the other runtimes.
     products = "float32" if settings.precision is Precision.FLOAT32 else "default"
 
     def forward(weights: Any, rows: Any) -> Any:

@@ -45,7 +45,7 @@ def keras_version(network: Network, request: ExportRequest, name: str) -> Any:
     output = request.answers.output
     answers = keras.layers.Activation(activation[request.answers], name=output)(x)
     model = keras.Model(rows, {output: answers}, name="headstart")
-    # Keras exports what was called once; where rows have any length, sixteen will do.
+    # Keras exports only called models; for rows of any length, sixteen is an example.
     model(np.zeros([1, *(size or 16 for size in rows.shape[1:])], rows.dtype))
     return model
 
@@ -79,7 +79,7 @@ def _check_loads(path: Path) -> None:
     try:
         load_keras().models.load_model(path, safe_mode=True)
     except Exception as error:  # layers fail with any
-        # The reason comes last, after all configurations.
+        # The reason is the last line, after all configurations.
         raise ValueError(
             f"Expected layers that Keras loads again. Received: {str(error).strip()[-300:]}"
         ) from error
@@ -96,7 +96,7 @@ def _views(network: Network, request: ExportRequest, name: str) -> tuple[Any, Ma
     views = dict(model(rows))
     if request.tail is not None:
         plan = network.info.tails[request.tail.blocks]
-        # A copy: `taps` stay those of the backbone's own blocks.
+        # A copy: `taps` remain those of the backbone's blocks.
         tail = keras.models.clone_model(tail_model(model, plan))
         put(tail, model, plan, request.tail)
         views[LAST] = tail(views[plan.cut.name])[LAST]

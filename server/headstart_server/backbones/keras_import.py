@@ -10,7 +10,7 @@ from headstart_server.backbones.runtimes import Precision
 
 def load_keras() -> Any:
     """Return the module ``keras``, on the backend of ``KERAS_BACKEND``; TensorFlow by default."""
-    # TensorFlow tells on stderr, unstructured, which instructions and devices it found.
+    # TensorFlow logs unstructured lines about instructions and devices on stderr.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras  # noqa: PLC0415 - takes seconds
 

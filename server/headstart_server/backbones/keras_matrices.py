@@ -32,7 +32,7 @@ class KerasMatrices:
     @contextmanager
     def session(self) -> Iterator[None]:
         """Enable double precision; an error of the backend is raised as the failure."""
-        # Not before: the first use of Keras takes seconds.
+        # Not earlier: the first use of Keras takes seconds.
         self._keras = load_keras()
         with _double_precision(self._keras.backend.backend()):
             yield
@@ -57,7 +57,7 @@ class KerasMatrices:
         """Solve (gram + regularization I) X = right for X [D, C], with `gram` positive semidefinite."""
         ops = self._keras.ops
         with self._failing():
-            # Below the rounding of the sums there is nothing to solve for.
+            # Below the rounding of the sums nothing can be solved.
             trace = max(float(ops.convert_to_numpy(ops.trace(gram))), float(np.finfo(np.float64).tiny))
             added = max(regularization, float(np.finfo(np.float64).eps) * trace)
             system = gram + added * ops.eye(gram.shape[0], dtype="float64")
@@ -83,7 +83,7 @@ def _double_precision(backend: str) -> AbstractContextManager[Any]:
     if backend != "jax":
         return nullcontext()
     jax: Any = importlib.import_module("jax")
-    # Its first home was another, before it was found worth keeping.
+    # JAX had it in `jax.experimental` before it became stable.
     home = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
     context: AbstractContextManager[Any] = home.enable_x64(True)
     return context

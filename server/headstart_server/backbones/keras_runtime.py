@@ -14,15 +14,15 @@ from headstart_server.backbones.keras_tail import put, tail_model
 from headstart_server.backbones.runtimes import Precision, RuntimeSettings, has_gpu
 from headstart_server.backbones.tail import Float32, TailPlan, TailWeights
 
-#: The most rows of one pass on a CPU; longer batches are cut. Larger ones are no faster there.
+#: Maximum rows of one pass on a CPU, where more rows are not faster; longer batches are split.
 MAX_BATCH = 32
-#: The same on a GPU, which fills its units with more rows.
+#: The same limit on a GPU, which needs more rows to be busy.
 MAX_BATCH_GPU = 128
 
-#: Ids of tokens that every vocabulary has.
+#: Number of token IDs in every vocabulary.
 FEW_IDS = 4
 
-#: Batch sizes tried at start, among those the backend runs. All of them have to agree.
+#: Batch sizes tested at start, among those the backend runs. All must agree.
 _TRIED = (1, 2, 3, 4, 5, 8, 16, MAX_BATCH, MAX_BATCH_GPU)
 
 
@@ -109,7 +109,7 @@ class KerasTail:
 def _example(model: Any, count: int, shape: tuple[int, ...]) -> NDArray[np.generic]:
     """Return rows to warm up and test a model."""
     dtype = model.inputs[0].dtype
-    # Ids of tokens are looked up in a table, which may have few rows.
+    # Token IDs are looked up in a table, which may have few rows.
     most = FEW_IDS if dtype == "int32" else 256
     return np.random.default_rng(0).integers(0, most, (count, *shape)).astype(dtype)
 

@@ -21,9 +21,9 @@ from headstart_server.backbones.tail_training import (
 )
 
 _HEAD = "linear_head"
-#: What scores are multiplied by to find how good they are.
+#: Factors of scores among which the best is chosen before they are judged.
 _SCALES = tuple(float(scale) for scale in np.geomspace(1 / 8, 2, 17))
-#: Share of the learning rate that the first step has.
+#: Fraction of the learning rate in the first step.
 _FIRST = 0.05
 #: Examples of a forward pass.
 _FORWARD = 64
@@ -177,7 +177,7 @@ class _Networks:
     def _inputs(self, batch: Ints) -> list[Float32]:
         request = self._request
         activations = self._activations[request.rows[batch]].astype(np.float32)
-        return [activations, request.beside[batch]]
+        return [activations, request.fixed_features[batch]]
 
     def _begun(self, start: _State, head: Float32) -> _State:
         self._put(start)
@@ -215,10 +215,10 @@ def _trained(network: Any, plan: TailPlan, boundary: Any, request: TailRequest) 
     for layer in tail.layers:
         layer.trainable = layer.name in plan.layers
     rows = keras.Input(boundary.shape[1:])
-    beside = keras.Input((request.beside.shape[1],))
-    features = keras.layers.Concatenate()([beside, tail(rows)])
+    fixed = keras.Input((request.fixed_features.shape[1],))
+    features = keras.layers.Concatenate()([fixed, tail(rows)])
     outputs = keras.layers.Dense(request.targets.shape[1], name=_HEAD)(features)
-    model = keras.Model([rows, beside], outputs)
+    model = keras.Model([rows, fixed], outputs)
     model.compile(
         optimizer=keras.optimizers.Adam(request.learning_rate), loss=_loss(request.loss), jit_compile=False
     )

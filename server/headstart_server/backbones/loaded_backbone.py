@@ -13,7 +13,7 @@ from headstart_server.backbones.runtimes import Precision
 from headstart_server.backbones.tail import Tail, TailMismatch, TailPlan, TailWeights
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
 
-#: Trains a tail: what, who is told of each epoch, and what is called often and may raise to stop.
+#: Trains a tail: request, receiver of each epoch, and checkpoint that may raise to stop.
 Train = Callable[[TailRequest, Callable[[TailEpoch], None], Callable[[], None]], TailResult]
 
 

@@ -28,7 +28,7 @@ class LoadedPicture:
 def load_picture(data: bytes, *, max_pixels: int, scale_of: Callable[[JpegHeader], int]) -> LoadedPicture:
     """Decode an image file.
 
-    Only an ordinary JPEG is decoded at a fraction of its size: asked for a fraction of another kind,
+    Only an ordinary JPEG is decoded at a fraction of its size: for a fraction of another kind,
     such as a lossless JPEG, a decoder may write past its memory.
 
     Args:

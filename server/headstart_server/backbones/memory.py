@@ -4,12 +4,12 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-#: Where Linux (cgroup v2) says how many bytes a container may have, and has.
+#: Memory limit and use of a container (Linux cgroup v2).
 LIMIT = Path("/sys/fs/cgroup/memory.max")
 USED = Path("/sys/fs/cgroup/memory.current")
-#: Where Linux tells how much of the machine's memory is free or can be freed.
+#: Memory of the machine (Linux).
 MACHINE = Path("/proc/meminfo")
-#: Where Linux shows what each process holds.
+#: Information about processes (Linux).
 PROCESSES = Path("/proc")
 
 
@@ -50,5 +50,5 @@ def _of_container(limit: Path, used: Path) -> int | None:
     try:
         return max(0, int(limit.read_text()) - int(used.read_text()))
     except (OSError, ValueError):
-        # No such file, or "max": no limit.
+        # A missing file, or "max", means no limit.
         return None

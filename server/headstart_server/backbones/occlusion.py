@@ -11,13 +11,13 @@ from PIL import Image, ImageFilter
 Pixels = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
 
-#: Deviation of the blur that stands for a covered part, as a share of the longer side.
+#: Standard deviation of the blur of a covered part, as a fraction of the longer side.
 _BLUR = 0.1
-#: The shorter side of an overlay is at least this long, in pixels.
+#: Minimum shorter side of an overlay, in pixels.
 _OVERLAY_SIDE = 448
-#: What speaks for the answer, and what against it; the largest value takes so much of the picture away.
+#: Colors for and against the prediction, and the opacity of the largest value.
 _FOR, _AGAINST, _STRONGEST = (255, 96, 0), (0, 92, 255), 0.75
-#: What is left of the picture's own colours and contrast, so that the map's colours stand out.
+#: Remaining color and contrast of the image, so that the map stands out.
 _SATURATION, _CONTRAST = 0.25, 0.8
 
 

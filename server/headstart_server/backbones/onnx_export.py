@@ -67,7 +67,7 @@ def _captured_constants() -> Iterator[dict[str, NDArray[np.generic]]]:
     found: dict[str, NDArray[np.generic]] = {}
 
     def from_function(function: Any, input_signature: Any = None, **settings: Any) -> Any:
-        # Traced once: tf2onnx gets the same.
+        # Traced once: tf2onnx uses the same graph.
         traced = function.get_concrete_function(*input_signature)
         values = traced.captured_inputs
         places = traced.inputs[len(traced.inputs) - len(values) :]

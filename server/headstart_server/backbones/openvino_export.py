@@ -37,7 +37,7 @@ def openvino_version(path: Path | None, info: BackboneInfo, request: ExportReque
         if request.tail is not None:
             views[LAST] = _with_tail(path, info, request, views)
     for view in views.values():
-        # Names of outputs that are no longer any; the input's stays.
+        # Names of former outputs; the input's stays.
         if view.get_node() is not rows:
             view.get_tensor().set_names(set())
     rows.output(0).get_tensor().set_names({name})

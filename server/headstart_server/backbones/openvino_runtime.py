@@ -15,22 +15,22 @@ from headstart_server.backbones.openvino_tail import OpenVinoTail
 from headstart_server.backbones.runtimes import Precision, RuntimeSettings
 from headstart_server.backbones.tail import TailPlan, TailWeights
 
-#: Rows of a batch. Longer ones are hardly faster on a CPU, where the streams fill the cores.
+#: Rows of a batch. Longer batches are hardly faster on a CPU, where the streams occupy the cores.
 BATCH = 2
-#: Numbers of rows that a stream is compiled for. OpenVINO computes a row in 0.91 of the time when it knows
-#: how many there are, and in 0.83 when they are two.
+#: Batch sizes that a stream is compiled for. OpenVINO computes a row in 0.91 of the time if it knows
+#: the number of rows, and in 0.83 if there are two.
 SIZES = (BATCH, 1)
-#: Number of rows that a stream is compiled for if rows have several lengths: any, of any length. Networks for
+#: Batch size of a stream if rows have several lengths: dynamic, with dynamic length. Networks for
 #: each length take too much memory (docs/lab/backbones.md).
 ANY = -1
-#: The most rows of a batch where rows have several lengths, as texts do. Eight of 16 ids take 0.6 of the time
-#: that they take by two, eight of 32 take 0.8.
+#: Maximum rows of a batch if rows have several lengths, as texts do. Eight rows of 16 IDs take 0.6 of their
+#: time in batches of two, eight of 32 take 0.8.
 TOKEN_BATCH = 8
-#: Ids of a batch beyond which longer ones are no faster: of 128 and more, two rows are as good as any number.
+#: IDs of a batch above which it is not faster: from a length of 128, two rows are as fast as any number.
 BATCH_TOKENS = 256
-#: Changes with what a preparation writes, so that one of an earlier release is made anew.
+#: Changes with the output of a preparation, so that those of earlier releases are repeated.
 FORM = "card2"
-#: The converted network's file; its weights lie beside it.
+#: File name of the converted network; its weights are in the same folder.
 NETWORK_FILE = "network.xml"
 
 
@@ -59,7 +59,7 @@ class OpenVinoRuntime:
         core = load_openvino().Core()
         network = core.read_model(path)
         properties = {
-            # Always named: on some processors OpenVINO would choose bfloat16 by itself.
+            # Always set: on some processors OpenVINO would choose bfloat16.
             "INFERENCE_PRECISION_HINT": "bf16" if precision is Precision.BFLOAT16 else "f32",
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": max(1, cores // settings.streams),
@@ -67,7 +67,7 @@ class OpenVinoRuntime:
         }
         self._path, self._properties, self._cuts = path, properties, frozenset(cuts)
         self._names = [output.get_any_name() for output in network.outputs]
-        #: Streams that are free; last in, first out, so that one caller alone finds its caches warm.
+        #: Free streams; last in, first out, so that a single caller finds warm caches.
         self._free: LifoQueue[_Stream] = LifoQueue()
         _, *shape = network.input(0).get_partial_shape()
         self._has_lengths = any(dimension.is_dynamic for dimension in shape)
@@ -115,7 +115,7 @@ class OpenVinoRuntime:
     def _infer(self, stream: _Stream, rows: NDArray[np.generic], unwanted: Collection[str]) -> Views:
         request = stream[ANY if self._has_lengths else len(rows)]
         request.infer({0: rows}, share_inputs=True)
-        # Copied: the request's own memory is written anew by the next call.
+        # Copied: the next call overwrites the request's memory.
         return {
             name: request.get_output_tensor(place).data.copy()
             for place, name in enumerate(self._names)

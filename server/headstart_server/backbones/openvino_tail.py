@@ -37,7 +37,7 @@ class OpenVinoTail:
         core = load_openvino().Core()
         self._core, self._properties = core, properties
         self._model = tail_network(core.read_model(path), plan, weights)
-        #: Requests that are free, the last used on top; below them None for each that may still be compiled.
+        #: Free requests, the last used on top; below them None for each that may still be compiled.
         self._free: LifoQueue[Any] = LifoQueue()
         for _ in range(streams - 1):
             self._free.put(None)
@@ -63,7 +63,7 @@ def tail_network(network: Any, plan: TailPlan, weights: TailWeights) -> Any:
     openvino = load_openvino()
     results = {result.output(0).get_any_name(): result for result in network.get_results()}
     cut, last = results[plan.cut.name].input_value(0), results[LAST]
-    # The activation is given with its channels last, as Keras has it; inside they come first.
+    # The activation has its channels last, as in Keras; inside they come first.
     inner = cut.get_node().input_value(0)
     rows = openvino.opset13.parameter([-1, *plan.cut.shape], np.float32)
     turned = openvino.opset13.transpose(rows, np.array([0, 3, 1, 2]))

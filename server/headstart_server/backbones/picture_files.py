@@ -123,9 +123,9 @@ def _colour_table_size(flags: int) -> int:
 class _Kind:
     begins: Callable[[bytes], bool]
     opener: Callable[[io.BytesIO], ImageFile]
-    #: The size that the header announces, where opening the file would already allocate or warn.
+    #: Parses the size in the header, if opening the file would already allocate or warn.
     announced: Callable[[bytes], Size] | None = None
-    #: Refuses what the decoder would take long for.
+    #: Rejects files that would take long to decode.
     check_parts: Callable[[bytes], None] | None = None
 
 

@@ -12,10 +12,10 @@ from headstart_server.errors import UndecodableInput
 
 #: Scans of a JPEG: a progressive one of the usual script has 10.
 MAX_SCANS = 100
-#: Segments of a JPEG, chunks of a PNG, and pieces of what comes before the first frame of a GIF. A PNG of
+#: Segments of a JPEG, chunks of a PNG, and blocks before the first frame of a GIF. A PNG of
 #: 32 MiB in chunks of 8 KiB has 4,096.
 MAX_PARTS = 20_000
-#: Bytes between the segments of a JPEG's header, which belong to none.
+#: Bytes between the segments of a JPEG's header.
 MAX_FILL = 4096
 #: Pixels and bytes of a BMP in run lengths, which are decoded one by one.
 MAX_RUN_PIXELS = 1_000_000

@@ -11,17 +11,17 @@ from headstart_server.backbones.loaded_picture import load_picture
 from headstart_server.backbones.picture_files import check_size, describe_bytes
 from headstart_server.errors import HeadstartError, UndecodableInput, WrongModality
 
-#: The largest picture that is decoded unless a server says otherwise: 8,000 x 8,000.
+#: Default maximum pixels of an image: 8,000 x 8,000.
 MAX_PIXELS = 64_000_000
 
-#: Part of the shorter side that the centre crop keeps, as ImageNet networks are evaluated.
+#: Fraction of the shorter side that the center crop keeps in evaluations on ImageNet.
 CROP = 0.875
 
 #: JPEGs are decoded at the smallest of 1/1, 1/2, 1/4 and 1/8 whose crop has this many times the side needed.
 _JPEG_MARGIN = 0.9
 
-#: A crop of this many times the side needed is scaled by Hamming, which costs two thirds of bicubic and gives
-#: nearly the same features. A smaller one it would blur.
+#: A crop of this many times the side needed is scaled by Hamming, which takes 2/3 of bicubic's time and gives
+#: nearly the same features. It would blur a smaller crop.
 _HAMMING_FROM = 1.4
 
 
@@ -72,7 +72,7 @@ class PictureDecoder:
             return self._decode_file(content)
         except HeadstartError:
             raise
-        # Pillow's readers end in nearly any exception on damaged bytes: OSError, SyntaxError, struct.error,
+        # Pillow raises nearly any exception on damaged bytes: OSError, SyntaxError, struct.error,
         # ValueError, IndexError, OverflowError, MemoryError and more.
         except Exception as error:
             raise UndecodableInput(
@@ -132,7 +132,7 @@ def _resizable(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I"):
         return _grey_from_16_bits(picture)
     if picture.mode == "RGBA":
-        # Converting it would copy it.
+        # Converting would copy the image.
         return picture
     if picture.has_transparency_data:
         return picture.convert("RGBA")

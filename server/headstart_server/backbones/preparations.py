@@ -15,7 +15,7 @@ from headstart_server.errors import Draining
 
 #: Seconds without a line after which the watcher of a process is called.
 QUIET_SECONDS = 5.0
-#: Lines of stderr that are kept of a process: its last ones.
+#: Number of kept lines of stderr, the last ones.
 MAX_ERROR_LINES = 200
 
 

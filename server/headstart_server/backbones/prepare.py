@@ -34,10 +34,10 @@ def main(text: str, cache: str, folder: str, nice: str) -> None:
     output = own_stdout()
     end_with_stdin()
     os.nice(int(nice))
-    # Keras exports to OpenVINO from TensorFlow only; it is imported later, and reads this then.
+    # Keras exports to OpenVINO from TensorFlow only; it reads this when it is imported later.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     load_openvino()
-    # What is listed may be declared otherwise later, while all that is prepared stays as it is.
+    # The declaration of listed metadata may change later, while prepared files stay as they are.
     declaration = replace(Declaration.of_json(text), license=None, description=None)
 
     def begin(step: Step) -> None:
@@ -68,7 +68,7 @@ def _convert(network: Network, path: Path, begin: Callable[[Step], None]) -> Non
         begin(Step.CONVERTING)
         openvino.save_model(network.model, path, compress_to_fp16=False)
         return
-    # Keras' own export to OpenVINO imports SciPy and fails on Python 3.13. A SavedModel on disk avoids both,
+    # Keras's export to OpenVINO imports SciPy and fails on Python 3.13. A SavedModel on disk avoids both,
     # and converts to the same graph.
     with tempfile.TemporaryDirectory() as folder:
         begin(Step.EXPORTING)

@@ -24,19 +24,19 @@ from headstart_server.errors import BackboneUnavailable
 
 log = structlog.get_logger(__name__)
 
-#: What prepares, as Python runs it.
+#: Python arguments of the prepare command.
 PROGRAM = "headstart_server.backbones.prepare"
 
-#: Seconds that a preparation may take; on two cores it takes about ten, more for large networks.
+#: Time limit of a preparation in seconds; on two cores it takes about ten, more for large networks.
 PREPARATION_SECONDS = 1800.0
 
-#: The exit code of a preparation where the backbone is at fault, and not the program.
+#: Exit code of a preparation if the backbone is at fault, and not the program.
 REFUSED = 3
 
 #: File with the fingerprint of the source that a prepared backbone was made from.
 _FINGERPRINT = "fingerprint"
 
-#: What says nothing of the network itself. Its digest is looked at whenever a card is.
+#: Settings that do not affect the prepared files. The digest is checked whenever a card is read.
 _WORDS = {"name", "license", "description", "digest"}
 
 
@@ -132,7 +132,7 @@ def _in_place_of(folder: Path) -> Iterator[Path]:
     """Yield a staging folder that replaces a missing or damaged folder."""
     with made_aside(folder) as part:
         yield part
-        # Looked at again: somebody else may have made it meanwhile.
+        # Checked again: another process may have made it meanwhile.
         if folder.is_dir() and prepared_in(folder) is None:
             shutil.rmtree(folder)
 

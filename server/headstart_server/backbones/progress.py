@@ -20,7 +20,7 @@ class Step(StrEnum):
     CONVERTING = "converting"
 
 
-#: Seconds that each step takes on two cores for a network of 5 million parameters; a source without Keras
+#: Seconds of each step on two cores for a network of 5 million parameters; a source without Keras
 #: skips the steps of TensorFlow.
 TYPICAL_SECONDS = {
     Step.STARTING: 1.5,
@@ -31,11 +31,11 @@ TYPICAL_SECONDS = {
     Step.CONVERTING: 0.7,
 }
 _STEPS = tuple(Step)
-#: Bounds of how much slower or faster a machine or network is taken to be, from the steps that are done.
+#: Bounds of the estimated pace of a machine and network, from the completed steps.
 _PACE = (0.5, 4.0)
-#: Typical seconds that count as done at the usual pace, so that one odd step does not decide alone.
+#: Seconds that count as completed at the typical pace, so that one odd step does not decide alone.
 _PRIOR_SECONDS = 3.0
-#: A step that takes longer than expected is taken to need this share of its time so far again.
+#: Fraction of its time so far that a step longer than expected is assumed to need still.
 _OVERRUN = 0.25
 
 

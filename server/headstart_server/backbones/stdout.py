@@ -6,6 +6,6 @@ from typing import IO
 
 def own_stdout() -> IO[str]:
     """Return this process's stdout, and redirect later prints of libraries to stderr."""
-    told = os.fdopen(os.dup(1), "w")
+    stdout = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    return told
+    return stdout

@@ -14,7 +14,7 @@ from headstart_server.backbones.tail import Float32, TailWeights
 Ints = NDArray[np.int64]
 
 _REQUEST, _RESULT = "request", "result"
-#: What a tensor of a result's tail is called in its file.
+#: Prefix of the tail's tensors in a result's file.
 _TENSOR = "tail:"
 
 
@@ -52,7 +52,7 @@ class TailRequest:
         blocks: number of last blocks.
         activations: ``.npy`` file of activations at the tail's cut, [M, height, width, channels].
         rows: row of the activations of each example, [N].
-        beside: features that the head takes before the tail's; [N, F], F may be 0.
+        fixed_features: features that the head takes before the tail's; [N, F], F may be 0.
         targets: wanted outputs, [N, C]; probabilities for SOFTMAX and SIGMOID.
         weights: weight of each example, [N].
         loss: loss to minimize.
@@ -72,7 +72,7 @@ class TailRequest:
     blocks: int
     activations: Path
     rows: Ints
-    beside: Float32
+    fixed_features: Float32
     targets: Float32
     weights: Float32
     loss: Loss

@@ -7,16 +7,16 @@ from tokenizers import Tokenizer
 from headstart_server.backbones.backbone import Content, Truncation
 from headstart_server.errors import UndecodableInput, WrongModality
 
-#: Tokens of a text that is decoded, unless a decoder says otherwise, those that begin and end it among them.
+#: Default maximum tokens of a text, including start and end.
 MAX_TOKENS = 256
 
-#: The shortest row. Rows are as long as the least power of two from here on that holds the text.
+#: Length of the shortest row. The length is the least power of two from here on that holds the text.
 SHORTEST = 16
 
-#: Characters of a text that are looked at, for each token that is kept: a tokenizer's work is bounded.
+#: Characters of a text that are tokenized per kept token, which bounds a tokenizer's work.
 CHARACTERS_PER_TOKEN = 64
 
-#: Changes whenever the same text becomes other ids.
+#: Changes whenever the same text gives other IDs.
 PREPROCESSING = (
     f"texts/1: as the tokenizer's file says, cut off at the end, {CHARACTERS_PER_TOKEN} characters a token "
     f"at most, padded to powers of two from {SHORTEST}"
@@ -59,8 +59,8 @@ class TextDecoder:
 
     def truncation(self, content: Content) -> Truncation | None:
         """Return how much of a text its row contains; None if all of it. Raises as `decode`."""
-        # Of ASCII a token is a character at least, and two mark begin and end. Of other signs tokenizers that
-        # work on bytes make several tokens each.
+        # A token of ASCII has at least one character, and two tokens mark start and end. Byte tokenizers
+        # make several tokens of each other character.
         if isinstance(content, str) and content.isascii() and len(content) <= self._max_tokens - 2:
             return None
         encoding = self._encode(content)

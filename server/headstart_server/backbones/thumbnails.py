@@ -11,7 +11,7 @@ from headstart_server.backbones.jpeg import JpegHeader
 from headstart_server.backbones.loaded_picture import load_picture
 from headstart_server.backbones.picture_files import check_size
 
-#: The longer side of a small picture, in pixels.
+#: Longer side of a thumbnail, in pixels.
 SIDE = 96
 _QUALITY = 80
 
@@ -27,8 +27,8 @@ def thumbnail(content: Content, *, max_pixels: int) -> bytes | None:
         picture = _from_array(content, max_pixels) if isinstance(content, np.ndarray) else None
         if isinstance(content, bytes):
             picture = _from_file(content, max_pixels)
-    # As in `PictureDecoder`: Pillow's readers end in nearly any exception on damaged bytes. A picture was
-    # decoded before it was trained on, so nobody waits to be told of this one.
+    # As in `PictureDecoder`: Pillow raises nearly any exception on damaged bytes. An image was
+    # decoded before it was trained on, so this error is not reported.
     except Exception:  # noqa: BLE001
         return None
     return None if picture is None else _jpeg(picture)

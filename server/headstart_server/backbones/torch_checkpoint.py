@@ -38,8 +38,8 @@ _STORAGE_DTYPES = {
     "BoolStorage": "?",
 }
 
-#: What a pickle of tensors is written with. Leaves out what resolves names from the stack, builds instances
-#: of classes, or reads beyond the pickle.
+#: Opcodes of a pickle of tensors. Excludes those that resolve names from the stack, build instances
+#: of classes, or read beyond the pickle.
 _OPCODES = frozenset(
     """
     PROTO STOP MARK POP POP_MARK DUP GLOBAL REDUCE BUILD BINPERSID
@@ -184,7 +184,7 @@ def _parse_legacy(data: bytes) -> dict[str, NDArray[np.generic]]:
 def _parse_zip(data: bytes) -> dict[str, NDArray[np.generic]]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {member.filename.partition("/")[2]: member for member in archive.infolist()}
-        # PyTorch stores members as they are; refusing compressed ones bounds memory by the size of the file.
+        # PyTorch does not compress members; rejecting compressed ones bounds memory by the size of the file.
         if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
             raise CheckpointError("Expected an uncompressed zip archive. Received: compressed members.")
         check_disjoint(members.values(), len(data))
@@ -249,7 +249,7 @@ class _TensorUnpickler(pickle.Unpickler):
     def __init__(self, data: bytes) -> None:
         super().__init__(io.BytesIO(data))
         self.storages: list[_Storage] = []
-        # Made anew for each pickle: BUILD may set attributes on what find_class gave, and that must not last.
+        # Created for each pickle: BUILD may set attributes on results of find_class, and those must not last.
         self._globals: dict[tuple[str, str], Callable[..., object] | str] = {
             ("collections", "OrderedDict"): OrderedDict,
             ("torch._utils", "_rebuild_tensor_v2"): lambda *args: _rebuild_tensor(*args),  # noqa: PLW0108

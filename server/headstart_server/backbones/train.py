@@ -19,7 +19,7 @@ from headstart_server.backbones.tail_training import TailEpoch, TailRequest
 
 def main(declaration: str, cache: str, folder: str) -> None:
     """Train, and write the result."""
-    told = own_stdout()
+    stdout = own_stdout()
     end_with_stdin()
     os.nice(NICE)
     os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -34,7 +34,7 @@ def main(declaration: str, cache: str, folder: str) -> None:
     tf.random.set_seed(0)
 
     def progress(epoch: TailEpoch) -> None:
-        print(json.dumps({"number": epoch.number, "loss": epoch.loss}), file=told, flush=True)
+        print(json.dumps({"number": epoch.number, "loss": epoch.loss}), file=stdout, flush=True)
 
     request = TailRequest.load(Path(folder))
     opened = Declaration.of_json(declaration)

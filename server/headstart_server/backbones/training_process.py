@@ -14,7 +14,7 @@ from headstart_server.backbones.memory import resident_bytes
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.errors import JobMemoryLimit, TrainerDied
 
-#: Seconds between two looks at the checkpoint.
+#: Seconds between two calls of the checkpoint.
 CHECK_SECONDS = 0.1
 
 

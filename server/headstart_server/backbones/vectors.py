@@ -10,13 +10,13 @@ from headstart_server.backbones.runtimes import Precision
 from headstart_server.backbones.tail import Tail, TailMismatch, TailPlan, TailWeights
 from headstart_server.errors import UndecodableInput, WrongModality
 
-#: Most numbers of one input.
+#: Maximum numbers in one input.
 MAX_SIZE = 65_536
 
-#: Changes whenever the same array becomes other features.
+#: Changes whenever the same array gives other features.
 PREPROCESSING = "vectors/1: as they are, in float32"
 
-#: Rows of a batch; passing them on costs nothing, so it is only that many answers are made at once.
+#: Rows of a batch; passing them on costs nothing, so this only bounds the results made at once.
 BATCH = 32
 
 
@@ -77,12 +77,12 @@ class IdentityRuntime:
         """Return None: shapes do not matter."""
         return None
 
-    def tail(self, plan: TailPlan, weights: TailWeights) -> Tail:  # noqa: ARG002 - there is none
+    def tail(self, plan: TailPlan, weights: TailWeights) -> Tail:  # noqa: ARG002 - no network
         """Raise `TailMismatch`: there is no network to cut."""
         raise TailMismatch("Expected no tail of a backbone without a network. Received: one.")
 
 
-#: What the names of these backbones begin with; the size follows.
+#: Prefix of the names of these backbones; the size follows.
 FAMILY = "features:"
 
 

@@ -110,7 +110,7 @@ class Batcher:
         return self._carry_out(item)
 
     def _serve(self) -> None:
-        # Without a name for the turn: a thread that waits must not keep its last batch in memory.
+        # Without a variable for the item: a waiting thread must not keep its last batch in memory.
         while self._carry_out(self._next_turn()):
             pass
 
@@ -191,7 +191,7 @@ class Batcher:
         return True
 
     def _execute(self, lane: Lane, batch: tuple[PendingInput, ...], started: float) -> None:
-        # One pass for all: who asks for no cut shares it with who does.
+        # One pass for all: inputs with and without cuts share it.
         cuts = frozenset().union(*(entry.cuts for entry in batch))
         try:
             views = self._run(_stacked(batch), cuts) if cuts else self._run(_stacked(batch))

@@ -95,7 +95,7 @@ class FeatureCache:
 
     def remove(self, digests: Collection[str], backbone: str | None = None) -> None:
         """Remove the vectors of contents, of one backbone or of all. Concurrent writes may survive."""
-        # Memory last: what was found on disk before it was removed there does not come into memory any more.
+        # Memory last: vectors that were found on disk before their removal no longer enter memory.
         if self._store:
             self._store.remove(digests, backbone)
         self._memory.remove(digests, backbone)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 
-# Of the call or the job that is being worked for; threads that work for a call get a copy.
+# The tenant of the current call or job; threads that work for a call receive a copy.
 _TENANT: ContextVar[str] = ContextVar("cache_tenant")
 
 

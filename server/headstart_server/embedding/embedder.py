@@ -17,9 +17,9 @@ from headstart_server.embedding.feature_rows import Vectors
 from headstart_server.embedding.queue import Lane, PendingInput, Row, RowFeatures
 from headstart_server.errors import BackboneQueueFull, HeadstartError
 
-#: Seconds between two looks at the checkpoint while a training row is awaited.
+#: Seconds between two calls of the checkpoint while waiting for a training row.
 CHECK_SECONDS = 0.1
-#: Rows of a tail's pass: more of one call are divided among the threads.
+#: Maximum rows of a tail's pass: larger calls are divided among the threads.
 TAIL_ROWS = 8
 
 
@@ -55,7 +55,7 @@ class Embedder:
         self._clock = clock
         self._lock = threading.Lock()
         self._pending = 0
-        # Another runtime's features differ in their last bits; a head must not depend on which came first.
+        # Features of runtimes differ in their last bits; a head must not depend on which came first.
         self._own_key = f"{backbone.digest} {backbone.runtime}"
         self._cache_key = cache_key
 
@@ -264,7 +264,7 @@ class Embedder:
             # Computed here: the threads that decode work for all tenants.
             key = self._cache_key(self._own_key)
             if key is not None:
-                # Not of the entry: if its own `prepare` held it, its row would wait for garbage collection.
+                # Not bound to the input: with a reference cycle its row would wait for garbage collection.
                 prepare = partial(self._prepare_cached, future, read, key, digest, look_up=not cuts)
         self._batcher.submit(
             PendingInput(
@@ -359,7 +359,7 @@ def _await(future: "Future[RowFeatures]", checkpoint: Callable[[], None]) -> Non
 def _settled(
     place: int, future: "Future[RowFeatures]", checkpoint: Callable[[], None]
 ) -> tuple[int, RowFeatures | HeadstartError]:
-    # What the checkpoint raises is no fault of an example.
+    # An error of the checkpoint is not an example's fault.
     _await(future, checkpoint)
     try:
         return place, future.result()

@@ -211,7 +211,7 @@ class BackbonePool:
         name = first.metadata["backbone"]
         with nullcontext() if nbytes is None else self._waiters.place(nbytes(), first):
             while True:
-                # Before the look: a loading that ends in between is not missed.
+                # Registered before the look-up, so that a loading that ends in between is not missed.
                 with self._waiters.end_of_loading(name) as ended:
                     try:
                         return await work()
@@ -293,7 +293,7 @@ class BackbonePool:
             if name not in listed and name not in unlisted and len(unlisted) >= MAX_UNLISTED:
                 idle = self._longest_idle(unlisted)
                 if idle is None:
-                    # Not which they are: that is for those who use them to know.
+                    # Their names are not disclosed: other tenants use them.
                     raise BackboneNotFound(
                         f"Expected one of the {MAX_UNLISTED} backbones of this kind that are in use. "
                         f"Received: '{name}', which would be one more. Try again when one of them was not "
@@ -306,7 +306,7 @@ class BackbonePool:
                 left = self._loaded.pop(idle, None)
             lock = self._loading.setdefault(name, threading.Lock())
         if left is not None:
-            # Its threads end when they have done what they have in hand. A job that had it goes on later.
+            # Its threads end after their current items. A job that used it continues later.
             threading.Thread(target=left.close, name=f"close-{name}", daemon=True).start()
         return lock
 
@@ -332,7 +332,7 @@ class BackbonePool:
         try:
             yield
         except Draining:
-            # No fault of the backbone.
+            # The backbone is not at fault.
             raise
         except Exception as error:
             self._failed[name] = error, self._clock()

@@ -12,10 +12,10 @@ from headstart_server.embedding.sqlite_file import LOGGED_PAGE_BYTES, PAGE_BYTES
 MIN_BYTES = 1 << 20
 #: Maximum bytes of the write-ahead log, and the bytes of its index.
 _LOG_BYTES, _INDEX_BYTES = 8 << 20, 32 << 10
-#: Most rows that one transaction evicts, removes or marks as used: some milliseconds.
+#: Maximum rows that one transaction evicts, removes or marks as used: some milliseconds.
 _STEP = 64
 
-#: Mark a file as ours, and the layout of its table and rows.
+#: Identifies our files, and the layout of table and rows.
 _MARKS = (0x48644653, 1)
 _TABLES = (
     "CREATE TABLE features (digest TEXT NOT NULL, backbone INTEGER NOT NULL, used INTEGER NOT NULL, "
@@ -53,7 +53,7 @@ class FeatureFile:
             )
         log_bytes = min(max_bytes // 4, _LOG_BYTES)
         self._max_pages = (max_bytes - log_bytes - _INDEX_BYTES) // PAGE_BYTES
-        # The log is emptied when it is half full: the next transaction has the other half.
+        # The log is emptied when it is half full: the next transaction needs the other half.
         self._max_changes = log_bytes // 2 // LOGGED_PAGE_BYTES
         self._step = min(_STEP, self._max_changes // 4)
         self._file = SqliteFile(path, marks=_MARKS, tables=_TABLES, log_bytes=log_bytes // 2)
@@ -139,13 +139,13 @@ class FeatureFile:
             if not evicted:
                 raise sqlite3.DatabaseError("expected rows in the pages that are taken, received: none")
         if self._pages() > self._max_pages:
-            # The bound was lowered: otherwise free pages are filled before there are too many.
+            # The limit was lowered: otherwise free pages are used before there are too many.
             self._shrink()
 
     def _shrink(self) -> None:
         for _ in range(self._max_pages, self._pages(), self._step):
             with self._file.transaction() as connection:
-                # One page a statement: the driver would end a longer one after its first.
+                # One page per statement: the driver would end a longer one after its first.
                 for _ in range(self._step):
                     connection.execute("PRAGMA incremental_vacuum(1)")
         self._file.empty_log()

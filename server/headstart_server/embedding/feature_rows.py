@@ -34,7 +34,7 @@ def decode(backbone: str, digest: str, row: object) -> Vectors | None:
     at = row.index(b"\n", _CHECKSUM_BYTES) + 1
     vectors = {}
     for view, size in json.loads(row[_CHECKSUM_BYTES:at]).items():
-        # Copied, so that who keeps one view does not keep the whole row.
+        # Copied, so that a reference to one view does not keep the whole row.
         vectors[view] = np.frombuffer(row, "<f4", size, at).astype(np.float32)
         vectors[view].setflags(write=False)
         at += vectors[view].nbytes

@@ -14,13 +14,13 @@ from headstart_server.embedding.sqlite_file import FAULTS, delete, described, is
 
 log = structlog.get_logger(__name__)
 
-#: Most features that wait to be written, some 17 MB of those of the default backbone.
+#: Maximum number of queued features, about 17 MB of those of the default backbone.
 MAX_WAITING = 2048
-#: Most uses that wait to be noted; what comes beyond them looks older than it is.
+#: Maximum number of queued uses; further uses are lost.
 MAX_TOUCHED = 8192
 #: Resets of the file after which the disk is considered faulty.
 MAX_BEGINNINGS = 10
-#: Features that the writer takes at once.
+#: Features per write.
 BATCH = 128
 
 
@@ -49,7 +49,7 @@ class FeatureStore:
         self._max_bytes = max_bytes
         self._dropped = dropped
         self._rest = rest
-        # Held while the file is written or replaced. The other lock is held for moments only: `put` takes it.
+        # Held while the file is written or replaced. The other lock is held briefly: `put` takes it.
         self._turn = threading.RLock()
         self._changed = threading.Condition()
         self._waiting: dict[Key, Vectors] = {}
@@ -81,7 +81,7 @@ class FeatureStore:
         with self._changed:
             keys = {digest: (backbone, digest) for digest in digests}
             found = {digest: self._waiting[key] for digest, key in keys.items() if key in self._waiting}
-        # After the look at what waits: rows are in the file before they stop waiting.
+        # After the queue: rows are in the file before they leave the queue.
         file = self._file
         if file is None:
             return found
@@ -127,7 +127,7 @@ class FeatureStore:
                 else:
                     file.remove(gone, backbone)
             except FAULTS as error:
-                # Rather lose all than find again what was to be removed.
+                # Losing all is better than finding removed features again.
                 self._reset(error)
 
     def close(self, timeout: float = 5.0) -> None:
@@ -137,7 +137,7 @@ class FeatureStore:
             self._changed.notify()
         self._thread.join(timeout)
         if self._thread.is_alive():
-            # The thread ends with the process, or after the rows it has in hand.
+            # The thread ends with the process, or after its current rows.
             self._drop_waiting("feature_store_flush_failed")
             return
         with self._turn:
@@ -146,7 +146,7 @@ class FeatureStore:
     # The writer
 
     def _write_repeatedly(self) -> None:
-        # Nothing yet, but a bound that is lower than at the last start holds from now on.
+        # Nothing to write yet, but a limit lower than at the last start applies from now on.
         self._write_some()
         while self._await_work():
             self._write_some()
@@ -157,7 +157,7 @@ class FeatureStore:
             if len(self._waiting) < BATCH:
                 # Writing takes CPU time from the computation of features: a short job is not delayed.
                 self._changed.wait_for(self._is_urgent, self._rest)
-            # Uses go with the next rows: until there are some, nothing is evicted.
+            # Uses are written with the next rows: until then nothing is evicted.
             return bool(self._waiting or self._touched)
 
     def _is_urgent(self) -> bool:
@@ -170,7 +170,7 @@ class FeatureStore:
                 touched, self._touched = self._touched, set()
             written = self._write(rows, touched)
             with self._changed:
-                # Of a key there may be another value by now.
+                # The key may have another value by now.
                 done = [key for key, vectors in rows.items() if self._waiting.get(key) is vectors]
                 for key in done:
                     del self._waiting[key]
@@ -194,7 +194,7 @@ class FeatureStore:
     def _fail(self, file: FeatureFile, error: Exception, *, reading: bool) -> None:
         with self._turn:
             if file is not self._file:
-                # Another thread has seen the fault first.
+                # Another thread has handled the fault.
                 return
             if isinstance(error, FAULTS) and is_damage(error, reading=reading):
                 self._reset(error)
@@ -233,6 +233,6 @@ class FeatureStore:
     def _replace_file(self, file: FeatureFile | None) -> None:
         before, self._file = self._file, file
         if before is not None:
-            # Nothing that matters is left to do for a file that is damaged or whose disk fails.
+            # A damaged file, or one on a failing disk, needs no orderly end.
             with suppress(*FAULTS):
                 before.close()

@@ -8,7 +8,7 @@ from headstart_server.backbones.backbone import BackboneInfo, Content, Modality
 from headstart_server.backbones.vectors import FAMILY
 from headstart_server.errors import WrongModality
 
-# An array is a decoded picture to an image backbone.
+# To an image backbone, an array is a decoded image.
 _TAKES = {
     Modality.IMAGE: ("image", "tensor"),
     Modality.TEXT: ("text",),

@@ -108,7 +108,7 @@ class _LaneState:
         self.raw: deque[PendingInput] = deque()
         self.rows: ReadyRows[PendingInput] = ReadyRows()
         self.turns = 0
-        #: Entries whose preparation was begun.
+        #: Inputs whose preparation has begun.
         self.begun = 0
 
     def __len__(self) -> int:
@@ -161,7 +161,7 @@ class LaneQueue:
         self._max_delay = max_delay
         self._pairing = pairing
         self._most_rows = most_rows
-        #: Seconds that training may take while Predicts wait; below 0 it had more than its share.
+        #: Seconds that training may use while Predicts wait; below 0 it used more than its share.
         self._owed = 0.0
 
     def __repr__(self) -> str:
@@ -227,8 +227,8 @@ class LaneQueue:
         elif item.contended:
             self._owed -= seconds
         else:
-            # What it did alone is no debt, but for the turn that a Predict may have come in: otherwise each
-            # that comes in a gap would wait for a second one.
+            # Time that training used alone is no debt, except the item during which a Predict may have
+            # arrived: otherwise each Predict that arrives in a gap would wait for a second item.
             self._owed = min(self._owed, -seconds)
 
     def drain(self) -> list[PendingInput]:
@@ -317,8 +317,8 @@ class LaneQueue:
             return None
         for shape, first, count in state.rows.firsts():
             filled = count >= self._size(lane, shape)
-            # At most one: a row must not wait for as long as entries come that cannot be decoded. And nothing
-            # goes before it meanwhile.
+            # At most one: a row must not wait while inputs arrive that cannot be decoded. And nothing
+            # precedes it meanwhile.
             if self._pairing and not filled and state.raw and state.begun == first.begun:
                 return None
             if filled or lane is Lane.TRAIN or now - first.since >= self._max_delay:

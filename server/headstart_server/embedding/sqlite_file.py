@@ -7,20 +7,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-#: Bytes of a page that SQLite puts into its log, which has a header for each.
+#: Bytes of a page in SQLite's log, with its header.
 LOGGED_PAGE_BYTES = 4096 + 32
 #: Bytes of a page of the file.
 PAGE_BYTES = 4096
 
-#: Most bytes of a value: a damaged length must not take more memory.
+#: Maximum bytes of a value: a damaged length must not allocate more memory.
 _MAX_VALUE_BYTES = 16 << 20
-#: Memory of a connection. There may be a reader for each thread, and the system caches the file anyway.
+#: Memory of a connection. Each thread may have a reader, and the system caches the file anyway.
 _READER_CACHE_KIB, _WRITER_CACHE_KIB = 256, 4096
-#: Seconds to wait for a lock, which only a stranger can hold for long.
+#: Seconds to wait for a lock, which only another program can hold for long.
 _BUSY_SECONDS = 5.0
-#: What any use of a file may raise. The driver decodes SQLite's messages, which may quote damaged text.
+#: Errors of any use of a file. The driver decodes SQLite's messages, which may quote damaged text.
 FAULTS = (sqlite3.Error, UnicodeDecodeError, OSError)
-#: Errors which say that the disk or the machine has a fault, and not the file.
+#: Errors of the disk or the machine, and not of the file.
 _OUTER_FAULTS = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
@@ -65,7 +65,7 @@ class SqliteFile:
         """Bytes used on disk, with the log."""
         total = 0
         for part in parts(self._path):
-            # The log comes and goes.
+            # The log may be missing.
             with suppress(FileNotFoundError):
                 total += part.stat().st_size
         return total
@@ -96,7 +96,7 @@ class SqliteFile:
             yield self._writer
             self._writer.execute("COMMIT")
         except BaseException:
-            # SQLite has undone it by itself where the disk is full; the first error is the one to tell.
+            # SQLite has rolled it back if the disk is full; the first error is the one to report.
             with suppress(sqlite3.Error):
                 self._writer.execute("ROLLBACK")
             raise
@@ -127,7 +127,7 @@ class SqliteFile:
         )
         try:
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
-            # Text where none is expected is damage; it need not be valid text either.
+            # Unexpected text is damage; it need not be valid text either.
             connection.text_factory = bytes
             connection.execute(f"PRAGMA cache_size = {-cache_kib}")
         except BaseException:
@@ -144,7 +144,7 @@ class SqliteFile:
             self._writer.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             self._writer.execute("PRAGMA auto_vacuum = INCREMENTAL")
         self._writer.execute("PRAGMA journal_mode = WAL")
-        # A power cut loses at most what is in the log.
+        # A power failure loses at most the content of the log.
         self._writer.execute("PRAGMA synchronous = NORMAL")
         if is_new:
             with self.transaction() as connection:
@@ -169,7 +169,7 @@ def is_damage(error: Exception, *, reading: bool) -> bool:
     """Return whether an error means that the file is damaged, and not that the disk is full or failing."""
     if isinstance(error, OSError):
         return False
-    # The low byte is the kind of error, the others its details.
+    # The low byte is the primary error code, the others its details.
     kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     return kind not in _OUTER_FAULTS or (reading and kind == sqlite3.SQLITE_IOERR)
 

@@ -12,7 +12,7 @@ from headstart_server.embedding.embedder import Embedder, settled
 from headstart_server.embedding.queue import Lane, RowFeatures
 from headstart_server.errors import ArtifactDamaged
 
-#: A tail that was made ready holds its weights once more, laid out for the processor.
+#: A prepared tail has a second copy of its weights, laid out for the processor.
 _COPIES = 2
 
 

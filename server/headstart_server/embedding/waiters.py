@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from headstart_server.errors import Loading
 
-#: Calls and bytes of their messages that wait at once, unless a server says otherwise.
+#: Default maximum number of waiting calls, and bytes of their messages.
 MAX_CALLS = 256
 MAX_BYTES = 128 << 20
 

@@ -157,7 +157,7 @@ def _request(
         blocks=recipe.blocks,
         activations=tools.activations,
         rows=tools.rows[examples.order],
-        beside=np.concatenate([np.zeros((count, 0), np.float32), *other_views], axis=1),
+        fixed_features=np.concatenate([np.zeros((count, 0), np.float32), *other_views], axis=1),
         targets=targets.astype(np.float32),
         weights=(examples.weights / examples.weights.mean()).astype(np.float32),
         loss=_LOSSES[examples.targets.task],

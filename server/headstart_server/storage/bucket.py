@@ -23,27 +23,27 @@ log = structlog.get_logger(__name__)
 
 Answer = TypeVar("Answer")
 
-#: Bytes of an object, and when it was written, in seconds since 1970.
+#: Size of an object in bytes, and its write time in seconds since 1970.
 ObjectFacts: TypeAlias = tuple[int, float]
 
 #: An object that never exists.
 _NOTHING = ".no-such-object"
 
-#: Seconds to connect, and to wait for the next bytes of an answer; after all tries the bucket is away.
+#: Seconds to connect, and to wait for the next bytes; after all tries the bucket is unavailable.
 CONNECT_SECONDS = 3
 ANSWER_SECONDS = 10
-#: Seconds that a call is waited for, whatever its library still tries: while nothing is known against the
-#: bucket, and when it is tried whether it is back.
+#: Time limit of a call in seconds, regardless of its library's retries: while the bucket is
+#: available, and for the probe of an unavailable bucket.
 CALL_SECONDS = 15.0
 PROBE_SECONDS = 5.0
-#: Bytes a second that a line carries at the least: what is large may take longer.
+#: Minimum bytes per second of a connection: large objects may take longer.
 LINE_BYTES = 1 << 20
-#: Seconds of a list of any number of pages. Each page is waited for as any other answer, so that a bucket
-#: that hangs is noticed much earlier.
+#: Time limit of a listing with any number of pages. Each page has the limit of other calls, so that a
+#: hanging bucket is detected much earlier.
 LIST_SECONDS = 600.0
-#: Tries of the protocol's own layer, and of the one above, which tries again what broke off half way.
+#: Tries of the protocol layer, and of the layer above, which repeats interrupted transfers.
 TRIES = 2
-#: Bytes of an upload's part: small enough to be sent within an answer's time on a slow line.
+#: Bytes of an upload's part: small enough for the time limit on a slow connection.
 PART_BYTES = 8 << 20
 
 
@@ -154,7 +154,7 @@ class Bucket:
         needs
         time quadratic in the number of names for them.
         """
-        # A list has many answers. A bucket that hangs fails this short call first.
+        # A listing has many responses. A hanging bucket fails this short call first.
         with suppress(FileNotFoundError):
             self._facts(f"{path}/{_NOTHING}")
         try:
@@ -249,7 +249,7 @@ def _options(scheme: Scheme) -> dict[str, Any]:
             "read_timeout": ANSWER_SECONDS,
             "retries": {"total_max_attempts": TRIES, "mode": "standard"},
         }
-        # Objects are read whole: nothing is to be read ahead.
+        # Objects are read whole, without read-ahead.
         options["default_cache_type"] = "none"
     else:
         options["requests_timeout"] = ANSWER_SECONDS

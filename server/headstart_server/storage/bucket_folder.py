@@ -11,7 +11,7 @@ from headstart_server.storage.bucket import Bucket, ObjectFacts
 from headstart_server.storage.copies import LocalCopies
 from headstart_server.storage.folder import FolderEntry
 
-#: An object that is put to learn the bucket's time.
+#: An object that is written to read the bucket's time.
 _CLOCK = ".clock"
 
 

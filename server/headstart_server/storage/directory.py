@@ -96,7 +96,7 @@ class DirectoryFolder:
         )
         with storage_errors(writes=False):
             for path in paths:
-                # It may be removed meanwhile.
+                # It may disappear meanwhile.
                 with suppress(FileNotFoundError):
                     found[path.name] = _entry(path)
         return list(found.values())

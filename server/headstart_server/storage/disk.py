@@ -10,12 +10,12 @@ from pathlib import Path
 from headstart_server.errors import HeadstartError, LocalStorageUnavailable, StorageFull
 from headstart_server.outage import FULL_DISKS
 
-#: The place of artifacts, copies and scratch files in logs and metrics of full disks.
+#: Label of artifacts, copies and scratch files in logs and metrics of full disks.
 PLACE = "artifacts"
-#: Bytes that are written to find out whether a disk has space again.
+#: Bytes that are written to determine whether a disk has space again.
 PROBE_BYTES = 1 << 20
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-#: A file is missing, another kind of thing lies in its place, or a damaged one names an impossible place.
+#: A file is missing, is of another kind, or a damaged one has an impossible offset.
 _OF_FILES = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.EOVERFLOW})
 _REMEDIES = {
     errno.EMFILE: "Raise the open-file limit of the server (ulimit -n, LimitNOFILE).",

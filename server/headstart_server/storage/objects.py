@@ -58,7 +58,7 @@ class ObjectReader:
                 raise ObjectTooLargeError(f"it has {nbytes} bytes, more than {max_bytes}")
             if not nbytes:
                 return b""
-            # By its size: it may grow meanwhile.
+            # By its size, because it may grow meanwhile.
             content = self._files.cat_file(
                 path, start=0, end=nbytes, timeout=CALL_SECONDS + math.ceil(nbytes / LINE_BYTES)
             )

@@ -84,7 +84,7 @@ def _name(aside: Path, path: Path) -> None:
     except FileExistsError:
         return
     except OSError:
-        # Not every file system has links.
+        # Not all file systems support links.
         os.replace(aside, path)
 
 

@@ -145,7 +145,7 @@ def request(
         "blocks": blocks,
         "activations": folder / "activations.npy",
         "rows": np.arange(20),
-        "beside": np.zeros((20, 0), np.float32),
+        "fixed_features": np.zeros((20, 0), np.float32),
         "targets": targets,
         "weights": np.ones(20, np.float32),
         "loss": loss,

@@ -46,7 +46,7 @@ def request(folder: Path) -> TailRequest:
         blocks=2,
         activations=folder / "activations.npy",
         rows=np.arange(6),
-        beside=rng.normal(size=(6, 2)).astype(np.float32),
+        fixed_features=rng.normal(size=(6, 2)).astype(np.float32),
         targets=np.eye(3, dtype=np.float32)[np.arange(6) % 3],
         weights=np.ones(6, np.float32),
         loss=Loss.SOFTMAX,

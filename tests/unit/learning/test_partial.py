@@ -87,8 +87,8 @@ def test_each_network_begins_with_a_head_that_did_not_see_its_fold() -> None:
     (request,) = trainer.asked
     assert request.heads.shape[0] == 4
     assert sorted(set(request.folds.tolist())) == [0, 1, 2]
-    beside = request.beside.shape[1]
-    rows = np.concatenate([request.beside, views()["last"], np.ones((COUNT, 1), np.float32)], axis=1)
+    beside = request.fixed_features.shape[1]
+    rows = np.concatenate([request.fixed_features, views()["last"], np.ones((COUNT, 1), np.float32)], axis=1)
     assert rows.shape[1] == request.heads.shape[1] == beside + 7
 
     def loss(scores: Float32) -> float:

@@ -24,14 +24,14 @@ class _Member:
     top1: float
 
 
-# ImageNet accuracies are those the family's authors publish.
+# ImageNet accuracies are those published by the family's authors.
 _MEMBERS: Mapping[str, _Member] = {
     "0": _Member(scaling=Scaling(width=1.0, depth=1.0, input_size=224), parameter_count=3371008, top1=75.1),
     "1": _Member(scaling=Scaling(width=1.0, depth=1.1, input_size=240), parameter_count=4135680, top1=76.7),
     "2": _Member(scaling=Scaling(width=1.1, depth=1.2, input_size=260), parameter_count=4811072, top1=77.6),
 }
 
-#: The members as they are declared in every server.
+#: Built-in declarations of the members.
 BUILT_IN = tuple(
     Declaration(name=f"{SCHEME}{member}", source=f"{SCHEME}:{member}", license="Apache-2.0")
     for member in _MEMBERS

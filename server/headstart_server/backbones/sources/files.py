@@ -14,9 +14,9 @@ from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.sources.source import SourceError
 from headstart_server.backbones.torch_checkpoint import file_digest
 
-#: Seconds without a byte after which a download is given up.
+#: Seconds without a byte after which a download fails.
 _TIMEOUT = 60.0
-#: Most characters of a file's name, beside its digest.
+#: Maximum characters of a file's name, without its digest.
 _NAME_LENGTH = 80
 
 
@@ -89,6 +89,6 @@ def _download(url: str, path: Path) -> None:
             shutil.copyfileobj(answer, file)
     except (OSError, HTTPException) as error:
         if isinstance(error, HTTPError):
-            # It holds the connection.
+            # The error keeps the connection open.
             error.close()
         raise SourceError(f"Expected a file at {url}. Received: {error}.") from error

@@ -18,14 +18,14 @@ from headstart_server.backbones.sources.keras_file import check_parts
 from headstart_server.backbones.sources.source import SourceError
 from headstart_server.backbones.torch_checkpoint import file_digest
 
-#: What is downloaded of a repository: configurations, vocabularies and weights, and nothing that is code.
+#: Files downloaded from a repository: configurations, vocabularies and weights, but never code.
 _FILES = ["*.json", "*.txt", "*.model", "*.spm", "model*.safetensors", "*.weights.h5"]
-#: Weights of other frameworks that some repositories hold beside.
+#: Weights of other frameworks in some repositories, which are not downloaded.
 _FOREIGN = ["onnx/*", "openvino/*", "coreml/*", "*/model*.safetensors"]
 _WEIGHTS = ("model.weights.h5", "model_*.weights.h5", "model.safetensors", "model-*.safetensors")
-#: What a preset of KerasHub is made of, beside Keras' own: its names of today and of before.
+#: Packages of a KerasHub preset's parts, in addition to Keras: current and former name.
 _PACKAGES = frozenset({"keras_hub", "keras_nlp", "keras_cv"})
-#: The configurations of a preset that are loaded, where it has them.
+#: Optional configurations of a preset that are loaded.
 _LOADED = ("config.json", "image_converter.json", "tokenizer.json")
 
 

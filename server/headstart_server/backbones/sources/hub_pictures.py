@@ -14,7 +14,7 @@ from headstart_server.backbones.sources.hub_folder import Format, HubFolder, loa
 from headstart_server.backbones.sources.keras_pictures import picture_network
 from headstart_server.backbones.sources.source import SourceError
 
-#: Networks whose first token stands for the picture: those were trained through it.
+#: Networks that were trained with a class token, the first.
 _CLASS_TOKEN = {"ViTBackbone", "DeiTBackbone", "DINOV2Backbone", "DINOV3Backbone"}
 _CONVERTER = "image_converter.json"
 _PROCESSOR = "preprocessor_config.json"

@@ -17,11 +17,11 @@ from headstart_server.backbones.sources.hub_tokenizer import tokenizer_of
 from headstart_server.backbones.sources.source import SourceError
 from headstart_server.backbones.texts import MAX_TOKENS
 
-#: The settings of texts that are part of what the features are.
+#: Settings of texts that affect the features.
 _OPTIONS = frozenset({"pooling", "layer"})
 #: Changes whenever the layers added around a network compute something else.
 _FORM = "hub-texts/1"
-#: Files of a folder that say what its network computes, beside its configuration.
+#: Files that affect the computation of a network, in addition to its configuration.
 _SAYING = ("modules.json", "1_Pooling/config.json")
 _POOLINGS = {"cls_token": "first", "max_tokens": "max", "mean_tokens": "avg"}
 
@@ -146,7 +146,7 @@ def _pooled(values: Any, real: Any, pooling: str) -> Any:
     kept = ops.cast(ops.expand_dims(real, -1), "float32")
     if pooling == "max":
         return ops.max(values - (1 - kept) * 1e9, axis=1)
-    # A row of nothing but padding fills up a batch.
+    # Rows with only padding fill up a batch.
     return ops.sum(values * kept, axis=1) / ops.maximum(ops.sum(kept, axis=1), 1.0)
 
 

@@ -9,11 +9,11 @@ from headstart_server.backbones.sources.hub_folder import Format, HubFolder, loa
 from headstart_server.backbones.sources.sentence_pieces import read_model
 from headstart_server.backbones.sources.source import SourceError
 
-#: Tokenizers of bytes that split texts as GPT-2's does.
+#: Byte tokenizers that split texts as GPT-2's does.
 _BYTES = {"RobertaTokenizer", "BartTokenizer"}
-#: Tokenizers of SentencePiece whose ids are known to follow from its model.
+#: SentencePiece tokenizers whose IDs are known to follow from the model.
 _PIECES = {"XLMRobertaTokenizer", "AlbertTokenizer", "DebertaV3Tokenizer"}
-#: Characters of a word beyond which it is unknown.
+#: Maximum characters of a known word.
 _LONGEST_WORD = 100
 
 

@@ -17,12 +17,12 @@ from headstart_server.backbones.sources.source import SourceError, check_pin
 from headstart_server.backbones.torch_checkpoint import file_digest
 from headstart_server.zip_entries import check_methods, read_entry
 
-#: Classes of Keras that hold code, or run what is not theirs.
+#: Keras classes that contain code, or run foreign code.
 _CODE = {"Lambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSMLayer"}
 
-#: Bytes of the configuration of a network; that of a large one has less than one MiB.
+#: Maximum bytes of a network's configuration; a large one has less than one MiB.
 _CONFIG_BYTES = 16 << 20
-#: Entries may inflate to this many times the size of the file, and these bytes more.
+#: Entries may inflate to this multiple of the file size, plus these bytes.
 _MOST_INFLATED, _SLACK_BYTES = 10, 64 << 20
 
 
@@ -58,13 +58,13 @@ class KerasFile:
 
 def check_keras_file(path: Path) -> None:
     """Raise `SourceError` for a Keras file with parts outside Keras or with code, before loading it."""
-    # Keras reads a file by its name: with another ending not the archive would be read that is checked here.
+    # Keras reads a file by its name: with another suffix it would not read the archive that is checked here.
     if path.suffix != ".keras":
         raise SourceError(f"Expected a file whose name ends in .keras. Received: {path.name}.")
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            # Keras reads the other entries itself, whole.
+            # Keras reads the other entries completely.
             check_methods(entries)
             most = _SLACK_BYTES + _MOST_INFLATED * path.stat().st_size
             if sum(entry.file_size for entry in entries) > most:
@@ -76,7 +76,7 @@ def check_keras_file(path: Path) -> None:
         if content is None:
             raise SourceError(f"config.json of {path.name} is larger than {_CONFIG_BYTES >> 20} MiB.")
         config = json.loads(content)
-    # A damaged entry ends in RuntimeError ("is encrypted") and zlib.error, too.
+    # A damaged entry also raises RuntimeError ("is encrypted") and zlib.error.
     except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, RuntimeError) as error:
         raise SourceError(f"Expected a .keras file. Received: {path.name}, {error}.") from error
     check_parts(config, path.name)

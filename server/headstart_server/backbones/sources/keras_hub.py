@@ -37,7 +37,7 @@ class KerasHub:
             return Modality.IMAGE
         try:
             return HubFolder.read(folder).modality
-        except SourceError:  # is told once it is opened
+        except SourceError:  # raised again when it is opened
             return Modality.IMAGE
 
     def info(self, declaration: Declaration) -> None: ...
@@ -60,7 +60,7 @@ class KerasHub:
         return f"kaggle://{location}" if kaggle else self._prefix + location
 
 
-#: By scheme.
+#: Sources by scheme.
 KERAS_HUB: Mapping[str, Source] = {
     "kerashub": KerasHub(),
     "hf": KerasHub("hf://"),

@@ -14,7 +14,7 @@ from headstart_server.backbones.network import Network
 from headstart_server.backbones.pictures import CROP
 from headstart_server.backbones.sources.source import SourceError
 
-#: The settings of pictures that every source of Keras models heeds.
+#: Image settings that every source of Keras models supports.
 PICTURE_OPTIONS = frozenset({"size", "crop", "scale", "mean", "std", "channels", "pooling", "layer"})
 
 #: Changes whenever the layers added around a model compute something else.
@@ -92,7 +92,7 @@ def picture_network(
 def weights_digest(model: Any) -> str:
     """Return the SHA-256 over the weights of a Keras model in order: positions, shapes and values."""
     digest = hashlib.sha256()
-    # Not their names: Keras numbers layers by how many it has made before.
+    # Not their names: Keras numbers layers by the count of earlier ones.
     for place, weight in enumerate(model.weights):
         values = np.ascontiguousarray(load_keras().ops.convert_to_numpy(weight))
         digest.update(f"{place} {values.dtype} {values.shape}\n".encode())
@@ -112,13 +112,13 @@ def side_of(body: Any, declaration: Declaration) -> int:
             f"Expected a network of one input, pictures [n, height, width, 3]. Received: {body.input_shape}."
         )
     own = {side for side in shape[1:3] if side is not None}
-    asked = {declaration.size} if declaration.size else own
-    if len(own | asked) != 1:
+    sizes = {declaration.size} if declaration.size else own
+    if len(own | sizes) != 1:
         raise SourceError(
             "Expected a network of square pictures whose size is its own, or declared. Received: input "
             f"shape {list(shape)}, declared size {declaration.size}."
         )
-    return int((own | asked).pop())
+    return int((own | sizes).pop())
 
 
 def replaces_preprocessing(declaration: Declaration) -> bool:

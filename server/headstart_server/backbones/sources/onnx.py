@@ -13,7 +13,7 @@ from headstart_server.backbones.sources.protobuf_wire import WireError, messages
 from headstart_server.backbones.sources.source import SourceError, check_pin
 from headstart_server.backbones.torch_checkpoint import file_digest
 
-#: Fields of ONNX's messages (onnx.proto): where tensors are, and where a tensor says that its values lie.
+#: Fields of ONNX's messages (onnx.proto): tensors, and the external location of a tensor's values.
 _GRAPH, _FUNCTIONS = 7, 25
 _NODES, _INITIALIZERS, _SPARSE = 1, 5, 15
 _FUNCTION_NODES = 7
@@ -108,5 +108,5 @@ def _sparse(message: memoryview, number: int) -> list[memoryview]:
 
 def _places(tensor: memoryview) -> list[str]:
     entries = list(messages(tensor, _EXTERNAL))
-    # Of a field that is there several times readers of protobuf take the last: any of them may be meant.
+    # Protobuf readers may use any of several occurrences of a field.
     return [place for one in entries if "location" in texts(one, _KEY) for place in texts(one, _VALUE)]

@@ -5,7 +5,7 @@ from typing import Any
 
 from headstart_server.backbones.sources.source import SourceError
 
-#: What may stand between a classifier's product and the output, and changes no order of the classes much.
+#: Operations between a classifier's product and the output that hardly change the order of classes.
 _PASSED = {"Softmax", "LogSoftmax", "Sigmoid", "Convert", "Squeeze", "Add", "Subtract", "Multiply", "Divide"}
 
 

@@ -17,13 +17,13 @@ from headstart_server.backbones.sources.openvino_features import features_of
 from headstart_server.backbones.sources.openvino_reading import reason_of
 from headstart_server.backbones.sources.source import SourceError
 
-#: Changes whenever what is added around a model computes something else.
+#: Changes whenever the layers added around a model compute something else.
 _FORM = "openvino-pictures/1"
 
-#: Pixels of the smallest pictures that may be declared.
+#: Minimum declared side of images, in pixels.
 _LEAST_SIZE = 8
 
-#: Largest difference of a row alone and in a batch, relative to its largest feature: rounding stays below.
+#: Maximum difference of a row alone and in a batch, relative to its largest feature: rounding stays below.
 _ROW_TOLERANCE = 1e-3
 
 
@@ -62,7 +62,7 @@ def picture_network(
     model = load_openvino().Model([pooled], [pictures], "backbone")
     for node in model.get_ordered_ops():
         for output in node.outputs():
-            # A name of its own would stay beside ours where OpenVINO finds that nothing is done after it.
+            # Its name would remain in addition to ours if OpenVINO finds no operation after it.
             output.get_tensor().set_names({LAST} if output == pooled.output(0) else set())
     shape = model.output(0).get_partial_shape()
     if shape.rank.get_length() != 2 or shape[1].is_dynamic or shape[1].get_length() < 1:
@@ -133,7 +133,7 @@ def _layouts(shape: Any, declaration: Declaration) -> Iterator[tuple[bool, int]]
     for channels_first, channels, sides in ((True, shape[1], shape[2:]), (False, shape[3], shape[1:3])):
         sizes = {side.get_length() for side in sides if side.is_static}
         sizes |= {declaration.size} if declaration.size else set()
-        # The three channels of the other layout are no size.
+        # The three channels of the other layout are not a size.
         if (
             (channels.is_dynamic or channels.get_length() == 3)
             and len(sizes) == 1

@@ -8,7 +8,7 @@ from headstart_server.backbones.openvino_import import load_openvino
 from headstart_server.backbones.sources.source import SourceError
 
 _UNCONVERTED = re.compile(r"No conversion rule found for operations: (.+)")
-#: How lines begin that say where in OpenVINO's own source something went wrong.
+#: Prefixes of lines with locations in OpenVINO's source.
 _PLACES = ("Exception from", "Check '", "FrontEnd API failed")
 
 
@@ -28,7 +28,7 @@ def read_model(framework: str, path: Path) -> Any:
     try:
         frontend = FrontEndManager().load_by_framework(framework)
         model = frontend.convert(frontend.load(str(path)))
-    except Exception as error:  # of its own, by the stage that failed
+    except Exception as error:  # its class depends on the stage that failed
         raise SourceError(f"{path.name} cannot be read by OpenVINO: {reason_of(error)}") from error
     if not model.get_results():
         raise SourceError(f"Expected a network in {path.name}. Received: none that OpenVINO can read.")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-#: Types of the wire: a number, 8 bytes, bytes with their length before them, 4 bytes.
+#: Wire types: varint, 8 bytes, length-delimited bytes, 4 bytes.
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 

@@ -17,7 +17,7 @@ from headstart_server.backbones.sources.source import Source
 from headstart_server.backbones.sources.torch_program import TorchProgram
 from headstart_server.backbones.sources.torch_weights import TorchWeights
 
-#: The sources of networks. To add one, write a `Source` in a module here, and name it in this table.
+#: Sources of networks. To add one, write a `Source` in a module here, and add it to this table.
 SOURCES: dict[str, Source] = {
     EFFICIENTNET_LITE: EfficientNetLite(),
     SENTENCE_BERT: SentenceBert(),
@@ -33,10 +33,10 @@ SOURCES: dict[str, Source] = {
 
 _HUGGING_FACE = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
 _KAGGLE = ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "KAGGLE_CONFIG_DIR")
-#: The environment variables with which each scheme downloads what is not public.
+#: Environment variables with credentials for private downloads of each scheme.
 _CREDENTIALS = {"hf": _HUGGING_FACE, "timm": _HUGGING_FACE, "kerashub": (*_KAGGLE, *_HUGGING_FACE)}
 
-#: What is heeded whatever the source.
+#: Settings that every source supports.
 _FOR_ALL = {"license", "description"}
 
 

@@ -17,15 +17,15 @@ from headstart_server.backbones.sources.protobuf_wire import WireError, field, f
 from headstart_server.backbones.sources.source import SourceError, check_pin
 
 _FILE = "saved_model.pb"
-#: The signature that serving calls, and OpenVINO reads.
+#: The serving signature, which OpenVINO reads.
 _SERVING = "serving_default"
-#: The tag of the graph that serves, where there are others for training.
+#: Tag of the serving graph; others are for training.
 _SERVE = "serve"
 #: Fields of TensorFlow's messages (saved_model.proto, meta_graph.proto).
 _META_GRAPHS, _META_INFO, _TAGS, _SIGNATURES = 2, 1, 4, 5
 _KEY, _VALUE = 1, 2
 _INPUTS, _OUTPUTS = 1, 2
-#: What TF Hub's networks of pictures take: pixels from 0 to 1.
+#: Scale of TF Hub's image networks: pixels from 0 to 1.
 _SCALE = 1 / 255
 
 
@@ -103,7 +103,7 @@ def _signatures(folder: Path) -> dict[str, list[str]]:
         graph = _graph(folder)
         for entry in messages(graph, _SIGNATURES):
             (name,) = texts(entry, _KEY)
-            # What initialises a model is a signature without inputs.
+            # The initializer of a model is a signature without inputs.
             if texts(entry, _VALUE, _INPUTS, _KEY):
                 signatures[name] = sorted(texts(entry, _VALUE, _OUTPUTS, _KEY))
     except ValueError as error:

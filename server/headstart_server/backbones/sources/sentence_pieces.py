@@ -8,12 +8,12 @@ from typing import Any
 
 from headstart_server.backbones.sources.source import SourceError
 
-#: Numbers of fields in ``sentencepiece_model.proto``, by message.
+#: Field numbers in ``sentencepiece_model.proto``, by message.
 _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
 _PIECE, _SCORE, _TYPE = 1, 2, 3
 _MODEL_TYPE, _BYTE_FALLBACK = 3, 35
 _CHARACTERS = 2
-#: Values of enumerations there.
+#: Enumeration values in the same file.
 _UNIGRAM, _UNKNOWN = 1, 2
 
 

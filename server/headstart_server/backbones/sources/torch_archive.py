@@ -30,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.]*")
 _TARGET = re.compile(r"torch\.ops\.aten\.(?!from_file\.)_?[A-Za-z0-9]\w*\.[A-Za-z0-9]\w*", re.ASCII)
 _ON_SIZES = {f"_operator.{name}" for name in ("getitem", "add", "sub", "mul", "floordiv", "mod", "neg")}
 _SYMBOL = re.compile(r"[su]\d+")
-#: What sizes may be made of, as SymPy writes it.
+#: Allowed parts of sizes, as SymPy writes them.
 _CALLS = {
     "Symbol",
     "Integer",
@@ -72,7 +72,7 @@ def harmless(path: Path) -> tuple[io.BytesIO, list[int | None]]:
         return _written(members), _input_shape(program)
     except SourceError as error:
         raise SourceError(f"{path.name}: {error}") from error
-    # Damaged or made files end in nearly any exception.
+    # Damaged or crafted files raise nearly any exception.
     except Exception as error:
         raise SourceError(
             f"Expected a file of torch.export.save, with raw tensors in it. Received: {path.name}, "
@@ -90,7 +90,7 @@ def _members(path: Path) -> dict[str, bytes]:
             kept = name in _OF_ARCHIVE or any(one.fullmatch(name) for one in (_MODEL, _TENSOR, _CONFIG))
             if not kept:
                 continue
-            # PyTorch stores members as they are; refusing compressed ones bounds memory by the file's size.
+            # PyTorch does not compress members; rejecting compressed ones bounds memory by the file's size.
             if member.compress_type != zipfile.ZIP_STORED:
                 raise SourceError("Expected an uncompressed archive. Received: compressed members.")
             members[name] = archive.read(member)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from headstart_server.backbones.keras_import import load_keras
 from headstart_server.backbones.sources.source import SourceError
 
-#: Of PyTorch's batch normalisation, unless told otherwise.
+#: Default epsilon of PyTorch's batch normalization.
 _EPSILON = 1e-5
-#: Counts that a batch normalisation keeps while it trains; nothing is computed with them.
+#: Counters of a batch normalization in training, unused in inference.
 _COUNTS = ".num_batches_tracked"
 
 

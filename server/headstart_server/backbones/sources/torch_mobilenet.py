@@ -26,7 +26,7 @@ _STEM, _HEAD = 32, 1280
 class MobileNetV2:
     """MobileNetV2 at its default width."""
 
-    #: Tensors of a state dict that are the classifier's, and not read.
+    #: Unused tensors of the classifier in a state dict.
     classifier = ("classifier.1.weight", "classifier.1.bias")
 
     def build(self, layers: TorchLayers, size: int) -> Any:

@@ -50,9 +50,9 @@ def _converted(path: Path) -> Any:
     openvino = load_openvino()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its own use of what it deprecates
+            warnings.simplefilter("ignore")  # PyTorch warns of its use of deprecated functions
             model = openvino.convert_model(torch.export.load(file))
-        # The conversion forgets sizes.
+        # The conversion drops sizes.
         model.reshape(openvino.PartialShape([-1 if size is None else size for size in shape]))
     except Exception as error:  # of either, by the stage that failed
         raise SourceError(f"{path.name} cannot be converted to OpenVINO: {reason_of(error)}") from error

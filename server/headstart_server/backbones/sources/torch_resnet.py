@@ -28,7 +28,7 @@ class ResNet:
     bottleneck: bool
     width: int = 1
 
-    #: Tensors of a state dict that are the classifier's, and not read.
+    #: Unused tensors of the classifier in a state dict.
     classifier = ("fc.weight", "fc.bias")
 
     def build(self, layers: TorchLayers, size: int) -> Any:

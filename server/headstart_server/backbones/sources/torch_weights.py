@@ -18,7 +18,7 @@ from headstart_server.backbones.sources.torch_mobilenet import MobileNetV2
 from headstart_server.backbones.sources.torch_resnet import RESNETS
 from headstart_server.backbones.torch_checkpoint import CheckpointError, file_digest, read_checkpoint
 
-#: The preprocessing that torchvision trains with, of pixels 0 to 1; part of the digest by `_FORM`.
+#: Torchvision's preprocessing of pixels 0 to 1; part of the digest through `_FORM`.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SIZE = 224
 #: Changes whenever the networks or their preprocessing compute something else.
@@ -36,7 +36,7 @@ class _Architecture(Protocol):
         """Return a Keras model from preprocessed images to maps."""
 
 
-#: By torchvision's names.
+#: Architectures by torchvision's names.
 _ARCHITECTURES: Mapping[str, _Architecture] = {**RESNETS, "mobilenet_v2": MobileNetV2()}
 
 
@@ -102,7 +102,7 @@ def _state(path: Path) -> tuple[Mapping[str, NDArray[np.generic]], str]:
 
     try:
         return load_file(path), file_digest(path)
-    except Exception as error:  # has a class of its own for damaged files, others for what numpy has not
+    except Exception as error:  # one class for damaged files, others for types that NumPy lacks
         raise SourceError(
             f"Expected a file of safetensors. Received: {path.name}, {type(error).__name__}: {error}."
         ) from error
