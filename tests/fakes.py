@@ -176,7 +176,7 @@ def make_tail(*, blocks: int = 1, size: int = 12, bias: float = 1.0) -> TailWeig
 
 def trained_tail(request: TailRequest) -> TailResult:
     """A training that makes every answer right and moves the features by 1."""
-    beside = request.beside.shape[1]
+    beside = request.fixed_features.shape[1]
     head = request.heads[-1].copy()
     # The tail adds 1 to its features; the bias takes it off again.
     head[-1] -= head[beside:-1].sum(axis=0)
