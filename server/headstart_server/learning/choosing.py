@@ -61,11 +61,8 @@ class CandidateRanking:
 def rank_candidates(scores: Sequence[Float64], costs: Sequence[float], weights: Float64) -> CandidateRanking:
     """Select the cheapest candidate that is within one standard error of the best.
 
-    Args:
-        scores: scores of each candidate by example, higher is better, NaN if unknown, [N]. At least one
-            candidate.
-        costs: cost of each candidate; the first of equals counts as cheaper.
-        weights: weight of each example, above 0, [N].
+    The scores of each candidate are [N], higher is better, NaN if unknown; `weights` [N] are above 0. The
+    first of equally expensive candidates counts as cheaper.
     """
     matrix = np.stack([np.asarray(each, np.float64) for each in scores])
     finite: NDArray[np.bool_] = np.isfinite(matrix)

@@ -27,14 +27,8 @@ def analyze_dataset(
     """Return the findings in examples, and in what a head fitted on them predicts.
 
     It takes a second for 1,000 examples and several for 100,000: near-duplicates are searched among up to
-    `NEAR_UP_TO`, outliers and the learning curve use a sample.
-
-    Args:
-        examined: the examples.
-        groups: group of each example from `near_duplicate_groups`, [N].
-        seed: seeds the parts of the learning curve.
-        estimated_seconds: duration of a fine-tune; 0 if unknown.
-        fault_count: number of additional examples that cannot be used.
+    `NEAR_UP_TO`, outliers and the learning curve use a sample. `groups` come from `near_duplicate_groups`,
+    [N]; `fault_count` additional examples cannot be used.
     """
     duplicates, duplicate_count = find_duplicates(examined, groups)
     label_issues, label_issue_count = find_label_issues(examined)

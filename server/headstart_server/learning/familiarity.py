@@ -87,13 +87,9 @@ def fit_typicality_model(
 ) -> TypicalityModel | None:
     """Return the model of N training examples in any order; None if too few of them differ.
 
-    Args:
-        views: features [N, D of the view] by view.
-        names: the views to compare by.
-        digests: content digest of each example, [N]; their order samples among many examples.
-        groups: groups of equal or nearly equal examples, [N].
-        modality: the kind of input: feature rows are compared by magnitude, others by direction.
-        checkpoint: called between blocks; may raise to stop.
+    `views` has features [N, D of the view] by view, `names` the views to compare by. The order of the content
+    digests samples many examples; `groups` name equal or nearly equal ones. Feature rows are compared by
+    magnitude, other inputs by direction. `checkpoint` is called between blocks and may raise to stop.
     """
     _, group = np.unique(np.array(groups), return_inverse=True)
     if group.max() + 1 < _FEWEST:

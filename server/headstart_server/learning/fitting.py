@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import LAST, Modality
 from headstart_server.backbones.tail import TailWeights
-from headstart_server.learning.cross_fitting import CrossFitted
+from headstart_server.learning.calibration import Calibration
 from headstart_server.learning.evaluation import Metrics, MetricsSource, measure
 from headstart_server.learning.head import Head
 from headstart_server.learning.lbfgs import StopReason
@@ -122,7 +122,7 @@ def fit(
     checkpoint: Callable[[], None] = lambda: None,
     matrices: Matrices = NUMPY,
 ) -> FittedHead:
-    """Fit a head by a recipe.
+    """Fit a head by a recipe, and measure it out of fold.
 
     The result does not depend on the order of the examples: they are sorted by content first.
 
@@ -130,8 +130,8 @@ def fit(
         recipe: the recipe.
         views: features [N, D] of each view that the recipe needs.
         targets: labels of the examples, [N].
-        groups: groups that must not be split between folds: the content digest of each example, [N]. Groups
-            with nearly equal features are joined.
+        groups: the content digest of each example, [N]. Equal or nearly equal examples are not split between
+            folds.
         seed: seeds the folds.
         modality: the kind of input, by which near-duplicates are found.
         tails: trains tails; only the recipe `partial` needs it.
@@ -142,29 +142,15 @@ def fit(
         InvalidField: the recipe does not support the task.
     """
     check_task(recipe, targets.task)
-    others: list[CrossFitted | None] = []
     examples = _sorted(views, targets, groups, seed=seed, modality=modality, checkpoint=checkpoint)
     if isinstance(recipe, Partial):
-        best = _fine_tuned(recipe, examples, tails, checkpoint, matrices)
+        best, others = _fine_tuned(recipe, examples, tails, checkpoint, matrices), []
     else:
         tried = [_try(one, examples, checkpoint, matrices) for one in _candidates(recipe, examples)]
         best = _lowest(tried)
-        others = [one.solved.cross_fitted for one in tried if one is not best]
-    solved, counted = best.solved, best.folds.counted
-    calibration, outputs, metrics = solved.calibration, None, Metrics()
-    if solved.cross_fitted is not None:
-        shown = examples.targets.subset(counted)
-        exact = solved.cross_fitted.outputs([one for one in others if one is not None])
-        calibration = finish_calibration(calibration, exact[counted], shown, best.weights[counted])
-        answered = exact.astype(np.float32)
-        metrics = measure(
-            shown,
-            answered[counted],
-            calibration.thresholds,
-            source=MetricsSource.OUT_OF_FOLD,
-            groups=[examples.groups[place] for place in np.flatnonzero(counted).tolist()],
-        )
-        outputs = _as_given(answered, examples.order)
+        others = [one for one in tried if one is not best]
+    solved = best.solved
+    calibration, outputs, metrics = _validated(best, others, examples)
     head = Head(
         views=best.recipe.views,
         scaling=best.recipe.scaling,
@@ -180,10 +166,32 @@ def fit(
         metrics=metrics,
         stop_reason=solved.stop_reason,
         outputs=outputs,
-        counted=_as_given(counted, examples.order),
+        counted=_as_given(best.folds.counted, examples.order),
         tail=solved.tail,
         note=solved.note,
     )
+
+
+def _validated(
+    best: FittedCandidate, others: Sequence[FittedCandidate], examples: TrainingExamples
+) -> tuple[Calibration, Float32 | None, Metrics]:
+    """Return the final calibration, and the out-of-fold outputs in the given order with their metrics."""
+    calibration, cross_fitted, counted = best.solved.calibration, best.solved.cross_fitted, best.folds.counted
+    if cross_fitted is None:
+        return calibration, None, Metrics()
+    shown = examples.targets.subset(counted)
+    alternatives = [one.solved.cross_fitted for one in others]
+    exact = cross_fitted.outputs([one for one in alternatives if one is not None])
+    calibration = finish_calibration(calibration, exact[counted], shown, best.weights[counted])
+    outputs = exact.astype(np.float32)
+    metrics = measure(
+        shown,
+        outputs[counted],
+        calibration.thresholds,
+        source=MetricsSource.OUT_OF_FOLD,
+        groups=[examples.groups[place] for place in np.flatnonzero(counted).tolist()],
+    )
+    return calibration, _as_given(outputs, examples.order), metrics
 
 
 def _sorted(

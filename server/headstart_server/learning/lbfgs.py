@@ -52,14 +52,10 @@ def minimize(
     max_steps: int,
     is_late: Callable[[], bool] = lambda: False,
 ) -> Minimum:
-    """Minimize a function.
+    """Minimize a function, of which `evaluate` returns the loss at a point and its gradient.
 
-    Args:
-        evaluate: returns the loss at a point and its gradient.
-        start: the initial vector.
-        tolerance: largest component of the gradient at which to end.
-        max_steps: maximum number of steps.
-        is_late: returns before each step whether the time budget is used up.
+    The search ends when the largest component of the gradient is at most `tolerance`, after `max_steps`, or
+    when `is_late` returns True before a step.
     """
     point, (loss, slope) = start, evaluate(start)
     pairs: deque[tuple[Float64, Float64]] = deque(maxlen=_MEMORY)

@@ -44,20 +44,13 @@ def fit_logistic(
 ) -> SolverResult:
     """Fit logistic regression: multinomial for a single label, one per class for several labels.
 
-    Args:
-        rows: N examples.
-        targets: their labels; no regression.
-        folds: the cross-validation partition.
-        weights: of each example, [N], above 0; None for those of the targets.
-        regularization: half of it times the squared weights is added to the mean loss, for features scaled to
-            a mean length of 1 around their mean; None selects among `REGULARIZATIONS` by out-of-fold loss.
-        temperature: of a single label; None selects it by out-of-fold loss; 1 if nothing can be validated.
-        balanced: for a single label, whether classes are predicted as if all were equally frequent: the
-            logarithms of their frequencies are subtracted from the bias (logit adjustment, Menon et al.
-            2021), and choices weigh each class the same.
-        time_budget: seconds after which the best solution so far is used; None for no limit.
-        clock: a monotonic clock in seconds.
-        checkpoint: called at each evaluation of the loss; may raise to stop.
+    Half of `regularization` times the squared weights is added to the mean loss, for rows with a mean length
+    of 1; None selects it among `REGULARIZATIONS` by out-of-fold loss, like `temperature`, which is 1 if
+    nothing can be validated. `balanced` predicts a single label as if all classes were equally frequent: the
+    logarithms of their frequencies are subtracted from the bias (logit adjustment, Menon et al. 2021), and
+    choices weigh each class the same. `weights` [N] are above 0 and default to those of the targets. After
+    `time_budget` seconds the best solution so far is used. `checkpoint` is called at each evaluation of the
+    loss and may raise to stop.
     """
     task = _Path(rows, targets, weights, folds, balanced=balanced, checkpoint=checkpoint)
     late = clock() + time_budget if time_budget is not None else float("inf")

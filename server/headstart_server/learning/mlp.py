@@ -91,17 +91,8 @@ def fit_mlp(
 
     One network without each fold and one on all examples are trained side by side, epoch by epoch. So the
     out-of-fold loss is known after each epoch, the network on all examples is available as of the best epoch,
-    and there is a result whenever time is up.
-
-    Args:
-        rows: N examples.
-        targets: their labels.
-        folds: the cross-validation partition.
-        settings: the settings of the training.
-        weights: of each example, [N], above 0.
-        seed: seeds initial weights, dropout and the order of the examples.
-        clock: a monotonic clock in seconds.
-        checkpoint: called at each step; may raise to stop.
+    and there is a result whenever time is up. `weights` [N] are above 0; `seed` seeds initial weights,
+    dropout and the order of the examples; `checkpoint` is called at each step and may raise to stop.
     """
     task = _Training(
         rows, targets, folds, settings=settings, weights=weights, seed=seed, checkpoint=checkpoint

@@ -55,13 +55,8 @@ def group_near_duplicates(
     class, so tight classes do not fall into one group each. Feature rows are compared in deviations of each
     feature, by a fixed distance.
 
-    Args:
-        features: [N, D] as the backbone returned them.
-        labels: class index of each example, [N].
-        groups: content digest of each example, [N]; sorted, so that nothing depends on their order.
-        modality: the kind of input.
-        order: the row of `features` for each label and group, [N]; None for the same row.
-        checkpoint: called between blocks; may raise to stop.
+    `features` are [N, D]; `order` is their row for each class index in `labels` and content digest in
+    `groups`, None for the same row. `checkpoint` is called between blocks and may raise to stop.
     """
     names, first, members = np.unique(np.array(groups), return_index=True, return_inverse=True)
     contents = _Contents(features, first if order is None else order[first], modality, checkpoint)

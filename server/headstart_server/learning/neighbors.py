@@ -97,14 +97,10 @@ def index_neighbors(
     *,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> NeighborIndex:
-    """Return an index of training examples.
+    """Return an index of training examples in the order of the version's list, [N].
 
-    Args:
-        views: features [N, D of the view] by view.
-        names: the views to compare by.
-        examples: the examples, in the order of the version's list, [N].
-        digests: content digest of each example, [N]; they sample more than `MAX_INDEXED` examples.
-        checkpoint: called between blocks; may raise to stop.
+    `views` has features [N, D of the view] by view, `names` the views to compare by. The content digests
+    sample more than `MAX_INDEXED` examples. `checkpoint` is called between blocks and may raise to stop.
     """
     chosen: Ints = np.arange(len(examples))
     if len(examples) > MAX_INDEXED:

@@ -19,11 +19,8 @@ def calibrate(
 ) -> tuple[Calibration, float]:
     """Return the calibration of the lowest loss of the task, and that loss.
 
-    Args:
-        scores: out-of-fold scores, [n, C].
-        targets: labels, [n].
-        weights: weight of each example, [n]; their sum is the number of different examples.
-        temperature: of a single label; None selects it.
+    `scores` are out of fold, [n, C]; `weights` [n] sum to the number of different examples. The temperature
+    of a single label is selected unless it is given.
     """
     task, matrix = targets.task, targets.matrix
     if task is Task.REGRESSION:

@@ -85,19 +85,11 @@ def fit_partial(
     tools: TailTrainer,
     checkpoint: Callable[[], None],
 ) -> SolverResult:
-    """Train the last blocks and the head together, and keep the result if it is better.
+    """Train the last blocks and the head together, and return the head with its tail if it is better.
 
-    Args:
-        recipe: the settings.
-        examples: the examples.
-        start: the initial ridge head, on standardized features.
-        to_beat: the best head on the unchanged backbone, validated on the same folds.
-        tools: trains tails.
-        checkpoint: called between pieces of work; may raise to stop.
-
-    Returns:
-        The head with its tail; or `to_beat` with a note, if its out-of-fold loss is not beaten or nothing can
-        be validated.
+    Training begins at `start`, a ridge head on standardized features. `to_beat` is the best head on the
+    unchanged backbone, validated on the same folds. It is returned with a note if its out-of-fold loss is not
+    beaten, or if nothing can be validated.
     """
     if to_beat.loss is None or start.regularization is None:
         return _kept(to_beat, "there are too few examples to tell whether training helps")

@@ -48,16 +48,11 @@ def fit_ridge(
 ) -> SolverResult:
     """Fit ridge on one-hot labels, soft labels, columns of 0 and 1, or numbers.
 
-    Args:
-        rows: N examples.
-        targets: their labels.
-        folds: the cross-validation partition; if it is empty, the single-shot constants replace all choices.
-        weights: of each example in all sums and choices, [N], above 0; None for those of the targets.
-        regularization: the penalty on the squared weights, for features scaled to a mean length of 1 around
-            their mean; None selects among `REGULARIZATIONS` by the out-of-fold loss of the task.
-        temperature: of a single label; None selects it by out-of-fold log loss.
-        checkpoint: called between pieces of work; may raise to stop.
-        matrices: computes large products and solves; numpy computes small ones, and all if it fails.
+    `regularization` is the penalty on the squared weights, for rows with a mean length of 1; None selects it
+    among `REGULARIZATIONS` by the out-of-fold loss of the task, like the `temperature` of a single label.
+    Without folds the single-shot constants replace all choices. `weights` [N] are above 0 and default to
+    those of the targets. `checkpoint` is called between pieces of work and may raise to stop. `matrices`
+    computes large products and solves; numpy computes small ones, and all if it fails.
     """
     weights = targets.weights if weights is None else weights
     unit = _Unit.of(targets, weights)

@@ -64,16 +64,10 @@ def strata(targets: Targets) -> Ints:
 def folds_for(targets: Targets, groups: Sequence[str], *, folds: int, seed: int) -> Folds:
     """Assign the examples of a task to similar folds, keeping each group together.
 
-    Args:
-        targets: labels of the examples, [N].
-        groups: groups that must not be split. Only these names matter, not the order of the examples.
-        folds: number of folds. 0 selects the median number of groups in a class, at least 2 and at most 5;
-            for numbers 5, or the number of groups.
-        seed: seeds the assignment.
-
-    Returns:
-        The folds; `count` is 0 if every class has a single group, or if there are fewer than `LEAST_GROUPS`
-        with several labels or numbers.
+    Only the names of the `groups` matter, not the order of the examples. 0 `folds` select the median number
+    of groups in a class, at least 2 and at most 5; for numbers 5, or the number of groups. The result has no
+    folds if every class has a single group, or if there are fewer than `LEAST_GROUPS` with several labels or
+    numbers.
     """
     if targets.task is Task.SINGLE_LABEL:
         return assign_folds(targets.labels, groups, folds=folds, seed=seed)
@@ -130,18 +124,7 @@ def _by_group(targets: Targets, groups: Sequence[str]) -> tuple[Float64, Ints]:
 
 
 def assign_folds(labels: Ints, groups: Sequence[str], *, folds: int, seed: int) -> Folds:
-    """Assign examples to folds, class by class, keeping each group together.
-
-    Args:
-        labels: class index of each example, [N].
-        groups: groups that must not be split; examples of equal content share one. Only their names matter,
-            not the order of the examples.
-        folds: number of folds; 0 selects the median number of groups in a class, at least 2 and at most 5.
-        seed: seeds the assignment.
-
-    Returns:
-        The folds; `count` is 0 if every class has a single group.
-    """
+    """Assign examples to folds by class index [N], keeping each group together; see `folds_for`."""
     members = _groups_by_class(labels, groups)
     sizes = [len(names) for names in members.values()]
     if max(sizes, default=0) < 2:
@@ -162,15 +145,9 @@ def assign_folds(labels: Ints, groups: Sequence[str], *, folds: int, seed: int) 
 
 
 def held_out(labels: Ints, groups: Sequence[str], *, share: float, seed: int) -> NDArray[np.bool_]:
-    """Return which examples to hold out, [N], selected by class and group.
+    """Return which examples to hold out, [N]: a `share` from 0 to 0.9 of each class, in whole groups.
 
     Every class keeps at least one group for training, and a class with two groups or more loses at least one.
-
-    Args:
-        labels: class index of each example, [N].
-        groups: groups that must not be split.
-        share: wanted fraction of each class, 0 to 0.9.
-        seed: seeds the selection.
     """
     rng = np.random.default_rng(seed)
     chosen: set[str] = set()

@@ -30,10 +30,8 @@ def fit_temperature(scores: Float64, shares: Float64, weights: Float64) -> tuple
     is worth `margin / PRIOR_MARGIN` nats in all, whatever the number of examples, so it matters below a
     hundred.
 
-    Args:
-        scores: out-of-fold scores, [n, C].
-        shares: probability of each class, [n, C]; one-hot for hard labels.
-        weights: weight of each example, [n]; their sum is the number of different examples.
+    `scores` and class probabilities `shares` are [n, C]; `weights` [n] sum to the number of different
+    examples.
     """
     prior = typical_margin(scores, weights) / PRIOR_MARGIN / float(weights.sum())
     # The loss is convex in 1 / temperature: Newton's method, kept within a bracket that only shrinks.
