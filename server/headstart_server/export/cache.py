@@ -24,7 +24,6 @@ class ExportedFile:
 
     Attributes:
         name: path inside the export, with ``/`` between folders.
-        size: in bytes.
         sha256: of the content, in hexadecimal.
     """
 

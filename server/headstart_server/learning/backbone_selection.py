@@ -19,15 +19,12 @@ class BackboneCandidate:
     """A candidate of a backbone selection.
 
     Attributes:
-        backbone: name of the backbone.
         outcome: what happened to the candidate.
         message: why it was not tried, or failed; empty if it was tried.
         accuracy: out-of-fold accuracy, 0 to 1; with several labels, all labels of an example must be correct.
             None for regression, or if nothing could be measured.
-        mean_absolute_error: of a regression.
         standard_error: standard error of the accuracy or mean absolute error.
         gap: difference to the best candidate on the same examples, in the same unit.
-        gap_standard_error: standard error of the gap.
         milliseconds: latency of one input at serving, on the machine that ran the job; 0 if not tried.
         megabytes: size of the weights in float32, in millions of bytes.
         seconds: time that the trial took; 0 if not tried.

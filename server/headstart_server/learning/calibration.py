@@ -21,7 +21,6 @@ class Calibration:
     """Converts scores into calibrated outputs; each task uses its own part.
 
     Attributes:
-        task: the kind of task.
         temperature: single label: divisor of scores before the softmax, above 0.
         slopes: multi-label: factor of the scores of each class before the sigmoid, [C].
         offsets: multi-label: summand after the factor, [C].

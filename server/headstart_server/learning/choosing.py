@@ -24,9 +24,7 @@ class CandidateScore:
 
     Attributes:
         score: mean score, higher is better.
-        error: its standard error.
         gap: difference to the best candidate on the same examples; 0 for the best.
-        gap_standard_error: standard error of the gap.
     """
 
     score: float

@@ -17,8 +17,6 @@ class ClassMetrics:
     """Metrics of one class against all others.
 
     Attributes:
-        name: the class.
-        support: number of its examples.
         precision: None if the class is never predicted.
         recall: None if the class has no examples.
         f1: None if the class neither occurs nor is predicted.

@@ -31,10 +31,7 @@ class PairedOutcome:
     """An example and the predictions of two versions.
 
     Attributes:
-        target: the label.
         weight: weight of the example, above 0.
-        first: prediction of the first version.
-        second: prediction of the second version.
     """
 
     target: Target
@@ -49,9 +46,7 @@ class ComparedMetrics:
 
     Attributes:
         accuracy: accuracy, 0 to 1; with several labels, all labels of an example must be correct.
-        balanced_accuracy: mean recall of the classes.
         log_loss: mean negative log-likelihood of the labels, in nats.
-        mean_absolute_error: of a regression.
     """
 
     accuracy: float | None = None
@@ -65,10 +60,6 @@ class ComparedClass:
     """Both versions on the examples of one class.
 
     Attributes:
-        name: the class.
-        example_count: number of its examples.
-        first_recall: recall of the first version.
-        second_recall: recall of the second version.
         worse_p_value: probability that the recall of the second falls so far if both are equally good:
             McNemar's exact test, one-sided.
     """
@@ -85,10 +76,7 @@ class Comparison:
     """Comparison of two versions. Metrics weigh each example by its weight, tests count examples.
 
     Attributes:
-        task: the kind of task.
         example_count: number of examples that both predicted.
-        first: metrics of the first version.
-        second: metrics of the second version.
         difference: gain in accuracy of the second version; for regression, its fall of the mean absolute
             error. Above 0 the second is better.
         difference_low: lower end of the 95 % interval of the difference; infinite if there is a single

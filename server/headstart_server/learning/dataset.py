@@ -23,10 +23,8 @@ class DatasetLimits:
     """Limits of a dataset.
 
     Attributes:
-        max_examples: maximum number of examples.
         max_bytes: maximum bytes of all inputs together.
         max_input_bytes: maximum bytes of one input.
-        max_classes: maximum number of classes.
     """
 
     max_examples: int = 50_000
@@ -40,8 +38,6 @@ class Example:
     """A labeled input.
 
     Attributes:
-        content: the input.
-        target: the label.
         id: the caller's ID; may be empty.
         held_out: whether it is held out of training.
         weight: weight of the example, above 0.
@@ -76,11 +72,9 @@ class DatasetSummary:
     """Counts and digest of a dataset.
 
     Attributes:
-        example_count: number of examples.
         class_counts: number of examples of each class, by name; empty for regression.
         held_out_count: number of held-out examples.
         digest: SHA-256 over contents, labels and weights, independent of the order of the examples.
-        task: the kind of task.
         added_count: number of examples of the fine-tune itself; None for all.
         removed_count: number of the parent's examples that were excluded or replaced.
     """
@@ -99,7 +93,6 @@ class DatasetCount:
     """Counts examples as they arrive, and rejects the first that exceeds a limit.
 
     Attributes:
-        limits: limits of the dataset.
         task: the kind of task; None for that of the first example.
     """
 

@@ -45,7 +45,6 @@ class DuplicateGroup:
 
     Attributes:
         examples: at most 20 of them.
-        count: number of examples.
         exact: whether the contents are equal, byte by byte.
         contradicting: whether their labels differ.
         across_held_out: whether some are trained on and others held out.
@@ -63,7 +62,6 @@ class LabelIssue:
     """An example whose label is probably wrong.
 
     Attributes:
-        example: the example.
         suggested_label: the label that a head predicts.
         suggested_probability: its probability, by a head fitted without the example.
         given_probability: probability of the given label.
@@ -80,7 +78,6 @@ class Outlier:
     """An example far from all others.
 
     Attributes:
-        example: the example.
         distance_ratio: distance from the nearest other example, relative to the median of all examples.
     """
 
@@ -93,7 +90,6 @@ class LearningPoint:
     """A point of the learning curve.
 
     Attributes:
-        example_count: number of training examples.
         score: accuracy, for regression R squared, on examples not trained on.
         extrapolated: whether the score is extrapolated, not measured.
     """
@@ -108,7 +104,6 @@ class Recommendation:
     """A recommendation about a dataset.
 
     Attributes:
-        kind: its subject.
         message: one or two sentences, with what to do.
     """
 
@@ -124,15 +119,12 @@ class DatasetFindings:
         duplicates: groups of duplicates, contradicting ones first.
         duplicate_count: number of examples that have a duplicate.
         label_issues: examples whose label is probably wrong, the most probable first.
-        label_issue_count: number of label issues.
         outliers: examples far from all others, the farthest first.
-        outlier_count: number of outliers.
         learning_curve: by the number of examples, ascending.
         imbalance: size of the largest class relative to the smallest; 0 for regression.
         estimated_seconds: duration of a fine-tune on these examples; 0 if unknown.
         recommendations: what to do, the most important first.
         truncated: examples that the backbone truncates, in their order.
-        truncated_count: number of truncated examples.
     """
 
     duplicates: tuple[DuplicateGroup, ...] = ()

@@ -43,9 +43,7 @@ class ConfusedPair:
     """Two classes that are confused.
 
     Attributes:
-        actual: the true class.
         predicted: the class that was predicted instead.
-        count: number of examples.
     """
 
     actual: str
@@ -55,12 +53,7 @@ class ConfusedPair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValuePair:
-    """A number and its prediction.
-
-    Attributes:
-        actual: the true number.
-        predicted: the predicted number.
-    """
+    """A number and its prediction."""
 
     actual: float
     predicted: float
@@ -71,13 +64,11 @@ class Evaluation:
     """Detailed evaluation of a head. All metrics except counts respect the weights of examples.
 
     Attributes:
-        metrics: the summary.
         classes: metrics by class, in the order of the head; empty for regression.
         reliability: reliability of the probabilities; empty for regression.
         confused: the most frequently confused pairs of classes, at most 50, the most frequent first.
         worst: the examples of the largest loss, at most 100, the worst first.
         interval_coverage: regression: fraction of the numbers within their 90 % interval.
-        median_absolute_error: regression.
         values: regression: true and predicted numbers of at most 1,000 examples, evenly spread.
     """
 

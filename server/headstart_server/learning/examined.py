@@ -21,7 +21,6 @@ class AnalyzedDataset:
 
     Attributes:
         views: features [N, D of the view] by view.
-        targets: labels.
         digests: content digest of each example.
         ids: the caller's ID of each example.
         indexes: position of each example in the list, [N].

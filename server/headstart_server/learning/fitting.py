@@ -53,7 +53,6 @@ class FittedHead:
     """A fitted head.
 
     Attributes:
-        head: the head.
         recipe: the recipe with every choice made.
         metrics: out-of-fold metrics; empty if nothing could be validated.
         stop_reason: why the solver ended; None for a closed form.
@@ -101,7 +100,6 @@ class FittedCandidate:
         recipe: the candidate with its choices made.
         solved: result of its solver.
         folds: the folds it was validated on.
-        weights: weight of each example, [N].
     """
 
     recipe: ResolvedRecipe

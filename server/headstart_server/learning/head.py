@@ -38,9 +38,7 @@ class HeadMetadata:
     """Properties of a head other than its arrays.
 
     Attributes:
-        task: the kind of task.
         views: the backbone's views that the head concatenates.
-        scaling: how features are scaled.
         class_names: the C classes; empty for regression.
     """
 

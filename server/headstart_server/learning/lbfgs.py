@@ -31,13 +31,7 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Minimum:
-    """The end point of a solver.
-
-    Attributes:
-        point: the lowest point found.
-        loss: the loss at that point.
-        reason: why the solver ended.
-    """
+    """The end point of a solver."""
 
     point: Float64
     loss: float

@@ -33,7 +33,6 @@ class Sizes:
     """The sizes that determine the memory of a fine-tune.
 
     Attributes:
-        examples: number of examples.
         views: features of each view of the backbone, by name.
         outputs: number of classes, or 1 for numbers.
     """

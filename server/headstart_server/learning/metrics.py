@@ -52,9 +52,6 @@ class Metrics:
         macro_f1: mean F1 of the classes that occur.
         micro_f1: several labels: F1 over all classes together.
         calibration_error: expected calibration error; see `reliability`.
-        mean_absolute_error: regression.
-        root_mean_squared_error: regression.
-        r_squared: regression.
     """
 
     source: MetricsSource = MetricsSource.NONE

@@ -45,11 +45,8 @@ class MlpSettings:
     """Settings of the training of a network.
 
     Attributes:
-        hidden_units: size of the hidden layer.
         dropout: fraction of the hidden units that is dropped at each step.
         weight_decay: of AdamW; for weights, not for biases.
-        learning_rate: of AdamW.
-        max_epochs: maximum number of epochs.
         patience: epochs without a lower loss after which training ends.
         temperature: of a single label; None selects it by out-of-fold loss.
         time_budget: seconds after which the best epoch so far is used; None for no limit.

@@ -25,7 +25,6 @@ class NeighborExample:
     Attributes:
         index: position in the list of the version's examples.
         id: the caller's ID; may be empty.
-        target: the label.
     """
 
     index: int
@@ -38,7 +37,6 @@ class Neighbor:
     """A training example near an input.
 
     Attributes:
-        example: the example.
         distance: 1 less the cosine of the angle between them, 0 to 2; accurate to about 0.0003.
     """
 

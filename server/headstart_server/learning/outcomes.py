@@ -24,7 +24,6 @@ class ExampleOutcome:
         index: position among the examples, from 0.
         id: the caller's ID of the example.
         labels: its classes; empty for regression, or if the head does not know them.
-        predicted: the predicted classes.
         probability: of the true class; of several labels the lowest of all true states, present or absent;
             None for regression.
         loss: log loss in nats; for regression the absolute error.

@@ -61,9 +61,6 @@ class FineTuningExamples:
         views: features [N, D] by view, in the given order.
         names: views of the head; `LAST` is the last of them.
         order: the row of `views` of each example, [N].
-        targets: labels.
-        weights: weight of each example, [N].
-        folds: the cross-validation partition.
         seed: seeds the order of the examples.
     """
 

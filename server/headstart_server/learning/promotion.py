@@ -73,11 +73,9 @@ class Promotion:
     """Result of a conditional promotion.
 
     Attributes:
-        alias: the alias.
         decision: whether it moves.
         baseline: number of the version that the new one is compared with; 0 if the alias named no version.
         comparison: the comparison, the baseline first; None if there was nothing to compare.
-        reasons: the reasons, each in a sentence.
     """
 
     alias: str

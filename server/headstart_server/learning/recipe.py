@@ -23,8 +23,6 @@ class Ridge:
         regularization: above 0; None selects it by out-of-fold log loss.
         temperature: above 0; None selects it by out-of-fold log loss.
         folds: 2 to 20; 0 selects the median number of examples of a class, at least 2 and at most 5.
-        views: the backbone's views to concatenate.
-        scaling: how features are scaled.
         balanced: whether all classes have the same weight; None if the largest has more than three times the
             examples of the smallest.
     """
@@ -44,9 +42,6 @@ class Logistic:
     Attributes:
         regularization: above 0; None selects it by out-of-fold log loss.
         temperature: above 0; None selects it by out-of-fold log loss.
-        folds: as for `Ridge`.
-        views: the backbone's views to concatenate.
-        scaling: how features are scaled.
         balanced: whether predictions are corrected for class frequencies; None as for `Ridge`.
         time_budget: seconds after which the best solution so far is used; None for no limit.
     """
@@ -68,13 +63,9 @@ class Mlp:
         hidden_units: 1 to 4096; 0 selects a default.
         dropout: fraction of the hidden units dropped at each step, 0 to 0.9; None selects a default.
         weight_decay: of AdamW, 0 to 1; None selects a default.
-        learning_rate: of AdamW.
-        max_epochs: maximum number of epochs.
         patience: epochs without a lower loss after which training ends.
         temperature: above 0; None selects it by out-of-fold log loss.
-        folds: as for `Ridge`.
         views: the backbone's views to concatenate; () selects all.
-        balanced: as for `Ridge`.
         time_budget: seconds after which the best epoch so far is used; None for no limit.
     """
 
@@ -102,11 +93,8 @@ class Partial:
 
     Attributes:
         blocks: number of last blocks, 1 to 3.
-        learning_rate: of Adam.
-        max_epochs: maximum number of epochs.
         patience: epochs without a lower loss after which training ends.
         temperature: above 0; None selects it by out-of-fold log loss.
-        balanced: as for `Ridge`.
         time_budget: seconds after which the best epoch so far is used; None for no limit.
         views: views of the head, selected during fitting; () before.
         scaling: of the head, likewise: `STANDARD` if the blocks were trained.

@@ -19,10 +19,6 @@ class ReliabilityBin:
     """Predictions whose probabilities lie in one range.
 
     Attributes:
-        low: lower end of the range.
-        high: upper end of the range.
-        count: number of predictions.
-        confidence: their mean probability.
         accuracy: fraction of them that is correct.
     """
 

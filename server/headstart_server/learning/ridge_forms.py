@@ -23,10 +23,8 @@ class RidgeTask:
     """The problem to solve.
 
     Attributes:
-        rows: N examples.
         targets: their labels, [N, C].
         weights: of each example in all sums, [N].
-        folds: the cross-validation partition.
         checkpoint: called between pieces of work; may raise to stop.
         matrices: computes products and solves.
     """

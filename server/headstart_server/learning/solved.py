@@ -17,7 +17,6 @@ class SolverResult:
     Attributes:
         weights: [D, C] for scaled features, or [H, C] behind a hidden layer.
         bias: [C].
-        calibration: calibration of the scores.
         regularization: as given or selected; None if the solver has none.
         loss: mean out-of-fold loss after calibration, by which choices are made: log loss on smoothed labels,
             or the squared error relative to the variance; None if nothing could be validated.

@@ -10,12 +10,10 @@ class StoredExample:
     """An example without its content.
 
     Attributes:
-        target: the label.
         id: the caller's ID of the example; may be empty.
         held_out: whether the caller holds it out of training.
         digest: digest of the content.
         kind: image, text or tensor.
-        weight: weight of the example.
         archive: the job whose archive holds the content.
         member: position of the content in the archive.
     """

@@ -12,7 +12,6 @@ class Target:
     """The label of one example.
 
     Attributes:
-        task: the kind of task.
         shares: probabilities of classes by name. Single label: one class at 1, or a soft label that sums to
             1. Multi-label: each class that applies at 1; may be empty. Regression: empty.
         value: the number of a regression.

@@ -16,7 +16,6 @@ class Targets:
     """The labels of N examples.
 
     Attributes:
-        task: the kind of task.
         matrix: [N, C]: the probability of each class (single label), 1 where a class applies and 0 elsewhere
             (multi-label); or the numbers, [N, 1].
         weights: weight of each example, above 0, [N].

@@ -20,7 +20,6 @@ class ReportFacts:
     """The content of a report about a version.
 
     Attributes:
-        version: the version with its manifest.
         evaluation: evaluation of the version; None if only the metrics of the manifest are stored.
         findings: findings in its examples; None if none are stored.
         samples: small JPEG files, or beginnings of texts, by the index of the example.

@@ -39,12 +39,7 @@ class Scale:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plot:
-    """A rectangle with two axes.
-
-    Attributes:
-        x: from left to right.
-        y: from bottom to top.
-    """
+    """A rectangle with two axes."""
 
     x: Scale
     y: Scale

@@ -34,13 +34,7 @@ class ReportFormat(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """A report.
-
-    Attributes:
-        number: number of the version.
-        content: the document.
-        media_type: media type of the document.
-    """
+    """A report."""
 
     number: int
     content: bytes
