@@ -77,7 +77,7 @@ def version(task: Task, class_names: list[str], metrics: Metrics, **fields) -> V
 def of_classes(
     count: int, examples: int, *, names: list[str] | None = None, skill: float = 3.4
 ) -> ReportFacts:
-    """One class of several, answered about as well as `skill` tells."""
+    """One class of several, predicted about as well as `skill`."""
     names = names or (
         ANIMALS[:count] if count <= len(ANIMALS) else [f"species {n:03d}" for n in range(count)]
     )
@@ -121,12 +121,17 @@ def of_numbers() -> ReportFacts:
     """Ages."""
     random = np.random.default_rng(3)
     truth = random.gamma(4, 9, 420).astype(np.float32)[:, None]
-    told = (truth * 0.9 + 3 + random.normal(scale=4, size=truth.shape)).astype(np.float32)
-    told[:4] += 31
+    predicted = (truth * 0.9 + 3 + random.normal(scale=4, size=truth.shape)).astype(np.float32)
+    predicted[:4] += 31
     targets = Targets(task=Task.REGRESSION, class_names=("value",), matrix=truth, weights=np.ones(len(truth)))
     ids = [f"face-{n:03d}.jpg" for n in range(len(truth))]
     found = evaluate(
-        targets, told, np.empty(0, np.float32), ids, source=MetricsSource.OUT_OF_FOLD, interval=(-7.0, 7.0)
+        targets,
+        predicted,
+        np.empty(0, np.float32),
+        ids,
+        source=MetricsSource.OUT_OF_FOLD,
+        interval=(-7.0, 7.0),
     )
     return _with_data(found, version(Task.REGRESSION, [], found.metrics, model="ages"), ["31", "42"], ids)
 

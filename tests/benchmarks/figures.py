@@ -161,8 +161,8 @@ def checked(pools: Sequence[Pool], trial: Trial) -> Checked | None:
     shown = Targets.of_labels(pool.labels[sample.fresh], names)
     true = measure(shown, outputs, fitted.head.thresholds, source=MetricsSource.HELD_OUT)
     drawn = (rng.random((len(outputs), 1)) > np.cumsum(outputs, axis=1)).sum(axis=1)
-    as_told = Targets.of_labels(np.minimum(drawn, pool.classes - 1), names)
-    floor = measure(as_told, outputs, fitted.head.thresholds, source=MetricsSource.HELD_OUT)
+    as_predicted = Targets.of_labels(np.minimum(drawn, pool.classes - 1), names)
+    floor = measure(as_predicted, outputs, fitted.head.thresholds, source=MetricsSource.HELD_OUT)
     found = reliability(shown, outputs, ClassPredictions.from_outputs(shown, outputs, fitted.head.thresholds))
     return Checked(
         trial=trial,

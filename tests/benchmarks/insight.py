@@ -1,4 +1,4 @@
-"""Measures what is told with answers: unknown inputs, label issues, the learning curve, and its costs.
+"""Measures the evidence of predictions: unknown inputs, label issues, the learning curve, and its costs.
 
 Tables in Markdown that docs/findings.md and docs/design.md quote. Sets and features are those of recipes.py.
 """
@@ -37,7 +37,7 @@ from recipe_sets import FeatureSet, feature_sets
 from report import machine, print_table, software
 
 CACHE = Path(__file__).parents[2] / ".cache" / "recipes"
-#: The share of known inputs that may be told to be unknown.
+#: The share of known inputs that may be predicted to be unknown.
 RATE = 0.05
 #: Inputs of each kind, at most.
 ASKED = 400

@@ -323,7 +323,7 @@ def by_adam(epochs: int) -> Callable[[Trial], NDArray[np.floating]]:
 
 
 def by_keras(trial: Trial) -> tuple[NDArray[np.floating], float]:
-    """The Keras recipe with flips, rotations and dropout, in a process of its own, on all cores."""
+    """The Keras recipe with flips, rotations and dropout, in a separate process, on all cores."""
     one = trial.one
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pictures.npz"

@@ -53,7 +53,8 @@ ELSEWHERE = {
     "test_a_site_that_drips_or_breaks_off_does_not_hold_it_up",
     "DEADLINE_EXCEEDED": "integration/server/test_dialects.py::test_a_timeout_of_the_message_is_a_deadline",
     "DRAINING": "unit/embedding/test_embedder.py::test_a_server_that_stops_ends_it",
-    "EXPORT_FAILED": "unit/export/test_exporter.py::test_a_failure_is_told_to_all_and_leaves_nothing",
+    "EXPORT_FAILED": "unit/export/test_exporter.py::"
+    "test_a_failure_is_raised_to_all_callers_and_leaves_nothing",
     "EXPORT_QUEUE_FULL": "unit/export/test_exporter.py::test_more_than_may_wait_are_refused",
     "EXPORT_UNAVAILABLE": "unit/backbones/test_export_process.py::test_a_refusal_is_an_error_of_its_kind",
     "INTERNAL": "unit/jobs/test_workers.py::"

@@ -110,7 +110,7 @@ async def test_how_its_tenant_is_called_does_not_go_out_with_it(
     assert network.requests[0].facts["model"] == "pets"
 
 
-async def test_it_tells_its_files(exporter: Exporter, network: Network) -> None:
+async def test_it_lists_its_files(exporter: Exporter, network: Network) -> None:
     network.may_end.set()
     version, found = await exporter.open(Selector(model="pets"), ONNX)
     assert version.number == 1
@@ -161,7 +161,7 @@ async def test_more_than_may_wait_are_refused(exporter: Exporter, network: Netwo
     assert await content(exporter, model="cars") == [b"ab", b"c"]
 
 
-async def test_a_failure_is_told_to_all_and_leaves_nothing(
+async def test_a_failure_is_raised_to_all_callers_and_leaves_nothing(
     exporter: Exporter, network: Network, tmp_path: Path
 ) -> None:
     network.error = ExportFailed("Expected an export. Received: signal 9.")
@@ -172,7 +172,7 @@ async def test_a_failure_is_told_to_all_and_leaves_nothing(
     assert not list((tmp_path / "exports").iterdir())
 
 
-async def test_it_is_made_anew_after_its_time_and_goes_with_its_version(
+async def test_it_is_created_again_when_too_old_and_removed_with_its_version(
     exporter: Exporter, network: Network, clock: ManualClock, shelf: Shelf, tmp_path: Path
 ) -> None:
     network.may_end.set()

@@ -11,7 +11,7 @@ COSTS = st.sampled_from([1.0, 2.0, 2.0, 5.0, 40.0])
 
 
 def right(*answers: str) -> list[np.ndarray]:
-    """What candidates told about the same examples: 1 right, 0 wrong, . nothing."""
+    """Scores of candidates on the same examples: 1 correct, 0 wrong, . unknown."""
     return [np.array([np.nan if sign == "." else float(sign) for sign in each]) for each in answers]
 
 
@@ -40,7 +40,7 @@ def candidates(draw: st.DrawFn) -> tuple[list[np.ndarray], list[float], np.ndarr
 
 
 @given(candidates())
-def test_no_candidate_is_taken_that_is_more_than_a_standard_error_behind_the_best(
+def test_the_selected_candidate_is_within_a_standard_error_of_the_best(
     drawn: tuple[list[np.ndarray], list[float], np.ndarray],
 ) -> None:
     scores, costs, weights = drawn
@@ -60,7 +60,7 @@ def test_no_candidate_is_taken_that_is_more_than_a_standard_error_behind_the_bes
 
 
 @given(candidates())
-def test_none_is_cheaper_than_the_one_taken_and_as_good(
+def test_no_candidate_is_cheaper_and_as_good_as_the_selected_one(
     drawn: tuple[list[np.ndarray], list[float], np.ndarray],
 ) -> None:
     scores, costs, weights = drawn
@@ -88,13 +88,13 @@ def test_the_order_of_the_candidates_decides_only_between_equal_costs(
 
 
 @pytest.mark.parametrize("costs", [[1.0, 2.0, 3.0], [2.0, 1.0, 3.0], [3.0, 3.0, 1.0], [7.0, 7.0, 7.0]])
-def test_of_equals_the_cheapest_is_taken_and_of_equally_cheap_ones_the_first(costs: list[float]) -> None:
+def test_the_cheapest_and_then_the_first_of_equals_is_selected(costs: list[float]) -> None:
     found = ranked(right("1101", "1101", "1101"), costs)
     assert found.chosen == costs.index(min(costs))
     assert [each.gap for each in found.standings] == [0, 0, 0]
 
 
-def test_one_example_of_many_is_no_evidence_and_several_are() -> None:
+def test_one_example_is_no_evidence_and_several_are() -> None:
     best = "1" * 40
     one, three = "0" + "1" * 39, "000" + "1" * 37
     assert ranked(right(one, best), [1.0, 9.0]).chosen == 0
@@ -116,7 +116,7 @@ def test_a_heavy_example_counts_as_it_weighs() -> None:
     assert ranked(scores, [1.0, 5.0], np.array([50.0, 1, 1, 1])).best == 1
 
 
-def test_who_was_not_measured_is_taken_only_if_nobody_was() -> None:
+def test_an_unmeasured_candidate_is_selected_only_if_none_was_measured() -> None:
     assert ranked(right("....", "1100"), [1.0, 9.0]) == ranked(right("....", "1100"), [1.0, 2.0])
     found = ranked(right("....", "1100"), [1.0, 9.0])
     assert (found.chosen, found.example_count, found.standings[0]) == (1, 4, None)
@@ -125,7 +125,7 @@ def test_who_was_not_measured_is_taken_only_if_nobody_was() -> None:
     assert unmeasured.standings == (None, None, None)
 
 
-def test_candidates_are_compared_on_what_all_have_answered() -> None:
+def test_candidates_are_compared_on_examples_that_all_predicted() -> None:
     found = ranked(right("1110", "110."), [1.0, 2.0])
     assert found.example_count == 3
     assert [each.score for each in found.standings] == [1.0, pytest.approx(2 / 3)]

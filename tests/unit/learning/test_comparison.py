@@ -125,7 +125,7 @@ def test_several_labels_are_right_if_all_are_and_recalls_are_of_each_class() -> 
     ]
 
 
-def test_a_soft_label_is_right_where_its_likeliest_class_is_told() -> None:
+def test_a_soft_label_is_correct_if_its_most_probable_class_is_predicted() -> None:
     target = Target.of_shares({"cat": 0.6, "dog": 0.4})
     found = compare(
         [PairedOutcome(target=target, weight=1.0, first=predicted("dog"), second=predicted("cat"))]

@@ -202,7 +202,7 @@ def test_the_digest_depends_on_content_label_and_use(changed: Example) -> None:
     assert summary(CAT, DOG, changed).digest != summary(CAT, DOG, third).digest
 
 
-def test_the_digest_tells_how_often_an_example_came() -> None:
+def test_the_digest_depends_on_the_count_of_an_example() -> None:
     assert summary(CAT, DOG, DOG).digest != summary(CAT, CAT, DOG).digest != summary(CAT, DOG).digest
 
 

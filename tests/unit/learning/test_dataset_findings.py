@@ -54,7 +54,7 @@ def test_equal_and_all_but_equal_examples_are_grouped_contradicting_ones_first()
     assert [one.label.text for one in groups[0].examples] == ["class 1", "class 2"]
 
 
-def test_copies_on_both_sides_of_the_held_out_split_are_told() -> None:
+def test_copies_on_both_sides_of_the_held_out_split_are_reported() -> None:
     labels = np.append(labels_of(40), [0, 1])
     views = features(labels)
     for rows in views.values():
@@ -113,11 +113,11 @@ def test_wrong_labels_are_ranked_first_with_what_they_look_like() -> None:
     assert all(issue.suggested_probability >= 5 * issue.given_probability for issue in label_issues)
 
 
-def test_right_labels_are_hardly_suspected() -> None:
+def test_correct_labels_are_rarely_issues() -> None:
     assert find_label_issues(plain(200))[1] <= 1
 
 
-def test_a_wrong_one_of_several_labels_is_told_once_with_all_it_looks_like() -> None:
+def test_a_wrong_one_of_several_labels_is_reported_once_with_all_suggested_labels() -> None:
     rng = np.random.default_rng(3)
     matrix = rng.integers(0, 2, (120, 3))
     directions = rng.normal(size=(3, 40))
@@ -130,7 +130,7 @@ def test_a_wrong_one_of_several_labels_is_told_once_with_all_it_looks_like() -> 
     assert label_issues[0].suggested_label.text == ", ".join(looks)
 
 
-def test_a_number_far_from_what_it_looks_like_is_a_issue() -> None:
+def test_a_number_far_from_its_prediction_is_an_issue() -> None:
     rng = np.random.default_rng(3)
     rows = rng.normal(size=(120, 40)).astype(np.float32)
     values = rows[:, 0] + 0.3 * rows[:, 1] + 5
@@ -143,12 +143,12 @@ def test_a_number_far_from_what_it_looks_like_is_a_issue() -> None:
     assert count < 6
 
 
-def test_where_nothing_could_be_validated_nobody_is_suspected() -> None:
+def test_without_validation_there_are_no_label_issues() -> None:
     labels = np.arange(4)
     assert find_label_issues(examined(features(labels), of_labels(labels))) == ([], 0)
 
 
-def test_held_out_examples_are_not_suspected_but_counted_in_the_places() -> None:
+def test_held_out_examples_are_no_issues_but_count_in_indexes() -> None:
     labels = labels_of(82)
     views = features(labels)
     given = labels.copy()
@@ -201,7 +201,7 @@ def test_the_curve_rises_and_ends_with_twice_as_many() -> None:
     assert 0.25 < scores[0] < scores[2] < scores[3] < 1
 
 
-def test_with_too_few_examples_no_curve_is_told_and_a_recommendation_says_so() -> None:
+def test_with_too_few_examples_a_recommendation_replaces_the_curve() -> None:
     labels = labels_of(20)
     findings = found(examined(features(labels), of_labels(labels)))
     assert findings.learning_curve == ()
@@ -217,7 +217,7 @@ def test_numbers_have_a_curve_of_r_squared() -> None:
     assert curve[0].score < curve[2].score <= curve[3].score < 1
 
 
-def test_of_many_examples_parts_of_a_sample_are_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_curve_of_many_examples_uses_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning_curve, "SAMPLE", 100)
     labels = labels_of(400)
     curve = found(examined(features(labels, spread=2.0), of_labels(labels))).learning_curve
@@ -227,13 +227,13 @@ def test_of_many_examples_parts_of_a_sample_are_learned(monkeypatch: pytest.Monk
 # All together
 
 
-def test_a_dataset_in_order_is_told_little_of() -> None:
+def test_a_clean_dataset_has_few_recommendations() -> None:
     findings = found(plain(200))
     assert kinds(findings) == [RecommendationKind.MORE_DATA]
     assert findings.imbalance == 1.0
 
 
-def test_small_classes_and_imbalance_are_remarked_on() -> None:
+def test_small_classes_and_imbalance_have_recommendations() -> None:
     labels = np.append(np.zeros(60, int), [1] * 20 + [2] * 20 + [3])
     findings = found(examined(features(labels), of_labels(labels)))
     assert findings.imbalance == 60
@@ -304,7 +304,7 @@ def test_a_checkpoint_stops_it() -> None:
 # Ends that are not seen
 
 
-def test_examples_whose_end_is_not_seen_are_counted_and_the_first_are_named() -> None:
+def test_truncated_examples_are_counted_and_the_first_are_named() -> None:
     looked_at = plain()
     assert RecommendationKind.TRUNCATION not in kinds(found(looked_at))
 
@@ -319,13 +319,13 @@ def test_examples_whose_end_is_not_seen_are_counted_and_the_first_are_named() ->
     assert DatasetFindings.from_json(json.loads(json.dumps(findings.to_json()))) == findings
 
 
-def test_findings_of_releases_that_knew_no_ends_are_read() -> None:
+def test_findings_without_truncation_are_read() -> None:
     written = found(plain()).to_json()
     del written["truncated"], written["truncated_count"]
     assert DatasetFindings.from_json(written) == found(plain())
 
 
-def test_of_many_ends_that_are_not_seen_a_hundred_are_listed() -> None:
+def test_at_most_a_hundred_truncated_examples_are_listed() -> None:
     looked_at = plain(240)
     findings = found(replace(looked_at, truncated=set(looked_at.digests)))
     assert (len(findings.truncated), findings.truncated_count) == (100, 240)

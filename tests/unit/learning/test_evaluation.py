@@ -83,7 +83,7 @@ def test_nothing_measured_is_no_metrics() -> None:
     assert measure(none, sure([], 2), NONE, source=MetricsSource.OUT_OF_FOLD) == Metrics()
 
 
-def test_a_class_held_impossible_costs_much_but_not_everything() -> None:
+def test_a_class_of_probability_zero_has_a_finite_loss() -> None:
     targets = Targets.of_labels(np.array([1]), "ab")
     metrics = measure(targets, sure([0], 2, 1.0), NONE, source=MetricsSource.HELD_OUT)
     assert metrics.accuracy == 0.0
@@ -120,7 +120,7 @@ def test_numbers_are_measured_by_their_errors() -> None:
     assert metrics.accuracy is None
 
 
-# In all detail, beside scikit-learn.
+# In detail, compared with scikit-learn.
 
 
 def several_labels(seed: int, count: int = 80) -> tuple[Targets, np.ndarray]:
@@ -201,7 +201,7 @@ def test_an_evaluation_comes_back_from_json_as_it_was() -> None:
     assert (found.worst[0].id, found.worst[0].loss, found.worst[0].value) == ("y", 2.0, 2.0)
 
 
-def test_reliability_tells_how_often_answers_of_some_confidence_are_right() -> None:
+def test_reliability_is_the_accuracy_of_predictions_by_confidence() -> None:
     targets = Targets.of_labels(np.array([0, 0, 0, 1]), "ab")
     outputs = sure([0, 0, 0, 0], 2, 0.8)
     found = evaluate(targets, outputs, NONE, list("wxyz"), source=MetricsSource.HELD_OUT)
@@ -229,7 +229,7 @@ def test_confused_pairs_come_by_their_number_and_the_worst_examples_by_their_los
     assert [one.loss for one in found.worst] == sorted((one.loss for one in found.worst), reverse=True)
 
 
-def test_of_several_labels_a_missed_one_is_confused_with_what_was_told_instead() -> None:
+def test_a_missed_one_of_several_labels_is_confused_with_the_predicted_ones() -> None:
     targets = Targets.from_targets([Target.of_labels("a"), Target.of_labels("ab")])
     outputs = np.array([[0.1, 0.9], [0.9, 0.2]], np.float32)
     found = evaluate(targets, outputs, HALF[:2], ["x", "y"], source=MetricsSource.HELD_OUT)
@@ -258,7 +258,7 @@ def test_examples_that_do_not_count_are_left_out_and_places_stay() -> None:
     assert nothing == Evaluation(metrics=Metrics())
 
 
-def test_a_class_that_the_head_does_not_know_was_answered_wrong() -> None:
+def test_a_class_that_the_head_does_not_know_counts_as_wrong() -> None:
     targets = replace(Targets.of_labels(np.array([0, 0]), "ab"), matrix=np.array([[1.0, 0.0], [0.0, 0.0]]))
     found = evaluate(targets, sure([0, 0], 2), NONE, ["x", "y"], source=MetricsSource.HELD_OUT)
     assert found.metrics.accuracy == 0.5
@@ -276,7 +276,7 @@ def test_half_of_the_weight_lies_below_the_median_error(weights: list[float], me
 
 
 @pytest.mark.parametrize("count", [1, 3, 1000, 2500])
-def test_numbers_come_with_what_was_told_spread_evenly_over_all(count: int) -> None:
+def test_value_pairs_are_spread_evenly_over_all_examples(count: int) -> None:
     values = np.arange(count, dtype=np.float32)
     targets = Targets(
         task=Task.REGRESSION, class_names=("value",), matrix=values[:, None], weights=np.ones(count)

@@ -81,7 +81,7 @@ def test_fifty_thousand_examples_stay_within_a_few_megabytes() -> None:
     assert len(ExampleList(examples=many, outcomes=predicted).to_bytes()) < 4 << 20
 
 
-def test_a_list_of_a_later_release_is_told_apart() -> None:
+def test_a_list_of_a_later_release_is_rejected() -> None:
     fields = ExampleList(examples=[]).to_json()
     with pytest.raises(ValueError, match="format"):
         ExampleList.from_json({**fields, "format": 2})

@@ -62,7 +62,7 @@ def test_inputs_of_another_kind_are_not_typical() -> None:
     assert (familiarity.typicality(features(200, 2, shift=3.0)) < 0.05).mean() > 0.95
 
 
-def test_with_few_examples_the_tail_tells_what_is_far_beyond_them() -> None:
+def test_with_few_examples_the_tail_extrapolates_beyond_them() -> None:
     familiarity = learned(features(10, 1))
     assert familiarity.typicality(features(50, 3, shift=5.0)).max() < 0.05
     assert (familiarity.typicality(features(300, 4)) < 0.05).mean() < 0.12
@@ -100,14 +100,14 @@ def test_the_order_of_the_examples_changes_nothing(seed: int) -> None:
     np.testing.assert_array_equal(one.distances, other.distances)
 
 
-def test_examples_of_one_group_do_not_vouch_for_each_other() -> None:
+def test_examples_of_one_group_do_not_count_as_neighbors_of_each_other() -> None:
     views = {name: np.concatenate([rows, rows]) for name, rows in features(30, 1).items()}
     groups = names(30) * 2
     alone = learned(features(30, 1))
     np.testing.assert_allclose(learned(views, groups).distances[::2], alone.distances, atol=1e-6)
 
 
-def test_fewer_than_four_groups_tell_nothing() -> None:
+def test_fewer_than_four_groups_have_no_typicality_model() -> None:
     views = features(8, 1)
     assert fit_typicality_model(views, VIEWS, names(8), ["a", "b", "c", "c", "c", "b", "a", "a"]) is None
 
@@ -124,7 +124,7 @@ def test_a_projection_is_the_same_on_every_server() -> None:
     assert (first[:12] * 16).tolist() == [-1, 1, 1, -1, 1, 1, 1, 1, -1, 1, -1, 1]
 
 
-def test_features_of_zeros_are_told_to_be_far() -> None:
+def test_features_of_zeros_are_untypical() -> None:
     familiarity = learned(features(40, 1))
     none = {"last": np.zeros((1, 40), np.float32), "taps": np.zeros((1, 10), np.float32)}
     assert 0 < familiarity.typicality(none)[0] < 0.05

@@ -9,7 +9,7 @@ from headstart_server.learning.findings import find_label_conflicts
 from headstart_server.learning.target import Target
 
 
-def test_each_side_of_a_contradiction_is_told_with_an_example_of_the_other() -> None:
+def test_each_side_of_a_conflict_is_reported_with_an_example_of_the_other() -> None:
     faults = find_label_conflicts(
         ["x", "y", "x", "z", "x"],
         list(map(Target.of_label, ["cat", "cat", "dog", "dog", "cat"])),
@@ -28,7 +28,7 @@ def test_each_side_of_a_contradiction_is_told_with_an_example_of_the_other() -> 
     ]
 
 
-def test_equal_content_with_equal_labels_is_none() -> None:
+def test_equal_content_with_equal_labels_is_no_conflict() -> None:
     assert (
         find_label_conflicts(["x", "x", "y"], list(map(Target.of_label, ["cat", "cat", "dog"])), ["", "", ""])
         == []

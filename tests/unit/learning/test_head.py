@@ -148,7 +148,7 @@ def test_a_hidden_layer_lets_through_what_is_above_zero() -> None:
     assert head.nbytes == 4 * (2 + 1 + 2 + 2)
 
 
-def test_each_class_of_several_has_a_line_of_its_own() -> None:
+def test_each_of_several_classes_has_its_own_calibration() -> None:
     head = Head(
         views=("last",),
         scaling=Scaling.STANDARD,

@@ -35,7 +35,7 @@ def fitted(
     return fit(recipe, {"last": points}, targets, groups, seed=seed, **more)
 
 
-def test_it_tells_apart_what_no_plane_does() -> None:
+def test_it_separates_classes_that_no_plane_separates() -> None:
     points, labels = quadrants()
     targets = Targets.of_labels(labels, ["apart", "together"])
     network = fitted(SMALL, points, targets)
@@ -48,7 +48,7 @@ def test_it_tells_apart_what_no_plane_does() -> None:
     assert (answered == truth).mean() == pytest.approx(network.metrics.accuracy, abs=0.1)
 
 
-def test_the_choices_it_made_are_told_and_give_the_same_head_again() -> None:
+def test_the_resolved_recipe_gives_the_same_head_again() -> None:
     points, labels = quadrants(60)
     targets = Targets.of_labels(labels, ["apart", "together"])
     first = fitted(Mlp(max_epochs=5), points, targets)
@@ -161,7 +161,7 @@ def test_several_labels_each_stand_by_themselves() -> None:
     assert (answers == np.stack([truth, others[:, 0] > 0], axis=1)).mean() > 0.85
 
 
-def test_a_number_is_told_whatever_its_scale() -> None:
+def test_a_number_is_predicted_whatever_its_scale() -> None:
     points, _ = quadrants()
     numbers = 1000 + 50 * (points[:, :1] * points[:, 1:2] > 0).astype(np.float64)
     targets = Targets(task=Task.REGRESSION, matrix=numbers, weights=np.ones(400), class_names=())
@@ -170,7 +170,7 @@ def test_a_number_is_told_whatever_its_scale() -> None:
     assert metrics.r_squared > 0.7
 
 
-def test_examples_of_no_weight_to_speak_of_are_not_listened_to() -> None:
+def test_examples_of_negligible_weight_have_no_effect() -> None:
     points, labels = quadrants(600)
     wrong = np.arange(600) % 3 == 0
     shown = np.where(wrong, 1 - labels, labels)
@@ -188,7 +188,7 @@ def test_one_example_of_each_class_gives_a_head_without_an_estimate() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0])
-def test_features_that_are_all_alike_give_no_fault(value: float) -> None:
+def test_equal_features_give_a_head(value: float) -> None:
     points = np.full((12, 5), value, np.float32)
     result = fitted(SMALL, points, Targets.of_labels(np.arange(12) % 2, ["a", "b"]))
     assert np.isfinite(result.head.outputs({"last": points})).all()

@@ -137,7 +137,7 @@ def test_equal_content_is_one_group_already_and_equal_features_become_one() -> N
     assert group_near_duplicates(features, np.array([0, 0, 1, 1, 1]), list("abbcd")) == ["a"] * 5
 
 
-def test_many_are_searched_through_projections_and_found_all_the_same() -> None:
+def test_many_examples_are_searched_through_projections_with_the_same_result() -> None:
     features, labels = pictures(2, each=900, d=200)
     rng = np.random.default_rng(3)
     again = np.arange(0, len(features), 90)

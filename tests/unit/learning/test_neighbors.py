@@ -34,13 +34,13 @@ def index_of(views: dict[str, Float32]) -> NeighborIndex:
 
 
 def test_the_nearest_are_those_of_the_largest_cosine_within_a_percent() -> None:
-    views, asked = features(300, 1), features(20, 2)
+    views, queries = features(300, 1), features(20, 2)
     exact = (
         1
-        - similarity_rows(asked, VIEWS).astype(np.float64)
+        - similarity_rows(queries, VIEWS).astype(np.float64)
         @ similarity_rows(views, VIEWS).astype(np.float64).T
     )
-    for place, found in enumerate(index_of(views).nearest(asked, 5)):
+    for place, found in enumerate(index_of(views).nearest(queries, 5)):
         far = np.array([one.distance for one in found])
         assert (np.diff(far) >= 0).all()
         np.testing.assert_allclose(far, np.sort(exact[place])[:5], rtol=0.01)
@@ -61,15 +61,15 @@ def test_equal_examples_come_in_the_order_of_the_list() -> None:
     assert [one.example.index for one in found] == [0, 3, 6, 9]
 
 
-def test_no_more_neighbours_are_given_than_there_are_examples() -> None:
+def test_there_are_at_most_as_many_neighbors_as_examples() -> None:
     assert [len(found) for found in index_of(features(3, 1)).nearest(features(2, 2), 100)] == [3, 3]
 
 
-def test_many_inputs_are_answered_in_parts_alike() -> None:
-    views, asked = features(40, 1), features(150, 2)
-    together = index_of(views).nearest(asked, 2)
+def test_many_inputs_give_the_same_neighbors_as_single_ones() -> None:
+    views, queries = features(40, 1), features(150, 2)
+    together = index_of(views).nearest(queries, 2)
     alone = [
-        index_of(views).nearest({name: rows[place : place + 1] for name, rows in asked.items()}, 2)[0]
+        index_of(views).nearest({name: rows[place : place + 1] for name, rows in queries.items()}, 2)[0]
         for place in (0, 64, 149)
     ]
     for place, found in zip((0, 64, 149), alone, strict=True):
@@ -89,6 +89,6 @@ def test_an_index_takes_a_byte_for_each_feature() -> None:
     assert index.rows.nbytes < index.nbytes < index.rows.nbytes + 100 * 1000
 
 
-def test_compact_rows_of_zeros_are_no_error() -> None:
+def test_quantized_rows_of_zeros_are_no_error() -> None:
     rows = QuantizedRows.from_blocks([np.zeros((2, 5), np.float32)])
     np.testing.assert_array_equal(rows.distances(np.eye(5, dtype=np.float32)[:1]), [[1.0, 1.0]])

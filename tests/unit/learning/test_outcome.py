@@ -1,4 +1,4 @@
-"""What is told about each example, for every task and for classes that a head does not know."""
+"""The prediction of each example, for every task and for classes that a head does not know."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def predicted(
     return list(answered.outcomes())
 
 
-def test_of_a_single_label_the_likeliest_class_is_told() -> None:
+def test_the_most_probable_class_of_a_single_label_is_predicted() -> None:
     (outcome,) = predicted([Target.of_label("b")], [[0.5, 0.3, 0.2]])
     assert outcome.labels == ("a",)
     assert outcome.probability == pytest.approx(0.3)
@@ -47,7 +47,7 @@ def test_a_class_that_the_head_does_not_know_has_no_probability() -> None:
     assert outcome.loss == pytest.approx(-np.log(LEAST))
 
 
-def test_of_several_labels_those_above_their_thresholds_are_told() -> None:
+def test_several_labels_above_their_thresholds_are_predicted() -> None:
     (outcome,) = predicted([Target.of_labels(["a"])], [[0.6, 0.5, 0.1]], thresholds=(0.7, 0.4, 0.5))
     assert outcome.labels == ("b",)
     # The right answers are a, no b and no c.
@@ -56,13 +56,13 @@ def test_of_several_labels_those_above_their_thresholds_are_told() -> None:
 
 
 @pytest.mark.parametrize("thresholds", [(), (0.5, 0.5, 0.5)])
-def test_an_unknown_class_of_several_is_never_told(thresholds: tuple[float, ...]) -> None:
+def test_an_unknown_one_of_several_classes_is_never_predicted(thresholds: tuple[float, ...]) -> None:
     (outcome,) = predicted([Target.of_labels(["a", "z"])], [[0.9, 0.1, 0.1]], thresholds=thresholds)
     assert outcome.labels == ("a",)
     assert outcome.probability == 0.0
 
 
-def test_of_a_number_its_error_is_told() -> None:
+def test_the_loss_of_a_number_is_its_error() -> None:
     (outcome,) = predicted([Target.of_value(3.0)], [[2.5]], names="")
     assert (outcome.value, outcome.loss, outcome.labels, outcome.probability) == (2.5, 0.5, (), None)
 

@@ -1,4 +1,4 @@
-"""Paired tests and intervals beside SciPy's and their own definitions."""
+"""Paired tests and intervals compared with SciPy's and with their definitions."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_mcnemar_takes_a_hundred_thousand_examples() -> None:
 
 
 def test_the_interval_of_a_difference_is_that_of_agresti_and_min() -> None:
-    # The table of their section 2: 794 + 150 + 86 + 570 approvals of a prime minister, twice asked.
+    # The table of their section 2: 794 + 150 + 86 + 570 approvals of a prime minister, in two surveys.
     low, high = share_difference_interval(150, 86, 1600)
     total, difference = 1602, (86.5 - 150.5) / 1602
     half = 1.959964 * np.sqrt(((86.5 + 150.5) / total - difference**2) / total)
@@ -81,7 +81,7 @@ def test_an_example_that_hardly_counts_hardly_moves_the_interval() -> None:
     assert mean_interval(differences, weights) == pytest.approx(mean_interval(differences[:40]), rel=2e-2)
 
 
-def test_of_one_pair_nothing_can_be_told() -> None:
+def test_one_pair_has_an_infinite_interval() -> None:
     assert mean_interval(np.array([3.0])) == (-np.inf, np.inf)
 
 

@@ -1,4 +1,4 @@
-"""The recipe `partial` around a trainer: what is asked of it, and what becomes of its answer."""
+"""The recipe `partial` around a trainer: its requests, and the use of its results."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,14 +21,14 @@ COUNT = 90
 
 
 class Trainer:
-    """Keeps what it was asked; its answer may be changed."""
+    """Keeps its requests; its result may be changed."""
 
     def __init__(self, change: Callable[[TailResult, TailRequest], TailResult] | None = None) -> None:
         self.change = change
-        self.asked: list[TailRequest] = []
+        self.requests: list[TailRequest] = []
 
     def __call__(self, request: TailRequest) -> TailResult:
-        self.asked.append(request)
+        self.requests.append(request)
         result = trained_tail(request)
         return self.change(result, request) if self.change else result
 
@@ -74,22 +74,22 @@ def test_a_tail_that_helps_is_published_with_its_head() -> None:
     assert recipe.views[-1] == "last"
     assert recipe.temperature == found.head.temperature
     # The tail moves `last` by 1 and the head's bias takes it off again: the answers are those of the start.
-    (request,) = trainer.asked
+    (request,) = trainer.requests
     moved = {**views(1), "last": views(1)["last"] + 1}
-    beside = [views(1)[name] for name in recipe.views[:-1]]
-    matrix = np.concatenate([*beside, views(1)["last"], np.ones((COUNT, 1), np.float32)], axis=1)
+    other_views = [views(1)[name] for name in recipe.views[:-1]]
+    matrix = np.concatenate([*other_views, views(1)["last"], np.ones((COUNT, 1), np.float32)], axis=1)
     assert np.allclose(found.head.scores(moved), matrix @ request.heads[-1], atol=1e-4)
 
 
 def test_each_network_begins_with_a_head_that_did_not_see_its_fold() -> None:
     trainer = Trainer()
     fitted(trainer)
-    (request,) = trainer.asked
+    (request,) = trainer.requests
     assert request.heads.shape[0] == 4
     assert sorted(set(request.folds.tolist())) == [0, 1, 2]
-    beside = request.fixed_features.shape[1]
+    fixed = request.fixed_features.shape[1]
     rows = np.concatenate([request.fixed_features, views()["last"], np.ones((COUNT, 1), np.float32)], axis=1)
-    assert rows.shape[1] == request.heads.shape[1] == beside + 7
+    assert rows.shape[1] == request.heads.shape[1] == fixed + 7
 
     def loss(scores: Float32) -> float:
         shifted = scores - scores.max(axis=1, keepdims=True)
@@ -101,13 +101,13 @@ def test_each_network_begins_with_a_head_that_did_not_see_its_fold() -> None:
     assert loss(rows @ request.heads[-1]) < loss(out_of_fold) < np.log(3)
 
 
-def test_examples_are_asked_for_in_an_order_that_does_not_depend_on_theirs() -> None:
+def test_the_order_of_the_request_does_not_depend_on_that_of_the_examples() -> None:
     one, other = Trainer(), Trainer()
     order = np.random.default_rng(0).permutation(COUNT)
     first, second = fitted(one), fitted(other, order=order)
     for name in ("rows", "beside", "targets", "folds", "heads"):
-        assert np.array_equal(getattr(one.asked[0], name), getattr(other.asked[0], name)), name
-    assert one.asked[0].rows.tolist() == list(range(1000, 1000 + COUNT))
+        assert np.array_equal(getattr(one.requests[0], name), getattr(other.requests[0], name)), name
+    assert one.requests[0].rows.tolist() == list(range(1000, 1000 + COUNT))
     assert first.outputs is not None
     assert second.outputs is not None
     assert np.array_equal(first.outputs[order], second.outputs)
@@ -141,7 +141,7 @@ def test_where_training_does_not_help_the_best_head_on_the_backbone_is_kept(
 def test_one_example_of_each_class_is_not_trained_on() -> None:
     trainer = Trainer()
     found = fitted(trainer, labels(3))
-    assert trainer.asked == []
+    assert trainer.requests == []
     assert found.tail is None
     assert found.note == ("No trained blocks: there are too few examples to tell whether training helps.")
 
@@ -151,7 +151,7 @@ def test_settings_and_weights_are_passed_on() -> None:
     recipe = Partial(blocks=2, learning_rate=1e-5, max_epochs=7, patience=2, time_budget=9.0)
     weights = np.where(np.arange(COUNT) % 2 == 0, 1.0, 3.0)
     fitted(trainer, replace(labels(), weights=weights), recipe)
-    (request,) = trainer.asked
+    (request,) = trainer.requests
     assert (request.blocks, request.learning_rate, request.max_epochs) == (2, 1e-5, 7)
     assert (request.patience, request.seconds, request.loss) == (2, 9.0, Loss.SOFTMAX)
     assert np.allclose(request.weights, weights / 2)
@@ -162,17 +162,17 @@ def test_several_labels_are_logits_of_each() -> None:
     targets = Targets(task=Task.MULTI_LABEL, matrix=matrix, weights=np.ones(COUNT), class_names=("a", "b"))
     trainer = Trainer()
     found = fitted(trainer, targets)
-    assert trainer.asked[0].loss is Loss.SIGMOID
+    assert trainer.requests[0].loss is Loss.SIGMOID
     assert found.tail is not None
     assert found.metrics.accuracy == 1.0
 
 
-def test_numbers_are_trained_on_around_zero_and_told_as_they_are() -> None:
+def test_numbers_are_trained_on_around_zero_and_predicted_in_their_unit() -> None:
     numbers = 5000 + 100 * views()["last"][:, :1].astype(np.float64) ** 2
     targets = Targets(task=Task.REGRESSION, matrix=numbers, weights=np.ones(COUNT), class_names=())
     trainer = Trainer()
     found = fitted(trainer, targets)
-    (request,) = trainer.asked
+    (request,) = trainer.requests
     assert request.loss is Loss.SQUARED
     assert abs(request.targets.mean()) < 1e-3
     assert request.targets.std() == pytest.approx(1.0, abs=1e-3)
@@ -182,7 +182,7 @@ def test_numbers_are_trained_on_around_zero_and_told_as_they_are() -> None:
     assert 4000 < found.head.outputs(moved).mean() < 6000
 
 
-def test_why_training_ended_is_told() -> None:
+def test_the_stop_reason_of_training_is_reported() -> None:
     trainer = Trainer(lambda result, _: replace(result, stop=TrainingStop.TIME, tail=make_tail(size=6)))
     assert fitted(trainer).stop_reason is StopReason.TIME
 

@@ -27,7 +27,7 @@ def test_with_many_examples_each_class_gets_its_own() -> None:
     np.testing.assert_allclose(offsets, -3 + np.linspace(-0.5, 0.5, 3), atol=0.2)
 
 
-def test_a_class_without_examples_of_its_own_is_like_all_together_but_rarer() -> None:
+def test_a_class_without_examples_behaves_like_all_together_but_rarer() -> None:
     scores, has, weights = scored(0, 400, 6)
     has[:, 0] = 0.0
     slopes, offsets, _ = fit_platt(scores, has, weights)
@@ -46,7 +46,7 @@ def test_separable_scores_do_not_make_it_certain() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 1e30, -5.0])
-def test_scores_that_are_all_the_same_give_the_shares_of_the_classes(value: float) -> None:
+def test_equal_scores_give_the_class_frequencies(value: float) -> None:
     has = np.array([[1.0, 0.0]] * 30 + [[0.0, 0.0]] * 30)
     slopes, offsets, _ = fit_platt(np.full((60, 2), value), has, np.ones(60))
     likely = sigmoid(slopes * value + offsets)
@@ -82,9 +82,9 @@ def test_no_other_threshold_has_a_higher_f1(seed: int) -> None:
     thresholds = fit_thresholds(likely, has, weights)
     for place, threshold in enumerate(thresholds):
         if OWN_FROM <= has[:, place].sum() <= 120 - OWN_FROM:
-            told = likely[:, place] >= np.array([threshold, *np.linspace(0, 1, 100)])[:, None]
-            right = (weights * told) @ has[:, place]
-            best, *others = 2 * right / (told @ weights + weights @ has[:, place])
+            predicted = likely[:, place] >= np.array([threshold, *np.linspace(0, 1, 100)])[:, None]
+            right = (weights * predicted) @ has[:, place]
+            best, *others = 2 * right / (predicted @ weights + weights @ has[:, place])
             assert best >= max(others) - 1e-12
 
 

@@ -83,7 +83,7 @@ def test_a_significant_fall_within_the_margin_is_allowed() -> None:
     assert decision(comparison, max_drop=0.005) is Decision.KEPT
 
 
-def test_a_class_must_not_be_given_up_for_others() -> None:
+def test_a_class_must_not_get_worse_for_others() -> None:
     comparison = compared(("cat", 100, 0, 15), ("dog", 30, 8, 0))
     promotion = decide_promotion(PromotionCriteria(), "stable", 3, comparison)
     assert promotion.decision is Decision.KEPT
@@ -94,7 +94,7 @@ def test_a_class_must_not_be_given_up_for_others() -> None:
     assert decision(comparison, max_class_drop=0.3) is Decision.PROMOTED
 
 
-def test_a_class_of_few_examples_is_not_judged_by_itself() -> None:
+def test_a_class_of_few_examples_is_not_compared_individually() -> None:
     comparison = compared(("cat", 100, 0, 15), ("dog", 9, 8, 0))
     assert decision(comparison) is Decision.PROMOTED
     assert decision(comparison, min_class_examples=9) is Decision.KEPT
@@ -108,7 +108,7 @@ def test_many_fallen_classes_are_counted_the_worst_are_named() -> None:
 
 
 @pytest.mark.parametrize(("count", "classes", "accuracy"), [(40, 2, 0.7), (228, 10, 0.9), (1000, 20, 0.95)])
-def test_versions_that_are_as_good_are_kept_back_as_rarely_as_promised(
+def test_equally_good_versions_are_rejected_as_rarely_as_promised(
     count: int, classes: int, accuracy: float
 ) -> None:
     rng = np.random.default_rng(count)

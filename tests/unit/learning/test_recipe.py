@@ -134,7 +134,7 @@ def test_ridge_fits_on_the_view_it_names() -> None:
     assert required_views(Auto(), ["last"]) == ("last",)
 
 
-def test_what_is_given_is_carried_out() -> None:
+def test_given_settings_are_used() -> None:
     given_recipe = Ridge(
         regularization=0.5,
         temperature=0.25,
@@ -154,7 +154,7 @@ def test_features_of_zeros_give_a_head_of_the_classes_shares() -> None:
     np.testing.assert_allclose(found.head.bias, [0.75, 0.25])
 
 
-def test_another_length_of_a_row_changes_nothing_because_rows_are_normalised() -> None:
+def test_the_length_of_a_row_changes_nothing_because_rows_are_normalized() -> None:
     views, labels, groups = examples(0)
     longer = views["last"] * np.linspace(1, 50, len(labels)).astype(np.float32)[:, None]
     one = fitted_to(Ridge(), views, labels, groups, NAMES, seed=0)
@@ -176,7 +176,7 @@ def test_the_checkpoint_can_stop_it() -> None:
 
 
 @pytest.mark.parametrize("each", [1, 4, 12])
-def test_what_auto_chose_can_be_carried_out_again_to_the_bit(each: int) -> None:
+def test_the_resolved_recipe_of_auto_gives_the_same_bits_again(each: int) -> None:
     one = fitted(each=each, d=20)
     again = fitted(each=each, d=20, recipe=one.recipe)
     assert again.recipe == one.recipe
@@ -186,7 +186,7 @@ def test_what_auto_chose_can_be_carried_out_again_to_the_bit(each: int) -> None:
 
 
 def blurred(*, informative: str) -> tuple[dict[str, Float32], np.ndarray, list[str]]:
-    """Two views, of which one alone tells the classes apart."""
+    """Two views, of which one alone separates the classes."""
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(CLASSES), 10)
     views = {name: np.abs(rng.normal(size=(len(labels), 30))) for name in ("last", "taps")}
@@ -246,7 +246,7 @@ def test_all_duplicates_of_each_class_are_a_single_shot() -> None:
     assert found.head.outputs({"last": last}).argmax(axis=1).tolist() == labels.tolist()
 
 
-def test_many_classes_of_one_example_beside_two_of_two_still_give_a_head() -> None:
+def test_many_classes_of_one_example_with_two_of_two_still_give_a_head() -> None:
     rng = np.random.default_rng(0)
     labels = np.append(np.arange(40), [0, 1])
     last = rng.normal(size=(42, 30)).astype(np.float32)
@@ -257,7 +257,7 @@ def test_many_classes_of_one_example_beside_two_of_two_still_give_a_head() -> No
     assert found.metrics.example_count == 4
 
 
-def test_memory_beside_the_features_does_not_grow_with_them() -> None:
+def test_memory_without_the_features_does_not_grow_with_them() -> None:
     rng = np.random.default_rng(0)
     peaks = []
     for count in (3_000, 9_000):

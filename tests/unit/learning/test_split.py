@@ -131,7 +131,7 @@ def test_classes_of_one_group_give_no_folds() -> None:
     assert dealt.assignment.shape == (3,)
 
 
-def test_a_class_with_one_group_beside_larger_ones_is_not_counted() -> None:
+def test_a_class_with_one_group_among_larger_ones_is_not_counted() -> None:
     labels = np.array([0, 0, 0, 1, 1, 1, 2, 2])
     dealt = assign_folds(labels, ["a", "b", "c", "d", "e", "f", "g", "g"], folds=3, seed=0)
     assert dealt.counted.tolist() == [True] * 6 + [False] * 2

@@ -45,7 +45,7 @@ def fitted(views: dict[str, Float32], targets: Targets, recipe: Recipe | None = 
 
 
 @pytest.mark.parametrize("recipe", [Auto(), Ridge(), Logistic()])
-def test_several_labels_are_told_each_by_itself(recipe: Recipe) -> None:
+def test_each_of_several_labels_is_predicted_independently(recipe: Recipe) -> None:
     found = fitted(*several(0), recipe)
     views, targets = several(1, 400)
     outputs = found.head.outputs(views)
@@ -60,7 +60,7 @@ def test_several_labels_are_told_each_by_itself(recipe: Recipe) -> None:
     assert (found.recipe.balanced, found.recipe.temperature) == (False, None)
 
 
-def test_a_number_is_told_with_the_interval_it_lies_in() -> None:
+def test_a_number_is_predicted_with_its_interval() -> None:
     found = fitted(*numbers(0), Ridge(scaling=Scaling.STANDARD))
     views, targets = numbers(1, 400)
     outputs = found.head.outputs(views)
@@ -81,7 +81,7 @@ def test_numbers_of_another_unit_give_the_same_head_in_that_unit() -> None:
 
 
 @pytest.mark.parametrize("recipe", [Auto(), Mlp(max_epochs=3)])
-def test_the_largest_numbers_there_may_be_are_told(recipe: Recipe) -> None:
+def test_the_largest_allowed_numbers_are_predicted(recipe: Recipe) -> None:
     views, targets = numbers(0)
     largest = targets.matrix / np.abs(targets.matrix).max() * MAX_VALUE
     found = fitted(views, replace(targets, matrix=largest), recipe)

@@ -1,4 +1,4 @@
-"""The temperature: at the optimum where there is one, and within reason where there is none."""
+"""The temperature: at the optimum where there is one, and bounded otherwise."""
 
 import numpy as np
 import pytest
@@ -70,9 +70,9 @@ def test_the_prior_keeps_few_lucky_answers_from_certainty_and_yields_to_many() -
     # Three of four answers are right on fresh examples, but the first nine all are.
     def scores(count: int, wrong: int) -> tuple[Float64, Float64]:
         shares = np.eye(2)[np.arange(count) % 2]
-        told = shares.copy()
-        told[:wrong] = 1 - told[:wrong]
-        return told, shares
+        predicted = shares.copy()
+        predicted[:wrong] = 1 - predicted[:wrong]
+        return predicted, shares
 
     def confidence(count: int, wrong: int) -> float:
         temperature, _ = fit_temperature(*scores(count, wrong), np.ones(count))

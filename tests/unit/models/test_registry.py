@@ -782,7 +782,7 @@ def test_versions_come_newest_first_in_pages(shelf: Shelf) -> None:
     assert pages == [[5, 4], [3, 2], [1]]
 
 
-def test_a_version_tells_where_it_came_from(shelf: Shelf, clock: ManualClock) -> None:
+def test_a_version_has_its_lineage(shelf: Shelf, clock: ManualClock) -> None:
     clock.advance(3)
     shelf.publish(alias="stable", expires=clock() + 60, display_name="Our pets", seed=2**64 - 1)
     version = shelf.registry.version("pets", 1)

@@ -150,7 +150,7 @@ def test_each_kind_of_version_has_a_page_that_fits(name, words):
     assert [each for each in words if each not in text] == []
 
 
-def test_a_version_tells_where_it_came_from():
+def test_a_version_has_its_lineage():
     text = Reading(page(SAMPLES["ten"]())).text
 
     for part in (
@@ -166,7 +166,7 @@ def test_a_version_tells_where_it_came_from():
     assert "2027-01-15 08:00 UTC by headstart 0.2.0" in text
 
 
-def test_a_version_tells_what_it_goes_on_from():
+def test_a_version_has_its_parent():
     facts = of_classes(2, 60)
     manifest = replace(facts.manifest, parent=2, added_count=1, removed_count=3)
 
@@ -175,7 +175,7 @@ def test_a_version_tells_what_it_goes_on_from():
     assert "version 2, 1 example added, 3 of its examples left out" in text
 
 
-def test_how_the_backbone_was_chosen_is_a_section_of_its_own():
+def test_the_backbone_selection_has_its_section():
     text = Reading(page(SAMPLES["chosen"]())).text
 
     for part in (

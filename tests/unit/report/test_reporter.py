@@ -25,12 +25,12 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.shelf = Shelf(folder, ManualClock())
-        self.asked: list[int] = []
+        self.requested: list[int] = []
         self.contents: dict[int, object] = {}
         self.reporter = Reporter(self.shelf.registry, self._read, report_document, max_pixels=10_000)
 
     def _read(self, version, indexes):
-        self.asked += indexes
+        self.requested += indexes
         return {index: self.contents[index] for index in indexes if index in self.contents}
 
     def publish(self, **files: bytes) -> None:
@@ -83,10 +83,10 @@ def test_only_the_page_asks_for_pictures_and_only_for_those_it_shows(bench: Benc
 
     bench.text(ReportFormat.TEXT)
     bench.text(ReportFormat.JSON)
-    assert bench.asked == []
+    assert bench.requested == []
     page = bench.text(ReportFormat.HTML)
 
-    assert bench.asked == wanted
+    assert bench.requested == wanted
     assert page.count("data:image/jpeg;base64,") >= 1
 
 
@@ -95,7 +95,7 @@ def test_a_version_of_0_1_has_a_shorter_report(bench: Bench):
 
     assert "No evaluation is stored" in bench.text(ReportFormat.HTML)
     assert "evaluation" not in json.loads(bench.text(ReportFormat.JSON))
-    assert bench.asked == []
+    assert bench.requested == []
 
 
 @pytest.mark.parametrize("stored", [b"{", b"[]", b'{"evaluation": {"metrics": 3}}', b"\xff"])
