@@ -28,7 +28,7 @@ AREAS = {
     "protos": r"protos/",
     "cli": r"client/headstart/cli/",
     "client": r"client/",
-    "settings": r"server/headstart_server/(__main__|config_command|start_checks|settings)(\.py|/)",
+    "settings": r"server/headstart_server/(__main__|app/config_command|app/start_checks|settings)(\.py|/)",
     "server": r"server/",
     "tests": r"tests/",
     "docs": r"",

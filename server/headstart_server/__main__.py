@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headstart_server.config_command import config
+from headstart_server.app.config_command import config
 from headstart_server.settings.groups import ServerGroup
 from headstart_server.settings.options import ServerCommand, fail, settings_of, with_settings
 from headstart_server.settings.settings import Settings
@@ -60,7 +60,7 @@ def serve(loaded: Loaded) -> None:
     Running requests then end within --grace-period, and running jobs continue at the next start. Health
     checks answer NOT_SERVING until the default backbone is loaded and warm.
     """
-    from headstart_server.start_checks import address_problems, file_problems
+    from headstart_server.app.start_checks import address_problems, file_problems
 
     settings = settings_of(loaded)
     if problems := [*address_problems(settings)]:
@@ -74,11 +74,11 @@ def _run(settings: Settings, warnings: Iterable[str]) -> None:
     """Run a server; a start that fails is one line on stderr."""
     try:
         # Slow to import, so a Ctrl-C may come meanwhile.
-        from headstart_server.app import serve as run
+        from headstart_server.app.app import serve as run
 
         run(settings, warnings=warnings)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - all end in one line
-        from headstart_server.failing_start import cause_of, unexpected
+        from headstart_server.app.start_failure import cause_of, unexpected
 
         if settings.observability.log_level == "debug":
             traceback.print_exception(error)

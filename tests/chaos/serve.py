@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from chaos import skewed_clock
 from fakes import FakeBackbone, FakeSource, settings_of
 from full_disk import FullDisk
-from headstart_server import app
+from headstart_server.app import app
 from headstart_server.backbones.backbone import Content
 from headstart_server.storage import bucket
 

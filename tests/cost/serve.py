@@ -10,7 +10,7 @@ import sys
 import time
 
 from fakes import FakeBackbone, FakeSource, settings_of
-from headstart_server import app
+from headstart_server.app import app
 
 _TICK = 0.001
 

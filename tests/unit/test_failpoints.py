@@ -70,7 +70,7 @@ def test_every_transaction_of_the_server_has_a_failpoint_of_its_name() -> None:
 
 
 def test_a_server_that_finds_the_variable_set_arms_it_and_warns(monkeypatch: pytest.MonkeyPatch) -> None:
-    from headstart_server import app
+    from headstart_server.app import app
 
     monkeypatch.setenv(failpoints.VARIABLE, "one.write:after")
     with capture_logs() as logged:

@@ -19,7 +19,7 @@ from fakes import FakeBackbone, FakeSource
 from headstart import TlsConfig
 from headstart.cli.session import GlobalOptions, Session
 from headstart_server.access.authenticator import Shown
-from headstart_server.app import App
+from headstart_server.app.app import App
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.jobs.webhook_message import read_secrets
 from headstart_server.secret import Secret

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 from fakes import PATIENCE, FakeBackbone, FakeSource
-from headstart_server.app import App
+from headstart_server.app.app import App
 from headstart_server.errors import Draining
 from headstart_server.settings.setting import Off
 from headstart_server.settings.settings import Settings

@@ -76,7 +76,7 @@ def init(
 
 
 def _problems(loaded: Loaded) -> list[str]:
-    from headstart_server.start_checks import address_problems, file_problems
+    from headstart_server.app.start_checks import address_problems, file_problems
 
     try:
         settings = loaded.settings()

@@ -1,0 +1,1 @@
+"""Builds the objects of a server, and starts and stops them."""
