@@ -27,7 +27,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 from grpc_tools import protoc
 
-from headstart_server.rpc.limits import LIMITS
+from headstart_server.api.grpc.requests.limits import LIMITS
 
 PROTOS = Path(__file__).resolve().parent
 ROOT = PROTOS.parent
@@ -36,8 +36,8 @@ CLIENT = ROOT / "client"
 BASELINE = PROTOS / "baseline.binpb"
 PACKAGE = Path("headstart/v1")
 #: Protocols of other servers: their names are not ours to choose, so buf does not look at them.
-DIALECTS = Path("dialects")
-ROOM = ROOT / "server" / "headstart_server" / "rpc"
+DIALECTS = Path("compat")
+ROOM = ROOT / "server" / "headstart_server" / "api"
 #: The comments of the protos, by the full names of what they are about: stubs have none at run time.
 COMMENTS = Path("http/comments.json")
 
@@ -98,7 +98,7 @@ def compare() -> None:
     stale = [proto.name for proto in expected if proto.read_text(encoding="utf-8") != expected[proto]]
     if stale:
         raise ContractError(
-            "Expected the limits of rpc/limits.py in the comments of the protos. Received other ones in: "
+            "Expected the limits of requests/limits.py in comments of the protos. Received other ones in: "
             f"{', '.join(stale)}. Run `make protos` and commit the result."
         )
     with tempfile.TemporaryDirectory() as folder:
@@ -172,10 +172,10 @@ def _generate_dialects(room: Path) -> None:
     _protoc(PROTOS, protos, f"--python_out={room}", f"--pyi_out={room}")
     for stub in (room / DIALECTS).glob("*_pb2.py*"):
         text = stub.read_text()
-        text = text.replace("from dialects import", "from headstart_server.rpc.dialects import")
+        text = text.replace("from compat import", "from headstart_server.api.compat import")
         text = text.replace(
             "from google.protobuf import descriptor_pool as _descriptor_pool\n",
-            "from headstart_server.rpc.dialects.pool import POOL as _POOL\n",
+            "from headstart_server.api.compat.descriptor_pool import POOL as _POOL\n",
         )
         stub.write_text(text.replace("_descriptor_pool.Default()", "_POOL"))
 

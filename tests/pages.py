@@ -16,9 +16,9 @@ from headstart.cli.app import app
 from headstart.cli.exits import EXIT_CODES_HELP
 from headstart.v1.errors_pb2 import ErrorReason
 from headstart_server import __main__ as server
-from headstart_server.rpc.http.answers import http_code
-from headstart_server.rpc.http.comments import proto_comment
-from headstart_server.rpc.status import CODES, TEMPORARY
+from headstart_server.api.grpc.status import CODES, TEMPORARY
+from headstart_server.api.http.comments import proto_comment
+from headstart_server.api.http.response import http_code
 from headstart_server.settings import document
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,9 +14,9 @@ from headstart.v1 import (
     prediction_service_pb2,
     server_service_pb2,
 )
-from headstart_server.rpc.dialects import open_inference_pb2, tensorflow_serving_pb2
-from headstart_server.rpc.limits import Limit
-from headstart_server.rpc.request_checks import limit_of
+from headstart_server.api.compat import open_inference_pb2, tensorflow_serving_pb2
+from headstart_server.api.grpc.requests.limits import Limit
+from headstart_server.api.grpc.requests.request_checks import limit_of
 
 MODULES = [
     evaluation_service_pb2,

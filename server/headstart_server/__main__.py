@@ -198,7 +198,7 @@ def protos(
 
     Protobuf compilers of all languages can read them.
     """
-    from headstart_server.rpc.http.proto_files import DESCRIPTORS, write_protos
+    from headstart_server.api.http.proto_files import DESCRIPTORS, write_protos
 
     try:
         count = write_protos(out)

@@ -18,9 +18,9 @@ import numpy as np
 from headstart import Client, Example, tensors
 from headstart.v1 import input_pb2, version_selector_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
-from headstart_server.rpc.dialects import open_inference_pb2 as oip
-from headstart_server.rpc.dialects import tensorflow_pb2 as tf
-from headstart_server.rpc.dialects import tensorflow_serving_pb2 as serving
+from headstart_server.api.compat import open_inference_pb2 as oip
+from headstart_server.api.compat import tensorflow_pb2 as tf
+from headstart_server.api.compat import tensorflow_serving_pb2 as serving
 from pictures import photographs
 from report import machine, print_table, software
 from server_process import running

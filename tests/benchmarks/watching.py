@@ -16,9 +16,9 @@ import grpc
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
+from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
 from headstart_server.call_metrics import MethodMetrics
 from headstart_server.open_telemetry import OpenTelemetryTracing
-from headstart_server.rpc.calls import CallInterceptor
 from headstart_server.telemetry import Telemetry, configure_logs
 from headstart_server.tracing import NO_TRACING, Tracing
 

@@ -12,7 +12,7 @@ def _now() -> float:
     # gRPC takes it from deadlines on the machine's own clock, which is right here; its frame is its caller's.
     frame = inspect.currentframe()
     caller = frame.f_back.f_globals.get("__name__", "") if frame and frame.f_back else ""
-    return _right() + (0.0 if caller.startswith(("headstart_server.rpc", "grpc")) else ahead)
+    return _right() + (0.0 if caller.startswith(("headstart_server.api", "grpc")) else ahead)
 
 
 time.time = _now

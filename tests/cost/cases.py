@@ -17,8 +17,8 @@ from headstart.v1 import input_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart.v1 import server_service_pb2 as about
-from headstart_server.rpc.dialects import open_inference_pb2 as oip
-from headstart_server.rpc.dialects import tensorflow_serving_pb2 as tfs
+from headstart_server.api.compat import open_inference_pb2 as oip
+from headstart_server.api.compat import tensorflow_serving_pb2 as tfs
 
 #: A model that the server has; its backbone takes any bytes for an image.
 MODEL = "pets"

@@ -19,8 +19,8 @@ from headstart import Client, RetryPolicy
 from headstart.v1 import input_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart.v1 import prediction_service_pb2_grpc as predicting_grpc
-from headstart_server.rpc.dialects import open_inference_pb2 as oip
-from headstart_server.rpc.dialects import tensorflow_serving_pb2 as serving
+from headstart_server.api.compat import open_inference_pb2 as oip
+from headstart_server.api.compat import tensorflow_serving_pb2 as serving
 from programs import CURL
 from server_process import ServerProcess, eventually, running
 

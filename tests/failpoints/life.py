@@ -12,6 +12,7 @@ from sqlalchemy import update
 
 from fakes import Desk, ManualClock, Shelf
 from headstart_server import failpoints
+from headstart_server.api.grpc.messages.webhooks import webhook_body
 from headstart_server.backbones.aside import file_aside, made_aside
 from headstart_server.database.tables import tenant_usage
 from headstart_server.errors import ModelNotFound, VersionNotFound
@@ -21,7 +22,6 @@ from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.jobs.webhook_post import PostFailed
 from headstart_server.jobs.webhook_sender import WebhookSender
 from headstart_server.models.traffic import Traffic
-from headstart_server.rpc.webhook_body import webhook_body
 from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.bucket_folder import BucketFolder
 from headstart_server.storage.copies import LocalCopies

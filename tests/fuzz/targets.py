@@ -16,6 +16,8 @@ from headstart import tensors
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
+from headstart_server.api.grpc.dataset_manifest import read_dataset_list
+from headstart_server.api.grpc.messages import common
 from headstart_server.backbones import torch_checkpoint
 from headstart_server.backbones.packages import file_in_package
 from headstart_server.backbones.pictures import PictureDecoder
@@ -30,8 +32,6 @@ from headstart_server.learning.rows import Scaling
 from headstart_server.learning.task import Task
 from headstart_server.models import evaluation_file, evidence, tail_file
 from headstart_server.models.version import Manifest
-from headstart_server.rpc import messages
-from headstart_server.rpc.dataset_list import read_dataset_list
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +56,16 @@ def predict(message: bytes) -> object:
     """The way of a Predict up to its contents."""
     request = predicting.PredictRequest.FromString(message)
     for target in request.targets:
-        messages.selector_of(target, "targets")
-    return messages.contents_of(request.inputs)
+        common.selector_of(target, "targets")
+    return common.contents_of(request.inputs)
 
 
 def fine_tune(message: bytes) -> object:
     """The way of a message of a FineTune stream up to its spec and examples."""
     request = tuning.FineTuneRequest.FromString(message)
     if request.WhichOneof("part") == "spec":
-        return messages.spec_of(request.spec)
-    return messages.examples_of(request.examples.examples, 0)
+        return common.spec_of(request.spec)
+    return common.examples_of(request.examples.examples, 0)
 
 
 def head(content: bytes) -> object:
@@ -146,7 +146,7 @@ def targets() -> dict[str, Target]:
         ),
         "messages: page tokens": Target(
             inputs=st.text(max_size=60),
-            parse=lambda token: messages.page_key(token, str),
+            parse=lambda token: common.page_key(token, str),
             refusals=(HeadstartError,),
         ),
         "pictures": Target(

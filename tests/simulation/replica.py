@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fakes import make_manifest
+from headstart_server.api.grpc.messages.webhooks import webhook_body
 from headstart_server.errors import DatabaseUnavailable, ServiceUnavailable, StorageUnavailable
 from headstart_server.internet.target import Target
 from headstart_server.jobs.archives import Archives
@@ -23,7 +24,6 @@ from headstart_server.jobs.workers import WorkerPool
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
-from headstart_server.rpc.webhook_body import webhook_body
 from simulation.database import SimulatedDatabase
 from simulation.scheduler import Host, Signal, TurnLock
 from simulation.storage import SimulatedArchives, SimulatedFolder

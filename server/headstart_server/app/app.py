@@ -28,6 +28,26 @@ from threadpoolctl import threadpool_limits
 from headstart_server import failpoints, metrics
 from headstart_server.access.audit import AuditLog
 from headstart_server.access.authenticator import Authenticator
+from headstart_server.api.compat.compat_predictor import Asking
+from headstart_server.api.compat.services import services_of
+from headstart_server.api.grpc.access import AccessInterceptor
+from headstart_server.api.grpc.caller import caller
+from headstart_server.api.grpc.dataset_manifest import read_dataset_list
+from headstart_server.api.grpc.evaluation_service import EvaluationService
+from headstart_server.api.grpc.executors import LOAD_THREADS, REMOVAL_THREADS, UPLOAD_THREADS, LongWork
+from headstart_server.api.grpc.fine_tuning_service import FineTuningService
+from headstart_server.api.grpc.job_watcher import Follower
+from headstart_server.api.grpc.messages.reports import report_document
+from headstart_server.api.grpc.messages.webhooks import webhook_body
+from headstart_server.api.grpc.model_service import ModelService
+from headstart_server.api.grpc.prediction_service import PredictionService
+from headstart_server.api.grpc.rate_limits import address_of, rates_of
+from headstart_server.api.grpc.redaction import PLACES
+from headstart_server.api.grpc.server_info import server_info
+from headstart_server.api.grpc.server_service import ServerService
+from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor, Context
+from headstart_server.api.grpc.tls import tls_files
+from headstart_server.api.server import Server, ServerSettings
 from headstart_server.backbones.allowed_sources import check_sources
 from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
@@ -97,26 +117,6 @@ from headstart_server.power import Gpus, counters, gpu_gauges, open_gpus
 from headstart_server.prediction.onlooker import Onlooker
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.report.reporter import Reporter
-from headstart_server.rpc.access import AccessInterceptor
-from headstart_server.rpc.caller import caller
-from headstart_server.rpc.calls import CallInterceptor, Context
-from headstart_server.rpc.dataset_list import read_dataset_list
-from headstart_server.rpc.dialects.asking import Asking
-from headstart_server.rpc.dialects.services import services_of
-from headstart_server.rpc.evaluation_service import EvaluationService
-from headstart_server.rpc.fine_tuning_service import FineTuningService
-from headstart_server.rpc.follow import Follower
-from headstart_server.rpc.long_work import LOAD_THREADS, REMOVAL_THREADS, UPLOAD_THREADS, LongWork
-from headstart_server.rpc.model_service import ModelService
-from headstart_server.rpc.prediction_service import PredictionService
-from headstart_server.rpc.rates import address_of, rates_of
-from headstart_server.rpc.report_messages import report_document
-from headstart_server.rpc.server import Server, ServerSettings
-from headstart_server.rpc.server_info import server_info
-from headstart_server.rpc.server_places import PLACES
-from headstart_server.rpc.server_service import ServerService
-from headstart_server.rpc.tls import tls_files
-from headstart_server.rpc.webhook_body import webhook_body
 from headstart_server.settings.groups import StorageGroup
 from headstart_server.settings.job_groups import BackbonesGroup, LimitsGroup
 from headstart_server.settings.settings import Settings, is_loopback
@@ -127,8 +127,8 @@ from headstart_server.telemetry import Telemetry, configure_logs, process_age
 from headstart_server.trace_setting import open_tracing
 
 if TYPE_CHECKING:
+    from headstart_server.api.http.port import HttpPort
     from headstart_server.jobs.webhook_sender import WebhookSender
-    from headstart_server.rpc.http.port import HttpPort
 
 log = structlog.get_logger(__name__)
 
@@ -719,7 +719,7 @@ class App:
         if config.server.http_port is None:
             return None
         # Imported here: a server without the port does without its packages.
-        from headstart_server.rpc.http.opening import open_http  # noqa: PLC0415
+        from headstart_server.api.http.setup import open_http  # noqa: PLC0415
 
         return open_http(config, server.methods)
 

@@ -117,7 +117,7 @@ def _access_file(settings: Settings) -> None:
 
 
 def _tls_files(settings: Settings) -> None:
-    from headstart_server.rpc.tls import Certificates, tls_files
+    from headstart_server.api.grpc.tls import Certificates, tls_files
 
     if (files := tls_files(settings.tls)) is not None:
         Certificates(files)

@@ -40,8 +40,8 @@ from headstart import (
 from headstart.v1 import model_service_pb2, server_service_pb2, server_service_pb2_grpc
 from headstart_server.access.rights import Right
 from headstart_server.access.tokens import token_hash
-from headstart_server.rpc.dialects import open_inference_pb2 as oip
-from headstart_server.rpc.rules import RULES, Subject
+from headstart_server.api.compat import open_inference_pb2 as oip
+from headstart_server.api.grpc.permissions import RULES, Subject
 from server_process import START_SECONDS, ServerProcess, eventually, running
 
 AUTHORITY = identity("authority")

@@ -2,7 +2,7 @@
 
 from cost.cases import grpc_cases, http_cases
 from cost.run import measured
-from headstart_server.rpc.rules import RULES
+from headstart_server.api.grpc.permissions import RULES
 
 BUDGET = 1 << 20
 

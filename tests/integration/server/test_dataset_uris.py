@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from headstart.v1 import fine_tuning_service_pb2 as tuning
+from headstart_server.api.grpc.dataset_manifest import read_dataset_list
 from headstart_server.dataset_uris import web
 from headstart_server.dataset_uris.policy import DataPolicy
 from headstart_server.dataset_uris.reader import DatasetReader
@@ -21,7 +22,6 @@ from headstart_server.errors import (
     InvalidField,
 )
 from headstart_server.learning.dataset import Example
-from headstart_server.rpc.dataset_list import read_dataset_list
 from integration.server.calls import TIMEOUT, Api, digit, digits, refused, stream
 from integration.server.test_tls import AUTHORITY, identity
 from s3 import SECRET, Fault, S3Server

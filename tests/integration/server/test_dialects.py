@@ -25,9 +25,9 @@ from PIL import Image
 from foreign import environment
 from headstart import tensors
 from headstart.v1 import input_pb2, model_service_pb2
-from headstart_server.rpc.dialects import open_inference_pb2 as oip
-from headstart_server.rpc.dialects import tensorflow_pb2 as tf
-from headstart_server.rpc.dialects import tensorflow_serving_pb2 as serving
+from headstart_server.api.compat import open_inference_pb2 as oip
+from headstart_server.api.compat import tensorflow_pb2 as tf
+from headstart_server.api.compat import tensorflow_serving_pb2 as serving
 from integration.server.calls import TIMEOUT, Api, digit, digits, refused
 from programs import CLIENTS, PERF_ANALYZER
 from server_process import ServerProcess, eventually
@@ -292,7 +292,7 @@ def test_the_examples_of_the_document_work_as_written(
 
 def test_tensorflow_and_our_messages_live_in_one_process():
     lines = [
-        "from headstart_server.rpc.dialects import services, tensorflow_serving_pb2 as own",
+        "from headstart_server.api.compat import services, tensorflow_serving_pb2 as own",
         "import tensorflow; from tensorflow_serving.apis import predict_pb2",
     ]
     # As in a server: ours are there first, and TensorFlow comes with the first network that Keras runs.

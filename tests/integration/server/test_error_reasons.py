@@ -26,8 +26,8 @@ from headstart.v1 import (
     version_selector_pb2,
 )
 from headstart_server.access.tokens import token_hash
-from headstart_server.rpc.http.answers import http_code
-from headstart_server.rpc.status import CODES, TEMPORARY
+from headstart_server.api.grpc.status import CODES, TEMPORARY
+from headstart_server.api.http.response import http_code
 from integration.server.calls import TERMINAL, TIMEOUT, Api, png
 from server_process import FIRST_START_SECONDS, ServerProcess, eventually, running
 

@@ -13,8 +13,8 @@ from headstart.v1 import (
     prediction_service_pb2_grpc,
     server_service_pb2_grpc,
 )
-from headstart_server.rpc.calls import CallInterceptor
-from headstart_server.rpc.server import Server, ServerSettings
+from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
+from headstart_server.api.server import Server, ServerSettings
 from headstart_server.telemetry import Telemetry
 from integration.server.calls import SERVICES
 

@@ -10,7 +10,7 @@ import pytest
 import headstart
 from chaos.replica import Replica
 from headstart import Client
-from headstart_server.rpc.dialects import open_inference_pb2 as oip
+from headstart_server.api.compat import open_inference_pb2 as oip
 from server_process import START_SECONDS, eventually
 
 EXAMPLES = [

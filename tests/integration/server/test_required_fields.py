@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
 
-from headstart_server.rpc.http.routes import SERVICES
+from headstart_server.api.http.routes import SERVICES
 from server_process import ServerProcess
 
 METHODS = [method for service in SERVICES for method in service.methods if service.name != "Health"]

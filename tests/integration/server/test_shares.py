@@ -19,11 +19,11 @@ from headstart import Client, tensors
 from headstart.v1 import input_pb2, model_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
+from headstart_server.api.compat import open_inference_pb2 as oip
+from headstart_server.api.compat import tensorflow_pb2 as tf
+from headstart_server.api.compat import tensorflow_serving_pb2 as serving
 from headstart_server.models.shares import chosen
 from headstart_server.models.version import TrafficSplit
-from headstart_server.rpc.dialects import open_inference_pb2 as oip
-from headstart_server.rpc.dialects import tensorflow_pb2 as tf
-from headstart_server.rpc.dialects import tensorflow_serving_pb2 as serving
 from integration.server.calls import TIMEOUT, Api, refused
 from server_process import ServerProcess
 

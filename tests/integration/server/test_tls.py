@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from certificates import Identity, identity
 from chaos.replica import Replica, free_port
 from headstart_server.__main__ import command
-from headstart_server.rpc.server import SERVICE_NAMES
+from headstart_server.api.server import SERVICE_NAMES
 from integration.server.calls import TIMEOUT, refused
 from server_process import START_SECONDS, ServerProcess, eventually, running
 

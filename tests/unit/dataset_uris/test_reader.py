@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fakes import ManualClock
+from headstart_server.api.grpc.dataset_manifest import MAX_ROW, read_dataset_list
 from headstart_server.dataset_uris import reader as reading
 from headstart_server.dataset_uris.policy import DataPolicy
 from headstart_server.dataset_uris.reader import DatasetReader
@@ -20,7 +21,6 @@ from headstart_server.errors import (
     InvalidField,
 )
 from headstart_server.learning.dataset import Example
-from headstart_server.rpc.dataset_list import MAX_ROW, read_dataset_list
 
 
 class Shelf:

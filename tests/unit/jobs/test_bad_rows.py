@@ -9,12 +9,12 @@ import structlog
 from sqlalchemy import insert, select, text
 
 from fakes import Desk
+from headstart_server.api.grpc.status import status_of
 from headstart_server.database.database import Database
 from headstart_server.database.tables import jobs
 from headstart_server.errors import WrittenByNewerRelease
 from headstart_server.jobs.job import JobState
 from headstart_server.jobs.ledger import Ledger
-from headstart_server.rpc.status import status_of
 from postgres import on_both_databases
 
 pytestmark = on_both_databases

@@ -16,6 +16,7 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
 from fakes import Desk, ManualClock
+from headstart_server.api.grpc.messages.webhooks import webhook_body
 from headstart_server.internet.target import Target
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.job import Findings, Job, JobError
@@ -31,7 +32,6 @@ from headstart_server.jobs.webhook_sender import (
     WebhookSender,
     wait_before,
 )
-from headstart_server.rpc.webhook_body import webhook_body
 from headstart_server.secret import Secret
 from postgres import on_both_databases
 from server_process import eventually

@@ -4,8 +4,8 @@ import pytest
 
 from headstart.v1.errors_pb2 import ErrorReason
 from headstart_server import errors
-from headstart_server.rpc.http.comments import proto_comment
-from headstart_server.rpc.status import CODES, TEMPORARY
+from headstart_server.api.grpc.status import CODES, TEMPORARY
+from headstart_server.api.http.comments import proto_comment
 from pages import stale
 
 REASONS = [name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys()][1:]  # noqa: SIM118

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from fakes import ManualClock, Shelf, make_head, make_manifest
+from headstart_server.api.grpc.messages.reports import report_document
 from headstart_server.errors import AliasNotFound, ArtifactDamaged, ModelNotFound
 from headstart_server.models.evaluation_file import EVALUATION_FILE
 from headstart_server.models.version import Selector
 from headstart_server.report.gallery import sample_indexes
 from headstart_server.report.reporter import MAX_SHOWN, Reporter, ReportFormat
-from headstart_server.rpc.report_messages import report_document
 from report_samples import of_classes, picture
 
 FACTS = of_classes(3, 60, names=["class 0", "class 1", "class 2"])

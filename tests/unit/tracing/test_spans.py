@@ -15,13 +15,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from fakes import LEASE, PATIENCE, Desk, ManualClock, Shelf
+from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
 from headstart_server.errors import ModelNotFound
 from headstart_server.jobs.fine_tune import FineTuneRun
 from headstart_server.jobs.heart import Heart
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.open_telemetry import OpenTelemetryTracing
-from headstart_server.rpc.calls import CallInterceptor
 from headstart_server.telemetry import Telemetry
 from headstart_server.trace_setting import open_tracing
 from headstart_server.tracing import NO_TRACING

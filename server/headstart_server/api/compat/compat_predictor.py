@@ -1,0 +1,184 @@
+"""How services of other protocols ask: the version first, then its answer, by the one way there is."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from headstart_server.api.grpc.canary_call import SharedCall
+from headstart_server.api.grpc.record_prediction import deadline_of, tell
+from headstart_server.api.grpc.telemetry_interceptor import Context
+from headstart_server.backbones.backbone import BackboneInfo, Content
+from headstart_server.errors import InvalidField
+from headstart_server.models.resident import ResidentVersion
+from headstart_server.models.shares import Choice
+from headstart_server.models.version import Selector
+from headstart_server.prediction.answers import Answer
+from headstart_server.prediction.asked import Asked
+from headstart_server.prediction.predictor import Predictor
+from headstart_server.prediction.statistics import Statistics
+from headstart_server.telemetry import Telemetry
+from headstart_server.tracing import NO_TRACING, Tracing
+
+#: All classes: which of them are told is said by what a caller asks for.
+_ALL = Asked(top_k=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Found:
+    """The version that a call asks.
+
+    Attributes:
+        version: the version, in memory.
+        backbone: the facts of its backbone.
+    """
+
+    version: ResidentVersion
+    backbone: BackboneInfo
+
+
+class Asking:
+    """Finds versions and lets them answer.
+
+    Args:
+        predictor: answers.
+        telemetry: is told of answered calls.
+        clock: seconds that only go up; the predictor's.
+        tracing: is told of the stages of answered calls, if traces are on.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        telemetry: Telemetry,
+        clock: Callable[[], float] = time.monotonic,
+        tracing: Tracing = NO_TRACING,
+    ) -> None:
+        self._tracing = tracing
+        self._predictor = predictor
+        self._telemetry = telemetry
+        self._clock = clock
+
+    @property
+    def max_inputs(self) -> int:
+        """Most inputs of one call."""
+        return self._predictor.max_inputs
+
+    @property
+    def statistics(self) -> Statistics:
+        """What is counted of each version, however it is asked."""
+        return self._predictor.statistics
+
+    async def number(self, selector: Selector) -> int:
+        """The number of the version that is meant, without loading it.
+
+        Raises:
+            ModelNotFound, AliasNotFound or VersionNotFound: there is none.
+        """
+        return await self._predictor.number(selector)
+
+    def call(self, context: Context, key: str = "") -> SharedCall:
+        """A call that predicts, which chooses where an alias gives others a share of its calls.
+
+        Args:
+            context: of the call.
+            key: that of the message, where it has one.
+
+        Raises:
+            InvalidField: the key is too long.
+        """
+        return SharedCall(self._telemetry, context, key, field="parameters")
+
+    async def find(
+        self, selector: Selector, choice: Choice | None = None, nbytes: Callable[[], int] | None = None
+    ) -> Found:
+        """The version that is meant; what inputs mean depends on its backbone.
+
+        Args:
+            selector: the version.
+            choice: of the call; None for the version that an alias names, whatever shares it gives.
+            nbytes: gives the bytes that the call holds while it waits for the backbone; None does not wait.
+
+        Raises:
+            HeadstartError: it cannot be found, or its backbone is not there yet.
+        """
+        version, backbone = await self._predictor.find(selector, choice, nbytes)
+        return Found(version=version, backbone=backbone)
+
+    async def answer(
+        self,
+        found: Found,
+        contents: Sequence[Content],
+        context: Context,
+        timeout: float | None = None,
+    ) -> Answer:
+        """What a version answers, all classes of it.
+
+        Args:
+            found: the version.
+            contents: the inputs.
+            context: of the call, which knows its deadline.
+            timeout: seconds that the message gives beside it; None for none.
+
+        Raises:
+            HeadstartError: names what cannot be read or answered.
+        """
+        return (await self.answers([found], contents, context, timeout))[0]
+
+    async def answers(
+        self,
+        found: Sequence[Found],
+        contents: Sequence[Content],
+        context: Context,
+        timeout: float | None = None,
+    ) -> Sequence[Answer]:
+        """What versions answer to the same inputs, as `answer`; those on one backbone share its pass."""
+        deadline = deadline_of(context, self._clock)
+        if timeout is not None:
+            own = self._clock() + timeout
+            deadline = own if deadline is None else min(deadline, own)
+        # By its number: an alias may have been moved to a version of another backbone since.
+        selectors = [Selector(model=each.version.model, number=each.version.number) for each in found]
+        predicted = await self._predictor.predict(selectors, contents, _ALL, deadline=deadline)
+        tell(self._telemetry, predicted, len(contents), self._tracing)
+        return predicted.answers
+
+
+def selector_of(name: str, version: str, field: str) -> Selector:
+    """The selector of a model's name, which an alias or a number may follow behind an @, as in the command.
+
+    Args:
+        name: such as `pets`, `pets@stable` or `pets@3`.
+        version: a version's number, such as `3`; empty for what the name says, or else the newest.
+        field: of the name, for errors.
+
+    Raises:
+        InvalidField: there is no name, or the version is no number, or both version and alias are given.
+    """
+    model, at, alias = name.partition("@")
+    if not model or (at and not alias):
+        raise InvalidField(
+            f"Expected the name of a model, or MODEL@ALIAS, in {field}. Received: {name!r}.", field=field
+        )
+    if alias and version:
+        raise InvalidField(
+            f"Expected either a name with @ or a version. Received: {name[:300]!r} and version "
+            f"{version[:40]!r}.",
+            field=field,
+        )
+    if not alias and not version:
+        return Selector(model=model)
+    if alias and not _is_number(alias):
+        return Selector(model=model, alias=alias)
+    version = version or alias
+    if not _is_number(version):
+        raise InvalidField(
+            f"Expected the number of a version of model '{model}'; aliases stand in the name, as in "
+            f"{model}@stable. Received: {version[:40]!r}.",
+            field=field,
+        )
+    return Selector(model=model, number=int(version))
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a version's number: no alias begins with a digit."""
+    return text.isascii() and text.isdigit() and len(text) <= 18

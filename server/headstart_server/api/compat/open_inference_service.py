@@ -1,0 +1,378 @@
+"""GRPCInferenceService: the Open Inference Protocol, version 2."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from importlib.metadata import version as package_version
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.access.rights import Right, Scope
+from headstart_server.access.tenants import own_name, without_tenant
+from headstart_server.api.compat import open_inference_pb2 as pb
+from headstart_server.api.compat.availability import reason_unready
+from headstart_server.api.compat.compat_predictor import Asking, selector_of
+from headstart_server.api.compat.open_inference_statistics import statistics_message
+from headstart_server.api.compat.open_inference_tensors import (
+    SHARED_MEMORY,
+    datatype_of,
+    inputs_of,
+    output_message,
+    shared_memory_refused,
+)
+from headstart_server.api.compat.outputs import (
+    PROBABILITIES,
+    Kind,
+    Output,
+    chosen,
+    outputs_of,
+    values_of,
+)
+from headstart_server.api.grpc.caller import scope, tenant
+from headstart_server.api.grpc.executors import LongWork
+from headstart_server.api.grpc.status import CODES, status_of
+from headstart_server.api.grpc.telemetry_interceptor import Context
+from headstart_server.backbones.backbone import BackboneInfo, Modality
+from headstart_server.embedding.engine import BackbonePool
+from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField, ModelNotFound
+from headstart_server.models.registry import Registry
+from headstart_server.models.shares import Choice
+from headstart_server.prediction.answers import Answer
+
+EXTENSIONS = ("classification", "model_repository", "model_configuration", "statistics")
+INPUT = "input"
+_CLASSIFICATION = "classification"
+#: Microseconds that a caller gives the server.
+_TIMEOUT = "timeout"
+#: As `PredictRequest.routing_key`.
+_ROUTING_KEY = "routing_key"
+#: Requests of one stream that are under way at once: as many as fill batches, and a bound on memory.
+STREAMED_AT_ONCE = 16
+_UNREADY = (
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DATA_LOSS,
+)
+_CONFIG_TYPES = {
+    Kind.FLOAT: pb.TYPE_FP32,
+    Kind.BOOL: pb.TYPE_BOOL,
+    Kind.STRING: pb.TYPE_STRING,
+}
+
+
+def routing_key_of(request: pb.ModelInferRequest) -> str:
+    """The key for aliases that give others a share, which may be a number; empty without one.
+
+    Raises:
+        InvalidField: it is neither a text nor a whole number.
+    """
+    if _ROUTING_KEY not in request.parameters:
+        return ""
+    parameter = request.parameters[_ROUTING_KEY]
+    kind = parameter.WhichOneof("parameter_choice")
+    if kind not in ("string_param", "int64_param", "uint64_param"):
+        raise InvalidField(
+            f"Expected a string or an integer as the parameter {_ROUTING_KEY}. "
+            f"Received: {kind or 'neither'}.",
+            field=f"parameters[{_ROUTING_KEY}]",
+        )
+    return str(getattr(parameter, kind))
+
+
+class OpenInferenceService:
+    """Models of the registry as models of the protocol, their versions by number.
+
+    Args:
+        asking: finds versions and lets them answer.
+        registry: knows models and versions.
+        pool: knows backbones.
+        long_work: where all versions are listed.
+    """
+
+    def __init__(self, asking: Asking, registry: Registry, pool: BackbonePool, long_work: LongWork) -> None:
+        self._asking = asking
+        self._registry = registry
+        self._pool = pool
+        self._long_work = long_work
+
+    async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:
+        return pb.ServerReadyResponse(ready=self._pool.loaded("") is not None)
+
+    async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
+        try:
+            await self._asking.find(selector_of(request.name, request.version, "name"))
+        except HeadstartError as error:
+            if CODES[error.reason] not in _UNREADY:
+                raise
+            return pb.ModelReadyResponse(ready=False)
+        return pb.ModelReadyResponse(ready=True)
+
+    async def ServerMetadata(
+        self, request: pb.ServerMetadataRequest, context: Context
+    ) -> pb.ServerMetadataResponse:
+        return pb.ServerMetadataResponse(
+            name="headstart", version=package_version("headstart"), extensions=EXTENSIONS
+        )
+
+    async def ModelMetadata(
+        self, request: pb.ModelMetadataRequest, context: Context
+    ) -> pb.ModelMetadataResponse:
+        found = await self._asking.find(
+            selector_of(request.name, request.version, "name"), None, request.ByteSize
+        )
+        datatype, shape = _input_of(found.backbone)
+        metadata = pb.ModelMetadataResponse.TensorMetadata
+        return pb.ModelMetadataResponse(
+            name=found.version.model,
+            versions=map(str, self._registry.numbers(found.version.model)),
+            platform="headstart",
+            inputs=[metadata(name=INPUT, datatype=datatype, shape=[-1, *shape])],
+            outputs=[
+                metadata(name=output.name, datatype=datatype_of(output.kind), shape=[-1, *_shape_of(output)])
+                for output in outputs_of(found.version.head)
+            ],
+        )
+
+    async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:
+        found = await self._asking.find(
+            selector_of(request.name, request.version, "name"), None, request.ByteSize
+        )
+        datatype, shape = _input_of(found.backbone)
+        kind = pb.TYPE_FP32 if datatype == "FP32" else pb.TYPE_STRING
+        return pb.ModelConfigResponse(
+            config=pb.ModelConfig(
+                name=found.version.model,
+                platform="headstart",
+                backend="headstart",
+                max_batch_size=self._asking.max_inputs,
+                input=[pb.ModelInput(name=INPUT, data_type=kind, dims=shape)],
+                output=[
+                    pb.ModelOutput(
+                        name=output.name,
+                        data_type=_CONFIG_TYPES[output.kind],
+                        dims=_shape_of(output) or [1],
+                    )
+                    for output in outputs_of(found.version.head)
+                ],
+            )
+        )
+
+    async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
+        # A stream has one metadata for all its requests, so each may have a key of its own.
+        with self._asking.call(context, routing_key_of(request)) as choice:
+            return await self._inferred(request, context, choice)
+
+    async def _inferred(
+        self, request: pb.ModelInferRequest, context: Context, choice: Choice
+    ) -> pb.ModelInferResponse:
+        selector = selector_of(request.model_name, request.model_version, "model_name")
+        microseconds = request.parameters[_TIMEOUT].int64_param if _TIMEOUT in request.parameters else 0
+        timeout = microseconds / 1e6 if microseconds > 0 else None
+        try:
+            async with asyncio.timeout(timeout):
+                found = await self._asking.find(selector, choice, request.ByteSize)
+        except TimeoutError:
+            raise DeadlineExceeded("The timeout passed before the backbone was loaded.") from None
+        wanted = _wanted(
+            request, chosen(found.version.head, [each.name for each in request.outputs], "outputs")
+        )
+        contents = await inputs_of(request, found.backbone, self._asking.max_inputs)
+        answer = await self._asking.answer(found, contents, context, timeout)
+        # Told as it was asked.
+        raw: list[bytes] | None = [] if request.raw_input_contents else None
+        outputs = [_output_message(answer, output, top, raw) for output, top in wanted]
+        return pb.ModelInferResponse(
+            model_name=found.version.model,
+            model_version=str(found.version.number),
+            id=request.id,
+            outputs=outputs,
+            raw_output_contents=raw or (),
+        )
+
+    async def ModelStreamInfer(
+        self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
+    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
+        """Several requests are under way at once; the answers come in the order of the requests."""
+        turns: asyncio.Queue[asyncio.Task[pb.ModelStreamInferResponse] | None] = asyncio.Queue()
+        places = asyncio.Semaphore(STREAMED_AT_ONCE)
+        begun: set[asyncio.Task[Any]] = set()
+
+        async def read() -> None:
+            try:
+                async for request in requests:
+                    await places.acquire()
+                    task = asyncio.create_task(self._streamed(request, context))
+                    begun.add(task)
+                    task.add_done_callback(begun.discard)
+                    turns.put_nowait(task)
+            finally:
+                turns.put_nowait(None)
+
+        reader = asyncio.create_task(read())
+        try:
+            while (turn := await turns.get()) is not None:
+                yield await turn
+                places.release()
+            await reader
+        finally:
+            for task in (reader, *begun):
+                task.cancel()
+
+    async def RepositoryIndex(
+        self, request: pb.RepositoryIndexRequest, context: Context
+    ) -> pb.RepositoryIndexResponse:
+        return await self._long_work.run(self._index, request.ready, scope())
+
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest, context: Context
+    ) -> pb.RepositoryModelLoadResponse:
+        # Versions load themselves when they are asked: this does it before.
+        name = request.model_name
+        await self._asking.find(selector_of(name, "", "model_name"))
+        return pb.RepositoryModelLoadResponse(model_name=name, isLoaded=True)
+
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest, context: Context
+    ) -> pb.RepositoryModelUnloadResponse:
+        await context.abort(
+            grpc.StatusCode.UNIMPLEMENTED,
+            "Expected no unloading: versions that are not used leave the memory by themselves, and answer "
+            "again when they are used. To delete them, call DeleteVersion or DeleteModel of "
+            f"headstart.v1.ModelService. Received: '{own_name(request.model_name)}'.",
+        )
+        raise AssertionError("abort raises")
+
+    async def ModelStatistics(
+        self, request: pb.ModelStatisticsRequest, context: Context
+    ) -> pb.ModelStatisticsResponse:
+        return pb.ModelStatisticsResponse(
+            model_stats=[
+                statistics_message(model, number, self._asking.statistics.counts(model, number))
+                for model, number in await self._counted(request)
+            ]
+        )
+
+    async def SystemSharedMemoryStatus(
+        self, request: pb.SharedMemoryRequest, context: Context
+    ) -> pb.SharedMemoryResponse:
+        return pb.SharedMemoryResponse()
+
+    async def SystemSharedMemoryRegister(
+        self, request: pb.SharedMemoryRequest, context: Context
+    ) -> pb.SharedMemoryResponse:
+        await context.abort(
+            grpc.StatusCode.UNIMPLEMENTED,
+            "Expected tensors in messages: this server shares no memory with its callers. Received: a region "
+            f"'{request.name[:80]}' of shared memory.",
+        )
+        raise AssertionError("abort raises")
+
+    # None is registered, so none is to be told, and after this none is left.
+    SystemSharedMemoryUnregister = CudaSharedMemoryUnregister = SystemSharedMemoryStatus
+    CudaSharedMemoryStatus, CudaSharedMemoryRegister = SystemSharedMemoryStatus, SystemSharedMemoryRegister
+
+    async def _counted(self, request: pb.ModelStatisticsRequest) -> list[tuple[str, int]]:
+        """The versions whose statistics are asked for: without a name those that were asked and are there."""
+        if not request.name and not request.version:
+            among = scope(Right.PREDICT)
+            return [
+                (model, number)
+                for model, number in self._asking.statistics.asked()
+                if (among is None or among.covers(model)) and self._is_there(model, number)
+            ]
+        selector = selector_of(request.name, request.version, "name")
+        number = await self._asking.number(selector)
+        is_whole = selector.number is None and selector.alias is None
+        numbers = self._registry.numbers(selector.model) if is_whole else [number]
+        return [(selector.model, each) for each in numbers]
+
+    def _is_there(self, model: str, number: int) -> bool:
+        try:
+            return number in self._registry.numbers(model)
+        except ModelNotFound:
+            return False
+
+    async def _streamed(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelStreamInferResponse:
+        try:
+            return pb.ModelStreamInferResponse(infer_response=await self.ModelInfer(request, context))
+        except Exception as error:  # noqa: BLE001 - told to the caller, and logged by `status_of`
+            return pb.ModelStreamInferResponse(
+                error_message=without_tenant(tenant(), status_of(error).message),
+                infer_response=pb.ModelInferResponse(id=request.id),
+            )
+
+    def _index(self, only_ready: bool, among: Scope | None) -> pb.RepositoryIndexResponse:
+        response = pb.RepositoryIndexResponse()
+        for version in self._registry.all_versions(scope=among):
+            reason = reason_unready(self._pool, version)
+            if only_ready and reason:
+                continue
+            response.models.add(
+                name=version.model,
+                version=str(version.number),
+                state="UNAVAILABLE" if reason else "READY",
+                reason=reason,
+            )
+        return response
+
+
+def _input_of(backbone: BackboneInfo) -> tuple[str, list[int]]:
+    """The datatype that is usual for a backbone, and the shape of one input."""
+    if backbone.modality is Modality.TENSOR:
+        return "FP32", list(backbone.input_size)
+    return "BYTES", [1]
+
+
+def _shape_of(output: Output) -> list[int]:
+    return [] if output.classes is None else [output.classes]
+
+
+def _wanted(request: pb.ModelInferRequest, outputs: Sequence[Output]) -> list[tuple[Output, int]]:
+    """The outputs that are wanted, and how many of the likeliest classes instead of their values; 0: values.
+
+    Raises:
+        InvalidField: classes are wanted of something else than probabilities, or fewer than none.
+    """
+    tops = [_classes_of(each.parameters, each.name) for each in request.outputs] or [0] * len(outputs)
+    return list(zip(outputs, tops, strict=True))
+
+
+def _classes_of(parameters: Mapping[str, pb.InferParameter], name: str) -> int:
+    if SHARED_MEMORY in parameters:
+        raise shared_memory_refused(f"output '{name}'", parameters)
+    if _CLASSIFICATION not in parameters:
+        return 0
+    count = parameters[_CLASSIFICATION].int64_param
+    if count < 0 or (count and name != PROBABILITIES):
+        raise InvalidField(
+            f"Expected a classification of 0 or more classes of the output '{PROBABILITIES}'. "
+            f"Received: {count} of '{name}'.",
+            field="outputs",
+        )
+    return count
+
+
+def _output_message(
+    answer: Answer, output: Output, top: int, raw: list[bytes] | None
+) -> pb.ModelInferResponse.InferOutputTensor:
+    if top:
+        return output_message(output.name, Kind.STRING, _classified(answer, top), raw)
+    return output_message(output.name, output.kind, values_of(answer, output), raw)
+
+
+def _classified(answer: Answer, top: int) -> NDArray[Any]:
+    """The likeliest classes of each input as `score:index:label`, [n, top]."""
+    names = answer.version.head.class_names
+    indexes, probabilities = answer.indexes[:, :top], answer.probabilities[:, :top]
+    told = np.empty(indexes.size, object)
+    told[:] = [
+        f"{probability:f}:{index}:{names[index]}".encode()
+        for index, probability in zip(indexes.ravel().tolist(), probabilities.ravel().tolist(), strict=True)
+    ]
+    return told.reshape(indexes.shape)

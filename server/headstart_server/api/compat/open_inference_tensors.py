@@ -1,0 +1,184 @@
+"""The tensors of the Open Inference Protocol: typed contents or raw bytes."""
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.api.compat import open_inference_pb2 as pb
+from headstart_server.api.compat.arrays import (
+    check_shape,
+    check_strings_shape,
+    contents_of,
+    from_bytes,
+    from_values,
+    rows_of,
+)
+from headstart_server.api.compat.outputs import Kind
+from headstart_server.backbones.backbone import BackboneInfo, Content
+from headstart_server.errors import InvalidField
+
+#: The arrays that may come: their type, and the field of typed contents that holds their values.
+_TYPES: dict[str, tuple[np.dtype[Any], str | None]] = {
+    "UINT8": (np.dtype(np.uint8), "uint_contents"),
+    "UINT16": (np.dtype(np.uint16), "uint_contents"),
+    "UINT32": (np.dtype(np.uint32), "uint_contents"),
+    "UINT64": (np.dtype(np.uint64), "uint64_contents"),
+    "INT8": (np.dtype(np.int8), "int_contents"),
+    "INT16": (np.dtype(np.int16), "int_contents"),
+    "INT32": (np.dtype(np.int32), "int_contents"),
+    "INT64": (np.dtype(np.int64), "int64_contents"),
+    "FP16": (np.dtype(np.float16), None),
+    "FP32": (np.dtype(np.float32), "fp32_contents"),
+    "FP64": (np.dtype(np.float64), "fp64_contents"),
+}
+_BYTES = "BYTES"
+#: Numpy has no such type.
+_BFLOAT16 = "BF16"
+#: The datatype of each kind of output, and the field of typed contents that holds its values.
+_OUTPUTS = {
+    Kind.FLOAT: ("FP32", "fp32_contents"),
+    Kind.BOOL: ("BOOL", "bool_contents"),
+    Kind.STRING: (_BYTES, "bytes_contents"),
+}
+#: The parameter of a tensor whose values lie in memory that server and caller share.
+SHARED_MEMORY = "shared_memory_region"
+
+
+def datatype_of(kind: Kind) -> str:
+    """The datatype of an output of a kind."""
+    return _OUTPUTS[kind][0]
+
+
+async def inputs_of(request: pb.ModelInferRequest, backbone: BackboneInfo, max_inputs: int) -> list[Content]:
+    """The inputs of a request: those of its one tensor.
+
+    Args:
+        request: the request.
+        backbone: what is to look at them; it decides whether bytes are pictures or texts.
+        max_inputs: most inputs of one call.
+
+    Raises:
+        HeadstartError: names what was expected of the tensor.
+    """
+    if len(request.inputs) != 1:
+        names = ", ".join(repr(each.name) for each in request.inputs[:10]) or "none"
+        raise InvalidField(
+            f"Expected one input tensor, such as 'input'. Received: {len(request.inputs)}: {names}.",
+            field="inputs",
+        )
+    tensor = request.inputs[0]
+    raw = _raw_of(request, tensor)
+    shape = list(tensor.shape)
+    if tensor.datatype == _BYTES:
+        count = check_strings_shape(shape, tensor.name, max_inputs)
+        strings = tensor.contents.bytes_contents if raw is None else _unpacked(raw, count, tensor.name)
+        if len(strings) != count:
+            raise InvalidField(
+                f"Expected {count} values of BYTES of shape {shape} in input '{tensor.name}'. "
+                f"Received: {len(strings)}.",
+                field="inputs",
+            )
+        return contents_of(strings, backbone, tensor.name)
+    if tensor.datatype == _BFLOAT16 and raw is not None:
+        check_shape(shape, tensor.name, max_inputs)
+        # The upper half of a float32.
+        halves = from_bytes(raw, np.dtype(np.uint16), shape, tensor.name)
+        return rows_of((halves.astype(np.uint32) << 16).view(np.float32), tensor.name)
+    if tensor.datatype not in _TYPES:
+        raise InvalidField(
+            f"Expected a datatype of BYTES, {', '.join(_TYPES)}, or {_BFLOAT16} in raw_input_contents, for "
+            f"input '{tensor.name}'. Received: {tensor.datatype[:40]!r}.",
+            field="inputs",
+        )
+    check_shape(shape, tensor.name, max_inputs)
+    dtype, field = _TYPES[tensor.datatype]
+    if raw is not None:
+        return rows_of(from_bytes(raw, dtype, shape, tensor.name), tensor.name)
+    if field is None:
+        raise InvalidField(
+            f"Expected {tensor.datatype} of input '{tensor.name}' in raw_input_contents. Received: none.",
+            field="raw_input_contents",
+        )
+    values = getattr(tensor.contents, field)
+    return rows_of(await from_values(values, dtype, shape, tensor.name), tensor.name)
+
+
+def output_message(
+    name: str, kind: Kind, values: NDArray[Any], raw: list[bytes] | None
+) -> pb.ModelInferResponse.InferOutputTensor:
+    """The message of an output.
+
+    Args:
+        name: its name.
+        kind: what its elements are.
+        values: its values.
+        raw: gets its bytes; None puts its values into the message.
+    """
+    datatype, field = _OUTPUTS[kind]
+    message = pb.ModelInferResponse.InferOutputTensor(name=name, datatype=datatype, shape=values.shape)
+    flat = values.ravel()
+    if raw is None:
+        getattr(message.contents, field).extend(flat.tolist())
+    else:
+        raw.append(b"".join(_packed(flat)) if kind is Kind.STRING else flat.tobytes())
+    return message
+
+
+def shared_memory_refused(what: str, parameters: Mapping[str, pb.InferParameter]) -> InvalidField:
+    """The error of a tensor whose values were to lie in shared memory.
+
+    Args:
+        what: the tensor, such as `input 'x'`.
+        parameters: its own.
+    """
+    region = parameters[SHARED_MEMORY].string_param
+    return InvalidField(
+        f"Expected the values of {what} in the message. Received: the region {region[:80]!r} of shared "
+        "memory, which this server has no part in.",
+        field=what.split(" ", maxsplit=1)[0] + "s",
+    )
+
+
+def _raw_of(request: pb.ModelInferRequest, tensor: pb.ModelInferRequest.InferInputTensor) -> bytes | None:
+    """The raw bytes of a request's one tensor; None if it has typed contents."""
+    if SHARED_MEMORY in tensor.parameters:
+        raise shared_memory_refused(f"input '{tensor.name}'", tensor.parameters)
+    count = len(request.raw_input_contents)
+    if not count:
+        return None
+    if count != 1 or tensor.HasField("contents"):
+        also = " in addition to typed contents" if tensor.HasField("contents") else ""
+        raise InvalidField(
+            f"Expected either contents of input '{tensor.name}' or one of raw_input_contents. "
+            f"Received: {count} raw{also}.",
+            field="raw_input_contents",
+        )
+    return request.raw_input_contents[0]
+
+
+def _unpacked(data: bytes, count: int, name: str) -> Sequence[bytes]:
+    """The strings of raw bytes, each behind its length in four bytes; one more than `count` at most."""
+    strings: list[bytes] = []
+    place = 0
+    while place < len(data) and len(strings) <= count:
+        start = place + 4
+        length = int.from_bytes(data[place:start], "little")
+        place = start + length
+        if place > len(data):
+            raise InvalidField(
+                f"Expected a length in four bytes, little-endian, before each element of '{name}'. Received: "
+                f"a length of {length} where {max(0, len(data) - start)} bytes are left, for element "
+                f"{len(strings)}.",
+                field="raw_input_contents",
+            )
+        strings.append(data[start:place])
+    return strings
+
+
+def _packed(strings: Iterable[bytes]) -> Iterator[bytes]:
+    for string in strings:
+        yield struct.pack("<I", len(string))
+        yield string

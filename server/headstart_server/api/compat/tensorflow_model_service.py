@@ -1,0 +1,71 @@
+"""ModelService as TensorFlow Serving has it."""
+
+import grpc
+
+from headstart_server.api.compat import tensorflow_serving_pb2 as pb
+from headstart_server.api.compat.availability import hindrance
+from headstart_server.api.compat.tensorflow_model_specs import selector_of
+from headstart_server.api.grpc.executors import LongWork
+from headstart_server.api.grpc.status import CODES
+from headstart_server.api.grpc.telemetry_interceptor import Context
+from headstart_server.embedding.engine import BackbonePool
+from headstart_server.models.registry import Registry
+from headstart_server.models.version import Selector, Version
+
+
+class TensorFlowModelService:
+    """Tells which versions answer.
+
+    Args:
+        registry: knows models and versions.
+        pool: knows backbones.
+        long_work: where the versions of a model are looked at.
+    """
+
+    def __init__(self, registry: Registry, pool: BackbonePool, long_work: LongWork) -> None:
+        self._registry = registry
+        self._pool = pool
+        self._long_work = long_work
+
+    async def GetModelStatus(
+        self, request: pb.GetModelStatusRequest, context: Context
+    ) -> pb.GetModelStatusResponse:
+        return await self._long_work.run(self._status, selector_of(request.model_spec))
+
+    async def HandleReloadConfigRequest(
+        self, request: pb.ReloadConfigRequest, context: Context
+    ) -> pb.ReloadConfigResponse:
+        await context.abort(
+            grpc.StatusCode.UNIMPLEMENTED,
+            "Expected no configuration of models: versions are there once FineTune of "
+            "headstart.v1.FineTuningService has made them, and SetAlias of headstart.v1.ModelService moves "
+            "labels. Received: a configuration.",
+        )
+        raise AssertionError("abort raises")
+
+    def _status(self, selector: Selector) -> pb.GetModelStatusResponse:
+        if selector.number is None and selector.alias is None:
+            live = set(self._registry.numbers(selector.model))
+            versions = [each for each in self._registry.all_versions(selector.model) if each.number in live]
+        else:
+            versions = [self._registry.version(selector.model, self._registry.resolve(selector))]
+        # The newest first, as callers of TensorFlow Serving are used to.
+        ordered = sorted(versions, key=lambda version: -version.number)
+        return pb.GetModelStatusResponse(model_version_status=map(self._version_status, ordered))
+
+    def _version_status(self, version: Version) -> pb.ModelVersionStatus:
+        error = hindrance(self._pool, version)
+        if error is None:
+            return pb.ModelVersionStatus(
+                version=version.number, state=pb.ModelVersionStatus.AVAILABLE, status=pb.StatusProto()
+            )
+        code = CODES[error.reason]
+        is_loading = code is grpc.StatusCode.UNAVAILABLE
+        number: int = code.value[0]
+        return pb.ModelVersionStatus(
+            version=version.number,
+            state=pb.ModelVersionStatus.LOADING if is_loading else pb.ModelVersionStatus.END,
+            status=pb.StatusProto(
+                error_code=0 if is_loading else number, error_message="" if is_loading else error.message
+            ),
+        )

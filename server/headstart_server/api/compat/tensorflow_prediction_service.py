@@ -1,0 +1,231 @@
+"""PredictionService as TensorFlow Serving has it."""
+
+from collections.abc import Callable, Sequence
+
+from headstart_server.api.compat import tensorflow_pb2 as tf
+from headstart_server.api.compat import tensorflow_serving_pb2 as pb
+from headstart_server.api.compat.compat_predictor import Asking, Found
+from headstart_server.api.compat.outputs import chosen, outputs_of, values_of
+from headstart_server.api.compat.tensor_protos import (
+    DTYPES,
+    examples_of,
+    inputs_of,
+    output_message,
+    shape_message,
+)
+from headstart_server.api.compat.tensorflow_model_specs import (
+    DEFAULT_SIGNATURE,
+    check_signature,
+    selector_of,
+    spec_message,
+)
+from headstart_server.api.grpc.telemetry_interceptor import Context
+from headstart_server.backbones.backbone import Content, Modality
+from headstart_server.errors import InvalidField, WrongTask
+from headstart_server.learning.task import Task
+from headstart_server.models.shares import Choice
+from headstart_server.prediction.answers import Answer
+from headstart_server.prediction.predictor import MAX_TARGETS
+
+INPUT = "inputs"
+_METADATA = "signature_def"
+_CLASSIFY, _REGRESS = "classify", "regress"
+_CLASSIFY_METHOD, _REGRESS_METHOD = "tensorflow/serving/classify", "tensorflow/serving/regress"
+
+
+class TensorFlowPredictionService:
+    """Models of the registry as servables: versions by number, aliases by label.
+
+    Args:
+        asking: finds versions and lets them answer.
+    """
+
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+
+    async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
+        check_signature(request.model_spec, [DEFAULT_SIGNATURE])
+        with self._asking.call(context) as choice:
+            return await self._predicted(request, context, choice)
+
+    async def _predicted(
+        self, request: pb.PredictRequest, context: Context, choice: Choice
+    ) -> pb.PredictResponse:
+        found = await self._asking.find(selector_of(request.model_spec), choice, request.ByteSize)
+        outputs = chosen(found.version.head, list(request.output_filter), "output_filter")
+        if len(request.inputs) != 1:
+            names = ", ".join(map(repr, sorted(request.inputs)[:10])) or "none"
+            raise InvalidField(
+                f"Expected one input, such as '{INPUT}'. Received: {len(request.inputs)}: {names}.",
+                field="inputs",
+            )
+        ((name, tensor),) = request.inputs.items()
+        contents = await inputs_of(tensor, name, found.backbone, self._asking.max_inputs)
+        answer = await self._asking.answer(found, contents, context)
+        return pb.PredictResponse(
+            model_spec=spec_message(found, DEFAULT_SIGNATURE),
+            outputs={each.name: output_message(each.kind, values_of(answer, each)) for each in outputs},
+        )
+
+    async def Classify(
+        self, request: pb.ClassificationRequest, context: Context
+    ) -> pb.ClassificationResponse:
+        check_signature(request.model_spec, [DEFAULT_SIGNATURE, _CLASSIFY])
+        with self._asking.call(context) as choice:
+            found = await self._asking.find(selector_of(request.model_spec), choice, request.ByteSize)
+            _check_task(found, is_regression=False)
+            answer = await self._asking.answer(found, self._contents(request.input, found), context)
+        return pb.ClassificationResponse(
+            model_spec=spec_message(found, request.model_spec.signature_name or DEFAULT_SIGNATURE),
+            result=_classified(answer),
+        )
+
+    async def Regress(self, request: pb.RegressionRequest, context: Context) -> pb.RegressionResponse:
+        check_signature(request.model_spec, [DEFAULT_SIGNATURE, _REGRESS])
+        with self._asking.call(context) as choice:
+            found = await self._asking.find(selector_of(request.model_spec), choice, request.ByteSize)
+            _check_task(found, is_regression=True)
+            answer = await self._asking.answer(found, self._contents(request.input, found), context)
+        return pb.RegressionResponse(
+            model_spec=spec_message(found, request.model_spec.signature_name or DEFAULT_SIGNATURE),
+            result=_regressed(answer),
+        )
+
+    async def MultiInference(
+        self, request: pb.MultiInferenceRequest, context: Context
+    ) -> pb.MultiInferenceResponse:
+        """Versions that are to look at the same examples; those on one backbone share its pass."""
+        if not 1 <= len(request.tasks) <= MAX_TARGETS:
+            raise InvalidField(
+                f"Expected 1 to {MAX_TARGETS} tasks. Received: {len(request.tasks)}.", field="tasks"
+            )
+        with self._asking.call(context) as choice:
+            return await self._inferred(request, context, choice)
+
+    async def _inferred(
+        self, request: pb.MultiInferenceRequest, context: Context, choice: Choice
+    ) -> pb.MultiInferenceResponse:
+        found = [await self._find_task(task, choice, request.ByteSize) for task in request.tasks]
+        modalities = {each.backbone.modality: None for each in found}
+        if len(modalities) > 1:
+            raise InvalidField(
+                "Expected tasks of versions that take the same kind of input. Received: "
+                f"{' and '.join(modality.value for modality in modalities)}.",
+                field="tasks",
+            )
+        answers = await self._asking.answers(found, self._contents(request.input, found[0]), context)
+        return pb.MultiInferenceResponse(
+            results=[
+                _result(task, each, answer)
+                for task, each, answer in zip(request.tasks, found, answers, strict=True)
+            ]
+        )
+
+    async def _find_task(self, task: pb.InferenceTask, choice: Choice, nbytes: Callable[[], int]) -> Found:
+        if task.method_name not in (_CLASSIFY_METHOD, _REGRESS_METHOD):
+            raise InvalidField(
+                f"Expected a method_name of {_CLASSIFY_METHOD} or {_REGRESS_METHOD}. Received: "
+                f"{task.method_name[:80]!r}.",
+                field="tasks.method_name",
+            )
+        is_regression = task.method_name == _REGRESS_METHOD
+        check_signature(task.model_spec, [DEFAULT_SIGNATURE, _REGRESS if is_regression else _CLASSIFY])
+        found = await self._asking.find(selector_of(task.model_spec), choice, nbytes)
+        _check_task(found, is_regression=is_regression)
+        return found
+
+    async def GetModelMetadata(
+        self, request: pb.GetModelMetadataRequest, context: Context
+    ) -> pb.GetModelMetadataResponse:
+        fields = list(request.metadata_field)
+        if fields != [_METADATA]:
+            raise InvalidField(
+                f"Expected a metadata_field of '{_METADATA}'. Received: "
+                f"{', '.join(map(repr, fields[:10])) or 'none'}.",
+                field="metadata_field",
+            )
+        found = await self._asking.find(selector_of(request.model_spec), None, request.ByteSize)
+        response = pb.GetModelMetadataResponse(model_spec=spec_message(found, ""))
+        response.metadata[_METADATA].Pack(_signatures(found))
+        return response
+
+    def _contents(self, message: pb.Input, found: Found) -> list[Content]:
+        kind = message.WhichOneof("kind")
+        if kind == "example_list_with_context":
+            raise InvalidField(
+                "Expected an example_list as input. Received: one with a context, which no model here takes.",
+                field="input",
+            )
+        return examples_of(message.example_list.examples, found.backbone, self._asking.max_inputs)
+
+
+def _check_task(found: Found, *, is_regression: bool) -> None:
+    task = found.version.head.task
+    if (task is Task.REGRESSION) != is_regression:
+        kind, other = ("numbers", "Classify") if is_regression else ("classes", "Regress")
+        raise WrongTask(
+            f"Expected a version that predicts {kind}. Received: version {found.version.number} of model "
+            f"'{found.version.model}', of task {task.value}. Call {other}, or Predict.",
+            field="model_spec",
+        )
+
+
+def _result(task: pb.InferenceTask, found: Found, answer: Answer) -> pb.InferenceResult:
+    spec = spec_message(found, task.model_spec.signature_name or DEFAULT_SIGNATURE)
+    if task.method_name == _REGRESS_METHOD:
+        return pb.InferenceResult(model_spec=spec, regression_result=_regressed(answer))
+    return pb.InferenceResult(model_spec=spec, classification_result=_classified(answer))
+
+
+def _regressed(answer: Answer) -> pb.RegressionResult:
+    values = [] if answer.values is None else answer.values.tolist()
+    return pb.RegressionResult(regressions=[pb.Regression(value=value) for value in values])
+
+
+def _classified(answer: Answer) -> pb.ClassificationResult:
+    return pb.ClassificationResult(classifications=_classifications(answer))
+
+
+def _classifications(answer: Answer) -> Sequence[pb.Classifications]:
+    """All classes of each input, the likeliest first."""
+    names = answer.version.head.class_names
+    told = zip(answer.indexes.tolist(), answer.probabilities.tolist(), strict=True)
+    return [
+        pb.Classifications(
+            classes=[
+                pb.Class(label=names[index], score=probability)
+                for index, probability in zip(indexes, probabilities, strict=True)
+            ]
+        )
+        for indexes, probabilities in told
+    ]
+
+
+def _signatures(found: Found) -> pb.SignatureDefMap:
+    """What Predict takes and gives, and the name of what the method for examples takes."""
+    is_features = found.backbone.modality is Modality.TENSOR
+    takes = tf.TensorInfo(
+        name=f"{INPUT}:0",
+        dtype=tf.DT_FLOAT if is_features else tf.DT_STRING,
+        tensor_shape=shape_message([-1, *found.backbone.input_size] if is_features else [-1]),
+    )
+    gives = {
+        output.name: tf.TensorInfo(
+            name=f"{output.name}:0",
+            dtype=DTYPES[output.kind],
+            tensor_shape=shape_message([-1] if output.classes is None else [-1, output.classes]),
+        )
+        for output in outputs_of(found.version.head)
+    }
+    name = _REGRESS if found.version.head.task is Task.REGRESSION else _CLASSIFY
+    examples = tf.TensorInfo(name=f"{INPUT}:0", dtype=tf.DT_STRING, tensor_shape=shape_message([-1]))
+    return pb.SignatureDefMap(
+        signature_def={
+            DEFAULT_SIGNATURE: tf.SignatureDef(
+                inputs={INPUT: takes}, outputs=gives, method_name="tensorflow/serving/predict"
+            ),
+            name: tf.SignatureDef(
+                inputs={INPUT: examples}, outputs=gives, method_name=f"tensorflow/serving/{name}"
+            ),
+        }
+    )

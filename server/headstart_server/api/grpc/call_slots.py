@@ -1,0 +1,186 @@
+"""Concurrent calls on the gRPC port: how many run, and how many of them callers without a token can hold.
+
+gRPC receives the message of a unary call before its handler runs, so a caller could hold a call, and the
+memory for a message, without ever being identified. Here handlers run first, and then wait for the message.
+"""
+
+# Annotations stay unread: grpc's handler class takes its type arguments in the stubs only.
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc_status import rpc_status
+
+from headstart_server.api.grpc.handlers import behaviour_of
+from headstart_server.api.grpc.permissions import RULES, Subject
+from headstart_server.api.grpc.rate_limits import address_of
+from headstart_server.api.grpc.status import status_of
+from headstart_server.api.grpc.telemetry_interceptor import Context
+from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField, RateExceeded
+
+#: Methods that need no token: health checks and reflection.
+OPEN_METHODS = frozenset(method for method, rule in RULES.items() if rule.on is Subject.NONE)
+#: Streams without a token, such as Health.Watch: of one address, and of all.
+STREAMS_PER_ADDRESS, STREAMS = 64, 1024
+#: Concurrent unary calls without a token, such as Health.Check, of one address.
+CHECKS_PER_ADDRESS = 64
+#: Seconds in which the message of a health check, and of another unary call, must be complete.
+CHECK_SECONDS, MESSAGE_SECONDS = 10.0, 120.0
+
+if TYPE_CHECKING:
+    Handler = grpc.RpcMethodHandler[Any, Any]
+    Knows = Callable[[str, Any], Awaitable[bool]]
+    Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
+
+
+class CallSlots(grpc.aio.ServerInterceptor):
+    """Rejects calls above the limits. The first interceptor of a server, because it counts every call.
+
+    Health checks take none of the slots of other calls, so they are answered under any load. Their own limits
+    apply to each address.
+
+    Args:
+        slots: concurrent calls of methods that need a token.
+        knows: returns whether a method's caller is known, or need not be; None if all are.
+        check_seconds: time limit for the message of a health check.
+        message_seconds: time limit for the message of any other unary call.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        knows: Knows | None = None,
+        *,
+        check_seconds: float = CHECK_SECONDS,
+        message_seconds: float = MESSAGE_SECONDS,
+    ) -> None:
+        self._slots = slots
+        self._knows = knows
+        self._check_seconds = check_seconds
+        self._message_seconds = message_seconds
+        self._streams: Counter[str] = Counter()
+        self._checks: Counter[str] = Counter()
+        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
+        #: Calls that hold a slot.
+        self.held = 0
+
+    async def intercept_service(
+        self, continuation: Continuation, details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """Wrap the handler of a method."""
+        handler = await continuation(details)
+        if handler is None:
+            return None
+        inner, wrapped = self._wrapped.get(details.method, (None, None))
+        if wrapped is None or inner is not handler:
+            wrapped = self._wrap(handler, details.method)
+            self._wrapped[details.method] = (handler, wrapped)
+        return wrapped
+
+    def _wrap(self, handler: Handler, method: str) -> Handler:
+        """Return a handler that runs before the message of its call has come."""
+        inner = behaviour_of(handler)
+
+        async def unary(requests: AsyncIterator[Any], context: Context) -> Any:
+            async with self._begun(handler, method, requests, context) as request:
+                return await inner(request, context)
+
+        async def stream(requests: AsyncIterator[Any], context: Context) -> None:
+            async with self._begun(handler, method, requests, context) as request:
+                await _write(inner(request, context), context)
+
+        make: Any = grpc.stream_unary_rpc_method_handler
+        if handler.response_streaming:
+            make = grpc.stream_stream_rpc_method_handler
+        wrapped: Handler = make(
+            stream if handler.response_streaming else unary,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+        return wrapped
+
+    @asynccontextmanager
+    async def _begun(
+        self, handler: Handler, method: str, requests: AsyncIterator[Any], context: Context
+    ) -> AsyncIterator[Any]:
+        """Count a call while it runs; gives what its handler takes."""
+        try:
+            # First, because a check of a token may wait for its issuer: until then the call holds no slot.
+            is_known = self._knows is None or await self._knows(method, context)
+            with self._counted(handler, method, context):
+                if handler.request_streaming:
+                    yield requests
+                elif is_known:
+                    yield await self._only(requests, method)
+                else:
+                    # The handler rejects the caller before it parses this.
+                    yield b""
+        except HeadstartError as error:
+            await context.abort_with_status(rpc_status.to_status(status_of(error)))
+
+    async def _only(self, requests: AsyncIterator[Any], method: str) -> Any:
+        seconds = self._check_seconds if method in OPEN_METHODS else self._message_seconds
+        try:
+            return await asyncio.wait_for(anext(requests), seconds)
+        except TimeoutError:
+            raise DeadlineExceeded(f"The message of the call did not come within {seconds:g} s.") from None
+        except StopAsyncIteration:
+            raise InvalidField("The call has no message. Send one.") from None
+
+    @contextmanager
+    def _counted(self, handler: Handler, method: str, context: Context) -> Iterator[None]:
+        if method not in OPEN_METHODS:
+            if self.held >= self._slots:
+                raise _no_slot(self._slots)
+            self.held += 1
+            try:
+                yield
+            finally:
+                self.held -= 1
+            return
+        running, most, total = self._checks, CHECKS_PER_ADDRESS, None
+        if handler.response_streaming:
+            running, most, total = self._streams, STREAMS_PER_ADDRESS, STREAMS
+        address = address_of(context)
+        if running[address] >= most or (total is not None and running.total() >= total):
+            raise _too_many_of(most, total)
+        running[address] += 1
+        try:
+            yield
+        finally:
+            running[address] -= 1
+            if not running[address]:
+                del running[address]
+
+
+async def _write(responses: Any, context: Context) -> None:
+    if not hasattr(responses, "__aiter__"):
+        # As health's Watch: a coroutine that writes to the context.
+        await responses
+        return
+    async with aclosing(responses):
+        async for response in responses:
+            await context.write(response)
+
+
+def _no_slot(slots: int) -> RateExceeded:
+    return RateExceeded(
+        f"All {slots} concurrent calls of this server are in use. Try again in a moment, or raise "
+        "--max-concurrent-requests.",
+        metadata={"subject": "calls at once", "limit": str(slots)},
+        retry_after=1.0,
+    )
+
+
+def _too_many_of(most: int, total: int | None) -> RateExceeded:
+    of_all = "" if total is None else f", and {total} from all"
+    return RateExceeded(
+        f"At most {most} concurrent calls of this kind may come from one address{of_all}. End others first.",
+        metadata={"subject": "calls without a token", "limit": str(most)},
+        retry_after=1.0,
+    )

@@ -1,0 +1,114 @@
+"""Reads lists of examples that lie at URIs, by the client's rules for such files, in bounded memory."""
+
+import io
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import IO
+
+from headstart.inputs import Example, write_target
+from headstart.listing import LIST_SUFFIXES, ListedRow, read_list
+from headstart.records import Layout
+from headstart.task import Task as ListTask
+from headstart.v1 import input_pb2
+from headstart_server.api.grpc.messages.common import target_of
+from headstart_server.dataset_uris.listed import Listed
+from headstart_server.learning.task import Task
+
+_TASKS = {
+    Task.SINGLE_LABEL: ListTask.SINGLE_LABEL,
+    Task.MULTI_LABEL: ListTask.MULTI_LABEL,
+    Task.REGRESSION: ListTask.REGRESSION,
+}
+
+#: Characters of one example in a list, which may go over several lines.
+MAX_ROW = 1 << 20
+
+
+def read_dataset_list(name: str, content: bytes, task: Task | None = None) -> Iterator[Listed]:
+    """Return the examples of a list.
+
+    Args:
+        name: of the list; its ending says which form it has.
+        content: of it.
+        task: says whether numbers in its column of labels are classes. None: integers are.
+
+    Raises:
+        ValueError: it is no list; the line is named.
+        InvalidField: an example shows one label twice.
+    """
+    suffix = PurePosixPath(name).suffix
+    if suffix not in LIST_SUFFIXES:
+        raise ValueError(f"{name[-80:]!r}, which does not end in {', '.join(LIST_SUFFIXES)}.")
+    rows = list_rows(io.BytesIO(content), name, suffix, None if task is None else _TASKS[task])
+    for index, (row, message) in enumerate(rows):
+        weight = row.settings["weight"]
+        yield Listed(
+            line=row.line,
+            path=row.path,
+            text=row.text,
+            features=row.features,
+            target=target_of(message.label, index),
+            id=message.example_id,
+            held_out=row.settings["held_out"],
+            weight=1.0 if weight is None else weight,
+        )
+
+
+def list_rows(
+    content: IO[bytes], name: str, suffix: str, task: ListTask | None
+) -> Iterator[tuple[ListedRow, input_pb2.Example]]:
+    """Yield the rows of a list, each with the message of its example, which has no input yet.
+
+    Args:
+        content: the list, in UTF-8; it is closed.
+        name: what the list is called in errors.
+        suffix: one of `LIST_SUFFIXES`.
+        task: as for `read_dataset_list`.
+
+    Raises:
+        ValueError: the list is invalid; the line is named.
+    """
+    with io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as text:
+        lines = _Lines(text, name)
+        layout = Layout(task=task)
+        for row in read_list(lines, name=name, suffix=suffix, layout=layout, row_ended=lines.row_ended):
+            try:
+                message = _message(row)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{name}, line {row.line}: {str(error)[:200]}") from None
+            yield row, message
+
+
+def _message(row: ListedRow) -> input_pb2.Example:
+    message = input_pb2.Example(example_id=row.settings["id"])
+    write_target(message, Example("", **row.settings))
+    # Half a character cannot be stored.
+    row.text.encode()
+    if "\0" in row.text:
+        raise ValueError("a text with a NUL character.")
+    return message
+
+
+class _Lines:
+    """The lines of a list, none of whose examples may take more than some memory."""
+
+    def __init__(self, text: io.TextIOWrapper, name: str) -> None:
+        self._text = text
+        self._name = name
+        self._taken = 0
+
+    def row_ended(self) -> None:
+        """What comes next is of another example."""
+        self._taken = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(MAX_ROW + 1)
+        if not line:
+            raise StopIteration
+        self._taken += len(line)
+        if self._taken > MAX_ROW:
+            raise ValueError(f"{self._name} with an example of more than {MAX_ROW} characters.")
+        return line

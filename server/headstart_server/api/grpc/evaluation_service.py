@@ -1,0 +1,97 @@
+"""EvaluationService: versions measured on labelled examples."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import TypeVar
+
+from headstart.v1 import evaluation_service_pb2 as pb
+from headstart.v1 import evaluation_service_pb2_grpc as stubs
+from headstart.v1.input_pb2 import Example
+from headstart.v1.version_selector_pb2 import VersionRef
+from headstart_server.api.grpc.example_stream import stream_parts
+from headstart_server.api.grpc.executors import LongWork
+from headstart_server.api.grpc.messages.common import examples_of, selector_of
+from headstart_server.api.grpc.messages.comparisons import comparison_message
+from headstart_server.api.grpc.messages.evaluations import evaluation_message
+from headstart_server.api.grpc.messages.jobs import fault_message
+from headstart_server.api.grpc.telemetry_interceptor import Context
+from headstart_server.jobs.measurement import ComparisonRun, EvaluationRun, MeasuringBench
+
+_Result = TypeVar("_Result")
+
+
+class EvaluationService(stubs.EvaluationServiceServicer):
+    """Decodes, calls and encodes; all work is the `jobs` room's.
+
+    Args:
+        bench: measures versions.
+        long_work: where it does.
+    """
+
+    def __init__(self, bench: MeasuringBench, long_work: LongWork) -> None:
+        self._bench = bench
+        self._long_work = long_work
+
+    async def Evaluate(
+        self, request_iterator: AsyncIterator[pb.EvaluateRequest], context: Context
+    ) -> pb.EvaluateResponse:
+        async with aclosing(stream_parts(request_iterator, "Evaluate", context)) as parts:
+            spec = await anext(parts)
+            open_run = partial(
+                self._long_work.run, self._bench.evaluation, selector_of(spec.target, "spec.target")
+            )
+            run = await self._bench.pool.when_ready(open_run, spec.ByteSize)
+            await self._fed(run, parts)
+        evaluation = await self._ended(run, lambda: evaluation_message(run.evaluation()))
+        version = run.answering.versions[0]
+        return pb.EvaluateResponse(
+            model=version.model,
+            version=version.number,
+            evaluation=evaluation,
+            faults=[fault_message(fault) for fault in run.answering.faults],
+            fault_count=run.answering.fault_count,
+            trained_count=run.trained_count,
+        )
+
+    async def Compare(
+        self, request_iterator: AsyncIterator[pb.CompareRequest], context: Context
+    ) -> pb.CompareResponse:
+        async with aclosing(stream_parts(request_iterator, "Compare", context)) as parts:
+            spec = await anext(parts)
+            first, second = selector_of(spec.first, "spec.first"), selector_of(spec.second, "spec.second")
+            open_run = partial(self._long_work.run, self._bench.comparison, first, second)
+            run = await self._bench.pool.when_ready(open_run, spec.ByteSize)
+            await self._fed(run, parts)
+        comparison = await self._ended(run, lambda: comparison_message(run.comparison()))
+        one, other = run.answering.versions
+        return pb.CompareResponse(
+            first=VersionRef(model=one.model, version=one.number),
+            second=VersionRef(model=other.model, version=other.number),
+            comparison=comparison,
+            faults=[fault_message(fault) for fault in run.answering.faults],
+            fault_count=run.answering.fault_count,
+        )
+
+    async def _fed(
+        self, run: EvaluationRun | ComparisonRun, batches: AsyncIterator[Sequence[Example]]
+    ) -> None:
+        """Have all batches of a stream answered."""
+        count = 0
+        async for batch in batches:
+            await self._ended(run, partial(_add, run, batch, count))
+            count += len(batch)
+
+    async def _ended(self, run: EvaluationRun | ComparisonRun, work: Callable[[], _Result]) -> _Result:
+        """What some work of a run gives; done in a thread, the writing of messages of many classes too."""
+        try:
+            return await self._long_work.run(work)
+        except asyncio.CancelledError:
+            # The thread goes on by itself: it is told to stop.
+            run.answering.leave()
+            raise
+
+
+def _add(run: EvaluationRun | ComparisonRun, messages: Sequence[Example], start: int) -> None:
+    run.add(examples_of(messages, start))

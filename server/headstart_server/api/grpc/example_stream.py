@@ -1,0 +1,70 @@
+"""Streams of a spec and examples: FineTune, Evaluate and Compare take them alike."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import grpc
+
+from headstart_server.api.grpc.telemetry_interceptor import Context
+from headstart_server.errors import HeadstartError, InvalidField, InvalidLabel, InvalidStream
+
+# As the path of a field names an example of one message.
+_EXAMPLE = re.compile(r"\bexamples\.examples\[([0-9]+)\]")
+
+
+async def stream_parts(
+    requests: AsyncIterator[Any], method: str, context: Context
+) -> AsyncGenerator[Any, None]:
+    """The spec of a stream, then its batches of examples; it ends only if the caller ended the stream.
+
+    Args:
+        requests: the messages, each with a oneof `part` of `spec` and `examples`.
+        method: its name, for errors.
+        context: of the call.
+
+    Raises:
+        InvalidStream: the first message has no spec, or a later one no examples.
+        CancelledError: the stream broke off.
+    """
+    begun, count = False, 0
+    try:
+        async for request in requests:
+            part = request.WhichOneof("part")
+            if part != ("examples" if begun else "spec"):
+                where = "every message after the first" if begun else "the first message"
+                raise InvalidStream(
+                    f"Expected {'examples' if begun else 'the spec'} in {where} of a {method} stream. "
+                    f"Received: {part or 'an empty message'}."
+                )
+            yield request.examples.examples if begun else request.spec
+            count += len(request.examples.examples)
+            begun = True
+    except (InvalidField, InvalidLabel) as error:
+        raise _located(error, count) from None
+    if not begun:
+        raise InvalidStream(f"Expected a spec and examples in a {method} stream. Received: an empty stream.")
+    await _check_complete(context)
+
+
+def _located(error: HeadstartError, before: int) -> HeadstartError:
+    """Return the error of a message, with the index that an example of it has in the whole stream."""
+
+    def located(text: str) -> str:
+        return _EXAMPLE.sub(lambda found: f"examples[{int(found[1]) + before}]", text)
+
+    return type(error)(located(error.message), field=located(error.field or "") or None)
+
+
+async def _check_complete(context: Context) -> None:
+    """Check that a request stream ended because its caller ended it.
+
+    grpc.aio ends the iterator of a stream that broke off (cancelled, deadline passed, connection lost) like
+    that of a complete one, and cancels the handler only a moment later: what came so far would be taken for
+    all. But nothing can be sent on a call that is over, so sending tells the two apart.
+    """
+    try:
+        await context.send_initial_metadata(())
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None

@@ -1,0 +1,236 @@
+"""FineTuningService: jobs from labelled examples."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from headstart.v1 import fine_tuning_service_pb2 as pb
+from headstart.v1 import fine_tuning_service_pb2_grpc as stubs
+from headstart.v1 import job_pb2
+from headstart.v1.input_pb2 import Example
+from headstart_server.access.rights import Right
+from headstart_server.api.grpc.caller import caller, scope, tenant
+from headstart_server.api.grpc.example_stream import stream_parts
+from headstart_server.api.grpc.executors import LongWork
+from headstart_server.api.grpc.job_watcher import Follower
+from headstart_server.api.grpc.messages.backbone_selection import rebase_spec_of
+from headstart_server.api.grpc.messages.common import (
+    examples_of,
+    page_key,
+    page_token,
+    seconds_of,
+    spec_of,
+)
+from headstart_server.api.grpc.messages.jobs import STATES, event_message, job_message, validation_message
+from headstart_server.api.grpc.messages.pages import page_of, page_size_of
+from headstart_server.api.grpc.telemetry_interceptor import Context
+from headstart_server.errors import DatabaseUnavailable, InvalidField
+from headstart_server.jobs.intake import Intake, Upload
+from headstart_server.jobs.job import Job, JobState
+from headstart_server.jobs.ledger import Ledger
+from headstart_server.jobs.rebasing import Rebasing
+from headstart_server.jobs.watching import Position
+
+#: Most seconds of one Status call; a caller that waits longer asks again.
+MAX_WAIT_SECONDS = 3600.0
+
+_Accepted = TypeVar("_Accepted", pb.FineTuneResponse, pb.SubmitFineTuneResponse)
+
+_STATES_BY_NUMBER: dict[int, JobState] = {number: state for state, number in STATES.items()}
+
+
+class FineTuningService(stubs.FineTuningServiceServicer):
+    """Decodes, calls and encodes; all work is the `jobs` room's.
+
+    Args:
+        intake: accepts jobs.
+        rebasing: accepts those that fit a version anew.
+        ledger: knows jobs.
+        follower: waits for them.
+        cancel: asks a job to cancel, wherever it stands.
+        long_work: where examples are looked at without a job.
+        gathering: where examples are read that lie elsewhere, apart from the other long work: it waits most
+            of the time, and may wait for long.
+        uploads: where datasets are opened, accepted and discarded: a bucket may take its time.
+        removals: where jobs are canceled, which removes their archives.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        rebasing: Rebasing,
+        ledger: Ledger,
+        *,
+        follower: Follower,
+        cancel: Callable[[str], Job],
+        long_work: LongWork,
+        gathering: LongWork,
+        uploads: LongWork,
+        removals: LongWork,
+    ) -> None:
+        self._intake = intake
+        self._rebasing = rebasing
+        self._ledger = ledger
+        self._follower = follower
+        self._cancel = cancel
+        self._long_work = long_work
+        self._gathering = gathering
+        self._uploads = uploads
+        self._removals = removals
+        self._when_ready = intake.pool.when_ready
+
+    async def FineTune(
+        self, request_iterator: AsyncIterator[pb.FineTuneRequest], context: Context
+    ) -> pb.FineTuneResponse:
+        async with aclosing(stream_parts(request_iterator, "FineTune", context)) as parts:
+            return await self._accepted(await anext(parts), parts, pb.FineTuneResponse)
+
+    async def SubmitFineTune(
+        self, request: pb.SubmitFineTuneRequest, context: Context
+    ) -> pb.SubmitFineTuneResponse:
+        async def parts() -> AsyncIterator[Sequence[Example]]:
+            if request.examples:
+                yield request.examples
+
+        return await self._accepted(request.spec, parts(), pb.SubmitFineTuneResponse)
+
+    async def _accepted(
+        self,
+        message: job_pb2.FineTuneSpec,
+        batches: AsyncIterator[Sequence[Example]],
+        make: Callable[..., _Accepted],
+    ) -> _Accepted:
+        """Accept a fine-tune, or validate its examples; return the response."""
+        upload: Upload | None = None
+        validate_only = message.validate_only
+        try:
+            open_upload = partial(
+                self._intake.open,
+                validate_only=validate_only,
+                tenant=tenant(),
+                principal=caller().principal.name,
+            )
+            upload = await self._when_ready(
+                partial(self._uploads.run, open_upload, spec_of(message), message.request_id),
+                message.ByteSize,
+            )
+            count = 0
+            async for batch in batches:
+                # Converted in the thread, too: a large message holds enough of them to hold up the loop.
+                add = partial(asyncio.to_thread, _add, upload, batch, count)
+                await self._when_ready(add, partial(_nbytes, batch))
+                count += len(batch)
+            if message.dataset_uri:
+                await self._when_ready(partial(self._gathering.run, upload.gather), lambda: 0)
+            if validate_only:
+                await self._when_ready(partial(asyncio.to_thread, upload.check_backbone), lambda: 0)
+                validation = await self._long_work.run(upload.validate)
+                return make(validation=validation_message(validation))
+            # Shielded: a caller that leaves now must not tear the acceptance apart.
+            job = await asyncio.shield(self._uploads.run(upload.accept))
+            return make(job=await self._message(job))
+        finally:
+            if upload is not None:
+                await asyncio.shield(self._uploads.run(upload.close))
+
+    async def Rebase(self, request: pb.RebaseRequest, context: Context) -> pb.RebaseResponse:
+        spec = rebase_spec_of(request)
+
+        async def accept() -> Job:
+            # Shielded: as above.
+            return await asyncio.shield(
+                self._uploads.run(
+                    self._rebasing.accept, spec, request.request_id, tenant(), caller().principal.name
+                )
+            )
+
+        job = await self._when_ready(accept, request.ByteSize)
+        return pb.RebaseResponse(job=await self._message(job))
+
+    async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
+        wait = seconds_of(request.wait_duration)
+        if not 0 <= wait <= MAX_WAIT_SECONDS:
+            raise InvalidField(
+                f"Expected a wait_duration of 0 to {MAX_WAIT_SECONDS:g} seconds. Received: {wait:g}.",
+                field="wait_duration",
+            )
+        job = await self._follower.ended(request.job_id, wait)
+        return pb.StatusResponse(job=await self._message(job))
+
+    async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
+        async with aclosing(self._follower.events(request.job_id, request.after_event)) as events:
+            async for event in events:
+                yield pb.WatchResponse(event=None if event is None else event_message(event))
+
+    async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:
+        return pb.CancelResponse(job=job_message(await self._removals.run(self._cancel, request.job_id)))
+
+    async def DeleteJob(self, request: pb.DeleteJobRequest, context: Context) -> pb.DeleteJobResponse:
+        await asyncio.to_thread(self._ledger.delete, request.job_id)
+        return pb.DeleteJobResponse()
+
+    async def WatchJobs(
+        self, request: pb.WatchJobsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchJobsResponse]:
+        if request.resume_token:
+            position = await asyncio.to_thread(Position.of_token, request.resume_token)
+        else:
+            position = await asyncio.to_thread(self._ledger.position)
+        steps = self._follower.all_events(position, model=request.model, scope=scope(Right.TRAIN))
+        async with aclosing(steps):
+            async for watched in steps:
+                responses = [pb.WatchJobsResponse(event=event_message(event)) for event in watched.events]
+                responses = responses or [pb.WatchJobsResponse()]
+                responses[-1].resume_token = await asyncio.to_thread(watched.position.token)
+                for response in responses:
+                    yield response
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
+        states = [_state_of(number) for number in request.states]
+        among = scope(Right.TRAIN)
+
+        def fetch(before: list[Any] | None, limit: int) -> Sequence[Job]:
+            place = None if before is None else (before[0], before[1])
+            return self._ledger.list(
+                model=request.model, scope=among, states=states, before=place, limit=limit
+            )
+
+        jobs, last = await asyncio.to_thread(
+            page_of,
+            fetch,
+            self._forecast_message,
+            lambda job: [job.created, job.job_id],
+            after=page_key(request.page_token, float, str),
+            size=page_size_of(request.page_size),
+        )
+        return pb.ListJobsResponse(jobs=jobs, next_page_token=page_token(last))
+
+    async def _message(self, job: Job) -> job_pb2.Job:
+        if job.state.is_terminal:
+            return job_message(job)
+        return await asyncio.to_thread(self._forecast_message, job)
+
+    def _forecast_message(self, job: Job) -> job_pb2.Job:
+        """Return the message of a job, with a forecast if the database answers."""
+        likely = None
+        if not job.state.is_terminal:
+            with suppress(DatabaseUnavailable):
+                likely = self._ledger.forecast.of(job)
+        return job_message(job, likely)
+
+
+def _nbytes(messages: Sequence[Example]) -> int:
+    return sum(message.ByteSize() for message in messages)
+
+
+def _add(upload: Upload, messages: Sequence[Example], start: int) -> None:
+    upload.add(examples_of(messages, start))
+
+
+def _state_of(number: int) -> JobState:
+    try:
+        return _STATES_BY_NUMBER[number]
+    except KeyError:
+        raise InvalidField(f"Expected states of a job. Received: {number}.", field="states") from None

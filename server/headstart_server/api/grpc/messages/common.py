@@ -1,0 +1,384 @@
+"""Between the contract's messages and the values of the domain: inputs, specs, times and pages."""
+
+import base64
+import binascii
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from headstart import tensors
+from headstart.v1 import input_pb2, job_pb2, label_pb2, version_selector_pb2
+from headstart_server.api.grpc.messages.comparisons import gate_message, gate_of
+from headstart_server.api.grpc.messages.recipes import mlp_message, mlp_of, partial_message, partial_of
+from headstart_server.backbones.backbone import LAST, Content
+from headstart_server.errors import InvalidField
+from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.dataset import Example
+from headstart_server.learning.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
+from headstart_server.learning.rows import Scaling
+from headstart_server.learning.target import Target
+from headstart_server.learning.task import Task
+from headstart_server.models.version import Selector
+
+SCALINGS = {
+    Scaling.UNIT: job_pb2.FEATURE_SCALING_UNIT,
+    Scaling.ROOT: job_pb2.FEATURE_SCALING_ROOT,
+    Scaling.STANDARD: job_pb2.FEATURE_SCALING_STANDARD,
+}
+TASKS = {
+    Task.SINGLE_LABEL: input_pb2.TASK_SINGLE_LABEL,
+    Task.MULTI_LABEL: input_pb2.TASK_MULTI_LABEL,
+    Task.REGRESSION: input_pb2.TASK_REGRESSION,
+}
+
+
+def content_of(message: input_pb2.Input, field: str) -> Content:
+    """The content of an input.
+
+    Raises:
+        InvalidField: it has none, or its tensor is malformed.
+    """
+    kind = message.WhichOneof("content")
+    if kind == "image":
+        return message.image
+    if kind == "text":
+        return message.text
+    if kind == "tensor":
+        try:
+            return tensors.decode(message.tensor)
+        except ValueError as error:
+            raise InvalidField(f"{field}.tensor: {error}", field=f"{field}.tensor") from None
+    raise InvalidField(
+        f"Expected an image, a text or a tensor in {field}. Received: an input without content.", field=field
+    )
+
+
+def contents_of(messages: Sequence[input_pb2.Input]) -> list[Content]:
+    """The contents of the inputs of a call.
+
+    Raises:
+        InvalidField: names the first that has none.
+    """
+    return [content_of(message, f"inputs[{place}]") for place, message in enumerate(messages)]
+
+
+def examples_of(messages: Sequence[input_pb2.Example], start: int) -> list[Example]:
+    """The examples of a batch whose first has the index `start`.
+
+    Raises:
+        InvalidField: names the first that has no content, or shows two things at once.
+    """
+    return [
+        Example(
+            content=content_of(message.input, f"examples[{index}].input"),
+            target=target_of(message.label, index),
+            id=message.example_id,
+            held_out=message.held_out,
+            weight=message.weight if message.HasField("weight") else 1.0,
+        )
+        for index, message in enumerate(messages, start)
+    ]
+
+
+def target_of(message: label_pb2.Label, index: int) -> Target:
+    """Return the target of an example. Without a label it is an empty class name, which is rejected later.
+
+    Raises:
+        InvalidField: a class is named twice.
+    """
+    kind = message.WhichOneof("value")
+    if kind == "number":
+        return Target.of_value(message.number)
+    if kind == "probabilities":
+        return Target.of_shares(message.probabilities.probabilities)
+    if kind != "classes":
+        return Target.of_label(message.class_name)
+    names = list(message.classes.class_names)
+    if len(set(names)) < len(names):
+        # Counted once: there may be a million of them.
+        twice, _ = Counter(names).most_common(1)[0]
+        raise InvalidField(
+            f"Expected each class of example {index} once. Received: {twice[:24]!r} twice.",
+            field=f"examples[{index}].label.classes",
+        )
+    return Target.of_labels(names)
+
+
+def label_message(target: Target) -> label_pb2.Label:
+    """Return the message of a target."""
+    if target.task is Task.REGRESSION:
+        return label_pb2.Label(number=target.value)
+    if target.task is Task.MULTI_LABEL:
+        return label_pb2.Label(classes=label_pb2.LabelSet(class_names=target.shares))
+    if target.is_hard:
+        return label_pb2.Label(class_name=target.label)
+    return label_pb2.Label(probabilities=label_pb2.SoftLabel(probabilities=target.shares))
+
+
+def task_of(value: int, field: str) -> Task:
+    """Return the task of a message's number.
+
+    Raises:
+        InvalidField: there is no such task.
+    """
+    for task, number in TASKS.items():
+        if number == value:
+            return task
+    raise InvalidField(f"Expected a task of 1 to {len(TASKS)}. Received: {value}.", field=field)
+
+
+def spec_of(message: job_pb2.FineTuneSpec) -> FineTuneSpec:
+    """The spec of a message; its ranges are checked by `FineTuneSpec.check`."""
+    parent = message.WhichOneof("parent")
+    return FineTuneSpec(
+        model=message.model,
+        backbone=message.backbone,
+        recipe=recipe_of(message.recipe),
+        held_out_fraction=message.held_out_fraction,
+        seed=message.seed,
+        display_name=message.display_name,
+        tags=dict(message.tags),
+        alias=message.alias or None,
+        ttl=optional_seconds(message, "ttl"),
+        expire_time=moment_of(message.expire_time) if message.HasField("expire_time") else None,
+        max_excluded_fraction=message.max_excluded_fraction,
+        task=task_of(message.task, "spec.task") if message.HasField("task") else None,
+        promote_if=gate_of(message.promote_if) if message.HasField("promote_if") else None,
+        parent_version=message.parent_version if parent == "parent_version" else None,
+        parent_alias=message.parent_alias if parent == "parent_alias" else None,
+        removed_example_ids=tuple(message.removed_example_ids),
+        discard_examples=message.discard_examples,
+        priority=message.priority,
+        backbone_candidates=tuple(message.backbone_candidates),
+        backbone_time_budget=optional_seconds(message, "backbone_time_budget"),
+        webhook=message.webhook or None,
+        dataset_uri=message.dataset_uri or None,
+    )
+
+
+def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
+    """The message of a spec."""
+    message = job_pb2.FineTuneSpec(
+        model=spec.model,
+        backbone=spec.backbone,
+        recipe=recipe_message(spec.recipe),
+        held_out_fraction=spec.held_out_fraction,
+        seed=spec.seed,
+        display_name=spec.display_name,
+        tags=spec.tags,
+        alias=spec.alias or "",
+        max_excluded_fraction=spec.max_excluded_fraction,
+        task=TASKS[spec.task] if spec.task else None,
+        promote_if=gate_message(spec.promote_if),
+        parent_version=spec.parent_version,
+        removed_example_ids=spec.removed_example_ids,
+        discard_examples=spec.discard_examples,
+        priority=spec.priority,
+        backbone_candidates=spec.backbone_candidates,
+        webhook=spec.webhook or "",
+        dataset_uri=spec.dataset_uri or "",
+    )
+    if spec.expire_time is not None:
+        message.expire_time.FromNanoseconds(int(spec.expire_time * 1e6) * 1000)
+    if spec.ttl is not None:
+        message.ttl.FromNanoseconds(int(spec.ttl * 1e9))
+    if spec.backbone_time_budget is not None:
+        message.backbone_time_budget.FromNanoseconds(round(spec.backbone_time_budget * 1e9))
+    return message
+
+
+def recipe_message(recipe: Recipe) -> job_pb2.Recipe:
+    """The message of a recipe."""
+    if isinstance(recipe, Auto):
+        return job_pb2.Recipe(auto=job_pb2.AutoRecipe())
+    if isinstance(recipe, Logistic):
+        return _logistic_message(recipe)
+    if isinstance(recipe, Mlp):
+        return mlp_message(recipe)
+    if isinstance(recipe, Partial):
+        return partial_message(recipe)
+    message = job_pb2.Recipe(
+        ridge=job_pb2.RidgeRecipe(
+            regularization=recipe.regularization,
+            temperature=recipe.temperature,
+            folds=recipe.folds or None,
+            view=recipe.views[0] if len(recipe.views) == 1 else "",
+            views=recipe.views if len(recipe.views) > 1 else (),
+            scaling=SCALINGS[recipe.scaling],
+        )
+    )
+    if recipe.balanced is not None:
+        message.ridge.balanced = recipe.balanced
+    return message
+
+
+def selector_of(message: version_selector_pb2.VersionSelector, field: str) -> Selector:
+    """The selector of a message.
+
+    Raises:
+        InvalidField: the model is missing.
+    """
+    if not message.model:
+        raise InvalidField(f"{field}.model is missing. Set it in the request.", field=f"{field}.model")
+    kind = message.WhichOneof("selector")
+    return Selector(
+        model=message.model,
+        number=message.version if kind == "version" else None,
+        alias=message.alias if kind == "alias" else None,
+    )
+
+
+def seconds_of(duration: Duration) -> float:
+    """A duration in seconds."""
+    return duration.seconds + duration.nanos / 1e9
+
+
+def optional_seconds(message: Message, name: str) -> float | None:
+    """The duration in a field of a message in seconds; None where it is not set."""
+    return seconds_of(getattr(message, name)) if message.HasField(name) else None
+
+
+def span(seconds: float) -> Duration:
+    """Return the message of a number of seconds."""
+    message = Duration()
+    message.FromNanoseconds(round(seconds * 1e9))
+    return message
+
+
+def duration(seconds: float | None) -> Duration | None:
+    """Return the message of a number of seconds; None for None."""
+    return None if seconds is None else span(seconds)
+
+
+def moment_of(message: Timestamp) -> float:
+    """Return a timestamp in seconds since 1970."""
+    return message.seconds + message.nanos / 1e9
+
+
+def timestamp(seconds: float | None) -> Timestamp | None:
+    """The message of a time in seconds since 1970; None for None."""
+    if seconds is None:
+        return None
+    message = Timestamp()
+    message.FromNanoseconds(int(seconds * 1e6) * 1000)
+    return message
+
+
+def page_token(key: Sequence[Any] | None) -> str:
+    """Return the token of the page that follows a key; empty for None."""
+    return "" if key is None else base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
+
+
+def page_key(token: str, *types: type) -> list[Any] | None:
+    """The key in a page token, None for the first page.
+
+    Raises:
+        InvalidField: the token is none that `page_token` made for such a key.
+    """
+    if not token:
+        return None
+    try:
+        key = json.loads(base64.urlsafe_b64decode(token.encode()))
+    except (ValueError, binascii.Error, RecursionError):
+        key = None
+    if (
+        not isinstance(key, list)
+        or [type(part) for part in key] != list(types)
+        or not all(map(_is_storable, key))
+    ):
+        raise InvalidField(
+            f"Expected the next_page_token of an earlier answer of this method. Received: {token[:80]!r}.",
+            field="page_token",
+        )
+    return key
+
+
+def _is_storable(part: object) -> bool:
+    """Whether a database could hold it: JSON has integers of any length, and halves of characters."""
+    if isinstance(part, int):
+        return -(2**63) <= part < 2**63
+    return not isinstance(part, str) or not any("\ud800" <= char <= "\udfff" for char in part)
+
+
+def recipe_of(message: job_pb2.Recipe) -> Recipe:
+    """The recipe of a message; its ranges are checked with its spec.
+
+    Raises:
+        InvalidField: its views or its scaling are none.
+    """
+    kind = message.WhichOneof("recipe")
+    if kind == "logistic":
+        return _logistic_of(message.logistic)
+    if kind == "mlp":
+        views = _views_of("", message.mlp.views, "spec.recipe.mlp") if message.mlp.views else ()
+        return mlp_of(message.mlp, views, optional_seconds(message.mlp, "time_budget"))
+    if kind == "partial":
+        return partial_of(message.partial, optional_seconds(message.partial, "time_budget"))
+    if kind != "ridge":
+        return Auto()
+    ridge = message.ridge
+    return Ridge(
+        regularization=ridge.regularization if ridge.HasField("regularization") else None,
+        temperature=ridge.temperature if ridge.HasField("temperature") else None,
+        folds=ridge.folds if ridge.HasField("folds") else 0,
+        views=_views_of(ridge.view, ridge.views, "spec.recipe.ridge"),
+        scaling=_scaling_of(ridge, Scaling.UNIT, "spec.recipe.ridge"),
+        balanced=ridge.balanced if ridge.HasField("balanced") else None,
+    )
+
+
+def _views_of(view: str, views: Sequence[str], field: str) -> tuple[str, ...]:
+    if view and views:
+        raise InvalidField(
+            f"Expected either view or views. Received: view {view!r} and {len(views)} views.",
+            field=f"{field}.views",
+        )
+    return tuple(views) or (view or LAST,)
+
+
+def _scaling_of(
+    message: job_pb2.RidgeRecipe | job_pb2.LogisticRecipe, default: Scaling, field: str
+) -> Scaling:
+    if not message.HasField("scaling"):
+        return default
+    for scaling, number in SCALINGS.items():
+        if number == message.scaling:
+            return scaling
+    raise InvalidField(
+        f"Expected a scaling of 1 to {len(SCALINGS)}. Received: {message.scaling}.", field=f"{field}.scaling"
+    )
+
+
+def _logistic_message(recipe: Logistic) -> job_pb2.Recipe:
+    message = job_pb2.Recipe(
+        logistic=job_pb2.LogisticRecipe(
+            regularization=recipe.regularization,
+            temperature=recipe.temperature,
+            folds=recipe.folds or None,
+            views=recipe.views,
+            scaling=SCALINGS[recipe.scaling],
+        )
+    )
+    if recipe.balanced is not None:
+        message.logistic.balanced = recipe.balanced
+    if recipe.time_budget is not None:
+        message.logistic.time_budget.FromNanoseconds(round(recipe.time_budget * 1e9))
+    return message
+
+
+def _logistic_of(message: job_pb2.LogisticRecipe) -> Logistic:
+    field = "spec.recipe.logistic"
+    return Logistic(
+        regularization=message.regularization if message.HasField("regularization") else None,
+        temperature=message.temperature if message.HasField("temperature") else None,
+        folds=message.folds if message.HasField("folds") else 0,
+        views=_views_of("", message.views, field),
+        scaling=_scaling_of(message, Scaling.ROOT, field),
+        balanced=message.balanced if message.HasField("balanced") else None,
+        time_budget=optional_seconds(message, "time_budget"),
+    )

@@ -1,0 +1,173 @@
+"""The messages of models, versions, aliases and backbones."""
+
+from collections.abc import Iterable
+
+from headstart.v1 import alias_event_pb2, model_pb2
+from headstart_server.api.grpc.caller import is_operator
+from headstart_server.api.grpc.messages.backbone_selection import choice_message
+from headstart_server.api.grpc.messages.common import TASKS, duration, recipe_message, timestamp
+from headstart_server.api.grpc.messages.comparisons import promotion_message
+from headstart_server.api.grpc.messages.energy import energy_message
+from headstart_server.api.grpc.messages.evaluations import metrics_message
+from headstart_server.backbones.backbone import BackboneInfo, Modality
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.learning.lbfgs import StopReason
+from headstart_server.models.alias_history import AliasEvent, Cause
+from headstart_server.models.version import Alias, Model, TrafficSplit, Version
+
+MODALITIES = {
+    Modality.IMAGE: model_pb2.MODALITY_IMAGE,
+    Modality.TEXT: model_pb2.MODALITY_TEXT,
+    Modality.TENSOR: model_pb2.MODALITY_TENSOR,
+}
+_CAUSES = {
+    Cause.SET: alias_event_pb2.ALIAS_EVENT_CAUSE_SET,
+    Cause.PUBLISHED: alias_event_pb2.ALIAS_EVENT_CAUSE_PUBLISHED,
+    Cause.DELETED: alias_event_pb2.ALIAS_EVENT_CAUSE_DELETED,
+    Cause.EXPIRED: alias_event_pb2.ALIAS_EVENT_CAUSE_EXPIRED,
+}
+STOP_REASONS = {
+    "": model_pb2.STOP_REASON_CLOSED_FORM,
+    StopReason.CONVERGED: model_pb2.STOP_REASON_CONVERGED,
+    StopReason.STEPS: model_pb2.STOP_REASON_STEPS,
+    StopReason.TIME: model_pb2.STOP_REASON_TIME,
+}
+
+#: Schemes of backbones whose locations are names of public networks.
+_PUBLIC_SCHEMES = {"keras", "kerashub", "hf", "timm", "features"}
+_PROBLEM = "The backbone could not be prepared or loaded. The operator finds the reason in the log."
+
+
+def model_message(model: Model) -> model_pb2.Model:
+    """The message of a model."""
+    return model_pb2.Model(
+        model=model.name,
+        create_time=timestamp(model.created),
+        newest_version=model.newest or None,
+        version_count=model.version_count,
+        aliases=[alias_message(alias) for alias in model.aliases],
+        display_name=model.display_name,
+        description=model.description,
+        tags=model.tags,
+    )
+
+
+def alias_message(alias: Alias) -> model_pb2.Alias:
+    """The message of an alias."""
+    return model_pb2.Alias(
+        alias=alias.name,
+        version=alias.number,
+        etag=alias.etag,
+        update_time=timestamp(alias.updated),
+        traffic=[
+            model_pb2.TrafficSplit(version=each.number, fraction=each.fraction) for each in alias.traffic
+        ],
+    )
+
+
+def alias_event_message(event: AliasEvent) -> alias_event_pb2.AliasEvent:
+    """The message of a move of an alias."""
+    return alias_event_pb2.AliasEvent(
+        model=event.model,
+        alias=event.alias,
+        event_time=timestamp(event.time),
+        cause=_CAUSES[event.mover.cause],
+        principal=event.mover.principal,
+        job_id=event.mover.job_id,
+        previous_version=event.before,
+        version=event.after,
+        previous_traffic=map(_traffic_message, event.traffic_before),
+        traffic=map(_traffic_message, event.traffic_after),
+    )
+
+
+def _traffic_message(split: TrafficSplit) -> model_pb2.TrafficSplit:
+    return model_pb2.TrafficSplit(version=split.number, fraction=split.fraction)
+
+
+def shares_of(messages: Iterable[model_pb2.TrafficSplit]) -> list[TrafficSplit]:
+    """The shares of messages; their ranges are checked where they are set."""
+    return [TrafficSplit(number=message.version, fraction=message.fraction) for message in messages]
+
+
+def version_message(version: Version) -> model_pb2.Version:
+    """The message of a version."""
+    manifest = version.manifest
+    return model_pb2.Version(
+        model=version.model,
+        version=version.number,
+        create_time=timestamp(version.created),
+        expire_time=timestamp(version.expires),
+        display_name=manifest.display_name,
+        tags=manifest.tags,
+        class_names=manifest.class_names,
+        metrics=metrics_message(manifest.metrics),
+        lineage=model_pb2.Lineage(
+            job_id=manifest.job_id,
+            backbone=manifest.backbone,
+            backbone_digest=manifest.backbone_digest,
+            dataset_digest=manifest.dataset_digest,
+            recipe=recipe_message(manifest.recipe),
+            seed=manifest.seed,
+            example_count=manifest.example_count,
+            software=manifest.software,
+            runtime=manifest.runtime,
+            stop_reason=STOP_REASONS[manifest.stop_reason],
+            fit_duration=duration(manifest.fit_seconds),
+            parent_version=manifest.parent or None,
+            added_example_count=manifest.added_count,
+            removed_example_count=manifest.removed_count,
+            trained_blocks=manifest.tail.blocks if manifest.tail else 0,
+            note=manifest.note,
+        ),
+        size_bytes=version.size_bytes,
+        aliases=version.aliases,
+        task=TASKS[manifest.task],
+        thresholds=manifest.thresholds,
+        promotion=promotion_message(version.promotion),
+        has_examples=version.has_examples,
+        backbone_selection=choice_message(manifest.backbone_selection),
+        energy=energy_message(manifest.energy),
+        description=version.description,
+    )
+
+
+def backbone_message(info: BackboneInfo, *, is_default: bool) -> model_pb2.Backbone:
+    """Return the message of a backbone."""
+    return model_pb2.Backbone(
+        backbone=info.name,
+        modality=MODALITIES[info.modality],
+        views=info.views,
+        input_size=info.input_size,
+        parameter_count=info.parameter_count,
+        source=info.source if is_operator() else _public_source(info.source),
+        license=info.license,
+        default=is_default,
+        description=info.description,
+    )
+
+
+def backbone_status_message(name: str, loaded: Embedder | None, problem: str) -> model_pb2.BackboneStatus:
+    """Return the message of the status of a backbone on this replica.
+
+    Args:
+        name: the backbone.
+        loaded: its embedder; None if it is not loaded.
+        problem: the error of the last attempt to prepare or load it; empty for none.
+    """
+    return model_pb2.BackboneStatus(
+        backbone=name,
+        ready=loaded is not None,
+        digest=loaded.digest if loaded else "",
+        runtime=loaded.runtime if loaded else "",
+        problem=problem if is_operator() or not problem else _PROBLEM,
+    )
+
+
+def _public_source(source: str) -> str:
+    """Return a source without paths and URLs: the scheme, unless it names a public network."""
+    scheme, colon, location = source.partition(":")
+    is_public = (
+        scheme in _PUBLIC_SCHEMES and not location.startswith(("/", ".", "~")) and "//" not in location
+    )
+    return source if not colon or is_public else scheme

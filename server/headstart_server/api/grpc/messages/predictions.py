@@ -1,0 +1,181 @@
+"""The messages of a Predict: what is asked for, and what versions answered."""
+
+from collections.abc import Collection, Iterable, Sequence
+
+from headstart import tensors
+from headstart.v1 import prediction_service_pb2 as pb
+from headstart.v1.label_pb2 import ExampleReference
+from headstart_server.api.grpc.messages.common import TASKS, duration, label_message
+from headstart_server.backbones.backbone import Truncation
+from headstart_server.errors import HeadstartError
+from headstart_server.learning.neighbors import Neighbor
+from headstart_server.learning.task import Task
+from headstart_server.prediction.answers import AbstentionReason, Answer
+from headstart_server.prediction.asked import Abstention, Asked, SaliencyAsked
+from headstart_server.prediction.predictor import BackboneFeatures, StageTimes
+from headstart_server.prediction.saliency import Saliency
+
+#: Classes returned for each input where the caller does not say.
+DEFAULT_TOP_K = 5
+REASONS = {
+    AbstentionReason.UNLIKE_TRAINING: pb.ABSTENTION_REASON_UNLIKE_TRAINING,
+    AbstentionReason.LOW_PROBABILITY: pb.ABSTENTION_REASON_LOW_PROBABILITY,
+}
+
+
+def asked_of(message: pb.PredictRequest) -> Asked:
+    """What a Predict asks for; its ranges are checked by `Asked.check`."""
+    return Asked(
+        top_k=message.top_k if message.HasField("top_k") else DEFAULT_TOP_K,
+        with_features=message.return_features,
+        abstention=_abstention_of(message.abstention) if message.HasField("abstention") else None,
+        neighbors=message.neighbors,
+        saliency=_saliency_of(message.saliency) if message.HasField("saliency") else None,
+        skip_invalid=message.skip_invalid_inputs,
+    )
+
+
+def predictions_message(
+    answer: Answer, skipped: Collection[int] = (), inputs: int = 0
+) -> pb.VersionPredictions:
+    """Return the message of what a version predicts.
+
+    Args:
+        answer: what it predicts.
+        skipped: the places of inputs that were skipped, which the answer is not about.
+        inputs: the number of all inputs, if any was skipped.
+    """
+    message = pb.VersionPredictions(
+        model=answer.version.model,
+        version=answer.version.number,
+        task=TASKS[answer.version.head.task],
+    )
+    for _ in range(inputs if skipped else len(answer.indexes)):
+        message.predictions.add()
+    _fill([each for place, each in enumerate(message.predictions) if place not in skipped], answer)
+    return message
+
+
+def fault_message(place: int, fault: HeadstartError) -> pb.InputFault:
+    """Return the message of why an input was skipped."""
+    return pb.InputFault(index=place, reason=f"ERROR_REASON_{fault.reason}", message=fault.message)
+
+
+def features_message(features: BackboneFeatures) -> pb.Features:
+    """The message of what a backbone gave."""
+    return pb.Features(
+        backbone=features.backbone,
+        views={view: tensors.encode(matrix) for view, matrix in features.views.items()},
+    )
+
+
+def times_message(times: StageTimes) -> pb.StageTimes:
+    """The message of where the time went."""
+    return pb.StageTimes(
+        total_duration=duration(times.total),
+        resolve_duration=duration(times.resolve),
+        decode_duration=duration(times.decode),
+        queue_duration=duration(times.queue),
+        backbone_duration=duration(times.backbone),
+        head_duration=duration(times.head),
+    )
+
+
+def truncation_message(cut: Truncation) -> pb.Truncation:
+    """The message of how much of an input was seen."""
+    return pb.Truncation(kept_characters=cut.kept, characters=cut.length)
+
+
+def _abstention_of(message: pb.Abstention) -> Abstention:
+    if not message.HasField("false_alarm_rate"):
+        return Abstention(min_probability=message.min_probability)
+    return Abstention(false_alarm_rate=message.false_alarm_rate, min_probability=message.min_probability)
+
+
+def _saliency_of(message: pb.SaliencyRequest) -> SaliencyAsked:
+    return SaliencyAsked(class_name=message.class_name, overlay=message.overlay)
+
+
+def _fill(predictions: Sequence[pb.Prediction], answer: Answer) -> None:
+    """Write an answer into a message per input."""
+    # Each field is assigned: messages as arguments would be copied, which takes three times as long.
+    for prediction, indexes, probabilities, selected in zip(
+        predictions,
+        answer.indexes.tolist(),
+        answer.probabilities.tolist(),
+        answer.selected.tolist(),
+        strict=True,
+    ):
+        prediction.abstention_reason = pb.ABSTENTION_REASON_NONE
+        _add_classes(prediction, answer.version.head.class_names, indexes, probabilities, selected)
+    _add_labels(predictions, answer)
+    if answer.judged is not None or answer.neighbors or answer.saliency:
+        for place, prediction in enumerate(predictions):
+            _add_evidence(prediction, answer, place)
+    for place, cut in answer.truncation.items():
+        predictions[place].truncation.CopyFrom(truncation_message(cut))
+
+
+def _add_classes(
+    prediction: pb.Prediction,
+    names: Sequence[str],
+    indexes: Iterable[int],
+    probabilities: Iterable[float],
+    selected: Iterable[bool],
+) -> None:
+    add = prediction.classes.add
+    for index, probability, is_selected in zip(indexes, probabilities, selected, strict=True):
+        message = add()
+        message.name = names[index]
+        message.probability = probability
+        if index:
+            message.index = index
+        if is_selected:
+            message.selected = True
+
+
+def _add_labels(predictions: Sequence[pb.Prediction], answer: Answer) -> None:
+    """Add the predicted label of each input, and the interval of a value."""
+    head = answer.version.head
+    names = head.class_names
+    if answer.values is not None:
+        low, high = head.interval or (None, None)
+        for prediction, value in zip(predictions, answer.values.tolist(), strict=True):
+            prediction.label.number = value
+            if low is not None and high is not None:
+                prediction.interval_low, prediction.interval_high = value + low, value + high
+    elif head.task is Task.MULTI_LABEL:
+        for prediction, reached in zip(predictions, answer.outputs >= head.thresholds, strict=True):
+            prediction.label.classes.SetInParent()
+            prediction.label.classes.class_names.extend(names[index] for index in reached.nonzero()[0])
+    else:
+        for prediction, index in zip(predictions, answer.indexes[:, 0].tolist(), strict=True):
+            prediction.label.class_name = names[index]
+
+
+def _add_evidence(message: pb.Prediction, answer: Answer, place: int) -> None:
+    if (judged := answer.judged) is not None:
+        if judged.typicality is not None:
+            message.typicality = float(judged.typicality[place])
+        if (reason := judged.reasons[place]) is not None:
+            message.abstained, message.abstention_reason = True, REASONS[reason]
+    if answer.neighbors:
+        message.neighbors.extend(map(_neighbor_message, answer.neighbors[place]))
+    if answer.saliency:
+        message.saliency.CopyFrom(_saliency_message(answer.saliency[place]))
+
+
+def _neighbor_message(neighbor: Neighbor) -> pb.Neighbor:
+    example = neighbor.example
+    return pb.Neighbor(
+        example=ExampleReference(
+            index=example.index, example_id=example.id, label=label_message(example.target)
+        ),
+        distance=neighbor.distance,
+    )
+
+
+def _saliency_message(saliency: Saliency) -> pb.Saliency:
+    return pb.Saliency(
+        map=tensors.encode(saliency.values), class_name=saliency.class_name, overlay=saliency.overlay
+    )

@@ -1,0 +1,93 @@
+"""PredictionService: answers and features."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from headstart.v1 import prediction_service_pb2 as pb
+from headstart.v1 import prediction_service_pb2_grpc as stubs
+from headstart.v1.input_pb2 import Input
+from headstart_server.api.grpc.canary_call import SharedCall
+from headstart_server.api.grpc.messages.common import contents_of, selector_of
+from headstart_server.api.grpc.messages.predictions import (
+    asked_of,
+    fault_message,
+    features_message,
+    predictions_message,
+    times_message,
+    truncation_message,
+)
+from headstart_server.api.grpc.record_prediction import deadline_of, tell
+from headstart_server.api.grpc.requests.request_parsing import in_thread_if_large
+from headstart_server.api.grpc.telemetry_interceptor import Context
+from headstart_server.backbones.backbone import Content
+from headstart_server.errors import InvalidField
+from headstart_server.prediction.predictor import Predictor
+from headstart_server.telemetry import Telemetry
+from headstart_server.tracing import NO_TRACING, Tracing
+
+
+class PredictionService(stubs.PredictionServiceServicer):
+    """Decodes, calls and encodes; all work is the `prediction` room's.
+
+    Args:
+        predictor: answers.
+        telemetry: is told of answered calls.
+        clock: seconds that only go up; the predictor's.
+        tracing: is told of the stages of answered calls, if traces are on.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        telemetry: Telemetry,
+        clock: Callable[[], float] = time.monotonic,
+        tracing: Tracing = NO_TRACING,
+    ) -> None:
+        self._tracing = tracing
+        self._predictor = predictor
+        self._telemetry = telemetry
+        self._clock = clock
+
+    async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
+        if not request.targets:
+            raise InvalidField("Expected at least one target. Received: 0 targets.", field="targets")
+        selectors = [
+            selector_of(message, f"targets[{place}]") for place, message in enumerate(request.targets)
+        ]
+        contents = await self._contents(request.inputs)
+        with SharedCall(self._telemetry, context, request.routing_key) as choice:
+            predicted = await self._predictor.predict(
+                selectors,
+                contents,
+                asked_of(request),
+                deadline=deadline_of(context, self._clock),
+                choice=choice,
+            )
+        tell(self._telemetry, predicted, len(request.inputs), self._tracing)
+        return pb.PredictResponse(
+            results=[
+                predictions_message(answer, predicted.faults, len(request.inputs))
+                for answer in predicted.answers
+            ],
+            features=map(features_message, predicted.features),
+            times=times_message(predicted.times),
+            faults=[fault_message(place, fault) for place, fault in sorted(predicted.faults.items())],
+        )
+
+    async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
+        features, times = await self._predictor.embed(
+            request.backbone,
+            await self._contents(request.inputs),
+            views=request.views,
+            deadline=deadline_of(context, self._clock),
+        )
+        return pb.EmbedResponse(
+            features=features_message(features),
+            times=times_message(times),
+            truncation={place: truncation_message(cut) for place, cut in features.truncation.items()},
+        )
+
+    async def _contents(self, messages: Sequence[Input]) -> list[Content]:
+        # Counted before each is converted.
+        self._predictor.check_count(len(messages))
+        return await in_thread_if_large(contents_of, messages)

@@ -1,0 +1,1 @@
+"""The limits of requests, and the checks and parsers that apply them."""

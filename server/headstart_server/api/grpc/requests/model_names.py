@@ -1,0 +1,106 @@
+"""Where messages name models: rights to a request, and the names of a tenant's models, follow this list."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from headstart_server.api.grpc.requests.limits import LIMITS
+
+#: Every field of a response that holds the name of a model; the table of limits has those of requests. A test
+#: finds missing ones.
+_RESPONSE_FIELDS = frozenset(
+    {
+        "headstart.v1.EvaluateResponse.model",
+        "headstart.v1.ExportHeader.model",
+        "headstart.v1.AliasEvent.model",
+        "headstart.v1.JobEvent.model",
+        "headstart.v1.Model.model",
+        "headstart.v1.Version.model",
+        "headstart.v1.VersionRef.model",
+        "headstart.v1.VersionPredictions.model",
+        "inference.ModelConfig.name",
+        "inference.ModelInferResponse.model_name",
+        "inference.ModelMetadataResponse.name",
+        "inference.ModelStatistics.name",
+        "inference.RepositoryIndexResponse.ModelIndex.name",
+        "inference.RepositoryModelLoadResponse.model_name",
+    }
+)
+
+#: Every field that holds the name of a model.
+MODEL_FIELDS = _RESPONSE_FIELDS | {name for name, limit in LIMITS.items() if limit.model}
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Where a type of message names models.
+
+    Attributes:
+        names: its own fields that do.
+        parts: its fields whose messages do, and where in these.
+    """
+
+    names: tuple[str, ...]
+    parts: tuple[tuple[FieldDescriptor, "_Plan"], ...]
+
+    def found(self, message: Message) -> Iterator[tuple[Message, str]]:
+        """Return the fields in a message: the part that has it, and its name."""
+        for name in self.names:
+            yield message, name
+        for field, inner in self.parts:
+            for part in _parts_of(message, field):
+                yield from inner.found(part)
+
+
+def model_names(message: Message) -> Iterator[str]:
+    """Return the names of models in a message; an empty one where a part that is there has none."""
+    for part, name in _plan(message.DESCRIPTOR).found(message):
+        yield getattr(part, name)
+
+
+def rename_models(message: Message, change: Callable[[str], str]) -> None:
+    """Change the names of models in a message; empty ones stay empty."""
+    for part, name in list(_plan(message.DESCRIPTOR).found(message)):
+        before = getattr(part, name)
+        if before:
+            setattr(part, name, change(before))
+
+
+@cache
+def _plan(descriptor: Descriptor) -> _Plan:
+    return _made(descriptor, frozenset())
+
+
+def _made(descriptor: Descriptor, above: frozenset[str]) -> _Plan:
+    # A type within itself names no model further down: a test checks it.
+    if descriptor.full_name in above:
+        return _Plan((), ())
+    names, parts = [], []
+    for field in descriptor.fields:
+        if field.full_name in MODEL_FIELDS:
+            names.append(field.name)
+        elif (inner := _message_in(field)) is not None:
+            plan = _made(inner, above | {descriptor.full_name})
+            if plan.names or plan.parts:
+                parts.append((field, plan))
+    return _Plan(tuple(names), tuple(parts))
+
+
+def _message_in(field: FieldDescriptor) -> Descriptor | None:
+    """Return the type of message that a field, or the values of a map, holds; None for other types."""
+    inner = field.message_type
+    if inner is not None and inner.GetOptions().map_entry:
+        return inner.fields_by_name["value"].message_type
+    return inner
+
+
+def _parts_of(message: Message, field: FieldDescriptor) -> Sequence[Message]:
+    """Return the messages in a field; none where it is not set."""
+    found: Any = getattr(message, field.name)
+    if not field.is_repeated:
+        return [found] if message.HasField(field.name) else []
+    return list(found.values()) if hasattr(found, "values") else list(found)

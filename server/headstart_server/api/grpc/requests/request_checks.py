@@ -1,0 +1,343 @@
+"""Checks parsed requests against the table of limits, by steps that are made once for each message type."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from headstart_server.api.grpc.requests.limits import LIMITS, Limit, number, size
+from headstart_server.errors import HeadstartError
+
+#: Characters of a text that an error shows.
+_SHOWN = 80
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
+
+#: Checks one field of a message that was parsed from so many bytes.
+Step = Callable[[Any, int], None]
+#: Checks one value of a field.
+ValueCheck = Callable[[Any], None]
+
+
+class LimitExceededError(Exception):
+    """A field of a message holds more than its limit.
+
+    Args:
+        limit: the limit that was exceeded.
+        expected: what the field may hold, in words.
+        received: what it holds.
+        remedy: what the caller can do.
+    """
+
+    def __init__(self, limit: Limit, expected: str, received: str, remedy: str) -> None:
+        super().__init__(expected)
+        #: Where the field is in the message, from the outermost message on.
+        self.path: list[str] = []
+        self._limit = limit
+        self._expected, self._received, self._remedy = expected, received, remedy
+
+    def within(self, *path: str) -> "LimitExceededError":
+        """Return the error, after adding the messages around the field to its path."""
+        self.path[:0] = path
+        return self
+
+    def error(self) -> HeadstartError:
+        """Return the error for the caller."""
+        field = ".".join(self.path)
+        return self._limit.error(
+            f"Expected {self._expected} in {field}. Received: {self._received}. {self._remedy}", field=field
+        )
+
+
+def too_many(limit: Limit, received: str) -> LimitExceededError:
+    """Return the error of a repeated field or map with too many entries."""
+    return LimitExceededError(
+        limit, f"at most {limit.entries} entries", received, "Send fewer, or split the request."
+    )
+
+
+def too_long(limit: Limit, received: str) -> LimitExceededError:
+    """Return the error of a text or bytes that are too long."""
+    most = size(limit.nbytes) if limit.nbytes is not None else f"{limit.characters} characters"
+    return LimitExceededError(limit, f"at most {most}", received, "Send a shorter value.")
+
+
+def check_request(message: Message, nbytes: int | None = None) -> None:
+    """Check a request against the limits of its fields.
+
+    Args:
+        message: the request.
+        nbytes: the bytes it was parsed from: no value in it is longer. None if unknown.
+
+    Raises:
+        InvalidField or InvalidLabel: a field exceeds its limit.
+    """
+    try:
+        run(steps_of(message.DESCRIPTOR), message, 1 << 62 if nbytes is None else nbytes)
+    except LimitExceededError as exceeded:
+        raise exceeded.error() from None
+
+
+def check_text(text: str, field: str) -> None:
+    """Check a text to predict that came as bytes, against the limit of `Input.text`.
+
+    Raises:
+        InvalidField: it is too long, or has a NUL character.
+    """
+    try:
+        _INPUT_TEXT(text)
+    except LimitExceededError as exceeded:
+        raise exceeded.within(field).error() from None
+
+
+def run(steps: Sequence[Step], message: Any, nbytes: int) -> None:
+    """Run the checks of one message.
+
+    Raises:
+        LimitExceededError: a field exceeds its limit.
+    """
+    for step in steps:
+        step(message, nbytes)
+
+
+@cache
+def steps_of(kind: Descriptor) -> tuple[Step, ...]:
+    """Return the checks of a type of message; fields that their type limits have none.
+
+    Raises:
+        ValueError: a field has no limit, or the type contains itself.
+    """
+    return _steps(kind, ())
+
+
+def _steps(kind: Descriptor, above: tuple[str, ...]) -> tuple[Step, ...]:
+    if kind.full_name in above:
+        raise ValueError(f"{kind.full_name} contains itself. Give requests a bounded depth.")
+    inside = (*above, kind.full_name)
+    return tuple(step for field in kind.fields if (step := _step(field, inside)) is not None)
+
+
+def limit_of(field: FieldDescriptor) -> Limit | None:
+    """Return the limit of a field; None where its type limits it.
+
+    Raises:
+        ValueError: the field needs a limit and has none.
+    """
+    limit = LIMITS.get(field.full_name)
+    if limit is None and (field.is_repeated or field.type not in _LIMITED_TYPES):
+        raise ValueError(
+            f"{field.full_name} has no limit. Add it to the table in api/grpc/requests/limits.py."
+        )
+    return limit
+
+
+_LIMITED_TYPES = frozenset(
+    {FieldDescriptor.TYPE_BOOL, FieldDescriptor.TYPE_ENUM, FieldDescriptor.TYPE_MESSAGE}
+)
+
+
+def _step(field: FieldDescriptor, above: tuple[str, ...]) -> Step | None:
+    limit = limit_of(field)
+    inner = field.message_type
+    if inner is not None and inner.GetOptions().map_entry:
+        return _map_step(field, limit or Limit(), above)
+    if inner is not None:
+        steps = _steps(inner, above)
+        if field.is_repeated:
+            return _messages_step(field.name, limit or Limit(), steps)
+        return _message_step(field.name, steps) if steps else None
+    if limit is None:
+        return None
+    check, is_data = _value_check(field, limit), field.type == FieldDescriptor.TYPE_BYTES
+    if field.is_repeated:
+        return _values_step(field.name, limit, check, is_data=is_data)
+    return None if check is _accept else _single_step(field, limit, check)
+
+
+def _single_step(field: FieldDescriptor, limit: Limit, check: ValueCheck) -> Step:
+    if field.has_presence and limit.low is not None and limit.low > 0:
+        return _present_value_step(field.name, check)
+    is_data = field.type == FieldDescriptor.TYPE_BYTES
+    return _value_step(field.name, check, (limit.nbytes or 0) if is_data else 0)
+
+
+def _message_step(name: str, steps: Sequence[Step]) -> Step:
+    def check(part: Any, nbytes: int) -> None:
+        if part.HasField(name):
+            try:
+                run(steps, getattr(part, name), nbytes)
+            except LimitExceededError as exceeded:
+                raise exceeded.within(name) from None
+
+    return check
+
+
+def _messages_step(name: str, limit: Limit, steps: Sequence[Step]) -> Step:
+    most = limit.entries or 0
+
+    def check(part: Any, nbytes: int) -> None:
+        messages = getattr(part, name)
+        count = len(messages)
+        if count > most:
+            raise too_many(limit, str(count)).within(name)
+        if not count or not steps:
+            return
+        place = 0
+        try:
+            for place, each in enumerate(messages):  # noqa: B007 - where the loop stopped
+                for step in steps:
+                    step(each, nbytes)
+        except LimitExceededError as exceeded:
+            raise exceeded.within(f"{name}[{place}]") from None
+
+    return check
+
+
+def _map_step(field: FieldDescriptor, limit: Limit, above: tuple[str, ...]) -> Step:
+    name, most = field.name, limit.entries or 0
+    entry: Any = field.message_type
+    key_field, value_field = entry.fields_by_name["key"], entry.fields_by_name["value"]
+    check_key = _value_check(key_field, limit_of(key_field) or Limit())
+    check_value = _map_value_check(value_field, above)
+
+    def check(part: Any, nbytes: int) -> None:
+        entries = getattr(part, name)
+        count = len(entries)
+        if count > most:
+            raise too_many(limit, str(count)).within(name)
+        for key in entries:
+            try:
+                check_key(key)
+            except LimitExceededError as exceeded:
+                raise exceeded.within(name, "key") from None
+            if check_value is not None:
+                try:
+                    check_value(entries[key], nbytes)
+                except LimitExceededError as exceeded:
+                    raise exceeded.within(f"{name}[{key!r}]") from None
+
+    return check
+
+
+def _map_value_check(field: FieldDescriptor, above: tuple[str, ...]) -> Step | None:
+    if field.message_type is not None:
+        return partial(run, _steps(field.message_type, above))
+    check = _value_check(field, limit_of(field) or Limit())
+    return lambda value, _: check(value)
+
+
+def _values_step(name: str, limit: Limit, check_value: ValueCheck, *, is_data: bool) -> Step:
+    most, longest = limit.entries or 0, limit.nbytes or 0
+    is_unchecked = check_value is _accept
+
+    def check(part: Any, nbytes: int) -> None:
+        values = getattr(part, name)
+        count = len(values)
+        if count > most:
+            raise too_many(limit, str(count)).within(name)
+        if limit.unique and len(set(values)) < count:
+            raise _repeated(limit, values).within(name)
+        if is_unchecked or (is_data and nbytes <= longest):
+            return
+        place = 0
+        try:
+            for place, value in enumerate(values):  # noqa: B007 - where the loop stopped
+                check_value(value)
+        except LimitExceededError as exceeded:
+            raise exceeded.within(f"{name}[{place}]") from None
+
+    return check
+
+
+def _present_value_step(name: str, check_value: ValueCheck) -> Step:
+    """Return the check of a number whose range excludes 0, and which may be unset."""
+
+    def check(part: Any, _: int) -> None:
+        if part.HasField(name):
+            try:
+                check_value(getattr(part, name))
+            except LimitExceededError as exceeded:
+                raise exceeded.within(name) from None
+
+    return check
+
+
+def _value_step(name: str, check_value: ValueCheck, longest: int) -> Step:
+    """Return the check of a single value, which is read only if more than so many bytes came."""
+
+    def check(part: Any, nbytes: int) -> None:
+        if nbytes > longest and (value := getattr(part, name)):
+            try:
+                check_value(value)
+            except LimitExceededError as exceeded:
+                raise exceeded.within(name) from None
+
+    return check
+
+
+def _value_check(field: FieldDescriptor, limit: Limit) -> ValueCheck:
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return _text_check(limit)
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return _data_check(limit)
+    if limit.low is None or limit.high is None:
+        return _accept
+    return _number_check(limit, limit.low, limit.high)
+
+
+def _accept(_: Any) -> None:
+    """Accept any value."""
+
+
+def _text_check(limit: Limit) -> ValueCheck:
+    characters, nbytes = limit.characters, limit.nbytes
+    # Of UTF-8 a character takes four bytes at most.
+    short = (characters or 0) if nbytes is None else nbytes // 4
+
+    def check(text: str) -> None:
+        if len(text) > short:
+            length = len(text) if nbytes is None else len(text.encode(errors="replace"))
+            if nbytes is None or length > nbytes:
+                raise too_long(limit, f"{length}, beginning with {text[:_SHOWN]!r}")
+        if limit.lines:
+            if "\0" in text:
+                raise _bad_character(limit, "no NUL character", 0, text.index("\0"))
+        elif not text.isprintable() and (found := _CONTROL.search(text)):
+            raise _bad_character(limit, "no control characters", ord(found[0]), found.start())
+
+    return check
+
+
+def _data_check(limit: Limit) -> ValueCheck:
+    longest = limit.nbytes or 0
+
+    def check(value: bytes) -> None:
+        if len(value) > longest:
+            raise too_long(limit, f"{len(value)} bytes")
+
+    return check
+
+
+def _number_check(limit: Limit, low: float, high: float) -> ValueCheck:
+    def check(value: float) -> None:
+        # Written so that NaN fails.
+        if not low <= value <= high:
+            raise LimitExceededError(limit, str(limit), number(value), "Choose a number in this range.")
+
+    return check
+
+
+def _bad_character(limit: Limit, expected: str, code: int, place: int) -> LimitExceededError:
+    return LimitExceededError(limit, expected, f"U+{code:04X} as character {place}", "Remove it.")
+
+
+def _repeated(limit: Limit, values: Sequence[Any]) -> LimitExceededError:
+    twice, _ = Counter(values).most_common(1)[0]
+    shown = repr(twice[:_SHOWN]) if isinstance(twice, str) else repr(twice)
+    return LimitExceededError(limit, "each entry once", f"{shown} twice", "Name each once.")
+
+
+_INPUT_TEXT = _text_check(LIMITS["headstart.v1.Input.text"])

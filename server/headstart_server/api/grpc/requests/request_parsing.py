@@ -1,0 +1,155 @@
+"""Parses the requests of every method within the limits of the contract."""
+
+# Annotations stay unread: grpc's handler class takes its type arguments in the stubs only.
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from copy import copy
+from typing import Any, Self, TypeVar
+
+import grpc
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import DecodeError, Message
+
+from headstart_server.api.grpc.handlers import changed
+from headstart_server.api.grpc.requests.request_checks import check_request, limit_of, steps_of
+from headstart_server.api.grpc.requests.required_fields import check_required
+from headstart_server.api.grpc.requests.wire_scan import TooManyElements, fields_of, scan
+from headstart_server.errors import HeadstartError
+
+#: Larger requests are scanned before they are parsed: smaller ones cannot hold many elements.
+SCAN_BYTES = 128 << 10
+#: Larger requests are parsed in a thread; those of a type that may hold many messages already from SCAN_BYTES
+#: on.
+THREAD_BYTES = 1 << 20
+#: Messages in one field up to which checking a request takes less than going to a thread.
+_FEW = 4096
+#: Tags up to which the scan takes less than going to a thread.
+_FEW_TAGS = 2000
+#: Threads that parse: one request at a time, and one that does not wait for it.
+_THREADS = 2
+#: Reflection answers from descriptors in memory, reports errors in its answers, and is off by default.
+_EXEMPT = "/grpc.reflection."
+
+#: Bytes of the request that was read last, in the task that reads it: a message does not know them.
+REQUEST_BYTES: ContextVar[int] = ContextVar("request_bytes", default=0)
+
+_Result = TypeVar("_Result")
+
+_POOL = ThreadPoolExecutor(_THREADS, "parse")
+
+
+class RequestParser:
+    """Parses requests of one type, and checks them before and after.
+
+    Args:
+        kind: the type.
+        parse: parses its bytes.
+
+    Attributes:
+        checks_required: whether `read_request` rejects requests without a required field.
+
+    Raises:
+        ValueError: a field of the type has no limit.
+    """
+
+    def __init__(self, kind: Descriptor, parse: Callable[[bytes], Message]) -> None:
+        self._kind = kind
+        self._parse = parse
+        self.checks_required = True
+        steps_of(kind)
+        fields_of(kind)
+        self._thread_bytes = SCAN_BYTES if _most_messages(kind) > _FEW else THREAD_BYTES
+
+    def without_required(self) -> Self:
+        """Return a parser whose user checks required fields after the caller's rights."""
+        other = copy(self)
+        other.checks_required = False
+        return other
+
+    def takes_long(self, content: bytes) -> bool:
+        """Return whether a request takes too long to be parsed in the event loop."""
+        if len(content) <= SCAN_BYTES:
+            return False
+        if len(content) > self._thread_bytes:
+            return True
+        try:
+            scan(content, self._kind, _FEW_TAGS)
+        except TooManyElements:
+            return True
+        except (HeadstartError, DecodeError):
+            # Parsing ends in the same way.
+            return False
+        return False
+
+    def __call__(self, content: bytes) -> Message:
+        """Return the request.
+
+        Raises:
+            InvalidField or InvalidLabel: a field exceeds its limit.
+            DecodeError: the bytes are no such message.
+        """
+        if len(content) > SCAN_BYTES:
+            scan(content, self._kind)
+        message = self._parse(content)
+        check_request(message, len(content))
+        return message
+
+
+class LimitInterceptor(grpc.aio.ServerInterceptor):
+    """Rejects requests that exceed a limit of the contract.
+
+    The innermost interceptor, so that unknown callers learn nothing, and a rejected request is reported and
+    logged like one that cannot be parsed.
+    """
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Wrap the handler of a method."""
+        handler = await continuation(details)
+        if handler is None or details.method.startswith(_EXEMPT):
+            return handler
+        parse: Any = handler.request_deserializer
+        return changed(handler, parse=RequestParser(parse.__self__.DESCRIPTOR, parse))
+
+
+async def read_request(parse: Callable[[bytes], Any] | None, content: bytes) -> Any:
+    """Return a parsed request; a large one is parsed in a thread. None as the parser returns the bytes.
+
+    Raises:
+        InvalidField: a required field is missing.
+    """
+    REQUEST_BYTES.set(len(content))
+    if not isinstance(parse, RequestParser):
+        return content if parse is None else parse(content)
+    if parse.takes_long(content):
+        message = await asyncio.get_running_loop().run_in_executor(_POOL, parse, content)
+    else:
+        message = parse(content)
+    if parse.checks_required:
+        check_required(message)
+    return message
+
+
+async def in_thread_if_large(work: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Run some work on the request that was read last, in a thread if the request is large."""
+    if REQUEST_BYTES.get() > THREAD_BYTES:
+        return await asyncio.get_running_loop().run_in_executor(_POOL, work, *arguments)
+    return work(*arguments)
+
+
+def _most_messages(kind: Descriptor) -> int:
+    """Return the most messages that one field may hold, in a type of message and those inside it."""
+    most = 0
+    for field in kind.fields:
+        if field.message_type is not None:
+            limit = limit_of(field)
+            own = 1 if limit is None or limit.entries is None else limit.entries
+            most = max(most, own, _most_messages(field.message_type))
+    return most

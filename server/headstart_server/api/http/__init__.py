@@ -1,0 +1,1 @@
+"""The calls of the contract over HTTP: JSON, images and files."""

@@ -1,0 +1,474 @@
+"""The ASGI application: finds the route of a request, calls its method, and answers."""
+
+import asyncio
+import re
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
+from contextlib import aclosing, suppress
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+import grpc
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc import code_pb2
+from grpc_health.v1 import health_pb2
+
+from headstart_server.api.grpc.call_slots import OPEN_METHODS
+from headstart_server.api.grpc.canary_call import ROUTING_KEY
+from headstart_server.api.grpc.status import status_of
+from headstart_server.api.http.body import CallerLeft, Receive, RequestBody
+from headstart_server.api.http.call_context import HttpContext
+from headstart_server.api.http.downloads import Download
+from headstart_server.api.http.forms import options_of
+from headstart_server.api.http.in_process_server import CallDetails, Metadatum, Methods
+from headstart_server.api.http.inputs import UploadLimits
+from headstart_server.api.http.json_text import in_json_thread
+from headstart_server.api.http.messages import fill, fill_parameters, json_of, line_of
+from headstart_server.api.http.openapi import openapi
+from headstart_server.api.http.origin_check import KnownHosts, check_origin
+from headstart_server.api.http.page import page
+from headstart_server.api.http.proto_files import protos_archive
+from headstart_server.api.http.request import Asked, message_of
+from headstart_server.api.http.response import Answer, HttpError, error_answer
+from headstart_server.api.http.routes import ROUTES, Body, Route
+from headstart_server.api.http.uploads import examples_of, stream_of
+from headstart_server.errors import DeadlineExceeded, InvalidField
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+#: Headers that a call has as metadata, too.
+PASSED = frozenset({"authorization", "traceparent", "tracestate", "user-agent", ROUTING_KEY})
+_TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
+_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+_THREAD_BYTES = 32 << 10
+#: Messages of which bytes are made in a thread.
+_LARGE_BYTES = 1 << 20
+_SAFE = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
+
+
+class Gateway:
+    """Answers HTTP requests by the methods of the gRPC services.
+
+    Args:
+        methods: the handlers, with what happens around every call.
+        limits: how much a request may hold.
+        max_calls: calls at once; further ones are refused.
+        version: of this software.
+        hosts: names that requests may be for; None for any.
+    """
+
+    def __init__(
+        self,
+        methods: Methods,
+        limits: UploadLimits,
+        *,
+        max_calls: int,
+        version: str,
+        hosts: KnownHosts | None = None,
+    ) -> None:
+        self._methods = methods
+        self._limits = limits
+        self._max_calls = max_calls
+        self.hosts = hosts
+        self._calls = 0
+        self._documents = {
+            "/openapi.json": Answer(content=openapi(version)),
+            "/v1/protos": Answer(
+                content=protos_archive(),
+                media_type="application/zip",
+                headers={"content-disposition": 'attachment; filename="headstart-protos.zip"'},
+            ),
+            "/": Answer(
+                content=page(version),
+                media_type="text/html; charset=utf-8",
+                headers={"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"},
+            ),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            raise ValueError(f"Expected http. Received: {scope['type']}.")
+        await _Request(self, scope, RequestBody(receive), send).answer()
+
+    def document(self, verb: str, path: str) -> Answer | None:
+        """What a path gives that is no call."""
+        return self._documents.get(path) if verb in ("GET", "HEAD") else None
+
+    @staticmethod
+    def route_of(verb: str, path: str) -> tuple[Route, dict[str, list[str]]]:
+        """The route of a request, and what its path says.
+
+        Raises:
+            HttpError: there is none.
+        """
+        found = [(route, match) for route in ROUTES if (match := route.pattern.fullmatch(path))]
+        for route, match in found:
+            if route.verb == ("GET" if verb == "HEAD" else verb):
+                return route, {
+                    name: [unquote(text)] for name, text in zip(route.variables, match.groups(), strict=True)
+                }
+        if found:
+            allowed = ", ".join(sorted({route.verb for route, _ in found}))
+            raise HttpError(
+                405,
+                code_pb2.UNIMPLEMENTED,
+                f"Expected {allowed} for {path[:200]}. Received: {verb[:20]}.",
+                {"allow": allowed},
+            )
+        raise HttpError(
+            404, code_pb2.NOT_FOUND, f"Expected a path of those at /openapi.json. Received: {path[:200]!r}."
+        )
+
+    def begin(self) -> None:
+        """Count a call in.
+
+        Raises:
+            HttpError: too many are under way.
+        """
+        if self._calls >= self._max_calls:
+            raise HttpError(
+                429,
+                code_pb2.RESOURCE_EXHAUSTED,
+                f"{self._calls} calls are under way, and the server takes no more. Try again in a moment.",
+                {"retry-after": "1"},
+            )
+        self._calls += 1
+
+    def end(self) -> None:
+        """Count a call out."""
+        self._calls -= 1
+
+    @property
+    def methods(self) -> Methods:
+        """The handlers."""
+        return self._methods
+
+    @property
+    def limits(self) -> UploadLimits:
+        """How much a request may hold."""
+        return self._limits
+
+
+class _Request:
+    """One request on its way to its answer."""
+
+    def __init__(self, gateway: Gateway, scope: Scope, body: RequestBody, send: Send) -> None:
+        self._gateway = gateway
+        self._scope = scope
+        self._body = body
+        self._send_event = send
+        self._begun = False
+        self._headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        self._verb: str = scope["method"]
+        # As it was sent: a name may hold an escaped slash.
+        self._path: str = scope["raw_path"].decode("latin-1").partition("?")[0]
+
+    async def answer(self) -> None:
+        try:
+            answer = await self._answered()
+        except HttpError as error:
+            answer = error.answer
+        except CallerLeft:
+            return
+        except Exception as error:  # noqa: BLE001 - told to the caller, and logged by `status_of`
+            answer = error_answer(status_of(error))
+        if answer is None:
+            return
+        with suppress(OSError):
+            await self._send(answer)
+
+    async def _answered(self) -> Answer | None:
+        check_origin(self._headers, self._gateway.hosts)
+        document = self._gateway.document(self._verb, self._path)
+        if document is not None:
+            return document
+        route, path = self._gateway.route_of(self._verb, self._path)
+        context = self._context()
+        details = CallDetails(route.method, context.invocation_metadata())
+        # First, because a check of a token may wait for its issuer: until then it is no call under way.
+        is_known = await self._gateway.methods.knows(details, context)
+        if route.method in OPEN_METHODS:
+            # Health is told under any load; connections are limited by themselves.
+            return await self._called(route, path, context, details, is_known=is_known)
+        self._gateway.begin()
+        try:
+            return await self._called(route, path, context, details, is_known=is_known)
+        finally:
+            self._gateway.end()
+
+    async def _called(
+        self,
+        route: Route,
+        path: dict[str, list[str]],
+        context: HttpContext,
+        details: CallDetails,
+        *,
+        is_known: bool,
+    ) -> Answer | None:
+        coding = self._headers.get("content-encoding", "identity")
+        if coding != "identity":
+            raise HttpError(
+                415,
+                code_pb2.INVALID_ARGUMENT,
+                f"Bodies with Content-Encoding {coding[:80]!r} are not accepted. Send the body as it is.",
+                {"accept-encoding": "identity"},
+            )
+        media_type, options = options_of(self._headers.get("content-type", ""))
+        asked = Asked(
+            route=route, path=path, query=self._query(route), media_type=media_type, options=options
+        )
+        if route.body is Body.EXAMPLES:
+            work: Any = self._upload(asked, details, context)
+        else:
+            if is_known:
+                message = await message_of(asked, self._body, self._gateway.limits)
+            else:
+                # The call's own refusal, counted and written down, before megabytes of a stranger are held.
+                message = GetMessageClass(route.descriptor.input_type)()
+            if route.is_files:
+                work = self._downloaded(message, details, context)
+            elif route.is_events:
+                work = self._watched(message, details, context)
+            else:
+                work = self._asked(route, message, details, context)
+        return await self._ended(asyncio.ensure_future(work), context)
+
+    async def _ended(self, task: "asyncio.Task[Answer | None]", context: HttpContext) -> Answer | None:
+        """The answer of a call; it is cancelled when its caller leaves or its deadline passes."""
+        gone = asyncio.ensure_future(self._body.gone())
+        try:
+            await asyncio.wait(
+                {task, gone}, timeout=context.time_remaining(), return_when=asyncio.FIRST_COMPLETED
+            )
+            if not task.done():
+                context.broke_off = True
+                task.cancel()
+                await asyncio.wait({task})
+                if not gone.done() and not self._begun:
+                    raise DeadlineExceeded("The call's deadline passed before its answer.")
+                return None
+            return task.result()
+        except grpc.aio.AbortError:
+            return error_answer(context.status)
+        finally:
+            for each in (task, gone):
+                each.cancel()
+
+    async def _asked(
+        self, route: Route, message: Message, details: CallDetails, context: HttpContext
+    ) -> Answer | None:
+        handler, request = await self._ready(message, details)
+        return await _answer_of(route, await handler.unary_unary(request, context))
+
+    async def _upload(self, asked: Asked, details: CallDetails, context: HttpContext) -> Answer | None:
+        handler = await self._gateway.methods.find(details)
+        if not handler.request_streaming:
+            # An interceptor's own, that refuses the call whatever comes.
+            return await _answer_of(asked.route, await handler.unary_unary(b"", context))
+        async with aclosing(self._requests(asked, context)) as requests:
+            return await _answer_of(asked.route, await handler.stream_unary(requests, context))
+
+    async def _requests(self, asked: Asked, context: HttpContext) -> AsyncGenerator[bytes, None]:
+        """The messages of a stream; what is wrong with them is raised in its handler, as with gRPC.
+
+        They are serialized, and parsed in the handler, where messages are checked, measured and counted.
+        """
+        request: Any = GetMessageClass(asked.route.descriptor.input_type)
+        spec: Any = GetMessageClass(asked.route.message)()
+
+        def completed() -> Message:
+            fill_parameters(spec, asked.path, asked.query)
+            return spec  # type: ignore[no-any-return]
+
+        try:
+            examples = examples_of(self._body.pieces(), asked, spec, self._gateway.limits)
+            async with aclosing(
+                stream_of(examples, request, completed, media_type=asked.media_type)
+            ) as messages:
+                async for message in messages:
+                    yield await _bytes_of(message)
+                    # Bodies that are here already would leave others no turn.
+                    await asyncio.sleep(0)
+        except CallerLeft:
+            context.broke_off = True
+            raise
+
+    async def _watched(self, message: Message, details: CallDetails, context: HttpContext) -> Answer | None:
+        """Send the answers of a stream as events; None once they are sent."""
+        seen = self._headers.get("last-event-id", "")
+        if seen:
+            resumes = "resume_token" in message.DESCRIPTOR.fields_by_name
+            fill(
+                message,
+                {"resume_token" if resumes else "after_event": [seen]},
+                "the header Last-Event-ID",
+            )
+        events = await self._stream(message, details, context)
+        try:
+            first = await anext(events, None)
+            if first is None:
+                # Nothing more will happen, which tells a browser not to ask again.
+                return Answer(code=204)
+            await self._begin_events()
+            await self._send_event_of(first)
+            async for each in events:
+                await self._send_event_of(each)
+        except grpc.aio.AbortError:
+            if not self._begun:
+                raise
+            await self._write(f"event: error\ndata: {line_of(context.status)}\n\n")
+        finally:
+            await _close(events)
+        await self._send_event({"type": "http.response.body", "body": b""})
+        return None
+
+    async def _downloaded(self, message: Message, details: CallDetails, context: HttpContext) -> None:
+        """Send the files of an export, as they come; an answer that broke off is shorter than it says."""
+        messages = await self._stream(message, details, context)
+        try:
+            async for each in messages:
+                # Before the header there are signs of life, for which an answer over HTTP has no place.
+                if each.HasField("header"):
+                    await self._send_files(Download(each.header), messages)
+        except grpc.aio.AbortError:
+            if not self._begun:
+                raise
+        finally:
+            await _close(messages)
+
+    async def _send_files(self, download: Download, messages: AsyncIterator[Any]) -> None:
+        self._begun = True
+        headers = _encoded({**_SAFE, **download.headers})
+        await self._send_event({"type": "http.response.start", "status": 200, "headers": headers})
+        if self._verb != "HEAD":
+            async for piece in download.pieces(messages):
+                await self._send_event({"type": "http.response.body", "body": piece, "more_body": True})
+        await self._send_event({"type": "http.response.body", "body": b""})
+
+    async def _stream(
+        self, message: Message, details: CallDetails, context: HttpContext
+    ) -> AsyncIterator[Any]:
+        """The answers of a call that streams them."""
+        handler, request = await self._ready(message, details)
+        if not handler.response_streaming:
+            # An interceptor's own, that refuses the call.
+            await handler.unary_unary(request, context)
+        answers: AsyncIterator[Any] = handler.unary_stream(request, context)
+        return answers
+
+    async def _ready(self, message: Message, details: CallDetails) -> tuple[Any, Any]:
+        """The handler of a call with one message, and the message as bytes, which the handler parses."""
+        handler = await self._gateway.methods.find(details)
+        return handler, await _bytes_of(message)
+
+    async def _begin_events(self) -> None:
+        self._begun = True
+        headers = {"content-type": "text/event-stream", "x-accel-buffering": "no", **_SAFE}
+        await self._send_event({"type": "http.response.start", "status": 200, "headers": _encoded(headers)})
+
+    async def _send_event_of(self, response: Any) -> None:
+        token = getattr(response, "resume_token", "")
+        if not response.HasField("event"):
+            await self._write(f"id: {token}\n\n" if token else ": still there\n\n")
+            return
+        # A stream of several jobs is continued by a token, which not all of its events have.
+        is_of_one_job = "resume_token" not in response.DESCRIPTOR.fields_by_name
+        last = response.event.number if is_of_one_job else token
+        line = f"id: {last}\n" if last else ""
+        await self._write(f"{line}data: {line_of(response.event)}\n\n")
+
+    async def _write(self, text: str) -> None:
+        await self._send_event({"type": "http.response.body", "body": text.encode(), "more_body": True})
+
+    async def _send(self, answer: Answer) -> None:
+        headers = {**_SAFE, **answer.headers}
+        if answer.code != 204:
+            headers |= {"content-type": answer.media_type, "content-length": str(len(answer.content))}
+        if not self._body.is_whole:
+            headers["connection"] = "close"
+        await self._send_event(
+            {"type": "http.response.start", "status": answer.code, "headers": _encoded(headers)}
+        )
+        body = b"" if self._verb == "HEAD" else answer.content
+        if not self._body.is_whole:
+            # Closed at once, a connection with more on its way loses the answer, too.
+            await self._send_event({"type": "http.response.body", "body": body, "more_body": True})
+            await self._body.drain()
+            body = b""
+        await self._send_event({"type": "http.response.body", "body": body})
+
+    def _query(self, route: Route) -> dict[str, list[str]]:
+        text = self._scope["query_string"].decode("latin-1")
+        try:
+            query = parse_qs(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=1000)
+        except ValueError as error:
+            raise InvalidField(f"Expected a query of NAME=VALUE&… Received: {error}.") from None
+        # A stream's spec is all that a query can be about.
+        prefix = "spec." if route.body is Body.EXAMPLES else ""
+        return {name.removeprefix(prefix): values for name, values in query.items()}
+
+    def _context(self) -> HttpContext:
+        metadata = [Metadatum(name, self._headers[name]) for name in sorted(PASSED & self._headers.keys())]
+        client = self._scope.get("client") or ("unknown", 0)
+        kind = "ipv6" if ":" in client[0] else "ipv4"
+        host = f"[{client[0]}]" if kind == "ipv6" else client[0]
+        auth: Mapping[str, Sequence[bytes]] = self._scope.get("extensions", {}).get("headstart.auth", {})
+        return HttpContext(metadata, f"{kind}:{host}:{client[1]}", auth, self._timeout())
+
+    def _timeout(self) -> float | None:
+        text = self._headers.get("grpc-timeout")
+        if text is None:
+            return None
+        match = _TIMEOUT.fullmatch(text)
+        if match is None:
+            raise InvalidField(
+                f"Expected a Grpc-Timeout of digits and one of H, M, S, m, u and n. Received: {text[:80]!r}.",
+                field="Grpc-Timeout",
+            )
+        return int(match[1]) * _UNITS[match[2]]
+
+
+async def _bytes_of(message: Message) -> bytes:
+    """Return the bytes of a message, which is emptied: it is as large as they are."""
+    work = message.SerializeToString
+    content = await in_json_thread(work) if message.ByteSize() > _LARGE_BYTES else work()
+    message.Clear()
+    return content
+
+
+async def _close(stream: AsyncIterator[Any]) -> None:
+    close = getattr(stream, "aclose", None)
+    if close is not None:
+        await close()
+
+
+async def _answer_of(route: Route, response: Any) -> Answer:
+    if route.is_document:
+        return Answer(
+            content=response.content,
+            media_type=response.media_type,
+            headers={"content-disposition": "inline", "referrer-policy": "no-referrer"},
+        )
+    large = response.ByteSize() > _THREAD_BYTES
+    content = await in_json_thread(json_of, response) if large else json_of(response)
+    serving = health_pb2.HealthCheckResponse.SERVING
+    away = isinstance(response, health_pb2.HealthCheckResponse) and response.status != serving
+    return Answer(code=503 if away else 200, content=content)
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [
+        (name.encode("latin-1"), value.encode("latin-1", errors="replace")) for name, value in headers.items()
+    ]

@@ -1,0 +1,141 @@
+"""What requests may hold, and inputs as they come."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from headstart.v1 import input_pb2
+from headstart_server.api.http.body import read_within
+from headstart_server.api.http.forms import Part
+from headstart_server.errors import InvalidField, MessageTooLarge
+
+#: Bytes of one JSON text: reading it takes some times its size in memory.
+MAX_JSON_BYTES = 16 << 20
+FORM = "multipart/form-data"
+#: Media types of JSON, and those that clients name of themselves where they are told none.
+_JSON = frozenset({"", "application/json", "text/json", "text/plain", "application/x-www-form-urlencoded"})
+#: How files begin that are sent with the content type of JSON by mistake, and their own content types.
+_BEGINNINGS = (
+    (b"\xff\xd8\xff", "a JPEG image", "image/jpeg"),
+    (b"\x89PNG", "a PNG image", "image/png"),
+    (b"GIF8", "a GIF image", "image/gif"),
+    (b"RIFF", "a WebP image", "image/webp"),
+    (b"BM", "a BMP image", "image/bmp"),
+    (b"PK\x03\x04", "a ZIP archive", "application/zip"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UploadLimits:
+    """How much a request may hold.
+
+    Attributes:
+        message_bytes: of one message.
+        input_bytes: of one input.
+        dataset_bytes: of all examples.
+        examples: how many.
+        inputs: how many inputs one call may have.
+        scratch: folder for archives on their way.
+    """
+
+    message_bytes: int
+    input_bytes: int
+    dataset_bytes: int
+    examples: int
+    inputs: int
+    scratch: Path
+
+    @property
+    def json_bytes(self) -> int:
+        """Of a message as JSON, where bytes are written in base64: larger ones come in other forms."""
+        return min(self.message_bytes * 4 // 3 + (64 << 10), MAX_JSON_BYTES)
+
+
+def check_json(media_type: str, others: str) -> None:
+    """Check that a body may be JSON.
+
+    Args:
+        media_type: of the body.
+        others: the media types that are taken beside JSON and forms, to be told.
+
+    Raises:
+        InvalidField: it is said to be something else.
+    """
+    if media_type not in _JSON and not media_type.endswith("+json"):
+        raise InvalidField(
+            f"Expected a content-type of {others}, {FORM} or application/json. Received: {media_type[:80]!r}."
+        )
+
+
+def json_body(media_type: str) -> str:
+    """Return what a body that is read as JSON is called in errors."""
+    if media_type == "application/json":
+        return "the body"
+    return f"the body (content type: {media_type[:80] or 'missing'})"
+
+
+def check_json_size(text: bytes, limits: UploadLimits) -> None:
+    """Check that a text of JSON inside a body is not too large.
+
+    Raises:
+        MessageTooLarge: it is.
+    """
+    if len(text) > limits.json_bytes:
+        raise json_too_large(limits.json_bytes)
+
+
+async def read_json_body(pieces: AsyncIterator[bytes], media_type: str, limits: UploadLimits) -> bytes:
+    """Return a body of JSON.
+
+    Raises:
+        InvalidField: it is a file of another kind.
+        MessageTooLarge: it is too large.
+    """
+    try:
+        return await read_within(_checked(pieces, media_type), limits.json_bytes)
+    except MessageTooLarge:
+        raise json_too_large(limits.json_bytes) from None
+
+
+async def _checked(pieces: AsyncIterator[bytes], media_type: str) -> AsyncIterator[bytes]:
+    is_first = True
+    async for piece in pieces:
+        if is_first:
+            _check_beginning(piece, media_type)
+        is_first = False
+        yield piece
+
+
+def _check_beginning(piece: bytes, media_type: str) -> None:
+    """Raise InvalidField if a body is a file whose content type is missing or wrong."""
+    for beginning, kind, expected in _BEGINNINGS:
+        if piece.startswith(beginning):
+            given = f"The content type is {media_type[:80]}" if media_type else "The content type is missing"
+            raise InvalidField(f"{given}, and the body is {kind}. Send it with the content type {expected}.")
+
+
+def json_too_large(most: int) -> MessageTooLarge:
+    """Return the error of JSON that has more bytes."""
+    return MessageTooLarge(
+        f"Expected JSON of at most {most} bytes. Received: more. Send inputs as files of a form or as raw "
+        "bodies, and examples as JSON lines, a form or a ZIP archive."
+    )
+
+
+def input_of(part: Part) -> input_pb2.Input:
+    """The input in a part of a form: a text if it says so, else a picture."""
+    if part.media_type.startswith("text/") or (part.filename is None and not part.media_type):
+        return text_input(part.content, f"the field {part.name[:80]!r}")
+    return input_pb2.Input(image=part.content)
+
+
+def text_input(content: bytes, where: str) -> input_pb2.Input:
+    """The input of a text.
+
+    Raises:
+        InvalidField: it is not in UTF-8.
+    """
+    try:
+        return input_pb2.Input(text=content.decode())
+    except UnicodeDecodeError as error:
+        raise InvalidField(f"Expected a text in UTF-8 in {where}. Received: {error.reason}.") from None

@@ -1,0 +1,223 @@
+"""Messages of the contract from the parts of an HTTP request, by the JSON mapping of protobuf."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.message import Message
+
+from headstart.protojson import to_json
+from headstart_server.api.grpc.requests.limits import MAX_TEXT
+from headstart_server.api.http.json_forms import expand
+from headstart_server.api.http.json_text import SMALL_BYTES, in_json_thread, load_json
+from headstart_server.errors import InvalidField
+
+#: Messages that have a text of their own in JSON, so that a query can hold them.
+_WRITTEN = frozenset({"google.protobuf.Duration", "google.protobuf.FieldMask", "google.protobuf.Timestamp"})
+_INTEGERS = frozenset(
+    {
+        FieldDescriptor.CPPTYPE_INT32,
+        FieldDescriptor.CPPTYPE_INT64,
+        FieldDescriptor.CPPTYPE_UINT32,
+        FieldDescriptor.CPPTYPE_UINT64,
+    }
+)
+_SWITCHES = {"true": True, "false": False, "1": True, "0": False, "": True}
+
+
+def parse_json(text: bytes, message: Message, where: str = "the body") -> None:
+    """Fill a message from JSON.
+
+    Raises:
+        InvalidField: it is no JSON of such a message.
+    """
+    try:
+        ParseDict(expand(load_json(text), message.DESCRIPTOR), message)
+    except (ParseError, UnicodeError, RecursionError, ValueError, TypeError, AttributeError) as error:
+        raise _unreadable(message, where, error) from None
+
+
+async def read_json(text: bytes, message: Message, where: str = "the body") -> None:
+    """Fill a message from JSON; a large text is read in a thread.
+
+    Raises:
+        InvalidField: it is no JSON of such a message.
+    """
+    if len(text) > SMALL_BYTES:
+        await in_json_thread(parse_json, text, message, where)
+    else:
+        parse_json(text, message, where)
+
+
+def parse_values(values: Any, message: Message, where: str) -> None:
+    """Fill a message from values of JSON.
+
+    Raises:
+        InvalidField: they are none of such a message.
+    """
+    try:
+        ParseDict(expand(values, message.DESCRIPTOR), message)
+    except (ParseError, UnicodeError, RecursionError, ValueError, TypeError, AttributeError) as error:
+        raise _unreadable(message, where, error) from None
+
+
+def fill(message: Message, values: Mapping[str, Sequence[str]], where: str) -> None:
+    """Set fields of a message from texts, by their paths such as `target.alias`.
+
+    Raises:
+        InvalidField: there is no such field, or the text is none of its values.
+    """
+    tree: dict[str, Any] = {}
+    kind: Any = message.DESCRIPTOR
+    for path, texts in values.items():
+        _set(tree, kind, path, texts, where)
+    try:
+        ParseDict(tree, message)
+    except (ParseError, ValueError, TypeError, AttributeError) as error:
+        raise _unreadable(message, where, error) from None
+
+
+def fill_parameters(
+    message: Message, path: Mapping[str, Sequence[str]], query: Mapping[str, Sequence[str]]
+) -> None:
+    """Set the fields of a message, which has those of the body, from the query and the path of its request.
+
+    Raises:
+        InvalidField: a field does not exist, a text is none of its values, or the body or the query
+            contradicts the path.
+    """
+    fill(message, query, "the query")
+    _check_same(message, path)
+    fill(message, path, "the path")
+
+
+def _check_same(message: Message, values: Mapping[str, Sequence[str]]) -> None:
+    """Check that body and query do not contradict the path about the fields that the path names."""
+    for path, (text,) in values.items():
+        part: Any = message
+        *above, name = path.split(".")
+        for each in above:
+            part = getattr(part, each)
+        if isinstance(part, Sequence):
+            # The path names the only element of the list.
+            if part:
+                raise InvalidField(
+                    f"The path and the body or the query both set {above[-1]}. Set it in one of them.",
+                    field=".".join(above),
+                )
+            continue
+        group = part.DESCRIPTOR.fields_by_name[name].containing_oneof
+        given = name if group is None else part.WhichOneof(group.name) or name
+        value = getattr(part, given)
+        if value and (given != name or str(value) != text):
+            raise InvalidField(
+                f"The path has {name} {text[:80]!r}, and the body or the query has {given} "
+                f"{str(value)[:80]!r}. Leave {given} out of the body and the query.",
+                field=".".join([*above, given]),
+            )
+
+
+def json_of(message: Message) -> bytes:
+    """Return a message as JSON; fields without presence are written with their default, too."""
+    return to_json(message, indent=2).encode() + b"\n"
+
+
+def line_of(message: Message) -> str:
+    """Return a message as JSON in one line."""
+    return to_json(message)
+
+
+def _unreadable(message: Message, where: str, error: Exception) -> InvalidField:
+    """Return the error of values that are not a message's."""
+    text = str(error) or type(error).__name__
+    if "bytes-like object" in text:
+        text = f"a text has more than {MAX_TEXT} characters"
+    if isinstance(error, json.JSONDecodeError):
+        text = f"it is not JSON, {error}"
+    return InvalidField(f"Cannot read {where} as {_article(message.DESCRIPTOR.name)}: {text.rstrip('.')}.")
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
+
+
+def _set(tree: dict[str, Any], kind: Descriptor, path: str, texts: Sequence[str], where: str) -> None:
+    name, _, rest = path.partition(".")
+    field = _field(kind, name)
+    if field is None:
+        raise InvalidField(
+            f"{_start(where)} has the unknown field {name[:80]!r}. "
+            f"{_start(_article(kind.name))} has the fields {', '.join(_names(kind.fields))}.",
+            field=name[:80],
+        )
+    nested = field.message_type
+    if rest and nested is not None and nested.GetOptions().map_entry:
+        tree.setdefault(field.json_name, {})[rest] = texts[-1]
+    elif rest and nested is not None and (not field.is_repeated or where == "the path"):
+        part = tree.setdefault(field.json_name, [{}] if field.is_repeated else {})
+        _set(part[0] if field.is_repeated else part, nested, rest, texts, where)
+    elif rest or (nested is not None and nested.full_name not in _WRITTEN):
+        raise InvalidField(
+            f"{_start(where)} cannot set {name}, which is not a single value. Send it in a JSON body.",
+            field=field.name,
+        )
+    else:
+        values = [_value(field, text, where) for text in texts]
+        if len(values) > 1 and not field.is_repeated:
+            raise InvalidField(
+                f"{_start(where)} has {name!r} {len(values)} times. Send it once.", field=field.name
+            )
+        tree[field.json_name] = values if field.is_repeated else values[0]
+
+
+def _field(kind: Descriptor, name: str) -> FieldDescriptor | None:
+    found: FieldDescriptor | None = kind.fields_by_name.get(name) or kind.fields_by_camelcase_name.get(name)
+    return found
+
+
+def _start(words: str) -> str:
+    """Return words as the start of a sentence."""
+    return words[0].upper() + words[1:]
+
+
+def _names(fields: Iterable[FieldDescriptor]) -> list[str]:
+    return [field.json_name for field in fields]
+
+
+def _value(field: FieldDescriptor, text: str, where: str) -> Any:
+    if field.enum_type is not None:
+        return _enum_name(field, text, where)
+    if field.cpp_type in _INTEGERS and not re.fullmatch("-?[0-9]+", text):
+        raise InvalidField(
+            f"Expected a whole number as {field.json_name!r} in {where}. Received: {text[:80]!r}.",
+            field=field.name,
+        )
+    if field.cpp_type != FieldDescriptor.CPPTYPE_BOOL:
+        return text
+    try:
+        return _SWITCHES[text.lower()]
+    except KeyError:
+        raise InvalidField(
+            f"Expected true or false as {field.json_name!r} in {where}. Received: {text[:80]!r}.",
+            field=field.name,
+        ) from None
+
+
+def _enum_name(field: FieldDescriptor, text: str, where: str) -> str:
+    """The name of an enum's value, that may be given without its prefix and in lower case, such as `html`."""
+    kind: Any = field.enum_type
+    names: list[str] = [value.name for value in kind.values]
+    prefix = names[0].removesuffix("UNSPECIFIED")
+    long = f"{prefix}{text.upper()}"
+    if long in names:
+        return long
+    if text not in names and not text.isdecimal():
+        choices = ", ".join(name.removeprefix(prefix).lower() for name in names[1:])
+        raise InvalidField(
+            f"Expected one of {choices} as {field.json_name!r} in {where}. Received: {text[:80]!r}.",
+            field=field.name,
+        )
+    return text

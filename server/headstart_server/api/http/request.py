@@ -1,0 +1,131 @@
+"""The message of a call that takes one, from an HTTP request."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from headstart.v1 import input_pb2
+from headstart_server.api.http.body import RequestBody, read_within
+from headstart_server.api.http.forms import Part, parts_of
+from headstart_server.api.http.inputs import (
+    FORM,
+    UploadLimits,
+    check_json,
+    check_json_size,
+    input_of,
+    json_body,
+    read_json_body,
+    text_input,
+)
+from headstart_server.api.http.json_text import in_json_thread
+from headstart_server.api.http.messages import fill_parameters, read_json
+from headstart_server.api.http.routes import Body, Route
+from headstart_server.errors import InvalidField, MessageTooLarge
+
+#: Contents that are copied in a thread.
+_LARGE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What a request says beside its body.
+
+    Attributes:
+        route: of the request.
+        path: the fields in its path.
+        query: those in its query.
+        media_type: of the body.
+        options: of the media type.
+    """
+
+    route: Route
+    path: Mapping[str, Sequence[str]]
+    query: Mapping[str, Sequence[str]]
+    media_type: str
+    options: Mapping[str, str]
+
+
+async def message_of(asked: Asked, body: RequestBody, limits: UploadLimits) -> Message:
+    """The message that a request stands for.
+
+    Args:
+        asked: what the request says.
+        body: its body.
+        limits: how much the body may hold.
+
+    Raises:
+        HeadstartError: the body, the path or the query are none of such a message.
+        CallerLeft: the caller left before the end.
+    """
+    route = asked.route
+    message: Any = GetMessageClass(route.descriptor.input_type)()
+    async with aclosing(body.pieces()) as pieces:
+        if route.body is Body.INPUTS and _holds_inputs(asked.media_type):
+            await _add_inputs(message, pieces, asked, limits)
+        elif route.body is not Body.NONE:
+            if route.body is Body.INPUTS:
+                check_json(asked.media_type, "image/..., text/plain, application/octet-stream")
+            text = await read_json_body(pieces, asked.media_type, limits)
+            if text.strip():
+                await read_json(text, _body_of(route, message), json_body(asked.media_type))
+        else:
+            await read_within(pieces, limits.json_bytes)
+    fill_parameters(message, asked.path, asked.query)
+    if message.ByteSize() > limits.message_bytes:
+        raise MessageTooLarge(
+            f"Expected a message of at most {limits.message_bytes} bytes. Received: {message.ByteSize()}."
+        )
+    return message  # type: ignore[no-any-return]
+
+
+def _body_of(route: Route, message: Message) -> Message:
+    """Return the part of a message that the body is."""
+    if route.field == "*":
+        return message
+    part: Message = getattr(message, route.field)
+    part.SetInParent()
+    return part
+
+
+def _holds_inputs(media_type: str) -> bool:
+    return media_type.startswith(("image/", "text/")) or media_type in ("application/octet-stream", FORM)
+
+
+async def _add_input(message: Any, part: Part) -> None:
+    if len(part.content) > _LARGE_BYTES:
+        # Copying megabytes takes a while.
+        await in_json_thread(lambda: message.inputs.append(input_of(part)))
+    else:
+        message.inputs.append(input_of(part))
+
+
+async def _add_inputs(message: Any, pieces: Any, asked: Asked, limits: UploadLimits) -> None:
+    if asked.media_type != FORM:
+        content = await read_within(pieces, limits.message_bytes)
+        is_text = asked.media_type.startswith("text/")
+        message.inputs.append(text_input(content, "the body") if is_text else input_pb2.Input(image=content))
+        return
+    size = 0
+    async with aclosing(parts_of(pieces, asked.options.get("boundary", ""), limits.message_bytes)) as parts:
+        async for part in parts:
+            size += len(part.content)
+            if size > limits.message_bytes:
+                raise MessageTooLarge(
+                    f"Expected inputs of at most {limits.message_bytes} bytes. Received: more."
+                )
+            if part.filename is None and part.name == "request":
+                if message.inputs:
+                    raise InvalidField("Expected the field 'request' before all others. Received: it later.")
+                check_json_size(part.content, limits)
+                await read_json(part.content, message, "the field 'request'")
+            elif len(message.inputs) >= limits.inputs:
+                raise InvalidField(
+                    f"Expected at most {limits.inputs} inputs. Received: more. Send several requests.",
+                    field="inputs",
+                )
+            else:
+                await _add_input(message, part)

@@ -1,0 +1,94 @@
+"""Answers over HTTP: errors as a `google.rpc.Status`, with the code that stands for the gRPC one."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from headstart_server.api.http.body import SLOW_BODY
+from headstart_server.api.http.messages import json_of
+
+JSON = "application/json"
+#: The HTTP code of each gRPC code, as `google.rpc.Code` tells them.
+HTTP_CODES: Mapping[int, int] = {
+    code_pb2.OK: 200,
+    code_pb2.CANCELLED: 499,
+    code_pb2.UNKNOWN: 500,
+    code_pb2.INVALID_ARGUMENT: 400,
+    code_pb2.DEADLINE_EXCEEDED: 504,
+    code_pb2.NOT_FOUND: 404,
+    code_pb2.ALREADY_EXISTS: 409,
+    code_pb2.PERMISSION_DENIED: 403,
+    code_pb2.UNAUTHENTICATED: 401,
+    code_pb2.RESOURCE_EXHAUSTED: 429,
+    code_pb2.FAILED_PRECONDITION: 400,
+    code_pb2.ABORTED: 409,
+    code_pb2.OUT_OF_RANGE: 400,
+    code_pb2.UNIMPLEMENTED: 501,
+    code_pb2.INTERNAL: 500,
+    code_pb2.UNAVAILABLE: 503,
+    code_pb2.DATA_LOSS: 500,
+}
+#: Reasons whose code would tell a client to send the same again later, which does not help.
+_TOO_LARGE = frozenset({"MESSAGE_TOO_LARGE", "DATASET_TOO_LARGE"})
+
+
+def http_code(code: int, reason: str) -> int:
+    """Return the HTTP status of a gRPC code and an error reason."""
+    return 413 if reason in _TOO_LARGE else HTTP_CODES.get(code, 500)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """A whole answer.
+
+    Attributes:
+        code: of HTTP.
+        content: its body.
+        media_type: of the body.
+        headers: further ones.
+    """
+
+    code: int = 200
+    content: bytes = b""
+    media_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class HttpError(Exception):
+    """A request that is none of a call, such as one to a path that is none."""
+
+    def __init__(
+        self, code: int, grpc_code: int, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.answer = error_answer(
+            status_pb2.Status(code=grpc_code, message=message), code=code, headers=headers
+        )
+
+
+def error_answer(
+    status: status_pb2.Status, *, code: int | None = None, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """The answer of an error.
+
+    Args:
+        status: what became of the call.
+        code: of HTTP; None takes the one that stands for the status' own.
+        headers: further ones.
+    """
+    told = dict(headers or {})
+    for packed in status.details:
+        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+        if packed.Unpack(retry):
+            seconds = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+            told["retry-after"] = str(max(1, math.ceil(seconds)))
+        elif code is None and packed.Unpack(info):
+            slow = info.metadata.get("subject") == SLOW_BODY
+            code = 408 if slow else http_code(status.code, info.reason)
+    if status.code == code_pb2.UNAVAILABLE:
+        told.setdefault("retry-after", "1")
+    if status.code == code_pb2.UNAUTHENTICATED:
+        told["www-authenticate"] = "Bearer"
+    return Answer(code=code or http_code(status.code, ""), content=json_of(status), headers=told)

@@ -1,0 +1,287 @@
+"""Examples that come over HTTP, as the messages of a stream: the spec, then batches."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from pathlib import PurePosixPath
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from headstart.task import Task
+from headstart.v1 import input_pb2
+from headstart_server.api.http.archives import files_of, stored
+from headstart_server.api.http.forms import Part, parts_of
+from headstart_server.api.http.inputs import (
+    FORM,
+    UploadLimits,
+    check_json,
+    check_json_size,
+    input_of,
+    json_body,
+    json_too_large,
+    read_json_body,
+)
+from headstart_server.api.http.json_text import in_json_thread, load_json
+from headstart_server.api.http.lists import examples_of_list, is_row
+from headstart_server.api.http.messages import fill_parameters, parse_values, read_json
+from headstart_server.api.http.request import Asked
+from headstart_server.errors import InvalidField
+
+#: Of a batch that is handed on at once; one example may be larger.
+_BATCH_BYTES = 1 << 20
+_BATCH_EXAMPLES = 64
+_MAX_ID_BYTES = 256
+#: Lines of so few bytes take less time than going to a thread.
+_FEW_BYTES = 4096
+
+JSON_LINES = frozenset(
+    {"application/jsonl", "application/x-jsonlines", "application/x-ndjson", "application/json-lines"}
+)
+TABLES = {"text/csv": ".csv", "text/tab-separated-values": ".tsv"}
+ZIPS = frozenset({"application/zip", "application/x-zip-compressed"})
+
+
+_Result = TypeVar("_Result")
+
+Examples = AsyncGenerator[input_pb2.Example, None]
+
+
+async def examples_of(
+    pieces: AsyncIterator[bytes], asked: Asked, spec: Message, limits: UploadLimits
+) -> Examples:
+    """The examples of a body, one at a time; before the first the spec gets what the body says of it.
+
+    Args:
+        pieces: of the body.
+        asked: what the request says beside.
+        spec: of the call; what the body says of it is added.
+        limits: how much the body may hold.
+
+    Raises:
+        HeadstartError: the body is not what it says, or too large.
+    """
+    if asked.media_type == FORM:
+        found = _of_form(pieces, asked.options.get("boundary", ""), spec, limits)
+    elif asked.media_type in JSON_LINES:
+        found = _of_lines(pieces, _task_of(asked, spec), spec, limits)
+    elif asked.media_type in TABLES:
+        file = await stored(pieces, limits.scratch, limits.dataset_bytes)
+        found = examples_of_list(file, TABLES[asked.media_type], _task_of(asked, spec))
+    elif asked.media_type in ZIPS:
+        found = _of_archive(pieces, limits)
+    else:
+        check_json(asked.media_type, "application/zip, application/jsonl, text/csv")
+        found = _of_json(pieces, asked.media_type, spec, limits)
+    async with aclosing(found) as examples:
+        async for example in examples:
+            yield example
+
+
+async def stream_of(
+    examples: Examples, request: type[Any], spec: Callable[[], Message], *, media_type: str = ""
+) -> AsyncGenerator[Any, None]:
+    """The messages of a stream of spec and examples.
+
+    Args:
+        examples: of the body.
+        request: the kind of message.
+        spec: gives the spec, once the first example has come.
+        media_type: of the body. An archive says nothing of the spec, and is put on disk before its first
+            example is there: the spec goes before, so that what is refused by it is not put there.
+    """
+    batch: list[input_pb2.Example] = []
+    size, begun = 0, media_type in ZIPS
+    if begun:
+        yield request(spec=spec())
+    async with aclosing(examples):
+        async for example in examples:
+            if not begun:
+                yield request(spec=spec())
+                begun = True
+            batch.append(example)
+            size += example.ByteSize()
+            if size >= _BATCH_BYTES or len(batch) >= _BATCH_EXAMPLES:
+                if size >= _BATCH_BYTES:
+                    # Copying megabytes takes a while.
+                    yield await in_json_thread(_batch, request, batch)
+                else:
+                    yield _batch(request, batch)
+                size = 0
+    if not begun:
+        yield request(spec=spec())
+    if batch:
+        yield _batch(request, batch)
+
+
+def _batch(request: type[Any], examples: list[input_pb2.Example]) -> Any:
+    """Return a message of examples; they are emptied, which frees what they hold."""
+    message = request()
+    for example in examples:
+        message.examples.examples.add().MergeFrom(example)
+        example.Clear()
+    examples.clear()
+    return message
+
+
+async def _of_form(
+    pieces: AsyncIterator[bytes], boundary: str, spec: Message, limits: UploadLimits
+) -> Examples:
+    begun = False
+    async with aclosing(parts_of(pieces, boundary, limits.input_bytes)) as parts:
+        async for part in parts:
+            if part.name == "spec" and part.filename is None:
+                if begun:
+                    raise InvalidField("Expected the field 'spec' before all others. Received: it later.")
+                check_json_size(part.content, limits)
+                await read_json(part.content, spec, "the field 'spec'")
+            else:
+                yield _labelled(part)
+            begun = True
+
+
+def _labelled(part: Part) -> input_pb2.Example:
+    """The example in a part: its class is the folder of the file, or the name of the field."""
+    path = PurePosixPath((part.filename or "").replace("\\", "/").lstrip("/"))
+    folders = [name for name in path.parts[:-1] if name not in (".", "..")]
+    label = folders[0] if folders else part.name
+    name = "" if part.filename is None else "/".join([*(folders or [label]), path.name])
+    return input_pb2.Example(input=input_of(part), label={"class_name": label}, example_id=_id(name))
+
+
+def _id(path: str) -> str:
+    """The end of a path, where it is too long."""
+    return path.encode(errors="replace")[-_MAX_ID_BYTES:].decode(errors="ignore")
+
+
+async def _of_archive(pieces: AsyncIterator[bytes], limits: UploadLimits) -> Examples:
+    with await stored(pieces, limits.scratch, limits.dataset_bytes) as file:
+        files = files_of(file, max_files=limits.examples, max_bytes=limits.input_bytes)
+        while (example := await asyncio.to_thread(_next_example, files)) is not None:
+            yield example
+
+
+def _next_example(files: Iterator[tuple[str, str, bytes]]) -> input_pb2.Example | None:
+    for label, path, content in files:
+        return input_pb2.Example(input={"image": content}, label={"class_name": label}, example_id=_id(path))
+    return None
+
+
+def _task_of(asked: Asked, spec: Message) -> Task | None:
+    """Return the task of a spec that the query completes; None if it has none."""
+    whole: Any = type(spec)()
+    whole.CopyFrom(spec)
+    fill_parameters(whole, asked.path, asked.query)
+    name = input_pb2.Task.Name(getattr(whole, "task", 0)).removeprefix("TASK_")
+    return None if name == Task.UNSPECIFIED else Task(name)
+
+
+async def _of_lines(
+    pieces: AsyncIterator[bytes], task: Task | None, spec: Message, limits: UploadLimits
+) -> Examples:
+    number, is_begun = 0, False
+    async with aclosing(_lines(pieces, limits.json_bytes)) as found:
+        async for lines in found:
+            if number == 0 and await _read_lines(lines[:1], _is_spec, lines[0], spec):
+                number, lines = 1, lines[1:]  # noqa: PLW2901
+            if not is_begun and lines and await _read_lines(lines[:1], _is_row, lines[0], number + 1):
+                # The format of files, whose rules are about all rows.
+                rest = _rest(number, lines, found)
+                file = await stored(rest, limits.scratch, limits.dataset_bytes)
+                async with aclosing(examples_of_list(file, ".jsonl", task)) as rows:
+                    async for example in rows:
+                        yield example
+                return
+            is_begun = is_begun or bool(lines)
+            examples = await _read_lines(lines, _of_several, lines, number)
+            number += len(lines)
+            for example in examples:
+                yield example
+
+
+async def _read_lines(lines: list[bytes], work: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Run the reading of lines, in a thread unless it takes less time than going there."""
+    if sum(map(len, lines)) > _FEW_BYTES:
+        return await in_json_thread(work, *arguments)
+    return work(*arguments)
+
+
+def _is_spec(line: bytes, spec: Message) -> bool:
+    """Return whether a line is `{"spec": {...}}`, and take it into the spec."""
+    values = _loaded(line, "line 1")
+    if values.keys() != {"spec"}:
+        return False
+    parse_values(values["spec"], spec, "line 1")
+    return True
+
+
+def _is_row(line: bytes, number: int) -> bool:
+    """Return whether the line with a number is a row of the format of files."""
+    return is_row(_loaded(line, f"line {number}"))
+
+
+async def _rest(number: int, lines: list[bytes], others: AsyncIterator[list[bytes]]) -> AsyncIterator[bytes]:
+    """Yield the lines from a row on, after as many empty ones as came before it."""
+    yield b"\n" * number + b"\n".join([*lines, b""])
+    async for each in others:
+        yield b"\n".join([*each, b""])
+
+
+def _of_several(lines: list[bytes], before: int) -> list[input_pb2.Example]:
+    """Return the examples of lines, of which the first comes after some that have been read."""
+    found = []
+    for number, line in enumerate(lines, before + 1):
+        found.append(input_pb2.Example())
+        parse_values(_loaded(line, f"line {number}"), found[-1], f"line {number}")
+    return found
+
+
+async def _lines(pieces: AsyncIterator[bytes], most: int) -> AsyncGenerator[list[bytes], None]:
+    """Yield the lines that end in each piece, without empty ones."""
+    rest = bytearray()
+    async for piece in pieces:
+        # Only what is new is looked through: a line may come in thousands of pieces.
+        first, *others = piece.split(b"\n")
+        rest += first
+        if len(rest) > most:
+            raise json_too_large(most)
+        if others:
+            lines = [bytes(rest), *others[:-1]]
+            rest = bytearray(others[-1])
+            if lines := [line for line in lines if line.strip()]:
+                yield lines
+    if rest.strip():
+        yield [bytes(rest)]
+
+
+async def _of_json(
+    pieces: AsyncIterator[bytes], media_type: str, spec: Message, limits: UploadLimits
+) -> Examples:
+    text = await read_json_body(pieces, media_type, limits)
+    for example in await in_json_thread(_of_document, text, json_body(media_type), spec):
+        yield example
+
+
+def _of_document(text: bytes, where: str, spec: Message) -> list[input_pb2.Example]:
+    values = _loaded(text, where)
+    unknown = sorted(values.keys() - {"spec", "examples"})
+    listed = values.get("examples", [])
+    if unknown or not isinstance(listed, list):
+        what = f"{unknown[0][:80]!r} in it" if unknown else "examples that are no list"
+        raise InvalidField(f'Expected a body of {{"spec": {{...}}, "examples": [...]}}. Received: {what}.')
+    parse_values(values.get("spec", {}), spec, "spec")
+    examples = []
+    for place, each in enumerate(listed):
+        examples.append(input_pb2.Example())
+        parse_values(each, examples[-1], f"examples[{place}]")
+    return examples
+
+
+def _loaded(text: bytes, where: str) -> dict[str, Any]:
+    try:
+        values = load_json(text)
+    except ValueError as error:
+        raise InvalidField(f"Cannot read {where} as JSON: {error}.") from None
+    if not isinstance(values, dict):
+        raise InvalidField(f"Cannot read {where}: it must be a JSON object. Received: {str(values)[:80]}.")
+    return values

@@ -1,0 +1,479 @@
+"""Calls are let in by the table of rights, tenants see their own names only, and the log has who did what."""
+
+# A servicer's methods are named by the contract.
+# ruff: noqa: N802
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from headstart.v1 import (
+    fine_tuning_service_pb2,
+    fine_tuning_service_pb2_grpc,
+    job_pb2,
+    model_pb2,
+    model_service_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2,
+    prediction_service_pb2_grpc,
+    version_selector_pb2,
+)
+from headstart_server.access.audit import AuditLog
+from headstart_server.access.authenticator import Authenticator, Shown
+from headstart_server.access.rights import Right
+from headstart_server.access.tokens import token_hash
+from headstart_server.api.grpc import access
+from headstart_server.api.grpc.access import AccessInterceptor
+from headstart_server.api.grpc.caller import scope, tenant
+from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
+from headstart_server.errors import DatabaseUnavailable, DataUnreadable, ModelNotReady
+from headstart_server.jobs.rows import no_job
+from headstart_server.models.rows import no_model
+from headstart_server.telemetry import Telemetry
+
+PEOPLE = {
+    "reader": ("", [(["predict"], ["pets-*"])]),
+    "trainer": ("", [(["train"], ["pets-*"]), (["predict"], ["*"])]),
+    "admin": ("", [(["predict", "train", "admin"], ["*"])]),
+    "red": ("red", [(["predict", "train", "admin"], ["*"])]),
+}
+JOBS = {"mine": "pets-1", "other": "cars", "red": "red/pets-1"}
+
+
+class Predicting(prediction_service_pb2_grpc.PredictionServiceServicer):
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def Predict(self, request: Any, context: Any) -> Any:
+        self.seen.append(request.targets[0].model)
+        if request.targets[0].model.endswith("pets-raw"):
+            name = request.targets[0].model
+            raise ModelNotReady(f"Model '{name}' has no version yet.", metadata={"model": name})
+        if request.targets[0].model.endswith("pets-uri"):
+            raise DataUnreadable("The list s3://sets/red/pets.csv cannot be read: it is not there.")
+        result = prediction_service_pb2.VersionPredictions(model=request.targets[0].model, version=1)
+        return prediction_service_pb2.PredictResponse(results=[result])
+
+
+class Tuning(fine_tuning_service_pb2_grpc.FineTuningServiceServicer):
+    def __init__(self) -> None:
+        self.read = 0
+
+    async def FineTune(self, requests: Any, context: Any) -> Any:
+        spec = None
+        async for request in requests:
+            self.read += 1
+            spec = spec or request.spec
+        job = job_pb2.Job(job_id=f"job of {tenant()}", spec=spec)
+        return fine_tuning_service_pb2.FineTuneResponse(job=job)
+
+    async def Status(self, request: Any, context: Any) -> Any:
+        spec = job_pb2.FineTuneSpec(model=JOBS[request.job_id])
+        return fine_tuning_service_pb2.StatusResponse(job=job_pb2.Job(job_id=request.job_id, spec=spec))
+
+    async def Watch(self, request: Any, context: Any) -> Any:
+        for number in range(2):
+            event = job_pb2.JobEvent(job_id=request.job_id, number=number)
+            yield fine_tuning_service_pb2.WatchResponse(event=event)
+
+
+class Keeping(model_service_pb2_grpc.ModelServiceServicer):
+    async def ListModels(self, request: Any, context: Any) -> Any:
+        found = scope(Right.PREDICT)
+        names = found.models if found else ("all",)
+        return model_service_pb2.ListModelsResponse(models=[model_pb2.Model(model=name) for name in names])
+
+    async def DeleteModel(self, request: Any, context: Any) -> Any:
+        return model_service_pb2.DeleteModelResponse(deleted_versions=2)
+
+    async def SetAlias(self, request: Any, context: Any) -> Any:
+        raise RuntimeError("a secret of the server")
+
+
+class Port:
+    """A server with fake services behind the real interceptors."""
+
+    def __init__(
+        self, folder: Path, *, is_open: bool = False, audits_all: bool = False, **rules: Any
+    ) -> None:
+        self.access = folder / "access.toml"
+        self.access.write_text("".join(_lines(name, *entry) for name, entry in PEOPLE.items()))
+        self.log = folder / "audit.jsonl"
+        self.predicting, self.tuning = Predicting(), Tuning()
+        authenticator = Authenticator(None if is_open else self.access)
+        audit = AuditLog(self.log)
+        self.access_interceptor = AccessInterceptor(
+            authenticator, _model_of, audit, audits_all=audits_all, **rules
+        )
+        interceptors = [CallInterceptor(Telemetry("0")), self.access_interceptor]
+        self.server = grpc.aio.server(interceptors=interceptors)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self.predicting, self.server)
+        fine_tuning_service_pb2_grpc.add_FineTuningServiceServicer_to_server(self.tuning, self.server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(Keeping(), self.server)
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+def _lines(name: str, tenant: str, grants: list[tuple[list[str], list[str]]]) -> str:
+    made = ", ".join(f"{{ rights = {rights}, models = {models} }}" for rights, models in grants)
+    return (
+        f'[[principals]]\nname = "{name}"\ntenant = "{tenant}"\n'
+        f'token_sha256 = ["{token_hash(f"{name}-token")}"]\ngrants = [{made}]\n'
+    )
+
+
+def _model_of(job_id: str) -> str:
+    if job_id not in JOBS:
+        raise no_job(job_id)
+    return JOBS[job_id]
+
+
+class Caller:
+    """Somebody with a token, or none."""
+
+    def __init__(self, channel: grpc.aio.Channel, name: str | None) -> None:
+        self._metadata = (("authorization", f"Bearer {name}-token"),) if name else ()
+        self.models = model_service_pb2_grpc.ModelServiceStub(channel)
+        self.tuning = fine_tuning_service_pb2_grpc.FineTuningServiceStub(channel)
+        self.predicting = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+    async def predict(self, *models: str) -> Any:
+        targets = [version_selector_pb2.VersionSelector(model=model) for model in models]
+        request = prediction_service_pb2.PredictRequest(targets=targets)
+        return await self.predicting.Predict(request, metadata=self._metadata)
+
+    async def fine_tune(self, model: str, batches: int = 1) -> Any:
+        requests = [fine_tuning_service_pb2.FineTuneRequest(spec={"model": model, "request_id": "r"})]
+        requests += [fine_tuning_service_pb2.FineTuneRequest(examples={})] * batches
+        return await self.tuning.FineTune(iter(requests), metadata=self._metadata)
+
+    async def status(self, job_id: str) -> Any:
+        request = fine_tuning_service_pb2.StatusRequest(job_id=job_id)
+        return await self.tuning.Status(request, metadata=self._metadata)
+
+    async def watch(self, job_id: str) -> int:
+        request = fine_tuning_service_pb2.WatchRequest(job_id=job_id)
+        return len([event async for event in self.tuning.Watch(request, metadata=self._metadata)])
+
+    async def delete(self, model: str) -> Any:
+        request = model_service_pb2.DeleteModelRequest(model=model)
+        return await self.models.DeleteModel(request, metadata=self._metadata)
+
+    async def list(self) -> list[str]:
+        request = model_service_pb2.ListModelsRequest()
+        return [
+            each.model for each in (await self.models.ListModels(request, metadata=self._metadata)).models
+        ]
+
+
+@asynccontextmanager
+async def serving(port: Port) -> AsyncIterator[grpc.aio.Channel]:
+    await port.server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port.port}") as channel:
+        yield channel
+    await port.server.stop(0)
+
+
+@pytest.fixture
+async def port(tmp_path: Path) -> Port:
+    return Port(tmp_path)
+
+
+@pytest.fixture
+async def channel(port: Port) -> AsyncIterator[grpc.aio.Channel]:
+    async with serving(port) as channel:
+        yield channel
+
+
+async def refused(call: Any) -> tuple[str, str, str]:
+    """Code, reason and message of a call that fails."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    trailers = dict(caught.value.trailing_metadata() or ())
+    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    info = error_details_pb2.ErrorInfo()
+    status.details[0].Unpack(info)
+    return caught.value.code().name, info.reason, status.message
+
+
+async def test_whoever_shows_nothing_or_something_unknown_is_turned_away(
+    port: Port, channel: grpc.aio.Channel
+) -> None:
+    for name in (None, "stranger"):
+        someone = Caller(channel, name)
+        for call in (
+            someone.predict("pets-1"),
+            someone.list(),
+            someone.status("mine"),
+            someone.watch("mine"),
+        ):
+            assert (await refused(call))[:2] == ("UNAUTHENTICATED", "UNAUTHENTICATED")
+    assert port.predicting.seen == []
+
+
+@pytest.mark.parametrize("value", ["Basic abc", "Bearer", "Bearer  ", "trainer-token"])
+async def test_another_form_of_authorization_is_refused(channel: grpc.aio.Channel, value: str) -> None:
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    call = stub.ListModels(model_service_pb2.ListModelsRequest(), metadata=(("authorization", value),))
+    assert (await refused(call))[0] == "UNAUTHENTICATED"
+
+
+async def test_a_model_without_any_right_is_to_the_caller_one_that_is_not_there(
+    port: Port, channel: grpc.aio.Channel
+) -> None:
+    reader = Caller(channel, "reader")
+    assert (await reader.predict("pets-1")).results[0].model == "pets-1"
+    told = await refused(reader.predict("cars"))
+    assert told == ("NOT_FOUND", "MODEL_NOT_FOUND", no_model("cars").message)
+    # Of several models each one counts.
+    assert (await refused(reader.predict("pets-1", "cars")))[1] == "MODEL_NOT_FOUND"
+    assert port.predicting.seen == ["pets-1"]
+
+
+async def test_a_model_with_another_right_is_denied_whether_it_is_there_or_not(
+    channel: grpc.aio.Channel,
+) -> None:
+    reader, trainer = Caller(channel, "reader"), Caller(channel, "trainer")
+    assert (await refused(reader.delete("pets-1")))[:2] == ("PERMISSION_DENIED", "PERMISSION_DENIED")
+    assert (await refused(reader.fine_tune("pets-1")))[0] == "PERMISSION_DENIED"
+    assert await refused(trainer.fine_tune("cars")) == await refused(trainer.fine_tune("unheard-of"))
+    assert (await refused(trainer.delete("pets-1")))[0] == "PERMISSION_DENIED"
+
+
+async def test_a_stream_is_refused_before_its_examples_are_read(
+    port: Port, channel: grpc.aio.Channel
+) -> None:
+    assert (await refused(Caller(channel, "trainer").fine_tune("cars", 50)))[0] == "PERMISSION_DENIED"
+    assert port.tuning.read == 0
+
+
+async def test_permissions_on_jobs_follow_their_model(channel: grpc.aio.Channel) -> None:
+    trainer, reader = Caller(channel, "trainer"), Caller(channel, "reader")
+    assert (await trainer.status("mine")).job.spec.model == "pets-1"
+    assert await trainer.watch("mine") == 2
+    assert (await refused(trainer.status("other")))[0] == "PERMISSION_DENIED"
+    assert (await refused(reader.watch("mine")))[0] == "PERMISSION_DENIED"
+    for job_id in ("none", "red"):
+        assert await refused(trainer.status(job_id)) == ("NOT_FOUND", "JOB_NOT_FOUND", no_job(job_id).message)
+        assert (await refused(trainer.watch(job_id)))[1] == "JOB_NOT_FOUND"
+
+
+async def test_lists_get_the_models_that_the_caller_has_a_right_on(channel: grpc.aio.Channel) -> None:
+    assert await Caller(channel, "reader").list() == ["pets-*"]
+    assert await Caller(channel, "trainer").list() == ["*"]
+
+
+async def test_a_tenant_uses_its_own_names_and_never_sees_the_servers(
+    port: Port, channel: grpc.aio.Channel
+) -> None:
+    red = Caller(channel, "red")
+    assert (await red.predict("pets-1")).results[0].model == "pets-1"
+    assert port.predicting.seen == ["red/pets-1"]
+    response = await red.fine_tune("cars")
+    assert (response.job.job_id, response.job.spec.model) == ("job of red", "cars")
+    assert (await red.status("red")).job.spec.model == "pets-1"
+    assert (await refused(red.status("mine")))[1] == "JOB_NOT_FOUND"
+
+
+async def test_errors_name_the_models_as_the_tenant_does(channel: grpc.aio.Channel) -> None:
+    code, _, message = await refused(Caller(channel, "red").predict("pets-raw"))
+    assert (code, message) == ("FAILED_PRECONDITION", "Model 'pets-raw' has no version yet.")
+
+
+async def test_errors_keep_the_tenant_where_it_is_a_step_of_a_uri(channel: grpc.aio.Channel) -> None:
+    _, _, message = await refused(Caller(channel, "red").predict("pets-uri"))
+    assert message == "The list s3://sets/red/pets.csv cannot be read: it is not there."
+
+
+@pytest.mark.parametrize(
+    ("tokens", "is_known"), [(["reader", "nobody"], False), (["nobody", "reader"], True)]
+)
+async def test_of_two_tokens_the_last_one_counts(
+    channel: grpc.aio.Channel, tokens: list[str], is_known: bool
+) -> None:
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    metadata = tuple(("authorization", f"Bearer {name}-token") for name in tokens)
+    call = stub.ListModels(model_service_pb2.ListModelsRequest(), metadata=metadata)
+    if is_known:
+        assert [each.model for each in (await call).models] == ["pets-*"]
+    else:
+        assert (await refused(call))[0] == "UNAUTHENTICATED"
+
+
+async def test_a_message_is_not_read_before_it_is_known_who_sent_it(
+    port: Port, channel: grpc.aio.Channel
+) -> None:
+    call = channel.unary_unary("/headstart.v1.PredictionService/Predict")
+    for name, code in (("nobody", "UNAUTHENTICATED"), ("admin", "INVALID_ARGUMENT")):
+        metadata = (("authorization", f"Bearer {name}-token"),)
+        assert (await refused(call(b"\xff no message", metadata=metadata)))[0] == code
+    assert [line["outcome"] for line in port.lines()] == ["UNAUTHENTICATED"]
+
+
+async def test_a_call_with_an_issuers_token_is_told_apart_in_a_thread(channel: grpc.aio.Channel) -> None:
+    # In the form of one, and of no issuer.
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    call = stub.ListModels(
+        model_service_pb2.ListModelsRequest(), metadata=(("authorization", "Bearer a.b.c"),)
+    )
+    assert (await refused(call))[0] == "UNAUTHENTICATED"
+
+
+async def test_checks_of_issuers_tokens_that_wait_are_limited_and_other_tokens_go_first(
+    channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when an issuer does not answer: its keys are waited for."""
+    monkeypatch.setattr(access, "_MAX_CHECKS", 6)
+    begun, ended = threading.Semaphore(0), threading.Event()
+    identify = Authenticator.identify
+
+    def slowly(self: Authenticator, shown: Shown) -> Any:
+        if self.may_wait(shown):
+            begun.release()
+            ended.wait(60)
+        return identify(self, shown)
+
+    monkeypatch.setattr(Authenticator, "identify", slowly)
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    metadata = (("authorization", "Bearer a.b.c"),)
+    calls = [stub.ListModels(model_service_pb2.ListModelsRequest(), metadata=metadata) for _ in range(7)]
+    done, waiting = await asyncio.wait(
+        [asyncio.ensure_future(refused(call)) for call in calls], return_when=asyncio.FIRST_COMPLETED
+    )
+    try:
+        assert [task.result()[:2] for task in done] == [("RESOURCE_EXHAUSTED", "RATE_EXCEEDED")]
+        assert await asyncio.to_thread(begun.acquire, True, 30)
+        assert (await Caller(channel, "admin").list()) == ["*"]
+    finally:
+        ended.set()
+    assert {code for code, _, _ in await asyncio.gather(*waiting)} == {"UNAUTHENTICATED"}
+
+
+@pytest.mark.parametrize("name", ["admin", "red"])
+async def test_no_caller_reaches_another_tenants_models_by_their_full_name(
+    port: Port, channel: grpc.aio.Channel, name: str
+) -> None:
+    someone = Caller(channel, name)
+    for model in ("red/pets-1", "blue/pets-1", "red//pets-1"):
+        assert (await refused(someone.predict(model)))[1] == "MODEL_NOT_FOUND"
+        assert (await refused(someone.fine_tune(model)))[1] == "INVALID_FIELD"
+    assert port.predicting.seen == []
+
+
+async def test_a_tenants_name_and_a_models_fit_together_where_names_are_kept(
+    channel: grpc.aio.Channel,
+) -> None:
+    red = Caller(channel, "red")
+    assert (await red.fine_tune("m" * 124)).job.spec.model == "m" * 124
+    assert (await refused(red.fine_tune("m" * 125)))[1] == "INVALID_FIELD"
+
+
+async def test_a_token_is_changed_while_a_connection_is_open(port: Port, channel: grpc.aio.Channel) -> None:
+    admin = Caller(channel, "admin")
+    await admin.predict("pets-1")
+    aside = port.access.with_suffix(".new")
+    aside.write_text(port.access.read_text().replace(token_hash("admin-token"), token_hash("new-token")))
+    aside.replace(port.access)
+
+    assert (await refused(admin.predict("pets-1")))[0] == "UNAUTHENTICATED"
+    await Caller(channel, "new").predict("pets-1")
+
+
+async def test_a_method_without_a_row_is_refused_to_everybody(tmp_path: Path) -> None:
+    for is_open in (False, True):
+        async with serving(Port(tmp_path, is_open=is_open, rules={})) as channel:
+            admin = Caller(channel, "admin")
+            for call in (admin.predict("a"), admin.watch("mine"), admin.fine_tune("a")):
+                assert (await refused(call))[0] == "PERMISSION_DENIED"
+
+
+async def test_without_a_file_everybody_is_let_in_but_not_by_names_of_tenants(tmp_path: Path) -> None:
+    port = Port(tmp_path, is_open=True)
+    async with serving(port) as channel:
+        nobody = Caller(channel, None)
+        await nobody.delete("cars")
+        assert await nobody.list() == ["all"]
+        # What nobody asks for may have any form.
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        await stub.ListModels(
+            model_service_pb2.ListModelsRequest(), metadata=(("authorization", "Basic abc"),)
+        )
+        assert (await refused(nobody.fine_tune("red/cars")))[1] == "INVALID_FIELD"
+    assert [line["principal"] for line in port.lines()] == ["", ""]
+
+
+async def test_the_log_has_what_changes_something_and_what_is_refused(
+    port: Port, channel: grpc.aio.Channel
+) -> None:
+    admin, red, reader = (Caller(channel, name) for name in ("admin", "red", "reader"))
+    await admin.delete("cars")
+    await red.fine_tune("pets-1")
+    await reader.predict("pets-1")
+    await refused(reader.predict("cars"))
+    await refused(Caller(channel, "stranger").predict("cars"))
+    await refused(Caller(channel, "admin").predict("pets-raw"))
+    await refused(reader.delete("x" * 1000))
+
+    found = [
+        (each["principal"], each["tenant"], each["method"].split("/")[2], each["models"], each["outcome"])
+        for each in port.lines()
+    ]
+    assert found == [
+        ("admin", "", "DeleteModel", ["cars"], "OK"),
+        ("red", "red", "FineTune", ["pets-1"], "OK"),
+        ("reader", "", "Predict", ["cars"], "NOT_FOUND"),
+        (None, None, "Predict", [], "UNAUTHENTICATED"),
+        ("reader", "", "DeleteModel", ["x" * 128], "PERMISSION_DENIED"),
+    ]
+    deleted, tuned, hidden, unknown, _ = port.lines()
+    assert tuned["job_id"] == "job of red"
+    assert tuned["request"] == {"request_id": "r"}
+    assert [each["refused"] for each in (deleted, tuned, hidden, unknown)] == [False, False, True, True]
+    assert all(each["peer"].startswith("ipv4:127.0.0.1:") for each in port.lines())
+
+
+async def test_a_call_that_ends_in_an_outage_is_not_logged_as_refused(
+    port: Port, channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(job_id: str) -> str:
+        raise DatabaseUnavailable(f"connection to server at db.canary failed for {job_id}")
+
+    monkeypatch.setattr(port.access_interceptor, "_model_of_job", unavailable)
+    assert (await refused(Caller(channel, "trainer").status("mine")))[1] == "DATABASE_UNAVAILABLE"
+    [line] = port.lines()
+    assert (line["principal"], line["refused"]) == ("trainer", False)
+    assert (line["outcome"], line["reason"]) == ("UNAVAILABLE", "DATABASE_UNAVAILABLE")
+    assert "canary" not in port.log.read_text()
+
+
+async def test_the_log_has_faults_without_what_they_say_and_never_a_token(
+    port: Port, channel: grpc.aio.Channel
+) -> None:
+    traffic = [model_pb2.TrafficSplit(version=4, fraction=0.05)]
+    request = model_service_pb2.SetAliasRequest(model="cars", alias="stable", version=3, traffic=traffic)
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    assert (await refused(stub.SetAlias(request, metadata=(("authorization", "Bearer admin-token"),))))[
+        0
+    ] == ("INTERNAL")
+    [line] = port.lines()
+    told = {"alias": "stable", "version": 3, "traffic": {"4": 0.05}}
+    assert (line["outcome"], line["request"]) == ("INTERNAL", told)
+    assert "token" not in port.log.read_text()
+    assert "secret" not in port.log.read_text()
+
+
+async def test_the_log_has_all_calls_when_asked(tmp_path: Path) -> None:
+    port = Port(tmp_path, audits_all=True)
+    async with serving(port) as channel:
+        await Caller(channel, "reader").predict("pets-1")
+    assert [line["outcome"] for line in port.lines()] == ["OK"]

@@ -1,0 +1,41 @@
+"""Long work has threads of its own, so that short work need not wait for it."""
+
+import asyncio
+import threading
+
+import pytest
+
+from headstart_server.api.grpc.executors import LongWork
+
+PATIENCE = 10.0
+
+
+async def test_short_work_goes_on_while_every_thread_for_long_work_is_taken() -> None:
+    long_work, go_on = LongWork(threads=2), threading.Event()
+    long = [asyncio.create_task(long_work.run(go_on.wait, PATIENCE)) for _ in range(40)]
+    await asyncio.sleep(0)
+    short = await asyncio.wait_for(asyncio.to_thread(lambda: "short"), PATIENCE)
+    go_on.set()
+    assert short == "short"
+    assert await asyncio.gather(*long) == [True] * 40
+
+
+async def test_work_whose_caller_leaves_before_its_turn_is_never_begun() -> None:
+    long_work, go_on, begun = LongWork(threads=1), threading.Event(), threading.Event()
+    first = asyncio.create_task(long_work.run(go_on.wait, PATIENCE))
+    second = asyncio.create_task(long_work.run(begun.set))
+    await asyncio.sleep(0)
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    go_on.set()
+    await first
+    assert not begun.is_set()
+
+
+async def test_what_work_raises_reaches_its_caller() -> None:
+    def fail(reason: str) -> None:
+        raise ValueError(reason)
+
+    with pytest.raises(ValueError, match="no such thing"):
+        await LongWork().run(fail, "no such thing")

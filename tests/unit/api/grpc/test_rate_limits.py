@@ -1,0 +1,255 @@
+"""Each caller has a bucket of tokens of its own, and health is free."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+
+from fakes import ManualClock
+from headstart_server.api.grpc import rate_limits as rates
+from headstart_server.api.grpc.rate_limits import RateInterceptor, Rates
+from headstart_server.api.grpc.requests.request_parsing import read_request
+from headstart_server.errors import RateExceeded
+
+
+@dataclass
+class Details:
+    """What is known of a call before it is handled."""
+
+    method: str
+
+
+@dataclass
+class Context:
+    """Where a call comes from."""
+
+    address: str
+
+    def peer(self) -> str:
+        return self.address
+
+
+async def answer(request: Any, context: Any) -> Any:
+    return request
+
+
+async def answers(request: Any, context: Any) -> Any:
+    yield request
+    yield request
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+def test_after_a_burst_calls_go_at_the_rate(clock: ManualClock) -> None:
+    buckets = Rates(10.0, burst=3, clock=clock)
+    assert [buckets.take("a") for _ in range(3)] == [0.0, 0.0, 0.0]
+    assert buckets.take("a") == pytest.approx(0.1, abs=1e-6)
+    clock.advance(0.1)
+    assert buckets.take("a") == 0.0
+    assert buckets.take("a") > 0
+    # A refused call costs nothing, and a pause gives no more than a burst.
+    clock.advance(60.0)
+    assert [buckets.take("a") == 0.0 for _ in range(4)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(("rate", "at_once"), [(0.5, 1), (1.0, 1), (2.5, 3), (100.0, 100)])
+def test_a_second_s_worth_may_come_at_once(clock: ManualClock, rate: float, at_once: int) -> None:
+    buckets = Rates(rate, clock=clock)
+    taken = [buckets.take("a") for _ in range(at_once + 1)]
+    assert taken[:-1] == [0.0] * at_once
+    assert taken[-1] > 0
+
+
+@pytest.mark.parametrize("rate", [0.3, 7.0, 33.0])
+def test_over_a_long_time_the_rate_holds(clock: ManualClock, rate: float) -> None:
+    buckets = Rates(rate, burst=1, clock=clock)
+    taken = 0
+    for _ in range(10_000):
+        taken += buckets.take("a") == 0.0
+        clock.advance(0.01)
+    assert taken == pytest.approx(100 * rate, rel=0.25)
+    assert taken <= 100 * rate + 1
+
+
+def test_one_caller_takes_nothing_from_another(clock: ManualClock) -> None:
+    buckets = Rates(1.0, clock=clock)
+    assert buckets.take("a") == 0.0
+    assert buckets.take("a") > 0
+    assert buckets.take("b") == 0.0
+
+
+def test_callers_that_are_quiet_are_forgotten(clock: ManualClock) -> None:
+    buckets = Rates(1.0, clock=clock)
+    for place in range(5 * rates.MOST_KNOWN):
+        buckets.take(str(place))
+        clock.advance(0.01)
+    assert len(buckets) <= rates.MOST_KNOWN + 1
+
+
+@pytest.mark.parametrize("make", [grpc.unary_unary_rpc_method_handler, grpc.stream_unary_rpc_method_handler])
+async def test_a_call_too_many_is_told_when_to_come_again(clock: ManualClock, make: Any) -> None:
+    async def find(details: Any) -> Any:
+        return make(answer)
+
+    interceptor = RateInterceptor(Rates(2.0, burst=1, clock=clock))
+    handler = await interceptor.intercept_service(find, Details("/a/Predict"))
+    call = handler.unary_unary or handler.stream_unary
+    assert await call(b"x", Context("ipv4:10.0.0.1:5001")) == b"x"
+    with pytest.raises(RateExceeded) as caught:
+        await call(b"x", Context("ipv4:10.0.0.1:5002"))
+    assert caught.value.retry_after == pytest.approx(0.5)
+    assert await call(b"x", Context("ipv6:%5Bfe80::1%5D:5001")) == b"x"
+
+
+async def test_a_stream_counts_once(clock: ManualClock) -> None:
+    async def find(details: Any) -> Any:
+        return grpc.unary_stream_rpc_method_handler(answers)
+
+    interceptor = RateInterceptor(Rates(2.0, burst=1, clock=clock))
+    call = (await interceptor.intercept_service(find, Details("/a/Watch"))).unary_stream
+    assert [each async for each in call(b"x", Context("ipv4:10.0.0.1:1"))] == [b"x", b"x"]
+    with pytest.raises(RateExceeded):
+        _ = [each async for each in call(b"x", Context("ipv4:10.0.0.1:1"))]
+
+
+class Sleeper:
+    """Sleeps by moving the clock, and remembers for how long."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.slept: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.clock.advance(seconds)
+
+
+async def wrapped(interceptor: RateInterceptor, handler: Any, method: str = "/a/Method") -> Any:
+    async def find(details: Any) -> Any:
+        return handler
+
+    return await interceptor.intercept_service(find, Details(method))
+
+
+async def sent(handler: Any, *sizes: int) -> AsyncIterator[Any]:
+    """Messages of a stream, read as they come."""
+    for size in sizes:
+        yield await read_request(handler.request_deserializer, b"x" * size)
+
+
+async def collect(requests: Any, context: Any) -> int:
+    return len([each async for each in requests])
+
+
+async def echo(requests: Any, context: Any) -> Any:
+    async for each in requests:
+        yield each
+
+
+CALLER = Context("ipv4:10.0.0.1:1")
+
+
+async def test_who_sends_too_many_bytes_in_calls_is_told_when_to_come_again(clock: ManualClock) -> None:
+    interceptor = RateInterceptor(None, nbytes=Rates(100.0, burst=101, clock=clock))
+    handler = await wrapped(interceptor, grpc.unary_unary_rpc_method_handler(answer))
+
+    async def call(size: int) -> bytes:
+        return await handler.unary_unary(await read_request(None, b"x" * size), CALLER)
+
+    # A second's worth at once, and one message more however large it is.
+    assert len(await call(90)) == 90
+    assert len(await call(500)) == 500
+    with pytest.raises(RateExceeded) as caught:
+        await call(1)
+    assert caught.value.retry_after == pytest.approx(4.9)
+    clock.advance(4.91)
+    assert len(await call(20)) == 20
+    # What is refused is not counted.
+    for _ in range(2):
+        with pytest.raises(RateExceeded) as caught:
+            await call(1000)
+        assert caught.value.retry_after == pytest.approx(0.19)
+
+
+async def test_the_bytes_of_an_upload_are_slowed_down_and_its_messages_are_no_calls(
+    clock: ManualClock,
+) -> None:
+    sleeper = Sleeper(clock)
+    rates = {"nbytes": Rates(100.0, burst=101, clock=clock)}
+    interceptor = RateInterceptor(Rates(1.0, burst=1, clock=clock), sleep=sleeper, **rates)
+    handler = await wrapped(interceptor, grpc.stream_unary_rpc_method_handler(collect))
+
+    assert await handler.stream_unary(sent(handler, *[100] * 6), CALLER) == 6
+    assert sum(sleeper.slept) == pytest.approx(4.0)
+    # Whoever owes bytes begins nothing new.
+    clock.advance(0.5)
+    with pytest.raises(RateExceeded, match="bytes"):
+        await handler.stream_unary(sent(handler, 1), CALLER)
+
+
+async def test_each_message_of_a_two_way_stream_counts_as_a_call(clock: ManualClock) -> None:
+    sleeper = Sleeper(clock)
+    interceptor = RateInterceptor(Rates(2.0, burst=2, clock=clock), sleep=sleeper)
+    stream = await wrapped(interceptor, grpc.stream_stream_rpc_method_handler(echo, bytes))
+    single = await wrapped(interceptor, grpc.unary_unary_rpc_method_handler(answer))
+
+    assert len([each async for each in stream.stream_stream(sent(stream, *[1] * 6), CALLER)]) == 6
+    # Two at once, then two a second.
+    assert sum(sleeper.slept) == pytest.approx(2.0)
+    with pytest.raises(RateExceeded, match="calls"):
+        await single.unary_unary(b"x", CALLER)
+    with pytest.raises(RateExceeded, match="calls"):
+        _ = [each async for each in stream.stream_stream(sent(stream, 1), CALLER)]
+
+
+async def test_a_caller_has_so_many_calls_at_once_and_others_have_their_own() -> None:
+    interceptor = RateInterceptor(None, at_once=2)
+    over = asyncio.Event()
+
+    async def waits(request: Any, context: Any) -> bytes:
+        await over.wait()
+        return b"y"
+
+    single = (await wrapped(interceptor, grpc.unary_unary_rpc_method_handler(waits))).unary_unary
+    watch = (await wrapped(interceptor, grpc.unary_stream_rpc_method_handler(answers))).unary_stream
+    other = Context("ipv4:10.0.0.2:1")
+    running = asyncio.create_task(single(b"x", CALLER))
+    events = watch(b"x", CALLER)
+    assert await anext(events) == b"x"
+    await asyncio.sleep(0)
+    with pytest.raises(RateExceeded, match="at most 2 calls"):
+        await single(b"x", CALLER)
+    with pytest.raises(RateExceeded):
+        await anext(watch(b"x", CALLER))
+    assert await anext(watch(b"x", other)) == b"x"
+    # A call that ends, or whose caller leaves, makes room.
+    await events.aclose()
+    cancelled = asyncio.create_task(single(b"x", CALLER))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
+    over.set()
+    assert await single(b"x", CALLER) == await running == b"y"
+
+
+async def test_health_reflection_and_what_there_is_not_are_left_alone(clock: ManualClock) -> None:
+    handlers = {
+        "/grpc.health.v1.Health/Check": grpc.unary_unary_rpc_method_handler(answer),
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": (
+            grpc.stream_stream_rpc_method_handler(answers)
+        ),
+        "/a/Unknown": None,
+    }
+
+    async def find(details: Any) -> Any:
+        return handlers[details.method]
+
+    interceptor = RateInterceptor(Rates(1.0, clock=clock))
+    for name, handler in handlers.items():
+        assert await interceptor.intercept_service(find, Details(name)) is handler

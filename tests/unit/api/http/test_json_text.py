@@ -1,0 +1,121 @@
+"""JSON that is read a token at a time: as Python's reader, and within limits."""
+
+import asyncio
+import gc
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headstart_server.api.http import json_text
+from headstart_server.api.http.json_text import MAX_DEPTH, MAX_VALUES, in_json_thread, load_json
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+LARGE = json_text.SMALL_BYTES + 1
+
+
+def padded(text: bytes) -> bytes:
+    """Return the same JSON, too large for Python's reader."""
+    return text + b" " * LARGE
+
+
+@settings(deadline=None)
+@given(VALUES, st.sampled_from([None, 0, 2]), st.booleans())
+def test_it_reads_what_python_writes(value: Any, indent: int | None, ascii_only: bool) -> None:
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode(errors="surrogatepass")
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return
+    assert load_json(padded(text)) == value
+
+
+@settings(deadline=None)
+@given(st.binary() | st.text(alphabet='{}[],:"\\ntrue0-.eE \t', max_size=30).map(str.encode))
+def test_it_takes_and_refuses_the_same_texts_as_python(text: bytes) -> None:
+    def read(of: bytes) -> Any:
+        try:
+            return ("taken", load_json(of))
+        except ValueError:
+            return "refused"
+
+    # Python has words of its own for numbers that JSON does not have.
+    if b"NaN" not in text and b"Infinity" not in text:
+        assert read(padded(text)) == read(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"[" * 1000, f"deeper than {MAX_DEPTH}"),
+        (b'{"a":' * 1000, f"deeper than {MAX_DEPTH}"),
+        (b"[" * 100_000, f"deeper than {MAX_DEPTH}"),
+        (b"[" + b"0," * (MAX_VALUES + 1), f"more than {MAX_VALUES} values"),
+        (b'["' + b'\\"' * (MAX_VALUES + 1), f"more than {MAX_VALUES} values"),
+        (b'{"a": 1, "a": 2}', "twice"),
+        (b'{"a": 1 "b": 2}', "a comma"),
+        (b"[1, 2", "a comma or the end"),
+        (b"[1] 2", "the end"),
+        (b"{1: 2}", "a name in quotes"),
+        (b'"abc', "end of a string"),
+        (b'"a\nb"', "control character"),
+        (b"9" * 5000, "no JSON"),
+    ],
+)
+def test_other_texts_are_refused_with_their_reason(text: bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        load_json(padded(text))
+
+
+SIZE = 16 << 20
+COSTLY = {
+    "one string": b'{"a": "' + b"a" * SIZE + b'"}',
+    "escapes": b'{"a": "' + b"\\n" * (SIZE // 2) + b'"}',
+    "backslashes": b'{"a": "' + b"\\\\" * (SIZE // 2) + b'"}',
+    "empty lists": b"[" + b"[]," * (SIZE // 3) + b"0]",
+    "depth": b"[" * SIZE,
+    "spaces": b" " * SIZE + b"0",
+    "numbers": b"[" + b"1e1," * (SIZE // 4) + b"0]",
+    "digits": b"1" * SIZE,
+    "strings": b"[" + b'"",' * (SIZE // 3) + b"0]",
+    "objects": b"[" + b'{"a":0},' * (SIZE // 8) + b"0]",
+}
+
+
+@pytest.fixture
+def frozen_heap() -> Iterator[None]:
+    """Keep the garbage collector from going through the objects of other tests, as the server does."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("frozen_heap")
+@pytest.mark.parametrize("kind", COSTLY)
+async def test_the_most_costly_texts_leave_the_event_loop_its_turns(kind: str) -> None:
+    text = COSTLY[kind]
+
+    async def longest_pause(during: "asyncio.Task[Any]") -> float:
+        longest, last = 0.0, time.process_time()
+        while not during.done():
+            await asyncio.sleep(0.001)
+            # This process' own time: other programs may hold the cores.
+            longest, last = max(longest, time.process_time() - last), time.process_time()
+        return longest
+
+    def read() -> None:
+        try:
+            load_json(text)
+        except ValueError:
+            return
+
+    # Python's own reader holds the lock for a second or more.
+    assert await longest_pause(asyncio.create_task(in_json_thread(read))) < 0.15
