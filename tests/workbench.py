@@ -14,18 +14,18 @@ from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.queue import LaneQueue
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.datasets import DatasetStore
-from headstart_server.jobs.fine_tune import FineTuneRun, FineTuneTools
 from headstart_server.jobs.forgetting import Forgetting, ForgottenPlaces
 from headstart_server.jobs.gate import GateKeeper
-from headstart_server.jobs.intake import Intake, Validation
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.measurement import MeasuringBench
-from headstart_server.jobs.rebasing import RebaseSpec, Rebasing
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.example_list import ExampleList
 from headstart_server.learning.target import Target
 from headstart_server.models.version import Selector, Version
+from headstart_server.training.fine_tune import FineTuneRun, FineTuneTools
+from headstart_server.training.rebasing import RebaseSpec, Rebasing
+from headstart_server.training.submission_service import Intake, Validation
 
 
 def pet(word: str, place: int, label: str | None = None, **fields: object) -> Example:

@@ -87,11 +87,9 @@ from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.cleaning import run_steps
 from headstart_server.jobs.contents import archive_name
 from headstart_server.jobs.datasets import DatasetStore
-from headstart_server.jobs.fine_tune import FineTuneRun, FineTuneTools
 from headstart_server.jobs.forgetting import Forgetting, ForgottenPlaces
 from headstart_server.jobs.gate import GateKeeper
 from headstart_server.jobs.heart import Heart
-from headstart_server.jobs.intake import Intake
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.job_counts import JobCounts
 from headstart_server.jobs.kept_examples import KeptExamples
@@ -99,9 +97,7 @@ from headstart_server.jobs.lease import Lease
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.measurement import MeasuringBench
-from headstart_server.jobs.memory import memory_budget
 from headstart_server.jobs.poller import Poller
-from headstart_server.jobs.rebasing import Rebasing
 from headstart_server.jobs.tenant_limits import TenantUsage, tenant_limits
 from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.jobs.workers import WorkerPool
@@ -125,6 +121,10 @@ from headstart_server.storage.disk import probe
 from headstart_server.storage.places import StorageRoots, open_storage_roots
 from headstart_server.telemetry import Telemetry, configure_logs, process_age
 from headstart_server.trace_setting import open_tracing
+from headstart_server.training.fine_tune import FineTuneRun, FineTuneTools
+from headstart_server.training.job_memory import memory_budget
+from headstart_server.training.rebasing import Rebasing
+from headstart_server.training.submission_service import Intake
 
 if TYPE_CHECKING:
     from headstart_server.api.http.port import HttpPort

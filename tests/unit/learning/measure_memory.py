@@ -15,13 +15,13 @@ from threadpoolctl import threadpool_limits
 
 from headstart_server.backbones.backbone import Modality
 from headstart_server.jobs.assessment import Assessment
-from headstart_server.jobs.extraction import Table
-from headstart_server.jobs.measured import measured
 from headstart_server.learning.fitting import fit
 from headstart_server.learning.recipe import Auto, Logistic, Mlp, Recipe, Ridge, required_views
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target import Target
 from headstart_server.learning.targets import Targets
+from headstart_server.training.evaluation_result import measured
+from headstart_server.training.extraction import Table
 
 RECIPES: dict[str, Recipe] = {
     "auto": Auto(),

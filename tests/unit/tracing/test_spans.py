@@ -17,7 +17,6 @@ from opentelemetry.trace import SpanKind, StatusCode
 from fakes import LEASE, PATIENCE, Desk, ManualClock, Shelf
 from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
 from headstart_server.errors import ModelNotFound
-from headstart_server.jobs.fine_tune import FineTuneRun
 from headstart_server.jobs.heart import Heart
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.workers import WorkerPool
@@ -25,6 +24,7 @@ from headstart_server.open_telemetry import OpenTelemetryTracing
 from headstart_server.telemetry import Telemetry
 from headstart_server.trace_setting import open_tracing
 from headstart_server.tracing import NO_TRACING
+from headstart_server.training.fine_tune import FineTuneRun
 from workbench import Workbench, pets
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

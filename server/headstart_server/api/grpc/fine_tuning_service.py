@@ -27,11 +27,11 @@ from headstart_server.api.grpc.messages.jobs import STATES, event_message, job_m
 from headstart_server.api.grpc.messages.pages import page_of, page_size_of
 from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.errors import DatabaseUnavailable, InvalidField
-from headstart_server.jobs.intake import Intake, Upload
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.ledger import Ledger
-from headstart_server.jobs.rebasing import Rebasing
 from headstart_server.jobs.watching import Position
+from headstart_server.training.rebasing import Rebasing
+from headstart_server.training.submission_service import Intake, Upload
 
 #: Most seconds of one Status call; a caller that waits longer asks again.
 MAX_WAIT_SECONDS = 3600.0

@@ -17,10 +17,10 @@ from headstart_server.api.grpc.redaction import PLACES
 from headstart_server.api.grpc.status import reason_status
 from headstart_server.errors import redacted_message
 from headstart_server.jobs.forecast import Times
-from headstart_server.jobs.intake import Validation
 from headstart_server.jobs.job import Job, JobError, JobEvent, JobState, JobStep, Progress
 from headstart_server.jobs.webhook import Webhook, WebhookState
 from headstart_server.learning.dataset import ExampleFault
+from headstart_server.training.submission_service import Validation
 
 STATES = {
     JobState.QUEUED: job_pb2.JOB_STATE_QUEUED,

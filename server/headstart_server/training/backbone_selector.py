@@ -20,12 +20,8 @@ from headstart_server.errors import (
     UnusableExamplesError,
     redacted_message,
 )
-from headstart_server.jobs.candidates import check_recipe, megabytes
-from headstart_server.jobs.choosing_notes import Notes, Trial
 from headstart_server.jobs.datasets import Dataset, DatasetStore
-from headstart_server.jobs.extraction import Extraction, Table, check_faults
 from headstart_server.jobs.job import Job, JobStep
-from headstart_server.jobs.telling import Telling
 from headstart_server.learning.backbone_selection import (
     BackboneCandidate,
     BackboneSelection,
@@ -39,6 +35,10 @@ from headstart_server.learning.outcome import LabeledOutputs
 from headstart_server.learning.recipe import quick_recipe, required_views
 from headstart_server.learning.rows import Float32
 from headstart_server.learning.task import Task
+from headstart_server.training.candidates import check_recipe, megabytes
+from headstart_server.training.extraction import Extraction, Table, check_faults
+from headstart_server.training.progress import Telling
+from headstart_server.training.selection_checkpoint import Notes, Trial
 
 log = structlog.get_logger(__name__)
 

@@ -19,13 +19,13 @@ from headstart_server.errors import (
     UndecodableInput,
     UnusableExamplesError,
 )
-from headstart_server.jobs.fine_tune import FineTuneRun
 from headstart_server.jobs.job import Job, JobEvent, JobStep
 from headstart_server.learning.backbone_selection import BackboneSelection, CandidateOutcome
 from headstart_server.learning.dataset import Example
 from headstart_server.learning.recipe import Logistic, Partial
 from headstart_server.learning.target import Target
 from headstart_server.models.version import Version
+from headstart_server.training.fine_tune import FineTuneRun
 from workbench import Workbench, pets
 
 MakeBench = Callable[..., Workbench]

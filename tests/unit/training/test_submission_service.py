@@ -30,7 +30,6 @@ from headstart_server.errors import (
     WrongModality,
 )
 from headstart_server.jobs.datasets import DatasetStore
-from headstart_server.jobs.intake import Intake, Upload, Validation
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.limits import QueueLimits
@@ -42,6 +41,7 @@ from headstart_server.learning.recipe import Partial, Ridge
 from headstart_server.learning.target import Target
 from headstart_server.learning.task import Task
 from headstart_server.models.registry import Registry
+from headstart_server.training.submission_service import Intake, Upload, Validation
 
 
 def embedder_of(backbone: FakeBackbone) -> Embedder:

@@ -25,12 +25,10 @@ from headstart_server.errors import (
 )
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.datasets import DatasetStore
-from headstart_server.jobs.fine_tune import STAGE_SECONDS, FineTuneRun, FineTuneTools
 from headstart_server.jobs.gate import GateKeeper
 from headstart_server.jobs.job import Job, JobState, JobStep
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger, Submission
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.jobs.telling import REPORT_SECONDS
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.evaluation import MetricsSource
 from headstart_server.learning.fitting import FittedHead, fit
@@ -41,6 +39,8 @@ from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.tail_file import TAIL_FILE
 from headstart_server.models.version import Manifest, Selector, TailFacts
+from headstart_server.training.fine_tune import STAGE_SECONDS, FineTuneRun, FineTuneTools
+from headstart_server.training.progress import REPORT_SECONDS
 
 
 class Rig:
@@ -636,7 +636,7 @@ class SlowFit:
             rig.clock.advance(seconds)
             return fit(*args, **options)
 
-        monkeypatch.setattr("headstart_server.jobs.fine_tune.fit", slowly)
+        monkeypatch.setattr("headstart_server.training.fine_tune.fit", slowly)
 
 
 def test_a_head_that_took_long_is_not_fitted_again(

@@ -11,9 +11,9 @@ from headstart_server.backbones.backbone import Content, Modality
 from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.modality import kind_of
 from headstart_server.errors import BackboneNotFound, InvalidField
-from headstart_server.jobs.candidates import SHORT_LIST, Candidates
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.recipe import Auto, Partial, Recipe, Ridge
+from headstart_server.training.candidates import SHORT_LIST, Candidates
 
 MILLION = 1_000_000
 

@@ -8,7 +8,7 @@ import pytest
 
 from headstart_server.backbones.tail import Cut
 from headstart_server.errors import DatasetTooLarge, StorageFull
-from headstart_server.jobs.activations import ActivationFile, check_room
+from headstart_server.training.activations import ActivationFile, check_room
 
 CUT = Cut(name="cut1", shape=(2, 2, 3))
 

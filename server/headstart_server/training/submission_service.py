@@ -27,15 +27,11 @@ from headstart_server.errors import (
     JobNotFound,
     WrongTask,
 )
-from headstart_server.jobs.activations import check_room
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
-from headstart_server.jobs.candidates import Candidates, can, check_known_recipe, check_trainable_here
 from headstart_server.jobs.datasets import DatasetStore, DatasetWriter
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.ledger import Ledger, Submission
-from headstart_server.jobs.memory import check_memory
 from headstart_server.jobs.parents import Parent, find_parent
-from headstart_server.jobs.preview import Preview, Previewed
 from headstart_server.jobs.spec import AUTO, FineTuneSpec
 from headstart_server.jobs.upload_room import UploadBytes, UploadRoom
 from headstart_server.jobs.webhook_policy import WebhookPolicy
@@ -46,6 +42,10 @@ from headstart_server.learning.target_count import check_trainable
 from headstart_server.learning.task import Task
 from headstart_server.models.registry import Registry
 from headstart_server.tracing import NO_TRACING, Tracing
+from headstart_server.training.activations import check_room
+from headstart_server.training.candidates import Candidates, can, check_known_recipe, check_trainable_here
+from headstart_server.training.job_memory import check_memory
+from headstart_server.training.preview_service import Preview, Previewed
 
 #: Examples under way to the backbone at once while they are looked at without a job.
 PREVIEW_WINDOW = 32

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.jobs.assessment import Assessment
 from headstart_server.jobs.datasets import Dataset
-from headstart_server.jobs.extraction import Extraction
-from headstart_server.jobs.measured import measured
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.dataset_findings import DatasetFindings
 from headstart_server.learning.evaluation import Evaluation
 from headstart_server.learning.fitting import fit
 from headstart_server.learning.recipe import quick_recipe, required_views
+from headstart_server.training.evaluation_result import measured
+from headstart_server.training.extraction import Extraction
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,20 +23,13 @@ from headstart_server.errors import (
     StorageUnavailable,
     TenantQuotaExceeded,
 )
-from headstart_server.jobs.activations import JobActivations
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
 from headstart_server.jobs.answers import Answerer
 from headstart_server.jobs.assessment import Assessment
-from headstart_server.jobs.candidates import check_recipe, check_trainable_here
-from headstart_server.jobs.choosing import Choosing
 from headstart_server.jobs.datasets import DatasetStore
-from headstart_server.jobs.extraction import Extraction, Table, check_faults
 from headstart_server.jobs.gate import MAX_JUDGEMENTS, GateKeeper, moved_too_often
 from headstart_server.jobs.job import Findings, Job, JobStep
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
-from headstart_server.jobs.measured import Measured, measured
-from headstart_server.jobs.staged_fit import StagedFits
-from headstart_server.jobs.telling import RETRY_SECONDS, Telling
 from headstart_server.learning.backbone_selection import BackboneSelection
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.evaluation import Metrics
@@ -53,6 +46,13 @@ from headstart_server.models.store import EXAMPLES_FILE, VersionStore
 from headstart_server.models.tail_file import TAIL_FILE, encode
 from headstart_server.models.version import Manifest, TailFacts
 from headstart_server.tracing import NO_TRACING, Tracing
+from headstart_server.training.activations import JobActivations
+from headstart_server.training.backbone_selector import Choosing
+from headstart_server.training.candidates import check_recipe, check_trainable_here
+from headstart_server.training.evaluation_result import Measured, measured
+from headstart_server.training.extraction import Extraction, Table, check_faults
+from headstart_server.training.fit_checkpoint import StagedFits
+from headstart_server.training.progress import RETRY_SECONDS, Telling
 
 #: Seconds of a fit from which on it is put aside: what took less is sooner fitted again than written.
 STAGE_SECONDS = 1.0

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 
 from headstart_server.embedding.modality import check_kind
 from headstart_server.errors import InvalidField
-from headstart_server.jobs.intake import Intake, check_request_id
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.parents import Parent, kept_examples
 from headstart_server.jobs.spec import FineTuneSpec
@@ -16,6 +15,7 @@ from headstart_server.learning.recipe import Auto, Recipe, reopened_recipe
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
+from headstart_server.training.submission_service import Intake, check_request_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

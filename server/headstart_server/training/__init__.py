@@ -1,0 +1,1 @@
+"""Fine-tunes: submission, preview, backbone selection and the run."""
