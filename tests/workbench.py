@@ -12,12 +12,12 @@ from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.queue import LaneQueue
+from headstart_server.evaluation.evaluator import MeasuringBench
+from headstart_server.evaluation.promotion_gate import GateKeeper
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.jobs.forgetting import Forgetting, ForgottenPlaces
-from headstart_server.jobs.gate import GateKeeper
 from headstart_server.jobs.job import Job
-from headstart_server.jobs.measurement import MeasuringBench
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.example_list import ExampleList

@@ -80,6 +80,8 @@ from headstart_server.errors import (
     StorageFull,
     StorageUnavailable,
 )
+from headstart_server.evaluation.evaluator import MeasuringBench
+from headstart_server.evaluation.promotion_gate import GateKeeper
 from headstart_server.export.cache import ExportCache
 from headstart_server.export.exporter import Exporter, ExportNetwork
 from headstart_server.jobs.archives import Archives
@@ -88,7 +90,6 @@ from headstart_server.jobs.cleaning import run_steps
 from headstart_server.jobs.contents import archive_name
 from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.jobs.forgetting import Forgetting, ForgottenPlaces
-from headstart_server.jobs.gate import GateKeeper
 from headstart_server.jobs.heart import Heart
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.job_counts import JobCounts
@@ -96,7 +97,6 @@ from headstart_server.jobs.kept_examples import KeptExamples
 from headstart_server.jobs.lease import Lease
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.limits import QueueLimits
-from headstart_server.jobs.measurement import MeasuringBench
 from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.tenant_limits import TenantUsage, tenant_limits
 from headstart_server.jobs.webhook_policy import WebhookPolicy

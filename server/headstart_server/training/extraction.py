@@ -10,7 +10,7 @@ from headstart_server.backbones.backbone import LAST, Content, Modality
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import UnusableExamplesError
-from headstart_server.jobs.answers import finite
+from headstart_server.evaluation.paired_predictions import finite
 from headstart_server.jobs.datasets import Dataset
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import ExampleFault

@@ -23,11 +23,11 @@ from headstart_server.errors import (
     StorageUnavailable,
     TenantQuotaExceeded,
 )
-from headstart_server.jobs.answering import MAX_LISTED_FAULTS
-from headstart_server.jobs.answers import Answerer
-from headstart_server.jobs.assessment import Assessment
+from headstart_server.evaluation.assessment import Assessment
+from headstart_server.evaluation.batch_predictor import MAX_LISTED_FAULTS
+from headstart_server.evaluation.paired_predictions import Answerer
+from headstart_server.evaluation.promotion_gate import MAX_JUDGEMENTS, GateKeeper, moved_too_often
 from headstart_server.jobs.datasets import DatasetStore
-from headstart_server.jobs.gate import MAX_JUDGEMENTS, GateKeeper, moved_too_often
 from headstart_server.jobs.job import Findings, Job, JobStep
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.learning.backbone_selection import BackboneSelection

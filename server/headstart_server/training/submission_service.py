@@ -27,7 +27,7 @@ from headstart_server.errors import (
     JobNotFound,
     WrongTask,
 )
-from headstart_server.jobs.answering import MAX_LISTED_FAULTS
+from headstart_server.evaluation.batch_predictor import MAX_LISTED_FAULTS
 from headstart_server.jobs.datasets import DatasetStore, DatasetWriter
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.ledger import Ledger, Submission

@@ -14,7 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from headstart_server.backbones.backbone import Modality
-from headstart_server.jobs.assessment import Assessment
+from headstart_server.evaluation.assessment import Assessment
 from headstart_server.learning.fitting import fit
 from headstart_server.learning.recipe import Auto, Logistic, Mlp, Recipe, Ridge, required_views
 from headstart_server.learning.stored_example import StoredExample

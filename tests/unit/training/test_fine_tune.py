@@ -23,9 +23,9 @@ from headstart_server.errors import (
     TrainerDied,
     UnusableExamplesError,
 )
+from headstart_server.evaluation.promotion_gate import GateKeeper
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.datasets import DatasetStore
-from headstart_server.jobs.gate import GateKeeper
 from headstart_server.jobs.job import Job, JobState, JobStep
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger, Submission
 from headstart_server.jobs.spec import FineTuneSpec

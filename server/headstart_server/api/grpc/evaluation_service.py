@@ -17,7 +17,7 @@ from headstart_server.api.grpc.messages.comparisons import comparison_message
 from headstart_server.api.grpc.messages.evaluations import evaluation_message
 from headstart_server.api.grpc.messages.jobs import fault_message
 from headstart_server.api.grpc.telemetry_interceptor import Context
-from headstart_server.jobs.measurement import ComparisonRun, EvaluationRun, MeasuringBench
+from headstart_server.evaluation.evaluator import ComparisonRun, EvaluationRun, MeasuringBench
 
 _Result = TypeVar("_Result")
 

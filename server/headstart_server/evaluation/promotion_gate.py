@@ -13,7 +13,7 @@ from headstart_server.errors import (
     NoCommonExamples,
     VersionNotFound,
 )
-from headstart_server.jobs.answers import Answerer, Reading, paired
+from headstart_server.evaluation.paired_predictions import Answerer, Reading, paired
 from headstart_server.jobs.contents import ArchiveReader
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.comparison import PairedOutcome, compare

@@ -11,8 +11,8 @@ from headstart_server.errors import (
     NoCommonExamples,
     WrongTask,
 )
-from headstart_server.jobs.answering import Answering, Batch, Respondent
-from headstart_server.jobs.answers import Answerer, Reading, paired
+from headstart_server.evaluation.batch_predictor import Answering, Batch, Respondent
+from headstart_server.evaluation.paired_predictions import Answerer, Reading, paired
 from headstart_server.jobs.contents import ArchiveReader
 from headstart_server.learning.comparison import Comparison, PairedOutcome, compare
 from headstart_server.learning.dataset import DatasetLimits, Example

@@ -7,7 +7,7 @@ import pytest
 
 from fakes import Desk, FakeBackbone
 from headstart_server.errors import BackboneNotFound, BackboneUnavailable, HeadstartError, InvalidField
-from headstart_server.jobs.gate import MAX_JUDGEMENTS
+from headstart_server.evaluation.promotion_gate import MAX_JUDGEMENTS
 from headstart_server.jobs.job import JobState
 from headstart_server.learning.dataset import Example
 from headstart_server.learning.promotion import Decision, Promotion, PromotionCriteria

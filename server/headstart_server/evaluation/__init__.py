@@ -1,0 +1,1 @@
+"""Evaluates, compares and promotes versions on stored examples."""
