@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fakes import Desk, FakeBackbone, FakeSource, ManualClock, Recorder
+from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.example_eraser import Forgetting, ForgottenPlaces
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
@@ -15,8 +17,6 @@ from headstart_server.embedding.queue import LaneQueue
 from headstart_server.evaluation.evaluator import MeasuringBench
 from headstart_server.evaluation.promotion_gate import GateKeeper
 from headstart_server.jobs.archives import Archives
-from headstart_server.jobs.datasets import DatasetStore
-from headstart_server.jobs.forgetting import Forgetting, ForgottenPlaces
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetLimits, Example

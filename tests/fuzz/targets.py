@@ -24,8 +24,8 @@ from headstart_server.backbones.pictures import PictureDecoder
 from headstart_server.backbones.sources import protobuf_wire
 from headstart_server.backbones.texts import TextDecoder
 from headstart_server.backbones.vectors import TensorDecoder
-from headstart_server.dataset_uris.place import is_uri, prefix_of
-from headstart_server.dataset_uris.policy import DataPolicy
+from headstart_server.datasets.uris.location import is_uri, prefix_of
+from headstart_server.datasets.uris.policy import DataPolicy
 from headstart_server.errors import HeadstartError
 from headstart_server.learning.head import Head, HeadMetadata
 from headstart_server.learning.rows import Scaling

@@ -32,7 +32,7 @@ OWNERS = {
     "headstart.sklearn": "sklearn",
     "headstart_server": "serving",
     "headstart_server.database.driver": "postgres",
-    "headstart_server.dataset_uris.web": "http",
+    "headstart_server.datasets.uris.web": "http",
     "headstart_server.internet.connection": "http",
     "headstart_server.jobs.webhook_post": "http",
     "headstart_server.jobs.webhook_sender": "http",

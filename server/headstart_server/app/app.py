@@ -60,9 +60,13 @@ from headstart_server.database.address import address_of as database_address
 from headstart_server.database.address import hosts, sqlite_file
 from headstart_server.database.database import PLACE as DATABASE_PLACE
 from headstart_server.database.database import Database
-from headstart_server.dataset_uris.own import data_policy
-from headstart_server.dataset_uris.place import Kind
-from headstart_server.dataset_uris.reader import DatasetReader
+from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.example_archive import archive_name
+from headstart_server.datasets.example_eraser import Forgetting, ForgottenPlaces
+from headstart_server.datasets.retained_examples import KeptExamples
+from headstart_server.datasets.uris.location import Kind
+from headstart_server.datasets.uris.reader import DatasetReader
+from headstart_server.datasets.uris.reserved_paths import data_policy
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.cache_scope import shared_key, tenant_key
@@ -87,13 +91,9 @@ from headstart_server.export.exporter import Exporter, ExportNetwork
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.cleaning import run_steps
-from headstart_server.jobs.contents import archive_name
-from headstart_server.jobs.datasets import DatasetStore
-from headstart_server.jobs.forgetting import Forgetting, ForgottenPlaces
 from headstart_server.jobs.heart import Heart
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.job_counts import JobCounts
-from headstart_server.jobs.kept_examples import KeptExamples
 from headstart_server.jobs.lease import Lease
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.limits import QueueLimits

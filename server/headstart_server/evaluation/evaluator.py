@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
+from headstart_server.datasets.example_archive import ArchiveReader
 from headstart_server.embedding.engine import BackbonePool
 from headstart_server.errors import (
     EmptyDataset,
@@ -13,7 +14,6 @@ from headstart_server.errors import (
 )
 from headstart_server.evaluation.batch_predictor import Answering, Batch, Respondent
 from headstart_server.evaluation.paired_predictions import Answerer, Reading, paired
-from headstart_server.jobs.contents import ArchiveReader
 from headstart_server.learning.comparison import Comparison, PairedOutcome, compare
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.evaluation import Evaluation, MetricsSource, evaluate

@@ -8,11 +8,11 @@ from math import nan
 import numpy as np
 
 from headstart_server.backbones.backbone import Content
+from headstart_server.datasets.example_archive import ArchiveReader
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures, stacked
 from headstart_server.embedding.tails import VersionTail, trained_views
 from headstart_server.errors import UndecodableInput
-from headstart_server.jobs.contents import ArchiveReader
 from headstart_server.learning.comparison import PairedOutcome
 from headstart_server.learning.example_list import ExampleList
 from headstart_server.learning.head import Float32, Head

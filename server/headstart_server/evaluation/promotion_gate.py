@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from headstart_server.datasets.example_archive import ArchiveReader
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import BackbonePool
 from headstart_server.errors import (
@@ -14,7 +15,6 @@ from headstart_server.errors import (
     VersionNotFound,
 )
 from headstart_server.evaluation.paired_predictions import Answerer, Reading, paired
-from headstart_server.jobs.contents import ArchiveReader
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.comparison import PairedOutcome, compare
 from headstart_server.learning.promotion import (

@@ -11,6 +11,7 @@ from hashlib import sha256
 import numpy as np
 import structlog
 
+from headstart_server.datasets.dataset_store import Dataset, DatasetStore
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import BackbonePool
 from headstart_server.errors import (
@@ -20,7 +21,6 @@ from headstart_server.errors import (
     UnusableExamplesError,
     redacted_message,
 )
-from headstart_server.jobs.datasets import Dataset, DatasetStore
 from headstart_server.jobs.job import Job, JobStep
 from headstart_server.learning.backbone_selection import (
     BackboneCandidate,

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import LAST, Content, Modality
+from headstart_server.datasets.dataset_store import Dataset
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import UnusableExamplesError
 from headstart_server.evaluation.paired_predictions import finite
-from headstart_server.jobs.datasets import Dataset
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.near_duplicates import group_near_duplicates

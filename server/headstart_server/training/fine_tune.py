@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from headstart_server.access.tenants import tenant_of
 from headstart_server.backbones.tail_training import TailEpoch
+from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.embedding.cache_scope import working_for
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import BackbonePool
@@ -27,7 +28,6 @@ from headstart_server.evaluation.assessment import Assessment
 from headstart_server.evaluation.batch_predictor import MAX_LISTED_FAULTS
 from headstart_server.evaluation.paired_predictions import Answerer
 from headstart_server.evaluation.promotion_gate import MAX_JUDGEMENTS, GateKeeper, moved_too_often
-from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.jobs.job import Findings, Job, JobStep
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.learning.backbone_selection import BackboneSelection

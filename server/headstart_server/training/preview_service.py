@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from headstart_server.datasets.dataset_store import Dataset
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.evaluation.assessment import Assessment
-from headstart_server.jobs.datasets import Dataset
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.dataset_findings import DatasetFindings

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
+from headstart_server.datasets.parents import Parent, kept_examples
 from headstart_server.embedding.modality import check_kind
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.job import Job
-from headstart_server.jobs.parents import Parent, kept_examples
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.example_list import ExampleList
 from headstart_server.learning.promotion import PromotionCriteria

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 from headstart_server.backbones.backbone import BackboneInfo
 from headstart_server.backbones.memory import available_bytes
+from headstart_server.datasets.dataset_store import DatasetStore, DatasetWriter
+from headstart_server.datasets.parents import Parent, find_parent
 from headstart_server.embedding.embedder import CHECK_SECONDS
 from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.modality import check_modality, kind_of
@@ -28,10 +30,8 @@ from headstart_server.errors import (
     WrongTask,
 )
 from headstart_server.evaluation.batch_predictor import MAX_LISTED_FAULTS
-from headstart_server.jobs.datasets import DatasetStore, DatasetWriter
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.ledger import Ledger, Submission
-from headstart_server.jobs.parents import Parent, find_parent
 from headstart_server.jobs.spec import AUTO, FineTuneSpec
 from headstart_server.jobs.upload_room import UploadBytes, UploadRoom
 from headstart_server.jobs.webhook_policy import WebhookPolicy

@@ -11,9 +11,9 @@ import pytest
 
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart_server.api.grpc.dataset_manifest import read_dataset_list
-from headstart_server.dataset_uris import web
-from headstart_server.dataset_uris.policy import DataPolicy
-from headstart_server.dataset_uris.reader import DatasetReader
+from headstart_server.datasets.uris import web
+from headstart_server.datasets.uris.policy import DataPolicy
+from headstart_server.datasets.uris.reader import DatasetReader
 from headstart_server.errors import (
     DataUnavailable,
     DataUnreadable,

@@ -9,6 +9,7 @@ import pytest
 
 from fakes import Desk, FakeBackbone, FakeSource, ManualClock, Recorder, Shelf, trained_tail
 from headstart_server.backbones.tail_training import TailRequest, TailResult
+from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
@@ -25,7 +26,6 @@ from headstart_server.errors import (
 )
 from headstart_server.evaluation.promotion_gate import GateKeeper
 from headstart_server.jobs.changes import Changes
-from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.jobs.job import Job, JobState, JobStep
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger, Submission
 from headstart_server.jobs.spec import FineTuneSpec

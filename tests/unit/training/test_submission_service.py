@@ -12,6 +12,7 @@ import pytest
 
 from fakes import PATIENCE, Desk, FakeBackbone, FakeSource, ManualClock, Recorder, Shelf
 from headstart_server.backbones.backbone import Modality
+from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
@@ -29,7 +30,6 @@ from headstart_server.errors import (
     TooFewClasses,
     WrongModality,
 )
-from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.limits import QueueLimits

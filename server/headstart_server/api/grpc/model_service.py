@@ -37,10 +37,10 @@ from headstart_server.api.grpc.messages.versions import (
 from headstart_server.api.grpc.permissions import ALL_MODELS
 from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.backbones.backbone import BackboneInfo
+from headstart_server.datasets.example_eraser import Forgotten
 from headstart_server.embedding.engine import BackbonePool
 from headstart_server.errors import InvalidField
 from headstart_server.export.exporter import Exporter
-from headstart_server.jobs.forgetting import Forgotten
 from headstart_server.models.alias_history import AliasEvent
 from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry

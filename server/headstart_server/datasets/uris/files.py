@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Sequence
 
-from headstart_server.dataset_uris.unreadable import TooLarge, Unreadable
+from headstart_server.datasets.uris.errors import TooLarge, Unreadable
 from headstart_server.storage.disk import storage_fault
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

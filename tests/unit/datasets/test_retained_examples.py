@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fakes import ManualClock, Shelf, make_head, make_manifest
-from headstart_server.jobs.datasets import DatasetStore
-from headstart_server.jobs.kept_examples import KeptExamples
+from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.retained_examples import KeptExamples
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.example_list import ExampleList
 from headstart_server.learning.target import Target

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from headstart_server.dataset_uris.place import Kind, Place, names_of
-from headstart_server.dataset_uris.policy import DataPolicy
+from headstart_server.datasets.uris.location import Kind, Place, names_of
+from headstart_server.datasets.uris.policy import DataPolicy
 from headstart_server.settings.settings import Settings
 from headstart_server.storage.address import BucketAddress, Scheme, artifacts_address
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from headstart_server.dataset_uris.files import read_beneath
-from headstart_server.dataset_uris.unreadable import TooLarge, Unreadable
+from headstart_server.datasets.uris.errors import TooLarge, Unreadable
+from headstart_server.datasets.uris.files import read_beneath
 
 
 @pytest.fixture

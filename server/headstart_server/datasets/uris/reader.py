@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from headstart_server.backbones.backbone import Content
-from headstart_server.dataset_uris.files import read_beneath
-from headstart_server.dataset_uris.listed import Listed, ReadList
-from headstart_server.dataset_uris.place import Kind, Place, is_uri
-from headstart_server.dataset_uris.policy import FIELD, DataPolicy
-from headstart_server.dataset_uris.unreadable import SourceAway, TooLarge, Unreadable
+from headstart_server.datasets.uris.errors import SourceAway, TooLarge, Unreadable
+from headstart_server.datasets.uris.files import read_beneath
+from headstart_server.datasets.uris.location import Kind, Place, is_uri
+from headstart_server.datasets.uris.manifest_row import Listed, ReadList
+from headstart_server.datasets.uris.policy import FIELD, DataPolicy
 from headstart_server.errors import (
     DatasetTooLarge,
     DataUnavailable,
@@ -178,7 +178,7 @@ class DatasetReader:
                 return self._file(place, tenant, max_bytes)
             if place.kind is Kind.WEB:
                 # Looked up for each: a name may lead elsewhere by now.
-                from headstart_server.dataset_uris.web import read_web  # noqa: PLC0415 - needs an extra
+                from headstart_server.datasets.uris.web import read_web  # noqa: PLC0415 - needs an extra
 
                 return read_web(self._policy.target(place), max_bytes)
             return self._objects[place.kind].read(f"{place.root}/{'/'.join(place.parts)}", max_bytes)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.example_archive import MAX_OPEN
 from headstart_server.errors import ArtifactDamaged
-from headstart_server.jobs.contents import MAX_OPEN
-from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target import Target

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from headstart_server.dataset_uris.place import TENANT, Kind, Place, place_of, prefix_of
+from headstart_server.datasets.uris.location import TENANT, Kind, Place, place_of, prefix_of
 from headstart_server.errors import InvalidField
 from headstart_server.internet.addresses import resolved
 from headstart_server.internet.target import Target, target_of

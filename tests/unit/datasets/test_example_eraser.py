@@ -12,6 +12,8 @@ import pytest
 
 from fakes import Desk, FakeBackbone, ManualClock
 from headstart_server.access.rights import Scope
+from headstart_server.datasets.example_eraser import AGAIN_SECONDS
+from headstart_server.datasets.retained_examples import KeptExamples
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import (
     ArtifactDamaged,
@@ -20,8 +22,6 @@ from headstart_server.errors import (
     ModelNotFound,
     StorageUnavailable,
 )
-from headstart_server.jobs.forgetting import AGAIN_SECONDS
-from headstart_server.jobs.kept_examples import KeptExamples
 from headstart_server.models.store import EXAMPLES_FILE
 from postgres import on_both_databases
 from workbench import Workbench, pet, pets

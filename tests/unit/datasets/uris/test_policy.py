@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from headstart_server.dataset_uris.place import Kind, Place, place_of, prefix_of
-from headstart_server.dataset_uris.policy import DataPolicy
+from headstart_server.datasets.uris.location import Kind, Place, place_of, prefix_of
+from headstart_server.datasets.uris.policy import DataPolicy
 from headstart_server.errors import InvalidField
 from headstart_server.internet.target import Refused
 

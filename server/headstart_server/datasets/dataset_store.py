@@ -16,9 +16,7 @@ from typing import TypeAlias
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 from headstart_server.backbones.backbone import Content
-from headstart_server.embedding.cache import content_digest
-from headstart_server.errors import ArtifactDamaged, HeadstartError, InvalidField, StorageUnavailable
-from headstart_server.jobs.contents import (
+from headstart_server.datasets.example_archive import (
     ArchiveReader,
     OpenArchive,
     archive_name,
@@ -26,7 +24,9 @@ from headstart_server.jobs.contents import (
     encode,
     member_name,
 )
-from headstart_server.jobs.parents import Parent
+from headstart_server.datasets.parents import Parent
+from headstart_server.embedding.cache import content_digest
+from headstart_server.errors import ArtifactDamaged, HeadstartError, InvalidField, StorageUnavailable
 from headstart_server.learning.dataset import (
     DatasetCount,
     DatasetLimits,

@@ -5,7 +5,7 @@ from http.client import HTTPException
 
 from urllib3.exceptions import HTTPError
 
-from headstart_server.dataset_uris.unreadable import SourceAway, TooLarge, Unreadable
+from headstart_server.datasets.uris.errors import SourceAway, TooLarge, Unreadable
 from headstart_server.internet.connection import connection_to, ended_after
 from headstart_server.internet.target import Target
 

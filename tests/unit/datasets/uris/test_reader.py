@@ -8,9 +8,9 @@ import pytest
 
 from fakes import ManualClock
 from headstart_server.api.grpc.dataset_manifest import MAX_ROW, read_dataset_list
-from headstart_server.dataset_uris import reader as reading
-from headstart_server.dataset_uris.policy import DataPolicy
-from headstart_server.dataset_uris.reader import DatasetReader
+from headstart_server.datasets.uris import reader as reading
+from headstart_server.datasets.uris.policy import DataPolicy
+from headstart_server.datasets.uris.reader import DatasetReader
 from headstart_server.errors import (
     Cancelled,
     DatasetTooLarge,

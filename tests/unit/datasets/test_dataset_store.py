@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headstart_server.backbones.backbone import Content
+from headstart_server.datasets.dataset_store import INDEX, DatasetStore
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import (
     ArtifactDamaged,
@@ -25,7 +26,6 @@ from headstart_server.errors import (
     StorageFull,
     TooFewClasses,
 )
-from headstart_server.jobs.datasets import INDEX, DatasetStore
 from headstart_server.learning.dataset import DatasetLimits, DatasetSummary, Example
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target import Target

@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection
 from contextlib import closing
 
 from headstart_server.backbones.backbone import Content
+from headstart_server.datasets.example_archive import ArchiveReader
 from headstart_server.errors import ArtifactDamaged
-from headstart_server.jobs.contents import ArchiveReader
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Version
 

@@ -1,1 +1,0 @@
-"""Datasets that lie elsewhere: which URIs may be read, and reading what a list of examples names."""

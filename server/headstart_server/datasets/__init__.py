@@ -1,0 +1,1 @@
+"""Archives of examples, their parents, retention and erasure."""
