@@ -18,14 +18,14 @@ from headstart_server.database.tables import tenant_usage
 from headstart_server.errors import ModelNotFound, VersionNotFound
 from headstart_server.internet.target import Target
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
-from headstart_server.jobs.webhook_policy import WebhookPolicy
-from headstart_server.jobs.webhook_post import PostFailed
-from headstart_server.jobs.webhook_sender import WebhookSender
 from headstart_server.models.traffic import Traffic
 from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.bucket_folder import BucketFolder
 from headstart_server.storage.copies import LocalCopies
 from headstart_server.storage.ownership import BucketMarker, FileMarker, FolderIdentity, claim
+from headstart_server.webhooks.policy import WebhookPolicy
+from headstart_server.webhooks.post import PostFailed
+from headstart_server.webhooks.sender import WebhookSender
 from workbench import Workbench, pets
 
 BEGIN = 1_700_000_000.0

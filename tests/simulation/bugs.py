@@ -13,13 +13,13 @@ from headstart_server.database.tables import jobs
 from headstart_server.jobs import rows, running, webhook_rows
 from headstart_server.jobs.job import Findings, Job, JobState, Progress
 from headstart_server.jobs.ledger import Ledger
-from headstart_server.jobs.webhook_message import headers_of, read_secrets
-from headstart_server.jobs.webhook_post import PostFailed
 from headstart_server.jobs.webhook_rows import Claimed
-from headstart_server.jobs.webhook_sender import WebhookSender
 from headstart_server.models import rows as model_rows
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Manifest
+from headstart_server.webhooks.message import headers_of, read_secrets
+from headstart_server.webhooks.post import PostFailed
+from headstart_server.webhooks.sender import WebhookSender
 
 _write = running.write
 

@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Callable
 
-from headstart_server.jobs.webhook_post import PostFailed
+from headstart_server.webhooks.post import PostFailed
 
 
 class Receiver:

@@ -16,14 +16,14 @@ from headstart_server.jobs.job import Findings, Job, JobState, JobStep
 from headstart_server.jobs.lease import Lease
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger, Submission
 from headstart_server.jobs.poller import Poller
-from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.jobs.webhook_rows import Claimed
-from headstart_server.jobs.webhook_sender import WebhookSender
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
 from headstart_server.training.progress import Telling
+from headstart_server.webhooks.policy import WebhookPolicy
+from headstart_server.webhooks.sender import WebhookSender
 from simulation.database import SimulatedDatabase
 from simulation.scheduler import Host, Signal, TurnLock
 from simulation.storage import SimulatedArchives, SimulatedFolder

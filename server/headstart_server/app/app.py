@@ -99,7 +99,6 @@ from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.tenant_limits import TenantUsage, tenant_limits
-from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.learning.dataset import DatasetLimits
 from headstart_server.learning.matrices import DeviceError, Matrices
@@ -125,10 +124,11 @@ from headstart_server.training.fine_tune import FineTuneRun, FineTuneTools
 from headstart_server.training.job_memory import memory_budget
 from headstart_server.training.rebasing import Rebasing
 from headstart_server.training.submission_service import Intake
+from headstart_server.webhooks.policy import WebhookPolicy
 
 if TYPE_CHECKING:
     from headstart_server.api.http.port import HttpPort
-    from headstart_server.jobs.webhook_sender import WebhookSender
+    from headstart_server.webhooks.sender import WebhookSender
 
 log = structlog.get_logger(__name__)
 
@@ -707,7 +707,7 @@ class App:
             return None
         # Imported here: a server that sends none does without urllib3.
         try:
-            from headstart_server.jobs.webhook_sender import WebhookSender  # noqa: PLC0415
+            from headstart_server.webhooks.sender import WebhookSender  # noqa: PLC0415
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
                 f"--webhook needs the package {error.name}: pip install 'headstart[http]'."

@@ -81,7 +81,7 @@ def _database(settings: Settings) -> None:
 
 def _webhooks(settings: Settings) -> None:
     if settings.jobs.sends_webhooks:
-        from headstart_server.jobs.webhook_policy import WebhookPolicy
+        from headstart_server.webhooks.policy import WebhookPolicy
 
         WebhookPolicy(settings.jobs.allow_webhook, own=settings.jobs.webhook_url)
 
@@ -104,7 +104,7 @@ def _datasets(settings: Settings) -> None:
 
 def _webhook_secrets(settings: Settings) -> None:
     if settings.jobs.webhook_secret_file is not None:
-        from headstart_server.jobs.webhook_message import read_secrets
+        from headstart_server.webhooks.message import read_secrets
 
         read_secrets(settings.jobs.webhook_secret_file, settings.jobs.webhook_url)
 

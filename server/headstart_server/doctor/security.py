@@ -8,9 +8,9 @@ from headstart_server.datasets.uris.reserved_paths import data_policy
 from headstart_server.doctor.files import open_to_all, remedy_of, unreadable
 from headstart_server.doctor.finding import Finding, failed, ok, skipped, warning
 from headstart_server.doctor.redaction import secrets_of
-from headstart_server.jobs.webhook_message import read_secrets
-from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.settings.settings import Settings, is_loopback
+from headstart_server.webhooks.message import read_secrets
+from headstart_server.webhooks.policy import WebhookPolicy
 
 
 def check_security(config: Settings) -> Iterator[Finding]:

@@ -34,7 +34,6 @@ from headstart_server.jobs.job import Job
 from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.spec import AUTO, FineTuneSpec
 from headstart_server.jobs.upload_room import UploadBytes, UploadRoom
-from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.learning.dataset import DatasetSummary, Example, ExampleFault
 from headstart_server.learning.recipe import Partial, check_task
 from headstart_server.learning.stored_example import StoredExample
@@ -46,6 +45,7 @@ from headstart_server.training.activations import check_room
 from headstart_server.training.candidates import Candidates, can, check_known_recipe, check_trainable_here
 from headstart_server.training.job_memory import check_memory
 from headstart_server.training.preview_service import Preview, Previewed
+from headstart_server.webhooks.policy import WebhookPolicy
 
 #: Examples under way to the backbone at once while they are looked at without a job.
 PREVIEW_WINDOW = 32

@@ -6,7 +6,7 @@ import pytest
 
 from headstart_server.errors import InvalidField
 from headstart_server.internet.target import Refused
-from headstart_server.jobs.webhook_policy import WebhookPolicy
+from headstart_server.webhooks.policy import WebhookPolicy
 
 PUBLIC = "93.184.216.34"
 

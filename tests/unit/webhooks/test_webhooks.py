@@ -22,17 +22,17 @@ from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.job import Findings, Job, JobError
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.webhook import WebhookState
-from headstart_server.jobs.webhook_message import headers_of, read_secrets
-from headstart_server.jobs.webhook_policy import WebhookPolicy
-from headstart_server.jobs.webhook_post import PostFailed
-from headstart_server.jobs.webhook_sender import (
+from headstart_server.secret import Secret
+from headstart_server.webhooks.message import headers_of, read_secrets
+from headstart_server.webhooks.policy import WebhookPolicy
+from headstart_server.webhooks.post import PostFailed
+from headstart_server.webhooks.sender import (
     GIVE_UP_SECONDS,
     LEASE_SECONDS,
     MAX_SILENT_SECONDS,
     WebhookSender,
     wait_before,
 )
-from headstart_server.secret import Secret
 from postgres import on_both_databases
 from server_process import eventually
 

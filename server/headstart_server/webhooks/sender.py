@@ -14,10 +14,10 @@ from headstart_server.errors import DatabaseUnavailable
 from headstart_server.internet.target import Refused, Target
 from headstart_server.jobs import rows, webhook_rows
 from headstart_server.jobs.job import Job
-from headstart_server.jobs.webhook_message import headers_of, read_secrets
-from headstart_server.jobs.webhook_policy import WebhookPolicy
-from headstart_server.jobs.webhook_post import PostFailed, post
 from headstart_server.jobs.webhook_rows import Claimed
+from headstart_server.webhooks.message import headers_of, read_secrets
+from headstart_server.webhooks.policy import WebhookPolicy
+from headstart_server.webhooks.post import PostFailed, post
 
 log = structlog.get_logger(__name__)
 

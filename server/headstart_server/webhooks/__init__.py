@@ -1,0 +1,1 @@
+"""Webhooks: which URLs may receive them, and the sender of the POSTs."""
