@@ -16,7 +16,7 @@ from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.queue import LaneQueue
 from headstart_server.evaluation.evaluator import MeasuringBench
 from headstart_server.evaluation.promotion_gate import GateKeeper
-from headstart_server.jobs.archives import Archives
+from headstart_server.jobs.archive_retention import Archives
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetLimits, Example

@@ -120,7 +120,7 @@ def run(
 
 def _settle(address: str, servers: list[Replica]) -> list[str]:
     """Wait until every job has ended, starting servers that die; returns what is wrong if they do not end."""
-    from headstart_server.jobs import asking
+    from headstart_server.jobs import job_queries
 
     database = Database(address)
     deadline = time.monotonic() + SETTLE_SECONDS
@@ -130,7 +130,7 @@ def _settle(address: str, servers: list[Replica]) -> list[str]:
                 server.start()
             try:
                 with database.read() as connection:
-                    counted = asking.counted(connection)
+                    counted = job_queries.counted(connection)
             except DatabaseUnavailable:
                 counted = {JobState.QUEUED: 1, JobState.RUNNING: 0}
             if not counted[JobState.QUEUED] + counted[JobState.RUNNING]:

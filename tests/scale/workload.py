@@ -15,7 +15,7 @@ from headstart_server.database.tables import archive_sizes, archive_uses, jobs
 from headstart_server.datasets.example_eraser import Forgetting, ForgottenPlaces
 from headstart_server.errors import ArtifactDamaged, HeadstartError
 from headstart_server.jobs import claiming, webhook_rows
-from headstart_server.jobs.archives import Archives
+from headstart_server.jobs.archive_retention import Archives
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.jobs.job_counts import JobCounts
 from headstart_server.jobs.limits import QueueLimits, TenantLimits

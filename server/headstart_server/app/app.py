@@ -88,12 +88,12 @@ from headstart_server.evaluation.evaluator import MeasuringBench
 from headstart_server.evaluation.promotion_gate import GateKeeper
 from headstart_server.export.cache import ExportCache
 from headstart_server.export.exporter import Exporter, ExportNetwork
-from headstart_server.jobs.archives import Archives
-from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.archive_retention import Archives
 from headstart_server.jobs.cleaning import run_steps
-from headstart_server.jobs.heart import Heart
+from headstart_server.jobs.heartbeat import Heart
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.job_counts import JobCounts
+from headstart_server.jobs.job_notifier import Changes
 from headstart_server.jobs.lease import Lease
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.limits import QueueLimits

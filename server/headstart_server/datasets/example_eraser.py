@@ -14,7 +14,7 @@ from headstart_server.database.scoped import within
 from headstart_server.database.tables import forgotten, jobs
 from headstart_server.datasets.dataset_store import DatasetStore, Place
 from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField, VersionNotFound
-from headstart_server.jobs.archives import CHUNK
+from headstart_server.jobs.archive_retention import CHUNK
 from headstart_server.jobs.rows import under_way
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.models.registry import Registry

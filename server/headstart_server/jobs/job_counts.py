@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from headstart_server.database.database import Database
 from headstart_server.database.tables import jobs
-from headstart_server.jobs import asking
+from headstart_server.jobs import job_queries
 from headstart_server.jobs.job import JobState
 from headstart_server.jobs.rows import under_way
 
@@ -38,7 +38,7 @@ class JobCounts:
         """
         with self._database.snapshot() as connection:
             ended = connection.execute(select(func.max(jobs.c.finished))).scalar() or 0.0
-            counted = (float(ended), asking.counted(connection))
+            counted = (float(ended), job_queries.counted(connection))
         with self._lock:
             self._counted = counted
         return counted

@@ -19,9 +19,9 @@ from headstart_server.database.locks import Lock
 from headstart_server.database.tables import jobs
 from headstart_server.errors import DatabaseUnavailable, JobQueueFull, TenantQuotaExceeded
 from headstart_server.jobs import (
-    asking,
     claiming,
     cleaning,
+    job_queries,
     quotas,
     rows,
     running,
@@ -30,10 +30,10 @@ from headstart_server.jobs import (
     usage_report,
     watching,
 )
-from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.claiming import Claim, Claimant
 from headstart_server.jobs.forecast import Forecast
 from headstart_server.jobs.job import Findings, Job, JobError, JobEvent, JobState, Progress
+from headstart_server.jobs.job_notifier import Changes
 from headstart_server.jobs.limits import QueueLimits, TenantLimits
 from headstart_server.jobs.recovery import MAX_CRASHES
 from headstart_server.jobs.running import JobCancelledError, JobLostError
@@ -612,7 +612,7 @@ class Ledger:
             limit: most jobs to return.
         """
         with self._database.snapshot() as connection:
-            return asking.listed(
+            return job_queries.listed(
                 connection, model=model, scope=scope, states=states, before=before, limit=limit
             )
 
@@ -623,7 +623,7 @@ class Ledger:
             JobNotFound: there is no such job.
         """
         with self._database.snapshot() as connection:
-            return asking.events(connection, job_id, after)
+            return job_queries.events(connection, job_id, after)
 
     def position(self) -> Position:
         """Return where a watcher of all jobs begins: with those that have not ended."""
@@ -649,12 +649,12 @@ class Ledger:
     def last_events(self, job_ids: Collection[str]) -> Mapping[str, int]:
         """The number of the newest event of each job that there is."""
         with self._database.read() as connection:
-            return asking.last_events(connection, job_ids)
+            return job_queries.last_events(connection, job_ids)
 
     def count(self) -> Mapping[JobState, int]:
         """Number of jobs in each state."""
         with self._database.read() as connection:
-            return asking.counted(connection)
+            return job_queries.counted(connection)
 
     def is_under_way(self, model: str) -> bool:
         """Whether a job for this model is queued or running."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from headstart_server.errors import DatabaseUnavailable
-from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.job_notifier import Changes
 from headstart_server.jobs.ledger import Ledger
 
 log = structlog.get_logger(__name__)

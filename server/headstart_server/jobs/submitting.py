@@ -7,7 +7,7 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from headstart_server.database.tables import JOBS, counters, jobs
 from headstart_server.errors import RequestIdReused
-from headstart_server.jobs import archives, rows, stored, webhook_rows
+from headstart_server.jobs import archive_retention, rows, stored, webhook_rows
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.spec import FineTuneSpec
@@ -167,7 +167,7 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
         "number": int(connection.execute(_NEXT_NUMBER).scalar_one()),
     }
     connection.execute(_ADD, values)
-    archives.hold(connection, submission.job_id, submission.archives)
+    archive_retention.hold(connection, submission.job_id, submission.archives)
     stored.note_archive(connection, submission.job_id, submission.tenant, submission.nbytes)
     if webhook:
         webhook_rows.add(connection, submission.job_id, webhook, submission.tenant)

@@ -15,8 +15,8 @@ from headstart_server.database.batches import batched
 from headstart_server.database.tables import JOBS, counters, jobs
 from headstart_server.errors import InvalidField
 from headstart_server.jobs import rows
-from headstart_server.jobs.asking import events_of, narrowed
 from headstart_server.jobs.job import JobEvent, JobState
+from headstart_server.jobs.job_queries import events_of, narrowed
 
 #: Characters of a token, bytes of its content, and jobs in it.
 MAX_TOKEN, _MAX_TOKEN_BYTES, _MAX_JOBS = 1 << 20, 4 << 20, 20_000

@@ -19,7 +19,7 @@ from headstart_server.errors import (
     LocalStorageUnavailable,
     ServiceUnavailable,
 )
-from headstart_server.jobs.heart import Heart, Hold
+from headstart_server.jobs.heartbeat import Heart, Hold
 from headstart_server.jobs.job import Findings, Job, JobError
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.tracing import NO_TRACING, Tracing

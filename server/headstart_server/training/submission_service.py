@@ -33,7 +33,7 @@ from headstart_server.evaluation.batch_predictor import MAX_LISTED_FAULTS
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.spec import AUTO, FineTuneSpec
-from headstart_server.jobs.upload_room import UploadBytes, UploadRoom
+from headstart_server.jobs.upload_quota import UploadBytes, UploadRoom
 from headstart_server.learning.dataset import DatasetSummary, Example, ExampleFault
 from headstart_server.learning.recipe import Partial, check_task
 from headstart_server.learning.stored_example import StoredExample

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fakes import Desk, Recorder, Shelf
-from headstart_server.jobs.heart import Heart
+from headstart_server.jobs.heartbeat import Heart
 from headstart_server.jobs.job import Findings, Job
 from headstart_server.jobs.lease import Lease
 from headstart_server.jobs.workers import WorkerPool

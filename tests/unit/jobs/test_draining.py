@@ -20,7 +20,7 @@ DRAIN = """
 import sys
 from pathlib import Path
 from headstart_server.database.database import Database
-from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.job_notifier import Changes
 from headstart_server.jobs.job import Findings, JobError
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.models.registry import Registry

@@ -6,7 +6,7 @@ import pytest
 
 from fakes import PATIENCE, Desk
 from headstart_server.errors import DatabaseUnavailable
-from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.job_notifier import Changes
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.poller import Poller
 from postgres import on_both_databases

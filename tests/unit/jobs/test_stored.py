@@ -8,7 +8,7 @@ from sqlalchemy import delete, select
 from fakes import Desk, FakeArchives, Shelf
 from headstart_server.database.tables import archive_sizes
 from headstart_server.errors import TenantQuotaExceeded
-from headstart_server.jobs.archives import Archives
+from headstart_server.jobs.archive_retention import Archives
 from headstart_server.jobs.job import Findings, JobError, JobState
 from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.stored import Stored

@@ -15,8 +15,8 @@ from headstart_server.access.rights import Scope
 from headstart_server.database.tables import job_events
 from headstart_server.errors import InvalidField
 from headstart_server.jobs import watching
-from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.job import Job, JobState
+from headstart_server.jobs.job_notifier import Changes
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.watching import Position

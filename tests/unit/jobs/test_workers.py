@@ -15,10 +15,10 @@ from headstart_server.errors import (
     LocalStorageUnavailable,
     TooFewClasses,
 )
-from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.claiming import show_presence
-from headstart_server.jobs.heart import Heart
+from headstart_server.jobs.heartbeat import Heart
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
+from headstart_server.jobs.job_notifier import Changes
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.jobs.workers import MISSING_TRIES, WorkerPool
 
@@ -456,7 +456,7 @@ class AwayLedger(Ledger):
 @pytest.fixture
 def away(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> AwayLedger:
     monkeypatch.setattr("headstart_server.jobs.workers.RETRY_SECONDS", 0.001)
-    monkeypatch.setattr("headstart_server.jobs.heart.ASK_SECONDS", 0.001)
+    monkeypatch.setattr("headstart_server.jobs.heartbeat.ASK_SECONDS", 0.001)
     return AwayLedger(shelf.database, shelf.registry, Changes(), owner="x")
 
 

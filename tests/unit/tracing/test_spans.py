@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from fakes import LEASE, PATIENCE, Desk, ManualClock, Shelf
 from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
 from headstart_server.errors import ModelNotFound
-from headstart_server.jobs.heart import Heart
+from headstart_server.jobs.heartbeat import Heart
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.open_telemetry import OpenTelemetryTracing

@@ -25,8 +25,8 @@ from headstart_server.errors import (
     UnusableExamplesError,
 )
 from headstart_server.evaluation.promotion_gate import GateKeeper
-from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.job import Job, JobState, JobStep
+from headstart_server.jobs.job_notifier import Changes
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger, Submission
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetLimits, Example

@@ -18,8 +18,8 @@ from standardwebhooks import WebhookVerificationError
 from fakes import Desk, ManualClock
 from headstart_server.api.grpc.messages.webhooks import webhook_body
 from headstart_server.internet.target import Target
-from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.job import Findings, Job, JobError
+from headstart_server.jobs.job_notifier import Changes
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.webhook import WebhookState
 from headstart_server.secret import Secret

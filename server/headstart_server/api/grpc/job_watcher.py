@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator
 
 from headstart_server.access.rights import Scope
 from headstart_server.errors import Draining
-from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.event_cursor import EventCursor
 from headstart_server.jobs.job import Job, JobEvent
+from headstart_server.jobs.job_notifier import Changes
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.watching import Position, Watched
 

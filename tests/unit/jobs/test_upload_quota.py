@@ -3,7 +3,7 @@
 import pytest
 
 from headstart_server.errors import TenantQuotaExceeded
-from headstart_server.jobs.upload_room import UploadBytes, UploadRoom
+from headstart_server.jobs.upload_quota import UploadBytes, UploadRoom
 
 
 def refusal(nbytes: int) -> TenantQuotaExceeded:

@@ -3,7 +3,7 @@
 import threading
 
 from fakes import PATIENCE
-from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.job_notifier import Changes
 
 
 def test_only_the_followers_of_the_job_are_woken() -> None:

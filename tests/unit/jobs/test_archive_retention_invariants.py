@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fakes import Desk, FakeArchives, ManualClock, Shelf
 from headstart_server.errors import ExamplesNotKept, JobNotFound
-from headstart_server.jobs.archives import Archives
+from headstart_server.jobs.archive_retention import Archives
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError
 from headstart_server.jobs.limits import QueueLimits

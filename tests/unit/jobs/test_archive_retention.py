@@ -6,7 +6,7 @@ import pytest
 
 from fakes import Desk, FakeArchives
 from headstart_server.errors import ExamplesNotKept
-from headstart_server.jobs.archives import Archives
+from headstart_server.jobs.archive_retention import Archives
 from headstart_server.jobs.job import Findings, JobError
 from headstart_server.models.version import TrafficSplit
 
