@@ -109,7 +109,7 @@ from headstart_server.models.store import VersionStore
 from headstart_server.models.traffic import Traffic
 from headstart_server.outage import FULL_DISKS
 from headstart_server.power import Gpus, counters, gpu_gauges, open_gpus
-from headstart_server.prediction.onlooker import Onlooker
+from headstart_server.prediction.prediction_monitor import Onlooker
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.report.reporter import Reporter
 from headstart_server.settings.groups import StorageGroup

@@ -29,12 +29,12 @@ from headstart_server.models.rows import no_version_yet
 from headstart_server.models.shares import Choice
 from headstart_server.models.traffic import Traffic
 from headstart_server.models.version import Selector
-from headstart_server.prediction.answers import Answer, answer, views_of, work_of
-from headstart_server.prediction.asked import Asked, SaliencyAsked
 from headstart_server.prediction.input_faults import aligned, fault, gathered, of_wrong_kind, settled
-from headstart_server.prediction.onlooker import Onlooker
+from headstart_server.prediction.predict_options import Asked, SaliencyAsked
+from headstart_server.prediction.prediction_monitor import Onlooker
 from headstart_server.prediction.saliency import Saliency, class_index, saliency_of
 from headstart_server.prediction.statistics import Statistics
+from headstart_server.prediction.version_prediction import Answer, answer, views_of, work_of
 
 #: Multiplications of a head above which it runs in a thread instead of holding up the event loop.
 HEAD_WORK_IN_LOOP = 20_000_000

@@ -16,7 +16,7 @@ from headstart_server.backbones.occlusion import Grid, Pixels, covered, overlay
 from headstart_server.errors import InvalidField
 from headstart_server.learning.head import Float32, Head
 from headstart_server.learning.task import Task
-from headstart_server.prediction.asked import SaliencyAsked
+from headstart_server.prediction.predict_options import SaliencyAsked
 
 #: Rows that wait for the backbone at once: another Predict waits for no more of them.
 ROWS_AT_ONCE = 8

@@ -4,7 +4,7 @@ from base64 import b64encode
 from hashlib import sha256
 from importlib.resources import files
 
-from headstart_server.report.choosing import selection_section
+from headstart_server.report.backbone_selection import selection_section
 from headstart_server.report.classes import class_section
 from headstart_server.report.examples import (
     data_section,

@@ -7,7 +7,7 @@ from textwrap import wrap
 from headstart_server.learning.dataset_findings import LabelIssue
 from headstart_server.learning.evaluation import ExampleOutcome
 from headstart_server.learning.task import Task
-from headstart_server.report.choosing import (
+from headstart_server.report.backbone_selection import (
     candidate_columns,
     candidate_row,
     selection_line,

@@ -21,8 +21,8 @@ from headstart_server.models.evidence import (
     typicality_model_to_bytes,
 )
 from headstart_server.models.version import Selector
-from headstart_server.prediction.answers import AbstentionReason
-from headstart_server.prediction.asked import Abstention, SaliencyAsked
+from headstart_server.prediction.predict_options import Abstention, SaliencyAsked
+from headstart_server.prediction.version_prediction import AbstentionReason
 from unit.prediction.test_predictor import Stall, refusal
 
 WORDS = [b"cat:%d" % place for place in range(12)]

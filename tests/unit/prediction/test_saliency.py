@@ -14,7 +14,7 @@ from headstart_server.errors import InvalidField
 from headstart_server.learning.calibration import Calibration
 from headstart_server.learning.head import Float32, Head
 from headstart_server.learning.task import Task
-from headstart_server.prediction.asked import SaliencyAsked
+from headstart_server.prediction.predict_options import SaliencyAsked
 from headstart_server.prediction.saliency import ROWS_AT_ONCE, class_index, saliency_of
 
 HEAD = make_head(classes=2)

@@ -12,10 +12,10 @@ from headstart_server.errors import InvalidField
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.shares import Choice
 from headstart_server.models.version import Selector
-from headstart_server.prediction.answers import Answer
-from headstart_server.prediction.asked import Asked
+from headstart_server.prediction.predict_options import Asked
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.prediction.statistics import Statistics
+from headstart_server.prediction.version_prediction import Answer
 from headstart_server.telemetry import Telemetry
 from headstart_server.tracing import NO_TRACING, Tracing
 

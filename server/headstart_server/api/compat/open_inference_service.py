@@ -39,7 +39,7 @@ from headstart_server.embedding.engine import BackbonePool
 from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField, ModelNotFound
 from headstart_server.models.registry import Registry
 from headstart_server.models.shares import Choice
-from headstart_server.prediction.answers import Answer
+from headstart_server.prediction.version_prediction import Answer
 
 EXTENSIONS = ("classification", "model_repository", "model_configuration", "statistics")
 INPUT = "input"

@@ -12,7 +12,7 @@ from headstart_server.api.grpc.requests.limits import (
 )
 from headstart_server.backbones.installed import export_formats, has_keras
 from headstart_server.models.alias_rows import MAX_ALIASES
-from headstart_server.prediction.asked import MAX_NEIGHBORS
+from headstart_server.prediction.predict_options import MAX_NEIGHBORS
 from headstart_server.prediction.predictor import MAX_TARGETS
 from headstart_server.settings.settings import Settings
 

@@ -10,10 +10,10 @@ from headstart_server.backbones.backbone import Truncation
 from headstart_server.errors import HeadstartError
 from headstart_server.learning.neighbors import Neighbor
 from headstart_server.learning.task import Task
-from headstart_server.prediction.answers import AbstentionReason, Answer
-from headstart_server.prediction.asked import Abstention, Asked, SaliencyAsked
+from headstart_server.prediction.predict_options import Abstention, Asked, SaliencyAsked
 from headstart_server.prediction.predictor import BackboneFeatures, StageTimes
 from headstart_server.prediction.saliency import Saliency
+from headstart_server.prediction.version_prediction import AbstentionReason, Answer
 
 #: Classes returned for each input where the caller does not say.
 DEFAULT_TOP_K = 5

@@ -13,7 +13,7 @@ from headstart_server.learning.calibration import Calibration
 from headstart_server.learning.head import Head
 from headstart_server.learning.task import Task
 from headstart_server.models.resident import ResidentVersion
-from headstart_server.prediction.answers import AbstentionReason, Answer, Judged
+from headstart_server.prediction.version_prediction import AbstentionReason, Answer, Judged
 
 NONE = pb.ABSTENTION_REASON_NONE
 CLASSES = [

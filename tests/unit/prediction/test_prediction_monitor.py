@@ -15,7 +15,7 @@ from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target import Target
 from headstart_server.models.store import EXAMPLES_FILE
 from headstart_server.models.version import Selector
-from headstart_server.prediction.onlooker import FEWEST, Drift, Onlooker
+from headstart_server.prediction.prediction_monitor import FEWEST, Drift, Onlooker
 from unit.prediction.test_evidence import evidence_of
 from unit.prediction.test_predictor import Stall
 

@@ -17,7 +17,7 @@ from headstart_server.learning.task import Task
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.version import Selector
-from headstart_server.prediction.told import told_classes
+from headstart_server.prediction.head_predictions import told_classes
 
 log = structlog.get_logger(__name__)
 

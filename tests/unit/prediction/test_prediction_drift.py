@@ -8,14 +8,14 @@ from headstart_server.learning.evaluation import Evaluation, Metrics, Reliabilit
 from headstart_server.learning.head import Float32, Head
 from headstart_server.learning.outcome import PredictionOutcome
 from headstart_server.learning.task import Task
-from headstart_server.prediction.answer_drift import (
+from headstart_server.prediction.head_predictions import agreement
+from headstart_server.prediction.prediction_drift import (
     FEWEST_EXPECTED,
     MAX_KINDS,
     AnswerDrift,
     ExpectedAnswers,
     expected_of,
 )
-from headstart_server.prediction.told import agreement
 
 
 def head_of(task: Task, classes: int = 3, *, interval: tuple[float, float] | None = None) -> Head:

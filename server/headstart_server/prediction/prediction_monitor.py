@@ -21,9 +21,9 @@ from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.traffic import Traffic
 from headstart_server.models.version import Selector
-from headstart_server.prediction.answer_drift import AnswerDrift, expected_answers
-from headstart_server.prediction.answers import Answer
-from headstart_server.prediction.told import agreement
+from headstart_server.prediction.head_predictions import agreement
+from headstart_server.prediction.prediction_drift import AnswerDrift, expected_answers
+from headstart_server.prediction.version_prediction import Answer
 
 log = structlog.get_logger(__name__)
 

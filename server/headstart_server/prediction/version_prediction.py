@@ -12,7 +12,7 @@ from headstart_server.learning.head import Float32
 from headstart_server.learning.neighbors import Neighbor
 from headstart_server.learning.task import Task
 from headstart_server.models.resident import ResidentVersion
-from headstart_server.prediction.asked import Abstention, Asked
+from headstart_server.prediction.predict_options import Abstention, Asked
 from headstart_server.prediction.saliency import Saliency
 
 
