@@ -41,10 +41,10 @@ from headstart_server.models import (
 )
 from headstart_server.models.alias_history import AliasEvent, Cause, Mover
 from headstart_server.models.evidence import NEIGHBORS_FILE
+from headstart_server.models.model_entry import Route, read_routes
 from headstart_server.models.resident import ResidentVersion, ResidentVersions
-from headstart_server.models.routes import Route, read_routes
-from headstart_server.models.shares import Choice, check_shares
 from headstart_server.models.store import EXAMPLES_FILE, VersionStore
+from headstart_server.models.traffic_split import Choice, check_shares
 from headstart_server.models.updates import Expiration
 from headstart_server.models.version import Alias, Manifest, Model, Selector, TrafficSplit, Version
 from headstart_server.models.version_list import VersionFilter, VersionOrder

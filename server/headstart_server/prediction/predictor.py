@@ -26,8 +26,8 @@ from headstart_server.learning.head import Float32
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion, embedder_of
 from headstart_server.models.rows import no_version_yet
-from headstart_server.models.shares import Choice
 from headstart_server.models.traffic import Traffic
+from headstart_server.models.traffic_split import Choice
 from headstart_server.models.version import Selector
 from headstart_server.prediction.input_faults import aligned, fault, gathered, of_wrong_kind, settled
 from headstart_server.prediction.predict_options import Asked, SaliencyAsked

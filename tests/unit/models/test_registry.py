@@ -29,8 +29,8 @@ from headstart_server.learning.head import Head
 from headstart_server.models import alias_rows, rows
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
-from headstart_server.models.shares import Choice
 from headstart_server.models.store import VersionStore
+from headstart_server.models.traffic_split import Choice
 from headstart_server.models.version import Alias, Manifest, Selector, TrafficSplit
 from headstart_server.models.version_list import VersionOrder
 from postgres import on_both_databases

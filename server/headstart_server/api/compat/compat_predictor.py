@@ -10,7 +10,7 @@ from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.backbones.backbone import BackboneInfo, Content
 from headstart_server.errors import InvalidField
 from headstart_server.models.resident import ResidentVersion
-from headstart_server.models.shares import Choice
+from headstart_server.models.traffic_split import Choice
 from headstart_server.models.version import Selector
 from headstart_server.prediction.predict_options import Asked
 from headstart_server.prediction.predictor import Predictor

@@ -38,7 +38,7 @@ from headstart_server.backbones.backbone import BackboneInfo, Modality
 from headstart_server.embedding.engine import BackbonePool
 from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField, ModelNotFound
 from headstart_server.models.registry import Registry
-from headstart_server.models.shares import Choice
+from headstart_server.models.traffic_split import Choice
 from headstart_server.prediction.version_prediction import Answer
 
 EXTENSIONS = ("classification", "model_repository", "model_configuration", "statistics")

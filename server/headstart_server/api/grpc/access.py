@@ -42,7 +42,7 @@ from headstart_server.errors import (
 from headstart_server.jobs.rows import no_job
 from headstart_server.models.names import MAX_MODEL_NAME, check_model_name
 from headstart_server.models.rows import no_model
-from headstart_server.models.shares import MAX_SHARES
+from headstart_server.models.traffic_split import MAX_SHARES
 
 _BEARER = "bearer "
 _NAMES = ("x509_subject_alternative_name", "x509_common_name")

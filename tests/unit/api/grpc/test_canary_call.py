@@ -8,7 +8,7 @@ import pytest
 
 from headstart_server.api.grpc.canary_call import SharedCall
 from headstart_server.errors import ArtifactDamaged, InvalidField
-from headstart_server.models.shares import chosen
+from headstart_server.models.traffic_split import chosen
 from headstart_server.models.version import TrafficSplit
 from headstart_server.telemetry import Telemetry
 

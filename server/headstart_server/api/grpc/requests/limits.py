@@ -23,7 +23,7 @@ from headstart_server.learning.example_checks import (
     SHARES_TOLERANCE,
 )
 from headstart_server.models.names import MAX_MODEL_NAME
-from headstart_server.models.shares import MAX_SHARES
+from headstart_server.models.traffic_split import MAX_SHARES
 from headstart_server.prediction.predict_options import MAX_FALSE_ALARM_RATE, MAX_NEIGHBORS
 from headstart_server.prediction.predictor import MAX_TARGETS
 

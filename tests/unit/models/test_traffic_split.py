@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart_server.errors import InvalidField
-from headstart_server.models.shares import MAX_SHARES, Choice, check_shares, chosen
+from headstart_server.models.traffic_split import MAX_SHARES, Choice, check_shares, chosen
 from headstart_server.models.version import TrafficSplit
 
 KEYS = [f"user {place}" for place in range(4000)]
