@@ -24,12 +24,12 @@ from headstart_server.jobs.lease import Lease
 from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.limits import QueueLimits, TenantLimits
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.calibration import Calibration
-from headstart_server.learning.dataset import DatasetSummary
-from headstart_server.learning.evaluation import Metrics
-from headstart_server.learning.head import Head
-from headstart_server.learning.promotion import Promotion
-from headstart_server.learning.recipe import Ridge
+from headstart_server.learning.examples.dataset import DatasetSummary
+from headstart_server.learning.heads.calibration import Calibration
+from headstart_server.learning.heads.head import Head
+from headstart_server.learning.heads.recipe import Ridge
+from headstart_server.learning.metrics.evaluation import Metrics
+from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore

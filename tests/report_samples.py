@@ -7,13 +7,7 @@ import numpy as np
 from PIL import Image
 
 from headstart_server.energy import Energy
-from headstart_server.learning.backbone_selection import (
-    BackboneCandidate,
-    BackboneSelection,
-    CandidateOutcome,
-)
-from headstart_server.learning.comparison import ComparedClass, ComparedMetrics, Comparison
-from headstart_server.learning.dataset_findings import (
+from headstart_server.learning.analysis.dataset_findings import (
     DatasetFindings,
     DuplicateGroup,
     ExampleReference,
@@ -23,13 +17,19 @@ from headstart_server.learning.dataset_findings import (
     Recommendation,
     RecommendationKind,
 )
-from headstart_server.learning.evaluation import Evaluation, MetricsSource, evaluate
-from headstart_server.learning.metrics import Metrics
-from headstart_server.learning.promotion import Decision, Promotion
-from headstart_server.learning.recipe import Ridge
-from headstart_server.learning.target import Target
-from headstart_server.learning.targets import Targets
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.heads.recipe import Ridge
+from headstart_server.learning.metrics.backbone_selection import (
+    BackboneCandidate,
+    BackboneSelection,
+    CandidateOutcome,
+)
+from headstart_server.learning.metrics.comparison import ComparedClass, ComparedMetrics, Comparison
+from headstart_server.learning.metrics.evaluation import Evaluation, MetricsSource, evaluate
+from headstart_server.learning.metrics.metrics import Metrics
+from headstart_server.learning.metrics.promotion import Decision, Promotion
 from headstart_server.models.version import Manifest, Version
 from headstart_server.report.facts import ReportFacts
 from headstart_server.report.gallery import sample_indexes

@@ -19,9 +19,9 @@ from headstart_server.evaluation.promotion_gate import GateKeeper
 from headstart_server.jobs.archive_retention import Archives
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.dataset import DatasetLimits, Example
-from headstart_server.learning.example_list import ExampleList
-from headstart_server.learning.target import Target
+from headstart_server.learning.examples.dataset import DatasetLimits, Example
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.models.version import Selector, Version
 from headstart_server.training.fine_tune import FineTuneRun, FineTuneTools
 from headstart_server.training.rebasing import RebaseSpec, Rebasing

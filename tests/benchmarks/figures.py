@@ -29,13 +29,13 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.figure_sets import Pool, Views, image_pools, moons_pool, row_pools, text_pools
 from benchmarks.report import machine, print_table, software
-from headstart_server.learning.fitting import fit
-from headstart_server.learning.metrics import MetricsSource, measure
-from headstart_server.learning.recipe import Auto, Logistic, Mlp, Recipe, Ridge
-from headstart_server.learning.reliability import Reliability, reliability
-from headstart_server.learning.rows import Ints
-from headstart_server.learning.targets import Targets
-from headstart_server.learning.told import ClassPredictions
+from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.features.feature_matrix import Ints
+from headstart_server.learning.heads.fitting import fit
+from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Recipe, Ridge
+from headstart_server.learning.metrics.class_predictions import ClassPredictions
+from headstart_server.learning.metrics.metrics import MetricsSource, measure
+from headstart_server.learning.metrics.reliability import Reliability, reliability
 
 CACHE = Path(__file__).parents[2] / ".cache" / "recipes"
 RECIPES: Mapping[str, Recipe] = {"auto": Auto(), "ridge": Ridge(), "logistic": Logistic(), "mlp": Mlp()}

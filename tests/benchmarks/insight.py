@@ -20,19 +20,19 @@ from threadpoolctl import threadpool_limits
 from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.runtimes import RuntimeSettings, default_cache
-from headstart_server.learning.duplicates import near_duplicate_groups
-from headstart_server.learning.examination import analyze_dataset
-from headstart_server.learning.examined import AnalyzedDataset
-from headstart_server.learning.familiarity import fit_typicality_model
-from headstart_server.learning.fitting import FittedHead, fit
-from headstart_server.learning.head import Float32
-from headstart_server.learning.label_issues import find_label_issues
-from headstart_server.learning.learning_curve import learning_curve
-from headstart_server.learning.neighbors import NeighborExample, index_neighbors
-from headstart_server.learning.recipe import Auto
-from headstart_server.learning.split import Ints
-from headstart_server.learning.target import Target
-from headstart_server.learning.targets import Targets
+from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
+from headstart_server.learning.analysis.dataset_analysis import analyze_dataset
+from headstart_server.learning.analysis.duplicates import near_duplicate_groups
+from headstart_server.learning.analysis.familiarity import fit_typicality_model
+from headstart_server.learning.analysis.label_issues import find_label_issues
+from headstart_server.learning.analysis.learning_curve import learning_curve
+from headstart_server.learning.analysis.neighbors import NeighborExample, index_neighbors
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.heads.fitting import FittedHead, fit
+from headstart_server.learning.heads.head import Float32
+from headstart_server.learning.heads.recipe import Auto
+from headstart_server.learning.heads.split import Ints
 from recipe_sets import FeatureSet, feature_sets
 from report import machine, print_table, software
 

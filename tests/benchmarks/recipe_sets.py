@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from headstart_server.backbones.backbone import Backbone
-from headstart_server.learning.head import Float32
-from headstart_server.learning.split import Ints
+from headstart_server.learning.heads.head import Float32
+from headstart_server.learning.heads.split import Ints
 from pictures import Picture, digits
 
 VENDORS = ("apple", "google", "twitter")

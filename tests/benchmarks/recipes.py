@@ -26,12 +26,12 @@ from threadpoolctl import threadpool_limits
 from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.runtimes import RuntimeSettings, default_cache
-from headstart_server.learning.fitting import fit
-from headstart_server.learning.head import Float32, normalized, softmax
-from headstart_server.learning.partial import TailTrainer
-from headstart_server.learning.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
-from headstart_server.learning.split import Ints
-from headstart_server.learning.targets import Targets
+from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.heads.fitting import fit
+from headstart_server.learning.heads.head import Float32, normalized, softmax
+from headstart_server.learning.heads.partial import TailTrainer
+from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
+from headstart_server.learning.heads.split import Ints
 from recipe_sets import FeatureSet, feature_sets
 from report import machine, print_table, software
 

@@ -15,10 +15,10 @@ import psutil
 
 from headstart_server.backbones.catalog import DEFAULT
 from headstart_server.database.database import Database
-from headstart_server.learning.calibration import Calibration
-from headstart_server.learning.head import Head
-from headstart_server.learning.metrics import Metrics
-from headstart_server.learning.recipe import Ridge
+from headstart_server.learning.heads.calibration import Calibration
+from headstart_server.learning.heads.head import Head
+from headstart_server.learning.heads.recipe import Ridge
+from headstart_server.learning.metrics.metrics import Metrics
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore

@@ -17,12 +17,12 @@ from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
-from headstart_server.learning.calibration import Calibration
-from headstart_server.learning.familiarity import fit_typicality_model
-from headstart_server.learning.head import HiddenLayer
-from headstart_server.learning.neighbors import NeighborExample, index_neighbors
-from headstart_server.learning.target import Target
-from headstart_server.learning.task import Task
+from headstart_server.learning.analysis.familiarity import fit_typicality_model
+from headstart_server.learning.analysis.neighbors import NeighborExample, index_neighbors
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.heads.calibration import Calibration
+from headstart_server.learning.heads.head import HiddenLayer
 from headstart_server.models import evaluation_file, evidence, tail_file
 from report_samples import of_classes, of_numbers, of_several_labels
 

@@ -27,9 +27,9 @@ from headstart_server.backbones.vectors import TensorDecoder
 from headstart_server.datasets.uris.location import is_uri, prefix_of
 from headstart_server.datasets.uris.policy import DataPolicy
 from headstart_server.errors import HeadstartError
-from headstart_server.learning.head import Head, HeadMetadata
-from headstart_server.learning.rows import Scaling
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.features.feature_matrix import Scaling
+from headstart_server.learning.heads.head import Head, HeadMetadata
 from headstart_server.models import evaluation_file, evidence, tail_file
 from headstart_server.models.version import Manifest
 

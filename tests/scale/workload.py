@@ -19,7 +19,7 @@ from headstart_server.jobs.archive_retention import Archives
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.jobs.job_counts import JobCounts
 from headstart_server.jobs.limits import QueueLimits, TenantLimits
-from headstart_server.learning.promotion import Decision, Promotion
+from headstart_server.learning.metrics.promotion import Decision, Promotion
 from headstart_server.models import usage
 from headstart_server.models.registry import AliasMovedError
 from headstart_server.models.traffic import Traffic

@@ -13,8 +13,8 @@ from headstart_server.backbones.sources.source import SourceError
 from headstart_server.backbones.torch_checkpoint import CheckpointError, parse_checkpoint
 from headstart_server.datasets.example_archive import ArchiveReader, member_name
 from headstart_server.errors import ArtifactDamaged
-from headstart_server.learning.stored_example import StoredExample
-from headstart_server.learning.target import Target
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.target import Target
 from headstart_server.storage.directory import DirectoryFolder
 from headstart_server.zip_entries import check_methods, read_entry
 

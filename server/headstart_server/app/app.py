@@ -100,9 +100,9 @@ from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.tenant_limits import TenantUsage, tenant_limits
 from headstart_server.jobs.workers import WorkerPool
-from headstart_server.learning.dataset import DatasetLimits
-from headstart_server.learning.matrices import DeviceError, Matrices
-from headstart_server.learning.ridge import NUMPY
+from headstart_server.learning.examples.dataset import DatasetLimits
+from headstart_server.learning.features.matrices import DeviceError, Matrices
+from headstart_server.learning.heads.ridge import NUMPY
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore

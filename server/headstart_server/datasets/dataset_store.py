@@ -27,17 +27,17 @@ from headstart_server.datasets.example_archive import (
 from headstart_server.datasets.parents import Parent
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ArtifactDamaged, HeadstartError, InvalidField, StorageUnavailable
-from headstart_server.learning.dataset import (
+from headstart_server.learning.analysis.label_conflicts import find_label_conflicts
+from headstart_server.learning.examples.dataset import (
     DatasetCount,
     DatasetLimits,
     DatasetSummary,
     Example,
     ExampleFault,
 )
-from headstart_server.learning.example_list import ExampleList
-from headstart_server.learning.findings import find_label_conflicts
-from headstart_server.learning.stored_example import StoredExample
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.storage.directory import DirectoryFolder
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.folder import Folder, old_entries

@@ -11,7 +11,7 @@ import numpy as np
 
 from headstart_server.backbones.backbone import Content
 from headstart_server.errors import ArtifactDamaged, ServiceUnavailable, StorageFull
-from headstart_server.learning.stored_example import StoredExample
+from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.folder import Folder
 from headstart_server.zip_entries import check_methods

@@ -16,7 +16,7 @@ from headstart_server.datasets.dataset_store import DatasetStore, Place
 from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField, VersionNotFound
 from headstart_server.jobs.archive_retention import CHUNK
 from headstart_server.jobs.rows import under_way
-from headstart_server.learning.stored_example import StoredExample
+from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.models.registry import Registry
 
 log = structlog.get_logger(__name__)

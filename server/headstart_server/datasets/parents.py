@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from headstart_server.errors import ExampleNotFound, ExamplesNotKept
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.example_list import ExampleList
-from headstart_server.learning.stored_example import StoredExample
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
 

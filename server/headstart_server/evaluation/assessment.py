@@ -6,16 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import Modality
-from headstart_server.learning.dataset_findings import DatasetFindings
-from headstart_server.learning.duplicates import near_duplicate_groups
-from headstart_server.learning.examination import analyze_dataset
-from headstart_server.learning.examined import AnalyzedDataset
-from headstart_server.learning.familiarity import fit_typicality_model
-from headstart_server.learning.fitting import FittedHead
-from headstart_server.learning.neighbors import NeighborExample, index_neighbors
-from headstart_server.learning.rows import Float32, Ints
-from headstart_server.learning.stored_example import StoredExample
-from headstart_server.learning.targets import Targets
+from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
+from headstart_server.learning.analysis.dataset_analysis import analyze_dataset
+from headstart_server.learning.analysis.dataset_findings import DatasetFindings
+from headstart_server.learning.analysis.duplicates import near_duplicate_groups
+from headstart_server.learning.analysis.familiarity import fit_typicality_model
+from headstart_server.learning.analysis.neighbors import NeighborExample, index_neighbors
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.features.feature_matrix import Float32, Ints
+from headstart_server.learning.heads.fitting import FittedHead
 from headstart_server.models.evidence import (
     NEIGHBORS_FILE,
     TYPICALITY_FILE,

@@ -14,13 +14,13 @@ from headstart_server.errors import (
 )
 from headstart_server.evaluation.batch_predictor import Answering, Batch, Respondent
 from headstart_server.evaluation.paired_predictions import Answerer, Reading, paired
-from headstart_server.learning.comparison import Comparison, PairedOutcome, compare
-from headstart_server.learning.dataset import DatasetLimits, Example
-from headstart_server.learning.evaluation import Evaluation, MetricsSource, evaluate
-from headstart_server.learning.example_list import ExampleList
-from headstart_server.learning.head import Float32
-from headstart_server.learning.outcome import LabeledOutputs, PredictionOutcome
-from headstart_server.learning.target import Target
+from headstart_server.learning.examples.dataset import DatasetLimits, Example
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.heads.head import Float32
+from headstart_server.learning.metrics.comparison import Comparison, PairedOutcome, compare
+from headstart_server.learning.metrics.evaluation import Evaluation, MetricsSource, evaluate
+from headstart_server.learning.metrics.example_list import ExampleList
+from headstart_server.learning.metrics.outcome import LabeledOutputs, PredictionOutcome
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion, embedder_of
 from headstart_server.models.rows import no_version_yet

@@ -13,12 +13,12 @@ from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures, stacked
 from headstart_server.embedding.tails import VersionTail, trained_views
 from headstart_server.errors import UndecodableInput
-from headstart_server.learning.comparison import PairedOutcome
-from headstart_server.learning.example_list import ExampleList
-from headstart_server.learning.head import Float32, Head
-from headstart_server.learning.outcome import LabeledOutputs, PredictionOutcome
-from headstart_server.learning.stored_example import StoredExample
-from headstart_server.learning.target import Target
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.heads.head import Float32, Head
+from headstart_server.learning.metrics.comparison import PairedOutcome
+from headstart_server.learning.metrics.example_list import ExampleList
+from headstart_server.learning.metrics.outcome import LabeledOutputs, PredictionOutcome
 
 #: Examples whose features are held at once.
 BLOCK = 1024

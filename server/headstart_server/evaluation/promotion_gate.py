@@ -16,8 +16,8 @@ from headstart_server.errors import (
 )
 from headstart_server.evaluation.paired_predictions import Answerer, Reading, paired
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.comparison import PairedOutcome, compare
-from headstart_server.learning.promotion import (
+from headstart_server.learning.metrics.comparison import PairedOutcome, compare
+from headstart_server.learning.metrics.promotion import (
     Promotion,
     PromotionCriteria,
     decide_promotion,

@@ -6,9 +6,9 @@ import numpy as np
 
 from headstart_server.access.tenants import own_name
 from headstart_server.backbones.export_request import Answers, ExportFormat, ExportRequest
-from headstart_server.learning.head import Float32, Head
-from headstart_server.learning.rows import Scaling
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.features.feature_matrix import Scaling
+from headstart_server.learning.heads.head import Float32, Head
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.version import Version
 

@@ -8,9 +8,9 @@ from typing import Any
 from headstart_server.energy import Energy
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.jobs.webhook import Webhook
-from headstart_server.learning.dataset import ExampleFault
-from headstart_server.learning.promotion import Promotion
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.dataset import ExampleFault
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.metrics.promotion import Promotion
 
 
 class JobState(Enum):

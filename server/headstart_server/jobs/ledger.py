@@ -41,7 +41,7 @@ from headstart_server.jobs.stored import Stored
 from headstart_server.jobs.submitting import Full, Submission
 from headstart_server.jobs.usage_report import Usage
 from headstart_server.jobs.watching import Position, Watched
-from headstart_server.learning.promotion import Promotion
+from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import usage
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Manifest

@@ -24,9 +24,9 @@ from headstart_server.errors import JobNotFound, WrittenByNewerRelease
 from headstart_server.jobs import webhook_rows
 from headstart_server.jobs.job import Findings, Isolation, Job, JobError, JobState, JobStep, Progress
 from headstart_server.jobs.spec import FineTuneSpec, known, names_of
-from headstart_server.learning.dataset import ExampleFault
-from headstart_server.learning.promotion import Promotion
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.dataset import ExampleFault
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import usage
 
 

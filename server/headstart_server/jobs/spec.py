@@ -6,9 +6,9 @@ from functools import cache
 from typing import Any
 
 from headstart_server.errors import InvalidField
-from headstart_server.learning.example_checks import has_control_characters
-from headstart_server.learning.promotion import PromotionCriteria
-from headstart_server.learning.recipe import (
+from headstart_server.learning.examples.example_checks import has_control_characters
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.heads.recipe import (
     Auto,
     Mlp,
     Partial,
@@ -17,7 +17,7 @@ from headstart_server.learning.recipe import (
     recipe_from_json,
     recipe_json,
 )
-from headstart_server.learning.task import Task
+from headstart_server.learning.metrics.promotion import PromotionCriteria
 from headstart_server.models.names import check_alias_name, check_full_name
 
 #: The backbone's name where it is left open.

@@ -11,8 +11,8 @@ from headstart_server.jobs import archive_retention, rows, stored, webhook_rows
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.dataset import DatasetSummary
-from headstart_server.learning.recipe import Partial
+from headstart_server.learning.examples.dataset import DatasetSummary
+from headstart_server.learning.heads.recipe import Partial
 
 #: The kinds of jobs. Servers claim only kinds that they know.
 FINE_TUNE, CHOOSING = "fine_tune", "choosing_fine_tune"

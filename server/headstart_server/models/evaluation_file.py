@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from headstart_server.learning.dataset_findings import DatasetFindings
-from headstart_server.learning.evaluation import Evaluation
+from headstart_server.learning.analysis.dataset_findings import DatasetFindings
+from headstart_server.learning.metrics.evaluation import Evaluation
 
 EVALUATION_FILE = "evaluation.json"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import BindParameter, Connection, bindparam, select
 
 from headstart_server.database.tables import aliases, versions
-from headstart_server.learning.promotion import Decision
+from headstart_server.learning.metrics.promotion import Decision
 from headstart_server.models import alias_rows
 from headstart_server.models.version import TrafficSplit
 

@@ -25,11 +25,11 @@ from headstart_server.errors import (
     VersionInUse,
     VersionNotFound,
 )
-from headstart_server.learning.dataset_findings import DatasetFindings
-from headstart_server.learning.evaluation import Evaluation
-from headstart_server.learning.example_list import ExampleList, read_outcomes
-from headstart_server.learning.outcome import PredictionOutcome
-from headstart_server.learning.promotion import Promotion
+from headstart_server.learning.analysis.dataset_findings import DatasetFindings
+from headstart_server.learning.metrics.evaluation import Evaluation
+from headstart_server.learning.metrics.example_list import ExampleList, read_outcomes
+from headstart_server.learning.metrics.outcome import PredictionOutcome
+from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import (
     alias_history,
     alias_rows,

@@ -8,9 +8,9 @@ from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.tails import VersionTail
 from headstart_server.errors import BackboneMismatch, BackboneNotFound, BackboneUnavailable
-from headstart_server.learning.familiarity import TypicalityModel
-from headstart_server.learning.head import Head
-from headstart_server.learning.neighbors import NeighborIndex
+from headstart_server.learning.analysis.familiarity import TypicalityModel
+from headstart_server.learning.analysis.neighbors import NeighborIndex
+from headstart_server.learning.heads.head import Head
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -21,7 +21,7 @@ from sqlalchemy import (
 from headstart_server.database.batches import batched
 from headstart_server.database.tables import REGISTRY, archive_uses, counters, models, versions
 from headstart_server.errors import ModelNotFound, ModelNotReady, VersionNotFound, WrittenByNewerRelease
-from headstart_server.learning.promotion import Promotion
+from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import usage
 from headstart_server.models.alias_rows import aliases_of, drop_version
 from headstart_server.models.version import Alias, Manifest, Model, Version

@@ -12,7 +12,7 @@ from safetensors.numpy import save as save_tensors
 
 from headstart_server.embedding.tails import VersionTail
 from headstart_server.errors import ArtifactDamaged
-from headstart_server.learning.head import Head, HeadMetadata
+from headstart_server.learning.heads.head import Head, HeadMetadata
 from headstart_server.models.evidence import (
     NEIGHBORS_FILE,
     TYPICALITY_FILE,

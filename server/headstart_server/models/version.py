@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from headstart_server.energy import Energy
-from headstart_server.learning.backbone_selection import BackboneSelection
-from headstart_server.learning.evaluation import Metrics
-from headstart_server.learning.promotion import Promotion
-from headstart_server.learning.recipe import Auto, Recipe, ResolvedRecipe, recipe_from_json, recipe_json
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.heads.recipe import Auto, Recipe, ResolvedRecipe, recipe_from_json, recipe_json
+from headstart_server.learning.metrics.backbone_selection import BackboneSelection
+from headstart_server.learning.metrics.evaluation import Metrics
+from headstart_server.learning.metrics.promotion import Promotion
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

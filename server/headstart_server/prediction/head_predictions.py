@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.learning.head import Float32, Head
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.heads.head import Float32, Head
 
 
 def told_classes(head: Head, outputs: Float32) -> NDArray[np.bool_]:

@@ -8,12 +8,12 @@ import structlog
 from numpy.typing import NDArray
 
 from headstart_server.errors import ArtifactDamaged
-from headstart_server.learning.evaluation import Evaluation
-from headstart_server.learning.head import Float32, Head
-from headstart_server.learning.outcome import PredictionOutcome
-from headstart_server.learning.rows import Float64
-from headstart_server.learning.stability import population_stability_index
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.features.feature_matrix import Float64
+from headstart_server.learning.heads.head import Float32, Head
+from headstart_server.learning.metrics.evaluation import Evaluation
+from headstart_server.learning.metrics.outcome import PredictionOutcome
+from headstart_server.learning.metrics.psi import population_stability_index
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.version import Selector

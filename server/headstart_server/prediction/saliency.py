@@ -14,8 +14,8 @@ import numpy as np
 
 from headstart_server.backbones.occlusion import Grid, Pixels, covered, overlay
 from headstart_server.errors import InvalidField
-from headstart_server.learning.head import Float32, Head
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.heads.head import Float32, Head
 from headstart_server.prediction.predict_options import SaliencyAsked
 
 #: Rows that wait for the backbone at once: another Predict waits for no more of them.

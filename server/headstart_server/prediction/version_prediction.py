@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import Truncation
-from headstart_server.learning.head import Float32
-from headstart_server.learning.neighbors import Neighbor
-from headstart_server.learning.task import Task
+from headstart_server.learning.analysis.neighbors import Neighbor
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.heads.head import Float32
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.prediction.predict_options import Abstention, Asked
 from headstart_server.prediction.saliency import Saliency

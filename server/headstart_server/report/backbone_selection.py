@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from headstart_server.learning.backbone_selection import (
+from headstart_server.learning.metrics.backbone_selection import (
     BackboneCandidate,
     BackboneSelection,
     CandidateOutcome,

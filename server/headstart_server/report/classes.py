@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from headstart_server.learning.evaluation import ClassMetrics, Evaluation, ThresholdPoint
+from headstart_server.learning.metrics.evaluation import ClassMetrics, Evaluation, ThresholdPoint
 from headstart_server.report.curve_charts import precision_recall_chart
 from headstart_server.report.layout import Section, note, section, table
 from headstart_server.report.markup import Child, Markup, named, tag

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from headstart_server.learning.dataset_findings import LearningPoint
-from headstart_server.learning.evaluation import ClassMetrics
-from headstart_server.learning.task import Task
+from headstart_server.learning.analysis.dataset_findings import LearningPoint
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.metrics.evaluation import ClassMetrics
 from headstart_server.report.markup import Markup, tag
 from headstart_server.report.plots import Plot, Scale, chart, nice_ticks, place, polyline
 from headstart_server.report.words import percent, score

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
-from headstart_server.learning.dataset_findings import (
+from headstart_server.learning.analysis.dataset_findings import (
     DatasetFindings,
     DuplicateGroup,
     ExampleReference,
     LabelIssue,
     LearningPoint,
 )
-from headstart_server.learning.evaluation import ExampleOutcome
-from headstart_server.learning.target import Target
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.metrics.evaluation import ExampleOutcome
 from headstart_server.report.curve_charts import learning_chart
 from headstart_server.report.facts import ReportFacts, Sample
 from headstart_server.report.gallery import (

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from headstart_server.learning.dataset_findings import DatasetFindings
-from headstart_server.learning.evaluation import Evaluation, Metrics
-from headstart_server.learning.promotion import Promotion
-from headstart_server.learning.task import Task
+from headstart_server.learning.analysis.dataset_findings import DatasetFindings
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.metrics.evaluation import Evaluation, Metrics
+from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models.version import Manifest, Version
 
 __all__ = ["ReportFacts", "Sample"]

@@ -3,8 +3,8 @@
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 
-from headstart_server.learning.dataset_findings import DatasetFindings, ExampleReference
-from headstart_server.learning.evaluation import Evaluation
+from headstart_server.learning.analysis.dataset_findings import DatasetFindings, ExampleReference
+from headstart_server.learning.metrics.evaluation import Evaluation
 from headstart_server.report.facts import Sample
 from headstart_server.report.markup import Child, Markup, named, tag
 from headstart_server.report.words import shorten

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from headstart_server.learning.recipe import recipe_json
+from headstart_server.learning.heads.recipe import recipe_json
 from headstart_server.models.version import Manifest
 from headstart_server.report.facts import ReportFacts
 from headstart_server.report.layout import Section, facts_list, section

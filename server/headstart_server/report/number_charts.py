@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from headstart_server.learning.evaluation import ValuePair
+from headstart_server.learning.metrics.evaluation import ValuePair
 from headstart_server.report.markup import Markup, tag
 from headstart_server.report.plots import Plot, Scale, chart, nice_ticks, place
 from headstart_server.report.words import plural

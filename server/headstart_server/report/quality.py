@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from headstart_server.learning.evaluation import ConfusedPair, Evaluation, ReliabilityBin
-from headstart_server.learning.promotion import Promotion
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.metrics.evaluation import ConfusedPair, Evaluation, ReliabilityBin
+from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.report.confusion_chart import Confusion, confusion_chart
 from headstart_server.report.facts import ReportFacts
 from headstart_server.report.layout import Section, note, panel, section, table

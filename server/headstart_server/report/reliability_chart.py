@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from headstart_server.learning.evaluation import ReliabilityBin
+from headstart_server.learning.metrics.evaluation import ReliabilityBin
 from headstart_server.report.markup import Markup, tag
 from headstart_server.report.plots import Plot, Scale, chart, place
 from headstart_server.report.words import percent, plural

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
-from headstart_server.learning.dataset_findings import LabelIssue
-from headstart_server.learning.evaluation import ExampleOutcome
-from headstart_server.learning.task import Task
+from headstart_server.learning.analysis.dataset_findings import LabelIssue
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.metrics.evaluation import ExampleOutcome
 from headstart_server.report.backbone_selection import (
     candidate_columns,
     candidate_row,

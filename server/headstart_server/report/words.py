@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 
 from headstart_server.energy import Energy, EnergySource
-from headstart_server.learning.dataset_findings import LabelIssue
-from headstart_server.learning.evaluation import ExampleOutcome, Metrics, MetricsSource
-from headstart_server.learning.promotion import Promotion
-from headstart_server.learning.task import Task
+from headstart_server.learning.analysis.dataset_findings import LabelIssue
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.metrics.evaluation import ExampleOutcome, Metrics, MetricsSource
+from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.report.facts import ReportFacts
 
 DASH = "\N{EN DASH}"

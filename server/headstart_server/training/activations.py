@@ -16,8 +16,8 @@ from headstart_server.backbones.tail_training import Ints, TailEpoch
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.tails import VersionTail, trained_views
 from headstart_server.errors import DatasetTooLarge
-from headstart_server.learning.partial import TailTrainer
-from headstart_server.learning.recipe import Partial, Recipe
+from headstart_server.learning.heads.partial import TailTrainer
+from headstart_server.learning.heads.recipe import Partial, Recipe
 from headstart_server.storage.disk import storage_errors
 
 #: Half the size of what the backbone gives, and more precise than the bfloat16 it mostly computes in.

@@ -22,19 +22,19 @@ from headstart_server.errors import (
     redacted_message,
 )
 from headstart_server.jobs.job import Job, JobStep
-from headstart_server.learning.backbone_selection import (
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.features.feature_matrix import Float32
+from headstart_server.learning.features.matrices import Matrices
+from headstart_server.learning.heads.fitting import FittedHead, fit
+from headstart_server.learning.heads.recipe import quick_recipe, required_views
+from headstart_server.learning.metrics.backbone_selection import (
     BackboneCandidate,
     BackboneSelection,
     CandidateOutcome,
 )
-from headstart_server.learning.choosing import CandidateRanking, rank_candidates
-from headstart_server.learning.comparison import is_right
-from headstart_server.learning.fitting import FittedHead, fit
-from headstart_server.learning.matrices import Matrices
-from headstart_server.learning.outcome import LabeledOutputs
-from headstart_server.learning.recipe import quick_recipe, required_views
-from headstart_server.learning.rows import Float32
-from headstart_server.learning.task import Task
+from headstart_server.learning.metrics.comparison import is_right
+from headstart_server.learning.metrics.outcome import LabeledOutputs
+from headstart_server.learning.metrics.selection_rule import CandidateRanking, rank_candidates
 from headstart_server.training.candidates import check_recipe, megabytes
 from headstart_server.training.extraction import Extraction, Table, check_faults
 from headstart_server.training.progress import Telling

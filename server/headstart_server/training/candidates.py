@@ -10,7 +10,7 @@ from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.modality import takes
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.recipe import Partial, Recipe, required_views
+from headstart_server.learning.heads.recipe import Partial, Recipe, required_views
 
 #: Candidates where the caller names none.
 SHORT_LIST = 4

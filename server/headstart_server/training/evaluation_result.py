@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import LAST
-from headstart_server.learning.evaluation import Evaluation, MetricsSource, evaluate
-from headstart_server.learning.fitting import FittedHead
-from headstart_server.learning.head import Float32
-from headstart_server.learning.near_duplicates import group_near_duplicates
-from headstart_server.learning.outcome import LabeledOutputs, PredictionOutcome
-from headstart_server.learning.split import strata
+from headstart_server.learning.examples.near_duplicates import group_near_duplicates
+from headstart_server.learning.heads.fitting import FittedHead
+from headstart_server.learning.heads.head import Float32
+from headstart_server.learning.heads.split import strata
+from headstart_server.learning.metrics.evaluation import Evaluation, MetricsSource, evaluate
+from headstart_server.learning.metrics.outcome import LabeledOutputs, PredictionOutcome
 from headstart_server.training.extraction import Table
 
 

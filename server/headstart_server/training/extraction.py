@@ -13,13 +13,13 @@ from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import UnusableExamplesError
 from headstart_server.evaluation.paired_predictions import finite
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.dataset import ExampleFault
-from headstart_server.learning.near_duplicates import group_near_duplicates
-from headstart_server.learning.rows import Float32, Ints
-from headstart_server.learning.split import held_out_for, strata
-from headstart_server.learning.stored_example import StoredExample
-from headstart_server.learning.target_count import check_trainable
-from headstart_server.learning.targets import Targets
+from headstart_server.learning.examples.dataset import ExampleFault
+from headstart_server.learning.examples.near_duplicates import group_near_duplicates
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.target_count import check_trainable
+from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.features.feature_matrix import Float32, Ints
+from headstart_server.learning.heads.split import held_out_for, strata
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

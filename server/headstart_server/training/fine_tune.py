@@ -30,16 +30,16 @@ from headstart_server.evaluation.paired_predictions import Answerer
 from headstart_server.evaluation.promotion_gate import MAX_JUDGEMENTS, GateKeeper, moved_too_often
 from headstart_server.jobs.job import Findings, Job, JobStep
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
-from headstart_server.learning.backbone_selection import BackboneSelection
-from headstart_server.learning.dataset import ExampleFault
-from headstart_server.learning.evaluation import Metrics
-from headstart_server.learning.example_list import ExampleList
-from headstart_server.learning.fitting import FittedHead, fit
-from headstart_server.learning.head import Float32
-from headstart_server.learning.matrices import Matrices
-from headstart_server.learning.promotion import Promotion
-from headstart_server.learning.recipe import Auto, Partial, required_views
-from headstart_server.learning.ridge import NUMPY
+from headstart_server.learning.examples.dataset import ExampleFault
+from headstart_server.learning.features.matrices import Matrices
+from headstart_server.learning.heads.fitting import FittedHead, fit
+from headstart_server.learning.heads.head import Float32
+from headstart_server.learning.heads.recipe import Auto, Partial, required_views
+from headstart_server.learning.heads.ridge import NUMPY
+from headstart_server.learning.metrics.backbone_selection import BackboneSelection
+from headstart_server.learning.metrics.evaluation import Metrics
+from headstart_server.learning.metrics.example_list import ExampleList
+from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import evaluation_file
 from headstart_server.models.registry import AliasMovedError
 from headstart_server.models.store import EXAMPLES_FILE, VersionStore

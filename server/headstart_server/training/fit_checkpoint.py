@@ -8,9 +8,9 @@ from zipfile import BadZipFile
 import numpy as np
 
 from headstart_server.errors import ArtifactDamaged
-from headstart_server.learning.fitting import FittedHead
-from headstart_server.learning.lbfgs import StopReason
-from headstart_server.learning.recipe import Partial
+from headstart_server.learning.heads.fitting import FittedHead
+from headstart_server.learning.heads.lbfgs import StopReason
+from headstart_server.learning.heads.recipe import Partial
 from headstart_server.models.store import VersionStore
 from headstart_server.models.tail_file import TAIL_FILE, decode, encode
 from headstart_server.models.version import Manifest

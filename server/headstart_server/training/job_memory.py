@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from headstart_server.backbones.memory import limit_bytes
 from headstart_server.errors import JobMemoryLimit
-from headstart_server.learning.memory_estimate import Sizes, estimated_bytes
-from headstart_server.learning.recipe import Recipe, required_views
+from headstart_server.learning.heads.memory_estimate import Sizes, estimated_bytes
+from headstart_server.learning.heads.recipe import Recipe, required_views
 
 #: Bytes left to the server itself and its backbones, and the share of all memory that jobs get in any case.
 RESERVED = 1 << 30

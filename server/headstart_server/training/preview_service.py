@@ -8,11 +8,11 @@ from headstart_server.datasets.dataset_store import Dataset
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.evaluation.assessment import Assessment
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.dataset import ExampleFault
-from headstart_server.learning.dataset_findings import DatasetFindings
-from headstart_server.learning.evaluation import Evaluation
-from headstart_server.learning.fitting import fit
-from headstart_server.learning.recipe import quick_recipe, required_views
+from headstart_server.learning.analysis.dataset_findings import DatasetFindings
+from headstart_server.learning.examples.dataset import ExampleFault
+from headstart_server.learning.heads.fitting import fit
+from headstart_server.learning.heads.recipe import quick_recipe, required_views
+from headstart_server.learning.metrics.evaluation import Evaluation
 from headstart_server.training.evaluation_result import measured
 from headstart_server.training.extraction import Extraction
 

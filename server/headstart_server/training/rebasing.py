@@ -9,10 +9,10 @@ from headstart_server.embedding.modality import check_kind
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.example_list import ExampleList
-from headstart_server.learning.promotion import PromotionCriteria
-from headstart_server.learning.recipe import Auto, Recipe, reopened_recipe
-from headstart_server.learning.stored_example import StoredExample
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.heads.recipe import Auto, Recipe, reopened_recipe
+from headstart_server.learning.metrics.example_list import ExampleList
+from headstart_server.learning.metrics.promotion import PromotionCriteria
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
 from headstart_server.training.submission_service import Intake, check_request_id

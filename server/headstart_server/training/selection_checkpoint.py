@@ -8,12 +8,12 @@ from zlib import compress, decompress
 
 import numpy as np
 
-from headstart_server.learning.backbone_selection import (
+from headstart_server.learning.features.feature_matrix import Float32
+from headstart_server.learning.metrics.backbone_selection import (
     BackboneCandidate,
     BackboneSelection,
     CandidateOutcome,
 )
-from headstart_server.learning.rows import Float32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

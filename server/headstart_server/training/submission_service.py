@@ -34,11 +34,11 @@ from headstart_server.jobs.job import Job
 from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.spec import AUTO, FineTuneSpec
 from headstart_server.jobs.upload_quota import UploadBytes, UploadRoom
-from headstart_server.learning.dataset import DatasetSummary, Example, ExampleFault
-from headstart_server.learning.recipe import Partial, check_task
-from headstart_server.learning.stored_example import StoredExample
-from headstart_server.learning.target_count import check_trainable
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.dataset import DatasetSummary, Example, ExampleFault
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.target_count import check_trainable
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.heads.recipe import Partial, check_task
 from headstart_server.models.registry import Registry
 from headstart_server.tracing import NO_TRACING, Tracing
 from headstart_server.training.activations import check_room

@@ -32,10 +32,10 @@ from headstart_server.backbones.tail import TailWeights
 from headstart_server.backbones.vectors import IdentityRuntime
 from headstart_server.embedding.tails import VersionTail
 from headstart_server.export.parts import export_request
-from headstart_server.learning.calibration import Calibration
-from headstart_server.learning.head import Head, HiddenLayer
-from headstart_server.learning.rows import Scaling
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.features.feature_matrix import Scaling
+from headstart_server.learning.heads.calibration import Calibration
+from headstart_server.learning.heads.head import Head, HiddenLayer
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.version import Version
 

@@ -11,10 +11,10 @@ PROGRAM = """
 import numpy as np
 from headstart_server.backbones.keras_matrices import KerasMatrices
 from headstart_server.learning import ridge
-from headstart_server.learning.matrices import DeviceError
-from headstart_server.learning.rows import Rows, Scaling
-from headstart_server.learning.split import folds_for
-from headstart_server.learning.targets import Targets
+from headstart_server.learning.features.matrices import DeviceError
+from headstart_server.learning.features.feature_matrix import Rows, Scaling
+from headstart_server.learning.heads.split import folds_for
+from headstart_server.learning.examples.targets import Targets
 
 ridge.LARGE = 0
 rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.learning.near_duplicates import group_near_duplicates
+from headstart_server.learning.examples.near_duplicates import group_near_duplicates
 
 #: Different parts of the two photographs that scikit-learn ships: left, upper and side in pixels.
 PARTS = [(0, 0, 200), (210, 0, 200), (420, 0, 200), (0, 215, 200), (210, 215, 200), (420, 215, 200)]

@@ -21,7 +21,7 @@ from headstart_server.errors import (
     InputTooLarge,
     InvalidField,
 )
-from headstart_server.learning.dataset import Example
+from headstart_server.learning.examples.dataset import Example
 from integration.server.calls import TIMEOUT, Api, digit, digits, refused, stream
 from integration.server.test_tls import AUTHORITY, identity
 from s3 import SECRET, Fault, S3Server

@@ -11,7 +11,7 @@ from headstart_server.backbones.export_request import ExportFormat
 from headstart_server.backbones.installed import has_keras, keras_missing
 from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings
 from headstart_server.errors import BackboneUnavailable, ExportUnavailable, InvalidField
-from headstart_server.learning.recipe import Mlp, Partial
+from headstart_server.learning.heads.recipe import Mlp, Partial
 from headstart_server.training.candidates import check_trainable_here
 
 

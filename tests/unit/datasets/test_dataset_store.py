@@ -26,9 +26,9 @@ from headstart_server.errors import (
     StorageFull,
     TooFewClasses,
 )
-from headstart_server.learning.dataset import DatasetLimits, DatasetSummary, Example
-from headstart_server.learning.stored_example import StoredExample
-from headstart_server.learning.target import Target
+from headstart_server.learning.examples.dataset import DatasetLimits, DatasetSummary, Example
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.target import Target
 
 CAT, DOG = (
     Example(content=b"1" * 500, target=Target.of_label("cat")),

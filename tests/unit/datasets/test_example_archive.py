@@ -8,9 +8,9 @@ import pytest
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.example_archive import MAX_OPEN
 from headstart_server.errors import ArtifactDamaged
-from headstart_server.learning.dataset import DatasetLimits, Example
-from headstart_server.learning.stored_example import StoredExample
-from headstart_server.learning.target import Target
+from headstart_server.learning.examples.dataset import DatasetLimits, Example
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.target import Target
 
 ARCHIVES = MAX_OPEN + 3
 

@@ -174,7 +174,7 @@ import os, signal, sys
 from pathlib import Path
 from headstart_server.database.database import Database
 from headstart_server.jobs import datasets, forgetting
-from headstart_server.learning.dataset import DatasetLimits
+from headstart_server.learning.examples.dataset import DatasetLimits
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore

@@ -21,10 +21,10 @@ from headstart_server.errors import (
     WrongTask,
 )
 from headstart_server.jobs.job import JobState
-from headstart_server.learning.dataset import DatasetLimits, Example
-from headstart_server.learning.recipe import Ridge
-from headstart_server.learning.target import Target
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.dataset import DatasetLimits, Example
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.heads.recipe import Ridge
 from headstart_server.models.version import Version
 from workbench import Workbench, pet, pets
 

@@ -10,9 +10,9 @@ import pytest
 from fakes import ManualClock, Shelf, make_head, make_manifest
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.retained_examples import KeptExamples
-from headstart_server.learning.dataset import DatasetLimits, Example
-from headstart_server.learning.example_list import ExampleList
-from headstart_server.learning.target import Target
+from headstart_server.learning.examples.dataset import DatasetLimits, Example
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.models.store import EXAMPLES_FILE
 from headstart_server.models.version import Version
 

@@ -20,10 +20,10 @@ from headstart_server.errors import (
     WrongModality,
     WrongTask,
 )
-from headstart_server.learning.comparison import Comparison
-from headstart_server.learning.dataset import DatasetLimits, Example
-from headstart_server.learning.evaluation import Evaluation, MetricsSource
-from headstart_server.learning.target import Target
+from headstart_server.learning.examples.dataset import DatasetLimits, Example
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.metrics.comparison import Comparison
+from headstart_server.learning.metrics.evaluation import Evaluation, MetricsSource
 from headstart_server.models.version import Selector
 from workbench import Workbench, pet, pets
 

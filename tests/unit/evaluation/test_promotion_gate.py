@@ -9,9 +9,9 @@ from fakes import Desk, FakeBackbone
 from headstart_server.errors import BackboneNotFound, BackboneUnavailable, HeadstartError, InvalidField
 from headstart_server.evaluation.promotion_gate import MAX_JUDGEMENTS
 from headstart_server.jobs.job import JobState
-from headstart_server.learning.dataset import Example
-from headstart_server.learning.promotion import Decision, Promotion, PromotionCriteria
-from headstart_server.learning.target import Target
+from headstart_server.learning.examples.dataset import Example
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.metrics.promotion import Decision, Promotion, PromotionCriteria
 from headstart_server.models.version import Selector, TrafficSplit, Version
 from workbench import Workbench, pet, pets
 

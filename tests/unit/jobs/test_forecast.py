@@ -10,7 +10,7 @@ from headstart_server.errors import JobQueueFull
 from headstart_server.jobs.forecast import SEEN_SECONDS, Rates, Times, schedule
 from headstart_server.jobs.job import Findings, JobStep, Progress
 from headstart_server.jobs.limits import QueueLimits
-from headstart_server.learning.recipe import Logistic
+from headstart_server.learning.heads.recipe import Logistic
 from postgres import on_both_databases
 
 NOW = 1000.0

@@ -13,7 +13,7 @@ from headstart_server.errors import JobNotFound, JobQueueFull, ModelNotFound, Qu
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobStep, Progress
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.jobs.limits import QueueLimits
-from headstart_server.learning.dataset import ExampleFault
+from headstart_server.learning.examples.dataset import ExampleFault
 from headstart_server.models import alias_rows
 from headstart_server.models.version import Selector
 from postgres import on_both_databases

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.recipe import Auto, Ridge
-from headstart_server.learning.rows import Scaling
+from headstart_server.learning.features.feature_matrix import Scaling
+from headstart_server.learning.heads.recipe import Auto, Ridge
 
 SPEC = FineTuneSpec(model="pets", backbone="fake")
 NAN, INFINITY = float("nan"), float("inf")

@@ -11,7 +11,7 @@ from headstart_server.errors import JobQueueFull
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.jobs.ledger import MAX_CRASHES, JobLostError
 from headstart_server.jobs.limits import QueueLimits
-from headstart_server.learning.recipe import Partial
+from headstart_server.learning.heads.recipe import Partial
 from postgres import on_both_databases
 
 pytestmark = on_both_databases

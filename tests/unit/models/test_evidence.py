@@ -8,9 +8,9 @@ import pytest
 
 from fakes import ManualClock, Shelf
 from headstart_server.errors import ArtifactDamaged
-from headstart_server.learning.familiarity import TypicalityModel, fit_typicality_model
-from headstart_server.learning.neighbors import NeighborExample, NeighborIndex, index_neighbors
-from headstart_server.learning.target import Target
+from headstart_server.learning.analysis.familiarity import TypicalityModel, fit_typicality_model
+from headstart_server.learning.analysis.neighbors import NeighborExample, NeighborIndex, index_neighbors
+from headstart_server.learning.examples.target import Target
 from headstart_server.models.evidence import (
     NEIGHBORS_FILE,
     TYPICALITY_FILE,

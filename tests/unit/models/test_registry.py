@@ -25,7 +25,7 @@ from headstart_server.errors import (
     VersionInUse,
     VersionNotFound,
 )
-from headstart_server.learning.head import Head
+from headstart_server.learning.heads.head import Head
 from headstart_server.models import alias_rows, rows
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions

@@ -13,9 +13,9 @@ from safetensors.numpy import save
 
 from fakes import make_head, make_manifest
 from headstart_server.errors import ArtifactDamaged, StorageFull
-from headstart_server.learning.calibration import Calibration
-from headstart_server.learning.head import HiddenLayer
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.heads.calibration import Calibration
+from headstart_server.learning.heads.head import HiddenLayer
 from headstart_server.models.store import HEAD_FILE, MANIFEST_FILE, VersionStore
 from headstart_server.models.version import Manifest
 

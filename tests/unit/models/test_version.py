@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes import make_manifest
-from headstart_server.learning.backbone_selection import (
+from headstart_server.learning.features.feature_matrix import Scaling
+from headstart_server.learning.heads.recipe import Logistic, Mlp, Partial, Ridge
+from headstart_server.learning.metrics.backbone_selection import (
     BackboneCandidate,
     BackboneSelection,
     CandidateOutcome,
 )
-from headstart_server.learning.evaluation import Metrics, MetricsSource
-from headstart_server.learning.recipe import Logistic, Mlp, Partial, Ridge
-from headstart_server.learning.rows import Scaling
+from headstart_server.learning.metrics.evaluation import Metrics, MetricsSource
 from headstart_server.models.version import Manifest
 
 PROPORTIONS = st.none() | st.floats(0, 1)

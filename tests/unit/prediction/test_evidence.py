@@ -8,12 +8,12 @@ import pytest
 
 from fakes import make_head
 from headstart_server.errors import InvalidField
-from headstart_server.learning.calibration import Calibration
-from headstart_server.learning.familiarity import fit_typicality_model
-from headstart_server.learning.head import Head
-from headstart_server.learning.neighbors import NeighborExample, index_neighbors
-from headstart_server.learning.target import Target
-from headstart_server.learning.task import Task
+from headstart_server.learning.analysis.familiarity import fit_typicality_model
+from headstart_server.learning.analysis.neighbors import NeighborExample, index_neighbors
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.heads.calibration import Calibration
+from headstart_server.learning.heads.head import Head
 from headstart_server.models.evidence import (
     NEIGHBORS_FILE,
     TYPICALITY_FILE,

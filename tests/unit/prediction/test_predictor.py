@@ -37,7 +37,7 @@ from headstart_server.errors import (
     VersionNotFound,
     WrongModality,
 )
-from headstart_server.learning.recipe import Ridge
+from headstart_server.learning.heads.recipe import Ridge
 from headstart_server.models.version import Selector
 from headstart_server.prediction.predict_options import Asked
 from headstart_server.prediction.predictor import Predicted, Predictor

@@ -11,9 +11,9 @@ from PIL import Image
 from fakes import make_head
 from headstart_server.backbones.occlusion import Grid, Pixels, covered, overlay
 from headstart_server.errors import InvalidField
-from headstart_server.learning.calibration import Calibration
-from headstart_server.learning.head import Float32, Head
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.heads.calibration import Calibration
+from headstart_server.learning.heads.head import Float32, Head
 from headstart_server.prediction.predict_options import SaliencyAsked
 from headstart_server.prediction.saliency import ROWS_AT_ONCE, class_index, saliency_of
 

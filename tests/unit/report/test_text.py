@@ -3,7 +3,11 @@ from dataclasses import replace
 
 import pytest
 
-from headstart_server.learning.dataset_findings import DatasetFindings, Recommendation, RecommendationKind
+from headstart_server.learning.analysis.dataset_findings import (
+    DatasetFindings,
+    Recommendation,
+    RecommendationKind,
+)
 from headstart_server.report.text import text
 from report_samples import SAMPLES, of_classes
 

@@ -16,8 +16,8 @@ from fakes import ManualClock, make_head, make_manifest
 from full_disk import FullDisk
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.errors import ArtifactDamaged, HeadstartError, LocalStorageUnavailable, StorageFull
-from headstart_server.learning.dataset import DatasetLimits, Example
-from headstart_server.learning.target import Target
+from headstart_server.learning.examples.dataset import DatasetLimits, Example
+from headstart_server.learning.examples.target import Target
 from headstart_server.models.store import HEAD_FILE, VersionStore
 from headstart_server.outage import FullDisks
 from headstart_server.storage import disk

@@ -20,10 +20,10 @@ from headstart_server.errors import (
     UnusableExamplesError,
 )
 from headstart_server.jobs.job import Job, JobEvent, JobStep
-from headstart_server.learning.backbone_selection import BackboneSelection, CandidateOutcome
-from headstart_server.learning.dataset import Example
-from headstart_server.learning.recipe import Logistic, Partial
-from headstart_server.learning.target import Target
+from headstart_server.learning.examples.dataset import Example
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.heads.recipe import Logistic, Partial
+from headstart_server.learning.metrics.backbone_selection import BackboneSelection, CandidateOutcome
 from headstart_server.models.version import Version
 from headstart_server.training.fine_tune import FineTuneRun
 from workbench import Workbench, pets

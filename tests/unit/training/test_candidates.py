@@ -12,7 +12,7 @@ from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.modality import kind_of
 from headstart_server.errors import BackboneNotFound, InvalidField
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.recipe import Auto, Partial, Recipe, Ridge
+from headstart_server.learning.heads.recipe import Auto, Partial, Recipe, Ridge
 from headstart_server.training.candidates import SHORT_LIST, Candidates
 
 MILLION = 1_000_000

@@ -9,10 +9,10 @@ import pytest
 from fakes import Desk
 from headstart_server.backbones.backbone import Modality
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.dataset import Example
-from headstart_server.learning.stored_example import StoredExample
-from headstart_server.learning.target import Target
-from headstart_server.learning.targets import Targets
+from headstart_server.learning.examples.dataset import Example
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.examples.targets import Targets
 from headstart_server.models.version import Selector
 from headstart_server.training.extraction import Table
 from workbench import Workbench

@@ -29,12 +29,12 @@ from headstart_server.jobs.job import Job, JobState, JobStep
 from headstart_server.jobs.job_notifier import Changes
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger, Submission
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.dataset import DatasetLimits, Example
-from headstart_server.learning.evaluation import MetricsSource
-from headstart_server.learning.fitting import FittedHead, fit
-from headstart_server.learning.recipe import Partial, Ridge
-from headstart_server.learning.target import Target
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.dataset import DatasetLimits, Example
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.heads.fitting import FittedHead, fit
+from headstart_server.learning.heads.recipe import Partial, Ridge
+from headstart_server.learning.metrics.evaluation import MetricsSource
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.tail_file import TAIL_FILE

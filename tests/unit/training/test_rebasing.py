@@ -20,9 +20,9 @@ from headstart_server.errors import (
     WrongModality,
 )
 from headstart_server.jobs.job import JobState
-from headstart_server.learning.evaluation import MetricsSource
-from headstart_server.learning.promotion import Decision, PromotionCriteria
-from headstart_server.learning.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
+from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
+from headstart_server.learning.metrics.evaluation import MetricsSource
+from headstart_server.learning.metrics.promotion import Decision, PromotionCriteria
 from headstart_server.models.version import Selector, TrafficSplit
 from workbench import Workbench, pets
 

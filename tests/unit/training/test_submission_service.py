@@ -34,12 +34,12 @@ from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.dataset import DatasetLimits, Example
-from headstart_server.learning.dataset_findings import DatasetFindings, RecommendationKind
-from headstart_server.learning.metrics import MetricsSource
-from headstart_server.learning.recipe import Partial, Ridge
-from headstart_server.learning.target import Target
-from headstart_server.learning.task import Task
+from headstart_server.learning.analysis.dataset_findings import DatasetFindings, RecommendationKind
+from headstart_server.learning.examples.dataset import DatasetLimits, Example
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.heads.recipe import Partial, Ridge
+from headstart_server.learning.metrics.metrics import MetricsSource
 from headstart_server.models.registry import Registry
 from headstart_server.training.submission_service import Intake, Upload, Validation
 

@@ -9,7 +9,7 @@ import pytest
 from fakes import PATIENCE, Desk, FakeBackbone
 from headstart_server.errors import BackboneUnavailable, InvalidField
 from headstart_server.jobs.job import JobState
-from headstart_server.learning.recipe import Ridge
+from headstart_server.learning.heads.recipe import Ridge
 from workbench import Workbench, pets
 
 

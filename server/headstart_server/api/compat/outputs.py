@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.errors import InvalidField
-from headstart_server.learning.head import Head
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.heads.head import Head
 from headstart_server.prediction.version_prediction import Answer
 
 PROBABILITIES, LABEL, SELECTED, VALUE = "probabilities", "label", "selected", "value"

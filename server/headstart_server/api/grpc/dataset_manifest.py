@@ -12,7 +12,7 @@ from headstart.task import Task as ListTask
 from headstart.v1 import input_pb2
 from headstart_server.api.grpc.messages.common import target_of
 from headstart_server.datasets.uris.manifest_row import Listed
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.task import Task
 
 _TASKS = {
     Task.SINGLE_LABEL: ListTask.SINGLE_LABEL,

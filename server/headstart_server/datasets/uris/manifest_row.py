@@ -7,8 +7,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.learning.target import Target
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.examples.task import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

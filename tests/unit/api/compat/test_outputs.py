@@ -9,7 +9,7 @@ import pytest
 from headstart_server.api.compat import open_inference_tensors, tensor_protos
 from headstart_server.api.compat.outputs import Kind, chosen, outputs_of, values_of
 from headstart_server.errors import InvalidField
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.task import Task
 
 
 def head(task: Task) -> Any:

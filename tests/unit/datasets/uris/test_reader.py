@@ -20,7 +20,7 @@ from headstart_server.errors import (
     InputTooLarge,
     InvalidField,
 )
-from headstart_server.learning.dataset import Example
+from headstart_server.learning.examples.dataset import Example
 
 
 class Shelf:

@@ -5,12 +5,12 @@ from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart_server.api.grpc.messages.common import duration, optional_seconds, recipe_of, selector_of
 from headstart_server.api.grpc.messages.comparisons import gate_of
 from headstart_server.api.grpc.redaction import PLACES
-from headstart_server.learning.backbone_selection import (
+from headstart_server.learning.metrics.backbone_selection import (
     BackboneCandidate,
     BackboneSelection,
     CandidateOutcome,
 )
-from headstart_server.learning.promotion import PromotionCriteria
+from headstart_server.learning.metrics.promotion import PromotionCriteria
 from headstart_server.training.rebasing import RebaseSpec
 
 OUTCOMES = {

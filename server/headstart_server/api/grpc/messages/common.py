@@ -18,11 +18,11 @@ from headstart_server.api.grpc.messages.recipes import mlp_message, mlp_of, part
 from headstart_server.backbones.backbone import LAST, Content
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.dataset import Example
-from headstart_server.learning.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
-from headstart_server.learning.rows import Scaling
-from headstart_server.learning.target import Target
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.dataset import Example
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.features.feature_matrix import Scaling
+from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
 from headstart_server.models.version import Selector
 
 SCALINGS = {

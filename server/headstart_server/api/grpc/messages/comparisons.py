@@ -1,8 +1,8 @@
 """The messages of comparisons, and of the gate that rests on them."""
 
 from headstart.v1 import comparison_pb2
-from headstart_server.learning.comparison import ComparedMetrics, Comparison
-from headstart_server.learning.promotion import Decision, Promotion, PromotionCriteria
+from headstart_server.learning.metrics.comparison import ComparedMetrics, Comparison
+from headstart_server.learning.metrics.promotion import Decision, Promotion, PromotionCriteria
 
 DECISIONS = {
     Decision.PROMOTED: comparison_pb2.PROMOTION_DECISION_PROMOTED,

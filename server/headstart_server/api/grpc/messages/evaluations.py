@@ -2,7 +2,7 @@
 
 from headstart.v1 import evaluation_pb2, model_pb2
 from headstart.v1.label_pb2 import ExampleReference, Label, LabelSet
-from headstart_server.learning.evaluation import (
+from headstart_server.learning.metrics.evaluation import (
     ClassMetrics,
     Evaluation,
     ExampleOutcome,

@@ -3,7 +3,7 @@
 from headstart.v1 import evaluation_pb2 as pb
 from headstart.v1 import label_pb2
 from headstart_server.api.grpc.messages.common import duration, label_message
-from headstart_server.learning.dataset_findings import (
+from headstart_server.learning.analysis.dataset_findings import (
     DatasetFindings,
     DuplicateGroup,
     ExampleReference,

@@ -19,7 +19,7 @@ from headstart_server.errors import redacted_message
 from headstart_server.jobs.forecast import Times
 from headstart_server.jobs.job import Job, JobError, JobEvent, JobState, JobStep, Progress
 from headstart_server.jobs.webhook import Webhook, WebhookState
-from headstart_server.learning.dataset import ExampleFault
+from headstart_server.learning.examples.dataset import ExampleFault
 from headstart_server.training.submission_service import Validation
 
 STATES = {

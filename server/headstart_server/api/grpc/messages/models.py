@@ -11,7 +11,7 @@ from headstart_server.api.grpc.messages.energy import energy_message
 from headstart_server.api.grpc.messages.evaluations import metrics_message
 from headstart_server.backbones.backbone import BackboneInfo, Modality
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.learning.lbfgs import StopReason
+from headstart_server.learning.heads.lbfgs import StopReason
 from headstart_server.models.alias_history import AliasEvent, Cause
 from headstart_server.models.version import Alias, Model, TrafficSplit, Version
 

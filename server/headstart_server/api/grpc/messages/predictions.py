@@ -8,8 +8,8 @@ from headstart.v1.label_pb2 import ExampleReference
 from headstart_server.api.grpc.messages.common import TASKS, duration, label_message
 from headstart_server.backbones.backbone import Truncation
 from headstart_server.errors import HeadstartError
-from headstart_server.learning.neighbors import Neighbor
-from headstart_server.learning.task import Task
+from headstart_server.learning.analysis.neighbors import Neighbor
+from headstart_server.learning.examples.task import Task
 from headstart_server.prediction.predict_options import Abstention, Asked, SaliencyAsked
 from headstart_server.prediction.predictor import BackboneFeatures, StageTimes
 from headstart_server.prediction.saliency import Saliency

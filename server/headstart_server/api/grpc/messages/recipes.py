@@ -1,7 +1,7 @@
 """Between the messages of the recipes that train networks and their values."""
 
 from headstart.v1 import job_pb2
-from headstart_server.learning.recipe import Mlp, Partial
+from headstart_server.learning.heads.recipe import Mlp, Partial
 
 
 def mlp_of(message: job_pb2.MlpRecipe, views: tuple[str, ...], time_budget: float | None) -> Mlp:

@@ -6,8 +6,8 @@ from headstart_server.api.grpc.messages.evaluations import evaluation_message
 from headstart_server.api.grpc.messages.findings import findings_message
 from headstart_server.api.grpc.messages.models import version_message
 from headstart_server.errors import InvalidField
-from headstart_server.learning.dataset_findings import DatasetFindings
-from headstart_server.learning.evaluation import Evaluation
+from headstart_server.learning.analysis.dataset_findings import DatasetFindings
+from headstart_server.learning.metrics.evaluation import Evaluation
 from headstart_server.models.version import Version
 from headstart_server.report.facts import ReportFacts
 from headstart_server.report.reporter import Report, ReportFormat

@@ -16,7 +16,7 @@ from headstart_server.jobs.spec import (
     TEMPERATURES,
 )
 from headstart_server.jobs.watching import MAX_TOKEN
-from headstart_server.learning.example_checks import (
+from headstart_server.learning.examples.example_checks import (
     MAX_LABEL_BYTES,
     MAX_VALUE,
     MAX_WEIGHT,

@@ -5,7 +5,7 @@ from datetime import timedelta
 from headstart.v1 import evaluation_pb2 as pb
 from headstart.v1 import label_pb2
 from headstart_server.api.grpc.messages.findings import RECOMMENDATION_KINDS, findings_message
-from headstart_server.learning.dataset_findings import (
+from headstart_server.learning.analysis.dataset_findings import (
     DatasetFindings,
     DuplicateGroup,
     ExampleReference,
@@ -15,7 +15,7 @@ from headstart_server.learning.dataset_findings import (
     Recommendation,
     RecommendationKind,
 )
-from headstart_server.learning.target import Target
+from headstart_server.learning.examples.target import Target
 
 ONE = ExampleReference(index=3, id="three", label=Target.of_label("cat"))
 FINDINGS = DatasetFindings(

@@ -9,9 +9,9 @@ from headstart.v1 import input_pb2
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart_server.api.grpc.messages.predictions import predictions_message
 from headstart_server.backbones.backbone import Truncation
-from headstart_server.learning.calibration import Calibration
-from headstart_server.learning.head import Head
-from headstart_server.learning.task import Task
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.heads.calibration import Calibration
+from headstart_server.learning.heads.head import Head
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.prediction.version_prediction import AbstentionReason, Answer, Judged
 

@@ -1,0 +1,1 @@
+"""Analysis of datasets: label issues, duplicates, outliers and recommendations."""

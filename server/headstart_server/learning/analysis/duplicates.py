@@ -1,0 +1,74 @@
+"""Examples of equal or nearly equal content."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from headstart_server.backbones.backbone import LAST
+from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
+from headstart_server.learning.analysis.dataset_findings import DuplicateGroup
+from headstart_server.learning.examples.near_duplicates import group_near_duplicates
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.features.feature_matrix import Ints
+from headstart_server.learning.heads.split import strata
+
+#: Reported groups, and reported examples of a group.
+MAX_GROUPS, MAX_MEMBERS = 100, 20
+#: Examples above which only equal contents are found, since all pairs would have to be compared.
+NEAR_UP_TO = 20_000
+
+
+def near_duplicate_groups(examined: AnalyzedDataset) -> list[str]:
+    """Return the group of near-duplicates of each example, held-out ones included, [N]."""
+    if len(examined.digests) > NEAR_UP_TO:
+        return list(examined.digests)
+    view = LAST if LAST in examined.views else next(iter(examined.views))
+    return group_near_duplicates(
+        examined.views[view],
+        strata(examined.targets),
+        examined.digests,
+        modality=examined.modality,
+        checkpoint=examined.checkpoint,
+    )
+
+
+def find_duplicates(examined: AnalyzedDataset, groups: Sequence[str]) -> tuple[list[DuplicateGroup], int]:
+    """Return the groups of several examples, the most severe first, and the number of examples in them.
+
+    `groups` [N] come from `near_duplicate_groups`.
+    """
+    _, member = np.unique(np.array(groups), return_inverse=True)
+    order = np.argsort(member, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(member[order])) + 1)
+    several = [_group(examined, places) for places in parts if len(places) > 1]
+    several.sort(
+        key=lambda group: (
+            not group.contradicting,
+            not group.across_held_out,
+            -group.count,
+            group.examples[0].index,
+        )
+    )
+    return several, sum(group.count for group in several)
+
+
+def _group(examined: AnalyzedDataset, places: Ints) -> DuplicateGroup:
+    held_out = examined.held_out[places]
+    return DuplicateGroup(
+        examples=tuple(examined.reference(place) for place in places[:MAX_MEMBERS].tolist()),
+        count=len(places),
+        exact=len({examined.digests[place] for place in places.tolist()}) == 1,
+        contradicting=_contradict(examined, places),
+        across_held_out=bool(held_out.any() and not held_out.all()),
+    )
+
+
+def _contradict(examined: AnalyzedDataset, places: Ints) -> bool:
+    """Return whether examples have different labels; numbers differ by noise and never contradict."""
+    targets = examined.targets
+    shown = targets.matrix[places]
+    if targets.task is Task.REGRESSION:
+        return False
+    if targets.task is Task.SINGLE_LABEL:
+        shown = shown.argmax(axis=1, keepdims=True)
+    return bool((shown != shown[0]).any())

@@ -1,0 +1,117 @@
+"""The training examples nearest to an input."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.features.compact_rows import QuantizedRows
+from headstart_server.learning.features.feature_matrix import BLOCK, Float32, Ints
+from headstart_server.learning.features.similarity import similarity_rows
+
+#: Maximum number of examples of an index, which must fit into memory.
+MAX_INDEXED = 50_000
+#: Bytes of an example's ID and label in addition to its features, about.
+_EXAMPLE_BYTES = 400
+#: Inputs compared at a time.
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NeighborExample:
+    """An example of an index.
+
+    Attributes:
+        index: position in the list of the version's examples.
+        id: the caller's ID; may be empty.
+    """
+
+    index: int
+    id: str
+    target: Target
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Neighbor:
+    """A training example near an input.
+
+    Attributes:
+        distance: 1 less the cosine of the angle between them, 0 to 2; accurate to about 0.0003.
+    """
+
+    example: NeighborExample
+    distance: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class NeighborIndex:
+    """The features of training examples for nearest-neighbor search.
+
+    Attributes:
+        views: the backbone's views that inputs are compared by.
+        rows: quantized features of the examples, [N, D].
+        examples: the examples, in the order of the version's list, [N].
+    """
+
+    views: tuple[str, ...]
+    rows: QuantizedRows
+    examples: Sequence[NeighborExample]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory, estimated for names and labels."""
+        return self.rows.nbytes + sum(_EXAMPLE_BYTES + len(example.id) for example in self.examples)
+
+    @property
+    def work(self) -> int:
+        """Multiplications for one input."""
+        return self.rows.values.size
+
+    def nearest(self, views: Mapping[str, Float32], count: int) -> list[tuple[Neighbor, ...]]:
+        """Return the `count` nearest examples of each of n inputs, from features [n, D of the view] by view.
+
+        The nearest comes first, and of equals the first in the list.
+        """
+        found: list[tuple[Neighbor, ...]] = []
+        for start in range(0, len(views[self.views[0]]), _AT_ONCE):
+            rows = similarity_rows(views, self.views, slice(start, start + _AT_ONCE))
+            found.extend(self._neighbors(far, count) for far in self.rows.distances(rows))
+        return found
+
+    def _neighbors(self, distances: Float32, count: int) -> tuple[Neighbor, ...]:
+        order = np.argsort(distances, kind="stable")[:count]
+        return tuple(
+            Neighbor(example=self.examples[place], distance=float(distances[place]))
+            for place in order.tolist()
+        )
+
+
+def index_neighbors(
+    views: Mapping[str, Float32],
+    names: Sequence[str],
+    examples: Sequence[NeighborExample],
+    digests: Sequence[str],
+    *,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> NeighborIndex:
+    """Return an index of training examples in the order of the version's list, [N].
+
+    `views` has features [N, D of the view] by view, `names` the views to compare by. The content digests
+    sample more than `MAX_INDEXED` examples. `checkpoint` is called between blocks and may raise to stop.
+    """
+    chosen: Ints = np.arange(len(examples))
+    if len(examples) > MAX_INDEXED:
+        by_digest = sorted(range(len(digests)), key=digests.__getitem__)
+        chosen = np.sort(np.array(by_digest[:MAX_INDEXED], np.int64))
+
+    def blocks() -> Iterator[Float32]:
+        for start in range(0, len(chosen), BLOCK):
+            checkpoint()
+            yield similarity_rows(views, names, chosen[start : start + BLOCK])
+
+    return NeighborIndex(
+        views=tuple(names),
+        rows=QuantizedRows.from_blocks(blocks()),
+        examples=tuple(examples[place] for place in chosen.tolist()),
+    )

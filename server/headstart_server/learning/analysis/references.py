@@ -1,0 +1,197 @@
+"""Training examples that inputs are compared with, in the space that suits their modality."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.backbones.backbone import Modality
+from headstart_server.learning.features.compact_rows import QuantizedRows
+from headstart_server.learning.features.feature_matrix import (
+    BLOCK,
+    Float32,
+    Float64,
+    Ints,
+    concatenate_views,
+    robust_scale,
+)
+from headstart_server.learning.features.projection import project_directions, project_distances
+from headstart_server.learning.features.similarity import similarity_rows
+
+#: Deviations to which a feature is clipped: larger squares would overflow.
+_FARTHEST = 1e6
+#: Distances held at a time: 32 MB.
+_DISTANCES = 1 << 22
+Views = Mapping[str, Float32]
+Own = Callable[[slice], NDArray[np.bool_]]
+
+
+class References(Protocol):
+    """Reference examples."""
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The backbone's views that inputs are compared by."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+
+    @property
+    def work(self) -> int:
+        """Multiplications for one input."""
+
+    def __len__(self) -> int:
+        """Return the number of reference examples."""
+
+    def exact(self) -> Float64:
+        """Return the reference examples as `prepared` returns inputs, [N, d]."""
+
+    def prepared(self, views: Views, places: Ints | slice = slice(None)) -> Float32:
+        """Return inputs as rows that can be compared, [n, d], from their features by view."""
+
+    def nearest(
+        self, rows: Float32, own: Own | None = None, checkpoint: Callable[[], None] = lambda: None
+    ) -> Float32:
+        """Return the distance of each prepared row [n, d] from the nearest reference example, [n].
+
+        `own` returns for a slice of the rows which references are their own and do not count, [n, N];
+        `checkpoint` is called between blocks and may raise to stop.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Directions:
+    """Images and texts, compared by the direction of their features.
+
+    Attributes:
+        views: the backbone's views that inputs are compared by.
+        rows: projected rows of length 1, [N, d].
+    """
+
+    views: tuple[str, ...]
+    rows: QuantizedRows
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self.rows.nbytes
+
+    @property
+    def work(self) -> int:
+        """Multiplications for one input, its projection excluded."""
+        return self.rows.values.size
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def exact(self) -> Float64:
+        """Return the reference examples as `prepared` returns inputs, [N, d]."""
+        return self.rows.values.astype(np.float64) * self.rows.scales[:, np.newaxis]
+
+    def prepared(self, views: Views, places: Ints | slice = slice(None)) -> Float32:
+        """Return inputs as rows of length 1, [n, d]."""
+        return project_directions(similarity_rows(views, self.views, places))
+
+    def nearest(
+        self, rows: Float32, own: Own | None = None, checkpoint: Callable[[], None] = lambda: None
+    ) -> Float32:
+        """Return 1 less the cosine of the angle to the nearest reference example, [n]; see `References`."""
+        return self.rows.nearest(rows, own, checkpoint)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Magnitudes:
+    """Feature rows, compared in deviations of each feature: five times a row is another row.
+
+    Attributes:
+        views: the views that inputs are compared by.
+        values: projected rows, [N, d].
+        centre: median of each feature, [D].
+        scale: its deviation, above 0, [D].
+    """
+
+    views: tuple[str, ...]
+    values: Float32
+    centre: Float64
+    scale: Float64
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self.values.nbytes + self.centre.nbytes + self.scale.nbytes
+
+    @property
+    def work(self) -> int:
+        """Multiplications for one input, its projection excluded."""
+        return self.values.size
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def exact(self) -> Float64:
+        """Return the reference examples as `prepared` returns inputs, [N, d]."""
+        return self.values.astype(np.float64)
+
+    def prepared(self, views: Views, places: Ints | slice = slice(None)) -> Float32:
+        """Return inputs in deviations around the median, [n, d]."""
+        features = concatenate_views({name: views[name][places] for name in self.views}, self.views)
+        rows = np.clip((features - self.centre) / self.scale, -_FARTHEST, _FARTHEST)
+        return project_distances(rows.astype(np.float32))
+
+    def nearest(
+        self, rows: Float32, own: Own | None = None, checkpoint: Callable[[], None] = lambda: None
+    ) -> Float32:
+        """Return the Euclidean distance to the nearest reference example, [n]; see `References`."""
+        # In float32 the difference of squares would not separate near rows.
+        references = self.exact()
+        squares = np.square(references).sum(axis=1)
+        nearest = np.empty(len(rows), np.float32)
+        size = max(_DISTANCES // max(len(self), 1), 1)
+        for start in range(0, len(rows), size):
+            checkpoint()
+            part = slice(start, start + size)
+            block = rows[part].astype(np.float64)
+            distances = squares - 2 * (block @ references.T) + np.square(block).sum(axis=1, keepdims=True)
+            if own is not None:
+                distances[own(part)] = np.inf
+            nearest[part] = np.sqrt(np.maximum(distances.min(axis=1), 0.0))
+        return nearest
+
+
+def build_references(
+    views: Views,
+    names: Sequence[str],
+    places: Ints,
+    modality: Modality,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> References:
+    """Return examples at some positions, at least one, as references in the space of their modality.
+
+    `views` has features [N, D of the view] by view; `checkpoint` is called between blocks and may raise to
+    stop.
+    """
+    blocks = [places[start : start + BLOCK] for start in range(0, len(places), BLOCK)]
+    if modality is Modality.TENSOR:
+        centre, scale = robust_scale(concatenate_views({name: views[name][places] for name in names}, names))
+        # A constant feature is at distance 1 if it changes by its absolute value.
+        scale = np.where(np.isfinite(scale), scale, np.where(centre == 0, 1.0, np.abs(centre)))
+        space = Magnitudes(
+            views=tuple(names), values=np.zeros((0, 0), np.float32), centre=centre, scale=scale
+        )
+        rows = []
+        for block in blocks:
+            checkpoint()
+            rows.append(space.prepared(views, block))
+        return Magnitudes(views=tuple(names), values=np.concatenate(rows), centre=centre, scale=scale)
+
+    def compared() -> list[Float32]:
+        parts = []
+        for block in blocks:
+            checkpoint()
+            parts.append(project_directions(similarity_rows(views, names, block)))
+        return parts
+
+    return Directions(views=tuple(names), rows=QuantizedRows.from_blocks(compared()))

@@ -1,0 +1,1 @@
+"""Labeled examples, and what datasets of them must be like."""

@@ -1,0 +1,213 @@
+"""Examples, their limits, and the digest of a dataset."""
+
+import json
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+
+from headstart_server.backbones.backbone import Content
+from headstart_server.errors import (
+    DatasetTooLarge,
+    InputTooLarge,
+    TooManyClasses,
+    WrongTask,
+)
+from headstart_server.learning.examples.example_checks import FIELDS, check_id, check_weight, checked_target
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.examples.target_count import TargetCount
+from headstart_server.learning.examples.task import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetLimits:
+    """Limits of a dataset.
+
+    Attributes:
+        max_bytes: maximum bytes of all inputs together.
+        max_input_bytes: maximum bytes of one input.
+    """
+
+    max_examples: int = 50_000
+    max_bytes: int = 4 << 30
+    max_input_bytes: int = 32 << 20
+    max_classes: int = 1_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Example:
+    """A labeled input.
+
+    Attributes:
+        id: the caller's ID; may be empty.
+        held_out: whether it is held out of training.
+        weight: weight of the example, above 0.
+    """
+
+    content: Content
+    target: Target
+    id: str = ""
+    held_out: bool = False
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExampleFault:
+    """An example that cannot be used.
+
+    Attributes:
+        index: position in the stream, from 0.
+        id: the caller's ID.
+        reason: a reason of the contract, such as UNDECODABLE_INPUT.
+        message: what is wrong, and what to do.
+    """
+
+    index: int
+    id: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetSummary:
+    """Counts and digest of a dataset.
+
+    Attributes:
+        class_counts: number of examples of each class, by name; empty for regression.
+        held_out_count: number of held-out examples.
+        digest: SHA-256 over contents, labels and weights, independent of the order of the examples.
+        added_count: number of examples of the fine-tune itself; None for all.
+        removed_count: number of the parent's examples that were excluded or replaced.
+    """
+
+    example_count: int
+    class_counts: dict[str, int]
+    held_out_count: int
+    digest: str
+    task: Task = Task.SINGLE_LABEL
+    added_count: int | None = None
+    removed_count: int = 0
+
+
+@dataclass(kw_only=True, slots=True)
+class DatasetCount:
+    """Counts examples as they arrive, and rejects the first that exceeds a limit.
+
+    Attributes:
+        task: the kind of task; None for that of the first example.
+    """
+
+    limits: DatasetLimits
+    task: Task | None = None
+    _nbytes: int = 0
+    _targets: TargetCount = field(default_factory=TargetCount)
+    _members: list[bytes] = field(default_factory=list)
+
+    def add(self, example: Example, content_digest: str) -> Example:
+        """Count an example and return it in its normal form.
+
+        Raises:
+            InvalidLabel, InvalidField, WrongTask, InputTooLarge, DatasetTooLarge or TooManyClasses: names the
+                example.
+        """
+        index, limits = self._targets.total, self.limits
+        size = _content_bytes(example.content)
+        example = replace(example, target=checked_target(example.target, index))
+        self._check_task(example.target, index)
+        check_id(example.id, index)
+        check_weight(example.weight, index)
+        if size > limits.max_input_bytes:
+            raise InputTooLarge(
+                f"Example {index} is too large. Expected at most {limits.max_input_bytes} bytes. "
+                f"Received: {size}.",
+                field=f"examples[{index}].input",
+            )
+        self._nbytes += size
+        self._take(example, content_digest)
+        return example
+
+    def add_stored(self, example: StoredExample) -> None:
+        """Count an example of the parent version, which was checked when it arrived.
+
+        Raises:
+            DatasetTooLarge or TooManyClasses: the dataset exceeds a limit with it.
+        """
+        self._take(example, example.digest)
+
+    def digest(self) -> str:
+        """Return the SHA-256 over the examples so far, independent of their order."""
+        return sha256(b"".join(sorted(self._members))).hexdigest()
+
+    def summary(self) -> DatasetSummary:
+        """Return the summary of all examples.
+
+        Raises:
+            EmptyDataset, TooFewClasses or InvalidField: a head cannot be trained on them.
+        """
+        self._targets.check()
+        return DatasetSummary(
+            example_count=self._targets.total,
+            class_counts=dict(sorted(self._targets.class_counts.items())),
+            held_out_count=self._targets.held_out,
+            digest=self.digest(),
+            task=self._targets.task or Task.SINGLE_LABEL,
+        )
+
+    def _take(self, example: Example | StoredExample, content_digest: str) -> None:
+        self._targets.add(example.target, held_out=example.held_out)
+        self._members.append(_member(example, content_digest))
+        self._check_totals()
+
+    def _check_task(self, target: Target, index: int) -> None:
+        task = self.task or self._targets.task
+        if task is not None and target.task is not task:
+            why = "the task requires" if self.task else "the first example has"
+            raise WrongTask(
+                f"Example {index} has {_KINDS[target.task]}, but {why} {_KINDS[task]}. Give all examples the "
+                "same kind of label.",
+                field=f"examples[{index}].{FIELDS[target.task]}",
+            )
+
+    def _check_totals(self) -> None:
+        limits = self.limits
+        for what, count, limit in (
+            ("examples", self._targets.total, limits.max_examples),
+            ("bytes", self._nbytes, limits.max_bytes),
+        ):
+            if count > limit:
+                raise DatasetTooLarge(
+                    f"The dataset has more than the {limit:,} {what} that the server allows. Send fewer "
+                    "or smaller "
+                    "examples.",
+                    metadata={"limit": str(limit), "subject": what},
+                )
+        if len(self._targets.class_counts) > limits.max_classes:
+            raise TooManyClasses(
+                f"The dataset has more than the {limits.max_classes:,} classes that the server allows: "
+                "example "
+                f"{self._targets.total - 1} has class {limits.max_classes + 1}. Merge classes. If the "
+                "labels are "
+                "numbers to predict, send them as values.",
+                metadata={"limit": str(limits.max_classes)},
+            )
+
+
+_KINDS = {
+    Task.SINGLE_LABEL: "one label",
+    Task.MULTI_LABEL: "a set of labels",
+    Task.REGRESSION: "a number",
+}
+
+
+def _content_bytes(content: Content) -> int:
+    if isinstance(content, bytes):
+        return len(content)
+    return len(content.encode()) if isinstance(content, str) else content.nbytes
+
+
+def _member(example: Example | StoredExample, content_digest: str) -> bytes:
+    """Return the digest of an example."""
+    target, use = example.target, int(example.held_out)
+    if target.is_hard and example.weight == 1:
+        return sha256(f"{content_digest}\0{target.label}\0{use}".encode()).digest()
+    shown = json.dumps(target.to_json(), ensure_ascii=False)
+    return sha256(f"{content_digest}\0{shown}\0{example.weight!r}\0{use}".encode()).digest()

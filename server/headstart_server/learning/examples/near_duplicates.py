@@ -1,0 +1,169 @@
+"""Groups of nearly equal examples, found by their features: a group must not be split between folds."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from headstart_server.backbones.backbone import Modality
+from headstart_server.learning.features.feature_matrix import (
+    BLOCK,
+    Float32,
+    Float64,
+    Ints,
+    Scaling,
+    robust_scale,
+    scale_features,
+)
+
+#: Squared distance of near-duplicates relative to the mean squared distance of two examples of one class. An
+#: image saved again at another size is within 0.01 to 0.1 of it; different handwritten digits rarely have
+#: such a neighbor.
+SHARE = 0.1
+#: The same for feature rows: the root mean square of the differences, each in deviations of its feature.
+#: Rounding or converting a row again changes it less. Rows have few dimensions, so different rows can be much
+#: nearer than two images ever are.
+ROW_DEVIATIONS = 0.005
+#: Deviations from the median to which a feature of a row is clipped.
+_FARTHEST = 1e6
+#: Squared distance of equal rows due to float32 rounding, relative to their squared length.
+_ROUNDING = 1e-10
+#: The same for differences of matrix products.
+_PRODUCT_ROUNDING = 1e-5
+#: Distances held at a time: 16 MB.
+_DISTANCES = 1 << 22
+#: Above so many different contents, pairs are first searched in random projections of this size, which keep
+#: squared distances within a factor of two (Johnson and Lindenstrauss 1984).
+_PROJECT_ABOVE, _PROJECTED, _SLACK = 2000, 128, 2.0
+
+
+def group_near_duplicates(
+    features: Float32,
+    labels: Ints,
+    groups: Sequence[str],
+    *,
+    modality: Modality = Modality.IMAGE,
+    order: Ints | None = None,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> list[str]:
+    """Join groups of examples with near-duplicate contents, and return the group of each example, [N].
+
+    Every joined content is a near-duplicate of the representative of its group, so a dense cloud of examples,
+    in which each has a near neighbor, does not chain into one group. Contents with the most near-duplicates
+    represent groups first (star clustering, Aslam, Pelekhov and Rus 2004).
+
+    Images and texts are compared in direction, and near is relative to the distance of two examples of one
+    class, so tight classes do not fall into one group each. Feature rows are compared in deviations of each
+    feature, by a fixed distance.
+
+    `features` are [N, D]; `order` is their row for each class index in `labels` and content digest in
+    `groups`, None for the same row. `checkpoint` is called between blocks and may raise to stop.
+    """
+    names, first, members = np.unique(np.array(groups), return_index=True, return_inverse=True)
+    contents = _Contents(features, first if order is None else order[first], modality, checkpoint)
+    if modality is Modality.TENSOR:
+        limit = contents.varying * ROW_DEVIATIONS**2
+    else:
+        limit = SHARE * contents.spread(labels[first])
+    representative = _Search(contents, max(limit, _ROUNDING), checkpoint).representatives()
+    earliest = np.full(len(names), len(names))
+    np.minimum.at(earliest, representative, np.arange(len(names)))
+    found: list[str] = names[earliest[representative][members]].tolist()
+    return found
+
+
+class _Contents:
+    """The distinct contents as rows in which near-duplicates are compared, computed on demand."""
+
+    def __init__(
+        self, features: Float32, places: Ints, modality: Modality, checkpoint: Callable[[], None]
+    ) -> None:
+        self._features = features
+        self._places = places
+        self._checkpoint = checkpoint
+        self._centre: Float64 | None = None
+        #: Features that differ between contents.
+        self.varying = features.shape[1]
+        if modality is Modality.TENSOR:
+            self._centre, self._scale = robust_scale(features[places])
+            self.varying = int(np.isfinite(self._scale).sum())
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def rows(self, chosen: slice | Ints) -> Float32:
+        """Return rows [n, D]: of length 1, or in deviations around the median."""
+        rows = self._features[self._places[chosen]]
+        if self._centre is None:
+            return scale_features(rows, Scaling.ROOT)
+        return np.clip((rows - self._centre) / self._scale, -_FARTHEST, _FARTHEST).astype(np.float32)
+
+    def spread(self, labels: Ints) -> float:
+        """Return the mean squared distance of two different rows of one class; 0 if no class has two."""
+        counts = np.bincount(labels)
+        sums, squares = np.zeros((len(counts), self._features.shape[1])), np.zeros(len(counts))
+        for block in self._blocks():
+            rows = self.rows(block).astype(np.float64)
+            np.add.at(sums, labels[block], rows)
+            np.add.at(squares, labels[block], np.square(rows).sum(axis=1))
+        # Over ordered pairs of a class the squared distances sum up to 2 n sum |a|^2 - 2 |sum a|^2.
+        total = 2 * float(counts @ squares - np.square(sums).sum())
+        pairs = int((counts * (counts - 1)).sum())
+        return max(total, 0.0) / pairs if pairs else 0.0
+
+    def searched(self) -> tuple[Float32, float]:
+        """Return the rows to search pairs in, [N, d], and the overestimate of their squared distances."""
+        count, size = len(self._places), self._features.shape[1]
+        if count <= _PROJECT_ABOVE or size <= _PROJECTED:
+            return self.rows(slice(None)), 1.0
+        directions = np.random.default_rng(0).normal(size=(size, _PROJECTED)) / np.sqrt(_PROJECTED)
+        to = directions.astype(np.float32)
+        return np.concatenate([self.rows(block) @ to for block in self._blocks()]), _SLACK
+
+    def _blocks(self) -> Iterator[slice]:
+        for start in range(0, len(self._places), BLOCK):
+            self._checkpoint()
+            yield slice(start, start + BLOCK)
+
+
+class _Search:
+    """Finds the groups of contents within a squared distance of one of them."""
+
+    def __init__(self, contents: _Contents, limit: float, checkpoint: Callable[[], None]) -> None:
+        self._contents, self._limit, self._checkpoint = contents, limit, checkpoint
+        search, slack = contents.searched()
+        squares = np.square(search).sum(axis=1, keepdims=True)
+        ones = np.ones_like(squares)
+        # |a|^2 - 2 a b + |b|^2 as one product of matrices.
+        self._left, self._right = np.hstack([-2 * search, squares, ones]), np.hstack([search, ones, squares])
+        self._bounds = slack * limit + _PRODUCT_ROUNDING * np.maximum(squares, 1)
+        self._at_once = max(_DISTANCES // max(len(contents), 1), 1)
+
+    def representatives(self) -> Ints:
+        """Return the index of the representative of each content, [N]; its own if it is alone."""
+        representative = np.arange(len(self._contents))
+        free = np.ones(len(self._contents), np.bool_)
+        near_count = np.concatenate([near.sum(axis=1) for _, near in self._blocks(representative)])
+        candidates = np.flatnonzero(near_count > 1)
+        candidates = candidates[np.argsort(-near_count[candidates], kind="stable")]
+        for places, near in self._blocks(candidates):
+            for place, row in zip(places.tolist(), near, strict=True):
+                if not free[place]:
+                    continue
+                others = np.flatnonzero(row & free)
+                taken = others[self._distances(place, others) <= self._limit]
+                if len(taken) > 1:
+                    free[taken] = False
+                    representative[taken] = place
+        return representative
+
+    def _blocks(self, places: Ints) -> Iterator[tuple[Ints, np.ndarray]]:
+        """Yield for blocks of contents which other contents may be near each, [n, N]."""
+        for start in range(0, len(places), self._at_once):
+            self._checkpoint()
+            part = places[start : start + self._at_once]
+            yield part, self._left[part] @ self._right.T <= self._bounds[part]
+
+    def _distances(self, place: int, others: Ints) -> Float32:
+        apart = self._contents.rows(others) - self._contents.rows(np.array([place]))
+        squares: Float32 = np.square(apart).sum(axis=1)
+        return squares

@@ -1,0 +1,90 @@
+"""The label of one example: a class, several classes, class probabilities, or a number."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from headstart_server.learning.examples.task import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """The label of one example.
+
+    Attributes:
+        shares: probabilities of classes by name. Single label: one class at 1, or a soft label that sums to
+            1. Multi-label: each class that applies at 1; may be empty. Regression: empty.
+        value: the number of a regression.
+    """
+
+    task: Task
+    shares: Mapping[str, float] = field(default_factory=dict)
+    value: float | None = None
+
+    @classmethod
+    def of_label(cls, label: str) -> "Target":
+        """Return a single label."""
+        return cls(task=Task.SINGLE_LABEL, shares={label: 1.0})
+
+    @classmethod
+    def of_labels(cls, labels: Iterable[str]) -> "Target":
+        """Return a label of any number of classes."""
+        return cls(task=Task.MULTI_LABEL, shares=dict.fromkeys(labels, 1.0))
+
+    @classmethod
+    def of_shares(cls, shares: Mapping[str, float]) -> "Target":
+        """Return a soft label of class probabilities."""
+        return cls(task=Task.SINGLE_LABEL, shares=dict(shares))
+
+    @classmethod
+    def of_value(cls, value: float) -> "Target":
+        """Return the number of a regression."""
+        return cls(task=Task.REGRESSION, value=value)
+
+    @property
+    def label(self) -> str:
+        """The most probable class of a single label, the first by name of equals; empty for other tasks."""
+        if self.task is not Task.SINGLE_LABEL:
+            return ""
+        return min(self.shares, key=lambda name: (-self.shares[name], name), default="")
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether this is a single label with probability 1."""
+        return self.task is Task.SINGLE_LABEL and list(self.shares.values()) == [1.0]
+
+    @property
+    def text(self) -> str:
+        """The label as text: the most probable class, all classes, or the number; empty for no class."""
+        if self.value is not None:
+            return f"{self.value:.6g}"
+        return self.label if self.task is Task.SINGLE_LABEL else ", ".join(self.shares)
+
+    def to_json(self) -> Any:
+        """Return JSON values; a plain string for a hard single label. Equal labels give equal JSON."""
+        if self.is_hard:
+            return self.label
+        if self.task is Task.REGRESSION:
+            return {"value": self.value}
+        if self.task is Task.MULTI_LABEL:
+            return {"labels": sorted(self.shares)}
+        return {"shares": {name: self.shares[name] for name in sorted(self.shares)}}
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Target":
+        """Return the label that `to_json` wrote."""
+        if isinstance(value, str):
+            return cls.of_label(value)
+        if "value" in value:
+            return cls.of_value(float(value["value"]))
+        return cls.of_labels(value["labels"]) if "labels" in value else cls.of_shares(value["shares"])
+
+    def __str__(self) -> str:
+        """Return the label in quotes, all labels, the probabilities or the number."""
+        if self.task is Task.REGRESSION:
+            return f"{self.value:g}"
+        if self.task is Task.MULTI_LABEL:
+            return ", ".join(map(repr, sorted(self.shares))) or "no label"
+        if self.is_hard:
+            return repr(self.label)
+        return ", ".join(f"{name!r} {self.shares[name]:g}" for name in sorted(self.shares))

@@ -1,0 +1,1 @@
+"""Features as matrices: scaling, blocks, compact forms and similarity."""

@@ -1,0 +1,1 @@
+"""Heads, the recipes and solvers that fit them, and their calibration."""

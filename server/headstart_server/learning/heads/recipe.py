@@ -1,0 +1,191 @@
+"""The recipes that heads are fitted by, their settings, and the views they need."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from headstart_server.backbones.backbone import LAST, TAPS
+from headstart_server.errors import InvalidField
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.features.feature_matrix import Scaling
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Auto:
+    """Selects views, scaling and settings of ridge by cross-validation."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ridge:
+    """Ridge on one-hot labels.
+
+    Attributes:
+        regularization: above 0; None selects it by out-of-fold log loss.
+        temperature: above 0; None selects it by out-of-fold log loss.
+        folds: 2 to 20; 0 selects the median number of examples of a class, at least 2 and at most 5.
+        balanced: whether all classes have the same weight; None if the largest has more than three times the
+            examples of the smallest.
+    """
+
+    regularization: float | None = None
+    temperature: float | None = None
+    folds: int = 0
+    views: tuple[str, ...] = (LAST,)
+    scaling: Scaling = Scaling.UNIT
+    balanced: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Logistic:
+    """Multinomial logistic regression.
+
+    Attributes:
+        regularization: above 0; None selects it by out-of-fold log loss.
+        temperature: above 0; None selects it by out-of-fold log loss.
+        balanced: whether predictions are corrected for class frequencies; None as for `Ridge`.
+        time_budget: seconds after which the best solution so far is used; None for no limit.
+    """
+
+    regularization: float | None = None
+    temperature: float | None = None
+    folds: int = 0
+    views: tuple[str, ...] = (LAST,)
+    scaling: Scaling = Scaling.ROOT
+    balanced: bool | None = None
+    time_budget: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mlp:
+    """A network with one hidden layer on standardized features.
+
+    Attributes:
+        hidden_units: 1 to 4096; 0 selects a default.
+        dropout: fraction of the hidden units dropped at each step, 0 to 0.9; None selects a default.
+        weight_decay: of AdamW, 0 to 1; None selects a default.
+        patience: epochs without a lower loss after which training ends.
+        temperature: above 0; None selects it by out-of-fold log loss.
+        views: the backbone's views to concatenate; () selects all.
+        time_budget: seconds after which the best epoch so far is used; None for no limit.
+    """
+
+    hidden_units: int = 0
+    dropout: float | None = None
+    weight_decay: float | None = None
+    learning_rate: float = 1e-3
+    max_epochs: int = 200
+    patience: int = 10
+    temperature: float | None = None
+    folds: int = 0
+    views: tuple[str, ...] = ()
+    balanced: bool | None = None
+    time_budget: float | None = None
+
+    @property
+    def scaling(self) -> Scaling:
+        """How features are scaled."""
+        return Scaling.STANDARD
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Partial:
+    """A linear head first, then the head and the last blocks of the backbone together.
+
+    Attributes:
+        blocks: number of last blocks, 1 to 3.
+        patience: epochs without a lower loss after which training ends.
+        temperature: above 0; None selects it by out-of-fold log loss.
+        time_budget: seconds after which the best epoch so far is used; None for no limit.
+        views: views of the head, selected during fitting; () before.
+        scaling: of the head, likewise: `STANDARD` if the blocks were trained.
+        folds: of the cross-validation, likewise.
+    """
+
+    blocks: int = 1
+    learning_rate: float = 1e-4
+    max_epochs: int = 10
+    patience: int = 3
+    temperature: float | None = None
+    balanced: bool | None = None
+    time_budget: float | None = None
+    views: tuple[str, ...] = ()
+    scaling: Scaling = Scaling.STANDARD
+    folds: int = 0
+
+
+#: A recipe without open choices.
+ResolvedRecipe = Ridge | Logistic | Mlp | Partial
+Recipe = Auto | ResolvedRecipe
+
+_RESOLVED_RECIPES: tuple[type[ResolvedRecipe], ...] = (Ridge, Logistic, Mlp, Partial)
+
+
+def required_views(recipe: Recipe, available: Collection[str]) -> tuple[str, ...]:
+    """Return the views that a recipe needs of a backbone."""
+    if isinstance(recipe, Auto | Partial) or not recipe.views:
+        return tuple(name for name in (TAPS, LAST) if name in available)
+    return recipe.views
+
+
+def quick_recipe(recipe: Recipe) -> Recipe:
+    """Return a recipe that takes seconds: findings hardly depend on the recipe."""
+    return recipe if isinstance(recipe, Auto | Ridge) else Auto()
+
+
+def reopened_recipe(recipe: ResolvedRecipe) -> Recipe:
+    """Return the kind of a resolved recipe with its settings open again.
+
+    Its settings were selected for the features of one backbone. A ridge regression may have been requested or
+    selected, so it becomes `auto`.
+    """
+    if isinstance(recipe, Partial):
+        return Partial(blocks=recipe.blocks)
+    return Auto() if isinstance(recipe, Ridge) else type(recipe)()
+
+
+def check_task(recipe: Recipe, task: Task) -> None:
+    """Check that a recipe can fit a head to a task.
+
+    Raises:
+        InvalidField: the recipe, or one of its settings, does not support the task.
+    """
+    field = f"spec.recipe.{type(recipe).__name__.lower()}"
+    if isinstance(recipe, Logistic) and task is Task.REGRESSION:
+        raise InvalidField(
+            "Expected the recipe auto or ridge for examples with numbers. Received: logistic.", field=field
+        )
+    if isinstance(recipe, Auto) or task is Task.SINGLE_LABEL:
+        return
+    if recipe.temperature is not None:
+        raise InvalidField(
+            "Expected a temperature for examples of one label only. "
+            f"Received: {recipe.temperature:g} for {task.value.replace('_', '-')} examples.",
+            field=f"{field}.temperature",
+        )
+    if recipe.balanced:
+        raise InvalidField(
+            "Expected balanced for examples of one label only. "
+            f"Received: balanced for {task.value.replace('_', '-')} examples.",
+            field=f"{field}.balanced",
+        )
+
+
+def recipe_json(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as JSON values."""
+    return {type(recipe).__name__.lower(): asdict(recipe)}
+
+
+def recipe_from_json(fields: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that `recipe_json` wrote.
+
+    Raises:
+        KeyError, TypeError or ValueError: the fields are invalid.
+    """
+    if "auto" in fields:
+        return Auto()
+    kind = next((kind for kind in _RESOLVED_RECIPES if kind.__name__.lower() in fields), Ridge)
+    settings = dict(fields[kind.__name__.lower()])
+    settings["views"] = tuple(settings["views"])
+    if kind is not Mlp:
+        settings["scaling"] = Scaling(settings["scaling"])
+    return kind(**settings)

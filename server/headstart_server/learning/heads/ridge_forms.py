@@ -1,0 +1,205 @@
+"""The two forms of ridge's normal equations, each with out-of-fold scores.
+
+Up to as many examples as features: N x N, one eigendecomposition for every regularization, and no refit. With
+more: D x D, the sums over each fold subtracted from the sums over all examples.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headstart_server.learning.features.feature_matrix import FeatureMatrix, Float64, Ints
+from headstart_server.learning.features.matrices import Matrices
+from headstart_server.learning.heads.split import Folds
+
+#: Maximum bytes of rows held on a device in double precision: 10,000 of 2,064 features are 165 MB.
+HELD_ON_DEVICE = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RidgeTask:
+    """The problem to solve.
+
+    Attributes:
+        targets: their labels, [N, C].
+        weights: of each example in all sums, [N].
+        checkpoint: called between pieces of work; may raise to stop.
+        matrices: computes products and solves.
+    """
+
+    rows: FeatureMatrix
+    targets: Float64
+    weights: Float64
+    folds: Folds
+    checkpoint: Callable[[], None]
+    matrices: Matrices
+
+    def members(self) -> list[Ints]:
+        """Return the indexes of each fold."""
+        return [np.flatnonzero(self.folds.assignment == fold) for fold in range(self.folds.count)]
+
+
+class DualForm:
+    """The N x N form, for no more examples than features; weights are multiplied into rows and targets."""
+
+    def __init__(self, task: RidgeTask) -> None:
+        self._members = task.members()
+        self._checkpoint = task.checkpoint
+        weights = task.weights
+        self._roots = np.sqrt(weights)
+        self._share = self._roots / np.sqrt(weights.sum())
+        matrix = np.concatenate([block for _, block in task.rows.blocks()])
+        self._row_mean = weights @ matrix / weights.sum()
+        self._rows = (matrix - self._row_mean) * self._roots[:, None]
+        self._target_mean = weights @ task.targets / weights.sum()
+        self._targets = (task.targets - self._target_mean) * self._roots[:, None]
+        task.checkpoint()
+        held = task.matrices.to_device(self._rows.T)
+        values, self._vectors = task.matrices.eigen(task.matrices.product(held, held, transposed=True))
+        self._values = np.maximum(values, 0.0)
+        self._projected = self._vectors.T @ self._targets
+
+    def out_of_fold(self, regularization: float, folds: int) -> Float64:
+        """Return scores [N, C] of each example of the first folds, by a head fitted without its fold."""
+        shrink = self._values / (self._values + regularization)
+        residuals = self._targets - self._vectors @ (shrink[:, None] * self._projected)
+        for inside in self._members[:folds]:
+            self._checkpoint()
+            vectors, share = self._vectors[inside], self._share[inside]
+            hat = (vectors * shrink) @ vectors.T + np.outer(share, share)
+            residuals[inside] = np.linalg.solve(np.eye(len(inside)) - hat, residuals[inside])
+        scores: Float64 = (self._targets - residuals) / self._roots[:, None] + self._target_mean
+        return scores
+
+    def solve(self, regularization: float) -> tuple[Float64, Float64, Float64]:
+        """Return weights [D, C] of the rows, mean target [C] and mean row [D]."""
+        self._checkpoint()
+        inverse = 1.0 / (self._values + regularization)
+        solution = self._rows.T @ (self._vectors @ (inverse[:, None] * self._projected))
+        return solution, self._target_mean, self._row_mean
+
+
+class PrimalForm:
+    """The D x D form, for more examples than features: only the out-of-fold scores have N rows.
+
+    It holds one D x D matrix for each fold and three more; on a device the rows too, up to `HELD_ON_DEVICE`.
+    """
+
+    def __init__(self, task: RidgeTask) -> None:
+        self._task = task
+        rows = len(task.rows)
+        held = task.matrices.is_device and rows * task.rows.size * 8 <= HELD_ON_DEVICE
+        folds = [_Fold(task, places, held=held) for places in task.members() or [np.arange(rows)]]
+        self._folds = folds if task.folds.count else []
+        parts = [_Sums.of(task, fold) for fold in folds]
+        whole = parts[0]
+        for part in parts[1:]:
+            whole = whole.plus(part, 1.0)
+        self._whole = _System.of(task.matrices, whole)
+        # The sums of each fold are freed as its system is built.
+        self._without: list[_System] = []
+        while self._folds and parts:
+            self._without.append(_System.of(task.matrices, whole.plus(parts.pop(0), -1.0)))
+
+    def out_of_fold(self, regularization: float, folds: int) -> Float64:
+        """Return scores [N, C] of each example of the first folds, by a head fitted without its fold."""
+        matrices = self._task.matrices
+        scores = np.zeros_like(self._task.targets)
+        for fold, without in list(zip(self._folds, self._without, strict=True))[:folds]:
+            self._task.checkpoint()
+            solution = without.solve(regularization)
+            shift = without.target_mean - without.row_mean @ matrices.to_host(solution)
+            for places, block in fold.blocks():
+                scores[places] = matrices.to_host(matrices.product(block, solution)) + shift
+        return scores
+
+    def solve(self, regularization: float) -> tuple[Float64, Float64, Float64]:
+        """Return weights [D, C] of the rows, mean target [C] and mean row [D]."""
+        self._task.checkpoint()
+        solution = self._task.matrices.to_host(self._whole.solve(regularization))
+        return solution, self._whole.target_mean, self._whole.row_mean
+
+
+class _Fold:
+    """The rows of a fold as arrays: computed each time they are needed, or held."""
+
+    def __init__(self, task: RidgeTask, places: Ints, *, held: bool) -> None:
+        self._task = task
+        self._places = places
+        self._held = list(self._made()) if held else None
+
+    def blocks(self) -> Iterable[tuple[Ints, Any]]:
+        return self._made() if self._held is None else self._held
+
+    def _made(self) -> Iterator[tuple[Ints, Any]]:
+        for places, block in self._task.rows.blocks(self._places):
+            yield places, self._task.matrices.to_device(block)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Sums:
+    """Weighted sums over examples, which yield the sums of any part by subtraction."""
+
+    weight: float
+    rows: Float64
+    targets: Float64
+    gram: Any
+    cross: Any
+
+    @classmethod
+    def of(cls, task: RidgeTask, fold: _Fold) -> "_Sums":
+        matrices, size, columns = task.matrices, task.rows.size, task.targets.shape[1]
+        gram, cross = (
+            matrices.to_device(np.zeros((size, size))),
+            matrices.to_device(np.zeros((size, columns))),
+        )
+        rows, targets, weight = np.zeros(size), np.zeros(columns), 0.0
+        for places, block in fold.blocks():
+            weights, shown = task.weights[places], task.targets[places]
+            rooted = block * matrices.to_device(np.sqrt(weights)[:, None])
+            gram = gram + matrices.product(rooted, rooted, transposed=True)
+            # The column of weights next to the targets sums up the rows.
+            sums = matrices.to_device(np.hstack([weights[:, None] * shown, weights[:, None]]))
+            of_block = matrices.product(block, sums, transposed=True)
+            cross = cross + of_block[:, :-1]
+            rows += matrices.to_host(of_block[:, -1])
+            targets += weights @ shown
+            weight += float(weights.sum())
+        return cls(weight=weight, rows=rows, targets=targets, gram=gram, cross=cross)
+
+    def plus(self, part: "_Sums", sign: float) -> "_Sums":
+        return _Sums(
+            weight=self.weight + sign * part.weight,
+            rows=self.rows + sign * part.rows,
+            targets=self.targets + sign * part.targets,
+            gram=self.gram + part.gram if sign > 0 else self.gram - part.gram,
+            cross=self.cross + part.cross if sign > 0 else self.cross - part.cross,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _System:
+    """The normal equations around the means, without the regularization."""
+
+    matrices: Matrices
+    row_mean: Float64
+    target_mean: Float64
+    gram: Any
+    cross: Any
+
+    @classmethod
+    def of(cls, matrices: Matrices, sums: _Sums) -> "_System":
+        mean = sums.rows / sums.weight
+        return cls(
+            matrices=matrices,
+            row_mean=mean,
+            target_mean=sums.targets / sums.weight,
+            gram=sums.gram - matrices.to_device(np.outer(sums.weight * mean, mean)),
+            cross=sums.cross - matrices.to_device(np.outer(mean, sums.targets)),
+        )
+
+    def solve(self, regularization: float) -> Any:
+        """Return weights [D, C] of the rows, as an array."""
+        return self.matrices.solve(self.gram, self.cross, regularization)

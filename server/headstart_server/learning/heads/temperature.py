@@ -1,0 +1,108 @@
+"""Temperature scaling of out-of-fold scores."""
+
+import numpy as np
+
+from headstart_server.learning.features.feature_matrix import BLOCK, Float64
+
+#: Range of the temperature: linear heads are underconfident, networks overconfident.
+LOWEST, HIGHEST = 0.01, 10.0
+#: Examples of unknown class that smooth the labels of all others.
+SMOOTHING = 0.5
+#: Mean of the prior of the margin between the two most probable classes, in nats; chosen on data sets that
+#: `make bench-figures` does not have.
+PRIOR_MARGIN = 4.0
+#: Default if every class has a single example and nothing can be validated.
+SINGLE_SHOT_TEMPERATURE = 0.1
+_STEPS = 40
+_CLOSE = 1e-6
+
+
+def fit_temperature(scores: Float64, shares: Float64, weights: Float64) -> tuple[float, float]:
+    """Return the temperature of the lowest log loss on smoothed labels, and that loss.
+
+    Temperature scaling after Guo et al. 2017, between `LOWEST` and `HIGHEST`. If a few scores are all
+    correct, the likelihood has no optimum: it grows as the temperature falls. So, as Platt 1999 does for two
+    classes, the labels are smoothed: by half an example that could be of any class (Krichevsky and Trofimov
+    1981).
+
+    Few examples say little about the quality of a head. So the margin of two classes has a prior, as the
+    slopes of a logistic regression have (Gelman et al. 2008): exponential, with the mean `PRIOR_MARGIN`. It
+    is worth `margin / PRIOR_MARGIN` nats in all, whatever the number of examples, so it matters below a
+    hundred.
+
+    `scores` and class probabilities `shares` are [n, C]; `weights` [n] sum to the number of different
+    examples.
+    """
+    prior = typical_margin(scores, weights) / PRIOR_MARGIN / float(weights.sum())
+    # The loss is convex in 1 / temperature: Newton's method, kept within a bracket that only shrinks.
+    low, high = 1.0 / HIGHEST, 1.0 / LOWEST
+    if _slopes(scores, shares, weights, high)[1] + prior <= 0:
+        low = high
+    elif _slopes(scores, shares, weights, low)[1] + prior >= 0:
+        high = low
+    inverse = np.sqrt(low * high)
+    for _ in range(_STEPS):
+        if high - low <= _CLOSE * low:
+            break
+        _, slope, curvature = _slopes(scores, shares, weights, inverse)
+        slope += prior
+        low, high = (inverse, high) if slope < 0 else (low, inverse)
+        step = inverse - slope / curvature if curvature > 0 else high
+        moved = step if low < step < high else np.sqrt(low * high)
+        if abs(moved - inverse) <= _CLOSE * inverse:
+            inverse = moved
+            break
+        inverse = moved
+    return float(1.0 / inverse), _slopes(scores, shares, weights, inverse)[0]
+
+
+def smoothed_log_loss(scores: Float64, shares: Float64, weights: Float64, temperature: float) -> float:
+    """Return the loss that `fit_temperature` minimizes, at a given temperature."""
+    return _slopes(scores, shares, weights, 1.0 / temperature)[0]
+
+
+def typical_margin(scores: Float64, weights: Float64) -> float:
+    """Return the root mean square of the margin between the two highest scores of an example."""
+    if scores.shape[1] < 2:
+        return 0.0
+    total = 0.0
+    for start in range(0, len(scores), BLOCK):
+        part = slice(start, start + BLOCK)
+        highest = np.partition(scores[part].astype(np.float64, copy=False), -2, axis=1)[:, -2:]
+        total += float(weights[part] @ np.square(highest[:, 1] - highest[:, 0]))
+    return float(np.sqrt(total / weights.sum()))
+
+
+def smoothed_losses(scores: Float64, shares: Float64, temperature: float, count: float) -> Float64:
+    """Return the smoothed log loss of each of `count` different examples at a given temperature, [n]."""
+    smoothing = SMOOTHING / (count + SMOOTHING)
+    shifted = (scores - scores.max(axis=1, keepdims=True)) / temperature
+    wanted = (1 - smoothing) * np.einsum("nc,nc->n", shares, shifted) + smoothing * shifted.mean(axis=1)
+    lost: Float64 = np.log(np.exp(shifted).sum(axis=1)) - wanted
+    return lost
+
+
+def mean_log_loss(scores: Float64, shares: Float64, temperature: float) -> float:
+    """Return the mean negative log-likelihood of the labels, in nats."""
+    shifted = (scores - scores.max(axis=1, keepdims=True)) / temperature
+    return float((np.log(np.exp(shifted).sum(axis=1)) - (shares * shifted).sum(axis=1)).mean())
+
+
+def _slopes(scores: Float64, shares: Float64, weights: Float64, inverse: float) -> tuple[float, float, float]:
+    """Return the mean smoothed log loss at 1 / temperature, and its first two derivatives."""
+    smoothing = SMOOTHING / (float(weights.sum()) + SMOOTHING)
+    totals = np.zeros(3)
+    for start in range(0, len(shares), BLOCK):
+        part = slice(start, start + BLOCK)
+        block = scores[part].astype(np.float64, copy=False)
+        shifted = block - block.max(axis=1, keepdims=True)
+        powers = np.exp(shifted * inverse)
+        sums = powers.sum(axis=1)
+        right = np.einsum("nc,nc->n", shares[part], shifted)
+        wanted = (1 - smoothing) * right + smoothing * shifted.mean(axis=1)
+        mean = (powers * shifted).sum(axis=1) / sums
+        variance = (powers * shifted * shifted).sum(axis=1) / sums - mean * mean
+        losses = np.log(sums) - inverse * wanted
+        totals += weights[part] @ np.stack([losses, mean - wanted, variance], axis=1)
+    loss, slope, curvature = (totals / weights.sum()).tolist()
+    return loss, slope, curvature

@@ -1,0 +1,1 @@
+"""Metrics of heads, and comparisons and decisions that rest on them."""

@@ -1,0 +1,192 @@
+"""Detailed evaluation of a head on examples it was not fitted on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.features.feature_matrix import Float32
+from headstart_server.learning.metrics.class_metrics import ClassMetrics, class_metrics
+from headstart_server.learning.metrics.class_predictions import ClassPredictions
+from headstart_server.learning.metrics.metrics import Metrics, MetricsSource, measure, wilson_interval
+from headstart_server.learning.metrics.ranking import ThresholdPoint
+from headstart_server.learning.metrics.reliability import ReliabilityBin, reliability
+from headstart_server.learning.metrics.worst_examples import (
+    ExampleOutcome,
+    worst_examples,
+    worst_regression_examples,
+)
+
+__all__ = [
+    "ClassMetrics",
+    "ConfusedPair",
+    "Evaluation",
+    "ExampleOutcome",
+    "Metrics",
+    "MetricsSource",
+    "ReliabilityBin",
+    "ThresholdPoint",
+    "ValuePair",
+    "evaluate",
+    "measure",
+    "wilson_interval",
+]
+
+#: Reported pairs of confused classes.
+MAX_CONFUSED = 50
+#: Reported pairs of true and predicted numbers.
+MAX_VALUES = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfusedPair:
+    """Two classes that are confused.
+
+    Attributes:
+        predicted: the class that was predicted instead.
+    """
+
+    actual: str
+    predicted: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValuePair:
+    """A number and its prediction."""
+
+    actual: float
+    predicted: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """Detailed evaluation of a head. All metrics except counts respect the weights of examples.
+
+    Attributes:
+        classes: metrics by class, in the order of the head; empty for regression.
+        reliability: reliability of the probabilities; empty for regression.
+        confused: the most frequently confused pairs of classes, at most 50, the most frequent first.
+        worst: the examples of the largest loss, at most 100, the worst first.
+        interval_coverage: regression: fraction of the numbers within their 90 % interval.
+        values: regression: true and predicted numbers of at most 1,000 examples, evenly spread.
+    """
+
+    metrics: Metrics
+    classes: tuple[ClassMetrics, ...] = ()
+    reliability: tuple[ReliabilityBin, ...] = ()
+    confused: tuple[ConfusedPair, ...] = ()
+    worst: tuple[ExampleOutcome, ...] = ()
+    interval_coverage: float | None = None
+    median_absolute_error: float | None = None
+    values: tuple[ValuePair, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the evaluation as JSON values."""
+        return {**asdict(self), "metrics": self.metrics.to_json()}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Evaluation":
+        """Return the evaluation that `to_json` wrote."""
+        return cls(
+            metrics=Metrics.from_json(fields["metrics"]),
+            classes=tuple(ClassMetrics.from_json(each) for each in fields["classes"]),
+            reliability=tuple(ReliabilityBin(**each) for each in fields["reliability"]),
+            confused=tuple(ConfusedPair(**each) for each in fields["confused"]),
+            worst=tuple(ExampleOutcome.from_json(each) for each in fields["worst"]),
+            interval_coverage=fields["interval_coverage"],
+            median_absolute_error=fields.get("median_absolute_error"),
+            values=tuple(ValuePair(**each) for each in fields.get("values", ())),
+        )
+
+
+def evaluate(
+    targets: Targets,
+    outputs: Float32,
+    thresholds: Float32,
+    ids: Sequence[str],
+    *,
+    source: MetricsSource,
+    groups: Sequence[str] | None = None,
+    counted: NDArray[np.bool_] | None = None,
+    interval: tuple[float, float] | None = None,
+) -> Evaluation:
+    """Evaluate calibrated outputs.
+
+    Args:
+        targets: labels of N examples. A single label whose shares are all 0 is of a class that the head does
+            not know, and counts as wrong.
+        outputs: calibrated outputs, [N, C].
+        thresholds: of several labels, [C]; empty for 0.5.
+        ids: the caller's ID of each example, [N].
+        source: how the outputs were computed.
+        groups: the group of near-duplicates of each example, [N]; None if all differ.
+        counted: whether each example says something about the head, [N]; None for all.
+        interval: the interval of a regression head.
+    """
+    places = np.arange(len(targets)) if counted is None else np.flatnonzero(counted)
+    targets, outputs = targets.subset(places), outputs[places]
+    groups = None if groups is None else [groups[place] for place in places.tolist()]
+    metrics = measure(targets, outputs, thresholds, source=source, groups=groups)
+    if not len(targets):
+        return Evaluation(metrics=metrics)
+    if targets.task is Task.REGRESSION:
+        return Evaluation(
+            metrics=metrics,
+            worst=worst_regression_examples(targets, outputs, ids, places),
+            interval_coverage=_coverage(targets, outputs, interval),
+            median_absolute_error=_median_error(targets, outputs),
+            values=_values(targets, outputs),
+        )
+    predictions = ClassPredictions.from_outputs(targets, outputs, thresholds)
+    return Evaluation(
+        metrics=metrics,
+        classes=class_metrics(targets, outputs, predictions),
+        reliability=reliability(targets, outputs, predictions).bins,
+        confused=_confused(targets.class_names, predictions),
+        worst=worst_examples(targets, outputs, predictions, ids, places),
+    )
+
+
+def _confused(names: Sequence[str], predictions: ClassPredictions) -> tuple[ConfusedPair, ...]:
+    """Return missed classes paired with the classes predicted instead in the same example."""
+    missed = (predictions.actual & ~predictions.predicted).astype(np.float32)
+    instead = (predictions.predicted & ~predictions.actual).astype(np.float32)
+    counts = np.rint(missed.T @ instead).astype(np.int64)
+    order = np.argsort(-counts, axis=None, kind="stable")[:MAX_CONFUSED]
+    pairs = (
+        (actual, predicted) for actual, predicted in zip(*np.unravel_index(order, counts.shape), strict=True)
+    )
+    return tuple(
+        ConfusedPair(actual=names[actual], predicted=names[predicted], count=int(counts[actual, predicted]))
+        for actual, predicted in pairs
+        if counts[actual, predicted]
+    )
+
+
+def _values(targets: Targets, outputs: Float32) -> tuple[ValuePair, ...]:
+    count = len(targets)
+    rows = np.linspace(0, count - 1, min(count, MAX_VALUES)).round().astype(np.int64)
+    predicted, actual = outputs[rows, 0].tolist(), targets.matrix[rows, 0].tolist()
+    return tuple(ValuePair(actual=one, predicted=other) for one, other in zip(actual, predicted, strict=True))
+
+
+def _coverage(targets: Targets, outputs: Float32, interval: tuple[float, float] | None) -> float | None:
+    if interval is None:
+        return None
+    errors = targets.matrix[:, 0] - outputs[:, 0]
+    within = (errors >= interval[0]) & (errors <= interval[1])
+    return float(targets.weights @ within / targets.weights.sum())
+
+
+def _median_error(targets: Targets, outputs: Float32) -> float:
+    errors = np.abs(targets.matrix[:, 0] - outputs[:, 0])
+    order = np.argsort(errors, kind="stable")
+    shares = np.cumsum(targets.weights[order]) / targets.weights.sum()
+    # The middle of two errors if exactly half of the weight lies below.
+    low, high = (int(np.searchsorted(shares, half)) for half in (0.5 - 1e-12, 0.5 + 1e-12))
+    return float(errors[order[low]] + errors[order[min(high, len(order) - 1)]]) / 2

@@ -1,0 +1,114 @@
+"""Predictions of a version for examples that its head was not fitted on."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.features.feature_matrix import BLOCK, Float32
+from headstart_server.learning.metrics.class_predictions import ClassPredictions
+from headstart_server.learning.metrics.metrics import losses
+from headstart_server.learning.metrics.worst_examples import label_probability
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictionOutcome:
+    """The out-of-fold prediction of an example.
+
+    Attributes:
+        labels: the predicted classes: one of a single label, any number of several; empty for regression.
+        value: the predicted number of a regression.
+        probability: of the true class (several labels: the lowest of all true states); None for regression.
+        loss: log loss in nats (several labels: mean over the classes); for regression the absolute error.
+        held_out: whether the example was held out of training. Otherwise a head fitted without its fold
+            predicted it.
+        counted: whether it says something about the version; False if the predicting head could not know the
+            class of the example.
+    """
+
+    labels: tuple[str, ...] = ()
+    value: float | None = None
+    probability: float | None = None
+    loss: float
+    held_out: bool = False
+    counted: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LabeledOutputs:
+    """Calibrated outputs of a head for examples, whose classes the head need not all know.
+
+    Attributes:
+        targets: labels over the head's classes, followed by the classes it does not know, [N].
+        outputs: calibrated outputs, 0 for classes that the head does not know, [N, C].
+        thresholds: of several labels, [C]; beyond 1 for classes that the head does not know.
+    """
+
+    targets: Targets
+    outputs: Float32
+    thresholds: Float32
+
+    @classmethod
+    def from_head(
+        cls,
+        targets: Sequence[Target],
+        weights: Sequence[float],
+        outputs: Float32,
+        thresholds: Float32,
+        class_names: Sequence[str],
+    ) -> "LabeledOutputs":
+        """Return outputs [N, C] of a head with the labels of the examples; `class_names` are the head's."""
+        unknown = sorted({name for target in targets for name in target.shares} - set(class_names))
+        if unknown:
+            outputs = np.pad(outputs, ((0, 0), (0, len(unknown))))
+            if len(thresholds):
+                thresholds = np.pad(thresholds, (0, len(unknown)), constant_values=np.inf)
+        shown = Targets.from_targets(targets, weights, (*class_names, *unknown))
+        return cls(targets=shown, outputs=outputs, thresholds=thresholds)
+
+    def outcomes(
+        self, *, held_out: NDArray[np.bool_] | None = None, counted: NDArray[np.bool_] | None = None
+    ) -> Iterator[PredictionOutcome]:
+        """Yield the outcome of each example in order; flags [N] default to not held out, and counted."""
+        numbers = self.targets.task is Task.REGRESSION
+        parts = (part._of_numbers() if numbers else part._of_classes() for part in self._parts())
+        for place, outcome in enumerate(chain.from_iterable(parts)):
+            yield replace(
+                outcome,
+                held_out=held_out is not None and bool(held_out[place]),
+                counted=counted is None or bool(counted[place]),
+            )
+
+    def _parts(self) -> Iterator["LabeledOutputs"]:
+        """Yield the examples in blocks that bound the memory."""
+        for start in range(0, len(self.targets), BLOCK):
+            part = slice(start, start + BLOCK)
+            yield replace(
+                self,
+                targets=self.targets.subset(np.arange(len(self.targets))[part]),
+                outputs=self.outputs[part],
+            )
+
+    def _of_numbers(self) -> Iterator[PredictionOutcome]:
+        values = self.outputs[:, 0].astype(np.float64)
+        errors = np.abs(values - self.targets.matrix[:, 0])
+        for value, error in zip(values.tolist(), errors.tolist(), strict=True):
+            yield PredictionOutcome(value=value, loss=error)
+
+    def _of_classes(self) -> Iterator[PredictionOutcome]:
+        predictions = ClassPredictions.from_outputs(self.targets, self.outputs, self.thresholds)
+        names = self.targets.class_names
+        columns = zip(
+            predictions.predicted,
+            label_probability(self.targets, self.outputs, predictions).tolist(),
+            losses(self.targets, self.outputs).tolist(),
+            strict=True,
+        )
+        for flags, probability, loss in columns:
+            labels = tuple(names[place] for place in np.flatnonzero(flags).tolist())
+            yield PredictionOutcome(labels=labels, probability=probability, loss=loss)

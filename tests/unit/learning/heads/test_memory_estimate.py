@@ -1,0 +1,41 @@
+"""Estimates of memory are at least what a run takes, and at most three times as much."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headstart_server.learning.heads.memory_estimate import Sizes, estimated_bytes
+from unit.learning.heads.measure_memory import RECIPES
+
+PROGRAM = Path(__file__).with_name("measure_memory.py")
+CASES = [
+    ("ridge", 6000, {"last": 1536}, 10, "image"),
+    ("ridge", 500, {"last": 16384}, 3, "tensor"),
+    ("auto", 4000, {"last": 1280, "taps": 784}, 20, "image"),
+    ("auto", 700, {"last": 8192, "taps": 4096}, 5, "tensor"),
+    ("logistic", 3000, {"last": 1536}, 10, "image"),
+    ("logistic", 500, {"last": 8192}, 3, "tensor"),
+    ("mlp", 3000, {"last": 1280, "taps": 784}, 10, "image"),
+    ("mlp", 500, {"last": 8192}, 3, "tensor"),
+]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("recipe", "examples", "views", "classes", "modality"), CASES)
+def test_an_estimate_is_at_least_the_peak_and_at_most_three_times_it(
+    recipe: str, examples: int, views: dict[str, int], classes: int, modality: str
+) -> None:
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("The peak of a run can be measured on Linux only.")
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), recipe, str(examples), json.dumps(views), str(classes), modality],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    peak = int(done.stdout)
+    estimate = estimated_bytes(RECIPES[recipe], Sizes(examples=examples, views=views, outputs=classes))
+    assert peak <= estimate <= 3 * peak, f"peak {peak / 2**20:.0f} MiB, estimate {estimate / 2**20:.0f} MiB"
