@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from fakes import Desk, FakeBackbone, FakeSource, ManualClock, Recorder
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.example_eraser import Forgetting, ForgottenPlaces
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.queue import LaneQueue
 from headstart_server.evaluation.evaluator import MeasuringBench
 from headstart_server.evaluation.promotion_gate import GateKeeper

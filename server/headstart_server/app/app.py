@@ -67,11 +67,11 @@ from headstart_server.datasets.retained_examples import KeptExamples
 from headstart_server.datasets.uris.location import Kind
 from headstart_server.datasets.uris.reader import DatasetReader
 from headstart_server.datasets.uris.reserved_paths import data_policy
+from headstart_server.embedding.backbone_pool import BackbonePool, BackboneSource
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.cache_scope import shared_key, tenant_key
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import BackbonePool, BackboneSource
 from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.embedding.sqlite_file import delete

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 
 from headstart_server.datasets.example_archive import ArchiveReader
-from headstart_server.embedding.engine import BackbonePool
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import (
     EmptyDataset,
     ModelNotFound,

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from headstart_server.datasets.example_archive import ArchiveReader
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import BackbonePool
 from headstart_server.errors import (
     ArtifactDamaged,
     BackboneNotFound,

@@ -4,8 +4,8 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.tails import VersionTail
 from headstart_server.errors import BackboneMismatch, BackboneNotFound, BackboneUnavailable
 from headstart_server.learning.analysis.familiarity import TypicalityModel

@@ -11,8 +11,8 @@ import numpy as np
 
 from headstart_server.backbones.backbone import LAST, BackboneInfo, Content, Modality, Truncation
 from headstart_server.backbones.occlusion import Pixels
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.queue import Lane, RowFeatures, stacked
 from headstart_server.embedding.tails import with_tail
 from headstart_server.errors import (

@@ -12,8 +12,8 @@ import numpy as np
 import structlog
 
 from headstart_server.datasets.dataset_store import Dataset, DatasetStore
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import BackbonePool
 from headstart_server.errors import (
     BackboneNotFound,
     Draining,

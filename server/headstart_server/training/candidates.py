@@ -6,7 +6,7 @@ from math import prod
 from headstart_server.backbones.backbone import BackboneInfo
 from headstart_server.backbones.installed import keras_missing
 from headstart_server.backbones.memory import available_bytes
-from headstart_server.embedding.engine import BackbonePool
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.modality import takes
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec

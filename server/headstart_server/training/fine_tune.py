@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from headstart_server.access.tenants import tenant_of
 from headstart_server.backbones.tail_training import TailEpoch
 from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.cache_scope import working_for
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.energy import EnergyMeter, Measurement
 from headstart_server.errors import (

@@ -14,8 +14,8 @@ from headstart_server.backbones.backbone import BackboneInfo
 from headstart_server.backbones.memory import available_bytes
 from headstart_server.datasets.dataset_store import DatasetStore, DatasetWriter
 from headstart_server.datasets.parents import Parent, find_parent
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.embedder import CHECK_SECONDS
-from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.modality import check_modality, kind_of
 from headstart_server.errors import (
     NOT_STARTED,

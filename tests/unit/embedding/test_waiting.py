@@ -8,10 +8,10 @@ from functools import partial
 import pytest
 
 from fakes import PATIENCE, FakeBackbone, FakeSource, Recorder
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.queue import LaneQueue
 from headstart_server.embedding.waiters import Waiters
 from headstart_server.errors import BackboneUnavailable, Draining, Loading

@@ -14,10 +14,10 @@ import pytest
 
 from fakes import PATIENCE, FakeBackbone, FakeSource, ManualClock, Recorder, Shelf, make_head
 from headstart_server.backbones.backbone import Content, Modality
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.queue import LaneQueue, RowFeatures
 from headstart_server.errors import (
     AliasNotFound,

@@ -8,7 +8,7 @@ import pytest
 
 from fakes import FakeBackbone, FakeSource
 from headstart_server.backbones.backbone import Content, Modality
-from headstart_server.embedding.engine import BackbonePool
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.modality import kind_of
 from headstart_server.errors import BackboneNotFound, InvalidField
 from headstart_server.jobs.spec import FineTuneSpec

@@ -10,10 +10,10 @@ import pytest
 from fakes import Desk, FakeBackbone, FakeSource, ManualClock, Recorder, Shelf, trained_tail
 from headstart_server.backbones.tail_training import TailRequest, TailResult
 from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.errors import (
     ArtifactDamaged,

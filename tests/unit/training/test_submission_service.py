@@ -13,10 +13,10 @@ import pytest
 from fakes import PATIENCE, Desk, FakeBackbone, FakeSource, ManualClock, Recorder, Shelf
 from headstart_server.backbones.backbone import Modality
 from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import BackbonePool
 from headstart_server.embedding.queue import LaneQueue
 from headstart_server.errors import (
     BackboneNotFound,

@@ -1,6 +1,6 @@
 """Whether a version can answer now, for those who ask before they call."""
 
-from headstart_server.embedding.engine import BackbonePool
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import BackboneMismatch, HeadstartError
 from headstart_server.models.version import Version
 

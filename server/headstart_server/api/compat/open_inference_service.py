@@ -35,7 +35,7 @@ from headstart_server.api.grpc.executors import LongWork
 from headstart_server.api.grpc.status import CODES, status_of
 from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.backbones.backbone import BackboneInfo, Modality
-from headstart_server.embedding.engine import BackbonePool
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField, ModelNotFound
 from headstart_server.models.registry import Registry
 from headstart_server.models.traffic_split import Choice

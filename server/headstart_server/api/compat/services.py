@@ -9,7 +9,7 @@ from headstart_server.api.compat.open_inference_service import OpenInferenceServ
 from headstart_server.api.compat.tensorflow_model_service import TensorFlowModelService
 from headstart_server.api.compat.tensorflow_prediction_service import TensorFlowPredictionService
 from headstart_server.api.grpc.executors import LongWork
-from headstart_server.embedding.engine import BackbonePool
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.models.registry import Registry
 
 #: The Open Inference Protocol, version 2, and the API of TensorFlow Serving.

@@ -8,7 +8,7 @@ from headstart_server.api.compat.tensorflow_model_specs import selector_of
 from headstart_server.api.grpc.executors import LongWork
 from headstart_server.api.grpc.status import CODES
 from headstart_server.api.grpc.telemetry_interceptor import Context
-from headstart_server.embedding.engine import BackbonePool
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
 

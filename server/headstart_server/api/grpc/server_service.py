@@ -9,7 +9,7 @@ from headstart_server.access.rights import Grant, Right
 from headstart_server.api.grpc.caller import caller, is_operator, tenant
 from headstart_server.api.grpc.messages.models import MODALITIES
 from headstart_server.api.grpc.telemetry_interceptor import Context
-from headstart_server.embedding.engine import BackbonePool
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.jobs.usage_report import Usage
 
 RIGHTS = {

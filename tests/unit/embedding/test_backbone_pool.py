@@ -8,10 +8,15 @@ from contextlib import suppress
 import pytest
 
 from fakes import PATIENCE, FakeBackbone, FakeSource, ManualClock, Recorder
+from headstart_server.embedding.backbone_pool import (
+    FAILED_RETRY_SECONDS,
+    IDLE_SECONDS,
+    MAX_UNLISTED,
+    BackbonePool,
+)
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import FAILED_RETRY_SECONDS, IDLE_SECONDS, MAX_UNLISTED, BackbonePool
 from headstart_server.embedding.queue import LaneQueue
 from headstart_server.errors import BackboneNotFound, BackboneUnavailable, Draining, Loading
 
