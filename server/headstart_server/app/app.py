@@ -25,7 +25,7 @@ import structlog
 from prometheus_client import start_http_server
 from threadpoolctl import threadpool_limits
 
-from headstart_server import failpoints, metrics
+from headstart_server import metrics
 from headstart_server.access.audit import AuditLog
 from headstart_server.access.authenticator import Authenticator
 from headstart_server.api.compat.compat_predictor import Asking
@@ -107,7 +107,6 @@ from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
 from headstart_server.models.traffic import Traffic
-from headstart_server.outage import FULL_DISKS
 from headstart_server.power import Gpus, counters, gpu_gauges, open_gpus
 from headstart_server.prediction.prediction_monitor import Onlooker
 from headstart_server.prediction.predictor import Predictor
@@ -115,9 +114,11 @@ from headstart_server.report.reporter import Reporter
 from headstart_server.settings.groups import StorageGroup
 from headstart_server.settings.job_groups import BackbonesGroup, LimitsGroup
 from headstart_server.settings.settings import Settings, is_loopback
+from headstart_server.storage import failpoints
+from headstart_server.storage.circuit_breaker import FULL_DISKS
 from headstart_server.storage.disk import PLACE as ARTIFACTS_PLACE
 from headstart_server.storage.disk import probe
-from headstart_server.storage.places import StorageRoots, open_storage_roots
+from headstart_server.storage.storage_roots import StorageRoots, open_storage_roots
 from headstart_server.telemetry import Telemetry, configure_logs, process_age
 from headstart_server.trace_setting import open_tracing
 from headstart_server.training.fine_tune import FineTuneRun, FineTuneTools

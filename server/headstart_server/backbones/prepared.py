@@ -10,7 +10,6 @@ from pathlib import Path
 
 import structlog
 
-from headstart_server.backbones.aside import made_aside
 from headstart_server.backbones.card import Card
 from headstart_server.backbones.child_process import NICE, death
 from headstart_server.backbones.declaration import Declaration
@@ -21,6 +20,7 @@ from headstart_server.backbones.runtimes import RuntimeKind
 from headstart_server.backbones.sources.registry import credentials_of
 from headstart_server.backbones.sources.source import SourceError
 from headstart_server.errors import BackboneUnavailable
+from headstart_server.storage.atomic_files import made_aside
 
 log = structlog.get_logger(__name__)
 

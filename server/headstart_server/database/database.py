@@ -14,8 +14,8 @@ from headstart_server.database.postgres import Postgres
 from headstart_server.database.sqlite import Sqlite
 from headstart_server.database.tables import identity
 from headstart_server.errors import DatabaseUnavailable, StorageFull
-from headstart_server.failpoints import failpoint
-from headstart_server.outage import FULL_DISKS, CircuitBreaker
+from headstart_server.storage.circuit_breaker import FULL_DISKS, CircuitBreaker
+from headstart_server.storage.failpoints import failpoint
 
 __all__ = ["Database", "SchemaError"]
 

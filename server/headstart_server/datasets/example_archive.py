@@ -14,7 +14,7 @@ from headstart_server.errors import ArtifactDamaged, ServiceUnavailable, Storage
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.folder import Folder
-from headstart_server.zip_entries import check_methods
+from headstart_server.storage.zip_entries import check_methods
 
 #: Archives that are held open at once; each is a file and the list of its members in memory.
 MAX_OPEN = 8

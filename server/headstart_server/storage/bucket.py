@@ -15,8 +15,8 @@ from fsspec import AbstractFileSystem
 from fsspec.exceptions import FSTimeoutError
 
 from headstart_server.errors import HeadstartError, StorageUnavailable
-from headstart_server.outage import CircuitBreaker
 from headstart_server.storage.address import BucketAddress, Scheme
+from headstart_server.storage.circuit_breaker import CircuitBreaker
 from headstart_server.storage.disk import is_full, storage_errors
 
 log = structlog.get_logger(__name__)

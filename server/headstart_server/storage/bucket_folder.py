@@ -6,9 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from headstart_server.failpoints import failpoint
 from headstart_server.storage.bucket import Bucket, ObjectFacts
 from headstart_server.storage.copies import LocalCopies
+from headstart_server.storage.failpoints import failpoint
 from headstart_server.storage.folder import FolderEntry
 
 #: An object that is written to read the bucket's time.

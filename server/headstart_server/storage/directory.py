@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from headstart_server.failpoints import failpoint
 from headstart_server.storage.disk import storage_errors, sync_folder
+from headstart_server.storage.failpoints import failpoint
 from headstart_server.storage.folder import FolderEntry
 
 _STAGING = ".staging"

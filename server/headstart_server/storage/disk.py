@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from headstart_server.errors import HeadstartError, LocalStorageUnavailable, StorageFull
-from headstart_server.outage import FULL_DISKS
+from headstart_server.storage.circuit_breaker import FULL_DISKS
 
 #: Label of artifacts, copies and scratch files in logs and metrics of full disks.
 PLACE = "artifacts"

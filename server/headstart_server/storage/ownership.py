@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from headstart_server.errors import LocalStorageUnavailable
-from headstart_server.failpoints import failpoint
 from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.disk import storage_errors
+from headstart_server.storage.failpoints import failpoint
 
 #: Name of the ownership marker next to the artifact folders.
 OWNER_FILE = "owner"

@@ -19,7 +19,7 @@ from headstart_server.doctor.artifacts import check_artifacts
 from headstart_server.doctor.database import check_database
 from headstart_server.doctor.finding import Finding, Status
 from headstart_server.settings.settings import Settings
-from headstart_server.storage.places import open_storage_roots
+from headstart_server.storage.storage_roots import open_storage_roots
 from postgres import HOST, PostgresServer
 from s3 import Fault, S3Server
 from server_process import running

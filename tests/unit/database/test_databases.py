@@ -27,7 +27,7 @@ from headstart_server.database.tables import (
 )
 from headstart_server.errors import DatabaseUnavailable, InvalidField, StorageUnavailable
 from headstart_server.models import rows
-from headstart_server.outage import CircuitBreaker
+from headstart_server.storage.circuit_breaker import CircuitBreaker
 from postgres import GUARDED, PostgresServer, on_both_databases
 
 

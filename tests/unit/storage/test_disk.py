@@ -19,8 +19,8 @@ from headstart_server.errors import ArtifactDamaged, HeadstartError, LocalStorag
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
 from headstart_server.learning.examples.target import Target
 from headstart_server.models.store import HEAD_FILE, VersionStore
-from headstart_server.outage import FullDisks
 from headstart_server.storage import disk
+from headstart_server.storage.circuit_breaker import FullDisks
 from headstart_server.storage.directory import DirectoryFolder
 from headstart_server.storage.disk import PLACE, probe, storage_errors, storage_fault
 

@@ -13,7 +13,7 @@ from fakes import ManualClock, Shelf
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
-from headstart_server.storage.places import open_storage_roots
+from headstart_server.storage.storage_roots import open_storage_roots
 from s3 import SECRET, S3Server
 
 VERSIONS = 100_000

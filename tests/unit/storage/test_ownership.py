@@ -12,7 +12,7 @@ from fakes import PATIENCE
 from headstart_server.database.database import Database
 from headstart_server.errors import LocalStorageUnavailable, StorageUnavailable
 from headstart_server.storage.ownership import OWNER_FILE, ForeignArtifactsError
-from headstart_server.storage.places import StorageRoots, open_storage_roots
+from headstart_server.storage.storage_roots import StorageRoots, open_storage_roots
 from postgres import on_both_databases
 from s3 import Fault, S3Server
 

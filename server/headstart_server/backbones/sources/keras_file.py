@@ -15,7 +15,7 @@ from headstart_server.backbones.sources.files import local_file
 from headstart_server.backbones.sources.keras_pictures import PICTURE_OPTIONS, picture_network, side_of
 from headstart_server.backbones.sources.source import SourceError, check_pin
 from headstart_server.backbones.torch_checkpoint import file_digest
-from headstart_server.zip_entries import check_methods, read_entry
+from headstart_server.storage.zip_entries import check_methods, read_entry
 
 #: Keras classes that contain code, or run foreign code.
 _CODE = {"Lambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSMLayer"}

@@ -7,12 +7,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from failpoints import names as failpoint_names
-from headstart_server import failpoints
-from headstart_server.failpoints import failpoint
+from headstart_server.storage import failpoints
+from headstart_server.storage.failpoints import failpoint
 
 _CHILD = """
 import os
-from headstart_server.failpoints import VARIABLE, arm, failpoint
+from headstart_server.storage.failpoints import VARIABLE, arm, failpoint
 arm(os.environ[VARIABLE])
 with failpoint("one.write"):
     print("written", flush=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from headstart_server.failpoints import failpoint
+from headstart_server.storage.failpoints import failpoint
 
 #: Age in seconds at which a staging path is abandoned: twice the time limit of a preparation.
 ABANDONED_SECONDS = 3600.0

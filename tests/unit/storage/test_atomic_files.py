@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fakes import PATIENCE
-from headstart_server.backbones.aside import ABANDONED_SECONDS, file_aside, made_aside, remove_abandoned
+from headstart_server.storage.atomic_files import ABANDONED_SECONDS, file_aside, made_aside, remove_abandoned
 
 
 def names(folder: Path) -> list[str]:
