@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from headstart_server.backbones.openvino_import import load_openvino
+from headstart_server.backbones.runtimes.openvino_import import load_openvino
 
 
 def convert(model: Any, path: Path) -> None:

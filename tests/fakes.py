@@ -12,9 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import BackboneInfo, Content, Modality, Truncation
-from headstart_server.backbones.tail import Cut, TailMismatch, TailPlan, TailWeights
-from headstart_server.backbones.tail_training import Loss, TailEpoch, TailRequest, TailResult, TrainingStop
+from headstart_server.backbones.contract.backbone import BackboneInfo, Content, Modality, Truncation
+from headstart_server.backbones.contract.tail import Cut, TailMismatch, TailPlan, TailWeights
+from headstart_server.backbones.contract.tail_training import (
+    Loss,
+    TailEpoch,
+    TailRequest,
+    TailResult,
+    TrainingStop,
+)
 from headstart_server.database.database import Database
 from headstart_server.embedding.queue import Lane
 from headstart_server.errors import BackboneNotFound, UndecodableInput

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from headstart_server.backbones.pictures import MAX_PIXELS, PictureDecoder
+from headstart_server.backbones.preprocessing.images import MAX_PIXELS, PictureDecoder
 from headstart_server.errors import HeadstartError
 
 #: Height and width of a square of as many pixels as are taken.

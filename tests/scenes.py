@@ -32,7 +32,7 @@ def memory_of_decoding(data: bytes, *, max_pixels: int = 64_000_000) -> int:
     """Bytes by which a new process grows at most while it decodes or refuses a picture."""
     code = """
 import pathlib, sys
-from headstart_server.backbones.pictures import PictureDecoder
+from headstart_server.backbones.preprocessing.images import PictureDecoder
 from headstart_server.errors import InputTooLarge, UndecodableInput
 def peak():
     status = pathlib.Path("/proc/self/status").read_text()

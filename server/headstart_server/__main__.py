@@ -137,10 +137,10 @@ def _taken(info: Any) -> str:
 
 
 def _catalog(settings: Settings) -> Any:
-    from headstart_server.backbones.allowed_sources import check_sources
     from headstart_server.backbones.catalog import Catalog
-    from headstart_server.backbones.declaration import declared
-    from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings, default_cache
+    from headstart_server.backbones.contract.runtimes import RuntimeKind, RuntimeSettings, default_cache
+    from headstart_server.backbones.networks.declaration import declared
+    from headstart_server.backbones.sources.allowed_sources import check_sources
 
     chosen = settings.backbones
     runtimes = RuntimeSettings(
@@ -169,7 +169,7 @@ def prepare(
     Prints the digest of each backbone's weights, which its declaration may pin. Progress goes to stderr.
     """
     settings = settings_of(loaded)
-    from headstart_server.backbones.runtimes import default_cache
+    from headstart_server.backbones.contract.runtimes import default_cache
     from headstart_server.errors import BackboneNotFound, HeadstartError
     from headstart_server.telemetry import configure_logs
 

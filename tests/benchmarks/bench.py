@@ -21,8 +21,8 @@ import numpy as np
 import versions
 from headstart import Client
 from headstart_server.backbones.catalog import DEFAULT, Catalog
-from headstart_server.backbones.pictures import PictureDecoder
-from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings, default_cache
+from headstart_server.backbones.contract.runtimes import RuntimeKind, RuntimeSettings, default_cache
+from headstart_server.backbones.preprocessing.images import PictureDecoder
 from headstart_server.settings.settings import Settings
 from pictures import Picture, digits, photographs, split
 from report import machine, print_table, software

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn import datasets
 
-from headstart_server.backbones.backbone import LAST, Backbone, Content, Modality
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.backbones.runtimes import RuntimeSettings, default_cache
+from headstart_server.backbones.contract.backbone import LAST, Backbone, Content, Modality
+from headstart_server.backbones.contract.runtimes import RuntimeSettings, default_cache
 from headstart_server.learning.features.feature_matrix import Float32, Ints
 
 #: Examples that a generator draws: enough to sample training sets from and to know the true accuracy.

@@ -17,9 +17,9 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.backbones.runtimes import RuntimeSettings, default_cache
+from headstart_server.backbones.contract.backbone import Backbone
+from headstart_server.backbones.contract.runtimes import RuntimeSettings, default_cache
 from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
 from headstart_server.learning.analysis.dataset_analysis import analyze_dataset
 from headstart_server.learning.analysis.duplicates import near_duplicate_groups

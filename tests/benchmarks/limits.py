@@ -17,10 +17,15 @@ import openvino
 
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1 import prediction_service_pb2_grpc as stubs
-from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.backbones.cores import available_cores
-from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings, default_cache
+from headstart_server.backbones.contract.backbone import Backbone
+from headstart_server.backbones.contract.cores import available_cores
+from headstart_server.backbones.contract.runtimes import (
+    Precision,
+    RuntimeKind,
+    RuntimeSettings,
+    default_cache,
+)
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from headstart_server.backbones.backbone import Backbone
+from headstart_server.backbones.contract.backbone import Backbone
 from headstart_server.learning.heads.head import Float32
 from headstart_server.learning.heads.split import Ints
 from pictures import Picture, digits

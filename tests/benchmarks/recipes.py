@@ -23,9 +23,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.backbones.runtimes import RuntimeSettings, default_cache
+from headstart_server.backbones.contract.backbone import Backbone
+from headstart_server.backbones.contract.runtimes import RuntimeSettings, default_cache
 from headstart_server.learning.examples.targets import Targets
 from headstart_server.learning.heads.fitting import fit
 from headstart_server.learning.heads.head import Float32, normalized, softmax

@@ -23,7 +23,7 @@ from chaos import skewed_clock
 from fakes import FakeBackbone, FakeSource, settings_of
 from full_disk import FullDisk
 from headstart_server.app import app
-from headstart_server.backbones.backbone import Content
+from headstart_server.backbones.contract.backbone import Content
 from headstart_server.storage import bucket
 
 #: Seconds that an example takes, so that jobs are seen at work.

@@ -212,7 +212,7 @@ def test_a_wait_ends_with_its_deadline_its_caller_and_the_failure_of_the_convers
 
 def _converting(server: ServerProcess) -> psutil.Process | None:
     for child in psutil.Process(server.pid).children():
-        if "headstart_server.backbones.prepare" in child.cmdline():
+        if "headstart_server.backbones.worker.prepare_command" in child.cmdline():
             return child
     return None
 

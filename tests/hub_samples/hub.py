@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.sources.registry import source_of
 from headstart_server.backbones.sources.source import SourceError
 from hub_samples.samples import Samples

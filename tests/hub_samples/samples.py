@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conversion import convert
-from headstart_server.backbones.declaration import Declaration
-from headstart_server.backbones.golden import golden_picture
-from headstart_server.backbones.openvino_import import load_openvino
-from headstart_server.backbones.pictures import MAX_PIXELS
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.networks.golden import golden_picture
+from headstart_server.backbones.preprocessing.images import MAX_PIXELS
+from headstart_server.backbones.runtimes.openvino_import import load_openvino
 from headstart_server.backbones.sources.registry import source_of
 
 SIDE = 32

@@ -48,14 +48,14 @@ from headstart_server.api.grpc.server_service import ServerService
 from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor, Context
 from headstart_server.api.grpc.tls import tls_files
 from headstart_server.api.server import Server, ServerSettings
-from headstart_server.backbones.allowed_sources import check_sources
-from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.backbones.cores import available_cores
-from headstart_server.backbones.declaration import Declaration, declared
-from headstart_server.backbones.installed import has_keras
-from headstart_server.backbones.keras_matrices import KerasMatrices
-from headstart_server.backbones.runtimes import RuntimeKind, has_gpu, runtime_settings
+from headstart_server.backbones.contract.backbone import Backbone
+from headstart_server.backbones.contract.cores import available_cores
+from headstart_server.backbones.contract.runtimes import RuntimeKind, has_gpu, runtime_settings
+from headstart_server.backbones.networks.declaration import Declaration, declared
+from headstart_server.backbones.runtimes.keras_matrices import KerasMatrices
+from headstart_server.backbones.sources.allowed_sources import check_sources
+from headstart_server.backbones.worker.optional_packages import has_keras
 from headstart_server.database.address import address_of as database_address
 from headstart_server.database.address import hosts, sqlite_file
 from headstart_server.database.database import PLACE as DATABASE_PLACE

@@ -38,10 +38,10 @@ def _backbones(settings: Settings) -> None:
     backbones = settings.backbones
     if not backbones.backbones_file and not backbones.backbone:
         return
-    from headstart_server.backbones.allowed_sources import check_sources
     from headstart_server.backbones.catalog import Catalog
-    from headstart_server.backbones.declaration import declared
-    from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings, default_cache
+    from headstart_server.backbones.contract.runtimes import RuntimeKind, RuntimeSettings, default_cache
+    from headstart_server.backbones.networks.declaration import declared
+    from headstart_server.backbones.sources.allowed_sources import check_sources
 
     found = declared(backbones.backbones_file, backbones.backbone)
     check_sources(found, backbones.allow_backbone)
@@ -54,8 +54,8 @@ def _default_backbone(settings: Settings) -> None:
     if not backbones.default_backbone:
         return
     from headstart_server.backbones.catalog import Catalog
-    from headstart_server.backbones.declaration import declared
-    from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings, default_cache
+    from headstart_server.backbones.contract.runtimes import RuntimeKind, RuntimeSettings, default_cache
+    from headstart_server.backbones.networks.declaration import declared
 
     cache = backbones.backbone_cache or default_cache()
     try:

@@ -7,30 +7,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstart_server.backbones import pictures
-from headstart_server.backbones.backbone import Backbone, BackboneInfo
-from headstart_server.backbones.card import Card, card_of
-from headstart_server.backbones.conversions import Conversions
-from headstart_server.backbones.declaration import Declaration, distinct
-from headstart_server.backbones.export_process import export_in_process
-from headstart_server.backbones.export_request import ExportFormat, ExportRequest
-from headstart_server.backbones.installed import keras_missing
-from headstart_server.backbones.keras_import import computing_in
-from headstart_server.backbones.keras_runtime import KerasRuntime
-from headstart_server.backbones.keras_training import train
-from headstart_server.backbones.loaded_backbone import LoadedBackbone, Runtime, Train
-from headstart_server.backbones.network import Network
-from headstart_server.backbones.openvino_runtime import NETWORK_FILE, OpenVinoRuntime
-from headstart_server.backbones.prepared import folder_of, keep_card
-from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.contract.backbone import Backbone, BackboneInfo
+from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.contract.tail import TailMismatch
+from headstart_server.backbones.contract.tail_training import TailEpoch, TailRequest, TailResult
+from headstart_server.backbones.contract.vectors import FAMILY, IdentityRuntime, size_of
+from headstart_server.backbones.networks.card import Card, card_of
+from headstart_server.backbones.networks.declaration import Declaration, distinct
+from headstart_server.backbones.networks.loaded_backbone import LoadedBackbone, Runtime, Train
+from headstart_server.backbones.networks.network import Network
+from headstart_server.backbones.preprocessing import images
+from headstart_server.backbones.runtimes.keras_import import computing_in
+from headstart_server.backbones.runtimes.keras_runtime import KerasRuntime
+from headstart_server.backbones.runtimes.keras_training import train
+from headstart_server.backbones.runtimes.openvino_runtime import NETWORK_FILE, OpenVinoRuntime
 from headstart_server.backbones.sources.efficientnet_lite import BUILT_IN
 from headstart_server.backbones.sources.registry import credentials_of, source_of
 from headstart_server.backbones.sources.sentence_bert import MINILM
 from headstart_server.backbones.sources.source import check_pin
-from headstart_server.backbones.tail import TailMismatch
-from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
-from headstart_server.backbones.training_process import train_in_process
-from headstart_server.backbones.vectors import FAMILY, IdentityRuntime, size_of
+from headstart_server.backbones.worker.conversions import Conversions
+from headstart_server.backbones.worker.export_process import export_in_process
+from headstart_server.backbones.worker.export_request import ExportFormat, ExportRequest
+from headstart_server.backbones.worker.optional_packages import keras_missing
+from headstart_server.backbones.worker.prepared_cache import folder_of, keep_card
+from headstart_server.backbones.worker.training_process import train_in_process
 from headstart_server.errors import (
     BackboneNotFound,
     BackboneUnavailable,
@@ -60,7 +60,7 @@ class Catalog:
         self,
         declared: Iterable[Declaration] = (),
         *,
-        max_pixels: int = pictures.MAX_PIXELS,
+        max_pixels: int = images.MAX_PIXELS,
         runtimes: RuntimeSettings = RuntimeSettings(),  # noqa: B008 - frozen
     ) -> None:
         self._declared = {one.name: one for one in distinct([*BUILT_IN, MINILM, *declared])}
@@ -197,7 +197,12 @@ class Catalog:
         settings = replace(self._runtimes, kind=RuntimeKind.OPENVINO).settled()
         card, folder = self._prepared(declaration)
         runtime = OpenVinoRuntime(folder / NETWORK_FILE, settings, card.cuts)
-        program = ["-m", "headstart_server.backbones.train", declaration.as_json(), str(settings.cache)]
+        program = [
+            "-m",
+            "headstart_server.backbones.worker.train_command",
+            declaration.as_json(),
+            str(settings.cache),
+        ]
         return self._checked(
             card, runtime, partial(train_in_process, program, credentials=credentials_of(declaration))
         )

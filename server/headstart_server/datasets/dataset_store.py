@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
-from headstart_server.backbones.backbone import Content
+from headstart_server.backbones.contract.backbone import Content
 from headstart_server.datasets.example_archive import (
     ArchiveReader,
     OpenArchive,

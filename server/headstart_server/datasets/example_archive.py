@@ -9,7 +9,7 @@ from zipfile import ZipFile
 
 import numpy as np
 
-from headstart_server.backbones.backbone import Content
+from headstart_server.backbones.contract.backbone import Content
 from headstart_server.errors import ArtifactDamaged, ServiceUnavailable, StorageFull
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.storage.disk import storage_errors

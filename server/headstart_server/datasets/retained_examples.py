@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from contextlib import closing
 
-from headstart_server.backbones.backbone import Content
+from headstart_server.backbones.contract.backbone import Content
 from headstart_server.datasets.example_archive import ArchiveReader
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.models.registry import Registry

@@ -5,15 +5,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from headstart_server.backbones.allowed_sources import check_sources
-from headstart_server.backbones.declaration import Declaration, declared, distinct
-from headstart_server.backbones.installed import missing_packages
-from headstart_server.backbones.prepared import folder_of, folder_without_source, prepared_in
-from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings, runtime_settings
+from headstart_server.backbones.contract.runtimes import RuntimeKind, RuntimeSettings, runtime_settings
+from headstart_server.backbones.contract.vectors import size_of
+from headstart_server.backbones.networks.declaration import Declaration, declared, distinct
+from headstart_server.backbones.sources.allowed_sources import check_sources
 from headstart_server.backbones.sources.efficientnet_lite import BUILT_IN
 from headstart_server.backbones.sources.registry import source_of
 from headstart_server.backbones.sources.sentence_bert import MINILM
-from headstart_server.backbones.vectors import size_of
+from headstart_server.backbones.worker.optional_packages import missing_packages
+from headstart_server.backbones.worker.prepared_cache import folder_of, folder_without_source, prepared_in
 from headstart_server.doctor.finding import Finding, failed, ok, skipped, warning
 from headstart_server.errors import BackboneNotFound, HeadstartError
 from headstart_server.settings.settings import Settings

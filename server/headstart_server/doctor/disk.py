@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart_server.backbones.runtimes import default_cache
+from headstart_server.backbones.contract.runtimes import default_cache
 from headstart_server.database.address import sqlite_file
 from headstart_server.doctor.finding import Detail, Finding, failed, ok, warning
 from headstart_server.doctor.locks import holder_of

@@ -6,8 +6,8 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
-from headstart_server.backbones.memory import available_bytes, machine_bytes
-from headstart_server.backbones.runtimes import (
+from headstart_server.backbones.contract.memory import available_bytes, machine_bytes
+from headstart_server.backbones.contract.runtimes import (
     Precision,
     RuntimeKind,
     RuntimeSettings,

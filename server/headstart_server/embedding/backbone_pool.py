@@ -8,7 +8,7 @@ from typing import NoReturn, Protocol, TypeVar
 
 import structlog
 
-from headstart_server.backbones.backbone import Backbone, BackboneInfo, Content, Modality
+from headstart_server.backbones.contract.backbone import Backbone, BackboneInfo, Content, Modality
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.modality import default_backbone_for, default_for_kind
 from headstart_server.embedding.queue import Lane

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import Views
+from headstart_server.backbones.contract.backbone import Views
 from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, RowFeatures, WorkItem
 from headstart_server.errors import DeadlineExceeded, Draining
 

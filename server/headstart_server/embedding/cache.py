@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from headstart_server.backbones.backbone import Content
+from headstart_server.backbones.contract.backbone import Content
 from headstart_server.embedding.feature_rows import Vectors
 from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.memory_tier import MemoryTier

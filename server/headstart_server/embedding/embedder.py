@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
 
-from headstart_server.backbones.backbone import LAST, Backbone, BackboneInfo, Content, Truncation
-from headstart_server.backbones.tail import Float32, Tail, TailWeights
-from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
+from headstart_server.backbones.contract.backbone import LAST, Backbone, BackboneInfo, Content, Truncation
+from headstart_server.backbones.contract.tail import Float32, Tail, TailWeights
+from headstart_server.backbones.contract.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache, content_digest
 from headstart_server.embedding.cache_scope import shared_key

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from headstart_server.backbones.backbone import BackboneInfo, Content, Modality
-from headstart_server.backbones.vectors import FAMILY
+from headstart_server.backbones.contract.backbone import BackboneInfo, Content, Modality
+from headstart_server.backbones.contract.vectors import FAMILY
 from headstart_server.errors import WrongModality
 
 # To an image backbone, an array is a decoded image.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
 from headstart_server.learning.analysis.dataset_analysis import analyze_dataset
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings

@@ -7,7 +7,7 @@ from math import nan
 
 import numpy as np
 
-from headstart_server.backbones.backbone import Content
+from headstart_server.backbones.contract.backbone import Content
 from headstart_server.datasets.example_archive import ArchiveReader
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures, stacked

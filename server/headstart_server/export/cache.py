@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from headstart_server.backbones.export_request import ExportFormat
-from headstart_server.backbones.torch_checkpoint import file_digest
+from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
+from headstart_server.backbones.worker.export_request import ExportFormat
 
 #: The artifact of a version and a form.
 Key = tuple[str, ExportFormat]

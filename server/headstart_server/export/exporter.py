@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart_server.backbones.export_request import ExportFormat, ExportRequest
+from headstart_server.backbones.worker.export_request import ExportFormat, ExportRequest
 from headstart_server.errors import Cancelled, ExportQueueFull
 from headstart_server.export.cache import ExportCache, Key, OpenExport
 from headstart_server.export.parts import export_request

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
 
-from headstart_server.backbones.vectors import FAMILY
+from headstart_server.backbones.contract.vectors import FAMILY
 from headstart_server.database.tables import jobs
 from headstart_server.jobs.job import Isolation, JobState
 from headstart_server.jobs.submitting import CHOOSING, FINE_TUNE

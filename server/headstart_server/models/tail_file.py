@@ -4,7 +4,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from headstart_server.backbones.tail import TailWeights
+from headstart_server.backbones.contract.tail import TailWeights
 
 #: The file's name in the version's folder.
 TAIL_FILE = "tail.safetensors"

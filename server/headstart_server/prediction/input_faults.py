@@ -7,7 +7,7 @@ from itertools import count
 
 import numpy as np
 
-from headstart_server.backbones.backbone import Content
+from headstart_server.backbones.contract.backbone import Content
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.modality import check_modality
 from headstart_server.embedding.queue import RowFeatures

@@ -9,8 +9,8 @@ from functools import partial
 
 import numpy as np
 
-from headstart_server.backbones.backbone import LAST, BackboneInfo, Content, Modality, Truncation
-from headstart_server.backbones.occlusion import Pixels
+from headstart_server.backbones.contract.backbone import LAST, BackboneInfo, Content, Modality, Truncation
+from headstart_server.backbones.preprocessing.occlusion import Pixels
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import Lane, RowFeatures, stacked

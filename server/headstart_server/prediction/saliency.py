@@ -12,7 +12,7 @@ from itertools import islice
 
 import numpy as np
 
-from headstart_server.backbones.occlusion import Grid, Pixels, covered, overlay
+from headstart_server.backbones.preprocessing.occlusion import Grid, Pixels, covered, overlay
 from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.head import Float32, Head

@@ -7,7 +7,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import Truncation
+from headstart_server.backbones.contract.backbone import Truncation
 from headstart_server.learning.analysis.neighbors import Neighbor
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.head import Float32

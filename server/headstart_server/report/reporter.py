@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from headstart_server.access.tenants import own_name
-from headstart_server.backbones.backbone import Content
-from headstart_server.backbones.thumbnails import thumbnail
+from headstart_server.backbones.contract.backbone import Content
+from headstart_server.backbones.preprocessing.thumbnails import thumbnail
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
 from headstart_server.report import page, text

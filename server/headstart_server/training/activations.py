@@ -10,9 +10,9 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import LAST, BackboneInfo, Views
-from headstart_server.backbones.tail import Cut, Float32, TailWeights
-from headstart_server.backbones.tail_training import Ints, TailEpoch
+from headstart_server.backbones.contract.backbone import LAST, BackboneInfo, Views
+from headstart_server.backbones.contract.tail import Cut, Float32, TailWeights
+from headstart_server.backbones.contract.tail_training import Ints, TailEpoch
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.tails import VersionTail, trained_views
 from headstart_server.errors import DatasetTooLarge

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from math import prod
 
-from headstart_server.backbones.backbone import BackboneInfo
-from headstart_server.backbones.installed import keras_missing
-from headstart_server.backbones.memory import available_bytes
+from headstart_server.backbones.contract.backbone import BackboneInfo
+from headstart_server.backbones.contract.memory import available_bytes
+from headstart_server.backbones.worker.optional_packages import keras_missing
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.modality import takes
 from headstart_server.errors import InvalidField

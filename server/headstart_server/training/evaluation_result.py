@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import LAST
+from headstart_server.backbones.contract.backbone import LAST
 from headstart_server.learning.examples.near_duplicates import group_near_duplicates
 from headstart_server.learning.heads.fitting import FittedHead
 from headstart_server.learning.heads.head import Float32

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import LAST, Content, Modality
+from headstart_server.backbones.contract.backbone import LAST, Content, Modality
 from headstart_server.datasets.dataset_store import Dataset
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures

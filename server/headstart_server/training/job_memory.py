@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from headstart_server.backbones.memory import limit_bytes
+from headstart_server.backbones.contract.memory import limit_bytes
 from headstart_server.errors import JobMemoryLimit
 from headstart_server.learning.heads.memory_estimate import Sizes, estimated_bytes
 from headstart_server.learning.heads.recipe import Recipe, required_views

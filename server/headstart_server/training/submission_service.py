@@ -10,8 +10,8 @@ from functools import partial
 from hashlib import sha256
 from typing import Any, Protocol
 
-from headstart_server.backbones.backbone import BackboneInfo
-from headstart_server.backbones.memory import available_bytes
+from headstart_server.backbones.contract.backbone import BackboneInfo
+from headstart_server.backbones.contract.memory import available_bytes
 from headstart_server.datasets.dataset_store import DatasetStore, DatasetWriter
 from headstart_server.datasets.parents import Parent, find_parent
 from headstart_server.embedding.backbone_pool import BackbonePool

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from conversion import convert
-from headstart_server.backbones.openvino_import import load_openvino
+from headstart_server.backbones.runtimes.openvino_import import load_openvino
 from peers.variants import CLASSES, SIDE, body_path, expected_path, names
 from pictures import photographs
 

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import LAST, Backbone, Content
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.backbones.efficientnet_lite import TAPS
-from headstart_server.backbones.golden import Golden, GoldenMismatch, golden_picture, summarise
-from headstart_server.backbones.loaded_backbone import LoadedBackbone
-from headstart_server.backbones.pictures import PictureDecoder
-from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.contract.backbone import LAST, Backbone, Content
+from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.networks.golden import Golden, GoldenMismatch, golden_picture, summarise
+from headstart_server.backbones.networks.loaded_backbone import LoadedBackbone
+from headstart_server.backbones.preprocessing.images import PictureDecoder
+from headstart_server.backbones.sources.efficientnet_lite_model import TAPS
 from headstart_server.errors import BackboneNotFound
 
 # PyTorch and TensorFlow warn of their own parts at import; nothing here depends on them.
@@ -140,7 +140,7 @@ def test_the_golden_features_are_those_of_the_reference_network(backbone: Backbo
 
 
 def golden(backbone: Backbone) -> Golden:
-    stored = json.loads((resources.files("headstart_server.backbones") / "golden.json").read_text())
+    stored = json.loads((resources.files("headstart_server.backbones.networks") / "golden.json").read_text())
     return stored[backbone.info.name]
 
 
@@ -251,7 +251,7 @@ def test_other_keras_backends_give_the_same_features(
 import sys, numpy as np
 from headstart_server.backbones.catalog import Catalog
 from pathlib import Path
-from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
 settings = RuntimeSettings(
     kind=RuntimeKind.KERAS, precision=Precision(sys.argv[3]), streams=2, cache=Path(sys.argv[4])
 )

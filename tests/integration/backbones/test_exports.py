@@ -13,23 +13,23 @@ import pytest
 from numpy.typing import NDArray
 
 from fakes import make_manifest
-from headstart_server.backbones.backbone import BackboneInfo, Modality
-from headstart_server.backbones.card import digest_of
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.backbones.declaration import Declaration
-from headstart_server.backbones.decoding import Texts
-from headstart_server.backbones.export import export_into
-from headstart_server.backbones.export_request import ExportFormat, ExportRequest
-from headstart_server.backbones.golden import golden_picture
-from headstart_server.backbones.keras_tail import taken
-from headstart_server.backbones.network import Network
-from headstart_server.backbones.pictures import MAX_PIXELS
-from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
+from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.contract.tail import TailWeights
+from headstart_server.backbones.contract.vectors import IdentityRuntime
+from headstart_server.backbones.networks.card import digest_of
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.networks.golden import golden_picture
+from headstart_server.backbones.networks.network import Network
+from headstart_server.backbones.preprocessing.decoding import Texts
+from headstart_server.backbones.preprocessing.images import MAX_PIXELS
+from headstart_server.backbones.runtimes.keras_tail import taken
 from headstart_server.backbones.sources.efficientnet_lite import BUILT_IN
 from headstart_server.backbones.sources.registry import source_of
 from headstart_server.backbones.sources.sentence_bert import MINILM
-from headstart_server.backbones.tail import TailWeights
-from headstart_server.backbones.vectors import IdentityRuntime
+from headstart_server.backbones.worker.export_command import export_into
+from headstart_server.backbones.worker.export_request import ExportFormat, ExportRequest
 from headstart_server.embedding.tails import VersionTail
 from headstart_server.export.parts import export_request
 from headstart_server.learning.examples.task import Task
@@ -258,7 +258,7 @@ def test_gelu_is_written_in_operations_that_onnx_has(tmp_path: Path) -> None:
     import keras
     import onnxruntime
 
-    from headstart_server.backbones.onnx_export import write_onnx
+    from headstart_server.backbones.worker.onnx_export import write_onnx
 
     taken_in = keras.Input((4,), name="features")
     model = keras.Model(taken_in, {"values": keras.ops.gelu(taken_in, approximate=False)})
@@ -274,7 +274,7 @@ def test_a_constant_that_hangs_on_no_input_is_written_as_one(tmp_path: Path) -> 
     import keras
     import onnxruntime
 
-    from headstart_server.backbones.onnx_export import write_onnx
+    from headstart_server.backbones.worker.onnx_export import write_onnx
 
     ids = keras.Input((None,), dtype="int32", name="ids")
     masked = keras.ops.where(keras.ops.not_equal(ids, 0), keras.ops.cast(2.5, "float32"), -1e9)
@@ -290,7 +290,7 @@ def test_a_constant_that_hangs_on_no_input_is_written_as_one(tmp_path: Path) -> 
 def test_what_onnx_cannot_say_is_refused(tmp_path: Path) -> None:
     import keras
 
-    from headstart_server.backbones.onnx_export import write_onnx
+    from headstart_server.backbones.worker.onnx_export import write_onnx
 
     taken_in = keras.Input((4,), name="features")
     model = keras.Model(taken_in, {"values": keras.ops.erfinv(taken_in)})
@@ -302,7 +302,7 @@ def test_what_onnx_cannot_say_is_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def small_bert() -> Network:
     """MiniLM's network in small, of random weights."""
-    from headstart_server.backbones.bert import BertShape, build
+    from headstart_server.backbones.sources.bert import BertShape, build
 
     shape = BertShape(vocabulary=50, positions=40, width=16, inner=24, heads=2, layers=2, taps=(1, 2))
     rng = np.random.default_rng(1)
@@ -340,7 +340,7 @@ def test_a_network_of_texts_answers_the_same_however_far_rows_are_filled_up(
     tmp_path: Path, small_bert: Network, form: ExportFormat
 ) -> None:
     """MiniLM itself takes a quarter of a minute as ONNX; its operations are these."""
-    from headstart_server.backbones.keras_export import keras_version, write_keras
+    from headstart_server.backbones.worker.keras_export import keras_version, write_keras
 
     request = request_of(head(size=48, views=("last", "taps")), form, "small", "d")
     write_keras(keras_version(small_bert, request, "ids"), form, {}, tmp_path)

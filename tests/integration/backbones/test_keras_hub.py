@@ -14,11 +14,11 @@ import pytest
 import hub_samples
 from headstart.v1 import input_pb2, model_service_pb2, version_selector_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
-from headstart_server.backbones.backbone import LAST, Modality
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.backbones.declaration import read_declarations
-from headstart_server.backbones.golden import golden_picture
-from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.contract.backbone import LAST, Modality
+from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.networks.declaration import read_declarations
+from headstart_server.backbones.networks.golden import golden_picture
 from hub_samples.samples import TEXT
 from integration.server.calls import TIMEOUT, Api, digit, digits
 from server_process import eventually, running

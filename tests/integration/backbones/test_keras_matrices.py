@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import numpy as np
-from headstart_server.backbones.keras_matrices import KerasMatrices
+from headstart_server.backbones.runtimes.keras_matrices import KerasMatrices
 from headstart_server.learning import ridge
 from headstart_server.learning.features.matrices import DeviceError
 from headstart_server.learning.features.feature_matrix import Rows, Scaling

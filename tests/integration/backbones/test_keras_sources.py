@@ -15,22 +15,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headstart_server.backbones.backbone import Backbone, Modality
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.backbones.declaration import Declaration
-from headstart_server.backbones.golden import golden_picture
-from headstart_server.backbones.keras_import import load_keras
-from headstart_server.backbones.keras_runtime import KerasRuntime
-from headstart_server.backbones.network import Network
-from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
-from headstart_server.backbones.sources import keras_pictures
+from headstart_server.backbones.contract.backbone import Backbone, Modality
+from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.networks.golden import golden_picture
+from headstart_server.backbones.networks.network import Network
+from headstart_server.backbones.runtimes.keras_import import load_keras
+from headstart_server.backbones.runtimes.keras_runtime import KerasRuntime
+from headstart_server.backbones.sources import keras_images
 from headstart_server.backbones.sources.files import local_file
 from headstart_server.backbones.sources.keras_applications import NETWORKS
 from headstart_server.backbones.sources.keras_file import check_keras_file
-from headstart_server.backbones.sources.keras_pictures import weights_digest
+from headstart_server.backbones.sources.keras_images import weights_digest
+from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.registry import SOURCES
 from headstart_server.backbones.sources.source import SourceError, check_pin
-from headstart_server.backbones.torch_checkpoint import file_digest
 from headstart_server.errors import BackboneUnavailable
 
 # TensorFlow warns of its own parts at import; nothing here depends on them.
@@ -324,7 +324,7 @@ def test_the_source_that_the_documentation_adds_works_as_written(
     page = (Path(__file__).parents[3] / "docs" / "backbones.md").read_text()
     code = page.partition("```python\n")[2].partition("```")[0]
     names: dict[str, Any] = {
-        **vars(keras_pictures),
+        **vars(keras_images),
         **{each.__name__: each for each in (Path, Modality, Network, Declaration, file_digest, local_file)},
     }
     exec(code, names)

@@ -10,13 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 from conversion import convert
-from headstart_server.backbones.backbone import LAST, TAPS
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.backbones.keras_runtime import KerasRuntime
-from headstart_server.backbones.openvino_runtime import NETWORK_FILE, OpenVinoRuntime
-from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.contract.backbone import LAST, TAPS
+from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.preprocessing.texts import TextDecoder
+from headstart_server.backbones.runtimes.keras_runtime import KerasRuntime
+from headstart_server.backbones.runtimes.openvino_runtime import NETWORK_FILE, OpenVinoRuntime
 from headstart_server.backbones.sources.sentence_bert import MINILM, folder_of
-from headstart_server.backbones.texts import TextDecoder
 
 # PyTorch and TensorFlow warn of their own parts at import; nothing here depends on them.
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(300)]

@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from headstart_server.backbones import runtimes
-from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.backbones.golden import golden_picture
-from headstart_server.backbones.openvino_runtime import NETWORK_FILE
-from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings, default_cache
+from headstart_server.backbones.contract import runtimes
+from headstart_server.backbones.contract.backbone import Backbone
+from headstart_server.backbones.contract.runtimes import (
+    Precision,
+    RuntimeKind,
+    RuntimeSettings,
+    default_cache,
+)
+from headstart_server.backbones.networks.golden import golden_picture
+from headstart_server.backbones.runtimes.openvino_runtime import NETWORK_FILE
 
 # TensorFlow warns of its own parts at import; nothing here depends on them.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -83,8 +88,8 @@ def test_a_converted_network_is_loaded_without_keras_and_tensorflow(cache: Path)
 import sys
 from pathlib import Path
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings
-import headstart_server.backbones.prepared as prepared
+from headstart_server.backbones.contract.runtimes import RuntimeKind, RuntimeSettings
+import headstart_server.backbones.worker.prepared_cache as prepared
 prepared._prepare = None  # what is in the cache must not be converted again
 Catalog(runtimes=RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=Path(sys.argv[1]))).load()
 assert not {"keras", "tensorflow"} & set(sys.modules)
@@ -94,7 +99,7 @@ assert not {"keras", "tensorflow"} & set(sys.modules)
 
 def test_openvino_tells_nobody_of_its_use(tmp_path: Path) -> None:
     code = """
-from headstart_server.backbones.openvino_import import load_openvino
+from headstart_server.backbones.runtimes.openvino_import import load_openvino
 load_openvino().Core()
 """
     subprocess.run([sys.executable, "-c", code], check=True, env={"HOME": str(tmp_path)})

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.backbones.golden import golden_picture
-from headstart_server.backbones.keras_tail import taken
-from headstart_server.backbones.keras_training import mean_loss
-from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
-from headstart_server.backbones.tail import Float32, TailMismatch, TailWeights
-from headstart_server.backbones.tail_training import Loss, TailRequest, TailResult, TrainingStop
+from headstart_server.backbones.contract.backbone import Backbone
+from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.contract.tail import Float32, TailMismatch, TailWeights
+from headstart_server.backbones.contract.tail_training import Loss, TailRequest, TailResult, TrainingStop
+from headstart_server.backbones.networks.golden import golden_picture
+from headstart_server.backbones.runtimes.keras_tail import taken
+from headstart_server.backbones.runtimes.keras_training import mean_loss
 
 # TensorFlow warns of its own parts at import; nothing here depends on them.
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(300)]

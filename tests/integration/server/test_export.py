@@ -26,8 +26,8 @@ from headstart.cli.app import app
 from headstart.results import Export, ExportFormat
 from headstart.v1 import model_service_pb2 as pb
 from headstart.v1 import version_selector_pb2
-from headstart_server.backbones.golden import golden_picture
-from headstart_server.backbones.pictures import PictureDecoder
+from headstart_server.backbones.networks.golden import golden_picture
+from headstart_server.backbones.preprocessing.images import PictureDecoder
 from integration.server.calls import TIMEOUT, Api, digit, digits, refused
 from server_process import ServerProcess, eventually, running
 
@@ -244,7 +244,9 @@ def test_the_async_client_is_told_what_is_not_there(server: ServerProcess, tmp_p
 
 def exporting(server: ServerProcess) -> list[psutil.Process]:
     children = psutil.Process(server.pid).children()
-    return [child for child in children if "headstart_server.backbones.export" in child.cmdline()]
+    return [
+        child for child in children if "headstart_server.backbones.worker.export_command" in child.cmdline()
+    ]
 
 
 def test_an_export_is_kept_for_the_next_who_asks(client: Client, tmp_path: Path) -> None:

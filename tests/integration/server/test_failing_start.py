@@ -224,7 +224,7 @@ def converting(tmp_path: Path) -> Iterator[ServerProcess]:
 
 def child_of(server: ServerProcess) -> psutil.Process | None:
     for child in psutil.Process(server.pid).children():
-        if "headstart_server.backbones.prepare" in child.cmdline():
+        if "headstart_server.backbones.worker.prepare_command" in child.cmdline():
             return child
     return None
 

@@ -17,14 +17,14 @@ import pytest
 import foreign_networks
 from foreign_networks import LARGE, MEAN, SIZE, STD, pictures
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.backbones.declaration import Declaration, read_declarations
-from headstart_server.backbones.keras_import import load_keras
-from headstart_server.backbones.openvino_import import load_openvino
-from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.networks.declaration import Declaration, read_declarations
+from headstart_server.backbones.runtimes.keras_import import load_keras
+from headstart_server.backbones.runtimes.openvino_import import load_openvino
+from headstart_server.backbones.sources.pytorch.layers import TorchLayers
+from headstart_server.backbones.sources.pytorch.resnet import RESNETS, ResNet
 from headstart_server.backbones.sources.registry import source_of
 from headstart_server.backbones.sources.source import SourceError
-from headstart_server.backbones.sources.torch_layers import TorchLayers
-from headstart_server.backbones.sources.torch_resnet import RESNETS, ResNet
 from headstart_server.errors import BackboneUnavailable
 from integration.server.calls import Api, noise
 from server_process import running

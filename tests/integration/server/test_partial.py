@@ -44,7 +44,7 @@ WAIT = 600.0
 def trainer(server: ServerProcess) -> psutil.Process | None:
     """The process that trains for a server, if there is one."""
     for child in psutil.Process(server.pid).children():
-        if "headstart_server.backbones.train" in child.cmdline():
+        if "headstart_server.backbones.worker.train_command" in child.cmdline():
             return child
     return None
 

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headstart_server.backbones.backbone import Modality
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.backbones.declaration import Declaration
-from headstart_server.backbones.golden import GoldenMismatch, check_golden
-from headstart_server.backbones.network import Network
-from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.contract.backbone import Modality
+from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.networks.golden import GoldenMismatch, check_golden
+from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.sources.files import file_at
+from headstart_server.backbones.sources.pytorch.checkpoint import CheckpointError
 from headstart_server.backbones.sources.registry import SOURCES
 from headstart_server.backbones.sources.source import SourceError
-from headstart_server.backbones.torch_checkpoint import CheckpointError
 from headstart_server.errors import BackboneUnavailable
 
 

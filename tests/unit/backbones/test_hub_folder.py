@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from headstart_server.backbones.backbone import Modality
-from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.contract.backbone import Modality
+from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.sources.hub_folder import Format, HubFolder
 from headstart_server.backbones.sources.keras_hub import KERAS_HUB
 from headstart_server.backbones.sources.source import SourceError

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from headstart_server.backbones.sources.onnx import external_files, onnx_digest
 from headstart_server.backbones.sources.protobuf_wire import WireError, field, fields, messages, texts
+from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.savedmodel import chosen
 from headstart_server.backbones.sources.source import SourceError
-from headstart_server.backbones.torch_checkpoint import file_digest
 
 
 def test_fields_are_those_that_protobuf_wrote() -> None:

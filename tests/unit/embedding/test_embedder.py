@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fakes import FakeBackbone, ManualClock, Recorder
-from headstart_server.backbones.backbone import Content
+from headstart_server.backbones.contract.backbone import Content
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache, content_digest
 from headstart_server.embedding.cache_scope import shared_key, tenant_key, working_for

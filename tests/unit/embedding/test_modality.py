@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fakes import FakeBackbone
-from headstart_server.backbones.backbone import Content, Modality
+from headstart_server.backbones.contract.backbone import Content, Modality
 from headstart_server.embedding.modality import check_modality, default_backbone_for
 from headstart_server.errors import WrongModality
 

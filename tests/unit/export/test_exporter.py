@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fakes import ManualClock, Shelf
-from headstart_server.backbones.export_request import ExportFormat, ExportRequest
+from headstart_server.backbones.worker.export_request import ExportFormat, ExportRequest
 from headstart_server.errors import ExportFailed, ExportQueueFull, VersionNotFound
 from headstart_server.export.cache import ExportCache
 from headstart_server.export.exporter import Exporter

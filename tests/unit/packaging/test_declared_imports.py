@@ -33,14 +33,14 @@ def test_a_package_that_only_another_extra_declares_is_found(tmp_path: Path) -> 
     places = {each.partition(":")[0] for each in found(tmp_path, *moved)}
     assert places == {
         "server/headstart_server/backbones/sources/hub_tokenizer.py",
-        "server/headstart_server/backbones/texts.py",
+        "server/headstart_server/backbones/preprocessing/texts.py",
     }
 
 
 def test_a_package_that_is_imported_in_a_function_needs_any_extra(tmp_path: Path) -> None:
     assert found(tmp_path, ("torch>=2.9", "six>=1"))[0].endswith(
-        "Declare it in pyproject.toml, or add headstart_server.backbones.keras_executors to OWNERS in "
-        "tests/install/extras.py."
+        "Declare it in pyproject.toml, or add headstart_server.backbones.runtimes.keras_executors to OWNERS "
+        "in tests/install/extras.py."
     )
 
 

@@ -12,8 +12,8 @@ import yaml
 
 from headstart_server.__main__ import command
 from headstart_server.api.server import SERVICE_NAMES
-from headstart_server.backbones.child_process import child_environment
-from headstart_server.backbones.declaration import declared
+from headstart_server.backbones.contract.child_process import child_environment
+from headstart_server.backbones.networks.declaration import declared
 from headstart_server.settings.sources import with_files
 from unit.packaging.manifests import LABELS, Document, copied, validate, with_all
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fakes import PATIENCE, FakeBackbone, FakeSource, ManualClock, Recorder, Shelf, make_head
-from headstart_server.backbones.backbone import Content, Modality
+from headstart_server.backbones.contract.backbone import Content, Modality
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fakes import make_head
-from headstart_server.backbones.occlusion import Grid, Pixels, covered, overlay
+from headstart_server.backbones.preprocessing.occlusion import Grid, Pixels, covered, overlay
 from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.calibration import Calibration

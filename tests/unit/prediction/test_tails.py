@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fakes import make_head, make_tail
-from headstart_server.backbones.tail import TailWeights
+from headstart_server.backbones.contract.tail import TailWeights
 from headstart_server.errors import ArtifactDamaged, DeadlineExceeded
 from headstart_server.learning.heads.head import Float32
 from headstart_server.models.tail_file import TAIL_FILE

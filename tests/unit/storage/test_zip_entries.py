@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from headstart_server.backbones.sources.keras_file import check_keras_file
+from headstart_server.backbones.sources.pytorch.checkpoint import CheckpointError, parse_checkpoint
 from headstart_server.backbones.sources.source import SourceError
-from headstart_server.backbones.torch_checkpoint import CheckpointError, parse_checkpoint
 from headstart_server.datasets.example_archive import ArchiveReader, member_name
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.examples.stored_example import StoredExample

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart_server.backbones.tail import Cut
+from headstart_server.backbones.contract.tail import Cut
 from headstart_server.errors import DatasetTooLarge, StorageFull
 from headstart_server.training.activations import ActivationFile, check_room
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from fakes import Desk, FakeBackbone
-from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.database.tables import jobs
 from headstart_server.errors import (
     BackboneNotFound,

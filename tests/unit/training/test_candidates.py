@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fakes import FakeBackbone, FakeSource
-from headstart_server.backbones.backbone import Content, Modality
+from headstart_server.backbones.contract.backbone import Content, Modality
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.modality import kind_of
 from headstart_server.errors import BackboneNotFound, InvalidField

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fakes import Desk
-from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.examples.stored_example import StoredExample

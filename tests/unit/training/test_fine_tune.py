@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fakes import Desk, FakeBackbone, FakeSource, ManualClock, Recorder, Shelf, trained_tail
-from headstart_server.backbones.tail_training import TailRequest, TailResult
+from headstart_server.backbones.contract.tail_training import TailRequest, TailResult
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher

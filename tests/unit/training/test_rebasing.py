@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fakes import Desk, FakeBackbone
-from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.errors import (
     AliasNotFound,
     BackboneNotFound,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fakes import PATIENCE, Desk, FakeBackbone, FakeSource, ManualClock, Recorder, Shelf
-from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.api.grpc.requests.request_checks import check_text
-from headstart_server.backbones.backbone import BackboneInfo, Content, Modality
+from headstart_server.backbones.contract.backbone import BackboneInfo, Content, Modality
 from headstart_server.errors import InvalidField, UndecodableInput
 
 #: Values that are turned into an array in the event loop; more are in a thread, this many at a time, so that

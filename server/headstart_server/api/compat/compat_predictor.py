@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from headstart_server.api.grpc.canary_call import SharedCall
 from headstart_server.api.grpc.record_prediction import deadline_of, tell
 from headstart_server.api.grpc.telemetry_interceptor import Context
-from headstart_server.backbones.backbone import BackboneInfo, Content
+from headstart_server.backbones.contract.backbone import BackboneInfo, Content
 from headstart_server.errors import InvalidField
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.traffic_split import Choice

@@ -34,7 +34,7 @@ from headstart_server.api.grpc.caller import scope, tenant
 from headstart_server.api.grpc.executors import LongWork
 from headstart_server.api.grpc.status import CODES, status_of
 from headstart_server.api.grpc.telemetry_interceptor import Context
-from headstart_server.backbones.backbone import BackboneInfo, Modality
+from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField, ModelNotFound
 from headstart_server.models.registry import Registry

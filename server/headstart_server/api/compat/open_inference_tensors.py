@@ -17,7 +17,7 @@ from headstart_server.api.compat.arrays import (
     rows_of,
 )
 from headstart_server.api.compat.outputs import Kind
-from headstart_server.backbones.backbone import BackboneInfo, Content
+from headstart_server.backbones.contract.backbone import BackboneInfo, Content
 from headstart_server.errors import InvalidField
 
 #: The arrays that may come: their type, and the field of typed contents that holds their values.

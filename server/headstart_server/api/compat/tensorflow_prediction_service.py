@@ -20,7 +20,7 @@ from headstart_server.api.compat.tensorflow_model_specs import (
     spec_message,
 )
 from headstart_server.api.grpc.telemetry_interceptor import Context
-from headstart_server.backbones.backbone import Content, Modality
+from headstart_server.backbones.contract.backbone import Content, Modality
 from headstart_server.errors import InvalidField, WrongTask
 from headstart_server.learning.examples.task import Task
 from headstart_server.models.traffic_split import Choice

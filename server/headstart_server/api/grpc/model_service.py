@@ -36,7 +36,7 @@ from headstart_server.api.grpc.messages.versions import (
 )
 from headstart_server.api.grpc.permissions import ALL_MODELS
 from headstart_server.api.grpc.telemetry_interceptor import Context
-from headstart_server.backbones.backbone import BackboneInfo
+from headstart_server.backbones.contract.backbone import BackboneInfo
 from headstart_server.datasets.example_eraser import Forgotten
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import InvalidField

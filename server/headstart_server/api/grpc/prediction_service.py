@@ -19,7 +19,7 @@ from headstart_server.api.grpc.messages.predictions import (
 from headstart_server.api.grpc.record_prediction import deadline_of, tell
 from headstart_server.api.grpc.requests.request_parsing import in_thread_if_large
 from headstart_server.api.grpc.telemetry_interceptor import Context
-from headstart_server.backbones.backbone import Content
+from headstart_server.backbones.contract.backbone import Content
 from headstart_server.errors import InvalidField
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.telemetry import Telemetry

@@ -10,7 +10,7 @@ from headstart_server.api.grpc.requests.limits import (
     MAX_INPUTS,
     MAX_TEXT,
 )
-from headstart_server.backbones.installed import export_formats, has_keras
+from headstart_server.backbones.worker.optional_packages import export_formats, has_keras
 from headstart_server.models.alias_rows import MAX_ALIASES
 from headstart_server.prediction.predict_options import MAX_NEIGHBORS
 from headstart_server.prediction.predictor import MAX_TARGETS

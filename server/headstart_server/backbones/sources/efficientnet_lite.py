@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from headstart_server.backbones.backbone import BackboneInfo, Modality
-from headstart_server.backbones.declaration import Declaration
-from headstart_server.backbones.decoding import Pictures
-from headstart_server.backbones.efficientnet_lite import ARCHITECTURE, Scaling, build
-from headstart_server.backbones.golden import stored_golden
-from headstart_server.backbones.network import Network
-from headstart_server.backbones.packages import file_in_package
+from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
+from headstart_server.backbones.contract.packages import file_in_package
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.networks.golden import stored_golden
+from headstart_server.backbones.networks.network import Network
+from headstart_server.backbones.preprocessing.decoding import Pictures
+from headstart_server.backbones.sources.efficientnet_lite_model import ARCHITECTURE, Scaling, build
+from headstart_server.backbones.sources.pytorch.checkpoint import file_digest, read_checkpoint
 from headstart_server.backbones.sources.source import SourceError
-from headstart_server.backbones.torch_checkpoint import file_digest, read_checkpoint
 
 SCHEME = "efficientnet-lite"
 

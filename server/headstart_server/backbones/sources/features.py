@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from headstart_server.backbones import vectors
-from headstart_server.backbones.backbone import BackboneInfo, Modality
-from headstart_server.backbones.declaration import Declaration
-from headstart_server.backbones.decoding import Vectors
-from headstart_server.backbones.network import Network
+from headstart_server.backbones.contract import vectors
+from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.networks.network import Network
+from headstart_server.backbones.preprocessing.decoding import Vectors
 from headstart_server.backbones.sources.source import SourceError
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
-from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError
-from headstart_server.backbones.torch_checkpoint import file_digest
 from headstart_server.storage.atomic_files import file_aside
 
 #: Seconds without a byte after which a download fails.

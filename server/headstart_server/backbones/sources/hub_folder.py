@@ -10,12 +10,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from headstart_server.backbones.backbone import Modality
-from headstart_server.backbones.keras_import import load_keras
+from headstart_server.backbones.contract.backbone import Modality
+from headstart_server.backbones.runtimes.keras_import import load_keras
 from headstart_server.backbones.sources.files import files_digest
 from headstart_server.backbones.sources.keras_file import check_parts
+from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError
-from headstart_server.backbones.torch_checkpoint import file_digest
 from headstart_server.storage.atomic_files import made_aside
 
 #: Files downloaded from a repository: configurations, vocabularies and weights, but never code.

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from headstart_server.backbones.backbone import LAST, BackboneInfo, Modality
-from headstart_server.backbones.declaration import Declaration
-from headstart_server.backbones.decoding import Texts
-from headstart_server.backbones.keras_import import load_keras
-from headstart_server.backbones.network import Network
+from headstart_server.backbones.contract.backbone import LAST, BackboneInfo, Modality
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.networks.network import Network
+from headstart_server.backbones.preprocessing.decoding import Texts
+from headstart_server.backbones.preprocessing.texts import MAX_TOKENS
+from headstart_server.backbones.runtimes.keras_import import load_keras
 from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub, summary_of
 from headstart_server.backbones.sources.hub_tokenizer import tokenizer_of
 from headstart_server.backbones.sources.source import SourceError
-from headstart_server.backbones.texts import MAX_TOKENS
 
 #: Settings of texts that affect the features.
 _OPTIONS = frozenset({"pooling", "layer"})

@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart_server.backbones.backbone import Modality
-from headstart_server.backbones.declaration import Declaration
-from headstart_server.backbones.keras_import import load_keras
-from headstart_server.backbones.network import Network
+from headstart_server.backbones.contract.backbone import Modality
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.networks.network import Network
+from headstart_server.backbones.runtimes.keras_import import load_keras
 from headstart_server.backbones.sources.files import file_at
-from headstart_server.backbones.sources.keras_pictures import (
+from headstart_server.backbones.sources.keras_images import (
     PICTURE_OPTIONS,
     picture_network,
     weights_digest,
 )
+from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError, check_pin
-from headstart_server.backbones.torch_checkpoint import file_digest
 
 
 @dataclass(frozen=True, slots=True)

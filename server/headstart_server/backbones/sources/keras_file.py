@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from headstart_server.backbones.backbone import Modality
-from headstart_server.backbones.declaration import Declaration
-from headstart_server.backbones.keras_import import load_keras
-from headstart_server.backbones.network import Network
+from headstart_server.backbones.contract.backbone import Modality
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.networks.network import Network
+from headstart_server.backbones.runtimes.keras_import import load_keras
 from headstart_server.backbones.sources.files import local_file
-from headstart_server.backbones.sources.keras_pictures import PICTURE_OPTIONS, picture_network, side_of
+from headstart_server.backbones.sources.keras_images import PICTURE_OPTIONS, picture_network, side_of
+from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError, check_pin
-from headstart_server.backbones.torch_checkpoint import file_digest
 from headstart_server.storage.zip_entries import check_methods, read_entry
 
 #: Keras classes that contain code, or run foreign code.

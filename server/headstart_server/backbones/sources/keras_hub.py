@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from headstart_server.backbones.backbone import Modality
-from headstart_server.backbones.declaration import Declaration
-from headstart_server.backbones.network import Network
+from headstart_server.backbones.contract.backbone import Modality
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.sources.files import folder_digest
 from headstart_server.backbones.sources.hub_folder import HubFolder, folder_of_handle
-from headstart_server.backbones.sources.hub_pictures import hub_pictures
+from headstart_server.backbones.sources.hub_images import hub_pictures
 from headstart_server.backbones.sources.hub_texts import hub_texts
-from headstart_server.backbones.sources.keras_pictures import PICTURE_OPTIONS
+from headstart_server.backbones.sources.keras_images import PICTURE_OPTIONS
 from headstart_server.backbones.sources.source import Source, SourceError
 
 

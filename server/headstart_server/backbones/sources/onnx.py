@@ -2,16 +2,16 @@
 
 from pathlib import Path, PurePosixPath
 
-from headstart_server.backbones.backbone import Modality
-from headstart_server.backbones.declaration import Declaration
-from headstart_server.backbones.network import Network
+from headstart_server.backbones.contract.backbone import Modality
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.sources.files import files_digest, local_file
-from headstart_server.backbones.sources.keras_pictures import PICTURE_OPTIONS
-from headstart_server.backbones.sources.openvino_pictures import picture_network
+from headstart_server.backbones.sources.keras_images import PICTURE_OPTIONS
+from headstart_server.backbones.sources.openvino_images import picture_network
 from headstart_server.backbones.sources.openvino_reading import read_model
 from headstart_server.backbones.sources.protobuf_wire import WireError, messages, texts
+from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError, check_pin
-from headstart_server.backbones.torch_checkpoint import file_digest
 
 #: Fields of ONNX's messages (onnx.proto): tensors, and the external location of a tensor's values.
 _GRAPH, _FUNCTIONS = 7, 25

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from headstart_server.backbones.openvino_import import load_openvino
+from headstart_server.backbones.runtimes.openvino_import import load_openvino
 from headstart_server.backbones.sources.source import SourceError
 
 _UNCONVERTED = re.compile(r"No conversion rule found for operations: (.+)")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from headstart_server.backbones.declaration import Declaration, DeclarationError
+from headstart_server.backbones.networks.declaration import Declaration, DeclarationError
 from headstart_server.backbones.sources.efficientnet_lite import SCHEME as EFFICIENTNET_LITE
 from headstart_server.backbones.sources.efficientnet_lite import EfficientNetLite
 from headstart_server.backbones.sources.features import Features
@@ -10,12 +10,12 @@ from headstart_server.backbones.sources.keras_applications import KerasApplicati
 from headstart_server.backbones.sources.keras_file import KerasFile
 from headstart_server.backbones.sources.keras_hub import KERAS_HUB
 from headstart_server.backbones.sources.onnx import Onnx
+from headstart_server.backbones.sources.pytorch.program import TorchProgram
+from headstart_server.backbones.sources.pytorch.weights import TorchWeights
 from headstart_server.backbones.sources.savedmodel import SavedModel
 from headstart_server.backbones.sources.sentence_bert import SCHEME as SENTENCE_BERT
 from headstart_server.backbones.sources.sentence_bert import SentenceBert
 from headstart_server.backbones.sources.source import Source
-from headstart_server.backbones.sources.torch_program import TorchProgram
-from headstart_server.backbones.sources.torch_weights import TorchWeights
 
 #: Sources of networks. To add one, write a `Source` in a module here, and add it to this table.
 SOURCES: dict[str, Source] = {

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from headstart_server.backbones.backbone import Modality
-from headstart_server.backbones.declaration import Declaration
-from headstart_server.backbones.network import Network
+from headstart_server.backbones.contract.backbone import Modality
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.sources.files import folder_digest
-from headstart_server.backbones.sources.keras_pictures import PICTURE_OPTIONS
-from headstart_server.backbones.sources.openvino_pictures import picture_network
+from headstart_server.backbones.sources.keras_images import PICTURE_OPTIONS
+from headstart_server.backbones.sources.openvino_images import picture_network
 from headstart_server.backbones.sources.openvino_reading import read_model
 from headstart_server.backbones.sources.protobuf_wire import WireError, field, fields, messages, texts
 from headstart_server.backbones.sources.source import SourceError, check_pin

@@ -3,16 +3,16 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from headstart_server.backbones.backbone import BackboneInfo, Modality
-from headstart_server.backbones.bert import ARCHITECTURE, build
-from headstart_server.backbones.bert_folder import BertFolder
-from headstart_server.backbones.declaration import Declaration
-from headstart_server.backbones.decoding import Texts
-from headstart_server.backbones.golden import stored_golden
-from headstart_server.backbones.network import Network
-from headstart_server.backbones.packages import file_in_package
+from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
+from headstart_server.backbones.contract.packages import file_in_package
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.networks.golden import stored_golden
+from headstart_server.backbones.networks.network import Network
+from headstart_server.backbones.preprocessing.decoding import Texts
+from headstart_server.backbones.sources.bert import ARCHITECTURE, build
+from headstart_server.backbones.sources.bert_folder import BertFolder
+from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError
-from headstart_server.backbones.torch_checkpoint import file_digest
 
 SCHEME = "sentence-bert"
 #: Package with the folder. Its requirements include PyTorch, which is not needed here.

@@ -4,9 +4,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
-from headstart_server.backbones.backbone import BackboneInfo, Modality
-from headstart_server.backbones.declaration import Declaration
-from headstart_server.backbones.network import Network
+from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.networks.network import Network
 
 
 class Source(Protocol):

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
-from headstart_server.backbones.backbone import Content
+from headstart_server.backbones.contract.backbone import Content
 from headstart_server.datasets.uris.errors import SourceAway, TooLarge, Unreadable
 from headstart_server.datasets.uris.files import read_beneath
 from headstart_server.datasets.uris.location import Kind, Place, is_uri

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.learning.analysis.dataset_findings import ExampleReference
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.targets import Targets

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headstart_server.backbones.backbone import LAST
+from headstart_server.backbones.contract.backbone import LAST
 from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
 from headstart_server.learning.analysis.dataset_findings import DuplicateGroup
 from headstart_server.learning.examples.near_duplicates import group_near_duplicates

@@ -6,7 +6,7 @@ from math import ceil, sqrt
 
 import numpy as np
 
-from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.learning.analysis.references import References, build_references
 from headstart_server.learning.features.feature_matrix import BLOCK, Float32, Float64
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import LAST
+from headstart_server.backbones.contract.backbone import LAST
 from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
 from headstart_server.learning.analysis.dataset_findings import LearningPoint
 from headstart_server.learning.examples.targets import Targets

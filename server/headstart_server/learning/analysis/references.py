@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.learning.features.compact_rows import QuantizedRows
 from headstart_server.learning.features.feature_matrix import (
     BLOCK,

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
-from headstart_server.backbones.backbone import Content
+from headstart_server.backbones.contract.backbone import Content
 from headstart_server.errors import (
     DatasetTooLarge,
     InputTooLarge,

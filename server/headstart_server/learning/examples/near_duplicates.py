@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.learning.features.feature_matrix import (
     BLOCK,
     Float32,

@@ -8,8 +8,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import LAST, Modality
-from headstart_server.backbones.tail import TailWeights
+from headstart_server.backbones.contract.backbone import LAST, Modality
+from headstart_server.backbones.contract.tail import TailWeights
 from headstart_server.learning.examples.near_duplicates import group_near_duplicates
 from headstart_server.learning.examples.targets import Targets
 from headstart_server.learning.examples.task import Task

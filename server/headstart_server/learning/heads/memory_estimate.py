@@ -7,7 +7,7 @@ estimate is at least the measured memory, and at most three times as much.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from headstart_server.backbones.backbone import LAST
+from headstart_server.backbones.contract.backbone import LAST
 from headstart_server.learning.features.feature_matrix import BLOCK
 from headstart_server.learning.heads.mlp import HIDDEN_UNITS, MOST_AXES
 from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Partial, Recipe, required_views

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from headstart_server.backbones.backbone import LAST, TAPS
+from headstart_server.backbones.contract.backbone import LAST, TAPS
 from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Scaling

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from headstart_server.backbones.tail import TailWeights
+from headstart_server.backbones.contract.tail import TailWeights
 from headstart_server.learning.features.feature_matrix import Float64
 from headstart_server.learning.heads.calibration import Calibration
 from headstart_server.learning.heads.cross_fitting import CrossFitted

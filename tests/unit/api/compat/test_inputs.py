@@ -9,7 +9,7 @@ import pytest
 from headstart_server.api.compat import arrays, open_inference_tensors, tensor_protos
 from headstart_server.api.compat import open_inference_pb2 as oip
 from headstart_server.api.compat import tensorflow_pb2 as tf
-from headstart_server.backbones.backbone import BackboneInfo, Modality
+from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
 from headstart_server.errors import HeadstartError, InvalidField, UndecodableInput
 
 MOST = 8

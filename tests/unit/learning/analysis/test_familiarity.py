@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.learning.analysis.familiarity import REFERENCES, TypicalityModel, fit_typicality_model
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.features.projection import PROJECTED, project_directions

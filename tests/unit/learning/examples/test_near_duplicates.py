@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import datasets
 
-from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.learning.examples.near_duplicates import group_near_duplicates
 from headstart_server.learning.features.feature_matrix import Float32, Ints
 from headstart_server.learning.heads.split import assign_folds

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.evaluation.assessment import Assessment
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target

@@ -15,7 +15,7 @@ from headstart import tensors
 from headstart.v1 import input_pb2, job_pb2, label_pb2, version_selector_pb2
 from headstart_server.api.grpc.messages.comparisons import gate_message, gate_of
 from headstart_server.api.grpc.messages.recipes import mlp_message, mlp_of, partial_message, partial_of
-from headstart_server.backbones.backbone import LAST, Content
+from headstart_server.backbones.contract.backbone import LAST, Content
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.dataset import Example

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from headstart.v1 import model_service_pb2 as pb
-from headstart_server.backbones.export_request import ExportFormat
+from headstart_server.backbones.worker.export_request import ExportFormat
 from headstart_server.errors import InvalidField
 from headstart_server.export.cache import OpenExport
 from headstart_server.export.exporter import Exporter

@@ -9,7 +9,7 @@ from headstart_server.api.grpc.messages.common import TASKS, duration, recipe_me
 from headstart_server.api.grpc.messages.comparisons import promotion_message
 from headstart_server.api.grpc.messages.energy import energy_message
 from headstart_server.api.grpc.messages.evaluations import metrics_message
-from headstart_server.backbones.backbone import BackboneInfo, Modality
+from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.learning.heads.lbfgs import StopReason
 from headstart_server.models.alias_history import AliasEvent, Cause

@@ -6,7 +6,7 @@ from headstart import tensors
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1.label_pb2 import ExampleReference
 from headstart_server.api.grpc.messages.common import TASKS, duration, label_message
-from headstart_server.backbones.backbone import Truncation
+from headstart_server.backbones.contract.backbone import Truncation
 from headstart_server.errors import HeadstartError
 from headstart_server.learning.analysis.neighbors import Neighbor
 from headstart_server.learning.examples.task import Task

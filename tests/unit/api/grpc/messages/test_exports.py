@@ -10,7 +10,7 @@ import pytest
 from fakes import make_manifest
 from headstart.v1 import model_service_pb2 as pb
 from headstart_server.api.grpc.messages.exports import EXPORT_FORMS, export_format_of, export_messages
-from headstart_server.backbones.export_request import ExportFormat
+from headstart_server.backbones.worker.export_request import ExportFormat
 from headstart_server.errors import InvalidField
 from headstart_server.export.cache import ExportCache, OpenExport
 from headstart_server.models.version import Selector, Version

@@ -8,7 +8,7 @@ from fakes import make_head
 from headstart.v1 import input_pb2
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart_server.api.grpc.messages.predictions import predictions_message
-from headstart_server.backbones.backbone import Truncation
+from headstart_server.backbones.contract.backbone import Truncation
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.calibration import Calibration
 from headstart_server.learning.heads.head import Head

@@ -1,0 +1,146 @@
+"""The interface of a backbone: its metadata, decoding and execution."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.backbones.contract.tail import Tail, TailPlan, TailWeights
+from headstart_server.backbones.contract.tail_training import TailEpoch, TailRequest, TailResult
+
+#: One input: the bytes of an image file, a text, or an array.
+Content = bytes | str | NDArray[np.generic]
+
+#: Features of n inputs by view name, each float32 of shape [n, size of the view]. A requested activation at
+#: a cut is included by the cut's name, [n, height, width, channels].
+Views = Mapping[str, NDArray[np.float32]]
+
+#: The view every backbone has: its last, pooled features.
+LAST = "last"
+
+#: The view of the concatenated global averages of stage outputs, which some backbones have.
+TAPS = "taps"
+
+
+class Modality(Enum):
+    """Kind of input of a backbone."""
+
+    IMAGE = "image"
+    TEXT = "text"
+    TENSOR = "tensor"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackboneInfo:
+    """Metadata of a backbone, available without loading it.
+
+    Attributes:
+        name: as callers write it.
+        modality: kind of its inputs.
+        views: size of each view, including ``last``. Empty before the first preparation, as are the values
+            below.
+        input_size: (height, width) in pixels of images, (maximum tokens,) of texts, (size,) of tensors.
+        parameter_count: number of weights.
+        source: origin of the weights.
+        license: SPDX identifier of the weights' license.
+        description: one sentence.
+        tails: tail plans by their number of last blocks; empty if unsupported.
+    """
+
+    name: str
+    modality: Modality
+    views: Mapping[str, int]
+    input_size: tuple[int, ...]
+    parameter_count: int
+    source: str
+    license: str
+    description: str
+    tails: Mapping[int, TailPlan] = field(default_factory=dict)
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether all metadata is known."""
+        return bool(self.views)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Truncation:
+    """A truncated input: `kept` of `length` characters reach the backbone."""
+
+    kept: int
+    length: int
+
+
+class Backbone(Protocol):
+    """A loaded, frozen network with its preprocessing."""
+
+    @property
+    def info(self) -> BackboneInfo:
+        """Metadata."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 in hexadecimal over weights, architecture and preprocessing."""
+
+    @property
+    def runtime(self) -> str:
+        """Runtime and precision; equal names give bitwise equal features."""
+
+    @property
+    def streams(self) -> int:
+        """Maximum number of concurrent calls of `run`, from any threads."""
+
+    @property
+    def stream_per_core(self) -> bool:
+        """Whether a batch occupies one core; otherwise it occupies a device, or all cores."""
+
+    @property
+    def batch(self) -> int:
+        """Rows of a batch that use a stream fully; longer batches only add latency."""
+
+    def most_rows(self, shape: tuple[int, ...]) -> int | None:
+        """The same limit for rows of one shape, where lower; None if shapes do not matter."""
+
+    def decode(self, content: Content) -> NDArray[np.generic]:
+        """Turn one input into one row for `run`. Thread-safe.
+
+        Raises:
+            WrongModality: the content has another modality.
+            UndecodableInput: the content cannot be decoded.
+            InputTooLarge: an image has too many pixels.
+        """
+
+    def truncation(self, content: Content) -> Truncation | None:
+        """Return how much of a decodable input its row contains; None if all of it."""
+
+    def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
+        """Compute features of rows [n, ...] as made by `decode`. At most `streams` concurrent calls.
+
+        Args:
+            rows: the rows.
+            cuts: cuts whose activations are returned too; the views do not depend on it.
+        """
+
+    def tail(self, weights: TailWeights) -> Tail:
+        """Prepare a tail to run; takes tens of milliseconds on a CPU.
+
+        Raises:
+            TailMismatch: the weights do not belong to a tail of this backbone.
+        """
+
+    def train_tail(
+        self, request: TailRequest, progress: Callable[[TailEpoch], None], checkpoint: Callable[[], None]
+    ) -> TailResult:
+        """Train a tail with a linear head on it. Callable from any thread; takes seconds to minutes.
+
+        Args:
+            request: the training request.
+            progress: receives each epoch.
+            checkpoint: called at least ten times a second; may raise to stop.
+
+        Raises:
+            TrainerDied: the training process exited without a result.
+        """

@@ -1,0 +1,1 @@
+"""Networks in memory: their declaration, card, golden features and execution."""

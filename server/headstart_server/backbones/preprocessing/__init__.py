@@ -1,0 +1,1 @@
+"""From images and texts to the arrays that networks take."""

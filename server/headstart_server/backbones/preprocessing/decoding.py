@@ -1,0 +1,103 @@
+"""How a backbone's inputs are decoded, as values stored in its card."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.backbones.contract import vectors
+from headstart_server.backbones.contract.backbone import Content, Modality, Truncation
+from headstart_server.backbones.contract.vectors import TensorDecoder
+from headstart_server.backbones.preprocessing import images, texts
+from headstart_server.backbones.preprocessing.images import CROP, PictureDecoder
+from headstart_server.backbones.preprocessing.texts import TextDecoder
+
+
+class Decoder(Protocol):
+    """Turns one input into one row."""
+
+    def decode(self, content: Content) -> NDArray[np.generic]:
+        """See `Backbone.decode`."""
+
+    def truncation(self, content: Content) -> Truncation | None:
+        """See `Backbone.truncation`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pictures:
+    """Images become uint8 [size, size, 3].
+
+    Attributes:
+        size: height and width in pixels.
+        crop: fraction of the shorter side that the center crop keeps.
+    """
+
+    size: int
+    crop: float = CROP
+
+    @property
+    def preprocessing(self) -> str:
+        """Description that changes whenever the same content gives another row; part of the digest."""
+        return images.preprocessing(self.crop)
+
+    def decoder(self, *, max_pixels: int) -> PictureDecoder:
+        """Return a decoder for images of at most `max_pixels`."""
+        return PictureDecoder(self.size, crop=self.crop, max_pixels=max_pixels)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Texts:
+    """Texts become IDs, int32 [length], where length has few values.
+
+    Attributes:
+        tokenizer: content of a ``tokenizer.json``.
+        max_tokens: maximum IDs of a row, including start and end.
+        pad_id: fills a row up to its length.
+    """
+
+    tokenizer: str
+    max_tokens: int
+    pad_id: int
+
+    @property
+    def preprocessing(self) -> str:
+        """Description that changes whenever the same content gives another row; part of the digest."""
+        return texts.PREPROCESSING
+
+    def decoder(self, *, max_pixels: int) -> TextDecoder:  # noqa: ARG002 - has no pixels
+        """Return a decoder; `max_pixels` is unused."""
+        return TextDecoder(self.tokenizer, max_tokens=self.max_tokens, pad_id=self.pad_id)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Vectors:
+    """Arrays are features already, float32 [size]."""
+
+    size: int
+
+    @property
+    def preprocessing(self) -> str:
+        """Description that changes whenever the same content gives another row; part of the digest."""
+        return vectors.PREPROCESSING
+
+    def decoder(self, *, max_pixels: int) -> TensorDecoder:  # noqa: ARG002 - has no pixels
+        """Return a decoder; `max_pixels` is unused."""
+        return TensorDecoder(self.size)
+
+
+#: How inputs of a backbone are decoded; a card keeps it.
+Decoding = Pictures | Texts | Vectors
+
+_KINDS: Mapping[Modality, type[Decoding]] = {
+    Modality.IMAGE: Pictures,
+    Modality.TEXT: Texts,
+    Modality.TENSOR: Vectors,
+}
+
+
+def decoding_of(values: Mapping[str, Any]) -> Decoding:
+    """Create from the JSON of a card: ``modality`` and the attributes of its kind."""
+    settings = {name: value for name, value in values.items() if name != "modality"}
+    return _KINDS[Modality(values["modality"])](**settings)

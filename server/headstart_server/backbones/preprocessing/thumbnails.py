@@ -1,0 +1,81 @@
+"""Thumbnails of examples."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from headstart_server.backbones.contract.backbone import Content
+from headstart_server.backbones.preprocessing.exif import turn_upright
+from headstart_server.backbones.preprocessing.image_files import check_size
+from headstart_server.backbones.preprocessing.jpeg import JpegHeader
+from headstart_server.backbones.preprocessing.loaded_image import load_picture
+
+#: Longer side of a thumbnail, in pixels.
+SIDE = 96
+_QUALITY = 80
+
+
+def thumbnail(content: Content, *, max_pixels: int) -> bytes | None:
+    """Return the whole image, upright and small, as a JPEG file; None for other content.
+
+    Args:
+        content: bytes of an image file, or an array of pixels as `PictureDecoder` takes it.
+        max_pixels: maximum pixels to decode.
+    """
+    try:
+        picture = _from_array(content, max_pixels) if isinstance(content, np.ndarray) else None
+        if isinstance(content, bytes):
+            picture = _from_file(content, max_pixels)
+    # As in `PictureDecoder`: Pillow raises nearly any exception on damaged bytes. An image was
+    # decoded before it was trained on, so this error is not reported.
+    except Exception:  # noqa: BLE001
+        return None
+    return None if picture is None else _jpeg(picture)
+
+
+def _from_file(content: bytes, max_pixels: int) -> Image.Image:
+    loaded = load_picture(content, max_pixels=max_pixels, scale_of=_scale)
+    pixels = loaded.pixels
+    small = _over_white(Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels)
+    small.thumbnail((SIDE, SIDE))
+    return turn_upright(small, loaded.exif)
+
+
+def _scale(header: JpegHeader) -> int:
+    """Return the smallest fraction that leaves at least twice the needed side."""
+    return next((scale for scale in (8, 4, 2) if max(header.scaled(scale)) >= 2 * SIDE), 1)
+
+
+def _from_array(
+    pixels: np.ndarray[tuple[int, ...], np.dtype[np.generic]], max_pixels: int
+) -> Image.Image | None:
+    is_picture = pixels.dtype == np.uint8 and (
+        pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3))
+    )
+    if not is_picture:
+        return None
+    check_size((pixels.shape[1], pixels.shape[0]), max_pixels=max_pixels)
+    picture = Image.fromarray(
+        pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    ).convert("RGB")
+    picture.thumbnail((SIDE, SIDE))
+    return picture
+
+
+def _over_white(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):  # grey of 16 bits, whose upper half is what can be seen
+        values = np.clip(np.asarray(picture), 0, 0xFFFF) >> 8
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    shown = picture.convert("RGBA")
+    canvas = Image.new("RGB", shown.size, "white")
+    canvas.paste(shown, mask=shown)
+    return canvas
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=_QUALITY, optimize=True)
+    return out.getvalue()

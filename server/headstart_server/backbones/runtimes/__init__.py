@@ -1,0 +1,1 @@
+"""Keras and OpenVINO: execution of networks, and training of tails."""

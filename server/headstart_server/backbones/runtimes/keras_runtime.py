@@ -1,0 +1,134 @@
+"""Execution of Keras models on the active backend."""
+
+from collections.abc import Collection, Iterator
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.backbones.contract.backbone import LAST, Views
+from headstart_server.backbones.contract.runtimes import Precision, RuntimeSettings, has_gpu
+from headstart_server.backbones.contract.tail import Float32, TailPlan, TailWeights
+from headstart_server.backbones.runtimes.keras_executors import Executor, compiled
+from headstart_server.backbones.runtimes.keras_import import load_keras
+from headstart_server.backbones.runtimes.keras_tail import put, tail_model
+
+#: Maximum rows of one pass on a CPU, where more rows are not faster; longer batches are split.
+MAX_BATCH = 32
+#: The same limit on a GPU, which needs more rows to be busy.
+MAX_BATCH_GPU = 128
+
+#: Number of token IDs in every vocabulary.
+FEW_IDS = 4
+
+#: Batch sizes tested at start, among those the backend runs. All must agree.
+_TRIED = (1, 2, 3, 4, 5, 8, 16, MAX_BATCH, MAX_BATCH_GPU)
+
+
+class KerasRuntime:
+    """Runs a model in inference mode, so that a row's features do not depend on its batch.
+
+    Linear algebra libraries choose the order of sums by the shape of a product: with TensorFlow on two cores,
+    a
+    row alone differs in its last bits from the same row in a batch. From some batch size on, all agree. The
+    constructor finds that size, and smaller batches are padded to it.
+
+    Args:
+        model: Keras model with one integer input, [n, ...], and named outputs, [n, size].
+        settings: settled precision and streams; the model was built for the precision.
+        cuts: outputs that are activations at cuts. They stay on the device unless requested.
+    """
+
+    def __init__(self, model: Any, settings: RuntimeSettings, cuts: Collection[str] = ()) -> None:
+        on_gpu = has_gpu()
+        self.precision = settings.precision or Precision.FLOAT32
+        self.name = f"keras {load_keras().backend.backend()} {self.precision.value}"
+        self.streams = settings.streams
+        self.stream_per_core = False
+        self.batch = MAX_BATCH_GPU if on_gpu else MAX_BATCH
+        self._model, self._settings, self._cuts = model, settings, frozenset(cuts)
+        self._executor = compiled(model, settings, on_gpu=on_gpu, max_batch=self.batch)
+        self._finding = Lock()
+        self._steady: dict[tuple[int, ...], int] = {}
+        _, *shape = model.input_shape
+        if None not in shape:
+            self.steady_batch(tuple(shape))
+
+    def steady_batch(self, shape: tuple[int, ...]) -> int:
+        """Return the size to which smaller batches of a row shape are padded; 1 for no padding."""
+        with self._finding:
+            if shape not in self._steady:
+                self._steady[shape] = _steady_batch(self._executor, _example(self._model, self.batch, shape))
+            return self._steady[shape]
+
+    def most_rows(self, shape: tuple[int, ...]) -> int | None:  # noqa: ARG002 - few rows are filled up anyway
+        """Return None: shapes do not matter."""
+        return None
+
+    def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
+        """Compute features of rows.
+
+        Args:
+            rows: [n, ...] in the model's input dtype, n >= 1. Callable from many threads.
+            cuts: cuts whose activations are returned too.
+
+        Returns:
+            By name float32 [n, size], and for a cut [n, height, width, channels].
+        """
+        parts = list(self._passes(rows, self._cuts.difference(cuts)))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def tail(self, plan: TailPlan, weights: TailWeights) -> "KerasTail":
+        """Return a tail of this model; raise `TailMismatch` if the weights do not fit the plan."""
+        model = load_keras().models.clone_model(tail_model(self._model, plan))
+        put(model, self._model, plan, weights)
+        return KerasTail(KerasRuntime(model, self._settings))
+
+    def _passes(self, rows: NDArray[np.generic], unwanted: Collection[str]) -> Iterator[Views]:
+        steady = self.steady_batch(rows.shape[1:])
+        for start in range(0, len(rows), self.batch):
+            part = rows[start : start + self.batch]
+            least = max(len(part), steady)
+            size = next(size for size in self._executor.sizes if size >= least)
+            views = self._executor.execute(_filled(part, size), unwanted)
+            yield {name: features[: len(part)] for name, features in views.items()}
+
+
+class KerasTail:
+    """A `Tail` that Keras runs; `runtime` has a model from activations to the `last` view."""
+
+    def __init__(self, runtime: KerasRuntime) -> None:
+        self._runtime = runtime
+
+    def run(self, activations: Float32) -> Float32:
+        """Return the tail's `last` view, [n, size], of activations [n, height, width, channels]."""
+        return self._runtime.run(activations)[LAST]
+
+
+def _example(model: Any, count: int, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    """Return rows to warm up and test a model."""
+    dtype = model.inputs[0].dtype
+    # Token IDs are looked up in a table, which may have few rows.
+    most = FEW_IDS if dtype == "int32" else 256
+    return np.random.default_rng(0).integers(0, most, (count, *shape)).astype(dtype)
+
+
+def _steady_batch(executor: Executor, example: NDArray[np.generic]) -> int:
+    """Return the least batch size from which features are bitwise those in the largest batch."""
+    reference = executor.execute(example, ())
+    steady = len(example)
+    for size in reversed([size for size in _TRIED if size in executor.sizes]):
+        views = executor.execute(example[:size], ())
+        if any(not np.array_equal(views[name], reference[name][:size]) for name in reference):
+            break
+        steady = size
+    return steady
+
+
+def _filled(rows: NDArray[np.generic], size: int) -> NDArray[np.generic]:
+    if len(rows) == size:
+        return rows
+    filled = np.zeros((size, *rows.shape[1:]), rows.dtype)
+    filled[: len(rows)] = rows
+    return filled

@@ -1,0 +1,210 @@
+"""Image networks from folders in KerasHub's formats."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.networks.network import Network
+from headstart_server.backbones.preprocessing.images import CROP
+from headstart_server.backbones.runtimes.keras_import import load_keras
+from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub, summary_of
+from headstart_server.backbones.sources.keras_images import picture_network
+from headstart_server.backbones.sources.source import SourceError
+
+#: Networks that were trained with a class token, the first.
+_CLASS_TOKEN = {"ViTBackbone", "DeiTBackbone", "DINOV2Backbone", "DINOV3Backbone"}
+_CONVERTER = "image_converter.json"
+_PROCESSOR = "preprocessor_config.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Converter:
+    """Preprocessing of images for a network.
+
+    Attributes:
+        size: height and width; None if any.
+        crop: fraction of the shorter side that was kept.
+        scale: factor of pixels 0 to 255, for all channels or each.
+        offset: added next.
+    """
+
+    size: int | None = None
+    crop: float = CROP
+    scale: Any = 1.0
+    offset: Any = 0.0
+
+    def __call__(self, pixels: Any) -> Any:
+        return pixels * np.asarray(self.scale, np.float32) + np.asarray(self.offset, np.float32)
+
+
+def hub_pictures(folder: HubFolder, declaration: Declaration) -> Network:
+    """Open the image network in a folder.
+
+    Its features are the mean over a map; for networks trained with a class token that token; and for networks
+    of
+    images and texts the embedding that is compared with texts. The latter have the further outputs ``tokens``
+    and, before the projection, ``pooled``.
+
+    Raises:
+        SourceError: it is damaged, takes no images, or its preprocessing is unknown.
+    """
+    hub = load_keras_hub()
+    converter = _converter(folder, declaration)
+    own = _own_size(folder)
+    size = declaration.size or converter.size or own
+    if size is None:
+        raise SourceError(f"Expected the setting size: {folder.kind} takes any. Received: none.")
+    resized = {"image_shape": (size, size, 3)} if own not in {None, size} else {}
+    try:
+        backbone = hub.models.Backbone.from_preset(str(folder.path), **resized)
+    except Exception as error:  # damaged files end in nearly any
+        also = f" with pictures of {size} pixels instead of {own}" if resized else ""
+        raise SourceError(
+            f"Expected a network that KerasHub {hub.__version__} loads{also}. Received: {folder.kind}, "
+            f"{summary_of(error)}."
+        ) from error
+    pooling = _pooling(backbone)
+    return picture_network(
+        _body(backbone, declaration),
+        declaration,
+        architecture=f"{folder.architecture(_CONVERTER, _PROCESSOR)} {pooling}",
+        weights=folder.weights(),
+        size=size,
+        preprocess=converter,
+        crop=converter.crop,
+        pooling=pooling,
+        description=f"{folder.kind} of {folder.format.value}.",
+    )
+
+
+def _body(backbone: Any, declaration: Declaration) -> Any:
+    """Return a model from images to features, or to all outputs if one is declared."""
+    keras = load_keras()
+    if hasattr(backbone, "get_vision_embeddings"):
+        outputs = _vision_outputs(backbone)
+        return keras.Model(outputs.pop("pictures"), outputs if declaration.layer else outputs["embedding"])
+    if len(backbone.inputs) != 1:
+        names = ", ".join(one.name for one in backbone.inputs)
+        raise SourceError(f"Expected a network of pictures. Received: {type(backbone).__name__}, of {names}.")
+    return keras.Model(backbone.inputs[0], backbone.output)
+
+
+def _vision_outputs(backbone: Any) -> dict[str, Any]:
+    """Return input and outputs of the image half of a network of images and texts."""
+    pictures = load_keras().Input(backbone.vision_encoder.image_shape, name="images")
+    tokens = backbone.vision_encoder({"images": pictures})
+    outputs = {"pictures": pictures, "embedding": backbone.get_vision_embeddings(pictures)}
+    if len(tokens.shape) == 3:
+        outputs["tokens"] = tokens
+    if hasattr(backbone, "vision_pooler"):
+        outputs["pooled"] = backbone.vision_pooler(tokens)
+    return outputs
+
+
+def _pooling(backbone: Any) -> str | None:
+    first = type(backbone).__name__ in _CLASS_TOKEN and getattr(backbone, "use_class_token", True)
+    return "first" if first else None
+
+
+def _own_size(folder: HubFolder) -> int | None:
+    """Return height and width in the folder's configuration; None if any."""
+    config = folder.config
+    if folder.format is Format.KERAS:
+        config = config["config"]
+        config = config.get("vision_encoder", {}).get("config", config)
+    shape = config.get("image_shape") if folder.format is Format.KERAS else config.get("image_size")
+    side = shape[0] if isinstance(shape, list) and shape else shape
+    return int(side) if isinstance(side, int) else None
+
+
+def _converter(folder: HubFolder, declaration: Declaration) -> _Converter:
+    converter = {
+        Format.KERAS: _of_preset,
+        Format.TRANSFORMERS: _of_transformers,
+        Format.TIMM: _of_timm,
+    }[folder.format](folder)
+    if converter is not None:
+        return converter
+    if declaration.scale is None and not declaration.mean and not declaration.std:
+        raise SourceError(
+            f"Expected the settings scale, mean or std: the folder does not say how {folder.kind} takes "
+            "pixels. Received: none."
+        )
+    return _Converter()
+
+
+def _of_preset(folder: HubFolder) -> _Converter | None:
+    if folder.json(_CONVERTER) is None:
+        return None
+    general = load_keras_hub().layers.ImageConverter
+    try:
+        converter = general.from_preset(str(folder.path))
+        if type(converter).call is not general.call:
+            return None
+        size = _side(converter.image_size)
+    except SourceError:
+        raise
+    except Exception as error:  # damaged files end in nearly any
+        raise SourceError(
+            f"Expected an image converter in {_CONVERTER}. Received: {summary_of(error)}."
+        ) from error
+    return _Converter(
+        size=size,
+        crop=1.0,  # it cuts the largest square
+        scale=1.0 if converter.scale is None else converter.scale,
+        offset=0.0 if converter.offset is None else converter.offset,
+    )
+
+
+def _of_transformers(folder: HubFolder) -> _Converter | None:
+    """Return the preprocessing of Hugging Face's image processors: resize, crop, rescale, normalize."""
+    said: Mapping[str, Any] | None = folder.json(_PROCESSOR)
+    if said is None or ("image_mean" not in said and said.get("do_normalize", True)):
+        return None
+    resized, cropped = said.get("size"), said.get("crop_size")
+    shorter = resized.get("shortest_edge") if isinstance(resized, dict) else resized
+    cropping = said.get("do_center_crop", False) and cropped is not None
+    size = _side(cropped if cropping else resized)
+    factor = said.get("rescale_factor", 1 / 255) if said.get("do_rescale", True) else 1.0
+    normal = said.get("do_normalize", True)
+    mean, std = (said["image_mean"], said["image_std"]) if normal else (0.0, 1.0)
+    return _normalizing(
+        size=size,
+        crop=size / shorter if cropping and size and isinstance(shorter, int) and shorter >= size else 1.0,
+        factor=factor,
+        mean=mean,
+        std=std,
+    )
+
+
+def _of_timm(folder: HubFolder) -> _Converter | None:
+    said: Mapping[str, Any] = folder.config.get("pretrained_cfg") or {}
+    if not {"input_size", "mean", "std"} <= set(said):
+        return None
+    return _normalizing(
+        size=_side(said["input_size"][1:]),
+        crop=float(said.get("crop_pct") or CROP),
+        factor=1 / 255,
+        mean=said["mean"],
+        std=said["std"],
+    )
+
+
+def _normalizing(*, size: int | None, crop: float, factor: float, mean: Any, std: Any) -> _Converter:
+    mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+    return _Converter(size=size, crop=crop, scale=factor / std, offset=-mean / std)
+
+
+def _side(size: Any) -> int | None:
+    """Return height and width of square images, from any form in configurations."""
+    if isinstance(size, dict):
+        size = [size["height"], size["width"]] if "height" in size else size.get("shortest_edge")
+    if size is None:
+        return None
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) != 1 or None in sides:
+        raise SourceError(f"Expected a network of square pictures. Received: size {size}.")
+    return int(sides.pop())

@@ -1,0 +1,235 @@
+"""From an OpenVINO model of images to a network from uint8 pixels to features."""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import numpy as np
+
+from headstart_server.backbones.contract.backbone import LAST, BackboneInfo, Modality
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.networks.golden import golden_picture
+from headstart_server.backbones.networks.network import Network
+from headstart_server.backbones.preprocessing.decoding import Pictures
+from headstart_server.backbones.preprocessing.images import CROP, MAX_PIXELS
+from headstart_server.backbones.runtimes.openvino_import import load_openvino
+from headstart_server.backbones.sources.keras_images import PICTURE_OPTIONS
+from headstart_server.backbones.sources.openvino_features import features_of
+from headstart_server.backbones.sources.openvino_reading import reason_of
+from headstart_server.backbones.sources.source import SourceError
+
+#: Changes whenever the layers added around a model compute something else.
+_FORM = "openvino-pictures/1"
+
+#: Minimum declared side of images, in pixels.
+_LEAST_SIZE = 8
+
+#: Maximum difference of a row alone and in a batch, relative to its largest feature: rounding stays below.
+_ROW_TOLERANCE = 1e-3
+
+
+def picture_network(
+    model: Any,
+    declaration: Declaration,
+    *,
+    architecture: str,
+    weights: str,
+    scale: float = 1.0,
+    takes_last: bool = True,
+) -> Network:
+    """Put preprocessing before an OpenVINO model, and pooling after it.
+
+    Args:
+        model: an `openvino.Model` from images, [n, 3, height, width] or [n, height, width, 3], of any number
+            type. It is modified.
+        declaration: the declaration. Without scale, mean and std, pixels 0 to 255 are multiplied by `scale`.
+            Its
+            layer names an output, a tensor or a node; see `features_of`.
+        architecture: identifies the kind of model in the digest, independent of file paths.
+        weights: SHA-256 of its weights in hexadecimal.
+        scale: default factor of pixels, unless the model takes integers.
+        takes_last: whether the last of several outputs is the default.
+
+    Raises:
+        SourceError: it takes no images, the layer is missing, its values cannot be pooled, or its rows depend
+            on each other.
+    """
+    pixels = _the_input(model)
+    channels_first, size = _shaped(model, pixels, declaration)
+    features = features_of(model, declaration.layer, takes_last=takes_last)
+    own = {node.get_instance_id() for node in model.get_ordered_ops()}
+    pictures = _preprocessed(pixels, declaration, size, channels_first=channels_first, scale=scale)
+    pooled = _pooled(features, declaration, channels_first=channels_first)
+    model = load_openvino().Model([pooled], [pictures], "backbone")
+    for node in model.get_ordered_ops():
+        for output in node.outputs():
+            # Its name would remain in addition to ours if OpenVINO finds no operation after it.
+            output.get_tensor().set_names({LAST} if output == pooled.output(0) else set())
+    shape = model.output(0).get_partial_shape()
+    if shape.rank.get_length() != 2 or shape[1].is_dynamic or shape[1].get_length() < 1:
+        raise SourceError(
+            f"Expected one vector of features of a known size for each picture. Received: shape {shape}."
+        )
+    decoding = Pictures(size=size, crop=CROP if declaration.crop is None else declaration.crop)
+    _check_rows(model, decoding)
+    return Network(
+        info=BackboneInfo(
+            name=declaration.name,
+            modality=Modality.IMAGE,
+            views={LAST: shape[1].get_length()},
+            input_size=(size, size),
+            parameter_count=_parameter_count(model, own),
+            source=declaration.source,
+            license=declaration.license or "",
+            description=declaration.description or "",
+        ),
+        model=model,
+        decoding=decoding,
+        weights=weights,
+        identity={
+            "architecture": [_FORM, architecture, scale],
+            "declared": {
+                name: value for name, value in declaration.given().items() if name in PICTURE_OPTIONS
+            },
+            "size": size,
+            "preprocessing": decoding.preprocessing,
+        },
+    )
+
+
+def _the_input(model: Any) -> Any:
+    """Return the only parameter, the images."""
+    inputs = model.get_parameters()
+    if len(inputs) != 1:
+        names = ", ".join(one.get_friendly_name() for one in inputs) or "none"
+        raise SourceError(f"Expected a network of one input, pictures. Received: {len(inputs)}, {names}.")
+    return inputs[0]
+
+
+def _shaped(model: Any, pixels: Any, declaration: Declaration) -> tuple[bool, int]:
+    """Give the input any number of images of one size; return whether channels come first, and the size."""
+    shape = pixels.get_partial_shape()
+    if shape.rank.is_dynamic or len(shape) != 4:
+        raise SourceError(
+            "Expected a network that takes pictures, [n, 3, height, width] or [n, height, width, 3]. "
+            f"Received: input shape {shape}."
+        )
+    refusals = []
+    for channels_first, size in _layouts(shape, declaration):
+        sides = [3, size, size] if channels_first else [size, size, 3]
+        try:
+            model.reshape([-1, *sides])
+        except RuntimeError as error:
+            refusals.append(reason_of(error))
+        else:
+            return channels_first, size
+    raise SourceError(
+        "Expected a network of square pictures whose size is its own, or declared, and any number of them. "
+        f"Received: input shape {shape}, declared size {declaration.size}. {' '.join(refusals)}"
+    )
+
+
+def _layouts(shape: Any, declaration: Declaration) -> Iterator[tuple[bool, int]]:
+    """Yield the possible meanings of an input shape: channels first or last, and the size."""
+    for channels_first, channels, sides in ((True, shape[1], shape[2:]), (False, shape[3], shape[1:3])):
+        sizes = {side.get_length() for side in sides if side.is_static}
+        sizes |= {declaration.size} if declaration.size else set()
+        # The three channels of the other layout are not a size.
+        if (
+            (channels.is_dynamic or channels.get_length() == 3)
+            and len(sizes) == 1
+            and min(sizes) >= _LEAST_SIZE
+        ):
+            yield channels_first, int(sizes.pop())
+
+
+def _preprocessed(
+    pixels: Any, declaration: Declaration, size: int, *, channels_first: bool, scale: float
+) -> Any:
+    """Feed the input from uint8 images: scale, mean and standard deviation, in the network's channel order.
+
+    Returns:
+        The new parameter, [n, size, size, 3].
+    """
+    openvino = load_openvino()
+    opset = openvino.opset13
+    kind = pixels.get_element_type()
+    pictures = opset.parameter([-1, size, size, 3], np.uint8, name="pictures")
+    values: Any = pictures
+    if declaration.channels == "bgr":
+        values = opset.gather(values, np.array([2, 1, 0]), np.array(3))
+    wanted = declaration.scale or (1 / 255 if declaration.mean or declaration.std else None)
+    if wanted is not None or kind.is_real():
+        values = opset.convert(values, "f32")
+        factor = scale if wanted is None else wanted
+        if factor != 1.0:
+            values = opset.multiply(values, np.array(factor, np.float32))
+    if declaration.mean:
+        values = opset.subtract(values, np.array(declaration.mean, np.float32))
+    if declaration.std:
+        values = opset.divide(values, np.array(declaration.std, np.float32))
+    if channels_first:
+        values = opset.transpose(values, np.array([0, 3, 1, 2]))
+    if values.get_element_type() != kind:
+        values = opset.convert(values, kind.to_string())
+    for consumer in pixels.output(0).get_target_inputs():
+        consumer.replace_source_output(values.output(0))
+    return pictures
+
+
+def _pooled(features: Any, declaration: Declaration, *, channels_first: bool) -> Any:
+    """Pool each image into one vector: the mean of maps and tokens, unless declared."""
+    opset = load_openvino().opset13
+    shape = features.get_partial_shape()
+    rank = None if shape.rank.is_dynamic else len(shape)
+    pooling = declaration.pooling or ("none" if rank == 2 else "avg")
+    places = {3: [1], 4: _places(shape, channels_first=channels_first)}.get(rank or 0)
+    values = opset.convert(features, "f32")
+    if pooling == "none" and rank == 2:
+        return values
+    if pooling == "none" and rank in {3, 4}:
+        return opset.reshape(values, np.array([0, -1]), special_zero=True)
+    if places is not None and pooling in {"avg", "max"}:
+        pool = opset.reduce_mean if pooling == "avg" else opset.reduce_max
+        return pool(values, np.array(places), keep_dims=False)
+    if rank == 3 and pooling == "first":
+        return opset.gather(values, np.array(0), np.array(1))
+    raise SourceError(f"Expected features that pooling {pooling!r} suits. Received: shape {shape}.")
+
+
+def _places(shape: Any, *, channels_first: bool) -> list[int]:
+    """Return the axes of height and width: the two equal ones, because images are square; else the input's.
+
+    Inside a network that takes channels last they are often first.
+    """
+    sides = [side.get_length() if side.is_static else None for side in shape]
+    alike = [axes for axes in ([2, 3], [1, 2]) if len(sides) == 4 and sides[axes[0]] == sides[axes[1]]]
+    return alike[0] if len(alike) == 1 else [2, 3] if channels_first else [1, 2]
+
+
+def _check_rows(model: Any, decoding: Pictures) -> None:
+    """Reject a network with a fixed number of rows inside, or whose rows depend on each other."""
+    openvino = load_openvino()
+    picture = decoding.decoder(max_pixels=MAX_PIXELS).decode(golden_picture())
+    rows = np.stack([picture, 255 - picture[::-1]])
+    try:
+        compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        together = compiled(rows)[0].copy()
+        alone = [compiled(row[None])[0].copy() for row in rows]
+    except RuntimeError as error:
+        raise SourceError(
+            f"Expected a network that takes any number of pictures. Received: {reason_of(error)}"
+        ) from error
+    apart = np.concatenate(alone)
+    bound = _ROW_TOLERANCE * float(np.max(np.abs(apart), initial=0.0))
+    if together.shape != apart.shape or not np.all(np.abs(together - apart) <= bound):  # a NaN fails too
+        raise SourceError(
+            "Expected a network whose features of a picture depend on it alone, and are numbers. Received: "
+            f"others for two pictures together, {list(together.shape)}, than for each alone."
+        )
+
+
+def _parameter_count(model: Any, own: Collection[int]) -> int:
+    """Count the numbers in the constants of a model, in its original nodes."""
+    nodes = [node for node in model.get_ordered_ops() if node.get_instance_id() in own]
+    constants = [node for node in nodes if node.get_type_name() == "Constant"]
+    return sum(int(np.prod(one.get_shape())) for one in constants if one.get_element_type().is_real())

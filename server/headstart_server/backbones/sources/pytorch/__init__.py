@@ -1,0 +1,1 @@
+"""Networks of PyTorch: exported programs, and weights of known architectures."""

@@ -1,0 +1,1 @@
+"""Processes that prepare backbones, train tails and export versions."""

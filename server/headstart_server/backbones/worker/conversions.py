@@ -1,0 +1,103 @@
+"""Networks converted for OpenVINO: shipped with an image, or prepared on first use."""
+
+from pathlib import Path
+
+from headstart_server.backbones.contract.runtimes import RuntimeKind
+from headstart_server.backbones.networks.card import Card
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.sources.registry import source_of
+from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.worker.optional_packages import keras_missing
+from headstart_server.backbones.worker.preparation_progress import Progress
+from headstart_server.backbones.worker.prepared_cache import (
+    folder_of,
+    folder_without_source,
+    prepare_into,
+    prepared_in,
+)
+from headstart_server.backbones.worker.worker_process import Preparations
+from headstart_server.errors import BackboneNotFound
+
+
+class Conversions:
+    """Finds the converted network of a backbone, and prepares it if missing.
+
+    Args:
+        cache: folder of downloads and prepared backbones.
+        shipped: read-only folder of backbones prepared ahead, searched first; None without one.
+    """
+
+    def __init__(self, cache: Path, shipped: Path | None) -> None:
+        self._cache = cache
+        self._shipped = shipped
+        self._preparations = Preparations()
+        #: Progress of each backbone that is being converted.
+        self._progress: dict[str, Progress] = {}
+        #: Whether a backbone is loaded, so that serving goes first.
+        self.yields = False
+
+    def find(self, declaration: Declaration, *, aside: bool = False) -> tuple[Card, Path]:
+        """Return the card of a backbone and the folder of its converted network.
+
+        Args:
+            declaration: the backbone.
+            aside: whether to convert at low priority, because no call waits for it.
+
+        Raises:
+            BackboneNotFound: the package with its weights is not installed.
+            SourceError: its source is unavailable, invalid, or needs Keras, which is not installed.
+            BackboneUnavailable: the conversion process failed.
+            Draining: the server is stopping.
+            OSError: a folder cannot be read or written.
+        """
+        try:
+            fingerprint = source_of(declaration).fetch(declaration, self._cache)
+        except BackboneNotFound:
+            found = self._without_source(declaration)
+            if found is None:
+                _check_convertible(declaration)
+                raise
+            return found
+        if self._shipped is not None:
+            folder = folder_of(declaration, fingerprint, self._shipped, RuntimeKind.OPENVINO)
+            if card := prepared_in(folder):
+                return card, folder
+        folder = folder_of(declaration, fingerprint, self._cache, RuntimeKind.OPENVINO)
+        card = prepared_in(folder) or self._make(declaration, fingerprint, folder, aside=aside)
+        return card, folder
+
+    def remaining(self, backbone: str) -> float | None:
+        """Estimate the seconds until a backbone is converted; None if it is not being converted."""
+        progress = self._progress.get(backbone)
+        return None if progress is None else progress.remaining
+
+    def stop(self) -> None:
+        """Cancel conversions, and start no more."""
+        self._preparations.stop()
+
+    def _without_source(self, declaration: Declaration) -> tuple[Card, Path] | None:
+        folder = self._shipped and folder_without_source(declaration, self._shipped)
+        card = folder and prepared_in(folder)
+        return (card, folder) if folder and card else None
+
+    def _make(self, declaration: Declaration, fingerprint: str, folder: Path, *, aside: bool) -> Card:
+        _check_convertible(declaration)
+        self._progress[declaration.name] = progress = Progress(declaration.name)
+        try:
+            return prepare_into(
+                folder,
+                declaration,
+                self._cache,
+                fingerprint=fingerprint,
+                preparations=self._preparations,
+                progress=progress,
+                aside=aside or self.yields,
+            )
+        finally:
+            self._progress.pop(declaration.name, None)
+
+
+def _check_convertible(declaration: Declaration) -> None:
+    """Raise a SourceError if the conversion of a backbone needs Keras, which is not installed."""
+    if source_of(declaration).in_keras and (lacking := keras_missing("Converting it from Keras")):
+        raise SourceError(f"{lacking} Or convert it elsewhere, and give its folder as --prepared-backbones.")

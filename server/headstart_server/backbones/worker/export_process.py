@@ -1,0 +1,136 @@
+"""Exports in a separate process, so that a server on a CPU runs without Keras and TensorFlow."""
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from headstart_server.backbones.contract.child_process import death, start_child
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.sources.registry import credentials_of
+from headstart_server.backbones.worker.export_request import ExportRequest
+from headstart_server.errors import (
+    ArtifactDamaged,
+    BackboneMismatch,
+    ExportFailed,
+    ExportUnavailable,
+    HeadstartError,
+    InvalidField,
+)
+
+#: Seconds between two calls of the checkpoint.
+CHECK_SECONDS = 0.1
+#: Time limit of an export in seconds; on two cores a network of millions of weights takes about 15.
+EXPORT_SECONDS = 900.0
+#: Exit code of a rejected export.
+REFUSED = 3
+_PROGRAM = ("-m", "headstart_server.backbones.worker.export_command")
+
+
+class Refusal(StrEnum):
+    """Reasons of a failed export.
+
+    FORM: the network has an operation that the format lacks.
+    OTHER_BACKBONE: the version was fitted on another digest of the backbone.
+    DAMAGED: its tail does not fit.
+    NOT_INSTALLED: a package that the format needs is missing.
+    """
+
+    FORM = "form"
+    OTHER_BACKBONE = "other_backbone"
+    DAMAGED = "damaged"
+    NOT_INSTALLED = "not_installed"
+
+
+def export_in_process(
+    declaration: Declaration,
+    cache: Path,
+    request: ExportRequest,
+    folder: Path,
+    checkpoint: Callable[[], None],
+    *,
+    conversion: Path | None = None,
+    program: Sequence[str] = _PROGRAM,
+) -> None:
+    """Export into an empty folder in another process, which is killed when this raises.
+
+    Args:
+        declaration: the backbone.
+        cache: folder of downloads.
+        request: version to export.
+        folder: target folder.
+        checkpoint: called every `CHECK_SECONDS`; may raise to stop.
+        conversion: folder of the backbone's OpenVINO network, for that format.
+        program: Python arguments of the export command.
+
+    Raises:
+        InvalidField: the network has an operation that the format lacks.
+        BackboneMismatch: the version was fitted on another digest of the backbone.
+        ArtifactDamaged: its tail does not fit the backbone.
+        ExportUnavailable: a package that the format needs is not installed.
+        ExportFailed: the process crashed or took too long.
+    """
+    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+        work = Path(name)
+        request.save(work)
+        arguments = [declaration.as_json(), str(cache), name, str(folder), str(conversion or "")]
+        with (work / "result").open("wb") as result, (work / "log").open("wb") as log:
+            process = start_child(
+                [*program, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=result,
+                stderr=log,
+                credentials=credentials_of(declaration),
+            )
+        with process:
+            try:
+                code = _ended(process, checkpoint)
+            finally:
+                process.kill()
+        if code == REFUSED:
+            raise _refusal(json.loads((work / "result").read_text()), request)
+        if code != 0:
+            raise ExportFailed(_death(code, (work / "log").read_text(errors="replace")))
+
+
+def _ended(process: "subprocess.Popen[bytes]", checkpoint: Callable[[], None]) -> int | None:
+    """Return the exit code; None after `EXPORT_SECONDS`."""
+    late = time.monotonic() + EXPORT_SECONDS
+    while time.monotonic() < late:
+        checkpoint()
+        try:
+            return process.wait(CHECK_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+    return None
+
+
+def _refusal(said: dict[str, str], request: ExportRequest) -> HeadstartError:
+    message, form = said["message"], request.form
+    match Refusal(said["kind"]):
+        case Refusal.OTHER_BACKBONE:
+            return BackboneMismatch(
+                f"Expected the backbone that the version was fitted on, digest {request.digest[:12]}. "
+                f"Received: digest {message[:12]}. Fine-tune it again, or export it where it was made."
+            )
+        case Refusal.DAMAGED:
+            return ArtifactDamaged(f"The version's tail does not fit its backbone. {message}")
+        case Refusal.NOT_INSTALLED:
+            return ExportUnavailable(
+                f"An export as {form} needs the package {message}. Install 'headstart[export]' where the "
+                "server runs.",
+                metadata={"form": form},
+            )
+        case Refusal.FORM:
+            return InvalidField(
+                f"Expected a form that can hold this version's network. Received: {form}. {message}",
+                field="form",
+            )
+
+
+def _death(code: int | None, log: str) -> str:
+    how = death(code, log) if code is not None else f"no end within {EXPORT_SECONDS:.0f} seconds."
+    return f"Expected the process that exports to end with an export. Received: {how}"

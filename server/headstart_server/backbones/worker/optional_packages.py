@@ -1,0 +1,43 @@
+"""Optional packages of this installation."""
+
+import importlib.util
+from collections.abc import Iterable
+
+from headstart_server.backbones.worker.export_request import ExportFormat
+
+#: Packages that the extra `server` adds to `serving`, and the slim image lacks.
+_KERAS = ("keras", "tensorflow")
+#: Packages that each export format needs besides those of Keras.
+_OF_FORMS = {
+    ExportFormat.KERAS: _KERAS,
+    ExportFormat.SAVED_MODEL: _KERAS,
+    ExportFormat.ONNX: (*_KERAS, "onnx", "tf2onnx"),
+    ExportFormat.OPENVINO: ("openvino",),
+    ExportFormat.LITERT: _KERAS,
+}
+
+
+def has_keras() -> bool:
+    """Return whether Keras sources, training of networks and Keras exports are available."""
+    return not missing_packages()
+
+
+def keras_missing(purpose: str) -> str | None:
+    """Return an error message for a feature that needs Keras and TensorFlow; None if both are installed."""
+    missing = missing_packages()
+    if not missing:
+        return None
+    return (
+        f"{purpose} needs {' and '.join(missing)}, which this installation lacks. Use the full image, or "
+        "install 'headstart[server]' where the server runs."
+    )
+
+
+def missing_packages(packages: Iterable[str] = _KERAS) -> list[str]:
+    """Return the packages, by default those of Keras, that are not installed."""
+    return [package for package in packages if importlib.util.find_spec(package) is None]
+
+
+def export_formats() -> set[ExportFormat]:
+    """Return the export formats whose packages are installed."""
+    return {form for form, packages in _OF_FORMS.items() if not missing_packages(packages)}

@@ -1,0 +1,48 @@
+"""Train command: ``python -m headstart_server.backbones.worker.train_command DECLARATION CACHE FOLDER``.
+
+It reads the request from the folder and writes the result there. Each epoch is a line of JSON on stdout. It
+exits when stdin ends: the server has stopped.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from headstart_server.backbones.contract.child_process import NICE, end_with_stdin
+from headstart_server.backbones.contract.cores import available_cores
+from headstart_server.backbones.contract.stdout import own_stdout
+from headstart_server.backbones.contract.tail_training import TailEpoch, TailRequest
+from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.sources.registry import source_of
+
+
+def main(declaration: str, cache: str, folder: str) -> None:
+    """Train, and write the result."""
+    stdout = own_stdout()
+    end_with_stdin()
+    os.nice(NICE)
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    cores = str(available_cores())
+    os.environ |= {"TF_NUM_INTRAOP_THREADS": cores, "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": cores}
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf  # noqa: PLC0415 - reads these when it is imported
+
+    from headstart_server.backbones.runtimes.keras_training import train  # noqa: PLC0415 - not before TensorFlow
+
+    tf.config.experimental.enable_op_determinism()
+    tf.random.set_seed(0)
+
+    def progress(epoch: TailEpoch) -> None:
+        print(json.dumps({"number": epoch.number, "loss": epoch.loss}), file=stdout, flush=True)
+
+    request = TailRequest.load(Path(folder))
+    opened = Declaration.of_json(declaration)
+    network = source_of(opened).open(opened, Path(cache))
+    plan = network.info.tails[request.blocks]
+    result = train(network.model, plan, request, progress=progress, checkpoint=lambda: None)
+    result.save(Path(folder))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

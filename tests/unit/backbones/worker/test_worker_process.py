@@ -1,0 +1,109 @@
+"""The processes that prepare backbones: how they end."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fakes import PATIENCE
+from headstart_server.backbones.worker.worker_process import Preparations
+from headstart_server.errors import Draining
+
+#: Writes its number to a file, and then lives on until its stdin ends.
+PATIENT = """
+import os, sys, time
+from headstart_server.backbones.contract.child_process import end_with_stdin
+end_with_stdin()
+open(sys.argv[1] + ".new", "w").write(str(os.getpid()))
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+time.sleep(600)
+"""
+#: Has such a program run.
+SERVER = """
+import sys
+from headstart_server.backbones.worker.worker_process import Preparations
+Preparations().run(["-c", sys.argv[1], sys.argv[2]], 600)
+"""
+
+
+def number_in(file: Path) -> int:
+    deadline = time.monotonic() + PATIENCE
+    while not file.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return int(file.read_text())
+
+
+def wait_until_gone(number: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            os.kill(number, 0)
+        except ProcessLookupError:
+            return
+        # Nobody may be there to ask how the child of a killed process ended.
+        if "State:\tZ" in Path(f"/proc/{number}/status").read_text():
+            return
+        time.sleep(0.01)
+    pytest.fail("It lives on.")
+
+
+def test_what_a_program_says_and_how_it_ends_is_told() -> None:
+    ended = Preparations().run(["-c", "import sys; print('out'); sys.exit('of luck')"], PATIENCE)
+    assert (ended.code, ended.stdout, ended.stderr) == (1, "out\n", "of luck\n")
+    assert Preparations().run(["-c", "import os; os.kill(os.getpid(), 9)"], PATIENCE).code == -9
+
+
+def test_lines_are_handed_over_as_they_come_and_silence_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headstart_server.backbones.worker.worker_process.QUIET_SECONDS", 0.05)
+    program = "import time; print('one', flush=True); time.sleep(0.5); print('two')"
+    seen: list[str] = []
+    ended = Preparations().run(["-c", program], PATIENCE, seen.append)
+    assert ended.stdout == "one\ntwo\n"
+    assert [line for line in seen if line] == ["one\n", "two\n"]
+    assert "" in seen[seen.index("one\n") : seen.index("two\n")]
+
+
+def test_of_much_that_a_program_says_on_stderr_the_end_is_kept() -> None:
+    program = "import sys; sys.stderr.write('line\\n' * 200_000 + 'last\\n')"
+    ended = Preparations().run(["-c", program], PATIENCE)
+    assert ended.stderr.splitlines()[-1] == "last"
+    assert len(ended.stderr) < 10_000
+
+
+def test_a_program_that_takes_too_long_is_ended() -> None:
+    with pytest.raises(TimeoutError):
+        Preparations().run(["-c", "import time; time.sleep(600)"], 0.2)
+
+
+def test_a_stop_ends_what_runs_at_once_and_nothing_is_begun_then(tmp_path: Path) -> None:
+    preparations, raised = Preparations(), []
+
+    def run() -> None:
+        try:
+            preparations.run(["-c", PATIENT, str(tmp_path / "number")], 600)
+        except Draining as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    number = number_in(tmp_path / "number")
+    preparations.stop()
+    thread.join(PATIENCE)
+    assert len(raised) == 1
+    wait_until_gone(number)
+    with pytest.raises(Draining):
+        preparations.run(["-c", ""], PATIENCE)
+
+
+def test_what_runs_ends_with_the_server_even_if_that_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SERVER, PATIENT, str(tmp_path / "number")]
+    with subprocess.Popen(command) as server:
+        number = number_in(tmp_path / "number")
+        server.send_signal(signal.SIGKILL)
+    wait_until_gone(number)
