@@ -215,8 +215,8 @@ def token(
 
     The token is printed on stdout and stored nowhere.
     """
-    from headstart_server.access.policy import PolicyError, policy_of
-    from headstart_server.access.tokens import lines_for, make_token
+    from headstart_server.auth.policy import PolicyError, policy_of
+    from headstart_server.auth.tokens import lines_for, make_token
 
     made = make_token()
     lines = lines_for(name, made)

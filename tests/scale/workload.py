@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import delete, select
 
 from fakes import Desk, FakeArchives, Shelf
-from headstart_server.access.rights import Scope
+from headstart_server.auth.permissions import Scope
 from headstart_server.database.tables import archive_sizes, archive_uses, jobs
 from headstart_server.datasets.example_eraser import Forgetting, ForgottenPlaces
 from headstart_server.errors import ArtifactDamaged, HeadstartError

@@ -18,8 +18,8 @@ import structlog
 from fakes import FakeBackbone, FakeSource
 from headstart import TlsConfig
 from headstart.cli.session import GlobalOptions, Session
-from headstart_server.access.authenticator import Shown
 from headstart_server.app.app import App
+from headstart_server.auth.authenticator import Shown
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.secret import Secret
 from headstart_server.settings.setting import Off

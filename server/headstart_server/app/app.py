@@ -26,8 +26,6 @@ from prometheus_client import start_http_server
 from threadpoolctl import threadpool_limits
 
 from headstart_server import metrics
-from headstart_server.access.audit import AuditLog
-from headstart_server.access.authenticator import Authenticator
 from headstart_server.api.compat.compat_predictor import Asking
 from headstart_server.api.compat.services import services_of
 from headstart_server.api.grpc.access import AccessInterceptor
@@ -48,6 +46,8 @@ from headstart_server.api.grpc.server_service import ServerService
 from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor, Context
 from headstart_server.api.grpc.tls import tls_files
 from headstart_server.api.server import Server, ServerSettings
+from headstart_server.auth.audit import AuditLog
+from headstart_server.auth.authenticator import Authenticator
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.backbone import Backbone
 from headstart_server.backbones.contract.cores import available_cores

@@ -111,7 +111,7 @@ def _webhook_secrets(settings: Settings) -> None:
 
 def _access_file(settings: Settings) -> None:
     if settings.auth.access_file is not None:
-        from headstart_server.access.authenticator import Authenticator
+        from headstart_server.auth.authenticator import Authenticator
 
         Authenticator(settings.auth.access_file)
 

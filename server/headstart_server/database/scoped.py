@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_
 
-from headstart_server.access.rights import Scope
-from headstart_server.access.tenants import SEPARATOR, full_name
+from headstart_server.auth.permissions import Scope
+from headstart_server.auth.tenants import SEPARATOR, full_name
 
 
 def within(column: ColumnElement[Any], scope: Scope) -> ColumnElement[bool]:

@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Row, exists, func, insert, or_, select, update
 
-from headstart_server.access.rights import Scope
+from headstart_server.auth.permissions import Scope
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.database.scoped import within

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart_server.access.tenants import own_name
+from headstart_server.auth.tenants import own_name
 from headstart_server.backbones.worker.export_request import Answers, ExportFormat, ExportRequest
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Scaling

@@ -12,8 +12,8 @@ from typing import Any
 import structlog
 from sqlalchemy import delete, select, update
 
-from headstart_server.access.rights import Scope
-from headstart_server.access.tenants import tenant_of
+from headstart_server.auth.permissions import Scope
+from headstart_server.auth.tenants import tenant_of
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.database.tables import jobs

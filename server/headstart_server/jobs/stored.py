@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select, update
 
-from headstart_server.access.tenants import tenant_of
+from headstart_server.auth.tenants import tenant_of
 from headstart_server.database.batches import batched
 from headstart_server.database.tables import archive_sizes, archive_uses, jobs, tenant_usage, versions
 from headstart_server.errors import TenantQuotaExceeded

@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Callable, Mapping
 
-from headstart_server.access.authenticator import Authenticator
+from headstart_server.auth.authenticator import Authenticator
 from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.stored import Stored
 from headstart_server.settings.job_groups import LimitsGroup

@@ -2,7 +2,7 @@
 
 import re
 
-from headstart_server.access.tenants import SEPARATOR
+from headstart_server.auth.tenants import SEPARATOR
 from headstart_server.errors import InvalidField
 
 #: Most characters of a model's name, that of its tenant before it included.

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, and_, delete, not_, or_, select, update
 
-from headstart_server.access.rights import Scope
+from headstart_server.auth.permissions import Scope
 from headstart_server.database.batches import batched
 from headstart_server.database.clock import DatabaseClock
 from headstart_server.database.database import Database

@@ -26,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from headstart_server.access.tenants import tenant_of
+from headstart_server.auth.tenants import tenant_of
 from headstart_server.database.batches import batched
 from headstart_server.database.tables import archive_sizes, archive_uses, tenant_usage, versions
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from headstart_server.access.tenants import own_name
+from headstart_server.auth.tenants import own_name
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.backbones.preprocessing.thumbnails import thumbnail
 from headstart_server.models.registry import Registry

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.access.tenants import tenant_of
+from headstart_server.auth.tenants import tenant_of
 from headstart_server.backbones.contract.tail_training import TailEpoch
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.embedding.backbone_pool import BackbonePool

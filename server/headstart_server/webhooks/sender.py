@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from headstart_server.access.tenants import tenant_of
+from headstart_server.auth.tenants import tenant_of
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.errors import DatabaseUnavailable

@@ -38,10 +38,10 @@ from headstart import (
     Unauthenticated,
 )
 from headstart.v1 import model_service_pb2, server_service_pb2, server_service_pb2_grpc
-from headstart_server.access.rights import Right
-from headstart_server.access.tokens import token_hash
 from headstart_server.api.compat import open_inference_pb2 as oip
 from headstart_server.api.grpc.permissions import RULES, Subject
+from headstart_server.auth.permissions import Right
+from headstart_server.auth.tokens import token_hash
 from server_process import START_SECONDS, ServerProcess, eventually, running
 
 AUTHORITY = identity("authority")

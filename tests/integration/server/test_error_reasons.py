@@ -25,9 +25,9 @@ from headstart.v1 import (
     prediction_service_pb2,
     version_selector_pb2,
 )
-from headstart_server.access.tokens import token_hash
 from headstart_server.api.grpc.status import CODES, TEMPORARY
 from headstart_server.api.http.response import http_code
+from headstart_server.auth.tokens import token_hash
 from integration.server.calls import TERMINAL, TIMEOUT, Api, png
 from server_process import FIRST_START_SECONDS, ServerProcess, eventually, running
 

@@ -15,9 +15,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chaos.replica import Replica, free_port
 from headstart import Client
-from headstart_server.access.tokens import token_hash
 from headstart_server.api.grpc.call_slots import STREAMS_PER_ADDRESS
 from headstart_server.api.grpc.connections import ADDRESS_SHARE
+from headstart_server.auth.tokens import token_hash
 from server_process import START_SECONDS, eventually
 
 HOST = "127.0.0.1"

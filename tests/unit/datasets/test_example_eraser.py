@@ -11,7 +11,7 @@ from zipfile import ZipFile
 import pytest
 
 from fakes import Desk, FakeBackbone, ManualClock
-from headstart_server.access.rights import Scope
+from headstart_server.auth.permissions import Scope
 from headstart_server.datasets.example_eraser import AGAIN_SECONDS
 from headstart_server.datasets.retained_examples import KeptExamples
 from headstart_server.embedding.cache import content_digest

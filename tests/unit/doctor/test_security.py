@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from certificates import identity
-from headstart_server.access.tokens import lines_for, make_token
+from headstart_server.auth.tokens import lines_for, make_token
 from headstart_server.doctor.finding import Finding, Status
 from headstart_server.doctor.security import check_security
 from headstart_server.settings.settings import Settings

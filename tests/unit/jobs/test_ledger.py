@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from fakes import PATIENCE, Desk, ManualClock, Shelf
-from headstart_server.access.rights import Scope
-from headstart_server.access.tenants import tenant_of
+from headstart_server.auth.permissions import Scope
+from headstart_server.auth.tenants import tenant_of
 from headstart_server.errors import JobNotFound, JobQueueFull, ModelNotFound, QuotaExceeded, RequestIdReused
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobStep, Progress
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger

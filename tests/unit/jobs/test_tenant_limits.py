@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from headstart_server.access.authenticator import Authenticator
+from headstart_server.auth.authenticator import Authenticator
 from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.stored import Stored
 from headstart_server.jobs.tenant_limits import MOST_SHOWN, TenantUsage, tenant_limits

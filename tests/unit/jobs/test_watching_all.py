@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from fakes import PATIENCE, Desk
-from headstart_server.access.rights import Scope
+from headstart_server.auth.permissions import Scope
 from headstart_server.database.tables import job_events
 from headstart_server.errors import InvalidField
 from headstart_server.jobs import watching

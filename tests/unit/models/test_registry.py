@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from fakes import PATIENCE, ManualClock, Shelf, make_head, make_manifest
-from headstart_server.access.rights import Scope
+from headstart_server.auth.permissions import Scope
 from headstart_server.database.database import Database
 from headstart_server.database.tables import alias_shares, aliases, versions
 from headstart_server.errors import (

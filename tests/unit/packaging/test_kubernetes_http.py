@@ -21,8 +21,8 @@ import yaml
 from cryptography import x509
 
 from certificates import identity
-from headstart_server.access.tokens import token_hash
 from headstart_server.api.http.routes import ROUTES
+from headstart_server.auth.tokens import token_hash
 from headstart_server.backbones.contract.runtimes import default_cache
 from headstart_server.settings.settings import SETTINGS, Settings
 from headstart_server.settings.sources import load

@@ -9,8 +9,6 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.access.rights import Right, Scope
-from headstart_server.access.tenants import own_name, without_tenant
 from headstart_server.api.compat import open_inference_pb2 as pb
 from headstart_server.api.compat.availability import reason_unready
 from headstart_server.api.compat.compat_predictor import Asking, selector_of
@@ -34,6 +32,8 @@ from headstart_server.api.grpc.caller import scope, tenant
 from headstart_server.api.grpc.executors import LongWork
 from headstart_server.api.grpc.status import CODES, status_of
 from headstart_server.api.grpc.telemetry_interceptor import Context
+from headstart_server.auth.permissions import Right, Scope
+from headstart_server.auth.tenants import own_name, without_tenant
 from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField, ModelNotFound

@@ -17,10 +17,6 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from headstart_server.access.audit import AuditLog
-from headstart_server.access.authenticator import Authenticator, Caller, Shown
-from headstart_server.access.rights import Principal
-from headstart_server.access.tenants import SEPARATOR, full_name, own_name, tenant_of, without_tenant
 from headstart_server.api.grpc.caller import is_operator, set_caller
 from headstart_server.api.grpc.handlers import behaviour_of, changed
 from headstart_server.api.grpc.permissions import RULES, Rule, Subject
@@ -29,6 +25,10 @@ from headstart_server.api.grpc.requests.request_parsing import RequestParser, re
 from headstart_server.api.grpc.requests.required_fields import check_required
 from headstart_server.api.grpc.status import CODES
 from headstart_server.api.grpc.telemetry_interceptor import Context
+from headstart_server.auth.audit import AuditLog
+from headstart_server.auth.authenticator import Authenticator, Caller, Shown
+from headstart_server.auth.permissions import Principal
+from headstart_server.auth.tenants import SEPARATOR, full_name, own_name, tenant_of, without_tenant
 from headstart_server.errors import (
     HeadstartError,
     InvalidField,

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from headstart_server.access.authenticator import Caller
-from headstart_server.access.rights import EVERYBODY, Principal, Right, Scope
+from headstart_server.auth.authenticator import Caller
+from headstart_server.auth.permissions import EVERYBODY, Principal, Right, Scope
 from headstart_server.embedding.cache_scope import work_for
 
 # Each call is a task of its own, and threads that work for it get a copy.

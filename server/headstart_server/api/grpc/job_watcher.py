@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator
 
-from headstart_server.access.rights import Scope
+from headstart_server.auth.permissions import Scope
 from headstart_server.errors import Draining
 from headstart_server.jobs.event_cursor import EventCursor
 from headstart_server.jobs.job import Job, JobEvent

@@ -9,8 +9,6 @@ from typing import Any
 from headstart.v1 import model_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as pb
 from headstart.v1 import model_service_pb2_grpc as stubs
-from headstart_server.access.rights import Right, Scope
-from headstart_server.access.tenants import full_name, own_name
 from headstart_server.api.grpc.caller import caller, scope, tenant
 from headstart_server.api.grpc.executors import LongWork
 from headstart_server.api.grpc.messages.common import page_key, page_token, selector_of
@@ -36,6 +34,8 @@ from headstart_server.api.grpc.messages.versions import (
 )
 from headstart_server.api.grpc.permissions import ALL_MODELS
 from headstart_server.api.grpc.telemetry_interceptor import Context
+from headstart_server.auth.permissions import Right, Scope
+from headstart_server.auth.tenants import full_name, own_name
 from headstart_server.backbones.contract.backbone import BackboneInfo
 from headstart_server.datasets.example_eraser import Forgotten
 from headstart_server.embedding.backbone_pool import BackbonePool

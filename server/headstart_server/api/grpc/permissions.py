@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from headstart_server.access.rights import Right
+from headstart_server.auth.permissions import Right
 
 #: The name in place of a model that means all models.
 ALL_MODELS = "-"

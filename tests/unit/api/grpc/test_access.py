@@ -26,14 +26,14 @@ from headstart.v1 import (
     prediction_service_pb2_grpc,
     version_selector_pb2,
 )
-from headstart_server.access.audit import AuditLog
-from headstart_server.access.authenticator import Authenticator, Shown
-from headstart_server.access.rights import Right
-from headstart_server.access.tokens import token_hash
 from headstart_server.api.grpc import access
 from headstart_server.api.grpc.access import AccessInterceptor
 from headstart_server.api.grpc.caller import scope, tenant
 from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
+from headstart_server.auth.audit import AuditLog
+from headstart_server.auth.authenticator import Authenticator, Shown
+from headstart_server.auth.permissions import Right
+from headstart_server.auth.tokens import token_hash
 from headstart_server.errors import DatabaseUnavailable, DataUnreadable, ModelNotReady
 from headstart_server.jobs.rows import no_job
 from headstart_server.models.rows import no_model

@@ -5,8 +5,6 @@ from dataclasses import replace
 from google.rpc import status_pb2
 
 from headstart.v1 import fine_tuning_service_pb2, job_pb2
-from headstart_server.access.rights import EVERYBODY, Right
-from headstart_server.access.tenants import own_name, tenant_of, without_tenant
 from headstart_server.api.grpc.caller import caller, is_operator
 from headstart_server.api.grpc.messages.common import TASKS, span, spec_message, timestamp
 from headstart_server.api.grpc.messages.comparisons import promotion_message
@@ -15,6 +13,8 @@ from headstart_server.api.grpc.messages.evaluations import evaluation_message
 from headstart_server.api.grpc.messages.findings import findings_message
 from headstart_server.api.grpc.redaction import PLACES
 from headstart_server.api.grpc.status import reason_status
+from headstart_server.auth.permissions import EVERYBODY, Right
+from headstart_server.auth.tenants import own_name, tenant_of, without_tenant
 from headstart_server.errors import redacted_message
 from headstart_server.jobs.forecast import Times
 from headstart_server.jobs.job import Job, JobError, JobEvent, JobState, JobStep, Progress

@@ -2,12 +2,12 @@
 
 from headstart.protojson import to_json
 from headstart.v1 import webhook_pb2
-from headstart_server.access.rights import Principal
-from headstart_server.access.tenants import own_name, tenant_of
 from headstart_server.api.grpc.caller import calling
 from headstart_server.api.grpc.messages.common import timestamp
 from headstart_server.api.grpc.messages.jobs import job_message
 from headstart_server.api.grpc.requests.model_names import rename_models
+from headstart_server.auth.permissions import Principal
+from headstart_server.auth.tenants import own_name, tenant_of
 from headstart_server.jobs.job import Job
 
 

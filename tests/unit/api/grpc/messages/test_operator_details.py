@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from headstart_server.access.authenticator import Caller
-from headstart_server.access.rights import EVERYBODY, Grant, Principal, Right
 from headstart_server.api.grpc.caller import is_operator, set_caller
 from headstart_server.api.grpc.messages.jobs import _error_message
 from headstart_server.api.grpc.messages.models import backbone_message, backbone_status_message
+from headstart_server.auth.authenticator import Caller
+from headstart_server.auth.permissions import EVERYBODY, Grant, Principal, Right
 from headstart_server.backbones.contract.vectors import info as vector_info
 from headstart_server.errors import DatabaseUnavailable, redacted_message
 from headstart_server.jobs.job import JobError

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
-from headstart_server.access.tenants import own_name, tenant_of
+from headstart_server.auth.tenants import own_name, tenant_of
 
 
 class Right(StrEnum):

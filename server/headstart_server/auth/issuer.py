@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from headstart_server.access.key_set import KeysAwayError, KeySet
-from headstart_server.access.policy import IssuerSettings
+from headstart_server.auth.key_set import KeysAwayError, KeySet
+from headstart_server.auth.policy import IssuerSettings
 from headstart_server.errors import NOT_STARTED, IssuerKeysUnavailable, Unauthenticated
 
 try:

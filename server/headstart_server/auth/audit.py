@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from headstart_server.access.crowd import Crowd, LeftOut
+from headstart_server.auth.audit_throttle import Crowd, LeftOut
 from headstart_server.settings.groups import STDOUT
 
 log = structlog.get_logger(__name__)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fakes import ManualClock
-from headstart_server.access.audit import AuditLog
+from headstart_server.auth.audit import AuditLog
 
 
 def test_each_line_is_json_with_its_time_and_only_this_user_may_read_it(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from headstart_server.access.policy import PolicyError, policy_of, read_policy
-from headstart_server.access.rights import EVERYBODY, Grant, Principal, Right, Scope, fits
-from headstart_server.access.tokens import PREFIX, lines_for, make_token, token_hash
+from headstart_server.auth.permissions import EVERYBODY, Grant, Principal, Right, Scope, fits
+from headstart_server.auth.policy import PolicyError, policy_of, read_policy
+from headstart_server.auth.tokens import PREFIX, lines_for, make_token, token_hash
 
 HASH = token_hash("secret")
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import structlog
 
-from headstart_server.access.issuer import Issuer, issuer_name
-from headstart_server.access.policy import (
+from headstart_server.auth.issuer import Issuer, issuer_name
+from headstart_server.auth.permissions import EVERYBODY, Principal
+from headstart_server.auth.policy import (
     IssuerSettings,
     Policy,
     PolicyError,
     TenantSettings,
     read_policy,
 )
-from headstart_server.access.rights import EVERYBODY, Principal
-from headstart_server.access.tokens import token_hash
+from headstart_server.auth.tokens import token_hash
 from headstart_server.errors import Unauthenticated
 from headstart_server.secret import Secret
 

@@ -16,12 +16,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from headstart_server.access import issuer
-from headstart_server.access.authenticator import Authenticator, Shown
-from headstart_server.access.issuer import Issuer
-from headstart_server.access.key_set import KeysAwayError, KeySet
-from headstart_server.access.policy import IssuerSettings, PolicyError
-from headstart_server.access.tokens import token_hash
+from headstart_server.auth import issuer
+from headstart_server.auth.authenticator import Authenticator, Shown
+from headstart_server.auth.issuer import Issuer
+from headstart_server.auth.key_set import KeysAwayError, KeySet
+from headstart_server.auth.policy import IssuerSettings, PolicyError
+from headstart_server.auth.tokens import token_hash
 from headstart_server.errors import IssuerKeysUnavailable, Unauthenticated
 
 NAME = "https://id.example"

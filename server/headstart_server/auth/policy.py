@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headstart_server.access.rights import Grant, Principal, Right
+from headstart_server.auth.permissions import Grant, Principal, Right
 from headstart_server.settings.kinds import Kind, Number
 from headstart_server.settings.measures import Size
 

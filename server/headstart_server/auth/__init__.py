@@ -1,0 +1,1 @@
+"""Authentication, permissions, tenants and the audit log."""
