@@ -14,9 +14,9 @@ from fakes import Desk, ManualClock, Shelf
 from headstart_server.api.grpc.messages.webhooks import webhook_body
 from headstart_server.database.tables import tenant_usage
 from headstart_server.errors import ModelNotFound, VersionNotFound
-from headstart_server.internet.target import Target
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.models.traffic import Traffic
+from headstart_server.outbound.target import Target
 from headstart_server.storage import failpoints
 from headstart_server.storage.atomic_files import file_aside, made_aside
 from headstart_server.storage.bucket import Bucket

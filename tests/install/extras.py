@@ -33,7 +33,7 @@ OWNERS = {
     "headstart_server": "serving",
     "headstart_server.database.driver": "postgres",
     "headstart_server.datasets.uris.web": "http",
-    "headstart_server.internet.connection": "http",
+    "headstart_server.outbound.connection": "http",
     "headstart_server.webhooks.post": "http",
     "headstart_server.webhooks.sender": "http",
     "headstart_server.api.http.request": "http",

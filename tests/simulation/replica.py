@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from fakes import make_manifest
 from headstart_server.api.grpc.messages.webhooks import webhook_body
 from headstart_server.errors import DatabaseUnavailable, ServiceUnavailable, StorageUnavailable
-from headstart_server.internet.target import Target
 from headstart_server.jobs.archive_retention import Archives
 from headstart_server.jobs.cleaning import run_steps
 from headstart_server.jobs.heartbeat import Heart
@@ -21,6 +20,7 @@ from headstart_server.jobs.workers import WorkerPool
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
+from headstart_server.outbound.target import Target
 from headstart_server.training.progress import Telling
 from headstart_server.webhooks.policy import WebhookPolicy
 from headstart_server.webhooks.sender import WebhookSender

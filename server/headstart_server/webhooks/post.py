@@ -6,8 +6,8 @@ from http.client import HTTPException
 
 from urllib3.exceptions import HTTPError
 
-from headstart_server.internet.connection import connection_to, ended_after
-from headstart_server.internet.target import Target
+from headstart_server.outbound.connection import connection_to, ended_after
+from headstart_server.outbound.target import Target
 
 #: Seconds to connect or without a byte, and in all.
 _QUIET_SECONDS = 10.0

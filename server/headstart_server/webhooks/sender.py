@@ -11,10 +11,10 @@ from headstart_server.auth.tenants import tenant_of
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.errors import DatabaseUnavailable
-from headstart_server.internet.target import Refused, Target
 from headstart_server.jobs import rows, webhook_rows
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.webhook_rows import Claimed
+from headstart_server.outbound.target import Refused, Target
 from headstart_server.webhooks.message import headers_of, read_secrets
 from headstart_server.webhooks.policy import WebhookPolicy
 from headstart_server.webhooks.post import PostFailed, post

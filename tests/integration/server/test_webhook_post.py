@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart_server.internet.target import Target
+from headstart_server.outbound.target import Target
 from headstart_server.webhooks import post as webhook_post
 from headstart_server.webhooks.post import PostFailed, post
 from integration.server.test_tls import AUTHORITY, STRANGER, identity

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from headstart_server.errors import InvalidField
-from headstart_server.internet.target import Refused
+from headstart_server.outbound.target import Refused
 from headstart_server.webhooks.policy import WebhookPolicy
 
 PUBLIC = "93.184.216.34"

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from headstart_server.datasets.uris.location import TENANT, Kind, Place, place_of, prefix_of
 from headstart_server.errors import InvalidField
-from headstart_server.internet.addresses import resolved
-from headstart_server.internet.target import Target, target_of
-from headstart_server.internet.urls import split_url
+from headstart_server.outbound.addresses import resolved
+from headstart_server.outbound.target import Target, target_of
+from headstart_server.outbound.urls import split_url
 
 #: The field that is at fault, whatever is.
 FIELD = "spec.dataset_uri"

@@ -21,9 +21,9 @@ from headstart_server.errors import (
     InputTooLarge,
     InvalidField,
 )
-from headstart_server.internet.target import Refused
 from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.examples.task import Task
+from headstart_server.outbound.target import Refused
 from headstart_server.storage.address import Scheme
 from headstart_server.storage.objects import (
     BucketUnavailableError,

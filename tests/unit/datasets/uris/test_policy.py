@@ -7,7 +7,7 @@ import pytest
 from headstart_server.datasets.uris.location import Kind, Place, place_of, prefix_of
 from headstart_server.datasets.uris.policy import DataPolicy
 from headstart_server.errors import InvalidField
-from headstart_server.internet.target import Refused
+from headstart_server.outbound.target import Refused
 
 PUBLIC = "93.184.216.34"
 PREFIXES = ("/data/sets", "s3://bucket/sets", "gs://other", "https://data.example.com/sets/")

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from headstart_server.internet.target import Target
+from headstart_server.outbound.target import Target
 
 
 def connection_to(target: Target, quiet_seconds: float) -> HTTPConnection:

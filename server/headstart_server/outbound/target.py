@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import SplitResult
 
-from headstart_server.internet.addresses import is_public
-from headstart_server.internet.urls import PORTS
+from headstart_server.outbound.addresses import is_public
+from headstart_server.outbound.urls import PORTS
 
 
 class Refused(Exception):

@@ -1,0 +1,1 @@
+"""Guarded connections to URLs that callers name: addresses, targets and time limits."""
