@@ -18,7 +18,7 @@ from headstart_server.auth.policy import (
 )
 from headstart_server.auth.tokens import token_hash
 from headstart_server.errors import Unauthenticated
-from headstart_server.secret import Secret
+from headstart_server.settings.secret import Secret
 
 log = structlog.get_logger(__name__)
 

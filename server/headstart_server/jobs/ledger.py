@@ -45,7 +45,7 @@ from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import usage
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Manifest
-from headstart_server.secret import Secret
+from headstart_server.settings.secret import Secret
 
 __all__ = ["MAX_CRASHES", "JobCancelledError", "JobLostError", "Ledger", "Submission"]
 

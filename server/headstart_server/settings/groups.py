@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart_server.energy import GRID_GCO2E_PER_KWH, WATTS_PER_CORE
-from headstart_server.secret import Secret
 from headstart_server.settings.kinds import (
     Choice,
     Choices,
@@ -18,6 +17,7 @@ from headstart_server.settings.kinds import (
     Texts,
 )
 from headstart_server.settings.measures import Duration, Rate, Size
+from headstart_server.settings.secret import Secret
 from headstart_server.settings.setting import Group, Off, setting
 
 #: The port of the metrics of a server that only this machine reaches.

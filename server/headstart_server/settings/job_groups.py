@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart_server.secret import Secret
 from headstart_server.settings.groups import revealed
 from headstart_server.settings.kinds import (
     Choice,
@@ -17,6 +16,7 @@ from headstart_server.settings.kinds import (
     Texts,
 )
 from headstart_server.settings.measures import ByteRate, Duration, Rate, Size
+from headstart_server.settings.secret import Secret
 from headstart_server.settings.setting import Group, setting
 
 

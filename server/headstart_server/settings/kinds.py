@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from headstart_server.secret import Secret
+from headstart_server.settings.secret import Secret
 from headstart_server.settings.units import written
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

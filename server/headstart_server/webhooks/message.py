@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart_server.secret import Secret
+from headstart_server.settings.secret import Secret
 
 _PREFIX = "whsec_"
 #: Bytes of a secret, as the specification wants them.

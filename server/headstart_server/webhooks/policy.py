@@ -7,7 +7,7 @@ from headstart_server.errors import InvalidField
 from headstart_server.outbound.addresses import resolved
 from headstart_server.outbound.target import Refused, Target, target_of
 from headstart_server.outbound.urls import is_within, split_url
-from headstart_server.secret import Secret
+from headstart_server.settings.secret import Secret
 
 #: Stands for the name of a job's tenant in an allowed URL.
 TENANT = "{tenant}"

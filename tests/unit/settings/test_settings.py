@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from certificates import identity
 from headstart_server.__main__ import command
-from headstart_server.secret import Secret
 from headstart_server.settings.groups import METRICS_PORT, ServerGroup
+from headstart_server.settings.secret import Secret
 from headstart_server.settings.settings import GROUPS, SETTINGS, Settings, SettingsError
 from headstart_server.settings.sources import load, with_files
 

@@ -22,7 +22,7 @@ from headstart_server.jobs.job_notifier import Changes
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.webhook import WebhookState
 from headstart_server.outbound.target import Target
-from headstart_server.secret import Secret
+from headstart_server.settings.secret import Secret
 from headstart_server.webhooks.message import headers_of, read_secrets
 from headstart_server.webhooks.policy import WebhookPolicy
 from headstart_server.webhooks.post import PostFailed

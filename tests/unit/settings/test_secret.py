@@ -21,7 +21,7 @@ from headstart.cli.session import GlobalOptions, Session
 from headstart_server.app.app import App
 from headstart_server.auth.authenticator import Shown
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.secret import Secret
+from headstart_server.settings.secret import Secret
 from headstart_server.settings.setting import Off
 from headstart_server.settings.settings import SETTINGS, Settings
 from headstart_server.webhooks.message import read_secrets
