@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from headstart_server.energy import Energy
 from headstart_server.learning.analysis.dataset_findings import (
     DatasetFindings,
     DuplicateGroup,
@@ -31,6 +30,7 @@ from headstart_server.learning.metrics.evaluation import Evaluation, MetricsSour
 from headstart_server.learning.metrics.metrics import Metrics
 from headstart_server.learning.metrics.promotion import Decision, Promotion
 from headstart_server.models.version import Manifest, Version
+from headstart_server.observability.energy import Energy
 from headstart_server.report.facts import ReportFacts
 from headstart_server.report.gallery import sample_indexes
 

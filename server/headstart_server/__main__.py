@@ -171,7 +171,7 @@ def prepare(
     settings = settings_of(loaded)
     from headstart_server.backbones.contract.runtimes import default_cache
     from headstart_server.errors import BackboneNotFound, HeadstartError
-    from headstart_server.telemetry import configure_logs
+    from headstart_server.observability.telemetry import configure_logs
 
     configure_logs(level="info", json=False)
     catalog, cache = _catalog(settings), settings.backbones.backbone_cache or default_cache()

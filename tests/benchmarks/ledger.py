@@ -15,10 +15,10 @@ from pathlib import Path
 from prometheus_client.exposition import choose_encoder
 
 from fakes import ManualClock, Shelf
-from headstart_server import metrics
 from headstart_server.jobs.job_counts import JobCounts
-from headstart_server.series import MAX_CANARIES, MAX_SERIES
-from headstart_server.telemetry import Telemetry
+from headstart_server.observability import metrics
+from headstart_server.observability.series import MAX_CANARIES, MAX_SERIES
+from headstart_server.observability.telemetry import Telemetry
 from postgres import PostgresServer
 from programs import POSTGRESQL
 from report import machine, print_table, software

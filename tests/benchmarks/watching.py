@@ -17,10 +17,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
-from headstart_server.call_metrics import MethodMetrics
-from headstart_server.open_telemetry import OpenTelemetryTracing
-from headstart_server.telemetry import Telemetry, configure_logs
-from headstart_server.tracing import NO_TRACING, Tracing
+from headstart_server.observability.call_metrics import MethodMetrics
+from headstart_server.observability.open_telemetry import OpenTelemetryTracing
+from headstart_server.observability.telemetry import Telemetry, configure_logs
+from headstart_server.observability.tracing import NO_TRACING, Tracing
 
 #: Many short ones: what the machine does beside falls on all kinds alike.
 _ROUNDS = 61

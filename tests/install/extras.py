@@ -44,7 +44,7 @@ OWNERS = {
     "headstart_server.api.http.port": "http",
     "headstart_server.api.http.protocol": "http",
     "headstart_server.api.http.uploads": "http",
-    "headstart_server.open_telemetry": "otel",
+    "headstart_server.observability.open_telemetry": "otel",
     "headstart_server.backbones.worker.onnx_export": "export",
 }
 #: Packages that only development installs, and that the server imports if the user chooses them.

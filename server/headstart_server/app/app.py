@@ -25,7 +25,6 @@ import structlog
 from prometheus_client import start_http_server
 from threadpoolctl import threadpool_limits
 
-from headstart_server import metrics
 from headstart_server.api.compat.compat_predictor import Asking
 from headstart_server.api.compat.services import services_of
 from headstart_server.api.grpc.access import AccessInterceptor
@@ -76,7 +75,6 @@ from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.embedding.sqlite_file import delete
 from headstart_server.embedding.waiters import Waiters
-from headstart_server.energy import EnergyMeter
 from headstart_server.errors import (
     DatabaseUnavailable,
     ExportUnavailable,
@@ -107,7 +105,11 @@ from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
 from headstart_server.models.traffic import Traffic
-from headstart_server.power import Gpus, counters, gpu_gauges, open_gpus
+from headstart_server.observability import metrics
+from headstart_server.observability.energy import EnergyMeter
+from headstart_server.observability.power import Gpus, counters, gpu_gauges, open_gpus
+from headstart_server.observability.telemetry import Telemetry, configure_logs, process_age
+from headstart_server.observability.trace_setting import open_tracing
 from headstart_server.prediction.prediction_monitor import Onlooker
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.report.reporter import Reporter
@@ -119,8 +121,6 @@ from headstart_server.storage.circuit_breaker import FULL_DISKS
 from headstart_server.storage.disk import PLACE as ARTIFACTS_PLACE
 from headstart_server.storage.disk import probe
 from headstart_server.storage.storage_roots import StorageRoots, open_storage_roots
-from headstart_server.telemetry import Telemetry, configure_logs, process_age
-from headstart_server.trace_setting import open_tracing
 from headstart_server.training.fine_tune import FineTuneRun, FineTuneTools
 from headstart_server.training.job_memory import memory_budget
 from headstart_server.training.rebasing import Rebasing

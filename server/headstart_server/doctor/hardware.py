@@ -18,7 +18,7 @@ from headstart_server.backbones.contract.runtimes import (
 from headstart_server.doctor.backbones import parameter_count
 from headstart_server.doctor.cgroup import cpu_quota, memory_limit
 from headstart_server.doctor.finding import Finding, failed, ok, skipped, warning
-from headstart_server.power import open_gpus
+from headstart_server.observability.power import open_gpus
 from headstart_server.settings.settings import Settings
 
 #: The features of a processor that decide how fast networks run, as Linux names them, by machine.

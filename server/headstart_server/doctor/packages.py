@@ -8,8 +8,8 @@ from importlib.metadata import version as package_version
 
 from headstart_server.doctor.backbones import declarations
 from headstart_server.doctor.finding import Finding, failed, ok
+from headstart_server.observability.trace_setting import wants_traces
 from headstart_server.settings.settings import Settings
-from headstart_server.trace_setting import wants_traces
 
 _REQUIREMENT = re.compile(r"""([A-Za-z0-9._-]+).*;\s*extra\s*==\s*['"]([^'"]+)['"]""")
 #: The extras of backbones' sources, by scheme.

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Any
 
-from headstart_server.energy import Energy
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.jobs.webhook import Webhook
 from headstart_server.learning.examples.dataset import ExampleFault
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.promotion import Promotion
+from headstart_server.observability.energy import Energy
 
 
 class JobState(Enum):

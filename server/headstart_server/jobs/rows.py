@@ -19,7 +19,6 @@ from sqlalchemy import (
 )
 
 from headstart_server.database.tables import job_events, jobs
-from headstart_server.energy import Energy
 from headstart_server.errors import JobNotFound, WrittenByNewerRelease
 from headstart_server.jobs import webhook_rows
 from headstart_server.jobs.job import Findings, Isolation, Job, JobError, JobState, JobStep, Progress
@@ -28,6 +27,7 @@ from headstart_server.learning.examples.dataset import ExampleFault
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import usage
+from headstart_server.observability.energy import Energy
 
 
 def under_way() -> ColumnElement[bool]:

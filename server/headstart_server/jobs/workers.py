@@ -22,7 +22,7 @@ from headstart_server.errors import (
 from headstart_server.jobs.heartbeat import Heart, Hold
 from headstart_server.jobs.job import Findings, Job, JobError
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
-from headstart_server.tracing import NO_TRACING, Tracing
+from headstart_server.observability.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart_server.energy import GRID_GCO2E_PER_KWH, WATTS_PER_CORE
+from headstart_server.observability.energy import GRID_GCO2E_PER_KWH, WATTS_PER_CORE
 from headstart_server.settings.kinds import (
     Choice,
     Choices,

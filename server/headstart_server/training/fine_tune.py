@@ -17,7 +17,6 @@ from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.cache_scope import working_for
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures
-from headstart_server.energy import EnergyMeter, Measurement
 from headstart_server.errors import (
     DatabaseUnavailable,
     QuotaExceeded,
@@ -45,7 +44,8 @@ from headstart_server.models.registry import AliasMovedError
 from headstart_server.models.store import EXAMPLES_FILE, VersionStore
 from headstart_server.models.tail_file import TAIL_FILE, encode
 from headstart_server.models.version import Manifest, TailFacts
-from headstart_server.tracing import NO_TRACING, Tracing
+from headstart_server.observability.energy import EnergyMeter, Measurement
+from headstart_server.observability.tracing import NO_TRACING, Tracing
 from headstart_server.training.activations import JobActivations
 from headstart_server.training.backbone_selector import Choosing
 from headstart_server.training.candidates import check_recipe, check_trainable_here

@@ -10,7 +10,7 @@ from headstart_server.errors import DatabaseUnavailable, StorageUnavailable
 from headstart_server.jobs.job import Findings, Job, JobStep, Progress
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.learning.metrics.evaluation import Metrics
-from headstart_server.tracing import NO_TRACING, Tracing
+from headstart_server.observability.tracing import NO_TRACING, Tracing
 
 #: Seconds between two progress events of one step: each is a commit, with its wait for the disk.
 REPORT_SECONDS = 0.5

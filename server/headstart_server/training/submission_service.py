@@ -40,7 +40,7 @@ from headstart_server.learning.examples.target_count import check_trainable
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.recipe import Partial, check_task
 from headstart_server.models.registry import Registry
-from headstart_server.tracing import NO_TRACING, Tracing
+from headstart_server.observability.tracing import NO_TRACING, Tracing
 from headstart_server.training.activations import check_room
 from headstart_server.training.candidates import Candidates, can, check_known_recipe, check_trainable_here
 from headstart_server.training.job_memory import check_memory

@@ -15,7 +15,7 @@ from headstart.v1 import (
 )
 from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
 from headstart_server.api.server import Server, ServerSettings
-from headstart_server.telemetry import Telemetry
+from headstart_server.observability.telemetry import Telemetry
 from integration.server.calls import SERVICES
 
 SERVING = health_pb2.HealthCheckResponse.SERVING

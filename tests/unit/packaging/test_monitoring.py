@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from structlog.testing import capture_logs
 
 import metrics_page
-from headstart_server.metrics import CPU_CORES, DATABASE_AVAILABLE, METRICS, Kind, Metric
-from headstart_server.telemetry import Telemetry
+from headstart_server.observability.metrics import CPU_CORES, DATABASE_AVAILABLE, METRICS, Kind, Metric
+from headstart_server.observability.telemetry import Telemetry
 from programs import PROMTOOL
 from prometheus import MONITORING, dashboard, dashboard_queries, rules, write_rules
 

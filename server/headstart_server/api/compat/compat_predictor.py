@@ -12,12 +12,12 @@ from headstart_server.errors import InvalidField
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.traffic_split import Choice
 from headstart_server.models.version import Selector
+from headstart_server.observability.telemetry import Telemetry
+from headstart_server.observability.tracing import NO_TRACING, Tracing
 from headstart_server.prediction.predict_options import Asked
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.prediction.statistics import Statistics
 from headstart_server.prediction.version_prediction import Answer
-from headstart_server.telemetry import Telemetry
-from headstart_server.tracing import NO_TRACING, Tracing
 
 #: All classes: which of them are told is said by what a caller asks for.
 _ALL = Asked(top_k=0)

@@ -10,7 +10,7 @@ from headstart_server.api.grpc.status import CODES
 from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.errors import HeadstartError, InvalidField
 from headstart_server.models.traffic_split import Choice
-from headstart_server.telemetry import Telemetry
+from headstart_server.observability.telemetry import Telemetry
 
 #: The call's metadata, and header over HTTP, that has the key where the message has none.
 ROUTING_KEY = "headstart-routing-key"

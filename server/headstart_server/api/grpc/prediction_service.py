@@ -21,9 +21,9 @@ from headstart_server.api.grpc.requests.request_parsing import in_thread_if_larg
 from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.errors import InvalidField
+from headstart_server.observability.telemetry import Telemetry
+from headstart_server.observability.tracing import NO_TRACING, Tracing
 from headstart_server.prediction.predictor import Predictor
-from headstart_server.telemetry import Telemetry
-from headstart_server.tracing import NO_TRACING, Tracing
 
 
 class PredictionService(stubs.PredictionServiceServicer):

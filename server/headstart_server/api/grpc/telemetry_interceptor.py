@@ -19,10 +19,10 @@ from grpc_status import rpc_status
 from headstart_server.api.grpc.handlers import behaviour_of, replaced
 from headstart_server.api.grpc.requests.request_parsing import read_request
 from headstart_server.api.grpc.status import status_of
-from headstart_server.call_metrics import MethodMetrics
 from headstart_server.errors import Draining, InvalidField
-from headstart_server.telemetry import Telemetry
-from headstart_server.tracing import NO_TRACING, Tracing
+from headstart_server.observability.call_metrics import MethodMetrics
+from headstart_server.observability.telemetry import Telemetry
+from headstart_server.observability.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
 

@@ -37,7 +37,7 @@ from headstart_server.auth.tokens import token_hash
 from headstart_server.errors import DatabaseUnavailable, DataUnreadable, ModelNotReady
 from headstart_server.jobs.rows import no_job
 from headstart_server.models.rows import no_model
-from headstart_server.telemetry import Telemetry
+from headstart_server.observability.telemetry import Telemetry
 
 PEOPLE = {
     "reader": ("", [(["predict"], ["pets-*"])]),

@@ -10,7 +10,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
 from headstart_server.errors import ModelNotFound
-from headstart_server.telemetry import Telemetry
+from headstart_server.observability.telemetry import Telemetry
 from server_process import Samples
 
 UNARY = {"grpc_type": "unary", "grpc_service": "a.B", "grpc_method": "Say"}

@@ -11,7 +11,7 @@ import pytest
 
 from headstart_server.api.grpc.call_slots import CHECKS_PER_ADDRESS, STREAMS_PER_ADDRESS, CallSlots
 from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
-from headstart_server.telemetry import Telemetry
+from headstart_server.observability.telemetry import Telemetry
 
 PREDICT = "/headstart.v1.PredictionService/Predict"
 CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"

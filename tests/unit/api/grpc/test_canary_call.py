@@ -10,7 +10,7 @@ from headstart_server.api.grpc.canary_call import SharedCall
 from headstart_server.errors import ArtifactDamaged, InvalidField
 from headstart_server.models.traffic_split import chosen
 from headstart_server.models.version import TrafficSplit
-from headstart_server.telemetry import Telemetry
+from headstart_server.observability.telemetry import Telemetry
 
 HALF = (TrafficSplit(number=8, fraction=0.5),)
 

@@ -24,7 +24,7 @@ from headstart_server.api.http.in_process_server import Methods
 from headstart_server.api.http.inputs import UploadLimits
 from headstart_server.api.http.origin_check import KnownHosts
 from headstart_server.errors import ArtifactDamaged, JobNotFound, ModelNotFound
-from headstart_server.telemetry import Telemetry
+from headstart_server.observability.telemetry import Telemetry
 
 METHOD = "/headstart.v1.FineTuningService/Status"
 

@@ -1,7 +1,7 @@
 """The message of what a fine-tune cost in energy."""
 
 from headstart.v1 import energy_pb2
-from headstart_server.energy import Energy
+from headstart_server.observability.energy import Energy
 
 
 def energy_message(energy: Energy | None) -> energy_pb2.Energy | None:

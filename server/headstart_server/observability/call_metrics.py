@@ -9,7 +9,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from headstart_server import metrics
+from headstart_server.observability import metrics
 
 _TYPES = {
     (False, False): "unary",

@@ -20,10 +20,10 @@ from headstart_server.errors import ModelNotFound
 from headstart_server.jobs.heartbeat import Heart
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.workers import WorkerPool
-from headstart_server.open_telemetry import OpenTelemetryTracing
-from headstart_server.telemetry import Telemetry
-from headstart_server.trace_setting import open_tracing
-from headstart_server.tracing import NO_TRACING
+from headstart_server.observability.open_telemetry import OpenTelemetryTracing
+from headstart_server.observability.telemetry import Telemetry
+from headstart_server.observability.trace_setting import open_tracing
+from headstart_server.observability.tracing import NO_TRACING
 from headstart_server.training.fine_tune import FineTuneRun
 from workbench import Workbench, pets
 
@@ -294,7 +294,7 @@ def test_a_flag_or_the_environment_asks_for_traces(endpoint: str | None, environ
 
 def test_a_server_without_traces_imports_nothing_of_opentelemetry():
     script = (
-        "import sys, headstart_server.app.app, headstart_server.trace_setting as setting\n"
+        "import sys, headstart_server.app.app, headstart_server.observability.trace_setting as setting\n"
         "assert not setting.open_tracing(None, {}, 'test').is_on\n"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )

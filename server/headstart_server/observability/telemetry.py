@@ -14,11 +14,11 @@ from prometheus_client import CollectorRegistry, ProcessCollector, disable_creat
 from prometheus_client.metrics_core import Metric as PrometheusMetric
 from prometheus_client.registry import Collector
 
-from headstart_server import metrics
-from headstart_server.call_metrics import CallMetrics
-from headstart_server.library_logs import LibraryLogs
-from headstart_server.metrics import Metric, Read
-from headstart_server.series import BoundedSeries
+from headstart_server.observability import metrics
+from headstart_server.observability.call_metrics import CallMetrics
+from headstart_server.observability.library_logs import LibraryLogs
+from headstart_server.observability.metrics import Metric, Read
+from headstart_server.observability.series import BoundedSeries
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ class _Named(Protocol):
 
 
 class Telemetry:
-    """Record the metrics of `headstart_server.metrics`, in one registry.
+    """Record the metrics of `headstart_server.observability.metrics`, in one registry.
 
     Args:
         software: the version of this software.

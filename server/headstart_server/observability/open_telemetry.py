@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from headstart_server.tracing import Metadata, Span, Tracing
+from headstart_server.observability.tracing import Metadata, Span, Tracing
 
 #: What a server, not its caller, is to blame for, by OpenTelemetry's conventions for gRPC.
 _SERVER_FAULTS = frozenset(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from headstart_server.tracing import NO_TRACING, Tracing
+from headstart_server.observability.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +26,7 @@ def open_tracing(endpoint: str | None, environment: Mapping[str, str], software:
     if not wants_traces(endpoint, environment):
         return NO_TRACING
     try:
-        from headstart_server.open_telemetry import OpenTelemetryTracing, otlp_provider  # noqa: PLC0415
+        from headstart_server.observability.open_telemetry import OpenTelemetryTracing, otlp_provider  # noqa: PLC0415
     except ModuleNotFoundError as error:
         missing = f"Traces need {error.name}: pip install 'headstart[otel]'."
         if endpoint is not None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import structlog
 
-from headstart_server import metrics
-from headstart_server.energy import WATTS_PER_CORE, EnergyCounter, EnergySource
-from headstart_server.metrics import Metric, Read
+from headstart_server.observability import metrics
+from headstart_server.observability.energy import WATTS_PER_CORE, EnergyCounter, EnergySource
+from headstart_server.observability.metrics import Metric, Read
 
 log = structlog.get_logger(__name__)
 

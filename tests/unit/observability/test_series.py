@@ -7,8 +7,8 @@ import pytest
 
 from fakes import ManualClock
 from headstart_server.learning.metrics.evaluation import Metrics
-from headstart_server.series import IDLE_SECONDS, MAX_CANARIES, MAX_SERIES, BoundedSeries
-from headstart_server.telemetry import Telemetry
+from headstart_server.observability.series import IDLE_SECONDS, MAX_CANARIES, MAX_SERIES, BoundedSeries
+from headstart_server.observability.telemetry import Telemetry
 
 
 @pytest.fixture

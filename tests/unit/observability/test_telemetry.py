@@ -6,11 +6,11 @@ import sys
 import pytest
 from prometheus_client import generate_latest
 
-from headstart_server.telemetry import Telemetry
+from headstart_server.observability.telemetry import Telemetry
 
 PROGRAM = """
 import sys, structlog
-from headstart_server.telemetry import configure_logs
+from headstart_server.observability.telemetry import configure_logs
 configure_logs(level="info", json=sys.argv[1] == "json")
 def call():
     token = "hunter" + "2"
