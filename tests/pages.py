@@ -11,9 +11,9 @@ from typing import Any
 import grpc
 import typer
 
-from headstart import status
 from headstart.cli.app import app
 from headstart.cli.exits import EXIT_CODES_HELP
+from headstart.transport import status
 from headstart.v1.errors_pb2 import ErrorReason
 from headstart_server import __main__ as server
 from headstart_server.api.grpc.status import CODES, TEMPORARY

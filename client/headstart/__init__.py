@@ -4,10 +4,8 @@ from headstart.arguments import FineTuneSettings
 from headstart.async_client import AsyncClient
 from headstart.async_handles import AsyncAliasHandle, AsyncModelHandle, AsyncVersionHandle
 from headstart.async_job import AsyncJob
-from headstart.channel import TlsConfig
+from headstart.calls.rebasing import RebaseSettings
 from headstart.client import Client
-from headstart.connection import UploadReport
-from headstart.contents import Content
 from headstart.errors import (
     Aborted,
     Cancelled,
@@ -30,13 +28,15 @@ from headstart.errors import (
     Unavailable,
 )
 from headstart.evidence import Abstention
-from headstart.examples import Examples, ExampleSettings, ExampleWarning
 from headstart.handles import AliasHandle, ModelHandle, VersionHandle
-from headstart.inputs import URL, Example, Text
+from headstart.inputs.contents import Content
+from headstart.inputs.examples import Examples, ExampleSettings, ExampleWarning
+from headstart.inputs.inputs import URL, Example, Text
+from headstart.inputs.prediction_inputs import Inputs, InputSettings
+from headstart.inputs.tables import Table
+from headstart.inputs.task import Task, TaskName
 from headstart.job import Job
-from headstart.prediction_inputs import Inputs, InputSettings
 from headstart.prediction_settings import PredictSettings
-from headstart.rebasing import RebaseSettings
 from headstart.release import installed_version
 from headstart.results import (
     AbstentionReason,
@@ -114,7 +114,6 @@ from headstart.results import (
     WebhookDelivery,
     WebhookState,
 )
-from headstart.retries import RetryPolicy
 from headstart.spec import (
     Auto,
     FineTuneSpec,
@@ -128,9 +127,10 @@ from headstart.spec import (
     ScalingName,
     SpecSettings,
 )
-from headstart.tables import Table
-from headstart.task import Task, TaskName
-from headstart.tokens import Token
+from headstart.transport.channel import TlsConfig
+from headstart.transport.connection import UploadReport
+from headstart.transport.retries import RetryPolicy
+from headstart.transport.tokens import Token
 from headstart.version_ref import VersionRef
 
 __all__ = [

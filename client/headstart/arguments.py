@@ -2,7 +2,7 @@
 
 from typing import Any, cast
 
-from headstart.examples import Examples, ExampleSettings, ExampleSource, open_examples
+from headstart.inputs.examples import Examples, ExampleSettings, ExampleSource, open_examples
 from headstart.spec import FineTuneSpec, SpecSettings, check_names, make_spec
 
 __all__ = ["FineTuneSettings", "open_fine_tune"]

@@ -15,23 +15,28 @@ import grpc
 from grpc import aio
 from numpy.typing import NDArray
 
-from headstart import calls, model_calls, server_calls, upload
 from headstart.arguments import FineTuneSettings, open_fine_tune
-from headstart.async_connection import AsyncChannels, AsyncConnection
 from headstart.async_handles import AsyncModelHandle
 from headstart.async_job import AsyncJob
-from headstart.channel import TlsConfig
-from headstart.connection import UploadReport
+from headstart.calls import calls, model_calls, server_calls
+from headstart.calls.job_calls import JobsCursor, job_deletion
+from headstart.calls.model_calls import (
+    PAGE_SIZE,
+    Details,
+    VersionQuery,
+    VersionView,
+    model_change,
+    version_change,
+)
+from headstart.calls.rebasing import RebaseSettings, rebase
 from headstart.errors import DeadlineExceeded, PredictionError, Unavailable
 from headstart.evidence import Abstention, make_evidence
-from headstart.examples import Examples, ExampleSettings, open_examples
 from headstart.exports import ExportFiles
-from headstart.inputs import Content
-from headstart.job_calls import JobsCursor, job_deletion
-from headstart.model_calls import PAGE_SIZE, Details, VersionQuery, VersionView, model_change, version_change
-from headstart.prediction_inputs import Inputs, open_inputs
+from headstart.inputs.examples import Examples, ExampleSettings, open_examples
+from headstart.inputs.inputs import Content
+from headstart.inputs.prediction_inputs import Inputs, open_inputs
+from headstart.inputs.task import Task, TaskName
 from headstart.prediction_settings import PredictArguments, keeps_errors, prediction_run, split_settings
-from headstart.rebasing import RebaseSettings, rebase
 from headstart.results import (
     Alias,
     AliasEvent,
@@ -57,11 +62,14 @@ from headstart.results import (
     Version,
     VersionEvaluation,
 )
-from headstart.retries import RetryPolicy
-from headstart.runs import EmbeddingRun, PredictionRun, predicted_inputs
-from headstart.settings import changed_settings, channel_settings, connection_settings, seconds
-from headstart.task import Task, TaskName
-from headstart.tokens import Token
+from headstart.transport import upload
+from headstart.transport.async_connection import AsyncChannels, AsyncConnection
+from headstart.transport.channel import TlsConfig
+from headstart.transport.chunked_calls import EmbeddingRun, PredictionRun, predicted_inputs
+from headstart.transport.connection import UploadReport
+from headstart.transport.retries import RetryPolicy
+from headstart.transport.settings import changed_settings, channel_settings, connection_settings, seconds
+from headstart.transport.tokens import Token
 from headstart.version_ref import VersionRef, parse_version, version_ref
 
 __all__ = ["AsyncClient"]

@@ -6,21 +6,21 @@ from contextlib import aclosing, nullcontext
 from datetime import timedelta
 from typing import TypeVar
 
-from headstart import calls
-from headstart.async_connection import AsyncConnection
-from headstart.errors import DeadlineExceeded, Unavailable
-from headstart.following import (
+from headstart.calls import calls
+from headstart.calls.job_watcher import (
     STATUS_SLICE_SECONDS,
     EventCursor,
     described_job,
     finished_version,
     still_going,
 )
-from headstart.model_calls import get_version
+from headstart.calls.model_calls import get_version
+from headstart.errors import DeadlineExceeded, Unavailable
 from headstart.progress import ProgressBar
 from headstart.results import JobEvent, JobStatus, Version
-from headstart.retries import Backoff, Deadline
-from headstart.settings import seconds
+from headstart.transport.async_connection import AsyncConnection
+from headstart.transport.retries import Backoff, Deadline
+from headstart.transport.settings import seconds
 from headstart.version_ref import VersionRef
 
 __all__ = ["AsyncJob"]

@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from headstart.arguments import FineTuneSettings
-from headstart.connection import UploadReport
-from headstart.contents import Content
+from headstart.calls.model_calls import Details
+from headstart.calls.rebasing import RebaseSettings
 from headstart.errors import PredictionError
-from headstart.examples import Examples, ExampleSettings
+from headstart.inputs.contents import Content
+from headstart.inputs.examples import Examples, ExampleSettings
+from headstart.inputs.prediction_inputs import Inputs
+from headstart.inputs.task import Task, TaskName
 from headstart.job import Job
-from headstart.model_calls import Details
-from headstart.prediction_inputs import Inputs
 from headstart.prediction_settings import PredictArguments
-from headstart.rebasing import RebaseSettings
 from headstart.results import (
     Alias,
     AliasEvent,
@@ -32,7 +32,7 @@ from headstart.results import (
     Version,
     VersionEvaluation,
 )
-from headstart.task import Task, TaskName
+from headstart.transport.connection import UploadReport
 from headstart.version_ref import VersionRef, numbered, other_version, plain_model
 from headstart.versions import found_alias
 

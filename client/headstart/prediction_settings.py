@@ -5,10 +5,10 @@ from datetime import timedelta
 from typing import Any, TypedDict, cast
 
 from headstart.evidence import Abstention, make_evidence
-from headstart.prediction_inputs import InputSettings
-from headstart.runs import PredictionRun
-from headstart.settings import seconds
+from headstart.inputs.prediction_inputs import InputSettings
 from headstart.spec import check_names
+from headstart.transport.chunked_calls import PredictionRun
+from headstart.transport.settings import seconds
 from headstart.version_ref import VersionRef
 
 __all__ = ["PredictArguments", "PredictSettings", "keeps_errors", "prediction_run", "split_settings"]

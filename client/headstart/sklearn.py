@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from headstart.client import Client
-from headstart.inputs import Example, Text
+from headstart.inputs.inputs import Example, Text
 from headstart.results import Prediction
 from headstart.spec import Recipe, RecipeName
 

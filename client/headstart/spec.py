@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any, Literal, TypeAlias, TypedDict
 
-from headstart.task import Task, TaskName, parse_task
+from headstart.inputs.task import Task, TaskName, parse_task
 
 __all__ = [
     "RECIPES",

@@ -15,7 +15,8 @@ from pathlib import Path
 import grpc
 import numpy as np
 
-from headstart import Client, Example, tensors
+from headstart import Client, Example
+from headstart.inputs import tensors
 from headstart.v1 import input_pb2, version_selector_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart_server.api.compat import open_inference_pb2 as oip

@@ -19,8 +19,8 @@ from headstart import (
     PredictionError,
     Text,
     Unavailable,
-    tensors,
 )
+from headstart.inputs import tensors
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import prediction_service_pb2 as predicting
 

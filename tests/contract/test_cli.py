@@ -25,8 +25,8 @@ from contract.fake_server import (
     predicted_unless_bad,
     version,
 )
-from headstart import tensors
 from headstart.cli.app import app
+from headstart.inputs import tensors
 from headstart.protojson import to_dict
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import job_pb2, model_pb2

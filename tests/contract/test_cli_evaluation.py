@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from contract.fake_server import FakeServer, comparison, evaluation, findings, job, promotion, version
-from headstart import tensors
 from headstart.cli.app import app
+from headstart.inputs import tensors
 from headstart.v1 import evaluation_service_pb2 as evaluating
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2

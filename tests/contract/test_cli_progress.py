@@ -5,7 +5,7 @@ from io import StringIO
 from rich.console import Console
 
 from contract.fake_server import event as event_message
-from headstart.cli.progress import progress_view
+from headstart.cli.output.progress import progress_view
 from headstart.decode import decode
 from headstart.results import JobEvent
 

@@ -12,14 +12,15 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from headstart import calls, job_calls, model_calls, server_calls, upload
-from headstart.chunks import Chunk
+from headstart.calls import calls, job_calls, model_calls, server_calls
+from headstart.calls.rebasing import rebase
 from headstart.decode import decode
-from headstart.examples import open_examples
-from headstart.rebasing import rebase
+from headstart.inputs.examples import open_examples
 from headstart.results import Alias, ExampleFault, Promotion, PromotionDecision
-from headstart.runs import EmbeddingRun, PredictionRun
 from headstart.spec import FineTuneSpec
+from headstart.transport import upload
+from headstart.transport.chunked_calls import EmbeddingRun, PredictionRun
+from headstart.transport.chunks import Chunk
 from headstart.v1 import (
     comparison_pb2,
     evaluation_service_pb2,

@@ -25,7 +25,7 @@ from headstart import (
     Unauthenticated,
     Unavailable,
 )
-from headstart.settings import connection_settings
+from headstart.transport.settings import connection_settings
 
 EXPIRED = Fault(code=grpc.StatusCode.UNAUTHENTICATED, reason="UNAUTHENTICATED")
 NOT_THERE = Fault(code=grpc.StatusCode.UNAVAILABLE, reason="DRAINING")

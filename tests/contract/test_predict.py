@@ -19,8 +19,8 @@ from headstart import (
     Truncation,
     Unavailable,
     VersionRef,
-    tensors,
 )
+from headstart.inputs import tensors
 from headstart.results import ExampleReference
 from headstart.v1 import label_pb2
 from headstart.v1 import prediction_service_pb2 as predicting

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.numpy import load, save
 
 from fakes import make_head, make_manifest, make_tail
-from headstart import tensors
+from headstart.inputs import tensors
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from fuzz import inputs
-from headstart import tensors
+from headstart.inputs import tensors
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2
 from headstart.v1 import prediction_service_pb2 as predicting

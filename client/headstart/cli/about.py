@@ -4,7 +4,7 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from headstart.cli.layout import add_row, facts_grid, new_table
+from headstart.cli.output.layout import add_row, facts_grid, new_table
 from headstart.cli.session import session_of
 
 __all__ = ["usage", "whoami"]

@@ -7,11 +7,11 @@ import typer
 from rich.text import Text
 
 from headstart.cli.completion import complete_aliases
-from headstart.cli.formats import LIST
 from headstart.cli.help import noun
-from headstart.cli.listings import alias_event_listing, alias_listing
-from headstart.cli.model_tables import alias_event_table, alias_table, traffic_text
 from headstart.cli.options import AliasArgument, ModelArgument
+from headstart.cli.output.formats import LIST
+from headstart.cli.output.listings import alias_event_listing, alias_listing
+from headstart.cli.output.model_tables import alias_event_table, alias_table, traffic_text
 from headstart.cli.session import session_of
 
 __all__ = ["aliases"]

@@ -13,10 +13,10 @@ from headstart.cli.completion import complete_contexts
 from headstart.cli.contexts import contexts, login
 from headstart.cli.exits import EXIT_CODES_HELP
 from headstart.cli.fine_tune import fine_tune
-from headstart.cli.formats import RESULT, Format
 from headstart.cli.help import ADVANCED, Commands
 from headstart.cli.jobs import jobs
 from headstart.cli.models import models
+from headstart.cli.output.formats import RESULT, Format
 from headstart.cli.prediction import embed, predict
 from headstart.cli.rebase import rebase
 from headstart.cli.recipe_settings import settings_help
@@ -27,7 +27,7 @@ from headstart.cli.trying import try_examples
 from headstart.cli.versions import versions
 from headstart.cli.waiting import wait
 from headstart.release import installed_version
-from headstart.settings import DEFAULT_SERVER
+from headstart.transport.settings import DEFAULT_SERVER
 
 __all__ = ["app"]
 

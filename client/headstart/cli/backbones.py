@@ -2,10 +2,10 @@
 
 import typer
 
-from headstart.cli.formats import LIST
 from headstart.cli.help import noun
-from headstart.cli.listings import backbone_listing
-from headstart.cli.model_tables import backbone_list
+from headstart.cli.output.formats import LIST
+from headstart.cli.output.listings import backbone_listing
+from headstart.cli.output.model_tables import backbone_list
 from headstart.cli.session import session_of
 
 __all__ = ["backbones"]

@@ -14,13 +14,13 @@ import typer
 from google.protobuf.message import Message
 
 from headstart.cli.exits import ExitCode
-from headstart.cli.layout import plural
-from headstart.cli.prediction_file import PredictionFile, StandardOutput
-from headstart.cli.progress import progress_view
+from headstart.cli.output.layout import plural
+from headstart.cli.output.prediction_file import PredictionFile, StandardOutput
+from headstart.cli.output.progress import progress_view
 from headstart.cli.session import Session
 from headstart.errors import ErrorDetails, InvalidArgument, PredictionError
-from headstart.inputs import Text
-from headstart.prediction_inputs import InputSettings, NamedInput, is_collection, open_inputs
+from headstart.inputs.inputs import Text
+from headstart.inputs.prediction_inputs import InputSettings, NamedInput, is_collection, open_inputs
 from headstart.prediction_settings import PredictSettings
 from headstart.protojson import to_dict
 from headstart.results import PredictedInput, Prediction

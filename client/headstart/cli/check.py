@@ -4,7 +4,6 @@ import typer
 
 from headstart.cli import spec_options as options
 from headstart.cli.exits import ExitCode
-from headstart.cli.finding_tables import validation_view
 from headstart.cli.options import (
     FeatureColumns,
     IdColumn,
@@ -16,11 +15,12 @@ from headstart.cli.options import (
     ValueColumn,
     example_settings,
 )
-from headstart.cli.progress import progress_view
+from headstart.cli.output.finding_tables import validation_view
+from headstart.cli.output.progress import progress_view
 from headstart.cli.recipe_settings import recipe_of
 from headstart.cli.session import session_of
+from headstart.inputs.task import parse_task
 from headstart.spec import SpecSettings
-from headstart.task import parse_task
 
 __all__ = ["check"]
 

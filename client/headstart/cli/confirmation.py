@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from headstart.cli.layout import plural
+from headstart.cli.output.layout import plural
 from headstart.results import Model, Version
 
 __all__ = ["confirm", "deleted_model", "deleted_version"]

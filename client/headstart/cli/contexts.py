@@ -12,9 +12,9 @@ from rich.text import Text
 from headstart.cli.completion import complete_contexts
 from headstart.cli.confirmation import confirm
 from headstart.cli.contexts_file import Context, Contexts, ContextsFile
-from headstart.cli.formats import LIST, listing
 from headstart.cli.help import noun
-from headstart.cli.layout import add_row, facts_grid, new_table
+from headstart.cli.output.formats import LIST, listing
+from headstart.cli.output.layout import add_row, facts_grid, new_table
 from headstart.cli.session import Session, session_of
 from headstart.results import Caller
 

@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from headstart.cli.comparison_tables import comparison_view
-from headstart.cli.evaluation_tables import evaluation_view
 from headstart.cli.options import (
     SOURCE_HELP,
     FeatureColumns,
@@ -18,10 +16,12 @@ from headstart.cli.options import (
     VersionArgument,
     example_settings,
 )
-from headstart.cli.progress import progress_view
+from headstart.cli.output.comparison_tables import comparison_view
+from headstart.cli.output.evaluation_tables import evaluation_view
+from headstart.cli.output.progress import progress_view
 from headstart.cli.session import session_of
 from headstart.cli.spec_options import TaskOption
-from headstart.task import parse_task
+from headstart.inputs.task import parse_task
 from headstart.version_ref import parse_version
 
 __all__ = ["compare", "evaluate"]

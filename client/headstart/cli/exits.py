@@ -12,7 +12,7 @@ from headstart.errors import (
     NotFound,
     Unavailable,
 )
-from headstart.status import has_remedy
+from headstart.transport.status import has_remedy
 
 __all__ = ["EXIT_CODES_HELP", "ExitCode", "Failure", "exit_code", "explain"]
 

@@ -8,9 +8,6 @@ import typer
 from headstart.arguments import FineTuneSettings
 from headstart.cli import spec_options as options
 from headstart.cli.exits import ExitCode
-from headstart.cli.finding_tables import findings_lines
-from headstart.cli.formats import Format, Listing
-from headstart.cli.model_tables import version_summary
 from headstart.cli.options import (
     FeatureColumns,
     IdColumn,
@@ -22,15 +19,18 @@ from headstart.cli.options import (
     ValueColumn,
     example_settings,
 )
-from headstart.cli.progress import progress_view
+from headstart.cli.output.finding_tables import findings_lines
+from headstart.cli.output.formats import Format, Listing
+from headstart.cli.output.model_tables import version_summary
+from headstart.cli.output.progress import progress_view
+from headstart.cli.output.tables import job_facts
 from headstart.cli.recipe_settings import duration_of, recipe_of
 from headstart.cli.session import Session, session_of
-from headstart.cli.tables import job_facts
 from headstart.client import Client
 from headstart.errors import HeadstartError
+from headstart.inputs.task import parse_task
 from headstart.job import Job
 from headstart.results import Modality, Version
-from headstart.task import parse_task
 
 __all__ = ["fine_tune", "require_promoted", "say_what_goes_on", "show_job"]
 

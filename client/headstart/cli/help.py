@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from headstart.cli.formats import DOCUMENT, Format
+from headstart.cli.output.formats import DOCUMENT, Format
 
 __all__ = ["ADVANCED", "Command", "Commands", "NounGroup", "noun"]
 

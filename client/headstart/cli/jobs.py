@@ -6,15 +6,15 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from headstart.calls.job_watcher import finished_version
 from headstart.cli.completion import complete_jobs, complete_models
 from headstart.cli.confirmation import confirm
-from headstart.cli.formats import LIST
 from headstart.cli.help import noun
-from headstart.cli.listings import job_listing
-from headstart.cli.progress import describe
+from headstart.cli.output.formats import LIST
+from headstart.cli.output.listings import job_listing
+from headstart.cli.output.progress import describe
+from headstart.cli.output.tables import job_facts, job_table
 from headstart.cli.session import Session, session_of
-from headstart.cli.tables import job_facts, job_table
-from headstart.following import finished_version
 from headstart.results import JobEvent, JobState
 
 __all__ = ["jobs"]

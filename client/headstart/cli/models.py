@@ -6,11 +6,11 @@ import typer
 from rich.text import Text
 
 from headstart.cli.confirmation import confirm, deleted_model
-from headstart.cli.formats import LIST
 from headstart.cli.help import noun
-from headstart.cli.listings import model_listing, traffic_listing
-from headstart.cli.model_tables import model_table, model_view, traffic_table
 from headstart.cli.options import ModelArgument
+from headstart.cli.output.formats import LIST
+from headstart.cli.output.listings import model_listing, traffic_listing
+from headstart.cli.output.model_tables import model_table, model_view, traffic_table
 from headstart.cli.recipe_settings import duration_of
 from headstart.cli.session import session_of
 

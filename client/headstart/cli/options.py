@@ -11,7 +11,7 @@ from headstart.cli.completion import (
     complete_numbered_versions,
     complete_versions,
 )
-from headstart.examples import ExampleSettings
+from headstart.inputs.examples import ExampleSettings
 from headstart.version_ref import parse_version
 
 __all__ = [

@@ -10,7 +10,6 @@ from rich.text import Text as Line
 
 from headstart.cli.batch_prediction import BatchPrediction, named_inputs
 from headstart.cli.help import ADVANCED
-from headstart.cli.layout import plural
 from headstart.cli.options import (
     FeatureColumns,
     IdColumn,
@@ -20,10 +19,11 @@ from headstart.cli.options import (
     VersionArgument,
     example_settings,
 )
-from headstart.cli.prediction_tables import prediction_view
+from headstart.cli.output.layout import plural
+from headstart.cli.output.prediction_tables import prediction_view
 from headstart.cli.session import session_of
 from headstart.evidence import Abstention
-from headstart.prediction_inputs import InputSettings
+from headstart.inputs.prediction_inputs import InputSettings
 from headstart.prediction_settings import PredictSettings
 from headstart.results import PredictedInput, Prediction
 

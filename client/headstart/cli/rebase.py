@@ -4,16 +4,16 @@ from typing import Annotated
 
 import typer
 
+from headstart.calls.rebasing import RebaseSettings
 from headstart.cli import spec_options as options
 from headstart.cli.completion import complete_backbones
 from headstart.cli.exits import ExitCode
 from headstart.cli.fine_tune import require_promoted, say_what_goes_on, show_job
 from headstart.cli.options import VersionArgument
-from headstart.cli.progress import progress_view
+from headstart.cli.output.progress import progress_view
 from headstart.cli.recipe_settings import RecipeChoice, duration_of
 from headstart.cli.session import session_of
 from headstart.job import Job
-from headstart.rebasing import RebaseSettings
 
 __all__ = ["rebase"]
 

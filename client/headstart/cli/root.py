@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 
 from headstart.cli.exits import ExitCode, Failure, exit_code, explain
-from headstart.cli.formats import Format
 from headstart.cli.help import NounGroup
+from headstart.cli.output.formats import Format
 from headstart.errors import HeadstartError
 
 __all__ = ["RootGroup"]

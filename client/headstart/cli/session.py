@@ -14,14 +14,14 @@ from typing import Any, cast
 import typer
 from rich.console import Console, RenderableType
 
-from headstart.channel import TlsConfig
 from headstart.cli.contexts_file import Context, ContextsFile
-from headstart.cli.formats import Format, Listing
-from headstart.cli.recorder import Recorder
+from headstart.cli.output.formats import Format, Listing
+from headstart.cli.output.recorder import Recorder
 from headstart.client import Client
-from headstart.examples import ExampleWarning
-from headstart.retries import RetryPolicy
-from headstart.settings import DEFAULT_SERVER, checked_server
+from headstart.inputs.examples import ExampleWarning
+from headstart.transport.channel import TlsConfig
+from headstart.transport.retries import RetryPolicy
+from headstart.transport.settings import DEFAULT_SERVER, checked_server
 
 __all__ = ["GlobalOptions", "Session", "session_of"]
 

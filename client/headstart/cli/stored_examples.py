@@ -7,7 +7,7 @@ import typer
 from headstart.cli.completion import complete_models
 from headstart.cli.confirmation import confirm
 from headstart.cli.help import noun
-from headstart.cli.model_tables import erased_example_view
+from headstart.cli.output.model_tables import erased_example_view
 from headstart.cli.session import session_of
 
 __all__ = ["stored_examples"]

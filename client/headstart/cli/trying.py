@@ -24,10 +24,10 @@ from headstart.cli.options import (
     ValueColumn,
     example_settings,
 )
+from headstart.cli.output.progress import progress_view
 from headstart.cli.private_server import PrivateServer
-from headstart.cli.progress import progress_view
 from headstart.cli.session import Session, session_of
-from headstart.examples import ExampleSettings
+from headstart.inputs.examples import ExampleSettings
 
 __all__ = ["try_examples"]
 

@@ -6,17 +6,17 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from headstart.calls.model_calls import Details
 from headstart.cli.confirmation import confirm, deleted_version
 from headstart.cli.evaluation import compare, evaluate
 from headstart.cli.export import export
-from headstart.cli.formats import LIST
 from headstart.cli.help import noun
-from headstart.cli.listings import version_listing
-from headstart.cli.model_tables import version_table, version_view
 from headstart.cli.options import ModelArgument, NumberedVersionArgument, VersionArgument, numbered_version
+from headstart.cli.output.formats import LIST
+from headstart.cli.output.listings import version_listing
+from headstart.cli.output.model_tables import version_table, version_view
 from headstart.cli.report import report
 from headstart.cli.session import session_of
-from headstart.model_calls import Details
 
 __all__ = ["versions"]
 

@@ -10,8 +10,9 @@ from typing import Any, Final, TypeVar
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
-from headstart import tensors
 from headstart.decode.decoder import Decoder, Reader, enum_converter
+from headstart.inputs import tensors
+from headstart.inputs.task import Task
 from headstart.results import (
     Alias,
     AliasEvent,
@@ -31,8 +32,7 @@ from headstart.results import (
 )
 from headstart.results.label_values import LabelValue
 from headstart.spec import RECIPES, Auto, FineTuneSpec, Recipe
-from headstart.status import details_from_status
-from headstart.task import Task
+from headstart.transport.status import details_from_status
 from headstart.v1 import evaluation_service_pb2, input_pb2, job_pb2, label_pb2, model_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart.v1.errors_pb2 import ErrorReason

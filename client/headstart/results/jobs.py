@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from headstart.errors import ErrorDetails
+from headstart.inputs.task import Task
 from headstart.results.comparisons import Promotion
 from headstart.results.energy import Energy
 from headstart.results.evaluations import Evaluation
 from headstart.results.faults import ExampleFault
 from headstart.results.findings import DatasetFindings
 from headstart.spec import FineTuneSpec
-from headstart.task import Task
 
 __all__ = [
     "JobEvent",

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.display import facts, figure, percent, table
+from headstart.inputs.task import Task
 from headstart.results.choosing import BackboneSelection
 from headstart.results.comparisons import Promotion
 from headstart.results.energy import Energy
 from headstart.spec import Recipe
-from headstart.task import Task
 
 __all__ = [
     "Alias",

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from headstart.display import bars, figure, heatmap_png, table
 from headstart.errors import PredictionError
+from headstart.inputs.task import Task
 from headstart.results.findings import ExampleReference
 from headstart.results.label_values import LabelValue
-from headstart.task import Task
 from headstart.v1 import prediction_service_pb2 as pb
 
 __all__ = [

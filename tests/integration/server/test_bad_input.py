@@ -14,7 +14,7 @@ import grpc
 import numpy as np
 import pytest
 
-from headstart import tensors
+from headstart.inputs import tensors
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping

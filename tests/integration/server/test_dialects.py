@@ -23,7 +23,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from PIL import Image
 
 from foreign import environment
-from headstart import tensors
+from headstart.inputs import tensors
 from headstart.v1 import input_pb2, model_service_pb2
 from headstart_server.api.compat import open_inference_pb2 as oip
 from headstart_server.api.compat import tensorflow_pb2 as tf

@@ -14,9 +14,9 @@ import grpc
 import numpy as np
 import pytest
 
-from headstart import tensors
 from headstart.errors import HeadstartError
-from headstart.status import RpcFailure, error_from_rpc, error_from_status
+from headstart.inputs import tensors
+from headstart.transport.status import RpcFailure, error_from_rpc, error_from_status
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import (
     input_pb2,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart import tensors
+from headstart.inputs import tensors
 from headstart.v1 import evaluation_pb2, input_pb2, model_service_pb2, version_selector_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 from integration.server.calls import Api, digit, digits, example, photograph, png, refused

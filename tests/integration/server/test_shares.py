@@ -15,7 +15,8 @@ import grpc
 import numpy as np
 import pytest
 
-from headstart import Client, tensors
+from headstart import Client
+from headstart.inputs import tensors
 from headstart.v1 import input_pb2, model_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting

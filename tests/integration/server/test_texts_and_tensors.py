@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.reviews import Review, split
-from headstart import tensors
+from headstart.inputs import tensors
 from headstart.v1 import evaluation_pb2, input_pb2, job_pb2, model_service_pb2, version_selector_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 from integration.server.calls import TIMEOUT, Api, digits, refused

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart import tensors
-from headstart.arrays import Arrays, feature_rows
-from headstart.examples import open_examples
+from headstart.inputs import tensors
+from headstart.inputs.arrays import Arrays, feature_rows
+from headstart.inputs.examples import open_examples
 
 
 def saved(path: Path, **arrays: object) -> Path:

@@ -2,8 +2,8 @@ from datetime import timedelta
 
 import pytest
 
-from headstart.channel import TlsConfig, credentials, is_repeatable, service_config, target_uri
-from headstart.settings import connection_settings
+from headstart.transport.channel import TlsConfig, credentials, is_repeatable, service_config, target_uri
+from headstart.transport.settings import connection_settings
 from headstart.v1 import (
     fine_tuning_service_pb2,
     model_service_pb2,

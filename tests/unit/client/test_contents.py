@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart import URL, Text, tensors
-from headstart.contents import MAX_INPUT_BYTES, input_message
+from headstart import URL, Text
+from headstart.inputs import tensors
+from headstart.inputs.contents import MAX_INPUT_BYTES, input_message
 
 PIXELS = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 

@@ -1,4 +1,4 @@
-from headstart.retries import Deadline
+from headstart.transport.retries import Deadline
 
 
 class Clock:

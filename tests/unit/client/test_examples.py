@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart.examples import ExampleWarning, open_examples
-from headstart.inputs import Example, Text
+from headstart.inputs.examples import ExampleWarning, open_examples
+from headstart.inputs.inputs import Example, Text
 
 
 def write(path: Path, content: str | bytes = b"x") -> Path:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart import Example, Text, tensors
-from headstart.examples import open_examples
-from headstart.prediction_inputs import open_inputs
+from headstart import Example, Text
+from headstart.inputs import tensors
+from headstart.inputs.examples import open_examples
+from headstart.inputs.prediction_inputs import open_inputs
 
 datasets = pytest.importorskip("datasets")
 pandas = pytest.importorskip("pandas")

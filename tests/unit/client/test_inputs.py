@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from headstart import tensors
-from headstart.inputs import Text, input_message
+from headstart.inputs import tensors
+from headstart.inputs.inputs import Text, input_message
 
 
 def test_a_file_s_ending_tells_what_it_holds(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from headstart import Example
-from headstart.examples import open_examples
+from headstart.inputs.examples import open_examples
 
 Make = Callable[[Path, list[Any]], Any]
 

@@ -5,7 +5,7 @@ import grpc
 import pytest
 
 from headstart.errors import ErrorDetails, Unavailable
-from headstart.retries import Backoff, RetryPolicy
+from headstart.transport.retries import Backoff, RetryPolicy
 
 ERROR = Unavailable(ErrorDetails(code=grpc.StatusCode.UNAVAILABLE, message="no"))
 POLICY = RetryPolicy(initial_seconds=1, maximum_seconds=5, multiplier=2)

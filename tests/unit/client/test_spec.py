@@ -7,6 +7,7 @@ import pytest
 
 from headstart.decode import decode
 from headstart.encode import spec_message
+from headstart.inputs.task import Task
 from headstart.spec import (
     Auto,
     FineTuneSpec,
@@ -18,7 +19,6 @@ from headstart.spec import (
     SpecSettings,
     make_spec,
 )
-from headstart.task import Task
 from headstart.version_ref import VersionRef, parse_version, version_ref
 
 

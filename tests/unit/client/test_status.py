@@ -2,7 +2,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from headstart.errors import HeadstartError, InvalidArgument, NotFound, Unavailable
-from headstart.status import error_from_rpc, error_from_status
+from headstart.transport.status import error_from_rpc, error_from_status
 
 
 class Failure:

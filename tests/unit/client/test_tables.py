@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from headstart import Table, Text
-from headstart.examples import open_examples
+from headstart.inputs.examples import open_examples
 
 CSV = 'review,verdict,text,stars\n"Fine, really",good,not this,5\nPoor,bad,nor this,1\n'
 TSV = "review\tverdict\ttext\tstars\nFine, really\tgood\tnot this\t5\nPoor\tbad\tnor this\t1\n"

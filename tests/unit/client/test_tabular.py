@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from headstart import tensors
-from headstart.examples import open_examples
+from headstart.inputs import tensors
+from headstart.inputs.examples import open_examples
 
 IRIS = ",sepal length,sepal width,name,target\n0,5.1,3.5,a,setosa\n1,4.9,3.0,b,other\n"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart import tensors
+from headstart.inputs import tensors
 from headstart.v1 import input_pb2
 
 DTYPES = ["uint8", "int32", "int64", "float16", "float32", "float64"]

@@ -1,9 +1,9 @@
 import threading
 
-from headstart.examples import open_examples
-from headstart.pipe import Pipe
+from headstart.inputs.examples import open_examples
 from headstart.spec import make_spec
-from headstart.upload import batches, fine_tune
+from headstart.transport.pipe import Pipe
+from headstart.transport.upload import batches, fine_tune
 from headstart.v1 import input_pb2
 
 

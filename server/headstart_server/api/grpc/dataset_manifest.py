@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import IO
 
-from headstart.inputs import Example, write_target
-from headstart.listing import LIST_SUFFIXES, ListedRow, read_list
-from headstart.records import Layout
-from headstart.task import Task as ListTask
+from headstart.inputs.dataset_manifest import LIST_SUFFIXES, ListedRow, read_list
+from headstart.inputs.inputs import Example, write_target
+from headstart.inputs.records import Layout
+from headstart.inputs.task import Task as ListTask
 from headstart.v1 import input_pb2
 from headstart_server.api.grpc.messages.common import target_of
 from headstart_server.datasets.uris.manifest_row import Listed

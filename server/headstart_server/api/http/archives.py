@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from headstart.folders import check_class_folders
+from headstart.inputs.folders import check_class_folders
 from headstart_server.errors import DatasetTooLarge, InputTooLarge, InvalidField
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.zip_entries import check_methods, read_entry

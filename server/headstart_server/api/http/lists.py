@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from itertools import islice
 from typing import IO, Any
 
-from headstart import tensors
-from headstart.records import INPUT_COLUMNS
-from headstart.task import Task
+from headstart.inputs import tensors
+from headstart.inputs.records import INPUT_COLUMNS
+from headstart.inputs.task import Task
 from headstart.v1 import input_pb2
 from headstart_server.api.grpc.dataset_manifest import list_rows
 from headstart_server.errors import InvalidField

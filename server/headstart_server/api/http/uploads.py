@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from headstart.task import Task
+from headstart.inputs.task import Task
 from headstart.v1 import input_pb2
 from headstart_server.api.http.archives import files_of, stored
 from headstart_server.api.http.forms import Part, parts_of

@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from headstart import tensors
+from headstart.inputs import tensors
 from headstart.v1 import input_pb2, job_pb2, label_pb2, version_selector_pb2
 from headstart_server.api.grpc.messages.comparisons import gate_message, gate_of
 from headstart_server.api.grpc.messages.recipes import mlp_message, mlp_of, partial_message, partial_of

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 
-from headstart import tensors
+from headstart.inputs import tensors
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1.label_pb2 import ExampleReference
 from headstart_server.api.grpc.messages.common import TASKS, duration, label_message

@@ -1,0 +1,312 @@
+"""The calls of the contract as values: what is sent, where to, and how its answer is read."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, get_args
+
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import Int32Value
+
+from headstart.decode import decode
+from headstart.errors import Unavailable
+from headstart.results import (
+    Alias,
+    Backbone,
+    BackboneStatus,
+    ErasedExample,
+    ExportFormat,
+    JobEvent,
+    JobState,
+    JobStatus,
+    Model,
+    Report,
+    ReportFormat,
+    VersionEvaluation,
+)
+from headstart.transport.channel import is_repeatable
+from headstart.v1 import fine_tuning_service_pb2 as tuning
+from headstart.v1 import model_pb2
+from headstart.v1 import model_service_pb2 as keeping
+from headstart.version_ref import VersionRef, selector
+
+__all__ = [
+    "Call",
+    "Page",
+    "alias_removal",
+    "alias_setting",
+    "backbone_page",
+    "health",
+    "job_cancellation",
+    "job_events",
+    "job_page",
+    "job_status",
+    "model_deletion",
+    "model_page",
+    "version_deletion",
+    "version_evaluation",
+    "version_export",
+    "version_report",
+]
+
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+
+_TUNING = "/headstart.v1.FineTuningService/"
+_KEEPING = "/headstart.v1.ModelService/"
+_PAGE_SIZE = 100
+_SERVING = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call(Generic[Result]):
+    """A call that is ready to be sent, by a synchronous channel or an asynchronous one.
+
+    Attributes:
+        path: the full name of the method.
+        request: what is sent.
+        response: the type of what comes back, once or many times.
+        read: makes a response a result.
+        extra_seconds: how long the request lets the server wait; added to the call's deadline.
+        repeatable: whether it does no harm to carry it out twice.
+    """
+
+    path: str
+    request: Message
+    response: type[Message]
+    read: Callable[[Any], Result]
+    extra_seconds: float = 0.0
+    repeatable: bool = False
+
+    def may_follow(self, error: Unavailable) -> bool:
+        """Return whether the call may be sent again after this error."""
+        # A stopping server says so of calls that it rejected without reading them.
+        return self.repeatable or is_repeatable(self.path) or error.metadata.get("begun") == "false"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page(Generic[Item]):
+    """Part of a list.
+
+    Attributes:
+        items: the items of this page.
+        next_token: names the next page; empty on the last.
+    """
+
+    items: tuple[Item, ...]
+    next_token: str
+
+
+def job_status(job_id: str, wait: float = 0.0) -> Call[JobStatus]:
+    """Status, answered at once or when the job has ended, `wait` seconds later at most."""
+    request = tuning.StatusRequest(job_id=job_id)
+    if wait > 0:
+        request.wait_duration.FromNanoseconds(int(wait * 1e9))
+    return Call(
+        path=_TUNING + "Status",
+        request=request,
+        response=tuning.StatusResponse,
+        read=lambda response: decode(response.job, JobStatus),
+        extra_seconds=wait,
+    )
+
+
+def job_events(job_id: str, after: int) -> Call[JobEvent]:
+    """Watch, from the event after this number."""
+    return Call(
+        path=_TUNING + "Watch",
+        request=tuning.WatchRequest(job_id=job_id, after_event=after),
+        response=tuning.WatchResponse,
+        read=lambda response: decode(response.event, JobEvent),
+    )
+
+
+def job_cancellation(job_id: str) -> Call[JobStatus]:
+    """Cancel."""
+    return Call(
+        path=_TUNING + "Cancel",
+        request=tuning.CancelRequest(job_id=job_id),
+        response=tuning.CancelResponse,
+        read=lambda response: decode(response.job, JobStatus),
+    )
+
+
+def job_page(
+    model: str | None, states: Collection[JobState | str] | str | None, token: str
+) -> Call[Page[JobStatus]]:
+    """ListJobs.
+
+    Raises:
+        ValueError: a state is unknown.
+    """
+    listed = [states] if isinstance(states, str) else states or ()
+    return Call(
+        path=_TUNING + "ListJobs",
+        request=tuning.ListJobsRequest(
+            model=model or "",
+            states=[f"JOB_STATE_{JobState(state).value}" for state in listed],
+            page_size=_PAGE_SIZE,
+            page_token=token,
+        ),
+        response=tuning.ListJobsResponse,
+        read=lambda response: Page(
+            items=tuple(decode(job, JobStatus) for job in response.jobs),
+            next_token=response.next_page_token,
+        ),
+    )
+
+
+def model_page(token: str) -> Call[Page[Model]]:
+    """ListModels."""
+    return Call(
+        path=_KEEPING + "ListModels",
+        request=keeping.ListModelsRequest(page_size=_PAGE_SIZE, page_token=token),
+        response=keeping.ListModelsResponse,
+        read=lambda response: Page(
+            items=tuple(decode(model, Model) for model in response.models),
+            next_token=response.next_page_token,
+        ),
+    )
+
+
+def backbone_page(token: str) -> Call[Page[Backbone]]:
+    """ListBackbones."""
+    return Call(
+        path=_KEEPING + "ListBackbones",
+        request=keeping.ListBackbonesRequest(page_size=_PAGE_SIZE, page_token=token),
+        response=keeping.ListBackbonesResponse,
+        read=lambda response: Page(
+            items=_backbones(response),
+            next_token=response.next_page_token,
+        ),
+    )
+
+
+def _backbones(response: keeping.ListBackbonesResponse) -> tuple[Backbone, ...]:
+    """Return backbones with their statuses."""
+    statuses = {each.backbone: each for each in response.statuses}
+    return tuple(
+        decode(
+            each,
+            Backbone,
+            status=decode(
+                statuses.get(each.backbone, model_pb2.BackboneStatus(backbone=each.backbone)), BackboneStatus
+            ),
+        )
+        for each in response.backbones
+    )
+
+
+def alias_setting(
+    model: str, alias: str, version: int, etag: str | None, traffic: Mapping[int, float] | None = None
+) -> Call[Alias]:
+    """SetAlias, which sets or moves it."""
+    given = [
+        model_pb2.TrafficSplit(version=other, fraction=share) for other, share in (traffic or {}).items()
+    ]
+    return Call(
+        path=_KEEPING + "SetAlias",
+        request=keeping.SetAliasRequest(
+            model=model, alias=alias, version=version, etag=etag or "", traffic=given
+        ),
+        response=keeping.SetAliasResponse,
+        read=lambda response: decode(response.alias, Alias),
+        # With an etag the second one would hear that somebody has moved the alias: the first one.
+        repeatable=not etag,
+    )
+
+
+def alias_removal(model: str, alias: str, etag: str | None) -> Call[None]:
+    """DeleteAlias."""
+    return Call(
+        path=_KEEPING + "DeleteAlias",
+        request=keeping.DeleteAliasRequest(model=model, alias=alias, etag=etag or ""),
+        response=keeping.DeleteAliasResponse,
+        read=lambda _: None,
+    )
+
+
+def version_deletion(model: str, version: int, force: bool) -> Call[None]:
+    """DeleteVersion."""
+    return Call(
+        path=_KEEPING + "DeleteVersion",
+        request=keeping.DeleteVersionRequest(model=model, version=version, force=force),
+        response=keeping.DeleteVersionResponse,
+        read=lambda _: None,
+    )
+
+
+def model_deletion(model: str, force: bool = False) -> Call[int]:
+    """DeleteModel; gives the number of versions that were deleted."""
+    return Call(
+        path=_KEEPING + "DeleteModel",
+        request=keeping.DeleteModelRequest(model=model, force=force),
+        response=keeping.DeleteModelResponse,
+        read=lambda response: int(response.deleted_versions),
+    )
+
+
+def example_deletion(example_id: str, model: str) -> Call[ErasedExample]:
+    """EraseExample."""
+    return Call(
+        path=_KEEPING + "EraseExample",
+        request=keeping.EraseExampleRequest(example_id=example_id, model=model),
+        response=keeping.EraseExampleResponse,
+        read=lambda response: decode(response, ErasedExample),
+    )
+
+
+def version_evaluation(target: VersionRef) -> Call[VersionEvaluation]:
+    """GetEvaluation."""
+    return Call(
+        path=_KEEPING + "GetEvaluation",
+        request=keeping.GetEvaluationRequest(target=selector(target)),
+        response=keeping.GetEvaluationResponse,
+        read=lambda response: decode(response, VersionEvaluation),
+    )
+
+
+def version_report(target: VersionRef, form: ReportFormat) -> Call[Report]:
+    """GetReport.
+
+    Raises:
+        ValueError: there is no such format.
+    """
+    if form not in get_args(ReportFormat):
+        raise ValueError(f"format must be one of {', '.join(get_args(ReportFormat))}. Received: {form!r}")
+    return Call(
+        path=_KEEPING + "GetReport",
+        request=keeping.GetReportRequest(target=selector(target), format=f"REPORT_FORMAT_{form.upper()}"),
+        response=keeping.GetReportResponse,
+        read=lambda response: decode(response, Report, model=target.model),
+    )
+
+
+def version_export(target: VersionRef, format: ExportFormat) -> Call[Message]:
+    """ExportVersion; its messages as they come.
+
+    Raises:
+        ValueError: there is no such format.
+    """
+    if format not in get_args(ExportFormat):
+        raise ValueError(f"format must be one of {', '.join(get_args(ExportFormat))}. Received: {format!r}")
+    return Call(
+        path=_KEEPING + "ExportVersion",
+        request=keeping.ExportVersionRequest(
+            target=selector(target), format=f"EXPORT_FORMAT_{format.upper()}"
+        ),
+        response=keeping.ExportVersionResponse,
+        read=lambda response: response,
+    )
+
+
+def health() -> Call[bool]:
+    """The standard health check of the whole server: true if it serves."""
+    # HealthCheckRequest without a service is an empty message, and HealthCheckResponse has one field, an
+    # enum of number 1: on the wire that is what these two are, which every protobuf brings along.
+    return Call(
+        path="/grpc.health.v1.Health/Check",
+        request=Empty(),
+        response=Int32Value,
+        read=lambda response: bool(response.value == _SERVING),
+    )

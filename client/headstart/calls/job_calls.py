@@ -1,0 +1,79 @@
+"""Calls about all jobs as values, and how a stream of all jobs continues through lost connections."""
+
+from headstart.calls.calls import Call
+from headstart.decode import decode
+from headstart.errors import Unavailable
+from headstart.results import JobEvent, WatchedJobs
+from headstart.transport.retries import Backoff, RetryPolicy
+from headstart.v1 import fine_tuning_service_pb2 as pb
+
+__all__ = ["JobsCursor", "job_deletion", "watched_jobs"]
+
+_SERVICE = "/headstart.v1.FineTuningService/"
+
+
+def job_deletion(job_id: str) -> Call[None]:
+    """DeleteJob."""
+    return Call(
+        path=_SERVICE + "DeleteJob",
+        request=pb.DeleteJobRequest(job_id=job_id),
+        response=pb.DeleteJobResponse,
+        read=lambda _: None,
+    )
+
+
+def watched_jobs(model: str | None, resume_token: str) -> Call[WatchedJobs]:
+    """WatchJobs, from where a token says."""
+    return Call(
+        path=_SERVICE + "WatchJobs",
+        request=pb.WatchJobsRequest(model=model or "", resume_token=resume_token),
+        response=pb.WatchJobsResponse,
+        read=lambda response: decode(response, WatchedJobs),
+    )
+
+
+class JobsCursor:
+    """Where a watcher is among the events of all jobs.
+
+    Args:
+        model: only jobs of this model. None: of all models.
+        resume_token: where it begins. Empty: with the jobs that have not ended.
+        policy: how long it retries a server that does not answer.
+    """
+
+    def __init__(self, model: str | None, resume_token: str, policy: RetryPolicy) -> None:
+        self._model = model
+        self._token = resume_token
+        self._policy = policy
+        self._backoff = Backoff(policy, seconds=policy.outage_seconds)
+        # The events since the last token, which come again if the connection is lost.
+        self._seen: dict[str, int] = {}
+
+    def call(self) -> Call[WatchedJobs]:
+        """Return the call that continues the stream."""
+        return watched_jobs(self._model, self._token)
+
+    def accept(self, watched: WatchedJobs) -> JobEvent | None:
+        """Note a response; return its event if it is new."""
+        self._backoff.reset()
+        event = watched.event
+        is_new = event is not None and event.number > self._seen.get(event.job_id, 0)
+        if watched.resume_token:
+            self._token = watched.resume_token
+            self._seen.clear()
+        elif event is not None:
+            self._seen[event.job_id] = event.number
+        return event if is_new else None
+
+    def ended(self) -> float:
+        """Return the seconds to wait after a stream ended in order, as when a server is stopped."""
+        self._backoff.reset()
+        return self._policy.delay(1)
+
+    def interrupted(self, error: Unavailable) -> float:
+        """Return the seconds to wait after a connection was lost.
+
+        Raises:
+            Unavailable: the error itself, if no server has answered for too long.
+        """
+        return self._backoff.delay_after(error)

@@ -1,0 +1,214 @@
+"""Calls that read and change versions and models, as values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from headstart.calls.calls import Call, Page
+from headstart.decode import decode
+from headstart.results import AliasEvent, Model, Traffic, Version
+from headstart.v1 import model_service_pb2 as pb
+from headstart.version_ref import VersionRef, selector
+
+__all__ = [
+    "PAGE_SIZE",
+    "Details",
+    "VersionQuery",
+    "VersionView",
+    "alias_event_list",
+    "get_model",
+    "get_version",
+    "model_change",
+    "traffic",
+    "version_change",
+    "version_list",
+]
+
+_SERVICE = "/headstart.v1.ModelService/"
+PAGE_SIZE = 100
+
+VersionView: TypeAlias = Literal["basic", "full"]
+"""How much of a version is returned: everything, or everything but confusion matrices."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VersionQuery:
+    """Which versions of a model are listed, and how.
+
+    Attributes:
+        tags: tags that a version has, each with this value.
+        alias: an alias that names it.
+        backbone: its backbone.
+        created_after: it was published at this time or later.
+        created_before: it was published before this time.
+        order_by: ``version``, ``create_time`` or ``size_bytes``, with or without `` desc``.
+        view: how much of each version is returned.
+    """
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+    alias: str | None = None
+    backbone: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    order_by: str = ""
+    view: VersionView = "basic"
+
+    def filter(self) -> pb.VersionFilter:
+        """Return the filter as a message."""
+        return pb.VersionFilter(
+            tags=self.tags,
+            alias=self.alias or "",
+            backbone=self.backbone or "",
+            created_after=self.created_after,
+            created_before=self.created_before,
+        )
+
+
+class Details(TypedDict, total=False):
+    """What people say about a version or a model.
+
+    Attributes:
+        display_name: a title.
+        description: a description.
+        tags: key-value pairs; they replace all earlier ones.
+    """
+
+    display_name: str
+    description: str
+    tags: Mapping[str, str]
+
+
+def version_change(
+    model: str,
+    version: int,
+    details: Details,
+    *,
+    expire_time: datetime | Literal["never"] | None,
+    ttl: timedelta | None,
+) -> Call[Version]:
+    """Return the call that changes a version.
+
+    Raises:
+        ValueError: nothing is to change, or both a time and a duration are given.
+    """
+    if expire_time is not None and ttl is not None:
+        raise ValueError(f"Give expire_time or ttl, not both. Received: {expire_time!r} and {ttl!r}")
+    expires = expire_time is not None or ttl is not None
+    if not details and not expires:
+        raise ValueError("Nothing is to change. Give display_name, description, tags, expire_time or ttl.")
+    time = None if expire_time == "never" else expire_time
+    return version_update(model, version, details, expires=expires, expire_time=time, ttl=ttl)
+
+
+def model_change(model: str, details: Details) -> Call[Model]:
+    """Return the call that changes a model.
+
+    Raises:
+        ValueError: nothing is to change.
+    """
+    if not details:
+        raise ValueError("Nothing is to change. Give display_name, description or tags.")
+    return model_update(model, details)
+
+
+def get_model(model: str) -> Call[Model]:
+    """GetModel."""
+    return Call(
+        path=_SERVICE + "GetModel",
+        request=pb.GetModelRequest(model=model),
+        response=pb.GetModelResponse,
+        read=lambda response: decode(response.model, Model),
+    )
+
+
+def get_version(version: VersionRef) -> Call[Version]:
+    """GetVersion."""
+    return Call(
+        path=_SERVICE + "GetVersion",
+        request=pb.GetVersionRequest(target=selector(version)),
+        response=pb.GetVersionResponse,
+        read=lambda response: decode(response.version, Version),
+    )
+
+
+def version_list(
+    model: str, query: VersionQuery, token: str, *, size: int = PAGE_SIZE
+) -> Call[Page[Version]]:
+    """ListVersions."""
+    return Call(
+        path=_SERVICE + "ListVersions",
+        request=pb.ListVersionsRequest(
+            model=model,
+            filter=query.filter(),
+            order_by=query.order_by,
+            view=f"VERSION_VIEW_{query.view.upper()}",
+            page_size=size,
+            page_token=token,
+        ),
+        response=pb.ListVersionsResponse,
+        read=lambda response: Page(
+            items=tuple(decode(version, Version) for version in response.versions),
+            next_token=response.next_page_token,
+        ),
+    )
+
+
+def alias_event_list(model: str, alias: str | None, token: str) -> Call[Page[AliasEvent]]:
+    """ListAliasEvents."""
+    return Call(
+        path=_SERVICE + "ListAliasEvents",
+        request=pb.ListAliasEventsRequest(
+            model=model, alias=alias or "", page_size=PAGE_SIZE, page_token=token
+        ),
+        response=pb.ListAliasEventsResponse,
+        read=lambda response: Page(
+            items=tuple(decode(event, AliasEvent) for event in response.events),
+            next_token=response.next_page_token,
+        ),
+    )
+
+
+def traffic(model: str, version: int | None, window: timedelta | None) -> Call[Traffic]:
+    """GetTraffic."""
+    return Call(
+        path=_SERVICE + "GetTraffic",
+        request=pb.GetTrafficRequest(model=model, version=version, window_duration=window),
+        response=pb.GetTrafficResponse,
+        read=lambda response: decode(response, Traffic),
+    )
+
+
+def version_update(
+    model: str,
+    version: int,
+    changes: Mapping[str, Any],
+    *,
+    expires: bool,
+    expire_time: datetime | None,
+    ttl: timedelta | None,
+) -> Call[Version]:
+    """UpdateVersion, of the details that change and, if it does, of the expiration."""
+    request = pb.UpdateVersionRequest(
+        model=model, version=version, **changes, expire_time=expire_time, ttl=ttl
+    )
+    request.update_mask.paths.extend([*changes, *(["expiration"] if expires else [])])
+    return Call(
+        path=_SERVICE + "UpdateVersion",
+        request=request,
+        response=pb.UpdateVersionResponse,
+        read=lambda response: decode(response.version, Version),
+    )
+
+
+def model_update(model: str, changes: Mapping[str, Any]) -> Call[Model]:
+    """UpdateModel."""
+    request = pb.UpdateModelRequest(model=model, **changes)
+    request.update_mask.paths.extend(changes)
+    return Call(
+        path=_SERVICE + "UpdateModel",
+        request=request,
+        response=pb.UpdateModelResponse,
+        read=lambda response: decode(response.model, Model),
+        repeatable=True,
+    )

@@ -1,0 +1,86 @@
+"""Fitting a version on another backbone: what can be set, and the call."""
+
+from collections.abc import Collection
+from datetime import timedelta
+from typing import TypedDict
+
+from headstart.calls.calls import Call
+from headstart.encode import gate_message, recipe_message
+from headstart.spec import (
+    PromotionGate,
+    Recipe,
+    RecipeName,
+    check_names,
+    parse_budget,
+    parse_candidates,
+    parse_recipe,
+)
+from headstart.v1 import fine_tuning_service_pb2 as pb
+from headstart.version_ref import VersionRef, parse_version, selector, version_ref
+
+__all__ = ["RebaseSettings", "rebase"]
+
+
+class RebaseSettings(TypedDict, total=False):
+    """What can be set for a rebase, besides version, alias and backbone; all of it may be left out.
+
+    Attributes:
+        backbone_candidates: with the backbone ``auto`` those that are tried. None: the server's short list.
+        backbone_time_budget: with ``auto`` when no further one is tried, a timedelta or seconds. None: no
+            limit.
+        recipe: as in `SpecSettings`. None: the recipe that the old version was requested with.
+        promote_if: what may be lost when the alias is moved. None: the gate's own margins.
+        priority: as in `SpecSettings`.
+        webhook: as in `SpecSettings`.
+    """
+
+    backbone_candidates: Collection[str] | None
+    backbone_time_budget: timedelta | float | None
+    recipe: Recipe | RecipeName | None
+    promote_if: PromotionGate | None
+    priority: int
+    webhook: str
+
+
+def rebase(
+    model: str,
+    settings: RebaseSettings,
+    *,
+    backbone: str,
+    version: int | None,
+    alias: str | None,
+    request_id: str,
+) -> Call[str]:
+    """Rebase; gives the id of the job.
+
+    Raises:
+        TypeError: a setting is unknown.
+        ValueError: the recipe is unknown, or there is a gate and no alias.
+    """
+    check_names("rebase", settings, RebaseSettings)
+    recipe, gate = settings.get("recipe"), settings.get("promote_if")
+    if gate is not None and alias is None:
+        raise ValueError("promote_if needs the alias that it is about. Received: no alias")
+    source = parse_version(model)
+    if version is not None or source == VersionRef(source.model):
+        source = version_ref(model, version, alias if version is None else None)
+    request = pb.RebaseRequest(
+        source=selector(source),
+        alias=alias or "",
+        backbone=backbone,
+        backbone_candidates=parse_candidates(settings.get("backbone_candidates")),
+        recipe=None if recipe is None else recipe_message(parse_recipe(recipe)),
+        promote_if=gate_message(gate),
+        request_id=request_id,
+        priority=settings.get("priority", 0),
+        webhook=settings.get("webhook", ""),
+    )
+    budget = parse_budget(settings.get("backbone_time_budget"))
+    if budget is not None:
+        request.backbone_time_budget.FromTimedelta(budget)
+    return Call(
+        path="/headstart.v1.FineTuningService/Rebase",
+        request=request,
+        response=pb.RebaseResponse,
+        read=lambda response: str(response.job.job_id),
+    )

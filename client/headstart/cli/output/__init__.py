@@ -1,0 +1,1 @@
+"""Tables, listings, files and progress that the commands write."""

@@ -1,0 +1,84 @@
+"""How two versions side by side, and what became of an alias, look to people."""
+
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from headstart.cli.output.layout import add_row, facts_grid, figure, new_table, percent, plural
+from headstart.results import ComparedClass, ComparedMetrics, Comparison, Promotion
+from headstart.version_ref import VersionRef
+
+__all__ = ["comparison_view", "promotion_line"]
+
+_MAX_CLASSES = 20
+
+
+def comparison_view(comparison: Comparison) -> RenderableType:
+    """The verdict, then the figures of both and the classes that differ the most."""
+    first, second = _name(comparison.first_version, "first"), _name(comparison.second_version, "second")
+    table = new_table("", first, second, numbers=(first, second))
+    for name, one, other in _figures(comparison.first, comparison.second):
+        add_row(table, name, one, other)
+    facts = [
+        ("examples", comparison.example_count),
+        ("difference", _difference(comparison)),
+        ("p-value", f"{comparison.p_value:.3g}"),
+        ("only the first is right", _only(comparison, comparison.only_first_right)),
+        ("only the second is right", _only(comparison, comparison.only_second_right)),
+        ("unusable", comparison.fault_count or None),
+    ]
+    return Group(Text(comparison.verdict), table, facts_grid(facts), *_classes(comparison, first, second))
+
+
+def promotion_line(promotion: Promotion) -> str:
+    """What became of the alias, in a line."""
+    kept = promotion.baseline_version
+    if promotion.promoted:
+        came = f"was on {kept}" if kept else "named none before"
+        line = f"{promotion.alias} moved to the new version ({came})"
+    else:
+        line = f"{promotion.alias} stays" + (f" on version {kept}" if kept else "")
+    return ": ".join([line, " ".join(promotion.reasons)]) if promotion.reasons else line
+
+
+def _figures(first: ComparedMetrics, second: ComparedMetrics) -> Iterable[tuple[str, str, str]]:
+    rows = [
+        ("accuracy", percent(first.accuracy), percent(second.accuracy)),
+        ("balanced accuracy", percent(first.balanced_accuracy), percent(second.balanced_accuracy)),
+        ("log loss", figure(first.log_loss), figure(second.log_loss)),
+        ("mean absolute error", figure(first.mean_absolute_error), figure(second.mean_absolute_error)),
+    ]
+    return (row for row in rows if row[1] or row[2])
+
+
+def _difference(comparison: Comparison) -> str:
+    ends = (comparison.difference, comparison.difference_low, comparison.difference_high)
+    if comparison.first.accuracy is None:
+        return "{:+.3g} (95% interval {:+.3g} to {:+.3g})".format(*ends)
+    return "{:+.1f} points (95% interval {:+.1f} to {:+.1f})".format(*(100 * end for end in ends))
+
+
+def _only(comparison: Comparison, count: int) -> str | None:
+    return None if comparison.first.accuracy is None else plural(count, "example")
+
+
+def _classes(comparison: Comparison, first: str, second: str) -> Iterable[RenderableType]:
+    changed = [each for each in comparison.classes if each.first_recall != each.second_recall]
+    if not changed:
+        return
+    table = new_table("recall of", "examples", first, second, numbers=("examples", first, second))
+    for each in sorted(changed, key=_change)[:_MAX_CLASSES]:
+        add_row(table, each.name, each.example_count, percent(each.first_recall), percent(each.second_recall))
+    yield table
+    rest = len(changed) - _MAX_CLASSES
+    if rest > 0:
+        yield Text(f"  and {rest} more, which changed less")
+
+
+def _change(compared: ComparedClass) -> float:
+    return -abs(compared.second_recall - compared.first_recall)
+
+
+def _name(target: VersionRef | None, otherwise: str) -> str:
+    return f"{target.model}@{target.version}" if target else otherwise

@@ -1,0 +1,213 @@
+"""Predictions of many inputs in a file, which an interrupted command continues."""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final, cast
+
+from google.protobuf.message import Message
+
+from headstart.inputs.task import Task
+from headstart.protojson import to_dict
+from headstart.results import PredictedInput, Prediction
+
+__all__ = ["FORMATS", "PredictionFile", "StandardOutput"]
+
+FORMATS: Final = (".csv", ".tsv", ".jsonl")
+"""The endings of files that predictions are written to."""
+
+_BATCH: Final = 256  # rows that are written at once
+
+
+class PredictionFile:
+    """A file of predictions. It appears when all are there; until then its rows are in ``FILE.partial``.
+
+    The rows of ``FILE.partial`` are kept from an earlier run of the same command, so that it continues there.
+    They are written in batches; a row that was cut off is dropped.
+
+    Args:
+        path: the file, whose ending is one of `FORMATS`.
+        command: what the command predicts and how; rows of another command are dropped.
+
+    Raises:
+        ValueError: the ending is unknown.
+        OSError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path, command: Mapping[str, Any]) -> None:
+        if path.suffix.lower() not in FORMATS:
+            raise ValueError(
+                f"Predictions are written to a file that ends in {', '.join(FORMATS)}, or to -. "
+                f"Received: {path}"
+            )
+        self.path = path
+        self._partial = path.with_name(f"{path.name}.partial")
+        self._waiting: list[str] = []
+        self.names: set[str] = set()
+        """Names of the inputs that are in the file."""
+        self.version: int | None = None
+        """The version that the rows are from; None if there are none."""
+        self._file = self._opened(json.dumps(command, sort_keys=True))
+
+    def __enter__(self) -> "PredictionFile":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._file.closed:
+            self._flush()
+            self._file.close()
+
+    def add(self, predicted: PredictedInput, prediction: Prediction) -> None:
+        """Add a row."""
+        self.names.add(predicted.name)
+        self.version = prediction.version
+        row = {
+            "name": predicted.name,
+            "version": prediction.version,
+            "row": self._row(predicted, prediction),
+        }
+        self._waiting.append(json.dumps(row, ensure_ascii=False) + "\n")
+        if len(self._waiting) >= _BATCH:
+            self._flush()
+
+    def finish(self) -> None:
+        """Put the file in its place, with all rows."""
+        self._flush()
+        self._file.flush()
+        made = self.path.with_name(f"{self.path.name}.new")
+        with made.open("w", encoding="utf-8", newline="") as file:
+            write_rows(file, self.path.suffix.lower(), self._rows)
+            file.flush()
+            os.fsync(file.fileno())
+        made.replace(self.path)
+        self._file.close()
+        self._partial.unlink()
+
+    def discard(self) -> None:
+        """Remove what was begun."""
+        self._file.close()
+        self._partial.unlink()
+
+    def _row(self, predicted: PredictedInput, prediction: Prediction) -> dict[str, Any]:
+        if self.path.suffix.lower() != ".jsonl":
+            return prediction_cells(predicted, prediction)
+        return json_row(predicted, prediction)
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        with self._partial.open(encoding="utf-8") as file:
+            next(file)  # the command
+            for line in file:
+                yield json.loads(line)["row"]
+
+    def _opened(self, command: str) -> IO[bytes]:
+        """Open the partial file after its last complete row, or a new one."""
+        file = self._partial.open("a+b")
+        file.seek(0)
+        first = file.readline()
+        if first != command.encode() + b"\n":
+            file.truncate(0)
+            file.write(command.encode() + b"\n")
+            file.flush()
+            return file
+        end = file.tell()
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                row = json.loads(line)
+            except ValueError:  # a machine that lost power
+                break
+            self.names.add(row["name"])
+            self.version = row["version"]
+            end += len(line)
+        file.truncate(end)
+        return file
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._file.write("".join(self._waiting).encode())
+            self._file.flush()
+            self._waiting.clear()
+
+
+def json_row(predicted: PredictedInput, prediction: Prediction) -> dict[str, Any]:
+    """Return the line of a prediction in JSONL: its input, then the contract's message as JSON."""
+    cells = {"row": predicted.cells} if predicted.cells else {}
+    message = to_dict(cast(Message, predicted.message))
+    return {"input": predicted.name, **cells, "version": str(prediction.version), **message}
+
+
+def prediction_cells(predicted: PredictedInput, prediction: Prediction) -> dict[str, Any]:
+    """Return the row of a prediction in a table: the cells of its input, then what is predicted."""
+    cells: dict[str, Any] = {str(name): cell for name, cell in predicted.cells.items() if name is not None}
+    if not cells:
+        cells["input"] = predicted.name
+    match prediction.task:
+        case Task.REGRESSION:
+            cells |= {"predicted_value": prediction.value}
+            cells |= {"interval_low": prediction.interval_low, "interval_high": prediction.interval_high}
+        case Task.MULTI_LABEL:
+            cells |= {"predicted_labels": "|".join(prediction.labels)}
+        case _:
+            cells |= {"predicted_label": prediction.label, "probability": prediction.probability}
+    if prediction.typicality is not None or prediction.abstained:
+        cells |= {"unknown": str(prediction.abstained).lower()}
+    return cells
+
+
+def write_rows(file: IO[str], suffix: str, rows: Any) -> None:
+    """Write rows as a table or as JSONL.
+
+    Args:
+        file: is written to.
+        suffix: one of `FORMATS`.
+        rows: returns an iterator of the rows, each time it is called.
+    """
+    if suffix == ".jsonl":
+        for row in rows():
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        return
+    columns = dict.fromkeys(name for row in rows() for name in row)
+    dialect = "excel-tab" if suffix == ".tsv" else "excel"
+    writer = csv.DictWriter(file, list(columns), dialect=dialect, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows())
+
+
+class StandardOutput:
+    """Predictions as CSV, or as JSONL, on standard output, as they come.
+
+    Args:
+        as_json: whether they are JSONL.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.is_empty = True
+        self._as_json = as_json
+        self._writer: Any = None
+
+    def add(self, predicted: PredictedInput, prediction: Prediction) -> None:
+        """Print a row; the first one decides which columns there are."""
+        self.is_empty = False
+        if self._as_json:
+            print(json.dumps(json_row(predicted, prediction), ensure_ascii=False), flush=True)
+            return
+        cells = prediction_cells(predicted, prediction)
+        if self._writer is None:
+            self._writer = csv.DictWriter(sys.stdout, list(cells), extrasaction="ignore", lineterminator="\n")
+            self._writer.writeheader()
+        self._writer.writerow({name: _cell(value) for name, value in cells.items()})
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as a cell: lists and objects of JSONL as JSON."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value

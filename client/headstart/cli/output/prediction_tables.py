@@ -1,0 +1,110 @@
+"""How predictions look to people."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.text import Text
+
+from headstart.cli.output.layout import add_row, new_table, percent, shortened
+from headstart.inputs.task import Task
+from headstart.results import AbstentionReason, ClassProbability, Neighbor, Prediction
+from headstart.results.label_values import label_text
+
+__all__ = ["prediction_view"]
+
+_NAME_SHARE = 0.4  # of the width
+_MAX_NAME = 40
+_WHY = {
+    AbstentionReason.UNLIKE_TRAINING: "unlike any example",
+    AbstentionReason.LOW_PROBABILITY: "not sure enough",
+}
+
+
+def prediction_view(names: Sequence[str], predictions: Sequence[Prediction]) -> RenderableType:
+    """A row for each input: what it is, how likely that is, and the others; then what the answers rest on."""
+    first = predictions[0]
+    answers = Text(f"{first.model}, version {first.version}")
+    table = _Table(names=names, predictions=predictions)
+    return Group(table, answers, *_truncation(names, predictions), *_neighbors(names, predictions))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Table:
+    """The rows, whose names take what room the terminal has for them, known only when they are shown."""
+
+    names: Sequence[str]
+    predictions: Sequence[Prediction]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[RenderableType]:
+        most = int(_NAME_SHARE * options.max_width)
+        yield _table([shortened(name, most) for name in self.names], self.predictions)
+
+
+def _table(names: Sequence[str], predictions: Sequence[Prediction]) -> RenderableType:
+    columns = _COLUMNS.get(predictions[0].task, _COLUMNS[Task.SINGLE_LABEL])
+    typical = ["typicality"] if any(each.typicality is not None for each in predictions) else []
+    table = new_table("input", *columns, *typical, whole=("input",), numbers=("probability", "typicality"))
+    for name, prediction in zip(names, predictions, strict=True):
+        typicality = [percent(prediction.typicality)] if typical else []
+        add_row(table, name, *_cells(prediction), *typicality)
+    return table
+
+
+def _cells(prediction: Prediction) -> Iterable[str]:
+    match prediction.task:
+        case Task.REGRESSION:
+            return [_unless_unknown(prediction, f"{prediction.value:.4g}"), _interval(prediction)]
+        case Task.MULTI_LABEL:
+            chosen = [each for each in prediction.classes if each.selected]
+            others = [each for each in prediction.classes if not each.selected]
+            return [_unless_unknown(prediction, _listed(chosen) or "none"), _listed(others)]
+    likeliest, *rest = prediction.classes
+    if prediction.abstained:
+        return [_unless_unknown(prediction, ""), "", _listed(prediction.classes)]
+    return [likeliest.name, percent(likeliest.probability), _listed(rest)]
+
+
+def _unless_unknown(prediction: Prediction, text: str) -> str:
+    if not prediction.abstained:
+        return text
+    why = _WHY.get(prediction.abstention_reason, "")
+    return f"unknown: {why}" if why else "unknown"
+
+
+def _interval(prediction: Prediction) -> str:
+    if prediction.interval_low is None or prediction.interval_high is None:
+        return ""
+    return f"{prediction.interval_low:.4g} to {prediction.interval_high:.4g}"
+
+
+def _listed(classes: Iterable[ClassProbability]) -> str:
+    """Classes with their probabilities; those that would read 0.0% say nothing."""
+    return ", ".join(f"{each.name} {each.probability:.1%}" for each in classes if each.probability >= 0.0005)
+
+
+def _truncation(names: Sequence[str], predictions: Sequence[Prediction]) -> Iterable[Text]:
+    for name, prediction in zip(names, predictions, strict=True):
+        if (cut := prediction.truncation) is not None:
+            yield Text(
+                f"Of {shortened(name, _MAX_NAME)} the first {cut.kept_characters:,} of "
+                f"{cut.characters:,} characters were read."
+            )
+
+
+def _neighbors(names: Sequence[str], predictions: Sequence[Prediction]) -> Iterable[Text]:
+    for name, prediction in zip(names, predictions, strict=True):
+        if prediction.neighbors:
+            yield Text(f"Nearest to {name}:")
+            yield from (Text(f"  {each.distance:.3f}  {_neighbor(each)}") for each in prediction.neighbors)
+
+
+def _neighbor(neighbor: Neighbor) -> str:
+    return f"{label_text(neighbor.example.label)} ({neighbor.example.name})"
+
+
+_COLUMNS = {
+    Task.SINGLE_LABEL: ("class", "probability", "others"),
+    Task.MULTI_LABEL: ("classes", "others"),
+    Task.REGRESSION: ("value", "90% interval"),
+}

@@ -1,0 +1,1 @@
+"""Examples and inputs of predictions, from files, folders, arrays, tables and frames."""

@@ -1,0 +1,105 @@
+"""Features that were computed before, with what each row shows, in a file of numpy arrays."""
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.inputs.inputs import Example
+
+__all__ = ["ARRAYS_SUFFIX", "Arrays", "feature_rows"]
+
+ARRAYS_SUFFIX = ".npz"
+"""The ending of such files."""
+
+_FEATURES, _LABELS, _VALUES, _IDS = "features", "labels", "values", "ids"
+
+
+class Arrays:
+    """The rows of an ``.npz`` file, in their order.
+
+    Its arrays are ``features``, numbers of shape [n, size]; one of ``labels``, texts, integers or bools of
+    shape [n], and ``values``, numbers of shape [n]; and if wanted ``ids``, texts of shape [n]. Others are
+    ignored.
+
+    Args:
+        path: the file. Nothing in it is unpickled.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no such file, or lacks an array.
+    """
+
+    def __init__(self, path: Path) -> None:
+        arrays = _read(path)
+        self._features = _matrix(path, arrays)
+        targets = [name for name in (_LABELS, _VALUES) if name in arrays]
+        if len(targets) != 1:
+            raise ValueError(
+                f"{path}: one of the arrays {_LABELS} and {_VALUES} is expected. Received: "
+                f"{', '.join(arrays) or 'no arrays'}"
+            )
+        self._target = targets[0]
+        self._targets = _column(path, arrays, self._target, len(self._features))
+        self._ids = _column(path, arrays, _IDS, len(self._features)) if _IDS in arrays else None
+        if self._target == _LABELS and self._targets.dtype.kind not in "Uiub":
+            raise ValueError(
+                f"{path}: texts, integers or bools are expected in {_LABELS}. "
+                f"Received: {self._targets.dtype}. "
+                f"Call the array {_VALUES} if its numbers are to be predicted"
+            )
+        if self._target == _VALUES and self._targets.dtype.kind not in "fiu":
+            raise ValueError(f"{path}: numbers are expected in {_VALUES}. Received: {self._targets.dtype}")
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def __iter__(self) -> Iterator[Example]:
+        for place, row in enumerate(self._features):
+            target = self._targets[place]
+            shown: dict[str, Any] = (
+                {"label": target.item()} if self._target == _LABELS else {"value": float(target)}
+            )
+            yield Example(row, id="" if self._ids is None else str(self._ids[place]), **shown)
+
+
+def feature_rows(path: Path) -> NDArray[Any]:
+    """The array ``features`` of an ``.npz`` file, [n, size].
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no such file, or lacks the array.
+    """
+    return _matrix(path, _read(path))
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in (_FEATURES, _LABELS, _VALUES, _IDS) if name in file}
+    except OSError:
+        raise
+    except (ValueError, EOFError, KeyError, BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: a file of numpy arrays is expected. {error}") from None
+
+
+def _matrix(path: Path, arrays: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    features = arrays.get(_FEATURES)
+    if features is None or features.ndim != 2:
+        received = "none" if features is None else f"shape {list(features.shape)}"
+        raise ValueError(f"{path}: an array {_FEATURES} of shape [n, size] is expected. Received: {received}")
+    return features
+
+
+def _column(path: Path, arrays: dict[str, NDArray[Any]], name: str, count: int) -> NDArray[Any]:
+    column = arrays[name]
+    if column.shape != (count,):
+        raise ValueError(
+            f"{path}: {name} of shape [{count}] is expected, one for each row of {_FEATURES}. Received: "
+            f"shape {list(column.shape)}"
+        )
+    return column

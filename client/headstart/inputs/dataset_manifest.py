@@ -1,0 +1,240 @@
+"""Files that list examples: CSV or TSV with a header, or JSONL; the server reads the same."""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import PurePath
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.inputs.contents import path_id
+from headstart.inputs.labels import IntegerLabels, is_integer_text
+from headstart.inputs.records import (
+    INPUT_COLUMNS,
+    RECORD_COLUMNS,
+    SHOWN,
+    TARGET_COLUMNS,
+    Layout,
+    check_named,
+    check_spelling,
+    feature_columns_of,
+    input_of,
+    meanings,
+    settings_of,
+)
+
+__all__ = ["LIST_COLUMNS", "LIST_SUFFIXES", "ListedRow", "read_list"]
+
+LIST_COLUMNS: Final = tuple(name for name in RECORD_COLUMNS if name not in ("image", "input"))
+"""The columns of a file that have a meaning."""
+
+_HEAD_ROWS: Final = 1000  # that say which columns hold numbers
+_HEAD_CHARACTERS: Final = 2**22
+
+Row: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListedRow:
+    """One example of a list: its input is a path, a text, or features.
+
+    Attributes:
+        line: the number of its last line, from 1.
+        path: where its content lies; empty if it has none.
+        text: its content; empty if it has none.
+        features: its content; None if it has none.
+        settings: of an `Example`: ``id``, ``held_out``, ``weight``, and what it shows.
+        row: all its cells, by the file's own names.
+    """
+
+    line: int
+    path: str
+    text: str
+    features: NDArray[np.float64] | None
+    settings: Mapping[str, Any]
+    row: Row
+
+
+def read_list(
+    lines: Iterable[str],
+    *,
+    name: str,
+    suffix: str,
+    layout: Layout = Layout(),  # noqa: B008  # frozen
+    row_ended: Callable[[], None] = lambda: None,
+) -> Iterator[ListedRow]:
+    """Return the examples of a list, in its order.
+
+    Args:
+        lines: of the list, with their ends.
+        name: what the list is called in errors.
+        suffix: one of `LIST_SUFFIXES`.
+        layout: what its columns mean; `Layout.is_text` follows from the suffix.
+        row_ended: called after each row that was read.
+
+    Raises:
+        ValueError: the list is invalid; the line is named.
+    """
+    layout = replace(layout, is_text=suffix != ".jsonl")
+    rows = _READERS[suffix](lines, name, layout, row_ended)
+    layout, rows = _with_features(name, layout, rows)
+    yield from IntegerLabels(layout.task).checked(
+        (row, _written_label(row, layout)) for row in _read(rows, name, layout)
+    )
+
+
+def _read(rows: Iterable[tuple[int, Row]], name: str, layout: Layout) -> Iterator[ListedRow]:
+    paths: set[str] = set()
+    for line, row in rows:
+        try:
+            listed = _listed(line, row, layout)
+        except ValueError as error:
+            raise ValueError(f"{name}, line {line}: {error}") from None
+        if not listed.settings["id"] and listed.path and listed.path not in paths:
+            paths.add(listed.path)
+            listed = replace(listed, settings={**listed.settings, "id": _path_name(listed.path)})
+        yield listed
+
+
+def _with_features(
+    name: str, layout: Layout, rows: Iterator[tuple[int, Row]]
+) -> tuple[Layout, Iterator[tuple[int, Row]]]:
+    """Find the columns of features in the first rows, unless they are named or there is another input."""
+    first = next(rows, None)
+    if first is None or layout.features is not None or _has_input(first[1], layout):
+        return layout, chain([] if first is None else [first], rows)
+    head, size = [first], 0
+    while len(head) < _HEAD_ROWS and size < _HEAD_CHARACTERS and (row := next(rows, None)) is not None:
+        head.append(row)
+        size += sum(len(str(cell)) for cell in row[1].values())
+    features = feature_columns_of([row for _, row in head], layout.names)
+    if not features:
+        raise _no_input(name, head[0][1])
+    return replace(layout, features=features), chain(head, rows)
+
+
+def _has_input(row: Row, layout: Layout) -> bool:
+    return any(column in meanings(row, layout) for column in INPUT_COLUMNS)
+
+
+def _no_input(name: str, columns: Row) -> ValueError:
+    received = ", ".join(map(str, columns))
+    separator = {".csv": "comma", ".tsv": "tab"}.get(PurePath(name).suffix)
+    hint = f" Is the separator a {separator}?" if separator and len(columns) == 1 else ""
+    return ValueError(
+        f"{name} has the columns {received[:SHOWN]}. Expected path, text, features or columns of numbers; "
+        f"name the column of texts with text_column (--text-column).{hint}"
+    )
+
+
+def _written_label(row: ListedRow, layout: Layout) -> object:
+    """Return a row's label, as an integer if it is written like one in a file of texts."""
+    label = row.settings.get("label")
+    return int(label) if layout.is_text and isinstance(label, str) and is_integer_text(label) else label
+
+
+def _listed(line: int, row: Row, layout: Layout) -> ListedRow:
+    known = meanings(row, layout)
+    kind, value = input_of(known, row, layout.features)
+    if kind == "input" or (kind in ("path", "text", "image") and not isinstance(value, str)):
+        raise ValueError(f"`{kind}` must be a text. Name the column `path`, `text` or `features`")
+    path = value if kind in ("path", "image") else ""
+    return ListedRow(
+        line=line,
+        path=path,
+        text=value if kind == "text" else "",
+        features=value if kind == "features" else None,
+        settings=settings_of(known, layout),
+        row=row,
+    )
+
+
+def _path_name(path: str) -> str:
+    """Return the ID of the first example of a path that has no other ID."""
+    # Of a URI the two slashes stay.
+    scheme, mark, rest = path.rpartition("://")
+    return path_id(PurePath(rest), before=f"{scheme}{mark}")
+
+
+def _csv_rows(
+    lines: Iterable[str], name: str, layout: Layout, row_ended: Callable[[], None], dialect: str = "excel"
+) -> Iterator[tuple[int, Row]]:
+    reader = csv.DictReader(_utf8(lines, name), dialect=dialect)
+    try:
+        header = dict.fromkeys(reader.fieldnames or ())
+        _check_header(name, header, layout)
+        for row in reader:
+            row_ended()
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise ValueError(f"{name}, line {reader.line_num + 1}: {error}") from None
+
+
+def _tsv_rows(
+    lines: Iterable[str], name: str, layout: Layout, row_ended: Callable[[], None]
+) -> Iterator[tuple[int, Row]]:
+    return _csv_rows(lines, name, layout, row_ended, "excel-tab")
+
+
+def _check_header(name: str, header: Row, layout: Layout) -> None:
+    place = f"{name}, line 1"
+    check_named(place, header, (*layout.names.values(), *(layout.features or ())))
+    known = meanings(header, layout)
+    check_spelling(place, known)
+    if not header:
+        raise ValueError(f"{name} has no columns. The first line must name them")
+    if len(header) == 1 and layout.labeled:
+        raise _no_input(name, header)
+    targets = [column for column in TARGET_COLUMNS if column in known]
+    if len(targets) != 1 and layout.labeled:
+        raise ValueError(
+            f"{name} has the columns {', '.join(header)[:SHOWN]}. Expected one of label, labels and value; "
+            "name the column of labels with label_column (--label-column)"
+        )
+
+
+def _json_rows(
+    lines: Iterable[str], name: str, layout: Layout, row_ended: Callable[[], None]
+) -> Iterator[tuple[int, Row]]:
+    for line, text in enumerate(_utf8(lines, name), start=1):
+        row_ended()
+        if not text.strip():
+            continue
+        place = f"{name}, line {line}"
+        try:
+            row = json.loads(text)
+        except RecursionError:
+            raise ValueError(f"{place}: a JSON object is expected. Received: one nested too deep") from None
+        except ValueError as error:
+            # JSON errors, and integers of thousands of digits.
+            raise ValueError(f"{place}: a JSON object is expected. {error}") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"{place}: a JSON object is expected. Received: {text.strip()[:SHOWN]}")
+        check_named(place, row, (*layout.names.values(), *(layout.features or ())))
+        check_spelling(place, meanings(row, layout))
+        yield line, row
+
+
+def _utf8(lines: Iterable[str], name: str) -> Iterator[str]:
+    """Pass lines on; explain bytes that are not UTF-8."""
+    count = 0
+    try:
+        for line in lines:
+            count += 1
+            yield line
+    except UnicodeDecodeError as error:
+        # Files are decoded some lines at a time: those before the bad byte are in `error.object`.
+        bad = count + error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{name}, line {bad}: the text is not UTF-8. Save the file as UTF-8") from None
+
+
+_Reader: TypeAlias = Callable[
+    [Iterable[str], str, Layout, Callable[[], None]], Iterator[tuple[int, Mapping[str, Any]]]
+]
+_READERS: dict[str, _Reader] = {".csv": _csv_rows, ".tsv": _tsv_rows, ".jsonl": _json_rows}
+LIST_SUFFIXES: Sequence[str] = tuple(_READERS)
+"""The endings of files that list examples."""

@@ -1,0 +1,205 @@
+"""Things to learn from or to predict, and how they become messages of the contract."""
+
+import math
+import os
+from collections.abc import Collection, Mapping, Set
+from dataclasses import KW_ONLY, dataclass
+from numbers import Integral, Real
+from pathlib import PurePath
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+
+from headstart.inputs.contents import URL, Content, Text, input_message, path_id
+from headstart.v1 import input_pb2
+
+__all__ = [
+    "URL",
+    "Content",
+    "Example",
+    "ExampleTarget",
+    "Text",
+    "as_example",
+    "default_id",
+    "example_message",
+    "input_message",
+    "is_array",
+    "is_class_number",
+    "write_target",
+]
+
+
+_TARGETS = ("label", "labels", "value", "probabilities")
+
+ExampleTarget: TypeAlias = str | int | Collection[str] | Collection[int] | float | Mapping[str, float]
+"""The target: a label, a list or set of labels, a float for regression, or classes with probabilities."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled input: exactly one of `label`, `labels`, `value` and `probabilities` says what it shows.
+
+    All examples of a fine-tune show the same kind of thing; `label` and `probabilities` may be mixed.
+
+    Attributes:
+        content: what is learned from.
+        label: the name of its class, 1 to 256 bytes of UTF-8; an integer or a bool counts as its text.
+        id: your name for it, at most 256 bytes, used in reports and errors. Default: the path, if the
+            content is one and no example before has it.
+        held_out: True keeps it out of training; accuracy is then measured on these examples alone.
+        labels: the names of its classes, for a multi-label version; an empty list where none applies.
+        value: its number, for a version that predicts numbers.
+        probabilities: its possible classes and the probability of each, where you are not certain; they sum
+            to 1.
+        weight: how much it counts relative to the others, above 0. None: 1.
+    """
+
+    content: Content
+    label: str | int | None = None
+    id: str = ""
+    held_out: bool = False
+    _: KW_ONLY
+    labels: Collection[str | int] | None = None
+    value: float | None = None
+    probabilities: Mapping[str, float] | Mapping[int, float] | None = None
+    weight: float | None = None
+
+
+def example_message(example: Example) -> input_pb2.Example:
+    """Make an example a message; read its content if it is a path.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: an array does not fit the contract, it shows nothing or several things, or a number is
+            out of its range.
+        TypeError: the content has an unknown type, a label is not a `str`, integer or bool, or a value is not
+            a number.
+    """
+    message = input_pb2.Example(example_id=example.id, held_out=example.held_out)
+    write_target(message, example)
+    if example.weight is not None:
+        message.weight = _number(example.weight, "weight")
+        if message.weight <= 0:
+            raise ValueError(f"weight must be above 0. Received: {example.weight!r}")
+    message.input.CopyFrom(input_message(example.content))
+    return message
+
+
+def default_id(content: Content) -> str:
+    """Return the ID of an example that has no other: its path; empty if its content is no path."""
+    return path_id(PurePath(content)) if isinstance(content, str | os.PathLike) else ""
+
+
+def is_class_number(label: object) -> bool:
+    """Return whether a label is an integer or a bool, of Python or numpy, whose text names a class.
+
+    A float never names a class: it is the value of a regression.
+    """
+    return isinstance(label, Integral | np.bool_)
+
+
+def as_example(item: Example | tuple[Content, ExampleTarget]) -> Example:
+    """Return an item of an iterable as an example.
+
+    Raises:
+        TypeError: it is no example, no pair, or its target has an unknown type.
+        ValueError: its target is NaN.
+    """
+    match item:
+        case Example():
+            return item
+        case (content, target):
+            return _pair(content, _plain(target), item)
+    raise _unknown(item)
+
+
+def _pair(content: Content, target: object, item: object) -> Example:
+    match target:
+        case str():
+            return Example(content, str(target))
+        case _ if is_class_number(target):
+            return Example(content, cast(int, target))
+        case Mapping():
+            return Example(content, probabilities=target)
+        case list() | tuple() | set() | frozenset():
+            return Example(content, labels=target)
+        case Real() if target != target:  # noqa: PLR0124  # NaN differs from itself
+            raise ValueError("the target is NaN, an empty cell. Drop such rows first")
+        case Real():
+            return Example(content, value=cast(float, target))
+    raise _unknown(item)
+
+
+def _plain(target: Any) -> Any:
+    """Return a tensor of one number as a number."""
+    return target.item() if hasattr(target, "detach") and target.ndim == 0 else target
+
+
+def _unknown(item: object) -> TypeError:
+    hint = "; scikit-learn's X needs its y, as in fine_tune(X, y, model=...)" if is_array(item) else ""
+    return TypeError(
+        "Expected an Example or (content, target), the target a label (str, integer or bool), a list or set "
+        f"of labels, a float or a mapping to probabilities; or a dict{hint}. Received: {_kinds(item)}"
+    )
+
+
+def is_array(value: object) -> bool:
+    """Return whether a value is an array, a Series or a tensor, of at least one dimension."""
+    return hasattr(value, "__array__") and getattr(value, "ndim", 0) > 0
+
+
+def _kinds(item: object) -> str:
+    kind = type(item).__qualname__
+    return f"({', '.join(map(_kinds, item))})" if isinstance(item, tuple) else kind
+
+
+def write_target(message: input_pb2.Example, example: Example) -> None:
+    """Writes what an example shows into its message.
+
+    Raises:
+        ValueError: it shows nothing or several things, or a number is out of its range.
+        TypeError: a label is no `str`, integer or bool, or a number none.
+    """
+    given = [name for name in _TARGETS if getattr(example, name) is not None]
+    if len(given) != 1:
+        raise ValueError(
+            f"An example must have exactly one of {', '.join(_TARGETS)}. "
+            f"Received: {', '.join(given) or 'none'}"
+        )
+    if example.label is not None:
+        message.label.class_name = _label(example.label)
+    elif example.labels is not None:
+        message.label.classes.SetInParent()  # so that it is set without any class, too
+        message.label.classes.class_names.extend(_labels(example.labels))
+    elif example.value is not None:
+        message.label.number = _number(example.value, "value")
+    elif example.probabilities is not None:
+        for name, probability in example.probabilities.items():
+            key = _label(name)
+            message.label.probabilities.probabilities[key] = _number(probability, f"probabilities[{key!r}]")
+
+
+def _labels(labels: Collection[str | int]) -> list[str]:
+    if isinstance(labels, str) or not isinstance(labels, Collection):
+        raise TypeError(f"labels must be a list or a set of labels. Received: {labels!r}")
+    names = [_label(label) for label in labels]
+    # A set is unordered, and the same examples must give the same bytes.
+    return sorted(names) if isinstance(labels, Set) else names
+
+
+def _label(label: object) -> str:
+    if isinstance(label, str):
+        return str(label)
+    if is_class_number(label):
+        return str(label)
+    raise TypeError(
+        f"A label must be a str, an integer or a bool. Received: {label!r}. For regression, pass a value"
+    )
+
+
+def _number(value: object, name: str) -> float:
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be a number. Received: {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number. Received: {value!r}")
+    return float(value)

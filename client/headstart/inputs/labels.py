@@ -1,0 +1,130 @@
+"""The one rule that says whether a label is a class or a number, for every form of examples."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any, Final, TypeVar, cast
+
+import numpy as np
+
+from headstart.inputs.inputs import Example
+from headstart.inputs.task import Task
+
+__all__ = ["LABEL_RULE", "IntegerLabels", "class_or_number", "for_task", "is_integer_text"]
+
+LABEL_RULE: Final = (
+    "Set the task to regression to predict numbers, or to single_label if each of them is a class "
+    "(task=... in Python, --task on the command line)"
+)
+MAX_INTEGER_CLASSES: Final = 20
+"""Integer labels with at most so many different values are classes."""
+MAX_INTEGER_SHARE: Final = 0.1
+"""So are those whose different values are at most this part of the examples."""
+
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
+_DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][+-]?[0-9]+)?")
+
+Item = TypeVar("Item")
+
+
+class IntegerLabels:
+    """Refuses integer labels that are numbers to predict rather than names of classes.
+
+    An integer names a class. Many different ones are more likely numbers, so the caller has to say what they
+    are.
+
+    Args:
+        task: what the caller says. None: nothing.
+    """
+
+    def __init__(self, task: Task | None) -> None:
+        self._task = task
+        self._different: set[int] = set()
+        self._count = 0
+
+    def note(self, label: object) -> None:
+        """Count the label of one example."""
+        if self._task is None and isinstance(label, Integral) and not isinstance(label, bool | np.bool_):
+            self._different.add(int(label))
+            self._count += 1
+
+    def check(self) -> None:
+        """Check the labels of all examples.
+
+        Raises:
+            ValueError: they are too many different integers.
+        """
+        different = len(self._different)
+        if different > MAX_INTEGER_CLASSES and different > MAX_INTEGER_SHARE * self._count:
+            raise ValueError(
+                f"The labels are {different:,} different integers among {self._count:,} examples, which "
+                f"may be classes or numbers. {LABEL_RULE}"
+            )
+
+    def checked(self, items: Iterable[tuple[Item, object]]) -> Iterator[Item]:
+        """Pass items on, and check their labels at the end."""
+        for item, label in items:
+            self.note(label)
+            yield item
+        self.check()
+
+
+def is_integer_text(text: str) -> bool:
+    """Return whether a text is written like an integer."""
+    return _INTEGER.fullmatch(text) is not None
+
+
+def class_or_number(
+    label: object, task: Task | None, *, is_text: bool = False, column: str = "label"
+) -> dict[str, Any]:
+    """Return what a label means, as the argument of `Example` that takes it.
+
+    Args:
+        label: of a column or a key called label.
+        task: what the caller says is learned. None: nothing.
+        column: what its column is called.
+        is_text: whether every label is a text in its source, as in a CSV file, so that texts may be numbers.
+
+    Raises:
+        ValueError: it is a number, and the task does not say what it means.
+    """
+    number = label
+    if is_text and isinstance(label, str) and (_DECIMAL.fullmatch(label) or is_integer_text(label)):
+        number = int(label) if is_integer_text(label) else float(label)
+    if not isinstance(number, Real):
+        return {"label": label}
+    if task is Task.REGRESSION:
+        return {"value": float(number)}
+    if isinstance(number, Integral | np.bool_) or task is Task.SINGLE_LABEL:
+        return {"label": label if is_text else _class_name(label)}
+    raise ValueError(
+        f"a label is expected in the column `{column}`. Received the number {label}. {LABEL_RULE}"
+    )
+
+
+def for_task(example: Example, task: Task | None) -> Example:
+    """Return an example that means what the task says: an integer as a number, or a whole number as a class.
+
+    Raises:
+        ValueError: a number that is not whole cannot be a class.
+    """
+    label, value = example.label, example.value
+    if task is Task.REGRESSION and isinstance(label, Integral | np.bool_):
+        return replace(example, label=None, value=float(label))
+    if task is Task.SINGLE_LABEL and isinstance(value, Real) and not isinstance(value, bool | np.bool_):
+        return replace(example, label=_class_name(value), value=None)
+    return example
+
+
+def _class_name(label: object) -> Any:
+    """Return a number as the name of a class."""
+    if isinstance(label, Integral | np.bool_ | str):
+        return label
+    number = float(cast(float, label))
+    if number.is_integer():
+        return int(number)
+    raise ValueError(
+        f"The task is single_label. Expected a class. Received the number {label}. Give classes as texts, or "
+        "set the task to regression"
+    )

@@ -1,0 +1,273 @@
+"""One example as a record: a row of a table, a line of a JSONL file, or a dict."""
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.inputs.labels import class_or_number
+from headstart.inputs.task import Task
+
+__all__ = [
+    "INPUT_COLUMNS",
+    "RECORD_COLUMNS",
+    "SHOWN",
+    "TARGET_COLUMNS",
+    "Layout",
+    "check_named",
+    "check_spelling",
+    "feature_columns_of",
+    "input_of",
+    "is_missing",
+    "meanings",
+    "settings_of",
+]
+
+INPUT_COLUMNS: Final = ("path", "text", "image", "input", "features")
+"""What an example is learned from; `image` and `input` in Python only."""
+TARGET_COLUMNS: Final = ("label", "labels", "value", "probabilities")
+"""What an example shows."""
+RECORD_COLUMNS: Final = (*INPUT_COLUMNS, *TARGET_COLUMNS, "id", "held_out", "weight")
+"""The columns with a meaning."""
+
+SHOWN: Final = 200  # characters of what was received
+_SEPARATOR: Final = "|"
+_TRUE: Final = frozenset({"true", "1", "yes"})
+_FALSE: Final = frozenset({"false", "0", "no", ""})
+_REMEDY: Final = "Fill it in, or name the columns to use with feature_columns (--feature-columns)"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """What the columns of a source mean.
+
+    Attributes:
+        names: what columns are called in the source, by their names in `RECORD_COLUMNS`.
+        features: the columns of numbers that are the features, in order. None: those that hold numbers, if
+            no other column is an input.
+        task: what is learned. None: unknown.
+        labeled: whether each record shows something; False ignores what it shows.
+        is_text: whether all values are texts, as in a CSV file.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    features: tuple[str, ...] | None = None
+    task: Task | None = None
+    labeled: bool = True
+    is_text: bool = False
+
+
+def meanings(row: Mapping[str, Any], layout: Layout) -> Mapping[str, Any]:
+    """Return a row by the names that have a meaning, without features and what a chosen column replaces."""
+    names = layout.names
+    if not names and layout.features is None:
+        return row
+    chosen = {name: row[column] for name, column in names.items() if column in row}
+    dropped = {*names, *names.values(), *(layout.features or ())}
+    return {**{name: value for name, value in row.items() if name not in dropped}, **chosen}
+
+
+def feature_columns_of(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the columns whose values are numbers in the first rows, without those with another meaning.
+
+    A column without a name is skipped: it is the index that pandas writes.
+    """
+    skipped = {*RECORD_COLUMNS, *names, *names.values(), "", "Unnamed: 0"}
+    columns = dict.fromkeys(name for row in rows for name in row if isinstance(name, str))
+    return tuple(name for name in columns if name not in skipped and _is_numeric(rows, name))
+
+
+def input_of(
+    known: Mapping[str, Any], row: Mapping[str, Any], features: Sequence[str] | None
+) -> tuple[str, Any]:
+    """Return what an example is learned from: the kind, of `INPUT_COLUMNS`, and its value.
+
+    Args:
+        known: the row by the names that have a meaning.
+        row: by the source's own names.
+        features: the columns that are the features. None: it has no such columns.
+
+    Raises:
+        ValueError: it is missing or there is more than one, or a feature is no number.
+    """
+    given = [name for name in INPUT_COLUMNS if not is_missing(known.get(name))]
+    if features is not None and not given:
+        return "features", _numbers({name: row.get(name) for name in features})
+    if len(given) != 1 or features is not None:
+        columns = ", ".join(map(str, row))
+        raise ValueError(
+            "exactly one of `path`, `text` and features is expected, and not empty. Received "
+            f"{' and '.join([*given, *(['columns of features'] if features else [])]) or 'nothing'} in the "
+            f"columns: {columns[:SHOWN]}"
+        )
+    (kind,) = given
+    return kind, _feature_list(known[kind]) if kind == "features" else known[kind]
+
+
+def settings_of(row: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+    """Return the arguments of `Example` besides its content.
+
+    Raises:
+        ValueError: a value is invalid.
+    """
+    number = row.get("id")
+    settings = {
+        "id": "" if is_missing(number) else str(number),
+        "held_out": _truth(row.get("held_out")),
+        "weight": None if is_missing(row.get("weight")) else _number(row["weight"], "weight"),
+    }
+    return settings | _target(row, layout) if layout.labeled else settings
+
+
+def is_missing(value: object) -> bool:
+    """Return whether a cell is empty: None, an empty text, NaN, or pandas' NA and NaT."""
+    if value is None or (isinstance(value, str) and not value):
+        return True
+    if isinstance(value, float | np.floating):
+        return math.isnan(value)
+    return type(value).__name__ in ("NAType", "NaTType")
+
+
+def _is_numeric(rows: Iterable[Mapping[str, Any]], name: str) -> bool:
+    values = [row.get(name) for row in rows]
+    present = [value for value in values if not is_missing(value)]
+    return bool(present) and all(_feature(value) is not None for value in present)
+
+
+def _feature(value: object) -> float | None:
+    """Return a cell as a number; None if it is not one."""
+    if isinstance(value, str):
+        word = value.strip()
+        if word.lower() in ("true", "false"):
+            return float(word.lower() == "true")
+        try:
+            return None if "_" in word else float(word)
+        except ValueError:
+            return None
+    return float(value) if isinstance(value, Real | np.bool_) else None
+
+
+def _numbers(cells: Mapping[str, Any]) -> NDArray[np.float64]:
+    numbers = []
+    for name, value in cells.items():
+        number = None if is_missing(value) else _feature(value)
+        if number is None or not math.isfinite(number):
+            received = "an empty cell" if is_missing(value) else repr(value)[:SHOWN]
+            raise ValueError(f"`{name}` must be a finite number. Received: {received}. {_REMEDY}")
+        numbers.append(number)
+    return np.array(numbers, dtype=np.float64)
+
+
+def _feature_list(value: Any) -> NDArray[np.float64]:
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiub":
+        return value.astype(np.float64)
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"`features` must be a list of numbers. Received: {repr(value)[:SHOWN]}")
+    return _numbers({f"features[{place}]": each for place, each in enumerate(value)})
+
+
+def _target(row: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+    """Return what a record shows, as the argument of `Example` that takes it."""
+    given = [name for name in TARGET_COLUMNS if row.get(name) is not None]
+    if len(given) > 1:
+        raise ValueError(f"only one of {', '.join(given)} is expected. Received: all of them")
+    name = given[0] if given else "label"
+    if name == "label":
+        return _label(row.get(name), layout)
+    return {name: _READ_TARGETS[name](row.get(name))}
+
+
+def _label(value: object, layout: Layout) -> dict[str, Any]:
+    column = layout.names.get("label", "label")
+    if is_missing(value) or isinstance(value, list | tuple | Mapping):
+        raise ValueError(f"a label is expected in the column `{column}`. Received: {value!r}")
+    return class_or_number(value, layout.task, is_text=layout.is_text, column=column)
+
+
+def _labels(value: object) -> list[Any]:
+    """Return several labels; in a CSV file they are one text, and spaces around them do not count."""
+    labels = [label.strip() for label in value.split(_SEPARATOR)] if isinstance(value, str) else value
+    if labels == [""]:
+        return []
+    if isinstance(labels, np.ndarray):
+        labels = labels.tolist()
+    if not isinstance(labels, list | tuple) or not all(
+        isinstance(label, str | int) and label != "" for label in labels
+    ):
+        raise ValueError(f"`labels` must be labels separated by {_SEPARATOR}, or a list. Received: {value!r}")
+    return list(labels)
+
+
+def _number(value: object, name: str) -> float:
+    try:
+        if isinstance(value, bool) or not isinstance(value, str | Real):
+            raise ValueError
+        number = float(value)
+    except ValueError:
+        raise ValueError(f"`{name}` must be a number. Received: {value!r}") from None
+    if not math.isfinite(number) or (name == "weight" and number <= 0):
+        expected = "a number above 0" if name == "weight" else "a finite number"
+        raise ValueError(f"`{name}` must be {expected}. Received: {value!r}")
+    return number
+
+
+def _probabilities(value: object) -> dict[str, float]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"`probabilities` must be an object of classes and numbers. Received: {value!r}")
+    return {name: _number(each, f"probabilities.{name}") for name, each in value.items()}
+
+
+def _truth(value: object) -> bool:
+    word = "" if is_missing(value) else str(value).strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError(f"`held_out` must be true or false. Received: {value!r}")
+
+
+_READ_TARGETS: dict[str, Callable[[object], Any]] = {
+    "labels": _labels,
+    "value": lambda value: _number(value, "value"),
+    "probabilities": _probabilities,
+}
+
+
+def check_spelling(place: str, columns: Iterable[object]) -> None:
+    """Check that no column is misspelled: it would be ignored, and weights or held-out examples lost.
+
+    Raises:
+        ValueError: a column's name has the letters of one with a meaning.
+    """
+    for name in columns:
+        if not isinstance(name, str) or name in RECORD_COLUMNS:
+            continue
+        meant = [column for column in RECORD_COLUMNS if _letters(column) == _letters(name)]
+        if meant:
+            raise ValueError(
+                f"{place}: the column `{meant[0]}` is expected to be called so. Received: {name!r}. "
+                "Rename it, or take it out"
+            )
+
+
+def check_named(place: str, columns: Collection[object], wanted: Iterable[str]) -> None:
+    """Check that the columns that the caller names exist.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    missing = [column for column in wanted if column not in columns]
+    if missing:
+        raise ValueError(
+            f"{place}: a column `{missing[0]}` is expected. Received the columns: "
+            f"{', '.join(map(str, columns))[:SHOWN]}"
+        )
+
+
+def _letters(name: str) -> list[str]:
+    """Return a name's letters, sorted: equal in another order or case, with separators and as a plural."""
+    return sorted(filter(str.isalpha, name.lower().rstrip("s")))

@@ -1,0 +1,1 @@
+"""Channels, connections, retries and streams."""

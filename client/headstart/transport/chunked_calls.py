@@ -1,0 +1,241 @@
+"""Requests for many inputs in several calls, and one result for all of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from datetime import timedelta
+from typing import Any, Final, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.calls.calls import Call
+from headstart.decode import decode, decode_features
+from headstart.errors import PredictionError
+from headstart.evidence import MAX_SALIENCY_INPUTS, Evidence
+from headstart.results import ModelPredictions, PredictedInput, Prediction, Predictions, StageTimes
+from headstart.transport.chunks import MAX_CALL_INPUTS, Chunk
+from headstart.v1 import prediction_service_pb2 as pb
+from headstart.version_ref import VersionRef, selector
+
+__all__ = [
+    "EmbeddingRun",
+    "PredictionRun",
+    "Run",
+    "outcomes",
+    "predicted_inputs",
+]
+
+Answer = TypeVar("Answer")
+
+_ALL_CLASSES: Final = 2**31 - 1
+
+
+class Run(Protocol[Answer]):
+    """Calls that follow each other: the next one is made when the last was answered."""
+
+    @property
+    def max_inputs(self) -> int:
+        """The most inputs of one call."""
+
+    def call(self, chunk: Chunk) -> Call[Answer]:
+        """The call for some of the inputs."""
+
+    @property
+    def keep_errors(self) -> bool:
+        """Whether inputs that cannot be used are kept as errors, and the others answered."""
+
+    @property
+    def is_bulk(self) -> bool:
+        """Whether a call that the server has no capacity for is repeated."""
+
+    def take(self, answer: Answer) -> None:
+        """Take the answer of the last call."""
+
+    def collect(self, chunk: Chunk, answer: Answer | None) -> None:
+        """Keep the answer of a portion for the result; None if none of its inputs could be used."""
+
+
+class PredictionRun:
+    """Predict, by one version or several.
+
+    All inputs are answered by the same versions: what the first call finds under ``newest`` or an alias is
+    what the others ask for, though it may be moved meanwhile.
+
+    Args:
+        targets: the versions to ask, at least one.
+        top_k: the most classes for each input. None: all.
+        return_features: True asks for the backbones' features too.
+        evidence: what is requested in addition to the labels.
+        routing_key: where an alias gives others a share of its calls, the same key gets the same version.
+        keep_errors: whether inputs that cannot be used are kept as errors, and the others answered.
+        is_bulk: whether a call that the server has no capacity for is repeated.
+
+    Raises:
+        ValueError: there is no target.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[VersionRef],
+        *,
+        top_k: int | None,
+        return_features: bool = False,
+        evidence: Evidence = Evidence(),  # noqa: B008  # frozen
+        routing_key: str = "",
+        keep_errors: bool = False,
+        is_bulk: bool = False,
+    ) -> None:
+        if not targets:
+            raise ValueError("targets must name at least one model. Received: none")
+        self._targets = tuple(targets)
+        self._top_k = top_k or _ALL_CLASSES
+        self._return_features = return_features
+        self._evidence = evidence
+        self._routing_key = routing_key
+        self.keep_errors = keep_errors
+        self.is_bulk = is_bulk
+        self.messages: Sequence[pb.Prediction] = ()
+        """The messages of the last answer, by the first target, one for each input that was sent."""
+        self._answers: list[Predictions] = []
+        self._outcomes: list[Prediction | PredictionError] = []
+
+    @property
+    def max_inputs(self) -> int:
+        """The most inputs of one call."""
+        return MAX_CALL_INPUTS if self._evidence.saliency is None else MAX_SALIENCY_INPUTS
+
+    def call(self, chunk: Chunk) -> Call[Predictions]:
+        """The call for some of the inputs."""
+        request = pb.PredictRequest(
+            targets=map(selector, self._targets),
+            inputs=chunk.inputs,
+            top_k=self._top_k,
+            return_features=self._return_features,
+            routing_key=self._routing_key,
+            skip_invalid_inputs=self.keep_errors,
+        )
+        self._evidence.write(request)
+        return Call(
+            path="/headstart.v1.PredictionService/Predict",
+            request=request,
+            response=pb.PredictResponse,
+            read=self._read,
+        )
+
+    def _read(self, response: pb.PredictResponse) -> Predictions:
+        self.messages = response.results[0].predictions if response.results else ()
+        return decode(response, Predictions)
+
+    def take(self, answer: Predictions) -> None:
+        """Take the answer of the last call: the versions that the next calls are about."""
+        self._targets = tuple(VersionRef(result.model, version=result.version) for result in answer.results)
+
+    def collect(self, chunk: Chunk, answer: Predictions | None) -> None:
+        """Keep the answer of a portion for the result; None if none of its inputs could be used."""
+        if answer is not None:
+            self._answers.append(answer)
+        self._outcomes.extend(outcomes(chunk, answer))
+
+    def outcomes(self) -> list[Prediction | PredictionError]:
+        """Return the prediction or error of each input, by the first target."""
+        return self._outcomes
+
+    def result(self) -> Predictions:
+        """All answers as one."""
+        if not self._answers:
+            return Predictions(results=(), features={}, times=None)
+        return Predictions(
+            results=tuple(map(_joined, zip(*(answer.results for answer in self._answers), strict=True))),
+            features={
+                backbone: _stacked([answer.features[backbone] for answer in self._answers])
+                for backbone in self._answers[0].features
+            },
+            times=_summed([answer.times for answer in self._answers if answer.times]),
+        )
+
+
+def outcomes(chunk: Chunk, answer: Predictions | None) -> list[Prediction | PredictionError]:
+    """Return the prediction or error of each item of a portion, by the first target."""
+    if answer is None:
+        return [chunk.errors[place] for place in range(len(chunk.items))]
+    found: list[Any] = list(answer.results[0].predictions)
+    for fault in answer.faults:
+        found[fault.index] = chunk.error(fault.index, fault.message, fault.reason)
+    if not chunk.errors:
+        return found
+    by_place: dict[int, Any] = {**dict(zip(chunk.places, found, strict=True)), **chunk.errors}
+    return [by_place[place] for place in range(len(chunk.items))]
+
+
+def predicted_inputs(
+    run: PredictionRun, chunk: Chunk, answer: Predictions | None
+) -> Iterator[PredictedInput]:
+    """Return the items of a portion with their predictions or errors."""
+    messages = {} if answer is None else dict(zip(chunk.places, run.messages, strict=True))
+    for place, (item, outcome) in enumerate(zip(chunk.items, outcomes(chunk, answer), strict=True)):
+        message = messages.get(place) if isinstance(outcome, Prediction) else None
+        yield PredictedInput(name=item.name, cells=item.cells, outcome=outcome, message=message)
+
+
+class EmbeddingRun:
+    """Embed, by one backbone.
+
+    Args:
+        backbone: its name. None: the one that is usual for the first input; all other inputs use it, too.
+        views: the views to return.
+    """
+
+    def __init__(self, backbone: str | None, views: Sequence[str]) -> None:
+        self._backbone = backbone or ""
+        self._views = tuple(views)
+        self.keep_errors = False
+        self.is_bulk = False
+        self._answers: list[dict[str, NDArray[Any]]] = []
+
+    @property
+    def max_inputs(self) -> int:
+        """The most inputs of one call."""
+        return MAX_CALL_INPUTS
+
+    def call(self, chunk: Chunk) -> Call[dict[str, NDArray[Any]]]:
+        """The call for some of the inputs."""
+        return Call(
+            path="/headstart.v1.PredictionService/Embed",
+            request=pb.EmbedRequest(backbone=self._backbone, inputs=chunk.inputs, views=self._views),
+            response=pb.EmbedResponse,
+            read=self._read,
+        )
+
+    def _read(self, response: pb.EmbedResponse) -> dict[str, NDArray[Any]]:
+        self._backbone = response.features.backbone or self._backbone
+        return decode_features(response.features)
+
+    def take(self, answer: dict[str, NDArray[Any]]) -> None:
+        """Take the answer of the last call; `call` has read the backbone from it."""
+
+    def collect(self, chunk: Chunk, answer: dict[str, NDArray[Any]] | None) -> None:
+        """Keep the answer of a portion for the result."""
+        del chunk
+        if answer is not None:
+            self._answers.append(answer)
+
+    def result(self) -> dict[str, NDArray[Any]]:
+        """The features of all inputs by view, each of shape [inputs, size of the view]; or nothing."""
+        return _stacked(self._answers) if self._answers else {}
+
+
+def _joined(parts: Sequence[ModelPredictions]) -> ModelPredictions:
+    return replace(parts[0], predictions=tuple(each for part in parts for each in part.predictions))
+
+
+def _stacked(parts: Sequence[Any]) -> dict[str, NDArray[Any]]:
+    if len(parts) == 1:
+        return dict(parts[0])
+    return {view: np.concatenate([part[view] for part in parts]) for view in parts[0]}
+
+
+def _summed(times: Sequence[StageTimes]) -> StageTimes | None:
+    if not times:
+        return None
+    names = [field.name for field in fields(StageTimes)]
+    return StageTimes(**{name: sum((getattr(each, name) for each in times), timedelta()) for name in names})

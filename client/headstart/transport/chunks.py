@@ -1,0 +1,195 @@
+"""Many inputs, cut into the portions of single calls."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from headstart.errors import FieldViolation, HeadstartError, InvalidArgument, PredictionError
+from headstart.inputs.inputs import input_message
+from headstart.inputs.prediction_inputs import NamedInput
+from headstart.v1 import input_pb2
+
+__all__ = ["MAX_CALL_BYTES", "MAX_CALL_INPUTS", "Chunk", "chunks", "relocated", "without_invalid"]
+
+MAX_CALL_BYTES: Final = 16 * 2**20
+MAX_CALL_INPUTS: Final = 256
+# As a field's path names an input, and as a message for people does.
+_FIELD: Final = re.compile(r"\binputs\[(\d+)\]")
+# The server names the number of all invalid inputs in the message of the first one.
+_COUNT: Final = re.compile(r" \(\d+ of \d+ inputs are at fault\.\)$")
+_INPUT: Final = re.compile(r"\b(inputs\[|[Ii]nput )(\d+)\b(\](?:\.\w+)?)?")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chunk:
+    """A portion of the inputs.
+
+    Attributes:
+        first: the place of its first item among all.
+        items: its items.
+        inputs: the messages of those that are sent.
+        places: of each message, the place of its item in this portion.
+        errors: of the items that cannot be predicted, by their place in this portion.
+    """
+
+    first: int
+    items: Sequence[NamedInput]
+    inputs: Sequence[input_pb2.Input]
+    places: Sequence[int]
+    errors: Mapping[int, PredictionError] = field(default_factory=dict)
+
+    def name(self, place: int) -> str:
+        """Return the name of the item at a place of this portion; empty if it has none."""
+        return self.items[place].name
+
+    def error(self, number: int, message: str, reason: str) -> PredictionError:
+        """Return the error of a message, by its number among those that are sent."""
+        place = self.places[number]
+        item, index = self.items[place], self.first + place
+        text = _relocated_text(message, self)
+        if text == message and not message.startswith(f"Input {index}: "):
+            text = f"{item.name or f'Input {index}'}: {message}"
+        return PredictionError(text + item.hint, index=index, name=item.name, reason=reason)
+
+
+def chunks(
+    items: Iterable[NamedInput],
+    *,
+    max_bytes: int = MAX_CALL_BYTES,
+    max_inputs: int = MAX_CALL_INPUTS,
+    keep_errors: bool = False,
+) -> Iterator[Chunk]:
+    """Read inputs and cut them into the portions of single calls, no further than the portion it gives.
+
+    Args:
+        items: the inputs.
+        max_bytes: of a call; a larger input gets a separate call.
+        max_inputs: of a call.
+        keep_errors: whether inputs that cannot be sent are kept as errors instead of raising.
+
+    Raises:
+        OSError: a file cannot be read.
+        TypeError: an input has an unknown type.
+        ValueError: an array does not fit the contract.
+    """
+    portion, first = _Portion(), 0
+    for index, item in enumerate(items):
+        try:
+            message = _message(index, item)
+        except (OSError, TypeError, ValueError) as error:
+            if not keep_errors:
+                raise
+            failed = PredictionError(_said(error), index=index, name=item.name, reason="INVALID_INPUT")
+            failed.__cause__ = error
+            portion.fail(item, failed)
+        else:
+            size = message.ByteSize()
+            if portion.inputs and portion.size + size > max_bytes:
+                yield portion.chunk(first)
+                portion, first = _Portion(), index
+            portion.add(item, message, size)
+        if len(portion.items) == max_inputs:
+            yield portion.chunk(first)
+            portion, first = _Portion(), index + 1
+    if portion.items:
+        yield portion.chunk(first)
+
+
+def without_invalid(chunk: Chunk, error: HeadstartError) -> Chunk:
+    """Return a portion without the inputs that an error names.
+
+    Raises:
+        HeadstartError: this error, because it names no input.
+    """
+    invalid: dict[int, str] = {}
+    if isinstance(error, InvalidArgument):
+        for violation in error.field_violations:
+            found = _FIELD.match(violation.field)
+            if found is not None and int(found[1]) < len(chunk.inputs):
+                invalid.setdefault(int(found[1]), violation.description)
+    if not invalid:
+        raise relocated(error, chunk) from None
+    errors = dict(chunk.errors)
+    for number, description in invalid.items():
+        errors[chunk.places[number]] = chunk.error(number, _COUNT.sub("", description), error.reason)
+    kept = [number for number in range(len(chunk.inputs)) if number not in invalid]
+    return replace(
+        chunk,
+        inputs=[chunk.inputs[number] for number in kept],
+        places=[chunk.places[number] for number in kept],
+        errors=errors,
+    )
+
+
+def relocated(error: HeadstartError, chunk: Chunk) -> HeadstartError:
+    """Return the error of one of several calls with the names of the inputs, or their places among all."""
+    violations = tuple(
+        FieldViolation(
+            field=_FIELD.sub(lambda found: f"inputs[{_place(chunk, int(found[1]))}]", each.field),
+            description=_relocated_text(each.description, chunk),
+        )
+        for each in error.field_violations
+    )
+    message = _relocated_text(error.message, chunk)
+    if found := _FIELD.match(violations[0].field if violations else ""):
+        place = int(found[1]) - chunk.first
+        message += chunk.items[place].hint if 0 <= place < len(chunk.items) else ""
+    if message == error.message and violations == error.field_violations:
+        return error
+    return type(error)(replace(error.details, message=message, field_violations=violations))
+
+
+class _Portion:
+    """A portion that is being filled."""
+
+    def __init__(self) -> None:
+        self.items: list[NamedInput] = []
+        self.inputs: list[input_pb2.Input] = []
+        self.size = 0
+        self._places: list[int] = []
+        self._errors: dict[int, PredictionError] = {}
+
+    def add(self, item: NamedInput, message: input_pb2.Input, size: int) -> None:
+        self._places.append(len(self.items))
+        self.items.append(item)
+        self.inputs.append(message)
+        self.size += size
+
+    def fail(self, item: NamedInput, error: PredictionError) -> None:
+        self._errors[len(self.items)] = error
+        self.items.append(item)
+
+    def chunk(self, first: int) -> Chunk:
+        return Chunk(
+            first=first, items=self.items, inputs=self.inputs, places=self._places, errors=self._errors
+        )
+
+
+def _place(chunk: Chunk, number: int) -> int:
+    """Return the place among all inputs of the message of this number."""
+    return chunk.first + (chunk.places[number] if number < len(chunk.places) else number)
+
+
+def _relocated_text(text: str, chunk: Chunk) -> str:
+    def shifted(found: re.Match[str]) -> str:
+        number = int(found[2])
+        name = chunk.name(chunk.places[number]) if number < len(chunk.places) else ""
+        return name or f"{found[1]}{_place(chunk, number)}{found[3] or ''}"
+
+    return _INPUT.sub(shifted, text)
+
+
+def _message(index: int, item: NamedInput) -> input_pb2.Input:
+    try:
+        return input_message(item.content)
+    except (TypeError, ValueError) as error:
+        name = item.name or f"inputs[{index}]"
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(str(error) if str(error).startswith(name) else f"{name}: {error}") from error
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

@@ -1,0 +1,272 @@
+"""Sends calls over one synchronous channel, and turns what fails into this package's errors."""
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from functools import partial
+from typing import Any, TypeVar, cast
+
+import grpc
+from google.protobuf.message import Message
+
+from headstart.calls.calls import Call, Page
+from headstart.errors import Cancelled, ErrorDetails, HeadstartError, Unauthenticated, Unavailable
+from headstart.inputs.prediction_inputs import NamedInput
+from headstart.transport.call_log import LOGGER, logged
+from headstart.transport.channel import channel_options, target_uri
+from headstart.transport.chunked_calls import Run
+from headstart.transport.chunks import Chunk, chunks, relocated, without_invalid
+from headstart.transport.interrupts import uninterrupted
+from headstart.transport.pipe import Pipe
+from headstart.transport.retries import (
+    LOADING_SECONDS,
+    Attempts,
+    Backoff,
+    Deadline,
+    capacity_delay,
+    loading_delay,
+)
+from headstart.transport.settings import ConnectionSettings, Metadata
+from headstart.transport.status import RpcFailure, deadline_passed, error_from_rpc
+from headstart.transport.upload import Upload
+
+__all__ = ["Connection", "SharedChannel", "UploadReport"]
+
+Result = TypeVar("Result")
+UploadReport = Callable[[int, int | None], object]
+"""Called with the examples sent so far and how many there are, or None where that is not known beforehand."""
+
+
+class SharedChannel:
+    """A channel that several connections may use.
+
+    Args:
+        channel: the channel.
+        is_owned: whether closing it is up to this package.
+    """
+
+    def __init__(self, channel: grpc.Channel, *, is_owned: bool = True) -> None:
+        self.channel = channel
+        self.is_closed = False
+        self._is_owned = is_owned
+
+    def close(self) -> None:
+        """End all calls and the channel, unless the channel belongs to the caller."""
+        self.is_closed = True
+        if self._is_owned:
+            self.channel.close()
+
+
+class Connection:
+    """Sends calls to a server. Safe to use from many threads.
+
+    Args:
+        settings: how the server is reached.
+        shared: the channel. None: a new one.
+        is_derived: True leaves the channel open when the connection is closed.
+    """
+
+    def __init__(
+        self, settings: ConnectionSettings, shared: SharedChannel | None = None, *, is_derived: bool = False
+    ) -> None:
+        self.settings = settings
+        self._is_derived = is_derived
+        self._shared = shared or SharedChannel(_open_channel(settings))
+
+    def close(self) -> None:
+        """End all calls and the connection; one that was derived from another leaves it open."""
+        if not self._is_derived:
+            self._shared.close()
+
+    def with_settings(self, settings: ConnectionSettings) -> "Connection":
+        """Return a connection over the same channel."""
+        return Connection(settings, self._shared, is_derived=True)
+
+    def send(self, call: Call[Result], timeout: float | None = None) -> Result:
+        """Send a call and return its result; repeat it where that does no harm and no server answers.
+
+        Args:
+            call: the call.
+            timeout: seconds of all attempts together. None: as the settings say.
+        """
+        limit = self._timeout(call, timeout)
+        attempts = Attempts(call.path, self.settings.retries, limit)
+        return self._authenticated(lambda metadata: self._persist(call, attempts, metadata))
+
+    def _persist(self, call: Call[Result], attempts: Attempts, metadata: Metadata) -> Result:
+        while True:
+            try:
+                return self._send(call, attempts.remaining(), metadata)
+            except Unavailable as error:
+                time.sleep(attempts.delay_after(error, repeatable=call.may_follow(error)))
+
+    def _send(self, call: Call[Result], timeout: float | None, metadata: Metadata) -> Result:
+        method = self._shared.channel.unary_unary(
+            call.path,
+            request_serializer=type(call.request).SerializeToString,
+            response_deserializer=call.response.FromString,
+        )
+        with logged(call.path):
+            try:
+                response = method(call.request, timeout=timeout, metadata=metadata)
+            except grpc.RpcError as error:
+                raise self._error(error) from None
+        return call.read(response)
+
+    def receive(self, call: Call[Result], timeout: float | None = None) -> Generator[Result, None, None]:
+        """Send a call and yield its results as they come. Timeout in seconds, None: no limit."""
+        token = self.settings.tokens.get()
+        for is_last in (False, True):
+            is_answered = False
+            try:
+                with closing(self._receive(call, timeout, self.settings.metadata_with(token))) as results:
+                    for result in results:
+                        is_answered = True
+                        yield result
+            except Unauthenticated:
+                if is_last or is_answered or not self.settings.tokens.renew(token):
+                    raise
+                token = self.settings.tokens.get()
+            else:
+                return
+
+    def _receive(
+        self, call: Call[Result], timeout: float | None, metadata: Metadata
+    ) -> Generator[Result, None, None]:
+        method = self._shared.channel.unary_stream(
+            call.path,
+            request_serializer=type(call.request).SerializeToString,
+            response_deserializer=call.response.FromString,
+        )
+        responses = uninterrupted(partial(method, call.request, timeout=timeout, metadata=metadata))
+        with logged(call.path):
+            try:
+                for response in responses:
+                    yield call.read(response)
+            except grpc.RpcError as error:
+                raise self._error(error) from None
+            finally:
+                responses.cancel()
+
+    def send_all(self, run: Run[Any], items: Iterable[NamedInput], timeout: float | None) -> None:
+        """Send inputs through as many calls as they need, within so many seconds in all."""
+        for chunk, answer in self.stream(run, items, timeout):
+            run.collect(chunk, answer)
+
+    def stream(
+        self, run: Run[Result], items: Iterable[NamedInput], timeout: float | None
+    ) -> Iterator[tuple[Chunk, Result | None]]:
+        """Send inputs as in `send_all`; return each portion with its answer, None if it has no input left."""
+        deadline = Deadline(timeout)
+        for chunk in chunks(items, max_inputs=run.max_inputs, keep_errors=run.keep_errors):
+            sent = self._send_chunk(run, chunk, deadline)
+            yield sent
+
+    def _send_chunk(self, run: Run[Result], chunk: Chunk, deadline: Deadline) -> tuple[Chunk, Result | None]:
+        failures = 0
+        while chunk.inputs:
+            if deadline.passed:  # gRPC may still send a call with no time left
+                raise deadline_passed()
+            try:
+                answer = self.send(run.call(chunk), deadline.remaining())
+            except HeadstartError as error:
+                failures += 1
+                delay = capacity_delay(error, failures) if run.is_bulk else None
+                if delay is not None:
+                    time.sleep(delay)
+                    continue
+                if not run.keep_errors:
+                    raise relocated(error, chunk) from None
+                chunk = without_invalid(chunk, error)
+            else:
+                run.take(answer)
+                return chunk, answer
+        return chunk, None
+
+    def pages(self, page: Callable[[str], Call[Page[Result]]]) -> Iterator[Result]:
+        """Gives the items of all pages, asking for a page when it is needed."""
+        token = ""
+        while True:
+            answer = self.send(page(token))
+            yield from answer.items
+            token = answer.next_token
+            if not token:
+                return
+
+    def upload(self, upload: Upload[Result], report: UploadReport | None) -> Result:
+        """Send a stream of examples, again from its beginning as long as no server answers."""
+        return self._authenticated(lambda metadata: self.deliver(upload, report, metadata))
+
+    def deliver(self, upload: Upload[Result], report: UploadReport | None, metadata: Metadata) -> Result:
+        """Send a stream of examples as `upload`, with the metadata given."""
+        backoff = Backoff(self.settings.retries, tries=self.settings.retries.attempts)
+        deadline = Deadline(LOADING_SECONDS)
+        while True:
+            try:
+                with logged(upload.path):
+                    return self._upload(upload, report, metadata)
+            except Unavailable as error:
+                delay = loading_delay(error, self.settings.retries, deadline.remaining())
+                if delay is None:
+                    delay = backoff.delay_after(error)
+                LOGGER.info("%s is sent again in %.2f s: %s", upload.path, delay, error)
+                upload.abandoned.wait(delay)
+
+    def _upload(self, upload: Upload[Result], report: UploadReport | None, metadata: Metadata) -> Result:
+        method: Any = self._shared.channel.stream_unary(
+            upload.path,
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=upload.response.FromString,
+        )
+        pipe = Pipe[Message]()
+        future = uninterrupted(partial(method.future, pipe, metadata=metadata))
+        future.add_done_callback(lambda _: pipe.close())
+        try:
+            _fill(pipe, upload, report)
+            response = future.result()
+        except grpc.RpcError as error:
+            raise self._error(error) from None
+        except grpc.FutureCancelledError:
+            details = ErrorDetails(code=grpc.StatusCode.CANCELLED, message="The client was closed.")
+            raise Cancelled(details) from None
+        except BaseException:
+            # Cancelled before the pipe ends, or the server would take what it has for the whole dataset.
+            future.cancel()
+            raise
+        return upload.read(response)
+
+    def _authenticated(self, send: Callable[[Metadata], Result]) -> Result:
+        """Send with the current token, and once more if the server rejects it and there can be another."""
+        tokens = self.settings.tokens
+        token = tokens.get()
+        try:
+            return send(self.settings.metadata_with(token))
+        except Unauthenticated:
+            if not tokens.renew(token):
+                raise
+        return send(self.settings.metadata_with(tokens.get()))
+
+    def _timeout(self, call: Call[Any], timeout: float | None) -> float | None:
+        limit = self.settings.timeout if timeout is None else timeout
+        return None if limit is None else limit + call.extra_seconds
+
+    def _error(self, error: grpc.RpcError) -> HeadstartError:
+        return error_from_rpc(cast(RpcFailure, error), self.settings.server, is_closed=self._shared.is_closed)
+
+
+def _open_channel(settings: ConnectionSettings) -> grpc.Channel:
+    target, options = target_uri(settings.server), channel_options()
+    if settings.credentials is None:
+        channel = grpc.insecure_channel(target, options)
+    else:
+        channel = grpc.secure_channel(target, settings.credentials, options)
+    return grpc.intercept_channel(channel, *settings.interceptors) if settings.interceptors else channel
+
+
+def _fill(pipe: Pipe[Message], upload: Upload[Any], report: UploadReport | None) -> None:
+    for part in upload:
+        if not pipe.put(part.message):
+            return  # the call has ended early; its result says why
+        if report is not None:
+            report(part.count, upload.source.total)
+    pipe.finish()

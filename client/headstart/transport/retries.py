@@ -1,0 +1,209 @@
+"""When to try again after no server answered, and for how long."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headstart.errors import HeadstartError, ResourceExhausted, Unavailable
+from headstart.transport.call_log import LOGGER
+
+__all__ = [
+    "LOADING_SECONDS",
+    "Attempts",
+    "Backoff",
+    "Deadline",
+    "RetryPolicy",
+    "capacity_delay",
+    "loading_delay",
+]
+
+#: Seconds for which an upload is repeated while the server loads its backbone.
+LOADING_SECONDS = 600.0
+_LOADING = "LOADING"
+_CAPACITY_ATTEMPTS = 30
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryPolicy:
+    """How a client repeats what fails as UNAVAILABLE. Delays grow exponentially and are spread at random.
+
+    Attributes:
+        attempts: how often a call is sent in all; 1 turns repeating off.
+        initial_seconds: the delay before the second try, at most.
+        maximum_seconds: no delay is longer, unless the server asks for it.
+        multiplier: how much longer each delay is than the one before.
+        outage_seconds: how long waiting for a job and watching it bear with a server that does not answer.
+    """
+
+    attempts: int = 5
+    initial_seconds: float = 0.2
+    maximum_seconds: float = 5.0
+    multiplier: float = 2.0
+    outage_seconds: float = 120.0
+
+    def delay(self, failures: int) -> float:
+        """The longest delay in seconds after so many failures in a row."""
+        # The exponent is bounded because a float overflows after some hundred failures.
+        return min(self.maximum_seconds, self.initial_seconds * self.multiplier ** min(failures - 1, 64))
+
+
+def loading_delay(
+    error: Unavailable,
+    policy: RetryPolicy,
+    left: float | None,
+    spread: Callable[[], float] = random.random,
+) -> float | None:
+    """Returns the seconds until the next try of a call whose backbone is still being loaded.
+
+    Args:
+        error: how the call failed.
+        policy: whether calls are repeated.
+        left: seconds until the deadline of all tries. None: for ever.
+        spread: gives numbers from 0 to 1.
+
+    Returns:
+        The server's own delay, spread at random by a quarter. None if the error is another one, if repeating
+        is turned off, or if the deadline passes before.
+    """
+    if error.reason != _LOADING or policy.attempts <= 1:
+        return None
+    base = error.retry_after.total_seconds() if error.retry_after else policy.maximum_seconds
+    delay = base * (1.0 + 0.25 * spread())
+    return delay if left is None or delay < left else None
+
+
+def capacity_delay(
+    error: HeadstartError, failures: int, spread: Callable[[], float] = random.random
+) -> float | None:
+    """Return the seconds until a batch is sent again because the server was busy; None if it is not.
+
+    Args:
+        error: how the last attempt failed.
+        failures: attempts that failed in a row.
+        spread: gives numbers from 0 to 1.
+    """
+    if not isinstance(error, ResourceExhausted) or error.retry_after is None or failures > _CAPACITY_ATTEMPTS:
+        return None
+    return error.retry_after.total_seconds() * (1.0 + spread())
+
+
+class Deadline:
+    """The moment when something times out.
+
+    Args:
+        seconds: from now. None: never.
+        clock: returns seconds that never decrease.
+    """
+
+    def __init__(self, seconds: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = None if seconds is None else clock() + seconds
+
+    @property
+    def passed(self) -> bool:
+        """True if there is no time left."""
+        return self.remaining() == 0.0
+
+    def remaining(self) -> float | None:
+        """Return the seconds left, 0 or more. None: no limit."""
+        return None if self._end is None else max(self._end - self._clock(), 0.0)
+
+    def within(self, seconds: float) -> float:
+        """Return so many seconds, or what is left if that is less."""
+        remaining = self.remaining()
+        return seconds if remaining is None else min(seconds, remaining)
+
+
+class Backoff:
+    """Counts the failures in a row of one undertaking and says how long to wait after each.
+
+    Args:
+        policy: delays and limits.
+        tries: give up after so many failures. None: no such limit.
+        seconds: give up so long after the first failure. None: no such limit.
+        clock: seconds that only grow.
+        spread: gives numbers from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        *,
+        tries: int | None = None,
+        seconds: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        spread: Callable[[], float] = random.random,
+    ) -> None:
+        self._policy = policy
+        self._tries = tries
+        self._seconds = seconds
+        self._clock = clock
+        self._spread = spread
+        self._failures = 0
+        self._since = 0.0
+
+    def reset(self) -> None:
+        """Reset the count, because a call succeeded."""
+        self._failures = 0
+
+    def delay_after(self, error: Unavailable) -> float:
+        """The seconds to wait before the next try.
+
+        Raises:
+            Unavailable: the error itself, if it was one too many.
+        """
+        now = self._clock()
+        if self._failures == 0:
+            self._since = now
+        self._failures += 1
+        if self._tries is not None and self._failures >= self._tries:
+            raise error
+        if self._seconds is not None and now - self._since >= self._seconds:
+            raise error
+        # Half of it at random: clients that were cut off together shall not come back together.
+        delay = self._policy.delay(self._failures) * (0.5 + 0.5 * self._spread())
+        wanted = error.retry_after.total_seconds() if error.retry_after else 0.0
+        return max(delay, wanted)
+
+
+class Attempts:
+    """The attempts of one call.
+
+    Args:
+        path: the full name of the method, for the log.
+        policy: how often the call is repeated.
+        seconds: of all attempts together. None: no limit.
+    """
+
+    def __init__(self, path: str, policy: RetryPolicy, seconds: float | None) -> None:
+        self._path = path
+        self._policy = policy
+        self._deadline = Deadline(seconds)
+        self._backoff = Backoff(policy, tries=policy.attempts)
+
+    def remaining(self) -> float | None:
+        """Return the seconds left, 0 or more. None: no limit."""
+        return self._deadline.remaining()
+
+    def delay_after(self, error: Unavailable, *, repeatable: bool) -> float:
+        """Return the seconds until the next attempt.
+
+        Args:
+            error: how the last attempt failed.
+            repeatable: whether the call may be carried out twice.
+
+        Raises:
+            Unavailable: the error itself, if there is no further attempt: none is allowed, or the time left
+                is shorter than the delay.
+        """
+        left = self.remaining()
+        delay = loading_delay(error, self._policy, left)
+        if delay is None:
+            if not repeatable:
+                raise error
+            delay = self._backoff.delay_after(error)
+            if left is not None and delay >= left:
+                raise error
+        LOGGER.info("%s is sent again in %.2f s: %s", self._path, delay, error)
+        return delay

@@ -1,0 +1,178 @@
+"""A stream of examples: a first message that says what to do with them, then the examples in batches."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from headstart.decode import decode, decode_comparison
+from headstart.encode import spec_message
+from headstart.inputs.examples import ExampleSource
+from headstart.results import Comparison, EvaluationResult, Validation
+from headstart.spec import FineTuneSpec
+from headstart.v1 import evaluation_service_pb2 as evaluating
+from headstart.v1 import fine_tuning_service_pb2 as pb
+from headstart.v1 import input_pb2
+from headstart.version_ref import VersionRef, selector
+
+__all__ = [
+    "MAX_BATCH_BYTES",
+    "MAX_BATCH_EXAMPLES",
+    "Part",
+    "Upload",
+    "UploadAbandoned",
+    "batches",
+    "comparison",
+    "evaluation",
+    "fine_tune",
+    "validation",
+]
+
+MAX_BATCH_BYTES: Final = 2**20
+MAX_BATCH_EXAMPLES: Final = 256
+_FIELD_BYTES: Final = 6  # the tag and the length of one example in its batch, at most
+_EVALUATION: Final = "/headstart.v1.EvaluationService/"
+
+Result = TypeVar("Result")
+
+
+class UploadAbandoned(Exception):  # seen only by the thread that must stop
+    """The caller no longer wants the upload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One message of the stream.
+
+    Attributes:
+        message: the message.
+        count: the examples that have been sent once this message has.
+    """
+
+    message: Message
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upload(Generic[Result]):
+    """The whole stream, as often as it is iterated.
+
+    Attributes:
+        path: the full name of the method.
+        request: the type of its messages; each has the fields `spec` and `examples`.
+        spec: what to do.
+        source: the examples.
+        response: the type of what comes back.
+        read: makes the response a result.
+        abandoned: set by another thread to give the upload up; the next part is then an error.
+
+    Raises:
+        UploadAbandoned: while it is iterated, if it was given up.
+    """
+
+    path: str
+    request: Callable[..., Message]
+    spec: Message
+    source: ExampleSource
+    response: type[Message]
+    read: Callable[[Any], Result]
+    abandoned: threading.Event = field(default_factory=threading.Event)
+
+    def __iter__(self) -> Iterator[Part]:
+        yield Part(self.request(spec=self.spec), 0)
+        count = 0
+        for batch in batches(self.source):
+            if self.abandoned.is_set():
+                raise UploadAbandoned
+            count += len(batch)
+            yield Part(self.request(examples=pb.ExampleBatch(examples=batch)), count)
+
+
+def fine_tune(spec: FineTuneSpec, source: ExampleSource) -> Upload[str]:
+    """FineTune; gives the id of the job."""
+    spec = replace(spec, dataset_uri=source.uri)
+    return _fine_tuning(spec_message(spec), source, lambda response: str(response.job.job_id))
+
+
+def validation(spec: FineTuneSpec, source: ExampleSource) -> Upload[Validation]:
+    """FineTune that checks only."""
+    message = spec_message(replace(spec, dataset_uri=source.uri), validate_only=True)
+    return _fine_tuning(message, source, lambda response: decode(response.validation, Validation))
+
+
+def evaluation(target: VersionRef, source: ExampleSource) -> Upload[EvaluationResult]:
+    """Evaluate.
+
+    Raises:
+        ValueError: the examples are a URI.
+    """
+    _check_sent(source)
+    return Upload(
+        path=_EVALUATION + "Evaluate",
+        request=evaluating.EvaluateRequest,
+        spec=evaluating.EvaluateSpec(target=selector(target)),
+        source=source,
+        response=evaluating.EvaluateResponse,
+        read=lambda response: decode(response, EvaluationResult),
+    )
+
+
+def comparison(first: VersionRef, second: VersionRef, source: ExampleSource) -> Upload[Comparison]:
+    """Compare; without any examples on those that both versions know.
+
+    Raises:
+        ValueError: the examples are a URI.
+    """
+    _check_sent(source)
+    return Upload(
+        path=_EVALUATION + "Compare",
+        request=evaluating.CompareRequest,
+        spec=evaluating.CompareSpec(first=selector(first), second=selector(second)),
+        source=source,
+        response=evaluating.CompareResponse,
+        read=decode_comparison,
+    )
+
+
+def batches(
+    examples: Iterable[input_pb2.Example],
+    *,
+    max_bytes: int = MAX_BATCH_BYTES,
+    max_examples: int = MAX_BATCH_EXAMPLES,
+) -> Iterator[list[input_pb2.Example]]:
+    """Cuts a stream of examples into batches, reading no further than the batch it gives.
+
+    Args:
+        examples: the examples.
+        max_bytes: of a batch; a larger example gets a separate batch.
+        max_examples: of a batch.
+    """
+    batch: list[input_pb2.Example] = []
+    size = 0
+    for example in examples:
+        added = example.ByteSize() + _FIELD_BYTES
+        if batch and (size + added > max_bytes or len(batch) == max_examples):
+            yield batch
+            batch, size = [], 0
+        batch.append(example)
+        size += added
+    if batch:
+        yield batch
+
+
+def _check_sent(source: ExampleSource) -> None:
+    if source.uri:
+        raise ValueError(f"URIs are read for fine-tunes only. Received: {source.uri!r}")
+
+
+def _fine_tuning(spec: Message, source: ExampleSource, read: Callable[[Any], Result]) -> Upload[Result]:
+    return Upload(
+        path="/headstart.v1.FineTuningService/FineTune",
+        request=pb.FineTuneRequest,
+        spec=spec,
+        source=source,
+        response=pb.FineTuneResponse,
+        read=read,
+    )
