@@ -24,9 +24,9 @@ from headstart_server.backbones.contract.tail_training import (
 from headstart_server.database.database import Database
 from headstart_server.embedding.queue import Lane
 from headstart_server.errors import BackboneNotFound, UndecodableInput
+from headstart_server.jobs.heartbeat import Lease
 from headstart_server.jobs.job import Findings, Job, JobEvent, JobStep, Progress
 from headstart_server.jobs.job_notifier import Changes
-from headstart_server.jobs.lease import Lease
 from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.limits import QueueLimits, TenantLimits
 from headstart_server.jobs.spec import FineTuneSpec

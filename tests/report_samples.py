@@ -16,8 +16,7 @@ from headstart_server.learning.analysis.dataset_findings import (
     Recommendation,
     RecommendationKind,
 )
-from headstart_server.learning.examples.target import Target
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Target, Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.recipe import Ridge
 from headstart_server.learning.metrics.backbone_selection import (

@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.figure_sets import Pool, Views, image_pools, moons_pool, row_pools, text_pools
 from benchmarks.report import machine, print_table, software
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.features.feature_matrix import Ints
 from headstart_server.learning.heads.fitting import fit
 from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Recipe, Ridge

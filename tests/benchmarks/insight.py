@@ -27,8 +27,7 @@ from headstart_server.learning.analysis.familiarity import fit_typicality_model
 from headstart_server.learning.analysis.label_issues import find_label_issues
 from headstart_server.learning.analysis.learning_curve import learning_curve
 from headstart_server.learning.analysis.neighbors import NeighborExample, index_neighbors
-from headstart_server.learning.examples.target import Target
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Target, Targets
 from headstart_server.learning.heads.fitting import FittedHead, fit
 from headstart_server.learning.heads.head import Float32
 from headstart_server.learning.heads.recipe import Auto

@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.backbone import Backbone
 from headstart_server.backbones.contract.runtimes import RuntimeSettings, default_cache
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.heads.fitting import fit
 from headstart_server.learning.heads.head import Float32, normalized, softmax
 from headstart_server.learning.heads.partial import TailTrainer

@@ -11,7 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 from sqlalchemy import update
 
 from fakes import Desk, ManualClock, Shelf
-from headstart_server.api.grpc.messages.webhooks import webhook_body
+from headstart_server.api.grpc.messages.jobs import webhook_body
 from headstart_server.database.tables import tenant_usage
 from headstart_server.errors import ModelNotFound, VersionNotFound
 from headstart_server.jobs.job import Findings, Job, JobError, JobState

@@ -18,11 +18,11 @@ from headstart.v1 import input_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart_server.api.grpc.dataset_manifest import read_dataset_list
 from headstart_server.api.grpc.messages import common
-from headstart_server.backbones.contract.packages import file_in_package
 from headstart_server.backbones.contract.vectors import TensorDecoder
 from headstart_server.backbones.preprocessing.images import PictureDecoder
 from headstart_server.backbones.preprocessing.texts import TextDecoder
 from headstart_server.backbones.sources import protobuf_wire
+from headstart_server.backbones.sources.files import file_in_package
 from headstart_server.backbones.sources.pytorch import checkpoint
 from headstart_server.datasets.uris.location import is_uri, prefix_of
 from headstart_server.datasets.uris.policy import DataPolicy

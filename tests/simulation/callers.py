@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fakes import SUMMARY
+from headstart_server.api.grpc.job_watcher import EventCursor
 from headstart_server.errors import HeadstartError, ServiceUnavailable
-from headstart_server.jobs.event_cursor import EventCursor
 from headstart_server.jobs.ledger import Submission
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.models.version import Selector

@@ -5,14 +5,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fakes import make_manifest
-from headstart_server.api.grpc.messages.webhooks import webhook_body
+from headstart_server.api.grpc.messages.jobs import webhook_body
 from headstart_server.errors import DatabaseUnavailable, ServiceUnavailable, StorageUnavailable
 from headstart_server.jobs.archive_retention import Archives
 from headstart_server.jobs.cleaning import run_steps
-from headstart_server.jobs.heartbeat import Heart
+from headstart_server.jobs.heartbeat import Heart, Lease
 from headstart_server.jobs.job import Findings, Job, JobState, JobStep
 from headstart_server.jobs.job_notifier import Changes
-from headstart_server.jobs.lease import Lease
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger, Submission
 from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.webhook_rows import Claimed

@@ -34,8 +34,8 @@ from headstart_server.api.grpc.evaluation_service import EvaluationService
 from headstart_server.api.grpc.executors import LOAD_THREADS, REMOVAL_THREADS, UPLOAD_THREADS, LongWork
 from headstart_server.api.grpc.fine_tuning_service import FineTuningService
 from headstart_server.api.grpc.job_watcher import Follower
+from headstart_server.api.grpc.messages.jobs import webhook_body
 from headstart_server.api.grpc.messages.reports import report_document
-from headstart_server.api.grpc.messages.webhooks import webhook_body
 from headstart_server.api.grpc.model_service import ModelService
 from headstart_server.api.grpc.prediction_service import PredictionService
 from headstart_server.api.grpc.rate_limits import address_of, rates_of
@@ -64,8 +64,8 @@ from headstart_server.datasets.example_archive import archive_name
 from headstart_server.datasets.example_eraser import Forgetting, ForgottenPlaces
 from headstart_server.datasets.retained_examples import KeptExamples
 from headstart_server.datasets.uris.location import Kind
+from headstart_server.datasets.uris.policy import data_policy
 from headstart_server.datasets.uris.reader import DatasetReader
-from headstart_server.datasets.uris.reserved_paths import data_policy
 from headstart_server.embedding.backbone_pool import BackbonePool, BackboneSource
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
@@ -88,11 +88,10 @@ from headstart_server.export.cache import ExportCache
 from headstart_server.export.exporter import Exporter, ExportNetwork
 from headstart_server.jobs.archive_retention import Archives
 from headstart_server.jobs.cleaning import run_steps
-from headstart_server.jobs.heartbeat import Heart
+from headstart_server.jobs.heartbeat import Heart, Lease
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.job_counts import JobCounts
 from headstart_server.jobs.job_notifier import Changes
-from headstart_server.jobs.lease import Lease
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.poller import Poller

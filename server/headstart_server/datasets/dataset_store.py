@@ -27,13 +27,13 @@ from headstart_server.datasets.example_archive import (
 from headstart_server.datasets.parents import Parent
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ArtifactDamaged, HeadstartError, InvalidField, StorageUnavailable
-from headstart_server.learning.analysis.label_conflicts import find_label_conflicts
 from headstart_server.learning.examples.dataset import (
     DatasetCount,
     DatasetLimits,
     DatasetSummary,
     Example,
     ExampleFault,
+    find_label_conflicts,
 )
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.task import Task

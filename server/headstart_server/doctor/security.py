@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from headstart_server.auth.authenticator import Authenticator
 from headstart_server.database.address import sqlite_file
-from headstart_server.datasets.uris.reserved_paths import data_policy
+from headstart_server.datasets.uris.policy import data_policy
 from headstart_server.doctor.files import open_to_all, remedy_of, unreadable
 from headstart_server.doctor.finding import Finding, failed, ok, skipped, warning
 from headstart_server.doctor.redaction import secrets_of

@@ -13,7 +13,7 @@ from headstart_server.learning.analysis.duplicates import near_duplicate_groups
 from headstart_server.learning.analysis.familiarity import fit_typicality_model
 from headstart_server.learning.analysis.neighbors import NeighborExample, index_neighbors
 from headstart_server.learning.examples.stored_example import StoredExample
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.features.feature_matrix import Float32, Ints
 from headstart_server.learning.heads.fitting import FittedHead
 from headstart_server.models.evidence import (

@@ -8,8 +8,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, not_, select, upda
 from headstart_server.database.tables import jobs, turns
 from headstart_server.errors import JobNotFinished, ServiceUnavailable, StorageFull
 from headstart_server.jobs import webhook_rows
-from headstart_server.jobs.job import Job
-from headstart_server.jobs.webhook import WebhookState
+from headstart_server.jobs.job import Job, WebhookState
 
 log = structlog.get_logger(__name__)
 

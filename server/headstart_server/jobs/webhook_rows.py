@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from headstart_server.database.tables import jobs, webhook_receivers, webhooks
-from headstart_server.jobs.webhook import Webhook, WebhookState
+from headstart_server.jobs.job import Webhook, WebhookState
 
 _PENDING = WebhookState.PENDING.value
 _MAX_ERROR = 500

@@ -1,11 +1,81 @@
 """Where a URL leads, looked up once: what was checked is what is connected to."""
 
+import ipaddress
+import re
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import SplitResult
+from urllib.parse import SplitResult, urlsplit
 
-from headstart_server.outbound.addresses import is_public
-from headstart_server.outbound.urls import PORTS
+MAX_BYTES = 2048
+PORTS = {"http": 80, "https": 443}
+#: What a URL is written with; no backslash, space or control character, which clients read differently.
+_ALLOWED = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
+
+
+def split_url(uri: str) -> SplitResult:
+    """The parts of an http or https URL.
+
+    Raises:
+        ValueError: it is none, or one that clients may read differently; the message says what came.
+    """
+    if len(uri) > MAX_BYTES:
+        raise ValueError(f"one of {len(uri)} characters, more than {MAX_BYTES}.")
+    if not _ALLOWED.fullmatch(uri):
+        raise ValueError(f"{uri[:80]!r}, which has characters that a URL is not written with.")
+    url = urlsplit(uri)
+    if url.scheme not in PORTS or not url.hostname:
+        raise ValueError(f"{uri[:80]!r}.")
+    if "@" in url.netloc:
+        # Not told: it may hold a password.
+        raise ValueError("one with a user name.")
+    if url.fragment or re.search(r"(^|/)(\.|%2e){1,2}(/|$)|%2f|%5c", url.path, re.IGNORECASE):
+        raise ValueError(f"{uri[:80]!r}, which has a fragment, or steps up in its path.")
+    _ = url.port
+    return url
+
+
+def is_within(url: SplitResult, prefix: SplitResult) -> bool:
+    """Whether a URL is within a prefix: the same host and port, and a path within its path."""
+    if (url.scheme, url.hostname, url.port or PORTS[url.scheme]) != (
+        prefix.scheme,
+        prefix.hostname,
+        prefix.port or PORTS[prefix.scheme],
+    ):
+        return False
+    folder = prefix.path.rstrip("/")
+    return url.path in (prefix.path, folder) or url.path.startswith(f"{folder}/")
+
+
+#: IPv4 addresses within IPv6: what a translator on the way would send to.
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def resolved(host: str, port: int) -> list[str]:
+    """The addresses of a host.
+
+    Raises:
+        OSError: it has none.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for _, _, _, _, address in found]
+
+
+def is_public(text: str) -> bool:
+    """Whether an address is of the internet: not loopback, private, link-local or the like."""
+    address: _Address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        elif address in _NAT64:
+            address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        elif address.sixtofour is not None:
+            address = address.sixtofour
+        elif address.teredo is not None:
+            return False
+    return address.is_global and not address.is_multicast
 
 
 class Refused(Exception):

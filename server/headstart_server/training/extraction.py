@@ -16,8 +16,8 @@ from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.dataset import ExampleFault
 from headstart_server.learning.examples.near_duplicates import group_near_duplicates
 from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.target_count import check_trainable
-from headstart_server.learning.examples.targets import Targets
 from headstart_server.learning.features.feature_matrix import Float32, Ints
 from headstart_server.learning.heads.split import held_out_for, strata
 

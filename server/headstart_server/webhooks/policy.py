@@ -4,9 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import SplitResult
 
 from headstart_server.errors import InvalidField
-from headstart_server.outbound.addresses import resolved
-from headstart_server.outbound.target import Refused, Target, target_of
-from headstart_server.outbound.urls import is_within, split_url
+from headstart_server.outbound.target import Refused, Target, is_within, resolved, split_url, target_of
 from headstart_server.settings.secret import Secret
 
 #: Stands for the name of a job's tenant in an allowed URL.

@@ -31,7 +31,7 @@ from headstart_server.backbones.sources.sentence_bert import MINILM
 from headstart_server.backbones.worker.export_command import export_into
 from headstart_server.backbones.worker.export_request import ExportFormat, ExportRequest
 from headstart_server.embedding.tails import VersionTail
-from headstart_server.export.parts import export_request
+from headstart_server.export.exporter import export_request
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Scaling
 from headstart_server.learning.heads.calibration import Calibration

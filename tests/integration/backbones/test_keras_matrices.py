@@ -14,7 +14,7 @@ from headstart_server.learning import ridge
 from headstart_server.learning.features.matrices import DeviceError
 from headstart_server.learning.features.feature_matrix import Rows, Scaling
 from headstart_server.learning.heads.split import folds_for
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Targets
 
 ridge.LARGE = 0
 rng = np.random.default_rng(0)

@@ -18,8 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from headstart_server.auth import issuer
 from headstart_server.auth.authenticator import Authenticator, Shown
-from headstart_server.auth.issuer import Issuer
-from headstart_server.auth.key_set import KeysAwayError, KeySet
+from headstart_server.auth.issuer import Issuer, KeysAwayError, KeySet
 from headstart_server.auth.policy import IssuerSettings, PolicyError
 from headstart_server.auth.tokens import token_hash
 from headstart_server.errors import IssuerKeysUnavailable, Unauthenticated

@@ -91,7 +91,7 @@ def test_without_keras_an_unprepared_default_fails_and_others_are_skipped(tmp_pa
 
 def test_missing_weights_name_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
-        "headstart_server.backbones.contract.packages.importlib.util.find_spec", lambda name: None
+        "headstart_server.backbones.sources.files.importlib.util.find_spec", lambda name: None
     )
     found = checked(tmp_path)
     assert found["backbone"].status is Status.FAILED

@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart_server.backbones.contract.backbone import Content
-from headstart_server.embedding.cache import FeatureCache, Outcome, content_digest
+from headstart_server.embedding.cache import OVERHEAD, FeatureCache, Outcome, content_digest
 from headstart_server.embedding.feature_rows import Vectors
 from headstart_server.embedding.feature_store import FeatureStore
-from headstart_server.embedding.memory_tier import OVERHEAD
 
 
 def vectors(size: int, value: float = 0.0) -> Vectors:

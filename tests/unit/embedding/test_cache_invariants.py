@@ -8,9 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from headstart_server.embedding.cache import FeatureCache
+from headstart_server.embedding.cache import OVERHEAD, FeatureCache
 from headstart_server.embedding.feature_store import FeatureStore
-from headstart_server.embedding.memory_tier import OVERHEAD
 
 BACKBONES = st.sampled_from(["b", "c"])
 DIGESTS = st.sampled_from("stuvwxyz")

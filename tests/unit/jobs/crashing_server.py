@@ -12,9 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fakes import Desk, Recorder, Shelf
-from headstart_server.jobs.heartbeat import Heart
+from headstart_server.jobs.heartbeat import Heart, Lease
 from headstart_server.jobs.job import Findings, Job
-from headstart_server.jobs.lease import Lease
 from headstart_server.jobs.workers import WorkerPool
 
 LEASE = Lease(seconds=2.0, beat=0.2)

@@ -7,9 +7,8 @@ import pytest
 
 from fakes import LEASE, PATIENCE, Desk, ManualClock
 from headstart_server.errors import DatabaseUnavailable
-from headstart_server.jobs.heartbeat import Heart
+from headstart_server.jobs.heartbeat import Contact, Heart, Lease
 from headstart_server.jobs.job import Job, JobState
-from headstart_server.jobs.lease import Contact, Lease
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 
 

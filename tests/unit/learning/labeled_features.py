@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32, Ints
 from headstart_server.learning.heads.fitting import fit

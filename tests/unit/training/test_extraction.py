@@ -11,8 +11,7 @@ from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.examples.stored_example import StoredExample
-from headstart_server.learning.examples.target import Target
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Target, Targets
 from headstart_server.models.version import Selector
 from headstart_server.training.extraction import Table
 from workbench import Workbench

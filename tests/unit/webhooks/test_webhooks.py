@@ -16,11 +16,10 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
 from fakes import Desk, ManualClock
-from headstart_server.api.grpc.messages.webhooks import webhook_body
-from headstart_server.jobs.job import Findings, Job, JobError
+from headstart_server.api.grpc.messages.jobs import webhook_body
+from headstart_server.jobs.job import Findings, Job, JobError, WebhookState
 from headstart_server.jobs.job_notifier import Changes
 from headstart_server.jobs.ledger import Ledger
-from headstart_server.jobs.webhook import WebhookState
 from headstart_server.outbound.target import Target
 from headstart_server.settings.secret import Secret
 from headstart_server.webhooks.message import headers_of, read_secrets

@@ -8,16 +8,45 @@ from headstart_server.api.grpc.canary_call import SharedCall
 from headstart_server.api.grpc.record_prediction import deadline_of, tell
 from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.backbones.contract.backbone import BackboneInfo, Content
-from headstart_server.errors import InvalidField
+from headstart_server.embedding.backbone_pool import BackbonePool
+from headstart_server.errors import BackboneMismatch, HeadstartError, InvalidField
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.traffic_split import Choice
-from headstart_server.models.version import Selector
+from headstart_server.models.version import Selector, Version
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.observability.tracing import NO_TRACING, Tracing
 from headstart_server.prediction.predict_options import Asked
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.prediction.statistics import Statistics
 from headstart_server.prediction.version_prediction import Answer
+
+
+def hindrance(pool: BackbonePool, version: Version) -> HeadstartError | None:
+    """Why a version cannot answer now; None if it can. Asking starts the loading of its backbone."""
+    try:
+        digest = pool.get(version.manifest.backbone).digest
+    except HeadstartError as error:
+        return error
+    return _mismatch(version, digest)
+
+
+def reason_unready(pool: BackbonePool, version: Version) -> str:
+    """The same in words, empty if it can; asking loads nothing."""
+    name = version.manifest.backbone
+    embedder = pool.loaded(name)
+    if embedder is None:
+        return pool.problem(name) or f"Backbone '{name}' is not loaded; the first call loads it."
+    mismatch = _mismatch(version, embedder.digest)
+    return mismatch.message if mismatch else ""
+
+
+def _mismatch(version: Version, digest: str) -> BackboneMismatch | None:
+    if digest == version.manifest.backbone_digest:
+        return None
+    return BackboneMismatch(
+        f"It was fitted on another digest of backbone '{version.manifest.backbone}' than this server has."
+    )
+
 
 #: All classes: which of them are told is said by what a caller asks for.
 _ALL = Asked(top_k=0)

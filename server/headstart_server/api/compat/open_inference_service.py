@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.api.compat import open_inference_pb2 as pb
-from headstart_server.api.compat.availability import reason_unready
-from headstart_server.api.compat.compat_predictor import Asking, selector_of
+from headstart_server.api.compat.compat_predictor import Asking, reason_unready, selector_of
 from headstart_server.api.compat.open_inference_statistics import statistics_message
 from headstart_server.api.compat.open_inference_tensors import (
     SHARED_MEMORY,

@@ -1,9 +1,17 @@
 """The services of each dialect, by the dialect's name."""
 
+# Annotations stay unread: grpc's handler class takes its type arguments in the stubs only.
+from __future__ import annotations
+
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message_factory import GetMessageClass
 
 from headstart_server.api.compat import open_inference_pb2, tensorflow_serving_pb2
-from headstart_server.api.compat.binding import BoundService, bind
 from headstart_server.api.compat.compat_predictor import Asking
 from headstart_server.api.compat.open_inference_service import OpenInferenceService
 from headstart_server.api.compat.tensorflow_model_service import TensorFlowModelService
@@ -11,6 +19,49 @@ from headstart_server.api.compat.tensorflow_prediction_service import TensorFlow
 from headstart_server.api.grpc.executors import LongWork
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.models.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BoundService:
+    """A service of another protocol.
+
+    Attributes:
+        name: its full name.
+        handler: answers its methods.
+    """
+
+    name: str
+    handler: grpc.GenericRpcHandler
+
+
+def bind(service: ServiceDescriptor, servicer: object) -> BoundService:
+    """A service whose methods are those of an object, by name; what it does not have is not implemented.
+
+    Only calls of one request and one response, and those that stream both, are bound.
+    """
+    methods: Sequence[MethodDescriptor] = service.methods
+    handlers = {
+        method.name: _handler(method, getattr(servicer, method.name))
+        for method in methods
+        if hasattr(servicer, method.name)
+    }
+    return BoundService(
+        name=service.full_name,
+        handler=grpc.method_handlers_generic_handler(service.full_name, handlers),
+    )
+
+
+def _handler(method: MethodDescriptor, answer: Any) -> grpc.RpcMethodHandler[Any, Any]:
+    make: Any = grpc.unary_unary_rpc_method_handler
+    if method.client_streaming and method.server_streaming:
+        make = grpc.stream_stream_rpc_method_handler
+    handler: grpc.RpcMethodHandler[Any, Any] = make(
+        answer,
+        request_deserializer=GetMessageClass(method.input_type).FromString,
+        response_serializer=GetMessageClass(method.output_type).SerializeToString,
+    )
+    return handler
+
 
 #: The Open Inference Protocol, version 2, and the API of TensorFlow Serving.
 OIP, TFSERVING = "oip", "tfserving"

@@ -13,7 +13,7 @@ from headstart_server.api.compat.tensor_protos import (
     output_message,
     shape_message,
 )
-from headstart_server.api.compat.tensorflow_model_specs import (
+from headstart_server.api.compat.tensorflow_model_service import (
     DEFAULT_SIGNATURE,
     check_signature,
     selector_of,

@@ -21,8 +21,7 @@ from headstart_server.api.grpc.caller import is_operator, set_caller
 from headstart_server.api.grpc.handlers import behaviour_of, changed
 from headstart_server.api.grpc.permissions import RULES, Rule, Subject
 from headstart_server.api.grpc.requests.model_names import model_names, rename_models
-from headstart_server.api.grpc.requests.request_parsing import RequestParser, read_request
-from headstart_server.api.grpc.requests.required_fields import check_required
+from headstart_server.api.grpc.requests.request_parsing import RequestParser, check_required, read_request
 from headstart_server.api.grpc.status import CODES
 from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.auth.audit import AuditLog

@@ -8,6 +8,14 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from typing import IO, Any
 
+
+def own_stdout() -> IO[str]:
+    """Return this process's stdout, and redirect later prints of libraries to stderr."""
+    stdout = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return stdout
+
+
 #: Niceness of a process without a waiting caller: next to serving, it gets about a tenth of a core.
 NICE = 10
 

@@ -5,10 +5,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from headstart_server.backbones.contract.backbone import Content, Truncation
-from headstart_server.backbones.preprocessing.exif import turn_upright
 from headstart_server.backbones.preprocessing.image_files import check_size, describe_bytes
 from headstart_server.backbones.preprocessing.jpeg import JpegHeader
-from headstart_server.backbones.preprocessing.loaded_image import load_picture
+from headstart_server.backbones.preprocessing.loaded_image import load_picture, turn_upright
 from headstart_server.errors import HeadstartError, UndecodableInput, WrongModality
 
 #: Default maximum pixels of an image: 8,000 x 8,000.

@@ -6,10 +6,9 @@ import numpy as np
 from PIL import Image
 
 from headstart_server.backbones.contract.backbone import Content
-from headstart_server.backbones.preprocessing.exif import turn_upright
 from headstart_server.backbones.preprocessing.image_files import check_size
 from headstart_server.backbones.preprocessing.jpeg import JpegHeader
-from headstart_server.backbones.preprocessing.loaded_image import load_picture
+from headstart_server.backbones.preprocessing.loaded_image import load_picture, turn_upright
 
 #: Longer side of a thumbnail, in pixels.
 SIDE = 96

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
-from headstart_server.backbones.contract.packages import file_in_package
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.golden import stored_golden
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.preprocessing.decoding import Pictures
 from headstart_server.backbones.sources.efficientnet_lite_model import ARCHITECTURE, Scaling, build
+from headstart_server.backbones.sources.files import file_in_package
 from headstart_server.backbones.sources.pytorch.checkpoint import file_digest, read_checkpoint
 from headstart_server.backbones.sources.source import SourceError
 

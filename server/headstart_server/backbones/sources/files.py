@@ -1,6 +1,7 @@
 """Files of weights: local, or downloaded into the cache once and pinned."""
 
 import hashlib
+import importlib.util
 import shutil
 import urllib.request
 from collections.abc import Iterable
@@ -12,7 +13,31 @@ from urllib.parse import urlsplit
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError
+from headstart_server.errors import BackboneNotFound
 from headstart_server.storage.atomic_files import file_aside
+
+
+def file_in_package(distribution: str, pattern: str) -> Path:
+    """Return the single file of an installed package that matches a pattern, without running the package.
+
+    Args:
+        distribution: name by which the package is installed.
+        pattern: pattern such as ``models/*.pth``, in the package's folder.
+
+    Raises:
+        BackboneNotFound: no file matches, or several do.
+    """
+    package = distribution.replace("-", "_")
+    spec = importlib.util.find_spec(package)
+    folders = spec.submodule_search_locations or [] if spec else []
+    files = sorted(path for folder in folders for path in Path(folder).glob(pattern))
+    if len(files) != 1:
+        raise BackboneNotFound(
+            f"Expected one file {pattern} in package {distribution}. Received: {len(files)}. "
+            f"Install it with: pip install {distribution}"
+        )
+    return files[0]
+
 
 #: Seconds without a byte after which a download fails.
 _TIMEOUT = 60.0

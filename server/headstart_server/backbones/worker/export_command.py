@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
-from headstart_server.backbones.contract.child_process import NICE, end_with_stdin
-from headstart_server.backbones.contract.stdout import own_stdout
+from headstart_server.backbones.contract.child_process import NICE, end_with_stdin, own_stdout
 from headstart_server.backbones.contract.tail import TailMismatch
 from headstart_server.backbones.networks.card import Card, digest_of
 from headstart_server.backbones.networks.declaration import Declaration

@@ -16,8 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from headstart_server.backbones.contract.child_process import end_with_stdin
-from headstart_server.backbones.contract.stdout import own_stdout
+from headstart_server.backbones.contract.child_process import end_with_stdin, own_stdout
 from headstart_server.backbones.networks.card import card_of
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from urllib.parse import quote
 
-from headstart_server.outbound.urls import MAX_BYTES, PORTS, split_url
+from headstart_server.outbound.target import MAX_BYTES, PORTS, split_url
 
 #: What buckets are called: no sign that would lead a library to another host.
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.learning.analysis.dataset_findings import ExampleReference
-from headstart_server.learning.examples.target import Target
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Target, Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32, Ints
 from headstart_server.learning.heads.fitting import FittedHead

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from headstart_server.backbones.contract.backbone import LAST
 from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
 from headstart_server.learning.analysis.dataset_findings import LearningPoint
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Float32, Float64, Ints, Scaling
 from headstart_server.learning.heads.fitting import balancing

@@ -1,11 +1,13 @@
 """Examples, their limits, and the digest of a dataset."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.errors import (
+    ContradictingLabels,
     DatasetTooLarge,
     InputTooLarge,
     TooManyClasses,
@@ -211,3 +213,31 @@ def _member(example: Example | StoredExample, content_digest: str) -> bytes:
         return sha256(f"{content_digest}\0{target.label}\0{use}".encode()).digest()
     shown = json.dumps(target.to_json(), ensure_ascii=False)
     return sha256(f"{content_digest}\0{shown}\0{example.weight!r}\0{use}".encode()).digest()
+
+
+def find_label_conflicts(
+    digests: Sequence[str], targets: Sequence[Target], ids: Sequence[str]
+) -> list[ExampleFault]:
+    """Return a fault for each example whose content also has another label, in order."""
+    first: dict[str, int] = {}
+    other: dict[str, int] = {}
+    for index, digest in enumerate(digests):
+        earlier = first.setdefault(digest, index)
+        if targets[index] != targets[earlier]:
+            other.setdefault(digest, index)
+    faults = []
+    for index, digest in enumerate(digests):
+        if digest in other:
+            against = first[digest] if targets[index] != targets[first[digest]] else other[digest]
+            faults.append(
+                ExampleFault(
+                    index=index,
+                    id=ids[index],
+                    reason=ContradictingLabels.reason,
+                    message=f"The same content has the label {targets[index]} here and "
+                    f"{targets[against]} at example "
+                    f"{against}{f' ({ids[against]})' if ids[against] else ''}. Correct or remove one of "
+                    "them.",
+                )
+            )
+    return faults

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float64
 from headstart_server.learning.heads.calibration import Calibration

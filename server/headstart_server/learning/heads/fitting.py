@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from headstart_server.backbones.contract.backbone import LAST, Modality
 from headstart_server.backbones.contract.tail import TailWeights
 from headstart_server.learning.examples.near_duplicates import group_near_duplicates
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Float32, Float64, Ints, Scaling
 from headstart_server.learning.features.matrices import Matrices

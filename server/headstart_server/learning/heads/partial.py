@@ -12,7 +12,7 @@ import numpy as np
 
 from headstart_server.backbones.contract.backbone import LAST
 from headstart_server.backbones.contract.tail_training import Loss, TailRequest, TailResult
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Float32, Float64, Ints, Scaling
 from headstart_server.learning.heads.calibration import Calibration

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float64, Ints
 from headstart_server.learning.heads.stratification import assign_label_sets, assign_numbers, choose_numbers

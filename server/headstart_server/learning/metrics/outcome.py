@@ -7,8 +7,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.learning.examples.target import Target
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Target, Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import BLOCK, Float32
 from headstart_server.learning.metrics.class_predictions import ClassPredictions

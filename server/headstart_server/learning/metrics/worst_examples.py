@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32, Float64, Ints
 from headstart_server.learning.metrics.class_predictions import ClassPredictions

@@ -2,7 +2,7 @@
 
 import pytest
 
-from headstart_server.api.compat import open_inference_pb2, tensorflow_model_specs
+from headstart_server.api.compat import open_inference_pb2, tensorflow_model_service
 from headstart_server.api.compat import tensorflow_serving_pb2 as pb
 from headstart_server.api.compat.compat_predictor import selector_of
 from headstart_server.api.compat.open_inference_service import routing_key_of
@@ -45,7 +45,7 @@ def test_other_names_are_refused(name: str, version: str, told: str) -> None:
 def test_tensorflow_serving_names_an_alias_by_its_label() -> None:
     numbered, labelled = pb.ModelSpec(name="pets"), pb.ModelSpec(name="pets", version_label="stable")
     numbered.version.value = 3
-    of = tensorflow_model_specs.selector_of
+    of = tensorflow_model_service.selector_of
     assert of(numbered) == Selector(model="pets", number=3)
     assert of(labelled) == Selector(model="pets", alias="stable")
     assert of(pb.ModelSpec(name="pets")) == Selector(model="pets")
@@ -54,7 +54,7 @@ def test_tensorflow_serving_names_an_alias_by_its_label() -> None:
 
 
 def test_other_signatures_are_refused() -> None:
-    check = tensorflow_model_specs.check_signature
+    check = tensorflow_model_service.check_signature
     check(pb.ModelSpec(), ["serving_default"])
     check(pb.ModelSpec(signature_name="serving_default"), ["serving_default"])
     with pytest.raises(InvalidField, match="Received: 'encode'"):

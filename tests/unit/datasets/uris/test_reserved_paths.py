@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart_server.datasets.uris.reserved_paths import data_policy
+from headstart_server.datasets.uris.policy import data_policy
 from headstart_server.settings.settings import Settings
 
 

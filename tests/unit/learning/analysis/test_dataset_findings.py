@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from headstart_server.learning.analysis import duplicates, learning_curve
 from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
-from headstart_server.learning.analysis.dataset_analysis import analyze_dataset
+from headstart_server.learning.analysis.dataset_analysis import analyze_dataset, find_outliers
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings, RecommendationKind
 from headstart_server.learning.analysis.duplicates import find_duplicates, near_duplicate_groups
 from headstart_server.learning.analysis.label_issues import find_label_issues
-from headstart_server.learning.analysis.outliers import find_outliers
 from unit.learning.labeled_features import examined, features, labels_of, of_labels, of_numbers, of_several
 
 

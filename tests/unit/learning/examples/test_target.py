@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart_server.learning.examples.target import Target
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Target, Targets
 from headstart_server.learning.examples.task import Task
 
 NAMES = st.text(min_size=1, max_size=4)

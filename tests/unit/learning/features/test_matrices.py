@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Scaling
 from headstart_server.learning.features.matrices import DeviceError, NumpyMatrices
 from headstart_server.learning.heads import ridge

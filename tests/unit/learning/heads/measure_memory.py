@@ -16,8 +16,7 @@ from threadpoolctl import threadpool_limits
 from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.evaluation.assessment import Assessment
 from headstart_server.learning.examples.stored_example import StoredExample
-from headstart_server.learning.examples.target import Target
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Target, Targets
 from headstart_server.learning.heads.fitting import fit
 from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Recipe, Ridge, required_views
 from headstart_server.training.evaluation_result import measured

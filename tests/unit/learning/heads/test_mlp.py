@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fakes import ManualClock
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Float32, Ints, Scaling
 from headstart_server.learning.heads.fitting import FittedHead, fit

@@ -9,7 +9,7 @@ import pytest
 
 from fakes import make_tail, trained_tail
 from headstart_server.backbones.contract.tail_training import Loss, TailRequest, TailResult, TrainingStop
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32, Scaling
 from headstart_server.learning.heads.fitting import FittedHead, fit

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from headstart_server.learning.heads import platt
 from headstart_server.learning.heads.calibration import sigmoid
+from headstart_server.learning.heads.out_of_fold import OWN_FROM, UNKNOWN, fit_thresholds
 from headstart_server.learning.heads.platt import fit_platt
-from headstart_server.learning.heads.thresholds import OWN_FROM, UNKNOWN, fit_thresholds
 
 
 def scored(seed: int, count: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.linear_model import Ridge as SklearnRidge
 
 from headstart_server.learning.examples.near_duplicates import group_near_duplicates
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Scaling
 from headstart_server.learning.heads.fitting import fit

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.features.feature_matrix import Scaling
 from headstart_server.learning.heads.fitting import FittedHead, fit
 from headstart_server.learning.heads.head import Float32

@@ -9,8 +9,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from headstart_server.learning.examples.target import Target
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Target, Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.split import assign_folds, folds_for, held_out, held_out_for
 

@@ -7,8 +7,7 @@ import pytest
 
 from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.example_checks import MAX_VALUE
-from headstart_server.learning.examples.target import Target
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Target, Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Scaling
 from headstart_server.learning.heads.fitting import FittedHead, fit

@@ -17,8 +17,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from headstart_server.learning.examples.target import Target
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Target, Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.calibration import softmax
 from headstart_server.learning.metrics.evaluation import (

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.figure_sets import row_pools
 from benchmarks.figures import BEHIND_SKLEARN, Trial, behind_sklearn, debiased_ece, grouped, run
-from headstart_server.learning.examples.targets import Targets
+from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.metrics.class_predictions import ClassPredictions
 from headstart_server.learning.metrics.reliability import reliability

@@ -4,21 +4,31 @@ from dataclasses import replace
 
 from google.rpc import status_pb2
 
-from headstart.v1 import fine_tuning_service_pb2, job_pb2
-from headstart_server.api.grpc.caller import caller, is_operator
+from headstart.protojson import to_json
+from headstart.v1 import fine_tuning_service_pb2, job_pb2, webhook_pb2
+from headstart_server.api.grpc.caller import caller, calling, is_operator
 from headstart_server.api.grpc.messages.common import TASKS, span, spec_message, timestamp
 from headstart_server.api.grpc.messages.comparisons import promotion_message
 from headstart_server.api.grpc.messages.energy import energy_message
 from headstart_server.api.grpc.messages.evaluations import evaluation_message
 from headstart_server.api.grpc.messages.findings import findings_message
 from headstart_server.api.grpc.redaction import PLACES
+from headstart_server.api.grpc.requests.model_names import rename_models
 from headstart_server.api.grpc.status import reason_status
-from headstart_server.auth.permissions import EVERYBODY, Right
+from headstart_server.auth.permissions import EVERYBODY, Principal, Right
 from headstart_server.auth.tenants import own_name, tenant_of, without_tenant
 from headstart_server.errors import redacted_message
 from headstart_server.jobs.forecast import Times
-from headstart_server.jobs.job import Job, JobError, JobEvent, JobState, JobStep, Progress
-from headstart_server.jobs.webhook import Webhook, WebhookState
+from headstart_server.jobs.job import (
+    Job,
+    JobError,
+    JobEvent,
+    JobState,
+    JobStep,
+    Progress,
+    Webhook,
+    WebhookState,
+)
 from headstart_server.learning.examples.dataset import ExampleFault
 from headstart_server.training.submission_service import Validation
 
@@ -155,3 +165,15 @@ def fault_message(fault: ExampleFault) -> job_pb2.ExampleFault:
     return job_pb2.ExampleFault(
         index=fault.index, example_id=fault.id, reason=f"ERROR_REASON_{fault.reason}", message=fault.message
     )
+
+
+def webhook_body(job: Job) -> bytes:
+    """Return an ended job as JSON, as a caller without rights would see it."""
+    tenant = tenant_of(job.spec.model)
+    with calling(Principal(name="", tenant=tenant)):
+        data = job_message(job)
+    rename_models(data, own_name)
+    event = webhook_pb2.WebhookEvent(
+        type=f"job.{job.state.value}", timestamp=timestamp(job.finished), tenant=tenant, data=data
+    )
+    return to_json(event).encode()

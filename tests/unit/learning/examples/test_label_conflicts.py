@@ -5,7 +5,7 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart_server.learning.analysis.label_conflicts import find_label_conflicts
+from headstart_server.learning.examples.dataset import find_label_conflicts
 from headstart_server.learning.examples.target import Target
 
 

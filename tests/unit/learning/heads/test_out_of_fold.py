@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from headstart_server.learning.metrics.residuals import prediction_interval
+from headstart_server.learning.heads.out_of_fold import prediction_interval
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 10, 18, 19, 20, 40, 200])

@@ -5,7 +5,7 @@ from math import log
 import numpy as np
 import pytest
 
-from headstart_server.learning.metrics.psi import population_stability_index
+from headstart_server.prediction.prediction_drift import population_stability_index
 
 
 def test_it_equals_its_formula_with_many_predictions() -> None:
