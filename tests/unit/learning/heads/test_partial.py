@@ -105,7 +105,7 @@ def test_the_order_of_the_request_does_not_depend_on_that_of_the_examples() -> N
     one, other = Trainer(), Trainer()
     order = np.random.default_rng(0).permutation(COUNT)
     first, second = fitted(one), fitted(other, order=order)
-    for name in ("rows", "beside", "targets", "folds", "heads"):
+    for name in ("rows", "fixed_features", "targets", "folds", "heads"):
         assert np.array_equal(getattr(one.requests[0], name), getattr(other.requests[0], name)), name
     assert one.requests[0].rows.tolist() == list(range(1000, 1000 + COUNT))
     assert first.outputs is not None
