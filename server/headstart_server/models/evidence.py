@@ -32,7 +32,7 @@ def typicality_model_to_bytes(familiarity: TypicalityModel) -> bytes:
     references = familiarity.references
     tensors: dict[str, NDArray[Any]] = {"distances": familiarity.distances}
     if isinstance(references, Magnitudes):
-        tensors |= {"values": references.values, "centre": references.centre, "scale": references.scale}
+        tensors |= {"values": references.values, "center": references.center, "scale": references.scale}
     elif isinstance(references, Directions):
         tensors |= {"references": references.rows.values, "scales": references.rows.scales}
     return _saved(tensors, {"views": familiarity.views})
@@ -52,7 +52,7 @@ def typicality_model_from_bytes(content: bytes) -> TypicalityModel:
                 references=Magnitudes(
                     views=views,
                     values=tensors["values"],
-                    centre=tensors["centre"],
+                    center=tensors["center"],
                     scale=tensors["scale"],
                 ),
                 distances=tensors["distances"],

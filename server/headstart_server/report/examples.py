@@ -46,8 +46,8 @@ def mistakes_section(facts: ReportFacts) -> Section | None:
     worst = facts.evaluation.worst
     wrong = sum(not is_right(each) for each in worst if each.number is None)
     return section(
-        "Worst answers",
-        "The worst answers",
+        "Worst predictions",
+        "The worst predictions",
         cards(_outcome(facts.samples, each) for each in worst[:MAX_WORST]),
         _more(wrong - MAX_WORST),
     )
@@ -130,7 +130,7 @@ def _issue(samples: Mapping[int, Sample], each: LabelIssue, task: Task) -> Marku
     return card(
         samples,
         each.example,
-        ["labelled ", named(label), given],
+        ["labeled ", named(label), given],
         ["looks like ", tag("strong", named(like)), suggested],
     )
 
@@ -178,7 +178,7 @@ def _outliers(samples: Mapping[int, Sample], findings: DatasetFindings) -> Child
                 samples,
                 each.example,
                 named(label_text(each.example.label.text)),
-                f"{each.distance_ratio:.1f} times as far as usual",
+                f"{each.distance_ratio:.1f} times the median distance",
             )
             for each in shown
         ),
@@ -197,11 +197,11 @@ def _last(points: Sequence[LearningPoint]) -> LearningPoint:
 
 def _gain(gain: float, task: Task) -> str:
     if task is Task.REGRESSION:
-        return f"{gain:+.3f}" if abs(gain) >= 0.0005 else "no more than now"
-    return f"{100 * gain:+.1f} points" if abs(gain) >= 0.0005 else "no more than now"
+        return f"{gain:+.3f}" if abs(gain) >= 0.0005 else "no gain"
+    return f"{100 * gain:+.1f} points" if abs(gain) >= 0.0005 else "no gain"
 
 
-_SURER = "Heads that were fitted without these examples are surer of another label than of theirs."
+_SURER = "Heads that were fitted without these examples find another label more probable than theirs."
 _WHY_SUSPECT = {
     Task.SINGLE_LABEL: _SURER,
     Task.MULTI_LABEL: _SURER,

@@ -30,8 +30,8 @@ def confusion_section(facts: ReportFacts) -> Section | None:
         else ""
     )
     return section(
-        "Mix-ups",
-        "Which classes are mixed up",
+        "Confusion",
+        "Which classes are confused",
         tag(
             "div",
             tag(
@@ -39,7 +39,7 @@ def confusion_section(facts: ReportFacts) -> Section | None:
                 tag("div", confusion_chart(confusion), class_="scroll"),
                 tag(
                     "figcaption",
-                    f"Each row is a true class; the stronger the colour, the larger its share.{others}",
+                    f"Each row is a true class; the stronger the color, the larger its share.{others}",
                 ),
                 class_="wide",
             ),
@@ -56,7 +56,7 @@ def reliability_section(evaluation: Evaluation) -> Section | None:
     error = evaluation.metrics.calibration_error
     return section(
         "Calibration",
-        "How far probabilities can be believed",
+        "Reliability of the probabilities",
         tag(
             "div",
             tag("figure", reliability_chart(evaluation.reliability)),
@@ -137,7 +137,7 @@ def comparison_section(promotion: Promotion | None) -> Section | None:
         tag(
             "div",
             table(
-                f"On {plural(found.example_count, 'example')} that both answered", ["", older, newer], rows
+                f"On {plural(found.example_count, 'example')} that both predicted", ["", older, newer], rows
             ),
             table(
                 "Recall of the classes that changed",
@@ -162,11 +162,11 @@ def comparison_section(promotion: Promotion | None) -> Section | None:
 
 def _pairs(pairs: Sequence[ConfusedPair]) -> Markup | None:
     if not pairs:
-        return panel("Most often mixed up", tag("p", "No class was taken for another."))
+        return panel("Most often confused", tag("p", "No class was confused with another."))
     rows = [(named(pair.actual), named(pair.predicted), f"{pair.count:,}") for pair in pairs[:_MAX_PAIRS]]
     more = len(pairs) - _MAX_PAIRS
     return panel(
-        "Most often mixed up",
+        "Most often confused",
         table("Pairs of classes, the most frequent first", ["true", "predicted", "examples"], rows, texts=2),
         note(f"and {plural(more, 'pair')} more") if more > 0 else None,
     )

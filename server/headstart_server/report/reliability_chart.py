@@ -19,7 +19,7 @@ def reliability_chart(bins: Sequence[ReliabilityBin]) -> Markup:
     most = max(each.count for each in bins)
     return chart(
         "Reliability",
-        "For each range of probabilities the share that came true; on the diagonal both are equal.",
+        "Accuracy by range of probability; on the diagonal both are equal.",
         370,
         440,
         _PLOT.grid(_TICKS, _TICKS, lambda tick: percent(tick, 0), lambda tick: percent(tick, 0)),
@@ -34,8 +34,8 @@ def reliability_chart(bins: Sequence[ReliabilityBin]) -> Markup:
         tag("g", [_gap(each) for each in bins], class_="gaps"),
         tag("g", [_mark(each, most) for each in bins], class_="marks"),
         tag("g", [_bar(each, most) for each in bins], class_="bars"),
-        _PLOT.titles("", "came true"),
-        tag("text", "answers of each probability", x="204", y="432", text_anchor="middle", class_="axis"),
+        _PLOT.titles("", "accuracy"),
+        tag("text", "predictions of each probability", x="204", y="432", text_anchor="middle", class_="axis"),
     )
 
 
@@ -46,7 +46,7 @@ def _gap(each: ReliabilityBin) -> Markup:
 
 def _mark(each: ReliabilityBin, most: int) -> Markup:
     title = (
-        f"{plural(each.count, 'answer')} of {percent(each.low, 0)} to {percent(each.high, 0)}: predicted "
+        f"{plural(each.count, 'prediction')} of {percent(each.low, 0)} to {percent(each.high, 0)}: predicted "
         f"{percent(each.confidence)}, right {percent(each.accuracy)}"
     )
     # The area, not the radius, is proportional to the count.
@@ -66,7 +66,7 @@ def _bar(each: ReliabilityBin, most: int) -> Markup:
     left, right = _PLOT.x(each.low), _PLOT.x(each.high)
     return tag(
         "rect",
-        tag("title", plural(each.count, "answer")),
+        tag("title", plural(each.count, "prediction")),
         x=place(left + 1),
         y=place(bottom - height),
         width=place(max(right - left - 2, 1)),

@@ -110,7 +110,7 @@ def _classes(facts: ReportFacts) -> Iterable[str]:
 def _pairs(facts: ReportFacts) -> Iterable[str]:
     pairs = facts.evaluation.confused if facts.evaluation else ()
     lines = [f"{pair.actual} predicted as {pair.predicted}: {pair.count:,}" for pair in pairs]
-    return _list("Most often mixed up", lines, len(lines))
+    return _list("Most often confused", lines, len(lines))
 
 
 def _label_issues(facts: ReportFacts) -> Iterable[str]:
@@ -124,14 +124,14 @@ def _label_issues(facts: ReportFacts) -> Iterable[str]:
 def _issue(issue: LabelIssue, task: Task) -> str:
     label, like = issue_labels(issue, task)
     chance = "" if task is Task.REGRESSION else f" ({percent(issue.suggested_probability)})"
-    return f"{issue.example.id or issue.example.index}: labelled {label}, looks like {like}{chance}"
+    return f"{issue.example.id or issue.example.index}: labeled {label}, looks like {like}{chance}"
 
 
 def _worst(facts: ReportFacts) -> Iterable[str]:
     worst = facts.evaluation.worst if facts.evaluation else ()
     wrong = sum(not is_right(each) for each in worst if each.number is None)
     # Correct predictions only fill the list: nearly wrong ones are informative too.
-    return _list("The worst answers", [_outcome(each) for each in worst[: max(wrong, _MOST)]], wrong)
+    return _list("The worst predictions", [_outcome(each) for each in worst[: max(wrong, _MOST)]], wrong)
 
 
 def _outcome(each: ExampleOutcome) -> str:

@@ -82,7 +82,7 @@ def measured_on(metrics: Metrics) -> str:
     match metrics.source:
         case MetricsSource.OUT_OF_FOLD:
             return (
-                f"Measured out of fold on {plural(count, 'example')}: each was answered by a head that was "
+                f"Measured out of fold on {plural(count, 'example')}: each was predicted by a head "
                 "fitted without it."
             )
         case MetricsSource.HELD_OUT:
@@ -162,7 +162,7 @@ def key_figures(facts: ReportFacts) -> list[tuple[str, str, str]]:
 
 
 _ACCURACY = {
-    Task.SINGLE_LABEL: "share of right predictions",
+    Task.SINGLE_LABEL: "share of correct predictions",
     Task.MULTI_LABEL: "share with every class right",
     Task.REGRESSION: "",
 }

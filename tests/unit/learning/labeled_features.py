@@ -17,10 +17,10 @@ CLASSES = 4
 
 
 def features(labels: Ints, *, seed: int = 0, spread: float = 0.5, size: int = 40) -> dict[str, Float32]:
-    """Features around a centre for each class."""
+    """Features around a center for each class."""
     rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(77).normal(size=(CLASSES, size))
-    rows = centres[labels] + spread * rng.normal(size=(len(labels), size))
+    centers = np.random.default_rng(77).normal(size=(CLASSES, size))
+    rows = centers[labels] + spread * rng.normal(size=(len(labels), size))
     return {"last": rows.astype(np.float32), "taps": (rows[:, :9] * 2).astype(np.float32)}
 
 

@@ -134,7 +134,7 @@ def test_hostile_names_are_names_and_nothing_else():
     [
         (
             "two",
-            ["Right on ", "stable was moved to this version from version 2", "Which classes are mixed up"],
+            ["Right on ", "stable was moved to this version from version 2", "Which classes are confused"],
         ),
         ("ten", ["stable was not moved: it stays on version 2", "a fall by 1.00% is allowed", "ship & boat"]),
         ("hundred", ["80 others", "The 12 classes with the lowest average precision."]),

@@ -26,7 +26,7 @@ def test_it_fits_a_terminal_of_80_columns(name):
     ("name", "lines"),
     [
         ("two", ["pets, version 3 (canary, stable)", "stable was moved to this version from version 2."]),
-        ("ten", ["What to do", "Most often mixed up", "Labels to look at", "The worst answers"]),
+        ("ten", ["What to do", "Most often confused", "Labels to look at", "The worst predictions"]),
         ("hundred", ["the 30 classes with the lowest F1 of 100"]),
         ("several", ["Every class right on "]),
         ("numbers", ["Off by 3.8 on average."]),

@@ -64,9 +64,9 @@ def _on_contradictions(findings: DatasetFindings) -> Iterator[Recommendation]:
         first, second = groups[0].examples[0], _other_label(groups[0].examples)
         yield Recommendation(
             kind=RecommendationKind.CONTRADICTIONS,
-            message=f"{_groups(len(groups))} of all but equal examples are labelled differently, such as "
+            message=f"{_groups(len(groups))} of nearly equal examples have different labels, such as "
             f"{_named(first)} as {first.label!r} and {_named(second)} as {second.label!r}. Give each group "
-            "one label, or leave it out.",
+            "one label, or exclude it.",
         )
 
 
@@ -75,9 +75,9 @@ def _on_leakage(findings: DatasetFindings) -> Iterator[Recommendation]:
     if groups:
         yield Recommendation(
             kind=RecommendationKind.LEAKAGE,
-            message=f"{_groups(len(groups))} of equal or all but equal examples stand on both sides of the "
+            message=f"{_groups(len(groups))} of equal or nearly equal examples are on both sides of the "
             f"held-out split, the first with {_named(groups[0].examples[0])}. The accuracy is measured on "
-            "examples that were trained on: hold out whole groups.",
+            "examples that were trained on. Hold out whole groups.",
         )
 
 
@@ -124,7 +124,7 @@ def _on_imbalance(findings: DatasetFindings, examined: AnalyzedDataset) -> Itera
         counts = class_counts(examined.targets.subset(examined.trained).matrix)
         names = examined.targets.class_names
         least, most = names[int(counts.argmin())], names[int(counts.argmax())]
-        helped = " Classes were made to count alike;" if task is Task.SINGLE_LABEL else ""
+        helped = " Classes had equal weight." if task is Task.SINGLE_LABEL else ""
         yield Recommendation(
             kind=RecommendationKind.IMBALANCE,
             message=f"Class {most!r} has {findings.imbalance:.3g} times the examples of {least!r}.{helped} "
@@ -139,7 +139,7 @@ def _on_outliers(findings: DatasetFindings) -> Iterator[Recommendation]:
         yield Recommendation(
             kind=RecommendationKind.OUTLIERS,
             message=f"{count} {_plural('example is', 'examples are', count)} unlike all others, first of all "
-            f"{_named(first.example)}. Look whether they belong here.",
+            f"{_named(first.example)}. Check whether they belong here.",
         )
 
 
@@ -149,9 +149,9 @@ def _on_truncated(findings: DatasetFindings) -> Iterator[Recommendation]:
         more = f" and {count - len(named)} more" if count > len(named) else ""
         yield Recommendation(
             kind=RecommendationKind.TRUNCATION,
-            message=f"Of {count} {_plural('example', 'examples', count)} only the beginning was learned "
-            f"from, because the backbone takes no more: {', '.join(map(_named, named))}{more}. If what "
-            "matters comes later, send that part alone.",
+            message="The head learned only from the beginning of "
+            f"{count} {_plural('example', 'examples', count)}, because the backbone truncates longer inputs: "
+            f"{', '.join(map(_named, named))}{more}. If the relevant part comes later, send only that part.",
         )
 
 
@@ -160,7 +160,7 @@ def _on_more_data(findings: DatasetFindings, examined: AnalyzedDataset) -> Itera
     if not curve or not curve[-1].extrapolated:
         yield Recommendation(
             kind=RecommendationKind.MORE_DATA,
-            message="There are too few examples to tell how much more of them would help.",
+            message="There are too few examples to estimate how much more of them would help.",
         )
         return
     last, twice = curve[-2], curve[-1]
@@ -168,7 +168,7 @@ def _on_more_data(findings: DatasetFindings, examined: AnalyzedDataset) -> Itera
     values = f"from about {_share(last, what)} to about {_share(twice, what)}"
     gain = twice.score - last.score
     if gain >= min(WORTHWHILE, max(WORTHWHILE_PART * (1 - last.score), WORTHWHILE / 4)):
-        message = f"Twice as many examples would raise {what} {values}, if the trend goes on."
+        message = f"Twice as many examples would raise {what} {values}, if the trend continues."
     else:
         message = f"Twice as many examples of the same kind would hardly help: {what} would go {values}."
     yield Recommendation(kind=RecommendationKind.MORE_DATA, message=message)
@@ -178,8 +178,8 @@ def _on_duplicates(findings: DatasetFindings, examined: AnalyzedDataset) -> Iter
     if findings.duplicate_count:
         yield Recommendation(
             kind=RecommendationKind.DUPLICATES,
-            message=f"{findings.duplicate_count} examples have an equal or all but equal one. They do no "
-            "harm to the estimate, which keeps them together, and say little that is new.",
+            message=f"{findings.duplicate_count} examples have an equal or nearly equal one. They do not "
+            "bias the estimate, which keeps them together, but add little information.",
         )
     if len(examined.targets) > NEAR_UP_TO:
         yield Recommendation(

@@ -139,19 +139,19 @@ class Magnitudes:
     Attributes:
         views: the views that inputs are compared by.
         values: projected rows, [N, d].
-        centre: median of each feature, [D].
+        center: median of each feature, [D].
         scale: its deviation, above 0, [D].
     """
 
     views: tuple[str, ...]
     values: Float32
-    centre: Float64
+    center: Float64
     scale: Float64
 
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        return self.values.nbytes + self.centre.nbytes + self.scale.nbytes
+        return self.values.nbytes + self.center.nbytes + self.scale.nbytes
 
     @property
     def work(self) -> int:
@@ -168,7 +168,7 @@ class Magnitudes:
     def prepared(self, views: Views, places: Ints | slice = slice(None)) -> Float32:
         """Return inputs in deviations around the median, [n, d]."""
         features = concatenate_views({name: views[name][places] for name in self.views}, self.views)
-        rows = np.clip((features - self.centre) / self.scale, -_FARTHEST, _FARTHEST)
+        rows = np.clip((features - self.center) / self.scale, -_FARTHEST, _FARTHEST)
         return project_distances(rows.astype(np.float32))
 
     def nearest(
@@ -205,17 +205,17 @@ def build_references(
     """
     blocks = [places[start : start + BLOCK] for start in range(0, len(places), BLOCK)]
     if modality is Modality.TENSOR:
-        centre, scale = robust_scale(concatenate_views({name: views[name][places] for name in names}, names))
+        center, scale = robust_scale(concatenate_views({name: views[name][places] for name in names}, names))
         # A constant feature is at distance 1 if it changes by its absolute value.
-        scale = np.where(np.isfinite(scale), scale, np.where(centre == 0, 1.0, np.abs(centre)))
+        scale = np.where(np.isfinite(scale), scale, np.where(center == 0, 1.0, np.abs(center)))
         space = Magnitudes(
-            views=tuple(names), values=np.zeros((0, 0), np.float32), centre=centre, scale=scale
+            views=tuple(names), values=np.zeros((0, 0), np.float32), center=center, scale=scale
         )
         rows = []
         for block in blocks:
             checkpoint()
             rows.append(space.prepared(views, block))
-        return Magnitudes(views=tuple(names), values=np.concatenate(rows), centre=centre, scale=scale)
+        return Magnitudes(views=tuple(names), values=np.concatenate(rows), center=center, scale=scale)
 
     def compared() -> list[Float32]:
         parts = []

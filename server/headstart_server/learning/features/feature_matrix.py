@@ -68,10 +68,10 @@ def robust_scale(features: NDArray[np.floating]) -> tuple[Float64, Float64]:
     median absolute deviation is used if it is smaller.
     """
     exact = features.astype(np.float64)
-    centre = np.median(exact, axis=0)
-    robust, deviation = _MAD * np.median(np.abs(exact - centre), axis=0), exact.std(axis=0)
+    center = np.median(exact, axis=0)
+    robust, deviation = _MAD * np.median(np.abs(exact - center), axis=0), exact.std(axis=0)
     scale = np.where(robust > 0, np.minimum(robust, deviation), deviation)
-    return centre, np.where(scale > 0, scale, np.inf)
+    return center, np.where(scale > 0, scale, np.inf)
 
 
 class FeatureMatrix:

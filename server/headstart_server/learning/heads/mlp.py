@@ -147,9 +147,9 @@ class _Training:
         for seen in self._seen:
             checkpoint()
             # From each network's training examples only: others would leak into the validation.
-            axes, centre = whitening(matrix[seen])
+            axes, center = whitening(matrix[seen])
             self._axes.append(axes)
-            self._features.append((matrix - centre) @ axes)
+            self._features.append((matrix - center) @ axes)
         self._rngs = [np.random.default_rng([seed, member]) for member in range(len(self._seen))]
         units, outputs = settings.hidden_units, targets.matrix.shape[1]
         self._networks = [
@@ -323,8 +323,8 @@ def whitening(rows: Float32, flattening: float = FLATTENING) -> tuple[Float32, F
     variance plus `flattening` (a fraction of all variance, below which is noise), avoid that. On the axes, at
     most `MOST_AXES`, rows have a mean length of about the root of d.
     """
-    centre = rows.mean(axis=0)
-    centered = rows - centre
+    center = rows.mean(axis=0)
+    centered = rows - center
     total = float(np.square(centered).sum()) / len(rows)
     if len(rows) < rows.shape[1]:
         variances, vectors = np.linalg.eigh(centered @ centered.T / np.float32(len(rows)))
@@ -333,22 +333,22 @@ def whitening(rows: Float32, flattening: float = FLATTENING) -> tuple[Float32, F
     kept = np.flatnonzero(variances > _ROUNDING * max(variances[-1], np.finfo(np.float32).tiny))[-MOST_AXES:]
     if not len(kept):
         # All rows are equal.
-        return np.zeros((rows.shape[1], 1), np.float32), centre
+        return np.zeros((rows.shape[1], 1), np.float32), center
     variances, vectors = variances[kept], vectors[:, kept]
     if len(rows) < rows.shape[1]:
         vectors = centered.T @ (vectors / np.sqrt(variances * len(rows)))
     axes = vectors / np.sqrt(variances + flattening * total)
     length = np.sqrt(float((variances / (variances + flattening * total)).sum()))
-    return (axes * (np.sqrt(len(kept)) / length)).astype(np.float32), centre
+    return (axes * (np.sqrt(len(kept)) / length)).astype(np.float32), center
 
 
 def _standard(targets: Targets, weights: Float64) -> tuple[Float64, Float64]:
     """Return mean and spread of the numbers of a regression, [1]; 0 and 1 for classes."""
     if targets.task is not Task.REGRESSION:
         return np.zeros(1), np.ones(1)
-    centre = np.average(targets.matrix, axis=0, weights=weights)
-    spread = np.sqrt(np.average(np.square(targets.matrix - centre), axis=0, weights=weights))
-    return centre, np.where(spread > 0, spread, 1.0)
+    center = np.average(targets.matrix, axis=0, weights=weights)
+    spread = np.sqrt(np.average(np.square(targets.matrix - center), axis=0, weights=weights))
+    return center, np.where(spread > 0, spread, 1.0)
 
 
 def _parts(order: Ints, size: int) -> Iterator[Ints]:

@@ -94,7 +94,7 @@ def fit_partial(
     begun = _heads(examples, FIRMER * start.regularization, checkpoint)
     heads = [scale.head(one, begun[-1].calibration) for one in begun]
     result = tools.train(_request(recipe, examples, np.stack(heads), scale, tools))
-    scores = result.outputs.astype(np.float64) * scale.spread + scale.centre
+    scores = result.outputs.astype(np.float64) * scale.spread + scale.center
     counted, judged = examples.folds.counted, examples.folds.once(examples.weights)
     calibration, loss = calibrate(
         scores[counted],
@@ -110,7 +110,7 @@ def fit_partial(
     cross_fitted.choose(scores, calibration)
     return SolverResult(
         weights=result.head[:-1].astype(np.float64) * scale.spread,
-        bias=result.head[-1].astype(np.float64) * scale.spread + scale.centre,
+        bias=result.head[-1].astype(np.float64) * scale.spread + scale.center,
         calibration=calibration,
         loss=loss,
         scores=scores,
@@ -141,7 +141,7 @@ def _request(
 ) -> TailRequest:
     other_views = [examples.views[name][examples.order] for name in examples.names if name != LAST]
     count = len(examples.order)
-    targets = (examples.targets.matrix - scale.centre) / scale.spread
+    targets = (examples.targets.matrix - scale.center) / scale.spread
     return TailRequest(
         blocks=recipe.blocks,
         activations=tools.activations,
@@ -215,10 +215,10 @@ class _Scale:
     """Conversion of scores into training targets: logits, and numbers around 0 with a variance of 1."""
 
     def __init__(self, targets: Targets, weights: Float64) -> None:
-        self.centre, self.spread = np.zeros(1), np.ones(1)
+        self.center, self.spread = np.zeros(1), np.ones(1)
         if targets.task is Task.REGRESSION:
-            self.centre = np.average(targets.matrix, axis=0, weights=weights)
-            variance = np.average(np.square(targets.matrix - self.centre), axis=0, weights=weights)
+            self.center = np.average(targets.matrix, axis=0, weights=weights)
+            variance = np.average(np.square(targets.matrix - self.center), axis=0, weights=weights)
             self.spread = np.where(variance > 0, np.sqrt(variance), 1.0)
 
     def head(self, solved: SolverResult, calibration: Calibration) -> Float32:
@@ -230,6 +230,6 @@ class _Scale:
             matrix = matrix * calibration.slopes
             matrix[-1] += calibration.offsets
         else:
-            matrix[-1] -= self.centre
+            matrix[-1] -= self.center
             matrix = matrix / self.spread
         return matrix.astype(np.float32)

@@ -164,10 +164,10 @@ def _summed(weights: Float64, groups: Sequence[str]) -> Float64:
 def wilson_interval(share: float, count: float) -> tuple[float, float]:
     """Return the 95 % interval of a proportion of `count` examples (Wilson 1927)."""
     spread = Z_95**2 / count
-    centre = (share + spread / 2) / (1 + spread)
+    center = (share + spread / 2) / (1 + spread)
     half = Z_95 * sqrt(max(share * (1 - share), 0.0) / count + spread / (4 * count)) / (1 + spread)
     # The interval contains the proportion despite rounding: at 0 and 1 it is an end of the interval.
-    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
+    return max(0.0, min(center - half, share)), min(1.0, max(center + half, share))
 
 
 def _confusion(predictions: ClassPredictions) -> tuple[tuple[int, int, int], ...]:

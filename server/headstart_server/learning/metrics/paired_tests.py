@@ -41,10 +41,10 @@ def share_difference_interval(only_first: int, only_second: int, count: int) -> 
     confidence intervals for comparing matched proportions", Statistics in Medicine 24, section 2).
     """
     total, first, second = count + 2.0, only_first + 0.5, only_second + 0.5
-    centre = (second - first) / total
+    center = (second - first) / total
     half = Z_95 * sqrt((first + second) - (second - first) ** 2 / total) / total
     difference = (only_second - only_first) / count
-    return max(-1.0, min(centre - half, difference)), min(1.0, max(centre + half, difference))
+    return max(-1.0, min(center - half, difference)), min(1.0, max(center + half, difference))
 
 
 def mean_interval(differences: Float64, weights: Float64 | None = None) -> tuple[float, float]:

@@ -204,7 +204,7 @@ def test_with_too_few_examples_a_recommendation_replaces_the_curve() -> None:
     labels = labels_of(20)
     findings = found(examined(features(labels), of_labels(labels)))
     assert findings.learning_curve == ()
-    assert "too few examples to tell" in findings.recommendations[-1].message
+    assert "too few examples to estimate" in findings.recommendations[-1].message
 
 
 def test_numbers_have_a_curve_of_r_squared() -> None:
@@ -300,7 +300,7 @@ def test_a_checkpoint_stops_it() -> None:
         found(replace(looked_at, checkpoint=stop))
 
 
-# Ends that are not seen
+# Truncated examples
 
 
 def test_truncated_examples_are_counted_and_the_first_are_named() -> None:
@@ -313,7 +313,7 @@ def test_truncated_examples_are_counted_and_the_first_are_named() -> None:
     assert [one.index for one in findings.truncated] == [int(cut.indexes[place]) for place in places]
     assert findings.truncated_count == 4
     (recommendation,) = [one for one in findings.recommendations if one.kind is RecommendationKind.TRUNCATION]
-    assert recommendation.message.startswith("Of 4 examples only the beginning was learned from")
+    assert recommendation.message.startswith("The head learned only from the beginning of 4 examples, ")
     assert "and 1 more" in recommendation.message
     assert DatasetFindings.from_json(json.loads(json.dumps(findings.to_json()))) == findings
 

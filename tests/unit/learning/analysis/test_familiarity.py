@@ -14,12 +14,12 @@ VIEWS = ("last", "taps")
 
 
 def features(
-    count: int, seed: int, *, centres: int = 3, size: int = 40, shift: float = 0.0
+    count: int, seed: int, *, centers: int = 3, size: int = 40, shift: float = 0.0
 ) -> dict[str, Float32]:
-    """Features of inputs around some centres; with a shift around others."""
+    """Features of inputs around some centers; with a shift around others."""
     rng = np.random.default_rng(seed)
-    centre = np.random.default_rng(99).normal(size=(centres, size)) + shift
-    rows = centre[rng.integers(0, centres, count)] + 0.4 * rng.normal(size=(count, size))
+    center = np.random.default_rng(99).normal(size=(centers, size)) + shift
+    rows = center[rng.integers(0, centers, count)] + 0.4 * rng.normal(size=(count, size))
     return {"last": rows.astype(np.float32), "taps": rows[:, :10].astype(np.float32)}
 
 

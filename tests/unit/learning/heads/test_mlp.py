@@ -199,6 +199,6 @@ def test_on_its_axes_all_directions_vary_alike(count: int) -> None:
     rng = np.random.default_rng(0)
     rows = (rng.normal(size=(count, 50)) * np.geomspace(1, 0.03, 50) + 3).astype(np.float32)
     rows /= np.linalg.norm(rows - rows.mean(axis=0), axis=1).mean()
-    axes, centre = whitening(rows, 1e-9)
-    turned = (rows - centre) @ axes
+    axes, center = whitening(rows, 1e-9)
+    turned = (rows - center) @ axes
     assert np.allclose(turned.T @ turned / count, np.eye(turned.shape[1]), atol=0.05)

@@ -36,8 +36,8 @@ class Trainer:
 def views(seed: int = 0, count: int = COUNT) -> dict[str, Float32]:
     """Features of three classes in turn, which overlap."""
     rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(99).normal(size=(3, 9))
-    rows = centres[np.arange(count) % 3] + 1.3 * rng.normal(size=(count, 9))
+    centers = np.random.default_rng(99).normal(size=(3, 9))
+    rows = centers[np.arange(count) % 3] + 1.3 * rng.normal(size=(count, 9))
     return {"last": rows[:, :6].astype(np.float32), "taps": rows[:, 6:].astype(np.float32)}
 
 

@@ -55,10 +55,10 @@ def problem(seed: int, *, n: int, d: int, classes: int, folds: int = 0, noise: f
     rng = np.random.default_rng(seed)
     labels = np.concatenate([np.arange(classes), rng.integers(0, classes, n - classes)])
     groups = [f"{label}/{index if index % 5 else 0}" for index, label in enumerate(labels)]
-    centres = rng.normal(size=(classes, d))
+    centers = rng.normal(size=(classes, d))
     by_group = {group: rng.normal(size=d) for group in sorted(set(groups))}
     rows = np.stack(
-        [centres[label] + noise * by_group[group] for label, group in zip(labels, groups, strict=True)]
+        [centers[label] + noise * by_group[group] for label, group in zip(labels, groups, strict=True)]
     )
     return Problem(
         features=normalized(1.0 + rows),
@@ -82,7 +82,7 @@ def problems(draw: st.DrawFn) -> Problem:
 
 
 def scaled(features: Floats) -> tuple[Floats, Floats, float]:
-    """Features brought to mean length 1 around their centre, as the penalty's unit is defined."""
+    """Features brought to mean length 1 around their center, as the penalty's unit is defined."""
     mean = features.mean(axis=0)
     scale = 1.0 / np.linalg.norm(features - mean, axis=1).mean()
     return (features - mean) * scale, mean, scale
