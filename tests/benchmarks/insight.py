@@ -23,10 +23,10 @@ from headstart_server.backbones.contract.runtimes import RuntimeSettings, defaul
 from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
 from headstart_server.learning.analysis.dataset_analysis import analyze_dataset
 from headstart_server.learning.analysis.duplicates import near_duplicate_groups
-from headstart_server.learning.analysis.familiarity import fit_typicality_model
 from headstart_server.learning.analysis.label_issues import find_label_issues
 from headstart_server.learning.analysis.learning_curve import learning_curve
 from headstart_server.learning.analysis.neighbors import NeighborExample, index_neighbors
+from headstart_server.learning.analysis.typicality import fit_typicality_model
 from headstart_server.learning.examples.target import Target, Targets
 from headstart_server.learning.heads.fitting import FittedHead, fit
 from headstart_server.learning.heads.head import Float32

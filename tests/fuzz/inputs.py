@@ -17,8 +17,8 @@ from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
-from headstart_server.learning.analysis.familiarity import fit_typicality_model
 from headstart_server.learning.analysis.neighbors import NeighborExample, index_neighbors
+from headstart_server.learning.analysis.typicality import fit_typicality_model
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.calibration import Calibration

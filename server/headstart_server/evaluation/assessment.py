@@ -10,8 +10,8 @@ from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
 from headstart_server.learning.analysis.dataset_analysis import analyze_dataset
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings
 from headstart_server.learning.analysis.duplicates import near_duplicate_groups
-from headstart_server.learning.analysis.familiarity import fit_typicality_model
 from headstart_server.learning.analysis.neighbors import NeighborExample, index_neighbors
+from headstart_server.learning.analysis.typicality import fit_typicality_model
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.features.feature_matrix import Float32, Ints

@@ -20,7 +20,7 @@ from headstart_server.learning.heads.head import Float32
 from headstart_server.learning.metrics.comparison import Comparison, PairedOutcome, compare
 from headstart_server.learning.metrics.evaluation import Evaluation, MetricsSource, evaluate
 from headstart_server.learning.metrics.example_list import ExampleList
-from headstart_server.learning.metrics.outcome import LabeledOutputs, PredictionOutcome
+from headstart_server.learning.metrics.outcomes import LabeledOutputs, PredictionOutcome
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion, embedder_of
 from headstart_server.models.rows import no_version_yet

@@ -18,7 +18,7 @@ from headstart_server.learning.examples.target import Target
 from headstart_server.learning.heads.head import Float32, Head
 from headstart_server.learning.metrics.comparison import PairedOutcome
 from headstart_server.learning.metrics.example_list import ExampleList
-from headstart_server.learning.metrics.outcome import LabeledOutputs, PredictionOutcome
+from headstart_server.learning.metrics.outcomes import LabeledOutputs, PredictionOutcome
 
 #: Examples whose features are held at once.
 BLOCK = 1024

@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from headstart_server.learning.analysis.familiarity import TypicalityModel
 from headstart_server.learning.analysis.neighbors import NeighborExample, NeighborIndex
 from headstart_server.learning.analysis.references import Directions, Magnitudes
+from headstart_server.learning.analysis.typicality import TypicalityModel
 from headstart_server.learning.examples.target import Target
-from headstart_server.learning.features.compact_rows import QuantizedRows
+from headstart_server.learning.features.similarity import QuantizedRows
 
 TYPICALITY_FILE = "familiarity.safetensors"
 NEIGHBORS_FILE = "neighbors.safetensors"

@@ -28,7 +28,7 @@ from headstart_server.errors import (
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings
 from headstart_server.learning.metrics.evaluation import Evaluation
 from headstart_server.learning.metrics.example_list import ExampleList, read_outcomes
-from headstart_server.learning.metrics.outcome import PredictionOutcome
+from headstart_server.learning.metrics.outcomes import PredictionOutcome
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import (
     alias_history,

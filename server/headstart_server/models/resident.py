@@ -8,8 +8,8 @@ from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.tails import VersionTail
 from headstart_server.errors import BackboneMismatch, BackboneNotFound, BackboneUnavailable
-from headstart_server.learning.analysis.familiarity import TypicalityModel
 from headstart_server.learning.analysis.neighbors import NeighborIndex
+from headstart_server.learning.analysis.typicality import TypicalityModel
 from headstart_server.learning.heads.head import Head
 
 

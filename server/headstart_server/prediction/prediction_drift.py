@@ -12,7 +12,7 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float64
 from headstart_server.learning.heads.head import Float32, Head
 from headstart_server.learning.metrics.evaluation import Evaluation
-from headstart_server.learning.metrics.outcome import PredictionOutcome
+from headstart_server.learning.metrics.outcomes import PredictionOutcome
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.version import Selector

@@ -14,7 +14,7 @@ import structlog
 
 from headstart_server.embedding.queue import RowFeatures, stacked
 from headstart_server.errors import AliasNotFound, ServiceUnavailable, VersionNotFound
-from headstart_server.learning.analysis.familiarity import TypicalityModel
+from headstart_server.learning.analysis.typicality import TypicalityModel
 from headstart_server.learning.features.feature_matrix import Float64
 from headstart_server.models.evidence import TYPICALITY_FILE
 from headstart_server.models.registry import Registry

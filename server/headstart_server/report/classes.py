@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from headstart_server.learning.metrics.evaluation import ClassMetrics, Evaluation, ThresholdPoint
 from headstart_server.report.curve_charts import precision_recall_chart
-from headstart_server.report.layout import Section, note, section, table
-from headstart_server.report.markup import Child, Markup, named, tag
-from headstart_server.report.words import percent, shorten
+from headstart_server.report.formatting import percent, shorten
+from headstart_server.report.markup import Child, Markup, Section, named, note, section, table, tag
 
 __all__ = ["class_section"]
 

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from headstart_server.report.formatting import percent, plural, shorten
 from headstart_server.report.markup import Markup, tag
 from headstart_server.report.plots import chart, place
-from headstart_server.report.words import percent, plural, shorten
 
 __all__ = ["Confusion", "confusion_chart"]
 

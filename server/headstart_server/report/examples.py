@@ -14,18 +14,7 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.evaluation import ExampleOutcome
 from headstart_server.report.curve_charts import learning_chart
 from headstart_server.report.facts import ReportFacts, Sample
-from headstart_server.report.gallery import (
-    MAX_GROUPED,
-    MAX_GROUPS,
-    MAX_LABEL_ISSUES,
-    MAX_OUTLIERS,
-    MAX_WORST,
-    card,
-    cards,
-)
-from headstart_server.report.layout import Section, note, section
-from headstart_server.report.markup import Child, Markup, named, tag
-from headstart_server.report.words import (
+from headstart_server.report.formatting import (
     figure,
     is_right,
     issue_labels,
@@ -35,6 +24,16 @@ from headstart_server.report.words import (
     plural,
     score,
 )
+from headstart_server.report.gallery import (
+    MAX_GROUPED,
+    MAX_GROUPS,
+    MAX_LABEL_ISSUES,
+    MAX_OUTLIERS,
+    MAX_WORST,
+    card,
+    cards,
+)
+from headstart_server.report.markup import Child, Markup, Section, named, note, section, tag
 
 __all__ = ["data_section", "label_issues_section", "mistakes_section", "more_section"]
 

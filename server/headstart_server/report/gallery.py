@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings, ExampleReference
 from headstart_server.learning.metrics.evaluation import Evaluation
 from headstart_server.report.facts import Sample
+from headstart_server.report.formatting import shorten
 from headstart_server.report.markup import Child, Markup, named, tag
-from headstart_server.report.words import shorten
 
 __all__ = [
     "MAX_GROUPED",

@@ -3,9 +3,7 @@
 from headstart_server.learning.analysis.dataset_findings import RecommendationKind
 from headstart_server.learning.metrics.evaluation import Metrics
 from headstart_server.report.facts import ReportFacts
-from headstart_server.report.markup import Markup, named, tag
-from headstart_server.report.plots import place
-from headstart_server.report.words import (
+from headstart_server.report.formatting import (
     baseline,
     decision,
     interval,
@@ -14,6 +12,8 @@ from headstart_server.report.words import (
     percent,
     verdict,
 )
+from headstart_server.report.markup import Markup, named, tag
+from headstart_server.report.plots import place
 
 __all__ = ["header"]
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 
 from headstart_server.learning.metrics.evaluation import ValuePair
+from headstart_server.report.formatting import plural
 from headstart_server.report.markup import Markup, tag
 from headstart_server.report.plots import Plot, Scale, chart, nice_ticks, place
-from headstart_server.report.words import plural
 
 __all__ = ["error_chart", "value_chart"]
 

@@ -4,7 +4,6 @@ from base64 import b64encode
 from hashlib import sha256
 from importlib.resources import files
 
-from headstart_server.report.backbone_selection import selection_section
 from headstart_server.report.classes import class_section
 from headstart_server.report.examples import (
     data_section,
@@ -14,9 +13,8 @@ from headstart_server.report.examples import (
 )
 from headstart_server.report.facts import ReportFacts
 from headstart_server.report.header import header
-from headstart_server.report.layout import Section, note
-from headstart_server.report.lineage import lineage_section
-from headstart_server.report.markup import Markup, tag, trusted
+from headstart_server.report.lineage import lineage_section, selection_section
+from headstart_server.report.markup import Markup, Section, note, tag, trusted
 from headstart_server.report.quality import (
     comparison_section,
     confusion_section,

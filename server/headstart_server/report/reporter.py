@@ -11,8 +11,8 @@ from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
 from headstart_server.report import page, text
 from headstart_server.report.facts import ReportFacts, Sample
+from headstart_server.report.formatting import shorten
 from headstart_server.report.gallery import sample_indexes
-from headstart_server.report.words import shorten
 
 __all__ = ["Report", "ReportFormat", "Reporter"]
 

@@ -7,15 +7,8 @@ from textwrap import wrap
 from headstart_server.learning.analysis.dataset_findings import LabelIssue
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.evaluation import ExampleOutcome
-from headstart_server.report.backbone_selection import (
-    candidate_columns,
-    candidate_row,
-    selection_line,
-    skipped_candidates,
-)
 from headstart_server.report.facts import ReportFacts
-from headstart_server.report.lineage import recipe_lines
-from headstart_server.report.words import (
+from headstart_server.report.formatting import (
     baseline,
     decision,
     energy_line,
@@ -31,6 +24,13 @@ from headstart_server.report.words import (
     score,
     shorten,
     verdict,
+)
+from headstart_server.report.lineage import (
+    candidate_columns,
+    candidate_row,
+    recipe_lines,
+    selection_line,
+    skipped_candidates,
 )
 
 __all__ = ["MEDIA_TYPE", "text"]

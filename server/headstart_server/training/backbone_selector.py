@@ -31,10 +31,11 @@ from headstart_server.learning.metrics.backbone_selection import (
     BackboneCandidate,
     BackboneSelection,
     CandidateOutcome,
+    CandidateRanking,
+    rank_candidates,
 )
 from headstart_server.learning.metrics.comparison import is_right
-from headstart_server.learning.metrics.outcome import LabeledOutputs
-from headstart_server.learning.metrics.selection_rule import CandidateRanking, rank_candidates
+from headstart_server.learning.metrics.outcomes import LabeledOutputs
 from headstart_server.training.candidates import check_recipe, megabytes
 from headstart_server.training.extraction import Extraction, Table, check_faults
 from headstart_server.training.progress import Telling

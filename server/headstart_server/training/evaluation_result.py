@@ -12,7 +12,7 @@ from headstart_server.learning.heads.fitting import FittedHead
 from headstart_server.learning.heads.head import Float32
 from headstart_server.learning.heads.split import strata
 from headstart_server.learning.metrics.evaluation import Evaluation, MetricsSource, evaluate
-from headstart_server.learning.metrics.outcome import LabeledOutputs, PredictionOutcome
+from headstart_server.learning.metrics.outcomes import LabeledOutputs, PredictionOutcome
 from headstart_server.training.extraction import Table
 
 

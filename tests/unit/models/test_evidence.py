@@ -8,8 +8,8 @@ import pytest
 
 from fakes import ManualClock, Shelf
 from headstart_server.errors import ArtifactDamaged
-from headstart_server.learning.analysis.familiarity import TypicalityModel, fit_typicality_model
 from headstart_server.learning.analysis.neighbors import NeighborExample, NeighborIndex, index_neighbors
+from headstart_server.learning.analysis.typicality import TypicalityModel, fit_typicality_model
 from headstart_server.learning.examples.target import Target
 from headstart_server.models.evidence import (
     NEIGHBORS_FILE,

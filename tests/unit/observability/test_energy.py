@@ -13,7 +13,7 @@ from headstart_server.jobs.job import Findings
 from headstart_server.models.version import Manifest
 from headstart_server.observability.energy import Energy, EnergyMeter, EnergySource
 from headstart_server.observability.power import EstimatedCounter, Gpus, RaplCounter, counters, rapl_zones
-from headstart_server.report.words import energy_line
+from headstart_server.report.formatting import energy_line
 from headstart_server.training.fine_tune import FineTuneRun
 from workbench import Workbench, pets
 

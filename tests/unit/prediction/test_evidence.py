@@ -8,8 +8,8 @@ import pytest
 
 from fakes import make_head
 from headstart_server.errors import InvalidField
-from headstart_server.learning.analysis.familiarity import fit_typicality_model
 from headstart_server.learning.analysis.neighbors import NeighborExample, index_neighbors
+from headstart_server.learning.analysis.typicality import fit_typicality_model
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.calibration import Calibration

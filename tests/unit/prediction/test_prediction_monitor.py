@@ -8,11 +8,11 @@ import pytest
 
 from fakes import PATIENCE, make_head
 from headstart_server.embedding.queue import RowFeatures
-from headstart_server.learning.analysis.familiarity import fit_typicality_model
+from headstart_server.learning.analysis.typicality import fit_typicality_model
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.metrics.example_list import ExampleList
-from headstart_server.learning.metrics.outcome import PredictionOutcome
+from headstart_server.learning.metrics.outcomes import PredictionOutcome
 from headstart_server.models.store import EXAMPLES_FILE
 from headstart_server.models.version import Selector
 from headstart_server.prediction.prediction_monitor import FEWEST, Drift, Onlooker

@@ -8,11 +8,11 @@ import numpy as np
 from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings, Outlier
 from headstart_server.learning.analysis.duplicates import MAX_GROUPS, find_duplicates
-from headstart_server.learning.analysis.familiarity import REFERENCES
 from headstart_server.learning.analysis.label_issues import find_label_issues
 from headstart_server.learning.analysis.learning_curve import learning_curve
 from headstart_server.learning.analysis.recommendations import class_counts, recommend
 from headstart_server.learning.analysis.references import build_references
+from headstart_server.learning.analysis.typicality import REFERENCES
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import BLOCK
 

@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 from headstart_server.backbones.contract.backbone import LAST
 from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
 from headstart_server.learning.analysis.dataset_findings import LearningPoint
-from headstart_server.learning.examples.target import Targets
+from headstart_server.learning.examples.target import Targets, balancing
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Float32, Float64, Ints, Scaling
-from headstart_server.learning.heads.fitting import balancing
 from headstart_server.learning.heads.recipe import ResolvedRecipe, Ridge
 from headstart_server.learning.heads.split import Folds, assign_folds, strata
 from headstart_server.learning.metrics.metrics import MetricsSource, measure

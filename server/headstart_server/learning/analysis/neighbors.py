@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from headstart_server.learning.examples.target import Target
-from headstart_server.learning.features.compact_rows import QuantizedRows
 from headstart_server.learning.features.feature_matrix import BLOCK, Float32, Ints
-from headstart_server.learning.features.similarity import similarity_rows
+from headstart_server.learning.features.similarity import QuantizedRows, similarity_rows
 
 #: Maximum number of examples of an index, which must fit into memory.
 MAX_INDEXED = 50_000

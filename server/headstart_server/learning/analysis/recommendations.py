@@ -13,9 +13,9 @@ from headstart_server.learning.analysis.dataset_findings import (
     RecommendationKind,
 )
 from headstart_server.learning.analysis.duplicates import NEAR_UP_TO
+from headstart_server.learning.examples.target import IMBALANCE
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float64
-from headstart_server.learning.heads.fitting import IMBALANCE
 
 #: Examples below which a class is called small: the estimate of its accuracy is a guess.
 FEW = 5

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.contract.backbone import Modality
-from headstart_server.learning.features.compact_rows import QuantizedRows
 from headstart_server.learning.features.feature_matrix import (
     BLOCK,
     Float32,
@@ -20,7 +19,7 @@ from headstart_server.learning.features.feature_matrix import (
     normalized,
     robust_scale,
 )
-from headstart_server.learning.features.similarity import similarity_rows
+from headstart_server.learning.features.similarity import QuantizedRows, similarity_rows
 
 #: Dimensions of projected rows; shorter rows are unchanged.
 PROJECTED = 256

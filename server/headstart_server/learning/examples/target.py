@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float64, Ints
 
+#: Ratio of the largest to the smallest class above which classes are balanced.
+IMBALANCE = 3
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
@@ -162,3 +165,20 @@ class Targets:
     def subset(self, places: Ints | NDArray[np.bool_] | Sequence[int]) -> "Targets":
         """Return the labels at some positions, in their order."""
         return replace(self, matrix=self.matrix[places], weights=self.weights[places])
+
+
+def is_imbalanced(targets: Targets) -> bool:
+    """Return whether the largest class of a single label outweighs the smallest by more than `IMBALANCE`."""
+    if targets.task is not Task.SINGLE_LABEL:
+        return False
+    masses = targets.weights @ targets.matrix
+    return bool(masses.max() > IMBALANCE * masses[masses > 0].min())
+
+
+def balancing(targets: Targets) -> Float64:
+    """Return factors of the weights that give each class of a single label the same sum, [N]."""
+    masses = targets.weights @ targets.matrix
+    present = masses > 0
+    inverse = np.divide(1.0, masses, out=np.zeros_like(masses), where=present)
+    factors: Float64 = targets.weights.sum() / present.sum() * (targets.matrix @ inverse)
+    return factors

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from headstart_server.backbones.contract.backbone import LAST, Modality
 from headstart_server.backbones.contract.tail import TailWeights
 from headstart_server.learning.examples.near_duplicates import group_near_duplicates
-from headstart_server.learning.examples.target import Targets
+from headstart_server.learning.examples.target import Targets, balancing, is_imbalanced
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Float32, Float64, Ints, Scaling
 from headstart_server.learning.features.matrices import Matrices
@@ -44,8 +44,6 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 CHOOSE_FROM = 16
 #: Maximum number of folds of `partial`: each costs another training.
 FINE_TUNING_FOLDS = 3
-#: Ratio of the largest to the smallest class above which classes are balanced.
-IMBALANCE = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -385,20 +383,3 @@ def _as_given(rows: NDArray[Scalar], order: Ints) -> NDArray[Scalar]:
     given = np.empty_like(rows)
     given[order] = rows
     return given
-
-
-def is_imbalanced(targets: Targets) -> bool:
-    """Return whether the largest class of a single label outweighs the smallest by more than `IMBALANCE`."""
-    if targets.task is not Task.SINGLE_LABEL:
-        return False
-    masses = targets.weights @ targets.matrix
-    return bool(masses.max() > IMBALANCE * masses[masses > 0].min())
-
-
-def balancing(targets: Targets) -> Float64:
-    """Return factors of the weights that give each class of a single label the same sum, [N]."""
-    masses = targets.weights @ targets.matrix
-    present = masses > 0
-    inverse = np.divide(1.0, masses, out=np.zeros_like(masses), where=present)
-    factors: Float64 = targets.weights.sum() / present.sum() * (targets.matrix @ inverse)
-    return factors

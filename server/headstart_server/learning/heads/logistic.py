@@ -13,10 +13,9 @@ from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Float64
 from headstart_server.learning.heads.calibration import Calibration, sigmoid
-from headstart_server.learning.heads.cross_fitting import CrossFitted
 from headstart_server.learning.heads.lbfgs import Minimum, minimize
 from headstart_server.learning.heads.out_of_fold import calibrate, default_calibration
-from headstart_server.learning.heads.solver_result import SolverResult
+from headstart_server.learning.heads.solver_result import CrossFitted, SolverResult
 from headstart_server.learning.heads.split import Folds
 
 #: Regularizations that are tried, on rows around their mean with a mean length of 1.

@@ -14,11 +14,10 @@ from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Float32, Float64, Ints
 from headstart_server.learning.heads.calibration import Calibration, sigmoid, softmax
-from headstart_server.learning.heads.cross_fitting import CrossFitted
 from headstart_server.learning.heads.head import HiddenLayer
 from headstart_server.learning.heads.lbfgs import StopReason
 from headstart_server.learning.heads.out_of_fold import calibrate, default_calibration
-from headstart_server.learning.heads.solver_result import SolverResult
+from headstart_server.learning.heads.solver_result import CrossFitted, SolverResult
 from headstart_server.learning.heads.split import Folds
 
 #: Defaults of open settings.

@@ -16,12 +16,11 @@ from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Float32, Float64, Ints, Scaling
 from headstart_server.learning.heads.calibration import Calibration
-from headstart_server.learning.heads.cross_fitting import CrossFitted
 from headstart_server.learning.heads.lbfgs import StopReason
 from headstart_server.learning.heads.out_of_fold import calibrate
 from headstart_server.learning.heads.recipe import Partial
 from headstart_server.learning.heads.ridge import fit_ridge
-from headstart_server.learning.heads.solver_result import SolverResult
+from headstart_server.learning.heads.solver_result import CrossFitted, SolverResult
 from headstart_server.learning.heads.split import Folds
 from headstart_server.learning.metrics.metrics import losses
 

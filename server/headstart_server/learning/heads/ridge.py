@@ -15,10 +15,9 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Float64
 from headstart_server.learning.features.matrices import DeviceError, Matrices, NumpyMatrices
 from headstart_server.learning.heads.calibration import Calibration
-from headstart_server.learning.heads.cross_fitting import CrossFitted
 from headstart_server.learning.heads.out_of_fold import calibrate, default_calibration
 from headstart_server.learning.heads.ridge_forms import DualForm, PrimalForm, RidgeTask
-from headstart_server.learning.heads.solver_result import SolverResult
+from headstart_server.learning.heads.solver_result import CrossFitted, SolverResult
 from headstart_server.learning.heads.split import Folds
 from headstart_server.learning.heads.temperature import SINGLE_SHOT_TEMPERATURE
 

@@ -1,13 +1,113 @@
-"""The result of a solver."""
+"""The result of a solver, with out-of-fold outputs.
 
+The setting of the lowest out-of-fold loss looks better than it is: with few examples it fits their noise. So
+the outputs by which a head is measured come, fold by fold, from the setting and the calibration that are best
+on the other folds (Varma and Simon 2006 describe the bias; Stone 1974 the double choice that avoids it). The
+scores of all settings are computed anyway, so this costs no further fit.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from headstart_server.backbones.contract.tail import TailWeights
+from headstart_server.learning.examples.target import Targets
+from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float64
 from headstart_server.learning.heads.calibration import Calibration
-from headstart_server.learning.heads.cross_fitting import CrossFitted
 from headstart_server.learning.heads.head import HiddenLayer
 from headstart_server.learning.heads.lbfgs import StopReason
+from headstart_server.learning.heads.out_of_fold import calibrate
+from headstart_server.learning.heads.split import Folds
+from headstart_server.learning.heads.temperature import smoothed_losses
+from headstart_server.learning.metrics.metrics import losses
+
+#: Outputs above which noise hardly affects the choice, so all folds share it.
+MOST_OUTPUTS = 100_000
+
+
+class CrossFitted:
+    """Keeps, for each fold, the scores of the setting that is best on the other folds.
+
+    Args:
+        targets: labels of N examples.
+        weights: weight of each example in choices, [N]; their sum is the number of different examples.
+        folds: the cross-validation partition.
+        temperature: of a single label; None selects it.
+        shift: regression: summand that converts scaled scores to the unit of the examples.
+        scale: regression: factor that converts scaled scores to the unit of the examples.
+    """
+
+    def __init__(
+        self,
+        targets: Targets,
+        weights: Float64,
+        folds: Folds,
+        *,
+        temperature: float | None = None,
+        shift: float = 0.0,
+        scale: float = 1.0,
+    ) -> None:
+        self._shift, self._scale = shift, scale
+        self._chosen: tuple[Float64, Calibration] | None = None
+        self._targets, self._folds, self._temperature = targets, folds, temperature
+        self._weights = np.where(folds.counted, weights, 0.0) if folds.count else np.zeros(0)
+        self._best = np.full(folds.count, np.inf)
+        self._kept: list[Float64 | None] = [None] * folds.count
+        others = self._weights.sum() - self._sums(self._weights)
+        self._others = others if targets.matrix.size <= MOST_OUTPUTS else np.zeros(folds.count)
+
+    def offer(self, scores: Float64, calibration: Calibration) -> None:
+        """Offer the scores [N, C] of a setting and their calibration."""
+        if not (self._others > 0).any():
+            return
+        weighted = self._weights * self._losses(scores, calibration)
+        without = (weighted.sum() - self._sums(weighted)) / np.where(self._others > 0, self._others, np.nan)
+        for fold in np.flatnonzero(without < self._best).tolist():
+            if self._others[fold] > 0:
+                self._best[fold], self._kept[fold] = without[fold], scores
+
+    def choose(self, scores: Float64, calibration: Calibration) -> None:
+        """Set the scores [N, C] of the setting that is best on all folds, and their calibration."""
+        self._chosen = scores, calibration
+
+    def outputs(self, others: Sequence["CrossFitted"] = ()) -> Float64:
+        """Return calibrated outputs [N, C], each fold from the setting that is best on the other folds.
+
+        `others` are further candidates on the same folds; this one is the best on all folds.
+        """
+        if self._chosen is None:
+            raise ValueError("Call choose before outputs.")
+        scores, calibration = self._chosen
+        outputs = calibration.outputs(scores)
+        for fold in range(self._folds.count):
+            best = min((self, *others), key=lambda one: one._best[fold])
+            kept = best._kept[fold]
+            if kept is not None:
+                inside = self._folds.assignment == fold
+                outputs[inside] = best._calibrated_without(fold, kept).outputs(kept[inside])
+        return outputs * self._scale + self._shift
+
+    def _calibrated_without(self, fold: int, scores: Float64) -> Calibration:
+        others = self._folds.counted & (self._folds.assignment != fold)
+        return calibrate(
+            scores[others], self._targets.subset(others), self._weights[others], temperature=self._temperature
+        )[0]
+
+    def _losses(self, scores: Float64, calibration: Calibration) -> Float64:
+        if self._targets.task is Task.SINGLE_LABEL:
+            count = float(self._weights.sum())
+            return smoothed_losses(scores, self._targets.matrix, calibration.temperature, count)
+        return losses(self._targets, calibration.outputs(scores).astype(np.float32))
+
+    def _sums(self, values: Float64) -> Float64:
+        if not self._folds.count:
+            return np.zeros(0)
+        sums: Float64 = np.bincount(self._folds.assignment, values, minlength=self._folds.count).astype(
+            np.float64
+        )
+        return sums
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

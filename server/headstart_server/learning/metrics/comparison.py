@@ -12,7 +12,7 @@ from headstart_server.errors import NoCommonExamples
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float64
-from headstart_server.learning.metrics.outcome import PredictionOutcome
+from headstart_server.learning.metrics.outcomes import PredictionOutcome
 from headstart_server.learning.metrics.paired_tests import (
     mcnemar_p,
     mcnemar_worse_p,

@@ -12,13 +12,13 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.metrics.class_predictions import ClassPredictions
 from headstart_server.learning.metrics.metrics import Metrics, MetricsSource, measure, wilson_interval
-from headstart_server.learning.metrics.ranking import RankingCurve, ThresholdPoint
-from headstart_server.learning.metrics.reliability import ReliabilityBin, reliability
-from headstart_server.learning.metrics.worst_examples import (
+from headstart_server.learning.metrics.outcomes import (
     ExampleOutcome,
     worst_examples,
     worst_regression_examples,
 )
+from headstart_server.learning.metrics.ranking import RankingCurve, ThresholdPoint
+from headstart_server.learning.metrics.reliability import ReliabilityBin, reliability
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

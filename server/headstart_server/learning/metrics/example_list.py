@@ -12,7 +12,7 @@ from typing import Any
 
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target
-from headstart_server.learning.metrics.outcome import PredictionOutcome
+from headstart_server.learning.metrics.outcomes import PredictionOutcome
 
 #: Version of the format, so that later releases can distinguish it.
 _FORMAT = 1

@@ -6,9 +6,8 @@ import pytest
 from headstart_server.learning.analysis import neighbors
 from headstart_server.learning.analysis.neighbors import NeighborExample, NeighborIndex, index_neighbors
 from headstart_server.learning.examples.target import Target
-from headstart_server.learning.features.compact_rows import QuantizedRows
 from headstart_server.learning.features.feature_matrix import Float32
-from headstart_server.learning.features.similarity import similarity_rows
+from headstart_server.learning.features.similarity import QuantizedRows, similarity_rows
 
 VIEWS = ("last", "taps")
 

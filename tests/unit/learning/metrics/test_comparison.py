@@ -12,7 +12,7 @@ from scipy import stats
 from headstart_server.errors import NoCommonExamples
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.metrics.comparison import Comparison, PairedOutcome, compare
-from headstart_server.learning.metrics.outcome import PredictionOutcome
+from headstart_server.learning.metrics.outcomes import PredictionOutcome
 
 
 def predicted(*labels: str, loss: float = 0.5) -> PredictionOutcome:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.metrics.example_list import ExampleList
-from headstart_server.learning.metrics.outcome import PredictionOutcome
+from headstart_server.learning.metrics.outcomes import PredictionOutcome
 
 names = st.text(max_size=8)
 labels = st.text(min_size=1, max_size=6)

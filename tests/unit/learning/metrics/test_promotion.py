@@ -8,7 +8,7 @@ import pytest
 from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.metrics.comparison import Comparison, PairedOutcome, compare
-from headstart_server.learning.metrics.outcome import PredictionOutcome
+from headstart_server.learning.metrics.outcomes import PredictionOutcome
 from headstart_server.learning.metrics.promotion import (
     Decision,
     Promotion,

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart_server.backbones.contract.backbone import Modality
-from headstart_server.learning.analysis.familiarity import REFERENCES, TypicalityModel, fit_typicality_model
 from headstart_server.learning.analysis.references import PROJECTED, project_directions
+from headstart_server.learning.analysis.typicality import REFERENCES, TypicalityModel, fit_typicality_model
 from headstart_server.learning.features.feature_matrix import Float32
 
 VIEWS = ("last", "taps")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart_server.learning.metrics.selection_rule import CandidateRanking, rank_candidates
+from headstart_server.learning.metrics.backbone_selection import CandidateRanking, rank_candidates
 
 COSTS = st.sampled_from([1.0, 2.0, 2.0, 5.0, 40.0])
 

@@ -6,7 +6,7 @@ import pytest
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.features.feature_matrix import BLOCK
 from headstart_server.learning.metrics.metrics import LEAST
-from headstart_server.learning.metrics.outcome import LabeledOutputs, PredictionOutcome
+from headstart_server.learning.metrics.outcomes import LabeledOutputs, PredictionOutcome
 
 
 def predicted(
