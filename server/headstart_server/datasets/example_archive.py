@@ -2,7 +2,6 @@
 
 import json
 import threading
-from collections import OrderedDict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from zipfile import ZipFile
@@ -12,6 +11,7 @@ import numpy as np
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.errors import ArtifactDamaged, ServiceUnavailable, StorageFull
 from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.lru import LruCache
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.folder import Folder
 from headstart_server.storage.zip_entries import check_methods
@@ -92,8 +92,7 @@ class ArchiveReader:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._open: OrderedDict[str, OpenArchive] = OrderedDict()
-        self._max_open = MAX_OPEN
+        self._open: LruCache[str, OpenArchive] = LruCache(MAX_OPEN)
         self._closed = False
 
     def read(self, example: StoredExample) -> Content:
@@ -118,25 +117,25 @@ class ArchiveReader:
         """
         for job_id in sorted(archives)[:MAX_HELD]:
             with suppress(ArtifactDamaged), damage_reported(job_id), self._lock:
-                self._max_open = max(self._max_open, len(self._open) + 1)
+                self._open.limit = max(self._open.limit, len(self._open) + 1)
                 self._archive(job_id)
 
     def close(self) -> None:
         """Close the archives."""
         with self._lock:
             self._closed = True
-            while self._open:
-                self._open.popitem()[1].close()
+            for job_id in self._open:
+                if (archive := self._open.pop(job_id)) is not None:
+                    archive.close()
 
     def _archive(self, job_id: str) -> OpenArchive:
         if self._closed:
             raise ValueError("the reader was closed")
         archive = self._open.get(job_id)
         if archive is None:
-            archive = self._open[job_id] = OpenArchive(self._folder, job_id)
-        self._open.move_to_end(job_id)
-        while len(self._open) > self._max_open:
-            self._open.popitem(last=False)[1].close()
+            archive = OpenArchive(self._folder, job_id)
+            for _, evicted in self._open.add(job_id, archive):
+                evicted.close()
         return archive
 
 

@@ -1,7 +1,6 @@
 """Feature cache by content: the backbone is frozen, so the features of an input never change."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from hashlib import sha256
@@ -11,6 +10,7 @@ import numpy as np
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.embedding.feature_rows import Key, Vectors
 from headstart_server.embedding.feature_store import FeatureStore
+from headstart_server.lru import LruCache
 
 #: Bytes of an entry in addition to its vectors: keys, dictionary and array headers.
 OVERHEAD = 600
@@ -24,10 +24,8 @@ class MemoryTier:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._entries: OrderedDict[Key, Vectors] = OrderedDict()
-        self._nbytes = 0
+        self._entries: LruCache[Key, Vectors] = LruCache(max_bytes, _size)
         self._removals = 0
 
     def __len__(self) -> int:
@@ -36,7 +34,7 @@ class MemoryTier:
     @property
     def nbytes(self) -> int:
         """Bytes used, overhead included."""
-        return self._nbytes
+        return self._entries.size
 
     @property
     def removals(self) -> int:
@@ -48,16 +46,14 @@ class MemoryTier:
         found = {}
         with self._lock:
             for digest in digests:
-                key = (backbone, digest)
-                if key in self._entries:
-                    self._entries.move_to_end(key)
-                    found[digest] = self._entries[key]
+                if (vectors := self._entries.get((backbone, digest))) is not None:
+                    found[digest] = vectors
         return found
 
     def put(self, key: Key, vectors: Vectors) -> None:
         """Store vectors, and evict the least recently used above the limit."""
         with self._lock:
-            self._drop(key)
+            self._entries.pop(key)
             self._add(key, vectors)
 
     def fill(self, backbone: str, stored: Mapping[str, Vectors], removals: int) -> None:
@@ -74,21 +70,11 @@ class MemoryTier:
         with self._lock:
             self._removals += 1
             for key in [key for key in self._entries if key[1] in gone and backbone in (None, key[0])]:
-                self._drop(key)
+                self._entries.pop(key)
 
     def _add(self, key: Key, vectors: Vectors) -> None:
-        size = _size(vectors)
-        if size > self._max_bytes:
-            return
-        self._entries[key] = vectors
-        self._nbytes += size
-        while self._nbytes > self._max_bytes:
-            self._drop(next(iter(self._entries)))
-
-    def _drop(self, key: Key) -> None:
-        vectors = self._entries.pop(key, None)
-        if vectors is not None:
-            self._nbytes -= _size(vectors)
+        if _size(vectors) <= self._entries.limit:
+            self._entries.add(key, vectors)
 
 
 def _size(vectors: Vectors) -> int:

@@ -4,7 +4,6 @@ import shutil
 import threading
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import IO
 
 from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.worker.export_request import ExportFormat
+from headstart_server.lru import LruCache
 
 #: The artifact of a version and a form.
 Key = tuple[str, ExportFormat]
@@ -86,15 +86,15 @@ class ExportCache:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
-        self._max_bytes, self._max_seconds, self._clock = max_bytes, max_seconds, clock
+        self._max_seconds, self._clock = max_seconds, clock
         self._lock = threading.Lock()
-        self._exports: OrderedDict[Key, _CachedExport] = OrderedDict()
+        self._exports: LruCache[Key, _CachedExport] = LruCache(max_bytes, lambda export: export.nbytes)
 
     @property
     def nbytes(self) -> int:
         """Bytes in the cache."""
         with self._lock:
-            return sum(export.nbytes for export in self._exports.values())
+            return self._exports.size
 
     def new_folder(self) -> Path:
         """Create an empty folder to export into."""
@@ -106,18 +106,16 @@ class ExportCache:
         """Add the export in a folder."""
         export = _CachedExport(folder=folder, files=_files(folder), made=self._clock())
         with self._lock:
-            replaced = self._exports.pop(key, None)
-            self._exports[key] = export
-            dropped = [*self._excess(), *([replaced] if replaced else [])]
-        _remove(dropped)
+            replaced = self._exports.pop(key)
+            evicted = [old for _, old in self._exports.add(key, export)]
+        _remove([*evicted, *([replaced] if replaced else [])])
 
     def open(self, key: Key) -> OpenExport | None:
         """Return an open export; None if it is not cached."""
         with self._lock:
-            export = self._exports.get(key)
-            if export is None or self._clock() - export.made > self._max_seconds:
+            export = None if self._is_old(key) else self._exports.get(key)
+            if export is None:
                 return None
-            self._exports.move_to_end(key)
             # Under the lock, since the export could be removed in between.
             with ExitStack() as stack:
                 streams = [
@@ -132,21 +130,13 @@ class ExportCache:
             keys = list(self._exports)
         gone = [key for key in keys if not is_live(key[0])]
         with self._lock:
-            old = [
-                key
-                for key, export in self._exports.items()
-                if self._clock() - export.made > self._max_seconds
-            ]
-            dropped = [self._exports.pop(key) for key in {*gone, *old} if key in self._exports]
-        _remove(dropped)
+            old = [key for key in self._exports if self._is_old(key)]
+            dropped = [self._exports.pop(key) for key in {*gone, *old}]
+        _remove([export for export in dropped if export is not None])
 
-    def _excess(self) -> list[_CachedExport]:
-        dropped, left = [], sum(export.nbytes for export in self._exports.values())
-        while left > self._max_bytes and len(self._exports) > 1:
-            _, export = self._exports.popitem(last=False)
-            left -= export.nbytes
-            dropped.append(export)
-        return dropped
+    def _is_old(self, key: Key) -> bool:
+        export = self._exports.peek(key)
+        return export is None or self._clock() - export.made > self._max_seconds
 
 
 def _files(folder: Path) -> list[ExportedFile]:

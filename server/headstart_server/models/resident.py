@@ -1,7 +1,6 @@
 """The versions in memory, under a bound of bytes."""
 
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 
 from headstart_server.embedding.backbone_pool import BackbonePool
@@ -11,6 +10,7 @@ from headstart_server.errors import BackboneMismatch, BackboneNotFound, Backbone
 from headstart_server.learning.analysis.neighbors import NeighborIndex
 from headstart_server.learning.analysis.typicality import TypicalityModel
 from headstart_server.learning.heads.head import Head
+from headstart_server.lru import LruCache
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -110,8 +110,9 @@ class ResidentVersions:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._entries: OrderedDict[tuple[str, int], ResidentVersion] = OrderedDict()
-        self._nbytes = 0
+        self._entries: LruCache[tuple[str, int], ResidentVersion] = LruCache(
+            max_bytes, lambda version: version.nbytes
+        )
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -119,7 +120,7 @@ class ResidentVersions:
     @property
     def nbytes(self) -> int:
         """Bytes of the versions it holds."""
-        return self._nbytes
+        return self._entries.size
 
     def numbers(self, model: str) -> set[int]:
         """The numbers of a model's versions in memory; asking is no use of them."""
@@ -129,37 +130,23 @@ class ResidentVersions:
     def get(self, model: str, number: int) -> ResidentVersion | None:
         """The version if it is in memory."""
         with self._lock:
-            version = self._entries.get((model, number))
-            if version is not None:
-                self._entries.move_to_end((model, number))
-            return version
+            return self._entries.get((model, number))
 
     def put(self, version: ResidentVersion) -> None:
         """Keep a version, and drop those used longest ago while there are too many bytes."""
         key = (version.model, version.number)
         with self._lock:
             if key not in self._entries:
-                self._add(key, version)
+                self._entries.add(key, version)
 
     def replace(self, version: ResidentVersion) -> None:
         """Keep a version in the place of what was kept of it; nothing happens if nothing was."""
         key = (version.model, version.number)
         with self._lock:
-            kept = self._entries.pop(key, None)
-            if kept is not None:
-                self._nbytes -= kept.nbytes
-                self._add(key, version)
-
-    def _add(self, key: tuple[str, int], version: ResidentVersion) -> None:
-        self._entries[key] = version
-        self._nbytes += version.nbytes
-        while self._nbytes > self.max_bytes and len(self._entries) > 1:
-            _, dropped = self._entries.popitem(last=False)
-            self._nbytes -= dropped.nbytes
+            if key in self._entries:
+                self._entries.add(key, version)
 
     def drop(self, model: str, number: int) -> None:
         """Forget a version that was deleted."""
         with self._lock:
-            version = self._entries.pop((model, number), None)
-            if version is not None:
-                self._nbytes -= version.nbytes
+            self._entries.pop((model, number))

@@ -6,11 +6,12 @@ record is written once in a while, with the number of those that were left out.
 
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 import structlog
+
+from headstart_server.lru import LruCache
 
 log = structlog.get_logger(__name__)
 
@@ -35,20 +36,17 @@ class LibraryLogs(logging.Handler):
         self._quiet_seconds = quiet_seconds
         self._clock = clock
         #: When a text was last written, and how many of it were left out since.
-        self._known: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+        self._known: LruCache[tuple[str, str], tuple[float, int]] = LruCache(_MOST_KNOWN)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, unless the same one was written a moment ago."""
         key = (record.name, str(record.msg)[:200])
         now = self._clock()
-        written, left_out = self._known.get(key, (float("-inf"), 0))
+        written, left_out = self._known.get(key) or (float("-inf"), 0)
         if now - written < self._quiet_seconds:
-            self._known[key] = (written, left_out + 1)
+            self._known.add(key, (written, left_out + 1))
             return
-        self._known[key] = (now, 0)
-        self._known.move_to_end(key)
-        while len(self._known) > _MOST_KNOWN:
-            self._known.popitem(last=False)
+        self._known.add(key, (now, 0))
         try:
             message = record.getMessage()
         except Exception:  # noqa: BLE001 - a record whose arguments do not fit its text

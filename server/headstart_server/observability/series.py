@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from headstart_server.lru import LruCache
+
 #: Models and versions that have time series of their own; further ones share the name `other`.
 MAX_SERIES = 200
 #: Versions of these that are canaries, whose series exist whatever others do.
@@ -39,13 +41,12 @@ class BoundedSeries:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._most = most
-        self._most_canaries = most_canaries
         self._idle_seconds = idle_seconds
         self._clock = clock
         self._lock = threading.Lock()
         # From the one unused for longest; each with the time of its last use.
         self._used: OrderedDict[Labels, float] = OrderedDict()
-        self._canaries: OrderedDict[Labels, None] = OrderedDict()
+        self._canaries: LruCache[Labels, bool] = LruCache(most_canaries)
         # Finding a series by its labels takes longer than counting.
         self._series: dict[Labels, dict[tuple[Any, tuple[str, ...]], Any]] = {}
 
@@ -66,10 +67,7 @@ class BoundedSeries:
         """Return the series of a metric for a version that gets a share of an alias's calls."""
         labels = (model, str(version))
         with self._lock:
-            self._canaries[labels] = None
-            self._canaries.move_to_end(labels)
-            while len(self._canaries) > self._most_canaries:
-                oldest, _ = self._canaries.popitem(last=False)
+            for oldest, _ in self._canaries.add(labels, True):
                 if oldest not in self._used:
                     self._remove(oldest)
             return self._found(metric, labels, True, further)

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from headstart_server.embedding.queue import RowFeatures, stacked
 from headstart_server.errors import AliasNotFound, ServiceUnavailable, VersionNotFound
 from headstart_server.learning.analysis.typicality import TypicalityModel
 from headstart_server.learning.features.feature_matrix import Float64
+from headstart_server.lru import LruCache
 from headstart_server.models.evidence import TYPICALITY_FILE
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
@@ -131,7 +131,7 @@ class Onlooker:
         self._alias = shadow_alias
         self._due = 0.0
         self._busy = threading.Lock()
-        self._followed: OrderedDict[tuple[str, int], _Followed] = OrderedDict()
+        self._followed: LruCache[tuple[str, int], _Followed] = LruCache(MAX_FOLLOWED)
 
     def notice(self, answer: Answer, rows: Sequence[RowFeatures]) -> "Future[None] | None":
         """A Predict was answered; called in an event loop.
@@ -197,16 +197,14 @@ class Onlooker:
         key = (version.model, version.number)
         followed = self._followed.get(key)
         if followed is not None:
-            self._followed.move_to_end(key)
             return followed
         known = self._registry.with_evidence(version, (TYPICALITY_FILE,)).evidence.familiarity
         expected = expected_answers(self._registry, version)
-        followed = self._followed[key] = _Followed(
+        followed = _Followed(
             inputs=None if known is None else Drift(known),
             answers=None if expected is None else AnswerDrift(expected, horizon=HORIZON, fewest=FEWEST),
         )
-        if len(self._followed) > MAX_FOLLOWED:
-            self._followed.popitem(last=False)
+        self._followed.add(key, followed)
         return followed
 
     def _ask_shadow(self, look: _Look) -> None:

@@ -1,10 +1,11 @@
 """How often each version was asked, and where the time of its answers went."""
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from headstart_server.lru import LruCache
 
 if TYPE_CHECKING:
     from headstart_server.prediction.predictor import StageTimes
@@ -52,8 +53,7 @@ class Statistics:
 
     def __init__(self, now: Callable[[], float] = time.time, *, most: int = MAX_VERSIONS) -> None:
         self._now = now
-        self._most = most
-        self._counts: OrderedDict[tuple[str, int], VersionCounts] = OrderedDict()
+        self._counts: LruCache[tuple[str, int], VersionCounts] = LruCache(most)
 
     def answered(self, model: str, number: int, inputs: int, times: "StageTimes") -> None:
         """A version answered a call of so many inputs."""
@@ -74,7 +74,7 @@ class Statistics:
 
     def counts(self, model: str, number: int) -> VersionCounts:
         """What was counted of a version; zeros if it was not asked."""
-        found = self._counts.get((model, number))
+        found = self._counts.peek((model, number))
         return VersionCounts() if found is None else replace(found)
 
     def asked(self) -> list[tuple[str, int]]:
@@ -85,10 +85,7 @@ class Statistics:
         key = model, number
         counts = self._counts.get(key)
         if counts is None:
-            if len(self._counts) >= self._most:
-                self._counts.popitem(last=False)
-            counts = self._counts[key] = VersionCounts()
-        else:
-            self._counts.move_to_end(key)
+            counts = VersionCounts()
+            self._counts.add(key, counts)
         counts.last = self._now()
         return counts
