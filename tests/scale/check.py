@@ -24,7 +24,7 @@ _SMALL = (
 LARGE = frozenset(table.name for table in tables.metadata.sorted_tables if table.name not in _SMALL)
 #: Statements that may take longer and read whole tables, each with the reason.
 REPORTS: dict[str, str] = {
-    "jobs.asking.counted": "counts all jobs for the metrics, at each cleaning, from an index",
+    "jobs.job_queries.counted": "counts all jobs for the metrics, at each cleaning, from an index",
     "models.usage.wrong_sums": "recounts what tenants store, once an hour and when a server starts",
     "jobs.webhook_rows.expire": "runs only when a server with SQLite starts",
 }
@@ -32,12 +32,12 @@ REPORTS: dict[str, str] = {
 #: Statements that may read a whole table where that is the quickest way, but in the same time as all others.
 READS_ALL = {
     "models.rows.changed_models": "a server that starts reads all models",
-    "models.routes.read_routes": "reads hundreds of models at once when a server starts",
+    "models.model_entry.read_routes": "reads hundreds of models at once when a server starts",
     "models.alias_rows.shares_of": "reads hundreds of models at once when a server starts",
     "models.registry.Registry.models": "looks for the few models of a tenant among all names",
     "models.registry.Registry._names": "looks for the few models of a tenant among all names",
-    "jobs.archives._oldest_kept": "takes the first uses there are, where a server keeps no examples",
-    "jobs.archives._aliased": "looks for hundreds of versions among all aliases",
+    "jobs.archive_retention._oldest_kept": "takes the first uses there are, where a server keeps no examples",
+    "jobs.archive_retention._aliased": "looks for hundreds of versions among all aliases",
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 PROGRAM = """
 import numpy as np
 from headstart_server.backbones.runtimes.keras_matrices import KerasMatrices
-from headstart_server.learning import ridge
+from headstart_server.learning.heads import ridge
 from headstart_server.learning.features.matrices import DeviceError
 from headstart_server.learning.features.feature_matrix import Rows, Scaling
 from headstart_server.learning.heads.split import folds_for

@@ -173,7 +173,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from headstart_server.database.database import Database
-from headstart_server.jobs import datasets, forgetting
+from headstart_server.datasets import dataset_store, example_eraser
 from headstart_server.learning.examples.dataset import DatasetLimits
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
@@ -182,8 +182,8 @@ from headstart_server.models.store import VersionStore
 address, versions, examples, point = sys.argv[1:]
 database = Database(address)
 registry = Registry(database, VersionStore(Path(versions)), ResidentVersions(1))
-places = forgetting.ForgottenPlaces(database)
-store = datasets.DatasetStore(Path(examples), DatasetLimits(), places.among)
+places = example_eraser.ForgottenPlaces(database)
+store = dataset_store.DatasetStore(Path(examples), DatasetLimits(), places.among)
 
 def killed(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -191,13 +191,13 @@ def killed(*_, **__):
 if point == "noted":
     store.rewrite = killed
 elif point == "half written":
-    whole = datasets.ZipFile.writestr
-    datasets.ZipFile.writestr = lambda self, name, *rest, **more: (
+    whole = dataset_store.ZipFile.writestr
+    dataset_store.ZipFile.writestr = lambda self, name, *rest, **more: (
         killed() if name == "00000007" else whole(self, name, *rest, **more)
     )
 elif point == "written":
-    forgetting._note_rewritten = killed
-forgetting.Forgetting(database, registry, store, killed).forget("cat0")
+    example_eraser._note_rewritten = killed
+example_eraser.Forgetting(database, registry, store, killed).forget("cat0")
 """
 
 
