@@ -310,7 +310,7 @@ def make_manifest(model: str = "pets", job_id: str = "job-1", **changes: Any) ->
     return Manifest(**{**fields, **changes})
 
 
-class Shelf:
+class Publisher:
     """A registry with its database and files in a folder, to publish versions without jobs."""
 
     def __init__(
@@ -397,20 +397,20 @@ SUMMARY = DatasetSummary(
 )
 
 
-class Desk:
+class JobDriver:
     """A ledger, with short ways to do what jobs and callers do."""
 
     def __init__(
         self,
-        shelf: Shelf,
+        publisher: Publisher,
         *,
         limits: QueueLimits | None = None,
         slots: int = 1,
         tenant_limits: Callable[[str], TenantLimits] | None = None,
     ) -> None:
         self.tenant_limits = tenant_limits
-        self.shelf = shelf
-        self.clock = shelf.clock
+        self.publisher = publisher
+        self.clock = publisher.clock
         self.changes = Changes()
         self.limits = limits or QueueLimits()
         self.slots = slots
@@ -421,8 +421,8 @@ class Desk:
     def restarted(self, backbones: Collection[str] | None = None, **settings: Any) -> Ledger:
         """The ledger of another process on the same database; further settings as `Ledger` has them."""
         return Ledger(
-            self.shelf.database,
-            self.shelf.registry,
+            self.publisher.database,
+            self.publisher.registry,
             self.changes,
             limits=self.limits,
             slots=self.slots,
@@ -480,7 +480,7 @@ class Desk:
         self, job: Job, promotion: Promotion | None = None, *, findings: Findings | None = None
     ) -> int:
         head, artifact = make_head(), f"{job.job_id}.{job.attempt}"
-        manifest, size = self.shelf.store.write(artifact, head, make_manifest(job.spec.model, job.job_id))
+        manifest, size = self.publisher.store.write(artifact, head, make_manifest(job.spec.model, job.job_id))
         return self.ledger.succeed(
             job,
             Progress(step=JobStep.PUBLISH, fraction=1.0),

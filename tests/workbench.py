@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fakes import Desk, FakeBackbone, FakeSource, ManualClock, Recorder
+from fakes import FakeBackbone, FakeSource, JobDriver, ManualClock, Recorder
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.example_eraser import Forgetting, ForgottenPlaces
 from headstart_server.embedding.backbone_pool import BackbonePool
@@ -44,7 +44,7 @@ class Workbench:
 
     Args:
         folder: where files go.
-        desk: the ledger and the registry.
+        driver: the ledger and the registry.
         backbones: further ones beside `fake`.
         limits: of datasets.
         kept_bytes: most bytes of examples kept for versions.
@@ -54,24 +54,24 @@ class Workbench:
     def __init__(
         self,
         folder: Path,
-        desk: Desk,
+        driver: JobDriver,
         *backbones: FakeBackbone,
         limits: DatasetLimits | None = None,
         kept_bytes: int = 1 << 30,
         loaded: bool = True,
     ) -> None:
-        self.desk = desk
-        self.registry = desk.shelf.registry
+        self.driver = driver
+        self.registry = driver.publisher.registry
         self.seen = Recorder()
         self.backbone = FakeBackbone()
         self.cache = FeatureCache(1 << 20)
         self._batchers: list[Batcher] = []
         self.folder = folder / "datasets"
-        forgotten = ForgottenPlaces(desk.shelf.database)
+        forgotten = ForgottenPlaces(driver.publisher.database)
         self.datasets = DatasetStore(self.folder, limits or DatasetLimits(), forgotten.among)
-        self.archives = Archives(desk.shelf.database, self.datasets, max_bytes=kept_bytes)
+        self.archives = Archives(driver.publisher.database, self.datasets, max_bytes=kept_bytes)
         self.forgetting = Forgetting(
-            desk.shelf.database,
+            driver.publisher.database,
             self.registry,
             self.datasets,
             lambda digests, _: self.cache.remove(digests),
@@ -83,7 +83,7 @@ class Workbench:
             if loaded:
                 self.pool.load(name)
         self.intake = Intake(
-            desk.ledger,
+            driver.ledger,
             self.datasets,
             self.pool,
             self.registry,
@@ -94,16 +94,16 @@ class Workbench:
         self.bench = MeasuringBench(
             self.registry,
             self.pool,
-            desk.ledger.is_under_way,
+            driver.ledger.is_under_way,
             self.datasets.reader,
             limits=self.datasets.limits,
             window=5,
         )
         self.tools = FineTuneTools(
-            ledger=desk.ledger,
+            ledger=driver.ledger,
             datasets=self.datasets,
             pool=self.pool,
-            versions=desk.shelf.store,
+            versions=driver.publisher.store,
             observer=self.seen,
             gate=GateKeeper(self.registry, self.pool, self.datasets.reader, window=5),
             window=5,
@@ -111,7 +111,7 @@ class Workbench:
             scratch=folder,
             max_activation_bytes=1 << 20,
             clock=self.clock,
-            now=desk.clock,
+            now=driver.clock,
         )
 
     def _embedder(self, backbone: FakeBackbone) -> Embedder:
@@ -151,7 +151,7 @@ class Workbench:
 
     def run(self, job: Job | None = None, checkpoint: Callable[[], None] = lambda: None) -> int:
         """Run the next job to its version; returns the version's number."""
-        return FineTuneRun(job or self.desk.claim(), self.tools, checkpoint).execute()
+        return FineTuneRun(job or self.driver.claim(), self.tools, checkpoint).execute()
 
     def published(self, examples: Sequence[Example] = (), **spec: object) -> Version:
         """Fine-tune, and give the version."""

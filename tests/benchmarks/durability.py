@@ -18,7 +18,7 @@ import grpc
 import numpy as np
 
 from chaos.replica import Replica
-from fakes import Desk, ManualClock, Shelf
+from fakes import JobDriver, ManualClock, Publisher
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2, version_selector_pb2
 from headstart.v1 import prediction_service_pb2 as pb
@@ -80,21 +80,21 @@ def _of_database(folder: Path, postgres: PostgresServer | None, asked: argparse.
 
 def _of_ledger(folder: Path, address: str | None, asked: argparse.Namespace) -> dict[str, str]:
     folder.mkdir(parents=True)
-    shelf = Shelf(folder, ManualClock(), address=address)
-    desk = Desk(shelf, limits=QueueLimits(queued=asked.jobs))
+    publisher = Publisher(folder, ManualClock(), address=address)
+    driver = JobDriver(publisher, limits=QueueLimits(queued=asked.jobs))
     began = time.perf_counter()
     for _ in range(asked.jobs):
-        desk.submit()
+        driver.submit()
     submitted = time.perf_counter() - began
-    job = desk.claim()
-    reports = [_seconds(lambda: desk.report(job)) for _ in range(200)]
-    beats = [_seconds(lambda: desk.ledger.beat([job])) for _ in range(200)]
+    job = driver.claim()
+    reports = [_seconds(lambda: driver.report(job)) for _ in range(200)]
+    beats = [_seconds(lambda: driver.ledger.beat([job])) for _ in range(200)]
     began = time.perf_counter()
-    desk.succeed(job)
-    while (claimed := desk.ledger.claim()) is not None:
-        desk.succeed(claimed)
+    driver.succeed(job)
+    while (claimed := driver.ledger.claim()) is not None:
+        driver.succeed(claimed)
     drained = time.perf_counter() - began
-    shelf.close()
+    publisher.close()
     return {
         "a progress event: median / p99": _quantiles(reports),
         "a heartbeat: median / p99": _quantiles(beats),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from prometheus_client.exposition import choose_encoder
 
-from fakes import ManualClock, Shelf
+from fakes import ManualClock, Publisher
 from headstart_server.jobs.job_counts import JobCounts
 from headstart_server.observability import metrics
 from headstart_server.observability.series import MAX_CANARIES, MAX_SERIES
@@ -71,16 +71,16 @@ def main() -> int:
 def _measure(name: str, folder: Path, address: str | None, sizes: Sizes, times: int) -> int:
     began = time.perf_counter()
     (folder / name).mkdir()
-    shelf = Shelf(folder / name, ManualClock(sizes.now), address=address)
-    fill(shelf, sizes)
+    publisher = Publisher(folder / name, ManualClock(sizes.now), address=address)
+    fill(publisher, sizes)
     filled = time.perf_counter() - began
     recorder = Recorder()
     with recorder.listening():
-        workload = Workload(shelf, sizes, times)
+        workload = Workload(publisher, sizes, times)
         workload.run()
-    found = measured(shelf.database, recorder.statements)
-    scrape = _scrape_seconds(shelf)
-    shelf.close()
+    found = measured(publisher.database, recorder.statements)
+    scrape = _scrape_seconds(publisher)
+    publisher.close()
     shutil.rmtree(folder / name)
     print(f"Filled in {filled:.0f} s; {time.perf_counter() - began:.0f} s in all.\n")
     print(f"{name}: a scrape of the metrics takes {scrape * 1e3:.1f} ms of processor time.\n")
@@ -88,9 +88,9 @@ def _measure(name: str, folder: Path, address: str | None, sizes: Sizes, times: 
     return sum(1 for each in found if each.fault) + (scrape > MOST_SCRAPE_SECONDS)
 
 
-def _scrape_seconds(shelf: Shelf) -> float:
+def _scrape_seconds(publisher: Publisher) -> float:
     """Return the processor time of a scrape with as many series of versions as there can be."""
-    telemetry, counts = Telemetry("benchmark"), JobCounts(shelf.database)
+    telemetry, counts = Telemetry("benchmark"), JobCounts(publisher.database)
     telemetry.read(metrics.JOBS, counts)
     for place in range(MAX_SERIES + MAX_CANARIES):
         model = f"model-{place}"

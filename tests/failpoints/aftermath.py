@@ -52,7 +52,7 @@ def _whole(made: Life) -> Iterator[str]:
         if found[row.job_id].state != "succeeded":
             yield f"version {row.number} of {row.model} is of a job that is {found[row.job_id].state}"
         try:
-            made.shelf.store.read(row.artifact, Manifest.from_json(row.manifest))
+            made.publisher.store.read(row.artifact, Manifest.from_json(row.manifest))
         except ArtifactDamaged as error:
             yield str(error)
     there = {(row.model, row.number) for row in published}

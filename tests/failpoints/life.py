@@ -10,7 +10,7 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 from sqlalchemy import update
 
-from fakes import Desk, ManualClock, Shelf
+from fakes import JobDriver, ManualClock, Publisher
 from headstart_server.api.grpc.messages.jobs import webhook_body
 from headstart_server.database.tables import tenant_usage
 from headstart_server.errors import ModelNotFound, VersionNotFound
@@ -53,11 +53,11 @@ class Life:
     def __init__(self, folder: Path, address: str | None, hour: int) -> None:
         self.folder = folder
         self.clock = ManualClock(BEGIN + 3600 * hour)
-        self.shelf = Shelf(folder, self.clock, address=address)
-        self.database = self.shelf.database
-        self.desk = Desk(self.shelf)
-        self.ledger = self.desk.ledger = self.desk.restarted(owner=uuid.uuid4().hex, webhook=HOOK)
-        self.bench = Workbench(folder, self.desk)
+        self.publisher = Publisher(folder, self.clock, address=address)
+        self.database = self.publisher.database
+        self.driver = JobDriver(self.publisher)
+        self.ledger = self.driver.ledger = self.driver.restarted(owner=uuid.uuid4().hex, webhook=HOOK)
+        self.bench = Workbench(folder, self.driver)
         secrets = folder / "secrets"
         secrets.write_text("whsec_" + "c2VjcmV0" * 5 + "\n")
         policy = WebhookPolicy([], own=HOOK, resolve=lambda host, port: ["93.184.216.34"])
@@ -67,7 +67,7 @@ class Life:
 
     def close(self) -> None:
         self.bench.close()
-        self.shelf.close()
+        self.publisher.close()
 
     def run(self) -> None:
         """Do everything once; what an earlier process has done stays as it is."""

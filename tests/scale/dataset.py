@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, NullPool, Table, create_engine, text
 
-from fakes import Desk, Shelf
+from fakes import JobDriver, Publisher
 from headstart_server.database import tables
 from headstart_server.jobs.limits import QueueLimits
 
@@ -59,27 +59,27 @@ class Sizes:
         return f"{tenant}m{place}"
 
 
-def fill(shelf: Shelf, sizes: Sizes) -> None:
+def fill(publisher: Publisher, sizes: Sizes) -> None:
     """Fill an empty database, and have it count its rows."""
-    desk = Desk(shelf, limits=QueueLimits(queued=1000))
-    desk.submit(TEMPLATE, webhook="https://example.com/ended", nbytes=1000)
-    desk.succeed(desk.claim())
-    shelf.registry.set_alias("pets", "live", 1)
-    _fill(shelf, sizes)
-    desk.ledger.recount_usage()
+    driver = JobDriver(publisher, limits=QueueLimits(queued=1000))
+    driver.submit(TEMPLATE, webhook="https://example.com/ended", nbytes=1000)
+    driver.succeed(driver.claim())
+    publisher.registry.set_alias("pets", "live", 1)
+    _fill(publisher, sizes)
+    driver.ledger.recount_usage()
 
 
-def _fill(shelf: Shelf, sizes: Sizes) -> None:
-    if shelf.database.is_shared:
+def _fill(publisher: Publisher, sizes: Sizes) -> None:
+    if publisher.database.is_shared:
         # On a connection of its own, whose statements may take longer than the server's.
-        with shelf.database.read() as connection:
+        with publisher.database.read() as connection:
             url = connection.engine.url
         engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
         with engine.connect() as connection:
             _fill_all(connection, sizes)
             connection.exec_driver_sql("VACUUM ANALYZE")
     else:
-        with shelf.database.write() as connection:
+        with publisher.database.write() as connection:
             _fill_all(connection, sizes)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import delete, select
 
-from fakes import Desk, FakeArchives, Shelf
+from fakes import FakeArchives, JobDriver, Publisher
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.tables import archive_sizes, archive_uses, jobs
 from headstart_server.datasets.example_eraser import Forgetting, ForgottenPlaces
@@ -49,13 +49,13 @@ class Workload:
     """All operations on a database that `fill` filled.
 
     Args:
-        shelf: the database, and files of new versions.
+        publisher: the database, and files of new versions.
         sizes: how large it is.
         times: how often each operation is repeated.
     """
 
-    def __init__(self, shelf: Shelf, sizes: Sizes, times: int) -> None:
-        self._shelf = shelf
+    def __init__(self, publisher: Publisher, sizes: Sizes, times: int) -> None:
+        self._publisher = publisher
         self._sizes = sizes
         self._times = times
         self._random = random.Random(1)
@@ -66,17 +66,17 @@ class Workload:
             running_per_tenant=4_000,
             versions_per_model=10**8,
         )
-        self._desk = Desk(shelf, limits=limits, tenant_limits=lambda _: _LIMITS)
-        self.ledger = self._desk.ledger
-        self._archives = Archives(shelf.database, FakeArchives(), max_bytes=1 << 60)
+        self._driver = JobDriver(publisher, limits=limits, tenant_limits=lambda _: _LIMITS)
+        self.ledger = self._driver.ledger
+        self._archives = Archives(publisher.database, FakeArchives(), max_bytes=1 << 60)
         self._forgetting = Forgetting(
-            shelf.database,
-            shelf.registry,
+            publisher.database,
+            publisher.registry,
             NoFiles(),
             lambda *_: None,  # type: ignore[arg-type]
         )
         self._promotes = True
-        self._counts = JobCounts(shelf.database)
+        self._counts = JobCounts(publisher.database)
         #: Errors of operations, by their names.
         self.errors: dict[str, str] = {}
         #: Seconds of each operation's slowest run, by name.
@@ -160,7 +160,7 @@ class Workload:
         return self.ledger.list(**fields)
 
     def _forecast(self) -> None:
-        forecast = self._desk.restarted().forecast
+        forecast = self._driver.restarted().forecast
         forecast.seconds_to_next_start()
         forecast.of(self.ledger.get(self._job(0)))
 
@@ -176,16 +176,19 @@ class Workload:
     # What jobs and replicas write
 
     def _writes(self) -> Iterator[tuple[str, Operation]]:
-        desk, ledger = self._desk, self.ledger
+        driver, ledger = self._driver, self.ledger
         yield "submit", self._submit
         yield "submit with a parent", self._submit_child
-        yield "submit again", lambda: desk.submit(self._new(), request_id="r0", tenant="big", model="big/m0")
+        yield (
+            "submit again",
+            lambda: driver.submit(self._new(), request_id="r0", tenant="big", model="big/m0"),
+        )
         yield "claim", ledger.claim
         yield "claim one by one", self._claim_one
-        yield "claim as another", lambda: desk.restarted(["fake"], trains_networks=False).claim()
+        yield "claim as another", lambda: driver.restarted(["fake"], trains_networks=False).claim()
         yield "beat", lambda: ledger.beat([ledger.get(self._job(QUEUED + 1)), *self._running(3)])
-        yield "leave", lambda: (desk.restarted().beat([]), desk.restarted().leave())
-        yield "report", lambda: desk.report(self._running(1)[0])
+        yield "leave", lambda: (driver.restarted().beat([]), driver.restarted().leave())
+        yield "report", lambda: driver.report(self._running(1)[0])
         yield "publish", self._publish
         yield "publish a new model", self._publish_new
         yield "publish under a condition", self._publish_promoted
@@ -207,14 +210,14 @@ class Workload:
             "priority": 5,
             "webhook": "https://example.com",
         }
-        return self._desk.submit(self._new(), **values | fields)
+        return self._driver.submit(self._new(), **values | fields)
 
     def _submit_child(self) -> Job:
         parent = self._job(self._sizes.jobs - 1 - self._random.randrange(self._sizes.models))
         return self._submit(archives=[parent], request_id=f"new-{self._random.random()}")
 
     def _claim_one(self) -> None:
-        database, claimant = self._shelf.database, self._claimant()
+        database, claimant = self._publisher.database, self._claimant()
         job_id = self._submit().job_id
         with database.write() as connection:
             claiming.has_others(connection, claimant.owner, database.now(connection), 10.0)
@@ -238,27 +241,27 @@ class Workload:
         found = []
         for _ in range(count):
             self._submit(**{"priority": 10, **fields})
-            found.append(self._desk.claim())
+            found.append(self._driver.claim())
         return found
 
     def _publish(self) -> int:
-        return self._desk.succeed(self._running(1, alias="live", discard_examples=self._coin())[0])
+        return self._driver.succeed(self._running(1, alias="live", discard_examples=self._coin())[0])
 
     def _publish_new(self) -> int:
-        return self._desk.succeed(self._running(1, model=f"big/{self._new()}")[0])
+        return self._driver.succeed(self._running(1, model=f"big/{self._new()}")[0])
 
     def _publish_promoted(self) -> int:
-        number = self._shelf.registry.alias_number("big/heavy", "live")
+        number = self._publisher.registry.alias_number("big/heavy", "live")
         self._promotes = not self._promotes
         baseline = number if self._coin() else number + 1
         decision = Decision.PROMOTED if self._promotes else Decision.KEPT
         promotion = Promotion(alias="live", decision=decision, baseline=baseline, reasons=())
-        return self._desk.succeed(self._running(1, alias="live")[0], promotion)
+        return self._driver.succeed(self._running(1, alias="live")[0], promotion)
 
     def _publish_again(self) -> None:
         job = self._running(1)[0]
-        self._desk.succeed(job)
-        self._desk.succeed(job)
+        self._driver.succeed(job)
+        self._driver.succeed(job)
 
     def _fail_again(self) -> None:
         job = self._running(1)[0]
@@ -269,7 +272,7 @@ class Workload:
         job = self._running(1)[0]
         self.ledger.cancel(job.job_id)
         with suppress(Exception):
-            self._desk.report(job)
+            self._driver.report(job)
         self.ledger.end_cancelled(job)
 
     def _delete_job(self) -> None:
@@ -280,12 +283,12 @@ class Workload:
         job = self._running(1)[0]
         self.ledger.give_back(job)
         with suppress(Exception):
-            self._desk.report(job)
+            self._driver.report(job)
 
     def _take_over(self) -> None:
         job = self._running(1)[0]
-        self._desk.clock.advance(11.0)
-        other = self._desk.restarted()
+        self._driver.clock.advance(11.0)
+        other = self._driver.restarted()
         for _ in range(3):
             taken = other.claim()
             if taken is not None:
@@ -295,8 +298,8 @@ class Workload:
     # Models, versions and aliases
 
     def _models(self) -> Iterator[tuple[str, Operation]]:
-        registry = self._shelf.registry
-        yield "start the registry", self._shelf.reopened
+        registry = self._publisher.registry
+        yield "start the registry", self._publisher.reopened
         yield "catch up", registry.catch_up
         yield "a model", lambda: registry.model("big/heavy")
         for scope in (None, Scope(tenant="big"), Scope(), Scope(tenant="t5"), Scope(tenant="nobody")):
@@ -329,12 +332,12 @@ class Workload:
         yield "no such version", lambda: registry.set_alias("big/heavy", "live", 10**9)
 
     def _some_versions(self, model: str, scope: Scope | None) -> None:
-        for place, _ in enumerate(self._shelf.registry.all_versions(model, scope)):
+        for place, _ in enumerate(self._publisher.registry.all_versions(model, scope)):
             if place > 1000:
                 break
 
     def _set_alias(self) -> None:
-        registry, model = self._shelf.registry, self._any_model()
+        registry, model = self._publisher.registry, self._any_model()
         with suppress(HeadstartError):
             shares = [TrafficSplit(number=2, fraction=0.1)]
             registry.set_alias(model, "new", 3, shares=shares)
@@ -342,13 +345,13 @@ class Workload:
             registry.delete_alias(model, "new")
 
     def _update_version(self) -> None:
-        registry, model = self._shelf.registry, self._any_model()
+        registry, model = self._publisher.registry, self._any_model()
         with suppress(HeadstartError):
             number = registry.model(model).newest
             registry.update_version(model, number, {"description": "the best"}, Expiration(ttl=1e6))
 
     def _traffic(self) -> None:
-        traffic, model = Traffic(self._shelf.database, "host/1"), self._model(5)
+        traffic, model = Traffic(self._publisher.database, "host/1"), self._model(5)
         for number in range(1, 4):
             traffic.answered(model, number, inputs=1, unknowns=0, seconds=0.01)
         traffic.write()
@@ -357,15 +360,15 @@ class Workload:
         traffic.clean()
 
     def _delete_version(self, model: str, number: int = 0) -> None:
-        registry = self._shelf.registry
+        registry = self._publisher.registry
         with suppress(HeadstartError):
             number = number or registry.model(model).newest
             registry.delete_version(model, number, force=True)
 
     def _delete_model(self) -> None:
         with suppress(HeadstartError):
-            self._shelf.registry.delete_model(self._any_model(), force=False)
-        self._shelf.registry.delete_model(self._any_model(), force=True)
+            self._publisher.registry.delete_model(self._any_model(), force=False)
+        self._publisher.registry.delete_model(self._any_model(), force=True)
 
     # Examples that are erased
 
@@ -373,7 +376,7 @@ class Workload:
         forgetting = self._forgetting
         yield (
             "erased places",
-            lambda: ForgottenPlaces(self._shelf.database).among([self._any_job() for _ in range(10)]),
+            lambda: ForgottenPlaces(self._publisher.database).among([self._any_job() for _ in range(10)]),
         )
         yield "drop what was erased", forgetting.drop_here
         yield "carry out", forgetting.carry_out
@@ -394,12 +397,12 @@ class Workload:
     # Cleaning, webhooks and a stop
 
     def _cleaning(self) -> Iterator[tuple[str, Operation]]:
-        ledger, registry = self.ledger, self._shelf.registry
+        ledger, registry = self.ledger, self._publisher.registry
         yield "webhook", self._webhook
         yield "turn to clean", lambda: [ledger.may_clean("rows", -1.0) for _ in range(2)]
         yield "are kept", lambda: self._archives.are_kept(self._any_job())
         yield "a turn of a new name", lambda: ledger.may_clean(self._new()[:32], 1.0)
-        yield "count jobs", JobCounts(self._shelf.database)
+        yield "count jobs", JobCounts(self._publisher.database)
         yield "count jobs once more", self._counts
         yield "correct sums", self._correct
         yield "sweep", self._archives.sweep
@@ -412,7 +415,7 @@ class Workload:
         yield "old jobs", lambda: ledger.forget(self._sizes.jobs * 0.7)
 
     def _correct(self) -> None:
-        with self._shelf.database.write() as connection:
+        with self._publisher.database.write() as connection:
             usage.add_examples(connection, {"big": 1})
         self.ledger.recount_usage()
 
@@ -420,24 +423,24 @@ class Workload:
         files = FakeArchives()
         newest = self._sizes.jobs - 1
         files.files = {self._job(newest - place): self._random.randrange(1 << 20) for place in range(20)}
-        with self._shelf.database.write() as connection:
+        with self._publisher.database.write() as connection:
             # One of which only versions are left, and some whose size is not known.
             some = sorted(files.files)[:5]
             holders = select(archive_uses.c.holder).where(archive_uses.c.archive == some[0])
             connection.execute(delete(jobs).where(jobs.c.job_id.in_(holders)))
             connection.execute(delete(archive_sizes).where(archive_sizes.c.archive.in_(some)))
-        Archives(self._shelf.database, files, max_bytes=1 << 60).recover()
+        Archives(self._publisher.database, files, max_bytes=1 << 60).recover()
 
     def _release(self) -> None:
         # A page of each kind: a whole sweep is thousands of them.
-        archives = Archives(self._shelf.database, FakeArchives(), max_bytes=1)
+        archives = Archives(self._publisher.database, FakeArchives(), max_bytes=1)
         for aliased in (False, True):
             archives._release_some((0.0, ""), aliased=aliased)
-        none = Archives(self._shelf.database, FakeArchives(), max_bytes=0)
+        none = Archives(self._publisher.database, FakeArchives(), max_bytes=0)
         none._release_some(None, aliased=None)
 
     def _webhook(self) -> None:
-        database = self._shelf.database
+        database = self._publisher.database
         receiver = webhook_rows.receiver_of("", "https://example.com/ended")
         with database.write() as connection:
             webhook_rows.is_any(connection, database.now(connection))

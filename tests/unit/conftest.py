@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import Desk, ManualClock, Shelf
+from fakes import JobDriver, ManualClock, Publisher
 
 
 @pytest.fixture
@@ -14,12 +14,12 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, clock: ManualClock, address: str | None) -> Iterator[Shelf]:
-    shelf = Shelf(tmp_path, clock, address=address)
-    yield shelf
-    shelf.close()
+def publisher(tmp_path: Path, clock: ManualClock, address: str | None) -> Iterator[Publisher]:
+    publisher = Publisher(tmp_path, clock, address=address)
+    yield publisher
+    publisher.close()
 
 
 @pytest.fixture
-def desk(shelf: Shelf) -> Desk:
-    return Desk(shelf)
+def driver(publisher: Publisher) -> JobDriver:
+    return JobDriver(publisher)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import ManualClock, Shelf
+from fakes import ManualClock, Publisher
 from postgres import PostgresServer
 from scale.check import REPORTS, measured
 from scale.dataset import Sizes, fill
@@ -32,14 +32,14 @@ def test_every_statement_finds_its_rows_by_an_index(
     if kind == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgres")
         address = server.database()
-    shelf = Shelf(tmp_path, ManualClock(SIZES.now), address=address)
-    fill(shelf, SIZES)
+    publisher = Publisher(tmp_path, ManualClock(SIZES.now), address=address)
+    fill(publisher, SIZES)
     recorder = Recorder()
     with recorder.listening():
-        workload = Workload(shelf, SIZES, 1)
+        workload = Workload(publisher, SIZES, 1)
         workload.run()
-    found = measured(shelf.database, recorder.statements, seconds=float("inf"), strict=True)
-    shelf.close()
+    found = measured(publisher.database, recorder.statements, seconds=float("inf"), strict=True)
+    publisher.close()
     # What the benchmark does not execute, it does not measure.
     missed = [
         f"{path.relative_to(SERVER)}:{call.lineno}"

@@ -10,7 +10,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from fakes import Desk, FakeBackbone, ManualClock
+from fakes import FakeBackbone, JobDriver, ManualClock
 from headstart_server.auth.permissions import Scope
 from headstart_server.datasets.example_eraser import AGAIN_SECONDS
 from headstart_server.datasets.retained_examples import KeptExamples
@@ -30,8 +30,8 @@ CAT, DIGEST = pet("cat", 0), content_digest(pet("cat", 0).content)
 
 
 @pytest.fixture
-def bench(tmp_path: Path, desk: Desk) -> Iterator[Workbench]:
-    bench = Workbench(tmp_path, desk, FakeBackbone("other", digest="c" * 64))
+def bench(tmp_path: Path, driver: JobDriver) -> Iterator[Workbench]:
+    bench = Workbench(tmp_path, driver, FakeBackbone("other", digest="c" * 64))
     yield bench
     bench.close()
 
@@ -204,11 +204,11 @@ example_eraser.Forgetting(database, registry, store, killed).forget("cat0")
 @pytest.mark.parametrize("point", ["noted", "half written", "written"])
 @on_both_databases
 def test_what_a_killed_server_had_begun_is_ended_by_the_next_cleaning(
-    bench: Workbench, desk: Desk, address: str | None, point: str
+    bench: Workbench, driver: JobDriver, address: str | None, point: str
 ) -> None:
     bench.published(pets(4))
     before = {path.name for path in bench.folder.iterdir()}
-    folder = desk.shelf.folder
+    folder = driver.publisher.folder
     database = address or f"sqlite:///{folder / 'headstart.sqlite3'}"
     command = [sys.executable, "-c", KILLED, database, str(folder / "versions"), str(bench.folder), point]
     process = subprocess.run(command, timeout=120, check=False)
@@ -247,11 +247,11 @@ def test_what_another_replica_put_back_before_it_was_killed_is_taken_out_again(
     assert bench.forgetting.carry_out() == 0
 
 
-def test_another_replica_drops_what_it_has_when_it_looks(bench: Workbench, desk: Desk) -> None:
+def test_another_replica_drops_what_it_has_when_it_looks(bench: Workbench, driver: JobDriver) -> None:
     bench.published(pets(4))
     dropped: list[tuple[set[str], set[str]]] = []
     other = type(bench.forgetting)(
-        desk.shelf.database, bench.registry, bench.datasets, lambda *what: dropped.append(what)
+        driver.publisher.database, bench.registry, bench.datasets, lambda *what: dropped.append(what)
     )
     other.drop_here()
     assert dropped == []
@@ -264,7 +264,7 @@ def test_another_replica_drops_what_it_has_when_it_looks(bench: Workbench, desk:
 def test_a_version_whose_list_is_damaged_is_told_apart(bench: Workbench) -> None:
     version = bench.published(pets(4))
     bench.published(pets(4), model="whole")
-    (bench.desk.shelf.folder / "versions" / version.artifact / EXAMPLES_FILE).write_bytes(b"torn")
+    (bench.driver.publisher.folder / "versions" / version.artifact / EXAMPLES_FILE).write_bytes(b"torn")
     found = bench.forgetting.forget("cat0")
     assert (found.versions, found.unread) == ([("whole", 1)], [("pets", 1)])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import Desk, FakeBackbone
+from fakes import FakeBackbone, JobDriver
 from headstart_server.errors import (
     AliasNotFound,
     DatasetTooLarge,
@@ -30,8 +30,8 @@ from workbench import Workbench, pet, pets
 
 
 @pytest.fixture
-def bench(tmp_path: Path, desk: Desk) -> Iterator[Workbench]:
-    bench = Workbench(tmp_path, desk, FakeBackbone("other", digest="c" * 64))
+def bench(tmp_path: Path, driver: JobDriver) -> Iterator[Workbench]:
+    bench = Workbench(tmp_path, driver, FakeBackbone("other", digest="c" * 64))
     yield bench
     bench.close()
 
@@ -59,7 +59,7 @@ def test_a_set_that_came_in_parts_gives_the_head_of_the_same_set_at_once(
     assert child.manifest.class_names == at_once.manifest.class_names
 
 
-def test_a_child_tells_where_it_came_from(bench: Workbench, desk: Desk) -> None:
+def test_a_child_tells_where_it_came_from(bench: Workbench, driver: JobDriver) -> None:
     bench.published(pets(4))
     child = bench.published(
         [*pets(1, start=4), pet("cat", 0)], parent_version=1, removed_example_ids=("dog0",)
@@ -67,7 +67,7 @@ def test_a_child_tells_where_it_came_from(bench: Workbench, desk: Desk) -> None:
     manifest = child.manifest
     assert (manifest.parent, manifest.added_count, manifest.removed_count) == (1, 4, 2)
     assert manifest.example_count == 12 - 2 + 4
-    job = desk.ledger.get(manifest.job_id)
+    job = driver.ledger.get(manifest.job_id)
     assert (job.example_count, job.class_count, job.spec.parent_version) == (14, 3, 1)
     parent = bench.registry.version("pets", 1).manifest
     assert (parent.parent, parent.added_count, parent.removed_count) == (0, 12, 0)
@@ -217,16 +217,16 @@ def test_a_job_succeeds_whose_parent_was_deleted_after_it_was_accepted(bench: Wo
 
 
 def test_a_parent_deleted_while_examples_come_is_told_and_leaves_nothing(
-    bench: Workbench, desk: Desk
+    bench: Workbench, driver: JobDriver
 ) -> None:
     bench.published(pets(3))
-    upload = bench.intake.open(bench.desk.submission(parent_version=1).spec, "", validate_only=False)
+    upload = bench.intake.open(bench.driver.submission(parent_version=1).spec, "", validate_only=False)
     bench.registry.delete_version("pets", 1, force=True)
     upload.add(pets(1, start=3))
     with pytest.raises(ExamplesNotKept):
         upload.accept()
     upload.close()
-    assert desk.ledger.count()[JobState.QUEUED] == 0
+    assert driver.ledger.count()[JobState.QUEUED] == 0
     assert bench.files() == set()
 
 
@@ -271,8 +271,8 @@ def test_a_version_whose_examples_were_discarded_cannot_be_a_parent(bench: Workb
         bench.accept(pets(), parent_version=1)
 
 
-def test_a_version_of_the_first_release_cannot_be_a_parent(bench: Workbench, desk: Desk) -> None:
-    desk.shelf.publish()
+def test_a_version_of_the_first_release_cannot_be_a_parent(bench: Workbench, driver: JobDriver) -> None:
+    driver.publisher.publish()
     with pytest.raises(ExamplesNotKept):
         bench.accept(pets(), parent_version=1)
 
@@ -314,8 +314,8 @@ def test_a_task_other_than_the_parents_is_refused_at_once(bench: Workbench) -> N
     assert caught.value.field == "spec.task"
 
 
-def test_the_limits_are_of_the_whole_dataset(tmp_path: Path, desk: Desk) -> None:
-    bench = Workbench(tmp_path, desk, limits=DatasetLimits(max_examples=10))
+def test_the_limits_are_of_the_whole_dataset(tmp_path: Path, driver: JobDriver) -> None:
+    bench = Workbench(tmp_path, driver, limits=DatasetLimits(max_examples=10))
     with closing(bench):
         bench.published(pets(3))
         with pytest.raises(DatasetTooLarge):
@@ -366,12 +366,14 @@ def test_a_repeated_request_with_other_content_is_refused(
         bench.accept(examples, request_id="r", **{**settings, **changes})
 
 
-def test_a_job_tells_at_most_a_hundred_of_the_ids_that_it_leaves_out(bench: Workbench, desk: Desk) -> None:
+def test_a_job_tells_at_most_a_hundred_of_the_ids_that_it_leaves_out(
+    bench: Workbench, driver: JobDriver
+) -> None:
     bench.published(pets(110, ("cat", "dog")))
     removed = tuple(f"cat{place}" for place in range(105))
     job = bench.accept(parent_version=1, removed_example_ids=removed)
     assert job.spec.removed_example_ids == removed[:100]
-    assert desk.ledger.get(job.job_id).removed_count == 105
+    assert driver.ledger.get(job.job_id).removed_count == 105
     assert job.example_count == 115
 
 

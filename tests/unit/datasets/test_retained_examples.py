@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import ManualClock, Shelf, make_head, make_manifest
+from fakes import ManualClock, Publisher, make_head, make_manifest
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.retained_examples import KeptExamples
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
@@ -21,7 +21,7 @@ class Bench:
     """A version of two examples that lie in an archive."""
 
     def __init__(self, folder: Path, *, listed: bool = True) -> None:
-        self.shelf = Shelf(folder, ManualClock())
+        self.publisher = Publisher(folder, ManualClock())
         self.datasets = DatasetStore(folder / "datasets", DatasetLimits(max_examples=10))
         writer = self.datasets.writer("job-1")
         writer.add(
@@ -34,13 +34,13 @@ class Bench:
         with closing(self.datasets.open("job-1")) as dataset:
             examples = list(dataset.examples)
         files = {EXAMPLES_FILE: ExampleList(examples=examples).to_bytes()} if listed else {}
-        written, size = self.shelf.store.write("job-1.1", make_head(), make_manifest(), files)
-        with self.shelf.database.write() as connection:
-            number = self.shelf.registry.insert(
+        written, size = self.publisher.store.write("job-1.1", make_head(), make_manifest(), files)
+        with self.publisher.database.write() as connection:
+            number = self.publisher.registry.insert(
                 connection, artifact="job-1.1", size_bytes=size, manifest=written, expires=None, alias=None
             )
-        self.version = replace(self.shelf.registry.version("pets", number), has_examples=True)
-        self.kept = KeptExamples(self.shelf.registry, self.datasets.reader)
+        self.version = replace(self.publisher.registry.version("pets", number), has_examples=True)
+        self.kept = KeptExamples(self.publisher.registry, self.datasets.reader)
 
     def contents(self, *indexes: int, **changes: bool) -> dict[int, object]:
         version: Version = replace(self.version, **changes)
@@ -51,7 +51,7 @@ class Bench:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
-    bench.shelf.close()
+    bench.publisher.close()
 
 
 def test_contents_come_by_their_indexes(bench: Bench) -> None:
@@ -77,4 +77,4 @@ def test_a_version_of_0_1_has_no_list(tmp_path: Path) -> None:
     bench = Bench(tmp_path, listed=False)
 
     assert bench.contents(0) == {}
-    bench.shelf.close()
+    bench.publisher.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import Desk, FakeBackbone
+from fakes import FakeBackbone, JobDriver
 from headstart_server.errors import (
     BackboneMismatch,
     Cancelled,
@@ -29,8 +29,8 @@ from workbench import Workbench, pet, pets
 
 
 @pytest.fixture
-def bench(tmp_path: Path, desk: Desk) -> Iterator[Workbench]:
-    bench = Workbench(tmp_path, desk, FakeBackbone("other", digest="c" * 64))
+def bench(tmp_path: Path, driver: JobDriver) -> Iterator[Workbench]:
+    bench = Workbench(tmp_path, driver, FakeBackbone("other", digest="c" * 64))
     yield bench
     bench.close()
 
@@ -183,14 +183,14 @@ def test_a_version_that_is_not_there_is_told_before_examples_come(bench: Workben
         bench.bench.evaluation(version(7))
 
 
-def test_a_version_of_another_build_of_its_backbone_is_refused(bench: Workbench, desk: Desk) -> None:
-    desk.shelf.publish(backbone_digest="e" * 64)
+def test_a_version_of_another_build_of_its_backbone_is_refused(bench: Workbench, driver: JobDriver) -> None:
+    driver.publisher.publish(backbone_digest="e" * 64)
     with pytest.raises(BackboneMismatch):
         bench.bench.evaluation(version())
 
 
-def test_more_examples_than_the_server_takes_are_refused(tmp_path: Path, desk: Desk) -> None:
-    bench = Workbench(tmp_path, desk, limits=DatasetLimits(max_examples=30))
+def test_more_examples_than_the_server_takes_are_refused(tmp_path: Path, driver: JobDriver) -> None:
+    bench = Workbench(tmp_path, driver, limits=DatasetLimits(max_examples=30))
     with closing(bench):
         bench.published(pets(8))
         with pytest.raises(DatasetTooLarge):
@@ -286,9 +286,9 @@ def test_without_the_archives_what_both_know_is_compared(bench: Workbench) -> No
     assert found.example_count == 12
 
 
-def test_nothing_in_common_is_told(bench: Workbench, desk: Desk) -> None:
+def test_nothing_in_common_is_told(bench: Workbench, driver: JobDriver) -> None:
     bench.published(pets(8))
-    desk.shelf.publish("old")
+    driver.publisher.publish("old")
     with pytest.raises(NoCommonExamples, match="too old"):
         compared(bench, version(1), version(1, "old"))
     with pytest.raises(NoCommonExamples, match=r"None of the 1 examples.*example 0"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import Desk, FakeBackbone
+from fakes import FakeBackbone, JobDriver
 from headstart_server.errors import BackboneNotFound, BackboneUnavailable, HeadstartError, InvalidField
 from headstart_server.evaluation.promotion_gate import MAX_JUDGEMENTS
 from headstart_server.jobs.job import JobState
@@ -17,8 +17,8 @@ from workbench import Workbench, pet, pets
 
 
 @pytest.fixture
-def bench(tmp_path: Path, desk: Desk) -> Iterator[Workbench]:
-    bench = Workbench(tmp_path, desk, FakeBackbone("other", digest="c" * 64))
+def bench(tmp_path: Path, driver: JobDriver) -> Iterator[Workbench]:
+    bench = Workbench(tmp_path, driver, FakeBackbone("other", digest="c" * 64))
     yield bench
     bench.close()
 
@@ -52,7 +52,9 @@ def test_the_first_version_is_promoted_for_there_is_nothing_to_be_worse_than(ben
     assert named(bench) == 1
 
 
-def test_a_version_that_is_as_good_is_promoted_and_the_figures_are_kept(bench: Workbench, desk: Desk) -> None:
+def test_a_version_that_is_as_good_is_promoted_and_the_figures_are_kept(
+    bench: Workbench, driver: JobDriver
+) -> None:
     gated(bench, pets(6))
     version = gated(bench, pets(3, start=6), parent_version=1)
     promotion = promotion_of(version)
@@ -60,12 +62,12 @@ def test_a_version_that_is_as_good_is_promoted_and_the_figures_are_kept(bench: W
     assert promotion.comparison is not None
     assert promotion.comparison.example_count == 27
     assert named(bench) == 2
-    assert desk.ledger.get(version.manifest.job_id).promotion == promotion
-    assert desk.restarted().get(version.manifest.job_id).promotion == promotion
-    assert desk.shelf.reopened().version("pets", 2).promotion == promotion
+    assert driver.ledger.get(version.manifest.job_id).promotion == promotion
+    assert driver.restarted().get(version.manifest.job_id).promotion == promotion
+    assert driver.publisher.reopened().version("pets", 2).promotion == promotion
 
 
-def test_a_worse_version_is_published_but_the_alias_stays(bench: Workbench, desk: Desk) -> None:
+def test_a_worse_version_is_published_but_the_alias_stays(bench: Workbench, driver: JobDriver) -> None:
     gated(bench, pets(12))
     version = gated(bench, muddled(12))
     promotion = promotion_of(version)
@@ -73,29 +75,31 @@ def test_a_worse_version_is_published_but_the_alias_stays(bench: Workbench, desk
     assert "accuracy falls" in promotion.reasons[0]
     assert named(bench) == 1
     assert version.aliases == ()
-    assert desk.ledger.get(version.manifest.job_id).state is JobState.SUCCEEDED
+    assert driver.ledger.get(version.manifest.job_id).state is JobState.SUCCEEDED
 
 
-def test_a_rejected_version_is_no_default_until_an_alias_names_it(bench: Workbench, desk: Desk) -> None:
+def test_a_rejected_version_is_no_default_until_an_alias_names_it(
+    bench: Workbench, driver: JobDriver
+) -> None:
     gated(bench, pets(12))
     assert not promotion_of(gated(bench, muddled(12))).is_promoted
     default = Selector(model="pets")
-    assert bench.registry.find(default) == desk.shelf.reopened().find(default) == 1
+    assert bench.registry.find(default) == driver.publisher.reopened().find(default) == 1
     assert bench.registry.find(Selector(model="pets", number=2)) == 2
     bench.registry.set_alias("pets", "trial", 2)
     assert bench.registry.find(default) == 2
     bench.registry.delete_alias("pets", "trial")
     bench.registry.delete_version("pets", 1, force=True)
     # Better than no version at all.
-    assert bench.registry.find(default) == desk.shelf.reopened().find(default) == 2
+    assert bench.registry.find(default) == driver.publisher.reopened().find(default) == 2
 
 
 @pytest.mark.parametrize("error", [BackboneNotFound, BackboneUnavailable])
 def test_a_baseline_whose_backbone_is_gone_is_compared_on_what_it_was_trained_on(
-    tmp_path: Path, desk: Desk, bench: Workbench, error: type[HeadstartError]
+    tmp_path: Path, driver: JobDriver, bench: Workbench, error: type[HeadstartError]
 ) -> None:
     gated(bench, pets(12), backbone="other")
-    restarted = Workbench(tmp_path, desk, FakeBackbone("other"), loaded=False)
+    restarted = Workbench(tmp_path, driver, FakeBackbone("other"), loaded=False)
 
     def refuse(name: str) -> None:
         if name == "other":
@@ -207,8 +211,8 @@ def test_a_gate_without_an_alias_is_refused(bench: Workbench) -> None:
     assert caught.value.field == "spec.promote_if"
 
 
-def test_a_baseline_of_which_nothing_is_known_keeps_its_alias(bench: Workbench, desk: Desk) -> None:
-    desk.shelf.publish("pets", alias="stable")
+def test_a_baseline_of_which_nothing_is_known_keeps_its_alias(bench: Workbench, driver: JobDriver) -> None:
+    driver.publisher.publish("pets", alias="stable")
     promotion = promotion_of(gated(bench, pets(6)))
     assert (promotion.decision, promotion.baseline, promotion.comparison) == (Decision.KEPT, 1, None)
     assert "too old" in promotion.reasons[0]
@@ -222,9 +226,9 @@ def test_a_baseline_of_another_task_keeps_its_alias(bench: Workbench) -> None:
     assert "another kind" in promotion.reasons[0]
 
 
-def test_a_damaged_baseline_keeps_its_alias_and_the_job_succeeds(bench: Workbench, desk: Desk) -> None:
+def test_a_damaged_baseline_keeps_its_alias_and_the_job_succeeds(bench: Workbench, driver: JobDriver) -> None:
     version = gated(bench, pets(6))
-    (file,) = (desk.shelf.folder / "versions" / version.artifact).glob("examples*")
+    (file,) = (driver.publisher.folder / "versions" / version.artifact).glob("examples*")
     file.write_bytes(b"no")
     promotion = promotion_of(gated(bench, pets(6)))
     assert promotion.decision is Decision.KEPT
@@ -253,11 +257,11 @@ def test_discarded_examples_of_the_baseline_still_count_by_what_it_told(bench: W
 class Meanwhile:
     """Does something each time a version is about to be published, and then lets it go on."""
 
-    def __init__(self, desk: Desk, *acts: Callable[[], object]) -> None:
-        self._desk = desk
+    def __init__(self, driver: JobDriver, *acts: Callable[[], object]) -> None:
+        self._driver = driver
         self._acts = list(acts)
-        self._succeed = desk.ledger.succeed
-        desk.ledger.succeed = self.succeed  # type: ignore[method-assign]
+        self._succeed = driver.ledger.succeed
+        driver.ledger.succeed = self.succeed  # type: ignore[method-assign]
 
     def succeed(self, *args: object, **fields: object) -> int:
         if self._acts:
@@ -266,40 +270,40 @@ class Meanwhile:
 
 
 def test_a_version_better_than_the_old_but_not_than_the_new_baseline_is_kept_back(
-    bench: Workbench, desk: Desk
+    bench: Workbench, driver: JobDriver
 ) -> None:
     gated(bench, muddled(12, start=200))
     bench.published(pets(12))
-    Meanwhile(desk, lambda: bench.registry.set_alias("pets", "stable", 2))
+    Meanwhile(driver, lambda: bench.registry.set_alias("pets", "stable", 2))
     lax = PromotionCriteria(max_drop=0.3, max_class_drop=1.0)
     promotion = promotion_of(gated(bench, muddled(12, start=300), promote_if=lax))
     assert (promotion.decision, promotion.baseline) == (Decision.KEPT, 2)
     assert named(bench) == 2
 
 
-def test_an_alias_removed_meanwhile_names_the_new_version(bench: Workbench, desk: Desk) -> None:
+def test_an_alias_removed_meanwhile_names_the_new_version(bench: Workbench, driver: JobDriver) -> None:
     gated(bench, pets(6))
-    Meanwhile(desk, lambda: bench.registry.delete_alias("pets", "stable"))
+    Meanwhile(driver, lambda: bench.registry.delete_alias("pets", "stable"))
     promotion = promotion_of(gated(bench, pets(6)))
     assert (promotion.decision, promotion.baseline) == (Decision.PROMOTED, 0)
     assert named(bench) == 2
 
 
-def test_a_baseline_deleted_meanwhile_is_no_baseline(bench: Workbench, desk: Desk) -> None:
+def test_a_baseline_deleted_meanwhile_is_no_baseline(bench: Workbench, driver: JobDriver) -> None:
     gated(bench, pets(6))
-    Meanwhile(desk, lambda: bench.registry.delete_version("pets", 1, force=True))
+    Meanwhile(driver, lambda: bench.registry.delete_version("pets", 1, force=True))
     version = gated(bench, pets(6))
     assert promotion_of(version).baseline == 0
     assert named(bench) == 2
 
 
-def test_an_alias_that_never_rests_stays_where_it_is(bench: Workbench, desk: Desk) -> None:
+def test_an_alias_that_never_rests_stays_where_it_is(bench: Workbench, driver: JobDriver) -> None:
     gated(bench, pets(6))
     bench.published(pets(6))
     moves = [
         lambda to=place % 2 + 1: bench.registry.set_alias("pets", "stable", to) for place in range(1, 20)
     ]
-    Meanwhile(desk, *moves)
+    Meanwhile(driver, *moves)
     promotion = promotion_of(gated(bench, pets(6)))
     assert promotion.decision is Decision.KEPT
     assert f"{MAX_JUDGEMENTS} times" in promotion.reasons[0]
@@ -308,17 +312,17 @@ def test_an_alias_that_never_rests_stays_where_it_is(bench: Workbench, desk: Des
 
 
 def test_a_job_that_crashed_before_it_ended_is_judged_again_and_published_once(
-    bench: Workbench, desk: Desk
+    bench: Workbench, driver: JobDriver
 ) -> None:
     gated(bench, pets(6))
 
     def crash() -> None:
         raise KeyboardInterrupt
 
-    Meanwhile(desk, crash)
+    Meanwhile(driver, crash)
     with pytest.raises(KeyboardInterrupt):
         gated(bench, pets(6, start=6), parent_version=1)
-    desk.crash()
+    driver.crash()
     number = bench.run()
     assert number == 2
     assert promotion_of(bench.registry.version("pets", 2)).is_promoted

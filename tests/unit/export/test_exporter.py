@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import ManualClock, Shelf
+from fakes import ManualClock, Publisher
 from headstart_server.backbones.worker.export_request import ExportFormat, ExportRequest
 from headstart_server.errors import ExportFailed, ExportQueueFull, VersionNotFound
 from headstart_server.export.cache import ExportCache
@@ -55,11 +55,11 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    shelf = Shelf(tmp_path, ManualClock())
-    shelf.publish()
-    yield shelf
-    shelf.close()
+def publisher(tmp_path: Path) -> Iterator[Publisher]:
+    publisher = Publisher(tmp_path, ManualClock())
+    publisher.publish()
+    yield publisher
+    publisher.close()
 
 
 @pytest.fixture
@@ -75,8 +75,8 @@ def cache(tmp_path: Path, clock: ManualClock) -> ExportCache:
 
 
 @pytest.fixture
-def exporter(shelf: Shelf, network: Network, cache: ExportCache) -> Exporter:
-    return Exporter(shelf.registry, network, cache, max_queued=1)
+def exporter(publisher: Publisher, network: Network, cache: ExportCache) -> Exporter:
+    return Exporter(publisher.registry, network, cache, max_queued=1)
 
 
 async def until(event: threading.Event) -> None:
@@ -102,9 +102,9 @@ async def test_an_export_is_made_once_for_all_who_ask(exporter: Exporter, networ
 
 
 async def test_how_its_tenant_is_called_does_not_go_out_with_it(
-    shelf: Shelf, exporter: Exporter, network: Network
+    publisher: Publisher, exporter: Exporter, network: Network
 ) -> None:
-    shelf.publish("red/pets")
+    publisher.publish("red/pets")
     network.may_end.set()
     await content(exporter, model="red/pets")
     assert network.requests[0].facts["model"] == "pets"
@@ -146,9 +146,11 @@ async def test_who_asks_after_all_have_left_gets_another(exporter: Exporter, net
     assert await second == [b"ab", b"c"]
 
 
-async def test_more_than_may_wait_are_refused(exporter: Exporter, network: Network, shelf: Shelf) -> None:
-    shelf.publish("birds")
-    shelf.publish("cars")
+async def test_more_than_may_wait_are_refused(
+    exporter: Exporter, network: Network, publisher: Publisher
+) -> None:
+    publisher.publish("birds")
+    publisher.publish("cars")
     running = asyncio.create_task(content(exporter))
     await until(network.begun)
     waiting = asyncio.create_task(content(exporter, KERAS))
@@ -173,7 +175,7 @@ async def test_a_failure_is_raised_to_all_callers_and_leaves_nothing(
 
 
 async def test_it_is_created_again_when_too_old_and_removed_with_its_version(
-    exporter: Exporter, network: Network, clock: ManualClock, shelf: Shelf, tmp_path: Path
+    exporter: Exporter, network: Network, clock: ManualClock, publisher: Publisher, tmp_path: Path
 ) -> None:
     network.may_end.set()
     await content(exporter)
@@ -182,7 +184,7 @@ async def test_it_is_created_again_when_too_old_and_removed_with_its_version(
     assert len(network.requests) == 2
     exporter.sweep()
     assert len(list((tmp_path / "exports").iterdir())) == 1
-    shelf.registry.delete_model("pets", force=True)
+    publisher.registry.delete_model("pets", force=True)
     exporter.sweep()
     assert not list((tmp_path / "exports").iterdir())
 

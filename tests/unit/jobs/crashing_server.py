@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fakes import Desk, Recorder, Shelf
+from fakes import JobDriver, Publisher, Recorder
 from headstart_server.jobs.heartbeat import Heart, Lease
 from headstart_server.jobs.job import Findings, Job
 from headstart_server.jobs.workers import WorkerPool
@@ -28,8 +28,8 @@ class Run:
 
     findings = Findings()
 
-    def __init__(self, job: Job, desk: Desk, heart: Heart, die: Callable[[], object]) -> None:
-        self._job, self._desk, self._heart, self._die = job, desk, heart, die
+    def __init__(self, job: Job, driver: JobDriver, heart: Heart, die: Callable[[], object]) -> None:
+        self._job, self._driver, self._heart, self._die = job, driver, heart, die
 
     def execute(self) -> int:
         if self._job.job_id == "deadly":
@@ -39,18 +39,18 @@ class Run:
             self._die()
         while "deadly" in self._heart.held:
             time.sleep(0.01)
-        return self._desk.succeed(self._job)
+        return self._driver.succeed(self._job)
 
 
 def main(folder: str, address: str, how: str) -> None:
     """Run jobs until the process is killed, by itself or from outside."""
-    desk = Desk(Shelf(Path(folder), time.time, address=address or None))  # type: ignore[arg-type]
-    ledger = desk.restarted(owner=f"host/{os.getpid()}", lease_seconds=LEASE.seconds)
+    driver = JobDriver(Publisher(Path(folder), time.time, address=address or None))  # type: ignore[arg-type]
+    ledger = driver.restarted(owner=f"host/{os.getpid()}", lease_seconds=LEASE.seconds)
     heart = Heart(ledger, LEASE, is_shared=False)
     pool = WorkerPool(
         ledger,
         heart,
-        lambda job, _: Run(job, desk, heart, ENDS[how]),
+        lambda job, _: Run(job, driver, heart, ENDS[how]),
         lambda _: None,
         Recorder(),
         size=2,

@@ -8,7 +8,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from fakes import Desk, FakeArchives, ManualClock, Shelf
+from fakes import FakeArchives, JobDriver, ManualClock, Publisher
 from headstart_server.errors import ExamplesNotKept, JobNotFound
 from headstart_server.jobs.archive_retention import Archives
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
@@ -25,9 +25,11 @@ class ArchivesMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
-        self.desk = Desk(Shelf(Path(self._folder.name), ManualClock()), limits=QueueLimits(queued=1000))
+        self.driver = JobDriver(
+            Publisher(Path(self._folder.name), ManualClock()), limits=QueueLimits(queued=1000)
+        )
         self.files = FakeArchives()
-        self.archives = Archives(self.desk.shelf.database, self.files, max_bytes=1 << 40)
+        self.archives = Archives(self.driver.publisher.database, self.files, max_bytes=1 << 40)
         self.count = 0
         #: Of each upload the archives that its parent had when it came.
         self.uploads: dict[str, set[str]] = {}
@@ -36,19 +38,19 @@ class ArchivesMachine(RuleBasedStateMachine):
         self.claims: list[Job] = []
 
     def teardown(self) -> None:
-        self.desk.shelf.close()
+        self.driver.publisher.close()
         self._folder.cleanup()
 
     def living(self) -> set[str]:
-        versions = self.desk.shelf.registry.versions("pets", limit=1000)
+        versions = self.driver.publisher.registry.versions("pets", limit=1000)
         published = {version.manifest.job_id for version in versions}
-        return {job for job in self.datasets if job in published or job in self.desk.ledger.unfinished()}
+        return {job for job in self.datasets if job in published or job in self.driver.ledger.unfinished()}
 
     @rule(place=PLACE, with_parent=st.booleans())
     def begin_upload(self, place: int, with_parent: bool) -> None:
         self.count += 1
         job_id = f"upload-{self.count}"
-        versions = self.desk.shelf.registry.versions("pets", limit=1000)
+        versions = self.driver.publisher.registry.versions("pets", limit=1000)
         parent = set()
         if with_parent and versions:
             parent = self.datasets[versions[place % len(versions)].manifest.job_id]
@@ -65,7 +67,7 @@ class ArchivesMachine(RuleBasedStateMachine):
         try:
             if leaves:
                 raise ExamplesNotKept("The caller left.")
-            self.desk.submit(job_id, archives=wanted, nbytes=len(self.datasets) + 1)
+            self.driver.submit(job_id, archives=wanted, nbytes=len(self.datasets) + 1)
             assert wanted - {job_id} <= needed
             self.datasets[job_id] = wanted
         except ExamplesNotKept:
@@ -74,7 +76,7 @@ class ArchivesMachine(RuleBasedStateMachine):
 
     @rule()
     def claim(self) -> None:
-        job = self.desk.ledger.claim()
+        job = self.driver.ledger.claim()
         if job is not None:
             self.claims.append(job)
 
@@ -85,14 +87,14 @@ class ArchivesMachine(RuleBasedStateMachine):
         job = self.claims.pop(place % len(self.claims))
         try:
             if how == "succeed":
-                self.desk.succeed(job)
+                self.driver.succeed(job)
             elif how == "fail":
-                self.desk.ledger.fail(job, ERROR, Findings())
+                self.driver.ledger.fail(job, ERROR, Findings())
             else:
-                self.desk.ledger.give_back(job)
+                self.driver.ledger.give_back(job)
         except JobCancelledError:
             # What its worker does then.
-            self.desk.ledger.end_cancelled(job)
+            self.driver.ledger.end_cancelled(job)
         except (JobLostError, JobNotFound):
             pass
 
@@ -101,19 +103,19 @@ class ArchivesMachine(RuleBasedStateMachine):
         if self.datasets:
             # It may be forgotten by now.
             with suppress(JobNotFound):
-                self.desk.ledger.cancel(list(self.datasets)[place % len(self.datasets)])
+                self.driver.ledger.cancel(list(self.datasets)[place % len(self.datasets)])
 
     @rule(place=PLACE)
     def delete_version(self, place: int) -> None:
-        versions = self.desk.shelf.registry.versions("pets", limit=1000)
+        versions = self.driver.publisher.registry.versions("pets", limit=1000)
         if versions:
             number = versions[place % len(versions)].number
-            self.desk.shelf.registry.delete_version("pets", number, force=True)
+            self.driver.publisher.registry.delete_version("pets", number, force=True)
 
     @rule()
     def forget(self) -> None:
-        self.desk.clock.advance(1)
-        self.desk.ledger.forget(self.desk.clock())
+        self.driver.clock.advance(1)
+        self.driver.ledger.forget(self.driver.clock())
 
     @rule()
     def sweep(self) -> None:
@@ -125,14 +127,14 @@ class ArchivesMachine(RuleBasedStateMachine):
     def crash(self) -> None:
         # Uploads end with the process; what they wrote goes at the start.
         self.uploads.clear()
-        self.desk.crash()
+        self.driver.crash()
         self.archives.recover()
         needed = set().union(*(self.datasets[job] for job in self.living()))
         assert set(self.files.files) == needed
 
     @invariant()
     def what_is_stored_is_what_a_recount_finds(self) -> None:
-        assert self.desk.ledger.recount_usage() == 0
+        assert self.driver.ledger.recount_usage() == 0
 
     @invariant()
     def what_is_needed_is_there(self) -> None:
@@ -141,7 +143,7 @@ class ArchivesMachine(RuleBasedStateMachine):
 
     @invariant()
     def running_jobs_are_those_of_claims_or_lost(self) -> None:
-        running = self.desk.ledger.count()[JobState.RUNNING]
+        running = self.driver.ledger.count()[JobState.RUNNING]
         assert running <= len(self.claims)
 
 

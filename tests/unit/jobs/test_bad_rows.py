@@ -8,7 +8,7 @@ import pytest
 import structlog
 from sqlalchemy import insert, select, text
 
-from fakes import Desk
+from fakes import JobDriver
 from headstart_server.api.grpc.status import status_of
 from headstart_server.database.database import Database
 from headstart_server.database.tables import jobs
@@ -26,8 +26,8 @@ def failures() -> list[str]:
 
 
 @pytest.fixture
-def ledger(desk: Desk, failures: list[str]) -> Ledger:
-    return desk.restarted(["fake"], on_claim_failed=lambda: failures.append("one"), trains_networks=False)
+def ledger(driver: JobDriver, failures: list[str]) -> Ledger:
+    return driver.restarted(["fake"], on_claim_failed=lambda: failures.append("one"), trains_networks=False)
 
 
 @pytest.fixture
@@ -36,9 +36,9 @@ def logs() -> Iterator[list[dict[str, object]]]:
         yield events
 
 
-def insert_before(desk: Desk, payload: object, job_id: str = "bad") -> None:
+def insert_before(driver: JobDriver, payload: object, job_id: str = "bad") -> None:
     """Write a row that comes first in the queue, past all checks."""
-    with desk.shelf.database.write() as connection:
+    with driver.publisher.database.write() as connection:
         connection.execute(
             insert(jobs).values(
                 job_id=job_id,
@@ -53,39 +53,39 @@ def insert_before(desk: Desk, payload: object, job_id: str = "bad") -> None:
         )
 
 
-def payload_of(desk: Desk) -> dict[str, object]:
-    with desk.shelf.database.read() as connection:
+def payload_of(driver: JobDriver) -> dict[str, object]:
+    with driver.publisher.database.read() as connection:
         return dict(connection.execute(select(jobs.c.payload)).scalars().first() or {})
 
 
 @pytest.mark.parametrize("character", ["\0", "\x1b", "\ud800"])
 def test_a_control_character_in_a_text_of_a_spec_stops_no_claim(
-    desk: Desk, ledger: Ledger, character: str, failures: list[str]
+    driver: JobDriver, ledger: Ledger, character: str, failures: list[str]
 ) -> None:
-    desk.submit("good")
-    payload = payload_of(desk)
+    driver.submit("good")
+    payload = payload_of(driver)
     spec = payload["spec"]
     assert isinstance(spec, dict)
-    insert_before(desk, {**payload, "spec": {**spec, "tags": {"team": f"a{character}b"}}})
+    insert_before(driver, {**payload, "spec": {**spec, "tags": {"team": f"a{character}b"}}})
     claimed = [ledger.claim(), ledger.claim()]
     assert [job and job.job_id for job in claimed] == ["bad", "good"]
     assert failures == []
     # What is read of it can be sent and written again.
-    job = desk.ledger.get("bad")
+    job = driver.ledger.get("bad")
     assert json.dumps(dict(job.spec.tags)).encode()
     assert "\0" not in job.spec.tags["team"]
 
 
 @pytest.mark.parametrize("payload", [{}, {"spec": 5}, {"spec": {"recipe": {"unheard-of": {}}}}, [], "text"])
 def test_a_row_that_cannot_be_read_fails_and_the_next_job_runs(
-    desk: Desk, ledger: Ledger, payload: object, failures: list[str], logs: list[dict[str, object]]
+    driver: JobDriver, ledger: Ledger, payload: object, failures: list[str], logs: list[dict[str, object]]
 ) -> None:
-    desk.submit("good")
-    insert_before(desk, payload)
+    driver.submit("good")
+    insert_before(driver, payload)
     job = ledger.claim()
     assert job is not None
     assert job.job_id == "good"
-    with desk.shelf.database.read() as connection:
+    with driver.publisher.database.read() as connection:
         row = connection.execute(select(jobs).where(jobs.c.job_id == "bad")).one()
     assert (row.state, row.error["reason"]) == (JobState.FAILED.value, "INTERNAL")
     assert "cannot be read" in row.error["message"]
@@ -93,45 +93,45 @@ def test_a_row_that_cannot_be_read_fails_and_the_next_job_runs(
     assert [event["job_id"] for event in logs if event["event"] == "job_failed"] == ["bad"]
 
 
-def test_a_job_of_a_newer_release_is_named_to_its_caller(desk: Desk) -> None:
-    desk.submit("good")
-    payload = payload_of(desk)
+def test_a_job_of_a_newer_release_is_named_to_its_caller(driver: JobDriver) -> None:
+    driver.submit("good")
+    payload = payload_of(driver)
     spec = payload["spec"]
     assert isinstance(spec, dict)
-    insert_before(desk, {**payload, "spec": {**spec, "recipe": {"quantum": {"depth": 3}}}}, "newer")
-    for read in (lambda: desk.ledger.get("newer"), lambda: list_all(desk)):
+    insert_before(driver, {**payload, "spec": {**spec, "recipe": {"quantum": {"depth": 3}}}}, "newer")
+    for read in (lambda: driver.ledger.get("newer"), lambda: list_all(driver)):
         with pytest.raises(WrittenByNewerRelease, match=r"Job 'newer'.* Upgrade the server") as caught:
             read()
         assert status_of(caught.value).code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
-    assert desk.ledger.get("good").job_id == "good"
+    assert driver.ledger.get("good").job_id == "good"
 
 
-def list_all(desk: Desk) -> object:
-    return desk.ledger.list(model="", states=(), before=None, limit=10)
+def list_all(driver: JobDriver) -> object:
+    return driver.ledger.list(model="", states=(), before=None, limit=10)
 
 
-def test_a_running_job_names_its_replica(desk: Desk) -> None:
-    desk.submit("one")
-    assert desk.ledger.get("one").replica == ""
-    running = desk.claim()
-    assert running.replica == desk.ledger.get("one").replica == desk.ledger.owner
-    desk.succeed(running)
-    assert desk.ledger.get("one").replica == ""
+def test_a_running_job_names_its_replica(driver: JobDriver) -> None:
+    driver.submit("one")
+    assert driver.ledger.get("one").replica == ""
+    running = driver.claim()
+    assert running.replica == driver.ledger.get("one").replica == driver.ledger.owner
+    driver.succeed(running)
+    assert driver.ledger.get("one").replica == ""
 
 
 def test_a_row_that_the_database_refuses_to_claim_fails_and_the_next_job_runs(
-    desk: Desk, ledger: Ledger, failures: list[str], logs: list[dict[str, object]]
+    driver: JobDriver, ledger: Ledger, failures: list[str], logs: list[dict[str, object]]
 ) -> None:
-    desk.submit("bad", priority=1)
-    desk.submit("good")
-    refuse(desk.shelf.database)
+    driver.submit("bad", priority=1)
+    driver.submit("good")
+    refuse(driver.publisher.database)
     try:
         job = ledger.claim()
     finally:
-        allow(desk.shelf.database)
+        allow(driver.publisher.database)
     assert job is not None
     assert job.job_id == "good"
-    assert desk.ledger.get("bad").state is JobState.FAILED
+    assert driver.ledger.get("bad").state is JobState.FAILED
     assert len(failures) == 2
     assert "job_claim_failed" in [event["event"] for event in logs]
 

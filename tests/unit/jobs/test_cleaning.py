@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import func, select
 from structlog.testing import capture_logs
 
-from fakes import Desk, ManualClock, Shelf
+from fakes import JobDriver, ManualClock, Publisher
 from headstart_server.database.tables import job_events, jobs, versions
 from headstart_server.errors import StorageFull, StorageUnavailable
 from headstart_server.jobs import cleaning
@@ -16,8 +16,8 @@ from postgres import on_both_databases
 pytestmark = on_both_databases
 
 
-def count(shelf: Shelf, table: object) -> int:
-    with shelf.database.read() as connection:
+def count(publisher: Publisher, table: object) -> int:
+    with publisher.database.read() as connection:
         return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
 
 
@@ -48,40 +48,42 @@ def test_a_step_that_fails_does_not_keep_the_others_from_being_done() -> None:
 
 
 def test_old_jobs_go_in_parts_with_all_that_is_theirs(
-    desk: Desk, shelf: Shelf, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    driver: JobDriver, publisher: Publisher, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cleaning, "_AT_ONCE", 2)
     for place in range(5):
-        desk.submit(f"job-{place}")
-        desk.ledger.cancel(f"job-{place}")
+        driver.submit(f"job-{place}")
+        driver.ledger.cancel(f"job-{place}")
     clock.advance(100)
-    desk.submit("new")
-    assert desk.ledger.forget(50) == 5
-    assert count(shelf, jobs) == count(shelf, job_events) == 1
+    driver.submit("new")
+    assert driver.ledger.forget(50) == 5
+    assert count(publisher, jobs) == count(publisher, job_events) == 1
 
 
 def test_expired_versions_go_in_parts(
-    shelf: Shelf, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry_module, "_EXPIRED_AT_ONCE", 2)
     for place in range(5):
-        shelf.publish(f"model-{place % 2}", expires=clock() + 10)
-    shelf.publish()
+        publisher.publish(f"model-{place % 2}", expires=clock() + 10)
+    publisher.publish()
     clock.advance(11)
-    assert shelf.registry.delete_expired() == 5
-    assert count(shelf, versions) == 1
+    assert publisher.registry.delete_expired() == 5
+    assert count(publisher, versions) == 1
 
 
-def test_jobs_are_counted_without_counting_those_that_ended_long_ago(desk: Desk, shelf: Shelf) -> None:
-    counts = JobCounts(shelf.database)
-    desk.submit("one")
+def test_jobs_are_counted_without_counting_those_that_ended_long_ago(
+    driver: JobDriver, publisher: Publisher
+) -> None:
+    counts = JobCounts(publisher.database)
+    driver.submit("one")
     assert counts() == {state.value: float(state is JobState.QUEUED) for state in JobState}
-    desk.succeed(desk.claim())
-    desk.submit("two")
-    desk.submit("three")
-    desk.ledger.cancel("two")
+    driver.succeed(driver.claim())
+    driver.submit("two")
+    driver.submit("three")
+    driver.ledger.cancel("two")
     for _ in range(2):
         found = {state: number for state, number in counts().items() if number}
         assert found == {"succeeded": 1.0, "cancelled": 1.0, "queued": 1.0}
-        desk.clock.advance(1)
+        driver.clock.advance(1)
         counts.refresh()

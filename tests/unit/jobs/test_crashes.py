@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import Desk, Shelf
+from fakes import JobDriver, Publisher
 from headstart_server.jobs.job import JobState
 from postgres import on_both_databases
 
@@ -20,12 +20,12 @@ TESTS = PROGRAM.parents[2]
 
 @pytest.mark.parametrize("how", ["abort", "kill"])
 def test_a_job_that_kills_its_process_fails_alone(tmp_path: Path, address: str | None, how: str) -> None:
-    desk = Desk(Shelf(tmp_path, time.time, address=address))  # type: ignore[arg-type]
+    driver = JobDriver(Publisher(tmp_path, time.time, address=address))  # type: ignore[arg-type]
     for job_id in ("deadly", "neighbor", "other"):
-        desk.submit(job_id)
+        driver.submit(job_id)
     ids = ("deadly", "neighbor", "other")
     starts = 0
-    while not all(desk.ledger.get(job_id).state.is_terminal for job_id in ids):
+    while not all(driver.ledger.get(job_id).state.is_terminal for job_id in ids):
         starts += 1
         assert starts < 10
         process = subprocess.Popen(
@@ -34,20 +34,20 @@ def test_a_job_that_kills_its_process_fails_alone(tmp_path: Path, address: str |
         )
         try:
             while process.poll() is None:
-                if all(desk.ledger.get(job_id).state.is_terminal for job_id in ids):
+                if all(driver.ledger.get(job_id).state.is_terminal for job_id in ids):
                     break
                 time.sleep(0.05)
         finally:
             process.kill()
             process.wait()
 
-    deadly = desk.ledger.get("deadly")
+    deadly = driver.ledger.get("deadly")
     assert deadly.state is JobState.FAILED
     assert deadly.error is not None
     assert (deadly.error.reason, deadly.crashes) == ("CRASHED_REPEATEDLY", 3)
     for job_id in ("neighbor", "other"):
-        job = desk.ledger.get(job_id)
+        job = driver.ledger.get(job_id)
         assert (job.state, job.crashes) == (JobState.SUCCEEDED, 0)
     # Once with a neighbor, then three times alone; at the end a server that lives.
     assert starts == 5
-    desk.shelf.close()
+    driver.publisher.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from fakes import Desk, ManualClock, Shelf
+from fakes import JobDriver, ManualClock, Publisher
 from headstart_server.database.tables import job_events, versions
 from headstart_server.jobs import submitting
 from headstart_server.jobs.job import JobState
@@ -48,12 +48,12 @@ def test_a_thousand_queued_jobs_are_drained_by_two_processes_each_exactly_once(
         server: PostgresServer = request.getfixturevalue("postgres")
         # Nobody dies here, so no commit has to wait for the disk.
         address = server.database(synchronous_commit="off")
-    desk = Desk(Shelf(tmp_path, ManualClock(), address=address))
+    driver = JobDriver(Publisher(tmp_path, ManualClock(), address=address))
     submitted = {f"job-{number}" for number in range(JOBS)}
-    with desk.shelf.database.write() as connection:
+    with driver.publisher.database.write() as connection:
         # Not by the ledger, one after another: it is of how they are taken out of the queue.
         for job_id in submitted:
-            submitting.add(connection, desk.submission(job_id), desk.clock())
+            submitting.add(connection, driver.submission(job_id), driver.clock())
     drains = [
         subprocess.Popen(
             [sys.executable, "-c", DRAIN, address, str(tmp_path / "versions"), owner],
@@ -71,8 +71,8 @@ def test_a_thousand_queued_jobs_are_drained_by_two_processes_each_exactly_once(
     assert [drain.returncode for drain in drains] == [0, 0]
     assert Counter(drained[0] + drained[1]) == Counter(submitted)
     assert all(len(part) > JOBS / 10 for part in drained)
-    assert desk.ledger.count()[JobState.FAILED] == JOBS
-    with desk.shelf.database.read() as connection:
+    assert driver.ledger.count()[JobState.FAILED] == JOBS
+    with driver.publisher.database.read() as connection:
         assert connection.execute(select(func.count()).select_from(job_events)).scalar_one() == 3 * JOBS
         assert connection.execute(select(func.count()).select_from(versions)).scalar_one() == 0
-    desk.shelf.close()
+    driver.publisher.close()

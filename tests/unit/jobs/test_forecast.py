@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fakes import Desk, ManualClock, Shelf
+from fakes import JobDriver, ManualClock, Publisher
 from headstart_server.errors import JobQueueFull
 from headstart_server.jobs.forecast import SEEN_SECONDS, Rates, Times, schedule
 from headstart_server.jobs.job import Findings, JobStep, Progress
@@ -71,62 +71,64 @@ def test_more_running_jobs_than_slots_give_theirs_to_nobody() -> None:
     assert times["d"].start == NOW + 5
 
 
-def finish(desk: Desk, job_id: str, seconds: float, solve: float = 1.0, **spec: Any) -> None:
+def finish(driver: JobDriver, job_id: str, seconds: float, solve: float = 1.0, **spec: Any) -> None:
     """A job of nine examples that has succeeded."""
-    job = desk.running(job_id, **spec)
+    job = driver.running(job_id, **spec)
     findings = Findings(step_seconds={"features": seconds, "fit": solve, "backbone": 99.0})
-    desk.ledger.report(job, Progress(step=JobStep.FIT, fraction=0.9), findings)
-    desk.succeed(job, findings=findings)
+    driver.ledger.report(job, Progress(step=JobStep.FIT, fraction=0.9), findings)
+    driver.succeed(job, findings=findings)
 
 
 @on_both_databases
-def test_the_ledger_tells_from_what_jobs_took(desk: Desk, clock: ManualClock) -> None:
-    desk.submit("first")
-    assert desk.restarted().forecast.of(desk.ledger.get("first")) == Times(start=clock())
-    desk.ledger.cancel("first")
-    finish(desk, "a", 6.0)
-    finish(desk, "b", 12.0)
-    desk.submit("c")
-    desk.submit("d")
-    forecast = desk.restarted().forecast
-    assert forecast.of(desk.ledger.get("c")) == Times(start=clock(), finish=pytest.approx(clock() + 10))
-    assert forecast.of(desk.ledger.get("d")).finish == pytest.approx(clock() + 20)
-    assert forecast.of(desk.ledger.get("a")) == Times()
-    desk.submit("other-recipe", recipe=Logistic())
-    assert desk.restarted().forecast.of(desk.ledger.get("other-recipe")).finish is None
+def test_the_ledger_tells_from_what_jobs_took(driver: JobDriver, clock: ManualClock) -> None:
+    driver.submit("first")
+    assert driver.restarted().forecast.of(driver.ledger.get("first")) == Times(start=clock())
+    driver.ledger.cancel("first")
+    finish(driver, "a", 6.0)
+    finish(driver, "b", 12.0)
+    driver.submit("c")
+    driver.submit("d")
+    forecast = driver.restarted().forecast
+    assert forecast.of(driver.ledger.get("c")) == Times(start=clock(), finish=pytest.approx(clock() + 10))
+    assert forecast.of(driver.ledger.get("d")).finish == pytest.approx(clock() + 20)
+    assert forecast.of(driver.ledger.get("a")) == Times()
+    driver.submit("other-recipe", recipe=Logistic())
+    assert driver.restarted().forecast.of(driver.ledger.get("other-recipe")).finish is None
 
 
 @on_both_databases
-def test_a_full_queue_says_when_its_next_job_is_likely_to_start(shelf: Shelf, clock: ManualClock) -> None:
-    desk = Desk(shelf, limits=QueueLimits(queued=1))
-    finish(desk, "a", 30.0)
-    desk.running("b")
-    desk.submit("c")
-    desk.ledger = desk.restarted()
+def test_a_full_queue_says_when_its_next_job_is_likely_to_start(
+    publisher: Publisher, clock: ManualClock
+) -> None:
+    driver = JobDriver(publisher, limits=QueueLimits(queued=1))
+    finish(driver, "a", 30.0)
+    driver.running("b")
+    driver.submit("c")
+    driver.ledger = driver.restarted()
     with pytest.raises(JobQueueFull, match="Try again in 31 s") as caught:
-        desk.submit()
+        driver.submit()
     assert caught.value.retry_after == 31.0
 
 
-def test_a_full_queue_behind_a_job_of_unknown_length_says_a_moment(shelf: Shelf) -> None:
-    desk = Desk(shelf, limits=QueueLimits(queued=1))
-    desk.running("a")
-    desk.submit("b")
+def test_a_full_queue_behind_a_job_of_unknown_length_says_a_moment(publisher: Publisher) -> None:
+    driver = JobDriver(publisher, limits=QueueLimits(queued=1))
+    driver.running("a")
+    driver.submit("b")
     with pytest.raises(JobQueueFull, match="Try again in 5 s"):
-        desk.submit()
+        driver.submit()
 
 
 @pytest.mark.parametrize("address", ["postgresql"], indirect=True)
-def test_the_slots_of_all_living_replicas_count(desk: Desk, clock: ManualClock) -> None:
-    finish(desk, "a", 8.0)
+def test_the_slots_of_all_living_replicas_count(driver: JobDriver, clock: ManualClock) -> None:
+    finish(driver, "a", 8.0)
     for job_id in "bc":
-        desk.submit(job_id)
-    other = desk.restarted()
-    desk.ledger.beat([])
+        driver.submit(job_id)
+    other = driver.restarted()
+    driver.ledger.beat([])
     other.beat([])
-    assert desk.restarted().forecast.of(desk.ledger.get("c")).start == clock()
+    assert driver.restarted().forecast.of(driver.ledger.get("c")).start == clock()
     other.leave()
-    assert desk.restarted().forecast.of(desk.ledger.get("c")).start == pytest.approx(clock() + 9)
+    assert driver.restarted().forecast.of(driver.ledger.get("c")).start == pytest.approx(clock() + 9)
     other.beat([])
     clock.advance(SEEN_SECONDS + 1)
-    assert desk.restarted().forecast.of(desk.ledger.get("c")).start == pytest.approx(clock() + 9)
+    assert driver.restarted().forecast.of(driver.ledger.get("c")).start == pytest.approx(clock() + 9)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fakes import PATIENCE, Desk, ManualClock, Shelf
+from fakes import PATIENCE, JobDriver, ManualClock, Publisher
 from headstart_server.auth.permissions import Scope
 from headstart_server.auth.tenants import tenant_of
 from headstart_server.errors import JobNotFound, JobQueueFull, ModelNotFound, QuotaExceeded, RequestIdReused
@@ -26,35 +26,35 @@ ERROR = JobError(reason="TOO_FEW_CLASSES", message="one class", metadata={"a": "
 # Accepting
 
 
-def test_an_accepted_job_is_queued_and_there_after_a_restart(desk: Desk, clock: ManualClock) -> None:
-    job = desk.submit("a", alias="stable", seed=2**64 - 1, tags={"team": "x"})
+def test_an_accepted_job_is_queued_and_there_after_a_restart(driver: JobDriver, clock: ManualClock) -> None:
+    job = driver.submit("a", alias="stable", seed=2**64 - 1, tags={"team": "x"})
     assert job.state is JobState.QUEUED
     assert (job.attempt, job.created, job.started, job.finished) == (0, clock(), None, None)
     assert (job.example_count, job.class_count, job.dataset_digest) == (9, 2, "d" * 64)
     assert (job.progress, job.error, job.version, job.findings) == (None, None, 0, Findings())
-    assert desk.restarted().get("a") == job
-    assert job.spec == desk.submission(alias="stable", seed=2**64 - 1, tags={"team": "x"}).spec
+    assert driver.restarted().get("a") == job
+    assert job.spec == driver.submission(alias="stable", seed=2**64 - 1, tags={"team": "x"}).spec
 
 
-def test_a_request_sent_again_gets_the_first_job(desk: Desk) -> None:
-    first = desk.submit("a", request_id="r", request_hash="h")
-    desk.claim()
-    again = desk.submit("b", request_id="r", request_hash="h")
+def test_a_request_sent_again_gets_the_first_job(driver: JobDriver) -> None:
+    first = driver.submit("a", request_id="r", request_hash="h")
+    driver.claim()
+    again = driver.submit("b", request_id="r", request_hash="h")
     assert (again.job_id, again.state) == (first.job_id, JobState.RUNNING)
     with pytest.raises(JobNotFound):
-        desk.ledger.get("b")
+        driver.ledger.get("b")
 
 
-def test_a_request_sent_again_gets_its_job_even_when_the_queue_is_full(shelf: Shelf) -> None:
-    desk = Desk(shelf, limits=QueueLimits(queued=1))
-    desk.submit("a", request_id="r")
-    assert desk.submit("b", request_id="r").job_id == "a"
+def test_a_request_sent_again_gets_its_job_even_when_the_queue_is_full(publisher: Publisher) -> None:
+    driver = JobDriver(publisher, limits=QueueLimits(queued=1))
+    driver.submit("a", request_id="r")
+    assert driver.submit("b", request_id="r").job_id == "a"
 
 
-def test_a_request_id_with_other_content_is_refused(desk: Desk) -> None:
-    desk.submit("a", request_id="r", request_hash="one")
+def test_a_request_id_with_other_content_is_refused(driver: JobDriver) -> None:
+    driver.submit("a", request_id="r", request_hash="one")
     with pytest.raises(RequestIdReused) as caught:
-        desk.submit("b", request_id="r", request_hash="other")
+        driver.submit("b", request_id="r", request_hash="other")
     assert caught.value.field == "spec.request_id"
     assert caught.value.metadata == {"job_id": "a"}
     assert caught.value.message == (
@@ -63,18 +63,18 @@ def test_a_request_id_with_other_content_is_refused(desk: Desk) -> None:
     )
 
 
-def test_jobs_without_a_request_id_are_never_taken_for_each_other(desk: Desk) -> None:
-    assert [desk.submit().job_id, desk.submit().job_id] == ["job-1", "job-2"]
+def test_jobs_without_a_request_id_are_never_taken_for_each_other(driver: JobDriver) -> None:
+    assert [driver.submit().job_id, driver.submit().job_id] == ["job-1", "job-2"]
 
 
-def test_of_many_who_send_one_request_at_once_one_makes_the_job(desk: Desk) -> None:
+def test_of_many_who_send_one_request_at_once_one_makes_the_job(driver: JobDriver) -> None:
     ready = threading.Barrier(6)
     found: list[str] = []
 
     def submit(place: int) -> None:
-        submission = desk.submission(f"job-{place}", request_id="r")
+        submission = driver.submission(f"job-{place}", request_id="r")
         ready.wait(PATIENCE)
-        found.append(desk.ledger.submit(submission).job_id)
+        found.append(driver.ledger.submit(submission).job_id)
 
     threads = [threading.Thread(target=submit, args=(place,)) for place in range(6)]
     for thread in threads:
@@ -83,105 +83,105 @@ def test_of_many_who_send_one_request_at_once_one_makes_the_job(desk: Desk) -> N
         thread.join(PATIENCE)
     assert len(found) == 6
     assert len(set(found)) == 1
-    assert desk.ledger.count()[JobState.QUEUED] == 1
+    assert driver.ledger.count()[JobState.QUEUED] == 1
 
 
-def test_a_model_has_no_more_versions_than_it_may_with_those_to_come(shelf: Shelf) -> None:
-    desk = Desk(shelf, limits=QueueLimits(versions_per_model=2))
-    desk.succeed(desk.running(request_id="r"))
-    failed = desk.submit("second")
+def test_a_model_has_no_more_versions_than_it_may_with_those_to_come(publisher: Publisher) -> None:
+    driver = JobDriver(publisher, limits=QueueLimits(versions_per_model=2))
+    driver.succeed(driver.running(request_id="r"))
+    failed = driver.submit("second")
     with pytest.raises(QuotaExceeded) as caught:
-        desk.submit()
+        driver.submit()
     assert caught.value.metadata == {"subject": "model pets", "limit": "2", "versions": "1", "jobs": "1"}
     assert caught.value.retry_after is None
     # What was accepted before is not asked again, and other models have room of their own.
-    assert desk.submit(request_id="r").job_id != failed.job_id
-    desk.submit(model="cars")
-    desk.ledger.cancel(failed.job_id)
-    desk.submit()
+    assert driver.submit(request_id="r").job_id != failed.job_id
+    driver.submit(model="cars")
+    driver.ledger.cancel(failed.job_id)
+    driver.submit()
     with pytest.raises(QuotaExceeded):
-        desk.submit()
+        driver.submit()
 
 
 def test_an_alias_that_a_job_will_make_counts_as_one_of_its_model(
-    shelf: Shelf, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, driver: JobDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(alias_rows, "MAX_ALIASES", 2)
-    desk.succeed(desk.running(alias="one"))
-    second = desk.submit(alias="two")
+    driver.succeed(driver.running(alias="one"))
+    second = driver.submit(alias="two")
     with pytest.raises(QuotaExceeded, match="at most 2 aliases of model 'pets'"):
-        desk.submit(alias="three")
+        driver.submit(alias="three")
     # Aliases that are there or will be, no alias, and other models take nothing.
     for spec in ({"alias": "one"}, {"alias": "two"}, {}, {"alias": "three", "model": "cars"}):
-        desk.submit(**spec)
-    desk.ledger.cancel(second.job_id)
+        driver.submit(**spec)
+    driver.ledger.cancel(second.job_id)
     with pytest.raises(QuotaExceeded):
-        desk.submit(alias="three")
+        driver.submit(alias="three")
 
 
 def test_a_job_whose_alias_has_no_place_any_more_publishes_nothing(
-    shelf: Shelf, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, driver: JobDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(alias_rows, "MAX_ALIASES", 2)
-    desk.succeed(desk.running(alias="one"))
-    job = desk.running(alias="two")
-    shelf.registry.set_alias("pets", "other", 1)
+    driver.succeed(driver.running(alias="one"))
+    job = driver.running(alias="two")
+    publisher.registry.set_alias("pets", "other", 1)
     with pytest.raises(QuotaExceeded):
-        desk.succeed(job)
-    assert shelf.registry.numbers("pets") == [1]
-    assert {alias.name for alias in shelf.registry.model("pets").aliases} == {"one", "other"}
-    shelf.registry.delete_alias("pets", "other")
-    assert desk.succeed(job) == 2
+        driver.succeed(job)
+    assert publisher.registry.numbers("pets") == [1]
+    assert {alias.name for alias in publisher.registry.model("pets").aliases} == {"one", "other"}
+    publisher.registry.delete_alias("pets", "other")
+    assert driver.succeed(job) == 2
 
 
-def test_a_full_queue_refuses_and_takes_again_when_a_job_is_claimed(shelf: Shelf) -> None:
-    desk = Desk(shelf, limits=QueueLimits(queued=2))
-    desk.submit()
-    desk.ledger.check_room()
-    desk.submit()
-    for ask in (desk.submit, desk.ledger.check_room):
+def test_a_full_queue_refuses_and_takes_again_when_a_job_is_claimed(publisher: Publisher) -> None:
+    driver = JobDriver(publisher, limits=QueueLimits(queued=2))
+    driver.submit()
+    driver.ledger.check_room()
+    driver.submit()
+    for ask in (driver.submit, driver.ledger.check_room):
         with pytest.raises(JobQueueFull) as caught:
             ask()
         assert caught.value.metadata == {"limit": "2", "queued": "2", "queue_position": "2"}
         # A worker is free: the first of them should be taken at any moment.
         assert caught.value.retry_after == 1.0
         assert caught.value.message == "The job queue is full: 2 of at most 2 are queued. Try again in 1 s."
-    desk.claim()
-    desk.ledger.check_room()
-    desk.submit()
+    driver.claim()
+    driver.ledger.check_room()
+    driver.submit()
 
 
 # Claiming
 
 
-def test_jobs_are_claimed_in_the_order_they_came(desk: Desk, clock: ManualClock) -> None:
+def test_jobs_are_claimed_in_the_order_they_came(driver: JobDriver, clock: ManualClock) -> None:
     for job_id in ("c", "a", "b"):
-        desk.submit(job_id)
+        driver.submit(job_id)
         clock.advance(1)
-    assert [desk.claim().job_id for _ in range(3)] == ["c", "a", "b"]
-    assert desk.ledger.claim() is None
+    assert [driver.claim().job_id for _ in range(3)] == ["c", "a", "b"]
+    assert driver.ledger.claim() is None
 
 
-def test_a_claimed_job_is_running_and_knows_when_it_started(desk: Desk, clock: ManualClock) -> None:
-    desk.submit("a")
+def test_a_claimed_job_is_running_and_knows_when_it_started(driver: JobDriver, clock: ManualClock) -> None:
+    driver.submit("a")
     clock.advance(7)
-    job = desk.claim()
+    job = driver.claim()
     assert (job.state, job.attempt, job.started) == (JobState.RUNNING, 1, clock())
-    desk.ledger.give_back(job)
+    driver.ledger.give_back(job)
     clock.advance(7)
-    again = desk.claim()
+    again = driver.claim()
     assert (again.attempt, again.started) == (2, job.started)
 
 
-def test_many_who_claim_at_once_get_different_jobs(desk: Desk) -> None:
+def test_many_who_claim_at_once_get_different_jobs(driver: JobDriver) -> None:
     for _ in range(8):
-        desk.submit()
+        driver.submit()
     ready = threading.Barrier(4)
     claimed: list[str] = []
 
     def claim() -> None:
         ready.wait(PATIENCE)
-        claimed.extend(desk.claim().job_id for _ in range(2))
+        claimed.extend(driver.claim().job_id for _ in range(2))
 
     threads = [threading.Thread(target=claim) for _ in range(4)]
     for thread in threads:
@@ -191,17 +191,19 @@ def test_many_who_claim_at_once_get_different_jobs(desk: Desk) -> None:
     assert len(set(claimed)) == len(claimed) == 8
 
 
-def test_the_position_in_the_queue_is_the_number_of_jobs_before(desk: Desk, clock: ManualClock) -> None:
-    desk.submit("a")
+def test_the_position_in_the_queue_is_the_number_of_jobs_before(
+    driver: JobDriver, clock: ManualClock
+) -> None:
+    driver.submit("a")
     # Equal times are told apart by the id, as they are for `claim`.
-    desk.submit("c")
-    desk.submit("b")
+    driver.submit("c")
+    driver.submit("b")
     clock.advance(1)
-    desk.submit("d")
-    positions = {job_id: desk.ledger.get(job_id).queue_position for job_id in "abcd"}
+    driver.submit("d")
+    positions = {job_id: driver.ledger.get(job_id).queue_position for job_id in "abcd"}
     assert positions == {"a": 0, "b": 1, "c": 2, "d": 3}
-    assert [desk.claim().job_id, desk.claim().job_id] == ["a", "b"]
-    assert {job_id: desk.ledger.get(job_id).queue_position for job_id in "abcd"} == {
+    assert [driver.claim().job_id, driver.claim().job_id] == ["a", "b"]
+    assert {job_id: driver.ledger.get(job_id).queue_position for job_id in "abcd"} == {
         "a": 0,
         "b": 0,
         "c": 0,
@@ -212,207 +214,209 @@ def test_the_position_in_the_queue_is_the_number_of_jobs_before(desk: Desk, cloc
 # Ending
 
 
-def test_progress_is_kept_with_the_job_and_in_its_events(desk: Desk, clock: ManualClock) -> None:
-    job = desk.running("a")
+def test_progress_is_kept_with_the_job_and_in_its_events(driver: JobDriver, clock: ManualClock) -> None:
+    job = driver.running("a")
     clock.advance(2)
     progress = Progress(step=JobStep.EVALUATE, fraction=0.9, done=3, total=9, loss=0.5, accuracy=0.75)
     fault = ExampleFault(index=3, id="x", reason="UNDECODABLE_INPUT", message="no picture")
     findings = Findings(excluded=(fault,), excluded_count=1, step_seconds={"fit": 0.25})
-    desk.ledger.report(job, progress, findings)
-    stored = desk.restarted().get("a")
+    driver.ledger.report(job, progress, findings)
+    stored = driver.restarted().get("a")
     assert (stored.progress, stored.findings) == (progress, findings)
-    newest = desk.events("a")[-1]
+    newest = driver.events("a")[-1]
     assert (newest.number, newest.time, newest.state) == (3, clock(), JobState.RUNNING)
     assert newest.progress == progress
 
 
-def test_success_publishes_the_version_and_moves_the_alias(desk: Desk, clock: ManualClock) -> None:
-    job = desk.running("a", alias="stable", ttl=60.0)
+def test_success_publishes_the_version_and_moves_the_alias(driver: JobDriver, clock: ManualClock) -> None:
+    job = driver.running("a", alias="stable", ttl=60.0)
     clock.advance(5)
-    assert desk.succeed(job) == 1
-    ended = desk.ledger.get("a")
+    assert driver.succeed(job) == 1
+    ended = driver.ledger.get("a")
     assert (ended.state, ended.version, ended.finished) == (JobState.SUCCEEDED, 1, clock())
     assert ended.progress == Progress(step=JobStep.PUBLISH, fraction=1.0)
-    registry = desk.shelf.registry
+    registry = driver.publisher.registry
     assert registry.resolve(Selector(model="pets", alias="stable")) == 1
     version = registry.version("pets", 1)
     assert (version.artifact, version.expires) == ("a.1", clock() + 60)
     assert registry.load("pets", 1)
 
 
-def test_failure_keeps_its_reason_its_findings_and_the_last_progress(desk: Desk, clock: ManualClock) -> None:
-    job = desk.running("a")
-    desk.report(job, 0.4)
+def test_failure_keeps_its_reason_its_findings_and_the_last_progress(
+    driver: JobDriver, clock: ManualClock
+) -> None:
+    job = driver.running("a")
+    driver.report(job, 0.4)
     clock.advance(1)
-    desk.ledger.fail(job, ERROR, Findings(excluded_count=3))
-    ended = desk.ledger.get("a")
+    driver.ledger.fail(job, ERROR, Findings(excluded_count=3))
+    ended = driver.ledger.get("a")
     assert (ended.state, ended.error, ended.finished) == (JobState.FAILED, ERROR, clock())
     assert (ended.findings.excluded_count, ended.version) == (3, 0)
     assert ended.progress is not None
     assert ended.progress.fraction == 0.4
 
 
-def test_a_job_given_back_is_queued_and_keeps_its_place(desk: Desk, clock: ManualClock) -> None:
-    job = desk.running("a")
+def test_a_job_given_back_is_queued_and_keeps_its_place(driver: JobDriver, clock: ManualClock) -> None:
+    job = driver.running("a")
     clock.advance(1)
-    desk.submit("b")
-    desk.ledger.give_back(job)
-    assert desk.ledger.get("a").state is JobState.QUEUED
-    assert desk.ledger.get("b").queue_position == 1
-    assert desk.claim().job_id == "a"
+    driver.submit("b")
+    driver.ledger.give_back(job)
+    assert driver.ledger.get("a").state is JobState.QUEUED
+    assert driver.ledger.get("b").queue_position == 1
+    assert driver.claim().job_id == "a"
 
 
 # Cancelling
 
 
-def test_a_queued_job_is_cancelled_at_once(desk: Desk, clock: ManualClock) -> None:
-    desk.submit("a")
-    job = desk.ledger.cancel("a")
+def test_a_queued_job_is_cancelled_at_once(driver: JobDriver, clock: ManualClock) -> None:
+    driver.submit("a")
+    job = driver.ledger.cancel("a")
     assert (job.state, job.finished, job.cancel) == (JobState.CANCELLED, clock(), True)
-    assert desk.ledger.claim() is None
-    assert [event.state for event in desk.events("a")] == [JobState.QUEUED, JobState.CANCELLED]
+    assert driver.ledger.claim() is None
+    assert [event.state for event in driver.events("a")] == [JobState.QUEUED, JobState.CANCELLED]
 
 
-def test_a_running_job_is_asked_and_ends_at_its_next_look(desk: Desk, clock: ManualClock) -> None:
-    job = desk.running("a")
-    asked = desk.ledger.cancel("a")
+def test_a_running_job_is_asked_and_ends_at_its_next_look(driver: JobDriver, clock: ManualClock) -> None:
+    job = driver.running("a")
+    asked = driver.ledger.cancel("a")
     assert (asked.state, asked.cancel) == (JobState.RUNNING, True)
     with pytest.raises(JobCancelledError):
-        desk.report(job)
-    desk.ledger.end_cancelled(job)
-    ended = desk.ledger.get("a")
+        driver.report(job)
+    driver.ledger.end_cancelled(job)
+    ended = driver.ledger.get("a")
     assert (ended.state, ended.finished) == (JobState.CANCELLED, clock())
 
 
-def test_an_accepted_cancel_never_ends_as_a_success_or_a_failure(desk: Desk) -> None:
-    job = desk.running("a")
-    desk.ledger.cancel("a")
+def test_an_accepted_cancel_never_ends_as_a_success_or_a_failure(driver: JobDriver) -> None:
+    job = driver.running("a")
+    driver.ledger.cancel("a")
     with pytest.raises(JobCancelledError):
-        desk.succeed(job)
+        driver.succeed(job)
     with pytest.raises(JobCancelledError):
-        desk.ledger.fail(job, ERROR, Findings())
+        driver.ledger.fail(job, ERROR, Findings())
     with pytest.raises(ModelNotFound):
-        desk.shelf.registry.model("pets")
-    desk.ledger.end_cancelled(job)
-    assert desk.ledger.get("a").state is JobState.CANCELLED
+        driver.publisher.registry.model("pets")
+    driver.ledger.end_cancelled(job)
+    assert driver.ledger.get("a").state is JobState.CANCELLED
 
 
-def test_a_cancelled_job_that_is_given_back_is_not_run_again(desk: Desk, clock: ManualClock) -> None:
-    job = desk.running("a")
-    desk.ledger.cancel("a")
-    desk.ledger.give_back(job)
-    ended = desk.ledger.get("a")
+def test_a_cancelled_job_that_is_given_back_is_not_run_again(driver: JobDriver, clock: ManualClock) -> None:
+    job = driver.running("a")
+    driver.ledger.cancel("a")
+    driver.ledger.give_back(job)
+    ended = driver.ledger.get("a")
     assert (ended.state, ended.finished) == (JobState.CANCELLED, clock())
-    assert desk.ledger.claim() is None
+    assert driver.ledger.claim() is None
 
 
-def test_a_cancelled_job_whose_process_died_is_not_run_again(desk: Desk, clock: ManualClock) -> None:
-    desk.running("a")
-    desk.ledger.cancel("a")
-    desk.crash()
-    assert desk.ledger.claim() is None
-    job = desk.ledger.get("a")
+def test_a_cancelled_job_whose_process_died_is_not_run_again(driver: JobDriver, clock: ManualClock) -> None:
+    driver.running("a")
+    driver.ledger.cancel("a")
+    driver.crash()
+    assert driver.ledger.claim() is None
+    job = driver.ledger.get("a")
     assert (job.state, job.finished) == (JobState.CANCELLED, clock())
 
 
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED])
-def test_a_job_that_has_ended_stays_as_it_is(desk: Desk, state: JobState, clock: ManualClock) -> None:
-    job = desk.running("a")
+def test_a_job_that_has_ended_stays_as_it_is(driver: JobDriver, state: JobState, clock: ManualClock) -> None:
+    job = driver.running("a")
     if state is JobState.SUCCEEDED:
-        desk.succeed(job)
+        driver.succeed(job)
     elif state is JobState.FAILED:
-        desk.ledger.fail(job, ERROR, Findings())
+        driver.ledger.fail(job, ERROR, Findings())
     else:
-        desk.ledger.end_cancelled(job)
-    before, events = desk.ledger.get("a"), desk.events("a")
+        driver.ledger.end_cancelled(job)
+    before, events = driver.ledger.get("a"), driver.events("a")
     clock.advance(1)
-    assert desk.ledger.cancel("a") == before
-    desk.crash()
-    assert desk.ledger.claim() is None
-    assert desk.events("a") == events
+    assert driver.ledger.cancel("a") == before
+    driver.crash()
+    assert driver.ledger.claim() is None
+    assert driver.events("a") == events
     assert before.state is state
 
 
 # Fencing
 
 
-WRITES: dict[str, Callable[[Desk, Job], object]] = {
-    "report": lambda desk, job: desk.report(job),
-    "succeed": lambda desk, job: desk.succeed(job),
-    "fail": lambda desk, job: desk.ledger.fail(job, ERROR, Findings()),
+WRITES: dict[str, Callable[[JobDriver, Job], object]] = {
+    "report": lambda driver, job: driver.report(job),
+    "succeed": lambda driver, job: driver.succeed(job),
+    "fail": lambda driver, job: driver.ledger.fail(job, ERROR, Findings()),
 }
-HAND_OVERS: dict[str, Callable[[Desk, Job], object]] = {
-    "end_cancelled": lambda desk, job: desk.ledger.end_cancelled(job),
-    "give_back": lambda desk, job: desk.ledger.give_back(job),
+HAND_OVERS: dict[str, Callable[[JobDriver, Job], object]] = {
+    "end_cancelled": lambda driver, job: driver.ledger.end_cancelled(job),
+    "give_back": lambda driver, job: driver.ledger.give_back(job),
 }
 
 
-def lost_to_another_attempt(desk: Desk) -> Job:
-    job = desk.running("a")
-    desk.crash()
-    assert desk.claim().attempt == 2
+def lost_to_another_attempt(driver: JobDriver) -> Job:
+    job = driver.running("a")
+    driver.crash()
+    assert driver.claim().attempt == 2
     return job
 
 
-def lost_to_the_queue(desk: Desk) -> Job:
-    job = desk.running("a")
-    desk.ledger.give_back(job)
+def lost_to_the_queue(driver: JobDriver) -> Job:
+    job = driver.running("a")
+    driver.ledger.give_back(job)
     return job
 
 
-def lost_to_an_end(desk: Desk) -> Job:
-    job = desk.running("a")
-    desk.ledger.end_cancelled(job)
+def lost_to_an_end(driver: JobDriver) -> Job:
+    job = driver.running("a")
+    driver.ledger.end_cancelled(job)
     return job
 
 
 @pytest.mark.parametrize("lose", [lost_to_another_attempt, lost_to_the_queue, lost_to_an_end])
 @pytest.mark.parametrize("write", [*WRITES, *HAND_OVERS])
 def test_a_run_that_lost_its_job_can_change_nothing(
-    desk: Desk, lose: Callable[[Desk], Job], write: str
+    driver: JobDriver, lose: Callable[[JobDriver], Job], write: str
 ) -> None:
-    job = lose(desk)
-    before, events = desk.ledger.get("a"), desk.events("a")
+    job = lose(driver)
+    before, events = driver.ledger.get("a"), driver.events("a")
     if write in WRITES:
         with pytest.raises(JobLostError):
-            WRITES[write](desk, job)
+            WRITES[write](driver, job)
     else:
-        HAND_OVERS[write](desk, job)
-    assert desk.ledger.get("a") == before
-    assert desk.events("a") == events
+        HAND_OVERS[write](driver, job)
+    assert driver.ledger.get("a") == before
+    assert driver.events("a") == events
     with pytest.raises(ModelNotFound):
-        desk.shelf.registry.model("pets")
+        driver.publisher.registry.model("pets")
 
 
-def test_an_attempt_that_is_not_the_newest_is_refused_even_while_the_job_runs(desk: Desk) -> None:
-    job = desk.running("a")
+def test_an_attempt_that_is_not_the_newest_is_refused_even_while_the_job_runs(driver: JobDriver) -> None:
+    job = driver.running("a")
     with pytest.raises(JobLostError):
-        desk.report(replace(job, attempt=job.attempt + 1))
-    desk.report(job)
+        driver.report(replace(job, attempt=job.attempt + 1))
+    driver.report(job)
 
 
-def test_two_attempts_publish_one_version(desk: Desk) -> None:
-    first = desk.running("a")
-    desk.crash()
-    second = desk.claim()
-    assert desk.succeed(second) == 1
+def test_two_attempts_publish_one_version(driver: JobDriver) -> None:
+    first = driver.running("a")
+    driver.crash()
+    second = driver.claim()
+    assert driver.succeed(second) == 1
     with pytest.raises(JobLostError):
-        desk.succeed(first)
-    assert desk.shelf.registry.model("pets").version_count == 1
-    assert desk.shelf.registry.version("pets", 1).artifact == "a.2"
+        driver.succeed(first)
+    assert driver.publisher.registry.model("pets").version_count == 1
+    assert driver.publisher.registry.version("pets", 1).artifact == "a.2"
 
 
 # Asking
 
 
-def test_events_are_numbered_without_gaps_and_read_after_a_number(desk: Desk) -> None:
-    job = desk.running("a")
-    desk.report(job, 0.1)
-    desk.ledger.give_back(job)
-    job = desk.claim()
-    desk.report(job, 0.2)
-    desk.succeed(job)
-    states = [(event.number, event.state) for event in desk.events("a")]
+def test_events_are_numbered_without_gaps_and_read_after_a_number(driver: JobDriver) -> None:
+    job = driver.running("a")
+    driver.report(job, 0.1)
+    driver.ledger.give_back(job)
+    job = driver.claim()
+    driver.report(job, 0.2)
+    driver.succeed(job)
+    states = [(event.number, event.state) for event in driver.events("a")]
     running, queued = JobState.RUNNING, JobState.QUEUED
     assert states == [
         (1, queued),
@@ -423,38 +427,40 @@ def test_events_are_numbered_without_gaps_and_read_after_a_number(desk: Desk) ->
         (6, running),
         (7, JobState.SUCCEEDED),
     ]
-    assert [event.number for event in desk.ledger.events("a", 5)] == [6, 7]
-    assert desk.ledger.events("a", 7) == []
-    assert desk.ledger.get("a").last_event == 7
+    assert [event.number for event in driver.ledger.events("a", 5)] == [6, 7]
+    assert driver.ledger.events("a", 7) == []
+    assert driver.ledger.get("a").last_event == 7
 
 
-def test_an_unknown_job_is_told(desk: Desk) -> None:
-    for ask in (desk.ledger.get, desk.ledger.cancel, lambda job_id: desk.ledger.events(job_id, 0)):
+def test_an_unknown_job_is_told(driver: JobDriver) -> None:
+    for ask in (driver.ledger.get, driver.ledger.cancel, lambda job_id: driver.ledger.events(job_id, 0)):
         with pytest.raises(JobNotFound) as caught:
             ask("x" * 1000)
         assert caught.value.message == f"There is no job '{'x' * 80}'. List the jobs to find its ID."
 
 
-def test_jobs_are_listed_newest_first_in_pages_even_at_equal_times(desk: Desk, clock: ManualClock) -> None:
+def test_jobs_are_listed_newest_first_in_pages_even_at_equal_times(
+    driver: JobDriver, clock: ManualClock
+) -> None:
     for job_id in ("c", "a", "d", "b"):
-        desk.submit(job_id)
+        driver.submit(job_id)
     clock.advance(1)
-    desk.submit("e")
+    driver.submit("e")
     pages, before = [], None
-    while page := desk.ledger.list(model="", states=[], before=before, limit=2):
+    while page := driver.ledger.list(model="", states=[], before=before, limit=2):
         pages.append([job.job_id for job in page])
         before = (page[-1].created, page[-1].job_id)
     assert pages == [["e", "d"], ["c", "b"], ["a"]]
 
 
-def test_a_list_holds_what_was_asked_for(desk: Desk) -> None:
-    desk.ledger.fail(desk.running("a"), ERROR, Findings())
-    desk.running("b")
-    desk.submit("c")
-    desk.submit("d", model="cars")
+def test_a_list_holds_what_was_asked_for(driver: JobDriver) -> None:
+    driver.ledger.fail(driver.running("a"), ERROR, Findings())
+    driver.running("b")
+    driver.submit("c")
+    driver.submit("d", model="cars")
 
     def listed(model: str, *states: JobState) -> list[str]:
-        return [job.job_id for job in desk.ledger.list(model=model, states=states, before=None, limit=9)]
+        return [job.job_id for job in driver.ledger.list(model=model, states=states, before=None, limit=9)]
 
     assert listed("") == ["d", "c", "b", "a"]
     assert listed("pets") == ["c", "b", "a"]
@@ -462,12 +468,12 @@ def test_a_list_holds_what_was_asked_for(desk: Desk) -> None:
     assert listed("cars", JobState.RUNNING) == []
 
 
-def test_a_list_holds_the_jobs_of_a_scope(desk: Desk) -> None:
+def test_a_list_holds_the_jobs_of_a_scope(driver: JobDriver) -> None:
     for place, model in enumerate(("pets", "cars", "red/pets", "red/cars")):
-        desk.submit(str(place), model=model, tenant=tenant_of(model))
+        driver.submit(str(place), model=model, tenant=tenant_of(model))
 
     def listed(scope: Scope | None, model: str = "") -> list[str]:
-        found = desk.ledger.list(model=model, scope=scope, states=[], before=None, limit=9)
+        found = driver.ledger.list(model=model, scope=scope, states=[], before=None, limit=9)
         return sorted(job.job_id for job in found)
 
     assert listed(None) == ["0", "1", "2", "3"]
@@ -478,14 +484,14 @@ def test_a_list_holds_the_jobs_of_a_scope(desk: Desk) -> None:
     assert listed(Scope(tenant="red"), "red/pets") == ["2"]
 
 
-def test_what_is_under_way_is_known_by_model_and_by_job(desk: Desk) -> None:
-    desk.succeed(desk.running("a", model="done"))
-    desk.running("b", model="runs")
-    desk.submit("c", model="waits")
-    assert desk.ledger.unfinished() == {"b", "c"}
-    under_way = {model: desk.ledger.is_under_way(model) for model in ("done", "runs", "waits", "none")}
+def test_what_is_under_way_is_known_by_model_and_by_job(driver: JobDriver) -> None:
+    driver.succeed(driver.running("a", model="done"))
+    driver.running("b", model="runs")
+    driver.submit("c", model="waits")
+    assert driver.ledger.unfinished() == {"b", "c"}
+    under_way = {model: driver.ledger.is_under_way(model) for model in ("done", "runs", "waits", "none")}
     assert under_way == {"done": False, "runs": True, "waits": True, "none": False}
-    assert desk.ledger.count() == {
+    assert driver.ledger.count() == {
         JobState.QUEUED: 1,
         JobState.RUNNING: 1,
         JobState.SUCCEEDED: 1,
@@ -495,35 +501,35 @@ def test_what_is_under_way_is_known_by_model_and_by_job(desk: Desk) -> None:
 
 
 def test_jobs_that_ended_long_ago_are_forgotten_and_their_versions_stay(
-    desk: Desk, clock: ManualClock
+    driver: JobDriver, clock: ManualClock
 ) -> None:
-    desk.succeed(desk.running("a"))
-    desk.submit("b")
-    desk.ledger.cancel("b")
+    driver.succeed(driver.running("a"))
+    driver.submit("b")
+    driver.ledger.cancel("b")
     clock.advance(100)
-    desk.ledger.fail(desk.running("c"), ERROR, Findings())
-    desk.running("d")
-    desk.submit("e", request_id="r")
-    assert desk.ledger.forget(older_than=0) == 2
-    assert [job.job_id for job in desk.ledger.list(model="", states=[], before=None, limit=9)] == [
+    driver.ledger.fail(driver.running("c"), ERROR, Findings())
+    driver.running("d")
+    driver.submit("e", request_id="r")
+    assert driver.ledger.forget(older_than=0) == 2
+    assert [job.job_id for job in driver.ledger.list(model="", states=[], before=None, limit=9)] == [
         "e",
         "d",
         "c",
     ]
     for gone in ("a", "b"):
         with pytest.raises(JobNotFound):
-            desk.ledger.events(gone, 0)
-    assert desk.shelf.registry.load("pets", 1)
+            driver.ledger.events(gone, 0)
+    assert driver.publisher.registry.load("pets", 1)
 
 
-def test_each_commit_wakes_the_followers_of_its_job(desk: Desk) -> None:
+def test_each_commit_wakes_the_followers_of_its_job(driver: JobDriver) -> None:
     seen: list[JobState] = []
-    desk.submit("a")
-    with desk.changes.follow("a", lambda: seen.append(desk.ledger.get("a").state)):
-        job = desk.claim()
-        desk.report(job)
-        desk.ledger.give_back(job)
-        desk.succeed(desk.claim())
+    driver.submit("a")
+    with driver.changes.follow("a", lambda: seen.append(driver.ledger.get("a").state)):
+        job = driver.claim()
+        driver.report(job)
+        driver.ledger.give_back(job)
+        driver.succeed(driver.claim())
     assert seen == [
         JobState.RUNNING,
         JobState.RUNNING,
@@ -533,27 +539,27 @@ def test_each_commit_wakes_the_followers_of_its_job(desk: Desk) -> None:
     ]
 
 
-def test_a_cancel_and_a_take_over_wake_followers_too(desk: Desk) -> None:
+def test_a_cancel_and_a_take_over_wake_followers_too(driver: JobDriver) -> None:
     seen: list[JobState] = []
-    desk.running("a")
-    with desk.changes.follow("a", lambda: seen.append(desk.ledger.get("a").state)):
-        desk.crash()
-        desk.ledger.fail(desk.claim(), ERROR, Findings())
-        desk.ledger.cancel("a")
+    driver.running("a")
+    with driver.changes.follow("a", lambda: seen.append(driver.ledger.get("a").state)):
+        driver.crash()
+        driver.ledger.fail(driver.claim(), ERROR, Findings())
+        driver.ledger.cancel("a")
     assert seen[:2] == [JobState.RUNNING, JobState.FAILED]
 
 
-def test_a_take_over_is_counted_and_a_claim_from_the_queue_is_not(desk: Desk) -> None:
+def test_a_take_over_is_counted_and_a_claim_from_the_queue_is_not(driver: JobDriver) -> None:
     taken: list[str] = []
-    desk.running()
+    driver.running()
     ledger = Ledger(
-        desk.shelf.database,
-        desk.shelf.registry,
-        desk.changes,
+        driver.publisher.database,
+        driver.publisher.registry,
+        driver.changes,
         owner="host/other",
         on_taken_over=lambda: taken.append("one"),
     )
-    desk.submit()
+    driver.submit()
     assert ledger.claim() is not None
     assert taken == []
 

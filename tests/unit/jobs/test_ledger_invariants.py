@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import Row, select
 
-from fakes import LEASE, Desk, ManualClock, Shelf
+from fakes import LEASE, JobDriver, ManualClock, Publisher
 from headstart_server.database.tables import jobs
 from headstart_server.errors import JobQueueFull, ModelNotFound
 from headstart_server.jobs.job import TRANSITIONS, Findings, Job, JobError, JobState
@@ -36,9 +36,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self, address: str | None = None) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
-        shelf = Shelf(Path(self._folder.name), ManualClock(), address=address)
-        self.desk = Desk(shelf, limits=QueueLimits(queued=4))
-        self.ledgers: list[Ledger] = [self.desk.restarted(), self.desk.restarted()]
+        publisher = Publisher(Path(self._folder.name), ManualClock(), address=address)
+        self.driver = JobDriver(publisher, limits=QueueLimits(queued=4))
+        self.ledgers: list[Ledger] = [self.driver.restarted(), self.driver.restarted()]
         # What each process believes to be at work on.
         self.held: list[dict[str, Job]] = [{}, {}]
         self.ids: list[str] = []
@@ -49,35 +49,35 @@ class LedgerMachine(RuleBasedStateMachine):
         self.crashes: dict[str, int] = {}
 
     def teardown(self) -> None:
-        self.desk.shelf.close()
+        self.driver.publisher.close()
         self._folder.cleanup()
 
     @rule(priority=st.integers(-1, 1))
     def submit(self, priority: int) -> None:
-        queued = self.desk.ledger.count()[JobState.QUEUED]
+        queued = self.driver.ledger.count()[JobState.QUEUED]
         try:
-            self.ids.append(self.desk.submit(priority=priority, nbytes=len(self.ids) + 1).job_id)
+            self.ids.append(self.driver.submit(priority=priority, nbytes=len(self.ids) + 1).job_id)
             assert queued < 4
         except JobQueueFull:
             assert queued >= 4
 
     @rule(seconds=st.sampled_from([0.5, 4.0, LEASE.seconds + 0.5]))
     def time_passes(self, seconds: float) -> None:
-        self.desk.clock.advance(seconds)
+        self.driver.clock.advance(seconds)
 
     @rule(process=PROCESS, may_take_over=st.booleans())
     def claim(self, process: int, may_take_over: bool) -> None:
-        before = {job_id: self.desk.ledger.get(job_id) for job_id in self.ids}
-        now, held = self.desk.clock(), self.held[process]
+        before = {job_id: self.driver.ledger.get(job_id) for job_id in self.ids}
+        now, held = self.driver.clock(), self.held[process]
         job = self.ledgers[process].claim(held, may_take_over=may_take_over)
         for job_id, was in before.items():
-            if was.state is JobState.RUNNING and was.attempt < self.desk.ledger.get(job_id).attempt:
+            if was.state is JobState.RUNNING and was.attempt < self.driver.ledger.get(job_id).attempt:
                 assert self.leases[job_id] < now
                 assert job_id not in held
         if job is None:
             # What crashed waits for a process that runs nothing, and others wait behind it.
             suspected = [row for row in self.rows() if row.state == "queued" and row.isolation]
-            assert self.desk.ledger.count()[JobState.QUEUED] == 0 or (held and suspected)
+            assert self.driver.ledger.count()[JobState.QUEUED] == 0 or (held and suspected)
             return
         assert not (job.runs_alone and held)
         assert before[job.job_id].state in (JobState.QUEUED, JobState.RUNNING)
@@ -89,7 +89,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.leases[job.job_id] = now + LEASE.seconds
 
     def rows(self) -> Sequence[Row[Any]]:
-        with self.desk.shelf.database.read() as connection:
+        with self.driver.publisher.database.read() as connection:
             return connection.execute(select(jobs)).all()
 
     @rule(process=PROCESS)
@@ -97,18 +97,18 @@ class LedgerMachine(RuleBasedStateMachine):
         held = self.held[process]
         renewed = self.ledgers[process].beat(list(held.values()))
         for job_id, job in list(held.items()):
-            now = self.desk.ledger.get(job_id)
+            now = self.driver.ledger.get(job_id)
             mine = now.state is JobState.RUNNING and now.attempt == job.attempt
             assert (job_id in renewed) == mine
             if mine:
                 assert renewed[job_id] == now.cancel
-                self.leases[job_id] = self.desk.clock() + LEASE.seconds
+                self.leases[job_id] = self.driver.clock() + LEASE.seconds
             else:
                 del held[job_id]
 
     @rule(process=PROCESS)
     def crash(self, process: int) -> None:
-        self.ledgers[process] = self.desk.restarted()
+        self.ledgers[process] = self.driver.restarted()
         self.held[process] = {}
 
     @rule(place=PLACE, write=st.sampled_from(["report", "succeed", "fail"]))
@@ -116,18 +116,18 @@ class LedgerMachine(RuleBasedStateMachine):
         if not self.claims:
             return
         job = self.claims[-1 - place % len(self.claims)]
-        now = self.desk.ledger.get(job.job_id)
+        now = self.driver.ledger.get(job.job_id)
         mine = now.state is JobState.RUNNING and now.attempt == job.attempt
         # The same attempt may say twice how the job ended.
         said = {"succeed": JobState.SUCCEEDED, "fail": JobState.FAILED}.get(write)
         again = now.attempt == job.attempt and now.state is said
         try:
             if write == "report":
-                self.desk.report(job)
+                self.driver.report(job)
             elif write == "succeed":
-                self.desk.succeed(job)
+                self.driver.succeed(job)
             else:
-                self.desk.ledger.fail(job, ERROR, Findings())
+                self.driver.ledger.fail(job, ERROR, Findings())
             assert mine or again
             assert again or not now.cancel
         except JobCancelledError:
@@ -142,21 +142,21 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         job = self.claims[-1 - place % len(self.claims)]
         if back:
-            self.desk.ledger.give_back(job)
-        elif self.desk.ledger.get(job.job_id).cancel:
-            self.desk.ledger.end_cancelled(job)
+            self.driver.ledger.give_back(job)
+        elif self.driver.ledger.get(job.job_id).cancel:
+            self.driver.ledger.end_cancelled(job)
 
     @rule(place=PLACE)
     def cancel(self, place: int) -> None:
         if self.ids:
-            job = self.desk.ledger.cancel(self.ids[-1 - place % len(self.ids)])
+            job = self.driver.ledger.cancel(self.ids[-1 - place % len(self.ids)])
             if job.cancel:
                 self.cancelled.add(job.job_id)
 
     @invariant()
     def every_job_is_known_and_moves_only_where_it_may(self) -> None:
         for job_id in self.ids:
-            job, events = self.desk.ledger.get(job_id), self.desk.events(job_id)
+            job, events = self.driver.ledger.get(job_id), self.driver.events(job_id)
             assert [event.number for event in events] == list(range(1, job.last_event + 1))
             states = [event.state for event in events]
             assert states[0] is JobState.QUEUED
@@ -171,12 +171,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_stored_is_what_a_recount_finds(self) -> None:
-        assert self.desk.ledger.recount_usage() == 0
+        assert self.driver.ledger.recount_usage() == 0
 
     @invariant()
     def an_end_is_final_and_a_cancel_is_kept(self) -> None:
         for job_id in self.ids:
-            job = self.desk.ledger.get(job_id)
+            job = self.driver.ledger.get(job_id)
             if job_id in self.ended:
                 assert job == self.ended[job_id]
             if job.state.is_terminal:
@@ -189,7 +189,7 @@ class LedgerMachine(RuleBasedStateMachine):
         succeeded = {
             job_id: job.version for job_id, job in self.ended.items() if job.state is JobState.SUCCEEDED
         }
-        registry = self.desk.shelf.registry
+        registry = self.driver.publisher.registry
         try:
             assert registry.model("pets").version_count == len(succeeded)
         except ModelNotFound:

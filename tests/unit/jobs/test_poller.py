@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from fakes import PATIENCE, Desk
+from fakes import PATIENCE, JobDriver
 from headstart_server.errors import DatabaseUnavailable
 from headstart_server.jobs.job_notifier import Changes
 from headstart_server.jobs.ledger import Ledger
@@ -17,11 +17,11 @@ pytestmark = on_both_databases
 class Post:
     """A poller of one replica, and the ledger of another one."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, driver: JobDriver) -> None:
         self.changes = Changes()
         self.caught_up = 0
-        self.elsewhere = desk.ledger
-        here = Ledger(desk.shelf.database, desk.shelf.registry, self.changes, owner="here")
+        self.elsewhere = driver.ledger
+        here = Ledger(driver.publisher.database, driver.publisher.registry, self.changes, owner="here")
         self.poller = Poller(here, self.changes, self._catch_up, seconds=0.001)
         self.woken: list[str] = []
 
@@ -33,48 +33,48 @@ class Post:
 
 
 @pytest.fixture
-def post(desk: Desk) -> Post:
-    return Post(desk)
+def post(driver: JobDriver) -> Post:
+    return Post(driver)
 
 
 def test_followers_are_woken_by_what_another_replica_writes_and_by_nothing_else(
-    desk: Desk, post: Post
+    driver: JobDriver, post: Post
 ) -> None:
-    desk.submit("a")
-    desk.submit("b")
+    driver.submit("a")
+    driver.submit("b")
     with post.changes.follow("a", post.wake):
         post.poller.poll()
         assert post.woken == ["a"]
         post.poller.poll()
-        desk.ledger.cancel("b")
+        driver.ledger.cancel("b")
         post.poller.poll()
         assert post.woken == ["a"]
-        desk.claim()
+        driver.claim()
         post.poller.poll()
         assert post.woken == ["a", "a"]
     post.poller.poll()
     assert post.caught_up == 5
 
 
-def test_followers_of_a_job_that_is_forgotten_are_woken(desk: Desk, post: Post) -> None:
-    desk.submit("a")
-    desk.ledger.cancel("a")
-    desk.clock.advance(1)
+def test_followers_of_a_job_that_is_forgotten_are_woken(driver: JobDriver, post: Post) -> None:
+    driver.submit("a")
+    driver.ledger.cancel("a")
+    driver.clock.advance(1)
     with post.changes.follow("a", post.wake):
         post.poller.poll()
-        desk.ledger.forget(older_than=0)
+        driver.ledger.forget(older_than=0)
         post.poller.poll()
         post.poller.poll()
     assert post.woken == ["a", "a"]
 
 
-def test_many_followed_jobs_are_one_look(desk: Desk, post: Post) -> None:
+def test_many_followed_jobs_are_one_look(driver: JobDriver, post: Post) -> None:
     ids = [f"{number}" for number in range(1200)]
-    desk.submit("7")
+    driver.submit("7")
     assert post.elsewhere.last_events(ids) == {"7": 1}
 
 
-def test_it_looks_by_itself_and_bears_with_an_outage(desk: Desk, post: Post) -> None:
+def test_it_looks_by_itself_and_bears_with_an_outage(driver: JobDriver, post: Post) -> None:
     looked = threading.Event()
     looks = 0
 
@@ -85,7 +85,7 @@ def test_it_looks_by_itself_and_bears_with_an_outage(desk: Desk, post: Post) -> 
             raise DatabaseUnavailable("gone")
         looked.set()
 
-    poller = Poller(desk.ledger, post.changes, catch_up, seconds=0.001)
+    poller = Poller(driver.ledger, post.changes, catch_up, seconds=0.001)
     poller.start()
     assert looked.wait(PATIENCE)
     poller.stop()

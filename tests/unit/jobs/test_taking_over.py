@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import update
 
-from fakes import LEASE, Desk, ManualClock, Shelf
+from fakes import LEASE, JobDriver, ManualClock, Publisher
 from headstart_server.database.tables import jobs
 from headstart_server.errors import JobQueueFull
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
@@ -19,9 +19,11 @@ pytestmark = on_both_databases
 LONG_AGO = LEASE.seconds + 0.001
 
 
-def test_a_job_is_taken_over_when_its_lease_has_ended_and_not_before(desk: Desk, clock: ManualClock) -> None:
-    first = desk.running("a")
-    other = desk.restarted()
+def test_a_job_is_taken_over_when_its_lease_has_ended_and_not_before(
+    driver: JobDriver, clock: ManualClock
+) -> None:
+    first = driver.running("a")
+    other = driver.restarted()
     clock.advance(LEASE.seconds - 0.001)
     assert other.claim() is None
     clock.advance(0.002)
@@ -30,8 +32,8 @@ def test_a_job_is_taken_over_when_its_lease_has_ended_and_not_before(desk: Desk,
     assert (second.job_id, second.attempt, second.crashes) == ("a", first.attempt + 1, 1)
     assert second.started == first.started
     with pytest.raises(JobLostError):
-        desk.report(first)
-    assert [event.state for event in desk.events("a")] == [
+        driver.report(first)
+    assert [event.state for event in driver.events("a")] == [
         JobState.QUEUED,
         JobState.RUNNING,
         JobState.QUEUED,
@@ -40,98 +42,100 @@ def test_a_job_is_taken_over_when_its_lease_has_ended_and_not_before(desk: Desk,
 
 
 def test_a_beat_keeps_a_job_and_says_which_are_lost_and_which_are_to_cancel(
-    desk: Desk, clock: ManualClock
+    driver: JobDriver, clock: ManualClock
 ) -> None:
-    kept, cancelled, lost, ended = (desk.running(job_id) for job_id in "abcd")
-    desk.ledger.cancel("b")
-    desk.ledger.give_back(lost)
-    desk.ledger.fail(ended, JobError(reason="INTERNAL", message=""), Findings())
+    kept, cancelled, lost, ended = (driver.running(job_id) for job_id in "abcd")
+    driver.ledger.cancel("b")
+    driver.ledger.give_back(lost)
+    driver.ledger.fail(ended, JobError(reason="INTERNAL", message=""), Findings())
     clock.advance(LEASE.seconds - 1)
-    assert desk.ledger.beat([kept, cancelled, lost, ended]) == {"a": False, "b": True}
+    assert driver.ledger.beat([kept, cancelled, lost, ended]) == {"a": False, "b": True}
     clock.advance(LEASE.seconds - 1)
-    other = desk.restarted()
+    other = driver.restarted()
     claimed = other.claim()
     assert claimed is not None
     assert claimed.job_id == "c"
     assert other.claim() is None
 
 
-def test_a_beat_of_an_attempt_that_is_over_renews_nothing(desk: Desk, clock: ManualClock) -> None:
-    first = desk.running("a")
+def test_a_beat_of_an_attempt_that_is_over_renews_nothing(driver: JobDriver, clock: ManualClock) -> None:
+    first = driver.running("a")
     clock.advance(LONG_AGO)
-    second = desk.restarted().claim()
+    second = driver.restarted().claim()
     assert second is not None
-    assert desk.ledger.beat([first]) == {}
+    assert driver.ledger.beat([first]) == {}
     # The same process may have it again, by another claim.
-    desk.crash()
-    third = desk.claim()
-    assert desk.ledger.beat([replace(third, attempt=third.attempt - 1)]) == {}
-    assert desk.ledger.beat([third]) == {"a": False}
+    driver.crash()
+    third = driver.claim()
+    assert driver.ledger.beat([replace(third, attempt=third.attempt - 1)]) == {}
+    assert driver.ledger.beat([third]) == {"a": False}
 
 
-def test_nobody_is_taken_over_where_silence_tells_nothing(desk: Desk, clock: ManualClock) -> None:
-    desk.running("a")
-    desk.submit("b")
+def test_nobody_is_taken_over_where_silence_tells_nothing(driver: JobDriver, clock: ManualClock) -> None:
+    driver.running("a")
+    driver.submit("b")
     clock.advance(LONG_AGO)
-    claimed = desk.restarted().claim(may_take_over=False)
+    claimed = driver.restarted().claim(may_take_over=False)
     assert claimed is not None
     assert claimed.job_id == "b"
 
 
-def test_what_this_process_is_at_work_on_it_does_not_take_from_itself(desk: Desk, clock: ManualClock) -> None:
-    desk.running("a")
+def test_what_this_process_is_at_work_on_it_does_not_take_from_itself(
+    driver: JobDriver, clock: ManualClock
+) -> None:
+    driver.running("a")
     clock.advance(LONG_AGO)
-    assert desk.ledger.claim({"a"}) is None
+    assert driver.ledger.claim({"a"}) is None
 
 
 def test_a_claim_whose_answer_was_lost_is_claimed_again_and_is_no_crash(
-    desk: Desk, clock: ManualClock
+    driver: JobDriver, clock: ManualClock
 ) -> None:
-    desk.running("a")
-    assert desk.ledger.claim() is None
+    driver.running("a")
+    assert driver.ledger.claim() is None
     clock.advance(LONG_AGO)
-    job = desk.ledger.claim(may_take_over=False)
+    job = driver.ledger.claim(may_take_over=False)
     assert job is not None
     assert (job.attempt, job.crashes) == (2, 0)
 
 
-def test_the_dead_go_first_then_priority_then_age(desk: Desk, clock: ManualClock) -> None:
-    desk.running("dead", priority=-10)
+def test_the_dead_go_first_then_priority_then_age(driver: JobDriver, clock: ManualClock) -> None:
+    driver.running("dead", priority=-10)
     clock.advance(LONG_AGO)
     for job_id, priority in (("old", 0), ("low", -1), ("high", 5), ("young", 0)):
-        desk.submit(job_id, priority=priority)
+        driver.submit(job_id, priority=priority)
         clock.advance(1)
-    other = desk.restarted()
+    other = driver.restarted()
     claimed = [other.claim({"dead", "high", "old", "young", "low"}) or other.claim() for _ in range(5)]
     assert [job.job_id for job in claimed if job] == ["high", "old", "young", "low", "dead"]
 
 
-def test_the_dead_are_taken_before_what_waits(desk: Desk, clock: ManualClock) -> None:
-    desk.running("dead", priority=-10)
+def test_the_dead_are_taken_before_what_waits(driver: JobDriver, clock: ManualClock) -> None:
+    driver.running("dead", priority=-10)
     clock.advance(LONG_AGO)
-    desk.submit("high", priority=10)
-    job = desk.restarted().claim()
+    driver.submit("high", priority=10)
+    job = driver.restarted().claim()
     assert job is not None
     assert job.job_id == "dead"
 
 
-def test_the_position_in_the_queue_counts_priorities(desk: Desk) -> None:
-    desk.submit("a")
-    desk.submit("b", priority=1)
-    assert [desk.ledger.get(job_id).queue_position for job_id in "ab"] == [1, 0]
+def test_the_position_in_the_queue_counts_priorities(driver: JobDriver) -> None:
+    driver.submit("a")
+    driver.submit("b", priority=1)
+    assert [driver.ledger.get(job_id).queue_position for job_id in "ab"] == [1, 0]
 
 
 def test_a_job_that_ends_its_process_each_time_fails_and_lets_the_next_one_run(
-    desk: Desk, clock: ManualClock
+    driver: JobDriver, clock: ManualClock
 ) -> None:
-    desk.submit("a")
+    driver.submit("a")
     clock.advance(1)
-    desk.submit("b")
+    driver.submit("b")
     for _ in range(MAX_CRASHES):
-        assert desk.claim().job_id == "a"
-        desk.crash()
-    assert desk.claim().job_id == "b"
-    job = desk.ledger.get("a")
+        assert driver.claim().job_id == "a"
+        driver.crash()
+    assert driver.claim().job_id == "b"
+    job = driver.ledger.get("a")
     assert (job.state, job.finished) == (JobState.FAILED, clock())
     assert job.error is not None
     assert job.error.reason == "CRASHED_REPEATEDLY"
@@ -140,56 +144,56 @@ def test_a_job_that_ends_its_process_each_time_fails_and_lets_the_next_one_run(
 
 
 def test_a_crash_of_a_process_with_several_jobs_is_nobodys_and_each_runs_alone_next(
-    desk: Desk, clock: ManualClock
+    driver: JobDriver, clock: ManualClock
 ) -> None:
     for job_id in "abc":
-        desk.submit(job_id)
+        driver.submit(job_id)
         clock.advance(1)
-    first, second = desk.claim(), desk.claim()
+    first, second = driver.claim(), driver.claim()
     assert not first.runs_alone
     clock.advance(LONG_AGO)
-    other = desk.restarted()
+    other = driver.restarted()
     alone = other.claim()
     assert alone is not None
     assert (alone.job_id, alone.crashes, alone.runs_alone) == ("a", 0, True)
-    assert desk.ledger.get("b").state is JobState.QUEUED
+    assert driver.ledger.get("b").state is JobState.QUEUED
     # Next to it nothing starts here, and elsewhere only what shares its process with nothing either.
     assert other.claim({"a"}) is None
-    third = desk.restarted()
+    third = driver.restarted()
     also = third.claim()
     assert also is not None
     assert (also.job_id, also.crashes, also.runs_alone) == ("b", 0, True)
     assert second.job_id == "b"
-    shared = desk.restarted().claim()
+    shared = driver.restarted().claim()
     assert shared is not None
     assert (shared.job_id, shared.runs_alone) == ("c", False)
 
 
 def test_a_neighbor_whose_lease_ends_later_is_not_taken_for_the_only_job(
-    desk: Desk, clock: ManualClock
+    driver: JobDriver, clock: ManualClock
 ) -> None:
-    desk.running("a")
+    driver.running("a")
     clock.advance(LEASE.seconds / 2)
-    desk.running("b")
+    driver.running("b")
     clock.advance(LEASE.seconds / 2 + 1)
-    first = desk.restarted().claim()
+    first = driver.restarted().claim()
     assert first is not None
     assert (first.job_id, first.crashes) == ("a", 0)
     clock.advance(LEASE.seconds / 2)
-    second = desk.restarted().claim()
+    second = driver.restarted().claim()
     assert second is not None
     assert (second.job_id, second.crashes, second.runs_alone) == ("b", 0, True)
 
 
 def test_a_suspected_job_runs_before_others_and_waits_for_a_process_that_runs_nothing(
-    desk: Desk, clock: ManualClock
+    driver: JobDriver, clock: ManualClock
 ) -> None:
-    desk.running("a")
+    driver.running("a")
     clock.advance(LONG_AGO)
-    other = desk.restarted()
+    other = driver.restarted()
     assert other.claim({"z"}) is None
-    assert desk.ledger.get("a").state is JobState.QUEUED
-    desk.submit("b", priority=10)
+    assert driver.ledger.get("a").state is JobState.QUEUED
+    driver.submit("b", priority=10)
     # What starts now would keep the suspected job waiting.
     assert other.claim({"z"}) is None
     job = other.claim()
@@ -197,167 +201,171 @@ def test_a_suspected_job_runs_before_others_and_waits_for_a_process_that_runs_no
     assert (job.job_id, job.crashes) == ("a", 1)
 
 
-def test_a_job_that_was_given_back_while_it_ran_alone_runs_alone_again(desk: Desk) -> None:
-    desk.running("a")
-    desk.crash()
-    job = desk.claim()
-    desk.ledger.give_back(job)
-    assert not desk.ledger.get("a").runs_alone
-    assert desk.claim().runs_alone
+def test_a_job_that_was_given_back_while_it_ran_alone_runs_alone_again(driver: JobDriver) -> None:
+    driver.running("a")
+    driver.crash()
+    job = driver.claim()
+    driver.ledger.give_back(job)
+    assert not driver.ledger.get("a").runs_alone
+    assert driver.claim().runs_alone
 
 
-def test_being_given_back_is_no_crash(desk: Desk) -> None:
-    desk.submit("a")
+def test_being_given_back_is_no_crash(driver: JobDriver) -> None:
+    driver.submit("a")
     for _ in range(2 * MAX_CRASHES):
-        desk.ledger.give_back(desk.claim())
-    desk.claim()
-    desk.crash()
-    assert desk.claim().crashes == 1
+        driver.ledger.give_back(driver.claim())
+    driver.claim()
+    driver.crash()
+    assert driver.claim().crashes == 1
 
 
-def test_who_lost_its_job_to_a_failure_by_crashes_cannot_write_it(desk: Desk) -> None:
-    desk.submit("a")
+def test_who_lost_its_job_to_a_failure_by_crashes_cannot_write_it(driver: JobDriver) -> None:
+    driver.submit("a")
     claims: list[Job] = []
     for _ in range(MAX_CRASHES):
-        claims.append(desk.claim())
-        desk.crash()
-    assert desk.ledger.claim() is None
+        claims.append(driver.claim())
+        driver.crash()
+    assert driver.ledger.claim() is None
     with pytest.raises(JobLostError):
-        desk.ledger.fail(claims[-1], JobError(reason="INTERNAL", message=""), Findings())
+        driver.ledger.fail(claims[-1], JobError(reason="INTERNAL", message=""), Findings())
     with pytest.raises(JobLostError):
-        desk.succeed(claims[-1])
+        driver.succeed(claims[-1])
 
 
-def test_jobs_of_a_headstart_that_knew_no_leases_are_taken_over(desk: Desk) -> None:
-    desk.running("a")
-    with desk.shelf.database.write() as connection:
+def test_jobs_of_a_headstart_that_knew_no_leases_are_taken_over(driver: JobDriver) -> None:
+    driver.running("a")
+    with driver.publisher.database.write() as connection:
         connection.execute(update(jobs).values(lease_until=None, owner="old/1"))
-    assert desk.claim().attempt == 2
+    assert driver.claim().attempt == 2
 
 
 # Answers that were lost
 
 
-def test_a_success_that_is_told_twice_is_one(desk: Desk) -> None:
-    job = desk.running("a", alias="stable")
-    assert desk.succeed(job) == 1
-    events = desk.events("a")
-    assert desk.succeed(job) == 1
-    assert desk.events("a") == events
-    assert desk.shelf.registry.model("pets").version_count == 1
+def test_a_success_that_is_told_twice_is_one(driver: JobDriver) -> None:
+    job = driver.running("a", alias="stable")
+    assert driver.succeed(job) == 1
+    events = driver.events("a")
+    assert driver.succeed(job) == 1
+    assert driver.events("a") == events
+    assert driver.publisher.registry.model("pets").version_count == 1
 
 
-def test_a_failure_that_is_told_twice_is_one(desk: Desk) -> None:
-    job, error = desk.running("a"), JobError(reason="INTERNAL", message="")
-    desk.ledger.fail(job, error, Findings())
-    events = desk.events("a")
-    desk.ledger.fail(job, error, Findings())
-    assert desk.events("a") == events
+def test_a_failure_that_is_told_twice_is_one(driver: JobDriver) -> None:
+    job, error = driver.running("a"), JobError(reason="INTERNAL", message="")
+    driver.ledger.fail(job, error, Findings())
+    events = driver.events("a")
+    driver.ledger.fail(job, error, Findings())
+    assert driver.events("a") == events
 
 
-def test_where_a_fitted_head_lies_is_known_to_the_next_attempt(desk: Desk) -> None:
-    job = desk.running("a")
-    desk.report(job, staged="a.1.fit")
-    desk.crash()
-    assert desk.claim().staged == "a.1.fit"
+def test_where_a_fitted_head_lies_is_known_to_the_next_attempt(driver: JobDriver) -> None:
+    job = driver.running("a")
+    driver.report(job, staged="a.1.fit")
+    driver.crash()
+    assert driver.claim().staged == "a.1.fit"
 
 
 # Limits
 
 
-def test_no_more_jobs_run_than_may_over_all_replicas(shelf: Shelf) -> None:
-    desk = Desk(shelf, limits=QueueLimits(running=2))
-    first, _ = desk.running("a"), desk.running("b")
-    desk.submit("c")
-    assert desk.restarted().claim() is None
-    desk.succeed(first)
-    assert desk.claim().job_id == "c"
+def test_no_more_jobs_run_than_may_over_all_replicas(publisher: Publisher) -> None:
+    driver = JobDriver(publisher, limits=QueueLimits(running=2))
+    first, _ = driver.running("a"), driver.running("b")
+    driver.submit("c")
+    assert driver.restarted().claim() is None
+    driver.succeed(first)
+    assert driver.claim().job_id == "c"
 
 
-def test_a_dead_job_is_taken_over_though_no_further_one_may_run(shelf: Shelf, clock: ManualClock) -> None:
-    desk = Desk(shelf, limits=QueueLimits(running=1))
-    desk.running("a")
-    desk.submit("b")
+def test_a_dead_job_is_taken_over_though_no_further_one_may_run(
+    publisher: Publisher, clock: ManualClock
+) -> None:
+    driver = JobDriver(publisher, limits=QueueLimits(running=1))
+    driver.running("a")
+    driver.submit("b")
     clock.advance(LONG_AGO)
-    job = desk.restarted().claim()
+    job = driver.restarted().claim()
     assert job is not None
     assert job.job_id == "a"
 
 
-def test_a_tenant_at_its_limit_lets_others_go_first(shelf: Shelf, clock: ManualClock) -> None:
-    desk = Desk(shelf, limits=QueueLimits(running_per_tenant=1))
+def test_a_tenant_at_its_limit_lets_others_go_first(publisher: Publisher, clock: ManualClock) -> None:
+    driver = JobDriver(publisher, limits=QueueLimits(running_per_tenant=1))
     for job_id, tenant in (("a1", "a"), ("a2", "a"), ("b1", "b")):
-        desk.submit(job_id, tenant=tenant, priority=10 if tenant == "a" else 0)
+        driver.submit(job_id, tenant=tenant, priority=10 if tenant == "a" else 0)
         clock.advance(1)
-    first = desk.claim()
+    first = driver.claim()
     assert first.job_id == "a1"
-    assert desk.claim().job_id == "b1"
-    assert desk.ledger.claim() is None
-    desk.succeed(first)
-    assert desk.claim().job_id == "a2"
+    assert driver.claim().job_id == "b1"
+    assert driver.ledger.claim() is None
+    driver.succeed(first)
+    assert driver.claim().job_id == "a2"
 
 
-def test_a_tenant_fills_its_part_of_the_queue_only(shelf: Shelf) -> None:
-    desk = Desk(shelf, limits=QueueLimits(queued=3, queued_per_tenant=2))
-    desk.submit(tenant="a")
-    desk.submit(tenant="a")
+def test_a_tenant_fills_its_part_of_the_queue_only(publisher: Publisher) -> None:
+    driver = JobDriver(publisher, limits=QueueLimits(queued=3, queued_per_tenant=2))
+    driver.submit(tenant="a")
+    driver.submit(tenant="a")
     with pytest.raises(JobQueueFull, match="The job queue of the tenant is full: 2 of at most 2 are queued"):
-        desk.submit(tenant="a")
-    desk.submit(tenant="b")
+        driver.submit(tenant="a")
+    driver.submit(tenant="b")
     with pytest.raises(JobQueueFull, match="The job queue is full: 3 of at most 3 are queued"):
-        desk.submit(tenant="c")
+        driver.submit(tenant="c")
 
 
-def test_each_tenant_has_request_ids_of_its_own(desk: Desk) -> None:
-    jobs_of = [desk.submit(request_id="r", tenant=tenant).job_id for tenant in ("a", "b", "a")]
+def test_each_tenant_has_request_ids_of_its_own(driver: JobDriver) -> None:
+    jobs_of = [driver.submit(request_id="r", tenant=tenant).job_id for tenant in ("a", "b", "a")]
     assert jobs_of == ["job-1", "job-2", "job-1"]
 
 
 # Cleaning
 
 
-def test_one_replica_at_a_time_cleans(desk: Desk, clock: ManualClock) -> None:
-    other = desk.restarted()
-    assert desk.ledger.may_clean("rows", 30)
+def test_one_replica_at_a_time_cleans(driver: JobDriver, clock: ManualClock) -> None:
+    other = driver.restarted()
+    assert driver.ledger.may_clean("rows", 30)
     assert not other.may_clean("rows", 30)
     assert other.may_clean("files", 30)
     clock.advance(31)
     assert other.may_clean("rows", 30)
-    assert not desk.ledger.may_clean("rows", 30)
+    assert not driver.ledger.may_clean("rows", 30)
 
 
-def test_a_replica_leaves_jobs_to_those_that_know_their_backbones(desk: Desk, clock: ManualClock) -> None:
-    desk.submit("a", backbone="leaves")
-    desk.submit("b", backbone="features:7")
-    desk.submit("c", backbone="auto")
-    desk.submit("d", backbone="features")
-    desk.submit("e", backbone="fake")
-    without = desk.restarted(backbones=["fake", "other"])
+def test_a_replica_leaves_jobs_to_those_that_know_their_backbones(
+    driver: JobDriver, clock: ManualClock
+) -> None:
+    driver.submit("a", backbone="leaves")
+    driver.submit("b", backbone="features:7")
+    driver.submit("c", backbone="auto")
+    driver.submit("d", backbone="features")
+    driver.submit("e", backbone="fake")
+    without = driver.restarted(backbones=["fake", "other"])
     claimed = [without.claim() for _ in range(4)]
     assert [job and job.job_id for job in claimed] == ["b", "c", "e", None]
-    having = desk.restarted(backbones=["leaves"])
+    having = driver.restarted(backbones=["leaves"])
     first = having.claim()
     assert first is not None
     assert first.job_id == "a"
     # A dead replica's job goes to another that knows its backbone; one that is to end needs none.
     clock.advance(LONG_AGO)
-    desk.ledger.cancel("a")
+    driver.ledger.cancel("a")
     while without.claim() is not None:
         pass
-    assert desk.ledger.get("a").state is JobState.CANCELLED
-    assert desk.ledger.get("d").state is JobState.QUEUED
+    assert driver.ledger.get("a").state is JobState.CANCELLED
+    assert driver.ledger.get("d").state is JobState.QUEUED
 
 
-def test_a_replica_without_keras_leaves_jobs_that_train_networks_to_others(desk: Desk) -> None:
-    desk.submit("a", recipe=Partial())
-    desk.submit("b")
-    slim = desk.restarted(trains_networks=False)
+def test_a_replica_without_keras_leaves_jobs_that_train_networks_to_others(driver: JobDriver) -> None:
+    driver.submit("a", recipe=Partial())
+    driver.submit("b")
+    slim = driver.restarted(trains_networks=False)
     claimed = [slim.claim() for _ in range(2)]
     assert [job and job.job_id for job in claimed] == ["b", None]
-    desk.ledger.cancel("a")
-    assert desk.ledger.get("a").state is JobState.CANCELLED
+    driver.ledger.cancel("a")
+    assert driver.ledger.get("a").state is JobState.CANCELLED
 
 
-def test_a_server_that_is_alone_claims_every_job(desk: Desk) -> None:
-    desk.submit("a", backbone="leaves")
-    assert desk.claim().job_id == "a"
+def test_a_server_that_is_alone_claims_every_job(driver: JobDriver) -> None:
+    driver.submit("a", backbone="leaves")
+    assert driver.claim().job_id == "a"

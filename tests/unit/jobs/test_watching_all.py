@@ -10,7 +10,7 @@ from collections import defaultdict
 import pytest
 from sqlalchemy import select
 
-from fakes import PATIENCE, Desk
+from fakes import PATIENCE, JobDriver
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.tables import job_events
 from headstart_server.errors import InvalidField
@@ -48,60 +48,64 @@ class Watcher:
                 return found
 
 
-def written(desk: Desk) -> dict[str, list[int]]:
+def written(driver: JobDriver) -> dict[str, list[int]]:
     found: dict[str, list[int]] = defaultdict(list)
-    with desk.shelf.database.read() as connection:
+    with driver.publisher.database.read() as connection:
         for row in connection.execute(select(job_events).order_by(job_events.c.seq)):
             found[row.job_id].append(row.seq)
     return found
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_event_is_read_once_in_order(desk: Desk, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+def test_every_event_is_read_once_in_order(
+    driver: JobDriver, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     chance = random.Random(seed)
     monkeypatch.setattr(watching, "_NEW_JOBS", chance.choice([1, 2, 500]))
     monkeypatch.setattr(watching, "_EVENTS", chance.choice([1, 3, 1000]))
-    watcher = Watcher(desk.ledger)
+    watcher = Watcher(driver.ledger)
     running: list[Job] = []
     ids: list[str] = []
     for _ in range(60):
         kind = chance.choice(["submit", "submit", "claim", "report", "succeed", "cancel", "step"])
         if kind == "submit":
-            ids.append(desk.submit().job_id)
-        elif kind == "claim" and (job := desk.ledger.claim([each.job_id for each in running])):
+            ids.append(driver.submit().job_id)
+        elif kind == "claim" and (job := driver.ledger.claim([each.job_id for each in running])):
             running.append(job)
         elif kind == "report" and running:
-            desk.report(chance.choice(running))
+            driver.report(chance.choice(running))
         elif kind == "succeed" and running:
-            desk.succeed(running.pop(chance.randrange(len(running))))
-        elif kind == "cancel" and (queued := [i for i in ids if desk.ledger.get(i).state is JobState.QUEUED]):
-            desk.ledger.cancel(chance.choice(queued))
+            driver.succeed(running.pop(chance.randrange(len(running))))
+        elif kind == "cancel" and (
+            queued := [i for i in ids if driver.ledger.get(i).state is JobState.QUEUED]
+        ):
+            driver.ledger.cancel(chance.choice(queued))
         elif kind == "step":
             watcher.step()
     watcher.step()
-    assert watcher.seen == written(desk)
+    assert watcher.seen == written(driver)
     assert watcher.step() == []
-    under_way = {job_id for job_id in ids if not desk.ledger.get(job_id).state.is_terminal}
+    under_way = {job_id for job_id in ids if not driver.ledger.get(job_id).state.is_terminal}
     assert set(Position.of_token(watcher.token).read) == under_way
 
 
-def test_a_watcher_begins_with_the_events_of_the_jobs_that_have_not_ended(desk: Desk) -> None:
-    desk.submit("ended")
-    desk.ledger.cancel("ended")
-    desk.submit("waits")
-    watcher = Watcher(desk.ledger)
+def test_a_watcher_begins_with_the_events_of_the_jobs_that_have_not_ended(driver: JobDriver) -> None:
+    driver.submit("ended")
+    driver.ledger.cancel("ended")
+    driver.submit("waits")
+    watcher = Watcher(driver.ledger)
     assert watcher.step() == [("waits", 1)]
 
 
-def test_no_event_is_lost_to_writers_that_commit_at_the_same_time(desk: Desk) -> None:
+def test_no_event_is_lost_to_writers_that_commit_at_the_same_time(driver: JobDriver) -> None:
     over = threading.Event()
 
     def write(name: str) -> None:
         for number in range(8):
-            desk.submit(f"{name}-{number}", model=f"model-{name}")
-            desk.ledger.cancel(f"{name}-{number}")
+            driver.submit(f"{name}-{number}", model=f"model-{name}")
+            driver.ledger.cancel(f"{name}-{number}")
 
-    watcher = Watcher(desk.ledger)
+    watcher = Watcher(driver.ledger)
 
     def watch() -> None:
         while not over.is_set():
@@ -116,17 +120,17 @@ def test_no_event_is_lost_to_writers_that_commit_at_the_same_time(desk: Desk) ->
     over.set()
     reader.join(PATIENCE)
     watcher.step()
-    assert watcher.seen == written(desk)
+    assert watcher.seen == written(driver)
     assert len(watcher.seen) == 32
 
 
-def test_only_jobs_of_the_model_and_of_the_scope_are_read(desk: Desk) -> None:
-    pets = Watcher(desk.ledger, model="pets")
-    red = Watcher(desk.ledger, scope=Scope(tenant="red", models=("pets*",)))
-    desk.submit("a")
-    desk.submit("b", model="cars")
-    desk.submit("c", tenant="red", model="red/pets-1")
-    desk.submit("d", tenant="red", model="red/cars")
+def test_only_jobs_of_the_model_and_of_the_scope_are_read(driver: JobDriver) -> None:
+    pets = Watcher(driver.ledger, model="pets")
+    red = Watcher(driver.ledger, scope=Scope(tenant="red", models=("pets*",)))
+    driver.submit("a")
+    driver.submit("b", model="cars")
+    driver.submit("c", tenant="red", model="red/pets-1")
+    driver.submit("d", tenant="red", model="red/cars")
     assert pets.step() == [("a", 1)]
     assert red.step() == [("c", 1)]
     # A token that names the job of another tenant shows nothing of it.
@@ -134,12 +138,12 @@ def test_only_jobs_of_the_model_and_of_the_scope_are_read(desk: Desk) -> None:
     assert red.step() == [("c", 1)]
 
 
-def test_a_deleted_job_is_no_longer_watched(desk: Desk) -> None:
-    watcher = Watcher(desk.ledger)
-    desk.submit("a")
+def test_a_deleted_job_is_no_longer_watched(driver: JobDriver) -> None:
+    watcher = Watcher(driver.ledger)
+    driver.submit("a")
     watcher.step()
-    desk.ledger.cancel("a")
-    desk.ledger.delete("a")
+    driver.ledger.cancel("a")
+    driver.ledger.delete("a")
     assert watcher.step() == []
     assert Position.of_token(watcher.token).read == {}
 
@@ -168,15 +172,15 @@ def _token(content: object) -> str:
     ],
     ids=range(14),
 )
-def test_a_malformed_token_is_rejected(desk: Desk, token: str) -> None:
+def test_a_malformed_token_is_rejected(driver: JobDriver, token: str) -> None:
     with pytest.raises(InvalidField) as caught:
         Position.of_token(token)
     assert caught.value.field == "resume_token"
 
 
-def test_followers_of_all_jobs_are_woken_by_other_replicas(desk: Desk) -> None:
+def test_followers_of_all_jobs_are_woken_by_other_replicas(driver: JobDriver) -> None:
     changes = Changes()
-    here = Ledger(desk.shelf.database, desk.shelf.registry, changes, owner="here")
+    here = Ledger(driver.publisher.database, driver.publisher.registry, changes, owner="here")
     poller = Poller(here, changes, lambda: None)
     woken: list[int] = []
     with changes.follow_all(lambda: woken.append(1)):
@@ -184,12 +188,12 @@ def test_followers_of_all_jobs_are_woken_by_other_replicas(desk: Desk) -> None:
         count = len(woken)
         poller.poll()
         assert len(woken) == count
-        desk.submit("a")
+        driver.submit("a")
         poller.poll()
         assert len(woken) == count + 1
         # Both events come between two polls.
-        desk.submit("b")
-        desk.ledger.cancel("b")
+        driver.submit("b")
+        driver.ledger.cancel("b")
         poller.poll()
         assert len(woken) == count + 2
         here.cancel("a")

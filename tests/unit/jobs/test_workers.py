@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 import pytest
 import structlog
 
-from fakes import LEASE, PATIENCE, Desk, ManualClock, Recorder, Shelf
+from fakes import LEASE, PATIENCE, JobDriver, ManualClock, Publisher, Recorder
 from headstart_server.errors import (
     ArtifactDamaged,
     DatabaseUnavailable,
@@ -41,21 +41,21 @@ class Shop:
 
     def __init__(
         self,
-        desk: Desk,
+        driver: JobDriver,
         ledger: Ledger | None = None,
         *,
         size: int = 1,
         clock: Callable[[], float] = time.monotonic,
         time_limit: float = float("inf"),
     ) -> None:
-        self.desk = desk
+        self.driver = driver
         self.limited: list[str] = []
         self.seen = Recorder()
         self.ended: list[str] = []
-        self.work: Callable[[Job, Checkpoint], int] = lambda job, _: desk.succeed(job)
+        self.work: Callable[[Job, Checkpoint], int] = lambda job, _: driver.succeed(job)
         self.on_end: Callable[[str], None] = self.ended.append
         self._told = threading.Condition()
-        ledger = ledger or desk.ledger
+        ledger = ledger or driver.ledger
         self.heart = Heart(ledger, LEASE, is_shared=False, clock=clock)
         self.pool = WorkerPool(
             ledger,
@@ -83,7 +83,7 @@ class Shop:
         return self.seen.outcomes
 
     def submit(self, job_id: str = "") -> Job:
-        job = self.desk.submit(job_id)
+        job = self.driver.submit(job_id)
         self.pool.wake()
         return job
 
@@ -98,8 +98,8 @@ def logs() -> Iterator[list[dict[str, object]]]:
 
 
 @pytest.fixture
-def shop(desk: Desk) -> Iterator[Shop]:
-    shop = Shop(desk)
+def shop(driver: JobDriver) -> Iterator[Shop]:
+    shop = Shop(driver)
     shop.pool.start()
     yield shop
     shop.stop()
@@ -125,23 +125,23 @@ def test_a_run_that_ends_well_is_cleared_away(shop: Shop) -> None:
     assert shop.outcomes(1) == ["succeeded"]
     shop.stop()
     assert shop.ended == ["a"]
-    assert shop.desk.ledger.get("a").version == 1
+    assert shop.driver.ledger.get("a").version == 1
 
 
 def test_jobs_wait_for_a_free_worker_and_are_all_run(shop: Shop) -> None:
     for _ in range(5):
         shop.submit()
     assert shop.outcomes(5) == ["succeeded"] * 5
-    assert shop.desk.ledger.count()[JobState.SUCCEEDED] == 5
+    assert shop.driver.ledger.count()[JobState.SUCCEEDED] == 5
 
 
-def test_several_workers_run_jobs_beside_each_other(desk: Desk) -> None:
-    shop = Shop(desk, size=3)
+def test_several_workers_run_jobs_beside_each_other(driver: JobDriver) -> None:
+    shop = Shop(driver, size=3)
     together = threading.Barrier(3)
 
     def work(job: Job, checkpoint: Checkpoint) -> int:
         together.wait(PATIENCE)
-        return desk.succeed(job)
+        return driver.succeed(job)
 
     shop.work = work
     shop.pool.start()
@@ -158,7 +158,7 @@ def test_a_job_that_cannot_succeed_fails_with_its_reason_and_findings(shop: Shop
     shop.work = work
     shop.submit("a")
     assert shop.outcomes(1) == ["failed"]
-    job = shop.desk.ledger.get("a")
+    job = shop.driver.ledger.get("a")
     assert job.error is not None
     assert (job.error.reason, job.error.message) == ("TOO_FEW_CLASSES", "one class")
     assert job.error.metadata == {"class": "cat"}
@@ -176,13 +176,13 @@ def test_a_fault_of_the_server_is_told_by_an_id_that_the_log_has_and_the_worker_
     shop.work = work
     shop.submit("a")
     assert shop.outcomes(1) == ["failed"]
-    error = shop.desk.ledger.get("a").error
+    error = shop.driver.ledger.get("a").error
     assert error is not None
     assert error.reason == "INTERNAL"
     assert "secret" not in error.message
     (logged,) = [event for event in logs if event["event"] == "job_failed"]
     assert error.message == f"A fault of the server; its log has id {logged['fault']}."
-    shop.work = lambda job, _: shop.desk.succeed(job)
+    shop.work = lambda job, _: shop.driver.succeed(job)
     shop.submit("b")
     assert shop.outcomes(2) == ["failed", "succeeded"]
 
@@ -192,34 +192,34 @@ def test_a_cancelled_run_ends_at_its_next_checkpoint(shop: Shop) -> None:
     shop.work = in_checkpoints(entered)
     shop.submit("a")
     assert entered.wait(PATIENCE)
-    shop.desk.ledger.cancel("a")
+    shop.driver.ledger.cancel("a")
     shop.heart.cancel("a")
     assert shop.outcomes(1) == ["cancelled"]
-    assert shop.desk.ledger.get("a").state is JobState.CANCELLED
+    assert shop.driver.ledger.get("a").state is JobState.CANCELLED
     shop.stop()
     assert shop.ended == ["a"]
 
 
 def test_a_cancel_that_the_ledger_tells_first_ends_it_too(shop: Shop) -> None:
     def work(job: Job, checkpoint: Checkpoint) -> int:
-        shop.desk.ledger.cancel(job.job_id)
-        return shop.desk.succeed(job)
+        shop.driver.ledger.cancel(job.job_id)
+        return shop.driver.succeed(job)
 
     shop.work = work
     shop.submit("a")
     assert shop.outcomes(1) == ["cancelled"]
-    assert shop.desk.ledger.get("a").state is JobState.CANCELLED
+    assert shop.driver.ledger.get("a").state is JobState.CANCELLED
 
 
 def test_a_failure_after_a_cancel_ends_as_cancelled(shop: Shop) -> None:
     def work(job: Job, checkpoint: Checkpoint) -> int:
-        shop.desk.ledger.cancel(job.job_id)
+        shop.driver.ledger.cancel(job.job_id)
         raise TooFewClasses("one class")
 
     shop.work = work
     shop.submit("a")
     assert shop.outcomes(1) == ["cancelled"]
-    assert shop.desk.ledger.get("a").error is None
+    assert shop.driver.ledger.get("a").error is None
 
 
 def test_the_cancel_of_another_job_changes_nothing(shop: Shop) -> None:
@@ -227,7 +227,7 @@ def test_the_cancel_of_another_job_changes_nothing(shop: Shop) -> None:
 
     def work(job: Job, checkpoint: Checkpoint) -> int:
         checkpoint()
-        return shop.desk.succeed(job)
+        return shop.driver.succeed(job)
 
     shop.work = work
     shop.submit("a")
@@ -242,7 +242,7 @@ def test_stopping_gives_running_jobs_back_and_claims_no_more(shop: Shop) -> None
     assert entered.wait(PATIENCE)
     shop.stop()
     assert shop.outcomes(1) == ["released"]
-    assert [shop.desk.ledger.get(job_id).state for job_id in "ab"] == [JobState.QUEUED] * 2
+    assert [shop.driver.ledger.get(job_id).state for job_id in "ab"] == [JobState.QUEUED] * 2
     # Its dataset is still needed.
     assert shop.ended == []
 
@@ -263,17 +263,17 @@ def test_what_breaks_because_the_server_stops_is_not_the_jobs_fault(shop: Shop, 
     may_fail.set()
     assert shop.outcomes(1) == ["released"]
     shop.stop()
-    assert shop.desk.ledger.get("a").state is JobState.QUEUED
+    assert shop.driver.ledger.get("a").state is JobState.QUEUED
 
 
-def test_a_stop_does_not_wait_longer_than_it_was_told(desk: Desk) -> None:
-    shop = Shop(desk, size=4)
+def test_a_stop_does_not_wait_longer_than_it_was_told(driver: JobDriver) -> None:
+    shop = Shop(driver, size=4)
     entered, may_end = threading.Barrier(5), threading.Event()
 
     def work(job: Job, checkpoint: Checkpoint) -> int:
         entered.wait(PATIENCE)
         assert may_end.wait(PATIENCE)
-        return desk.succeed(job)
+        return driver.succeed(job)
 
     shop.work = work
     shop.pool.start()
@@ -284,15 +284,15 @@ def test_a_stop_does_not_wait_longer_than_it_was_told(desk: Desk) -> None:
     shop.pool.stop(0.2)
     assert time.monotonic() - began < PATIENCE / 4
     # They may be run elsewhere by now: what they still write counts for nothing.
-    assert desk.ledger.count()[JobState.QUEUED] == 4
+    assert driver.ledger.count()[JobState.QUEUED] == 4
     may_end.set()
     shop.stop()
     assert shop.outcomes(4) == ["lost"] * 4
-    assert desk.ledger.count()[JobState.QUEUED] == 4
+    assert driver.ledger.count()[JobState.QUEUED] == 4
 
 
-def test_a_stop_before_the_start_and_twice_does_no_harm(desk: Desk) -> None:
-    shop = Shop(desk)
+def test_a_stop_before_the_start_and_twice_does_no_harm(driver: JobDriver) -> None:
+    shop = Shop(driver)
     shop.stop()
     shop.pool.start()
     shop.stop()
@@ -307,7 +307,7 @@ def test_a_run_that_lost_its_job_leaves_it_alone(shop: Shop) -> None:
     shop.submit("a")
     assert shop.outcomes(1) == ["lost"]
     shop.stop()
-    assert shop.desk.ledger.get("a").state is JobState.RUNNING
+    assert shop.driver.ledger.get("a").state is JobState.RUNNING
     assert shop.ended == []
 
 
@@ -331,16 +331,16 @@ class BrokenLedger(Ledger):
 
 
 @pytest.fixture
-def broken(shelf: Shelf, desk: Desk) -> BrokenLedger:
-    return BrokenLedger(shelf.database, shelf.registry, Changes(), owner="x")
+def broken(publisher: Publisher, driver: JobDriver) -> BrokenLedger:
+    return BrokenLedger(publisher.database, publisher.registry, Changes(), owner="x")
 
 
 def test_a_claim_that_fails_does_not_end_the_worker(
-    desk: Desk, broken: BrokenLedger, logs: list[dict[str, object]]
+    driver: JobDriver, broken: BrokenLedger, logs: list[dict[str, object]]
 ) -> None:
     broken.claims_to_fail = 1
-    shop = Shop(desk, broken)
-    shop.desk.submit("a")
+    shop = Shop(driver, broken)
+    shop.driver.submit("a")
     shop.pool.start()
     shop.pool.wake()
     assert shop.outcomes(1) == ["succeeded"]
@@ -349,15 +349,15 @@ def test_a_claim_that_fails_does_not_end_the_worker(
 
 
 def test_an_end_that_cannot_be_written_leaves_the_job_to_the_next_start(
-    desk: Desk, broken: BrokenLedger
+    driver: JobDriver, broken: BrokenLedger
 ) -> None:
     broken.ends_to_fail = 1
-    shop = Shop(desk, broken)
+    shop = Shop(driver, broken)
 
     def work(job: Job, checkpoint: Checkpoint) -> int:
         if job.job_id == "a":
             raise TooFewClasses("one class")
-        return desk.succeed(job)
+        return driver.succeed(job)
 
     shop.work = work
     shop.pool.start()
@@ -366,24 +366,24 @@ def test_an_end_that_cannot_be_written_leaves_the_job_to_the_next_start(
     assert shop.outcomes(2) == ["lost", "succeeded"]
     shop.stop()
     assert shop.ended == ["b"]
-    desk.crash()
-    assert desk.claim().job_id == "a"
+    driver.crash()
+    assert driver.claim().job_id == "a"
 
 
-def test_a_run_that_cannot_be_made_does_not_end_the_worker(desk: Desk) -> None:
-    shop = Shop(desk)
+def test_a_run_that_cannot_be_made_does_not_end_the_worker(driver: JobDriver) -> None:
+    shop = Shop(driver)
     made: list[str] = []
 
     def make_run(job: Job, checkpoint: Checkpoint) -> FakeRun:
         made.append(job.job_id)
         if job.job_id == "a":
             raise RuntimeError("no")
-        return FakeRun(job, checkpoint, lambda job, _: desk.succeed(job))
+        return FakeRun(job, checkpoint, lambda job, _: driver.succeed(job))
 
-    pool = WorkerPool(desk.ledger, shop.heart, make_run, shop.ended.append, shop, size=1)
+    pool = WorkerPool(driver.ledger, shop.heart, make_run, shop.ended.append, shop, size=1)
     pool.start()
     for job_id in "ab":
-        desk.submit(job_id)
+        driver.submit(job_id)
         pool.wake()
     assert shop.outcomes(2) == ["lost", "succeeded"]
     pool.stop(PATIENCE)
@@ -407,11 +407,11 @@ def test_a_cancel_inside_the_run_is_believed_without_the_ledger_having_it(shop: 
     shop.work = work
     shop.submit("a")
     assert shop.outcomes(1) == ["cancelled"]
-    assert shop.desk.ledger.get("a").state is JobState.CANCELLED
+    assert shop.driver.ledger.get("a").state is JobState.CANCELLED
 
 
 def test_a_job_that_comes_between_a_look_into_the_queue_and_the_wait_is_not_slept_through(
-    shelf: Shelf, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, driver: JobDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headstart_server.jobs.workers.POLL_SECONDS", 2 * PATIENCE)
 
@@ -425,8 +425,8 @@ def test_a_job_that_comes_between_a_look_into_the_queue_and_the_wait_is_not_slep
                 shop.submit("a")
             return job
 
-    ledger = LateLedger(shelf.database, shelf.registry, Changes(), owner="x")
-    shop = Shop(desk, ledger)
+    ledger = LateLedger(publisher.database, publisher.registry, Changes(), owner="x")
+    shop = Shop(driver, ledger)
     shop.pool.start()
     assert shop.outcomes(1) == ["succeeded"]
     shop.stop()
@@ -454,16 +454,18 @@ class AwayLedger(Ledger):
 
 
 @pytest.fixture
-def away(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> AwayLedger:
+def away(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> AwayLedger:
     monkeypatch.setattr("headstart_server.jobs.workers.RETRY_SECONDS", 0.001)
     monkeypatch.setattr("headstart_server.jobs.heartbeat.ASK_SECONDS", 0.001)
-    return AwayLedger(shelf.database, shelf.registry, Changes(), owner="x")
+    return AwayLedger(publisher.database, publisher.registry, Changes(), owner="x")
 
 
-def test_an_end_is_written_when_the_database_is_back_and_once_only(desk: Desk, away: AwayLedger) -> None:
+def test_an_end_is_written_when_the_database_is_back_and_once_only(
+    driver: JobDriver, away: AwayLedger
+) -> None:
     # The last of these is written, and its answer is lost.
     away.ends_without_answer = 3
-    shop = Shop(desk, away)
+    shop = Shop(driver, away)
 
     def work(job: Job, checkpoint: Checkpoint) -> int:
         raise TooFewClasses("one class")
@@ -473,19 +475,19 @@ def test_an_end_is_written_when_the_database_is_back_and_once_only(desk: Desk, a
     shop.submit("a")
     assert shop.outcomes(1) == ["failed"]
     shop.stop()
-    states = [event.state for event in desk.events("a")]
+    states = [event.state for event in driver.events("a")]
     assert states == [JobState.QUEUED, JobState.RUNNING, JobState.FAILED]
 
 
 def test_a_run_that_cannot_reach_the_database_goes_back_to_the_queue_and_is_not_blamed(
-    desk: Desk, away: AwayLedger
+    driver: JobDriver, away: AwayLedger
 ) -> None:
-    shop = Shop(desk, away)
+    shop = Shop(driver, away)
 
     def work(job: Job, checkpoint: Checkpoint) -> int:
         if job.attempt == 1:
             raise DatabaseUnavailable("gone")
-        return desk.succeed(job)
+        return driver.succeed(job)
 
     shop.work = work
     shop.pool.start()
@@ -495,11 +497,11 @@ def test_a_run_that_cannot_reach_the_database_goes_back_to_the_queue_and_is_not_
 
 
 def test_a_run_whose_claim_is_in_doubt_waits_until_the_database_has_spoken(
-    desk: Desk, away: AwayLedger
+    driver: JobDriver, away: AwayLedger
 ) -> None:
     away.beats_to_fail = 3
     clock = ManualClock(0.0)
-    shop = Shop(desk, away, clock=clock)
+    shop = Shop(driver, away, clock=clock)
 
     def work(job: Job, checkpoint: Checkpoint) -> int:
         checkpoint()
@@ -507,7 +509,7 @@ def test_a_run_whose_claim_is_in_doubt_waits_until_the_database_has_spoken(
         clock.advance(LEASE.seconds)
         checkpoint()
         assert away.beats_to_fail == 0
-        return desk.succeed(job)
+        return driver.succeed(job)
 
     shop.work = work
     shop.pool.start()
@@ -516,16 +518,18 @@ def test_a_run_whose_claim_is_in_doubt_waits_until_the_database_has_spoken(
     shop.stop()
 
 
-def test_a_run_that_wakes_up_as_a_zombie_hears_that_its_job_is_lost(desk: Desk, away: AwayLedger) -> None:
+def test_a_run_that_wakes_up_as_a_zombie_hears_that_its_job_is_lost(
+    driver: JobDriver, away: AwayLedger
+) -> None:
     clock = ManualClock(0.0)
-    shop = Shop(desk, away, clock=clock)
+    shop = Shop(driver, away, clock=clock)
     taken: list[Job] = []
 
     def work(job: Job, checkpoint: Checkpoint) -> int:
         # It sleeps for longer than its lease, and another replica takes its job over meanwhile.
         clock.advance(LEASE.seconds + 1)
-        desk.clock.advance(LEASE.seconds + 1)
-        taken.append(desk.claim())
+        driver.clock.advance(LEASE.seconds + 1)
+        taken.append(driver.claim())
         checkpoint()
         raise AssertionError("it went on")
 
@@ -534,7 +538,7 @@ def test_a_run_that_wakes_up_as_a_zombie_hears_that_its_job_is_lost(desk: Desk, 
     shop.submit("a")
     assert shop.outcomes(1) == ["lost"]
     shop.stop()
-    assert desk.succeed(taken[0]) == 1
+    assert driver.succeed(taken[0]) == 1
 
 
 def test_a_cancel_that_another_replica_took_stops_the_run_with_a_beat(shop: Shop) -> None:
@@ -542,35 +546,35 @@ def test_a_cancel_that_another_replica_took_stops_the_run_with_a_beat(shop: Shop
     shop.work = in_checkpoints(entered)
     shop.submit("a")
     assert entered.wait(PATIENCE)
-    shop.desk.restarted().cancel("a")
+    shop.driver.restarted().cancel("a")
     assert shop.heart.beat()
     assert shop.outcomes(1) == ["cancelled"]
 
 
 def test_a_job_that_the_storage_stops_goes_back_to_the_queue_and_waits_longer_each_time(
-    desk: Desk, logs: list[dict[str, object]]
+    driver: JobDriver, logs: list[dict[str, object]]
 ) -> None:
-    shop = Shop(desk)
+    shop = Shop(driver)
 
     def work(job: Job, _: Checkpoint) -> int:
         if job.storage_retries < 2:
             raise LocalStorageUnavailable("The storage of the server failed: Too many open files (EMFILE).")
-        return desk.succeed(job)
+        return driver.succeed(job)
 
     shop.work = work
     shop.pool.start()
     try:
         shop.submit("a")
         assert shop.outcomes(1) == ["postponed"]
-        job = desk.ledger.get("a")
+        job = driver.ledger.get("a")
         assert (job.state, job.error, job.storage_retries) == (JobState.QUEUED, None, 1)
-        assert desk.ledger.claim() is None
-        desk.clock.advance(5.1)
+        assert driver.ledger.claim() is None
+        driver.clock.advance(5.1)
         shop.pool.wake()
         assert shop.outcomes(2) == ["postponed"] * 2
-        desk.clock.advance(5.1)
-        assert desk.ledger.claim() is None
-        desk.clock.advance(5)
+        driver.clock.advance(5.1)
+        assert driver.ledger.claim() is None
+        driver.clock.advance(5)
         shop.pool.wake()
         assert shop.outcomes(3)[-1] == "succeeded"
     finally:
@@ -587,13 +591,15 @@ def test_the_log_names_the_replica_at_the_claim_and_the_end_of_a_job(
     assert shop.outcomes(1) == ["succeeded"]
     shop.stop()
     named = [(event["event"], event["replica"]) for event in logs if event.get("job_id") == job.job_id]
-    owner = shop.desk.ledger.owner
+    owner = shop.driver.ledger.owner
     assert named == [("job_claimed", owner), ("job_succeeded", owner)]
 
 
 @pytest.mark.parametrize("others", [False, True])
-def test_a_job_whose_archive_is_missing_fails_once_no_replica_has_found_it(desk: Desk, others: bool) -> None:
-    shop = Shop(desk)
+def test_a_job_whose_archive_is_missing_fails_once_no_replica_has_found_it(
+    driver: JobDriver, others: bool
+) -> None:
+    shop = Shop(driver)
     tries = 0
 
     def work(job: Job, _: Checkpoint) -> int:
@@ -609,25 +615,25 @@ def test_a_job_whose_archive_is_missing_fails_once_no_replica_has_found_it(desk:
         shop.submit("a")
         for count in range(1, len(expected) + 1):
             if others:
-                with desk.shelf.database.write() as connection:
-                    show_presence(connection, "host/other", 1, desk.clock(), LEASE.seconds)
+                with driver.publisher.database.write() as connection:
+                    show_presence(connection, "host/other", 1, driver.clock(), LEASE.seconds)
             assert shop.outcomes(count) == expected[:count]
-            desk.clock.advance(60)
+            driver.clock.advance(60)
             if others:
-                with desk.shelf.database.write() as connection:
-                    show_presence(connection, "host/other", 1, desk.clock(), LEASE.seconds)
+                with driver.publisher.database.write() as connection:
+                    show_presence(connection, "host/other", 1, driver.clock(), LEASE.seconds)
             shop.pool.wake()
     finally:
         shop.stop()
-    job = desk.ledger.get("a")
+    job = driver.ledger.get("a")
     assert job.error is not None
     assert (job.state, job.error.reason) == (JobState.FAILED, "ARTIFACT_DAMAGED")
     assert tries == len(expected)
 
 
-def test_a_run_that_takes_too_long_fails_at_its_next_checkpoint(desk: Desk) -> None:
+def test_a_run_that_takes_too_long_fails_at_its_next_checkpoint(driver: JobDriver) -> None:
     clock = ManualClock(0.0)
-    shop = Shop(desk, clock=clock, time_limit=7200.0)
+    shop = Shop(driver, clock=clock, time_limit=7200.0)
 
     def work(job: Job, checkpoint: Checkpoint) -> int:
         clock.advance(7199)
@@ -637,24 +643,24 @@ def test_a_run_that_takes_too_long_fails_at_its_next_checkpoint(desk: Desk) -> N
         checkpoint()
         raise AssertionError("it went on")
 
-    error = error_of_failed(desk, shop, work)
+    error = error_of_failed(driver, shop, work)
     assert error.reason == "JOB_TIME_LIMIT"
     assert error.message.startswith("The job ran for 2 hours, as long as this server allows")
     assert shop.limited == ["JOB_TIME_LIMIT"]
 
 
-def test_a_run_without_memory_fails_with_its_estimate(desk: Desk) -> None:
-    shop = Shop(desk)
+def test_a_run_without_memory_fails_with_its_estimate(driver: JobDriver) -> None:
+    shop = Shop(driver)
 
     def work(job: Job, _: Checkpoint) -> int:
         raise MemoryError
 
-    error = error_of_failed(desk, shop, work)
+    error = error_of_failed(driver, shop, work)
     assert error.reason == "JOB_MEMORY_LIMIT"
     assert shop.limited == ["JOB_MEMORY_LIMIT"]
 
 
-def error_of_failed(desk: Desk, shop: Shop, work: Callable[[Job, Checkpoint], int]) -> JobError:
+def error_of_failed(driver: JobDriver, shop: Shop, work: Callable[[Job, Checkpoint], int]) -> JobError:
     """Run one job that fails, and return its error."""
     shop.work = work
     shop.pool.start()
@@ -663,6 +669,6 @@ def error_of_failed(desk: Desk, shop: Shop, work: Callable[[Job, Checkpoint], in
         assert shop.outcomes(1) == ["failed"]
     finally:
         shop.stop()
-    error = desk.ledger.get("a").error
+    error = driver.ledger.get("a").error
     assert error is not None
     return error

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from fakes import Desk, ManualClock, Shelf
+from fakes import JobDriver, ManualClock, Publisher
 from headstart_server.database.tables import alias_events
 from headstart_server.errors import AliasNotFound, EtagMismatch, ModelNotFound
 from headstart_server.models import alias_history
@@ -24,15 +24,15 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, clock: ManualClock, address: str | None) -> Iterator[Shelf]:
-    shelf = Shelf(tmp_path, clock, address=address)
-    yield shelf
-    shelf.close()
+def publisher(tmp_path: Path, clock: ManualClock, address: str | None) -> Iterator[Publisher]:
+    publisher = Publisher(tmp_path, clock, address=address)
+    yield publisher
+    publisher.close()
 
 
-def moves(shelf: Shelf, alias: str = "") -> list[tuple[Any, ...]]:
+def moves(publisher: Publisher, alias: str = "") -> list[tuple[Any, ...]]:
     """Alias, cause, principal and versions of each move, the oldest first."""
-    found = shelf.registry.alias_events("pets", alias, limit=100)
+    found = publisher.registry.alias_events("pets", alias, limit=100)
     return [
         (each.alias, each.mover.cause, each.mover.principal, each.before, each.after)
         for each in reversed(found)
@@ -40,11 +40,11 @@ def moves(shelf: Shelf, alias: str = "") -> list[tuple[Any, ...]]:
 
 
 def test_moves_of_callers_are_recorded_with_versions_traffic_and_time(
-    shelf: Shelf, clock: ManualClock
+    publisher: Publisher, clock: ManualClock
 ) -> None:
     for _ in range(3):
-        shelf.publish()
-    registry = shelf.registry
+        publisher.publish()
+    registry = publisher.registry
     registry.set_alias("pets", "stable", 1, principal="ann")
     clock.advance(10.0)
     split = [TrafficSplit(number=3, fraction=0.25)]
@@ -53,12 +53,12 @@ def test_moves_of_callers_are_recorded_with_versions_traffic_and_time(
     # Nothing changes.
     registry.set_alias("pets", "stable", 2, shares=split, principal="eve")
     registry.delete_alias("pets", "stable", principal="ann")
-    assert moves(shelf, "stable") == [
+    assert moves(publisher, "stable") == [
         ("stable", Cause.SET, "ann", None, 1),
         ("stable", Cause.SET, "bob", 1, 2),
         ("stable", Cause.SET, "ann", 2, None),
     ]
-    assert moves(shelf)[2] == ("other", Cause.SET, "", None, 1)
+    assert moves(publisher)[2] == ("other", Cause.SET, "", None, 1)
     removed, moved, first = registry.alias_events("pets", "stable", limit=9)
     assert (first.time, moved.time) == (clock() - 10, clock())
     assert (moved.traffic_before, moved.traffic_after) == ((), tuple(split))
@@ -66,54 +66,56 @@ def test_moves_of_callers_are_recorded_with_versions_traffic_and_time(
     assert registry.alias_events("pets", before=moved.id, limit=9)[0].id == first.id
 
 
-def test_a_move_that_fails_is_not_recorded(shelf: Shelf) -> None:
-    shelf.publish(alias="stable")
-    before = moves(shelf)
+def test_a_move_that_fails_is_not_recorded(publisher: Publisher) -> None:
+    publisher.publish(alias="stable")
+    before = moves(publisher)
     with pytest.raises(EtagMismatch):
-        shelf.registry.set_alias("pets", "stable", 1, etag="old")
+        publisher.registry.set_alias("pets", "stable", 1, etag="old")
     with pytest.raises(AliasNotFound):
-        shelf.registry.delete_alias("pets", "missing")
-    assert moves(shelf) == before == [("stable", Cause.PUBLISHED, "", None, 1)]
+        publisher.registry.delete_alias("pets", "missing")
+    assert moves(publisher) == before == [("stable", Cause.PUBLISHED, "", None, 1)]
 
 
 def test_deletions_and_expirations_are_recorded_and_a_deleted_model_has_no_history(
-    shelf: Shelf, clock: ManualClock
+    publisher: Publisher, clock: ManualClock
 ) -> None:
     for _ in range(3):
-        shelf.publish()
-    registry = shelf.registry
+        publisher.publish()
+    registry = publisher.registry
     registry.set_alias("pets", "a", 1)
     registry.set_alias("pets", "b", 2, shares=[TrafficSplit(number=1, fraction=0.5)])
     registry.delete_version("pets", 1, force=True, principal="ann")
-    assert moves(shelf)[-2:] == [("a", Cause.DELETED, "ann", 1, None), ("b", Cause.DELETED, "ann", 2, 2)]
+    assert moves(publisher)[-2:] == [("a", Cause.DELETED, "ann", 1, None), ("b", Cause.DELETED, "ann", 2, 2)]
     (last, *_) = registry.alias_events("pets", "b", limit=9)
     assert (last.traffic_before, last.traffic_after) == ((TrafficSplit(number=1, fraction=0.5),), ())
-    shelf.publish(alias="c", expires=clock() + 5)
+    publisher.publish(alias="c", expires=clock() + 5)
     clock.advance(10.0)
     registry.delete_expired()
-    assert moves(shelf, "c")[-1] == ("c", Cause.EXPIRED, "", 4, None)
+    assert moves(publisher, "c")[-1] == ("c", Cause.EXPIRED, "", 4, None)
     registry.delete_model("pets", force=True)
     with pytest.raises(ModelNotFound):
         registry.alias_events("pets", limit=9)
-    shelf.publish()
-    assert moves(shelf) == []
+    publisher.publish()
+    assert moves(publisher) == []
 
 
-def test_a_job_that_moves_an_alias_is_named(shelf: Shelf) -> None:
-    desk = Desk(shelf)
-    job = desk.running("j", alias="stable")
-    desk.succeed(job)
-    (event,) = shelf.registry.alias_events("pets", limit=9)
+def test_a_job_that_moves_an_alias_is_named(publisher: Publisher) -> None:
+    driver = JobDriver(publisher)
+    job = driver.running("j", alias="stable")
+    driver.succeed(job)
+    (event,) = publisher.registry.alias_events("pets", limit=9)
     assert event.mover == Mover(cause=Cause.PUBLISHED, principal=job.principal, job_id="j")
 
 
-def test_only_the_newest_moves_of_a_model_are_kept(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_newest_moves_of_a_model_are_kept(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for _ in range(2):
-        shelf.publish()
-    shelf.publish("cars", alias="stable")
+        publisher.publish()
+    publisher.publish("cars", alias="stable")
     monkeypatch.setattr(alias_history, "_PRUNE", alias_history.pruning(3), raising=True)
     for place in range(10):
-        shelf.registry.set_alias("pets", "stable", 1 + place % 2)
-    assert [after for *_, after in moves(shelf)] == [2, 1, 2]
-    with shelf.database.read() as connection:
+        publisher.registry.set_alias("pets", "stable", 1 + place % 2)
+    assert [after for *_, after in moves(publisher)] == [2, 1, 2]
+    with publisher.database.read() as connection:
         assert connection.execute(select(func.count()).select_from(alias_events)).scalar_one() == 4

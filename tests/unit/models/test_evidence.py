@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes import ManualClock, Shelf
+from fakes import ManualClock, Publisher
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.analysis.neighbors import NeighborExample, NeighborIndex, index_neighbors
 from headstart_server.learning.analysis.typicality import TypicalityModel, fit_typicality_model
@@ -48,16 +48,16 @@ def neighbors() -> NeighborIndex:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    shelf = Shelf(tmp_path, ManualClock())
-    shelf.publish(
+def publisher(tmp_path: Path) -> Iterator[Publisher]:
+    publisher = Publisher(tmp_path, ManualClock())
+    publisher.publish(
         files={
             TYPICALITY_FILE: typicality_model_to_bytes(familiarity()),
             NEIGHBORS_FILE: neighbors_bytes(neighbors()),
         }
     )
-    yield shelf
-    shelf.close()
+    yield publisher
+    publisher.close()
 
 
 def test_what_is_read_answers_as_what_was_written() -> None:
@@ -79,46 +79,46 @@ def test_what_is_no_index_is_refused(content: bytes) -> None:
         neighbors_of(content)
 
 
-def test_a_version_is_given_what_is_asked_for_and_keeps_it(shelf: Shelf) -> None:
-    version = shelf.registry.load("pets", 1)
-    known = shelf.registry.with_evidence(version, {TYPICALITY_FILE})
+def test_a_version_is_given_what_is_asked_for_and_keeps_it(publisher: Publisher) -> None:
+    version = publisher.registry.load("pets", 1)
+    known = publisher.registry.with_evidence(version, {TYPICALITY_FILE})
     assert known.evidence.familiarity is not None
     assert known.evidence.neighbors is None
-    both = shelf.registry.with_evidence(known, BOTH)
+    both = publisher.registry.with_evidence(known, BOTH)
     assert both.evidence.neighbors is not None
-    assert shelf.registry.resident("pets", 1) is not None
-    assert shelf.resident.nbytes == both.nbytes == version.nbytes + both.evidence.nbytes
+    assert publisher.registry.resident("pets", 1) is not None
+    assert publisher.resident.nbytes == both.nbytes == version.nbytes + both.evidence.nbytes
 
 
-def test_an_index_too_large_to_stay_is_given_and_not_kept(shelf: Shelf) -> None:
-    shelf.resident.max_bytes = 4 * familiarity().nbytes + 4000
-    version = shelf.registry.load("pets", 1)
-    assert shelf.registry.with_evidence(version, BOTH).evidence.neighbors is not None
-    kept = shelf.registry.resident("pets", 1)
+def test_an_index_too_large_to_stay_is_given_and_not_kept(publisher: Publisher) -> None:
+    publisher.resident.max_bytes = 4 * familiarity().nbytes + 4000
+    version = publisher.registry.load("pets", 1)
+    assert publisher.registry.with_evidence(version, BOTH).evidence.neighbors is not None
+    kept = publisher.registry.resident("pets", 1)
     assert kept is not None
     assert kept.evidence.files == {TYPICALITY_FILE}
     assert kept.evidence.familiarity is not None
-    assert shelf.resident.nbytes == kept.nbytes
+    assert publisher.resident.nbytes == kept.nbytes
 
 
-def test_a_version_without_such_files_is_looked_at_once(shelf: Shelf) -> None:
-    shelf.publish("cars")
-    known = shelf.registry.with_evidence(shelf.registry.load("cars", 1), BOTH)
+def test_a_version_without_such_files_is_looked_at_once(publisher: Publisher) -> None:
+    publisher.publish("cars")
+    known = publisher.registry.with_evidence(publisher.registry.load("cars", 1), BOTH)
     assert known.evidence.familiarity is None
     assert known.evidence.files == BOTH
-    shelf.store.remove("job-2.1")
-    assert shelf.registry.with_evidence(known, BOTH) is known
+    publisher.store.remove("job-2.1")
+    assert publisher.registry.with_evidence(known, BOTH) is known
 
 
-def test_a_damaged_file_is_told(shelf: Shelf) -> None:
-    (shelf.folder / "versions" / "job-1.1" / NEIGHBORS_FILE).write_bytes(b"other")
+def test_a_damaged_file_is_told(publisher: Publisher) -> None:
+    (publisher.folder / "versions" / "job-1.1" / NEIGHBORS_FILE).write_bytes(b"other")
     with pytest.raises(ArtifactDamaged, match="neighbors"):
-        shelf.registry.with_evidence(shelf.registry.load("pets", 1), BOTH)
+        publisher.registry.with_evidence(publisher.registry.load("pets", 1), BOTH)
 
 
-def test_a_version_that_was_dropped_meanwhile_is_not_kept_again(shelf: Shelf) -> None:
-    version = shelf.registry.load("pets", 1)
-    shelf.resident.drop("pets", 1)
-    shelf.resident.replace(version)
-    assert shelf.registry.resident("pets", 1) is None
-    assert shelf.resident.nbytes == 0
+def test_a_version_that_was_dropped_meanwhile_is_not_kept_again(publisher: Publisher) -> None:
+    version = publisher.registry.load("pets", 1)
+    publisher.resident.drop("pets", 1)
+    publisher.resident.replace(version)
+    assert publisher.registry.resident("pets", 1) is None
+    assert publisher.resident.nbytes == 0

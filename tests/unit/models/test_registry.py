@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from fakes import PATIENCE, ManualClock, Shelf, make_head, make_manifest
+from fakes import PATIENCE, ManualClock, Publisher, make_head, make_manifest
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.database import Database
 from headstart_server.database.tables import alias_shares, aliases, versions
@@ -44,15 +44,15 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, clock: ManualClock, address: str | None) -> Iterator[Shelf]:
-    shelf = Shelf(tmp_path, clock, address=address)
-    yield shelf
-    shelf.close()
+def publisher(tmp_path: Path, clock: ManualClock, address: str | None) -> Iterator[Publisher]:
+    publisher = Publisher(tmp_path, clock, address=address)
+    yield publisher
+    publisher.close()
 
 
 @pytest.fixture
-def registry(shelf: Shelf) -> Registry:
-    return shelf.registry
+def registry(publisher: Publisher) -> Registry:
+    return publisher.registry
 
 
 def newest(registry: Registry, model: str = "pets") -> int:
@@ -62,55 +62,60 @@ def newest(registry: Registry, model: str = "pets") -> int:
 # Numbers
 
 
-def test_numbers_count_from_one_for_each_model(shelf: Shelf) -> None:
-    assert [shelf.publish(), shelf.publish(), shelf.publish("cars"), shelf.publish()] == [1, 2, 1, 3]
+def test_numbers_count_from_one_for_each_model(publisher: Publisher) -> None:
+    assert [publisher.publish(), publisher.publish(), publisher.publish("cars"), publisher.publish()] == [
+        1,
+        2,
+        1,
+        3,
+    ]
 
 
-def test_the_number_of_a_deleted_version_is_never_used_again(shelf: Shelf) -> None:
-    shelf.publish()
-    shelf.publish()
-    shelf.registry.delete_version("pets", 2, force=False)
-    assert newest(shelf.registry) == 1
-    assert shelf.publish() == 3
+def test_the_number_of_a_deleted_version_is_never_used_again(publisher: Publisher) -> None:
+    publisher.publish()
+    publisher.publish()
+    publisher.registry.delete_version("pets", 2, force=False)
+    assert newest(publisher.registry) == 1
+    assert publisher.publish() == 3
 
 
-def test_the_numbers_of_a_deleted_model_are_never_used_again(shelf: Shelf) -> None:
-    shelf.publish()
-    shelf.publish()
-    assert shelf.registry.delete_model("pets", force=True) == 2
-    assert shelf.publish() == 3
-    assert newest(shelf.registry) == 3
-    assert newest(shelf.reopened()) == 3
+def test_the_numbers_of_a_deleted_model_are_never_used_again(publisher: Publisher) -> None:
+    publisher.publish()
+    publisher.publish()
+    assert publisher.registry.delete_model("pets", force=True) == 2
+    assert publisher.publish() == 3
+    assert newest(publisher.registry) == 3
+    assert newest(publisher.reopened()) == 3
 
 
-def test_a_job_publishes_one_version_at_most(shelf: Shelf) -> None:
-    shelf.publish(job_id="twice")
+def test_a_job_publishes_one_version_at_most(publisher: Publisher) -> None:
+    publisher.publish(job_id="twice")
     with pytest.raises(IntegrityError):
-        shelf.publish(job_id="twice")
-    assert shelf.registry.model("pets").version_count == 1
+        publisher.publish(job_id="twice")
+    assert publisher.registry.model("pets").version_count == 1
 
 
 # Finding
 
 
-def test_a_version_is_found_by_number_by_alias_and_as_the_newest(shelf: Shelf) -> None:
-    shelf.publish(alias="stable")
-    shelf.publish()
-    for registry in (shelf.registry, shelf.reopened()):
+def test_a_version_is_found_by_number_by_alias_and_as_the_newest(publisher: Publisher) -> None:
+    publisher.publish(alias="stable")
+    publisher.publish()
+    for registry in (publisher.registry, publisher.reopened()):
         assert registry.resolve(Selector(model="pets", number=1)) == 1
         assert registry.resolve(Selector(model="pets", alias="stable")) == 1
         assert registry.resolve(Selector(model="pets")) == 2
 
 
-def test_what_is_not_there_is_told(shelf: Shelf) -> None:
-    shelf.publish(alias="stable")
-    shelf.publish(alias="canary")
+def test_what_is_not_there_is_told(publisher: Publisher) -> None:
+    publisher.publish(alias="stable")
+    publisher.publish(alias="canary")
     with pytest.raises(ModelNotFound) as no_model:
-        shelf.registry.resolve(Selector(model="cars", number=1))
+        publisher.registry.resolve(Selector(model="cars", number=1))
     with pytest.raises(VersionNotFound) as no_version:
-        shelf.registry.resolve(Selector(model="pets", number=7))
+        publisher.registry.resolve(Selector(model="pets", number=7))
     with pytest.raises(AliasNotFound) as no_alias:
-        shelf.registry.resolve(Selector(model="pets", alias="prod"))
+        publisher.registry.resolve(Selector(model="pets", alias="prod"))
     assert no_model.value.message == (
         "There is no model 'cars'. List the models to find its name, or fine-tune it first."
     )
@@ -118,28 +123,30 @@ def test_what_is_not_there_is_told(shelf: Shelf) -> None:
     assert no_alias.value.message == "Model 'pets' has no alias 'prod'. Its aliases: canary, stable."
 
 
-def test_a_version_is_found_by_nobody_once_its_time_has_passed(shelf: Shelf, clock: ManualClock) -> None:
-    shelf.publish()
-    shelf.publish(expires=clock() + 10, alias="canary")
-    assert newest(shelf.registry) == 2
+def test_a_version_is_found_by_nobody_once_its_time_has_passed(
+    publisher: Publisher, clock: ManualClock
+) -> None:
+    publisher.publish()
+    publisher.publish(expires=clock() + 10, alias="canary")
+    assert newest(publisher.registry) == 2
     clock.advance(9.999)
-    assert newest(shelf.registry) == 2
+    assert newest(publisher.registry) == 2
     clock.advance(0.001)
-    assert newest(shelf.registry) == 1
+    assert newest(publisher.registry) == 1
     for selector in (Selector(model="pets", number=2), Selector(model="pets", alias="canary")):
         with pytest.raises(VersionNotFound):
-            shelf.registry.resolve(selector)
+            publisher.registry.resolve(selector)
 
 
 @pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
 def test_a_version_lives_by_the_clock_of_the_database_whatever_the_replica_s_says(
-    shelf: Shelf, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, ahead: float
+    publisher: Publisher, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, ahead: float
 ) -> None:
     monkeypatch.setattr(time, "time", lambda: clock() + ahead)
     passed = ManualClock(77.0)
-    replica = Registry(shelf.database, shelf.store, ResidentVersions(1000), clock=passed)
-    shelf.publish()
-    shelf.publish(expires=clock() + 10)
+    replica = Registry(publisher.database, publisher.store, ResidentVersions(1000), clock=passed)
+    publisher.publish()
+    publisher.publish(expires=clock() + 10)
     replica.catch_up()
     # From here on the database is not asked.
     passed.advance(9.999)
@@ -148,11 +155,13 @@ def test_a_version_lives_by_the_clock_of_the_database_whatever_the_replica_s_say
     assert newest(replica) == 1
 
 
-def test_a_replica_goes_by_the_database_s_clock_when_that_is_set(shelf: Shelf, clock: ManualClock) -> None:
+def test_a_replica_goes_by_the_database_s_clock_when_that_is_set(
+    publisher: Publisher, clock: ManualClock
+) -> None:
     passed = ManualClock(77.0)
-    replica = Registry(shelf.database, shelf.store, ResidentVersions(1000), clock=passed)
-    shelf.publish()
-    shelf.publish(expires=clock() + 10)
+    replica = Registry(publisher.database, publisher.store, ResidentVersions(1000), clock=passed)
+    publisher.publish()
+    publisher.publish(expires=clock() + 10)
     replica.catch_up()
     clock.advance(60)
     replica.catch_up()
@@ -162,32 +171,38 @@ def test_a_replica_goes_by_the_database_s_clock_when_that_is_set(shelf: Shelf, c
     assert newest(replica) == 2
 
 
-def test_a_model_whose_versions_have_all_expired_is_not_found(shelf: Shelf, clock: ManualClock) -> None:
-    shelf.publish(expires=clock() + 10)
+def test_a_model_whose_versions_have_all_expired_is_not_found(
+    publisher: Publisher, clock: ManualClock
+) -> None:
+    publisher.publish(expires=clock() + 10)
     clock.advance(10)
     with pytest.raises(ModelNotFound):
-        newest(shelf.registry)
+        newest(publisher.registry)
 
 
-def test_expired_versions_are_deleted_with_their_aliases_and_files(shelf: Shelf, clock: ManualClock) -> None:
-    shelf.publish()
-    shelf.publish(expires=clock() + 10, alias="canary")
-    shelf.publish("cars", expires=clock() + 20)
-    assert shelf.registry.delete_expired() == 0
+def test_expired_versions_are_deleted_with_their_aliases_and_files(
+    publisher: Publisher, clock: ManualClock
+) -> None:
+    publisher.publish()
+    publisher.publish(expires=clock() + 10, alias="canary")
+    publisher.publish("cars", expires=clock() + 20)
+    assert publisher.registry.delete_expired() == 0
     clock.advance(10)
-    assert shelf.registry.delete_expired() == 1
-    assert shelf.registry.model("pets").aliases == ()
-    assert [version.number for version in shelf.registry.versions("pets", limit=9)] == [1]
-    assert sorted(shelf.store.artifacts()) == ["job-1.1", "job-3.1"]
+    assert publisher.registry.delete_expired() == 1
+    assert publisher.registry.model("pets").aliases == ()
+    assert [version.number for version in publisher.registry.versions("pets", limit=9)] == [1]
+    assert sorted(publisher.store.artifacts()) == ["job-1.1", "job-3.1"]
     clock.advance(10)
-    assert shelf.registry.delete_expired() == 1
-    assert shelf.publish("cars") == 2
+    assert publisher.registry.delete_expired() == 1
+    assert publisher.publish("cars") == 2
 
 
-def test_two_replicas_that_clean_at_once_delete_each_version_once(shelf: Shelf, clock: ManualClock) -> None:
-    other = shelf.reopened()
+def test_two_replicas_that_clean_at_once_delete_each_version_once(
+    publisher: Publisher, clock: ManualClock
+) -> None:
+    other = publisher.reopened()
     for _ in range(30):
-        shelf.publish(expires=clock() + 10)
+        publisher.publish(expires=clock() + 10)
     clock.advance(10)
     ready, deleted = threading.Barrier(2), []
 
@@ -195,55 +210,55 @@ def test_two_replicas_that_clean_at_once_delete_each_version_once(shelf: Shelf, 
         ready.wait(PATIENCE)
         deleted.append(registry.delete_expired())
 
-    threads = [threading.Thread(target=clean, args=(registry,)) for registry in (shelf.registry, other)]
+    threads = [threading.Thread(target=clean, args=(registry,)) for registry in (publisher.registry, other)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE)
     assert sum(deleted) == 30
-    assert list(shelf.store.artifacts()) == []
+    assert list(publisher.store.artifacts()) == []
 
 
 # Memory
 
 
-def test_a_version_is_read_once_and_kept(shelf: Shelf) -> None:
-    shelf.publish(head=make_head(seed=5))
-    assert shelf.registry.resident("pets", 1) is None
-    loaded = shelf.registry.load("pets", 1)
+def test_a_version_is_read_once_and_kept(publisher: Publisher) -> None:
+    publisher.publish(head=make_head(seed=5))
+    assert publisher.registry.resident("pets", 1) is None
+    loaded = publisher.registry.load("pets", 1)
     assert loaded.head.weights.tobytes() == make_head(seed=5).weights.tobytes()
     assert (loaded.backbone, loaded.backbone_digest) == ("fake", "b" * 64)
-    shelf.store.remove("job-1.1")
-    assert shelf.registry.load("pets", 1) is shelf.registry.resident("pets", 1) is loaded
+    publisher.store.remove("job-1.1")
+    assert publisher.registry.load("pets", 1) is publisher.registry.resident("pets", 1) is loaded
 
 
 def test_versions_beyond_the_bytes_are_dropped_and_read_again(
     tmp_path: Path, clock: ManualClock, address: str | None
 ) -> None:
-    shelf = Shelf(tmp_path, clock, address=address, resident_bytes=2 * make_head().nbytes)
+    publisher = Publisher(tmp_path, clock, address=address, resident_bytes=2 * make_head().nbytes)
     for seed in (1, 2, 3):
-        shelf.publish(head=make_head(seed=seed))
-        shelf.registry.load("pets", seed)
-    assert shelf.registry.resident("pets", 1) is None
-    assert shelf.resident.nbytes == 2 * make_head().nbytes
-    again = shelf.registry.load("pets", 1)
+        publisher.publish(head=make_head(seed=seed))
+        publisher.registry.load("pets", seed)
+    assert publisher.registry.resident("pets", 1) is None
+    assert publisher.resident.nbytes == 2 * make_head().nbytes
+    again = publisher.registry.load("pets", 1)
     assert again.head.weights.tobytes() == make_head(seed=1).weights.tobytes()
-    assert shelf.registry.resident("pets", 2) is None
-    shelf.close()
+    assert publisher.registry.resident("pets", 2) is None
+    publisher.close()
 
 
-def test_a_deleted_version_leaves_memory_disk_and_rows(shelf: Shelf) -> None:
-    shelf.publish()
-    shelf.publish()
-    shelf.registry.load("pets", 1)
-    shelf.registry.delete_version("pets", 1, force=False)
-    assert shelf.registry.resident("pets", 1) is None
-    assert list(shelf.store.artifacts()) == ["job-2.1"]
-    for look in (shelf.registry.load, shelf.registry.version):
+def test_a_deleted_version_leaves_memory_disk_and_rows(publisher: Publisher) -> None:
+    publisher.publish()
+    publisher.publish()
+    publisher.registry.load("pets", 1)
+    publisher.registry.delete_version("pets", 1, force=False)
+    assert publisher.registry.resident("pets", 1) is None
+    assert list(publisher.store.artifacts()) == ["job-2.1"]
+    for look in (publisher.registry.load, publisher.registry.version):
         with pytest.raises(VersionNotFound):
             look("pets", 1)
     with pytest.raises(VersionNotFound):
-        shelf.registry.resolve(Selector(model="pets", number=1))
+        publisher.registry.resolve(Selector(model="pets", number=1))
 
 
 class DeletingStore(VersionStore):
@@ -257,11 +272,11 @@ class DeletingStore(VersionStore):
 
 
 def test_a_version_deleted_while_it_is_read_is_not_called_damaged(
-    shelf: Shelf, tmp_path: Path, clock: ManualClock
+    publisher: Publisher, tmp_path: Path, clock: ManualClock
 ) -> None:
-    shelf.publish()
+    publisher.publish()
     store = DeletingStore(tmp_path / "versions")
-    store.registry = Registry(shelf.database, store, ResidentVersions(1000), clock=clock)
+    store.registry = Registry(publisher.database, store, ResidentVersions(1000), clock=clock)
     with pytest.raises(VersionNotFound):
         store.registry.load("pets", 1)
 
@@ -280,13 +295,13 @@ class OvertakenStore(VersionStore):
 
 
 def test_a_version_deleted_elsewhere_while_it_is_loaded_does_not_stay_in_memory(
-    shelf: Shelf, tmp_path: Path, clock: ManualClock
+    publisher: Publisher, tmp_path: Path, clock: ManualClock
 ) -> None:
-    shelf.publish()
-    shelf.publish()
+    publisher.publish()
+    publisher.publish()
     store, kept = OvertakenStore(tmp_path / "versions"), ResidentVersions(100_000)
-    store.deleting = shelf.registry
-    store.reading = registry = Registry(shelf.database, store, kept, clock=clock)
+    store.deleting = publisher.registry
+    store.reading = registry = Registry(publisher.database, store, kept, clock=clock)
     assert registry.load("pets", 1)
     assert (len(kept), kept.nbytes) == (0, 0)
     assert registry.model("pets").resident_count == 0
@@ -301,14 +316,14 @@ def in_memory(registry: Registry, model: str = "pets") -> tuple[int, list[int]]:
 
 
 def test_each_replica_tells_what_it_has_in_memory_after_evictions_loads_and_deletions(
-    shelf: Shelf, clock: ManualClock
+    publisher: Publisher, clock: ManualClock
 ) -> None:
     # One has room for two heads, the other one for one.
     kept = [ResidentVersions(count * make_head().nbytes) for count in (2, 1)]
-    first, second = (Registry(shelf.database, shelf.store, one, clock=clock) for one in kept)
+    first, second = (Registry(publisher.database, publisher.store, one, clock=clock) for one in kept)
     for seed in (1, 2, 3):
-        shelf.publish(head=make_head(seed=seed))
-    shelf.publish("cars")
+        publisher.publish(head=make_head(seed=seed))
+    publisher.publish("cars")
     for replica in (first, second):
         replica.catch_up()
         for number in (1, 2, 3):
@@ -330,42 +345,42 @@ def test_each_replica_tells_what_it_has_in_memory_after_evictions_loads_and_dele
     assert (len(kept[0]), kept[0].nbytes) == (0, 0)
 
 
-def test_damaged_files_are_told_as_such(shelf: Shelf) -> None:
-    shelf.publish()
-    shelf.store.remove("job-1.1")
+def test_damaged_files_are_told_as_such(publisher: Publisher) -> None:
+    publisher.publish()
+    publisher.store.remove("job-1.1")
     with pytest.raises(ArtifactDamaged):
-        shelf.registry.load("pets", 1)
-    assert shelf.registry.resident("pets", 1) is None
+        publisher.registry.load("pets", 1)
+    assert publisher.registry.resident("pets", 1) is None
 
 
 # Deleting
 
 
-def test_a_version_that_aliases_name_is_deleted_by_force_only(shelf: Shelf) -> None:
-    shelf.publish(alias="stable")
-    shelf.registry.set_alias("pets", "canary", 1)
-    shelf.publish()
+def test_a_version_that_aliases_name_is_deleted_by_force_only(publisher: Publisher) -> None:
+    publisher.publish(alias="stable")
+    publisher.registry.set_alias("pets", "canary", 1)
+    publisher.publish()
     with pytest.raises(VersionInUse) as caught:
-        shelf.registry.delete_version("pets", 1, force=False)
+        publisher.registry.delete_version("pets", 1, force=False)
     assert caught.value.message == (
         "Aliases refer to version 1 of model 'pets': canary, stable. "
         "Move or delete them first, or delete with force."
     )
-    assert shelf.registry.resolve(Selector(model="pets", alias="stable")) == 1
-    shelf.registry.delete_version("pets", 1, force=True)
-    assert shelf.registry.model("pets").aliases == ()
+    assert publisher.registry.resolve(Selector(model="pets", alias="stable")) == 1
+    publisher.registry.delete_version("pets", 1, force=True)
+    assert publisher.registry.model("pets").aliases == ()
     with pytest.raises(AliasNotFound):
-        shelf.registry.resolve(Selector(model="pets", alias="stable"))
+        publisher.registry.resolve(Selector(model="pets", alias="stable"))
 
 
-def test_a_deleted_model_is_gone_until_it_is_fine_tuned_again(shelf: Shelf) -> None:
-    shelf.publish(alias="stable")
-    shelf.publish("cars")
-    shelf.registry.load("pets", 1)
-    shelf.registry.delete_model("pets", force=True)
-    assert shelf.registry.resident("pets", 1) is None
-    assert list(shelf.store.artifacts()) == ["job-2.1"]
-    for registry in (shelf.registry, shelf.reopened()):
+def test_a_deleted_model_is_gone_until_it_is_fine_tuned_again(publisher: Publisher) -> None:
+    publisher.publish(alias="stable")
+    publisher.publish("cars")
+    publisher.registry.load("pets", 1)
+    publisher.registry.delete_model("pets", force=True)
+    assert publisher.registry.resident("pets", 1) is None
+    assert list(publisher.store.artifacts()) == ["job-2.1"]
+    for registry in (publisher.registry, publisher.reopened()):
         with pytest.raises(ModelNotFound):
             newest(registry)
         with pytest.raises(ModelNotFound):
@@ -374,131 +389,131 @@ def test_a_deleted_model_is_gone_until_it_is_fine_tuned_again(shelf: Shelf) -> N
             registry.set_alias("pets", "stable", 1)
         assert [model.name for model in registry.models(after="", limit=9)] == ["cars"]
     with pytest.raises(ModelNotFound):
-        shelf.registry.delete_model("pets", force=True)
+        publisher.registry.delete_model("pets", force=True)
     with pytest.raises(ModelNotFound):
-        shelf.registry.delete_version("pets", 1, force=True)
-    shelf.publish()
-    assert shelf.registry.model("pets").version_count == 1
-    assert shelf.registry.model("pets").aliases == ()
+        publisher.registry.delete_version("pets", 1, force=True)
+    publisher.publish()
+    assert publisher.registry.model("pets").version_count == 1
+    assert publisher.registry.model("pets").aliases == ()
 
 
-def test_a_model_without_versions_stays_listed(shelf: Shelf) -> None:
-    shelf.publish()
-    shelf.registry.delete_version("pets", 1, force=False)
-    model = shelf.registry.model("pets")
+def test_a_model_without_versions_stays_listed(publisher: Publisher) -> None:
+    publisher.publish()
+    publisher.registry.delete_version("pets", 1, force=False)
+    model = publisher.registry.model("pets")
     assert (model.newest, model.version_count) == (0, 0)
     with pytest.raises(ModelNotFound):
-        newest(shelf.registry)
+        newest(publisher.registry)
 
 
-def test_deleting_what_is_not_there_is_told(shelf: Shelf) -> None:
-    shelf.publish()
+def test_deleting_what_is_not_there_is_told(publisher: Publisher) -> None:
+    publisher.publish()
     with pytest.raises(ModelNotFound):
-        shelf.registry.delete_version("cars", 1, force=False)
+        publisher.registry.delete_version("cars", 1, force=False)
     with pytest.raises(VersionNotFound):
-        shelf.registry.delete_version("pets", 2, force=False)
+        publisher.registry.delete_version("pets", 2, force=False)
 
 
-def test_files_without_a_row_are_left_over_and_removed(shelf: Shelf) -> None:
-    shelf.publish()
-    manifest = shelf.registry.version("pets", 1).manifest
-    shelf.store.write("lost.1", make_head(), manifest)
-    assert shelf.registry.remove_leftovers(set) == 1
-    assert list(shelf.store.artifacts()) == ["job-1.1"]
-    assert shelf.registry.load("pets", 1)
-    assert shelf.registry.remove_leftovers(set) == 0
+def test_files_without_a_row_are_left_over_and_removed(publisher: Publisher) -> None:
+    publisher.publish()
+    manifest = publisher.registry.version("pets", 1).manifest
+    publisher.store.write("lost.1", make_head(), manifest)
+    assert publisher.registry.remove_leftovers(set) == 1
+    assert list(publisher.store.artifacts()) == ["job-1.1"]
+    assert publisher.registry.load("pets", 1)
+    assert publisher.registry.remove_leftovers(set) == 0
 
 
-def test_files_of_a_job_on_its_way_are_not_left_over(shelf: Shelf) -> None:
-    shelf.publish()
+def test_files_of_a_job_on_its_way_are_not_left_over(publisher: Publisher) -> None:
+    publisher.publish()
     for artifact in ("busy.1", "busy.2.fit", "ended.1"):
-        shelf.store.write(artifact, make_head(), make_manifest())
-    assert shelf.registry.remove_leftovers(lambda: {"busy"}) == 1
-    assert sorted(shelf.store.artifacts()) == ["busy.1", "busy.2.fit", "job-1.1"]
+        publisher.store.write(artifact, make_head(), make_manifest())
+    assert publisher.registry.remove_leftovers(lambda: {"busy"}) == 1
+    assert sorted(publisher.store.artifacts()) == ["busy.1", "busy.2.fit", "job-1.1"]
 
 
-def test_files_of_a_job_that_publishes_during_the_look_are_not_left_over(shelf: Shelf) -> None:
-    shelf.store.write("job-1.1", make_head(), make_manifest())
+def test_files_of_a_job_that_publishes_during_the_look_are_not_left_over(publisher: Publisher) -> None:
+    publisher.store.write("job-1.1", make_head(), make_manifest())
 
     def publishes() -> set[str]:
-        shelf.publish()
+        publisher.publish()
         return set()
 
-    assert shelf.registry.remove_leftovers(publishes) == 0
-    assert shelf.registry.load("pets", 1)
+    assert publisher.registry.remove_leftovers(publishes) == 0
+    assert publisher.registry.load("pets", 1)
 
 
 def test_files_are_old_by_the_clock_that_dated_them(
-    shelf: Shelf, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The database's clock is years behind theirs here, and this replica's two hours ahead."""
-    shelf.store.write("lost.1", make_head(), make_manifest())
+    publisher.store.write("lost.1", make_head(), make_manifest())
     monkeypatch.setattr(time, "time", lambda right=time.time: right() + 7200)
-    assert shelf.registry.remove_leftovers(set, older_than=3600) == 0
-    lost = shelf.folder / "versions" / "lost.1"
+    assert publisher.registry.remove_leftovers(set, older_than=3600) == 0
+    lost = publisher.folder / "versions" / "lost.1"
     written = lost.stat().st_mtime - 3601
     os.utime(lost, (written, written))
-    assert shelf.registry.remove_leftovers(set, older_than=3600) == 1
+    assert publisher.registry.remove_leftovers(set, older_than=3600) == 1
 
 
 # Several replicas
 
 
-def test_what_another_replica_changes_is_found_by_catching_up(shelf: Shelf) -> None:
-    other = shelf.reopened()
+def test_what_another_replica_changes_is_found_by_catching_up(publisher: Publisher) -> None:
+    other = publisher.reopened()
     with pytest.raises(ModelNotFound):
         other.resolve(Selector(model="pets"))
-    shelf.publish(alias="stable")
-    shelf.publish()
+    publisher.publish(alias="stable")
+    publisher.publish()
     other.catch_up()
     assert other.resolve(Selector(model="pets")) == 2
     assert other.resolve(Selector(model="pets", alias="stable")) == 1
-    shelf.registry.set_alias("pets", "stable", 2)
+    publisher.registry.set_alias("pets", "stable", 2)
     other.catch_up()
     assert other.resolve(Selector(model="pets", alias="stable")) == 2
     assert other.load("pets", 1)
-    shelf.registry.delete_version("pets", 1, force=False)
+    publisher.registry.delete_version("pets", 1, force=False)
     other.catch_up()
     assert other.resident("pets", 1) is None
-    shelf.registry.delete_model("pets", force=True)
+    publisher.registry.delete_model("pets", force=True)
     other.catch_up()
     with pytest.raises(ModelNotFound):
         other.resolve(Selector(model="pets"))
 
 
-def test_what_another_replica_has_just_made_is_found_at_once(shelf: Shelf) -> None:
-    other = shelf.reopened()
-    shelf.publish(alias="stable")
+def test_what_another_replica_has_just_made_is_found_at_once(publisher: Publisher) -> None:
+    other = publisher.reopened()
+    publisher.publish(alias="stable")
     assert other.find(Selector(model="pets")) == 1
-    shelf.publish(alias="next")
+    publisher.publish(alias="next")
     assert other.find(Selector(model="pets", alias="next")) == 2
-    shelf.publish()
+    publisher.publish()
     assert other.find(Selector(model="pets", number=3)) == 3
     for missing in (Selector(model="cars"), Selector(model="pets", number=4)):
         with pytest.raises((ModelNotFound, VersionNotFound)):
             other.find(missing)
 
 
-def test_catching_up_leaves_models_alone_that_did_not_change(shelf: Shelf) -> None:
-    shelf.publish("pets")
-    shelf.publish("cars")
-    other = shelf.reopened()
-    with shelf.database.write() as connection:
+def test_catching_up_leaves_models_alone_that_did_not_change(publisher: Publisher) -> None:
+    publisher.publish("pets")
+    publisher.publish("cars")
+    other = publisher.reopened()
+    with publisher.database.write() as connection:
         # Behind the counter's back: only who reads the model again can see it.
         connection.execute(delete(versions).where(versions.c.model == "cars"))
-    shelf.publish("pets")
+    publisher.publish("pets")
     other.catch_up()
     assert other.resolve(Selector(model="pets")) == 2
     assert other.resolve(Selector(model="cars")) == 1
 
 
-def test_a_change_that_fails_is_no_change(shelf: Shelf) -> None:
-    shelf.publish()
-    with shelf.database.read() as connection:
+def test_a_change_that_fails_is_no_change(publisher: Publisher) -> None:
+    publisher.publish()
+    with publisher.database.read() as connection:
         before = rows.last_change(connection)
     with pytest.raises(VersionNotFound):
-        shelf.registry.set_alias("pets", "stable", 9)
-    with shelf.database.read() as connection:
+        publisher.registry.set_alias("pets", "stable", 9)
+    with publisher.database.read() as connection:
         assert rows.last_change(connection) == before
 
 
@@ -509,73 +524,75 @@ def moved(registry: Registry, number: int, etag: str = "", alias: str = "stable"
     return registry.set_alias("pets", alias, number, etag=etag)
 
 
-def test_an_alias_is_set_moved_and_removed(shelf: Shelf, clock: ManualClock) -> None:
-    shelf.publish()
-    shelf.publish()
-    first = moved(shelf.registry, 1)
+def test_an_alias_is_set_moved_and_removed(publisher: Publisher, clock: ManualClock) -> None:
+    publisher.publish()
+    publisher.publish()
+    first = moved(publisher.registry, 1)
     assert (first.name, first.number, first.updated) == ("stable", 1, clock())
     clock.advance(5)
-    second = moved(shelf.registry, 2)
+    second = moved(publisher.registry, 2)
     assert (second.number, second.updated) == (2, clock())
-    assert shelf.registry.model("pets").aliases == (second,)
-    assert shelf.registry.version("pets", 2).aliases == ("stable",)
-    assert shelf.registry.version("pets", 1).aliases == ()
-    shelf.registry.delete_alias("pets", "stable")
+    assert publisher.registry.model("pets").aliases == (second,)
+    assert publisher.registry.version("pets", 2).aliases == ("stable",)
+    assert publisher.registry.version("pets", 1).aliases == ()
+    publisher.registry.delete_alias("pets", "stable")
     with pytest.raises(AliasNotFound):
-        shelf.registry.resolve(Selector(model="pets", alias="stable"))
+        publisher.registry.resolve(Selector(model="pets", alias="stable"))
 
 
-def test_an_alias_moves_for_the_etag_it_has_now_and_no_other(shelf: Shelf, clock: ManualClock) -> None:
-    shelf.publish()
-    shelf.publish()
-    first = moved(shelf.registry, 1)
-    second = moved(shelf.registry, 2, etag=first.etag)
+def test_an_alias_moves_for_the_etag_it_has_now_and_no_other(
+    publisher: Publisher, clock: ManualClock
+) -> None:
+    publisher.publish()
+    publisher.publish()
+    first = moved(publisher.registry, 1)
+    second = moved(publisher.registry, 2, etag=first.etag)
     assert second.etag != first.etag
     with pytest.raises(EtagMismatch):
-        moved(shelf.registry, 1, etag=first.etag)
+        moved(publisher.registry, 1, etag=first.etag)
     with pytest.raises(EtagMismatch):
-        shelf.registry.delete_alias("pets", "stable", etag=first.etag)
-    assert shelf.registry.resolve(Selector(model="pets", alias="stable")) == 2
-    shelf.registry.delete_alias("pets", "stable", etag=second.etag)
+        publisher.registry.delete_alias("pets", "stable", etag=first.etag)
+    assert publisher.registry.resolve(Selector(model="pets", alias="stable")) == 2
+    publisher.registry.delete_alias("pets", "stable", etag=second.etag)
     with pytest.raises(EtagMismatch) as caught:
-        moved(shelf.registry, 1, etag=second.etag)
+        moved(publisher.registry, 1, etag=second.etag)
     assert "was deleted after its etag" in caught.value.message
 
 
-def test_an_etag_does_not_come_back_with_its_version(shelf: Shelf) -> None:
-    shelf.publish()
-    shelf.publish()
-    first = moved(shelf.registry, 1)
-    moved(shelf.registry, 2)
-    again = moved(shelf.registry, 1)
+def test_an_etag_does_not_come_back_with_its_version(publisher: Publisher) -> None:
+    publisher.publish()
+    publisher.publish()
+    first = moved(publisher.registry, 1)
+    moved(publisher.registry, 2)
+    again = moved(publisher.registry, 1)
     assert again.etag != first.etag
     with pytest.raises(EtagMismatch):
-        moved(shelf.registry, 2, etag=first.etag)
+        moved(publisher.registry, 2, etag=first.etag)
 
 
-def test_an_etag_does_not_come_back_with_an_alias_made_anew(shelf: Shelf, clock: ManualClock) -> None:
-    shelf.publish()
-    first = moved(shelf.registry, 1)
+def test_an_etag_does_not_come_back_with_an_alias_made_anew(publisher: Publisher, clock: ManualClock) -> None:
+    publisher.publish()
+    first = moved(publisher.registry, 1)
     clock.advance(1e-3)
-    shelf.registry.delete_alias("pets", "stable")
+    publisher.registry.delete_alias("pets", "stable")
     clock.advance(1e-3)
-    again = moved(shelf.registry, 1)
+    again = moved(publisher.registry, 1)
     with pytest.raises(EtagMismatch):
-        moved(shelf.registry, 1, etag=first.etag)
-    assert moved(shelf.registry, 1, etag=again.etag).number == 1
+        moved(publisher.registry, 1, etag=first.etag)
+    assert moved(publisher.registry, 1, etag=again.etag).number == 1
 
 
-def test_of_many_who_move_with_one_etag_one_wins(shelf: Shelf) -> None:
+def test_of_many_who_move_with_one_etag_one_wins(publisher: Publisher) -> None:
     for _ in range(5):
-        shelf.publish()
-    first = moved(shelf.registry, 1)
+        publisher.publish()
+    first = moved(publisher.registry, 1)
     outcomes: list[object] = []
     ready = threading.Barrier(4)
 
     def move(number: int) -> None:
         ready.wait(PATIENCE)
         try:
-            outcomes.append(moved(shelf.registry, number, etag=first.etag))
+            outcomes.append(moved(publisher.registry, number, etag=first.etag))
         except EtagMismatch:
             outcomes.append(None)
 
@@ -586,18 +603,18 @@ def test_of_many_who_move_with_one_etag_one_wins(shelf: Shelf) -> None:
         thread.join(PATIENCE)
     (winner,) = [outcome for outcome in outcomes if outcome is not None]
     assert isinstance(winner, Alias)
-    assert shelf.registry.resolve(Selector(model="pets", alias="stable")) == winner.number
+    assert publisher.registry.resolve(Selector(model="pets", alias="stable")) == winner.number
 
 
-def test_an_alias_names_versions_there_are(shelf: Shelf) -> None:
-    shelf.publish()
+def test_an_alias_names_versions_there_are(publisher: Publisher) -> None:
+    publisher.publish()
     with pytest.raises(VersionNotFound):
-        moved(shelf.registry, 2)
+        moved(publisher.registry, 2)
     with pytest.raises(AliasNotFound):
-        shelf.registry.delete_alias("pets", "stable")
+        publisher.registry.delete_alias("pets", "stable")
     with pytest.raises(ModelNotFound):
-        shelf.registry.set_alias("cars", "stable", 1)
-    assert shelf.registry.model("pets").aliases == ()
+        publisher.registry.set_alias("cars", "stable", 1)
+    assert publisher.registry.model("pets").aliases == ()
 
 
 # Shares of an alias's calls
@@ -616,130 +633,130 @@ def answering(registry: Registry, alias: str = "stable") -> set[int]:
     return {registry.resolve(selector, Choice(lambda key=key: key)) for key in KEYS}
 
 
-def test_an_alias_gives_others_a_share_at_every_replica(shelf: Shelf) -> None:
-    other = shelf.reopened()
+def test_an_alias_gives_others_a_share_at_every_replica(publisher: Publisher) -> None:
+    other = publisher.reopened()
     for _ in range(3):
-        shelf.publish()
+        publisher.publish()
     given = (half(2), TrafficSplit(number=3, fraction=0.25))
-    alias = shelf.registry.set_alias("pets", "stable", 1, shares=given)
+    alias = publisher.registry.set_alias("pets", "stable", 1, shares=given)
     assert alias.traffic == given
     other.catch_up()
-    for registry in (shelf.registry, other, shelf.reopened()):
+    for registry in (publisher.registry, other, publisher.reopened()):
         assert answering(registry) == {1, 2, 3}
         # Whoever does not predict means the version that it names.
         assert registry.resolve(Selector(model="pets", alias="stable")) == 1
         assert registry.resolve(Selector(model="pets"), Choice()) == 3
         assert registry.model("pets").aliases == (alias,)
-    assert shelf.registry.version("pets", 2).aliases == ()
+    assert publisher.registry.version("pets", 2).aliases == ()
     selector = Selector(model="pets", alias="stable")
     for key in KEYS:
-        assert other.find(selector, Choice(lambda key=key: key)) == shelf.registry.resolve(
+        assert other.find(selector, Choice(lambda key=key: key)) == publisher.registry.resolve(
             selector, Choice(lambda key=key: key)
         )
 
 
-def test_the_etag_covers_the_shares(shelf: Shelf) -> None:
-    shelf.publish()
-    shelf.publish()
-    first = moved(shelf.registry, 1)
-    second = shelf.registry.set_alias("pets", "stable", 1, etag=first.etag, shares=[half(2)])
+def test_the_etag_covers_the_shares(publisher: Publisher) -> None:
+    publisher.publish()
+    publisher.publish()
+    first = moved(publisher.registry, 1)
+    second = publisher.registry.set_alias("pets", "stable", 1, etag=first.etag, shares=[half(2)])
     assert second.etag != first.etag
     with pytest.raises(EtagMismatch):
-        shelf.registry.set_alias("pets", "stable", 1, etag=first.etag)
-    assert answering(shelf.registry) == {1, 2}
+        publisher.registry.set_alias("pets", "stable", 1, etag=first.etag)
+    assert answering(publisher.registry) == {1, 2}
 
 
-def test_whatever_moves_an_alias_ends_the_shares_it_gave(shelf: Shelf) -> None:
-    shelf.publish()
-    shelf.publish()
-    shelf.registry.set_alias("pets", "stable", 1, shares=[half(2)])
-    moved(shelf.registry, 1)
-    assert answering(shelf.registry) == answering(shelf.reopened()) == {1}
-    shelf.registry.set_alias("pets", "stable", 1, shares=[half(2)])
+def test_whatever_moves_an_alias_ends_the_shares_it_gave(publisher: Publisher) -> None:
+    publisher.publish()
+    publisher.publish()
+    publisher.registry.set_alias("pets", "stable", 1, shares=[half(2)])
+    moved(publisher.registry, 1)
+    assert answering(publisher.registry) == answering(publisher.reopened()) == {1}
+    publisher.registry.set_alias("pets", "stable", 1, shares=[half(2)])
     # As a fine-tune does.
-    assert shelf.publish(alias="stable") == 3
-    assert answering(shelf.registry) == {3}
-    shelf.registry.set_alias("pets", "stable", 1, shares=[half(2)])
-    shelf.registry.delete_alias("pets", "stable")
-    moved(shelf.registry, 1)
-    assert shelf.registry.model("pets").aliases[0].traffic == ()
+    assert publisher.publish(alias="stable") == 3
+    assert answering(publisher.registry) == {3}
+    publisher.registry.set_alias("pets", "stable", 1, shares=[half(2)])
+    publisher.registry.delete_alias("pets", "stable")
+    moved(publisher.registry, 1)
+    assert publisher.registry.model("pets").aliases[0].traffic == ()
 
 
-def test_an_alias_that_an_earlier_release_moves_gives_no_shares_any_more(shelf: Shelf) -> None:
-    shelf.publish()
-    shelf.publish()
-    shelf.registry.set_alias("pets", "stable", 1, shares=[half(2)])
-    with shelf.database.write() as connection:
+def test_an_alias_that_an_earlier_release_moves_gives_no_shares_any_more(publisher: Publisher) -> None:
+    publisher.publish()
+    publisher.publish()
+    publisher.registry.set_alias("pets", "stable", 1, shares=[half(2)])
+    with publisher.database.write() as connection:
         rows.touch(connection, ["pets"])
         connection.execute(update(aliases).values(number=2, moves=aliases.c.moves + 1))
-    shelf.registry.catch_up()
-    assert answering(shelf.registry) == {2}
-    assert shelf.registry.model("pets").aliases[0].traffic == ()
+    publisher.registry.catch_up()
+    assert answering(publisher.registry) == {2}
+    assert publisher.registry.model("pets").aliases[0].traffic == ()
     # And the rows it left are in nobody's way.
-    shelf.registry.set_alias("pets", "stable", 2, shares=[half(1)])
-    assert answering(shelf.registry) == {1, 2}
+    publisher.registry.set_alias("pets", "stable", 2, shares=[half(1)])
+    assert answering(publisher.registry) == {1, 2}
 
 
-def test_a_version_with_a_share_is_deleted_by_force_only(shelf: Shelf) -> None:
+def test_a_version_with_a_share_is_deleted_by_force_only(publisher: Publisher) -> None:
     for _ in range(3):
-        shelf.publish()
-    given = shelf.registry.set_alias(
+        publisher.publish()
+    given = publisher.registry.set_alias(
         "pets", "stable", 1, shares=[half(2), TrafficSplit(number=3, fraction=0.25)]
     )
     with pytest.raises(VersionInUse) as caught:
-        shelf.registry.delete_version("pets", 2, force=False)
+        publisher.registry.delete_version("pets", 2, force=False)
     assert "'pets': stable (a share of the traffic)." in caught.value.message
-    shelf.registry.delete_version("pets", 2, force=True)
-    (left,) = shelf.registry.model("pets").aliases
+    publisher.registry.delete_version("pets", 2, force=True)
+    (left,) = publisher.registry.model("pets").aliases
     assert (left.number, left.traffic) == (1, (TrafficSplit(number=3, fraction=0.25),))
     assert left.etag != given.etag
-    assert answering(shelf.registry) == answering(shelf.reopened()) == {1, 3}
+    assert answering(publisher.registry) == answering(publisher.reopened()) == {1, 3}
     # The alias goes with the version that it names, and its shares with it.
-    shelf.registry.delete_version("pets", 1, force=True)
-    assert shelf.registry.model("pets").aliases == ()
-    shelf.registry.delete_version("pets", 3, force=False)
+    publisher.registry.delete_version("pets", 1, force=True)
+    assert publisher.registry.model("pets").aliases == ()
+    publisher.registry.delete_version("pets", 3, force=False)
 
 
-def test_a_version_with_a_share_outlives_its_time(shelf: Shelf, clock: ManualClock) -> None:
-    shelf.publish()
-    shelf.publish(expires=clock() + 10)
-    other = shelf.reopened()
-    shelf.registry.set_alias("pets", "stable", 1, shares=[half(2)])
+def test_a_version_with_a_share_outlives_its_time(publisher: Publisher, clock: ManualClock) -> None:
+    publisher.publish()
+    publisher.publish(expires=clock() + 10)
+    other = publisher.reopened()
+    publisher.registry.set_alias("pets", "stable", 1, shares=[half(2)])
     other.catch_up()
     clock.advance(11)
-    assert shelf.registry.delete_expired() == 0
-    for registry in (shelf.registry, other, shelf.reopened()):
+    assert publisher.registry.delete_expired() == 0
+    for registry in (publisher.registry, other, publisher.reopened()):
         assert answering(registry) == {1, 2}
-    moved(shelf.registry, 1)
+    moved(publisher.registry, 1)
     with pytest.raises(VersionNotFound):
-        shelf.registry.resolve(Selector(model="pets", number=2))
-    assert shelf.registry.delete_expired() == 1
+        publisher.registry.resolve(Selector(model="pets", number=2))
+    assert publisher.registry.delete_expired() == 1
 
 
-def test_shares_are_given_to_versions_there_are(shelf: Shelf) -> None:
-    shelf.publish()
+def test_shares_are_given_to_versions_there_are(publisher: Publisher) -> None:
+    publisher.publish()
     with pytest.raises(VersionNotFound):
-        shelf.registry.set_alias("pets", "stable", 1, shares=[half(2)])
-    assert shelf.registry.model("pets").aliases == ()
+        publisher.registry.set_alias("pets", "stable", 1, shares=[half(2)])
+    assert publisher.registry.model("pets").aliases == ()
 
 
-def test_a_model_is_deleted_with_its_shares(shelf: Shelf) -> None:
-    shelf.publish()
-    shelf.publish()
-    shelf.registry.set_alias("pets", "stable", 1, shares=[half(2)])
-    shelf.registry.delete_model("pets", force=True)
-    with shelf.database.read() as connection:
+def test_a_model_is_deleted_with_its_shares(publisher: Publisher) -> None:
+    publisher.publish()
+    publisher.publish()
+    publisher.registry.set_alias("pets", "stable", 1, shares=[half(2)])
+    publisher.registry.delete_model("pets", force=True)
+    with publisher.database.read() as connection:
         assert connection.execute(select(alias_shares)).all() == []
 
 
 # Listing
 
 
-def test_models_come_by_name_in_pages(shelf: Shelf) -> None:
+def test_models_come_by_name_in_pages(publisher: Publisher) -> None:
     for name in ("cars", "Pets", "birds", "ants-2", "ants"):
-        shelf.publish(name)
+        publisher.publish(name)
     pages, after = [], ""
-    while page := shelf.registry.models(after=after, limit=2):
+    while page := publisher.registry.models(after=after, limit=2):
         pages.append([model.name for model in page])
         after = page[-1].name
     assert pages == [["Pets", "ants"], ["ants-2", "birds"], ["cars"]]
@@ -761,31 +778,33 @@ def test_models_come_by_name_in_pages(shelf: Shelf) -> None:
         (Scope(tenant="re"), []),
     ],
 )
-def test_a_scope_has_the_models_of_one_tenant_that_fit(shelf: Shelf, scope: Scope, names: list[str]) -> None:
+def test_a_scope_has_the_models_of_one_tenant_that_fit(
+    publisher: Publisher, scope: Scope, names: list[str]
+) -> None:
     for name in ("Pets", "pets", "pets-1", "100%", "red/pets", "red/cars", "blue/pets"):
-        shelf.publish(name)
-    found = shelf.registry.models(after="", limit=9, scope=scope)
+        publisher.publish(name)
+    found = publisher.registry.models(after="", limit=9, scope=scope)
     # Whether capital letters come first is the database's.
     assert sorted(model.name for model in found) == names
-    versions = shelf.registry.all_versions(scope=scope)
+    versions = publisher.registry.all_versions(scope=scope)
     assert sorted(version.model for version in versions) == names
 
 
-def test_versions_come_newest_first_in_pages(shelf: Shelf) -> None:
+def test_versions_come_newest_first_in_pages(publisher: Publisher) -> None:
     for _ in range(5):
-        shelf.publish()
-    shelf.publish("cars")
+        publisher.publish()
+    publisher.publish("cars")
     pages, after = [], None
-    while page := shelf.registry.versions("pets", after=after, limit=2):
+    while page := publisher.registry.versions("pets", after=after, limit=2):
         pages.append([version.number for version in page])
         after = VersionOrder().key(page[-1])
     assert pages == [[5, 4], [3, 2], [1]]
 
 
-def test_a_version_has_its_lineage(shelf: Shelf, clock: ManualClock) -> None:
+def test_a_version_has_its_lineage(publisher: Publisher, clock: ManualClock) -> None:
     clock.advance(3)
-    shelf.publish(alias="stable", expires=clock() + 60, display_name="Our pets", seed=2**64 - 1)
-    version = shelf.registry.version("pets", 1)
+    publisher.publish(alias="stable", expires=clock() + 60, display_name="Our pets", seed=2**64 - 1)
+    version = publisher.registry.version("pets", 1)
     assert (version.model, version.number, version.aliases) == ("pets", 1, ("stable",))
     assert (version.created, version.expires) == (clock(), clock() + 60)
     assert (version.manifest.display_name, version.manifest.seed) == ("Our pets", 2**64 - 1)
@@ -816,11 +835,11 @@ class PausingDatabase(Database):
 
 
 def test_of_two_refreshes_at_once_the_later_commit_is_what_stays(
-    tmp_path: Path, shelf: Shelf, clock: ManualClock, address: str | None
+    tmp_path: Path, publisher: Publisher, clock: ManualClock, address: str | None
 ) -> None:
-    shelf.publish()
+    publisher.publish()
     database = PausingDatabase(address or tmp_path / "headstart.sqlite3")
-    registry = Registry(database, shelf.store, ResidentVersions(1000), clock=clock)
+    registry = Registry(database, publisher.store, ResidentVersions(1000), clock=clock)
 
     def commit_and_refresh() -> None:
         registry.set_alias("pets", "stable", 1)
@@ -838,24 +857,26 @@ def test_of_two_refreshes_at_once_the_later_commit_is_what_stays(
     database.close()
 
 
-def test_a_model_has_so_many_aliases_and_no_more(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_has_so_many_aliases_and_no_more(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(alias_rows, "MAX_ALIASES", 2)
-    shelf.publish()
+    publisher.publish()
     for name in ("one", "two"):
-        shelf.registry.set_alias("pets", name, 1)
+        publisher.registry.set_alias("pets", name, 1)
     with pytest.raises(QuotaExceeded, match="at most 2 aliases"):
-        shelf.registry.set_alias("pets", "three", 1)
+        publisher.registry.set_alias("pets", "three", 1)
     # Those there are can be moved, and room made.
-    shelf.registry.set_alias("pets", "one", 1)
-    shelf.registry.delete_alias("pets", "two")
-    shelf.registry.set_alias("pets", "three", 1)
+    publisher.registry.set_alias("pets", "one", 1)
+    publisher.registry.delete_alias("pets", "two")
+    publisher.registry.set_alias("pets", "three", 1)
 
 
-def test_a_model_with_versions_is_deleted_by_force_only(shelf: Shelf) -> None:
-    shelf.publish()
+def test_a_model_with_versions_is_deleted_by_force_only(publisher: Publisher) -> None:
+    publisher.publish()
     with pytest.raises(ModelNotEmpty, match="has 1 version"):
-        shelf.registry.delete_model("pets", force=False)
-    shelf.registry.delete_version("pets", 1, force=False)
-    assert shelf.registry.delete_model("pets", force=False) == 0
+        publisher.registry.delete_model("pets", force=False)
+    publisher.registry.delete_version("pets", 1, force=False)
+    assert publisher.registry.delete_model("pets", force=False) == 0
     with pytest.raises(ModelNotFound):
-        shelf.registry.model("pets")
+        publisher.registry.model("pets")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes import ManualClock, Shelf, make_head, make_tail
+from fakes import ManualClock, Publisher, make_head, make_tail
 from headstart_server.embedding.tails import VersionTail
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.models.resident import ResidentVersion, ResidentVersions
@@ -14,10 +14,10 @@ from headstart_server.models.tail_file import TAIL_FILE, decode, encode
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    shelf = Shelf(tmp_path, ManualClock())
-    yield shelf
-    shelf.close()
+def publisher(tmp_path: Path) -> Iterator[Publisher]:
+    publisher = Publisher(tmp_path, ManualClock())
+    yield publisher
+    publisher.close()
 
 
 def test_a_tail_comes_back_bit_for_bit() -> None:
@@ -38,22 +38,22 @@ def test_what_is_no_file_of_tensors_is_told(content: bytes) -> None:
         decode(content, 1)
 
 
-def test_a_version_is_loaded_with_its_tail_and_a_plain_one_without(shelf: Shelf) -> None:
-    plain, tailed = shelf.publish(), shelf.publish(tail=make_tail(blocks=2))
-    assert shelf.registry.load("pets", plain).tail is None
-    tail = shelf.registry.load("pets", tailed).tail
+def test_a_version_is_loaded_with_its_tail_and_a_plain_one_without(publisher: Publisher) -> None:
+    plain, tailed = publisher.publish(), publisher.publish(tail=make_tail(blocks=2))
+    assert publisher.registry.load("pets", plain).tail is None
+    tail = publisher.registry.load("pets", tailed).tail
     assert tail is not None
     assert (tail.cut, tail.is_ready) == ("cut2", False)
-    manifest = shelf.registry.version("pets", tailed).manifest
+    manifest = publisher.registry.version("pets", tailed).manifest
     assert manifest.tail is not None
     assert (manifest.tail.blocks, list(manifest.files)) == (2, [TAIL_FILE])
 
 
-def test_a_missing_tail_is_damage(shelf: Shelf) -> None:
-    number = shelf.publish(tail=make_tail(), job_id="job")
-    (shelf.folder / "versions" / "job.1" / TAIL_FILE).unlink()
+def test_a_missing_tail_is_damage(publisher: Publisher) -> None:
+    number = publisher.publish(tail=make_tail(), job_id="job")
+    (publisher.folder / "versions" / "job.1" / TAIL_FILE).unlink()
     with pytest.raises(ArtifactDamaged, match=r"its tail.safetensors is missing"):
-        shelf.registry.load("pets", number)
+        publisher.registry.load("pets", number)
 
 
 def test_the_bytes_of_a_tail_count_in_memory() -> None:

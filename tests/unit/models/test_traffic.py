@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from fakes import PATIENCE, ManualClock, Shelf
+from fakes import PATIENCE, ManualClock, Publisher
 from headstart_server.database.tables import traffic as table
 from headstart_server.errors import DatabaseUnavailable, ModelNotFound
 from headstart_server.models import traffic
@@ -23,20 +23,20 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, clock: ManualClock, address: str | None) -> Iterator[Shelf]:
-    shelf = Shelf(tmp_path, clock, address=address)
-    shelf.publish("pets")
-    yield shelf
-    shelf.close()
+def publisher(tmp_path: Path, clock: ManualClock, address: str | None) -> Iterator[Publisher]:
+    publisher = Publisher(tmp_path, clock, address=address)
+    publisher.publish("pets")
+    yield publisher
+    publisher.close()
 
 
-def row_count(shelf: Shelf) -> int:
-    with shelf.database.read() as connection:
+def row_count(publisher: Publisher) -> int:
+    with publisher.database.read() as connection:
         return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
 
 
-def test_requests_of_all_replicas_are_summed_by_version(shelf: Shelf) -> None:
-    one, two = Traffic(shelf.database, "one"), Traffic(shelf.database, "two")
+def test_requests_of_all_replicas_are_summed_by_version(publisher: Publisher) -> None:
+    one, two = Traffic(publisher.database, "one"), Traffic(publisher.database, "two")
     one.answered("pets", 1, inputs=3, unknowns=1, seconds=0.01)
     one.failed("pets", 1)
     one.answered("cars", 1, inputs=9, unknowns=0, seconds=0.01)
@@ -53,18 +53,18 @@ def test_requests_of_all_replicas_are_summed_by_version(shelf: Shelf) -> None:
     assert (counts.requests, counts.errors, counts.inputs, counts.unknowns) == (4, 1, 6, 2)
     assert sum(counts.latencies.values()) == 3
     assert set(one.window("pets", 3600.0, number=2).versions) == {2}
-    assert row_count(shelf) == 4
+    assert row_count(publisher) == 4
     with pytest.raises(ModelNotFound):
         one.window("cars", 3600.0)
 
 
-def test_a_window_has_the_buckets_that_it_touches(shelf: Shelf, clock: ManualClock) -> None:
-    replica = Traffic(shelf.database, "one")
+def test_a_window_has_the_buckets_that_it_touches(publisher: Publisher, clock: ManualClock) -> None:
+    replica = Traffic(publisher.database, "one")
     for _ in range(3):
         replica.answered("pets", 1, inputs=1, unknowns=0, seconds=0.01)
         replica.write()
         clock.advance(BUCKET_SECONDS)
-    assert row_count(shelf) == 3
+    assert row_count(publisher) == 3
     window = replica.window("pets", 2 * BUCKET_SECONDS)
     assert window.versions[1].requests == 2
     assert (window.start, window.end) == (clock() - clock() % BUCKET_SECONDS - 2 * BUCKET_SECONDS, clock())
@@ -76,13 +76,13 @@ def test_a_window_has_the_buckets_that_it_touches(shelf: Shelf, clock: ManualClo
 
 
 def test_a_write_that_fails_or_whose_commit_is_in_doubt_counts_once(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replica = Traffic(shelf.database, "one")
+    replica = Traffic(publisher.database, "one")
     replica.answered("pets", 1, inputs=1, unknowns=0, seconds=0.01)
     replica.write()
     replica.answered("pets", 1, inputs=1, unknowns=0, seconds=0.01)
-    write = shelf.database.write
+    write = publisher.database.write
 
     class Lost:
         """A transaction that is committed, and whose commit is not answered."""
@@ -98,7 +98,7 @@ def test_a_write_that_fails_or_whose_commit_is_in_doubt_counts_once(
             raise DatabaseUnavailable("The answer was lost.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(shelf.database, "write", Lost)
+        patched.setattr(publisher.database, "write", Lost)
         with pytest.raises(DatabaseUnavailable):
             replica.write()
     replica.answered("pets", 1, inputs=1, unknowns=0, seconds=0.01)
@@ -106,8 +106,8 @@ def test_a_write_that_fails_or_whose_commit_is_in_doubt_counts_once(
     assert replica.window("pets", 60.0).versions[1].requests == 3
 
 
-def test_no_request_is_lost_between_threads(shelf: Shelf) -> None:
-    replica = Traffic(shelf.database, "one")
+def test_no_request_is_lost_between_threads(publisher: Publisher) -> None:
+    replica = Traffic(publisher.database, "one")
     over = threading.Event()
 
     def count() -> None:
@@ -129,29 +129,29 @@ def test_no_request_is_lost_between_threads(shelf: Shelf) -> None:
         thread.join(PATIENCE)
     replica.write()
     assert replica.window("pets", 60.0).versions[1].requests == 2000
-    assert row_count(shelf) <= 2
+    assert row_count(publisher) <= 2
 
 
 def test_only_so_many_versions_are_counted_in_a_bucket(
-    shelf: Shelf, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(traffic, "MAX_VERSIONS", 3)
-    replica = Traffic(shelf.database, "one")
+    replica = Traffic(publisher.database, "one")
     for number in range(1, 6):
         replica.answered("pets", number, inputs=1, unknowns=0, seconds=0.01)
     replica.write()
     for number in range(4, 9):
         replica.answered("pets", number, inputs=1, unknowns=0, seconds=0.01)
     replica.write()
-    assert row_count(shelf) == 3
+    assert row_count(publisher) == 3
     clock.advance(BUCKET_SECONDS)
     replica.answered("pets", 9, inputs=1, unknowns=0, seconds=0.01)
     replica.write()
     assert set(replica.window("pets", 3600.0).versions) == {1, 2, 3, 9}
 
 
-def test_drift_is_averaged_over_replicas_by_their_samples(shelf: Shelf) -> None:
-    one, two = Traffic(shelf.database, "one"), Traffic(shelf.database, "two")
+def test_drift_is_averaged_over_replicas_by_their_samples(publisher: Publisher) -> None:
+    one, two = Traffic(publisher.database, "one"), Traffic(publisher.database, "two")
     one.drifted("pets", 1, 10, {})
     one.drifted("pets", 1, 20, {"feature_drift": 1.0})
     two.drifted("pets", 1, 10, {"feature_drift": 5.0, "confidence_drift": -0.1})
@@ -162,8 +162,8 @@ def test_drift_is_averaged_over_replicas_by_their_samples(shelf: Shelf) -> None:
     assert counts.drift == {"feature_drift": pytest.approx(2.0), "confidence_drift": pytest.approx(-0.1)}
 
 
-def test_quantiles_are_within_a_tenth(shelf: Shelf) -> None:
-    replica = Traffic(shelf.database, "one")
+def test_quantiles_are_within_a_tenth(publisher: Publisher) -> None:
+    replica = Traffic(publisher.database, "one")
     seconds = [0.001 * place for place in range(1, 1001)]
     for each in seconds:
         replica.answered("pets", 1, inputs=1, unknowns=0, seconds=each)

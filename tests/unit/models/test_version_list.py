@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fakes import ManualClock, Shelf
+from fakes import ManualClock, Publisher
 from headstart_server.errors import InvalidField, ModelNotFound, VersionNotFound
 from headstart_server.models.updates import Expiration
 from headstart_server.models.version import Selector
@@ -22,14 +22,16 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, clock: ManualClock, address: str | None) -> Iterator[Shelf]:
-    shelf = Shelf(tmp_path, clock, address=address)
-    yield shelf
-    shelf.close()
+def publisher(tmp_path: Path, clock: ManualClock, address: str | None) -> Iterator[Publisher]:
+    publisher = Publisher(tmp_path, clock, address=address)
+    yield publisher
+    publisher.close()
 
 
-def numbers(shelf: Shelf, order: str = "", after: Any = None, limit: int = 9, **condition: Any) -> list[int]:
-    found = shelf.registry.versions(
+def numbers(
+    publisher: Publisher, order: str = "", after: Any = None, limit: int = 9, **condition: Any
+) -> list[int]:
+    found = publisher.registry.versions(
         "pets",
         limit=limit,
         condition=VersionFilter(**condition),
@@ -39,11 +41,13 @@ def numbers(shelf: Shelf, order: str = "", after: Any = None, limit: int = 9, **
     return [version.number for version in found]
 
 
-def test_versions_are_listed_in_each_order_and_continue_after_each(shelf: Shelf, clock: ManualClock) -> None:
+def test_versions_are_listed_in_each_order_and_continue_after_each(
+    publisher: Publisher, clock: ManualClock
+) -> None:
     for _ in range(4):
-        shelf.publish("pets")
+        publisher.publish("pets")
         clock.advance(10.0)
-    shelf.publish("cars")
+    publisher.publish("cars")
     for text in (
         "",
         "version",
@@ -54,67 +58,72 @@ def test_versions_are_listed_in_each_order_and_continue_after_each(shelf: Shelf,
         "size_bytes desc",
     ):
         order = VersionOrder.of(text)
-        whole = numbers(shelf, text)
+        whole = numbers(publisher, text)
         assert sorted(whole) == [1, 2, 3, 4]
         seen: list[int] = []
         after = None
-        while found := shelf.registry.versions("pets", limit=1, order=order, after=after):
+        while found := publisher.registry.versions("pets", limit=1, order=order, after=after):
             seen += [version.number for version in found]
             after = order.key(found[-1])
             assert [type(part) for part in after] == list(order.key_types)
         assert seen == whole
     assert (
-        numbers(shelf) == numbers(shelf, "version desc") == numbers(shelf, "create_time desc") == [4, 3, 2, 1]
+        numbers(publisher)
+        == numbers(publisher, "version desc")
+        == numbers(publisher, "create_time desc")
+        == [4, 3, 2, 1]
     )
-    assert numbers(shelf, "version") == numbers(shelf, "create_time asc") == [1, 2, 3, 4]
+    assert numbers(publisher, "version") == numbers(publisher, "create_time asc") == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("text", ["number", "version down", "version desc desc", "version,create_time", " "])
-def test_an_unknown_order_is_rejected(shelf: Shelf, text: str) -> None:
+def test_an_unknown_order_is_rejected(publisher: Publisher, text: str) -> None:
     with pytest.raises(InvalidField) as caught:
         VersionOrder.of(text)
     assert caught.value.field == "order_by"
 
 
-def test_versions_are_filtered_by_tags_alias_backbone_and_time(shelf: Shelf, clock: ManualClock) -> None:
+def test_versions_are_filtered_by_tags_alias_backbone_and_time(
+    publisher: Publisher, clock: ManualClock
+) -> None:
     for tags in ({"team": "a"}, {"team": "b", "q\"$.'ä": "x'%"}, {}):
-        shelf.publish(tags=tags)
+        publisher.publish(tags=tags)
         clock.advance(10.0)
-    shelf.registry.set_alias("pets", "stable", 2)
+    publisher.registry.set_alias("pets", "stable", 2)
     start = clock() - 30.0
-    assert numbers(shelf, tags={"team": "a"}) == [1]
-    assert numbers(shelf, tags={"team": "b", "q\"$.'ä": "x'%"}) == [2]
-    assert numbers(shelf, tags={"team": "a", "q\"$.'ä": "x'%"}) == []
-    assert numbers(shelf, tags={"TEAM": "a"}) == []
-    assert numbers(shelf, alias="stable") == [2]
-    assert numbers(shelf, alias="other") == []
-    backbone = shelf.registry.version("pets", 1).manifest.backbone
-    assert numbers(shelf, backbone=backbone) == [3, 2, 1]
-    assert numbers(shelf, backbone="other") == []
-    assert numbers(shelf, created_after=start + 10.0) == [3, 2]
-    assert numbers(shelf, created_before=start + 10.0) == [1]
-    assert numbers(shelf, tags={"team": "a"}, created_after=start + 10.0) == []
-    shelf.registry.update_version("pets", 3, {"tags": {"team": "a"}}, None)
-    shelf.registry.update_version("pets", 1, {"tags": {}}, None)
-    assert numbers(shelf, tags={"team": "a"}) == [3]
+    assert numbers(publisher, tags={"team": "a"}) == [1]
+    assert numbers(publisher, tags={"team": "b", "q\"$.'ä": "x'%"}) == [2]
+    assert numbers(publisher, tags={"team": "a", "q\"$.'ä": "x'%"}) == []
+    assert numbers(publisher, tags={"TEAM": "a"}) == []
+    assert numbers(publisher, alias="stable") == [2]
+    assert numbers(publisher, alias="other") == []
+    backbone = publisher.registry.version("pets", 1).manifest.backbone
+    assert numbers(publisher, backbone=backbone) == [3, 2, 1]
+    assert numbers(publisher, backbone="other") == []
+    assert numbers(publisher, created_after=start + 10.0) == [3, 2]
+    assert numbers(publisher, created_before=start + 10.0) == [1]
+    assert numbers(publisher, tags={"team": "a"}, created_after=start + 10.0) == []
+    publisher.registry.update_version("pets", 3, {"tags": {"team": "a"}}, None)
+    publisher.registry.update_version("pets", 1, {"tags": {}}, None)
+    assert numbers(publisher, tags={"team": "a"}) == [3]
 
 
-def test_details_of_a_version_are_changed_one_by_one_and_its_manifest_stays(shelf: Shelf) -> None:
-    number = shelf.publish(display_name="first", tags={"a": "1"})
-    registry = shelf.registry
+def test_details_of_a_version_are_changed_one_by_one_and_its_manifest_stays(publisher: Publisher) -> None:
+    number = publisher.publish(display_name="first", tags={"a": "1"})
+    registry = publisher.registry
     changed = registry.update_version("pets", number, {"description": "long\ntext"}, None)
     assert (changed.manifest.display_name, dict(changed.manifest.tags)) == ("first", {"a": "1"})
     assert changed.description == "long\ntext"
     changed = registry.update_version("pets", number, {"display_name": "", "tags": {}}, None)
     assert (changed.manifest.display_name, dict(changed.manifest.tags)) == ("", {})
     assert changed.description == "long\ntext"
-    assert shelf.reopened().version("pets", number) == changed
+    assert publisher.reopened().version("pets", number) == changed
     assert registry.update_version("pets", number, {}, None) == changed
 
 
-def test_an_expiration_is_set_moved_and_removed(shelf: Shelf, clock: ManualClock) -> None:
-    number = shelf.publish()
-    registry = shelf.registry
+def test_an_expiration_is_set_moved_and_removed(publisher: Publisher, clock: ManualClock) -> None:
+    number = publisher.publish()
+    registry = publisher.registry
     assert registry.update_version("pets", number, {}, Expiration(ttl=60.0)).expires == clock() + 60
     moved = registry.update_version("pets", number, {}, Expiration(time=clock() + 90))
     assert moved.expires == clock() + 90
@@ -144,33 +153,33 @@ def test_an_expiration_is_set_moved_and_removed(shelf: Shelf, clock: ManualClock
     ],
 )
 def test_an_expiration_out_of_range_is_rejected_and_changes_nothing(
-    shelf: Shelf, expiration: Expiration, field: str
+    publisher: Publisher, expiration: Expiration, field: str
 ) -> None:
-    number = shelf.publish()
-    before = shelf.registry.version("pets", number)
+    number = publisher.publish()
+    before = publisher.registry.version("pets", number)
     with pytest.raises(InvalidField) as caught:
-        shelf.registry.update_version("pets", number, {"display_name": "x"}, expiration)
+        publisher.registry.update_version("pets", number, {"display_name": "x"}, expiration)
     assert caught.value.field == field
-    assert shelf.registry.version("pets", number) == before
+    assert publisher.registry.version("pets", number) == before
 
 
-def test_details_of_a_model_are_changed_and_go_with_it(shelf: Shelf) -> None:
-    shelf.publish()
-    registry = shelf.registry
+def test_details_of_a_model_are_changed_and_go_with_it(publisher: Publisher) -> None:
+    publisher.publish()
+    registry = publisher.registry
     changed = registry.update_model("pets", {"display_name": "Pets", "tags": {"a": "1"}})
     assert (changed.display_name, changed.description, dict(changed.tags)) == ("Pets", "", {"a": "1"})
     assert registry.update_model("pets", {"description": "d"}).display_name == "Pets"
     registry.delete_model("pets", force=True)
     with pytest.raises(ModelNotFound):
         registry.update_model("pets", {"display_name": "x"})
-    shelf.publish()
+    publisher.publish()
     again = registry.model("pets")
     assert (again.display_name, again.description, dict(again.tags)) == ("", "", {})
 
 
-def test_what_is_missing_cannot_be_changed(shelf: Shelf) -> None:
+def test_what_is_missing_cannot_be_changed(publisher: Publisher) -> None:
     with pytest.raises(ModelNotFound):
-        shelf.registry.update_version("pets", 1, {"display_name": "x"}, None)
-    shelf.publish()
+        publisher.registry.update_version("pets", 1, {"display_name": "x"}, None)
+    publisher.publish()
     with pytest.raises(VersionNotFound):
-        shelf.registry.update_version("pets", 2, {"display_name": "x"}, None)
+        publisher.registry.update_version("pets", 2, {"display_name": "x"}, None)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fakes import Desk, ManualClock, Shelf, make_manifest
+from fakes import JobDriver, ManualClock, Publisher, make_manifest
 from headstart_server.api.grpc.messages.energy import energy_message
 from headstart_server.jobs.job import Findings
 from headstart_server.models.version import Manifest
@@ -222,8 +222,8 @@ def test_gpus_tell_joules_use_and_memory_as_far_as_they_can():
 
 def test_a_job_and_its_version_tell_what_the_run_cost(tmp_path_factory: pytest.TempPathFactory):
     with (
-        closing(Shelf(tmp_path_factory.mktemp("desk"), ManualClock())) as shelf,
-        closing(Workbench(tmp_path_factory.mktemp("bench"), desk := Desk(shelf))) as bench,
+        closing(Publisher(tmp_path_factory.mktemp("driver"), ManualClock())) as publisher,
+        closing(Workbench(tmp_path_factory.mktemp("bench"), driver := JobDriver(publisher))) as bench,
     ):
         counter = Counter()
         tools = replace(bench.tools, energy=EnergyMeter([counter], grid_gco2e_per_kwh=100.0))
@@ -233,8 +233,8 @@ def test_a_job_and_its_version_tell_what_the_run_cost(tmp_path_factory: pytest.T
         def checkpoint() -> None:
             counter.joules += 1.0
 
-        FineTuneRun(desk.claim(), tools, checkpoint).execute()
-        ended = desk.ledger.get(job.job_id).findings.energy
+        FineTuneRun(driver.claim(), tools, checkpoint).execute()
+        ended = driver.ledger.get(job.job_id).findings.energy
         version = bench.registry.version("pets", 1).manifest.energy
 
     assert version.total_joules > 0

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from fakes import LEASE, PATIENCE, Desk, ManualClock, Shelf
+from fakes import LEASE, PATIENCE, JobDriver, ManualClock, Publisher
 from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
 from headstart_server.errors import ModelNotFound
 from headstart_server.jobs.heartbeat import Heart
@@ -163,17 +163,17 @@ async def test_the_latency_of_a_call_has_its_trace_as_exemplar(seen: Seen):
 
 
 @pytest.fixture
-def bench(tmp_path_factory: pytest.TempPathFactory, desk: Desk) -> Iterator[Workbench]:
-    bench = Workbench(tmp_path_factory.mktemp("bench"), desk)
+def bench(tmp_path_factory: pytest.TempPathFactory, driver: JobDriver) -> Iterator[Workbench]:
+    bench = Workbench(tmp_path_factory.mktemp("bench"), driver)
     yield bench
     bench.close()
 
 
 @pytest.fixture
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    shelf = Shelf(tmp_path_factory.mktemp("desk"), ManualClock())
-    yield Desk(shelf)
-    shelf.close()
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobDriver]:
+    publisher = Publisher(tmp_path_factory.mktemp("driver"), ManualClock())
+    yield JobDriver(publisher)
+    publisher.close()
 
 
 def work(seen: Seen, bench: Workbench) -> str:
@@ -190,8 +190,8 @@ def work(seen: Seen, bench: Workbench) -> str:
             ended.set()
 
     pool = WorkerPool(
-        bench.desk.ledger,
-        Heart(bench.desk.ledger, LEASE, is_shared=False),
+        bench.driver.ledger,
+        Heart(bench.driver.ledger, LEASE, is_shared=False),
         lambda job, checkpoint: FineTuneRun(job, tools, checkpoint),
         lambda _: None,
         Ends(),
@@ -232,11 +232,11 @@ def test_each_step_of_a_job_is_a_span_of_it(seen: Seen, bench: Workbench):
     assert steps == ["features", "fit", "evaluate", "publish"]
 
 
-def test_the_call_is_remembered_by_the_next_process(seen: Seen, bench: Workbench, desk: Desk):
+def test_the_call_is_remembered_by_the_next_process(seen: Seen, bench: Workbench, driver: JobDriver):
     job = accepted(seen, bench)
-    desk.crash()
+    driver.crash()
 
-    assert f"{seen.span('call').context.span_id:016x}" in desk.ledger.get(job.job_id).trace_context
+    assert f"{seen.span('call').context.span_id:016x}" in driver.ledger.get(job.job_id).trace_context
 
 
 def test_a_failed_step_is_an_error_without_its_message(seen: Seen, bench: Workbench):

@@ -33,7 +33,7 @@ def stall(tmp_path: Path) -> Iterator[Stall]:
     stall = Stall(tmp_path)
     stall.load()
     yield stall
-    stall.shelf.close()
+    stall.publisher.close()
 
 
 def evidence_of(stall: Stall) -> dict[str, bytes]:
@@ -52,7 +52,7 @@ def evidence_of(stall: Stall) -> dict[str, bytes]:
 
 
 async def test_an_input_unlike_the_examples_is_unknown_and_one_like_them_is_not(stall: Stall) -> None:
-    stall.shelf.publish(files=evidence_of(stall))
+    stall.publisher.publish(files=evidence_of(stall))
     (answer,) = (await stall.predict([b"cat:90", b"emu:1"], abstention=Abstention())).answers
     assert answer.judged is not None
     assert answer.judged.typicality is not None
@@ -61,7 +61,7 @@ async def test_an_input_unlike_the_examples_is_unknown_and_one_like_them_is_not(
 
 
 async def test_an_input_without_a_probable_class_is_unknown(stall: Stall) -> None:
-    stall.shelf.publish(files=evidence_of(stall))
+    stall.publisher.publish(files=evidence_of(stall))
     asked = Abstention(false_alarm_rate=0, min_probability=1.0)
     (answer,) = (await stall.predict([b"cat:90", b"emu:1"], abstention=asked)).answers
     assert answer.judged is not None
@@ -69,7 +69,7 @@ async def test_an_input_without_a_probable_class_is_unknown(stall: Stall) -> Non
 
 
 async def test_a_version_without_files_cannot_tell_and_has_no_neighbours(stall: Stall) -> None:
-    stall.shelf.publish()
+    stall.publisher.publish()
     (answer,) = (await stall.predict([b"emu:1"], abstention=Abstention(), neighbors=5)).answers
     assert answer.judged is not None
     assert answer.judged.typicality is None
@@ -78,7 +78,7 @@ async def test_a_version_without_files_cannot_tell_and_has_no_neighbours(stall: 
 
 
 async def test_nothing_is_read_or_told_unless_it_is_asked_for(stall: Stall) -> None:
-    stall.shelf.publish(files=evidence_of(stall))
+    stall.publisher.publish(files=evidence_of(stall))
     (answer,) = (await stall.predict([b"cat:90"])).answers
     assert answer.judged is None
     assert answer.neighbors == ()
@@ -86,20 +86,20 @@ async def test_nothing_is_read_or_told_unless_it_is_asked_for(stall: Stall) -> N
 
 
 async def test_what_was_read_once_stays_in_memory_with_the_version(stall: Stall) -> None:
-    stall.shelf.publish(files=evidence_of(stall))
-    alone = stall.shelf.resident.nbytes
+    stall.publisher.publish(files=evidence_of(stall))
+    alone = stall.publisher.resident.nbytes
     await stall.predict([b"cat:90"], abstention=Abstention())
-    familiar = stall.shelf.resident.nbytes
+    familiar = stall.publisher.resident.nbytes
     await stall.predict([b"cat:90"], neighbors=1)
-    both = stall.shelf.resident.nbytes
-    stall.shelf.store.remove("job-1.1")
+    both = stall.publisher.resident.nbytes
+    stall.publisher.store.remove("job-1.1")
     (answer,) = (await stall.predict([b"cat:90"], abstention=Abstention(), neighbors=1)).answers
-    assert alone < familiar < both == stall.shelf.resident.nbytes
+    assert alone < familiar < both == stall.publisher.resident.nbytes
     assert len(answer.neighbors[0]) == 1
 
 
 async def test_the_nearest_examples_are_told_with_their_names(stall: Stall) -> None:
-    stall.shelf.publish(files=evidence_of(stall))
+    stall.publisher.publish(files=evidence_of(stall))
     (answer,) = (await stall.predict([WORDS[7], b"cat:90"], neighbors=3)).answers
     assert [len(found) for found in answer.neighbors] == [3, 3]
     assert answer.neighbors[0][0].example.id == "id 7"
@@ -114,14 +114,14 @@ async def test_of_several_labels_those_that_reach_their_threshold_are_selected(s
         offsets=np.zeros(3, np.float32),
         thresholds=np.array([0.0, 1.1, 0.0], np.float32),
     )
-    stall.shelf.publish(head=Head(**fields, calibration=calibration), task=Task.MULTI_LABEL)
+    stall.publisher.publish(head=Head(**fields, calibration=calibration), task=Task.MULTI_LABEL)
     (answer,) = (await stall.predict([b"a"])).answers
     selected = dict(zip(answer.indexes[0].tolist(), answer.selected[0].tolist(), strict=True))
     assert selected == {0: True, 1: False, 2: True}
 
 
 async def test_of_one_label_the_likeliest_is_selected(stall: Stall) -> None:
-    stall.shelf.publish()
+    stall.publisher.publish()
     (answer,) = (await stall.predict([b"a", b"b"])).answers
     assert answer.selected.tolist() == [[True, False, False]] * 2
 
@@ -140,13 +140,13 @@ async def test_of_one_label_the_likeliest_is_selected(stall: Stall) -> None:
 async def test_what_is_out_of_range_is_refused_by_name(
     stall: Stall, asked: dict[str, object], field: str
 ) -> None:
-    stall.shelf.publish()
+    stall.publisher.publish()
     error = await refusal(stall, InvalidField, [b"a"], **asked)
     assert error.field == field
 
 
 async def test_saliency_is_for_pictures(stall: Stall) -> None:
-    stall.shelf.publish("rows", backbone="table", backbone_digest="e" * 64)
+    stall.publisher.publish("rows", backbone="table", backbone_digest="e" * 64)
     error = await refusal(
         stall, InvalidField, [np.zeros(3)], [Selector(model="rows")], saliency=SaliencyAsked()
     )

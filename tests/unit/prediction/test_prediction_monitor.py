@@ -43,7 +43,7 @@ def stall(tmp_path: Path) -> Iterator[Stall]:
     stall = Stall(tmp_path)
     stall.load()
     yield stall
-    stall.shelf.close()
+    stall.publisher.close()
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def seen() -> Looks:
 
 async def look(stall: Stall, seen: Looks, contents: list[bytes], onlooker: Onlooker | None = None) -> None:
     """Predict, and let the onlooker look at it to the end."""
-    onlooker = onlooker or Onlooker(stall.shelf.registry, seen, share=1.0, shadow_alias="shadow")
+    onlooker = onlooker or Onlooker(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     predicted = await stall.predict(contents, with_features=True)
     (features,) = predicted.features
     rows = [
@@ -114,8 +114,8 @@ def test_what_came_long_ago_counts_no_more():
 
 
 async def test_drift_is_told_once_enough_inputs_have_come(stall: Stall, seen: Looks):
-    stall.shelf.publish(files=evidence_of(stall))
-    onlooker = Onlooker(stall.shelf.registry, seen, share=1.0, shadow_alias="shadow")
+    stall.publisher.publish(files=evidence_of(stall))
+    onlooker = Onlooker(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     words = [b"cat:%d" % place for place in range(6)]
     for _ in range(FEWEST // 6 - 1):
         await look(stall, seen, words, onlooker)
@@ -128,8 +128,8 @@ async def test_drift_is_told_once_enough_inputs_have_come(stall: Stall, seen: Lo
 
 
 async def test_a_version_that_keeps_nothing_of_its_training_features_has_no_drift(stall: Stall, seen: Looks):
-    stall.shelf.publish()
-    onlooker = Onlooker(stall.shelf.registry, seen, share=1.0, shadow_alias="shadow")
+    stall.publisher.publish()
+    onlooker = Onlooker(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     for _ in range(FEWEST):
         await look(stall, seen, [b"cat:1"], onlooker)
 
@@ -149,8 +149,8 @@ def told_files(*labels: str) -> dict[str, bytes]:
 
 
 async def test_a_move_of_answers_is_told_once_enough_inputs_have_come(stall: Stall, seen: Looks):
-    stall.shelf.publish(files=told_files(*["class 0", "class 1", "class 2"] * 10))
-    onlooker = Onlooker(stall.shelf.registry, seen, share=1.0, shadow_alias="shadow")
+    stall.publisher.publish(files=told_files(*["class 0", "class 1", "class 2"] * 10))
+    onlooker = Onlooker(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     for _ in range(FEWEST // 6 - 1):
         await look(stall, seen, [b"cat:1"] * 6, onlooker)
     assert seen.answers == []
@@ -164,9 +164,9 @@ async def test_a_move_of_answers_is_told_once_enough_inputs_have_come(stall: Sta
 
 
 async def test_a_version_with_a_damaged_list_is_not_followed_and_not_asked_again(stall: Stall, seen: Looks):
-    stall.shelf.publish(alias="shadow")
-    stall.shelf.publish(files={EXAMPLES_FILE: b"no list"})
-    onlooker = Onlooker(stall.shelf.registry, seen, share=1.0, shadow_alias="shadow")
+    stall.publisher.publish(alias="shadow")
+    stall.publisher.publish(files={EXAMPLES_FILE: b"no list"})
+    onlooker = Onlooker(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     for _ in range(FEWEST):
         await look(stall, seen, [b"cat:1"], onlooker)
 
@@ -178,8 +178,8 @@ async def test_a_version_with_a_damaged_list_is_not_followed_and_not_asked_again
 
 
 async def test_a_shadow_answers_on_the_same_features_and_nobody_hears_it(stall: Stall, seen: Looks):
-    stall.shelf.publish(head=make_head(seed=1), alias="shadow")
-    stall.shelf.publish(head=make_head(seed=0))
+    stall.publisher.publish(head=make_head(seed=1), alias="shadow")
+    stall.publisher.publish(head=make_head(seed=0))
     words = [b"cat:1", b"dog:2", b"emu:3", b"fox:4"]
     both = await stall.predict(words, [Selector(model="pets"), Selector(model="pets", alias="shadow")])
     own, theirs = (answer.indexes[:, 0].tolist() for answer in both.answers)
@@ -193,8 +193,8 @@ async def test_a_shadow_answers_on_the_same_features_and_nobody_hears_it(stall: 
 
 
 async def test_a_shadow_of_the_same_head_always_agrees(stall: Stall, seen: Looks):
-    stall.shelf.publish(alias="shadow")
-    stall.shelf.publish()
+    stall.publisher.publish(alias="shadow")
+    stall.publisher.publish()
     await look(stall, seen, [b"cat:1", b"dog:2"])
 
     assert seen.shadows == [("pets", 1, 2, 0)]
@@ -205,8 +205,8 @@ async def test_without_a_shadow_on_the_same_backbone_nothing_is_told(
     stall: Stall, seen: Looks, fields: dict[str, str]
 ):
     if fields:
-        stall.shelf.publish(alias="shadow", **fields)
-    stall.shelf.publish()
+        stall.publisher.publish(alias="shadow", **fields)
+    stall.publisher.publish()
     await look(stall, seen, [b"cat:1"])
 
     assert seen.shadows == []
@@ -216,9 +216,9 @@ async def test_without_a_shadow_on_the_same_backbone_nothing_is_told(
 
 
 async def test_only_the_share_is_looked_at(stall: Stall, seen: Looks):
-    stall.shelf.publish(alias="shadow")
-    stall.shelf.publish()
-    onlooker = Onlooker(stall.shelf.registry, seen, share=0.25, shadow_alias="shadow")
+    stall.publisher.publish(alias="shadow")
+    stall.publisher.publish()
+    onlooker = Onlooker(stall.publisher.registry, seen, share=0.25, shadow_alias="shadow")
     for _ in range(8):
         await look(stall, seen, [b"cat:1"], onlooker)
 
@@ -228,8 +228,8 @@ async def test_only_the_share_is_looked_at(stall: Stall, seen: Looks):
 async def test_a_fault_of_looking_is_nobodys_error(
     stall: Stall, seen: Looks, monkeypatch: pytest.MonkeyPatch
 ):
-    stall.shelf.publish(files=evidence_of(stall))
-    onlooker = Onlooker(stall.shelf.registry, seen, share=1.0, shadow_alias="shadow")
+    stall.publisher.publish(files=evidence_of(stall))
+    onlooker = Onlooker(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     with monkeypatch.context() as broken:
         broken.setattr(seen, "features_shifted", None)
         for _ in range(FEWEST):
@@ -242,8 +242,8 @@ async def test_a_fault_of_looking_is_nobodys_error(
 async def test_a_predictor_shows_its_answers_to_the_onlooker(stall: Stall, seen: Looks):
     from headstart_server.prediction.predictor import Predictor
 
-    stall.shelf.publish(alias="shadow")
-    stall.shelf.publish()
+    stall.publisher.publish(alias="shadow")
+    stall.publisher.publish()
     noticed = []
 
     class Eyes(Onlooker):
@@ -253,12 +253,12 @@ async def test_a_predictor_shows_its_answers_to_the_onlooker(stall: Stall, seen:
             return future
 
     stall.predictor = Predictor(
-        stall.shelf.registry,
+        stall.publisher.registry,
         stall.pool,
         lambda model: False,
         max_inputs=8,
         clock=stall.clock,
-        onlooker=Eyes(stall.shelf.registry, seen, share=1.0, shadow_alias="shadow"),
+        onlooker=Eyes(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow"),
     )
     await stall.predict([b"cat:1", b"dog:2"])
     noticed[0].result(PATIENCE)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from fakes import PATIENCE, FakeBackbone, FakeSource, ManualClock, Recorder, Shelf, make_head
+from fakes import PATIENCE, FakeBackbone, FakeSource, ManualClock, Publisher, Recorder, make_head
 from headstart_server.backbones.contract.backbone import Content, Modality
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher
@@ -58,7 +58,7 @@ class Stall:
     def __init__(self, folder: Path, *, threads: int = 0) -> None:
         self.threads = threads
         self.clock = ManualClock(100.0)
-        self.shelf = Shelf(folder, ManualClock())
+        self.publisher = Publisher(folder, ManualClock())
         self.backbones = {
             name: FakeBackbone(name, modality=modality, digest=digit * 64)
             for name, modality, digit in (
@@ -73,7 +73,7 @@ class Stall:
         self.pool = BackbonePool(self.source, self._embedder, "fake")
         self.under_way: set[str] = set()
         self.predictor = Predictor(
-            self.shelf.registry,
+            self.publisher.registry,
             self.pool,
             self.under_way.__contains__,
             max_inputs=8,
@@ -132,7 +132,7 @@ class Stall:
 def stall(tmp_path: Path) -> Iterator[Stall]:
     stall = Stall(tmp_path)
     yield stall
-    stall.shelf.close()
+    stall.publisher.close()
 
 
 async def refusal(
@@ -150,7 +150,7 @@ async def refusal(
 
 async def test_an_answer_is_the_heads_on_the_features_of_each_input(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish(head=make_head(seed=4))
+    stall.publisher.publish(head=make_head(seed=4))
     contents = [b"a", b"b", b"c"]
     predicted = await stall.predict(contents, with_features=True)
     backbone, head = stall.backbones["fake"], make_head(seed=4)
@@ -170,9 +170,11 @@ async def test_an_answer_is_the_heads_on_the_features_of_each_input(stall: Stall
 
 async def test_several_versions_on_one_backbone_share_one_pass(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish(head=make_head(seed=1), alias="stable")
-    stall.shelf.publish(head=make_head(seed=2, classes=5, view="taps", size=3), recipe=Ridge(views=("taps",)))
-    stall.shelf.publish("cars", head=make_head(seed=3))
+    stall.publisher.publish(head=make_head(seed=1), alias="stable")
+    stall.publisher.publish(
+        head=make_head(seed=2, classes=5, view="taps", size=3), recipe=Ridge(views=("taps",))
+    )
+    stall.publisher.publish("cars", head=make_head(seed=3))
     selectors = [
         Selector(model="pets"),
         Selector(model="cars"),
@@ -195,8 +197,8 @@ async def test_several_versions_on_one_backbone_share_one_pass(stall: Stall) -> 
 
 async def test_versions_on_several_backbones_run_each_once(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
-    stall.shelf.publish("cars", backbone="other", backbone_digest="c" * 64)
+    stall.publisher.publish()
+    stall.publisher.publish("cars", backbone="other", backbone_digest="c" * 64)
     predicted = await stall.predict(
         [b"a"], [Selector(model="pets"), Selector(model="cars")], with_features=True
     )
@@ -206,7 +208,7 @@ async def test_versions_on_several_backbones_run_each_once(stall: Stall) -> None
 
 async def test_features_are_given_only_if_asked_for(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     assert not (await stall.predict([b"a"])).features
     (features,) = (await stall.predict([b"a"], with_features=True)).features
     assert set(features.views) == {"last", "taps"}
@@ -217,7 +219,7 @@ async def test_as_many_classes_are_given_as_asked_for_the_likeliest_first(
     stall: Stall, top_k: int, wanted: int
 ) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     (answer,) = (await stall.predict([b"a", b"b"], top_k=top_k)).answers
     assert answer.indexes.shape == answer.probabilities.shape == (2, wanted)
     assert (np.diff(answer.probabilities, axis=1) <= 0).all()
@@ -230,7 +232,7 @@ async def test_equal_probabilities_come_in_the_order_of_the_classes(stall: Stall
     head = make_head(classes=60)
     head.weights[:] = 0
     head.bias[:] = [0, 1] * 30
-    stall.shelf.publish(head=head)
+    stall.publisher.publish(head=head)
     (answer,) = (await stall.predict([b"a"])).answers
     assert answer.indexes.tolist() == [[*range(1, 60, 2), *range(0, 60, 2)]]
 
@@ -239,7 +241,7 @@ async def test_a_head_too_large_for_the_event_loop_answers_the_same(
     stall: Stall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     (small,) = (await stall.predict([b"a"])).answers
     monkeypatch.setattr("headstart_server.prediction.predictor.HEAD_WORK_IN_LOOP", 0)
     (large,) = (await stall.predict([b"a"])).answers
@@ -248,27 +250,27 @@ async def test_a_head_too_large_for_the_event_loop_answers_the_same(
 
 async def test_a_version_in_memory_is_not_read_again(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     first = await stall.predict([b"a"])
-    stall.shelf.store.remove("job-1.1")
+    stall.publisher.store.remove("job-1.1")
     again = await stall.predict([b"a"])
     assert again.answers[0].version is first.answers[0].version
 
 
 async def test_a_model_that_another_replica_has_just_made_answers_at_once(stall: Stall) -> None:
     stall.load()
-    stall.shelf.registry = stall.shelf.reopened()
-    stall.shelf.publish(alias="stable")
+    stall.publisher.registry = stall.publisher.reopened()
+    stall.publisher.publish(alias="stable")
     (answer,) = (await stall.predict([b"a"])).answers
     assert answer.version.number == 1
-    stall.shelf.publish(alias="next")
+    stall.publisher.publish(alias="next")
     (answer,) = (await stall.predict([b"a"], [Selector(model="pets", alias="next")])).answers
     assert answer.version.number == 2
 
 
 async def test_the_time_of_each_stage_is_told(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     decode = stall.backbones["fake"].decode
 
     def slowly(content: Content) -> object:
@@ -287,7 +289,7 @@ async def test_the_time_of_each_stage_is_told(stall: Stall) -> None:
 
 async def test_an_input_that_cannot_be_read_is_named(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     error = await refusal(stall, UndecodableInput, [b"a", b"b", b"broken"])
     assert error.field == "inputs[2]"
     assert error.message == "Input 2: Expected a picture. Received: b'broken'."
@@ -295,7 +297,7 @@ async def test_an_input_that_cannot_be_read_is_named(stall: Stall) -> None:
 
 async def test_of_several_faulty_inputs_the_first_is_named_and_the_others_counted(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     error = await refusal(stall, UndecodableInput, [b"a", b"broken1", b"b", b"broken2"])
     assert error.field == "inputs[1]"
     assert error.message == (
@@ -308,7 +310,7 @@ async def test_of_several_faulty_inputs_the_first_is_named_and_the_others_counte
 
 async def test_every_input_of_another_kind_is_named(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     error = await refusal(stall, WrongModality, [b"a", "a text", b"b", "another"])
     assert [error.field, *(each.field for each in error.further)] == ["inputs[1]", "inputs[3]"]
 
@@ -317,7 +319,7 @@ async def test_bad_inputs_of_one_caller_leave_others_in_the_same_batch_their_ans
     stall = Stall(tmp_path, threads=3)
     backbone = stall.backbones["fake"]
     stall.load("fake")
-    stall.shelf.publish()
+    stall.publisher.publish()
     all_decoded = threading.Event()
 
     def wait_for_others(_: object) -> None:
@@ -333,7 +335,7 @@ async def test_bad_inputs_of_one_caller_leave_others_in_the_same_batch_their_ans
             await asyncio.sleep(0.01)
     all_decoded.set()
     answers = await asyncio.gather(*calls, return_exceptions=True)
-    stall.shelf.close()
+    stall.publisher.close()
     stall.pool.close()
     assert max(backbone.batches) > 2, "inputs of several callers are in one batch"
     for place, answer in enumerate(answers):
@@ -342,7 +344,7 @@ async def test_bad_inputs_of_one_caller_leave_others_in_the_same_batch_their_ans
 
 async def test_an_input_too_large_is_named_with_its_limits(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
 
     def decode(content: Content) -> object:
         raise InputTooLarge("Expected at most 9 pixels.", metadata={"limit": "9"})
@@ -354,7 +356,7 @@ async def test_an_input_too_large_is_named_with_its_limits(stall: Stall) -> None
 
 async def test_a_wrong_kind_of_input_is_named_before_anything_runs(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     error = await refusal(stall, WrongModality, [b"a", "a text"])
     assert error.field == "inputs[1]"
     assert stall.backbones["fake"].batches == []
@@ -363,7 +365,7 @@ async def test_a_wrong_kind_of_input_is_named_before_anything_runs(stall: Stall)
 @pytest.mark.parametrize("count", [0, 9])
 async def test_the_number_of_inputs_has_bounds(stall: Stall, count: int) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     error = await refusal(stall, InvalidField, [b"a"] * count)
     assert (error.field, error.message) == ("inputs", f"Expected 1 to 8 inputs. Received: {count}.")
 
@@ -388,7 +390,7 @@ async def test_a_model_whose_first_job_is_under_way_is_not_ready_and_another_is_
 
 async def test_a_job_under_way_does_not_hide_that_a_version_is_missing(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     stall.under_way.add("pets")
     await refusal(stall, VersionNotFound, [b"a"], [Selector(model="pets", number=7)])
     await refusal(stall, AliasNotFound, [b"a"], [Selector(model="pets", alias="stable")])
@@ -397,7 +399,7 @@ async def test_a_job_under_way_does_not_hide_that_a_version_is_missing(stall: St
 
 async def test_a_version_of_another_digest_of_the_backbone_is_refused(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish(backbone_digest="f" * 64)
+    stall.publisher.publish(backbone_digest="f" * 64)
     error = await refusal(stall, BackboneMismatch, [b"a"])
     assert error.message == (
         "Version 1 of model 'pets' was fitted on digest ffffffffffff of backbone 'fake'; this server has "
@@ -408,7 +410,7 @@ async def test_a_version_of_another_digest_of_the_backbone_is_refused(stall: Sta
 
 
 async def test_a_version_whose_backbone_is_gone_is_told_with_what_helps(stall: Stall) -> None:
-    stall.shelf.publish(backbone="gone")
+    stall.publisher.publish(backbone="gone")
     error = await refusal(stall, BackboneNotFound, [b"a"])
     assert error.message == (
         "Version 1 of model 'pets' needs its backbone: There is no backbone 'gone'. Expected one of: fake, "
@@ -418,7 +420,7 @@ async def test_a_version_whose_backbone_is_gone_is_told_with_what_helps(stall: S
 
 
 async def test_a_version_whose_backbone_cannot_be_had_is_told_with_what_helps(stall: Stall) -> None:
-    stall.shelf.publish(backbone="other")
+    stall.publisher.publish(backbone="other")
 
     def refuse(name: str) -> None:
         raise BackboneUnavailable("Backbone 'other' is unavailable: its file is lost.")
@@ -434,7 +436,7 @@ async def test_a_version_whose_backbone_cannot_be_had_is_told_with_what_helps(st
 
 
 async def test_a_call_waits_for_a_backbone_that_is_not_loaded_yet(stall: Stall) -> None:
-    stall.shelf.publish()
+    stall.publisher.publish()
     assert (await stall.predict([b"a"])).answers
     assert stall.source.loads == ["fake"]
     features, _ = await stall.answered(stall.predictor.embed("other", [b"a"], views=[], deadline=None))
@@ -442,7 +444,7 @@ async def test_a_call_waits_for_a_backbone_that_is_not_loaded_yet(stall: Stall) 
 
 
 async def test_a_look_at_a_version_does_not_wait_unless_it_may(stall: Stall) -> None:
-    stall.shelf.publish()
+    stall.publisher.publish()
     with pytest.raises(Loading):
         await stall.predictor.find(*PETS)
     version, backbone = await stall.predictor.find(*PETS, None, lambda: 0)
@@ -450,13 +452,13 @@ async def test_a_look_at_a_version_does_not_wait_unless_it_may(stall: Stall) -> 
 
 
 async def test_a_version_of_a_backbone_this_server_lacks_is_told(stall: Stall) -> None:
-    stall.shelf.publish(backbone="gone")
+    stall.publisher.publish(backbone="gone")
     await refusal(stall, BackboneNotFound, [b"a"])
 
 
 async def test_a_full_queue_is_told_with_when_to_retry_and_names_no_input(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     held = stall.pool.get("fake").predict([b"x"] * 9)
     with pytest.raises(BackboneQueueFull) as caught:
         await stall.predictor.predict(PETS, [b"a", b"b"], Asked(), deadline=None)
@@ -468,7 +470,7 @@ async def test_a_full_queue_is_told_with_when_to_retry_and_names_no_input(stall:
 
 async def test_a_deadline_that_passes_in_the_queue_is_told_and_is_no_inputs_fault(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     error = await refusal(
         stall,
         DeadlineExceeded,
@@ -483,7 +485,7 @@ async def test_a_deadline_that_passes_in_the_queue_is_told_and_is_no_inputs_faul
 
 async def test_a_server_that_stops_is_told_and_is_no_inputs_fault(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     error = await refusal(stall, Draining, [b"a", b"b"], meanwhile=stall.pool.close)
     assert error.field is None
     assert error.message == "The server is stopping. Try again at another replica."
@@ -491,7 +493,7 @@ async def test_a_server_that_stops_is_told_and_is_no_inputs_fault(stall: Stall) 
 
 async def test_a_fault_of_the_runtime_is_passed_on_as_it_is(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
 
     def fail(rows: object) -> None:
         raise RuntimeError("no memory")
@@ -504,7 +506,7 @@ async def test_a_fault_of_the_runtime_is_passed_on_as_it_is(stall: Stall) -> Non
 
 async def test_a_caller_that_leaves_takes_its_rows_out_of_the_queue(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     await stall.predict([b"warm"])
     call = asyncio.create_task(stall.predictor.predict(PETS, [b"a", b"b"], Asked(), deadline=None))
     while not stall.pending:
@@ -522,7 +524,7 @@ async def test_a_caller_that_leaves_takes_its_rows_out_of_the_queue(stall: Stall
 
 async def test_a_caller_that_leaves_before_its_inputs_are_decoded_saves_the_decoding(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     await stall.predict([b"warm"])
     call = asyncio.create_task(stall.predictor.predict(PETS, [b"a", b"b"], Asked(), deadline=None))
     while not stall.pending:
@@ -561,7 +563,7 @@ async def asked(
 async def test_inputs_that_end_in_many_threads_are_all_awaited_and_in_order(tmp_path: Path) -> None:
     stall = Stall(tmp_path, threads=4)
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     contents = [b"%d" % place for place in range(8)]
     alone = [(await stall.predict([content])).answers[0].probabilities.tolist() for content in contents]
     for _ in range(50):
@@ -569,12 +571,12 @@ async def test_inputs_that_end_in_many_threads_are_all_awaited_and_in_order(tmp_
         assert [[each] for each in answer.probabilities.tolist()] == alone
         assert stall.pending == 0
     stall.pool.close()
-    stall.shelf.close()
+    stall.publisher.close()
 
 
 async def test_the_event_loop_is_woken_once_for_a_call(stall: Stall, monkeypatch: pytest.MonkeyPatch) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     await stall.predict([b"warm"])
     call, _ = await asked(stall, [b"%d" % place for place in range(8)])
     loop, wakings = asyncio.get_running_loop(), 0
@@ -595,7 +597,7 @@ async def test_inputs_that_ended_before_anybody_waits_are_answered_too(
     stall: Stall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     embedder = stall.pool.get("fake")
     predict = embedder.predict
 
@@ -616,7 +618,7 @@ async def test_an_input_that_somebody_else_took_out_fails_its_call_instead_of_le
     stall: Stall,
 ) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     await stall.predict([b"warm"])
     call, futures = await asked(stall, [b"a", b"b", b"c"])
     assert futures[1].cancel()
@@ -630,7 +632,7 @@ async def test_an_input_that_somebody_else_took_out_fails_its_call_instead_of_le
 
 async def test_a_caller_that_leaves_while_some_inputs_run_leaves_nothing_held(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     await stall.predict([b"warm"])
     call, futures = await asked(stall, [b"a", b"b"])
 
@@ -651,7 +653,7 @@ async def test_a_caller_that_leaves_while_some_inputs_run_leaves_nothing_held(st
 
 async def test_an_answered_call_leaves_nothing_to_the_garbage_collector(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     await stall.predict([b"warm"])
     gc.collect()
     gc.disable()
@@ -711,8 +713,8 @@ async def test_embed_refuses_what_it_cannot_give(stall: Stall) -> None:
 
 async def test_calls_failures_and_callers_that_left_are_counted_once_for_each_version(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish(alias="stable")
-    stall.shelf.publish()
+    stall.publisher.publish(alias="stable")
+    stall.publisher.publish()
     first = Selector(model="pets", number=1)
     predicted = await stall.predict([b"a", b"b"], [*PETS, Selector(model="pets", alias="stable"), first])
     counted = stall.predictor.statistics.counts
@@ -732,7 +734,7 @@ async def test_calls_failures_and_callers_that_left_are_counted_once_for_each_ve
 
 async def test_inputs_that_cannot_be_used_are_skipped_on_request(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     asked = {"skip_invalid": True, "with_features": True}
     mixed = await stall.predict([b"a", b"broken", b"b", "a text"], **asked)
     alone = await stall.predict([b"a", b"b"], **asked)
@@ -750,7 +752,7 @@ async def test_inputs_that_cannot_be_used_are_skipped_on_request(stall: Stall) -
 
 async def test_only_inputs_that_cannot_be_used_fail_a_call_that_skips_them(stall: Stall) -> None:
     stall.load()
-    stall.shelf.publish()
+    stall.publisher.publish()
     with pytest.raises(UndecodableInput) as broken:
         await stall.predict([b"broken", "a text", b"broken"], skip_invalid=True)
     with pytest.raises(WrongModality) as texts:

@@ -22,7 +22,7 @@ def stall(tmp_path: Path) -> Iterator[Stall]:
     stall = Stall(tmp_path)
     stall.load("fake")
     yield stall
-    stall.shelf.close()
+    stall.publisher.close()
 
 
 def expected(stall: Stall, bias: float, contents: Sequence[bytes] = CONTENTS) -> Float32:
@@ -38,10 +38,10 @@ def by_class(answer: object) -> Float32:
 
 
 async def test_tails_and_plain_versions_of_one_call_share_one_pass_of_the_backbone(stall: Stall) -> None:
-    plain = stall.shelf.publish()
-    first = stall.shelf.publish(tail=make_tail(bias=1.0))
-    second = stall.shelf.publish(tail=make_tail(bias=-2.0))
-    deeper = stall.shelf.publish(tail=make_tail(blocks=2, bias=0.5))
+    plain = stall.publisher.publish()
+    first = stall.publisher.publish(tail=make_tail(bias=1.0))
+    second = stall.publisher.publish(tail=make_tail(bias=-2.0))
+    deeper = stall.publisher.publish(tail=make_tail(blocks=2, bias=0.5))
     selectors = [Selector(model="pets", number=number) for number in (plain, first, second, deeper)]
     answered = await stall.predict(CONTENTS, selectors)
     for answer, bias in zip(answered.answers, (0.0, 1.0, -2.0, 0.5), strict=True):
@@ -51,28 +51,28 @@ async def test_tails_and_plain_versions_of_one_call_share_one_pass_of_the_backbo
 
 
 async def test_a_call_without_tails_asks_for_no_activations(stall: Stall) -> None:
-    stall.shelf.publish(tail=make_tail())
-    plain = stall.shelf.publish()
+    stall.publisher.publish(tail=make_tail())
+    plain = stall.publisher.publish()
     await stall.predict(CONTENTS, [Selector(model="pets", number=plain)])
     assert set(stall.backbones["fake"].cuts) == {frozenset()}
 
 
 async def test_activations_are_no_features(stall: Stall) -> None:
-    stall.shelf.publish(tail=make_tail())
+    stall.publisher.publish(tail=make_tail())
     (features,) = (await stall.predict(CONTENTS, with_features=True)).features
     assert features.views.keys() == {"last", "taps"}
     assert np.array_equal(features.views["last"], [stall.backbones["fake"].decode(one) for one in CONTENTS])
 
 
 async def test_a_tail_is_made_ready_once(stall: Stall) -> None:
-    stall.shelf.publish(tail=make_tail())
+    stall.publisher.publish(tail=make_tail())
     for _ in range(3):
         await stall.predict(CONTENTS)
     assert stall.backbones["fake"].tails_made == 1
 
 
 async def test_many_inputs_of_a_tail_are_answered_in_their_order(stall: Stall) -> None:
-    stall.shelf.publish(tail=make_tail())
+    stall.publisher.publish(tail=make_tail())
     many = [b"pet:%d" % place for place in range(8)]
     for contents in (many, many[::-1], many[:1]):
         answered = await stall.predict(contents)
@@ -80,9 +80,9 @@ async def test_many_inputs_of_a_tail_are_answered_in_their_order(stall: Stall) -
 
 
 async def test_damage_to_a_tail_is_its_own_versions_alone(stall: Stall) -> None:
-    broken = stall.shelf.publish(tail=make_tail(), job_id="broken")
-    fine = stall.shelf.publish(tail=make_tail())
-    path = stall.shelf.folder / "versions" / "broken.1" / TAIL_FILE
+    broken = stall.publisher.publish(tail=make_tail(), job_id="broken")
+    fine = stall.publisher.publish(tail=make_tail())
+    path = stall.publisher.folder / "versions" / "broken.1" / TAIL_FILE
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
     with pytest.raises(ArtifactDamaged, match=r"digest of its tail.safetensors"):
         await stall.predict(CONTENTS, [Selector(model="pets", number=broken)])
@@ -91,7 +91,7 @@ async def test_damage_to_a_tail_is_its_own_versions_alone(stall: Stall) -> None:
 
 
 async def test_a_tail_that_does_not_fit_its_backbone_is_damage(stall: Stall) -> None:
-    stall.shelf.publish(tail=TailWeights(blocks=1, tensors={"other": np.zeros(1, np.float32)}))
+    stall.publisher.publish(tail=TailWeights(blocks=1, tensors={"other": np.zeros(1, np.float32)}))
     with pytest.raises(
         ArtifactDamaged, match=r"its tail does not fit its backbone. Expected tensor top/bias"
     ):
@@ -99,7 +99,7 @@ async def test_a_tail_that_does_not_fit_its_backbone_is_damage(stall: Stall) -> 
 
 
 async def test_a_deadline_that_passes_before_the_tail_is_told(stall: Stall) -> None:
-    stall.shelf.publish(tail=make_tail())
+    stall.publisher.publish(tail=make_tail())
     backbone = stall.backbones["fake"]
     backbone.before_run = lambda rows: stall.clock.advance(10)
     with pytest.raises(DeadlineExceeded):

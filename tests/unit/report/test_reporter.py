@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes import ManualClock, Shelf, make_head, make_manifest
+from fakes import ManualClock, Publisher, make_head, make_manifest
 from headstart_server.api.grpc.messages.reports import report_document
 from headstart_server.errors import AliasNotFound, ArtifactDamaged, ModelNotFound
 from headstart_server.models.evaluation_file import EVALUATION_FILE
@@ -24,10 +24,10 @@ class Bench:
     """A registry to publish versions in, and a reporter on it."""
 
     def __init__(self, folder: Path) -> None:
-        self.shelf = Shelf(folder, ManualClock())
+        self.publisher = Publisher(folder, ManualClock())
         self.requested: list[int] = []
         self.contents: dict[int, object] = {}
-        self.reporter = Reporter(self.shelf.registry, self._read, report_document, max_pixels=10_000)
+        self.reporter = Reporter(self.publisher.registry, self._read, report_document, max_pixels=10_000)
 
     def _read(self, version, indexes):
         self.requested += indexes
@@ -35,9 +35,9 @@ class Bench:
 
     def publish(self, **files: bytes) -> None:
         named = {EVALUATION_FILE: files["evaluation"]} if files else {}
-        written, size = self.shelf.store.write("job-1.1", make_head(), make_manifest(), named)
-        with self.shelf.database.write() as connection:
-            self.shelf.registry.insert(
+        written, size = self.publisher.store.write("job-1.1", make_head(), make_manifest(), named)
+        with self.publisher.database.write() as connection:
+            self.publisher.registry.insert(
                 connection,
                 artifact="job-1.1",
                 size_bytes=size,
@@ -45,7 +45,7 @@ class Bench:
                 expires=None,
                 alias="stable",
             )
-        self.shelf.registry.refresh("pets")
+        self.publisher.registry.refresh("pets")
 
     def text(self, form: ReportFormat, **selector) -> str:
         return self.reporter.report(Selector(model="pets", **selector), form).content.decode()
@@ -55,7 +55,7 @@ class Bench:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
-    bench.shelf.close()
+    bench.publisher.close()
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_an_evaluation_that_cannot_be_read_is_a_damaged_version(bench: Bench, st
     with pytest.raises(ArtifactDamaged, match="The evaluation of version 1 of model 'pets' cannot be read"):
         bench.text(ReportFormat.HTML)
     with pytest.raises(ArtifactDamaged):
-        bench.shelf.registry.evaluation(Selector(model="pets"))
+        bench.publisher.registry.evaluation(Selector(model="pets"))
 
 
 def test_findings_may_be_missing(bench: Bench):

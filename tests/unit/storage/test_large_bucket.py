@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from fakes import ManualClock, Shelf
+from fakes import ManualClock, Publisher
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
@@ -102,16 +102,16 @@ def test_only_names_without_a_version_are_looked_at_more_closely(
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     folder = open_storage_roots(f"s3://{s3.bucket()}", tmp_path / "data", copies_bytes=0).versions
-    shelf = Shelf(tmp_path, ManualClock())
-    shelf.store = VersionStore(folder)
-    registry = shelf.registry = Registry(shelf.database, shelf.store, ResidentVersions(1 << 20))
-    shelf.publish()
+    publisher = Publisher(tmp_path, ManualClock())
+    publisher.store = VersionStore(folder)
+    registry = publisher.registry = Registry(publisher.database, publisher.store, ResidentVersions(1 << 20))
+    publisher.publish()
     folder.write("gone.1", {"a": b"1"})
     looked_at: list[str] = []
     monkeypatch.setattr(
-        store := shelf.store, "old_ones", lambda names, age: looked_at.extend(names) or list(names)
+        store := publisher.store, "old_ones", lambda names, age: looked_at.extend(names) or list(names)
     )
     assert registry.remove_leftovers(set, older_than=0.0) == 1
     assert looked_at == ["gone.1"]
     assert list(store.artifacts()) == ["job-1.1"]
-    shelf.close()
+    publisher.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from fakes import Desk, FakeBackbone
+from fakes import FakeBackbone, JobDriver
 from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.database.tables import jobs
 from headstart_server.errors import (
@@ -45,11 +45,11 @@ def backbones(**kinds: dict[str, float]) -> list[FakeBackbone]:
 
 
 @pytest.fixture
-def make_bench(tmp_path: Path, desk: Desk) -> Iterator[MakeBench]:
+def make_bench(tmp_path: Path, driver: JobDriver) -> Iterator[MakeBench]:
     made: list[Workbench] = []
 
     def make(**kinds: dict[str, float]) -> Workbench:
-        made.append(Workbench(tmp_path, desk, *backbones(**kinds), loaded=False))
+        made.append(Workbench(tmp_path, driver, *backbones(**kinds), loaded=False))
         return made[-1]
 
     yield make
@@ -84,15 +84,15 @@ def passes(bench: Workbench) -> dict[str, int]:
 
 
 def events(bench: Workbench, job_id: str) -> list[JobEvent]:
-    return list(bench.desk.ledger.events(job_id, 0))
+    return list(bench.driver.ledger.events(job_id, 0))
 
 
 # Accepting
 
 
-def test_the_first_example_tells_which_are_tried(tmp_path: Path, desk: Desk) -> None:
+def test_the_first_example_tells_which_are_tried(tmp_path: Path, driver: JobDriver) -> None:
     text = FakeBackbone("text", digest="t" * 64, modality=Modality.TEXT)
-    bench = Workbench(tmp_path, desk, *backbones(large=LARGE, good=GOOD), text, loaded=False)
+    bench = Workbench(tmp_path, driver, *backbones(large=LARGE, good=GOOD), text, loaded=False)
     words = [Example(content=word, target=Target.of_label(word[0])) for word in ("a1", "b1", "a2", "b2")]
     # Nothing is known of the one named `fake`, which has no parameters.
     assert bench.accept(pets(2), backbone="auto").spec.backbone_candidates == ("fake", "good", "large")
@@ -135,7 +135,7 @@ def test_without_a_job_the_likely_cheapest_looks_at_the_examples(bench: Workbenc
 def test_a_server_of_an_earlier_release_does_not_claim_what_it_cannot_do(bench: Workbench) -> None:
     bench.accept(pets(2), backbone="auto")
     bench.accept(pets(2), backbone="good")
-    with bench.desk.shelf.database.read() as connection:
+    with bench.driver.publisher.database.read() as connection:
         kinds = list(connection.execute(select(jobs.c.kind).order_by(jobs.c.created)).scalars())
     assert sorted(kinds) == ["choosing_fine_tune", "fine_tune"]
 
@@ -336,7 +336,7 @@ def killed_in(bench: Workbench, step: str, words: str, budget: float = 900.0) ->
     job = bench.accept(
         pets(8), backbone="auto", backbone_candidates=("large", "good", "poor"), backbone_time_budget=budget
     )
-    claimed = bench.desk.claim()
+    claimed = bench.driver.claim()
 
     def check() -> None:
         told = [each.progress for each in events(bench, job.job_id) if each.progress]
@@ -345,8 +345,8 @@ def killed_in(bench: Workbench, step: str, words: str, budget: float = 900.0) ->
 
     with pytest.raises(Killed):
         FineTuneRun(claimed, bench.tools, check).execute()
-    bench.desk.crash()
-    return bench.desk.claim()
+    bench.driver.crash()
+    return bench.driver.claim()
 
 
 def test_the_next_attempt_does_not_try_again_what_was_tried(bench: Workbench) -> None:
@@ -372,7 +372,7 @@ def test_a_candidate_that_kills_the_server_is_left_and_does_not_fail_the_job(ben
     for _ in range(2):
         with pytest.raises(Killed):
             bench.run()
-        bench.desk.crash()
+        bench.driver.crash()
     choice = choice_of(bench.registry.version("pets", bench.run()))
     assert choice.backbone == "good"
     assert choice.candidates[1].outcome is CandidateOutcome.FAILED
@@ -382,7 +382,7 @@ def test_a_candidate_that_kills_the_server_is_left_and_does_not_fail_the_job(ben
 def test_a_server_that_stops_for_other_reasons_is_no_fault_of_a_candidate(bench: Workbench) -> None:
     job = bench.accept(pets(8), backbone="auto", backbone_candidates=("large", "good"))
     for _ in range(4):
-        claimed = bench.desk.claim()
+        claimed = bench.driver.claim()
 
         def check() -> None:
             told = [each.progress for each in events(bench, job.job_id) if each.progress]
@@ -391,7 +391,7 @@ def test_a_server_that_stops_for_other_reasons_is_no_fault_of_a_candidate(bench:
 
         with pytest.raises(Killed):
             FineTuneRun(claimed, bench.tools, check).execute()
-        bench.desk.ledger.give_back(claimed)
+        bench.driver.ledger.give_back(claimed)
     assert set(outcomes(choice_of(bench.registry.version("pets", bench.run()))).values()) == {
         CandidateOutcome.TRIED
     }
@@ -406,7 +406,7 @@ def test_a_choice_stays_whatever_a_next_attempt_would_find(bench: Workbench) -> 
     assert choice_of(version).candidates[1].milliseconds == pytest.approx(5)
     assert bench.source.loads == loads
     # What was written down for attempts to come is written down no more.
-    assert bench.desk.ledger.get(job.job_id).choosing is None
+    assert bench.driver.ledger.get(job.job_id).choosing is None
 
 
 def test_what_was_found_of_examples_that_are_deleted_since_is_found_anew(bench: Workbench) -> None:
@@ -466,7 +466,7 @@ def test_a_candidate_that_was_being_prepared_when_the_server_stops_is_not_to_bla
     with pytest.raises(Draining):
         bench.run()
     bench.source.before_load = lambda name: None
-    choice = choice_of(bench.registry.version("pets", _run_again(bench, bench.desk.ledger.get(job.job_id))))
+    choice = choice_of(bench.registry.version("pets", _run_again(bench, bench.driver.ledger.get(job.job_id))))
     assert set(outcomes(choice).values()) == {CandidateOutcome.TRIED}
 
 
@@ -499,4 +499,4 @@ def test_events_tell_each_candidate_and_the_fraction_only_grows(bench: Workbench
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
     assert bench.seen.steps == ["select_backbone", "features", "fit", "evaluate", "publish"]
-    assert "select_backbone" in bench.desk.ledger.get(job.job_id).findings.step_seconds
+    assert "select_backbone" in bench.driver.ledger.get(job.job_id).findings.step_seconds

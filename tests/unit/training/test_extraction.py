@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes import Desk
+from fakes import JobDriver
 from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.dataset import Example
@@ -27,8 +27,8 @@ EACH = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 
 
 @pytest.fixture
-def bench(tmp_path: Path, desk: Desk) -> Iterator[Workbench]:
-    bench = Workbench(tmp_path, desk)
+def bench(tmp_path: Path, driver: JobDriver) -> Iterator[Workbench]:
+    bench = Workbench(tmp_path, driver)
     yield bench
     bench.close()
 

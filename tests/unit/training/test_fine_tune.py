@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes import Desk, FakeBackbone, FakeSource, ManualClock, Recorder, Shelf, trained_tail
+from fakes import FakeBackbone, FakeSource, JobDriver, ManualClock, Publisher, Recorder, trained_tail
 from headstart_server.backbones.contract.tail_training import TailRequest, TailResult
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.embedding.backbone_pool import BackbonePool
@@ -49,12 +49,12 @@ class Rig:
     def __init__(
         self,
         folder: Path,
-        desk: Desk,
+        driver: JobDriver,
         ledger: Ledger | None = None,
         *,
         max_activation_bytes: int = 1 << 20,
     ) -> None:
-        self.desk = desk
+        self.driver = driver
         self.clock = ManualClock(0.0)
         self.seen = Recorder()
         self.backbone = FakeBackbone()
@@ -65,18 +65,18 @@ class Rig:
         self.datasets = DatasetStore(folder / "datasets", DatasetLimits())
         pool = BackbonePool(FakeSource(self.backbone), self._embedder, "fake")
         self.tools = FineTuneTools(
-            ledger=ledger or desk.ledger,
+            ledger=ledger or driver.ledger,
             datasets=self.datasets,
             pool=pool,
-            versions=desk.shelf.store,
+            versions=driver.publisher.store,
             observer=self.seen,
-            gate=GateKeeper(desk.shelf.registry, pool, self.datasets.reader, window=5),
+            gate=GateKeeper(driver.publisher.registry, pool, self.datasets.reader, window=5),
             window=5,
             scratch=folder,
             max_activation_bytes=max_activation_bytes,
             software="headstart test",
             clock=self.clock,
-            now=desk.clock,
+            now=driver.clock,
         )
 
     def _embedder(self, backbone: FakeBackbone) -> Embedder:
@@ -88,7 +88,7 @@ class Rig:
         writer.add(examples)
         summary = writer.finish()
         fields = {"model": "pets", "backbone": "fake", **spec}
-        self.desk.ledger.submit(
+        self.driver.ledger.submit(
             Submission(
                 job_id=job_id,
                 spec=FineTuneSpec(**fields),
@@ -97,7 +97,7 @@ class Rig:
                 request_hash=job_id,
             )
         )
-        return self.desk.claim()
+        return self.driver.claim()
 
     def run(self, job: Job, checkpoint: Callable[[], None] = lambda: None) -> FineTuneRun:
         return FineTuneRun(job, self.tools, checkpoint)
@@ -106,17 +106,17 @@ class Rig:
         """Fine-tune, and give the manifest of the version."""
         job = self.job(examples, job_id, **spec)
         number = self.run(job).execute()
-        return self.desk.shelf.registry.version(job.spec.model, number).manifest
+        return self.driver.publisher.registry.version(job.spec.model, number).manifest
 
     def answer(self, content: bytes, number: int = 1) -> str:
-        head = self.desk.shelf.registry.load("pets", number).head
+        head = self.driver.publisher.registry.load("pets", number).head
         views = self.backbone.run(self.backbone.decode(content)[None])
         return head.class_names[int(head.outputs(views).argmax())]
 
 
 @pytest.fixture
-def rig(tmp_path: Path, desk: Desk) -> Iterator[Rig]:
-    rig = Rig(tmp_path, desk)
+def rig(tmp_path: Path, driver: JobDriver) -> Iterator[Rig]:
+    rig = Rig(tmp_path, driver)
     yield rig
     rig.batcher.close()
 
@@ -145,40 +145,42 @@ BROKEN = [
 ]
 
 
-def test_labelled_examples_become_a_version_that_knows_new_ones(rig: Rig, desk: Desk) -> None:
+def test_labelled_examples_become_a_version_that_knows_new_ones(rig: Rig, driver: JobDriver) -> None:
     manifest = rig.fine_tune(pets(), alias="stable", seed=5, display_name="Our pets", tags={"team": "x"})
     assert [rig.answer(content) for content in (b"cat:new", b"dog:new", b"emu:new")] == ["cat", "dog", "emu"]
     assert (manifest.model, manifest.job_id, manifest.backbone) == ("pets", "job", "fake")
     assert manifest.backbone_digest == rig.backbone.digest
-    assert manifest.dataset_digest == desk.ledger.get("job").dataset_digest
+    assert manifest.dataset_digest == driver.ledger.get("job").dataset_digest
     assert (manifest.seed, manifest.example_count) == (5, 18)
     assert manifest.class_names == ("cat", "dog", "emu")
     assert (manifest.display_name, manifest.tags) == ("Our pets", {"team": "x"})
-    assert (manifest.created, manifest.software) == (desk.clock(), "headstart test")
+    assert (manifest.created, manifest.software) == (driver.clock(), "headstart test")
     assert manifest.recipe.regularization is not None
-    assert desk.shelf.registry.resolve(Selector(model="pets", alias="stable")) == 1
-    job = desk.ledger.get("job")
+    assert driver.publisher.registry.resolve(Selector(model="pets", alias="stable")) == 1
+    job = driver.ledger.get("job")
     assert (job.state, job.version) == (JobState.SUCCEEDED, 1)
     assert rig.seen.published == [("pets", 1)]
     assert rig.seen.steps == ["features", "fit", "evaluate", "publish"]
     assert {"features", "fit", "evaluate", "decode", "backbone"} <= set(job.findings.step_seconds)
 
 
-def test_the_next_fine_tune_moves_the_alias_and_a_ttl_ends_a_version(rig: Rig, desk: Desk) -> None:
+def test_the_next_fine_tune_moves_the_alias_and_a_ttl_ends_a_version(rig: Rig, driver: JobDriver) -> None:
     rig.fine_tune(pets(), "one", alias="stable", ttl=60.0)
     rig.fine_tune(pets(), "two", alias="stable")
-    registry = desk.shelf.registry
+    registry = driver.publisher.registry
     assert registry.resolve(Selector(model="pets", alias="stable")) == 2
-    assert registry.version("pets", 1).expires == desk.clock() + 60
+    assert registry.version("pets", 1).expires == driver.clock() + 60
     assert registry.version("pets", 2).expires is None
 
 
-def test_the_same_examples_in_any_order_give_the_same_head_to_the_bit(tmp_path: Path, shelf: Shelf) -> None:
+def test_the_same_examples_in_any_order_give_the_same_head_to_the_bit(
+    tmp_path: Path, publisher: Publisher
+) -> None:
     digests = []
     examples = [*pets(), *unnamed(pets()[:4])]
     for place, order in enumerate((examples, examples[::-1], examples[7:] + examples[:7])):
         # Each with a cold cache, so that batches differ as well.
-        rig = Rig(tmp_path, Desk(shelf))
+        rig = Rig(tmp_path, JobDriver(publisher))
         digests.append(rig.fine_tune(order, f"job-{place}", seed=3, held_out_fraction=0.2).head_digest)
         rig.batcher.close()
     assert len(digests) == 3
@@ -211,21 +213,21 @@ def test_an_example_whose_features_are_no_numbers_is_a_faulty_one(rig: Rig) -> N
     assert manifest.example_count == len(examples) - 1
 
 
-def test_auto_takes_all_views_and_its_recipe_can_be_carried_out_again(rig: Rig, desk: Desk) -> None:
+def test_auto_takes_all_views_and_its_recipe_can_be_carried_out_again(rig: Rig, driver: JobDriver) -> None:
     chosen = rig.fine_tune(pets(12), "first").recipe
     again = rig.fine_tune(pets(12), "second", recipe=chosen)
-    one, other = (desk.shelf.registry.load("pets", number).head for number in (1, 2))
+    one, other = (driver.publisher.registry.load("pets", number).head for number in (1, 2))
     assert again.recipe == chosen
     assert other.weights.tobytes() == one.weights.tobytes()
     assert other.temperature == one.temperature
 
 
-def test_a_recipe_is_carried_out_on_the_view_it_names(rig: Rig, desk: Desk) -> None:
+def test_a_recipe_is_carried_out_on_the_view_it_names(rig: Rig, driver: JobDriver) -> None:
     rig.fine_tune(pets(), recipe=Ridge(views=("taps",), regularization=0.5, folds=3))
-    version = desk.shelf.registry.load("pets", 1)
+    version = driver.publisher.registry.load("pets", 1)
     assert version.head.views == ("taps",)
     assert version.head.weights.shape == (3, 3)
-    recipe = desk.shelf.registry.version("pets", 1).manifest.recipe
+    recipe = driver.publisher.registry.version("pets", 1).manifest.recipe
     assert (recipe.views, recipe.regularization, recipe.folds) == (("taps",), 0.5, 3)
 
 
@@ -263,10 +265,10 @@ def test_one_example_of_each_class_is_enough_and_claims_no_accuracy(rig: Rig) ->
 # Faults
 
 
-def test_faulty_examples_within_the_share_are_dropped_and_listed(rig: Rig, desk: Desk) -> None:
+def test_faulty_examples_within_the_share_are_dropped_and_listed(rig: Rig, driver: JobDriver) -> None:
     manifest = rig.fine_tune([*pets()[:9], *BROKEN, *pets()[9:]], max_excluded_fraction=0.1)
     assert manifest.example_count == 18
-    findings = desk.ledger.get("job").findings
+    findings = driver.ledger.get("job").findings
     assert findings.excluded_count == 2
     assert [(fault.index, fault.id, fault.reason) for fault in findings.excluded] == [
         (9, "b0", "UNDECODABLE_INPUT"),
@@ -282,7 +284,7 @@ def test_dropped_examples_leave_no_trace_in_the_head(rig: Rig) -> None:
     assert dropped.dataset_digest != clean.dataset_digest
 
 
-def test_more_faulty_examples_than_allowed_fail_with_the_first_of_them(rig: Rig, desk: Desk) -> None:
+def test_more_faulty_examples_than_allowed_fail_with_the_first_of_them(rig: Rig, driver: JobDriver) -> None:
     run = rig.run(rig.job([*pets()[:3], *BROKEN, *pets()[3:]], max_excluded_fraction=0.05))
     with pytest.raises(UnusableExamplesError) as caught:
         run.execute()
@@ -293,7 +295,7 @@ def test_more_faulty_examples_than_allowed_fail_with_the_first_of_them(rig: Rig,
     )
     assert run.findings.excluded_count == 2
     assert [fault.index for fault in run.findings.excluded] == [3, 4]
-    assert list(desk.shelf.store.artifacts()) == []
+    assert list(driver.publisher.store.artifacts()) == []
 
 
 def test_contradicting_labels_fail_or_are_dropped_on_every_side_and_never_decoded(rig: Rig) -> None:
@@ -313,10 +315,10 @@ def test_contradicting_labels_fail_or_are_dropped_on_every_side_and_never_decode
     assert rig.backbone.decoded[b"cat:x"] == 0
 
 
-def test_every_copy_of_a_faulty_content_is_dropped(rig: Rig, desk: Desk) -> None:
+def test_every_copy_of_a_faulty_content_is_dropped(rig: Rig, driver: JobDriver) -> None:
     copies = [Example(content=b"broken", target=Target.of_label("cat"), id=str(place)) for place in range(3)]
     rig.fine_tune([*copies, *pets()], max_excluded_fraction=0.2)
-    assert [fault.id for fault in desk.ledger.get("job").findings.excluded] == ["0", "1", "2"]
+    assert [fault.id for fault in driver.ledger.get("job").findings.excluded] == ["0", "1", "2"]
     assert rig.backbone.decoded[b"broken"] == 1
 
 
@@ -370,10 +372,10 @@ def test_a_fault_of_the_runtime_ends_the_run(rig: Rig) -> None:
 # Telling
 
 
-def test_progress_goes_through_the_steps_and_only_rises(rig: Rig, desk: Desk) -> None:
+def test_progress_goes_through_the_steps_and_only_rises(rig: Rig, driver: JobDriver) -> None:
     rig.backbone.before_run = lambda rows: rig.clock.advance(REPORT_SECONDS)
     rig.fine_tune(pets(10))
-    told = [event.progress for event in desk.events("job") if event.progress is not None]
+    told = [event.progress for event in driver.events("job") if event.progress is not None]
     assert list(dict.fromkeys(progress.step for progress in told)) == [
         JobStep.FEATURES,
         JobStep.FIT,
@@ -393,14 +395,14 @@ def test_progress_goes_through_the_steps_and_only_rises(rig: Rig, desk: Desk) ->
     assert told[-2].accuracy == told[-1].accuracy
 
 
-def test_features_are_reported_no_more_often_than_twice_a_second(rig: Rig, desk: Desk) -> None:
+def test_features_are_reported_no_more_often_than_twice_a_second(rig: Rig, driver: JobDriver) -> None:
     rig.fine_tune(pets(10))
-    told = [event.progress for event in desk.events("job") if event.progress is not None]
+    told = [event.progress for event in driver.events("job") if event.progress is not None]
     # The first and the last, between which the clock stands still.
     assert [progress.done for progress in told if progress.step is JobStep.FEATURES] == [1, 30]
 
 
-def test_the_checkpoint_stops_it_between_examples_and_empties_the_queue(rig: Rig, desk: Desk) -> None:
+def test_the_checkpoint_stops_it_between_examples_and_empties_the_queue(rig: Rig, driver: JobDriver) -> None:
     calls = 0
 
     def checkpoint() -> None:
@@ -412,29 +414,29 @@ def test_the_checkpoint_stops_it_between_examples_and_empties_the_queue(rig: Rig
     with pytest.raises(JobCancelledError):
         rig.run(rig.job(pets(20)), checkpoint).execute()
     assert sum(rig.backbone.decoded.values()) <= 3 + rig.tools.window
-    assert list(desk.shelf.store.artifacts()) == []
+    assert list(driver.publisher.store.artifacts()) == []
 
 
-def test_a_cancel_found_in_the_ledger_stops_it_without_a_version(rig: Rig, desk: Desk) -> None:
+def test_a_cancel_found_in_the_ledger_stops_it_without_a_version(rig: Rig, driver: JobDriver) -> None:
     job = rig.job(pets())
-    desk.ledger.cancel("job")
+    driver.ledger.cancel("job")
     with pytest.raises(JobCancelledError):
         rig.run(job).execute()
-    assert list(desk.shelf.store.artifacts()) == []
+    assert list(driver.publisher.store.artifacts()) == []
 
 
 # Publishing
 
 
-def test_a_run_that_lost_its_job_publishes_nothing_and_removes_its_files(rig: Rig, desk: Desk) -> None:
+def test_a_run_that_lost_its_job_publishes_nothing_and_removes_its_files(rig: Rig, driver: JobDriver) -> None:
     first = rig.job(pets())
-    desk.crash()
-    second = desk.claim()
+    driver.crash()
+    second = driver.claim()
     rig.run(second).execute()
     with pytest.raises(JobLostError):
         rig.run(first).execute()
-    assert desk.shelf.registry.model("pets").version_count == 1
-    assert list(desk.shelf.store.artifacts()) == ["job.2"]
+    assert driver.publisher.registry.model("pets").version_count == 1
+    assert list(driver.publisher.store.artifacts()) == ["job.2"]
 
 
 class ForgetfulRegistry(Registry):
@@ -450,16 +452,18 @@ class ForgetfulRegistry(Registry):
 
 
 def test_a_fault_after_the_commit_does_not_take_the_files_of_the_version(
-    tmp_path: Path, shelf: Shelf, desk: Desk
+    tmp_path: Path, publisher: Publisher, driver: JobDriver
 ) -> None:
-    registry = ForgetfulRegistry(shelf.database, shelf.store, ResidentVersions(1000), clock=shelf.clock)
-    ledger = Ledger(shelf.database, registry, Changes(), owner="x")
-    rig = Rig(tmp_path, desk, ledger)
+    registry = ForgetfulRegistry(
+        publisher.database, publisher.store, ResidentVersions(1000), clock=publisher.clock
+    )
+    ledger = Ledger(publisher.database, registry, Changes(), owner="x")
+    rig = Rig(tmp_path, driver, ledger)
     with pytest.raises(OSError, match="away"):
         rig.run(rig.job(pets())).execute()
     rig.batcher.close()
-    assert desk.ledger.get("job").state is JobState.SUCCEEDED
-    assert np.isfinite(shelf.reopened().load("pets", 1).head.weights).all()
+    assert driver.ledger.get("job").state is JobState.SUCCEEDED
+    assert np.isfinite(publisher.reopened().load("pets", 1).head.weights).all()
 
 
 # Other kinds of task.
@@ -480,13 +484,13 @@ LEGS = {"cat": Target.of_value(4.0), "dog": Target.of_value(4.5), "emu": Target.
 
 @pytest.mark.parametrize("held_out_fraction", [0.0, 0.3])
 def test_examples_of_several_labels_become_a_version_that_tells_each(
-    rig: Rig, desk: Desk, held_out_fraction: float
+    rig: Rig, driver: JobDriver, held_out_fraction: float
 ) -> None:
     manifest = rig.fine_tune(retargeted(TRAITS), held_out_fraction=held_out_fraction, task=Task.MULTI_LABEL)
     assert manifest.task is Task.MULTI_LABEL
     assert manifest.class_names == ("furry", "small")
     assert manifest.metrics.micro_f1 > 0.9
-    head = desk.shelf.registry.load("pets", 1).head
+    head = driver.publisher.registry.load("pets", 1).head
     told = []
     for content in (b"cat:new", b"dog:new", b"emu:new"):
         outputs = head.outputs(rig.backbone.run(rig.backbone.decode(content)[None]))[0]
@@ -496,13 +500,13 @@ def test_examples_of_several_labels_become_a_version_that_tells_each(
 
 @pytest.mark.parametrize("held_out_fraction", [0.0, 0.3])
 def test_examples_with_numbers_become_a_version_that_tells_the_number(
-    rig: Rig, desk: Desk, held_out_fraction: float
+    rig: Rig, driver: JobDriver, held_out_fraction: float
 ) -> None:
     manifest = rig.fine_tune(retargeted(LEGS), held_out_fraction=held_out_fraction)
     assert manifest.task is Task.REGRESSION
     assert manifest.class_names == ()
     assert manifest.metrics.r_squared > 0.8
-    head = desk.shelf.registry.load("pets", 1).head
+    head = driver.publisher.registry.load("pets", 1).head
     values = [
         float(head.outputs(rig.backbone.run(rig.backbone.decode(content)[None]))[0, 0])
         for content in (b"cat:new", b"emu:new")
@@ -543,7 +547,7 @@ def test_a_version_with_blocks_of_its_own_is_published_with_them(rig: Rig) -> No
     assert TAIL_FILE in manifest.files
     assert manifest.note.startswith("Trained blocks")
     assert manifest.metrics.source is MetricsSource.OUT_OF_FOLD
-    version = rig.desk.shelf.registry.load("pets", 1)
+    version = rig.driver.publisher.registry.load("pets", 1)
     assert version.tail is not None
     assert version.tail.cut == "cut1"
     (request,) = rig.backbone.trained
@@ -575,7 +579,7 @@ def test_held_out_examples_are_judged_through_the_versions_trained_blocks(rig: R
     assert manifest.tail is not None
     assert manifest.metrics.source is MetricsSource.HELD_OUT
     # The tail moves the features by 1 and the head takes that off: without the tail they would be wrong.
-    version = rig.desk.shelf.registry.load("pets", 1)
+    version = rig.driver.publisher.registry.load("pets", 1)
     kept_out = [example for example in tangled(8, held_out=2) if example.held_out]
     rows = np.stack([rig.backbone.decode(example.content) for example in kept_out])
     views = {"last": rows + 1, "taps": rows[:, :3] * 2}
@@ -590,11 +594,11 @@ def test_where_training_does_not_help_the_version_is_plain_and_says_so(rig: Rig)
     rig.backbone.train = lambda request: replace(trained_tail(request), epoch=0)
     job = rig.job(pets(6), recipe=Partial())
     number = rig.run(job).execute()
-    manifest = rig.desk.shelf.registry.version("pets", number).manifest
+    manifest = rig.driver.publisher.registry.version("pets", number).manifest
     assert manifest.tail is None
     assert TAIL_FILE not in manifest.files
     assert manifest.note.startswith("No trained blocks: ")
-    recommendations = [event.progress.message for event in rig.desk.events(job.job_id) if event.progress]
+    recommendations = [event.progress.message for event in rig.driver.events(job.job_id) if event.progress]
     assert manifest.note in recommendations
 
 
@@ -613,9 +617,9 @@ def test_nothing_of_a_training_is_left_behind(rig: Rig, tmp_path: Path) -> None:
 
 
 def test_more_activations_than_there_may_be_are_refused_before_the_backbone_runs(
-    tmp_path: Path, desk: Desk
+    tmp_path: Path, driver: JobDriver
 ) -> None:
-    rig = Rig(tmp_path, desk, max_activation_bytes=100)
+    rig = Rig(tmp_path, driver, max_activation_bytes=100)
     with pytest.raises(DatasetTooLarge, match="Expected at most 1 different examples"):
         rig.run(rig.job(pets(6), recipe=Partial())).execute()
     assert rig.backbone.batches == []
@@ -640,7 +644,7 @@ class SlowFit:
 
 
 def test_a_head_that_took_long_is_not_fitted_again(
-    rig: Rig, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, driver: JobDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = SlowFit(rig, monkeypatch, STAGE_SECONDS)
     examples = pets(6, held_out=2)
@@ -649,41 +653,41 @@ def test_a_head_that_took_long_is_not_fitted_again(
 
     def die_at_evaluation() -> None:
         # The checkpoint after the head was put aside.
-        if desk.ledger.get("job").staged:
+        if driver.ledger.get("job").staged:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
         rig.run(first, die_at_evaluation).execute()
     assert slow.fits == 2
-    desk.crash()
-    second = desk.claim()
+    driver.crash()
+    second = driver.claim()
     rig.run(second).execute()
-    manifest = desk.shelf.registry.version("pets", 2).manifest
+    manifest = driver.publisher.registry.version("pets", 2).manifest
     assert slow.fits == 2
     assert manifest.head_digest == reference.head_digest
     assert manifest.metrics == reference.metrics
     assert manifest.recipe == reference.recipe
     assert manifest.fit_seconds == STAGE_SECONDS
-    assert desk.shelf.registry.version("pets", 2).artifact == "job.2"
-    assert sorted(desk.shelf.store.artifacts()) == ["job.2", "whole.1"]
+    assert driver.publisher.registry.version("pets", 2).artifact == "job.2"
+    assert sorted(driver.publisher.store.artifacts()) == ["job.2", "whole.1"]
 
 
 def test_a_head_that_is_damaged_where_it_lies_is_fitted_again(
-    rig: Rig, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, driver: JobDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = SlowFit(rig, monkeypatch, STAGE_SECONDS)
     job = rig.job(pets())
     rig.run(replace(job, staged="job.0.fit")).execute()
     assert slow.fits == 1
-    assert desk.shelf.registry.load("pets", 1)
+    assert driver.publisher.registry.load("pets", 1)
 
 
 def test_a_head_that_is_soon_fitted_is_not_put_aside(
-    rig: Rig, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, driver: JobDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     SlowFit(rig, monkeypatch, STAGE_SECONDS / 2)
     rig.fine_tune(pets())
-    assert list(desk.shelf.store.artifacts()) == ["job.1"]
+    assert list(driver.publisher.store.artifacts()) == ["job.1"]
 
 
 class AwayLedger(Ledger):
@@ -704,14 +708,14 @@ class AwayLedger(Ledger):
 
 
 def test_work_goes_on_without_the_database_and_the_version_is_published_once(
-    tmp_path: Path, shelf: Shelf, desk: Desk
+    tmp_path: Path, publisher: Publisher, driver: JobDriver
 ) -> None:
-    ledger = AwayLedger(shelf.database, shelf.registry, Changes(), owner="x")
-    rig = Rig(tmp_path, desk, ledger)
+    ledger = AwayLedger(publisher.database, publisher.registry, Changes(), owner="x")
+    rig = Rig(tmp_path, driver, ledger)
     slept: list[float] = []
     rig.tools = replace(rig.tools, sleep=slept.append)
     assert rig.run(rig.job(pets())).execute() == 1
     rig.batcher.close()
     assert len(slept) == 2
-    assert shelf.registry.model("pets").version_count == 1
-    assert desk.ledger.get("job").state is JobState.SUCCEEDED
+    assert publisher.registry.model("pets").version_count == 1
+    assert driver.ledger.get("job").state is JobState.SUCCEEDED

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import Desk, ManualClock
+from fakes import JobDriver, ManualClock
 from headstart_server.backbones.contract.memory import limit_bytes
 from headstart_server.errors import JobMemoryLimit
 from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
@@ -56,11 +56,11 @@ def test_the_budget_is_what_the_machine_or_container_leaves(tmp_path: Path) -> N
 
 
 @on_both_databases
-def test_jobs_run_next_to_each_other_only_within_the_budget(desk: Desk, clock: ManualClock) -> None:
+def test_jobs_run_next_to_each_other_only_within_the_budget(driver: JobDriver, clock: ManualClock) -> None:
     for job_id, nbytes in (("a", 60), ("b", 60), ("c", 30), ("d", 101)):
-        desk.submit(job_id, memory_bytes=nbytes)
+        driver.submit(job_id, memory_bytes=nbytes)
         clock.advance(1)
-    ledger = desk.restarted(memory_bytes=100)
+    ledger = driver.restarted(memory_bytes=100)
     first = ledger.claim()
     assert first is not None
     assert (first.job_id, first.memory_bytes) == ("a", 60)
@@ -74,6 +74,6 @@ def test_jobs_run_next_to_each_other_only_within_the_budget(desk: Desk, clock: M
     assert third.job_id == "c"
     # What does not fit here at all waits for a larger replica, and keeps nothing waiting.
     assert ledger.claim() is None
-    larger = desk.restarted(memory_bytes=101).claim()
+    larger = driver.restarted(memory_bytes=101).claim()
     assert larger is not None
     assert larger.job_id == "d"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import Desk, FakeBackbone
+from fakes import FakeBackbone, JobDriver
 from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.errors import (
     AliasNotFound,
@@ -28,10 +28,10 @@ from workbench import Workbench, pets
 
 
 @pytest.fixture
-def bench(tmp_path: Path, desk: Desk) -> Iterator[Workbench]:
+def bench(tmp_path: Path, driver: JobDriver) -> Iterator[Workbench]:
     bench = Workbench(
         tmp_path,
-        desk,
+        driver,
         FakeBackbone("other", digest="o" * 64, parameters=9),
         FakeBackbone("poor", digest="p" * 64, own=6.0, parameters=5),
         FakeBackbone("text", digest="t" * 64, modality=Modality.TEXT),
@@ -180,7 +180,7 @@ def test_versions_whose_examples_are_gone_are_refused_before_there_is_a_job(benc
         "The examples of version 1 of model 'pets' were not kept. It cannot be rebased: send all "
         "examples with a fine-tune on the other backbone."
     )
-    assert bench.desk.ledger.count().get(JobState.QUEUED, 0) == 0
+    assert bench.driver.ledger.count().get(JobState.QUEUED, 0) == 0
 
 
 def test_examples_whose_data_was_deleted_are_left_out(bench: Workbench) -> None:
@@ -214,7 +214,7 @@ def test_what_cannot_be_done_is_refused_before_there_is_a_job(
     with pytest.raises(error) as caught:
         bench.rebase(**spec)
     assert getattr(caught.value, "field", None) == field
-    assert bench.desk.ledger.count().get(JobState.QUEUED, 0) == 0
+    assert bench.driver.ledger.count().get(JobState.QUEUED, 0) == 0
     assert bench.files() == {bench.registry.version("pets", 1).manifest.job_id}
 
 
@@ -233,11 +233,11 @@ def test_the_same_request_gives_the_same_job_even_if_the_version_is_gone(bench: 
 @pytest.mark.parametrize("backbone", ["other", "auto"])
 @pytest.mark.parametrize("is_declared", [True, False])
 def test_a_version_whose_backbone_is_gone_is_fitted_anew(
-    tmp_path: Path, desk: Desk, bench: Workbench, backbone: str, is_declared: bool
+    tmp_path: Path, driver: JobDriver, bench: Workbench, backbone: str, is_declared: bool
 ) -> None:
     bench.published(pets(), backbone="poor", alias="stable")
     poor = [FakeBackbone("poor")] if is_declared else []
-    restarted = Workbench(tmp_path, desk, FakeBackbone("other", digest="o" * 64), *poor, loaded=False)
+    restarted = Workbench(tmp_path, driver, FakeBackbone("other", digest="o" * 64), *poor, loaded=False)
 
     def refuse(name: str) -> None:
         if name == "poor":

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from fakes import Desk
+from fakes import JobDriver
 from headstart_server.errors import StorageUnavailable
 from headstart_server.jobs.ledger import JobCancelledError
 from workbench import Workbench, pets
 
 
 @pytest.fixture
-def bench(tmp_path: Path, desk: Desk) -> Iterator[Workbench]:
-    bench = Workbench(tmp_path, desk)
+def bench(tmp_path: Path, driver: JobDriver) -> Iterator[Workbench]:
+    bench = Workbench(tmp_path, driver)
     yield bench
     bench.close()
 
@@ -39,7 +39,7 @@ def test_a_job_goes_on_when_the_bucket_is_back(
 ) -> None:
     pauses: list[float] = []
     bench.tools = replace(bench.tools, sleep=pauses.append)
-    place = bench.datasets if what == "open" else bench.desk.shelf.store
+    place = bench.datasets if what == "open" else bench.driver.publisher.store
     monkeypatch.setattr(place, what, away_at_first(getattr(place, what), 3))
     version = bench.published(pets(4))
     assert version.number == 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fakes import PATIENCE, Desk, FakeBackbone, FakeSource, ManualClock, Recorder, Shelf
+from fakes import PATIENCE, FakeBackbone, FakeSource, JobDriver, ManualClock, Publisher, Recorder
 from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.embedding.backbone_pool import BackbonePool
@@ -113,8 +113,8 @@ class Counter:
 
 
 @pytest.fixture
-def counter(tmp_path: Path, desk: Desk) -> Iterator[Counter]:
-    counter = Counter(tmp_path, desk.ledger, desk.shelf.registry)
+def counter(tmp_path: Path, driver: JobDriver) -> Iterator[Counter]:
+    counter = Counter(tmp_path, driver.ledger, driver.publisher.registry)
     yield counter
     counter.pool.close()
 
@@ -139,7 +139,7 @@ PETS = examples(b"cat:1", b"dog:1", b"cat:2", b"dog:2")
 # Accepting
 
 
-def test_an_accepted_upload_is_a_queued_job_with_its_dataset(counter: Counter, desk: Desk) -> None:
+def test_an_accepted_upload_is_a_queued_job_with_its_dataset(counter: Counter, driver: JobDriver) -> None:
     upload = counter.open(alias="stable")
     upload.add(PETS[:1])
     upload.add(PETS[1:])
@@ -149,13 +149,15 @@ def test_an_accepted_upload_is_a_queued_job_with_its_dataset(counter: Counter, d
     assert job.spec.backbone == "fake"
     assert counter.files() == [f"{job.job_id}.zip"]
     assert counter.accepted == 1
-    assert desk.claim().job_id == job.job_id
+    assert driver.claim().job_id == job.job_id
     dataset = counter.datasets.open(job.job_id)
     assert [dataset.read(place) for place in range(4)] == [example.content for example in PETS]
     dataset.close()
 
 
-def test_an_upload_that_is_closed_before_it_was_accepted_leaves_nothing(counter: Counter, desk: Desk) -> None:
+def test_an_upload_that_is_closed_before_it_was_accepted_leaves_nothing(
+    counter: Counter, driver: JobDriver
+) -> None:
     upload = counter.open()
     upload.add(PETS)
     upload.close()
@@ -164,7 +166,7 @@ def test_an_upload_that_is_closed_before_it_was_accepted_leaves_nothing(counter:
         with pytest.raises(Cancelled):
             late()
     assert counter.files() == []
-    assert desk.ledger.count()[JobState.QUEUED] == 0
+    assert driver.ledger.count()[JobState.QUEUED] == 0
     upload.close()
 
 
@@ -187,10 +189,10 @@ class SlowLedger(Ledger):
 
 
 def test_a_caller_that_leaves_while_its_job_is_accepted_does_not_take_the_dataset_with_it(
-    tmp_path: Path, shelf: Shelf, desk: Desk, clock: ManualClock
+    tmp_path: Path, publisher: Publisher, driver: JobDriver, clock: ManualClock
 ) -> None:
-    ledger = SlowLedger(shelf.database, shelf.registry, desk.changes, owner="x")
-    counter = Counter(tmp_path, ledger, shelf.registry)
+    ledger = SlowLedger(publisher.database, publisher.registry, driver.changes, owner="x")
+    counter = Counter(tmp_path, ledger, publisher.registry)
     upload = counter.open()
     upload.add(PETS)
     accepting = threading.Thread(target=upload.accept)
@@ -204,7 +206,7 @@ def test_a_caller_that_leaves_while_its_job_is_accepted_does_not_take_the_datase
     for thread in (accepting, closing):
         thread.join(PATIENCE)
         assert not thread.is_alive()
-    job = desk.claim()
+    job = driver.claim()
     counter.datasets.open(job.job_id).close()
     assert counter.accepted == 1
 
@@ -246,8 +248,8 @@ def test_a_request_id_stands_for_its_spec_and_its_examples(
     assert counter.files() == [f"{accepted.job_id}.zip"]
 
 
-def test_a_job_that_is_refused_leaves_nothing(tmp_path: Path, shelf: Shelf) -> None:
-    counter = Counter(tmp_path, Desk(shelf, limits=QueueLimits(queued=1)).ledger, shelf.registry)
+def test_a_job_that_is_refused_leaves_nothing(tmp_path: Path, publisher: Publisher) -> None:
+    counter = Counter(tmp_path, JobDriver(publisher, limits=QueueLimits(queued=1)).ledger, publisher.registry)
     first, second = counter.open(), counter.open()
     for upload in (first, second):
         upload.add(PETS)
@@ -271,19 +273,19 @@ def test_a_dataset_that_cannot_be_trained_on_is_refused_and_leaves_nothing(count
 # Opening
 
 
-def test_a_full_queue_is_told_before_the_examples_are_sent(tmp_path: Path, shelf: Shelf) -> None:
-    desk = Desk(shelf, limits=QueueLimits(queued=1))
-    counter = Counter(tmp_path, desk.ledger, desk.shelf.registry)
-    desk.submit()
+def test_a_full_queue_is_told_before_the_examples_are_sent(tmp_path: Path, publisher: Publisher) -> None:
+    driver = JobDriver(publisher, limits=QueueLimits(queued=1))
+    counter = Counter(tmp_path, driver.ledger, driver.publisher.registry)
+    driver.submit()
     with pytest.raises(JobQueueFull):
         counter.open()
     counter.open("r").close()
     counter.open(validate_only=True).close()
 
 
-def test_limits_and_request_ids_are_each_tenants_own(tmp_path: Path, shelf: Shelf) -> None:
-    desk = Desk(shelf, limits=QueueLimits(queued=9, queued_per_tenant=1))
-    counter = Counter(tmp_path, desk.ledger, desk.shelf.registry)
+def test_limits_and_request_ids_are_each_tenants_own(tmp_path: Path, publisher: Publisher) -> None:
+    driver = JobDriver(publisher, limits=QueueLimits(queued=9, queued_per_tenant=1))
+    counter = Counter(tmp_path, driver.ledger, driver.publisher.registry)
     ids = {}
     for tenant in ("", "red", "blue"):
         upload = counter.open("r", tenant=tenant)
@@ -332,11 +334,11 @@ def test_a_recipe_whose_packages_are_missing_is_refused_before_the_examples_are_
 
 
 def test_a_request_id_with_nul_is_refused_before_it_is_looked_for(
-    tmp_path: Path, shelf: Shelf, desk: Desk
+    tmp_path: Path, publisher: Publisher, driver: JobDriver
 ) -> None:
-    ledger = LedgerWithoutNul(shelf.database, shelf.registry, desk.changes, owner="x")
+    ledger = LedgerWithoutNul(publisher.database, publisher.registry, driver.changes, owner="x")
     with pytest.raises(InvalidField) as caught:
-        Counter(tmp_path, ledger, shelf.registry).open("a\0b")
+        Counter(tmp_path, ledger, publisher.registry).open("a\0b")
     assert caught.value.field == "spec.request_id"
 
 
@@ -411,7 +413,7 @@ def test_more_activations_than_a_job_may_keep_are_told_before_there_is_a_job(cou
     assert validated(counter, more).valid
 
 
-def test_what_is_in_order_is_valid_and_no_job_comes_of_it(counter: Counter, desk: Desk) -> None:
+def test_what_is_in_order_is_valid_and_no_job_comes_of_it(counter: Counter, driver: JobDriver) -> None:
     found = validated(counter, PETS)
     assert replace(found, previewed=None) == Validation(
         valid=True,
@@ -422,7 +424,7 @@ def test_what_is_in_order_is_valid_and_no_job_comes_of_it(counter: Counter, desk
         warnings=(),
         message="",
     )
-    assert desk.ledger.count()[JobState.QUEUED] == 0
+    assert driver.ledger.count()[JobState.QUEUED] == 0
 
 
 FAULTY = [

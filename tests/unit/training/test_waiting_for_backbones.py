@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import PATIENCE, Desk, FakeBackbone
+from fakes import PATIENCE, FakeBackbone, JobDriver
 from headstart_server.errors import BackboneUnavailable, InvalidField
 from headstart_server.jobs.job import JobState
 from headstart_server.learning.heads.recipe import Ridge
@@ -14,8 +14,8 @@ from workbench import Workbench, pets
 
 
 @pytest.fixture
-def bench(tmp_path: Path, desk: Desk) -> Iterator[Workbench]:
-    bench = Workbench(tmp_path, desk, FakeBackbone("late"), loaded=False)
+def bench(tmp_path: Path, driver: JobDriver) -> Iterator[Workbench]:
+    bench = Workbench(tmp_path, driver, FakeBackbone("late"), loaded=False)
     bench.source.unprepared |= {"late", "fake"}
     yield bench
     bench.close()

@@ -15,7 +15,7 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
-from fakes import Desk, ManualClock
+from fakes import JobDriver, ManualClock
 from headstart_server.api.grpc.messages.jobs import webhook_body
 from headstart_server.jobs.job import Findings, Job, JobError, WebhookState
 from headstart_server.jobs.job_notifier import Changes
@@ -61,8 +61,8 @@ def receiver() -> Receiver:
 class Office:
     """A sender, and what it told."""
 
-    def __init__(self, desk: Desk, folder: Path, receiver: Receiver) -> None:
-        self.desk = desk
+    def __init__(self, driver: JobDriver, folder: Path, receiver: Receiver) -> None:
+        self.driver = driver
         self._receiver = receiver
         self.outcomes: list[str] = []
         self.secrets = folder / "secrets"
@@ -73,7 +73,7 @@ class Office:
         allowed = ["https://hooks.example.com", "https://hooks.example.com:8443"]
         policy = WebhookPolicy(allowed, resolve=lambda host, port: [at])
         return WebhookSender(
-            self.desk.shelf.database,
+            self.driver.publisher.database,
             policy,
             self.secrets,
             self.outcomes.append,
@@ -82,8 +82,8 @@ class Office:
         )
 
     def ended(self, **spec: Any) -> Job:
-        job = self.desk.running(**{"webhook": URI, **spec})
-        self.desk.succeed(job)
+        job = self.driver.running(**{"webhook": URI, **spec})
+        self.driver.succeed(job)
         return job
 
     def send_one(self) -> bool:
@@ -93,12 +93,12 @@ class Office:
         return claimed is not None
 
     def told(self, job: Job) -> Any:
-        return self.desk.ledger.get(job.job_id).webhook
+        return self.driver.ledger.get(job.job_id).webhook
 
 
 @pytest.fixture
-def office(desk: Desk, tmp_path: Path, receiver: Receiver) -> Iterator[Office]:
-    return Office(desk, tmp_path, receiver)
+def office(driver: JobDriver, tmp_path: Path, receiver: Receiver) -> Iterator[Office]:
+    return Office(driver, tmp_path, receiver)
 
 
 @on_both_databases
@@ -128,17 +128,17 @@ def test_the_end_of_a_job_is_told_once(office: Office, receiver: Receiver) -> No
 
 
 def test_nothing_is_told_before_the_end(office: Office) -> None:
-    office.desk.running(webhook=URI)
-    office.desk.submit(webhook=URI)
+    office.driver.running(webhook=URI)
+    office.driver.submit(webhook=URI)
     assert not office.send_one()
 
 
 @on_both_databases
 def test_failures_and_cancels_are_ends_too(office: Office, receiver: Receiver) -> None:
-    failed = office.desk.running(webhook=URI)
-    office.desk.ledger.fail(failed, JobError(reason="EMPTY_DATASET", message="None."), Findings())
-    cancelled = office.desk.submit(webhook=URI)
-    office.desk.ledger.cancel(cancelled.job_id)
+    failed = office.driver.running(webhook=URI)
+    office.driver.ledger.fail(failed, JobError(reason="EMPTY_DATASET", message="None."), Findings())
+    cancelled = office.driver.submit(webhook=URI)
+    office.driver.ledger.cancel(cancelled.job_id)
     while office.send_one():
         pass
     bodies = {body["data"]["jobId"]: body for _, _, body in receiver.posts}
@@ -148,14 +148,14 @@ def test_failures_and_cancels_are_ends_too(office: Office, receiver: Receiver) -
     assert bodies[cancelled.job_id]["type"] == "job.cancelled"
 
 
-def test_jobs_without_one_get_the_servers(desk: Desk) -> None:
-    shelf = desk.shelf
-    telling = Ledger(shelf.database, shelf.registry, Changes(), owner="x", webhook=URI)
+def test_jobs_without_one_get_the_servers(driver: JobDriver) -> None:
+    publisher = driver.publisher
+    telling = Ledger(publisher.database, publisher.registry, Changes(), owner="x", webhook=URI)
     own = "https://hooks.example.com/own"
     jobs = [
-        telling.submit(desk.submission()),
-        telling.submit(desk.submission(webhook=own)),
-        desk.submit(),
+        telling.submit(driver.submission()),
+        telling.submit(driver.submission(webhook=own)),
+        driver.submit(),
     ]
     assert [None if job.webhook is None else job.webhook.uri for job in jobs] == [URI, own, None]
 
@@ -235,20 +235,22 @@ def test_a_name_that_leads_inside_is_not_sent_to(office: Office, receiver: Recei
 
 
 @on_both_databases
-def test_a_job_is_remembered_until_its_end_is_told(office: Office, desk: Desk, clock: ManualClock) -> None:
+def test_a_job_is_remembered_until_its_end_is_told(
+    office: Office, driver: JobDriver, clock: ManualClock
+) -> None:
     told = office.ended()
     office.send_one()
     untold = office.ended()
     clock.advance(100)
-    assert desk.ledger.forget(10) == 1
-    assert desk.ledger.get(untold.job_id).webhook is not None
+    assert driver.ledger.forget(10) == 1
+    assert driver.ledger.get(untold.job_id).webhook is not None
     office.send_one()
-    assert desk.ledger.forget(10) == 1
+    assert driver.ledger.forget(10) == 1
     assert told.job_id != untold.job_id
 
 
 def test_signatures_are_those_of_the_specification(office: Office, tmp_path: Path) -> None:
-    job = office.desk.ledger.get(office.ended().job_id)
+    job = office.driver.ledger.get(office.ended().job_id)
     body, old, new = webhook_body(job), b"o" * 32, b"n" * 32
     headers = headers_of("job_1", int(time.time()), body, [Secret(new), Secret(old)])
     for secret in (old, new):
@@ -309,12 +311,17 @@ def test_a_post_names_the_tenant_and_is_signed_with_its_own_secret(
 
 
 def test_the_servers_own_url_gets_the_servers_signature(
-    office: Office, desk: Desk, receiver: Receiver
+    office: Office, driver: JobDriver, receiver: Receiver
 ) -> None:
     office.secrets.write_text(f"{SECRET}\nshop {TENANT_SECRET}\n")
     policy = WebhookPolicy((), own=URI, resolve=lambda host, port: ["93.184.216.34"])
     office.sender = WebhookSender(
-        desk.shelf.database, policy, office.secrets, office.outcomes.append, body=webhook_body, post=receiver
+        driver.publisher.database,
+        policy,
+        office.secrets,
+        office.outcomes.append,
+        body=webhook_body,
+        post=receiver,
     )
     office.ended(model="shop/pets", tenant="shop")
     assert office.send_one()
@@ -420,7 +427,7 @@ def test_an_error_of_a_receiver_does_not_delay_its_other_posts(office: Office, r
 
 @on_both_databases
 @pytest.mark.timeout(120)
-def test_a_dead_receiver_delays_no_live_one_under_load(office: Office, desk: Desk) -> None:
+def test_a_dead_receiver_delays_no_live_one_under_load(office: Office, driver: JobDriver) -> None:
     ended, arrived, dead_tries = threading.Event(), [], []
     lock = threading.Lock()
 
@@ -442,7 +449,12 @@ def test_a_dead_receiver_delays_no_live_one_under_load(office: Office, desk: Des
         ["https://hooks.example.com", "https://dead.example.com:8443"], resolve=lambda *_: ["93.184.216.34"]
     )
     sender = WebhookSender(
-        desk.shelf.database, policy, office.secrets, office.outcomes.append, body=webhook_body, post=post
+        driver.publisher.database,
+        policy,
+        office.secrets,
+        office.outcomes.append,
+        body=webhook_body,
+        post=post,
     )
     sender.start()
     try:

@@ -7,71 +7,71 @@ from pathlib import Path
 
 import pytest
 
-from fakes import PATIENCE, Desk, ManualClock, Shelf
+from fakes import PATIENCE, JobDriver, ManualClock, Publisher
 from headstart_server.api.grpc.job_watcher import Follower
 from headstart_server.errors import Draining, JobNotFound
 from headstart_server.jobs.job import Job, JobState
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    shelf = Shelf(tmp_path, ManualClock())
-    yield Desk(shelf)
-    shelf.close()
+def driver(tmp_path: Path) -> Iterator[JobDriver]:
+    publisher = Publisher(tmp_path, ManualClock())
+    yield JobDriver(publisher)
+    publisher.close()
 
 
-def follower(desk: Desk, quiet_seconds: float = PATIENCE) -> Follower:
-    return Follower(desk.ledger, desk.changes, quiet_seconds=quiet_seconds)
+def follower(driver: JobDriver, quiet_seconds: float = PATIENCE) -> Follower:
+    return Follower(driver.ledger, driver.changes, quiet_seconds=quiet_seconds)
 
 
-async def test_events_come_as_they_happen_and_end_with_the_job(desk: Desk) -> None:
-    desk.submit("a")
+async def test_events_come_as_they_happen_and_end_with_the_job(driver: JobDriver) -> None:
+    driver.submit("a")
     seen: list[tuple[int, JobState]] = []
-    async with aclosing(follower(desk).events("a", 0)) as events:
+    async with aclosing(follower(driver).events("a", 0)) as events:
         async for event in events:
             assert event is not None
             seen.append((event.number, event.state))
             if event.state is JobState.QUEUED:
-                job = await asyncio.to_thread(desk.claim)
+                job = await asyncio.to_thread(driver.claim)
             elif event.state is JobState.RUNNING and event.number == 2:
-                await asyncio.to_thread(desk.succeed, job)
+                await asyncio.to_thread(driver.succeed, job)
     assert seen == [(1, JobState.QUEUED), (2, JobState.RUNNING), (3, JobState.SUCCEEDED)]
 
 
-async def test_who_resumes_gets_later_events_only(desk: Desk) -> None:
-    desk.submit("a")
-    desk.ledger.cancel("a")
-    assert [event.number async for event in follower(desk).events("a", 1) if event] == [2]
-    assert [event async for event in follower(desk).events("a", 2)] == []
+async def test_who_resumes_gets_later_events_only(driver: JobDriver) -> None:
+    driver.submit("a")
+    driver.ledger.cancel("a")
+    assert [event.number async for event in follower(driver).events("a", 1) if event] == [2]
+    assert [event async for event in follower(driver).events("a", 2)] == []
 
 
 async def test_a_job_that_ends_between_the_readings_is_told_to_have_ended(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    driver: JobDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.submit("a")
-    read = desk.ledger.get
+    driver.submit("a")
+    read = driver.ledger.get
 
     def just_ended(job_id: str) -> Job:
-        desk.ledger.cancel(job_id)
+        driver.ledger.cancel(job_id)
         return read(job_id)
 
-    monkeypatch.setattr(desk.ledger, "get", just_ended)
-    found = [event async for event in follower(desk).events("a", 1) if event is not None]
+    monkeypatch.setattr(driver.ledger, "get", just_ended)
+    found = [event async for event in follower(driver).events("a", 1) if event is not None]
     assert [event.state for event in found] == [JobState.CANCELLED]
 
 
-async def test_in_the_quiet_there_are_signs_of_life_and_then_events_again(desk: Desk) -> None:
-    desk.submit("a")
-    async with aclosing(follower(desk, quiet_seconds=0.01).events("a", 1)) as events:
+async def test_in_the_quiet_there_are_signs_of_life_and_then_events_again(driver: JobDriver) -> None:
+    driver.submit("a")
+    async with aclosing(follower(driver, quiet_seconds=0.01).events("a", 1)) as events:
         assert [await anext(events) for _ in range(3)] == [None] * 3
-        await asyncio.to_thread(desk.ledger.cancel, "a")
+        await asyncio.to_thread(driver.ledger.cancel, "a")
         found = [event async for event in events if event is not None]
     assert [event.state for event in found] == [JobState.CANCELLED]
 
 
-async def test_a_stop_ends_those_who_wait(desk: Desk) -> None:
-    desk.submit("a")
-    follows = follower(desk)
+async def test_a_stop_ends_those_who_wait(driver: JobDriver) -> None:
+    driver.submit("a")
+    follows = follower(driver)
     events = follows.events("a", 0)
     await anext(events)
     waiting = asyncio.create_task(anext(events))
@@ -83,33 +83,33 @@ async def test_a_stop_ends_those_who_wait(desk: Desk) -> None:
             await asyncio.wait_for(task, PATIENCE)
 
 
-async def test_the_end_of_a_job_is_waited_for_no_longer_than_asked(desk: Desk) -> None:
-    desk.submit("a")
-    assert (await follower(desk).ended("a", 0.01)).state is JobState.QUEUED
-    waiting = asyncio.create_task(follower(desk).ended("a", PATIENCE))
-    await asyncio.to_thread(desk.ledger.cancel, "a")
+async def test_the_end_of_a_job_is_waited_for_no_longer_than_asked(driver: JobDriver) -> None:
+    driver.submit("a")
+    assert (await follower(driver).ended("a", 0.01)).state is JobState.QUEUED
+    waiting = asyncio.create_task(follower(driver).ended("a", PATIENCE))
+    await asyncio.to_thread(driver.ledger.cancel, "a")
     assert (await asyncio.wait_for(waiting, PATIENCE)).state is JobState.CANCELLED
     with pytest.raises(JobNotFound):
-        await follower(desk).ended("unknown", 0)
+        await follower(driver).ended("unknown", 0)
 
 
-async def test_all_jobs_are_followed_with_an_answer_at_once_and_signs_of_life(desk: Desk) -> None:
-    desk.submit("a")
-    steps = follower(desk, quiet_seconds=0.01).all_events(desk.ledger.position(), model="", scope=None)
+async def test_all_jobs_are_followed_with_an_answer_at_once_and_signs_of_life(driver: JobDriver) -> None:
+    driver.submit("a")
+    steps = follower(driver, quiet_seconds=0.01).all_events(driver.ledger.position(), model="", scope=None)
     async with aclosing(steps):
         first = await anext(steps)
         assert [(event.job_id, event.model, event.number) for event in first.events] == [("a", "pets", 1)]
         assert (await anext(steps)).events == []
-        await asyncio.to_thread(desk.submit, "b", model="cars")
+        await asyncio.to_thread(driver.submit, "b", model="cars")
         async for step in steps:
             if step.events:
                 break
         assert [(event.job_id, event.model) for event in step.events] == [("b", "cars")]
 
 
-async def test_a_stop_ends_those_who_follow_all_jobs(desk: Desk) -> None:
-    follows = follower(desk)
-    steps = follows.all_events(desk.ledger.position(), model="", scope=None)
+async def test_a_stop_ends_those_who_follow_all_jobs(driver: JobDriver) -> None:
+    follows = follower(driver)
+    steps = follows.all_events(driver.ledger.position(), model="", scope=None)
     assert (await anext(steps)).events == []
     waiting = asyncio.create_task(anext(steps))
     await asyncio.sleep(0)

@@ -23,7 +23,7 @@ from headstart_server.errors import (
 from headstart_server.learning.examples.dataset import Example
 
 
-class Shelf:
+class Publisher:
     """A folder that may be read, with pictures, and a reader of it."""
 
     def __init__(self, folder: Path) -> None:
@@ -52,27 +52,27 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    return Shelf(tmp_path)
+def publisher(tmp_path: Path) -> Iterator[Publisher]:
+    return Publisher(tmp_path)
 
 
-def test_examples_come_in_the_order_of_the_list_with_all_it_says(shelf: Shelf) -> None:
-    (shelf.folder / "a.txt").write_text("a text, grüß dich")
+def test_examples_come_in_the_order_of_the_list_with_all_it_says(publisher: Publisher) -> None:
+    (publisher.folder / "a.txt").write_text("a text, grüß dich")
     rows = "".join(f"pictures/{place}.jpg,label {place % 3},id{place},yes,0.5\n" for place in range(40))
-    found = shelf.read(f"path,label,id,held_out,weight\n{rows}a.txt,b,,,\n")
+    found = publisher.read(f"path,label,id,held_out,weight\n{rows}a.txt,b,,,\n")
     assert [example.content for example in found[:40]] == [b"picture %d" % place for place in range(40)]
     first, last = found[0], found[-1]
     assert (first.target.label, first.id, first.held_out, first.weight) == ("label 0", "id0", True, 0.5)
     assert (last.content, last.id, last.held_out, last.weight) == ("a text, grüß dich", "a.txt", False, 1.0)
 
 
-def test_lists_of_json_name_uris_texts_and_every_kind_of_target(shelf: Shelf) -> None:
-    uri = f"file://{shelf.folder}/pictures/3.jpg"
-    (one,) = shelf.read(f'{{"path": "{uri}", "probabilities": {{"a": 0.25, "b": 0.75}}}}\n', "a.jsonl")
+def test_lists_of_json_name_uris_texts_and_every_kind_of_target(publisher: Publisher) -> None:
+    uri = f"file://{publisher.folder}/pictures/3.jpg"
+    (one,) = publisher.read(f'{{"path": "{uri}", "probabilities": {{"a": 0.25, "b": 0.75}}}}\n', "a.jsonl")
     assert (one.content, one.id, dict(one.target.shares)) == (b"picture 3", uri, {"a": 0.25, "b": 0.75})
-    (two,) = shelf.read('{"text": "t", "labels": ["a", "b"]}', "b.jsonl")
+    (two,) = publisher.read('{"text": "t", "labels": ["a", "b"]}', "b.jsonl")
     assert (two.content, set(two.target.shares)) == ("t", {"a", "b"})
-    (three,) = shelf.read("text\tvalue\nt\t1.5\n", "c.tsv")
+    (three,) = publisher.read("text\tvalue\nt\t1.5\n", "c.tsv")
     assert three.target.value == 1.5
 
 
@@ -94,12 +94,12 @@ def test_lists_of_json_name_uris_texts_and_every_kind_of_target(shelf: Shelf) ->
     ],
 )
 def test_a_line_that_cannot_be_taken_is_named(
-    shelf: Shelf, line: str, kind: type[HeadstartError], message: str
+    publisher: Publisher, line: str, kind: type[HeadstartError], message: str
 ) -> None:
-    (shelf.folder / "big.jpg").write_bytes(b"x" * 101)
-    (shelf.folder / "bad.txt").write_bytes(b"\xff")
-    (shelf.folder / "link.jpg").symlink_to(shelf.folder.parent / "elsewhere.jpg")
-    error = shelf.refusal(f"path,label\n{line}\npictures/1.jpg,b\n")
+    (publisher.folder / "big.jpg").write_bytes(b"x" * 101)
+    (publisher.folder / "bad.txt").write_bytes(b"\xff")
+    (publisher.folder / "link.jpg").symlink_to(publisher.folder.parent / "elsewhere.jpg")
+    error = publisher.refusal(f"path,label\n{line}\npictures/1.jpg,b\n")
     assert isinstance(error, kind)
     assert re.search(message, error.message)
 
@@ -124,28 +124,28 @@ def test_a_line_that_cannot_be_taken_is_named(
         ("text,label\n" + '"\n",' * (MAX_ROW // 4), "a.csv"),
     ],
 )
-def test_what_is_no_list_is_refused(shelf: Shelf, content: str | bytes, name: str) -> None:
-    assert isinstance(shelf.refusal(content, name), InvalidField)
+def test_what_is_no_list_is_refused(publisher: Publisher, content: str | bytes, name: str) -> None:
+    assert isinstance(publisher.refusal(content, name), InvalidField)
 
 
-def test_a_list_has_bounds(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_has_bounds(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MAX_LIST_BYTES", 30)
-    assert isinstance(shelf.refusal("path,label\n" + "a" * 40), DatasetTooLarge)
+    assert isinstance(publisher.refusal("path,label\n" + "a" * 40), DatasetTooLarge)
 
 
-def test_a_list_that_is_not_there_is_told(shelf: Shelf) -> None:
-    uri = shelf.uri("path,label\n")
-    (shelf.folder / "labels.csv").unlink()
+def test_a_list_that_is_not_there_is_told(publisher: Publisher) -> None:
+    uri = publisher.uri("path,label\n")
+    (publisher.folder / "labels.csv").unlink()
     with pytest.raises(DataUnreadable, match=r"The list .* cannot be read: it is not there"):
-        list(shelf.reader.examples(uri, lambda: None))
+        list(publisher.reader.examples(uri, lambda: None))
 
 
-def test_reading_ends_when_its_time_is_over_or_its_caller_left(shelf: Shelf) -> None:
+def test_reading_ends_when_its_time_is_over_or_its_caller_left(publisher: Publisher) -> None:
     rows = "".join(f"pictures/{place}.jpg,{place % 3}\n" for place in range(40))
-    uri = shelf.uri(f"path,label\n{rows}")
-    found = shelf.reader.examples(uri, lambda: None)
+    uri = publisher.uri(f"path,label\n{rows}")
+    found = publisher.reader.examples(uri, lambda: None)
     next(found)
-    shelf.clock.advance(reading.READ_SECONDS + 1)
+    publisher.clock.advance(reading.READ_SECONDS + 1)
     with pytest.raises(DeadlineExceeded, match="line 3 was not reached"):
         next(found)
 
@@ -153,4 +153,4 @@ def test_reading_ends_when_its_time_is_over_or_its_caller_left(shelf: Shelf) -> 
         raise Cancelled("The caller left.")
 
     with pytest.raises(Cancelled):
-        next(shelf.reader.examples(uri, left))
+        next(publisher.reader.examples(uri, left))
