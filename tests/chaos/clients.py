@@ -22,7 +22,7 @@ Answer = TypeVar("Answer")
 
 #: Codes of a call to a server that dies, stops, starts or has no database; clients repeat these calls.
 #: A paused server does not answer, so the deadline of its caller passes. A call that arrives while a stopping
-#: server closes its connection is CANCELLED (see `rpc.server.Server.stop`); clients repeat it.
+#: server closes its connection is CANCELLED (see `api.server.Server.stop`); clients repeat it.
 REPEATED = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,

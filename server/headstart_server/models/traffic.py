@@ -7,7 +7,7 @@ So writing them again changes nothing. Reading sums the rows.
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import log2
+from math import ceil, log2
 from typing import Any
 
 from sqlalchemy import Row, delete, select
@@ -158,7 +158,8 @@ class Traffic:
     def clean(self) -> int:
         """Remove the rows that are too old, and return their number."""
         with self._database.write("traffic.clean") as connection:
-            before = _bucket(self._database.now(connection) - KEPT_SECONDS)
+            # An integer, as the column: PostgreSQL finds no rows by the index for a float.
+            before = ceil(self._database.now(connection) - KEPT_SECONDS)
             return connection.execute(delete(traffic).where(traffic.c.bucket < before)).rowcount
 
     def window(self, model: str, seconds: float, number: int | None = None) -> Window:

@@ -79,8 +79,7 @@ def test_what_is_out_of_its_range_is_refused_by_name(changes: dict[str, Any], fi
     with pytest.raises(InvalidField) as caught:
         replace(SPEC, **changes).check()
     assert caught.value.field == field
-    assert "Expected" in caught.value.message
-    assert "Received" in caught.value.message
+    assert caught.value.message.startswith(("Expected", f"{field} is missing"))
 
 
 def test_a_refusal_tells_the_range_and_what_came() -> None:
