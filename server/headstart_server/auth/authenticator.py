@@ -18,11 +18,11 @@ from headstart_server.auth.policy import (
 )
 from headstart_server.auth.tokens import token_hash
 from headstart_server.errors import Unauthenticated
+from headstart_server.reloading import ReloadedFiles
 from headstart_server.settings.secret import Secret
 
 log = structlog.get_logger(__name__)
 
-_Stamp = tuple[int, int, int]
 _NOTHING_SAID = TenantSettings()
 
 
@@ -80,11 +80,10 @@ class Authenticator:
         self._lock = threading.Lock()
         self._policy = Policy()
         self._issuers: Mapping[str, tuple[IssuerSettings, Issuer]] = {}
-        self._stamp: _Stamp | None = None
         self._told = ""
-        if path is not None:
-            self._stamp = _stamp(path)
-            self._take(read_policy(path))
+        self._file = None if path is None else ReloadedFiles([path], lambda: read_policy(path))
+        if self._file is not None:
+            self._take(self._file.value)
 
     @property
     def is_open(self) -> bool:
@@ -104,7 +103,7 @@ class Authenticator:
         """
         if self._path is None:
             return Caller(principal=EVERYBODY)
-        self._renew(self._path)
+        self._reload()
         if shown.bearer is not None:
             return self._of_token(shown.bearer)
         for name in shown.certificate_names:
@@ -120,8 +119,7 @@ class Authenticator:
 
     def tenant(self, name: str) -> TenantSettings:
         """What the file says of a tenant."""
-        if self._path is not None:
-            self._renew(self._path)
+        self._reload()
         return self._policy.tenants.get(name, _NOTHING_SAID)
 
     def _of_token(self, token: str) -> Caller:
@@ -143,22 +141,17 @@ class Authenticator:
             "add one."
         )
 
-    def _renew(self, path: Path) -> None:
+    def _reload(self) -> None:
         try:
-            if _stamp(path) == self._stamp:
+            if self._file is None or not self._file.reload():
                 return
             with self._lock:
-                stamp = _stamp(path)
-                if stamp == self._stamp:
-                    return
-                # Noted first: a file that is wrong is not read with every call.
-                self._stamp = stamp
-                self._take(read_policy(path))
+                self._take(self._file.value)
         except (OSError, PolicyError, ModuleNotFoundError) as error:
             self._tell(error)
         else:
             self._told = ""
-            log.info("access_file_loaded", path=str(path))
+            log.info("access_file_loaded", path=str(self._path))
 
     def _tell(self, error: Exception) -> None:
         if str(error) != self._told:
@@ -172,8 +165,3 @@ class Authenticator:
             before = self._issuers.get(name)
             made[name] = before if before and before[0] == settings else (settings, Issuer(settings))
         self._policy, self._issuers = policy, made
-
-
-def _stamp(path: Path) -> _Stamp:
-    stat = path.stat()
-    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)

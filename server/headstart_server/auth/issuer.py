@@ -12,6 +12,7 @@ import structlog
 
 from headstart_server.auth.policy import IssuerSettings
 from headstart_server.errors import NOT_STARTED, IssuerKeysUnavailable, Unauthenticated
+from headstart_server.reloading import Stamp, stamp_of
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +56,7 @@ class KeySet:
         self._lock = threading.Lock()
         self._keys: Mapping[str, Any] | None = None
         self._read_at = self._tried_at = float("-inf")
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: Stamp | None = None
 
     def key(self, name: str) -> Any:
         """The key of an id; None if there is none. May wait for the network.
@@ -91,8 +92,7 @@ class KeySet:
             if "://" in self._source:
                 content = self._fetch(self._source)
             else:
-                stat = Path(self._source).stat()
-                stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+                stamp = stamp_of([Path(self._source)])
                 if stamp == self._stamp:
                     return
                 content, self._stamp = Path(self._source).read_bytes(), stamp

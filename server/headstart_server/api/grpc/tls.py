@@ -1,20 +1,16 @@
 """The certificates of a TLS port, read anew when their files change."""
 
 import ssl
-import threading
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import structlog
 
+from headstart_server.reloading import ReloadedFiles
 from headstart_server.settings.groups import TlsGroup
 
 log = structlog.get_logger(__name__)
-
-#: What files are told from what they were by.
-Stamp = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,37 +56,23 @@ class Certificates:
 
     def __init__(self, files: TlsFiles) -> None:
         self._files = files
-        self._lock = threading.Lock()
-        self._stamp = stamp_of(files.paths)
-        self._refused: Stamp | None = None
-        self._shown = _read(files)
+        self._configuration = ReloadedFiles(files.paths, lambda: _read(files))
 
     @property
     def shown(self) -> grpc.ServerCertificateConfiguration:
         """What is shown now."""
-        return self._shown
+        return self._configuration.value
 
     def renewed(self) -> grpc.ServerCertificateConfiguration | None:
         """What is to be shown from now on; None if that is what was shown before."""
-        with self._lock:
-            try:
-                stamp = stamp_of(self._files.paths)
-                if stamp in (self._stamp, self._refused):
-                    return None
-                try:
-                    shown = _read(self._files)
-                except OSError:
-                    # The same files are not read again and again; a file that changes meanwhile is.
-                    self._refused = stamp
-                    raise
-                if stamp_of(self._files.paths) != stamp:
-                    return None
-            except OSError as error:
-                log.warning("tls_files_reload_failed", error=str(error))
+        try:
+            if not self._configuration.reload():
                 return None
-            self._stamp, self._refused, self._shown = stamp, None, shown
+        except OSError as error:
+            log.warning("tls_files_reload_failed", error=str(error))
+            return None
         log.info("tls_files_reloaded", cert=str(self._files.cert))
-        return shown
+        return self._configuration.value
 
 
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
@@ -142,13 +124,3 @@ def _fault_of(files: TlsFiles, error: Exception) -> str:
             "Correct --tls-cert or --tls-key."
         )
     return f"{files.key} contains no PEM private key without a password. Correct --tls-key."
-
-
-def stamp_of(paths: Iterable[Path]) -> Stamp:
-    """Tells files from what they were: a mounted secret is another file when it changes.
-
-    Raises:
-        OSError: one is not there.
-    """
-    stats = [path.stat() for path in paths]
-    return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)

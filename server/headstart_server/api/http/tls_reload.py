@@ -7,7 +7,8 @@ from typing import Any
 
 import structlog
 
-from headstart_server.api.grpc.tls import Stamp, TlsFiles, stamp_of
+from headstart_server.api.grpc.tls import TlsFiles
+from headstart_server.reloading import ReloadedFiles
 
 log = structlog.get_logger(__name__)
 
@@ -31,11 +32,9 @@ class Contexts:
         self._files = files
         self._clock = clock
         self._changed = float("-inf")
-        self._stamp = stamp_of(files.paths)
-        self._refused: Stamp | None = None
-        self._newest = _context(files)
+        self._contexts = ReloadedFiles(files.paths, lambda: _context(files))
         #: What the port is opened with.
-        self.shown = self._newest
+        self.shown = self._contexts.value
         self.shown.sni_callback = self._choose
 
     def is_out_of_date(self, connection: ssl.SSLObject) -> bool:
@@ -50,26 +49,16 @@ class Contexts:
     def _choose(self, connection: Any, _: str | None, context: ssl.SSLContext) -> None:
         """Have a connection go by the files as they are now, whether its client names a server or not."""
         self._renew()
-        if self._newest is not context:
-            connection.context = self._newest
+        if self._contexts.value is not context:
+            connection.context = self._contexts.value
 
     def _renew(self) -> None:
         try:
-            stamp = stamp_of(self._files.paths)
-            if stamp in (self._stamp, self._refused):
-                return
-            try:
-                newest = _context(self._files)
-            except OSError:
-                # The same files are not read again and again; a file that changes meanwhile is.
-                self._refused = stamp
-                raise
-            if stamp_of(self._files.paths) != stamp:
+            if not self._contexts.reload():
                 return
         except OSError as error:
             log.warning("tls_files_reload_failed", error=str(error))
             return
-        self._stamp, self._refused, self._newest = stamp, None, newest
         self._changed = self._clock()
         log.info("tls_files_reloaded", cert=str(self._files.cert))
 

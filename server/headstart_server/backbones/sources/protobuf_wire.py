@@ -1,6 +1,8 @@
 """Parses protobuf messages without their generated classes."""
 
+from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 #: Wire types: varint, 8 bytes, length-delimited bytes, 4 bytes.
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -24,9 +26,17 @@ def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         if kind == _BYTES:
             length, place = _varint(message, place)
         if not number or length is None or place + length > len(message):
-            raise WireError(f"Expected a protobuf message. Received: {len(message)} bytes that are none.")
+            raise WireError(f"Expected a protobuf message. Received: {len(message)} other bytes.")
         yield number, message[place : place + length]
         place += length
+
+
+def fields_by_number(message: bytes) -> defaultdict[int, list[Any]]:
+    """Return the values of a message, integers or bytes, by field; raise `WireError` if malformed."""
+    found: defaultdict[int, list[Any]] = defaultdict(list)
+    for number, value in fields(memoryview(message)):
+        found[number].append(value if isinstance(value, int) else bytes(value))
+    return found
 
 
 def messages(message: memoryview, *path: int) -> Iterator[memoryview]:
@@ -61,7 +71,7 @@ def _varint(message: memoryview, place: int) -> tuple[int, int]:
         place, shift = place + 1, shift + 7
         if byte < 0x80:
             return value, place
-    raise WireError(f"Expected a protobuf message. Received: {len(message)} bytes that are none.")
+    raise WireError(f"Expected a protobuf message. Received: {len(message)} other bytes.")
 
 
 def _written(value: int) -> bytes:

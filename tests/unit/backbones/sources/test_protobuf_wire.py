@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart_server.backbones.sources.onnx import external_files, onnx_digest
-from headstart_server.backbones.sources.protobuf_wire import WireError, field, fields, messages, texts
+from headstart_server.backbones.sources.protobuf_wire import (
+    WireError,
+    field,
+    fields,
+    fields_by_number,
+    messages,
+    texts,
+)
 from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.savedmodel import chosen
 from headstart_server.backbones.sources.source import SourceError
@@ -141,3 +148,10 @@ def test_the_only_signature_is_meant_and_of_several_none() -> None:
         chosen({"a": ["x"], "b": ["y", "z"]}, None)
     with pytest.raises(SourceError, match="Received: no signature"):
         chosen({}, None)
+
+
+def test_values_are_grouped_by_field_in_their_order() -> None:
+    message = field(3, b"a") + b"\x08\x07" + field(3, b"b") + b"\x25\0\0\0\1"
+    assert fields_by_number(message) == {3: [b"a", b"b"], 1: [7], 4: [b"\0\0\0\1"]}
+    with pytest.raises(WireError):
+        fields_by_number(message + b"\x0a\x05")

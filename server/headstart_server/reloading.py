@@ -1,0 +1,63 @@
+"""Values that are read from files, and read again when the files change."""
+
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Generic, TypeAlias, TypeVar
+
+T = TypeVar("T")
+#: Identifies the content of files: a mounted secret is another file after a change.
+Stamp: TypeAlias = tuple[tuple[int, int, int], ...]
+
+
+def stamp_of(paths: Iterable[Path]) -> Stamp:
+    """Return a value that changes with the files; raise `OSError` if one is missing."""
+    stats = [path.stat() for path in paths]
+    return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
+
+
+class ReloadedFiles(Generic[T]):
+    """A value read from files. Thread-safe.
+
+    Files that cannot be read, as in the middle of a renewal, keep the last value.
+
+    Args:
+        paths: the files.
+        read: reads the value from them; its errors pass.
+
+    Raises:
+        OSError: a file is missing.
+    """
+
+    def __init__(self, paths: Iterable[Path], read: Callable[[], T]) -> None:
+        self._paths = tuple(paths)
+        self._read = read
+        self._lock = threading.Lock()
+        self._stamp = stamp_of(self._paths)
+        self.value = read()
+
+    def reload(self) -> bool:
+        """Read the files if they have changed, and return whether there is a new value.
+
+        Raises:
+            OSError: a file is missing.
+            Exception: as `read`, once for each change.
+        """
+        # Most calls find no change, and do not wait for one that reads.
+        if stamp_of(self._paths) == self._stamp:
+            return False
+        with self._lock:
+            stamp = stamp_of(self._paths)
+            if stamp == self._stamp:
+                return False
+            try:
+                value = self._read()
+            except BaseException:
+                # Not read again until the files change once more.
+                self._stamp = stamp
+                raise
+            if stamp_of(self._paths) != stamp:
+                # Changed while they were read: the next call reads them again.
+                return False
+            self.value, self._stamp = value, stamp
+            return True
