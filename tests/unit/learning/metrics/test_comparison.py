@@ -153,7 +153,7 @@ def test_numbers_are_compared_by_the_size_of_their_errors() -> None:
 
 
 def test_without_an_example_there_is_nothing_to_compare() -> None:
-    with pytest.raises(NoCommonExamples, match="labelled examples"):
+    with pytest.raises(NoCommonExamples, match="labeled examples"):
         compare([])
 
 
