@@ -1,12 +1,10 @@
 """Findings in a dataset, as values that are stored with a version."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from headstart_server.learning.examples.target import Target
-from headstart_server.learning.examples.task import Task
+from headstart_server.storage.json_values import JsonValue
 
 
 class RecommendationKind(StrEnum):
@@ -112,7 +110,7 @@ class Recommendation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DatasetFindings:
+class DatasetFindings(JsonValue):
     """Findings in a dataset. Lists are bounded; counts are complete.
 
     Attributes:
@@ -139,48 +137,3 @@ class DatasetFindings:
     recommendations: tuple[Recommendation, ...] = ()
     truncated: tuple[ExampleReference, ...] = ()
     truncated_count: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the findings as JSON values."""
-        return asdict(self, dict_factory=_json_fields)
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "DatasetFindings":
-        """Return the findings that `to_json` wrote."""
-        read = dict(fields)
-        read["duplicates"] = tuple(
-            DuplicateGroup(**{**group, "examples": tuple(map(_reference, group["examples"]))})
-            for group in fields["duplicates"]
-        )
-        read["label_issues"] = tuple(
-            LabelIssue(
-                **{
-                    **one,
-                    "example": _reference(one["example"]),
-                    "suggested_label": _target(one["suggested_label"]),
-                }
-            )
-            for one in fields["label_issues"]
-        )
-        read["outliers"] = tuple(
-            Outlier(**{**one, "example": _reference(one["example"])}) for one in fields["outliers"]
-        )
-        read["learning_curve"] = tuple(LearningPoint(**point) for point in fields["learning_curve"])
-        read["recommendations"] = tuple(
-            Recommendation(kind=RecommendationKind(recommendation["kind"]), message=recommendation["message"])
-            for recommendation in fields["recommendations"]
-        )
-        read["truncated"] = tuple(map(_reference, fields.get("truncated", ())))
-        return cls(**read)
-
-
-def _reference(fields: Mapping[str, Any]) -> ExampleReference:
-    return ExampleReference(**{**fields, "label": _target(fields["label"])})
-
-
-def _target(fields: Mapping[str, Any]) -> Target:
-    return Target(**{**fields, "task": Task(fields["task"])})
-
-
-def _json_fields(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: str(value) if isinstance(value, StrEnum) else value for name, value in fields}

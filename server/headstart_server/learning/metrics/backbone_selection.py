@@ -5,16 +5,16 @@ Stone 1984, section 3.4.3). The standard error is of the difference on the same 
 err on the same ones, and shared errors do not distinguish them.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from math import sqrt
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.learning.features.feature_matrix import Float64
+from headstart_server.storage.json_values import JsonValue
 
 #: Rounding error of a difference that equals its standard error, as for a single example.
 _ROUNDING = 1e-9
@@ -142,7 +142,7 @@ class BackboneCandidate:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BackboneSelection:
+class BackboneSelection(JsonValue):
     """The result of a backbone selection.
 
     Attributes:
@@ -158,16 +158,3 @@ class BackboneSelection:
     candidates: tuple[BackboneCandidate, ...]
     time_budget: float | None = None
     example_count: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the selection as JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "BackboneSelection":
-        """Return the selection that `to_json` wrote."""
-        candidates = tuple(
-            BackboneCandidate(**{**each, "outcome": CandidateOutcome(each["outcome"])})
-            for each in fields["candidates"]
-        )
-        return cls(**{**fields, "candidates": candidates})

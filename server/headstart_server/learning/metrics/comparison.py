@@ -1,10 +1,8 @@
 """Paired comparison of two versions on the same examples."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from math import inf
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,6 +19,7 @@ from headstart_server.learning.metrics.paired_tests import (
     signed_rank_p,
     signed_rank_worse_p,
 )
+from headstart_server.storage.json_values import JsonValue
 
 #: The p-value below which a difference is significant.
 SIGNIFICANT = 0.05
@@ -72,7 +71,7 @@ class ComparedClass:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
+class Comparison(JsonValue):
     """Comparison of two versions. Metrics weigh each example by its weight, tests count examples.
 
     Attributes:
@@ -105,26 +104,6 @@ class Comparison:
     worse_p_value: float = 1.0
     classes: tuple[ComparedClass, ...] = ()
     verdict: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values, which have no infinity: an unknown end of the interval is null."""
-        return {name: None if value in (-inf, inf) else value for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "Comparison":
-        """Return the comparison that `to_json` wrote."""
-        low, high = fields["difference_low"], fields["difference_high"]
-        return cls(
-            **{
-                **fields,
-                "difference_low": -inf if low is None else low,
-                "difference_high": inf if high is None else high,
-                "task": Task(fields["task"]),
-                "first": ComparedMetrics(**fields["first"]),
-                "second": ComparedMetrics(**fields["second"]),
-                "classes": tuple(ComparedClass(**one) for one in fields["classes"]),
-            }
-        )
 
 
 def compare(pairs: Sequence[PairedOutcome]) -> Comparison:

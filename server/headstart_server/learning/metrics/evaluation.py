@@ -1,8 +1,7 @@
 """Detailed evaluation of a head on examples it was not fitted on."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from headstart_server.learning.metrics.outcomes import (
 )
 from headstart_server.learning.metrics.ranking import RankingCurve, ThresholdPoint
 from headstart_server.learning.metrics.reliability import ReliabilityBin, reliability
+from headstart_server.storage.json_values import JsonValue
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,12 +42,6 @@ class ClassMetrics:
     average_precision: float | None
     roc_auc: float | None
     thresholds: tuple[ThresholdPoint, ...]
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "ClassMetrics":
-        """Return the metrics that `asdict` wrote."""
-        points = tuple(ThresholdPoint(**point) for point in fields["thresholds"])
-        return cls(**{**fields, "thresholds": points})
 
 
 def class_metrics(
@@ -120,7 +114,7 @@ class ValuePair:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Evaluation:
+class Evaluation(JsonValue):
     """Detailed evaluation of a head. All metrics except counts respect the weights of examples.
 
     Attributes:
@@ -140,24 +134,6 @@ class Evaluation:
     interval_coverage: float | None = None
     median_absolute_error: float | None = None
     values: tuple[ValuePair, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the evaluation as JSON values."""
-        return {**asdict(self), "metrics": self.metrics.to_json()}
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "Evaluation":
-        """Return the evaluation that `to_json` wrote."""
-        return cls(
-            metrics=Metrics.from_json(fields["metrics"]),
-            classes=tuple(ClassMetrics.from_json(each) for each in fields["classes"]),
-            reliability=tuple(ReliabilityBin(**each) for each in fields["reliability"]),
-            confused=tuple(ConfusedPair(**each) for each in fields["confused"]),
-            worst=tuple(ExampleOutcome.from_json(each) for each in fields["worst"]),
-            interval_coverage=fields["interval_coverage"],
-            median_absolute_error=fields.get("median_absolute_error"),
-            values=tuple(ValuePair(**each) for each in fields.get("values", ())),
-        )
 
 
 def evaluate(

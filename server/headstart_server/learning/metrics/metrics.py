@@ -1,11 +1,10 @@
 """Summary metrics of a head."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from math import sqrt
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32, Float64, Ints
 from headstart_server.learning.metrics.class_predictions import ClassCounts, ClassPredictions
 from headstart_server.learning.metrics.reliability import reliability
+from headstart_server.storage.json_values import JsonValue
 
 #: Two-sided 95 % quantile of the normal distribution.
 Z_95 = 1.959964
@@ -37,7 +37,7 @@ class MetricsSource(Enum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Metrics:
+class Metrics(JsonValue):
     """Summary metrics of a head. All metrics except counts respect the weights of examples.
 
     Attributes:
@@ -68,16 +68,6 @@ class Metrics:
     mean_absolute_error: float | None = None
     root_mean_squared_error: float | None = None
     r_squared: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the metrics as JSON values."""
-        return {**asdict(self), "source": self.source.value}
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "Metrics":
-        """Return the metrics that `to_json` wrote."""
-        source, cells = MetricsSource(fields["source"]), fields["confusion"]
-        return cls(**{**fields, "source": source, "confusion": tuple(tuple(cell) for cell in cells)})
 
 
 def measure(

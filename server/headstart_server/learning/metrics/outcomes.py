@@ -1,9 +1,8 @@
 """Predictions of examples that a head was not fitted on, and the worst among them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +42,6 @@ class ExampleOutcome:
     number: float | None = None
     value: float | None = None
     multi_label: bool = False
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "ExampleOutcome":
-        """Return the outcome that `asdict` wrote."""
-        labels, predicted = tuple(fields["labels"]), tuple(fields["predicted"])
-        return cls(**{**fields, "labels": labels, "predicted": predicted})
 
 
 def worst_examples(

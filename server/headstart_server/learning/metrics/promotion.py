@@ -1,13 +1,12 @@
 """Decision whether an alias moves to a new version: it must not be worse than the aliased version."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.comparison import Comparison
+from headstart_server.storage.json_values import JsonValue
 
 #: Maximum number of classes named in the reasons; others are counted.
 MAX_NAMED = 5
@@ -69,7 +68,7 @@ class Decision(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Promotion:
+class Promotion(JsonValue):
     """Result of a conditional promotion.
 
     Attributes:
@@ -88,23 +87,6 @@ class Promotion:
     def is_promoted(self) -> bool:
         """Whether the alias moves."""
         return self.decision is Decision.PROMOTED
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the promotion as JSON values."""
-        return {**asdict(self), "comparison": self.comparison.to_json() if self.comparison else None}
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "Promotion":
-        """Return the promotion that `to_json` wrote."""
-        comparison = fields["comparison"]
-        return cls(
-            **{
-                **fields,
-                "decision": Decision(fields["decision"]),
-                "comparison": None if comparison is None else Comparison.from_json(comparison),
-                "reasons": tuple(fields["reasons"]),
-            }
-        )
 
 
 def first_promotion(alias: str) -> Promotion:

@@ -1,0 +1,94 @@
+"""Dataclasses as JSON values, derived from their annotations."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import cache
+from math import isfinite
+from types import NoneType, UnionType
+from typing import Any, Self, Union, get_args, get_origin, get_type_hints
+
+Decode = Callable[[Any], Any]
+
+
+class JsonValue:
+    """Base of dataclasses that are stored as JSON, with all dataclasses in them.
+
+    JSON has no infinite numbers, so they are stored as strings.
+    """
+
+    __slots__ = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return _encoded_fields(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the value that `to_json` wrote; missing fields have their defaults.
+
+        Raises:
+            KeyError, TypeError or ValueError: the values do not fit the fields.
+        """
+        kind: Any = cls
+        value: Self = _fields_decoder(kind)(values)
+        return value
+
+
+def _encoded(value: Any) -> Any:
+    if isinstance(value, JsonValue):
+        return value.to_json()
+    if is_dataclass(value) and not isinstance(value, type):
+        return _encoded_fields(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return list(map(_encoded, value))
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _encoded_fields(value: Any) -> dict[str, Any]:
+    return {field.name: _encoded(getattr(value, field.name)) for field in fields(value)}
+
+
+@cache
+def _decoder(kind: Any) -> Decode | None:
+    """Return the function that decodes a value of an annotated type; None if JSON has it as it is."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return _optional(next(one for one in arguments if one is not NoneType))
+    if origin is tuple:
+        return _sequence(arguments)
+    if isinstance(kind, type):
+        if issubclass(kind, JsonValue):
+            return kind.from_json
+        if is_dataclass(kind):
+            return _fields_decoder(kind)
+        if issubclass(kind, Enum | float):
+            return kind
+    return None
+
+
+def _optional(kind: Any) -> Decode | None:
+    decode = _decoder(kind)
+    return decode and (lambda value: None if value is None else decode(value))
+
+
+def _sequence(arguments: tuple[Any, ...]) -> Decode:
+    decode = _decoder(arguments[0])
+    return tuple if decode is None else lambda values: tuple(map(decode, values))
+
+
+@cache
+def _fields_decoder(kind: Any) -> Decode:
+    hints = get_type_hints(kind)
+    found = {field.name: _decoder(hints[field.name]) for field in fields(kind)}
+    decoders = {name: decode for name, decode in found.items() if decode is not None}
+
+    def decoded(values: Mapping[str, Any]) -> Any:
+        read = {name: decode(values[name]) for name, decode in decoders.items() if name in values}
+        return kind(**{**values, **read})
+
+    return decoded
