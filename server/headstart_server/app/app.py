@@ -25,21 +25,21 @@ import structlog
 from prometheus_client import start_http_server
 from threadpoolctl import threadpool_limits
 
-from headstart_server.api.compat.compat_predictor import Asking
+from headstart_server.api.compat.compat_predictor import CompatPredictor
 from headstart_server.api.compat.services import services_of
 from headstart_server.api.grpc.access import AccessInterceptor
 from headstart_server.api.grpc.caller import caller
 from headstart_server.api.grpc.dataset_manifest import read_dataset_list
 from headstart_server.api.grpc.evaluation_service import EvaluationService
-from headstart_server.api.grpc.executors import LOAD_THREADS, REMOVAL_THREADS, UPLOAD_THREADS, LongWork
+from headstart_server.api.grpc.executors import LOAD_THREADS, REMOVAL_THREADS, UPLOAD_THREADS, BoundedExecutor
 from headstart_server.api.grpc.fine_tuning_service import FineTuningService
-from headstart_server.api.grpc.job_watcher import Follower
+from headstart_server.api.grpc.job_watcher import JobWatcher
 from headstart_server.api.grpc.messages.jobs import webhook_body
 from headstart_server.api.grpc.messages.reports import report_document
 from headstart_server.api.grpc.model_service import ModelService
 from headstart_server.api.grpc.prediction_service import PredictionService
 from headstart_server.api.grpc.rate_limits import address_of, rates_of
-from headstart_server.api.grpc.redaction import PLACES
+from headstart_server.api.grpc.redaction import LOCATIONS
 from headstart_server.api.grpc.server_info import server_info
 from headstart_server.api.grpc.server_service import ServerService
 from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor, Context
@@ -202,7 +202,7 @@ class App:
         )
         self._authenticator = Authenticator(config.auth.access_file)
         self._open.enter_context(_lock(config.storage.data_dir, "data", "--data-dir"))
-        PLACES.add(config, hosts(database_address(config.storage.database_target)))
+        LOCATIONS.add(config, hosts(database_address(config.storage.database_target)))
         self._database = self._open_database()
         self._open.callback(self._database.close)
         roots = self._roots = self._checked_roots()
@@ -301,7 +301,7 @@ class App:
             data=_data(config),
         )
         self._webhook_sender = self._sender(webhooks)
-        self._follower = Follower(self.ledger, self.changes)
+        self._watcher = JobWatcher(self.ledger, self.changes)
         self.exporter = Exporter(
             self.registry,
             _export_network(source),
@@ -314,7 +314,7 @@ class App:
         self._audit = None
         if config.auth.audit_log:
             self._audit = AuditLog(
-                config.auth.audit_log, strangers_per_second=int(config.auth.audit_unauthenticated_rate or 0)
+                config.auth.audit_log, unauthenticated_rate=int(config.auth.audit_unauthenticated_rate or 0)
             )
             self._open.callback(self._audit.close)
         self._add_gauges(gpus)
@@ -403,7 +403,7 @@ class App:
     async def _stop_serving(self, server: Server, grace: float) -> None:
         self.intake.close()
         await server.set_serving(False)
-        self._follower.drain()
+        self._watcher.drain()
         # Jobs give themselves back at their next batch while the last calls end.
         workers = asyncio.create_task(asyncio.to_thread(self.workers.stop, grace))
         # Nobody waits minutes for a backbone that is being prepared.
@@ -534,7 +534,7 @@ class App:
             {
                 "energy": self._energy.update,
                 "disks": self._probe_disks,
-                "audit_log": self._audit.catch_up if self._audit is not None else None,
+                "audit_log": self._audit.flush_omitted if self._audit is not None else None,
                 "erased_examples": self._forgetting.drop_here,
                 "exports": self.exporter.sweep,
                 "usage": self._usage.refresh,
@@ -626,7 +626,7 @@ class App:
             max_inputs=config.limits.max_inputs,
             onlooker=self._onlooker(),
             traffic=self._traffic,
-            load=LongWork(LOAD_THREADS).run,
+            load=BoundedExecutor(LOAD_THREADS).run,
         )
         bench = MeasuringBench(
             self.registry,
@@ -640,7 +640,7 @@ class App:
         reporter = Reporter(
             self.registry, kept.contents, report_document, max_pixels=config.limits.max_pixels
         )
-        long_work, removals = LongWork(), LongWork(REMOVAL_THREADS)
+        executor, removals = BoundedExecutor(), BoundedExecutor(REMOVAL_THREADS)
         return Server(
             settings,
             CallInterceptor(self.telemetry, self.tracing),
@@ -654,11 +654,11 @@ class App:
                 self.intake,
                 Rebasing(self.intake, self.registry),
                 self.ledger,
-                follower=self._follower,
+                watcher=self._watcher,
                 cancel=self.cancel,
-                long_work=long_work,
-                gathering=LongWork(GATHERINGS),
-                uploads=LongWork(UPLOAD_THREADS),
+                executor=executor,
+                gathering=BoundedExecutor(GATHERINGS),
+                uploads=BoundedExecutor(UPLOAD_THREADS),
                 removals=removals,
             ),
             prediction=PredictionService(predictor, self.telemetry, tracing=self.tracing),
@@ -667,12 +667,12 @@ class App:
                 self.pool,
                 reporter,
                 self._forgetting.forget,
-                long_work,
+                executor,
                 exporter=self.exporter,
                 removals=removals,
                 traffic=self._traffic,
             ),
-            evaluation=EvaluationService(bench, long_work),
+            evaluation=EvaluationService(bench, executor),
             about=ServerService(
                 server_info(config, package_version("headstart")),
                 self.pool,
@@ -682,10 +682,10 @@ class App:
             rates=rates_of(config.limits, _who),
             further=services_of(
                 config.server.compat_protocols,
-                Asking(predictor, self.telemetry, tracing=self.tracing),
+                CompatPredictor(predictor, self.telemetry, tracing=self.tracing),
                 self.registry,
                 self.pool,
-                long_work,
+                executor,
             ),
         )
 

@@ -17,7 +17,7 @@ from headstart_server.settings.groups import STDOUT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LeftOut:
+class OmittedLines:
     """Lines that were not written.
 
     Attributes:
@@ -39,7 +39,7 @@ class _Second:
     since: float = 0.0
 
 
-class Crowd:
+class AuditThrottle:
     """Takes so many lines of each kind in each second. For one thread.
 
     Args:
@@ -51,7 +51,7 @@ class Crowd:
         # Kinds are outcomes of calls: there is a handful of them.
         self._seconds: dict[str, _Second] = {}
 
-    def take(self, kind: str, now: float) -> tuple[bool, LeftOut | None]:
+    def take(self, kind: str, now: float) -> tuple[bool, OmittedLines | None]:
         """Whether a line may be written, and what is to be told before it.
 
         Args:
@@ -61,7 +61,7 @@ class Crowd:
         here = self._seconds.setdefault(kind, _Second(second=int(now)))
         told = None
         if int(now) != here.second:
-            told = _told(kind, here)
+            told = _omitted(kind, here)
             here.second, here.taken = int(now), 0
         if here.taken < self._most:
             here.taken += 1
@@ -71,14 +71,14 @@ class Crowd:
         here.left_out += 1
         return False, told
 
-    def left_out(self) -> list[LeftOut]:
+    def left_out(self) -> list[OmittedLines]:
         """What was left out and not told yet."""
-        return [told for kind, here in self._seconds.items() if (told := _told(kind, here)) is not None]
+        return [told for kind, here in self._seconds.items() if (told := _omitted(kind, here)) is not None]
 
 
-def _told(kind: str, here: _Second) -> LeftOut | None:
+def _omitted(kind: str, here: _Second) -> OmittedLines | None:
     count, here.left_out = here.left_out, 0
-    return LeftOut(kind=kind, count=count, since=here.since) if count else None
+    return OmittedLines(kind=kind, count=count, since=here.since) if count else None
 
 
 log = structlog.get_logger(__name__)
@@ -86,7 +86,7 @@ log = structlog.get_logger(__name__)
 #: The outcomes of callers that are refused; other outcomes, such as an outage, decide nothing about them.
 _REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 #: Lines a second about callers that are not known, of each kind.
-STRANGERS_PER_SECOND = 10
+UNAUTHENTICATED_PER_SECOND = 10
 
 
 class AuditLog:
@@ -99,7 +99,7 @@ class AuditLog:
     Args:
         path: the file, created if it is missing; `-` means stdout.
         clock: seconds since 1970.
-        strangers_per_second: lines a second about callers that are not known, of each kind; 0 for no limit.
+        unauthenticated_rate: lines a second about callers that are not known, of each kind; 0 for no limit.
 
     Raises:
         OSError: it cannot be opened.
@@ -110,36 +110,36 @@ class AuditLog:
         path: Path,
         *,
         clock: Callable[[], float] = time.time,
-        strangers_per_second: int = STRANGERS_PER_SECOND,
+        unauthenticated_rate: int = UNAUTHENTICATED_PER_SECOND,
     ) -> None:
         self._path = path
         self._clock = clock
         self._lock = threading.Lock()
-        self._crowd = Crowd(strangers_per_second) if strangers_per_second else None
+        self._throttle = AuditThrottle(unauthenticated_rate) if unauthenticated_rate else None
         self._file = self._opened()
 
-    def write_of_stranger(self, kind: str, fields: Mapping[str, Any]) -> None:
+    def write_unauthenticated(self, kind: str, fields: Mapping[str, Any]) -> None:
         """Add a line about a caller that is not known, unless there were too many of its kind this second.
 
-        How many were left out is told in a line of its own, before the next of that kind or by `catch_up`.
+        A separate line counts the omitted ones, before the next line of that kind or by `flush_omitted`.
         """
-        if self._crowd is not None:
+        if self._throttle is not None:
             with self._lock:
-                is_taken, left_out = self._crowd.take(kind, self._clock())
-            self._tell(left_out)
+                is_taken, left_out = self._throttle.take(kind, self._clock())
+            self._write_omitted(left_out)
             if not is_taken:
                 return
         self.write(fields)
 
-    def catch_up(self) -> None:
+    def flush_omitted(self) -> None:
         """Tell how many lines were left out since they were last told."""
-        if self._crowd is not None:
+        if self._throttle is not None:
             with self._lock:
-                left_out = self._crowd.left_out()
+                left_out = self._throttle.left_out()
             for each in left_out:
-                self._tell(each)
+                self._write_omitted(each)
 
-    def _tell(self, left_out: LeftOut | None) -> None:
+    def _write_omitted(self, left_out: OmittedLines | None) -> None:
         if left_out is not None:
             outcome, _, reason = left_out.kind.partition(" ")
             self.write(
@@ -188,7 +188,7 @@ class AuditLog:
 
     def close(self) -> None:
         """Close the file."""
-        self.catch_up()
+        self.flush_omitted()
         with self._lock:
             os.close(self._file)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from headstart_server.auth.issuer import Issuer, issuer_name
-from headstart_server.auth.permissions import EVERYBODY, Principal
+from headstart_server.auth.permissions import UNRESTRICTED, Principal
 from headstart_server.auth.policy import (
     IssuerSettings,
     Policy,
@@ -27,7 +27,7 @@ _NOTHING_SAID = TenantSettings()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shown:
+class Credentials:
     """What a caller showed.
 
     Attributes:
@@ -80,36 +80,36 @@ class Authenticator:
         self._lock = threading.Lock()
         self._policy = Policy()
         self._issuers: Mapping[str, tuple[IssuerSettings, Issuer]] = {}
-        self._told = ""
+        self._reported = ""
         self._file = None if path is None else ReloadedFiles([path], lambda: read_policy(path))
         if self._file is not None:
-            self._take(self._file.value)
+            self._apply(self._file.value)
 
     @property
     def is_open(self) -> bool:
         """Whether everybody may do everything."""
         return self._path is None
 
-    def may_wait(self, shown: Shown) -> bool:
+    def may_wait(self, credentials: Credentials) -> bool:
         """Whether to tell who is calling may take a while: then it is for a thread."""
-        return shown.bearer is not None and shown.bearer.count(".") == 2
+        return credentials.bearer is not None and credentials.bearer.count(".") == 2
 
-    def identify(self, shown: Shown) -> Caller:
+    def identify(self, credentials: Credentials) -> Caller:
         """Who is calling. A token goes before a certificate.
 
         Raises:
-            Unauthenticated: nothing was shown, or nothing that is known.
+            Unauthenticated: no credentials came, or unknown ones.
             IssuerKeysUnavailable: the keys of a token's issuer cannot be had.
         """
         if self._path is None:
-            return Caller(principal=EVERYBODY)
+            return Caller(principal=UNRESTRICTED)
         self._reload()
-        if shown.bearer is not None:
-            return self._of_token(shown.bearer)
-        for name in shown.certificate_names:
+        if credentials.bearer is not None:
+            return self._of_token(credentials.bearer)
+        for name in credentials.certificate_names:
             if name in self._policy.by_certificate:
                 return Caller(principal=self._policy.by_certificate[name])
-        if shown.certificate_names:
+        if credentials.certificate_names:
             raise Unauthenticated(
                 "The client certificate has no name that the access file lists, and there is no token. "
                 "Send a "
@@ -133,9 +133,9 @@ class Authenticator:
             raise Unauthenticated("The token is unknown. Check it, or ask the operator for a new one.")
         claims = issuers[name][1].claims(token)
         subject = str(claims.get("sub", ""))
-        for bearer in policy.bearers:
-            if bearer.fits(name, claims):
-                return Caller(principal=bearer.principal, subject=subject)
+        for rule in policy.claim_rules:
+            if rule.matches(name, claims):
+                return Caller(principal=rule.principal, subject=subject)
         raise Unauthenticated(
             "The token is valid, but no principal in the access file matches its claims. Ask the operator to "
             "add one."
@@ -146,19 +146,19 @@ class Authenticator:
             if self._file is None or not self._file.reload():
                 return
             with self._lock:
-                self._take(self._file.value)
+                self._apply(self._file.value)
         except (OSError, PolicyError, ModuleNotFoundError) as error:
-            self._tell(error)
+            self._report(error)
         else:
-            self._told = ""
+            self._reported = ""
             log.info("access_file_loaded", path=str(self._path))
 
-    def _tell(self, error: Exception) -> None:
-        if str(error) != self._told:
-            self._told = str(error)
+    def _report(self, error: Exception) -> None:
+        if str(error) != self._reported:
+            self._reported = str(error)
             log.error("access_file_load_failed", path=str(self._path), error=str(error))
 
-    def _take(self, policy: Policy) -> None:
+    def _apply(self, policy: Policy) -> None:
         # Issuers that stay as they are keep their keys.
         made = {}
         for name, settings in policy.issuers.items():

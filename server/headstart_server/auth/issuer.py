@@ -23,7 +23,7 @@ _TIMEOUT_SECONDS = 5.0
 _MAX_BYTES = 1 << 20
 
 
-class KeysAwayError(Exception):
+class KeysUnavailableError(Exception):
     """The keys cannot be had."""
 
 
@@ -62,7 +62,7 @@ class KeySet:
         """The key of an id; None if there is none. May wait for the network.
 
         Raises:
-            KeysAwayError: no keys are known, and none can be had.
+            KeysUnavailableError: no keys are known, and none can be had.
         """
         known = self._keys
         # Whoever brings a known key does not wait for those who look for an unknown one, or renew them all.
@@ -73,7 +73,7 @@ class KeySet:
             if self._is_due(name):
                 self._read()
             if self._keys is None:
-                raise KeysAwayError(self._source)
+                raise KeysUnavailableError(self._source)
             return self._keys.get(name)
         finally:
             self._lock.release()
@@ -181,7 +181,7 @@ class Issuer:
                 leeway=settings.leeway_seconds,
                 options={"require": ["exp", "iss", "aud"]},
             )
-        except KeysAwayError:
+        except KeysUnavailableError:
             raise IssuerKeysUnavailable(
                 f"The keys of the issuer {settings.issuer} are unavailable. Try again in 10 seconds.",
                 metadata=dict([NOT_STARTED]),

@@ -29,7 +29,7 @@ class Grant:
 
     def covers(self, model: str) -> bool:
         """Whether it is about a model of this name."""
-        return any(fits(pattern, model) for pattern in self.models)
+        return any(matches(pattern, model) for pattern in self.models)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,13 +78,13 @@ class Scope:
 
     def covers(self, full: str) -> bool:
         """Whether a model, by its name within the server, is among them."""
-        return tenant_of(full) == self.tenant and any(fits(each, own_name(full)) for each in self.models)
+        return tenant_of(full) == self.tenant and any(matches(each, own_name(full)) for each in self.models)
 
 
 #: Whoever calls a server that has no access file.
-EVERYBODY = Principal(name="", grants=(Grant(rights=frozenset(Right), models=("*",)),))
+UNRESTRICTED = Principal(name="", grants=(Grant(rights=frozenset(Right), models=("*",)),))
 
 
-def fits(pattern: str, model: str) -> bool:
+def matches(pattern: str, model: str) -> bool:
     """Whether a name is the pattern, or begins with what stands before its ``*``."""
     return model.startswith(pattern[:-1]) if pattern.endswith("*") else model == pattern

@@ -43,7 +43,7 @@ class IssuerSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Bearer:
+class ClaimRule:
     """Somebody whom an issuer's token names.
 
     Attributes:
@@ -56,7 +56,7 @@ class Bearer:
     claims: Mapping[str, str]
     principal: Principal
 
-    def fits(self, issuer: str, claims: Mapping[str, Any]) -> bool:
+    def matches(self, issuer: str, claims: Mapping[str, Any]) -> bool:
         """Whether a token of an issuer with such claims names them."""
         return self.issuer == issuer and all(
             wanted in found if isinstance(found := claims.get(name), list) else found == wanted
@@ -84,14 +84,14 @@ class Policy:
     Attributes:
         by_token: principals by the hash of a token.
         by_certificate: principals by a name in their certificate.
-        bearers: those whom issuers name; the first that fits counts.
+        claim_rules: those whom issuers name; the first that fits counts.
         issuers: the issuers, by name.
         tenants: what is said of tenants, by name.
     """
 
     by_token: Mapping[str, Principal] = field(default_factory=dict)
     by_certificate: Mapping[str, Principal] = field(default_factory=dict)
-    bearers: Sequence[Bearer] = ()
+    claim_rules: Sequence[ClaimRule] = ()
     issuers: Mapping[str, IssuerSettings] = field(default_factory=dict)
     tenants: Mapping[str, TenantSettings] = field(default_factory=dict)
 
@@ -126,7 +126,7 @@ def policy_of(document: Mapping[str, Any]) -> Policy:
         issuers[made.issuer] = made
     by_token: dict[str, Principal] = {}
     by_certificate: dict[str, Principal] = {}
-    bearers, names = [], set[str]()
+    claim_rules, names = [], set[str]()
     for place, entry in enumerate(_tables(document, "principals")):
         where = f"principals[{place}]"
         keys = {"name", "tenant", "grants", "token_sha256", "certificates", "issuer", "claims"}
@@ -149,7 +149,7 @@ def policy_of(document: Mapping[str, Any]) -> Policy:
                 known[value] = principal
                 ways += 1
         if "issuer" in entry or "claims" in entry:
-            bearers.append(_bearer(entry, principal, issuers, where))
+            claim_rules.append(_claim_rule(entry, principal, issuers, where))
             ways += 1
         if not ways:
             raise PolicyError(
@@ -159,7 +159,7 @@ def policy_of(document: Mapping[str, Any]) -> Policy:
     return Policy(
         by_token=by_token,
         by_certificate=by_certificate,
-        bearers=bearers,
+        claim_rules=claim_rules,
         issuers=issuers,
         tenants=_tenants(document),
     )
@@ -224,9 +224,9 @@ def _grant(entry: Mapping[str, Any], where: str) -> Grant:
     return Grant(rights=frozenset(map(Right, rights)), models=tuple(models))
 
 
-def _bearer(
+def _claim_rule(
     entry: Mapping[str, Any], principal: Principal, issuers: Mapping[str, IssuerSettings], where: str
-) -> Bearer:
+) -> ClaimRule:
     issuer, claims = entry.get("issuer"), entry.get("claims")
     if not isinstance(issuer, str) or issuer not in issuers:
         known = ", ".join(issuers) or "the file declares no issuer"
@@ -236,7 +236,7 @@ def _bearer(
     # Without a claim everybody whom the issuer knows would be this principal.
     if not isinstance(claims, dict) or not claims or not all(isinstance(v, str) for v in claims.values()):
         raise PolicyError(f"{where}.claims must have at least one claim, and each must be a string.")
-    return Bearer(issuer=issuer, claims=claims, principal=principal)
+    return ClaimRule(issuer=issuer, claims=claims, principal=principal)
 
 
 def _issuer(entry: Mapping[str, Any], where: str) -> IssuerSettings:

@@ -12,7 +12,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from headstart_server.outbound.target import Target
 
 
-def connection_to(target: Target, quiet_seconds: float) -> HTTPConnection:
+def make_connection(target: Target, quiet_seconds: float) -> HTTPConnection:
     """A connection, not opened yet; no proxy of the environment is asked.
 
     Args:
@@ -31,7 +31,7 @@ def connection_to(target: Target, quiet_seconds: float) -> HTTPConnection:
     )
 
 
-class ended_after:  # noqa: N801 - reads like a function
+class closed_after:  # noqa: N801 - reads like a function
     """Ends a connection after some seconds, for a peer that sends a byte now and then."""
 
     def __init__(self, connection: HTTPConnection, seconds: float) -> None:

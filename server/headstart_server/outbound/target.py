@@ -53,7 +53,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-def resolved(host: str, port: int) -> list[str]:
+def resolve_host(host: str, port: int) -> list[str]:
     """The addresses of a host.
 
     Raises:
@@ -78,7 +78,7 @@ def is_public(text: str) -> bool:
     return address.is_global and not address.is_multicast
 
 
-class Refused(Exception):
+class TargetRefusedError(Exception):
     """A URL that nothing may be sent to or asked of."""
 
 
@@ -107,7 +107,7 @@ class Target:
         return host if self.port == PORTS["https" if self.is_tls else "http"] else f"{host}:{self.port}"
 
 
-def target_of(
+def resolve_target(
     url: SplitResult, resolve: Callable[[str, int], Sequence[str]], *, allow_private: bool
 ) -> Target:
     """Where a URL leads now.
@@ -118,14 +118,14 @@ def target_of(
         allow_private: whether they may be others than of the internet.
 
     Raises:
-        Refused: it leads where nothing may be asked.
+        TargetRefusedError: it leads where nothing may be asked.
         OSError: its host has no address.
     """
     host, port = str(url.hostname), url.port or PORTS[url.scheme]
     addresses = resolve(host, port)
     # One of them is enough: a name that has both is no honest one.
     if not allow_private and not all(map(is_public, addresses)):
-        raise Refused(f"{host} is at an address that is not of the internet.")
+        raise TargetRefusedError(f"{host} is at an address that is not of the internet.")
     path = url.path or "/"
     return Target(
         address=addresses[0],

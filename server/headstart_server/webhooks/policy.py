@@ -4,7 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import SplitResult
 
 from headstart_server.errors import InvalidField
-from headstart_server.outbound.target import Refused, Target, is_within, resolved, split_url, target_of
+from headstart_server.outbound.target import (
+    Target,
+    TargetRefusedError,
+    is_within,
+    resolve_host,
+    resolve_target,
+    split_url,
+)
 from headstart_server.settings.secret import Secret
 
 #: Stands for the name of a job's tenant in an allowed URL.
@@ -42,7 +49,7 @@ class WebhookPolicy:
         if own is not None:
             _prefix(own)
         self._allow_private = allow_private
-        self._resolve = resolve or resolved
+        self._resolve = resolve or resolve_host
 
     def check(self, uri: str, tenant: str = "", field: str = "spec.webhook") -> str:
         """The URL, if it is one that may be asked for.
@@ -75,14 +82,14 @@ class WebhookPolicy:
         """Where a URL of a job of a tenant leads now.
 
         Raises:
-            Refused: it is not allowed, or leads where nothing may be sent.
+            TargetRefusedError: it is not allowed, or leads where nothing may be sent.
             OSError: its host has no address.
         """
         try:
             url = split_url(uri if self.is_own(uri) else self.check(uri, tenant))
         except InvalidField as error:
-            raise Refused(error.message) from None
-        return target_of(url, self._resolve, allow_private=self._allow_private)
+            raise TargetRefusedError(error.message) from None
+        return resolve_target(url, self._resolve, allow_private=self._allow_private)
 
     def _prefixes_of(self, tenant: str) -> Iterator[SplitResult]:
         for pattern in self._prefixes:

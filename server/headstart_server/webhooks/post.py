@@ -6,7 +6,7 @@ from http.client import HTTPException
 
 from urllib3.exceptions import HTTPError
 
-from headstart_server.outbound.connection import connection_to, ended_after
+from headstart_server.outbound.connection import closed_after, make_connection
 from headstart_server.outbound.target import Target
 
 #: Seconds to connect or without a byte, and in all.
@@ -37,8 +37,8 @@ def post(target: Target, headers: Mapping[str, str], body: bytes) -> None:
         PostFailed: no answer of 200 to 299 came.
     """
     try:
-        connection = connection_to(target, _QUIET_SECONDS)
-        with closing(connection), ended_after(connection, _WHOLE_SECONDS):
+        connection = make_connection(target, _QUIET_SECONDS)
+        with closing(connection), closed_after(connection, _WHOLE_SECONDS):
             connection.request(
                 "POST",
                 target.path,

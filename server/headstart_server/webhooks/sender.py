@@ -14,7 +14,7 @@ from headstart_server.errors import DatabaseUnavailable
 from headstart_server.jobs import rows, webhook_rows
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.webhook_rows import Claimed
-from headstart_server.outbound.target import Refused, Target
+from headstart_server.outbound.target import Target, TargetRefusedError
 from headstart_server.webhooks.message import headers_of, read_secrets
 from headstart_server.webhooks.policy import WebhookPolicy
 from headstart_server.webhooks.post import PostFailed, post
@@ -128,7 +128,7 @@ class WebhookSender:
             secrets = read_secrets(self._secrets).of("" if self._policy.is_own(claimed.uri) else tenant)
             target = self._policy.target(claimed.uri, tenant)
             self._post(target, headers_of(f"job_{job.job_id}", int(now), body, secrets), body)
-        except Refused as error:
+        except TargetRefusedError as error:
             self._failed(claimed, PostFailed(str(error)))
         except PostFailed as error:
             self._failed(claimed, error)

@@ -55,34 +55,34 @@ def test_where_a_new_file_cannot_be_made_the_old_one_goes_on(tmp_path: Path) -> 
 
 def test_of_strangers_so_many_lines_a_second_are_written_and_the_rest_is_counted(tmp_path: Path) -> None:
     clock = ManualClock()
-    log = AuditLog(tmp_path / "audit", clock=clock, strangers_per_second=3)
+    log = AuditLog(tmp_path / "audit", clock=clock, unauthenticated_rate=3)
     for _ in range(10):
-        log.write_of_stranger("UNAUTHENTICATED UNAUTHENTICATED", {"principal": None, "peer": "a"})
+        log.write_unauthenticated("UNAUTHENTICATED UNAUTHENTICATED", {"principal": None, "peer": "a"})
     # Another kind has a share of its own, and nothing of those who are known is left out.
-    log.write_of_stranger("UNAVAILABLE ISSUER_KEYS_UNAVAILABLE", {"principal": None, "peer": "b"})
+    log.write_unauthenticated("UNAVAILABLE ISSUER_KEYS_UNAVAILABLE", {"principal": None, "peer": "b"})
     for _ in range(5):
         log.write({"principal": "red"})
     lines = lines_of(tmp_path / "audit")
     assert [line.get("peer") for line in lines] == ["a"] * 3 + ["b"] + [None] * 5
 
     clock.advance(1.0)
-    log.write_of_stranger("UNAUTHENTICATED UNAUTHENTICATED", {"principal": None, "peer": "c"})
+    log.write_unauthenticated("UNAUTHENTICATED UNAUTHENTICATED", {"principal": None, "peer": "c"})
     told, line = lines_of(tmp_path / "audit")[9:]
     assert (told["left_out"], told["reason"], told["refused"]) == (7, "UNAUTHENTICATED", True)
     assert told["since"] < told["time"]
     assert line["peer"] == "c"
     # Told once, also if nobody comes any more.
     for _ in range(4):
-        log.write_of_stranger("UNAUTHENTICATED UNAUTHENTICATED", {"principal": None, "peer": "d"})
-    log.catch_up()
+        log.write_unauthenticated("UNAUTHENTICATED UNAUTHENTICATED", {"principal": None, "peer": "d"})
+    log.flush_omitted()
     log.close()
     assert [line.get("left_out") for line in lines_of(tmp_path / "audit")[11:]] == [None, None, 2]
 
 
 def test_without_a_limit_every_stranger_has_a_line(tmp_path: Path) -> None:
-    log = AuditLog(tmp_path / "audit", clock=ManualClock(), strangers_per_second=0)
+    log = AuditLog(tmp_path / "audit", clock=ManualClock(), unauthenticated_rate=0)
     for _ in range(100):
-        log.write_of_stranger("UNAUTHENTICATED UNAUTHENTICATED", {"principal": None})
+        log.write_unauthenticated("UNAUTHENTICATED UNAUTHENTICATED", {"principal": None})
     log.close()
     assert len(lines_of(tmp_path / "audit")) == 100
 
@@ -92,9 +92,11 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 
 
 def test_callers_that_nobody_could_check_are_counted_as_not_refused(tmp_path: Path) -> None:
-    log = AuditLog(tmp_path / "audit", clock=ManualClock(), strangers_per_second=1)
+    log = AuditLog(tmp_path / "audit", clock=ManualClock(), unauthenticated_rate=1)
     for _ in range(3):
-        log.write_of_stranger("UNAVAILABLE ISSUER_KEYS_UNAVAILABLE", {"principal": None, "refused": False})
+        log.write_unauthenticated(
+            "UNAVAILABLE ISSUER_KEYS_UNAVAILABLE", {"principal": None, "refused": False}
+        )
     log.close()
     told = lines_of(tmp_path / "audit")[-1]
     assert (told["left_out"], told["outcome"], told["refused"]) == (2, "UNAVAILABLE", False)

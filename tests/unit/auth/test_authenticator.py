@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from headstart_server.auth import issuer
-from headstart_server.auth.authenticator import Authenticator, Shown
-from headstart_server.auth.issuer import Issuer, KeysAwayError, KeySet
+from headstart_server.auth.authenticator import Authenticator, Credentials
+from headstart_server.auth.issuer import Issuer, KeySet, KeysUnavailableError
 from headstart_server.auth.policy import IssuerSettings, PolicyError
 from headstart_server.auth.tokens import token_hash
 from headstart_server.errors import IssuerKeysUnavailable, Unauthenticated
@@ -83,7 +83,7 @@ def file(tmp_path: Path) -> File:
 
 
 def name_of(authenticator: Authenticator, token: str | None = None, *names: str) -> str:
-    return authenticator.identify(Shown(token=token, certificate_names=names)).principal.name
+    return authenticator.identify(Credentials(token=token, certificate_names=names)).principal.name
 
 
 def test_without_a_file_everybody_is_let_in() -> None:
@@ -158,9 +158,9 @@ def test_at_the_start_a_file_that_is_wrong_or_missing_is_an_error(file: File) ->
 def test_an_issuers_token_names_a_principal_by_its_claims(file: File, make: Callable[[], str]) -> None:
     file.write(file.with_issuer())
     authenticator = Authenticator(file.path)
-    shown = Shown(token=make())
-    found = authenticator.identify(shown)
-    assert authenticator.may_wait(shown)
+    credentials = Credentials(token=make())
+    found = authenticator.identify(credentials)
+    assert authenticator.may_wait(credentials)
     assert (found.principal.name, found.subject) == ("team", "alice")
 
 
@@ -203,7 +203,7 @@ def confused() -> str:
 def test_any_other_token_is_refused(file: File, make: Callable[[], str]) -> None:
     file.write(file.with_issuer())
     with pytest.raises(Unauthenticated):
-        Authenticator(file.path).identify(Shown(token=make()))
+        Authenticator(file.path).identify(Credentials(token=make()))
 
 
 def test_keys_in_a_file_are_read_again_when_they_change(file: File) -> None:
@@ -253,7 +253,7 @@ def test_a_redirect_of_the_keys_address_is_not_followed() -> None:
     with HTTPServer(("127.0.0.1", 0), Redirecting) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            with pytest.raises(KeysAwayError):
+            with pytest.raises(KeysUnavailableError):
                 KeySet(f"http://127.0.0.1:{server.server_port}/keys", dict).key("one")
             assert KeySet(f"http://127.0.0.1:{server.server_port}/direct", dict).key("one")
         finally:
@@ -312,7 +312,7 @@ def test_a_known_key_is_given_while_another_caller_looks_for_an_unknown_one() ->
 def test_keys_that_were_never_had_are_told_as_a_thing_that_passes() -> None:
     address = Address()
     address.keys = None
-    with pytest.raises(KeysAwayError):
+    with pytest.raises(KeysUnavailableError):
         address.key_set().key("one")
     settings = IssuerSettings(issuer=NAME, audience="headstart", keys="https://id.example/keys")
     with pytest.raises(IssuerKeysUnavailable) as caught:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headstart_server.auth.permissions import EVERYBODY, Grant, Principal, Right, Scope, fits
+from headstart_server.auth.permissions import UNRESTRICTED, Grant, Principal, Right, Scope, matches
 from headstart_server.auth.policy import PolicyError, policy_of, read_policy
 from headstart_server.auth.tokens import PREFIX, lines_for, make_token, token_hash
 
@@ -72,12 +72,12 @@ def test_a_scope_has_the_models_of_the_grants_with_one_of_the_rights() -> None:
 
 
 def test_everybody_may_do_everything_where_there_is_no_file() -> None:
-    assert all(EVERYBODY.may(right, "m") for right in Right)
+    assert all(UNRESTRICTED.may(right, "m") for right in Right)
 
 
 def test_a_star_stands_for_anything_at_the_end_only() -> None:
-    assert fits("*", "anything")
-    assert not fits("a*", "b")
+    assert matches("*", "anything")
+    assert not matches("a*", "b")
 
 
 def test_the_lines_for_a_new_token_let_it_in_and_hold_no_token() -> None:

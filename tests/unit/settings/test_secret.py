@@ -19,7 +19,7 @@ from fakes import FakeBackbone, FakeSource
 from headstart import TlsConfig
 from headstart.cli.session import GlobalOptions, Session
 from headstart_server.app.app import App
-from headstart_server.auth.authenticator import Shown
+from headstart_server.auth.authenticator import Credentials
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.settings.secret import Secret
 from headstart_server.settings.setting import Off
@@ -165,7 +165,7 @@ def test_what_holds_tokens_and_keys_for_a_moment_does_not_print_them(tmp_path: P
     options = GlobalOptions(server="s:1", token=PLANTED)
     session = Session(options)
     holders = [
-        Shown(token=PLANTED),
+        Credentials(token=PLANTED),
         FineTuneSpec(model="m", backbone="b", webhook=f"https://h/{PLANTED}"),
         TlsConfig(key=PLANTED.encode()),
         options,
@@ -176,4 +176,4 @@ def test_what_holds_tokens_and_keys_for_a_moment_does_not_print_them(tmp_path: P
     for each in holders:
         assert PLANTED not in repr(each), type(each)
     assert PLANTED not in repr(read_secrets(path))
-    assert Shown(token=PLANTED).bearer == PLANTED
+    assert Credentials(token=PLANTED).bearer == PLANTED

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from headstart_server.errors import InvalidField
-from headstart_server.outbound.target import Refused
+from headstart_server.outbound.target import TargetRefusedError
 from headstart_server.webhooks.policy import WebhookPolicy
 
 PUBLIC = "93.184.216.34"
@@ -62,7 +62,7 @@ def test_all_other_urls_are_refused(uri: str) -> None:
         policy().check(uri)
     assert caught.value.field == "spec.webhook"
     assert "password" not in caught.value.message
-    with pytest.raises(Refused):
+    with pytest.raises(TargetRefusedError):
         policy().target(uri)
 
 
@@ -109,10 +109,10 @@ def test_the_servers_own_url_is_for_the_server_alone() -> None:
 )
 def test_addresses_that_are_not_of_the_internet_are_refused_unless_allowed(address: str) -> None:
     uri = "https://hooks.example.com/in/a"
-    with pytest.raises(Refused, match="not of the internet"):
+    with pytest.raises(TargetRefusedError, match="not of the internet"):
         policy(at=[address]).target(uri)
     # A name that has both is no honest one.
-    with pytest.raises(Refused):
+    with pytest.raises(TargetRefusedError):
         policy(at=[PUBLIC, address]).target(uri)
     assert policy(at=[address], private=True).target(uri).address == address
 
@@ -143,7 +143,7 @@ def test_a_tenant_may_name_only_its_urls() -> None:
     for tenant in ("farm", "", "shop2"):
         with pytest.raises(InvalidField, match="--allow-webhook"):
             each.check(mine, tenant)
-        with pytest.raises(Refused):
+        with pytest.raises(TargetRefusedError):
             each.target(mine, tenant)
     with pytest.raises(InvalidField):
         each.check("https://hooks.example.com/{tenant}/in/a", "shop")

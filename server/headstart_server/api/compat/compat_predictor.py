@@ -21,8 +21,8 @@ from headstart_server.prediction.statistics import Statistics
 from headstart_server.prediction.version_prediction import Answer
 
 
-def hindrance(pool: BackbonePool, version: Version) -> HeadstartError | None:
-    """Why a version cannot answer now; None if it can. Asking starts the loading of its backbone."""
+def unavailable_reason(pool: BackbonePool, version: Version) -> HeadstartError | None:
+    """Why a version cannot answer now; None if it can. Calling this starts the loading of its backbone."""
     try:
         digest = pool.get(version.manifest.backbone).digest
     except HeadstartError as error:
@@ -30,7 +30,7 @@ def hindrance(pool: BackbonePool, version: Version) -> HeadstartError | None:
     return _mismatch(version, digest)
 
 
-def reason_unready(pool: BackbonePool, version: Version) -> str:
+def unready_message(pool: BackbonePool, version: Version) -> str:
     """The same in words, empty if it can; asking loads nothing."""
     name = version.manifest.backbone
     embedder = pool.loaded(name)
@@ -53,7 +53,7 @@ _ALL = Asked(top_k=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Found:
+class ResolvedVersion:
     """The version that a call asks.
 
     Attributes:
@@ -65,7 +65,7 @@ class Found:
     backbone: BackboneInfo
 
 
-class Asking:
+class CompatPredictor:
     """Finds versions and lets them answer.
 
     Args:
@@ -119,7 +119,7 @@ class Asking:
 
     async def find(
         self, selector: Selector, choice: Choice | None = None, nbytes: Callable[[], int] | None = None
-    ) -> Found:
+    ) -> ResolvedVersion:
         """The version that is meant; what inputs mean depends on its backbone.
 
         Args:
@@ -131,11 +131,11 @@ class Asking:
             HeadstartError: it cannot be found, or its backbone is not there yet.
         """
         version, backbone = await self._predictor.find(selector, choice, nbytes)
-        return Found(version=version, backbone=backbone)
+        return ResolvedVersion(version=version, backbone=backbone)
 
     async def answer(
         self,
-        found: Found,
+        found: ResolvedVersion,
         contents: Sequence[Content],
         context: Context,
         timeout: float | None = None,
@@ -155,7 +155,7 @@ class Asking:
 
     async def answers(
         self,
-        found: Sequence[Found],
+        found: Sequence[ResolvedVersion],
         contents: Sequence[Content],
         context: Context,
         timeout: float | None = None,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.api.compat import open_inference_pb2 as pb
-from headstart_server.api.compat.compat_predictor import Asking, reason_unready, selector_of
+from headstart_server.api.compat.compat_predictor import CompatPredictor, selector_of, unready_message
 from headstart_server.api.compat.open_inference_statistics import statistics_message
 from headstart_server.api.compat.open_inference_tensors import (
     SHARED_MEMORY,
@@ -28,7 +28,7 @@ from headstart_server.api.compat.outputs import (
     values_of,
 )
 from headstart_server.api.grpc.caller import scope, tenant
-from headstart_server.api.grpc.executors import LongWork
+from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.api.grpc.status import CODES, status_of
 from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.auth.permissions import Right, Scope
@@ -85,17 +85,19 @@ class OpenInferenceService:
     """Models of the registry as models of the protocol, their versions by number.
 
     Args:
-        asking: finds versions and lets them answer.
+        predictor: finds versions and lets them answer.
         registry: knows models and versions.
         pool: knows backbones.
-        long_work: where all versions are listed.
+        executor: where all versions are listed.
     """
 
-    def __init__(self, asking: Asking, registry: Registry, pool: BackbonePool, long_work: LongWork) -> None:
-        self._asking = asking
+    def __init__(
+        self, predictor: CompatPredictor, registry: Registry, pool: BackbonePool, executor: BoundedExecutor
+    ) -> None:
+        self._predictor = predictor
         self._registry = registry
         self._pool = pool
-        self._long_work = long_work
+        self._executor = executor
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
@@ -105,7 +107,7 @@ class OpenInferenceService:
 
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
         try:
-            await self._asking.find(selector_of(request.name, request.version, "name"))
+            await self._predictor.find(selector_of(request.name, request.version, "name"))
         except HeadstartError as error:
             if CODES[error.reason] not in _UNREADY:
                 raise
@@ -122,7 +124,7 @@ class OpenInferenceService:
     async def ModelMetadata(
         self, request: pb.ModelMetadataRequest, context: Context
     ) -> pb.ModelMetadataResponse:
-        found = await self._asking.find(
+        found = await self._predictor.find(
             selector_of(request.name, request.version, "name"), None, request.ByteSize
         )
         datatype, shape = _input_of(found.backbone)
@@ -139,7 +141,7 @@ class OpenInferenceService:
         )
 
     async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:
-        found = await self._asking.find(
+        found = await self._predictor.find(
             selector_of(request.name, request.version, "name"), None, request.ByteSize
         )
         datatype, shape = _input_of(found.backbone)
@@ -149,7 +151,7 @@ class OpenInferenceService:
                 name=found.version.model,
                 platform="headstart",
                 backend="headstart",
-                max_batch_size=self._asking.max_inputs,
+                max_batch_size=self._predictor.max_inputs,
                 input=[pb.ModelInput(name=INPUT, data_type=kind, dims=shape)],
                 output=[
                     pb.ModelOutput(
@@ -164,7 +166,7 @@ class OpenInferenceService:
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         # A stream has one metadata for all its requests, so each may have a key of its own.
-        with self._asking.call(context, routing_key_of(request)) as choice:
+        with self._predictor.call(context, routing_key_of(request)) as choice:
             return await self._inferred(request, context, choice)
 
     async def _inferred(
@@ -175,14 +177,14 @@ class OpenInferenceService:
         timeout = microseconds / 1e6 if microseconds > 0 else None
         try:
             async with asyncio.timeout(timeout):
-                found = await self._asking.find(selector, choice, request.ByteSize)
+                found = await self._predictor.find(selector, choice, request.ByteSize)
         except TimeoutError:
             raise DeadlineExceeded("The timeout passed before the backbone was loaded.") from None
         wanted = _wanted(
             request, chosen(found.version.head, [each.name for each in request.outputs], "outputs")
         )
-        contents = await inputs_of(request, found.backbone, self._asking.max_inputs)
-        answer = await self._asking.answer(found, contents, context, timeout)
+        contents = await inputs_of(request, found.backbone, self._predictor.max_inputs)
+        answer = await self._predictor.answer(found, contents, context, timeout)
         # Told as it was asked.
         raw: list[bytes] | None = [] if request.raw_input_contents else None
         outputs = [_output_message(answer, output, top, raw) for output, top in wanted]
@@ -226,14 +228,14 @@ class OpenInferenceService:
     async def RepositoryIndex(
         self, request: pb.RepositoryIndexRequest, context: Context
     ) -> pb.RepositoryIndexResponse:
-        return await self._long_work.run(self._index, request.ready, scope())
+        return await self._executor.run(self._index, request.ready, scope())
 
     async def RepositoryModelLoad(
         self, request: pb.RepositoryModelLoadRequest, context: Context
     ) -> pb.RepositoryModelLoadResponse:
         # Versions load themselves when they are asked: this does it before.
         name = request.model_name
-        await self._asking.find(selector_of(name, "", "model_name"))
+        await self._predictor.find(selector_of(name, "", "model_name"))
         return pb.RepositoryModelLoadResponse(model_name=name, isLoaded=True)
 
     async def RepositoryModelUnload(
@@ -252,7 +254,7 @@ class OpenInferenceService:
     ) -> pb.ModelStatisticsResponse:
         return pb.ModelStatisticsResponse(
             model_stats=[
-                statistics_message(model, number, self._asking.statistics.counts(model, number))
+                statistics_message(model, number, self._predictor.statistics.counts(model, number))
                 for model, number in await self._counted(request)
             ]
         )
@@ -282,11 +284,11 @@ class OpenInferenceService:
             among = scope(Right.PREDICT)
             return [
                 (model, number)
-                for model, number in self._asking.statistics.asked()
+                for model, number in self._predictor.statistics.asked()
                 if (among is None or among.covers(model)) and self._is_there(model, number)
             ]
         selector = selector_of(request.name, request.version, "name")
-        number = await self._asking.number(selector)
+        number = await self._predictor.number(selector)
         is_whole = selector.number is None and selector.alias is None
         numbers = self._registry.numbers(selector.model) if is_whole else [number]
         return [(selector.model, each) for each in numbers]
@@ -309,7 +311,7 @@ class OpenInferenceService:
     def _index(self, only_ready: bool, among: Scope | None) -> pb.RepositoryIndexResponse:
         response = pb.RepositoryIndexResponse()
         for version in self._registry.all_versions(scope=among):
-            reason = reason_unready(self._pool, version)
+            reason = unready_message(self._pool, version)
             if only_ready and reason:
                 continue
             response.models.add(

@@ -12,11 +12,11 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from headstart_server.api.compat import open_inference_pb2, tensorflow_serving_pb2
-from headstart_server.api.compat.compat_predictor import Asking
+from headstart_server.api.compat.compat_predictor import CompatPredictor
 from headstart_server.api.compat.open_inference_service import OpenInferenceService
 from headstart_server.api.compat.tensorflow_model_service import TensorFlowModelService
 from headstart_server.api.compat.tensorflow_prediction_service import TensorFlowPredictionService
-from headstart_server.api.grpc.executors import LongWork
+from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.models.registry import Registry
 
@@ -68,25 +68,29 @@ OIP, TFSERVING = "oip", "tfserving"
 
 
 def services_of(
-    dialects: Collection[str], asking: Asking, registry: Registry, pool: BackbonePool, long_work: LongWork
+    protocols: Collection[str],
+    predictor: CompatPredictor,
+    registry: Registry,
+    pool: BackbonePool,
+    executor: BoundedExecutor,
 ) -> Sequence[BoundService]:
-    """The services of some dialects.
+    """The services of some protocols.
 
     Args:
-        dialects: their names.
-        asking: finds versions and lets them answer.
+        protocols: their names.
+        predictor: finds versions and lets them answer.
         registry: knows models and versions.
         pool: knows backbones.
-        long_work: for what takes long.
+        executor: for what takes long.
     """
     services = []
-    if OIP in dialects:
+    if OIP in protocols:
         known = open_inference_pb2.DESCRIPTOR.services_by_name
-        servicer = OpenInferenceService(asking, registry, pool, long_work)
+        servicer = OpenInferenceService(predictor, registry, pool, executor)
         services.append(bind(known["GRPCInferenceService"], servicer))
-    if TFSERVING in dialects:
+    if TFSERVING in protocols:
         known = tensorflow_serving_pb2.DESCRIPTOR.services_by_name
-        services.append(bind(known["PredictionService"], TensorFlowPredictionService(asking)))
-        models = TensorFlowModelService(registry, pool, long_work)
+        services.append(bind(known["PredictionService"], TensorFlowPredictionService(predictor)))
+        models = TensorFlowModelService(registry, pool, executor)
         services.append(bind(known["ModelService"], models))
     return services

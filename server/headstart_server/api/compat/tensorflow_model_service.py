@@ -5,8 +5,8 @@ from collections.abc import Collection
 import grpc
 
 from headstart_server.api.compat import tensorflow_serving_pb2 as pb
-from headstart_server.api.compat.compat_predictor import Found, hindrance
-from headstart_server.api.grpc.executors import LongWork
+from headstart_server.api.compat.compat_predictor import ResolvedVersion, unavailable_reason
+from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.api.grpc.status import CODES
 from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.embedding.backbone_pool import BackbonePool
@@ -47,7 +47,7 @@ def check_signature(spec: pb.ModelSpec, known: Collection[str]) -> None:
         )
 
 
-def spec_message(found: Found, signature: str) -> pb.ModelSpec:
+def spec_message(found: ResolvedVersion, signature: str) -> pb.ModelSpec:
     """The spec of the version that answered."""
     message = pb.ModelSpec(name=found.version.model, signature_name=signature)
     message.version.value = found.version.number
@@ -60,18 +60,18 @@ class TensorFlowModelService:
     Args:
         registry: knows models and versions.
         pool: knows backbones.
-        long_work: where the versions of a model are looked at.
+        executor: where the versions of a model are looked at.
     """
 
-    def __init__(self, registry: Registry, pool: BackbonePool, long_work: LongWork) -> None:
+    def __init__(self, registry: Registry, pool: BackbonePool, executor: BoundedExecutor) -> None:
         self._registry = registry
         self._pool = pool
-        self._long_work = long_work
+        self._executor = executor
 
     async def GetModelStatus(
         self, request: pb.GetModelStatusRequest, context: Context
     ) -> pb.GetModelStatusResponse:
-        return await self._long_work.run(self._status, selector_of(request.model_spec))
+        return await self._executor.run(self._status, selector_of(request.model_spec))
 
     async def HandleReloadConfigRequest(
         self, request: pb.ReloadConfigRequest, context: Context
@@ -95,7 +95,7 @@ class TensorFlowModelService:
         return pb.GetModelStatusResponse(model_version_status=map(self._version_status, ordered))
 
     def _version_status(self, version: Version) -> pb.ModelVersionStatus:
-        error = hindrance(self._pool, version)
+        error = unavailable_reason(self._pool, version)
         if error is None:
             return pb.ModelVersionStatus(
                 version=version.number, state=pb.ModelVersionStatus.AVAILABLE, status=pb.StatusProto()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from headstart_server.api.compat import tensorflow_pb2 as tf
 from headstart_server.api.compat import tensorflow_serving_pb2 as pb
-from headstart_server.api.compat.compat_predictor import Asking, Found
+from headstart_server.api.compat.compat_predictor import CompatPredictor, ResolvedVersion
 from headstart_server.api.compat.outputs import chosen, outputs_of, values_of
 from headstart_server.api.compat.tensor_protos import (
     DTYPES,
@@ -37,21 +37,21 @@ class TensorFlowPredictionService:
     """Models of the registry as servables: versions by number, aliases by label.
 
     Args:
-        asking: finds versions and lets them answer.
+        predictor: finds versions and lets them answer.
     """
 
-    def __init__(self, asking: Asking) -> None:
-        self._asking = asking
+    def __init__(self, predictor: CompatPredictor) -> None:
+        self._predictor = predictor
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         check_signature(request.model_spec, [DEFAULT_SIGNATURE])
-        with self._asking.call(context) as choice:
+        with self._predictor.call(context) as choice:
             return await self._predicted(request, context, choice)
 
     async def _predicted(
         self, request: pb.PredictRequest, context: Context, choice: Choice
     ) -> pb.PredictResponse:
-        found = await self._asking.find(selector_of(request.model_spec), choice, request.ByteSize)
+        found = await self._predictor.find(selector_of(request.model_spec), choice, request.ByteSize)
         outputs = chosen(found.version.head, list(request.output_filter), "output_filter")
         if len(request.inputs) != 1:
             names = ", ".join(map(repr, sorted(request.inputs)[:10])) or "none"
@@ -60,8 +60,8 @@ class TensorFlowPredictionService:
                 field="inputs",
             )
         ((name, tensor),) = request.inputs.items()
-        contents = await inputs_of(tensor, name, found.backbone, self._asking.max_inputs)
-        answer = await self._asking.answer(found, contents, context)
+        contents = await inputs_of(tensor, name, found.backbone, self._predictor.max_inputs)
+        answer = await self._predictor.answer(found, contents, context)
         return pb.PredictResponse(
             model_spec=spec_message(found, DEFAULT_SIGNATURE),
             outputs={each.name: output_message(each.kind, values_of(answer, each)) for each in outputs},
@@ -71,10 +71,10 @@ class TensorFlowPredictionService:
         self, request: pb.ClassificationRequest, context: Context
     ) -> pb.ClassificationResponse:
         check_signature(request.model_spec, [DEFAULT_SIGNATURE, _CLASSIFY])
-        with self._asking.call(context) as choice:
-            found = await self._asking.find(selector_of(request.model_spec), choice, request.ByteSize)
+        with self._predictor.call(context) as choice:
+            found = await self._predictor.find(selector_of(request.model_spec), choice, request.ByteSize)
             _check_task(found, is_regression=False)
-            answer = await self._asking.answer(found, self._contents(request.input, found), context)
+            answer = await self._predictor.answer(found, self._contents(request.input, found), context)
         return pb.ClassificationResponse(
             model_spec=spec_message(found, request.model_spec.signature_name or DEFAULT_SIGNATURE),
             result=_classified(answer),
@@ -82,10 +82,10 @@ class TensorFlowPredictionService:
 
     async def Regress(self, request: pb.RegressionRequest, context: Context) -> pb.RegressionResponse:
         check_signature(request.model_spec, [DEFAULT_SIGNATURE, _REGRESS])
-        with self._asking.call(context) as choice:
-            found = await self._asking.find(selector_of(request.model_spec), choice, request.ByteSize)
+        with self._predictor.call(context) as choice:
+            found = await self._predictor.find(selector_of(request.model_spec), choice, request.ByteSize)
             _check_task(found, is_regression=True)
-            answer = await self._asking.answer(found, self._contents(request.input, found), context)
+            answer = await self._predictor.answer(found, self._contents(request.input, found), context)
         return pb.RegressionResponse(
             model_spec=spec_message(found, request.model_spec.signature_name or DEFAULT_SIGNATURE),
             result=_regressed(answer),
@@ -99,7 +99,7 @@ class TensorFlowPredictionService:
             raise InvalidField(
                 f"Expected 1 to {MAX_TARGETS} tasks. Received: {len(request.tasks)}.", field="tasks"
             )
-        with self._asking.call(context) as choice:
+        with self._predictor.call(context) as choice:
             return await self._inferred(request, context, choice)
 
     async def _inferred(
@@ -113,7 +113,7 @@ class TensorFlowPredictionService:
                 f"{' and '.join(modality.value for modality in modalities)}.",
                 field="tasks",
             )
-        answers = await self._asking.answers(found, self._contents(request.input, found[0]), context)
+        answers = await self._predictor.answers(found, self._contents(request.input, found[0]), context)
         return pb.MultiInferenceResponse(
             results=[
                 _result(task, each, answer)
@@ -121,7 +121,9 @@ class TensorFlowPredictionService:
             ]
         )
 
-    async def _find_task(self, task: pb.InferenceTask, choice: Choice, nbytes: Callable[[], int]) -> Found:
+    async def _find_task(
+        self, task: pb.InferenceTask, choice: Choice, nbytes: Callable[[], int]
+    ) -> ResolvedVersion:
         if task.method_name not in (_CLASSIFY_METHOD, _REGRESS_METHOD):
             raise InvalidField(
                 f"Expected a method_name of {_CLASSIFY_METHOD} or {_REGRESS_METHOD}. Received: "
@@ -130,7 +132,7 @@ class TensorFlowPredictionService:
             )
         is_regression = task.method_name == _REGRESS_METHOD
         check_signature(task.model_spec, [DEFAULT_SIGNATURE, _REGRESS if is_regression else _CLASSIFY])
-        found = await self._asking.find(selector_of(task.model_spec), choice, nbytes)
+        found = await self._predictor.find(selector_of(task.model_spec), choice, nbytes)
         _check_task(found, is_regression=is_regression)
         return found
 
@@ -144,22 +146,22 @@ class TensorFlowPredictionService:
                 f"{', '.join(map(repr, fields[:10])) or 'none'}.",
                 field="metadata_field",
             )
-        found = await self._asking.find(selector_of(request.model_spec), None, request.ByteSize)
+        found = await self._predictor.find(selector_of(request.model_spec), None, request.ByteSize)
         response = pb.GetModelMetadataResponse(model_spec=spec_message(found, ""))
         response.metadata[_METADATA].Pack(_signatures(found))
         return response
 
-    def _contents(self, message: pb.Input, found: Found) -> list[Content]:
+    def _contents(self, message: pb.Input, found: ResolvedVersion) -> list[Content]:
         kind = message.WhichOneof("kind")
         if kind == "example_list_with_context":
             raise InvalidField(
                 "Expected an example_list as input. Received: one with a context, which no model here takes.",
                 field="input",
             )
-        return examples_of(message.example_list.examples, found.backbone, self._asking.max_inputs)
+        return examples_of(message.example_list.examples, found.backbone, self._predictor.max_inputs)
 
 
-def _check_task(found: Found, *, is_regression: bool) -> None:
+def _check_task(found: ResolvedVersion, *, is_regression: bool) -> None:
     task = found.version.head.task
     if (task is Task.REGRESSION) != is_regression:
         kind, other = ("numbers", "Classify") if is_regression else ("classes", "Regress")
@@ -170,7 +172,7 @@ def _check_task(found: Found, *, is_regression: bool) -> None:
         )
 
 
-def _result(task: pb.InferenceTask, found: Found, answer: Answer) -> pb.InferenceResult:
+def _result(task: pb.InferenceTask, found: ResolvedVersion, answer: Answer) -> pb.InferenceResult:
     spec = spec_message(found, task.model_spec.signature_name or DEFAULT_SIGNATURE)
     if task.method_name == _REGRESS_METHOD:
         return pb.InferenceResult(model_spec=spec, regression_result=_regressed(answer))
@@ -201,7 +203,7 @@ def _classifications(answer: Answer) -> Sequence[pb.Classifications]:
     ]
 
 
-def _signatures(found: Found) -> pb.SignatureDefMap:
+def _signatures(found: ResolvedVersion) -> pb.SignatureDefMap:
     """What Predict takes and gives, and the name of what the method for examples takes."""
     is_features = found.backbone.modality is Modality.TENSOR
     takes = tf.TensorInfo(

@@ -25,7 +25,7 @@ from headstart_server.api.grpc.requests.request_parsing import RequestParser, ch
 from headstart_server.api.grpc.status import CODES
 from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.auth.audit import AuditLog
-from headstart_server.auth.authenticator import Authenticator, Caller, Shown
+from headstart_server.auth.authenticator import Authenticator, Caller, Credentials
 from headstart_server.auth.permissions import Principal
 from headstart_server.auth.tenants import SEPARATOR, full_name, own_name, tenant_of, without_tenant
 from headstart_server.errors import (
@@ -136,15 +136,15 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         known, caller = _IDENTIFIED.get()
         if known is context and caller is not None:
             return caller
-        shown = Shown() if self._authenticator.is_open else _shown(context)
-        if self._authenticator.may_wait(shown):
-            caller = await self._checked(shown)
+        credentials = Credentials() if self._authenticator.is_open else _credentials(context)
+        if self._authenticator.may_wait(credentials):
+            caller = await self._checked(credentials)
         else:
-            caller = self._authenticator.identify(shown)
+            caller = self._authenticator.identify(credentials)
         _IDENTIFIED.set((context, caller))
         return caller
 
-    async def _checked(self, shown: Shown) -> Caller:
+    async def _checked(self, credentials: Credentials) -> Caller:
         if self._checks >= _MAX_CHECKS:
             raise RateExceeded(
                 f"{_MAX_CHECKS} calls wait for a check of their token. Try again in a moment.",
@@ -154,7 +154,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         self._checks += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._authenticator.identify, shown)
+            return await loop.run_in_executor(self._threads, self._authenticator.identify, credentials)
         finally:
             self._checks -= 1
 
@@ -230,7 +230,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         }
         if call.caller is None:
             kind = " ".join(word for word in outcome.values() if word)
-            self._audit.write_of_stranger(kind, line)
+            self._audit.write_unauthenticated(kind, line)
         else:
             self._audit.write(line)
 
@@ -398,7 +398,7 @@ def _denied(rule: Rule) -> PermissionDenied:
     return PermissionDenied(f"You lack the permission {wanted}{where}. Ask the operator for it.")
 
 
-def _shown(context: Context) -> Shown:
+def _credentials(context: Context) -> Credentials:
     token = None
     for name, value in context.invocation_metadata() or ():
         if name == "authorization":
@@ -408,7 +408,7 @@ def _shown(context: Context) -> Shown:
             token = text[len(_BEARER) :].strip()
     properties = context.auth_context()
     names = [value.decode(errors="replace") for name in _NAMES for value in properties.get(name, ())]
-    return Shown(token=token, certificate_names=tuple(names))
+    return Credentials(token=token, certificate_names=tuple(names))
 
 
 def _outcome(error: BaseException | None) -> dict[str, str | None]:

@@ -11,7 +11,7 @@ from headstart.v1 import evaluation_service_pb2_grpc as stubs
 from headstart.v1.input_pb2 import Example
 from headstart.v1.version_selector_pb2 import VersionRef
 from headstart_server.api.grpc.example_stream import stream_parts
-from headstart_server.api.grpc.executors import LongWork
+from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.api.grpc.messages.common import examples_of, selector_of
 from headstart_server.api.grpc.messages.comparisons import comparison_message
 from headstart_server.api.grpc.messages.evaluations import evaluation_message
@@ -27,12 +27,12 @@ class EvaluationService(stubs.EvaluationServiceServicer):
 
     Args:
         bench: measures versions.
-        long_work: where it does.
+        executor: where it does.
     """
 
-    def __init__(self, bench: MeasuringBench, long_work: LongWork) -> None:
+    def __init__(self, bench: MeasuringBench, executor: BoundedExecutor) -> None:
         self._bench = bench
-        self._long_work = long_work
+        self._executor = executor
 
     async def Evaluate(
         self, request_iterator: AsyncIterator[pb.EvaluateRequest], context: Context
@@ -40,7 +40,7 @@ class EvaluationService(stubs.EvaluationServiceServicer):
         async with aclosing(stream_parts(request_iterator, "Evaluate", context)) as parts:
             spec = await anext(parts)
             open_run = partial(
-                self._long_work.run, self._bench.evaluation, selector_of(spec.target, "spec.target")
+                self._executor.run, self._bench.evaluation, selector_of(spec.target, "spec.target")
             )
             run = await self._bench.pool.when_ready(open_run, spec.ByteSize)
             await self._fed(run, parts)
@@ -61,7 +61,7 @@ class EvaluationService(stubs.EvaluationServiceServicer):
         async with aclosing(stream_parts(request_iterator, "Compare", context)) as parts:
             spec = await anext(parts)
             first, second = selector_of(spec.first, "spec.first"), selector_of(spec.second, "spec.second")
-            open_run = partial(self._long_work.run, self._bench.comparison, first, second)
+            open_run = partial(self._executor.run, self._bench.comparison, first, second)
             run = await self._bench.pool.when_ready(open_run, spec.ByteSize)
             await self._fed(run, parts)
         comparison = await self._ended(run, lambda: comparison_message(run.comparison()))
@@ -86,7 +86,7 @@ class EvaluationService(stubs.EvaluationServiceServicer):
     async def _ended(self, run: EvaluationRun | ComparisonRun, work: Callable[[], _Result]) -> _Result:
         """What some work of a run gives; done in a thread, the writing of messages of many classes too."""
         try:
-            return await self._long_work.run(work)
+            return await self._executor.run(work)
         except asyncio.CancelledError:
             # The thread goes on by itself: it is told to stop.
             run.answering.leave()

@@ -23,7 +23,7 @@ LOAD_THREADS = 16
 REMOVAL_THREADS = 4
 
 
-class LongWork:
+class BoundedExecutor:
     """Runs what takes long: looking at examples, measuring versions, drawing reports.
 
     In the event loop's own threads some dozen such calls would keep Status, and Predicts that load a version,
@@ -34,7 +34,7 @@ class LongWork:
     """
 
     def __init__(self, threads: int = THREADS) -> None:
-        self._pool = ThreadPoolExecutor(threads, "long-work")
+        self._pool = ThreadPoolExecutor(threads, "executor")
 
     async def run(self, work: Callable[..., T], *arguments: object) -> T:
         """What some work gives. Cancelled before its turn, it is never begun."""

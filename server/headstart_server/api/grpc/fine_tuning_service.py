@@ -12,8 +12,8 @@ from headstart.v1 import job_pb2
 from headstart.v1.input_pb2 import Example
 from headstart_server.api.grpc.caller import caller, scope, tenant
 from headstart_server.api.grpc.example_stream import stream_parts
-from headstart_server.api.grpc.executors import LongWork
-from headstart_server.api.grpc.job_watcher import Follower
+from headstart_server.api.grpc.executors import BoundedExecutor
+from headstart_server.api.grpc.job_watcher import JobWatcher
 from headstart_server.api.grpc.messages.backbone_selection import rebase_spec_of
 from headstart_server.api.grpc.messages.common import (
     examples_of,
@@ -48,9 +48,9 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         intake: accepts jobs.
         rebasing: accepts those that fit a version anew.
         ledger: knows jobs.
-        follower: waits for them.
+        watcher: waits for them.
         cancel: asks a job to cancel, wherever it stands.
-        long_work: where examples are looked at without a job.
+        executor: where examples are looked at without a job.
         gathering: where examples are read that lie elsewhere, apart from the other long work: it waits most
             of the time, and may wait for long.
         uploads: where datasets are opened, accepted and discarded: a bucket may take its time.
@@ -63,19 +63,19 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         rebasing: Rebasing,
         ledger: Ledger,
         *,
-        follower: Follower,
+        watcher: JobWatcher,
         cancel: Callable[[str], Job],
-        long_work: LongWork,
-        gathering: LongWork,
-        uploads: LongWork,
-        removals: LongWork,
+        executor: BoundedExecutor,
+        gathering: BoundedExecutor,
+        uploads: BoundedExecutor,
+        removals: BoundedExecutor,
     ) -> None:
         self._intake = intake
         self._rebasing = rebasing
         self._ledger = ledger
-        self._follower = follower
+        self._watcher = watcher
         self._cancel = cancel
-        self._long_work = long_work
+        self._executor = executor
         self._gathering = gathering
         self._uploads = uploads
         self._removals = removals
@@ -126,7 +126,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                 await self._when_ready(partial(self._gathering.run, upload.gather), lambda: 0)
             if validate_only:
                 await self._when_ready(partial(asyncio.to_thread, upload.check_backbone), lambda: 0)
-                validation = await self._long_work.run(upload.validate)
+                validation = await self._executor.run(upload.validate)
                 return make(validation=validation_message(validation))
             # Shielded: a caller that leaves now must not tear the acceptance apart.
             job = await asyncio.shield(self._uploads.run(upload.accept))
@@ -156,11 +156,11 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                 f"Expected a wait_duration of 0 to {MAX_WAIT_SECONDS:g} seconds. Received: {wait:g}.",
                 field="wait_duration",
             )
-        job = await self._follower.ended(request.job_id, wait)
+        job = await self._watcher.ended(request.job_id, wait)
         return pb.StatusResponse(job=await self._message(job))
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
-        async with aclosing(self._follower.events(request.job_id, request.after_event)) as events:
+        async with aclosing(self._watcher.events(request.job_id, request.after_event)) as events:
             async for event in events:
                 yield pb.WatchResponse(event=None if event is None else event_message(event))
 
@@ -178,7 +178,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
             position = await asyncio.to_thread(Position.of_token, request.resume_token)
         else:
             position = await asyncio.to_thread(self._ledger.position)
-        steps = self._follower.all_events(position, model=request.model, scope=scope(Right.TRAIN))
+        steps = self._watcher.all_events(position, model=request.model, scope=scope(Right.TRAIN))
         async with aclosing(steps):
             async for watched in steps:
                 responses = [pb.WatchJobsResponse(event=event_message(event)) for event in watched.events]

@@ -54,7 +54,7 @@ POLL_SECONDS = 15.0
 QUIET_SECONDS = 20.0
 
 
-class Follower:
+class JobWatcher:
     """Follows jobs for callers that wait.
 
     Args:

@@ -10,7 +10,7 @@ from headstart.v1 import model_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as pb
 from headstart.v1 import model_service_pb2_grpc as stubs
 from headstart_server.api.grpc.caller import caller, scope, tenant
-from headstart_server.api.grpc.executors import LongWork
+from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.api.grpc.messages.common import page_key, page_token, selector_of
 from headstart_server.api.grpc.messages.exports import export_format_of, export_messages
 from headstart_server.api.grpc.messages.models import (
@@ -58,7 +58,7 @@ class ModelService(stubs.ModelServiceServicer):
         pool: knows backbones.
         reporter: writes reports.
         forget: deletes the data of an example, by its id and model, within a scope.
-        long_work: where reports are written and examples forgotten.
+        executor: where reports are written and examples forgotten.
         exporter: has versions exported.
         removals: where versions and models are deleted, with their artifacts.
         traffic: knows the traffic of versions.
@@ -70,17 +70,17 @@ class ModelService(stubs.ModelServiceServicer):
         pool: BackbonePool,
         reporter: Reporter,
         forget: Callable[[str, str, Scope | None], Forgotten],
-        long_work: LongWork,
+        executor: BoundedExecutor,
         *,
         exporter: Exporter,
-        removals: LongWork,
+        removals: BoundedExecutor,
         traffic: Traffic,
     ) -> None:
         self._registry = registry
         self._pool = pool
         self._reporter = reporter
         self._forget = forget
-        self._long_work = long_work
+        self._executor = executor
         self._exporter = exporter
         self._removals = removals
         self._traffic = traffic
@@ -115,7 +115,7 @@ class ModelService(stubs.ModelServiceServicer):
             version = self._registry.version(selector.model, self._registry.find(selector))
             return pb.GetVersionResponse(version=viewed_message(version, full=full))
 
-        return await self._long_work.run(get)
+        return await self._executor.run(get)
 
     async def ListVersions(
         self, request: pb.ListVersionsRequest, context: Context
@@ -155,7 +155,7 @@ class ModelService(stubs.ModelServiceServicer):
 
     async def GetTraffic(self, request: pb.GetTrafficRequest, context: Context) -> pb.GetTrafficResponse:
         number = request.version if request.HasField("version") else None
-        window = await self._long_work.run(
+        window = await self._executor.run(
             self._traffic.window, request.model, window_seconds_of(request), number
         )
         return traffic_message(window)
@@ -229,7 +229,7 @@ class ModelService(stubs.ModelServiceServicer):
                 field="model",
             )
         model = "" if request.model == ALL_MODELS else request.model
-        found = await self._long_work.run(self._forget, request.example_id, model, scope(Right.ADMIN))
+        found = await self._executor.run(self._forget, request.example_id, model, scope(Right.ADMIN))
         return pb.EraseExampleResponse(
             versions=[
                 version_selector_pb2.VersionRef(model=model, version=number)
@@ -247,14 +247,14 @@ class ModelService(stubs.ModelServiceServicer):
     ) -> pb.GetEvaluationResponse:
         selector = selector_of(request.target, "target")
         # In the thread, too: the message of many classes takes long enough to hold up the loop.
-        return await self._long_work.run(self._evaluation, selector)
+        return await self._executor.run(self._evaluation, selector)
 
     def _evaluation(self, selector: Selector) -> pb.GetEvaluationResponse:
         return evaluation_response(*self._registry.evaluation(selector))
 
     async def GetReport(self, request: pb.GetReportRequest, context: Context) -> pb.GetReportResponse:
         selector, form = selector_of(request.target, "target"), report_format_of(request)
-        return report_message(await self._long_work.run(self._reporter.report, selector, form))
+        return report_message(await self._executor.run(self._reporter.report, selector, form))
 
     async def ExportVersion(
         self, request: pb.ExportVersionRequest, context: Context

@@ -9,9 +9,9 @@ from headstart.v1.input_pb2 import Input
 from headstart_server.api.grpc.canary_call import SharedCall
 from headstart_server.api.grpc.messages.common import contents_of, selector_of
 from headstart_server.api.grpc.messages.predictions import (
-    asked_of,
     fault_message,
     features_message,
+    predict_options_of,
     predictions_message,
     times_message,
     truncation_message,
@@ -59,7 +59,7 @@ class PredictionService(stubs.PredictionServiceServicer):
             predicted = await self._predictor.predict(
                 selectors,
                 contents,
-                asked_of(request),
+                predict_options_of(request),
                 deadline=deadline_of(context, self._clock),
                 choice=choice,
             )

@@ -28,7 +28,7 @@ MOST_KNOWN = 1024
 _FREE = ("/grpc.health.", "/grpc.reflection.")
 
 
-class Rates:
+class RateLimiter:
     """A bucket of tokens for each caller, kept as the time at which it is full again (GCRA, ITU-T I.371).
 
     For one thread.
@@ -92,10 +92,10 @@ class RateInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(
         self,
-        calls: Rates | None,
+        calls: RateLimiter | None,
         who: Callable[[Context], str] | None = None,
         *,
-        nbytes: Rates | None = None,
+        nbytes: RateLimiter | None = None,
         at_once: int = 0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -177,7 +177,9 @@ class RateInterceptor(grpc.aio.ServerInterceptor):
         counted = self._calls if counts_messages else None
         return requests if counted is None and self._bytes is None else self._paced(requests, who, counted)
 
-    async def _paced(self, requests: AsyncIterator[Any], who: str, calls: Rates | None) -> AsyncIterator[Any]:
+    async def _paced(
+        self, requests: AsyncIterator[Any], who: str, calls: RateLimiter | None
+    ) -> AsyncIterator[Any]:
         is_first = True
         async for request in requests:
             nbytes = REQUEST_BYTES.get()
@@ -189,7 +191,7 @@ class RateInterceptor(grpc.aio.ServerInterceptor):
             is_first = False
             yield request
 
-    async def _turn(self, rates: Rates, who: str, tokens: int) -> None:
+    async def _turn(self, rates: RateLimiter, who: str, tokens: int) -> None:
         # Nothing more is read meanwhile, so the connection holds up who sends.
         while wait := rates.take(who, tokens):
             await self._sleep(wait)
@@ -201,10 +203,10 @@ def rates_of(limits: LimitsGroup, who: Callable[[Context], str]) -> RateIntercep
     if not calls and not nbytes and not limits.max_concurrent_requests_per_caller:
         return None
     return RateInterceptor(
-        Rates(calls) if calls else None,
+        RateLimiter(calls) if calls else None,
         who,
         # A second's worth at once, whatever is in it.
-        nbytes=Rates(nbytes, burst=math.ceil(nbytes) + 1) if nbytes else None,
+        nbytes=RateLimiter(nbytes, burst=math.ceil(nbytes) + 1) if nbytes else None,
         at_once=limits.max_concurrent_requests_per_caller or 0,
     )
 

@@ -21,7 +21,7 @@ _END = r"(?![\w-]|\.\w)"
 _REST = r"(?:/[^\s'\",;)\]>]*)?"
 
 
-class ServerPlaces:
+class LocationRedactor:
     """Knows the places of this process and removes them from texts."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class ServerPlaces:
         self._compiled = re.compile("|".join(f"({pattern})" for pattern in ordered))
         self._words = [self._patterns[pattern] for pattern in ordered]
 
-    def hidden(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """Return a text without the places."""
         if self._compiled is None:
             return text
@@ -62,4 +62,4 @@ class ServerPlaces:
 
 
 #: The places of this process.
-PLACES = ServerPlaces()
+LOCATIONS = LocationRedactor()

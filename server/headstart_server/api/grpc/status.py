@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from headstart_server.api.grpc.redaction import PLACES
+from headstart_server.api.grpc.redaction import LOCATIONS
 from headstart_server.errors import HeadstartError
 
 log = structlog.get_logger(__name__)
@@ -150,7 +150,7 @@ def reason_status(
 
 def _for_callers(text: str, most: int) -> str:
     """Return a text without the places of the server, and no longer than a status may be."""
-    text = PLACES.hidden(text)
+    text = LOCATIONS.redact(text)
     encoded = text.encode()
     if len(encoded) <= most:
         return text

@@ -19,7 +19,7 @@ _DRAINED_BYTES = 256 << 20
 _DRAIN_SECONDS = 0.5
 
 
-class CallerLeft(asyncio.CancelledError):
+class ClientDisconnectedError(asyncio.CancelledError):
     """The caller left before its request was whole: the call ends as one that was cancelled."""
 
 
@@ -47,14 +47,14 @@ class RequestBody:
         """The pieces of the body.
 
         Raises:
-            CallerLeft: the caller left before the end.
+            ClientDisconnectedError: the caller left before the end.
             DeadlineExceeded: it comes too slowly.
         """
         while not self._whole.is_set():
             event = await self._next()
             if event["type"] == "http.disconnect":
                 self._is_gone = True
-                raise CallerLeft
+                raise ClientDisconnectedError
             if not event.get("more_body", False):
                 self._whole.set()
             if event.get("body"):
@@ -91,7 +91,7 @@ class RequestBody:
                     left -= len(piece)
                     if left < 0:
                         return
-        except (TimeoutError, CallerLeft, DeadlineExceeded):
+        except (TimeoutError, ClientDisconnectedError, DeadlineExceeded):
             return
 
 

@@ -24,7 +24,7 @@ from grpc_health.v1 import health_pb2
 from headstart_server.api.grpc.call_slots import OPEN_METHODS
 from headstart_server.api.grpc.canary_call import ROUTING_KEY
 from headstart_server.api.grpc.status import status_of
-from headstart_server.api.http.body import CallerLeft, Receive, RequestBody
+from headstart_server.api.http.body import ClientDisconnectedError, Receive, RequestBody
 from headstart_server.api.http.call_context import HttpContext
 from headstart_server.api.http.downloads import Download
 from headstart_server.api.http.forms import options_of
@@ -36,8 +36,8 @@ from headstart_server.api.http.openapi import openapi
 from headstart_server.api.http.origin_check import KnownHosts, check_origin
 from headstart_server.api.http.page import page
 from headstart_server.api.http.proto_files import protos_archive
-from headstart_server.api.http.request import Asked, message_of
-from headstart_server.api.http.response import Answer, HttpError, error_answer
+from headstart_server.api.http.request import HttpRequest, message_of
+from headstart_server.api.http.response import HttpError, HttpResponse, error_response
 from headstart_server.api.http.routes import ROUTES, Body, Route
 from headstart_server.api.http.uploads import examples_of, stream_of
 from headstart_server.errors import DeadlineExceeded, InvalidField
@@ -81,13 +81,13 @@ class Gateway:
         self.hosts = hosts
         self._calls = 0
         self._documents = {
-            "/openapi.json": Answer(content=openapi(version)),
-            "/v1/protos": Answer(
+            "/openapi.json": HttpResponse(content=openapi(version)),
+            "/v1/protos": HttpResponse(
                 content=protos_archive(),
                 media_type="application/zip",
                 headers={"content-disposition": 'attachment; filename="headstart-protos.zip"'},
             ),
-            "/": Answer(
+            "/": HttpResponse(
                 content=page(version),
                 media_type="text/html; charset=utf-8",
                 headers={"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"},
@@ -100,7 +100,7 @@ class Gateway:
             raise ValueError(f"Expected http. Received: {scope['type']}.")
         await _Request(self, scope, RequestBody(receive), send).answer()
 
-    def document(self, verb: str, path: str) -> Answer | None:
+    def document(self, verb: str, path: str) -> HttpResponse | None:
         """What a path gives that is no call."""
         return self._documents.get(path) if verb in ("GET", "HEAD") else None
 
@@ -180,16 +180,16 @@ class _Request:
             answer = await self._answered()
         except HttpError as error:
             answer = error.answer
-        except CallerLeft:
+        except ClientDisconnectedError:
             return
         except Exception as error:  # noqa: BLE001 - told to the caller, and logged by `status_of`
-            answer = error_answer(status_of(error))
+            answer = error_response(status_of(error))
         if answer is None:
             return
         with suppress(OSError):
             await self._send(answer)
 
-    async def _answered(self) -> Answer | None:
+    async def _answered(self) -> HttpResponse | None:
         check_origin(self._headers, self._gateway.hosts)
         document = self._gateway.document(self._verb, self._path)
         if document is not None:
@@ -216,7 +216,7 @@ class _Request:
         details: CallDetails,
         *,
         is_known: bool,
-    ) -> Answer | None:
+    ) -> HttpResponse | None:
         coding = self._headers.get("content-encoding", "identity")
         if coding != "identity":
             raise HttpError(
@@ -226,14 +226,14 @@ class _Request:
                 {"accept-encoding": "identity"},
             )
         media_type, options = options_of(self._headers.get("content-type", ""))
-        asked = Asked(
+        request = HttpRequest(
             route=route, path=path, query=self._query(route), media_type=media_type, options=options
         )
         if route.body is Body.EXAMPLES:
-            work: Any = self._upload(asked, details, context)
+            work: Any = self._upload(request, details, context)
         else:
             if is_known:
-                message = await message_of(asked, self._body, self._gateway.limits)
+                message = await message_of(request, self._body, self._gateway.limits)
             else:
                 # The call's own refusal, counted and written down, before megabytes of a stranger are held.
                 message = GetMessageClass(route.descriptor.input_type)()
@@ -245,7 +245,9 @@ class _Request:
                 work = self._asked(route, message, details, context)
         return await self._ended(asyncio.ensure_future(work), context)
 
-    async def _ended(self, task: "asyncio.Task[Answer | None]", context: HttpContext) -> Answer | None:
+    async def _ended(
+        self, task: "asyncio.Task[HttpResponse | None]", context: HttpContext
+    ) -> HttpResponse | None:
         """The answer of a call; it is cancelled when its caller leaves or its deadline passes."""
         gone = asyncio.ensure_future(self._body.gone())
         try:
@@ -261,51 +263,55 @@ class _Request:
                 return None
             return task.result()
         except grpc.aio.AbortError:
-            return error_answer(context.status)
+            return error_response(context.status)
         finally:
             for each in (task, gone):
                 each.cancel()
 
     async def _asked(
         self, route: Route, message: Message, details: CallDetails, context: HttpContext
-    ) -> Answer | None:
+    ) -> HttpResponse | None:
         handler, request = await self._ready(message, details)
         return await _answer_of(route, await handler.unary_unary(request, context))
 
-    async def _upload(self, asked: Asked, details: CallDetails, context: HttpContext) -> Answer | None:
+    async def _upload(
+        self, request: HttpRequest, details: CallDetails, context: HttpContext
+    ) -> HttpResponse | None:
         handler = await self._gateway.methods.find(details)
         if not handler.request_streaming:
             # An interceptor's own, that refuses the call whatever comes.
-            return await _answer_of(asked.route, await handler.unary_unary(b"", context))
-        async with aclosing(self._requests(asked, context)) as requests:
-            return await _answer_of(asked.route, await handler.stream_unary(requests, context))
+            return await _answer_of(request.route, await handler.unary_unary(b"", context))
+        async with aclosing(self._requests(request, context)) as requests:
+            return await _answer_of(request.route, await handler.stream_unary(requests, context))
 
-    async def _requests(self, asked: Asked, context: HttpContext) -> AsyncGenerator[bytes, None]:
+    async def _requests(self, request: HttpRequest, context: HttpContext) -> AsyncGenerator[bytes, None]:
         """The messages of a stream; what is wrong with them is raised in its handler, as with gRPC.
 
         They are serialized, and parsed in the handler, where messages are checked, measured and counted.
         """
-        request: Any = GetMessageClass(asked.route.descriptor.input_type)
-        spec: Any = GetMessageClass(asked.route.message)()
+        kind: Any = GetMessageClass(request.route.descriptor.input_type)
+        spec: Any = GetMessageClass(request.route.message)()
 
         def completed() -> Message:
-            fill_parameters(spec, asked.path, asked.query)
+            fill_parameters(spec, request.path, request.query)
             return spec  # type: ignore[no-any-return]
 
         try:
-            examples = examples_of(self._body.pieces(), asked, spec, self._gateway.limits)
+            examples = examples_of(self._body.pieces(), request, spec, self._gateway.limits)
             async with aclosing(
-                stream_of(examples, request, completed, media_type=asked.media_type)
+                stream_of(examples, kind, completed, media_type=request.media_type)
             ) as messages:
                 async for message in messages:
                     yield await _bytes_of(message)
                     # Bodies that are here already would leave others no turn.
                     await asyncio.sleep(0)
-        except CallerLeft:
+        except ClientDisconnectedError:
             context.broke_off = True
             raise
 
-    async def _watched(self, message: Message, details: CallDetails, context: HttpContext) -> Answer | None:
+    async def _watched(
+        self, message: Message, details: CallDetails, context: HttpContext
+    ) -> HttpResponse | None:
         """Send the answers of a stream as events; None once they are sent."""
         seen = self._headers.get("last-event-id", "")
         if seen:
@@ -320,7 +326,7 @@ class _Request:
             first = await anext(events, None)
             if first is None:
                 # Nothing more will happen, which tells a browser not to ask again.
-                return Answer(code=204)
+                return HttpResponse(code=204)
             await self._begin_events()
             await self._send_event_of(first)
             async for each in events:
@@ -392,7 +398,7 @@ class _Request:
     async def _write(self, text: str) -> None:
         await self._send_event({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
-    async def _send(self, answer: Answer) -> None:
+    async def _send(self, answer: HttpResponse) -> None:
         headers = {**_SAFE, **answer.headers}
         if answer.code != 204:
             headers |= {"content-type": answer.media_type, "content-length": str(len(answer.content))}
@@ -454,9 +460,9 @@ async def _close(stream: AsyncIterator[Any]) -> None:
         await close()
 
 
-async def _answer_of(route: Route, response: Any) -> Answer:
+async def _answer_of(route: Route, response: Any) -> HttpResponse:
     if route.is_document:
-        return Answer(
+        return HttpResponse(
             content=response.content,
             media_type=response.media_type,
             headers={"content-disposition": "inline", "referrer-policy": "no-referrer"},
@@ -465,7 +471,7 @@ async def _answer_of(route: Route, response: Any) -> Answer:
     content = await in_json_thread(json_of, response) if large else json_of(response)
     serving = health_pb2.HealthCheckResponse.SERVING
     away = isinstance(response, health_pb2.HealthCheckResponse) and response.status != serving
-    return Answer(code=503 if away else 200, content=content)
+    return HttpResponse(code=503 if away else 200, content=content)
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -12,7 +12,7 @@ import uvicorn
 from headstart_server.api.grpc.connections import GuardedSocket, usable_connections
 from headstart_server.api.grpc.tls import TlsFiles
 from headstart_server.api.http.protocol import HEADER_SECONDS, Protocol
-from headstart_server.api.http.tls_reload import Contexts
+from headstart_server.api.http.tls_reload import ReloadingTlsContexts
 
 #: Seconds that an idle connection is kept.
 _KEEP_ALIVE_SECONDS = 30
@@ -49,7 +49,7 @@ class HttpPort:
         header_seconds: float = HEADER_SECONDS,
         unread_seconds: float = UNREAD_SECONDS,
     ) -> None:
-        contexts = None if tls is None else Contexts(tls)
+        contexts = None if tls is None else ReloadingTlsContexts(tls)
         config = uvicorn.Config(
             application,
             # Made like a class of uvicorn's.

@@ -9,7 +9,7 @@ import h11
 from google.rpc import code_pb2
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from headstart_server.api.http.tls_reload import Contexts
+from headstart_server.api.http.tls_reload import ReloadingTlsContexts
 
 #: Seconds in which the headers of a request must be complete, from the connection's beginning or their first
 #: byte.
@@ -26,7 +26,11 @@ class Protocol(H11Protocol):
     """
 
     def __init__(
-        self, contexts: Contexts | None, *, header_seconds: float = HEADER_SECONDS, **arguments: Any
+        self,
+        contexts: ReloadingTlsContexts | None,
+        *,
+        header_seconds: float = HEADER_SECONDS,
+        **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
         self._contexts = contexts

@@ -31,7 +31,7 @@ _LARGE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
+class HttpRequest:
     """What a request says beside its body.
 
     Attributes:
@@ -49,32 +49,32 @@ class Asked:
     options: Mapping[str, str]
 
 
-async def message_of(asked: Asked, body: RequestBody, limits: UploadLimits) -> Message:
+async def message_of(request: HttpRequest, body: RequestBody, limits: UploadLimits) -> Message:
     """The message that a request stands for.
 
     Args:
-        asked: what the request says.
+        request: what the request says.
         body: its body.
         limits: how much the body may hold.
 
     Raises:
         HeadstartError: the body, the path or the query are none of such a message.
-        CallerLeft: the caller left before the end.
+        ClientDisconnectedError: the caller left before the end.
     """
-    route = asked.route
+    route = request.route
     message: Any = GetMessageClass(route.descriptor.input_type)()
     async with aclosing(body.pieces()) as pieces:
-        if route.body is Body.INPUTS and _holds_inputs(asked.media_type):
-            await _add_inputs(message, pieces, asked, limits)
+        if route.body is Body.INPUTS and _holds_inputs(request.media_type):
+            await _add_inputs(message, pieces, request, limits)
         elif route.body is not Body.NONE:
             if route.body is Body.INPUTS:
-                check_json(asked.media_type, "image/..., text/plain, application/octet-stream")
-            text = await read_json_body(pieces, asked.media_type, limits)
+                check_json(request.media_type, "image/..., text/plain, application/octet-stream")
+            text = await read_json_body(pieces, request.media_type, limits)
             if text.strip():
-                await read_json(text, _body_of(route, message), json_body(asked.media_type))
+                await read_json(text, _body_of(route, message), json_body(request.media_type))
         else:
             await read_within(pieces, limits.json_bytes)
-    fill_parameters(message, asked.path, asked.query)
+    fill_parameters(message, request.path, request.query)
     if message.ByteSize() > limits.message_bytes:
         raise MessageTooLarge(
             f"Expected a message of at most {limits.message_bytes} bytes. Received: {message.ByteSize()}."
@@ -103,14 +103,14 @@ async def _add_input(message: Any, part: Part) -> None:
         message.inputs.append(input_of(part))
 
 
-async def _add_inputs(message: Any, pieces: Any, asked: Asked, limits: UploadLimits) -> None:
-    if asked.media_type != FORM:
+async def _add_inputs(message: Any, pieces: Any, request: HttpRequest, limits: UploadLimits) -> None:
+    if request.media_type != FORM:
         content = await read_within(pieces, limits.message_bytes)
-        is_text = asked.media_type.startswith("text/")
+        is_text = request.media_type.startswith("text/")
         message.inputs.append(text_input(content, "the body") if is_text else input_pb2.Input(image=content))
         return
     size = 0
-    async with aclosing(parts_of(pieces, asked.options.get("boundary", ""), limits.message_bytes)) as parts:
+    async with aclosing(parts_of(pieces, request.options.get("boundary", ""), limits.message_bytes)) as parts:
         async for part in parts:
             size += len(part.content)
             if size > limits.message_bytes:

@@ -40,7 +40,7 @@ def http_code(code: int, reason: str) -> int:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class HttpResponse:
     """A whole answer.
 
     Attributes:
@@ -63,14 +63,14 @@ class HttpError(Exception):
         self, code: int, grpc_code: int, message: str, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(message)
-        self.answer = error_answer(
+        self.answer = error_response(
             status_pb2.Status(code=grpc_code, message=message), code=code, headers=headers
         )
 
 
-def error_answer(
+def error_response(
     status: status_pb2.Status, *, code: int | None = None, headers: Mapping[str, str] | None = None
-) -> Answer:
+) -> HttpResponse:
     """The answer of an error.
 
     Args:
@@ -91,4 +91,4 @@ def error_answer(
         told.setdefault("retry-after", "1")
     if status.code == code_pb2.UNAUTHENTICATED:
         told["www-authenticate"] = "Bearer"
-    return Answer(code=code or http_code(status.code, ""), content=json_of(status), headers=told)
+    return HttpResponse(code=code or http_code(status.code, ""), content=json_of(status), headers=told)

@@ -13,7 +13,7 @@ from headstart_server.reloading import ReloadedFiles
 log = structlog.get_logger(__name__)
 
 
-class Contexts:
+class ReloadingTlsContexts:
     """Gives connections what the files say when they are made: certificate, key, and who signs clients'.
 
     Python's `ssl` asks the context of a port when a client has said hello, and takes another one for the

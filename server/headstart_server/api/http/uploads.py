@@ -25,7 +25,7 @@ from headstart_server.api.http.inputs import (
 from headstart_server.api.http.json_text import in_json_thread, load_json
 from headstart_server.api.http.lists import examples_of_list, is_row
 from headstart_server.api.http.messages import fill_parameters, parse_values, read_json
-from headstart_server.api.http.request import Asked
+from headstart_server.api.http.request import HttpRequest
 from headstart_server.errors import InvalidField
 
 #: Of a batch that is handed on at once; one example may be larger.
@@ -48,31 +48,31 @@ Examples = AsyncGenerator[input_pb2.Example, None]
 
 
 async def examples_of(
-    pieces: AsyncIterator[bytes], asked: Asked, spec: Message, limits: UploadLimits
+    pieces: AsyncIterator[bytes], request: HttpRequest, spec: Message, limits: UploadLimits
 ) -> Examples:
     """The examples of a body, one at a time; before the first the spec gets what the body says of it.
 
     Args:
         pieces: of the body.
-        asked: what the request says beside.
+        request: what the request says beside.
         spec: of the call; what the body says of it is added.
         limits: how much the body may hold.
 
     Raises:
         HeadstartError: the body is not what it says, or too large.
     """
-    if asked.media_type == FORM:
-        found = _of_form(pieces, asked.options.get("boundary", ""), spec, limits)
-    elif asked.media_type in JSON_LINES:
-        found = _of_lines(pieces, _task_of(asked, spec), spec, limits)
-    elif asked.media_type in TABLES:
+    if request.media_type == FORM:
+        found = _of_form(pieces, request.options.get("boundary", ""), spec, limits)
+    elif request.media_type in JSON_LINES:
+        found = _of_lines(pieces, _task_of(request, spec), spec, limits)
+    elif request.media_type in TABLES:
         file = await stored(pieces, limits.scratch, limits.dataset_bytes)
-        found = examples_of_list(file, TABLES[asked.media_type], _task_of(asked, spec))
-    elif asked.media_type in ZIPS:
+        found = examples_of_list(file, TABLES[request.media_type], _task_of(request, spec))
+    elif request.media_type in ZIPS:
         found = _of_archive(pieces, limits)
     else:
-        check_json(asked.media_type, "application/zip, application/jsonl, text/csv")
-        found = _of_json(pieces, asked.media_type, spec, limits)
+        check_json(request.media_type, "application/zip, application/jsonl, text/csv")
+        found = _of_json(pieces, request.media_type, spec, limits)
     async with aclosing(found) as examples:
         async for example in examples:
             yield example
@@ -167,11 +167,11 @@ def _next_example(files: Iterator[tuple[str, str, bytes]]) -> input_pb2.Example 
     return None
 
 
-def _task_of(asked: Asked, spec: Message) -> Task | None:
+def _task_of(request: HttpRequest, spec: Message) -> Task | None:
     """Return the task of a spec that the query completes; None if it has none."""
     whole: Any = type(spec)()
     whole.CopyFrom(spec)
-    fill_parameters(whole, asked.path, asked.query)
+    fill_parameters(whole, request.path, request.query)
     name = input_pb2.Task.Name(getattr(whole, "task", 0)).removeprefix("TASK_")
     return None if name == Task.UNSPECIFIED else Task(name)
 

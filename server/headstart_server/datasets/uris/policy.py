@@ -6,7 +6,7 @@ from pathlib import Path
 
 from headstart_server.datasets.uris.location import TENANT, Kind, Place, names_of, place_of, prefix_of
 from headstart_server.errors import InvalidField
-from headstart_server.outbound.target import Target, resolved, split_url, target_of
+from headstart_server.outbound.target import Target, resolve_host, resolve_target, split_url
 from headstart_server.settings.settings import Settings
 from headstart_server.storage.address import BucketAddress, Scheme, artifacts_address
 
@@ -31,7 +31,7 @@ class DataPolicy:
         prefixes: Iterable[str],
         *,
         allow_private: bool = False,
-        resolve: Callable[[str, int], Sequence[str]] = resolved,
+        resolve: Callable[[str, int], Sequence[str]] = resolve_host,
     ) -> None:
         self._prefixes = [prefix_of(prefix) for prefix in prefixes]
         self._allow_private = allow_private
@@ -78,10 +78,10 @@ class DataPolicy:
         """Where a place of the web is now.
 
         Raises:
-            Refused: at an address that is not allowed.
+            TargetRefusedError: at an address that is not allowed.
             OSError: its host has no address.
         """
-        return target_of(split_url(str(place)), self._resolve, allow_private=self._allow_private)
+        return resolve_target(split_url(str(place)), self._resolve, allow_private=self._allow_private)
 
     def check_apart(self, own: Iterable[Place]) -> None:
         """Check that what the server keeps for itself is not allowed to be read.

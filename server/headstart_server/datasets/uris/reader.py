@@ -23,7 +23,7 @@ from headstart_server.errors import (
 )
 from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.examples.task import Task
-from headstart_server.outbound.target import Refused
+from headstart_server.outbound.target import TargetRefusedError
 from headstart_server.storage.address import Scheme
 from headstart_server.storage.objects import (
     BucketUnavailableError,
@@ -184,7 +184,7 @@ class DatasetReader:
             return self._objects[place.kind].read(f"{place.root}/{'/'.join(place.parts)}", max_bytes)
         except ObjectTooLargeError as error:
             raise TooLarge(str(error)) from None
-        except (ObjectUnreadableError, Refused) as error:
+        except (ObjectUnreadableError, TargetRefusedError) as error:
             raise Unreadable(str(error).rstrip(".")) from None
         except (SourceAway, BucketUnavailableError, OSError):
             raise DataUnavailable(f"{place.kind.value}://{place.root}") from None

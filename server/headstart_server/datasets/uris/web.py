@@ -6,7 +6,7 @@ from http.client import HTTPException
 from urllib3.exceptions import HTTPError
 
 from headstart_server.datasets.uris.errors import SourceAway, TooLarge, Unreadable
-from headstart_server.outbound.connection import connection_to, ended_after
+from headstart_server.outbound.connection import closed_after, make_connection
 from headstart_server.outbound.target import Target
 
 #: Seconds to connect or without a byte, and in all.
@@ -27,8 +27,8 @@ def read_web(target: Target, max_bytes: int) -> bytes:
         SourceAway: no answer came, or none in time.
     """
     try:
-        connection = connection_to(target, _QUIET_SECONDS)
-        with closing(connection), ended_after(connection, _WHOLE_SECONDS):
+        connection = make_connection(target, _QUIET_SECONDS)
+        with closing(connection), closed_after(connection, _WHOLE_SECONDS):
             connection.request(
                 "GET",
                 target.path,

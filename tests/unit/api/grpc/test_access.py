@@ -31,7 +31,7 @@ from headstart_server.api.grpc.access import AccessInterceptor
 from headstart_server.api.grpc.caller import scope, tenant
 from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
 from headstart_server.auth.audit import AuditLog
-from headstart_server.auth.authenticator import Authenticator, Shown
+from headstart_server.auth.authenticator import Authenticator, Credentials
 from headstart_server.auth.permissions import Right
 from headstart_server.auth.tokens import token_hash
 from headstart_server.errors import DatabaseUnavailable, DataUnreadable, ModelNotReady
@@ -337,7 +337,7 @@ async def test_checks_of_issuers_tokens_that_wait_are_limited_and_other_tokens_g
     begun, ended = threading.Semaphore(0), threading.Event()
     identify = Authenticator.identify
 
-    def slowly(self: Authenticator, shown: Shown) -> Any:
+    def slowly(self: Authenticator, shown: Credentials) -> Any:
         if self.may_wait(shown):
             begun.release()
             ended.wait(60)

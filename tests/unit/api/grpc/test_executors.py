@@ -5,14 +5,14 @@ import threading
 
 import pytest
 
-from headstart_server.api.grpc.executors import LongWork
+from headstart_server.api.grpc.executors import BoundedExecutor
 
 PATIENCE = 10.0
 
 
 async def test_short_work_goes_on_while_every_thread_for_long_work_is_taken() -> None:
-    long_work, go_on = LongWork(threads=2), threading.Event()
-    long = [asyncio.create_task(long_work.run(go_on.wait, PATIENCE)) for _ in range(40)]
+    executor, go_on = BoundedExecutor(threads=2), threading.Event()
+    long = [asyncio.create_task(executor.run(go_on.wait, PATIENCE)) for _ in range(40)]
     await asyncio.sleep(0)
     short = await asyncio.wait_for(asyncio.to_thread(lambda: "short"), PATIENCE)
     go_on.set()
@@ -21,9 +21,9 @@ async def test_short_work_goes_on_while_every_thread_for_long_work_is_taken() ->
 
 
 async def test_work_whose_caller_leaves_before_its_turn_is_never_begun() -> None:
-    long_work, go_on, begun = LongWork(threads=1), threading.Event(), threading.Event()
-    first = asyncio.create_task(long_work.run(go_on.wait, PATIENCE))
-    second = asyncio.create_task(long_work.run(begun.set))
+    executor, go_on, begun = BoundedExecutor(threads=1), threading.Event(), threading.Event()
+    first = asyncio.create_task(executor.run(go_on.wait, PATIENCE))
+    second = asyncio.create_task(executor.run(begun.set))
     await asyncio.sleep(0)
     second.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -38,4 +38,4 @@ async def test_what_work_raises_reaches_its_caller() -> None:
         raise ValueError(reason)
 
     with pytest.raises(ValueError, match="no such thing"):
-        await LongWork().run(fail, "no such thing")
+        await BoundedExecutor().run(fail, "no such thing")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fakes import PATIENCE, JobDriver, ManualClock, Publisher
-from headstart_server.api.grpc.job_watcher import Follower
+from headstart_server.api.grpc.job_watcher import JobWatcher
 from headstart_server.errors import Draining, JobNotFound
 from headstart_server.jobs.job import Job, JobState
 
@@ -20,14 +20,14 @@ def driver(tmp_path: Path) -> Iterator[JobDriver]:
     publisher.close()
 
 
-def follower(driver: JobDriver, quiet_seconds: float = PATIENCE) -> Follower:
-    return Follower(driver.ledger, driver.changes, quiet_seconds=quiet_seconds)
+def watcher(driver: JobDriver, quiet_seconds: float = PATIENCE) -> JobWatcher:
+    return JobWatcher(driver.ledger, driver.changes, quiet_seconds=quiet_seconds)
 
 
 async def test_events_come_as_they_happen_and_end_with_the_job(driver: JobDriver) -> None:
     driver.submit("a")
     seen: list[tuple[int, JobState]] = []
-    async with aclosing(follower(driver).events("a", 0)) as events:
+    async with aclosing(watcher(driver).events("a", 0)) as events:
         async for event in events:
             assert event is not None
             seen.append((event.number, event.state))
@@ -41,8 +41,8 @@ async def test_events_come_as_they_happen_and_end_with_the_job(driver: JobDriver
 async def test_who_resumes_gets_later_events_only(driver: JobDriver) -> None:
     driver.submit("a")
     driver.ledger.cancel("a")
-    assert [event.number async for event in follower(driver).events("a", 1) if event] == [2]
-    assert [event async for event in follower(driver).events("a", 2)] == []
+    assert [event.number async for event in watcher(driver).events("a", 1) if event] == [2]
+    assert [event async for event in watcher(driver).events("a", 2)] == []
 
 
 async def test_a_job_that_ends_between_the_readings_is_told_to_have_ended(
@@ -56,13 +56,13 @@ async def test_a_job_that_ends_between_the_readings_is_told_to_have_ended(
         return read(job_id)
 
     monkeypatch.setattr(driver.ledger, "get", just_ended)
-    found = [event async for event in follower(driver).events("a", 1) if event is not None]
+    found = [event async for event in watcher(driver).events("a", 1) if event is not None]
     assert [event.state for event in found] == [JobState.CANCELLED]
 
 
 async def test_in_the_quiet_there_are_signs_of_life_and_then_events_again(driver: JobDriver) -> None:
     driver.submit("a")
-    async with aclosing(follower(driver, quiet_seconds=0.01).events("a", 1)) as events:
+    async with aclosing(watcher(driver, quiet_seconds=0.01).events("a", 1)) as events:
         assert [await anext(events) for _ in range(3)] == [None] * 3
         await asyncio.to_thread(driver.ledger.cancel, "a")
         found = [event async for event in events if event is not None]
@@ -71,7 +71,7 @@ async def test_in_the_quiet_there_are_signs_of_life_and_then_events_again(driver
 
 async def test_a_stop_ends_those_who_wait(driver: JobDriver) -> None:
     driver.submit("a")
-    follows = follower(driver)
+    follows = watcher(driver)
     events = follows.events("a", 0)
     await anext(events)
     waiting = asyncio.create_task(anext(events))
@@ -85,17 +85,17 @@ async def test_a_stop_ends_those_who_wait(driver: JobDriver) -> None:
 
 async def test_the_end_of_a_job_is_waited_for_no_longer_than_asked(driver: JobDriver) -> None:
     driver.submit("a")
-    assert (await follower(driver).ended("a", 0.01)).state is JobState.QUEUED
-    waiting = asyncio.create_task(follower(driver).ended("a", PATIENCE))
+    assert (await watcher(driver).ended("a", 0.01)).state is JobState.QUEUED
+    waiting = asyncio.create_task(watcher(driver).ended("a", PATIENCE))
     await asyncio.to_thread(driver.ledger.cancel, "a")
     assert (await asyncio.wait_for(waiting, PATIENCE)).state is JobState.CANCELLED
     with pytest.raises(JobNotFound):
-        await follower(driver).ended("unknown", 0)
+        await watcher(driver).ended("unknown", 0)
 
 
 async def test_all_jobs_are_followed_with_an_answer_at_once_and_signs_of_life(driver: JobDriver) -> None:
     driver.submit("a")
-    steps = follower(driver, quiet_seconds=0.01).all_events(driver.ledger.position(), model="", scope=None)
+    steps = watcher(driver, quiet_seconds=0.01).all_events(driver.ledger.position(), model="", scope=None)
     async with aclosing(steps):
         first = await anext(steps)
         assert [(event.job_id, event.model, event.number) for event in first.events] == [("a", "pets", 1)]
@@ -108,7 +108,7 @@ async def test_all_jobs_are_followed_with_an_answer_at_once_and_signs_of_life(dr
 
 
 async def test_a_stop_ends_those_who_follow_all_jobs(driver: JobDriver) -> None:
-    follows = follower(driver)
+    follows = watcher(driver)
     steps = follows.all_events(driver.ledger.position(), model="", scope=None)
     assert (await anext(steps)).events == []
     waiting = asyncio.create_task(anext(steps))

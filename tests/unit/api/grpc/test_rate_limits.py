@@ -10,7 +10,7 @@ import pytest
 
 from fakes import ManualClock
 from headstart_server.api.grpc import rate_limits as rates
-from headstart_server.api.grpc.rate_limits import RateInterceptor, Rates
+from headstart_server.api.grpc.rate_limits import RateInterceptor, RateLimiter
 from headstart_server.api.grpc.requests.request_parsing import read_request
 from headstart_server.errors import RateExceeded
 
@@ -47,7 +47,7 @@ def clock() -> ManualClock:
 
 
 def test_after_a_burst_calls_go_at_the_rate(clock: ManualClock) -> None:
-    buckets = Rates(10.0, burst=3, clock=clock)
+    buckets = RateLimiter(10.0, burst=3, clock=clock)
     assert [buckets.take("a") for _ in range(3)] == [0.0, 0.0, 0.0]
     assert buckets.take("a") == pytest.approx(0.1, abs=1e-6)
     clock.advance(0.1)
@@ -60,7 +60,7 @@ def test_after_a_burst_calls_go_at_the_rate(clock: ManualClock) -> None:
 
 @pytest.mark.parametrize(("rate", "at_once"), [(0.5, 1), (1.0, 1), (2.5, 3), (100.0, 100)])
 def test_a_second_s_worth_may_come_at_once(clock: ManualClock, rate: float, at_once: int) -> None:
-    buckets = Rates(rate, clock=clock)
+    buckets = RateLimiter(rate, clock=clock)
     taken = [buckets.take("a") for _ in range(at_once + 1)]
     assert taken[:-1] == [0.0] * at_once
     assert taken[-1] > 0
@@ -68,7 +68,7 @@ def test_a_second_s_worth_may_come_at_once(clock: ManualClock, rate: float, at_o
 
 @pytest.mark.parametrize("rate", [0.3, 7.0, 33.0])
 def test_over_a_long_time_the_rate_holds(clock: ManualClock, rate: float) -> None:
-    buckets = Rates(rate, burst=1, clock=clock)
+    buckets = RateLimiter(rate, burst=1, clock=clock)
     taken = 0
     for _ in range(10_000):
         taken += buckets.take("a") == 0.0
@@ -78,14 +78,14 @@ def test_over_a_long_time_the_rate_holds(clock: ManualClock, rate: float) -> Non
 
 
 def test_one_caller_takes_nothing_from_another(clock: ManualClock) -> None:
-    buckets = Rates(1.0, clock=clock)
+    buckets = RateLimiter(1.0, clock=clock)
     assert buckets.take("a") == 0.0
     assert buckets.take("a") > 0
     assert buckets.take("b") == 0.0
 
 
 def test_callers_that_are_quiet_are_forgotten(clock: ManualClock) -> None:
-    buckets = Rates(1.0, clock=clock)
+    buckets = RateLimiter(1.0, clock=clock)
     for place in range(5 * rates.MOST_KNOWN):
         buckets.take(str(place))
         clock.advance(0.01)
@@ -97,7 +97,7 @@ async def test_a_call_too_many_is_told_when_to_come_again(clock: ManualClock, ma
     async def find(details: Any) -> Any:
         return make(answer)
 
-    interceptor = RateInterceptor(Rates(2.0, burst=1, clock=clock))
+    interceptor = RateInterceptor(RateLimiter(2.0, burst=1, clock=clock))
     handler = await interceptor.intercept_service(find, Details("/a/Predict"))
     call = handler.unary_unary or handler.stream_unary
     assert await call(b"x", Context("ipv4:10.0.0.1:5001")) == b"x"
@@ -111,7 +111,7 @@ async def test_a_stream_counts_once(clock: ManualClock) -> None:
     async def find(details: Any) -> Any:
         return grpc.unary_stream_rpc_method_handler(answers)
 
-    interceptor = RateInterceptor(Rates(2.0, burst=1, clock=clock))
+    interceptor = RateInterceptor(RateLimiter(2.0, burst=1, clock=clock))
     call = (await interceptor.intercept_service(find, Details("/a/Watch"))).unary_stream
     assert [each async for each in call(b"x", Context("ipv4:10.0.0.1:1"))] == [b"x", b"x"]
     with pytest.raises(RateExceeded):
@@ -156,7 +156,7 @@ CALLER = Context("ipv4:10.0.0.1:1")
 
 
 async def test_who_sends_too_many_bytes_in_calls_is_told_when_to_come_again(clock: ManualClock) -> None:
-    interceptor = RateInterceptor(None, nbytes=Rates(100.0, burst=101, clock=clock))
+    interceptor = RateInterceptor(None, nbytes=RateLimiter(100.0, burst=101, clock=clock))
     handler = await wrapped(interceptor, grpc.unary_unary_rpc_method_handler(answer))
 
     async def call(size: int) -> bytes:
@@ -181,8 +181,8 @@ async def test_the_bytes_of_an_upload_are_slowed_down_and_its_messages_are_no_ca
     clock: ManualClock,
 ) -> None:
     sleeper = Sleeper(clock)
-    rates = {"nbytes": Rates(100.0, burst=101, clock=clock)}
-    interceptor = RateInterceptor(Rates(1.0, burst=1, clock=clock), sleep=sleeper, **rates)
+    rates = {"nbytes": RateLimiter(100.0, burst=101, clock=clock)}
+    interceptor = RateInterceptor(RateLimiter(1.0, burst=1, clock=clock), sleep=sleeper, **rates)
     handler = await wrapped(interceptor, grpc.stream_unary_rpc_method_handler(collect))
 
     assert await handler.stream_unary(sent(handler, *[100] * 6), CALLER) == 6
@@ -195,7 +195,7 @@ async def test_the_bytes_of_an_upload_are_slowed_down_and_its_messages_are_no_ca
 
 async def test_each_message_of_a_two_way_stream_counts_as_a_call(clock: ManualClock) -> None:
     sleeper = Sleeper(clock)
-    interceptor = RateInterceptor(Rates(2.0, burst=2, clock=clock), sleep=sleeper)
+    interceptor = RateInterceptor(RateLimiter(2.0, burst=2, clock=clock), sleep=sleeper)
     stream = await wrapped(interceptor, grpc.stream_stream_rpc_method_handler(echo, bytes))
     single = await wrapped(interceptor, grpc.unary_unary_rpc_method_handler(answer))
 
@@ -250,6 +250,6 @@ async def test_health_reflection_and_what_there_is_not_are_left_alone(clock: Man
     async def find(details: Any) -> Any:
         return handlers[details.method]
 
-    interceptor = RateInterceptor(Rates(1.0, clock=clock))
+    interceptor = RateInterceptor(RateLimiter(1.0, clock=clock))
     for name, handler in handlers.items():
         assert await interceptor.intercept_service(find, Details(name)) is handler

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
 from headstart_server.api.grpc import status
-from headstart_server.api.grpc.redaction import DATABASE, FILE, STORAGE, ServerPlaces
+from headstart_server.api.grpc.redaction import DATABASE, FILE, STORAGE, LocationRedactor
 from headstart_server.api.grpc.status import CODES, reason_status, status_of
 from headstart_server.errors import (
     DatabaseUnavailable,
@@ -34,10 +34,10 @@ LEAKS = (
 
 
 @pytest.fixture(autouse=True)
-def places(monkeypatch: pytest.MonkeyPatch) -> ServerPlaces:
-    found = ServerPlaces()
+def places(monkeypatch: pytest.MonkeyPatch) -> LocationRedactor:
+    found = LocationRedactor()
     found.add(CONFIG, HOSTS)
-    monkeypatch.setattr(status, "PLACES", found)
+    monkeypatch.setattr(status, "LOCATIONS", found)
     return found
 
 
@@ -81,10 +81,10 @@ def test_an_outage_has_one_message_whatever_its_cause() -> None:
     assert {DatabaseUnavailable, StorageUnavailable} <= set(_kinds(ServiceUnavailable))
 
 
-def test_what_is_removed_is_named_by_its_kind(places: ServerPlaces) -> None:
-    assert places.hidden("'/srv/canary/data/x.zip', and") == f"'{FILE}', and"
-    assert places.hidden("s3://canary-bucket.") == f"{STORAGE}."
-    assert places.hidden("at db.canary.internal:5432") == f"at {DATABASE}"
+def test_what_is_removed_is_named_by_its_kind(places: LocationRedactor) -> None:
+    assert places.redact("'/srv/canary/data/x.zip', and") == f"'{FILE}', and"
+    assert places.redact("s3://canary-bucket.") == f"{STORAGE}."
+    assert places.redact("at db.canary.internal:5432") == f"at {DATABASE}"
 
 
 @pytest.mark.parametrize(
@@ -98,17 +98,17 @@ def test_what_is_removed_is_named_by_its_kind(places: ServerPlaces) -> None:
         "sub.db.canary.internal.example",
     ],
 )
-def test_what_callers_name_stays(places: ServerPlaces, text: str) -> None:
-    assert places.hidden(text) == text
+def test_what_callers_name_stays(places: LocationRedactor, text: str) -> None:
+    assert places.redact(text) == text
 
 
-def test_a_relative_folder_and_an_unknown_configuration(places: ServerPlaces) -> None:
+def test_a_relative_folder_and_an_unknown_configuration(places: LocationRedactor) -> None:
     places.add(CONFIG.replace(data_dir=Path("canary-data"), artifacts=None))
-    assert places.hidden("cannot read canary-data/versions/a") == f"cannot read {FILE}"
-    assert places.hidden(f"cannot read {Path.cwd()}/canary-data/versions/a") == f"cannot read {FILE}"
-    assert ServerPlaces().hidden("/srv/canary/data/x") == "/srv/canary/data/x"
+    assert places.redact("cannot read canary-data/versions/a") == f"cannot read {FILE}"
+    assert places.redact(f"cannot read {Path.cwd()}/canary-data/versions/a") == f"cannot read {FILE}"
+    assert LocationRedactor().redact("/srv/canary/data/x") == "/srv/canary/data/x"
 
 
-def test_a_long_hostile_text_costs_little(places: ServerPlaces) -> None:
+def test_a_long_hostile_text_costs_little(places: LocationRedactor) -> None:
     text = "/srv/canary/data" * 50_000 + "s3://" * 50_000
-    assert "/srv/canary" not in places.hidden(text)
+    assert "/srv/canary" not in places.redact(text)

@@ -12,11 +12,11 @@ import pytest
 
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import input_pb2, job_pb2, model_service_pb2, prediction_service_pb2
-from headstart_server.api.http.body import CallerLeft, RequestBody
+from headstart_server.api.http.body import ClientDisconnectedError, RequestBody
 from headstart_server.api.http.forms import options_of
 from headstart_server.api.http.inputs import UploadLimits
 from headstart_server.api.http.messages import fill, fill_parameters, parse_json
-from headstart_server.api.http.request import Asked, message_of
+from headstart_server.api.http.request import HttpRequest, message_of
 from headstart_server.api.http.routes import ROUTES
 from headstart_server.api.http.uploads import examples_of, stream_of
 from headstart_server.errors import (
@@ -51,7 +51,7 @@ async def read(
     body: bytes, content_type: str, folder: Path, *, size: int = 1 << 20, **given: int
 ) -> tuple[job_pb2.FineTuneSpec, list[Any]]:
     media_type, options = options_of(content_type)
-    asked = Asked(route=ROUTE, path={}, query={}, media_type=media_type, options=options)
+    asked = HttpRequest(route=ROUTE, path={}, query={}, media_type=media_type, options=options)
     spec = job_pb2.FineTuneSpec(model="pets")
     examples = examples_of(pieces(body, size), asked, spec, limits(folder, **given))
     messages = [message async for message in stream_of(examples, pb.FineTuneRequest, lambda: spec)]
@@ -201,7 +201,7 @@ async def test_json_that_is_too_large_is_refused_with_other_forms_to_use(tmp_pat
 async def predicted(body: bytes, content_type: str, folder: Path, **given: int) -> Any:
     media_type, options = options_of(content_type)
     route = next(route for route in ROUTES if route.descriptor.name == "Predict")
-    asked = Asked(route=route, path={}, query={}, media_type=media_type, options=options)
+    asked = HttpRequest(route=route, path={}, query={}, media_type=media_type, options=options)
     events = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def receive() -> dict[str, Any]:
@@ -443,7 +443,7 @@ async def test_a_caller_that_leaves_breaks_off_its_body() -> None:
     async def receive() -> dict[str, Any]:
         return next(events)
 
-    with pytest.raises(CallerLeft):
+    with pytest.raises(ClientDisconnectedError):
         _ = [piece async for piece in RequestBody(receive).pieces()]
 
 

@@ -14,7 +14,7 @@ from headstart_server.api.grpc.status import CODES, status_of
 from headstart_server.api.http.comments import comment
 from headstart_server.api.http.messages import fill_parameters
 from headstart_server.api.http.openapi import openapi
-from headstart_server.api.http.response import HTTP_CODES, error_answer
+from headstart_server.api.http.response import HTTP_CODES, error_response
 from headstart_server.api.http.routes import _SHORT_FORMS, ROUTES, SERVICES, Body, Route
 from headstart_server.errors import JobQueueFull, MessageTooLarge, ModelNotFound
 
@@ -69,7 +69,7 @@ def test_every_code_of_grpc_has_one_of_http() -> None:
 
 
 def test_an_error_is_told_as_a_status_with_the_time_to_wait() -> None:
-    answer = error_answer(status_of(JobQueueFull("Full.", retry_after=1.2)))
+    answer = error_response(status_of(JobQueueFull("Full.", retry_after=1.2)))
     told = json.loads(answer.content)
     assert answer.code == 429
     assert answer.headers["retry-after"] == "2"
@@ -78,8 +78,8 @@ def test_an_error_is_told_as_a_status_with_the_time_to_wait() -> None:
 
 
 def test_what_is_too_large_is_not_told_as_something_to_send_again() -> None:
-    assert error_answer(status_of(MessageTooLarge("Large."))).code == 413
-    assert error_answer(status_of(ModelNotFound("None."))).code == 404
+    assert error_response(status_of(MessageTooLarge("Large."))).code == 413
+    assert error_response(status_of(ModelNotFound("None."))).code == 404
 
 
 def document() -> Any:

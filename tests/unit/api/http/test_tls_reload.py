@@ -11,7 +11,7 @@ import pytest
 from certificates import Identity, identity
 from fakes import ManualClock
 from headstart_server.api.grpc.tls import TlsFiles
-from headstart_server.api.http.tls_reload import Contexts
+from headstart_server.api.http.tls_reload import ReloadingTlsContexts
 
 ONE, TWO = identity("authority"), identity("other authority")
 CLIENTS = identity("clients"), identity("other clients")
@@ -43,7 +43,7 @@ class Connection:
 
     def __init__(
         self,
-        contexts: Contexts,
+        contexts: ReloadingTlsContexts,
         trusted: Identity,
         shown: Identity,
         folder: Path,
@@ -92,7 +92,7 @@ def done(step: Any) -> bool:
 def test_a_renewed_certificate_and_client_authority_hold_from_the_next_connection_on(
     files: TlsFiles, tmp_path: Path, name: str | None
 ) -> None:
-    contexts = Contexts(files)
+    contexts = ReloadingTlsContexts(files)
     first = Connection(contexts, ONE, PEOPLE[0], tmp_path, name=name)
     assert first.peer == "clients"
     with pytest.raises(ssl.SSLError):
@@ -108,7 +108,7 @@ def test_a_renewed_certificate_and_client_authority_hold_from_the_next_connectio
 
 def test_no_session_goes_on_that_other_files_allowed(files: TlsFiles, tmp_path: Path) -> None:
     clock = ManualClock(time.time())
-    contexts = Contexts(files, clock=clock)
+    contexts = ReloadingTlsContexts(files, clock=clock)
     server = identity("server", ONE)
     show(files, server, CLIENTS[0])
     clock.advance(-60.0)
@@ -125,7 +125,7 @@ def test_no_session_goes_on_that_other_files_allowed(files: TlsFiles, tmp_path: 
 
 
 def test_there_are_no_tickets_by_which_sessions_of_tls_1_3_go_on(files: TlsFiles, tmp_path: Path) -> None:
-    contexts = Contexts(files)
+    contexts = ReloadingTlsContexts(files)
     first = Connection(contexts, ONE, PEOPLE[0], tmp_path)
     assert first.session is None or not first.session.has_ticket
 
@@ -134,7 +134,7 @@ def test_there_are_no_tickets_by_which_sessions_of_tls_1_3_go_on(files: TlsFiles
 def test_halves_and_damaged_files_change_nothing_until_they_are_whole(
     files: TlsFiles, tmp_path: Path, damaged: str
 ) -> None:
-    contexts = Contexts(files)
+    contexts = ReloadingTlsContexts(files)
     whole = (tmp_path / damaged).read_bytes()
     for content in (b"", b"no PEM", None):
         put(tmp_path / damaged, content or b"")
@@ -148,7 +148,7 @@ def test_halves_and_damaged_files_change_nothing_until_they_are_whole(
 def test_a_port_without_a_client_authority_takes_clients_without_certificates(
     files: TlsFiles, tmp_path: Path
 ) -> None:
-    contexts = Contexts(TlsFiles(cert=files.cert, key=files.key))
+    contexts = ReloadingTlsContexts(TlsFiles(cert=files.cert, key=files.key))
     plain = ssl.create_default_context(cadata=ONE.chain.decode())
     assert Connection(contexts, ONE, PEOPLE[0], tmp_path, client=plain).session is not None
 
@@ -156,4 +156,4 @@ def test_a_port_without_a_client_authority_takes_clients_without_certificates(
 def test_files_that_do_not_fit_together_are_an_error_at_the_start(files: TlsFiles) -> None:
     put(files.key, TWO.private)
     with pytest.raises(OSError, match="PEM certificate and key"):
-        Contexts(files)
+        ReloadingTlsContexts(files)

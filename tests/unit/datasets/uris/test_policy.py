@@ -7,7 +7,7 @@ import pytest
 from headstart_server.datasets.uris.location import Kind, Place, place_of, prefix_of
 from headstart_server.datasets.uris.policy import DataPolicy
 from headstart_server.errors import InvalidField
-from headstart_server.outbound.target import Refused
+from headstart_server.outbound.target import TargetRefusedError
 
 PUBLIC = "93.184.216.34"
 PREFIXES = ("/data/sets", "s3://bucket/sets", "gs://other", "https://data.example.com/sets/")
@@ -146,7 +146,7 @@ def test_no_path_in_a_bucket_names_a_version(path: str) -> None:
 )
 def test_hosts_that_lead_within_are_refused_at_each_reading(address: str) -> None:
     place = place_of("https://data.example.com/sets/labels.csv")
-    with pytest.raises(Refused, match="not of the internet"):
+    with pytest.raises(TargetRefusedError, match="not of the internet"):
         policy(at=[PUBLIC, address]).target(place)
     assert policy(at=[address], private=True).target(place).address == address
     assert policy().target(place).address == PUBLIC

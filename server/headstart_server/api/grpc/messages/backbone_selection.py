@@ -4,7 +4,7 @@ from headstart.v1 import backbone_selection_pb2
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart_server.api.grpc.messages.common import duration, optional_seconds, recipe_of, selector_of
 from headstart_server.api.grpc.messages.comparisons import gate_of
-from headstart_server.api.grpc.redaction import PLACES
+from headstart_server.api.grpc.redaction import LOCATIONS
 from headstart_server.learning.metrics.backbone_selection import (
     BackboneCandidate,
     BackboneSelection,
@@ -37,7 +37,7 @@ def _candidate_message(candidate: BackboneCandidate) -> backbone_selection_pb2.B
     return backbone_selection_pb2.BackboneCandidate(
         backbone=candidate.backbone,
         outcome=OUTCOMES[candidate.outcome],
-        message=PLACES.hidden(candidate.message),
+        message=LOCATIONS.redact(candidate.message),
         accuracy=candidate.accuracy,
         mean_absolute_error=candidate.mean_absolute_error,
         standard_error=candidate.standard_error,

@@ -6,16 +6,16 @@ from google.rpc import status_pb2
 
 from headstart.protojson import to_json
 from headstart.v1 import fine_tuning_service_pb2, job_pb2, webhook_pb2
-from headstart_server.api.grpc.caller import caller, calling, is_operator
+from headstart_server.api.grpc.caller import acting_as, caller, is_operator
 from headstart_server.api.grpc.messages.common import TASKS, span, spec_message, timestamp
 from headstart_server.api.grpc.messages.comparisons import promotion_message
 from headstart_server.api.grpc.messages.energy import energy_message
 from headstart_server.api.grpc.messages.evaluations import evaluation_message
 from headstart_server.api.grpc.messages.findings import findings_message
-from headstart_server.api.grpc.redaction import PLACES
+from headstart_server.api.grpc.redaction import LOCATIONS
 from headstart_server.api.grpc.requests.model_names import rename_models
 from headstart_server.api.grpc.status import reason_status
-from headstart_server.auth.permissions import EVERYBODY, Principal, Right
+from headstart_server.auth.permissions import UNRESTRICTED, Principal, Right
 from headstart_server.auth.tenants import own_name, tenant_of, without_tenant
 from headstart_server.errors import redacted_message
 from headstart_server.jobs.forecast import Times
@@ -134,7 +134,7 @@ def _may_see_webhook(job: Job) -> bool:
 
 def _administers(job: Job) -> bool:
     principal = caller().principal
-    return principal is EVERYBODY or principal.may(Right.ADMIN, own_name(job.spec.model))
+    return principal is UNRESTRICTED or principal.may(Right.ADMIN, own_name(job.spec.model))
 
 
 def _webhook_message(webhook: Webhook | None) -> job_pb2.WebhookDelivery | None:
@@ -144,7 +144,7 @@ def _webhook_message(webhook: Webhook | None) -> job_pb2.WebhookDelivery | None:
         uri=webhook.origin,
         state=_WEBHOOK_STATES[webhook.state],
         attempt_count=webhook.attempts,
-        error=PLACES.hidden(webhook.error),
+        error=LOCATIONS.redact(webhook.error),
         next_attempt_time=timestamp(webhook.due),
         end_time=timestamp(webhook.finished),
     )
@@ -170,7 +170,7 @@ def fault_message(fault: ExampleFault) -> job_pb2.ExampleFault:
 def webhook_body(job: Job) -> bytes:
     """Return an ended job as JSON, as a caller without rights would see it."""
     tenant = tenant_of(job.spec.model)
-    with calling(Principal(name="", tenant=tenant)):
+    with acting_as(Principal(name="", tenant=tenant)):
         data = job_message(job)
     rename_models(data, own_name)
     event = webhook_pb2.WebhookEvent(

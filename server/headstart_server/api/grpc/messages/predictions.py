@@ -23,7 +23,7 @@ REASONS = {
 }
 
 
-def asked_of(message: pb.PredictRequest) -> Asked:
+def predict_options_of(message: pb.PredictRequest) -> Asked:
     """What a Predict asks for; its ranges are checked by `Asked.check`."""
     return Asked(
         top_k=message.top_k if message.HasField("top_k") else DEFAULT_TOP_K,

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError, Message
 
 from headstart_server.api.grpc.handlers import changed
 from headstart_server.api.grpc.requests.request_checks import check_request, limit_of, steps_of
-from headstart_server.api.grpc.requests.wire_scan import TooManyElements, fields_of, scan
+from headstart_server.api.grpc.requests.wire_scan import TooManyElementsError, fields_of, scan
 from headstart_server.errors import HeadstartError, InvalidField
 
 
@@ -122,7 +122,7 @@ class RequestParser:
             return True
         try:
             scan(content, self._kind, _FEW_TAGS)
-        except TooManyElements:
+        except TooManyElementsError:
             return True
         except (HeadstartError, DecodeError):
             # Parsing ends in the same way.

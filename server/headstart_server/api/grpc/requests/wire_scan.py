@@ -52,7 +52,7 @@ _FIXED_NUMBERS = {
 }
 
 
-class TooManyElements(InvalidField):
+class TooManyElementsError(InvalidField):
     """The fields of a request are within their limits, and too many together."""
 
 
@@ -117,7 +117,7 @@ def scan(content: bytes, kind: Descriptor, max_tags: int = MAX_TAGS) -> None:
         max_tags: most tags of the request.
 
     Raises:
-        TooManyElements: the message has too many elements in all.
+        TooManyElementsError: the message has too many elements in all.
         InvalidField or InvalidLabel: a field exceeds its limit.
         DecodeError: the bytes are no message.
     """
@@ -198,8 +198,8 @@ def _packed_numbers(content: bytes, place: int, length: int, known: _Field) -> i
     return count
 
 
-def _too_many_elements() -> TooManyElements:
-    return TooManyElements(
+def _too_many_elements() -> TooManyElementsError:
+    return TooManyElementsError(
         f"Expected at most {MAX_TAGS} fields in one message, and at most {MAX_EXPANSION >> 20} MiB of memory "
         "for them beyond its size. Received: more. Split the request."
     )

@@ -9,7 +9,7 @@ from headstart_server.api.grpc.caller import is_operator, set_caller
 from headstart_server.api.grpc.messages.jobs import _error_message
 from headstart_server.api.grpc.messages.models import backbone_message, backbone_status_message
 from headstart_server.auth.authenticator import Caller
-from headstart_server.auth.permissions import EVERYBODY, Grant, Principal, Right
+from headstart_server.auth.permissions import UNRESTRICTED, Grant, Principal, Right
 from headstart_server.backbones.contract.vectors import info as vector_info
 from headstart_server.errors import DatabaseUnavailable, redacted_message
 from headstart_server.jobs.job import JobError
@@ -33,7 +33,7 @@ def as_caller(principal: Principal, source: str, problem: str = "") -> tuple[str
     return contextvars.copy_context().run(run)
 
 
-@pytest.mark.parametrize("principal", [OPERATOR, EVERYBODY])
+@pytest.mark.parametrize("principal", [OPERATOR, UNRESTRICTED])
 def test_the_operator_sees_sources_and_errors(principal: Principal) -> None:
     source = "onnx:/secret/networks/a.onnx"
     assert is_operator(principal)
