@@ -33,7 +33,7 @@ from headstart_server.prediction.input_faults import aligned, fault, gathered, o
 from headstart_server.prediction.predict_options import Asked, SaliencyAsked
 from headstart_server.prediction.prediction_monitor import Onlooker
 from headstart_server.prediction.saliency import Saliency, class_index, saliency_of
-from headstart_server.prediction.statistics import Statistics
+from headstart_server.prediction.statistics import StageTimes, Statistics
 from headstart_server.prediction.version_prediction import Answer, answer, views_of, work_of
 
 #: Multiplications of a head above which it runs in a thread instead of holding up the event loop.
@@ -55,27 +55,6 @@ class BackboneFeatures:
     backbone: str
     views: Mapping[str, Float32]
     truncation: Mapping[int, Truncation] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StageTimes:
-    """Where the time of a call went, in seconds.
-
-    Attributes:
-        total: from the call to the finished answer.
-        resolve: finding the versions, and loading those that were not in memory.
-        decode: decoding, the longest of the inputs.
-        queue: waiting for the device, the longest of the inputs.
-        backbone: the backbone, the longest of the inputs' batches.
-        head: versions' own tails, heads, calibration and choosing the top classes.
-    """
-
-    total: float = 0.0
-    resolve: float = 0.0
-    decode: float = 0.0
-    queue: float = 0.0
-    backbone: float = 0.0
-    head: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

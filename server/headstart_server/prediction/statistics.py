@@ -3,15 +3,32 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from headstart_server.lru import LruCache
 
-if TYPE_CHECKING:
-    from headstart_server.prediction.predictor import StageTimes
-
 #: Versions that are counted; beyond it the one that was asked longest ago is forgotten.
 MAX_VERSIONS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageTimes:
+    """Where the time of a call went, in seconds.
+
+    Attributes:
+        total: from the call to the finished answer.
+        resolve: finding the versions, and loading those that were not in memory.
+        decode: decoding, the longest of the inputs.
+        queue: waiting for the device, the longest of the inputs.
+        backbone: the backbone, the longest of the inputs' batches.
+        head: versions' own tails, heads, calibration and choosing the top classes.
+    """
+
+    total: float = 0.0
+    resolve: float = 0.0
+    decode: float = 0.0
+    queue: float = 0.0
+    backbone: float = 0.0
+    head: float = 0.0
 
 
 @dataclass(slots=True)
@@ -55,7 +72,7 @@ class Statistics:
         self._now = now
         self._counts: LruCache[tuple[str, int], VersionCounts] = LruCache(most)
 
-    def answered(self, model: str, number: int, inputs: int, times: "StageTimes") -> None:
+    def answered(self, model: str, number: int, inputs: int, times: StageTimes) -> None:
         """A version answered a call of so many inputs."""
         counts = self._of(model, number)
         counts.calls += 1

@@ -1,7 +1,6 @@
 """What is counted of each version."""
 
-from headstart_server.prediction.predictor import StageTimes
-from headstart_server.prediction.statistics import Statistics, VersionCounts
+from headstart_server.prediction.statistics import StageTimes, Statistics, VersionCounts
 
 
 def test_calls_inputs_and_times_add_up_by_version() -> None:

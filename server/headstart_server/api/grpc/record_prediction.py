@@ -6,7 +6,8 @@ from dataclasses import fields
 from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.observability.tracing import Tracing
-from headstart_server.prediction.predictor import Predicted, StageTimes
+from headstart_server.prediction.predictor import Predicted
+from headstart_server.prediction.statistics import StageTimes
 
 _STAGES = tuple(field.name for field in fields(StageTimes))
 

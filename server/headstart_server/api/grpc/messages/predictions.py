@@ -11,8 +11,9 @@ from headstart_server.errors import HeadstartError
 from headstart_server.learning.analysis.neighbors import Neighbor
 from headstart_server.learning.examples.task import Task
 from headstart_server.prediction.predict_options import Abstention, Asked, SaliencyAsked
-from headstart_server.prediction.predictor import BackboneFeatures, StageTimes
+from headstart_server.prediction.predictor import BackboneFeatures
 from headstart_server.prediction.saliency import Saliency
+from headstart_server.prediction.statistics import StageTimes
 from headstart_server.prediction.version_prediction import AbstentionReason, Answer
 
 #: Classes returned for each input where the caller does not say.
