@@ -1,15 +1,19 @@
-"""The commands `headstart whoami` and `headstart usage`."""
+"""The commands `headstart whoami`, `headstart usage` and `headstart wait`."""
+
+import time
 
 import typer
 from rich.console import Group
 from rich.text import Text
 
+from headstart.cli.exits import ExitCode
 from headstart.cli.output.layout import add_row, facts_grid, new_table
 from headstart.cli.session import session_of
 
-__all__ = ["usage", "whoami"]
+__all__ = ["usage", "wait", "whoami"]
 
 _MIB = 1 << 20
+_SHORTEST, _LONGEST = 0.1, 1.0
 
 
 def whoami(context: typer.Context) -> None:
@@ -59,3 +63,26 @@ def _of(value: int, limit: int | None, unit: int = 1) -> str:
         return f"{number:,}" if unit == 1 else f"{number / unit:,.1f} MiB"
 
     return shown(value) if limit is None else f"{shown(value)} of {shown(limit)}"
+
+
+def wait(context: typer.Context) -> None:
+    """Wait until the server is ready, for --timeout seconds at most; then exit with 3.
+
+    Example: `headstart wait --timeout 300`
+    """
+    session = session_of(context)
+    begin = time.monotonic()
+    delay = _SHORTEST
+    with session.client(retries=0) as client:
+        while (left := session.options.timeout - (time.monotonic() - begin)) > 0:
+            if client.ready(timeout=min(left, 5.0)):
+                seconds = time.monotonic() - begin
+                ready = Text(f"{session.connection.server} is ready after {seconds:.1f} s.")
+                session.show({"ready": True, "seconds": seconds}, ready)
+                return
+            time.sleep(max(0.0, min(delay, session.options.timeout - (time.monotonic() - begin))))
+            delay = min(2 * delay, _LONGEST)
+    session.note(f"error: {session.connection.server} is not ready after {session.options.timeout:g} s.")
+    if session.as_json:
+        session.print_json({"ready": False})
+    raise typer.Exit(ExitCode.UNAVAILABLE)

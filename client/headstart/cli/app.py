@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from headstart.cli.about import usage, whoami
+from headstart.cli.about import usage, wait, whoami
 from headstart.cli.aliases import aliases
 from headstart.cli.backbones import backbones
 from headstart.cli.check import check
@@ -25,7 +25,6 @@ from headstart.cli.session import GlobalOptions, Session
 from headstart.cli.stored_examples import stored_examples
 from headstart.cli.trying import try_examples
 from headstart.cli.versions import versions
-from headstart.cli.waiting import wait
 from headstart.release import installed_version
 from headstart.transport.settings import DEFAULT_SERVER
 
