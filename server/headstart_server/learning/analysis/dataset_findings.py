@@ -1,4 +1,7 @@
-"""Findings in a dataset, as values that are stored with a version."""
+"""Findings in a dataset, as values that are stored with a version.
+
+The contract documents the fields of the messages with the same names.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,13 +27,7 @@ class RecommendationKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleReference:
-    """A reference to an example.
-
-    Attributes:
-        index: position in the list of examples.
-        id: the caller's ID; may be empty.
-        label: its label; a soft one as its most probable class.
-    """
+    """A reference to an example; a soft label is its most probable class."""
 
     index: int
     id: str
@@ -39,14 +36,7 @@ class ExampleReference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DuplicateGroup:
-    """Examples of equal or nearly equal content.
-
-    Attributes:
-        examples: at most 20 of them.
-        exact: whether the contents are equal, byte by byte.
-        contradicting: whether their labels differ.
-        across_held_out: whether some are trained on and others held out.
-    """
+    """Examples of equal or nearly equal content."""
 
     examples: tuple[ExampleReference, ...]
     count: int
@@ -57,13 +47,7 @@ class DuplicateGroup:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelIssue:
-    """An example whose label is probably wrong.
-
-    Attributes:
-        suggested_label: the label that a head predicts.
-        suggested_probability: its probability, by a head fitted without the example.
-        given_probability: probability of the given label.
-    """
+    """An example whose label is probably wrong."""
 
     example: ExampleReference
     suggested_label: Target
@@ -73,11 +57,7 @@ class LabelIssue:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outlier:
-    """An example far from all others.
-
-    Attributes:
-        distance_ratio: distance from the nearest other example, relative to the median of all examples.
-    """
+    """An example far from all others."""
 
     example: ExampleReference
     distance_ratio: float
@@ -85,12 +65,7 @@ class Outlier:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LearningPoint:
-    """A point of the learning curve.
-
-    Attributes:
-        score: accuracy, for regression R squared, on examples not trained on.
-        extrapolated: whether the score is extrapolated, not measured.
-    """
+    """A point of the learning curve."""
 
     example_count: int
     score: float
@@ -99,11 +74,7 @@ class LearningPoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recommendation:
-    """A recommendation about a dataset.
-
-    Attributes:
-        message: one or two sentences, with what to do.
-    """
+    """A recommendation about a dataset."""
 
     kind: RecommendationKind
     message: str
@@ -111,19 +82,7 @@ class Recommendation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetFindings(JsonValue):
-    """Findings in a dataset. Lists are bounded; counts are complete.
-
-    Attributes:
-        duplicates: groups of duplicates, contradicting ones first.
-        duplicate_count: number of examples that have a duplicate.
-        label_issues: examples whose label is probably wrong, the most probable first.
-        outliers: examples far from all others, the farthest first.
-        learning_curve: by the number of examples, ascending.
-        imbalance: size of the largest class relative to the smallest; 0 for regression.
-        estimated_seconds: duration of a fine-tune on these examples; 0 if unknown.
-        recommendations: what to do, the most important first.
-        truncated: examples that the backbone truncates, in their order.
-    """
+    """Findings in a dataset. Lists are bounded; counts are complete."""
 
     duplicates: tuple[DuplicateGroup, ...] = ()
     duplicate_count: int = 0

@@ -105,29 +105,24 @@ class Directions:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory."""
         return self.rows.nbytes
 
     @property
     def work(self) -> int:
-        """Multiplications for one input, its projection excluded."""
         return self.rows.values.size
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def exact(self) -> Float64:
-        """Return the reference examples as `prepared` returns inputs, [N, d]."""
         return self.rows.values.astype(np.float64) * self.rows.scales[:, np.newaxis]
 
     def prepared(self, views: Views, places: Ints | slice = slice(None)) -> Float32:
-        """Return inputs as rows of length 1, [n, d]."""
         return project_directions(similarity_rows(views, self.views, places))
 
     def nearest(
         self, rows: Float32, own: Own | None = None, checkpoint: Callable[[], None] = lambda: None
     ) -> Float32:
-        """Return 1 less the cosine of the angle to the nearest reference example, [n]; see `References`."""
         return self.rows.nearest(rows, own, checkpoint)
 
 
@@ -149,23 +144,19 @@ class Magnitudes:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory."""
         return self.values.nbytes + self.center.nbytes + self.scale.nbytes
 
     @property
     def work(self) -> int:
-        """Multiplications for one input, its projection excluded."""
         return self.values.size
 
     def __len__(self) -> int:
         return len(self.values)
 
     def exact(self) -> Float64:
-        """Return the reference examples as `prepared` returns inputs, [N, d]."""
         return self.values.astype(np.float64)
 
     def prepared(self, views: Views, places: Ints | slice = slice(None)) -> Float32:
-        """Return inputs in deviations around the median, [n, d]."""
         features = concatenate_views({name: views[name][places] for name in self.views}, self.views)
         rows = np.clip((features - self.center) / self.scale, -_FARTHEST, _FARTHEST)
         return project_distances(rows.astype(np.float32))
@@ -173,7 +164,6 @@ class Magnitudes:
     def nearest(
         self, rows: Float32, own: Own | None = None, checkpoint: Callable[[], None] = lambda: None
     ) -> Float32:
-        """Return the Euclidean distance to the nearest reference example, [n]; see `References`."""
         # In float32 the difference of squares would not separate near rows.
         references = self.exact()
         squares = np.square(references).sum(axis=1)

@@ -22,12 +22,7 @@ from headstart_server.learning.examples.task import Task
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetLimits:
-    """Limits of a dataset.
-
-    Attributes:
-        max_bytes: maximum bytes of all inputs together.
-        max_input_bytes: maximum bytes of one input.
-    """
+    """Limits of a dataset; bytes are those of all inputs together."""
 
     max_examples: int = 50_000
     max_bytes: int = 4 << 30
@@ -37,13 +32,7 @@ class DatasetLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Example:
-    """A labeled input.
-
-    Attributes:
-        id: the caller's ID; may be empty.
-        held_out: whether it is held out of training.
-        weight: weight of the example, above 0.
-    """
+    """A labeled input; its weight is above 0."""
 
     content: Content
     target: Target
@@ -54,14 +43,7 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleFault:
-    """An example that cannot be used.
-
-    Attributes:
-        index: position in the stream, from 0.
-        id: the caller's ID.
-        reason: a reason of the contract, such as UNDECODABLE_INPUT.
-        message: what is wrong, and what to do.
-    """
+    """An example that cannot be used, by its position in the stream from 0, with a reason of the contract."""
 
     index: int
     id: str
@@ -73,12 +55,9 @@ class ExampleFault:
 class DatasetSummary:
     """Counts and digest of a dataset.
 
-    Attributes:
-        class_counts: number of examples of each class, by name; empty for regression.
-        held_out_count: number of held-out examples.
-        digest: SHA-256 over contents, labels and weights, independent of the order of the examples.
-        added_count: number of examples of the fine-tune itself; None for all.
-        removed_count: number of the parent's examples that were excluded or replaced.
+    The digest is a SHA-256 over contents, labels and weights, independent of the order of the examples.
+    `added_count` counts the examples of the fine-tune itself, None for all; `removed_count` those of the
+    parent that were excluded or replaced.
     """
 
     example_count: int
@@ -92,11 +71,7 @@ class DatasetSummary:
 
 @dataclass(kw_only=True, slots=True)
 class DatasetCount:
-    """Counts examples as they arrive, and rejects the first that exceeds a limit.
-
-    Attributes:
-        task: the kind of task; None for that of the first example.
-    """
+    """Counts examples as they arrive, and rejects the first that exceeds a limit."""
 
     limits: DatasetLimits
     task: Task | None = None

@@ -7,16 +7,7 @@ from headstart_server.learning.examples.target import Target
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredExample:
-    """An example without its content.
-
-    Attributes:
-        id: the caller's ID of the example; may be empty.
-        held_out: whether the caller holds it out of training.
-        digest: digest of the content.
-        kind: image, text or tensor.
-        archive: the job whose archive holds the content.
-        member: position of the content in the archive.
-    """
+    """An example without its content, which is member `member` of the archive of job `archive`."""
 
     target: Target
     id: str

@@ -50,30 +50,24 @@ class NumpyMatrices:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Do nothing."""
         yield
 
     def to_device(self, matrix: Float64) -> Float64:
-        """Return the matrix itself."""
         return matrix
 
     def to_host(self, array: Float64) -> Float64:
-        """Return the matrix itself."""
         return array
 
     def product(self, left: Float64, right: Float64, *, transposed: bool = False) -> Float64:
-        """Return the product."""
         result: Float64 = (left.T if transposed else left) @ right
         return result
 
     def solve(self, gram: Float64, right: Float64, regularization: float) -> Float64:
-        """Return the solution."""
         system = gram.copy()
         system[np.diag_indices_from(system)] += least_regularization(regularization, float(np.trace(gram)))
         return np.linalg.solve(system, right).astype(np.float64, copy=False)
 
     def eigen(self, gram: Float64) -> tuple[Float64, Float64]:
-        """Return eigenvalues and eigenvectors."""
         values, vectors = np.linalg.eigh(gram)
         return values, vectors
 

@@ -92,13 +92,7 @@ class TrainingExamples:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FittedCandidate:
-    """A fitted candidate of a recipe.
-
-    Attributes:
-        recipe: the candidate with its choices made.
-        solved: result of its solver.
-        folds: the folds it was validated on.
-    """
+    """A candidate of a recipe with its choices made, its folds and the weight of each example, [N]."""
 
     recipe: ResolvedRecipe
     solved: SolverResult

@@ -22,12 +22,7 @@ __all__ = ["Float32", "Head", "HeadMetadata", "HiddenLayer", "normalized", "soft
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class HiddenLayer:
-    """A hidden layer with rectified units (ReLU) between features and scores.
-
-    Attributes:
-        weights: [D, H].
-        bias: [H].
-    """
+    """A hidden layer with rectified units (ReLU) between features and scores: weights [D, H], bias [H]."""
 
     weights: Float32
     bias: Float32
@@ -41,12 +36,7 @@ class HiddenLayer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeadMetadata:
-    """Properties of a head other than its arrays.
-
-    Attributes:
-        views: the backbone's views that the head concatenates.
-        class_names: the C classes; empty for regression.
-    """
+    """Properties of a head other than its arrays."""
 
     task: Task
     views: tuple[str, ...]

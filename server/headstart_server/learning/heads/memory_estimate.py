@@ -30,12 +30,7 @@ _CURVE = 2000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sizes:
-    """The sizes that determine the memory of a fine-tune.
-
-    Attributes:
-        views: features of each view of the backbone, by name.
-        outputs: number of classes, or 1 for numbers.
-    """
+    """The sizes of a fine-tune: examples, features by view, and outputs (1 for numbers)."""
 
     examples: int
     views: Mapping[str, int]

@@ -41,15 +41,7 @@ _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-7
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MlpSettings:
-    """Settings of the training of a network.
-
-    Attributes:
-        dropout: fraction of the hidden units that is dropped at each step.
-        weight_decay: of AdamW; for weights, not for biases.
-        patience: epochs without a lower loss after which training ends.
-        temperature: of a single label; None selects it by out-of-fold loss.
-        time_budget: seconds after which the best epoch so far is used; None for no limit.
-    """
+    """Settings of the training of a network, as documented in the contract."""
 
     hidden_units: int
     dropout: float

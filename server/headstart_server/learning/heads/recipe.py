@@ -1,4 +1,7 @@
-"""The recipes that heads are fitted by, their settings, and the views they need."""
+"""The recipes that heads are fitted by, their settings, and the views they need.
+
+The contract documents the settings. None and 0 leave a choice open, which fitting resolves.
+"""
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
@@ -17,15 +20,7 @@ class Auto:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ridge:
-    """Ridge on one-hot labels.
-
-    Attributes:
-        regularization: above 0; None selects it by out-of-fold log loss.
-        temperature: above 0; None selects it by out-of-fold log loss.
-        folds: 2 to 20; 0 selects the median number of examples of a class, at least 2 and at most 5.
-        balanced: whether all classes have the same weight; None if the largest has more than three times the
-            examples of the smallest.
-    """
+    """Ridge on one-hot labels."""
 
     regularization: float | None = None
     temperature: float | None = None
@@ -37,14 +32,7 @@ class Ridge:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Logistic:
-    """Multinomial logistic regression.
-
-    Attributes:
-        regularization: above 0; None selects it by out-of-fold log loss.
-        temperature: above 0; None selects it by out-of-fold log loss.
-        balanced: whether predictions are corrected for class frequencies; None as for `Ridge`.
-        time_budget: seconds after which the best solution so far is used; None for no limit.
-    """
+    """Multinomial logistic regression."""
 
     regularization: float | None = None
     temperature: float | None = None
@@ -57,17 +45,7 @@ class Logistic:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mlp:
-    """A network with one hidden layer on standardized features.
-
-    Attributes:
-        hidden_units: 1 to 4096; 0 selects a default.
-        dropout: fraction of the hidden units dropped at each step, 0 to 0.9; None selects a default.
-        weight_decay: of AdamW, 0 to 1; None selects a default.
-        patience: epochs without a lower loss after which training ends.
-        temperature: above 0; None selects it by out-of-fold log loss.
-        views: the backbone's views to concatenate; () selects all.
-        time_budget: seconds after which the best epoch so far is used; None for no limit.
-    """
+    """A network with one hidden layer on standardized features; `views` () selects all."""
 
     hidden_units: int = 0
     dropout: float | None = None
@@ -91,14 +69,7 @@ class Mlp:
 class Partial:
     """A linear head first, then the head and the last blocks of the backbone together.
 
-    Attributes:
-        blocks: number of last blocks, 1 to 3.
-        patience: epochs without a lower loss after which training ends.
-        temperature: above 0; None selects it by out-of-fold log loss.
-        time_budget: seconds after which the best epoch so far is used; None for no limit.
-        views: views of the head, selected during fitting; () before.
-        scaling: of the head, likewise: `STANDARD` if the blocks were trained.
-        folds: of the cross-validation, likewise.
+    Fitting resolves `views`, `scaling` (`STANDARD` if the blocks were trained) and `folds`.
     """
 
     blocks: int = 1

@@ -20,14 +20,7 @@ HELD_ON_DEVICE = 1 << 30
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RidgeTask:
-    """The problem to solve.
-
-    Attributes:
-        targets: their labels, [N, C].
-        weights: of each example in all sums, [N].
-        checkpoint: called between pieces of work; may raise to stop.
-        matrices: computes products and solves.
-    """
+    """The problem to solve: N rows with targets [N, C] and weights [N]."""
 
     rows: FeatureMatrix
     targets: Float64

@@ -22,12 +22,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CandidateScore:
-    """Score of a candidate.
-
-    Attributes:
-        score: mean score, higher is better.
-        gap: difference to the best candidate on the same examples; 0 for the best.
-    """
+    """Mean score of a candidate and its difference to the best, each with its standard error."""
 
     score: float
     error: float
@@ -44,12 +39,8 @@ class CandidateScore:
 class CandidateRanking:
     """Result of a comparison of candidates.
 
-    Attributes:
-        chosen: index of the selected candidate.
-        best: index of the candidate with the highest score; the cheapest of equals.
-        standings: score of each candidate; None if it could not be measured. Only if all are None is such a
-            candidate, the cheapest, selected.
-        example_count: number of examples that all candidates were measured on.
+    The selected and the best candidate are indexes; the best has the highest score and is the cheapest of
+    equals. The standing of a candidate that could not be measured is None; one is selected only if all are.
     """
 
     chosen: int
@@ -114,19 +105,7 @@ class CandidateOutcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackboneCandidate:
-    """A candidate of a backbone selection.
-
-    Attributes:
-        outcome: what happened to the candidate.
-        message: why it was not tried, or failed; empty if it was tried.
-        accuracy: out-of-fold accuracy, 0 to 1; with several labels, all labels of an example must be correct.
-            None for regression, or if nothing could be measured.
-        standard_error: standard error of the accuracy or mean absolute error.
-        gap: difference to the best candidate on the same examples, in the same unit.
-        milliseconds: latency of one input at serving, on the machine that ran the job; 0 if not tried.
-        megabytes: size of the weights in float32, in millions of bytes.
-        seconds: time that the trial took; 0 if not tried.
-    """
+    """A candidate of a backbone selection, as documented in the contract."""
 
     backbone: str
     outcome: CandidateOutcome
@@ -143,15 +122,7 @@ class BackboneCandidate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackboneSelection(JsonValue):
-    """The result of a backbone selection.
-
-    Attributes:
-        backbone: name of the selected backbone.
-        reason: why it was selected, in a sentence.
-        candidates: all candidates, in the order in which they are tried.
-        time_budget: seconds after which no further candidate is tried; None for no limit.
-        example_count: number of examples that all tried candidates were measured on.
-    """
+    """The result of a backbone selection, as documented in the contract."""
 
     backbone: str
     reason: str

@@ -1,4 +1,7 @@
-"""Paired comparison of two versions on the same examples."""
+"""Paired comparison of two versions on the same examples.
+
+The contract documents the fields of the messages with the same names.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -27,11 +30,7 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairedOutcome:
-    """An example and the predictions of two versions.
-
-    Attributes:
-        weight: weight of the example, above 0.
-    """
+    """An example, its weight above 0, and the predictions of two versions."""
 
     target: Target
     weight: float
@@ -41,12 +40,7 @@ class PairedOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComparedMetrics:
-    """Metrics of one of the two versions; None if its task does not have the metric.
-
-    Attributes:
-        accuracy: accuracy, 0 to 1; with several labels, all labels of an example must be correct.
-        log_loss: mean negative log-likelihood of the labels, in nats.
-    """
+    """Metrics of one of the two versions; None if its task does not have the metric."""
 
     accuracy: float | None = None
     balanced_accuracy: float | None = None
@@ -56,12 +50,7 @@ class ComparedMetrics:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComparedClass:
-    """Both versions on the examples of one class.
-
-    Attributes:
-        worse_p_value: probability that the recall of the second falls so far if both are equally good:
-            McNemar's exact test, one-sided.
-    """
+    """Both versions on the examples of one class, with the p-value of McNemar's exact test, one-sided."""
 
     name: str
     example_count: int
@@ -74,20 +63,9 @@ class ComparedClass:
 class Comparison(JsonValue):
     """Comparison of two versions. Metrics weigh each example by its weight, tests count examples.
 
-    Attributes:
-        example_count: number of examples that both predicted.
-        difference: gain in accuracy of the second version; for regression, its fall of the mean absolute
-            error. Above 0 the second is better.
-        difference_low: lower end of the 95 % interval of the difference; infinite if there is a single
-            number.
-        difference_high: upper end of that interval.
-        only_first_right: examples that only the first predicted correctly.
-        only_second_right: examples that only the second predicted correctly.
-        p_value: of McNemar's exact test; for regression, of the Wilcoxon signed-rank test.
-        significant: whether the p-value is below 0.05.
-        worse_p_value: of the same test against the second being worse, one-sided.
-        classes: both versions by class, in order of names.
-        verdict: the result in a sentence.
+    The ends of the interval are infinite if there is a single number. The p-values are of McNemar's exact
+    test, for regression of the Wilcoxon signed-rank test; `worse_p_value` is one-sided, against the second
+    being worse.
     """
 
     task: Task

@@ -1,4 +1,7 @@
-"""Detailed evaluation of a head on examples it was not fitted on."""
+"""Detailed evaluation of a head on examples it was not fitted on.
+
+The contract documents the fields of the messages with the same names.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,16 +26,7 @@ from headstart_server.storage.json_values import JsonValue
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassMetrics:
-    """Metrics of one class against all others.
-
-    Attributes:
-        precision: None if the class is never predicted.
-        recall: None if the class has no examples.
-        f1: None if the class neither occurs nor is predicted.
-        average_precision: area under the precision-recall curve; None without examples of the class.
-        roc_auc: area under the ROC curve; None without examples both in and outside of the class.
-        thresholds: precision and recall at rising thresholds.
-    """
+    """Metrics of one class against all others, None if undefined."""
 
     name: str
     support: int
@@ -94,11 +88,7 @@ MAX_VALUES = 1000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfusedPair:
-    """Two classes that are confused.
-
-    Attributes:
-        predicted: the class that was predicted instead.
-    """
+    """Two classes that are confused."""
 
     actual: str
     predicted: str
@@ -115,16 +105,7 @@ class ValuePair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation(JsonValue):
-    """Detailed evaluation of a head. All metrics except counts respect the weights of examples.
-
-    Attributes:
-        classes: metrics by class, in the order of the head; empty for regression.
-        reliability: reliability of the probabilities; empty for regression.
-        confused: the most frequently confused pairs of classes, at most 50, the most frequent first.
-        worst: the examples of the largest loss, at most 100, the worst first.
-        interval_coverage: regression: fraction of the numbers within their 90 % interval.
-        values: regression: true and predicted numbers of at most 1,000 examples, evenly spread.
-    """
+    """Detailed evaluation of a head. All metrics except counts respect the weights of examples."""
 
     metrics: Metrics
     classes: tuple[ClassMetrics, ...] = ()

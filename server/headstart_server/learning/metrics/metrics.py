@@ -38,20 +38,10 @@ class MetricsSource(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metrics(JsonValue):
-    """Summary metrics of a head. All metrics except counts respect the weights of examples.
+    """Summary metrics of a head, None if they do not apply; the contract documents them.
 
-    Attributes:
-        source: how the head was measured; with NONE everything else is empty.
-        example_count: number of examples measured on.
-        accuracy: accuracy; with several labels, all labels of an example must be correct.
-        accuracy_low: lower end of the 95 % interval of the accuracy; see `measure`.
-        accuracy_high: upper end of that interval.
-        log_loss: mean negative log-likelihood in nats; with several labels, also averaged over the classes.
-        confusion: single label: (actual, predicted, count) of each nonzero cell, by class index.
-        balanced_accuracy: mean recall of the classes that occur.
-        macro_f1: mean F1 of the classes that occur.
-        micro_f1: several labels: F1 over all classes together.
-        calibration_error: expected calibration error; see `reliability`.
+    All metrics except counts respect the weights of examples. `confusion` has (actual, predicted, count) of
+    each nonzero cell, by class index.
     """
 
     source: MetricsSource = MetricsSource.NONE

@@ -19,19 +19,7 @@ MAX_WORST = 100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleOutcome:
-    """An example and its prediction.
-
-    Attributes:
-        index: position among the examples, from 0.
-        id: the caller's ID of the example.
-        labels: its classes; empty for regression, or if the head does not know them.
-        probability: of the true class; of several labels the lowest of all true states, present or absent;
-            None for regression.
-        loss: log loss in nats; for regression the absolute error.
-        number: regression: the true number.
-        value: regression: the predicted number.
-        multi_label: whether any number of classes may apply.
-    """
+    """An example and its prediction; labels are empty for regression, or if the head does not know them."""
 
     index: int
     id: str

@@ -16,16 +16,11 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromotionCriteria:
-    """Criteria for moving an alias.
+    """Criteria for moving an alias, as the contract's `PromotionGate` documents them.
 
-    Attributes:
-        max_drop: largest allowed fall of the accuracy, 0 to 1; for regression, largest relative rise of the
-            mean absolute error.
-        max_class_drop: largest allowed fall of the recall of any class, 0 to 1.
-        min_class_examples: classes with fewer examples are not compared individually.
-        significance: a fall beyond a margin counts only if its p-value is at most this, above 0 to 1. So an
-            equally good version is rejected for its accuracy with at most this probability, and for any of
-            its classes with at most this probability. 1 counts every fall.
+    A fall beyond a margin counts only if its p-value is at most `significance`. So an equally good version is
+    rejected for its accuracy with at most this probability, and for any of its classes with at most this
+    probability.
     """
 
     max_drop: float = 0.01
@@ -71,10 +66,8 @@ class Decision(StrEnum):
 class Promotion(JsonValue):
     """Result of a conditional promotion.
 
-    Attributes:
-        decision: whether it moves.
-        baseline: number of the version that the new one is compared with; 0 if the alias named no version.
-        comparison: the comparison, the baseline first; None if there was nothing to compare.
+    The baseline is 0 if the alias named no version; the comparison, the baseline first, is None if there was
+    nothing to compare.
     """
 
     alias: str

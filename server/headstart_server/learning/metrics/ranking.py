@@ -13,13 +13,7 @@ THRESHOLDS = 21
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ThresholdPoint:
-    """Precision and recall of a class at one threshold.
-
-    Attributes:
-        threshold: the lowest probability at which the class is predicted.
-        precision: 1 if the class is never predicted.
-        recall: 0 if the class has no examples.
-    """
+    """Precision and recall of a class at one threshold, as documented in the contract."""
 
     threshold: float
     precision: float

@@ -16,11 +16,7 @@ BINS = 15
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReliabilityBin:
-    """Predictions whose probabilities lie in one range.
-
-    Attributes:
-        accuracy: fraction of them that is correct.
-    """
+    """Predictions whose probabilities lie in one range, as documented in the contract."""
 
     low: float
     high: float
@@ -31,12 +27,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reliability:
-    """Reliability over all bins.
-
-    Attributes:
-        bins: the bins that are not empty, by rising probability.
-        calibration_error: expected calibration error: the weighted mean distance of confidence and accuracy.
-    """
+    """Nonempty bins by rising probability, and the weighted mean gap of confidence and accuracy."""
 
     bins: tuple[ReliabilityBin, ...]
     calibration_error: float
