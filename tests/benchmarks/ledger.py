@@ -96,7 +96,7 @@ def _scrape_seconds(publisher: Publisher) -> float:
         model = f"model-{place}"
         telemetry.predicted({"decode": 0.1}, {(model, 1): 1})
         telemetry.features_shifted(model, 1, 0.5)
-        telemetry.shared_call_ended([(model, 1)], "OK", 0.1)
+        telemetry.canary_call_ended([(model, 1)], "OK", 0.1)
     encode, _ = choose_encoder(ACCEPT)
     encode(telemetry.registry)
     times = []

@@ -189,14 +189,14 @@ def targets() -> dict[str, Target]:
                 inputs.with_changed_facts(inputs.familiarity()), inputs.any_of(inputs.familiarity())
             ),
             parse=evidence.typicality_model_from_bytes,
-            refusals=(evidence.NotEvidence,),
+            refusals=(evidence.InvalidEvidenceError,),
         ),
         "evidence: neighbors": Target(
             inputs=inputs.either(
                 inputs.with_changed_facts(inputs.neighbors()), inputs.any_of(inputs.neighbors())
             ),
             parse=evidence.neighbors_of,
-            refusals=(evidence.NotEvidence,),
+            refusals=(evidence.InvalidEvidenceError,),
         ),
         "evaluations": Target(
             inputs=inputs.either(

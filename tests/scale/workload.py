@@ -300,7 +300,7 @@ class Workload:
     def _models(self) -> Iterator[tuple[str, Operation]]:
         registry = self._publisher.registry
         yield "start the registry", self._publisher.reopened
-        yield "catch up", registry.catch_up
+        yield "catch up", registry.sync
         yield "a model", lambda: registry.model("big/heavy")
         for scope in (None, Scope(tenant="big"), Scope(), Scope(tenant="t5"), Scope(tenant="nobody")):
             yield f"models {scope}", lambda scope=scope: registry.models(after="", limit=101, scope=scope)

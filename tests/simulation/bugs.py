@@ -85,17 +85,17 @@ def _allow_several_versions(connection: sqlite3.Connection) -> None:
 def _stale_alias() -> Iterator[None]:
     """The number of the last change that is known is read after the routes: a change in between is missed."""
 
-    def catch_up(self: Registry) -> None:
+    def sync(self: Registry) -> None:
         with self._database.read() as connection:
             self._now.set(connection)
-            if model_rows.last_change(connection) == self._seen:
+            if model_rows.last_revision(connection) == self._seen:
                 return
         with self._refreshing, self._database.snapshot() as connection:
-            self._read_routes(connection, model_rows.changed_models(connection, self._seen))
+            self._read_entries(connection, model_rows.changed_models(connection, self._seen))
         with self._database.read() as connection:
-            self._seen = model_rows.last_change(connection)
+            self._seen = model_rows.last_revision(connection)
 
-    with mock.patch.object(Registry, "catch_up", catch_up):
+    with mock.patch.object(Registry, "sync", sync):
         yield
 
 

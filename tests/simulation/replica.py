@@ -124,7 +124,7 @@ class Replica:
             clock=self.clock,
             sleep=world.scheduler.sleep,
         )
-        self.poller = Poller(self.ledger, self.changes, self.registry.catch_up)
+        self.poller = Poller(self.ledger, self.changes, self.registry.sync)
         policy = WebhookPolicy([ORIGIN], resolve=lambda host, port: ["93.184.216.34"])
         self.sender = WebhookSender(
             self.database,

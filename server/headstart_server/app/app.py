@@ -109,7 +109,7 @@ from headstart_server.observability.energy import EnergyMeter
 from headstart_server.observability.power import Gpus, counters, gpu_gauges, open_gpus
 from headstart_server.observability.telemetry import Telemetry, configure_logs, process_age
 from headstart_server.observability.trace_setting import open_tracing
-from headstart_server.prediction.prediction_monitor import Onlooker
+from headstart_server.prediction.prediction_monitor import PredictionMonitor
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.report.reporter import Reporter
 from headstart_server.settings.groups import StorageGroup
@@ -245,7 +245,7 @@ class App:
         self._job_counts = JobCounts(self._database)
         lease = Lease(seconds=config.jobs.lease_duration, beat=config.jobs.heartbeat_interval)
         self._heart = Heart(self.ledger, lease, is_shared=self._database.is_shared)
-        self._poller = Poller(self.ledger, self.changes, self.registry.catch_up)
+        self._poller = Poller(self.ledger, self.changes, self.registry.sync)
         self._cache = FeatureCache(
             config.storage.feature_cache_memory or 0,
             _feature_store(config.storage, self.telemetry),
@@ -689,11 +689,11 @@ class App:
             ),
         )
 
-    def _onlooker(self) -> Onlooker | None:
+    def _onlooker(self) -> PredictionMonitor | None:
         share = self._config.observability.monitor_sample_rate
         if not share:
             return None
-        return Onlooker(
+        return PredictionMonitor(
             self.registry,
             self.telemetry,
             share=share,

@@ -23,7 +23,7 @@ from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.learning.metrics.outcomes import LabeledOutputs, PredictionOutcome
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion, embedder_of
-from headstart_server.models.rows import no_version_yet
+from headstart_server.models.rows import version_not_ready_error
 from headstart_server.models.version import Selector
 
 
@@ -215,7 +215,7 @@ class MeasuringBench:
             number = self._registry.find(selector)
         except ModelNotFound:
             if self._is_under_way(selector.model):
-                raise no_version_yet(selector.model) from None
+                raise version_not_ready_error(selector.model) from None
             raise
         version = self._registry.load(selector.model, number)
         return Respondent(version=version, embedder=embedder_of(version, self.pool))

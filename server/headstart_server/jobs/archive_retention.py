@@ -29,7 +29,7 @@ from headstart_server.errors import ExamplesNotKept
 from headstart_server.jobs import stored
 from headstart_server.jobs.rows import under_way
 from headstart_server.models import usage
-from headstart_server.models.alias_rows import has_share
+from headstart_server.models.alias_rows import has_traffic
 
 #: Rows that one transaction of a sweep looks at: those who accept jobs wait for it.
 CHUNK = 500
@@ -265,7 +265,7 @@ def _aliased(connection: Connection, page: Sequence[_Place]) -> set[str]:
     """Return the jobs of those versions that an alias names, or gives a share."""
     named = exists().where(aliases.c.model == versions.c.model, aliases.c.number == versions.c.number)
     query = select(versions.c.job_id).where(
-        versions.c.job_id.in_([job_id for _, job_id in page]), or_(named, has_share())
+        versions.c.job_id.in_([job_id for _, job_id in page]), or_(named, has_traffic())
     )
     return set(connection.execute(query).scalars())
 

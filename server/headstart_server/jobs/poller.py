@@ -22,7 +22,7 @@ class Poller:
     Args:
         ledger: is asked for the newest events of the jobs that are followed.
         changes: knows who follows them.
-        catch_up: brings the routes of models up to date.
+        sync: brings the routes of models up to date.
         seconds: between two looks, in the mean: replicas that started together drift apart.
     """
 
@@ -30,13 +30,13 @@ class Poller:
         self,
         ledger: Ledger,
         changes: Changes,
-        catch_up: Callable[[], object],
+        sync: Callable[[], object],
         *,
         seconds: float = POLL_SECONDS,
     ) -> None:
         self._ledger = ledger
         self._changes = changes
-        self._catch_up = catch_up
+        self._sync = sync
         self._seconds = seconds
         self._seen: dict[str, int] = {}
         self._seen_of_all: object = None
@@ -59,7 +59,7 @@ class Poller:
         Raises:
             DatabaseUnavailable: the database does not answer.
         """
-        self._catch_up()
+        self._sync()
         followed = self._changes.followed()
         newest = self._ledger.last_events(followed) if followed else {}
         # One that is gone is news too: whoever follows it shall hear that there is no such job.

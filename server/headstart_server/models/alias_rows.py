@@ -104,7 +104,7 @@ def move_alias(
 def aliases_of(connection: Connection, model: str) -> tuple[Alias, ...]:
     """The aliases of a model, by name."""
     rows = connection.execute(_ALIASES, {"of_model": model}).all()
-    shares = shares_of(connection, [model]) if rows else {}
+    shares = traffic_of(connection, [model]) if rows else {}
     return tuple(
         Alias(
             name=row.name,
@@ -122,7 +122,7 @@ def alias_number(connection: Connection, model: str, alias: str) -> int:
     return int(connection.execute(_NUMBER, {"of_model": model, "alias": alias}).scalar() or 0)
 
 
-def shares_of(
+def traffic_of(
     connection: Connection, models: Sequence[str]
 ) -> dict[tuple[str, str], tuple[TrafficSplit, ...]]:
     """What other versions have of aliases' calls, by model and alias, where they have some."""
@@ -133,7 +133,7 @@ def shares_of(
     return {key: tuple(shares) for key, shares in found.items()}
 
 
-def has_share() -> ColumnElement[bool]:
+def has_traffic() -> ColumnElement[bool]:
     """The condition that a version of the query has a share of an alias's calls."""
     return exists().where(
         _COUNTS, alias_shares.c.model == versions.c.model, alias_shares.c.number == versions.c.number

@@ -23,7 +23,7 @@ NEIGHBORS_FILE = "neighbors.safetensors"
 _FACTS = "facts"
 
 
-class NotEvidence(ValueError):
+class InvalidEvidenceError(ValueError):
     """The content of a file is not what its name says."""
 
 
@@ -42,7 +42,7 @@ def typicality_model_from_bytes(content: bytes) -> TypicalityModel:
     """What `typicality_model_to_bytes` wrote.
 
     Raises:
-        NotEvidence: it did not.
+        InvalidEvidenceError: it did not.
     """
     with _reading("references", "scales", "distances"):
         tensors, facts = _all(content)
@@ -81,7 +81,7 @@ def neighbors_of(content: bytes) -> NeighborIndex:
     """What `neighbors_bytes` wrote.
 
     Raises:
-        NotEvidence: it did not.
+        InvalidEvidenceError: it did not.
     """
     with _reading("rows", "scales", "places") as names:
         tensors, facts = _loaded(content, *names)
@@ -105,12 +105,12 @@ def _saved(tensors: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> byt
 
 @contextmanager
 def _reading(*names: str) -> Iterator[tuple[str, ...]]:
-    """Whatever is wrong with a file of these tensors is `NotEvidence`."""
+    """Whatever is wrong with a file of these tensors is `InvalidEvidenceError`."""
     try:
         yield names
     # JSON of any shape, down to lists in lists that Python's own reader gives up on.
     except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise NotEvidence(f"Expected a file of {', '.join(names)}. Received: {error!r}.") from error
+        raise InvalidEvidenceError(f"Expected a file of {', '.join(names)}. Received: {error!r}.") from error
 
 
 def _loaded(content: bytes, *names: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

@@ -26,7 +26,7 @@ _ALIASES = select(aliases.c.model, aliases.c.name, aliases.c.number).where(alias
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Route:
+class ModelEntry:
     """The versions and aliases of a model.
 
     Attributes:
@@ -56,8 +56,8 @@ class Route:
         return newest
 
 
-def read_routes(connection: Connection, names: Sequence[str]) -> dict[str, Route]:
-    """The routes of models; of those that are not there empty ones.
+def read_model_entries(connection: Connection, names: Sequence[str]) -> dict[str, ModelEntry]:
+    """The entries of models; of those that are not there empty ones.
 
     Args:
         connection: whose statements all see the same commit.
@@ -74,11 +74,11 @@ def read_routes(connection: Connection, names: Sequence[str]) -> dict[str, Route
             rejected[row.model].add(int(row.number))
     for row in connection.execute(_ALIASES, those):
         named[row.model][row.name] = int(row.number)
-    for (model, alias), given in alias_rows.shares_of(connection, names).items():
+    for (model, alias), given in alias_rows.traffic_of(connection, names).items():
         shares[model][alias] = given
         numbers[model].update(dict.fromkeys((each.number for each in given), None))
     return {
-        name: Route(
+        name: ModelEntry(
             numbers=numbers[name],
             aliases=named[name],
             shares=shares[name],

@@ -41,15 +41,15 @@ from headstart_server.models import (
 )
 from headstart_server.models.alias_history import AliasEvent, Cause, Mover
 from headstart_server.models.evidence import NEIGHBORS_FILE
-from headstart_server.models.model_entry import Route, read_routes
+from headstart_server.models.model_entry import ModelEntry, read_model_entries
 from headstart_server.models.resident import ResidentVersion, ResidentVersions
 from headstart_server.models.store import EXAMPLES_FILE, VersionStore
-from headstart_server.models.traffic_split import Choice, check_shares
+from headstart_server.models.traffic_split import TrafficRouter, check_traffic
 from headstart_server.models.updates import Expiration
 from headstart_server.models.version import Alias, Manifest, Model, Selector, TrafficSplit, Version
 from headstart_server.models.version_list import VersionFilter, VersionOrder
 
-#: Models whose routes are read in one statement.
+#: Models whose entries are read in one statement.
 _MODELS_AT_ONCE = 500
 #: Expired versions that one transaction deletes: others wait for it to change a model.
 _EXPIRED_AT_ONCE = 100
@@ -77,7 +77,7 @@ class Registry:
         resident: holds the heads in memory.
         on_deleted: called after versions were deleted, once their rows are gone.
         clock: seconds that only go up.
-        refreshing: lets one refresh of the routes through at a time; None takes a lock of threads.
+        refreshing: lets one refresh of the entries through at a time; None takes a lock of threads.
     """
 
     def __init__(
@@ -96,48 +96,50 @@ class Registry:
         self._on_deleted = on_deleted
         # What has expired is told without asking the database, and still by its clock.
         self._now = DatabaseClock(database, clock)
-        self._routes: dict[str, Route] = {}
+        self._entries: dict[str, ModelEntry] = {}
         # Of two refreshes at once the one that read first must not write last.
         self._refreshing = refreshing or threading.Lock()
         self._seen = -1
-        self.catch_up()
+        self.sync()
 
     # Finding
 
-    def resolve(self, selector: Selector, choice: Choice | None = None) -> int:
+    def resolve(self, selector: Selector, router: TrafficRouter | None = None) -> int:
         """The number of the version that is meant. Reads memory only.
 
         Args:
             selector: the version.
-            choice: chooses where an alias gives others a share of its calls; None for the version it names.
+            router: chooses where an alias gives others a share of its calls; None for the version it names.
 
         Raises:
             ModelNotFound: no such model, or it has no version.
             AliasNotFound: the model has no such alias.
             VersionNotFound: the model has no such version, or it has expired.
         """
-        route = self._routes.get(selector.model)
-        default = route.default(self._is_live) if route is not None else None
-        if route is None or default is None:
-            raise rows.no_model(selector.model)
+        entry = self._entries.get(selector.model)
+        default = entry.default(self._is_live) if entry is not None else None
+        if entry is None or default is None:
+            raise rows.model_not_found_error(selector.model)
         number = selector.number
         if selector.alias is not None:
-            number = route.aliases.get(selector.alias)
+            number = entry.aliases.get(selector.alias)
             if number is None:
                 raise AliasNotFound(
                     f"Model '{selector.model}' has no alias '{selector.alias}'. "
-                    f"Its aliases: {', '.join(sorted(route.aliases)) or 'none'}.",
+                    f"Its aliases: {', '.join(sorted(entry.aliases)) or 'none'}.",
                     metadata={"model": selector.model, "alias": selector.alias},
                 )
-            if choice is not None and (shares := route.shares.get(selector.alias)):
-                number = choice.of(selector.model, number, shares)
+            if router is not None and (shares := entry.shares.get(selector.alias)):
+                number = router.route(selector.model, number, shares)
         if number is None:
             return default
-        if number not in route.numbers or not self._is_live(route.numbers[number]):
-            raise rows.no_version(selector.model, number, newest=max(self.numbers(selector.model)))
+        if number not in entry.numbers or not self._is_live(entry.numbers[number]):
+            raise rows.version_not_found_error(
+                selector.model, number, newest=max(self.numbers(selector.model))
+            )
         return number
 
-    def find(self, selector: Selector, choice: Choice | None = None) -> int:
+    def find(self, selector: Selector, router: TrafficRouter | None = None) -> int:
         """As `resolve`, but what memory does not know is looked for in the database.
 
         Whoever was told by one replica that a version is there may ask another one at once.
@@ -147,10 +149,10 @@ class Registry:
             DatabaseUnavailable: memory knows none, and the database does not answer.
         """
         try:
-            return self.resolve(selector, choice)
+            return self.resolve(selector, router)
         except (ModelNotFound, AliasNotFound, VersionNotFound):
-            self.catch_up()
-        return self.resolve(selector, choice)
+            self.sync()
+        return self.resolve(selector, router)
 
     def numbers(self, model: str) -> list[int]:
         """The numbers of a model's versions, ascending, without those that have expired. Reads memory only.
@@ -158,10 +160,10 @@ class Registry:
         Raises:
             ModelNotFound: no such model, or it has no version.
         """
-        route = self._routes.get(model)
-        live = [number for number, expiry in route.numbers.items() if self._is_live(expiry)] if route else []
+        entry = self._entries.get(model)
+        live = [number for number, expiry in entry.numbers.items() if self._is_live(expiry)] if entry else []
         if not live:
-            raise rows.no_model(model)
+            raise rows.model_not_found_error(model)
         return live
 
     def resident(self, model: str, number: int) -> ResidentVersion | None:
@@ -196,9 +198,9 @@ class Registry:
         )
         self._resident.put(loaded)
         # It may have been deleted since its row was read, and what is deleted is dropped only once: after its
-        # route is gone, so either that drop comes after the put, or it is seen here.
-        route = self._routes.get(model)
-        if route is None or number not in route.numbers:
+        # entry is gone, so either that drop comes after the put, or it is seen here.
+        entry = self._entries.get(model)
+        if entry is None or number not in entry.numbers:
             self._resident.drop(model, number)
         return loaded
 
@@ -244,7 +246,7 @@ class Registry:
                 select(models).where(models.c.name == name, models.c.deleted.is_(None))
             ).one_or_none()
             if row is None:
-                raise rows.no_model(name)
+                raise rows.model_not_found_error(name)
             return self._seen_here(rows.model_of(connection, row))
 
     def models(self, *, after: str, limit: int, scope: Scope | None = None) -> list[Model]:
@@ -267,7 +269,7 @@ class Registry:
                 rows.select_versions().where(versions.c.model == model, versions.c.number == number)
             ).one_or_none()
             if row is None:
-                raise rows.no_version(model, number)
+                raise rows.version_not_found_error(model, number)
             return rows.version_of(row, alias_rows.aliases_of(connection, model))
 
     def versions(
@@ -464,7 +466,7 @@ class Registry:
                 judged.
             QuotaExceeded: the alias is new, and the model may have no further one.
         """
-        change, now = rows.count_change(connection), self._database.now(connection)
+        change, now = rows.next_revision(connection), self._database.now(connection)
         if alias is not None and promotion is not None:
             moves = promotion.is_promoted
             if moves and alias_rows.alias_number(connection, manifest.model, alias) != promotion.baseline:
@@ -493,35 +495,35 @@ class Registry:
         return number
 
     def refresh(self, model: str) -> None:
-        """Bring the route of a model up to date with its rows."""
+        """Bring the entry of a model up to date with its rows."""
         with self._refreshing, self._database.snapshot() as connection:
-            self._read_routes(connection, [model])
+            self._read_entries(connection, [model])
 
-    def catch_up(self) -> None:
-        """Bring the routes of all models up to date that any replica has changed since the last time.
+    def sync(self) -> None:
+        """Bring the entries of all models up to date that any replica has changed since the last time.
 
         Raises:
             DatabaseUnavailable: the database does not answer; what was known stays known.
         """
         with self._database.read() as connection:
             self._now.set(connection)
-            if rows.last_change(connection) == self._seen:
+            if rows.last_revision(connection) == self._seen:
                 return
         with self._refreshing, self._database.snapshot() as connection:
-            seen = rows.last_change(connection)
-            self._read_routes(connection, rows.changed_models(connection, self._seen))
+            seen = rows.last_revision(connection)
+            self._read_entries(connection, rows.changed_models(connection, self._seen))
             self._seen = seen
 
-    def _read_routes(self, connection: Connection, names: Sequence[str]) -> None:
+    def _read_entries(self, connection: Connection, names: Sequence[str]) -> None:
         for start in range(0, len(names), _MODELS_AT_ONCE):
             part = names[start : start + _MODELS_AT_ONCE]
-            for model, route in read_routes(connection, part).items():
-                before = self._routes.get(model)
-                if route.numbers:
-                    self._routes[model] = route
+            for model, entry in read_model_entries(connection, part).items():
+                before = self._entries.get(model)
+                if entry.numbers:
+                    self._entries[model] = entry
                 else:
-                    self._routes.pop(model, None)
-                for number in before.numbers.keys() - route.numbers.keys() if before else ():
+                    self._entries.pop(model, None)
+                for number in before.numbers.keys() - entry.numbers.keys() if before else ():
                     self._resident.drop(model, number)
 
     def set_alias(
@@ -553,10 +555,10 @@ class Registry:
             EtagMismatch: the alias has another etag.
             QuotaExceeded: the model may have no further alias.
         """
-        check_shares(number, shares)
+        check_traffic(number, shares)
         mover = Mover(cause=Cause.SET, principal=principal)
         with self._database.write("aliases.set") as connection:
-            rows.touch(connection, [model])
+            rows.bump_revision(connection, [model])
             rows.require_model(connection, model)
             _check_etag(connection, model, alias, etag)
             for each in (number, *(share.number for share in shares)):
@@ -581,7 +583,7 @@ class Registry:
             EtagMismatch: the alias has another etag.
         """
         with self._database.write("aliases.delete") as connection:
-            rows.touch(connection, [model])
+            rows.bump_revision(connection, [model])
             rows.require_model(connection, model)
             if _check_etag(connection, model, alias, etag) is None:
                 raise AliasNotFound(
@@ -608,7 +610,7 @@ class Registry:
             InvalidField: the expiration is out of range.
         """
         with self._database.write("versions.update") as connection:
-            rows.touch(connection, [model])
+            rows.bump_revision(connection, [model])
             now = self._database.now(connection)
             updates.update_version(connection, model, number, details, expiration=expiration, now=now)
         self.refresh(model)
@@ -621,7 +623,7 @@ class Registry:
             ModelNotFound: there is no such model.
         """
         with self._database.write("models.update") as connection:
-            rows.touch(connection, [model])
+            rows.bump_revision(connection, [model])
             updates.update_model(connection, model, details)
         return self.model(model)
 
@@ -633,7 +635,7 @@ class Registry:
             VersionInUse: aliases name it, or give it a share, and `force` is not set.
         """
         with self._database.write("versions.delete") as connection:
-            rows.touch(connection, [model])
+            rows.bump_revision(connection, [model])
             artifact = rows.artifact_of(connection, model, number)
             named = [
                 alias.name if number == alias.number else f"{alias.name} (a share of the traffic)"
@@ -669,7 +671,7 @@ class Registry:
             ModelNotEmpty: it has versions, and `force` is not set.
         """
         with self._database.write("models.delete") as connection:
-            rows.touch(connection, [model])
+            rows.bump_revision(connection, [model])
             rows.require_model(connection, model)
             count = 0 if force else rows.version_count(connection, model)
             if count:
@@ -710,13 +712,13 @@ class Registry:
             now = self._database.now(connection)
             query = (
                 select(versions.c.model, versions.c.number, versions.c.artifact)
-                .where(versions.c.expires <= now, not_(alias_rows.has_share()))
+                .where(versions.c.expires <= now, not_(alias_rows.has_traffic()))
                 .order_by(versions.c.expires)
                 .limit(_EXPIRED_AT_ONCE)
             )
             found = connection.execute(query).all()
             if found:
-                rows.touch(connection, {row.model for row in found})
+                rows.bump_revision(connection, {row.model for row in found})
                 # From here on alone; another replica may have been at them until now.
                 found = connection.execute(query).all()
             names = [row.model for row in found]
@@ -748,7 +750,7 @@ class Registry:
         leftovers = [
             artifact for artifact in there if artifact not in known and artifact.partition(".")[0] not in busy
         ]
-        leftovers = list(self._store.old_ones(leftovers, older_than))
+        leftovers = list(self._store.older_artifacts(leftovers, older_than))
         for artifact in leftovers:
             self._store.remove(artifact)
         return len(leftovers)

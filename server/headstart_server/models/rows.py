@@ -37,18 +37,18 @@ _DELETED: tuple[Column[Any], ...] = (
     versions.c.size_bytes,
 )
 # Built once: building a statement takes longer than executing it.
-_COUNT_CHANGE = (
+_NEXT_REVISION = (
     update(counters)
     .where(counters.c.name == REGISTRY)
     .values(value=counters.c.value + 1)
     .returning(counters.c.value)
 )
-_TOUCH = (
+_BUMP_REVISION = (
     update(models)
     .where(models.c.name.in_(bindparam("names", expanding=True)))
     .values(changed=bindparam("number"))
 )
-_LAST_CHANGE = select(counters.c.value).where(counters.c.name == REGISTRY)
+_LAST_REVISION = select(counters.c.value).where(counters.c.name == REGISTRY)
 _CHANGED_MODELS = select(models.c.name).where(models.c.changed > bindparam("since"))
 _MODEL = select(models.c.name).where(models.c.name == bindparam("model"), models.c.deleted.is_(None))
 _ARTIFACT = select(versions.c.artifact).where(
@@ -67,7 +67,7 @@ _DELETE_VERSION = (
 )
 
 
-def no_model(name: str) -> ModelNotFound:
+def model_not_found_error(name: str) -> ModelNotFound:
     """The error that there is no such model."""
     return ModelNotFound(
         f"There is no model '{name}'. List the models to find its name, or fine-tune it first.",
@@ -75,7 +75,7 @@ def no_model(name: str) -> ModelNotFound:
     )
 
 
-def no_version_yet(model: str) -> ModelNotReady:
+def version_not_ready_error(model: str) -> ModelNotReady:
     """The error that a model's first version is still being made."""
     return ModelNotReady(
         f"Model '{model}' has no version yet, because its first fine-tune is running. Wait until the job "
@@ -84,7 +84,7 @@ def no_version_yet(model: str) -> ModelNotReady:
     )
 
 
-def no_version(model: str, number: int, newest: int | None = None) -> VersionNotFound:
+def version_not_found_error(model: str, number: int, newest: int | None = None) -> VersionNotFound:
     """The error that a model has no such version."""
     hint = f" Its newest is {newest}." if newest is not None else ""
     return VersionNotFound(
@@ -92,24 +92,24 @@ def no_version(model: str, number: int, newest: int | None = None) -> VersionNot
     )
 
 
-def count_change(connection: Connection) -> int:
+def next_revision(connection: Connection) -> int:
     """Raise the counter that tells all replicas of a change, and return it.
 
     Called before anything is changed: the counter's lock lets one such transaction through at a time, so who
     sees a number sees all changes up to it.
     """
-    return int(connection.execute(_COUNT_CHANGE).scalar_one())
+    return int(connection.execute(_NEXT_REVISION).scalar_one())
 
 
-def touch(connection: Connection, names: Iterable[str]) -> None:
-    """Count a change of the versions or aliases of models; see `count_change`."""
-    number = count_change(connection)
-    connection.execute(_TOUCH, {"names": list(names), "number": number})
+def bump_revision(connection: Connection, names: Iterable[str]) -> None:
+    """Count a change of the versions or aliases of models; see `next_revision`."""
+    number = next_revision(connection)
+    connection.execute(_BUMP_REVISION, {"names": list(names), "number": number})
 
 
-def last_change(connection: Connection) -> int:
+def last_revision(connection: Connection) -> int:
     """The number of the last change to models, versions or aliases."""
-    return int(connection.execute(_LAST_CHANGE).scalar_one())
+    return int(connection.execute(_LAST_REVISION).scalar_one())
 
 
 def changed_models(connection: Connection, since: int) -> list[str]:
@@ -124,7 +124,7 @@ def require_model(connection: Connection, name: str) -> None:
         ModelNotFound: there is none of this name.
     """
     if connection.execute(_MODEL, {"model": name}).one_or_none() is None:
-        raise no_model(name)
+        raise model_not_found_error(name)
 
 
 def artifact_of(connection: Connection, model: str, number: int) -> str:
@@ -136,7 +136,7 @@ def artifact_of(connection: Connection, model: str, number: int) -> str:
     require_model(connection, model)
     artifact: str | None = connection.execute(_ARTIFACT, {"model": model, "number": number}).scalar()
     if artifact is None:
-        raise no_version(model, number)
+        raise version_not_found_error(model, number)
     return artifact
 
 
@@ -155,7 +155,7 @@ def next_number(connection: Connection, model: str, *, now: float, change: int) 
         connection: of the transaction that publishes the version.
         model: the model.
         now: the time.
-        change: the number of the change, see `count_change`.
+        change: the number of the change, see `next_revision`.
     """
     number: int | None = connection.execute(_NEXT_NUMBER, {"model": model}).scalar()
     if number is None:

@@ -16,7 +16,7 @@ from headstart_server.learning.heads.head import Head, HeadMetadata
 from headstart_server.models.evidence import (
     NEIGHBORS_FILE,
     TYPICALITY_FILE,
-    NotEvidence,
+    InvalidEvidenceError,
     neighbors_of,
     typicality_model_from_bytes,
 )
@@ -139,7 +139,7 @@ class VersionStore:
                 found = replace(found, familiarity=typicality_model_from_bytes(content))
             if content := contents.get(NEIGHBORS_FILE):
                 found = replace(found, neighbors=neighbors_of(content))
-        except NotEvidence as error:
+        except InvalidEvidenceError as error:
             raise _damaged(manifest, str(error)) from error
         return found
 
@@ -174,7 +174,7 @@ class VersionStore:
         """Return the names of all: versions, left over, or just being written."""
         return self._folder.names()
 
-    def old_ones(self, artifacts: Collection[str], older_than: float) -> Sequence[str]:
+    def older_artifacts(self, artifacts: Collection[str], older_than: float) -> Sequence[str]:
         """Return those of some artifacts that were not written to in so many seconds."""
         return [entry.name for entry in old_entries(self._folder, older_than, artifacts)]
 

@@ -14,7 +14,7 @@ MAX_SHARES = 10
 _ROUNDING = 1e-9
 
 
-class Choice:
+class TrafficRouter:
     """Which versions answer one call: with the same key and shares always the same ones.
 
     Args:
@@ -22,15 +22,15 @@ class Choice:
             if there is something to choose.
     """
 
-    __slots__ = ("_ask", "_key", "made")
+    __slots__ = ("_key", "_key_of_caller", "chosen")
 
     def __init__(self, key: Callable[[], str] = str) -> None:
-        self._ask = key
+        self._key_of_caller = key
         self._key = ""
         #: Model and number of each version that was chosen.
-        self.made: set[tuple[str, int]] = set()
+        self.chosen: set[tuple[str, int]] = set()
 
-    def of(self, model: str, named: int, shares: Sequence[TrafficSplit]) -> int:
+    def route(self, model: str, named: int, shares: Sequence[TrafficSplit]) -> int:
         """Choose the version that answers for an alias.
 
         Args:
@@ -39,13 +39,13 @@ class Choice:
             shares: those that others have.
         """
         if not self._key:
-            self._key = self._ask() or token_hex(16)
-        number = chosen(self._key, model, named, shares)
-        self.made.add((model, number))
+            self._key = self._key_of_caller() or token_hex(16)
+        number = choose_version(self._key, model, named, shares)
+        self.chosen.add((model, number))
         return number
 
 
-def chosen(key: str, model: str, named: int, shares: Sequence[TrafficSplit]) -> int:
+def choose_version(key: str, model: str, named: int, shares: Sequence[TrafficSplit]) -> int:
     """The number of the version that answers the calls of a key.
 
     Weighted rendezvous hashing (Thaler and Ravishankar 1998; with logarithms Schindelhauer and Schomaker
@@ -60,7 +60,7 @@ def chosen(key: str, model: str, named: int, shares: Sequence[TrafficSplit]) -> 
     return min(weights, key=lambda number: (-log(_uniform(key, model, number)) / weights[number], number))
 
 
-def check_shares(named: int | None, shares: Sequence[TrafficSplit]) -> None:
+def check_traffic(named: int | None, shares: Sequence[TrafficSplit]) -> None:
     """Check what an alias shall give others.
 
     Args:

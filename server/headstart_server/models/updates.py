@@ -75,7 +75,7 @@ def update_version(
     is_live = or_(versions.c.expires.is_(None), versions.c.expires > now)
     here = (versions.c.model == model, versions.c.number == number, is_live)
     if not connection.execute(update(versions).where(*here).values(values or {"model": model})).rowcount:
-        raise rows.no_version(model, number)
+        raise rows.version_not_found_error(model, number)
 
 
 def update_model(connection: Connection, model: str, details: Mapping[str, Any]) -> None:

@@ -96,7 +96,7 @@ class Telemetry:
         for (model, version), inputs in versions.items():
             self._versions.of(self._predictions, model, version).inc(inputs)
 
-    def shared_call_ended(self, versions: Iterable[tuple[str, int]], code: str, seconds: float) -> None:
+    def canary_call_ended(self, versions: Iterable[tuple[str, int]], code: str, seconds: float) -> None:
         """A Predict for aliases that give others a share ended; versions are those that were chosen."""
         for model, version in versions:
             self._versions.of_canary(self._canary_requests, model, version, code).inc()

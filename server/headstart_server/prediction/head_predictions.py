@@ -7,7 +7,7 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.head import Float32, Head
 
 
-def told_classes(head: Head, outputs: Float32) -> NDArray[np.bool_]:
+def predicted_classes(head: Head, outputs: Float32) -> NDArray[np.bool_]:
     """Whether a head tells each class of n inputs, [n, C]: of a single label the likeliest one."""
     if head.task is Task.MULTI_LABEL:
         reached: NDArray[np.bool_] = outputs >= head.thresholds
@@ -45,5 +45,5 @@ def agreement(head: Head, outputs: Float32, other: Head, others: Float32) -> NDA
 def _names(head: Head, outputs: Float32) -> list[frozenset[str]]:
     return [
         frozenset(head.class_names[place] for place in np.flatnonzero(flags).tolist())
-        for flags in told_classes(head, outputs)
+        for flags in predicted_classes(head, outputs)
     ]

@@ -43,7 +43,7 @@ class Abstention:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SaliencyAsked:
+class SaliencyOptions:
     """Which parts of pictures speak for an answer.
 
     Attributes:
@@ -56,7 +56,7 @@ class SaliencyAsked:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
+class PredictOptions:
     """What is asked for beside inputs and versions.
 
     Attributes:
@@ -72,7 +72,7 @@ class Asked:
     with_features: bool = False
     abstention: Abstention | None = None
     neighbors: int = 0
-    saliency: SaliencyAsked | None = None
+    saliency: SaliencyOptions | None = None
     skip_invalid: bool = False
 
     def check(self, inputs: int) -> None:

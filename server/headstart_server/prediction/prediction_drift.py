@@ -16,7 +16,7 @@ from headstart_server.learning.metrics.outcomes import PredictionOutcome
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.version import Selector
-from headstart_server.prediction.head_predictions import told_classes
+from headstart_server.prediction.head_predictions import predicted_classes
 
 #: Summand of each count, so that all are positive (Jeffreys 1946).
 _PRIOR = 0.5
@@ -53,7 +53,7 @@ MAX_RANGES = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class ExpectedAnswers:
+class ExpectedPredictions:
     """What a version told about the examples that its head was not fitted on.
 
     Attributes:
@@ -67,7 +67,7 @@ class ExpectedAnswers:
     confidence: float | None
 
 
-class AnswerDrift:
+class PredictionDrift:
     """Follows the answers of a version.
 
     Args:
@@ -76,7 +76,7 @@ class AnswerDrift:
         fewest: inputs before which nothing is told; ten for each kind more than one, if that is more.
     """
 
-    def __init__(self, expected: ExpectedAnswers, *, horizon: int, fewest: int) -> None:
+    def __init__(self, expected: ExpectedPredictions, *, horizon: int, fewest: int) -> None:
         self._expected = expected
         self._horizon = horizon
         self._fewest = max(fewest, 10 * (len(expected.counts) - 1))
@@ -112,7 +112,7 @@ class AnswerDrift:
         return None if expected is None else self._confidence - expected
 
 
-def expected_answers(registry: Registry, version: ResidentVersion) -> ExpectedAnswers | None:
+def expected_predictions(registry: Registry, version: ResidentVersion) -> ExpectedPredictions | None:
     """What is expected of a version; None if it was evaluated by too few answers, or is too old to tell.
 
     Raises:
@@ -133,7 +133,7 @@ def expected_answers(registry: Registry, version: ResidentVersion) -> ExpectedAn
 
 def expected_of(
     head: Head, outcomes: Sequence[PredictionOutcome | None], evaluation: Evaluation | None
-) -> ExpectedAnswers | None:
+) -> ExpectedPredictions | None:
     """What is expected of a head, from what was told about examples and how good that was."""
     counted = [each for each in outcomes if each is not None and each.counted]
     if len(counted) < FEWEST_EXPECTED:
@@ -143,7 +143,7 @@ def expected_of(
     return _of_classes(head, counted, evaluation)
 
 
-def _of_numbers(values: Float64) -> ExpectedAnswers | None:
+def _of_numbers(values: Float64) -> ExpectedPredictions | None:
     """Ranges that hold the same number of values each, as far as values differ."""
     ranges = min(MAX_RANGES, len(values) // NUMBERS_OF_RANGE)
     different = np.unique(values)
@@ -158,12 +158,12 @@ def _of_numbers(values: Float64) -> ExpectedAnswers | None:
         return np.eye(len(edges) + 1)[np.searchsorted(edges, outputs[:, 0], side="right")]
 
     counts = kinds(values[:, np.newaxis].astype(np.float32)).sum(axis=0)
-    return ExpectedAnswers(counts=counts, kinds=kinds, confidence=None)
+    return ExpectedPredictions(counts=counts, kinds=kinds, confidence=None)
 
 
 def _of_classes(
     head: Head, outcomes: Sequence[PredictionOutcome], evaluation: Evaluation | None
-) -> ExpectedAnswers | None:
+) -> ExpectedPredictions | None:
     """Each class is a kind, and that none was told; the rarest are one together."""
     places = {name: place for place, name in enumerate(head.class_names)}
     counts = np.zeros(len(places) + 1)
@@ -179,7 +179,7 @@ def _of_classes(
     of_group = np.eye(width)[groups]
 
     def kinds(outputs: Float32) -> Float64:
-        told = told_classes(head, outputs)
+        told = predicted_classes(head, outputs)
         if head.task is Task.MULTI_LABEL:
             told = np.column_stack([told, ~told.any(axis=1)])
         kinds: Float64 = told @ of_group
@@ -189,7 +189,7 @@ def _of_classes(
     if head.task is Task.SINGLE_LABEL and evaluation is not None and evaluation.reliability:
         bins = evaluation.reliability
         confidence = sum(each.count * each.confidence for each in bins) / sum(each.count for each in bins)
-    return ExpectedAnswers(counts=counts @ of_group, kinds=kinds, confidence=confidence)
+    return ExpectedPredictions(counts=counts @ of_group, kinds=kinds, confidence=confidence)
 
 
 def _grouped(counts: Float64) -> NDArray[np.intp]:

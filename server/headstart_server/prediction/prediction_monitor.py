@@ -22,8 +22,8 @@ from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.traffic import Traffic
 from headstart_server.models.version import Selector
 from headstart_server.prediction.head_predictions import agreement
-from headstart_server.prediction.prediction_drift import AnswerDrift, expected_answers
-from headstart_server.prediction.version_prediction import Answer
+from headstart_server.prediction.prediction_drift import PredictionDrift, expected_predictions
+from headstart_server.prediction.version_prediction import VersionPrediction
 
 log = structlog.get_logger(__name__)
 
@@ -94,16 +94,16 @@ class _Followed:
     """What is followed of a version; None for what it keeps too little of."""
 
     inputs: Drift | None
-    answers: AnswerDrift | None
+    answers: PredictionDrift | None
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Look:
-    answer: Answer
+    answer: VersionPrediction
     rows: Sequence[RowFeatures]
 
 
-class Onlooker:
+class PredictionMonitor:
     """Looks at a share of the Predicts, one at a time, in a thread: no answer waits for it.
 
     Args:
@@ -133,7 +133,7 @@ class Onlooker:
         self._busy = threading.Lock()
         self._followed: LruCache[tuple[str, int], _Followed] = LruCache(MAX_FOLLOWED)
 
-    def notice(self, answer: Answer, rows: Sequence[RowFeatures]) -> "Future[None] | None":
+    def notice(self, answer: VersionPrediction, rows: Sequence[RowFeatures]) -> "Future[None] | None":
         """A Predict was answered; called in an event loop.
 
         Returns:
@@ -199,10 +199,10 @@ class Onlooker:
         if followed is not None:
             return followed
         known = self._registry.with_evidence(version, (TYPICALITY_FILE,)).evidence.familiarity
-        expected = expected_answers(self._registry, version)
+        expected = expected_predictions(self._registry, version)
         followed = _Followed(
             inputs=None if known is None else Drift(known),
-            answers=None if expected is None else AnswerDrift(expected, horizon=HORIZON, fewest=FEWEST),
+            answers=None if expected is None else PredictionDrift(expected, horizon=HORIZON, fewest=FEWEST),
         )
         self._followed.add(key, followed)
         return followed

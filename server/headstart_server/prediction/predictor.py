@@ -25,16 +25,16 @@ from headstart_server.errors import (
 from headstart_server.learning.heads.head import Float32
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion, embedder_of
-from headstart_server.models.rows import no_version_yet
+from headstart_server.models.rows import version_not_ready_error
 from headstart_server.models.traffic import Traffic
-from headstart_server.models.traffic_split import Choice
+from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.models.version import Selector
 from headstart_server.prediction.input_faults import aligned, fault, gathered, of_wrong_kind, settled
-from headstart_server.prediction.predict_options import Asked, SaliencyAsked
-from headstart_server.prediction.prediction_monitor import Onlooker
+from headstart_server.prediction.predict_options import PredictOptions, SaliencyOptions
+from headstart_server.prediction.prediction_monitor import PredictionMonitor
 from headstart_server.prediction.saliency import Saliency, class_index, saliency_of
 from headstart_server.prediction.statistics import StageTimes, Statistics
-from headstart_server.prediction.version_prediction import Answer, answer, views_of, work_of
+from headstart_server.prediction.version_prediction import VersionPrediction, answer, views_of, work_of
 
 #: Multiplications of a head above which it runs in a thread instead of holding up the event loop.
 HEAD_WORK_IN_LOOP = 20_000_000
@@ -58,17 +58,17 @@ class BackboneFeatures:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Predicted:
+class PredictResult:
     """The answers of a call.
 
     Attributes:
-        answers: one for each selector, in order.
+        predictions: one for each selector, in order.
         features: one for each backbone that was run; none unless asked for.
         times: where the time went.
         faults: why inputs were skipped, by place; the answers are about the others.
     """
 
-    answers: Sequence[Answer]
+    predictions: Sequence[VersionPrediction]
     features: Sequence[BackboneFeatures]
     times: StageTimes
     faults: Mapping[int, HeadstartError] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class Predictor:
         *,
         max_inputs: int,
         clock: Callable[[], float] = time.monotonic,
-        onlooker: Onlooker | None = None,
+        onlooker: PredictionMonitor | None = None,
         statistics: Statistics | None = None,
         traffic: Traffic | None = None,
         load: Callable[..., Awaitable[ResidentVersion]] = asyncio.to_thread,
@@ -116,19 +116,19 @@ class Predictor:
         self,
         selectors: Sequence[Selector],
         contents: Sequence[Content],
-        asked: Asked,
+        asked: PredictOptions,
         *,
         deadline: float | None,
-        choice: Choice | None = None,
-    ) -> Predicted:
-        """Answer inputs by one or several versions; versions on one backbone share its pass.
+        router: TrafficRouter | None = None,
+    ) -> PredictResult:
+        """VersionPrediction inputs by one or several versions; versions on one backbone share its pass.
 
         Args:
             selectors: the versions to ask.
             contents: the inputs.
             asked: what is asked for beside them.
             deadline: when the caller stops waiting, on the clock; None for never.
-            choice: chooses where an alias gives others a share of its calls; None for the versions they name.
+            router: chooses where an alias gives others a share of its calls; None for the versions they name.
 
         Raises:
             HeadstartError: names what cannot be found, read or answered.
@@ -141,7 +141,7 @@ class Predictor:
                 field="targets",
             )
         asked.check(len(contents))
-        versions = [await self._resolve(selector, asked.files, choice) for selector in selectors]
+        versions = [await self._resolve(selector, asked.files, router) for selector in selectors]
         # Each once, whatever it is asked for twice.
         counted = dict.fromkeys((version.model, version.number) for version in versions)
         try:
@@ -162,10 +162,10 @@ class Predictor:
         self,
         versions: Sequence[ResidentVersion],
         contents: Sequence[Content],
-        asked: Asked,
+        asked: PredictOptions,
         deadline: float | None,
         started: float,
-    ) -> Predicted:
+    ) -> PredictResult:
         embedders = await self._pool.ready(
             lambda: {version.backbone: embedder_of(version, self._pool) for version in versions},
             partial(_nbytes, contents),
@@ -200,8 +200,8 @@ class Predictor:
         if self._onlooker is not None:
             self._onlooker.notice(answers[0], rows[answers[0].version.backbone])
         wanted = rows if asked.with_features else {}
-        return Predicted(
-            answers=answers,
+        return PredictResult(
+            predictions=answers,
             features=[
                 BackboneFeatures(
                     backbone=name,
@@ -221,19 +221,19 @@ class Predictor:
         )
 
     async def find(
-        self, selector: Selector, choice: Choice | None = None, nbytes: Callable[[], int] | None = None
+        self, selector: Selector, router: TrafficRouter | None = None, nbytes: Callable[[], int] | None = None
     ) -> tuple[ResidentVersion, BackboneInfo]:
         """Return the version that is meant, in memory, and the facts of its backbone, which is loaded.
 
         Args:
             selector: the version.
-            choice: as in `predict`.
+            router: as in `predict`.
             nbytes: gives the bytes that the call holds while it waits for the backbone; None does not wait.
 
         Raises:
             HeadstartError: names what cannot be found, or is not there yet.
         """
-        version = await self._resolve(selector, (), choice)
+        version = await self._resolve(selector, (), router)
         look = partial(embedder_of, version, self._pool)
         embedder = look() if nbytes is None else await self._pool.ready(look, nbytes)
         return version, embedder.info
@@ -291,13 +291,13 @@ class Predictor:
             raise InvalidField(f"Expected 1 to {self.max_inputs} inputs. Received: {inputs}.", field="inputs")
 
     async def _resolve(
-        self, selector: Selector, files: Collection[str], choice: Choice | None
+        self, selector: Selector, files: Collection[str], router: TrafficRouter | None
     ) -> ResidentVersion:
         try:
-            number = await self.number(selector, choice)
+            number = await self.number(selector, router)
         except ModelNotFound:
             if await asyncio.to_thread(self._is_under_way, selector.model):
-                raise no_version_yet(selector.model) from None
+                raise version_not_ready_error(selector.model) from None
             raise
         version = self._registry.resident(selector.model, number)
         if version is None:
@@ -306,20 +306,20 @@ class Predictor:
             version = await self._load(self._registry.with_evidence, version, files)
         return version
 
-    async def number(self, selector: Selector, choice: Choice | None = None) -> int:
+    async def number(self, selector: Selector, router: TrafficRouter | None = None) -> int:
         """The number of the version that is meant.
 
         Args:
             selector: the version.
-            choice: as in `predict`.
+            router: as in `predict`.
 
         Raises:
             ModelNotFound, AliasNotFound or VersionNotFound: there is none.
         """
         try:
-            return self._registry.resolve(selector, choice)
+            return self._registry.resolve(selector, router)
         except (ModelNotFound, AliasNotFound, VersionNotFound):
-            return await asyncio.to_thread(self._registry.find, selector, choice)
+            return await asyncio.to_thread(self._registry.find, selector, router)
 
     async def _rows(
         self,
@@ -391,9 +391,9 @@ class Predictor:
         self,
         version: ResidentVersion,
         rows: Sequence[RowFeatures],
-        asked: Asked,
+        asked: PredictOptions,
         begun: Sequence["Future[RowFeatures]"],
-    ) -> Answer:
+    ) -> VersionPrediction:
         views = stacked(rows, views_of(version, asked))
         own = with_tail(views, await gathered(begun)) if begun else None
         if len(rows) * work_of(version, asked) > HEAD_WORK_IN_LOOP:
@@ -402,7 +402,7 @@ class Predictor:
 
     async def _saliency(
         self,
-        asked: SaliencyAsked,
+        asked: SaliencyOptions,
         version: ResidentVersion,
         embedder: Embedder,
         contents: Sequence[Content],
@@ -441,7 +441,7 @@ async def _truncation(embedder: Embedder, contents: Sequence[Content]) -> dict[i
     return await asyncio.to_thread(look)
 
 
-def _check_saliency(asked: SaliencyAsked, version: ResidentVersion, embedder: Embedder) -> None:
+def _check_saliency(asked: SaliencyOptions, version: ResidentVersion, embedder: Embedder) -> None:
     if embedder.info.modality is not Modality.IMAGE:
         raise InvalidField(
             f"Expected saliency for a backbone that takes pictures. Received: '{embedder.info.name}', which "
@@ -460,12 +460,12 @@ def _cuts(versions: Sequence[ResidentVersion]) -> dict[str, frozenset[str]]:
     return cuts
 
 
-def _count(traffic: Traffic, predicted: Predicted, inputs: int) -> None:
+def _count(traffic: Traffic, predicted: PredictResult, inputs: int) -> None:
     """Count an answered call for each version, once."""
     # Also of a version that was asked for twice.
-    answers = {(each.version.model, each.version.number): each for each in predicted.answers}
+    answers = {(each.version.model, each.version.number): each for each in predicted.predictions}
     for (model, number), given in answers.items():
-        reasons = () if given.judged is None else given.judged.reasons
+        reasons = () if given.abstention_result is None else given.abstention_result.reasons
         unknowns = sum(reason is not None for reason in reasons)
         traffic.answered(model, number, inputs=inputs, unknowns=unknowns, seconds=predicted.times.total)
 

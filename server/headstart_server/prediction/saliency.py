@@ -16,7 +16,7 @@ from headstart_server.backbones.preprocessing.occlusion import Grid, Pixels, cov
 from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.head import Float32, Head
-from headstart_server.prediction.predict_options import SaliencyAsked
+from headstart_server.prediction.predict_options import SaliencyOptions
 
 #: Rows that wait for the backbone at once: another Predict waits for no more of them.
 ROWS_AT_ONCE = 8
@@ -71,7 +71,7 @@ def class_index(head: Head, name: str) -> int | None:
 
 
 async def saliency_of(
-    picture: Pixels, head: Head, asked: SaliencyAsked, outputs: Outputs, grid: Grid = GRID
+    picture: Pixels, head: Head, asked: SaliencyOptions, outputs: Outputs, grid: Grid = GRID
 ) -> Saliency:
     """The saliency of one picture.
 

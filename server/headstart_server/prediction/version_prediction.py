@@ -12,7 +12,7 @@ from headstart_server.learning.analysis.neighbors import Neighbor
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.head import Float32
 from headstart_server.models.resident import ResidentVersion
-from headstart_server.prediction.predict_options import Abstention, Asked
+from headstart_server.prediction.predict_options import Abstention, PredictOptions
 from headstart_server.prediction.saliency import Saliency
 
 
@@ -24,7 +24,7 @@ class AbstentionReason(Enum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Judged:
+class AbstentionResult:
     """Whether inputs are known to a version.
 
     Attributes:
@@ -37,7 +37,7 @@ class Judged:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Answer:
+class VersionPrediction:
     """What one version answered.
 
     Attributes:
@@ -47,7 +47,7 @@ class Answer:
         selected: whether each is taken to apply, [n, k]: of one label the likeliest.
         outputs: all that the head gave, [n, C].
         values: of a regression the number for each input, [n]; there are no classes then.
-        judged: whether the inputs are known; None unless asked for.
+        abstention_result: whether the inputs are known; None unless asked for.
         neighbors: the nearest training examples of each input; empty unless asked for.
         saliency: which parts of each input speak for the answer; empty unless asked for.
         truncation: of each input whose end the backbone did not see, how much it saw, by place.
@@ -59,7 +59,7 @@ class Answer:
     selected: NDArray[np.bool_]
     outputs: Float32
     values: Float32 | None = None
-    judged: Judged | None = None
+    abstention_result: AbstentionResult | None = None
     neighbors: Sequence[Sequence[Neighbor]] = ()
     saliency: Sequence[Saliency] = ()
     truncation: Mapping[int, Truncation] = field(default_factory=dict)
@@ -68,9 +68,9 @@ class Answer:
 def answer(
     version: ResidentVersion,
     views: Mapping[str, Float32],
-    asked: Asked,
+    asked: PredictOptions,
     own: Mapping[str, Float32] | None = None,
-) -> Answer:
+) -> VersionPrediction:
     """What a version answers for n inputs.
 
     Args:
@@ -84,23 +84,23 @@ def answer(
     outputs = head.outputs(views if own is None else own)
     indexes, selected = _classes(version, outputs, asked.top_k)
     familiarity, index = evidence.familiarity, evidence.neighbors
-    judged = None
+    abstention_result = None
     if asked.abstention is not None:
         typicality = familiarity.typicality(views) if familiarity is not None else None
-        judged = _judged(asked.abstention, typicality, outputs, head.task)
-    return Answer(
+        abstention_result = _judged(asked.abstention, typicality, outputs, head.task)
+    return VersionPrediction(
         version=version,
         indexes=indexes,
         probabilities=outputs[np.arange(len(outputs))[:, np.newaxis], indexes],
         selected=selected,
         outputs=outputs,
         values=outputs[:, 0] if head.task is Task.REGRESSION else None,
-        judged=judged,
+        abstention_result=abstention_result,
         neighbors=index.nearest(views, asked.neighbors) if index is not None and asked.neighbors else (),
     )
 
 
-def views_of(version: ResidentVersion, asked: Asked) -> set[str]:
+def views_of(version: ResidentVersion, asked: PredictOptions) -> set[str]:
     """The views that an answer is made from."""
     views, evidence = set(version.head.views), version.evidence
     if asked.abstention is not None and evidence.familiarity is not None:
@@ -110,7 +110,7 @@ def views_of(version: ResidentVersion, asked: Asked) -> set[str]:
     return views
 
 
-def work_of(version: ResidentVersion, asked: Asked) -> int:
+def work_of(version: ResidentVersion, asked: PredictOptions) -> int:
     """Multiplications for one input, about."""
     work, evidence = version.head.work, version.evidence
     if asked.abstention is not None and evidence.familiarity is not None:
@@ -138,14 +138,14 @@ def _classes(
     return indexes, selected
 
 
-def _judged(asked: Abstention, typicality: Float32 | None, outputs: Float32, task: Task) -> Judged:
+def _judged(asked: Abstention, typicality: Float32 | None, outputs: Float32, task: Task) -> AbstentionResult:
     unlike = np.zeros(len(outputs), np.bool_)
     if typicality is not None:
         unlike = typicality < asked.false_alarm_rate
     unsure = np.zeros(len(outputs), np.bool_)
     if task is not Task.REGRESSION:
         unsure = outputs.max(axis=1) < asked.min_probability
-    return Judged(
+    return AbstentionResult(
         typicality=typicality,
         reasons=[
             AbstentionReason.UNLIKE_TRAINING if far else AbstentionReason.LOW_PROBABILITY if low else None

@@ -23,7 +23,7 @@ from headstart.v1 import prediction_service_pb2 as predicting
 from headstart_server.api.compat import open_inference_pb2 as oip
 from headstart_server.api.compat import tensorflow_pb2 as tf
 from headstart_server.api.compat import tensorflow_serving_pb2 as serving
-from headstart_server.models.traffic_split import chosen
+from headstart_server.models.traffic_split import choose_version
 from headstart_server.models.version import TrafficSplit
 from integration.server.calls import TIMEOUT, Api, refused
 from server_process import ServerProcess
@@ -104,7 +104,7 @@ class Shared:
             return int(json.loads(answer.read())["results"][0]["version"])
 
     def expected(self, key: str) -> int:
-        return chosen(key, self.model, 1, SHARES)
+        return choose_version(key, self.model, 1, SHARES)
 
 
 @pytest.fixture(scope="module")

@@ -81,14 +81,14 @@ def test_the_statements_of_a_snapshot_all_see_the_same_commit(database: Database
 def test_changes_of_the_registry_are_counted_one_after_the_other(database: Database) -> None:
     with database.write() as connection:
         add(connection, "pets")
-        before = rows.last_change(connection)
+        before = rows.last_revision(connection)
     ready, seen = threading.Barrier(4), []
 
     def count() -> None:
         ready.wait(PATIENCE)
         for _ in range(5):
             with database.write() as connection:
-                number = rows.count_change(connection)
+                number = rows.next_revision(connection)
                 # Nobody else has come in between: what it reads is as it leaves it.
                 value = connection.execute(select(models.c.next_number)).scalar_one()
                 connection.execute(update(models).values(next_number=value + 1))

@@ -22,10 +22,10 @@ class Post:
         self.caught_up = 0
         self.elsewhere = driver.ledger
         here = Ledger(driver.publisher.database, driver.publisher.registry, self.changes, owner="here")
-        self.poller = Poller(here, self.changes, self._catch_up, seconds=0.001)
+        self.poller = Poller(here, self.changes, self._sync, seconds=0.001)
         self.woken: list[str] = []
 
-    def _catch_up(self) -> None:
+    def _sync(self) -> None:
         self.caught_up += 1
 
     def wake(self) -> None:
@@ -78,14 +78,14 @@ def test_it_looks_by_itself_and_bears_with_an_outage(driver: JobDriver, post: Po
     looked = threading.Event()
     looks = 0
 
-    def catch_up() -> None:
+    def sync() -> None:
         nonlocal looks
         looks += 1
         if looks < 3:
             raise DatabaseUnavailable("gone")
         looked.set()
 
-    poller = Poller(driver.ledger, post.changes, catch_up, seconds=0.001)
+    poller = Poller(driver.ledger, post.changes, sync, seconds=0.001)
     poller.start()
     assert looked.wait(PATIENCE)
     poller.stop()

@@ -14,7 +14,7 @@ from headstart_server.learning.examples.target import Target
 from headstart_server.models.evidence import (
     NEIGHBORS_FILE,
     TYPICALITY_FILE,
-    NotEvidence,
+    InvalidEvidenceError,
     neighbors_bytes,
     neighbors_of,
     typicality_model_from_bytes,
@@ -75,7 +75,7 @@ def test_equal_values_give_equal_bytes() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", typicality_model_to_bytes(familiarity())])
 def test_what_is_no_index_is_refused(content: bytes) -> None:
-    with pytest.raises(NotEvidence):
+    with pytest.raises(InvalidEvidenceError):
         neighbors_of(content)
 
 

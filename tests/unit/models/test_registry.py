@@ -30,7 +30,7 @@ from headstart_server.models import alias_rows, rows
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
-from headstart_server.models.traffic_split import Choice
+from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.models.version import Alias, Manifest, Selector, TrafficSplit
 from headstart_server.models.version_list import VersionOrder
 from postgres import on_both_databases
@@ -110,13 +110,13 @@ def test_a_version_is_found_by_number_by_alias_and_as_the_newest(publisher: Publ
 def test_what_is_not_there_is_told(publisher: Publisher) -> None:
     publisher.publish(alias="stable")
     publisher.publish(alias="canary")
-    with pytest.raises(ModelNotFound) as no_model:
+    with pytest.raises(ModelNotFound) as model_not_found_error:
         publisher.registry.resolve(Selector(model="cars", number=1))
     with pytest.raises(VersionNotFound) as no_version:
         publisher.registry.resolve(Selector(model="pets", number=7))
     with pytest.raises(AliasNotFound) as no_alias:
         publisher.registry.resolve(Selector(model="pets", alias="prod"))
-    assert no_model.value.message == (
+    assert model_not_found_error.value.message == (
         "There is no model 'cars'. List the models to find its name, or fine-tune it first."
     )
     assert no_version.value.message == "Model 'pets' has no version 7. Its newest is 2."
@@ -147,7 +147,7 @@ def test_a_version_lives_by_the_clock_of_the_database_whatever_the_replica_s_say
     replica = Registry(publisher.database, publisher.store, ResidentVersions(1000), clock=passed)
     publisher.publish()
     publisher.publish(expires=clock() + 10)
-    replica.catch_up()
+    replica.sync()
     # From here on the database is not asked.
     passed.advance(9.999)
     assert newest(replica) == 2
@@ -162,12 +162,12 @@ def test_a_replica_goes_by_the_database_s_clock_when_that_is_set(
     replica = Registry(publisher.database, publisher.store, ResidentVersions(1000), clock=passed)
     publisher.publish()
     publisher.publish(expires=clock() + 10)
-    replica.catch_up()
+    replica.sync()
     clock.advance(60)
-    replica.catch_up()
+    replica.sync()
     assert newest(replica) == 1
     clock.advance(-60)
-    replica.catch_up()
+    replica.sync()
     assert newest(replica) == 2
 
 
@@ -290,7 +290,7 @@ class OvertakenStore(VersionStore):
     def read(self, artifact: str, manifest: Manifest) -> Head:
         head = super().read(artifact, manifest)
         self.deleting.delete_version(manifest.model, 1, force=True)
-        self.reading.catch_up()
+        self.reading.sync()
         return head
 
 
@@ -325,7 +325,7 @@ def test_each_replica_tells_what_it_has_in_memory_after_evictions_loads_and_dele
         publisher.publish(head=make_head(seed=seed))
     publisher.publish("cars")
     for replica in (first, second):
-        replica.catch_up()
+        replica.sync()
         for number in (1, 2, 3):
             replica.load("pets", number)
     assert (in_memory(first), in_memory(second)) == ((2, [3, 2]), (1, [3]))
@@ -337,11 +337,11 @@ def test_each_replica_tells_what_it_has_in_memory_after_evictions_loads_and_dele
     assert (in_memory(first), in_memory(second)) == ((1, [2]), (1, [1]))
     second.delete_version("pets", 2, force=False)
     assert in_memory(first, "cars") == (1, [1])
-    first.catch_up()
+    first.sync()
     assert (in_memory(first), in_memory(second)) == ((0, []), (1, [1]))
     assert [(len(one), one.nbytes) for one in kept] == [(1, make_head().nbytes)] * 2
     second.delete_model("cars", force=True)
-    first.catch_up()
+    first.sync()
     assert (len(kept[0]), kept[0].nbytes) == (0, 0)
 
 
@@ -465,18 +465,18 @@ def test_what_another_replica_changes_is_found_by_catching_up(publisher: Publish
         other.resolve(Selector(model="pets"))
     publisher.publish(alias="stable")
     publisher.publish()
-    other.catch_up()
+    other.sync()
     assert other.resolve(Selector(model="pets")) == 2
     assert other.resolve(Selector(model="pets", alias="stable")) == 1
     publisher.registry.set_alias("pets", "stable", 2)
-    other.catch_up()
+    other.sync()
     assert other.resolve(Selector(model="pets", alias="stable")) == 2
     assert other.load("pets", 1)
     publisher.registry.delete_version("pets", 1, force=False)
-    other.catch_up()
+    other.sync()
     assert other.resident("pets", 1) is None
     publisher.registry.delete_model("pets", force=True)
-    other.catch_up()
+    other.sync()
     with pytest.raises(ModelNotFound):
         other.resolve(Selector(model="pets"))
 
@@ -502,7 +502,7 @@ def test_catching_up_leaves_models_alone_that_did_not_change(publisher: Publishe
         # Behind the counter's back: only who reads the model again can see it.
         connection.execute(delete(versions).where(versions.c.model == "cars"))
     publisher.publish("pets")
-    other.catch_up()
+    other.sync()
     assert other.resolve(Selector(model="pets")) == 2
     assert other.resolve(Selector(model="cars")) == 1
 
@@ -510,11 +510,11 @@ def test_catching_up_leaves_models_alone_that_did_not_change(publisher: Publishe
 def test_a_change_that_fails_is_no_change(publisher: Publisher) -> None:
     publisher.publish()
     with publisher.database.read() as connection:
-        before = rows.last_change(connection)
+        before = rows.last_revision(connection)
     with pytest.raises(VersionNotFound):
         publisher.registry.set_alias("pets", "stable", 9)
     with publisher.database.read() as connection:
-        assert rows.last_change(connection) == before
+        assert rows.last_revision(connection) == before
 
 
 # Aliases
@@ -630,7 +630,7 @@ def half(number: int) -> TrafficSplit:
 def answering(registry: Registry, alias: str = "stable") -> set[int]:
     """The versions that answer the calls of many keys."""
     selector = Selector(model="pets", alias=alias)
-    return {registry.resolve(selector, Choice(lambda key=key: key)) for key in KEYS}
+    return {registry.resolve(selector, TrafficRouter(lambda key=key: key)) for key in KEYS}
 
 
 def test_an_alias_gives_others_a_share_at_every_replica(publisher: Publisher) -> None:
@@ -640,18 +640,18 @@ def test_an_alias_gives_others_a_share_at_every_replica(publisher: Publisher) ->
     given = (half(2), TrafficSplit(number=3, fraction=0.25))
     alias = publisher.registry.set_alias("pets", "stable", 1, shares=given)
     assert alias.traffic == given
-    other.catch_up()
+    other.sync()
     for registry in (publisher.registry, other, publisher.reopened()):
         assert answering(registry) == {1, 2, 3}
         # Whoever does not predict means the version that it names.
         assert registry.resolve(Selector(model="pets", alias="stable")) == 1
-        assert registry.resolve(Selector(model="pets"), Choice()) == 3
+        assert registry.resolve(Selector(model="pets"), TrafficRouter()) == 3
         assert registry.model("pets").aliases == (alias,)
     assert publisher.registry.version("pets", 2).aliases == ()
     selector = Selector(model="pets", alias="stable")
     for key in KEYS:
-        assert other.find(selector, Choice(lambda key=key: key)) == publisher.registry.resolve(
-            selector, Choice(lambda key=key: key)
+        assert other.find(selector, TrafficRouter(lambda key=key: key)) == publisher.registry.resolve(
+            selector, TrafficRouter(lambda key=key: key)
         )
 
 
@@ -687,9 +687,9 @@ def test_an_alias_that_an_earlier_release_moves_gives_no_shares_any_more(publish
     publisher.publish()
     publisher.registry.set_alias("pets", "stable", 1, shares=[half(2)])
     with publisher.database.write() as connection:
-        rows.touch(connection, ["pets"])
+        rows.bump_revision(connection, ["pets"])
         connection.execute(update(aliases).values(number=2, moves=aliases.c.moves + 1))
-    publisher.registry.catch_up()
+    publisher.registry.sync()
     assert answering(publisher.registry) == {2}
     assert publisher.registry.model("pets").aliases[0].traffic == ()
     # And the rows it left are in nobody's way.
@@ -722,7 +722,7 @@ def test_a_version_with_a_share_outlives_its_time(publisher: Publisher, clock: M
     publisher.publish(expires=clock() + 10)
     other = publisher.reopened()
     publisher.registry.set_alias("pets", "stable", 1, shares=[half(2)])
-    other.catch_up()
+    other.sync()
     clock.advance(11)
     assert publisher.registry.delete_expired() == 0
     for registry in (publisher.registry, other, publisher.reopened()):

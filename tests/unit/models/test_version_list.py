@@ -132,7 +132,7 @@ def test_an_expiration_is_set_moved_and_removed(publisher: Publisher, clock: Man
     assert registry.update_version("pets", number, {}, Expiration()).expires is None
     registry.update_version("pets", number, {}, Expiration(ttl=1.0))
     clock.advance(2.0)
-    registry.catch_up()
+    registry.sync()
     with pytest.raises(ModelNotFound):
         registry.resolve(Selector(model="pets", number=number))
     # What has expired does not come back.

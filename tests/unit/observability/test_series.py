@@ -78,7 +78,7 @@ def test_a_series_that_was_removed_begins_again(telemetry: Telemetry, clock: Man
 def test_a_canary_is_always_visible(telemetry: Telemetry) -> None:
     for place in range(MAX_SERIES):
         predict(telemetry, f"model-{place}")
-    telemetry.shared_call_ended([("pets", 7)], "OK", 0.1)
+    telemetry.canary_call_ended([("pets", 7)], "OK", 0.1)
     predict(telemetry, "pets", 7)
     assert ("pets", "7") in set(labelled(telemetry, "headstart_canary_requests_total"))
     assert value(telemetry, "pets", "7") == 1.0
@@ -93,7 +93,7 @@ def test_the_number_of_series_stays_bounded_whatever_comes(telemetry: Telemetry,
         telemetry.answers_shifted(model, 1, 0.5, 0.1)
         telemetry.shadow_answered(model, 2, 1, 1)
         telemetry.version_published(model, 1, Metrics(accuracy=0.5, log_loss=0.5), 9)
-        telemetry.shared_call_ended([(model, 3)], "OK", 0.1)
+        telemetry.canary_call_ended([(model, 3)], "OK", 0.1)
     most = MAX_SERIES + MAX_CANARIES + 1
     for metric in ("predictions_total", "feature_drift", "version_accuracy", "canary_requests_total"):
         found = list(labelled(telemetry, f"headstart_{metric}"))

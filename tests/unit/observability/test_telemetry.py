@@ -35,7 +35,7 @@ def test_a_version_with_canary_traffic_adds_few_series() -> None:
     telemetry = Telemetry("1.0")
     before = generate_latest(telemetry.registry).splitlines()
     for version in range(10):
-        telemetry.shared_call_ended([("pets", version)], "OK", 0.1)
+        telemetry.canary_call_ended([("pets", version)], "OK", 0.1)
     added = generate_latest(telemetry.registry).splitlines()[len(before) :]
     # Bounds of the histogram, its sum and count, and a counter; no creation times.
     assert len(added) <= 10 * 12

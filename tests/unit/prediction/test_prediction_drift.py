@@ -12,8 +12,8 @@ from headstart_server.prediction.head_predictions import agreement
 from headstart_server.prediction.prediction_drift import (
     FEWEST_EXPECTED,
     MAX_KINDS,
-    AnswerDrift,
-    ExpectedAnswers,
+    ExpectedPredictions,
+    PredictionDrift,
     expected_of,
 )
 
@@ -46,8 +46,8 @@ def expected(head: Head, outcomes: list[PredictionOutcome | None], evaluation: E
     return found
 
 
-def drift(expected: ExpectedAnswers, outputs: Float32) -> AnswerDrift:
-    drift = AnswerDrift(expected, horizon=1000, fewest=30)
+def drift(expected: ExpectedPredictions, outputs: Float32) -> PredictionDrift:
+    drift = PredictionDrift(expected, horizon=1000, fewest=30)
     drift.add(outputs)
     return drift
 
@@ -98,7 +98,7 @@ def test_the_rarest_classes_are_one_kind() -> None:
 def test_with_many_kinds_more_inputs_are_needed() -> None:
     outcomes = [each for place in range(40) for each in told(f"c{place}", times=9)]
     known = expected(head_of(Task.SINGLE_LABEL, 40), outcomes)
-    following = AnswerDrift(known, horizon=1000, fewest=30)
+    following = PredictionDrift(known, horizon=1000, fewest=30)
     following.add(one_hot(*range(40), classes=40))
     assert not following.is_known
     for _ in range(4):

@@ -15,7 +15,7 @@ from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.learning.metrics.outcomes import PredictionOutcome
 from headstart_server.models.store import EXAMPLES_FILE
 from headstart_server.models.version import Selector
-from headstart_server.prediction.prediction_monitor import FEWEST, Drift, Onlooker
+from headstart_server.prediction.prediction_monitor import FEWEST, Drift, PredictionMonitor
 from unit.prediction.test_evidence import evidence_of
 from unit.prediction.test_predictor import Stall
 
@@ -51,16 +51,18 @@ def seen() -> Looks:
     return Looks()
 
 
-async def look(stall: Stall, seen: Looks, contents: list[bytes], onlooker: Onlooker | None = None) -> None:
+async def look(
+    stall: Stall, seen: Looks, contents: list[bytes], onlooker: PredictionMonitor | None = None
+) -> None:
     """Predict, and let the onlooker look at it to the end."""
-    onlooker = onlooker or Onlooker(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
+    onlooker = onlooker or PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     predicted = await stall.predict(contents, with_features=True)
     (features,) = predicted.features
     rows = [
         RowFeatures(views={name: view[place] for name, view in features.views.items()})
         for place in range(len(contents))
     ]
-    future = onlooker.notice(predicted.answers[0], rows)
+    future = onlooker.notice(predicted.predictions[0], rows)
     if future is not None:
         import asyncio
 
@@ -115,7 +117,7 @@ def test_what_came_long_ago_counts_no_more():
 
 async def test_drift_is_told_once_enough_inputs_have_come(stall: Stall, seen: Looks):
     stall.publisher.publish(files=evidence_of(stall))
-    onlooker = Onlooker(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
+    onlooker = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     words = [b"cat:%d" % place for place in range(6)]
     for _ in range(FEWEST // 6 - 1):
         await look(stall, seen, words, onlooker)
@@ -129,7 +131,7 @@ async def test_drift_is_told_once_enough_inputs_have_come(stall: Stall, seen: Lo
 
 async def test_a_version_that_keeps_nothing_of_its_training_features_has_no_drift(stall: Stall, seen: Looks):
     stall.publisher.publish()
-    onlooker = Onlooker(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
+    onlooker = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     for _ in range(FEWEST):
         await look(stall, seen, [b"cat:1"], onlooker)
 
@@ -150,7 +152,7 @@ def told_files(*labels: str) -> dict[str, bytes]:
 
 async def test_a_move_of_answers_is_told_once_enough_inputs_have_come(stall: Stall, seen: Looks):
     stall.publisher.publish(files=told_files(*["class 0", "class 1", "class 2"] * 10))
-    onlooker = Onlooker(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
+    onlooker = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     for _ in range(FEWEST // 6 - 1):
         await look(stall, seen, [b"cat:1"] * 6, onlooker)
     assert seen.answers == []
@@ -166,7 +168,7 @@ async def test_a_move_of_answers_is_told_once_enough_inputs_have_come(stall: Sta
 async def test_a_version_with_a_damaged_list_is_not_followed_and_not_asked_again(stall: Stall, seen: Looks):
     stall.publisher.publish(alias="shadow")
     stall.publisher.publish(files={EXAMPLES_FILE: b"no list"})
-    onlooker = Onlooker(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
+    onlooker = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     for _ in range(FEWEST):
         await look(stall, seen, [b"cat:1"], onlooker)
 
@@ -182,7 +184,7 @@ async def test_a_shadow_answers_on_the_same_features_and_nobody_hears_it(stall: 
     stall.publisher.publish(head=make_head(seed=0))
     words = [b"cat:1", b"dog:2", b"emu:3", b"fox:4"]
     both = await stall.predict(words, [Selector(model="pets"), Selector(model="pets", alias="shadow")])
-    own, theirs = (answer.indexes[:, 0].tolist() for answer in both.answers)
+    own, theirs = (answer.indexes[:, 0].tolist() for answer in both.predictions)
     agreed = sum(one == other for one, other in zip(own, theirs, strict=True))
     ran = stall.backbones["fake"].decoded.total()
 
@@ -218,7 +220,7 @@ async def test_without_a_shadow_on_the_same_backbone_nothing_is_told(
 async def test_only_the_share_is_looked_at(stall: Stall, seen: Looks):
     stall.publisher.publish(alias="shadow")
     stall.publisher.publish()
-    onlooker = Onlooker(stall.publisher.registry, seen, share=0.25, shadow_alias="shadow")
+    onlooker = PredictionMonitor(stall.publisher.registry, seen, share=0.25, shadow_alias="shadow")
     for _ in range(8):
         await look(stall, seen, [b"cat:1"], onlooker)
 
@@ -229,7 +231,7 @@ async def test_a_fault_of_looking_is_nobodys_error(
     stall: Stall, seen: Looks, monkeypatch: pytest.MonkeyPatch
 ):
     stall.publisher.publish(files=evidence_of(stall))
-    onlooker = Onlooker(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
+    onlooker = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     with monkeypatch.context() as broken:
         broken.setattr(seen, "features_shifted", None)
         for _ in range(FEWEST):
@@ -246,7 +248,7 @@ async def test_a_predictor_shows_its_answers_to_the_onlooker(stall: Stall, seen:
     stall.publisher.publish()
     noticed = []
 
-    class Eyes(Onlooker):
+    class Eyes(PredictionMonitor):
         def notice(self, answer, rows):
             future = super().notice(answer, rows)
             noticed.append(future)

@@ -39,8 +39,8 @@ from headstart_server.errors import (
 )
 from headstart_server.learning.heads.recipe import Ridge
 from headstart_server.models.version import Selector
-from headstart_server.prediction.predict_options import Asked
-from headstart_server.prediction.predictor import Predicted, Predictor
+from headstart_server.prediction.predict_options import PredictOptions
+from headstart_server.prediction.predictor import Predictor, PredictResult
 
 Answered = TypeVar("Answered")
 
@@ -111,9 +111,9 @@ class Stall:
         deadline: float | None = None,
         meanwhile: Callable[[], None] = lambda: None,
         **asked: Any,
-    ) -> Predicted:
+    ) -> PredictResult:
         """Predict, with the threads' work done whenever the call waits for it."""
-        call = self.predictor.predict(selectors, contents, Asked(**asked), deadline=deadline)
+        call = self.predictor.predict(selectors, contents, PredictOptions(**asked), deadline=deadline)
         return await self.answered(call, meanwhile)
 
     async def answered(
@@ -155,7 +155,7 @@ async def test_an_answer_is_the_heads_on_the_features_of_each_input(stall: Stall
     predicted = await stall.predict(contents, with_features=True)
     backbone, head = stall.backbones["fake"], make_head(seed=4)
     features = backbone.run(np.stack([backbone.decode(content) for content in contents]))
-    (answer,) = predicted.answers
+    (answer,) = predicted.predictions
     expected = head.outputs(features)
     order = np.argsort(-expected, axis=1)
     np.testing.assert_array_equal(answer.indexes, order)
@@ -182,7 +182,7 @@ async def test_several_versions_on_one_backbone_share_one_pass(stall: Stall) -> 
         Selector(model="pets", number=1),
     ]
     predicted = await stall.predict([b"a", b"b"], selectors, with_features=True)
-    assert [(answer.version.model, answer.version.number) for answer in predicted.answers] == [
+    assert [(answer.version.model, answer.version.number) for answer in predicted.predictions] == [
         ("pets", 2),
         ("cars", 1),
         ("pets", 1),
@@ -191,8 +191,10 @@ async def test_several_versions_on_one_backbone_share_one_pass(stall: Stall) -> 
     assert sum(stall.backbones["fake"].batches) == 2
     assert set(stall.backbones["fake"].decoded.values()) == {1}
     assert len(predicted.features) == 1
-    assert [answer.indexes.shape for answer in predicted.answers] == [(2, 5), (2, 3), (2, 3), (2, 3)]
-    np.testing.assert_array_equal(predicted.answers[2].probabilities, predicted.answers[3].probabilities)
+    assert [answer.indexes.shape for answer in predicted.predictions] == [(2, 5), (2, 3), (2, 3), (2, 3)]
+    np.testing.assert_array_equal(
+        predicted.predictions[2].probabilities, predicted.predictions[3].probabilities
+    )
 
 
 async def test_versions_on_several_backbones_run_each_once(stall: Stall) -> None:
@@ -220,7 +222,7 @@ async def test_as_many_classes_are_given_as_asked_for_the_likeliest_first(
 ) -> None:
     stall.load()
     stall.publisher.publish()
-    (answer,) = (await stall.predict([b"a", b"b"], top_k=top_k)).answers
+    (answer,) = (await stall.predict([b"a", b"b"], top_k=top_k)).predictions
     assert answer.indexes.shape == answer.probabilities.shape == (2, wanted)
     assert (np.diff(answer.probabilities, axis=1) <= 0).all()
     if wanted == 3:
@@ -233,7 +235,7 @@ async def test_equal_probabilities_come_in_the_order_of_the_classes(stall: Stall
     head.weights[:] = 0
     head.bias[:] = [0, 1] * 30
     stall.publisher.publish(head=head)
-    (answer,) = (await stall.predict([b"a"])).answers
+    (answer,) = (await stall.predict([b"a"])).predictions
     assert answer.indexes.tolist() == [[*range(1, 60, 2), *range(0, 60, 2)]]
 
 
@@ -242,9 +244,9 @@ async def test_a_head_too_large_for_the_event_loop_answers_the_same(
 ) -> None:
     stall.load()
     stall.publisher.publish()
-    (small,) = (await stall.predict([b"a"])).answers
+    (small,) = (await stall.predict([b"a"])).predictions
     monkeypatch.setattr("headstart_server.prediction.predictor.HEAD_WORK_IN_LOOP", 0)
-    (large,) = (await stall.predict([b"a"])).answers
+    (large,) = (await stall.predict([b"a"])).predictions
     np.testing.assert_array_equal(large.probabilities, small.probabilities)
 
 
@@ -254,17 +256,17 @@ async def test_a_version_in_memory_is_not_read_again(stall: Stall) -> None:
     first = await stall.predict([b"a"])
     stall.publisher.store.remove("job-1.1")
     again = await stall.predict([b"a"])
-    assert again.answers[0].version is first.answers[0].version
+    assert again.predictions[0].version is first.predictions[0].version
 
 
 async def test_a_model_that_another_replica_has_just_made_answers_at_once(stall: Stall) -> None:
     stall.load()
     stall.publisher.registry = stall.publisher.reopened()
     stall.publisher.publish(alias="stable")
-    (answer,) = (await stall.predict([b"a"])).answers
+    (answer,) = (await stall.predict([b"a"])).predictions
     assert answer.version.number == 1
     stall.publisher.publish(alias="next")
-    (answer,) = (await stall.predict([b"a"], [Selector(model="pets", alias="next")])).answers
+    (answer,) = (await stall.predict([b"a"], [Selector(model="pets", alias="next")])).predictions
     assert answer.version.number == 2
 
 
@@ -328,7 +330,8 @@ async def test_bad_inputs_of_one_caller_leave_others_in_the_same_batch_their_ans
     backbone.before_run = wait_for_others
     contents = [[b"broken", b"b"] if place == 2 else [b"a%d" % place, b"b"] for place in range(5)]
     calls = [
-        asyncio.create_task(stall.predictor.predict(PETS, each, Asked(), deadline=None)) for each in contents
+        asyncio.create_task(stall.predictor.predict(PETS, each, PredictOptions(), deadline=None))
+        for each in contents
     ]
     async with asyncio.timeout(60):
         while backbone.decoded.total() < 10:
@@ -394,7 +397,7 @@ async def test_a_job_under_way_does_not_hide_that_a_version_is_missing(stall: St
     stall.under_way.add("pets")
     await refusal(stall, VersionNotFound, [b"a"], [Selector(model="pets", number=7)])
     await refusal(stall, AliasNotFound, [b"a"], [Selector(model="pets", alias="stable")])
-    assert (await stall.predict([b"a"])).answers[0].version.number == 1
+    assert (await stall.predict([b"a"])).predictions[0].version.number == 1
 
 
 async def test_a_version_of_another_digest_of_the_backbone_is_refused(stall: Stall) -> None:
@@ -437,7 +440,7 @@ async def test_a_version_whose_backbone_cannot_be_had_is_told_with_what_helps(st
 
 async def test_a_call_waits_for_a_backbone_that_is_not_loaded_yet(stall: Stall) -> None:
     stall.publisher.publish()
-    assert (await stall.predict([b"a"])).answers
+    assert (await stall.predict([b"a"])).predictions
     assert stall.source.loads == ["fake"]
     features, _ = await stall.answered(stall.predictor.embed("other", [b"a"], views=[], deadline=None))
     assert features.backbone == "other"
@@ -461,11 +464,11 @@ async def test_a_full_queue_is_told_with_when_to_retry_and_names_no_input(stall:
     stall.publisher.publish()
     held = stall.pool.get("fake").predict([b"x"] * 9)
     with pytest.raises(BackboneQueueFull) as caught:
-        await stall.predictor.predict(PETS, [b"a", b"b"], Asked(), deadline=None)
+        await stall.predictor.predict(PETS, [b"a", b"b"], PredictOptions(), deadline=None)
     assert (caught.value.retry_after, caught.value.field) == (1.0, None)
     stall.work()
     assert all(future.done() for future in held)
-    assert (await stall.predict([b"a", b"b"])).answers
+    assert (await stall.predict([b"a", b"b"])).predictions
 
 
 async def test_a_deadline_that_passes_in_the_queue_is_told_and_is_no_inputs_fault(stall: Stall) -> None:
@@ -508,7 +511,7 @@ async def test_a_caller_that_leaves_takes_its_rows_out_of_the_queue(stall: Stall
     stall.load()
     stall.publisher.publish()
     await stall.predict([b"warm"])
-    call = asyncio.create_task(stall.predictor.predict(PETS, [b"a", b"b"], Asked(), deadline=None))
+    call = asyncio.create_task(stall.predictor.predict(PETS, [b"a", b"b"], PredictOptions(), deadline=None))
     while not stall.pending:
         await asyncio.sleep(0)
     assert stall.batchers["fake"].step()
@@ -526,7 +529,7 @@ async def test_a_caller_that_leaves_before_its_inputs_are_decoded_saves_the_deco
     stall.load()
     stall.publisher.publish()
     await stall.predict([b"warm"])
-    call = asyncio.create_task(stall.predictor.predict(PETS, [b"a", b"b"], Asked(), deadline=None))
+    call = asyncio.create_task(stall.predictor.predict(PETS, [b"a", b"b"], PredictOptions(), deadline=None))
     while not stall.pending:
         await asyncio.sleep(0)
     call.cancel()
@@ -541,7 +544,7 @@ async def test_a_caller_that_leaves_before_its_inputs_are_decoded_saves_the_deco
 
 async def asked(
     stall: Stall, contents: Sequence[Content]
-) -> tuple["asyncio.Task[Predicted]", list["Future[RowFeatures]"]]:
+) -> tuple["asyncio.Task[PredictResult]", list["Future[RowFeatures]"]]:
     """A call that waits, and the futures of its inputs."""
     embedder, futures = stall.pool.get("fake"), []
     predict = embedder.predict
@@ -554,7 +557,7 @@ async def asked(
         return list(futures)
 
     embedder.predict = seen
-    call = asyncio.create_task(stall.predictor.predict(PETS, contents, Asked(), deadline=None))
+    call = asyncio.create_task(stall.predictor.predict(PETS, contents, PredictOptions(), deadline=None))
     while not futures:
         await asyncio.sleep(0)
     return call, futures
@@ -565,9 +568,9 @@ async def test_inputs_that_end_in_many_threads_are_all_awaited_and_in_order(tmp_
     stall.load()
     stall.publisher.publish()
     contents = [b"%d" % place for place in range(8)]
-    alone = [(await stall.predict([content])).answers[0].probabilities.tolist() for content in contents]
+    alone = [(await stall.predict([content])).predictions[0].probabilities.tolist() for content in contents]
     for _ in range(50):
-        (answer,) = (await asyncio.wait_for(stall.predict(contents), PATIENCE)).answers
+        (answer,) = (await asyncio.wait_for(stall.predict(contents), PATIENCE)).predictions
         assert [[each] for each in answer.probabilities.tolist()] == alone
         assert stall.pending == 0
     stall.pool.close()
@@ -590,7 +593,7 @@ async def test_the_event_loop_is_woken_once_for_a_call(stall: Stall, monkeypatch
     monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
     stall.work()
     assert wakings == 1
-    assert (await asyncio.wait_for(call, PATIENCE)).answers
+    assert (await asyncio.wait_for(call, PATIENCE)).predictions
 
 
 async def test_inputs_that_ended_before_anybody_waits_are_answered_too(
@@ -610,8 +613,8 @@ async def test_inputs_that_ended_before_anybody_waits_are_answered_too(
         return futures
 
     monkeypatch.setattr(embedder, "predict", at_once)
-    call = stall.predictor.predict(PETS, [b"a", b"b"], Asked(), deadline=None)
-    assert len((await asyncio.wait_for(call, PATIENCE)).answers[0].indexes) == 2
+    call = stall.predictor.predict(PETS, [b"a", b"b"], PredictOptions(), deadline=None)
+    assert len((await asyncio.wait_for(call, PATIENCE)).predictions[0].indexes) == 2
 
 
 async def test_an_input_that_somebody_else_took_out_fails_its_call_instead_of_leaving_it_to_wait(
@@ -721,7 +724,7 @@ async def test_calls_failures_and_callers_that_left_are_counted_once_for_each_ve
     assert (counted("pets", 1).calls, counted("pets", 1).inputs, counted("pets", 1).failed) == (1, 2, 0)
     assert counted("pets", 1).total == predicted.times.total
     await refusal(stall, UndecodableInput, [b"a", b"broken"])
-    call = asyncio.create_task(stall.predictor.predict([first], [b"c"], Asked(), deadline=None))
+    call = asyncio.create_task(stall.predictor.predict([first], [b"c"], PredictOptions(), deadline=None))
     while not stall.pending:
         await asyncio.sleep(0)
     call.cancel()
@@ -744,7 +747,7 @@ async def test_inputs_that_cannot_be_used_are_skipped_on_request(stall: Stall) -
         3: WrongModality,
     }
     assert mixed.faults[1].message == "Expected a picture. Received: b'broken'."
-    np.testing.assert_array_equal(mixed.answers[0].probabilities, alone.answers[0].probabilities)
+    np.testing.assert_array_equal(mixed.predictions[0].probabilities, alone.predictions[0].probabilities)
     for view, matrix in mixed.features[0].views.items():
         np.testing.assert_array_equal(matrix[[0, 2]], alone.features[0].views[view])
         assert np.isnan(matrix[[1, 3]]).all()

@@ -14,7 +14,7 @@ from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.calibration import Calibration
 from headstart_server.learning.heads.head import Float32, Head
-from headstart_server.prediction.predict_options import SaliencyAsked
+from headstart_server.prediction.predict_options import SaliencyOptions
 from headstart_server.prediction.saliency import ROWS_AT_ONCE, class_index, saliency_of
 
 HEAD = make_head(classes=2)
@@ -51,7 +51,7 @@ class Brightness:
 
 
 async def test_the_part_whose_loss_lowers_the_score_most_is_highest() -> None:
-    found = await saliency_of(picture(), HEAD, SaliencyAsked(), Brightness(), Grid(reach=1.0))
+    found = await saliency_of(picture(), HEAD, SaliencyOptions(), Brightness(), Grid(reach=1.0))
     assert found.class_name == "class 1"
     assert found.values.dtype == np.float32
     assert np.unravel_index(found.values.argmax(), (7, 7)) == (1, 5)
@@ -60,21 +60,21 @@ async def test_the_part_whose_loss_lowers_the_score_most_is_highest() -> None:
 
 
 async def test_what_speaks_for_one_class_speaks_against_another() -> None:
-    found = await saliency_of(picture(), HEAD, SaliencyAsked(class_name="class 0"), Brightness())
+    found = await saliency_of(picture(), HEAD, SaliencyOptions(class_name="class 0"), Brightness())
     assert found.class_name == "class 0"
     assert found.values.min() < 0
     assert found.values.max() == 0
 
 
 async def test_of_a_regression_the_number_falls() -> None:
-    found = await saliency_of(picture(), NUMBER, SaliencyAsked(), Brightness(number=True), Grid(reach=1.0))
+    found = await saliency_of(picture(), NUMBER, SaliencyOptions(), Brightness(number=True), Grid(reach=1.0))
     assert found.class_name == ""
     assert 50 < found.values.max() < 150
 
 
 async def test_only_so_many_rows_wait_at_once() -> None:
     network = Brightness()
-    await saliency_of(picture(), HEAD, SaliencyAsked(), network)
+    await saliency_of(picture(), HEAD, SaliencyOptions(), network)
     assert sum(network.batches) == 50
     assert max(network.batches) == ROWS_AT_ONCE
 
@@ -89,7 +89,7 @@ async def test_other_calls_get_their_turns_while_an_overlay_is_made() -> None:
             turns += len(network.batches) == 8
 
     other = asyncio.create_task(take_turns())
-    found = await saliency_of(picture(), HEAD, SaliencyAsked(overlay=True), network)
+    found = await saliency_of(picture(), HEAD, SaliencyOptions(overlay=True), network)
     other.cancel()
     assert found.overlay.startswith(b"\x89PNG")
     assert turns > 10

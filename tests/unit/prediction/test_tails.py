@@ -44,7 +44,7 @@ async def test_tails_and_plain_versions_of_one_call_share_one_pass_of_the_backbo
     deeper = stall.publisher.publish(tail=make_tail(blocks=2, bias=0.5))
     selectors = [Selector(model="pets", number=number) for number in (plain, first, second, deeper)]
     answered = await stall.predict(CONTENTS, selectors)
-    for answer, bias in zip(answered.answers, (0.0, 1.0, -2.0, 0.5), strict=True):
+    for answer, bias in zip(answered.predictions, (0.0, 1.0, -2.0, 0.5), strict=True):
         assert np.allclose(by_class(answer), expected(stall, bias), atol=1e-5)
     assert sum(stall.backbones["fake"].batches) == len(CONTENTS)
     assert set(stall.backbones["fake"].cuts) == {frozenset({"cut1", "cut2"})}
@@ -76,7 +76,7 @@ async def test_many_inputs_of_a_tail_are_answered_in_their_order(stall: Stall) -
     many = [b"pet:%d" % place for place in range(8)]
     for contents in (many, many[::-1], many[:1]):
         answered = await stall.predict(contents)
-        assert np.allclose(by_class(answered.answers[0]), expected(stall, 1.0, contents), atol=1e-5)
+        assert np.allclose(by_class(answered.predictions[0]), expected(stall, 1.0, contents), atol=1e-5)
 
 
 async def test_damage_to_a_tail_is_its_own_versions_alone(stall: Stall) -> None:
@@ -87,7 +87,7 @@ async def test_damage_to_a_tail_is_its_own_versions_alone(stall: Stall) -> None:
     with pytest.raises(ArtifactDamaged, match=r"digest of its tail.safetensors"):
         await stall.predict(CONTENTS, [Selector(model="pets", number=broken)])
     answered = await stall.predict(CONTENTS, [Selector(model="pets", number=fine)])
-    assert np.allclose(by_class(answered.answers[0]), expected(stall, 1.0), atol=1e-5)
+    assert np.allclose(by_class(answered.predictions[0]), expected(stall, 1.0), atol=1e-5)
 
 
 async def test_a_tail_that_does_not_fit_its_backbone_is_damage(stall: Stall) -> None:

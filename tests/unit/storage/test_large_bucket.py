@@ -109,7 +109,7 @@ def test_only_names_without_a_version_are_looked_at_more_closely(
     folder.write("gone.1", {"a": b"1"})
     looked_at: list[str] = []
     monkeypatch.setattr(
-        store := publisher.store, "old_ones", lambda names, age: looked_at.extend(names) or list(names)
+        store := publisher.store, "older_artifacts", lambda names, age: looked_at.extend(names) or list(names)
     )
     assert registry.remove_leftovers(set, older_than=0.0) == 1
     assert looked_at == ["gone.1"]

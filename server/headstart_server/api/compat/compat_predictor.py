@@ -4,21 +4,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from headstart_server.api.grpc.canary_call import SharedCall
+from headstart_server.api.grpc.canary_call import CanaryCall
 from headstart_server.api.grpc.record_prediction import deadline_of, tell
 from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.backbones.contract.backbone import BackboneInfo, Content
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import BackboneMismatch, HeadstartError, InvalidField
 from headstart_server.models.resident import ResidentVersion
-from headstart_server.models.traffic_split import Choice
+from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.models.version import Selector, Version
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.observability.tracing import NO_TRACING, Tracing
-from headstart_server.prediction.predict_options import Asked
+from headstart_server.prediction.predict_options import PredictOptions
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.prediction.statistics import Statistics
-from headstart_server.prediction.version_prediction import Answer
+from headstart_server.prediction.version_prediction import VersionPrediction
 
 
 def unavailable_reason(pool: BackbonePool, version: Version) -> HeadstartError | None:
@@ -49,7 +49,7 @@ def _mismatch(version: Version, digest: str) -> BackboneMismatch | None:
 
 
 #: All classes: which of them are told is said by what a caller asks for.
-_ALL = Asked(top_k=0)
+_ALL = PredictOptions(top_k=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -105,7 +105,7 @@ class CompatPredictor:
         """
         return await self._predictor.number(selector)
 
-    def call(self, context: Context, key: str = "") -> SharedCall:
+    def call(self, context: Context, key: str = "") -> CanaryCall:
         """A call that predicts, which chooses where an alias gives others a share of its calls.
 
         Args:
@@ -115,22 +115,22 @@ class CompatPredictor:
         Raises:
             InvalidField: the key is too long.
         """
-        return SharedCall(self._telemetry, context, key, field="parameters")
+        return CanaryCall(self._telemetry, context, key, field="parameters")
 
     async def find(
-        self, selector: Selector, choice: Choice | None = None, nbytes: Callable[[], int] | None = None
+        self, selector: Selector, router: TrafficRouter | None = None, nbytes: Callable[[], int] | None = None
     ) -> ResolvedVersion:
         """The version that is meant; what inputs mean depends on its backbone.
 
         Args:
             selector: the version.
-            choice: of the call; None for the version that an alias names, whatever shares it gives.
+            router: of the call; None for the version that an alias names, whatever shares it gives.
             nbytes: gives the bytes that the call holds while it waits for the backbone; None does not wait.
 
         Raises:
             HeadstartError: it cannot be found, or its backbone is not there yet.
         """
-        version, backbone = await self._predictor.find(selector, choice, nbytes)
+        version, backbone = await self._predictor.find(selector, router, nbytes)
         return ResolvedVersion(version=version, backbone=backbone)
 
     async def answer(
@@ -139,7 +139,7 @@ class CompatPredictor:
         contents: Sequence[Content],
         context: Context,
         timeout: float | None = None,
-    ) -> Answer:
+    ) -> VersionPrediction:
         """What a version answers, all classes of it.
 
         Args:
@@ -159,7 +159,7 @@ class CompatPredictor:
         contents: Sequence[Content],
         context: Context,
         timeout: float | None = None,
-    ) -> Sequence[Answer]:
+    ) -> Sequence[VersionPrediction]:
         """What versions answer to the same inputs, as `answer`; those on one backbone share its pass."""
         deadline = deadline_of(context, self._clock)
         if timeout is not None:
@@ -169,7 +169,7 @@ class CompatPredictor:
         selectors = [Selector(model=each.version.model, number=each.version.number) for each in found]
         predicted = await self._predictor.predict(selectors, contents, _ALL, deadline=deadline)
         tell(self._telemetry, predicted, len(contents), self._tracing)
-        return predicted.answers
+        return predicted.predictions
 
 
 def selector_of(name: str, version: str, field: str) -> Selector:

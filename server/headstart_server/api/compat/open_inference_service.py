@@ -37,8 +37,8 @@ from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField, ModelNotFound
 from headstart_server.models.registry import Registry
-from headstart_server.models.traffic_split import Choice
-from headstart_server.prediction.version_prediction import Answer
+from headstart_server.models.traffic_split import TrafficRouter
+from headstart_server.prediction.version_prediction import VersionPrediction
 
 EXTENSIONS = ("classification", "model_repository", "model_configuration", "statistics")
 INPUT = "input"
@@ -166,18 +166,18 @@ class OpenInferenceService:
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         # A stream has one metadata for all its requests, so each may have a key of its own.
-        with self._predictor.call(context, routing_key_of(request)) as choice:
-            return await self._inferred(request, context, choice)
+        with self._predictor.call(context, routing_key_of(request)) as router:
+            return await self._inferred(request, context, router)
 
     async def _inferred(
-        self, request: pb.ModelInferRequest, context: Context, choice: Choice
+        self, request: pb.ModelInferRequest, context: Context, router: TrafficRouter
     ) -> pb.ModelInferResponse:
         selector = selector_of(request.model_name, request.model_version, "model_name")
         microseconds = request.parameters[_TIMEOUT].int64_param if _TIMEOUT in request.parameters else 0
         timeout = microseconds / 1e6 if microseconds > 0 else None
         try:
             async with asyncio.timeout(timeout):
-                found = await self._predictor.find(selector, choice, request.ByteSize)
+                found = await self._predictor.find(selector, router, request.ByteSize)
         except TimeoutError:
             raise DeadlineExceeded("The timeout passed before the backbone was loaded.") from None
         wanted = _wanted(
@@ -360,14 +360,14 @@ def _classes_of(parameters: Mapping[str, pb.InferParameter], name: str) -> int:
 
 
 def _output_message(
-    answer: Answer, output: Output, top: int, raw: list[bytes] | None
+    answer: VersionPrediction, output: Output, top: int, raw: list[bytes] | None
 ) -> pb.ModelInferResponse.InferOutputTensor:
     if top:
         return output_message(output.name, Kind.STRING, _classified(answer, top), raw)
     return output_message(output.name, output.kind, values_of(answer, output), raw)
 
 
-def _classified(answer: Answer, top: int) -> NDArray[Any]:
+def _classified(answer: VersionPrediction, top: int) -> NDArray[Any]:
     """The likeliest classes of each input as `score:index:label`, [n, top]."""
     names = answer.version.head.class_names
     indexes, probabilities = answer.indexes[:, :top], answer.probabilities[:, :top]

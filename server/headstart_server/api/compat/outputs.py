@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.head import Head
-from headstart_server.prediction.version_prediction import Answer
+from headstart_server.prediction.version_prediction import VersionPrediction
 
 PROBABILITIES, LABEL, SELECTED, VALUE = "probabilities", "label", "selected", "value"
 
@@ -69,7 +69,7 @@ def chosen(head: Head, names: Sequence[str], field: str) -> Sequence[Output]:
     return [by_name[name] for name in names]
 
 
-def values_of(answer: Answer, output: Output) -> NDArray[Any]:
+def values_of(answer: VersionPrediction, output: Output) -> NDArray[Any]:
     """The values of an output: float32, bool or, of strings, objects that are bytes; its shape as told."""
     if output.name == VALUE:
         return np.zeros(0, np.float32) if answer.values is None else answer.values.astype(np.float32)

@@ -23,9 +23,9 @@ from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.backbones.contract.backbone import Content, Modality
 from headstart_server.errors import InvalidField, WrongTask
 from headstart_server.learning.examples.task import Task
-from headstart_server.models.traffic_split import Choice
+from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.prediction.predictor import MAX_TARGETS
-from headstart_server.prediction.version_prediction import Answer
+from headstart_server.prediction.version_prediction import VersionPrediction
 
 INPUT = "inputs"
 _METADATA = "signature_def"
@@ -45,13 +45,13 @@ class TensorFlowPredictionService:
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         check_signature(request.model_spec, [DEFAULT_SIGNATURE])
-        with self._predictor.call(context) as choice:
-            return await self._predicted(request, context, choice)
+        with self._predictor.call(context) as router:
+            return await self._predicted(request, context, router)
 
     async def _predicted(
-        self, request: pb.PredictRequest, context: Context, choice: Choice
+        self, request: pb.PredictRequest, context: Context, router: TrafficRouter
     ) -> pb.PredictResponse:
-        found = await self._predictor.find(selector_of(request.model_spec), choice, request.ByteSize)
+        found = await self._predictor.find(selector_of(request.model_spec), router, request.ByteSize)
         outputs = chosen(found.version.head, list(request.output_filter), "output_filter")
         if len(request.inputs) != 1:
             names = ", ".join(map(repr, sorted(request.inputs)[:10])) or "none"
@@ -71,8 +71,8 @@ class TensorFlowPredictionService:
         self, request: pb.ClassificationRequest, context: Context
     ) -> pb.ClassificationResponse:
         check_signature(request.model_spec, [DEFAULT_SIGNATURE, _CLASSIFY])
-        with self._predictor.call(context) as choice:
-            found = await self._predictor.find(selector_of(request.model_spec), choice, request.ByteSize)
+        with self._predictor.call(context) as router:
+            found = await self._predictor.find(selector_of(request.model_spec), router, request.ByteSize)
             _check_task(found, is_regression=False)
             answer = await self._predictor.answer(found, self._contents(request.input, found), context)
         return pb.ClassificationResponse(
@@ -82,8 +82,8 @@ class TensorFlowPredictionService:
 
     async def Regress(self, request: pb.RegressionRequest, context: Context) -> pb.RegressionResponse:
         check_signature(request.model_spec, [DEFAULT_SIGNATURE, _REGRESS])
-        with self._predictor.call(context) as choice:
-            found = await self._predictor.find(selector_of(request.model_spec), choice, request.ByteSize)
+        with self._predictor.call(context) as router:
+            found = await self._predictor.find(selector_of(request.model_spec), router, request.ByteSize)
             _check_task(found, is_regression=True)
             answer = await self._predictor.answer(found, self._contents(request.input, found), context)
         return pb.RegressionResponse(
@@ -99,13 +99,13 @@ class TensorFlowPredictionService:
             raise InvalidField(
                 f"Expected 1 to {MAX_TARGETS} tasks. Received: {len(request.tasks)}.", field="tasks"
             )
-        with self._predictor.call(context) as choice:
-            return await self._inferred(request, context, choice)
+        with self._predictor.call(context) as router:
+            return await self._inferred(request, context, router)
 
     async def _inferred(
-        self, request: pb.MultiInferenceRequest, context: Context, choice: Choice
+        self, request: pb.MultiInferenceRequest, context: Context, router: TrafficRouter
     ) -> pb.MultiInferenceResponse:
-        found = [await self._find_task(task, choice, request.ByteSize) for task in request.tasks]
+        found = [await self._find_task(task, router, request.ByteSize) for task in request.tasks]
         modalities = {each.backbone.modality: None for each in found}
         if len(modalities) > 1:
             raise InvalidField(
@@ -122,7 +122,7 @@ class TensorFlowPredictionService:
         )
 
     async def _find_task(
-        self, task: pb.InferenceTask, choice: Choice, nbytes: Callable[[], int]
+        self, task: pb.InferenceTask, router: TrafficRouter, nbytes: Callable[[], int]
     ) -> ResolvedVersion:
         if task.method_name not in (_CLASSIFY_METHOD, _REGRESS_METHOD):
             raise InvalidField(
@@ -132,7 +132,7 @@ class TensorFlowPredictionService:
             )
         is_regression = task.method_name == _REGRESS_METHOD
         check_signature(task.model_spec, [DEFAULT_SIGNATURE, _REGRESS if is_regression else _CLASSIFY])
-        found = await self._predictor.find(selector_of(task.model_spec), choice, nbytes)
+        found = await self._predictor.find(selector_of(task.model_spec), router, nbytes)
         _check_task(found, is_regression=is_regression)
         return found
 
@@ -172,23 +172,23 @@ def _check_task(found: ResolvedVersion, *, is_regression: bool) -> None:
         )
 
 
-def _result(task: pb.InferenceTask, found: ResolvedVersion, answer: Answer) -> pb.InferenceResult:
+def _result(task: pb.InferenceTask, found: ResolvedVersion, answer: VersionPrediction) -> pb.InferenceResult:
     spec = spec_message(found, task.model_spec.signature_name or DEFAULT_SIGNATURE)
     if task.method_name == _REGRESS_METHOD:
         return pb.InferenceResult(model_spec=spec, regression_result=_regressed(answer))
     return pb.InferenceResult(model_spec=spec, classification_result=_classified(answer))
 
 
-def _regressed(answer: Answer) -> pb.RegressionResult:
+def _regressed(answer: VersionPrediction) -> pb.RegressionResult:
     values = [] if answer.values is None else answer.values.tolist()
     return pb.RegressionResult(regressions=[pb.Regression(value=value) for value in values])
 
 
-def _classified(answer: Answer) -> pb.ClassificationResult:
+def _classified(answer: VersionPrediction) -> pb.ClassificationResult:
     return pb.ClassificationResult(classifications=_classifications(answer))
 
 
-def _classifications(answer: Answer) -> Sequence[pb.Classifications]:
+def _classifications(answer: VersionPrediction) -> Sequence[pb.Classifications]:
     """All classes of each input, the likeliest first."""
     names = answer.version.head.class_names
     told = zip(answer.indexes.tolist(), answer.probabilities.tolist(), strict=True)

@@ -40,7 +40,7 @@ from headstart_server.errors import (
 )
 from headstart_server.jobs.rows import no_job
 from headstart_server.models.names import MAX_MODEL_NAME, check_model_name
-from headstart_server.models.rows import no_model
+from headstart_server.models.rows import model_not_found_error
 from headstart_server.models.traffic_split import MAX_SHARES
 
 _BEARER = "bearer "
@@ -371,12 +371,12 @@ def _check_model(principal: Principal, rule: Rule, name: str) -> None:
     name = name.partition("@")[0]
     if any(principal.may(right, name) for right in rule.rights):
         if SEPARATOR in name:
-            raise no_model(name)
+            raise model_not_found_error(name)
         return
     # Told before anything is looked up, so it says nothing about which models there are.
     if rule.makes or principal.knows(name):
         raise _denied(rule)
-    raise no_model(name)
+    raise model_not_found_error(name)
 
 
 def _full(tenant: str, rule: Rule, name: str) -> str:

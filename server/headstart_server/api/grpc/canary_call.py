@@ -9,15 +9,15 @@ from headstart_server.api.grpc.requests.limits import MAX_ROUTING_KEY
 from headstart_server.api.grpc.status import CODES
 from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.errors import HeadstartError, InvalidField
-from headstart_server.models.traffic_split import Choice
+from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.observability.telemetry import Telemetry
 
 #: The call's metadata, and header over HTTP, that has the key where the message has none.
 ROUTING_KEY = "headstart-routing-key"
 
 
-class SharedCall:
-    """Gives the choice of a call, and tells how the call went of each version that was chosen.
+class CanaryCall:
+    """Gives the router of a call, and tells how the call went of each version that was chosen.
 
     A call that asks for no such alias costs nothing here, and is not told of.
 
@@ -32,7 +32,7 @@ class SharedCall:
         InvalidField: the key is too long.
     """
 
-    __slots__ = ("_choice", "_clock", "_started", "_telemetry")
+    __slots__ = ("_clock", "_router", "_started", "_telemetry")
 
     def __init__(
         self,
@@ -49,12 +49,12 @@ class SharedCall:
             )
         self._telemetry = telemetry
         self._clock = clock
-        self._choice = Choice(lambda: key or _told(context))
+        self._router = TrafficRouter(lambda: key or _told(context))
         self._started = 0.0
 
-    def __enter__(self) -> Choice:
+    def __enter__(self) -> TrafficRouter:
         self._started = self._clock()
-        return self._choice
+        return self._router
 
     def __exit__(
         self,
@@ -62,9 +62,9 @@ class SharedCall:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._choice.made:
-            self._telemetry.shared_call_ended(
-                self._choice.made, _code_of(error), self._clock() - self._started
+        if self._router.chosen:
+            self._telemetry.canary_call_ended(
+                self._router.chosen, _code_of(error), self._clock() - self._started
             )
 
 

@@ -19,7 +19,7 @@ from headstart_server.api.grpc.messages.models import (
     backbone_message,
     backbone_status_message,
     model_message,
-    shares_of,
+    traffic_of,
     version_message,
 )
 from headstart_server.api.grpc.messages.pages import page_of, page_size_of
@@ -185,7 +185,7 @@ class ModelService(stubs.ModelServiceServicer):
             check_alias_name(request.alias),
             request.version,
             etag=request.etag,
-            shares=shares_of(request.traffic),
+            shares=traffic_of(request.traffic),
             principal=caller().principal.name,
         )
         return pb.SetAliasResponse(alias=alias_message(alias))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1 import prediction_service_pb2_grpc as stubs
 from headstart.v1.input_pb2 import Input
-from headstart_server.api.grpc.canary_call import SharedCall
+from headstart_server.api.grpc.canary_call import CanaryCall
 from headstart_server.api.grpc.messages.common import contents_of, selector_of
 from headstart_server.api.grpc.messages.predictions import (
     fault_message,
@@ -55,19 +55,19 @@ class PredictionService(stubs.PredictionServiceServicer):
             selector_of(message, f"targets[{place}]") for place, message in enumerate(request.targets)
         ]
         contents = await self._contents(request.inputs)
-        with SharedCall(self._telemetry, context, request.routing_key) as choice:
+        with CanaryCall(self._telemetry, context, request.routing_key) as router:
             predicted = await self._predictor.predict(
                 selectors,
                 contents,
                 predict_options_of(request),
                 deadline=deadline_of(context, self._clock),
-                choice=choice,
+                router=router,
             )
         tell(self._telemetry, predicted, len(request.inputs), self._tracing)
         return pb.PredictResponse(
             results=[
                 predictions_message(answer, predicted.faults, len(request.inputs))
-                for answer in predicted.answers
+                for answer in predicted.predictions
             ],
             features=map(features_message, predicted.features),
             times=times_message(predicted.times),

@@ -36,7 +36,7 @@ from headstart_server.auth.permissions import Right
 from headstart_server.auth.tokens import token_hash
 from headstart_server.errors import DatabaseUnavailable, DataUnreadable, ModelNotReady
 from headstart_server.jobs.rows import no_job
-from headstart_server.models.rows import no_model
+from headstart_server.models.rows import model_not_found_error
 from headstart_server.observability.telemetry import Telemetry
 
 PEOPLE = {
@@ -234,7 +234,7 @@ async def test_a_model_without_any_right_is_to_the_caller_one_that_is_not_there(
     reader = Caller(channel, "reader")
     assert (await reader.predict("pets-1")).results[0].model == "pets-1"
     told = await refused(reader.predict("cars"))
-    assert told == ("NOT_FOUND", "MODEL_NOT_FOUND", no_model("cars").message)
+    assert told == ("NOT_FOUND", "MODEL_NOT_FOUND", model_not_found_error("cars").message)
     # Of several models each one counts.
     assert (await refused(reader.predict("pets-1", "cars")))[1] == "MODEL_NOT_FOUND"
     assert port.predicting.seen == ["pets-1"]

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from headstart_server.api.grpc.canary_call import SharedCall
+from headstart_server.api.grpc.canary_call import CanaryCall
 from headstart_server.errors import ArtifactDamaged, InvalidField
-from headstart_server.models.traffic_split import chosen
+from headstart_server.models.traffic_split import choose_version
 from headstart_server.models.version import TrafficSplit
 from headstart_server.observability.telemetry import Telemetry
 
@@ -45,14 +45,14 @@ def counted(telemetry: Telemetry) -> dict[tuple[str, ...], float]:
 def test_the_messages_own_key_goes_before_that_of_the_metadata(telemetry: Telemetry) -> None:
     context: Any = Call(("user-agent", "x"), ("headstart-routing-key", "ann"))
     for own, key in (("", "ann"), ("bob", "bob")):
-        with SharedCall(telemetry, context, own) as choice:
-            assert choice.of("pets", 7, HALF) == chosen(key, "pets", 7, HALF)
+        with CanaryCall(telemetry, context, own) as router:
+            assert router.route("pets", 7, HALF) == choose_version(key, "pets", 7, HALF)
     assert context.looks == 1
 
 
 def test_a_call_without_anything_to_choose_is_not_told_of(telemetry: Telemetry) -> None:
     context: Any = Call(("headstart-routing-key", "ann"))
-    with SharedCall(telemetry, context):
+    with CanaryCall(telemetry, context):
         pass
     assert context.looks == 0
     assert counted(telemetry) == {}
@@ -75,8 +75,8 @@ def test_each_version_that_was_chosen_is_told_how_the_call_ended(
     context: Any = Call()
     chosen_: list[str] = []
     raised = () if error is None else (type(error),)
-    with suppress(*raised), SharedCall(telemetry, context, "ann", clock=lambda: next(times)) as choice:
-        chosen_ += [str(choice.of(model, 7, HALF)) for model in ("pets", "cars")]
+    with suppress(*raised), CanaryCall(telemetry, context, "ann", clock=lambda: next(times)) as router:
+        chosen_ += [str(router.route(model, 7, HALF)) for model in ("pets", "cars")]
         if error is not None:
             raise error
     assert counted(telemetry) == {("pets", chosen_[0], code): 1, ("cars", chosen_[1], code): 1}

@@ -85,7 +85,7 @@ def _traffic_message(split: TrafficSplit) -> model_pb2.TrafficSplit:
     return model_pb2.TrafficSplit(version=split.number, fraction=split.fraction)
 
 
-def shares_of(messages: Iterable[model_pb2.TrafficSplit]) -> list[TrafficSplit]:
+def traffic_of(messages: Iterable[model_pb2.TrafficSplit]) -> list[TrafficSplit]:
     """The shares of messages; their ranges are checked where they are set."""
     return [TrafficSplit(number=message.version, fraction=message.fraction) for message in messages]
 

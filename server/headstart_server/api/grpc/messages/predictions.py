@@ -10,11 +10,11 @@ from headstart_server.backbones.contract.backbone import Truncation
 from headstart_server.errors import HeadstartError
 from headstart_server.learning.analysis.neighbors import Neighbor
 from headstart_server.learning.examples.task import Task
-from headstart_server.prediction.predict_options import Abstention, Asked, SaliencyAsked
+from headstart_server.prediction.predict_options import Abstention, PredictOptions, SaliencyOptions
 from headstart_server.prediction.predictor import BackboneFeatures
 from headstart_server.prediction.saliency import Saliency
 from headstart_server.prediction.statistics import StageTimes
-from headstart_server.prediction.version_prediction import AbstentionReason, Answer
+from headstart_server.prediction.version_prediction import AbstentionReason, VersionPrediction
 
 #: Classes returned for each input where the caller does not say.
 DEFAULT_TOP_K = 5
@@ -24,9 +24,9 @@ REASONS = {
 }
 
 
-def predict_options_of(message: pb.PredictRequest) -> Asked:
-    """What a Predict asks for; its ranges are checked by `Asked.check`."""
-    return Asked(
+def predict_options_of(message: pb.PredictRequest) -> PredictOptions:
+    """What a Predict asks for; its ranges are checked by `PredictOptions.check`."""
+    return PredictOptions(
         top_k=message.top_k if message.HasField("top_k") else DEFAULT_TOP_K,
         with_features=message.return_features,
         abstention=_abstention_of(message.abstention) if message.HasField("abstention") else None,
@@ -37,7 +37,7 @@ def predict_options_of(message: pb.PredictRequest) -> Asked:
 
 
 def predictions_message(
-    answer: Answer, skipped: Collection[int] = (), inputs: int = 0
+    answer: VersionPrediction, skipped: Collection[int] = (), inputs: int = 0
 ) -> pb.VersionPredictions:
     """Return the message of what a version predicts.
 
@@ -93,11 +93,11 @@ def _abstention_of(message: pb.Abstention) -> Abstention:
     return Abstention(false_alarm_rate=message.false_alarm_rate, min_probability=message.min_probability)
 
 
-def _saliency_of(message: pb.SaliencyRequest) -> SaliencyAsked:
-    return SaliencyAsked(class_name=message.class_name, overlay=message.overlay)
+def _saliency_of(message: pb.SaliencyRequest) -> SaliencyOptions:
+    return SaliencyOptions(class_name=message.class_name, overlay=message.overlay)
 
 
-def _fill(predictions: Sequence[pb.Prediction], answer: Answer) -> None:
+def _fill(predictions: Sequence[pb.Prediction], answer: VersionPrediction) -> None:
     """Write an answer into a message per input."""
     # Each field is assigned: messages as arguments would be copied, which takes three times as long.
     for prediction, indexes, probabilities, selected in zip(
@@ -110,7 +110,7 @@ def _fill(predictions: Sequence[pb.Prediction], answer: Answer) -> None:
         prediction.abstention_reason = pb.ABSTENTION_REASON_NONE
         _add_classes(prediction, answer.version.head.class_names, indexes, probabilities, selected)
     _add_labels(predictions, answer)
-    if answer.judged is not None or answer.neighbors or answer.saliency:
+    if answer.abstention_result is not None or answer.neighbors or answer.saliency:
         for place, prediction in enumerate(predictions):
             _add_evidence(prediction, answer, place)
     for place, cut in answer.truncation.items():
@@ -135,7 +135,7 @@ def _add_classes(
             message.selected = True
 
 
-def _add_labels(predictions: Sequence[pb.Prediction], answer: Answer) -> None:
+def _add_labels(predictions: Sequence[pb.Prediction], answer: VersionPrediction) -> None:
     """Add the predicted label of each input, and the interval of a value."""
     head = answer.version.head
     names = head.class_names
@@ -154,11 +154,11 @@ def _add_labels(predictions: Sequence[pb.Prediction], answer: Answer) -> None:
             prediction.label.class_name = names[index]
 
 
-def _add_evidence(message: pb.Prediction, answer: Answer, place: int) -> None:
-    if (judged := answer.judged) is not None:
-        if judged.typicality is not None:
-            message.typicality = float(judged.typicality[place])
-        if (reason := judged.reasons[place]) is not None:
+def _add_evidence(message: pb.Prediction, answer: VersionPrediction, place: int) -> None:
+    if (abstention_result := answer.abstention_result) is not None:
+        if abstention_result.typicality is not None:
+            message.typicality = float(abstention_result.typicality[place])
+        if (reason := abstention_result.reasons[place]) is not None:
             message.abstained, message.abstention_reason = True, REASONS[reason]
     if answer.neighbors:
         message.neighbors.extend(map(_neighbor_message, answer.neighbors[place]))

@@ -13,7 +13,11 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.calibration import Calibration
 from headstart_server.learning.heads.head import Head
 from headstart_server.models.resident import ResidentVersion
-from headstart_server.prediction.version_prediction import AbstentionReason, Answer, Judged
+from headstart_server.prediction.version_prediction import (
+    AbstentionReason,
+    AbstentionResult,
+    VersionPrediction,
+)
 
 NONE = pb.ABSTENTION_REASON_NONE
 CLASSES = [
@@ -22,7 +26,7 @@ CLASSES = [
 ]
 
 
-def answer(head: Head, rows: int = 1, **fields: Any) -> Answer:
+def answer(head: Head, rows: int = 1, **fields: Any) -> VersionPrediction:
     version = ResidentVersion(model="pets", number=3, backbone="fake", backbone_digest="b" * 64, head=head)
     values = {
         "indexes": np.tile([1, 0], (rows, 1)),
@@ -30,7 +34,7 @@ def answer(head: Head, rows: int = 1, **fields: Any) -> Answer:
         "selected": np.tile([True, False], (rows, 1)),
         "outputs": np.tile(np.float32([0.25, 0.75]), (rows, 1)),
     }
-    return Answer(version=version, **values | fields)
+    return VersionPrediction(version=version, **values | fields)
 
 
 def message(task: int, *predictions: dict[str, Any]) -> pb.VersionPredictions:
@@ -45,9 +49,13 @@ def test_each_input_has_its_label_and_classes() -> None:
 
 def test_skipped_inputs_have_empty_predictions_in_their_places() -> None:
     head, cut = make_head(classes=2), Truncation(kept=3, length=9)
-    judged = Judged(typicality=np.float32([0.5, 0.25]), reasons=[None, AbstentionReason.UNLIKE_TRAINING])
+    abstention_result = AbstentionResult(
+        typicality=np.float32([0.5, 0.25]), reasons=[None, AbstentionReason.UNLIKE_TRAINING]
+    )
     found = predictions_message(
-        answer(head, rows=2, truncation={1: cut}, judged=judged), skipped={0, 2}, inputs=4
+        answer(head, rows=2, truncation={1: cut}, abstention_result=abstention_result),
+        skipped={0, 2},
+        inputs=4,
     ).predictions
     first, second = found[1], found[3]
     assert (found[0], found[2], len(found)) == (pb.Prediction(), pb.Prediction(), 4)
