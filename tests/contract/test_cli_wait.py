@@ -1,26 +1,38 @@
 """`headstart wait`."""
 
 import json
-import threading
 import time
+from types import SimpleNamespace
 
+import pytest
 from typer.testing import CliRunner
 
 from contract.fake_server import FakeServer
+from headstart.cli import about
 from headstart.cli.app import app
 
 
-def test_it_waits_until_the_server_is_there(server: FakeServer):
+def test_it_waits_until_the_server_is_there(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     port = server.port
     server.stop()
-    threading.Timer(0.5, server.restart).start()
+    pauses: list[float] = []
+
+    def start_at_the_second_pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            server.restart()
+        time.sleep(seconds)
+
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=start_at_the_second_pause)
+    monkeypatch.setattr(about, "time", clock)
 
     result = CliRunner().invoke(app, ["wait", "--server", f"127.0.0.1:{port}", "--json"])
 
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     assert document["ready"]
-    assert document["seconds"] > 0.3
+    assert document["seconds"] > sum(pauses)
+    assert len(pauses) >= 2
 
 
 def test_it_gives_up_after_the_timeout():
