@@ -34,7 +34,7 @@ from headstart_server.learning.examples.dataset import DatasetSummary
 from headstart_server.learning.heads.calibration import Calibration
 from headstart_server.learning.heads.head import Head
 from headstart_server.learning.heads.recipe import Ridge
-from headstart_server.learning.metrics.evaluation import Metrics
+from headstart_server.learning.metrics.metrics import Metrics
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions

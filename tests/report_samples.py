@@ -25,8 +25,8 @@ from headstart_server.learning.metrics.backbone_selection import (
     CandidateOutcome,
 )
 from headstart_server.learning.metrics.comparison import ComparedClass, ComparedMetrics, Comparison
-from headstart_server.learning.metrics.evaluation import Evaluation, MetricsSource, evaluate
-from headstart_server.learning.metrics.metrics import Metrics
+from headstart_server.learning.metrics.evaluation import Evaluation, evaluate
+from headstart_server.learning.metrics.metrics import Metrics, MetricsSource
 from headstart_server.learning.metrics.promotion import Decision, Promotion
 from headstart_server.models.version import Manifest, Version
 from headstart_server.observability.energy import Energy

@@ -28,10 +28,9 @@ from headstart_server.learning.analysis.learning_curve import learning_curve
 from headstart_server.learning.analysis.neighbors import NeighborExample, index_neighbors
 from headstart_server.learning.analysis.typicality import fit_typicality_model
 from headstart_server.learning.examples.target import Target, Targets
+from headstart_server.learning.features.feature_matrix import Float32, Ints
 from headstart_server.learning.heads.fitting import FittedHead, fit
-from headstart_server.learning.heads.head import Float32
 from headstart_server.learning.heads.recipe import Auto
-from headstart_server.learning.heads.split import Ints
 from recipe_sets import FeatureSet, feature_sets
 from report import machine, print_table, software
 

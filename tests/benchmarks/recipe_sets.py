@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from headstart_server.backbones.contract.backbone import Backbone
-from headstart_server.learning.heads.head import Float32
-from headstart_server.learning.heads.split import Ints
+from headstart_server.learning.features.feature_matrix import Float32, Ints
 from pictures import Picture, digits
 
 VENDORS = ("apple", "google", "twitter")

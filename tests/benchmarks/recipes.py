@@ -27,11 +27,11 @@ from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.backbone import Backbone
 from headstart_server.backbones.contract.runtimes import RuntimeSettings, default_cache
 from headstart_server.learning.examples.target import Targets
+from headstart_server.learning.features.feature_matrix import Float32, Ints, normalized
+from headstart_server.learning.heads.calibration import softmax
 from headstart_server.learning.heads.fitting import fit
-from headstart_server.learning.heads.head import Float32, normalized, softmax
 from headstart_server.learning.heads.partial import TailTrainer
 from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
-from headstart_server.learning.heads.split import Ints
 from recipe_sets import FeatureSet, feature_sets
 from report import machine, print_table, software
 

@@ -14,7 +14,7 @@ from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import Cancelled, HeadstartError
 from headstart_server.evaluation.paired_predictions import cuts_of, views_through
 from headstart_server.learning.examples.dataset import DatasetCount, DatasetLimits, Example, ExampleFault
-from headstart_server.learning.heads.head import Float32
+from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.models.resident import ResidentVersion
 
 #: Faulty examples that are listed; further ones are counted.

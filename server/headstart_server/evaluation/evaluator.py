@@ -16,10 +16,11 @@ from headstart_server.evaluation.batch_predictor import Answering, Batch, Respon
 from headstart_server.evaluation.paired_predictions import Answerer, Reading, paired
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
 from headstart_server.learning.examples.target import Target
-from headstart_server.learning.heads.head import Float32
+from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.metrics.comparison import Comparison, PairedOutcome, compare
-from headstart_server.learning.metrics.evaluation import Evaluation, MetricsSource, evaluate
+from headstart_server.learning.metrics.evaluation import Evaluation, evaluate
 from headstart_server.learning.metrics.example_list import ExampleList
+from headstart_server.learning.metrics.metrics import MetricsSource
 from headstart_server.learning.metrics.outcomes import LabeledOutputs, PredictionOutcome
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion, embedder_of

@@ -15,7 +15,8 @@ from headstart_server.embedding.tails import VersionTail, trained_views
 from headstart_server.errors import UndecodableInput
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target
-from headstart_server.learning.heads.head import Float32, Head
+from headstart_server.learning.features.feature_matrix import Float32
+from headstart_server.learning.heads.head import Head
 from headstart_server.learning.metrics.comparison import PairedOutcome
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.learning.metrics.outcomes import LabeledOutputs, PredictionOutcome

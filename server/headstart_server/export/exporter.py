@@ -16,8 +16,8 @@ from headstart_server.backbones.worker.export_request import Answers, ExportForm
 from headstart_server.errors import Cancelled, ExportQueueFull
 from headstart_server.export.cache import ExportCache, Key, OpenExport
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.features.feature_matrix import Scaling
-from headstart_server.learning.heads.head import Float32, Head
+from headstart_server.learning.features.feature_matrix import Float32, Scaling
+from headstart_server.learning.heads.head import Head
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.version import Selector, Version
@@ -82,8 +82,6 @@ def _facts(version: Version, head: Head) -> dict[str, Any]:
         facts["interval"] = list(head.interval)
     return facts
 
-
-__all__ = ["Exporter"]
 
 #: Concurrent exports; each takes a process with a gigabyte or more of memory.
 MAX_CONCURRENT = 1

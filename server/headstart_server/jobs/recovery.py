@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, func, select, update
 
 from headstart_server.database.tables import jobs
+from headstart_server.errors import CrashedRepeatedly
 from headstart_server.jobs import rows
 from headstart_server.jobs.job import Isolation, JobError, JobState
 
@@ -119,7 +120,7 @@ def _release(
     values: dict[str, Any] = {"crashes": crashes, "isolation": isolation}
     if state is JobState.FAILED:
         error = JobError(
-            reason="CRASHED_REPEATEDLY",
+            reason=CrashedRepeatedly.reason,
             message=f"The server's process ended {crashes} times while it ran this job alone. Use fewer or "
             "smaller examples, or another recipe, and send the fine-tune again.",
             metadata={"crashes": str(crashes)},

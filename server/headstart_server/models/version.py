@@ -7,7 +7,7 @@ from typing import Any
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.recipe import Auto, Recipe, ResolvedRecipe, recipe_from_json, recipe_json
 from headstart_server.learning.metrics.backbone_selection import BackboneSelection
-from headstart_server.learning.metrics.evaluation import Metrics
+from headstart_server.learning.metrics.metrics import Metrics
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.observability.energy import Energy
 

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.heads.head import Float32, Head
+from headstart_server.learning.features.feature_matrix import Float32
+from headstart_server.learning.heads.head import Head
 
 
 def predicted_classes(head: Head, outputs: Float32) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.modality import check_modality
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import HeadstartError, InputTooLarge, UndecodableInput, WrongModality
-from headstart_server.learning.heads.head import Float32
+from headstart_server.learning.features.feature_matrix import Float32
 
 #: What `Backbone.decode` raises for an input that is not as it must be.
 _FAULTS_OF_INPUTS = (UndecodableInput, InputTooLarge, WrongModality)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.features.feature_matrix import Float64
-from headstart_server.learning.heads.head import Float32, Head
+from headstart_server.learning.features.feature_matrix import Float32, Float64
+from headstart_server.learning.heads.head import Head
 from headstart_server.learning.metrics.evaluation import Evaluation
 from headstart_server.learning.metrics.outcomes import PredictionOutcome
 from headstart_server.models.registry import Registry

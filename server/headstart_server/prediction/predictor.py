@@ -22,7 +22,7 @@ from headstart_server.errors import (
     ModelNotFound,
     VersionNotFound,
 )
-from headstart_server.learning.heads.head import Float32
+from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion, embedder_of
 from headstart_server.models.rows import version_not_ready_error

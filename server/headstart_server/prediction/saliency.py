@@ -15,7 +15,8 @@ import numpy as np
 from headstart_server.backbones.preprocessing.occlusion import Grid, Pixels, covered, overlay
 from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.heads.head import Float32, Head
+from headstart_server.learning.features.feature_matrix import Float32
+from headstart_server.learning.heads.head import Head
 from headstart_server.prediction.predict_options import SaliencyOptions
 
 #: Rows that wait for the backbone at once: another Predict waits for no more of them.

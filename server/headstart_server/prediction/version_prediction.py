@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from headstart_server.backbones.contract.backbone import Truncation
 from headstart_server.learning.analysis.neighbors import Neighbor
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.heads.head import Float32
+from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.prediction.predict_options import Abstention, PredictOptions
 from headstart_server.prediction.saliency import Saliency

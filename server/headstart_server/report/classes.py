@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from headstart_server.learning.metrics.evaluation import ClassMetrics, Evaluation, ThresholdPoint
+from headstart_server.learning.metrics.evaluation import ClassMetrics, Evaluation
+from headstart_server.learning.metrics.ranking import ThresholdPoint
 from headstart_server.report.curve_charts import precision_recall_chart
 from headstart_server.report.formatting import percent, shorten
 from headstart_server.report.markup import Child, Markup, Section, named, note, section, table, tag
-
-__all__ = ["class_section"]
 
 #: Maximum numbers of classes in the table, by lowest F1, and with a curve, by lowest precision.
 MAX_ROWS, MAX_CURVES = 300, 12

@@ -8,8 +8,6 @@ from headstart_server.report.formatting import percent, plural, shorten
 from headstart_server.report.markup import Markup, tag
 from headstart_server.report.plots import chart, place
 
-__all__ = ["Confusion", "confusion_chart"]
-
 #: Classes with a row; the others are combined.
 MAX_SHOWN = 20
 #: Maximum number of classes and side of a cell in pixels.

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 from headstart_server.learning.analysis.dataset_findings import LearningPoint
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.metrics.evaluation import ClassMetrics, ReliabilityBin
+from headstart_server.learning.metrics.evaluation import ClassMetrics
+from headstart_server.learning.metrics.reliability import ReliabilityBin
 from headstart_server.report.formatting import percent, plural, score
 from headstart_server.report.markup import Markup, tag
 from headstart_server.report.plots import Plot, Scale, chart, nice_ticks, place, polyline
-
-__all__ = ["learning_chart", "precision_recall_chart", "reliability_chart"]
 
 _SMALL = Plot(x=Scale(low=0, high=1, start=40, end=182), y=Scale(low=0, high=1, start=128, end=8))
 _ENDS = (0.0, 0.5, 1.0)

@@ -11,7 +11,7 @@ from headstart_server.learning.analysis.dataset_findings import (
 )
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.metrics.evaluation import ExampleOutcome
+from headstart_server.learning.metrics.outcomes import ExampleOutcome
 from headstart_server.report.curve_charts import learning_chart
 from headstart_server.report.facts import ReportFacts, Sample
 from headstart_server.report.formatting import (
@@ -34,8 +34,6 @@ from headstart_server.report.gallery import (
     cards,
 )
 from headstart_server.report.markup import Child, Markup, Section, named, note, section, tag
-
-__all__ = ["data_section", "label_issues_section", "mistakes_section", "more_section"]
 
 
 def mistakes_section(facts: ReportFacts) -> Section | None:

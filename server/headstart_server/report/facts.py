@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.metrics.evaluation import Evaluation, Metrics
+from headstart_server.learning.metrics.evaluation import Evaluation
+from headstart_server.learning.metrics.metrics import Metrics
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models.version import Manifest, Version
-
-__all__ = ["ReportFacts", "Sample"]
 
 #: Sample of an example's content: the bytes of a JPEG file, or a text.
 Sample = bytes | str

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 from headstart_server.learning.analysis.dataset_findings import LabelIssue
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.metrics.evaluation import ExampleOutcome, Metrics, MetricsSource
+from headstart_server.learning.metrics.metrics import Metrics, MetricsSource
+from headstart_server.learning.metrics.outcomes import ExampleOutcome
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.observability.energy import Energy, EnergySource
 from headstart_server.report.facts import ReportFacts

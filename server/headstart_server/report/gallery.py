@@ -9,17 +9,6 @@ from headstart_server.report.facts import Sample
 from headstart_server.report.formatting import shorten
 from headstart_server.report.markup import Child, Markup, named, tag
 
-__all__ = [
-    "MAX_GROUPED",
-    "MAX_GROUPS",
-    "MAX_LABEL_ISSUES",
-    "MAX_OUTLIERS",
-    "MAX_WORST",
-    "card",
-    "cards",
-    "sample_indexes",
-]
-
 #: Maximum numbers of shown examples of each kind; together at most a hundred images or texts.
 MAX_LABEL_ISSUES, MAX_WORST, MAX_OUTLIERS, MAX_GROUPS, MAX_GROUPED = 24, 24, 16, 12, 3
 _MAX_NAME = 60

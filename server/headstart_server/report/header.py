@@ -1,7 +1,7 @@
 """Page header: version, verdict, key figures, promotion and recommendations."""
 
 from headstart_server.learning.analysis.dataset_findings import RecommendationKind
-from headstart_server.learning.metrics.evaluation import Metrics
+from headstart_server.learning.metrics.metrics import Metrics
 from headstart_server.report.facts import ReportFacts
 from headstart_server.report.formatting import (
     baseline,
@@ -14,8 +14,6 @@ from headstart_server.report.formatting import (
 )
 from headstart_server.report.markup import Markup, named, tag
 from headstart_server.report.plots import place
-
-__all__ = ["header"]
 
 #: Recommendations that question the metrics themselves.
 _ALARMING = frozenset(

@@ -14,16 +14,6 @@ from headstart_server.report.facts import ReportFacts
 from headstart_server.report.formatting import DASH, energy_line, figure, moment, percent, plural
 from headstart_server.report.markup import Child, Section, facts_list, named, note, section, table, tag
 
-__all__ = [
-    "candidate_columns",
-    "candidate_row",
-    "lineage_section",
-    "recipe_lines",
-    "selection_line",
-    "selection_section",
-    "skipped_candidates",
-]
-
 
 def selection_section(choice: BackboneSelection | None) -> Section | None:
     """Return the table of candidates and their results."""

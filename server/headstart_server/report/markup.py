@@ -5,20 +5,6 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TypeAlias
 
-__all__ = [
-    "Child",
-    "Markup",
-    "Section",
-    "facts_list",
-    "named",
-    "note",
-    "panel",
-    "section",
-    "table",
-    "tag",
-    "trusted",
-]
-
 #: Elements without content and end tag.
 _VOID = frozenset({"meta", "img", "br", "hr"})
 #: Characters that HTML forbids, and surrogates, which cannot be encoded.

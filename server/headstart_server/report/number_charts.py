@@ -8,8 +8,6 @@ from headstart_server.report.formatting import plural
 from headstart_server.report.markup import Markup, tag
 from headstart_server.report.plots import Plot, Scale, chart, nice_ticks, place
 
-__all__ = ["error_chart", "value_chart"]
-
 #: Bars of the histogram: an odd number, so that one is centered at no error.
 _BARS = 25
 #: Errors that count as zero: bars of such a width would be indistinguishable.

@@ -22,8 +22,6 @@ from headstart_server.report.quality import (
     reliability_section,
 )
 
-__all__ = ["MEDIA_TYPE", "page"]
-
 MEDIA_TYPE = "text/html; charset=utf-8"
 
 

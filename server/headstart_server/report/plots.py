@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from headstart_server.report.markup import Child, Markup, tag
 
-__all__ = ["Plot", "Scale", "chart", "nice_ticks", "place", "polyline"]
-
 Format = Callable[[float], str]
 
 

@@ -14,8 +14,6 @@ from headstart_server.report.facts import ReportFacts, Sample
 from headstart_server.report.formatting import shorten
 from headstart_server.report.gallery import sample_indexes
 
-__all__ = ["Report", "ReportFormat", "Reporter"]
-
 ReadContents = Callable[[Version, Collection[int]], Mapping[int, Content]]
 """Returns the retained contents of a version's examples by their indexes."""
 

@@ -6,7 +6,7 @@ from textwrap import wrap
 
 from headstart_server.learning.analysis.dataset_findings import LabelIssue
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.metrics.evaluation import ExampleOutcome
+from headstart_server.learning.metrics.outcomes import ExampleOutcome
 from headstart_server.report.facts import ReportFacts
 from headstart_server.report.formatting import (
     baseline,
@@ -32,8 +32,6 @@ from headstart_server.report.lineage import (
     selection_line,
     skipped_candidates,
 )
-
-__all__ = ["MEDIA_TYPE", "text"]
 
 MEDIA_TYPE = "text/plain; charset=utf-8"
 WIDTH = 80

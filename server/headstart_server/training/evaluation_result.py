@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from headstart_server.backbones.contract.backbone import LAST
 from headstart_server.learning.examples.near_duplicates import group_near_duplicates
+from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.heads.fitting import FittedHead
-from headstart_server.learning.heads.head import Float32
 from headstart_server.learning.heads.split import strata
-from headstart_server.learning.metrics.evaluation import Evaluation, MetricsSource, evaluate
+from headstart_server.learning.metrics.evaluation import Evaluation, evaluate
+from headstart_server.learning.metrics.metrics import MetricsSource
 from headstart_server.learning.metrics.outcomes import LabeledOutputs, PredictionOutcome
 from headstart_server.training.extraction import Table
 

@@ -30,14 +30,14 @@ from headstart_server.evaluation.promotion_gate import MAX_JUDGEMENTS, GateKeepe
 from headstart_server.jobs.job import Findings, Job, JobStep
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.learning.examples.dataset import ExampleFault
+from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.features.matrices import Matrices
 from headstart_server.learning.heads.fitting import FittedHead, fit
-from headstart_server.learning.heads.head import Float32
 from headstart_server.learning.heads.recipe import Auto, Partial, required_views
 from headstart_server.learning.heads.ridge import NUMPY
 from headstart_server.learning.metrics.backbone_selection import BackboneSelection
-from headstart_server.learning.metrics.evaluation import Metrics
 from headstart_server.learning.metrics.example_list import ExampleList
+from headstart_server.learning.metrics.metrics import Metrics
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import evaluation_file
 from headstart_server.models.registry import AliasMovedError

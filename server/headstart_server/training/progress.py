@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 from headstart_server.errors import DatabaseUnavailable, StorageUnavailable
 from headstart_server.jobs.job import Findings, Job, JobStep, Progress
 from headstart_server.jobs.ledger import Ledger
-from headstart_server.learning.metrics.evaluation import Metrics
+from headstart_server.learning.metrics.metrics import Metrics
 from headstart_server.observability.tracing import NO_TRACING, Tracing
 
 #: Seconds between two progress events of one step: each is a commit, with its wait for the disk.

@@ -23,7 +23,8 @@ from headstart_server.errors import (
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.metrics.comparison import Comparison
-from headstart_server.learning.metrics.evaluation import Evaluation, MetricsSource
+from headstart_server.learning.metrics.evaluation import Evaluation
+from headstart_server.learning.metrics.metrics import MetricsSource
 from headstart_server.models.version import Selector
 from workbench import Workbench, pet, pets
 

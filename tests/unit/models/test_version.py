@@ -14,7 +14,7 @@ from headstart_server.learning.metrics.backbone_selection import (
     BackboneSelection,
     CandidateOutcome,
 )
-from headstart_server.learning.metrics.evaluation import Metrics, MetricsSource
+from headstart_server.learning.metrics.metrics import Metrics, MetricsSource
 from headstart_server.models.version import Manifest
 
 PROPORTIONS = st.none() | st.floats(0, 1)

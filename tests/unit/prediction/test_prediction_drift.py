@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from headstart_server.learning.examples.task import Task
+from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.heads.calibration import Calibration
-from headstart_server.learning.heads.head import Float32, Head
-from headstart_server.learning.metrics.evaluation import Evaluation, Metrics, ReliabilityBin
+from headstart_server.learning.heads.head import Head
+from headstart_server.learning.metrics.evaluation import Evaluation
+from headstart_server.learning.metrics.metrics import Metrics
 from headstart_server.learning.metrics.outcomes import PredictionOutcome
+from headstart_server.learning.metrics.reliability import ReliabilityBin
 from headstart_server.prediction.head_predictions import agreement
 from headstart_server.prediction.prediction_drift import (
     FEWEST_EXPECTED,

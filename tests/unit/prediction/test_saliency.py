@@ -12,8 +12,9 @@ from fakes import make_head
 from headstart_server.backbones.preprocessing.occlusion import Grid, Pixels, covered, overlay
 from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.task import Task
+from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.heads.calibration import Calibration
-from headstart_server.learning.heads.head import Float32, Head
+from headstart_server.learning.heads.head import Head
 from headstart_server.prediction.predict_options import SaliencyOptions
 from headstart_server.prediction.saliency import ROWS_AT_ONCE, class_index, saliency_of
 

@@ -34,7 +34,7 @@ from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.fitting import FittedHead, fit
 from headstart_server.learning.heads.recipe import Partial, Ridge
-from headstart_server.learning.metrics.evaluation import MetricsSource
+from headstart_server.learning.metrics.metrics import MetricsSource
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.tail_file import TAIL_FILE

@@ -21,7 +21,7 @@ from headstart_server.errors import (
 )
 from headstart_server.jobs.job import JobState
 from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
-from headstart_server.learning.metrics.evaluation import MetricsSource
+from headstart_server.learning.metrics.metrics import MetricsSource
 from headstart_server.learning.metrics.promotion import Decision, PromotionCriteria
 from headstart_server.models.version import Selector, TrafficSplit
 from workbench import Workbench, pets

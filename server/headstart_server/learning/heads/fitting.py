@@ -36,7 +36,7 @@ from headstart_server.learning.heads.recipe import (
 from headstart_server.learning.heads.ridge import NUMPY, fit_ridge
 from headstart_server.learning.heads.solver_result import SolverResult
 from headstart_server.learning.heads.split import Folds, folds_for, strata
-from headstart_server.learning.metrics.evaluation import Metrics, MetricsSource, measure
+from headstart_server.learning.metrics.metrics import Metrics, MetricsSource, measure
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 

@@ -12,12 +12,9 @@ from headstart_server.learning.features.feature_matrix import (
     Float32,
     Scaling,
     concatenate_views,
-    normalized,
     scale_features,
 )
-from headstart_server.learning.heads.calibration import Calibration, softmax
-
-__all__ = ["Float32", "Head", "HeadMetadata", "HiddenLayer", "normalized", "softmax"]
+from headstart_server.learning.heads.calibration import Calibration
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

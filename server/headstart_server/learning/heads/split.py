@@ -10,8 +10,6 @@ from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float64, Ints
 
-__all__ = ["Folds", "Ints", "assign_folds", "folds_for", "held_out", "held_out_for", "strata"]
-
 
 def assign_label_sets(labels: Float64, shares: Sequence[float], rng: np.random.Generator) -> Ints:
     """Assign groups to parts so that each part gets its share of every label, [G].

@@ -82,12 +82,6 @@ def smoothed_losses(scores: Float64, shares: Float64, temperature: float, count:
     return lost
 
 
-def mean_log_loss(scores: Float64, shares: Float64, temperature: float) -> float:
-    """Return the mean negative log-likelihood of the labels, in nats."""
-    shifted = (scores - scores.max(axis=1, keepdims=True)) / temperature
-    return float((np.log(np.exp(shifted).sum(axis=1)) - (shares * shifted).sum(axis=1)).mean())
-
-
 def _slopes(scores: Float64, shares: Float64, weights: Float64, inverse: float) -> tuple[float, float, float]:
     """Return the mean smoothed log loss at 1 / temperature, and its first two derivatives."""
     smoothing = SMOOTHING / (float(weights.sum()) + SMOOTHING)

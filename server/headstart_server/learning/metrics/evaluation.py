@@ -13,7 +13,7 @@ from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.metrics.class_predictions import ClassPredictions
-from headstart_server.learning.metrics.metrics import Metrics, MetricsSource, measure, wilson_interval
+from headstart_server.learning.metrics.metrics import Metrics, MetricsSource, measure
 from headstart_server.learning.metrics.outcomes import (
     ExampleOutcome,
     worst_examples,
@@ -64,21 +64,6 @@ def class_metrics(
         )
     return tuple(found)
 
-
-__all__ = [
-    "ClassMetrics",
-    "ConfusedPair",
-    "Evaluation",
-    "ExampleOutcome",
-    "Metrics",
-    "MetricsSource",
-    "ReliabilityBin",
-    "ThresholdPoint",
-    "ValuePair",
-    "evaluate",
-    "measure",
-    "wilson_interval",
-]
 
 #: Reported pairs of confused classes.
 MAX_CONFUSED = 50

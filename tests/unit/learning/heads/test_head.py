@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from fakes import make_head
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Scaling, normalized
-from headstart_server.learning.heads.calibration import Calibration
-from headstart_server.learning.heads.head import Head, HiddenLayer, softmax
+from headstart_server.learning.heads.calibration import Calibration, softmax
+from headstart_server.learning.heads.head import Head, HiddenLayer
 
 ROWS = arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(-1e6, 1e6))
 

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Scaling, normalized
-from headstart_server.learning.heads.head import softmax
+from headstart_server.learning.heads.calibration import softmax
 from headstart_server.learning.heads.lbfgs import StopReason, minimize
 from headstart_server.learning.heads.logistic import REGULARIZATIONS, fit_logistic
 from headstart_server.learning.heads.solver_result import SolverResult

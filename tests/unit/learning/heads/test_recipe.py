@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart_server.learning.examples.target import Targets
-from headstart_server.learning.features.feature_matrix import Scaling
+from headstart_server.learning.features.feature_matrix import Float32, Scaling
 from headstart_server.learning.heads.fitting import FittedHead, fit
-from headstart_server.learning.heads.head import Float32
 from headstart_server.learning.heads.recipe import Auto, Recipe, Ridge, required_views
-from headstart_server.learning.metrics.evaluation import Metrics, MetricsSource
+from headstart_server.learning.metrics.metrics import Metrics, MetricsSource
 
 CLASSES = 3
 NAMES = ("ant", "bee", "cat")

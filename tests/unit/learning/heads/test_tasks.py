@@ -9,9 +9,9 @@ from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.example_checks import MAX_VALUE
 from headstart_server.learning.examples.target import Target, Targets
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.features.feature_matrix import Scaling
+from headstart_server.learning.features.feature_matrix import Float32, Scaling
 from headstart_server.learning.heads.fitting import FittedHead, fit
-from headstart_server.learning.heads.head import Float32, Head, HeadMetadata
+from headstart_server.learning.heads.head import Head, HeadMetadata
 from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Recipe, Ridge
 from headstart_server.learning.metrics.metrics import MetricsSource
 

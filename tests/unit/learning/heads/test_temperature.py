@@ -11,10 +11,14 @@ from headstart_server.learning.heads.temperature import (
     LOWEST,
     PRIOR_MARGIN,
     fit_temperature,
-    mean_log_loss,
     smoothed_log_loss,
     typical_margin,
 )
+
+
+def mean_log_loss(scores: Float64, shares: Float64, temperature: float) -> float:
+    logits = scores / temperature
+    return float((np.log(np.exp(logits).sum(axis=1)) - (shares * logits).sum(axis=1)).mean())
 
 
 def penalized(scores: Float64, shares: Float64, weights: Float64, temperature: float) -> float:

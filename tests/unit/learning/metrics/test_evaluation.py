@@ -20,14 +20,8 @@ from sklearn.metrics import (
 from headstart_server.learning.examples.target import Target, Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.calibration import softmax
-from headstart_server.learning.metrics.evaluation import (
-    Evaluation,
-    Metrics,
-    MetricsSource,
-    evaluate,
-    measure,
-    wilson_interval,
-)
+from headstart_server.learning.metrics.evaluation import Evaluation, evaluate
+from headstart_server.learning.metrics.metrics import Metrics, MetricsSource, measure, wilson_interval
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,9 @@
 
 from headstart.v1 import evaluation_pb2, model_pb2
 from headstart.v1.label_pb2 import ExampleReference, Label, LabelSet
-from headstart_server.learning.metrics.evaluation import (
-    ClassMetrics,
-    Evaluation,
-    ExampleOutcome,
-    Metrics,
-    MetricsSource,
-)
+from headstart_server.learning.metrics.evaluation import ClassMetrics, Evaluation
+from headstart_server.learning.metrics.metrics import Metrics, MetricsSource
+from headstart_server.learning.metrics.outcomes import ExampleOutcome
 
 SOURCES = {
     MetricsSource.NONE: model_pb2.METRICS_SOURCE_NONE,
