@@ -3,10 +3,11 @@
 import os
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 from headstart.arguments import FineTuneSettings
 from headstart.async_job import AsyncJob
+from headstart.async_methods import AsyncClientMethods
 from headstart.calls.model_calls import Details
 from headstart.calls.rebasing import RebaseSettings
 from headstart.errors import PredictionError
@@ -36,9 +37,6 @@ from headstart.transport.connection import UploadReport
 from headstart.version_ref import VersionRef, numbered, other_version, plain_model
 from headstart.versions import found_alias
 
-if TYPE_CHECKING:
-    from headstart.async_client import AsyncClient
-
 __all__ = ["AsyncAliasHandle", "AsyncModelHandle", "AsyncVersionHandle"]
 
 Many = TypeVar("Many", bound=Content)
@@ -52,7 +50,7 @@ class AsyncVersionMethods:
         ref: the version.
     """
 
-    def __init__(self, client: "AsyncClient", ref: VersionRef) -> None:
+    def __init__(self, client: AsyncClientMethods, ref: VersionRef) -> None:
         self.ref = ref
         self._client = client
 
@@ -201,7 +199,7 @@ class AsyncAliasHandle:
         alias: the alias, such as ``stable``.
     """
 
-    def __init__(self, client: "AsyncClient", model: str, alias: str) -> None:
+    def __init__(self, client: AsyncClientMethods, model: str, alias: str) -> None:
         self.model = model
         self.alias = alias
         self._client = client
@@ -257,7 +255,7 @@ class AsyncModelHandle(AsyncVersionMethods):
         >>> (await pets[version.version].compare(1)).verdict
     """
 
-    def __init__(self, client: "AsyncClient", model: str) -> None:
+    def __init__(self, client: AsyncClientMethods, model: str) -> None:
         super().__init__(client, VersionRef(plain_model(model)))
 
     @property

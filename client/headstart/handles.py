@@ -3,7 +3,7 @@
 import os
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 from headstart.arguments import FineTuneSettings
 from headstart.calls.model_calls import Details
@@ -14,6 +14,7 @@ from headstart.inputs.examples import Examples, ExampleSettings
 from headstart.inputs.prediction_inputs import Inputs
 from headstart.inputs.task import Task, TaskName
 from headstart.job import Job
+from headstart.methods import ClientMethods
 from headstart.prediction_settings import PredictArguments
 from headstart.results import (
     Alias,
@@ -36,9 +37,6 @@ from headstart.transport.connection import UploadReport
 from headstart.version_ref import VersionRef, numbered, other_version, plain_model
 from headstart.versions import found_alias
 
-if TYPE_CHECKING:
-    from headstart.client import Client
-
 __all__ = ["AliasHandle", "ModelHandle", "VersionHandle"]
 
 Many = TypeVar("Many", bound=Content)
@@ -52,7 +50,7 @@ class VersionMethods:
         ref: the version.
     """
 
-    def __init__(self, client: "Client", ref: VersionRef) -> None:
+    def __init__(self, client: ClientMethods, ref: VersionRef) -> None:
         self.ref = ref
         self._client = client
 
@@ -197,7 +195,7 @@ class AliasHandle:
         alias: the alias, such as ``stable``.
     """
 
-    def __init__(self, client: "Client", model: str, alias: str) -> None:
+    def __init__(self, client: ClientMethods, model: str, alias: str) -> None:
         self.model = model
         self.alias = alias
         self._client = client
@@ -252,7 +250,7 @@ class ModelHandle(VersionMethods):
         >>> pets[version.version].compare(1).verdict
     """
 
-    def __init__(self, client: "Client", model: str) -> None:
+    def __init__(self, client: ClientMethods, model: str) -> None:
         super().__init__(client, VersionRef(plain_model(model)))
 
     @property

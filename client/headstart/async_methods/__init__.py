@@ -1,0 +1,14 @@
+"""The methods of `AsyncClient`, by topic."""
+
+from headstart.async_methods.evaluation import AsyncEvaluationMethods
+from headstart.async_methods.models import AsyncModelMethods
+from headstart.async_methods.prediction import AsyncPredictionMethods
+from headstart.async_methods.training import AsyncTrainingMethods
+
+__all__ = ["AsyncClientMethods"]
+
+
+class AsyncClientMethods(
+    AsyncTrainingMethods, AsyncEvaluationMethods, AsyncPredictionMethods, AsyncModelMethods
+):
+    """Every method that sends a call."""

@@ -1,0 +1,102 @@
+"""Quality of versions, and versions as documents and files."""
+
+import asyncio
+import os
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Any, Unpack
+
+from headstart.async_methods.base import AsyncMethods
+from headstart.calls import calls
+from headstart.exports import ExportFiles
+from headstart.inputs.examples import Examples, ExampleSettings, open_examples
+from headstart.inputs.task import Task, TaskName
+from headstart.results import (
+    Comparison,
+    EvaluationResult,
+    Export,
+    ExportFormat,
+    Report,
+    ReportFormat,
+    VersionEvaluation,
+)
+from headstart.transport import upload
+from headstart.transport.connection import UploadReport
+from headstart.transport.settings import seconds
+from headstart.version_ref import VersionRef, parse_version, version_ref
+
+
+class AsyncEvaluationMethods(AsyncMethods):
+    """Measure, compare, report and export versions."""
+
+    async def evaluate(
+        self,
+        examples: Examples | None = None,
+        y: Any = None,
+        *,
+        model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        task: Task | TaskName | None = None,
+        on_upload: UploadReport | None = None,
+        **settings: Unpack[ExampleSettings],
+    ) -> EvaluationResult:
+        """Measures a version on labelled examples; as `Client.evaluate`."""
+        target = version_ref(model, version, alias)
+        source = await asyncio.to_thread(open_examples, examples, y, task=task, settings=settings)
+        return await self._connection.upload(upload.evaluation(target, source), on_upload)
+
+    async def compare(
+        self,
+        first: VersionRef | str,
+        second: VersionRef | str,
+        examples: Examples | None = None,
+        y: Any = None,
+        *,
+        task: Task | TaskName | None = None,
+        on_upload: UploadReport | None = None,
+        **settings: Unpack[ExampleSettings],
+    ) -> Comparison:
+        """Puts two versions side by side on the same examples; as `Client.compare`."""
+        given = () if examples is None and y is None and not settings else examples
+        source = await asyncio.to_thread(open_examples, given, y, task=task, settings=settings)
+        sent = upload.comparison(parse_version(first), parse_version(second), source)
+        return await self._connection.upload(sent, on_upload)
+
+    async def evaluation(
+        self, model: str, version: int | None = None, alias: str | None = None
+    ) -> VersionEvaluation:
+        """Gets what was found out about a version when it was made; as `Client.evaluation`."""
+        target = version_ref(model, version, alias)
+        return await self._connection.send(calls.version_evaluation(target))
+
+    async def report(
+        self,
+        model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        *,
+        format: ReportFormat = "html",
+    ) -> Report:
+        """Gets all that is known about a version as a document; as `Client.report`."""
+        target = version_ref(model, version, alias)
+        return await self._connection.send(calls.version_report(target, format))
+
+    async def export(
+        self,
+        model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        *,
+        format: ExportFormat,
+        path: str | os.PathLike[str],
+        timeout: float | timedelta | None = None,
+    ) -> Export:
+        """Gets a version as one network, with its backbone, for other runtimes; as `Client.export`."""
+        call = calls.version_export(version_ref(model, version, alias), format)
+        limit = None if timeout is None else seconds(timeout)
+        with ExportFiles(path) as files:
+            async with aclosing(self._connection.receive(call, limit)) as messages:
+                async for message in messages:
+                    await asyncio.to_thread(files.take, message)
+            return await asyncio.to_thread(files.finish)

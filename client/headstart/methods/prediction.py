@@ -1,0 +1,197 @@
+"""Predictions and features."""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any, Literal, TypeVar, Unpack, overload
+
+from numpy.typing import NDArray
+
+from headstart.calls import calls
+from headstart.errors import PredictionError
+from headstart.evidence import Abstention, make_evidence
+from headstart.inputs.inputs import Content
+from headstart.inputs.prediction_inputs import Inputs, open_inputs
+from headstart.methods.base import Methods
+from headstart.prediction_settings import PredictArguments, keeps_errors, prediction_run, split_settings
+from headstart.results import (
+    Backbone,
+    PredictedInput,
+    Prediction,
+    Predictions,
+)
+from headstart.transport.chunked_calls import EmbeddingRun, PredictionRun, predicted_inputs
+from headstart.transport.settings import seconds
+from headstart.version_ref import VersionRef, parse_version, version_ref
+
+Many = TypeVar("Many", bound=Content | Sequence[float])
+
+
+class PredictionMethods(Methods):
+    """Predict inputs and compute features."""
+
+    @overload
+    def predict(
+        self,
+        inputs: Content,
+        *,
+        model: str,
+        errors: Literal["raise"] = "raise",
+        **settings: Unpack[PredictArguments],
+    ) -> Prediction: ...
+    @overload
+    def predict(
+        self,
+        inputs: list[Many] | tuple[Many, ...] | Iterator[Many] | None = None,
+        *,
+        model: str,
+        errors: Literal["raise"] = "raise",
+        **settings: Unpack[PredictArguments],
+    ) -> list[Prediction]: ...
+    @overload
+    def predict(
+        self,
+        inputs: Inputs | None = None,
+        *,
+        model: str,
+        errors: Literal["return"],
+        **settings: Unpack[PredictArguments],
+    ) -> list[Prediction | PredictionError]: ...
+    def predict(
+        self,
+        inputs: Inputs | None = None,
+        *,
+        model: str,
+        errors: Literal["raise", "return"] = "raise",
+        **settings: Unpack[PredictArguments],
+    ) -> Any:
+        """Predict one input or many; many go in several calls.
+
+        Args:
+            inputs: one input: a path, the bytes of an image's file, an image of Pillow, an array, an open
+                file, a `Text` or a `URL`. Or many, see `Inputs`: a list, a generator, an array or DataFrame
+                of rows, a folder, a table. Or None, with ``texts``, ``images`` or ``features`` instead.
+            model: the model; ``pets@3`` or ``pets@stable`` names its version, too.
+            errors: ``return`` puts a `PredictionError` in the place of each input that cannot be used and
+                predicts the others; ``raise`` fails with an error that names all of them.
+            **settings: see `PredictSettings` (``version``, ``alias``, ``top_k``, ``abstain``, ``neighbors``,
+                ``saliency``, ``routing_key``, ``timeout``), and for what the inputs are `InputSettings`.
+
+        Returns:
+            The prediction of one input, or the list of those of many, in order. All come from one version.
+
+        Raises:
+            NotFound: there is no such model, version or alias.
+            FailedPrecondition: the model has no version yet.
+            InvalidArgument: an input cannot be used; ``field_violations`` names it.
+            ResourceExhausted: too many inputs wait for the backbone; try again after ``retry_after``.
+            OSError: a file cannot be read.
+            TypeError: an input has an unknown type, or a setting is unknown.
+            ValueError: both a version and an alias are given, or an array does not fit the contract.
+        """
+        how, what = split_settings(settings)
+        target = version_ref(model, how.get("version"), how.get("alias"))
+        run, limit = prediction_run([target], how, keep_errors=keeps_errors(errors))
+        found = open_inputs(inputs, what)
+        self._connection.send_all(run, found.items, limit)
+        return run.outcomes()[0] if found.is_one else run.outcomes()
+
+    def predict_stream(
+        self, inputs: Inputs | None = None, *, model: str, **settings: Unpack[PredictArguments]
+    ) -> Iterator[PredictedInput]:
+        """Predict many inputs one batch after another, with bounded memory.
+
+        Args:
+            inputs: as in `predict`.
+            model: as in `predict`.
+            **settings: as in `predict`.
+
+        Returns:
+            Each input with its name and its prediction, or the `PredictionError` of one that cannot be used.
+
+        Raises:
+            HeadstartError, TypeError or ValueError: as in `predict`, except for single inputs.
+        """
+        how, what = split_settings(settings)
+        target = version_ref(model, how.get("version"), how.get("alias"))
+        run, limit = prediction_run([target], how, keep_errors=True, is_bulk=True)
+        for chunk, answer in self._connection.stream(run, open_inputs(inputs, what).items, limit):
+            yield from predicted_inputs(run, chunk, answer)
+
+    def predict_many(
+        self,
+        inputs: Inputs,
+        targets: Sequence[VersionRef | str],
+        *,
+        top_k: int | None = 5,
+        return_features: bool = False,
+        abstain: bool | float | Abstention | None = None,
+        neighbors: int = 0,
+        saliency: bool | str = False,
+        routing_key: str = "",
+        timeout: float | timedelta | None = None,
+    ) -> Predictions:
+        """Classifies inputs by versions of several models; those on one backbone share its pass.
+
+        Args:
+            inputs: as in `predict`.
+            targets: a `VersionRef` for each version, or ``pets``, ``pets@3``, ``pets@stable``.
+            top_k: the most classes for each input. None: all.
+            return_features: True returns the features too, every view of each backbone that was run.
+            abstain: as in `predict`.
+            neighbors: as in `predict`.
+            saliency: as in `predict`; for the first target alone.
+            routing_key: as in `predict`; the same for all targets.
+            timeout: seconds for all inputs together. None: the client's timeout for each call.
+
+        Returns:
+            One result for each target, in order.
+
+        Raises:
+            HeadstartError: as in `predict`.
+            ValueError: there is no target.
+        """
+        run = PredictionRun(
+            [parse_version(target) for target in targets],
+            top_k=top_k,
+            return_features=return_features,
+            evidence=make_evidence(abstain, neighbors, saliency),
+            routing_key=routing_key,
+        )
+        self._connection.send_all(
+            run, open_inputs(inputs).items, None if timeout is None else seconds(timeout)
+        )
+        return run.result()
+
+    def embed(
+        self,
+        inputs: Inputs,
+        *,
+        backbone: str | None = None,
+        views: Sequence[str] = ("last",),
+        timeout: float | timedelta | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Gives the features of inputs.
+
+        Args:
+            inputs: as in `predict`.
+            backbone: its name. None: the server's usual one for such an input as the first.
+            views: the views to return, of `Backbone.views`.
+            timeout: seconds for all inputs together. None: the client's timeout for each call.
+
+        Returns:
+            By view a float32 array: of shape [size of the view] for one input, [inputs, size of the view]
+            for a list or tuple; nothing for an empty list.
+
+        Raises:
+            NotFound: there is no such backbone.
+            InvalidArgument: an input cannot be used, or the backbone has no such view.
+        """
+        run = EmbeddingRun(backbone, views)
+        found = open_inputs(inputs)
+        self._connection.send_all(run, found.items, None if timeout is None else seconds(timeout))
+        features = run.result()
+        return {view: array[0] for view, array in features.items()} if found.is_one else features
+
+    def backbones(self) -> list[Backbone]:
+        """Lists the backbones of the server."""
+        return list(self._connection.pages(calls.backbone_page))
