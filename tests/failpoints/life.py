@@ -18,7 +18,7 @@ from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.models.traffic import Traffic
 from headstart_server.outbound.target import Target
 from headstart_server.storage import failpoints
-from headstart_server.storage.atomic_files import file_aside, made_aside
+from headstart_server.storage.atomic_files import staged_file, staged_folder
 from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.bucket_folder import BucketFolder
 from headstart_server.storage.copies import LocalCopies
@@ -195,9 +195,9 @@ class Life:
     def _use_caches(self) -> None:
         network, facts = self.folder / "cache" / "network", self.folder / "cache" / "facts"
         if not network.is_dir():
-            with made_aside(network) as aside:
+            with staged_folder(network) as aside:
                 (aside / "weights").write_bytes(b"weights")
-        with file_aside(facts) as aside:
+        with staged_file(facts) as aside:
             aside.write_bytes(b"facts")
         assert (network / "weights").read_bytes() == b"weights"
         assert facts.read_bytes() == b"facts"

@@ -75,14 +75,19 @@ class Catalog:
         return list(self._infos.values())
 
     def check_name(self, name: str) -> None:
+        """Raise `BackboneNotFound` if no backbone has a name."""
+        self._declaration(name)
+
+    def info(self, name: str) -> BackboneInfo:
         """Return the metadata of one backbone as far as known; ``features:SIZE`` exists for any size.
 
         Raises:
             BackboneNotFound: the name is unknown.
         """
-        self._declaration(name)
+        declaration = self._declaration(name)
+        return self._infos.get(name) or _first_info(declaration)
 
-    def info(self, name: str) -> BackboneInfo:
+    def prepare(self, name: str) -> BackboneInfo:
         """Fetch a backbone and determine all its metadata, unless done before; may take minutes.
 
         It runs at low priority, because no call waits for it.
@@ -92,9 +97,14 @@ class Catalog:
             BackboneUnavailable: its source is unavailable, or provides something other than declared.
         """
         declaration = self._declaration(name)
-        return self._infos.get(name) or _first_info(declaration)
+        with _unavailable(declaration):
+            if self._kind(declaration) is RuntimeKind.OPENVINO:
+                self._prepared(declaration, low_priority=True)
+            else:
+                self._opened(declaration)
+        return self._infos[name]
 
-    def prepare(self, name: str) -> BackboneInfo:
+    def load(self, name: str = DEFAULT) -> Backbone:
         """Load a backbone, warm it up, and verify its features. Takes seconds.
 
         Args:
@@ -107,16 +117,6 @@ class Catalog:
         """
         declaration = self._declaration(name)
         with _unavailable(declaration):
-            if self._kind(declaration) is RuntimeKind.OPENVINO:
-                self._prepared(declaration, aside=True)
-            else:
-                self._opened(declaration)
-        return self._infos[name]
-
-    def load(self, name: str = DEFAULT) -> Backbone:
-        """Estimate the seconds until a backbone is prepared; None if it is not being prepared."""
-        declaration = self._declaration(name)
-        with _unavailable(declaration):
             if size_of(declaration.source) is not None:
                 return self._loaded_without_network(declaration)
             if self._kind(declaration) is RuntimeKind.OPENVINO:
@@ -127,10 +127,14 @@ class Catalog:
         return backbone
 
     def remaining(self, name: str) -> float | None:
-        """Cancel preparations, and start no more; loaded backbones stay."""
+        """Estimate the seconds until a backbone is prepared; None if it is not being prepared."""
         return self._conversions.remaining(name)
 
     def close(self) -> None:
+        """Cancel preparations, and start no more; loaded backbones stay."""
+        self._conversions.stop()
+
+    def network(self, name: str = DEFAULT, precision: Precision = Precision.FLOAT32) -> Any:
         """Return a backbone as a Keras model from decoded rows to its views and cuts.
 
         Raises:
@@ -138,15 +142,17 @@ class Catalog:
             SourceError: its source is unavailable.
             CheckpointError: its weights are damaged.
         """
-        self._conversions.stop()
-
-    def network(self, name: str = DEFAULT, precision: Precision = Precision.FLOAT32) -> Any:
-        """Return the path of a backbone's OpenVINO network, preparing it if needed; see `load` for errors."""
         declaration = self._declaration(name)
         source_of(declaration).fetch(declaration, self._runtimes.cache)
         return self._open(declaration, precision).model
 
     def conversion(self, name: str = DEFAULT) -> Path:
+        """Return the path of a backbone's OpenVINO network, preparing it if needed; see `load` for errors."""
+        declaration = self._declaration(name)
+        with _unavailable(declaration):
+            return self._prepared(declaration)[1] / NETWORK_FILE
+
+    def export(self, name: str, request: ExportRequest, folder: Path, checkpoint: Callable[[], None]) -> None:
         """Export a version with its backbone as one network into an empty folder.
 
         Args:
@@ -162,17 +168,11 @@ class Catalog:
             HeadstartError: as `export_in_process`.
         """
         declaration = self._declaration(name)
-        with _unavailable(declaration):
-            return self._prepared(declaration)[1] / NETWORK_FILE
-
-    def export(self, name: str, request: ExportRequest, folder: Path, checkpoint: Callable[[], None]) -> None:
-        """Return the SHA-256 of the weights of a prepared backbone, which a declaration may pin."""
-        declaration = self._declaration(name)
         source, has_network = source_of(declaration), size_of(declaration.source) is None
         conversion = None
         if request.form is ExportFormat.OPENVINO:
             with _unavailable(declaration):
-                conversion = self._prepared(declaration, aside=True)[1] if has_network else None
+                conversion = self._prepared(declaration, low_priority=True)[1] if has_network else None
         elif has_network and not source.in_keras:
             raise InvalidField(
                 f"Expected the form openvino: backbone '{name}', which comes as {declaration.scheme}, is no "
@@ -190,7 +190,7 @@ class Catalog:
         )
 
     def weights(self, name: str = DEFAULT) -> str:
-        """Return the card and the folder of the converted backbone, converting it if necessary."""
+        """Return the SHA-256 of the weights of a prepared backbone, which a declaration may pin."""
         return self._cards[name].weights
 
     def _loaded_in_openvino(self, declaration: Declaration) -> Backbone:
@@ -242,13 +242,13 @@ class Catalog:
         backbone.check(card.golden)
         return backbone
 
-    def _prepared(self, declaration: Declaration, *, aside: bool = False) -> tuple[Card, Path]:
-        """Return the card and the float32 network."""
-        card, folder = self._conversions.find(declaration, aside=aside)
+    def _prepared(self, declaration: Declaration, *, low_priority: bool = False) -> tuple[Card, Path]:
+        """Return the card and the folder of the converted backbone, converting it if necessary."""
+        card, folder = self._conversions.find(declaration, low_priority=low_priority)
         return self._known(declaration, card), folder
 
     def _opened(self, declaration: Declaration) -> tuple[Card, Network]:
-        """Return the runtime of a backbone: OpenVINO also runs networks that Keras cannot."""
+        """Return the card and the float32 network."""
         cache, source = self._runtimes.cache, source_of(declaration)
         fingerprint = source.fetch(declaration, cache)
         folder = folder_of(declaration, fingerprint, cache, RuntimeKind.KERAS)
@@ -278,7 +278,7 @@ class Catalog:
         return known
 
     def _kind(self, declaration: Declaration) -> RuntimeKind:
-        """Return the metadata of a backbone before it is prepared."""
+        """Return the runtime of a backbone: OpenVINO also runs networks that Keras cannot."""
         chosen = self._runtimes.settled().kind
         return chosen if chosen and source_of(declaration).in_keras else RuntimeKind.OPENVINO
 
@@ -308,7 +308,7 @@ def _unavailable(declaration: Declaration) -> Iterator[None]:
 
 
 def _first_info(declaration: Declaration) -> BackboneInfo:
-    """What is known of a backbone before it is prepared."""
+    """Return the metadata of a backbone before it is prepared."""
     source = source_of(declaration)
     return source.info(declaration) or BackboneInfo(
         name=declaration.name,

@@ -17,7 +17,7 @@ _SUFFIX = ".part"
 
 
 @contextmanager
-def made_aside(folder: Path) -> Iterator[Path]:
+def staged_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder that replaces nothing and is renamed to `folder` if the block succeeds.
 
     Threads, processes and machines may make the same folder concurrently; the first one stays. Abandoned
@@ -42,8 +42,8 @@ def made_aside(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def file_aside(path: Path) -> Iterator[Path]:
-    """Yield the path of a new file that is renamed to `file` if the block succeeds; see `made_aside`."""
+def staged_file(path: Path) -> Iterator[Path]:
+    """Yield the path of a new file that is renamed to `file` if the block succeeds; see `staged_folder`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path.parent)
     with tempfile.NamedTemporaryFile(

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 from fakes import PATIENCE
-from headstart_server.storage.atomic_files import ABANDONED_SECONDS, file_aside, made_aside, remove_abandoned
+from headstart_server.storage.atomic_files import (
+    ABANDONED_SECONDS,
+    remove_abandoned,
+    staged_file,
+    staged_folder,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -21,7 +26,7 @@ def test_two_threads_make_one_folder_and_the_first_one_stays(tmp_path: Path) -> 
     folder, both = tmp_path / "deep" / "made", threading.Barrier(2)
 
     def make(word: str) -> None:
-        with made_aside(folder) as aside:
+        with staged_folder(folder) as aside:
             (aside / "file").write_text(word)
             both.wait(PATIENCE)
             assert (aside / "file").read_text() == word
@@ -37,8 +42,8 @@ def test_two_threads_make_one_folder_and_the_first_one_stays(tmp_path: Path) -> 
 
 def test_two_who_download_one_file_do_not_write_into_each_others(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        first = stack.enter_context(file_aside(tmp_path / "file"))
-        second = stack.enter_context(file_aside(tmp_path / "file"))
+        first = stack.enter_context(staged_file(tmp_path / "file"))
+        second = stack.enter_context(staged_file(tmp_path / "file"))
         first.write_text("whole")
         second.write_text("whole")
         assert first != second
@@ -46,14 +51,14 @@ def test_two_who_download_one_file_do_not_write_into_each_others(tmp_path: Path)
 
 
 def test_what_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    for aside in (made_aside, file_aside):
+    for aside in (staged_folder, staged_file):
         with pytest.raises(ZeroDivisionError), aside(tmp_path / "made"):
             raise ZeroDivisionError
     assert names(tmp_path) == []
 
 
 def test_others_may_read_what_was_made(tmp_path: Path) -> None:
-    with made_aside(tmp_path / "folder"), file_aside(tmp_path / "file"):
+    with staged_folder(tmp_path / "folder"), staged_file(tmp_path / "file"):
         pass
     assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o755
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644

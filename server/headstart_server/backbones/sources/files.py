@@ -14,7 +14,7 @@ from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError
 from headstart_server.errors import BackboneNotFound
-from headstart_server.storage.atomic_files import file_aside
+from headstart_server.storage.atomic_files import staged_file
 
 
 def file_in_package(distribution: str, pattern: str) -> Path:
@@ -92,9 +92,9 @@ def _downloaded(url: str, digest: str | None, cache: Path) -> Path:
     path = cache / "downloads" / f"{digest}-{_name_at(url)}"
     if path.is_file():
         return path
-    with file_aside(path) as aside:
-        _download(url, aside)
-        received = file_digest(aside)
+    with staged_file(path) as staging:
+        _download(url, staging)
+        received = file_digest(staging)
         if received != digest:
             raise SourceError(
                 f"Expected a file with digest {digest} at {url}. Received: {received}. It was changed there, "

@@ -16,7 +16,7 @@ from headstart_server.backbones.sources.files import files_digest
 from headstart_server.backbones.sources.keras_file import check_parts
 from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError
-from headstart_server.storage.atomic_files import made_aside
+from headstart_server.storage.atomic_files import staged_folder
 
 #: Files downloaded from a repository: configurations, vocabularies and weights, but never code.
 _FILES = ["*.json", "*.txt", "*.model", "*.spm", "model*.safetensors", "*.weights.h5"]
@@ -139,8 +139,8 @@ def folder_of_handle(handle: str, cache: Path) -> Path:
     folder = cache / "hubs" / f"{name}-{hashlib.sha256(handle.encode()).hexdigest()[:12]}"
     if folder.is_dir():
         return folder
-    with made_aside(folder) as aside:
-        _download(handle, aside)
+    with staged_folder(folder) as staging:
+        _download(handle, staging)
     return folder
 
 

@@ -125,12 +125,12 @@ def _serving(folder: Path, signature: str) -> Iterator[Path]:
         yield folder
         return
     with tempfile.TemporaryDirectory() as name:
-        aside = Path(name)
+        staging = Path(name)
         for part in folder.iterdir():
             if part.name != _FILE:
-                (aside / part.name).symlink_to(part.resolve())
-        (aside / _FILE).write_bytes(_renamed(folder, signature))
-        yield aside
+                (staging / part.name).symlink_to(part.resolve())
+        (staging / _FILE).write_bytes(_renamed(folder, signature))
+        yield staging
 
 
 def _renamed(folder: Path, signature: str) -> bytes:

@@ -36,12 +36,12 @@ class Conversions:
         #: Whether a backbone is loaded, so that serving goes first.
         self.yields = False
 
-    def find(self, declaration: Declaration, *, aside: bool = False) -> tuple[Card, Path]:
+    def find(self, declaration: Declaration, *, low_priority: bool = False) -> tuple[Card, Path]:
         """Return the card of a backbone and the folder of its converted network.
 
         Args:
             declaration: the backbone.
-            aside: whether to convert at low priority, because no call waits for it.
+            low_priority: whether to convert at low priority, because no call waits for it.
 
         Raises:
             BackboneNotFound: the package with its weights is not installed.
@@ -63,7 +63,7 @@ class Conversions:
             if card := prepared_in(folder):
                 return card, folder
         folder = folder_of(declaration, fingerprint, self._cache, RuntimeKind.OPENVINO)
-        card = prepared_in(folder) or self._make(declaration, fingerprint, folder, aside=aside)
+        card = prepared_in(folder) or self._make(declaration, fingerprint, folder, low_priority=low_priority)
         return card, folder
 
     def remaining(self, backbone: str) -> float | None:
@@ -80,7 +80,7 @@ class Conversions:
         card = folder and prepared_in(folder)
         return (card, folder) if folder and card else None
 
-    def _make(self, declaration: Declaration, fingerprint: str, folder: Path, *, aside: bool) -> Card:
+    def _make(self, declaration: Declaration, fingerprint: str, folder: Path, *, low_priority: bool) -> Card:
         _check_convertible(declaration)
         self._progress[declaration.name] = progress = Progress(declaration.name)
         try:
@@ -91,7 +91,7 @@ class Conversions:
                 fingerprint=fingerprint,
                 preparations=self._preparations,
                 progress=progress,
-                aside=aside or self.yields,
+                low_priority=low_priority or self.yields,
             )
         finally:
             self._progress.pop(declaration.name, None)

@@ -1,17 +1,16 @@
 """Exports in a separate process, so that a server on a CPU runs without Keras and TensorFlow."""
 
 import json
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 
-from headstart_server.backbones.contract.child_process import death, start_child
+from headstart_server.backbones.contract.child_process import death
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.sources.registry import credentials_of
 from headstart_server.backbones.worker.export_request import ExportRequest
+from headstart_server.backbones.worker.worker_process import run_program
 from headstart_server.errors import (
     ArtifactDamaged,
     BackboneMismatch,
@@ -21,8 +20,6 @@ from headstart_server.errors import (
     InvalidField,
 )
 
-#: Seconds between two calls of the checkpoint.
-CHECK_SECONDS = 0.1
 #: Time limit of an export in seconds; on two cores a network of millions of weights takes about 15.
 EXPORT_SECONDS = 900.0
 #: Exit code of a rejected export.
@@ -77,35 +74,22 @@ def export_in_process(
         work = Path(name)
         request.save(work)
         arguments = [declaration.as_json(), str(cache), name, str(folder), str(conversion or "")]
-        with (work / "result").open("wb") as result, (work / "log").open("wb") as log:
-            process = start_child(
+        try:
+            ended = run_program(
                 [*program, *arguments],
-                stdin=subprocess.PIPE,
-                stdout=result,
-                stderr=log,
+                checkpoint=lambda _: checkpoint(),
+                seconds=EXPORT_SECONDS,
                 credentials=credentials_of(declaration),
             )
-        with process:
-            try:
-                code = _ended(process, checkpoint)
-            finally:
-                process.kill()
-        if code == REFUSED:
-            raise _refusal(json.loads((work / "result").read_text()), request)
-        if code != 0:
-            raise ExportFailed(_death(code, (work / "log").read_text(errors="replace")))
-
-
-def _ended(process: "subprocess.Popen[bytes]", checkpoint: Callable[[], None]) -> int | None:
-    """Return the exit code; None after `EXPORT_SECONDS`."""
-    late = time.monotonic() + EXPORT_SECONDS
-    while time.monotonic() < late:
-        checkpoint()
-        try:
-            return process.wait(CHECK_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
-    return None
+        except TimeoutError as error:
+            raise ExportFailed(f"The export failed. {error}") from None
+        if ended.code == REFUSED:
+            raise _refusal(json.loads(ended.stdout.splitlines()[-1]), request)
+        if ended.code != 0:
+            raise ExportFailed(
+                "Expected the process that exports to end with an export. "
+                f"Received: {death(ended.code, ended.stderr)}"
+            )
 
 
 def _refusal(said: dict[str, str], request: ExportRequest) -> HeadstartError:
@@ -129,8 +113,3 @@ def _refusal(said: dict[str, str], request: ExportRequest) -> HeadstartError:
                 f"Expected a form that can hold this version's network. Received: {form}. {message}",
                 field="form",
             )
-
-
-def _death(code: int | None, log: str) -> str:
-    how = death(code, log) if code is not None else f"no end within {EXPORT_SECONDS:.0f} seconds."
-    return f"Expected the process that exports to end with an export. Received: {how}"

@@ -20,7 +20,7 @@ from headstart_server.backbones.sources.source import SourceError
 from headstart_server.backbones.worker.preparation_progress import Progress, Step
 from headstart_server.backbones.worker.worker_process import Preparations
 from headstart_server.errors import BackboneUnavailable
-from headstart_server.storage.atomic_files import made_aside
+from headstart_server.storage.atomic_files import staged_folder
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +73,7 @@ def prepare_into(
     fingerprint: str,
     preparations: Preparations,
     progress: Progress,
-    aside: bool = False,
+    low_priority: bool = False,
 ) -> Card:
     """Prepare a backbone in a separate process, unless its folder is already present and intact.
 
@@ -84,7 +84,7 @@ def prepare_into(
         fingerprint: fingerprint of its source.
         preparations: runs the process.
         progress: logs the progress.
-        aside: whether to run at low priority, because no call waits.
+        low_priority: whether to run at low priority, because no call waits.
 
     Raises:
         SourceError: the declaration or the network is at fault; the message says why.
@@ -96,7 +96,7 @@ def prepare_into(
     if ready is not None:
         return ready
     with _in_place_of(folder) as part:
-        _prepare(declaration, cache, part, preparations, progress, nice=NICE if aside else 0)
+        _prepare(declaration, cache, part, preparations, progress, nice=NICE if low_priority else 0)
         (part / _FINGERPRINT).write_text(fingerprint, encoding="utf-8")
     progress.end()
     return Card.read(folder)
@@ -130,7 +130,7 @@ def keep_card(folder: Path, card: Card) -> Card:
 @contextmanager
 def _in_place_of(folder: Path) -> Iterator[Path]:
     """Yield a staging folder that replaces a missing or damaged folder."""
-    with made_aside(folder) as part:
+    with staged_folder(folder) as part:
         yield part
         # Checked again: another process may have made it meanwhile.
         if folder.is_dir() and prepared_in(folder) is None:

@@ -1,21 +1,16 @@
 """Training in a separate process, so that a server on a CPU runs without Keras and TensorFlow."""
 
 import json
-import selectors
-import subprocess
-from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO
 
-from headstart_server.backbones.contract.child_process import death, start_child
+from headstart_server.backbones.contract.child_process import death
 from headstart_server.backbones.contract.memory import resident_bytes
 from headstart_server.backbones.contract.tail_training import TailEpoch, TailRequest, TailResult
+from headstart_server.backbones.worker.worker_process import run_program
 from headstart_server.errors import JobMemoryLimit, TrainerDied
-
-#: Seconds between two calls of the checkpoint.
-CHECK_SECONDS = 0.1
 
 
 def train_in_process(
@@ -42,29 +37,16 @@ def train_in_process(
     with TemporaryDirectory(dir=request.activations.parent) as name:
         folder = Path(name)
         request.save(folder)
-        with (folder / "log").open("wb") as log:
-            process = start_child(
-                [*program, name],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                credentials=credentials,
-            )
-        with process:
-            try:
-                assert process.stdout is not None  # noqa: S101 - for the type checker
-                watched = partial(_check, checkpoint, process.pid, request.memory_bytes)
-                for line in _lines(process.stdout, watched):
-                    progress(TailEpoch(**json.loads(line)))
-                code = process.wait()
-            finally:
-                process.kill()
-        try:
-            if code == 0:
+        ended = run_program(
+            [*program, name],
+            checkpoint=lambda process: _check(checkpoint, process, request.memory_bytes),
+            on_line=lambda line: progress(TailEpoch(**json.loads(line))),
+            credentials=credentials,
+        )
+        with suppress(OSError):
+            if ended.code == 0:
                 return TailResult.load(folder)
-        except OSError:
-            pass
-        how = death(code, (folder / "log").read_text(errors="replace"))
+        how = death(ended.code, ended.stderr)
         raise TrainerDied(f"Expected the process that trains to end with a result. Received: {how}")
 
 
@@ -81,19 +63,3 @@ def _check(checkpoint: Callable[[], None], process: int, memory_bytes: int | Non
             "backbone.",
             metadata={"limit": str(memory_bytes), "estimate": str(held)},
         )
-
-
-def _lines(stream: IO[bytes], checkpoint: Callable[[], None]) -> Iterator[bytes]:
-    """Yield the lines of a stream, calling the checkpoint while waiting."""
-    rest = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(stream, selectors.EVENT_READ)
-        while True:
-            checkpoint()
-            if not selector.select(CHECK_SECONDS):
-                continue
-            came = stream.read1()  # type: ignore[attr-defined]
-            if not came:
-                return
-            *lines, rest = (rest + came).split(b"\n")
-            yield from lines

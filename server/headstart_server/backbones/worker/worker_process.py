@@ -1,40 +1,78 @@
-"""Child processes that prepare backbones."""
+"""Python programs in worker processes: watched, and killed when they are no longer needed."""
 
 import os
-import queue
+import selectors
 import subprocess
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from headstart_server.backbones.contract.child_process import start_child
 from headstart_server.errors import Draining
 
-#: Seconds without a line after which the watcher of a process is called.
+#: Seconds between two calls of the checkpoint.
+CHECK_SECONDS = 0.1
+#: Seconds without a line after which the watcher of a preparation is called.
 QUIET_SECONDS = 5.0
-#: Number of kept lines of stderr, the last ones.
-MAX_ERROR_LINES = 200
+#: Kept bytes of stdout and of stderr, the last ones.
+OUTPUT_BYTES = 8 << 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ended:
-    """Exit of a process: `code`, below 0 a signal; `stdout`; and the last lines of `stderr`."""
+class ProgramExit:
+    """Exit of a process: `code`, below 0 a signal; and the last `OUTPUT_BYTES` of stdout and stderr."""
 
     code: int
     stdout: str
     stderr: str
 
 
+def run_program(
+    program: Sequence[str],
+    *,
+    checkpoint: Callable[[int], None],
+    on_line: Callable[[str], None] = lambda _: None,
+    seconds: float = inf,
+    credentials: Collection[str] = (),
+) -> ProgramExit:
+    """Run Python with arguments to its end; the process is killed when this raises.
+
+    Args:
+        program: arguments of a program that exits with its stdin, see `end_with_stdin`.
+        checkpoint: called with the process ID every `CHECK_SECONDS`; may raise to stop.
+        on_line: receives each complete line of stdout.
+        seconds: time limit.
+        credentials: as in `start_child`.
+
+    Raises:
+        TimeoutError: the time limit was exceeded.
+        OSError: the process cannot be started.
+    """
+    late = time.monotonic() + seconds
+
+    def check() -> None:
+        checkpoint(process.pid)
+        if time.monotonic() >= late:
+            raise TimeoutError(f"The process did not end within {seconds:.0f} seconds.")
+
+    pipe = subprocess.PIPE
+    with start_child(program, stdin=pipe, stdout=pipe, stderr=pipe, credentials=credentials) as process:
+        try:
+            stdout, stderr = _follow(process, check, on_line)
+            code = _exit_code(process, check)
+        finally:
+            process.kill()
+    return ProgramExit(code=code, stdout=stdout, stderr=stderr)
+
+
 class Preparations:
-    """Runs programs in processes that end with this one, and immediately when it stops."""
+    """Runs programs that prepare backbones, until it is stopped."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._processes: set[subprocess.Popen[str]] = set()
-        self._stopped = False
+        self._stopped = threading.Event()
 
     def run(
         self,
@@ -43,11 +81,11 @@ class Preparations:
         watch: Callable[[str], None] = lambda _: None,
         *,
         credentials: Collection[str] = (),
-    ) -> Ended:
-        """Run Python with arguments to its end.
+    ) -> ProgramExit:
+        """Run a program as `run_program` does.
 
         Args:
-            program: arguments of a program that exits with its stdin, see `end_with_stdin`.
+            program: arguments of the program.
             seconds: time limit.
             watch: receives each line of stdout, and an empty text after some seconds without one.
             credentials: as in `start_child`.
@@ -57,92 +95,75 @@ class Preparations:
             TimeoutError: the time limit was exceeded.
             OSError: the process cannot be started.
         """
-        theirs, ours = os.pipe()
-        try:
-            process = self._started(program, theirs, credentials)
-        except BaseException:
-            os.close(ours)
-            raise
-        finally:
-            os.close(theirs)
-        with process:
-            try:
-                stdout, stderr = _followed(process, seconds, watch)
-            finally:
-                process.kill()
-                os.close(ours)
-                with self._lock:
-                    self._processes.discard(process)
+        heard = time.monotonic()
+
+        def on_line(line: str) -> None:
+            nonlocal heard
+            heard = time.monotonic()
+            watch(line)
+
+        def checkpoint(_: int = 0) -> None:
+            self._check_open()
+            if time.monotonic() - heard >= QUIET_SECONDS:
+                on_line("")
+
         self._check_open()
-        return Ended(code=process.returncode, stdout=stdout, stderr=stderr)
+        ended = run_program(
+            program, checkpoint=checkpoint, on_line=on_line, seconds=seconds, credentials=credentials
+        )
+        self._check_open()
+        return ended
 
     def stop(self) -> None:
-        """Kill every process, and start no more."""
-        with self._lock:
-            self._stopped = True
-            for process in self._processes:
-                process.kill()
-
-    def _started(
-        self, program: Sequence[str], stdin: int, credentials: Collection[str]
-    ) -> "subprocess.Popen[str]":
-        with self._lock:
-            self._check_open()
-            process = start_child(
-                program,
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                credentials=credentials,
-                text=True,
-                errors="replace",
-            )
-            self._processes.add(process)
-            return process
+        """Kill every process within `CHECK_SECONDS`, and start no more."""
+        self._stopped.set()
 
     def _check_open(self) -> None:
-        if self._stopped:
+        if self._stopped.is_set():
             raise Draining("The server is stopping and prepares no backbones. Try again at another replica.")
 
 
-def _followed(process: Any, seconds: float, watch: Callable[[str], None]) -> tuple[str, str]:
-    """Return stdout and the end of stderr once a process exits; raise `TimeoutError` after `seconds`."""
-    deadline = time.monotonic() + seconds
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-    errors: deque[str] = deque(maxlen=MAX_ERROR_LINES)
-    reader = _reading(process.stdout, lines.put)
-    error_reader = _reading(process.stderr, errors.append)
-    stdout: list[str] = []
+class _Output:
+    """The end of what a process writes to a pipe, and its complete lines."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
+        self._line = b""
+        self._end = b""
+
+    def add(self, content: bytes) -> None:
+        self._end = (self._end + content)[-OUTPUT_BYTES:]
+        *lines, self._line = (self._line + content).split(b"\n")
+        for line in lines:
+            self._on_line(line.decode(errors="replace") + "\n")
+
+    def text(self) -> str:
+        return self._end.decode(errors="replace")
+
+
+def _follow(process: Any, check: Callable[[], None], on_line: Callable[[str], None]) -> tuple[str, str]:
+    """Read stdout and stderr to their ends, or to the end of the process."""
+    stdout, stderr = _Output(on_line), _Output(lambda _: None)
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ, stdout)
+        selector.register(process.stderr, selectors.EVENT_READ, stderr)
+        while selector.get_map():
+            check()
+            ready = selector.select(CHECK_SECONDS)
+            if not ready and process.poll() is not None:
+                # A process that it started keeps the pipe open.
+                break
+            for key, _ in ready:
+                content = os.read(key.fd, 1 << 16)
+                key.data.add(content)
+                if not content:
+                    selector.unregister(key.fileobj)
+    return stdout.text(), stderr.text()
+
+
+def _exit_code(process: Any, check: Callable[[], None]) -> int:
     while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError(f"It did not end within {seconds:.0f} seconds.")
         try:
-            line = lines.get(timeout=min(left, QUIET_SECONDS))
-        except queue.Empty:
-            watch("")
-            continue
-        if not line:
-            break
-        stdout.append(line)
-        watch(line)
-    try:
-        process.wait(max(0.1, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        raise TimeoutError(f"It did not end within {seconds:.0f} seconds.") from None
-    reader.join()
-    error_reader.join()
-    return "".join(stdout), "".join(errors)
-
-
-def _reading(pipe: Any, take: Callable[[str], None]) -> threading.Thread:
-    """Start a thread that passes on the lines of a pipe, and an empty one at its end."""
-
-    def read() -> None:
-        for line in pipe:
-            take(line)
-        take("")
-
-    thread = threading.Thread(target=read, name="prepare-output", daemon=True)
-    thread.start()
-    return thread
+            return int(process.wait(CHECK_SECONDS))
+        except subprocess.TimeoutExpired:
+            check()

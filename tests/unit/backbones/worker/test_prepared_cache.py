@@ -25,7 +25,7 @@ from headstart_server.backbones.worker.prepared_cache import (
     keep_card,
     prepare_into,
 )
-from headstart_server.backbones.worker.worker_process import Ended, Preparations
+from headstart_server.backbones.worker.worker_process import Preparations, ProgramExit
 from headstart_server.errors import BackboneNotFound, BackboneUnavailable
 
 DECLARED = Declaration(name="own", source="onnx:/own.onnx")
@@ -51,7 +51,7 @@ CARD = Card(
 class FakePreparations(Preparations):
     """Writes what a preparation would, or ends as it is told."""
 
-    def __init__(self, *ends: Ended) -> None:
+    def __init__(self, *ends: ProgramExit) -> None:
         super().__init__()
         self.ends = list(ends)
         self.count = 0
@@ -63,7 +63,7 @@ class FakePreparations(Preparations):
         watch: Callable[[str], None] = lambda _: None,
         *,
         credentials: Collection[str] = (),
-    ) -> Ended:
+    ) -> ProgramExit:
         self.count += 1
         if self.ends:
             return self.ends.pop()
@@ -71,7 +71,7 @@ class FakePreparations(Preparations):
         (folder / "network.xml").write_text("network")
         (folder / "network.bin").write_bytes(bytes(100))
         CARD.write(folder)
-        return Ended(code=0, stdout="", stderr="")
+        return ProgramExit(code=0, stdout="", stderr="")
 
 
 @pytest.fixture
@@ -148,10 +148,10 @@ def test_a_card_is_kept_once_and_replaced_if_it_is_damaged(folder: Path) -> None
 
 
 def test_what_is_wrong_is_told_and_nothing_is_left(folder: Path) -> None:
-    refusal = Ended(code=REFUSED, stdout='{"message": "Expected better."}', stderr="")
+    refusal = ProgramExit(code=REFUSED, stdout='{"message": "Expected better."}', stderr="")
     with pytest.raises(SourceError, match="Expected better"):
         prepare(folder, FakePreparations(refusal))
-    killed = Ended(code=-9, stdout="", stderr="Loading.\n")
+    killed = ProgramExit(code=-9, stdout="", stderr="Loading.\n")
     with pytest.raises(BackboneUnavailable, match=r"ended with signal 9 \(SIGKILL\); .*words: Loading"):
         prepare(folder, FakePreparations(killed))
     assert list(folder.parent.iterdir()) == []

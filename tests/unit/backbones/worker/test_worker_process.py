@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fakes import PATIENCE
-from headstart_server.backbones.worker.worker_process import Preparations
+from headstart_server.backbones.worker.worker_process import Preparations, run_program
 from headstart_server.errors import Draining
 
 #: Writes its number to a file, and then lives on until its stdin ends.
@@ -107,3 +107,61 @@ def test_what_runs_ends_with_the_server_even_if_that_is_killed(tmp_path: Path) -
         number = number_in(tmp_path / "number")
         server.send_signal(signal.SIGKILL)
     wait_until_gone(number)
+
+
+class _StopError(Exception):
+    pass
+
+
+def test_a_checkpoint_that_raises_kills_the_process_whose_number_it_gets(tmp_path: Path) -> None:
+    numbers = []
+
+    def checkpoint(number: int) -> None:
+        numbers.append(number)
+        if (tmp_path / "number").exists():
+            raise _StopError
+
+    with pytest.raises(_StopError):
+        run_program(["-c", PATIENT, str(tmp_path / "number")], checkpoint=checkpoint)
+    assert set(numbers) == {number_in(tmp_path / "number")}
+    wait_until_gone(numbers[0])
+
+
+def test_an_error_of_the_receiver_of_lines_kills_the_process(tmp_path: Path) -> None:
+    def fail(_: str) -> None:
+        raise _StopError
+
+    program = f"import os; print(1, flush=True)\n{PATIENT}"
+    with pytest.raises(_StopError):
+        run_program(["-c", program, str(tmp_path / "n")], checkpoint=lambda _: None, on_line=fail)
+
+
+def test_half_a_line_of_a_killed_process_is_not_handed_over() -> None:
+    program = "import os; os.write(1, b'one\\n{\"ha'); os.kill(os.getpid(), 9)"
+    lines: list[str] = []
+    ended = run_program(["-c", program], checkpoint=lambda _: None, on_line=lines.append)
+    assert (lines, ended.code, ended.stdout) == (["one\n"], -9, 'one\n{"ha')
+
+
+def test_bytes_that_are_no_text_are_replaced() -> None:
+    program = "import os; os.write(1, b'\\xff\\n'); os.write(2, b'\\xfe')"
+    ended = run_program(["-c", program], checkpoint=lambda _: None)
+    assert (ended.stdout, ended.stderr) == ("\ufffd\n", "\ufffd")
+
+
+def test_a_process_that_leaves_its_pipes_to_another_is_not_waited_for(tmp_path: Path) -> None:
+    program = """
+import os, sys, time
+if not os.fork():
+    while not os.path.exists(sys.argv[1]):
+        time.sleep(0.01)
+    os._exit(0)
+print("done")
+"""
+    try:
+        ended = run_program(
+            ["-c", program, str(tmp_path / "end")], checkpoint=lambda _: None, seconds=PATIENCE
+        )
+        assert (ended.code, ended.stdout) == (0, "done\n")
+    finally:
+        (tmp_path / "end").touch()

@@ -49,7 +49,7 @@ _NODE_TYPES = (ast.Expression, ast.Call, ast.Name, ast.Load, ast.keyword, ast.Co
 _CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict"}
 
 
-def harmless(path: Path) -> tuple[io.BytesIO, list[int | None]]:
+def sanitize(path: Path) -> tuple[io.BytesIO, list[int | None]]:
     """Sanitize a file of `torch.export.save` for `torch.export.load`.
 
     Returns:

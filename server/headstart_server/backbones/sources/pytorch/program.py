@@ -12,7 +12,7 @@ from headstart_server.backbones.sources.files import local_file
 from headstart_server.backbones.sources.keras_images import PICTURE_OPTIONS
 from headstart_server.backbones.sources.openvino_images import picture_network
 from headstart_server.backbones.sources.openvino_reading import reason_of
-from headstart_server.backbones.sources.pytorch.archive import harmless
+from headstart_server.backbones.sources.pytorch.archive import sanitize
 from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError, check_pin
 
@@ -45,7 +45,7 @@ def _converted(path: Path) -> Any:
             f"Expected an exported program, .pt2. Received: {path.name}. A file of weights is declared as "
             "torch-weights:PATH with its architecture."
         )
-    file, shape = harmless(path)
+    file, shape = sanitize(path)
     torch = _load_torch()
     openvino = load_openvino()
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headstart_server.backbones.sources.pytorch.archive import harmless
+from headstart_server.backbones.sources.pytorch.archive import sanitize
 from headstart_server.backbones.sources.source import SourceError
 
 SPEC = '[1, {"type": "builtins.tuple", "context": "null", "children_spec": []}]'
@@ -56,7 +56,7 @@ def archive(
 
 
 def test_only_what_is_known_to_be_harmless_is_kept(tmp_path: Path) -> None:
-    file, shape = harmless(archive(tmp_path / "own.pt2", program(), TENSOR))
+    file, shape = sanitize(archive(tmp_path / "own.pt2", program(), TENSOR))
     assert shape == [None, 3]
     with zipfile.ZipFile(file) as kept:
         assert sorted(kept.namelist()) == [
@@ -126,7 +126,7 @@ def test_what_could_run_code_is_refused(tmp_path: Path, change: Callable[[dict[s
     content = program()
     change(content)
     with pytest.raises(SourceError, match=r"own\.pt2: Expected a graph of"):
-        harmless(archive(tmp_path / "own.pt2", content, TENSOR))
+        sanitize(archive(tmp_path / "own.pt2", content, TENSOR))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_what_could_run_code_is_refused(tmp_path: Path, change: Callable[[dict[s
 def test_sizes_may_be_sums_and_products(tmp_path: Path, expression: str) -> None:
     content = program()
     sized(expression)(content)
-    assert harmless(archive(tmp_path / "own.pt2", content, TENSOR))[1] == [None, 3]
+    assert sanitize(archive(tmp_path / "own.pt2", content, TENSOR))[1] == [None, 3]
 
 
 @pytest.mark.parametrize(
@@ -149,12 +149,12 @@ def test_sizes_may_be_sums_and_products(tmp_path: Path, expression: str) -> None
 )
 def test_pickled_tensors_are_refused(tmp_path: Path, tensor: dict[str, Any]) -> None:
     with pytest.raises(SourceError, match=r"own\.pt2: Expected raw tensors"):
-        harmless(archive(tmp_path / "own.pt2", program(), tensor))
+        sanitize(archive(tmp_path / "own.pt2", program(), tensor))
 
 
 def test_compressed_archives_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="Received: compressed members"):
-        harmless(archive(tmp_path / "own.pt2", program(), TENSOR, zipfile.ZIP_DEFLATED))
+        sanitize(archive(tmp_path / "own.pt2", program(), TENSOR, zipfile.ZIP_DEFLATED))
 
 
 @pytest.mark.parametrize(
@@ -162,4 +162,4 @@ def test_compressed_archives_are_refused(tmp_path: Path) -> None:
 )
 def test_what_is_no_program_is_refused(tmp_path: Path, broken: Any) -> None:
     with pytest.raises(SourceError, match=r"Expected a file of torch\.export\.save"):
-        harmless(archive(tmp_path / "own.pt2", broken, TENSOR))
+        sanitize(archive(tmp_path / "own.pt2", broken, TENSOR))
