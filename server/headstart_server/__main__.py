@@ -74,7 +74,7 @@ def _run(settings: Settings, warnings: Iterable[str]) -> None:
     """Run a server; a start that fails is one line on stderr."""
     try:
         # Slow to import, so a Ctrl-C may come meanwhile.
-        from headstart_server.app.app import serve as run
+        from headstart_server.app.lifecycle import serve as run
 
         run(settings, warnings=warnings)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - all end in one line

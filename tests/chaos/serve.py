@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from chaos import skewed_clock
 from fakes import FakeBackbone, FakeSource, settings_of
 from full_disk import FullDisk
-from headstart_server.app import app
+from headstart_server.app import maintenance
+from headstart_server.app.lifecycle import serve
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.storage import bucket
 
@@ -44,7 +45,7 @@ class SlowBackbone(FakeBackbone):
 if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
     backbone, batch_seconds = SlowBackbone(), settings.pop("batch_seconds", 0.0)
-    app.CLEAN_SECONDS = settings.pop("clean_seconds", app.CLEAN_SECONDS)
+    maintenance.CLEAN_SECONDS = settings.pop("clean_seconds", maintenance.CLEAN_SECONDS)
     bucket.CALL_SECONDS = settings.pop("bucket_seconds", bucket.CALL_SECONDS)
     bucket.PROBE_SECONDS = min(bucket.PROBE_SECONDS, bucket.CALL_SECONDS)
     skewed_clock.ahead = settings.pop("clock_ahead_seconds", 0.0)
@@ -52,4 +53,4 @@ if __name__ == "__main__":
     disk = FullDisk(Path(settings.pop("disk", os.devnull)))
     disk.full_while = (disk.folder / "full").exists
     with disk:
-        app.serve(settings_of(default_backbone="fake", **settings), FakeSource(backbone))
+        serve(settings_of(default_backbone="fake", **settings), FakeSource(backbone))

@@ -10,7 +10,7 @@ import sys
 import time
 
 from fakes import FakeBackbone, FakeSource, settings_of
-from headstart_server.app import app
+from headstart_server.app import lifecycle
 
 _TICK = 0.001
 
@@ -38,7 +38,7 @@ class Probe:
         writer.close()
 
 
-class ProbedApp(app.App):
+class ProbedApp(lifecycle.App):
     """The server with its probe."""
 
     probe_port = 0
@@ -54,5 +54,5 @@ class ProbedApp(app.App):
 if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
     ProbedApp.probe_port = settings.pop("probe")
-    app.App = ProbedApp  # type: ignore[misc]
-    app.serve(settings_of(default_backbone="fake", **settings), FakeSource(FakeBackbone()))
+    lifecycle.App = ProbedApp  # type: ignore[misc]
+    lifecycle.serve(settings_of(default_backbone="fake", **settings), FakeSource(FakeBackbone()))

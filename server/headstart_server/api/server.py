@@ -180,6 +180,10 @@ class Server:
         self._interceptor.end_calls()
         await asyncio.gather(*stopping)
 
+    async def close(self) -> None:
+        """Release the port immediately; does nothing after `stop`."""
+        await self._server.stop(None)
+
     async def _until_quiet(self, latest: float) -> None:
         """Wait until all callers that go on without a pause, or after a short one, are held."""
         loop = asyncio.get_running_loop()

@@ -1,14 +1,17 @@
 """Named points around durable writes at which a test can kill the process.
 
 A test sets `HEADSTART_FAILPOINTS` to `NAME:before` or `NAME:after`, separated by commas. The server then
-kills
-itself, as `kill -9` does, immediately before or after that write. Without the variable a failpoint costs one
-look-up in an empty set. A server that finds the variable set logs a warning.
+kills itself, as `kill -9` does, immediately before or after that write. Without the variable, a failpoint
+costs one look-up in an empty set. A server that finds the variable set logs a warning.
 """
 
 import os
 import signal
 from contextlib import AbstractContextManager, nullcontext
+
+import structlog
+
+log = structlog.get_logger(__name__)
 
 #: The environment variable that arms failpoints.
 VARIABLE = "HEADSTART_FAILPOINTS"
@@ -33,6 +36,18 @@ def arm(points: str) -> None:
         if not name or moment not in ("before", "after"):
             raise ValueError(f"Expected NAME:before or NAME:after in {VARIABLE}. Received: {entry!r}.")
     _armed = frozenset(entries)
+
+
+def arm_from_environment() -> None:
+    """Arm the failpoints of the environment variable, and warn that the process will kill itself.
+
+    Raises:
+        ValueError: an entry does not end in `:before` or `:after`.
+    """
+    points = os.environ.get(VARIABLE, "")
+    arm(points)
+    if points:
+        log.warning("failpoints_armed", points=points, remedy=f"Unset {VARIABLE}.")
 
 
 def failpoint(name: str) -> AbstractContextManager[None]:

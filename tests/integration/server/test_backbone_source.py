@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 from fakes import PATIENCE, FakeBackbone, FakeSource
-from headstart_server.app.app import App
+from headstart_server.app.lifecycle import App
 from headstart_server.errors import Draining
 from headstart_server.settings.setting import Off
 from headstart_server.settings.settings import Settings
@@ -27,7 +27,7 @@ async def test_an_app_loads_the_backbone_of_the_source_it_is_given(tmp_path: Pat
 
     await app.run(stop)
 
-    assert [info.name for info in app.pool.all_metadata()] == ["mine"]
+    assert [info.name for info in app.objects.pool.all_metadata()] == ["mine"]
     assert source.loads == ["mine"]
 
 

@@ -294,7 +294,8 @@ def test_a_flag_or_the_environment_asks_for_traces(endpoint: str | None, environ
 
 def test_a_server_without_traces_imports_nothing_of_opentelemetry():
     script = (
-        "import sys, headstart_server.app.app, headstart_server.observability.trace_setting as setting\n"
+        "import sys, headstart_server.app.lifecycle\n"
+        "import headstart_server.observability.trace_setting as setting\n"
         "assert not setting.open_tracing(None, {}, 'test').is_on\n"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )

@@ -19,7 +19,7 @@ def found(path: str, text: str) -> list[tuple[str, int, str]]:
         ("client/headstart/job.py", "client"),
         ("client/headstart/cli/app.py", "cli"),
         ("server/headstart_server/__main__.py", "settings"),
-        ("server/headstart_server/app/app.py", "server"),
+        ("server/headstart_server/app/build.py", "server"),
         ("tests/fakes.py", "tests"),
         ("docs/design.md", "docs"),
         ("k8s/base/service.yaml", "docs"),
@@ -32,7 +32,7 @@ def test_each_file_counts_for_its_area(path: str, area: str) -> None:
 def test_names_prose_and_words_across_lines_are_found() -> None:
     text = 'def is_told() -> None:\n    """A folder of\n    its own."""\n    # There\n    # is\n    # none.\n'
 
-    assert found("server/headstart_server/app/app.py", text) == [
+    assert found("server/headstart_server/app/build.py", text) == [
         ("server", 1, "told"),
         ("server", 2, "of its own"),
         ("server", 5, "is # none"),
@@ -42,7 +42,7 @@ def test_names_prose_and_words_across_lines_are_found() -> None:
 def test_strings_of_the_server_are_messages_and_docstrings_are_not() -> None:
     text = '"""Told."""\nfail(f"{name} was told", \'told\')  # told\n'
 
-    assert found("server/headstart_server/app/app.py", text) == [
+    assert found("server/headstart_server/app/build.py", text) == [
         ("server", 1, "Told"),
         ("messages", 2, "told"),
         ("messages", 2, "told"),
@@ -52,7 +52,8 @@ def test_strings_of_the_server_are_messages_and_docstrings_are_not() -> None:
 
 def test_longer_words_and_the_value_none_are_not_found() -> None:
     assert (
-        found("server/headstart_server/app/app.py", "if untold is None or retold is None:\n    pass\n") == []
+        found("server/headstart_server/app/build.py", "if untold is None or retold is None:\n    pass\n")
+        == []
     )
 
 

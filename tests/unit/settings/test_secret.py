@@ -18,7 +18,7 @@ import structlog
 from fakes import FakeBackbone, FakeSource
 from headstart import TlsConfig
 from headstart.cli.session import GlobalOptions, Session
-from headstart_server.app.app import App
+from headstart_server.app.lifecycle import App
 from headstart_server.auth.authenticator import Credentials
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.settings.secret import Secret
@@ -156,7 +156,7 @@ def test_no_object_of_a_server_prints_a_secret_of_its_settings(config: Settings)
             attributes = getattr(each, "__dict__", {})
             assert PLANTED not in f"{each!r} {attributes!r}", type(each)
     finally:
-        app._open.close()
+        app.close()
 
 
 def test_what_holds_tokens_and_keys_for_a_moment_does_not_print_them(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ class Command:
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     command = Command(tmp_path)
-    monkeypatch.setattr("headstart_server.app.app.serve", command.keep)
+    monkeypatch.setattr("headstart_server.app.lifecycle.serve", command.keep)
     for one in with_files():
         monkeypatch.delenv(one.variable, raising=False)
     return command

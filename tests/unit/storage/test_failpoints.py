@@ -70,16 +70,14 @@ def test_every_transaction_of_the_server_has_a_failpoint_of_its_name() -> None:
 
 
 def test_a_server_that_finds_the_variable_set_arms_it_and_warns(monkeypatch: pytest.MonkeyPatch) -> None:
-    from headstart_server.app import app
-
     monkeypatch.setenv(failpoints.VARIABLE, "one.write:after")
     with capture_logs() as logged:
-        app._arm_failpoints()
+        failpoints.arm_from_environment()
 
     assert failpoint("one.write") is not failpoint("one.write")
     assert [(entry["event"], entry["log_level"]) for entry in logged] == [("failpoints_armed", "warning")]
     monkeypatch.delenv(failpoints.VARIABLE)
     with capture_logs() as logged:
-        app._arm_failpoints()
+        failpoints.arm_from_environment()
     assert logged == []
     assert failpoint("one.write") is failpoint("other.write")

@@ -1,0 +1,340 @@
+"""The composition root: creates each object of a server once, and passes it down."""
+
+import os
+import socket
+import uuid
+from collections.abc import Collection
+from contextlib import ExitStack
+from importlib.metadata import version as package_version
+from importlib.util import find_spec
+
+import structlog
+from threadpoolctl import threadpool_limits
+
+from headstart_server.api.grpc.dataset_manifest import read_dataset_list
+from headstart_server.api.grpc.job_watcher import JobWatcher
+from headstart_server.api.grpc.redaction import LOCATIONS
+from headstart_server.app.data_folder import (
+    checked_roots,
+    emptied,
+    lock_folder,
+    open_database,
+    open_feature_store,
+)
+from headstart_server.app.embedders import embedder_factory
+from headstart_server.auth.audit import AuditLog
+from headstart_server.auth.authenticator import Authenticator
+from headstart_server.backbones.catalog import Catalog
+from headstart_server.backbones.contract.runtimes import RuntimeKind, has_gpu, runtime_settings
+from headstart_server.backbones.networks.declaration import Declaration, declared
+from headstart_server.backbones.runtimes.keras_matrices import KerasMatrices
+from headstart_server.backbones.sources.allowed_sources import check_sources
+from headstart_server.backbones.worker.optional_packages import has_keras
+from headstart_server.database.address import address_of as database_address
+from headstart_server.database.address import hosts, sqlite_file
+from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.example_archive import archive_name
+from headstart_server.datasets.example_eraser import Forgetting, ForgottenPlaces
+from headstart_server.datasets.uris.location import Kind
+from headstart_server.datasets.uris.policy import data_policy
+from headstart_server.datasets.uris.reader import DatasetReader
+from headstart_server.embedding.backbone_pool import BackbonePool, BackboneSource
+from headstart_server.embedding.cache import FeatureCache
+from headstart_server.embedding.waiters import Waiters
+from headstart_server.errors import ExportUnavailable, ServiceUnavailable
+from headstart_server.evaluation.promotion_gate import GateKeeper
+from headstart_server.export.cache import ExportCache
+from headstart_server.export.exporter import Exporter, ExportNetwork
+from headstart_server.jobs.archive_retention import Archives
+from headstart_server.jobs.heartbeat import Heart, Lease
+from headstart_server.jobs.job import Job, JobState
+from headstart_server.jobs.job_counts import JobCounts
+from headstart_server.jobs.job_notifier import Changes
+from headstart_server.jobs.ledger import Ledger
+from headstart_server.jobs.limits import QueueLimits
+from headstart_server.jobs.poller import Poller
+from headstart_server.jobs.tenant_limits import TenantUsage, tenant_limits
+from headstart_server.jobs.workers import WorkerPool
+from headstart_server.learning.examples.dataset import DatasetLimits
+from headstart_server.learning.features.matrices import DeviceError, Matrices
+from headstart_server.learning.heads.ridge import NUMPY
+from headstart_server.models.registry import Registry
+from headstart_server.models.resident import ResidentVersions
+from headstart_server.models.store import VersionStore
+from headstart_server.models.traffic import Traffic
+from headstart_server.observability.energy import EnergyMeter
+from headstart_server.observability.power import counters, open_gpus
+from headstart_server.observability.telemetry import Telemetry
+from headstart_server.observability.trace_setting import open_tracing
+from headstart_server.settings.groups import AuthGroup, ObservabilityGroup, StorageGroup
+from headstart_server.settings.job_groups import BackbonesGroup, JobsGroup, LimitsGroup
+from headstart_server.settings.settings import Settings
+from headstart_server.training.fine_tune import FineTuneRun, FineTuneTools
+from headstart_server.training.job_memory import memory_budget
+from headstart_server.training.submission_service import Intake
+from headstart_server.webhooks.policy import WebhookPolicy
+
+log = structlog.get_logger(__name__)
+
+#: Total bytes of cached exports, and the seconds after which each is created again.
+EXPORT_BYTES = 1 << 30
+EXPORT_SECONDS = 3600.0
+#: The fraction of concurrent calls that may wait for a backbone: loaded ones stay reachable.
+WAITING_SHARE = 4
+#: Training rows on their way from archive to backbone at the same time.
+TRAIN_WINDOW = 32
+
+
+class Objects:
+    """The objects of one server over one data folder.
+
+    Args:
+        settings: the settings of the server.
+        source: provides the backbones; None uses the `Catalog`.
+        closing: closes what was opened, in reverse order.
+
+    Raises:
+        BlockingIOError: another server uses the data folder.
+        BackboneNotFound: the default backbone is unknown.
+        DeclarationError: the settings of a declared backbone are invalid.
+    """
+
+    def __init__(self, settings: Settings, source: BackboneSource | None, closing: ExitStack) -> None:
+        self.settings = settings
+        # Solvers and heads run small products in many threads: more BLAS threads would only contend.
+        threadpool_limits(1, user_api="blas")
+        self._software = package_version("headstart")
+        self._observe(settings.observability)
+        self.authenticator = Authenticator(settings.auth.access_file)
+        self._open_storage(settings.storage, closing)
+        self.source = source or _catalog(settings)
+        self.memory_bytes = _memory_bytes(settings)
+        self._create_jobs(settings.jobs)
+        self._create_embedding(settings, closing)
+        self._create_training(settings)
+        self._create_exporter(settings.storage)
+        self.audit = _audit_log(settings.auth, closing)
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job in any state.
+
+        Raises:
+            JobNotFound: the job does not exist.
+        """
+        job = self.ledger.cancel(job_id)
+        if job.state is JobState.RUNNING:
+            self.heart.cancel(job_id)
+        else:
+            self._sweep_archives()
+        return job
+
+    def _observe(self, observability: ObservabilityGroup) -> None:
+        self.telemetry = Telemetry(self._software)
+        self.tracing = open_tracing(observability.trace_url, os.environ, self._software)
+        self.gpus = open_gpus()
+        self.energy = EnergyMeter(
+            counters(self.gpus, watts_per_core=observability.cpu_watts_per_core),
+            grid_gco2e_per_kwh=observability.grid_gco2_per_kwh,
+        )
+
+    def _open_storage(self, storage: StorageGroup, closing: ExitStack) -> None:
+        closing.enter_context(lock_folder(storage.data_dir, "data", "--data-dir"))
+        LOCATIONS.add(self.settings, hosts(database_address(storage.database_target)))
+        self.database = database = open_database(storage, closing)
+        self.roots = checked_roots(storage, database)
+        self.versions = VersionStore(self.roots.versions)
+        self.resident = ResidentVersions(storage.version_cache_memory or 0)
+        self.datasets = DatasetStore(
+            self.roots.datasets, _dataset_limits(self.settings.limits), ForgottenPlaces(database).among
+        )
+        self.archives = Archives(database, self.datasets, max_bytes=storage.example_storage or 0)
+        self.registry = Registry(database, self.versions, self.resident, on_deleted=self._sweep_archives)
+        self.forgetting = Forgetting(database, self.registry, self.datasets, self._drop_contents)
+
+    def _create_jobs(self, jobs: JobsGroup) -> None:
+        limits, telemetry = self.settings.limits, self.telemetry
+        self.changes = Changes()
+        # A job that needs a backbone which only other replicas have waits for one of them.
+        names = [info.name for info in self.source.list()] if self.database.is_shared else None
+        self.ledger = Ledger(
+            self.database,
+            self.registry,
+            self.changes,
+            owner=f"{socket.gethostname()}/{uuid.uuid4().hex}",
+            limits=_queue_limits(limits),
+            slots=jobs.job_workers,
+            lease_seconds=jobs.lease_duration,
+            on_taken_over=telemetry.job_taken_over,
+            on_claim_failed=telemetry.claim_failed,
+            webhook=jobs.webhook_url,
+            memory_bytes=self.memory_bytes,
+            backbones=names,
+            trains_networks=names is None or has_keras(),
+            tenant_limits=tenant_limits(limits, self.authenticator),
+        )
+        self.traffic = Traffic(self.database, self.ledger.owner)
+        self.usage = TenantUsage(self.ledger.usage)
+        self.job_counts = JobCounts(self.database)
+        lease = Lease(seconds=jobs.lease_duration, beat=jobs.heartbeat_interval)
+        self.heart = Heart(self.ledger, lease, is_shared=self.database.is_shared)
+        self.poller = Poller(self.ledger, self.changes, self.registry.sync)
+        self.watcher = JobWatcher(self.ledger, self.changes)
+
+    def _create_embedding(self, settings: Settings, closing: ExitStack) -> None:
+        self.cache = FeatureCache(
+            settings.storage.feature_cache_memory or 0,
+            open_feature_store(settings.storage, self.telemetry),
+            self.telemetry.cache_looked_up,
+        )
+        closing.callback(self.cache.close)
+        self.pool = BackbonePool(
+            self.source,
+            embedder_factory(settings, self.cache, self.telemetry),
+            settings.backbones.default_backbone,
+            waiters=Waiters(max_calls=max(1, settings.limits.max_concurrent_requests // WAITING_SHARE)),
+        )
+        closing.callback(self.pool.close)
+
+    def _create_training(self, settings: Settings) -> None:
+        jobs, max_activation_bytes = settings.jobs, settings.limits.max_activation_size
+        tools = FineTuneTools(
+            ledger=self.ledger,
+            datasets=self.datasets,
+            pool=self.pool,
+            versions=self.versions,
+            observer=self.telemetry,
+            gate=GateKeeper(self.registry, self.pool, self.datasets.reader, window=TRAIN_WINDOW),
+            window=TRAIN_WINDOW,
+            scratch=emptied(settings.storage.data_dir / "scratch"),
+            max_activation_bytes=max_activation_bytes,
+            memory_bytes=self.memory_bytes,
+            software=f"headstart {self._software}",
+            matrices=_matrices(settings.backbones),
+            tracing=self.tracing,
+            energy=self.energy,
+        )
+        self.workers = WorkerPool(
+            self.ledger,
+            self.heart,
+            lambda job, checkpoint: FineTuneRun(job, tools, checkpoint),
+            lambda _: self._sweep_archives(),
+            self.telemetry,
+            size=jobs.job_workers,
+            time_limit=jobs.job_time_limit or float("inf"),
+            tracing=self.tracing,
+        )
+        self.webhooks = WebhookPolicy(
+            jobs.allow_webhook, own=jobs.webhook_url, allow_private=jobs.allow_private_addresses
+        )
+        self.intake = Intake(
+            self.ledger,
+            self.datasets,
+            self.pool,
+            self.registry,
+            self.workers.wake,
+            max_activation_bytes=max_activation_bytes,
+            memory_bytes=self.memory_bytes,
+            tracing=self.tracing,
+            webhooks=self.webhooks,
+            data=_dataset_reader(settings),
+        )
+
+    def _create_exporter(self, storage: StorageGroup) -> None:
+        cache = ExportCache(
+            emptied(storage.data_dir / "exports"), max_bytes=EXPORT_BYTES, max_seconds=EXPORT_SECONDS
+        )
+        self.exporter = Exporter(self.registry, _export_network(self.source), cache)
+
+    def _sweep_archives(self) -> None:
+        """Remove the examples that nothing needs; the next cleaning tries again what fails."""
+        try:
+            self.archives.sweep()
+            self.usage.refresh()
+        except ServiceUnavailable as error:
+            log.warning("archive_cleanup_failed", error=error.detail)
+        except Exception:
+            log.exception("archive_cleanup_failed")
+
+    def _drop_contents(self, digests: Collection[str], archives: Collection[str]) -> None:
+        """Remove this machine's copies of erased examples."""
+        self.cache.remove(digests)
+        if self.roots.copies is not None:
+            for archive in archives:
+                self.roots.copies.remove(archive_name(archive))
+
+
+def _catalog(settings: Settings) -> Catalog:
+    return Catalog(
+        _declarations(settings.backbones),
+        max_pixels=settings.limits.max_pixels,
+        runtimes=runtime_settings(settings.backbones),
+    )
+
+
+def _declarations(backbones: BackbonesGroup) -> list[Declaration]:
+    found = declared(backbones.backbones_file, backbones.backbone)
+    check_sources(found, backbones.allow_backbone)
+    return found
+
+
+def _audit_log(auth: AuthGroup, closing: ExitStack) -> AuditLog | None:
+    if not auth.audit_log:
+        return None
+    audit = AuditLog(auth.audit_log, unauthenticated_rate=int(auth.audit_unauthenticated_rate or 0))
+    closing.callback(audit.close)
+    return audit
+
+
+def _export_network(source: BackboneSource) -> ExportNetwork:
+    if isinstance(source, Catalog):
+        return source.export
+
+    def refuse(backbone: str, *_: object) -> None:
+        raise ExportUnavailable(f"Expected a backbone that can be exported. Received: '{backbone}'.")
+
+    return refuse
+
+
+def _dataset_reader(settings: Settings) -> DatasetReader | None:
+    """Return the reader of datasets at URIs; None if no URI is allowed."""
+    if not settings.jobs.allow_dataset_uri:
+        return None
+    url = settings.storage.database_url
+    policy = data_policy(settings, sqlite_file(url) if url else None)
+    if Kind.WEB in policy.kinds and find_spec("urllib3") is None:
+        raise ModuleNotFoundError(
+            "--allow-dataset-uri https:// needs the package urllib3: pip install 'headstart[http]'."
+        )
+    return DatasetReader(policy, read_dataset_list, max_input_bytes=settings.limits.max_input_size)
+
+
+def _matrices(backbones: BackbonesGroup) -> Matrices:
+    """Return Keras' device if it is a GPU: on a CPU numpy is as fast, and leaves the cores to backbones."""
+    on_gpu = has_gpu() and runtime_settings(backbones).settled().kind is RuntimeKind.KERAS
+    return KerasMatrices(DeviceError) if on_gpu else NUMPY
+
+
+def _memory_bytes(settings: Settings) -> int | None:
+    """Return the memory of all jobs; None if unknown."""
+    storage = settings.storage
+    caches = (storage.feature_cache_memory or 0) + (storage.version_cache_memory or 0)
+    return memory_budget(settings.jobs.job_memory, caches)
+
+
+def _queue_limits(limits: LimitsGroup) -> QueueLimits:
+    return QueueLimits(
+        queued=limits.max_queued_jobs,
+        queued_per_tenant=limits.max_queued_jobs_per_tenant or 0,
+        running=limits.max_running_jobs or 0,
+        running_per_tenant=limits.max_running_jobs_per_tenant or 0,
+        versions_per_model=limits.max_versions_per_model or 0,
+    )
+
+
+def _dataset_limits(limits: LimitsGroup) -> DatasetLimits:
+    return DatasetLimits(
+        max_examples=limits.max_examples,
+        max_bytes=limits.max_dataset_size,
+        max_input_bytes=limits.max_input_size,
+        max_classes=limits.max_classes,
+    )

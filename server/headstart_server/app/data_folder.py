@@ -1,0 +1,113 @@
+"""The data folder and the database of a server: locks, and checks before anything is stored."""
+
+import fcntl
+import shutil
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+from headstart_server.database.address import sqlite_file
+from headstart_server.database.database import Database
+from headstart_server.embedding.feature_store import FeatureStore
+from headstart_server.embedding.sqlite_file import delete
+from headstart_server.errors import DatabaseUnavailable, StorageUnavailable
+from headstart_server.observability.telemetry import Telemetry
+from headstart_server.settings.groups import StorageGroup
+from headstart_server.storage.storage_roots import StorageRoots, open_storage_roots
+
+log = structlog.get_logger(__name__)
+
+#: Seconds that a start waits for a database that does not answer yet.
+DATABASE_WAIT_SECONDS = 30.0
+#: Seconds that features wait before they are written to disk; a killed server loses them.
+FEATURE_STORE_REST = 1.0
+
+
+def lock_folder(folder: Path, kind: str, flag: str, name: str = "lock") -> IO[str]:
+    """Lock a folder for this process, because SQLite and the feature file take one server only."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / name).open("w")
+    except OSError as error:
+        raise OSError(
+            f"Cannot use {folder} as the {kind} folder: {error.strerror}. Choose another with "
+            f"{flag}, or give this user the right to write there."
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise BlockingIOError(
+            f"Another headstart-server uses the {kind} folder {folder}. Stop it, or choose another with "
+            f"{flag}."
+        ) from None
+    return file
+
+
+def open_database(storage: StorageGroup, closing: ExitStack) -> Database:
+    """Open the database, and wait for one that does not answer yet."""
+    target = storage.database_target
+    file = sqlite_file(target)
+    if file is not None and storage.database_url is not None:
+        # One server for each SQLite file, whatever the data folders.
+        closing.enter_context(lock_folder(file.parent, "database", "--database", f"{file.name}.lock"))
+    deadline, cause = time.monotonic() + DATABASE_WAIT_SECONDS, ""
+    while True:
+        try:
+            database = Database(target)
+        except DatabaseUnavailable as error:
+            # Database and server may be started together, in any order.
+            if time.monotonic() > deadline:
+                raise OSError(
+                    f"The database does not answer: {error.detail.rstrip('.')}. Waited "
+                    f"{DATABASE_WAIT_SECONDS:.0f} seconds. Start the database, or correct --database."
+                ) from error
+            if error.detail != cause:
+                cause = error.detail
+                log.warning(
+                    "waiting_for_database",
+                    error=cause,
+                    remedy="Start the database, or correct --database.",
+                    wait_seconds=round(deadline - time.monotonic()),
+                )
+            time.sleep(1.0)
+        else:
+            closing.callback(database.close)
+            return database
+
+
+def checked_roots(storage: StorageGroup, database: Database) -> StorageRoots:
+    """Open the storage of artifacts; log a bucket that is unavailable, which may return in a minute."""
+    roots = open_storage_roots(
+        storage.artifacts,
+        storage.data_dir,
+        copies_bytes=storage.artifact_cache or 0,
+        own_database=storage.database is None,
+    )
+    roots.check_recorded(database)
+    try:
+        roots.check(database.identity)
+    except StorageUnavailable as error:
+        log.warning("storage_check_failed", error=error.detail)
+    return roots
+
+
+def emptied(folder: Path) -> Path:
+    """Create a folder, and remove what an earlier start left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def open_feature_store(storage: StorageGroup, telemetry: Telemetry) -> FeatureStore | None:
+    """Open the file of features; without one, remove the file of an earlier start."""
+    path = storage.data_dir / "features.sqlite3"
+    if storage.feature_cache_disk:
+        return FeatureStore(
+            path, storage.feature_cache_disk, telemetry.cache_writes_dropped, rest=FEATURE_STORE_REST
+        )
+    delete(path)
+    return None

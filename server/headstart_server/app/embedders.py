@@ -1,0 +1,65 @@
+"""The embedder of a loaded backbone: its queue, its threads, and the shared feature cache."""
+
+import math
+from collections.abc import Callable
+
+from headstart_server.backbones.contract.backbone import Backbone
+from headstart_server.backbones.contract.cores import available_cores
+from headstart_server.embedding.batcher import Batcher
+from headstart_server.embedding.cache import FeatureCache
+from headstart_server.embedding.cache_scope import shared_key, tenant_key
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.queue import LaneQueue
+from headstart_server.observability.telemetry import Telemetry
+from headstart_server.settings.settings import Settings
+
+#: Maximum rows of a training batch. A Predict waits for one at most: some tens of milliseconds on a CPU.
+TRAIN_SLICE = 8
+
+
+def embedder_factory(
+    settings: Settings, cache: FeatureCache, telemetry: Telemetry
+) -> Callable[[Backbone], Embedder]:
+    """Return a function that starts the embedder of a backbone."""
+
+    def start(backbone: Backbone) -> Embedder:
+        threads = _thread_count(backbone)
+        batcher = Batcher(
+            backbone.run,
+            _queue(settings, backbone, threads),
+            telemetry,
+            threads=threads,
+            name=f"backbone-{backbone.info.name}",
+        )
+        batcher.start()
+        return Embedder(
+            backbone,
+            batcher,
+            cache,
+            max_pending=settings.limits.max_pending_inputs,
+            cache_predictions=settings.storage.cache_predictions,
+            cache_key=tenant_key if settings.storage.isolate_feature_cache else shared_key,
+        )
+
+    return start
+
+
+def _thread_count(backbone: Backbone) -> int:
+    cores = available_cores()
+    # On a CPU one more than the cores: it runs while another waits for the interpreter's lock.
+    return max(cores + 1, backbone.streams) if backbone.stream_per_core else cores + backbone.streams
+
+
+def _queue(settings: Settings, backbone: Backbone, threads: int) -> LaneQueue:
+    share = settings.jobs.train_share
+    return LaneQueue(
+        max_batch=backbone.batch,
+        train_slice=min(backbone.batch, TRAIN_SLICE),
+        streams=backbone.streams,
+        train_share=share,
+        # Rounded up: fewer concurrent turns than that could never reach the share.
+        train_turns=max(1, math.ceil(share * threads)),
+        max_delay=settings.backbones.batch_delay,
+        pairing=backbone.stream_per_core,
+        most_rows=backbone.most_rows,
+    )

@@ -1,0 +1,217 @@
+"""The life of a server: start, serve, stop."""
+
+import asyncio
+import gc
+import signal
+import sys
+import threading
+from collections.abc import Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from headstart_server.api.server import Server
+from headstart_server.app.build import Objects
+from headstart_server.app.gauges import add_gauges
+from headstart_server.app.maintenance import Maintenance
+from headstart_server.app.services import grpc_server, http_port, webhook_sender
+from headstart_server.embedding.backbone_pool import BackboneSource
+from headstart_server.errors import DatabaseUnavailable, StorageFull
+from headstart_server.observability.metrics_port import MetricsPort
+from headstart_server.observability.telemetry import configure_logs, process_age
+from headstart_server.settings.settings import Settings, is_loopback
+from headstart_server.storage import failpoints
+
+if TYPE_CHECKING:
+    from headstart_server.api.http.port import HttpPort
+
+log = structlog.get_logger(__name__)
+
+#: Seconds that calls have to end if the server stops before it served.
+START_GRACE_SECONDS = 0.5
+#: Seconds in which a server that stops sends its last traces.
+TRACES_SECONDS = 3.0
+
+
+class App:
+    """One server over one data folder.
+
+    Args:
+        settings: the settings of the server.
+        source: provides the backbones; None uses the `Catalog`.
+
+    Raises:
+        Exception: as `Objects`. Everything that was opened is closed again.
+    """
+
+    def __init__(self, settings: Settings, source: BackboneSource | None = None) -> None:
+        failpoints.arm_from_environment()
+        self._settings = settings
+        self._grace = min(START_GRACE_SECONDS, settings.server.grace_period)
+        with ExitStack() as closing:
+            self.objects = Objects(settings, source, closing)
+            self._maintenance = Maintenance(self.objects)
+            self._webhook_sender = webhook_sender(self.objects)
+            add_gauges(self.objects)
+            self._opened = closing.pop_all()
+
+    def close(self) -> None:
+        """Close a server that does not run; one that ran is closed."""
+        self._opened.close()
+
+    async def run(self, stop: asyncio.Event | None = None) -> None:
+        """Serve until SIGTERM, SIGINT or the event; then stop gracefully.
+
+        Each step of the start pushes its opposite to one stack, so a failing start stops what it started, and
+        a step of the stop that fails does not skip the others.
+
+        Raises:
+            OSError: a port is in use, or a TLS file cannot be read.
+            BackboneUnavailable: the default backbone cannot be prepared or loaded.
+        """
+        stop = stop or asyncio.Event()
+        async with AsyncExitStack() as stopping:
+            stopping.enter_context(self._opened)
+            self._handle_signals(stop)
+            _warn(self._settings)
+            server = await self._start(stopping)
+            stopped = _task(stopping, stop.wait())
+            warming = _task(stopping, self._warm(server))
+            await asyncio.wait({warming, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if warming.done():
+                warming.result()
+                self._grace = self._settings.server.grace_period
+                await stopped
+        log.info("stopped")
+
+    def _handle_signals(self, stop: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(32, "store"))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        if self.objects.audit is not None:
+            loop.add_signal_handler(signal.SIGHUP, self.objects.audit.reopen)
+
+    async def _start(self, stopping: AsyncExitStack) -> Server:
+        """Start in the order in which a stop must not end things: first what outlives the others."""
+        objects, settings = self.objects, self._settings
+        stopping.push_async_callback(asyncio.to_thread, objects.tracing.close, TRACES_SECONDS)
+        self._maintenance.take_over()
+        self._serve_metrics(stopping)
+        # Both ports are bound before anything runs: a port in use is the most frequent failure.
+        server = grpc_server(objects)
+        stopping.push_async_callback(server.close)
+        http = http_port(settings, server)
+        if http is not None:
+            stopping.push_async_callback(http.stop, 0.0)
+        stopping.push_async_callback(asyncio.to_thread, self._leave)
+        for service in (objects.heart, objects.poller, self._webhook_sender):
+            if service is not None:
+                stopping.push_async_callback(asyncio.to_thread, service.stop)
+                service.start()
+        stopping.push_async_callback(self._end_calls_and_jobs, server, http)
+        await server.start()
+        if http is not None:
+            http.start()
+            log.info("http_listening", address=f"{settings.server.host}:{http.port}")
+        objects.workers.start()
+        log.info("backbone_loading", backbone=objects.pool.default)
+        address = f"{settings.server.host}:{server.port}"
+        log.info("listening", address=address, data_dir=str(settings.storage.data_dir))
+        self._begin_stop_with(stopping, server)
+        return server
+
+    def _serve_metrics(self, stopping: AsyncExitStack) -> None:
+        host, port = self._settings.server.host, self._settings.metrics_port
+        if port is None:
+            return
+        metrics = MetricsPort(host, port, self.objects.telemetry.registry)
+        stopping.push_async_callback(asyncio.to_thread, metrics.close)
+        log.info("metrics_listening", address=f"{host}:{metrics.port}/metrics")
+
+    def _begin_stop_with(self, stopping: AsyncExitStack, server: Server) -> None:
+        """Push the first steps of a stop, the last one first."""
+        objects = self.objects
+        # A backbone that is being prepared may take minutes.
+        stopping.callback(objects.pool.stop_loading)
+        stopping.callback(objects.watcher.drain)
+        stopping.push_async_callback(server.set_serving, False)
+        stopping.callback(objects.intake.close)
+        for loop in (self._maintenance.clean_repeatedly, self._maintenance.write_traffic_repeatedly):
+            _task(stopping, loop())
+        stopping.callback(lambda: log.info("stopping", grace_seconds=self._grace))
+
+    async def _end_calls_and_jobs(self, server: Server, http: "HttpPort | None") -> None:
+        # Jobs release themselves at their next batch while the last calls end.
+        jobs = asyncio.create_task(asyncio.to_thread(self.objects.workers.stop, self._grace))
+        try:
+            await server.stop(self._grace, None if http is None else http.stop)
+        finally:
+            await jobs
+
+    def _leave(self) -> None:
+        with suppress(DatabaseUnavailable, StorageFull):
+            self.objects.traffic.write()
+            self.objects.ledger.leave()
+
+    async def _warm(self, server: Server) -> None:
+        pool = self.objects.pool
+        # The pool loads in a daemon thread: a download may take minutes, and the server can stop meanwhile.
+        embedder = await pool.ready(partial(pool.get, ""), None)
+        # The objects of the start stay: a full collection would search all of them, for a tenth of a second,
+        # whenever a request creates many objects.
+        gc.collect()
+        gc.freeze()
+        await server.set_serving(True)
+        seconds = round(process_age(), 2)
+        self.objects.telemetry.began_to_serve(seconds)
+        log.info("serving", backbone=pool.default, runtime=embedder.runtime, seconds_since_start=seconds)
+        # Another daemon thread, for the same reason.
+        threading.Thread(target=pool.prepare_all, name="prepare", daemon=True).start()
+
+
+def serve(settings: Settings, source: BackboneSource | None = None, *, warnings: Iterable[str] = ()) -> None:
+    """Run a server in this process until it is stopped.
+
+    Args:
+        settings: the settings of the server.
+        source: provides the backbones; None uses the `Catalog`.
+        warnings: warnings about the settings, for the log.
+
+    Raises:
+        Exception: as `App` and `App.run`.
+    """
+    format = settings.observability.log_format
+    as_json = format == "json" or (format == "auto" and not sys.stderr.isatty())
+    configure_logs(level=settings.observability.log_level, json=as_json)
+    for warning in warnings:
+        log.warning("unknown_setting", message=warning)
+    asyncio.run(App(settings, source).run())
+
+
+def _task(stopping: AsyncExitStack, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
+    """Run a coroutine until the stop cancels it."""
+    task = asyncio.create_task(work)
+    stopping.callback(task.cancel)
+    return task
+
+
+def _warn(settings: Settings) -> None:
+    """Log which protection is missing on the ports that other machines reach."""
+    host = settings.server.host
+    if is_loopback(host):
+        return
+    if settings.auth.access_file is None:
+        log.warning(
+            "authentication_disabled",
+            message=f"Without --access-file, every caller that reaches --host {host} may do everything.",
+        )
+    elif settings.tls.tls_cert is None:
+        log.warning(
+            "plaintext_tokens",
+            message=f"Callers send tokens to --host {host} without TLS. Use --tls-cert and --tls-key, or a "
+            "mesh that encrypts the traffic.",
+        )

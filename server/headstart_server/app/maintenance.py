@@ -1,0 +1,115 @@
+"""Periodic cleaning, and taking over what a server that died left behind."""
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+
+import structlog
+
+from headstart_server.app.build import Objects
+from headstart_server.errors import DatabaseUnavailable, StorageFull, StorageUnavailable
+from headstart_server.jobs.cleaning import run_steps
+from headstart_server.storage.disk import probe
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two writes of the traffic counts.
+TRAFFIC_SECONDS = 10.0
+#: Seconds between two rounds of cleaning.
+CLEAN_SECONDS = 30.0
+#: Seconds between two searches for orphaned files, and the age from which they are removed.
+LEFTOVER_SECONDS = 3600.0
+
+
+class Maintenance:
+    """Clean up what this process owns, and in turn with other replicas what they share."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    def take_over(self) -> None:
+        """Take over what a server that died left in an SQLite file: no other server uses it.
+
+        In a shared database, leases tell the work of running replicas from that of dead ones.
+        """
+        objects = self._objects
+        with suppress(DatabaseUnavailable):
+            objects.usage.refresh()
+        if objects.database.is_shared:
+            return
+        left = objects.ledger.expire_leases()
+        if left:
+            log.warning("interrupted_jobs_found", jobs=left)
+        objects.ledger.recount_usage()
+        try:
+            self._remove_leftovers(older_than=0.0)
+        except StorageUnavailable as error:
+            log.warning("cleanup_postponed", error=error.detail)
+
+    async def clean_repeatedly(self) -> None:
+        """Clean up until cancelled."""
+        while True:
+            await asyncio.sleep(CLEAN_SECONDS)
+            await asyncio.to_thread(self.clean)
+
+    async def write_traffic_repeatedly(self) -> None:
+        """Write the traffic counts until cancelled; what cannot be written stays for the next time."""
+        while True:
+            await asyncio.sleep(TRAFFIC_SECONDS)
+            with suppress(DatabaseUnavailable, StorageFull):
+                await asyncio.to_thread(self._objects.traffic.write)
+
+    def clean(self) -> None:
+        """Clean up once; a step that fails does not skip the others."""
+        objects = self._objects
+        run_steps(
+            {
+                "energy": objects.energy.update,
+                "disks": self._probe_disks,
+                "audit_log": objects.audit.flush_omitted if objects.audit is not None else None,
+                "erased_examples": objects.forgetting.drop_here,
+                "exports": objects.exporter.sweep,
+                "usage": objects.usage.refresh,
+                "jobs": objects.job_counts.refresh,
+                "rows": self._clean_rows,
+                "files": self._clean_files,
+            }
+        )
+
+    def _clean_rows(self) -> None:
+        objects = self._objects
+        if not objects.ledger.may_clean("rows", CLEAN_SECONDS):
+            return
+        run_steps(
+            {
+                "expired_versions": objects.registry.delete_expired,
+                # An archive without an example is written before the old one goes. What follows frees space.
+                "erased_examples": objects.forgetting.carry_out,
+                "archives": objects.archives.sweep,
+                "traffic": objects.traffic.clean,
+                "old_jobs": partial(objects.ledger.forget, objects.settings.jobs.job_retention),
+            }
+        )
+
+    def _clean_files(self) -> None:
+        if not self._objects.ledger.may_clean("files", LEFTOVER_SECONDS):
+            return
+        run_steps(
+            {
+                "usage": self._objects.ledger.recount_usage,
+                "leftovers": partial(self._remove_leftovers, older_than=LEFTOVER_SECONDS),
+            }
+        )
+
+    def _probe_disks(self) -> None:
+        for folder in {self._objects.settings.storage.data_dir, *self._objects.roots.folders}:
+            probe(folder)
+
+    def _remove_leftovers(self, *, older_than: float) -> None:
+        objects = self._objects
+        # Again, because the bucket may have been unavailable at the start.
+        objects.roots.claim(objects.database.identity)
+        datasets = objects.archives.recover(older_than=older_than)
+        versions = objects.registry.remove_leftovers(objects.ledger.unfinished, older_than=older_than)
+        if datasets or versions:
+            log.info("orphaned_files_removed", datasets=datasets, versions=versions)

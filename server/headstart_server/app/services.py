@@ -1,0 +1,188 @@
+"""The ports of a server: the gRPC services, the same over HTTP, and the webhook sender."""
+
+from collections.abc import Sequence
+from importlib.metadata import version as package_version
+from typing import TYPE_CHECKING
+
+from headstart_server.api.compat.compat_predictor import CompatPredictor
+from headstart_server.api.compat.services import BoundService, services_of
+from headstart_server.api.grpc.access import AccessInterceptor
+from headstart_server.api.grpc.caller import caller
+from headstart_server.api.grpc.evaluation_service import EvaluationService
+from headstart_server.api.grpc.executors import LOAD_THREADS, REMOVAL_THREADS, UPLOAD_THREADS, BoundedExecutor
+from headstart_server.api.grpc.fine_tuning_service import FineTuningService
+from headstart_server.api.grpc.messages.jobs import webhook_body
+from headstart_server.api.grpc.messages.reports import report_document
+from headstart_server.api.grpc.model_service import ModelService
+from headstart_server.api.grpc.prediction_service import PredictionService
+from headstart_server.api.grpc.rate_limits import address_of, rates_of
+from headstart_server.api.grpc.server_info import server_info
+from headstart_server.api.grpc.server_service import ServerService
+from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor, Context
+from headstart_server.api.grpc.tls import tls_files
+from headstart_server.api.server import Server, ServerSettings
+from headstart_server.app.build import TRAIN_WINDOW, Objects
+from headstart_server.datasets.retained_examples import KeptExamples
+from headstart_server.evaluation.evaluator import MeasuringBench
+from headstart_server.prediction.prediction_monitor import PredictionMonitor
+from headstart_server.prediction.predictor import Predictor
+from headstart_server.report.reporter import Reporter
+from headstart_server.settings.settings import Settings
+from headstart_server.training.rebasing import Rebasing
+
+if TYPE_CHECKING:
+    from headstart_server.api.http.port import HttpPort
+    from headstart_server.webhooks.sender import WebhookSender
+
+#: The alias of each model's shadow.
+SHADOW_ALIAS = "shadow"
+#: Concurrent reads of datasets at URIs; further ones wait.
+GATHERINGS = 4
+
+
+def grpc_server(objects: Objects) -> Server:
+    """Bind the gRPC port, with all services.
+
+    Raises:
+        OSError: the port is in use, or a TLS file cannot be read.
+    """
+    settings = objects.settings
+    predictor = _predictor(objects)
+    executor, removals = BoundedExecutor(), BoundedExecutor(REMOVAL_THREADS)
+    return Server(
+        _server_settings(settings),
+        CallInterceptor(objects.telemetry, objects.tracing),
+        AccessInterceptor(
+            objects.authenticator,
+            lambda job_id: objects.ledger.get(job_id).spec.model,
+            objects.audit,
+            audits_all=settings.auth.audit_all,
+        ),
+        fine_tuning=_fine_tuning(objects, executor, removals),
+        prediction=PredictionService(predictor, objects.telemetry, tracing=objects.tracing),
+        models=_models(objects, executor, removals),
+        evaluation=EvaluationService(_bench(objects), executor),
+        about=ServerService(
+            server_info(settings, package_version("headstart")),
+            objects.pool,
+            objects.ledger.usage_of,
+            authenticates=settings.auth.access_file is not None,
+        ),
+        rates=rates_of(settings.limits, _counted_caller),
+        further=_compat_services(objects, predictor, executor),
+    )
+
+
+def http_port(settings: Settings, server: Server) -> "HttpPort | None":
+    """Bind the HTTP port for the handlers of a gRPC server; None if it is off."""
+    if settings.server.http_port is None:
+        return None
+    # Imported here: a server without the port does not need its packages.
+    from headstart_server.api.http.setup import open_http  # noqa: PLC0415
+
+    return open_http(settings, server.methods)
+
+
+def webhook_sender(objects: Objects) -> "WebhookSender | None":
+    """Return the sender of webhooks; None if the settings have no secrets for it."""
+    secrets = objects.settings.jobs.webhook_secret_file
+    if secrets is None:
+        return None
+    # Imported here: a server that sends no webhooks does not need urllib3.
+    try:
+        from headstart_server.webhooks.sender import WebhookSender  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"--webhook needs the package {error.name}: pip install 'headstart[http]'."
+        ) from error
+    return WebhookSender(
+        objects.database, objects.webhooks, secrets, objects.telemetry.webhook_tried, body=webhook_body
+    )
+
+
+def _server_settings(settings: Settings) -> ServerSettings:
+    return ServerSettings(
+        address=f"{settings.server.host}:{settings.server.port}",
+        tls=tls_files(settings.tls),
+        max_message_bytes=settings.limits.max_message_size,
+        max_concurrent_calls=settings.limits.max_concurrent_requests,
+        max_connections=settings.limits.max_connections,
+        max_connection_age_seconds=settings.server.max_connection_age or 0.0,
+        reflection=settings.server.reflection,
+    )
+
+
+def _predictor(objects: Objects) -> Predictor:
+    return Predictor(
+        objects.registry,
+        objects.pool,
+        objects.ledger.is_under_way,
+        max_inputs=objects.settings.limits.max_inputs,
+        onlooker=_monitor(objects),
+        traffic=objects.traffic,
+        load=BoundedExecutor(LOAD_THREADS).run,
+    )
+
+
+def _monitor(objects: Objects) -> PredictionMonitor | None:
+    share = objects.settings.observability.monitor_sample_rate
+    if not share:
+        return None
+    return PredictionMonitor(
+        objects.registry, objects.telemetry, share=share, shadow_alias=SHADOW_ALIAS, traffic=objects.traffic
+    )
+
+
+def _bench(objects: Objects) -> MeasuringBench:
+    return MeasuringBench(
+        objects.registry,
+        objects.pool,
+        objects.ledger.is_under_way,
+        objects.datasets.reader,
+        limits=objects.datasets.limits,
+        window=TRAIN_WINDOW,
+    )
+
+
+def _fine_tuning(objects: Objects, executor: BoundedExecutor, removals: BoundedExecutor) -> FineTuningService:
+    return FineTuningService(
+        objects.intake,
+        Rebasing(objects.intake, objects.registry),
+        objects.ledger,
+        watcher=objects.watcher,
+        cancel=objects.cancel,
+        executor=executor,
+        gathering=BoundedExecutor(GATHERINGS),
+        uploads=BoundedExecutor(UPLOAD_THREADS),
+        removals=removals,
+    )
+
+
+def _models(objects: Objects, executor: BoundedExecutor, removals: BoundedExecutor) -> ModelService:
+    kept = KeptExamples(objects.registry, objects.datasets.reader)
+    max_pixels = objects.settings.limits.max_pixels
+    return ModelService(
+        objects.registry,
+        objects.pool,
+        Reporter(objects.registry, kept.contents, report_document, max_pixels=max_pixels),
+        objects.forgetting.forget,
+        executor,
+        exporter=objects.exporter,
+        removals=removals,
+        traffic=objects.traffic,
+    )
+
+
+def _compat_services(objects: Objects, predictor: Predictor, executor: BoundedExecutor) -> Sequence[BoundService]:
+    return services_of(
+        objects.settings.server.compat_protocols,
+        CompatPredictor(predictor, objects.telemetry, tracing=objects.tracing),
+        objects.registry,
+        objects.pool,
+        executor,
+    )
+
+
+def _counted_caller(context: Context) -> str:
+    """Return the key of a caller's rate limit: its name, from any address, or its address if unknown."""
+    return caller().principal.name or address_of(context)
