@@ -134,11 +134,13 @@ class Server:
             pools: Any = DescribedPools()
             reflection.enable_server_reflection(names, self._server, pool=pools)
         self.port = self._bind(settings)
+        self._is_started = False
 
     async def start(self) -> None:
         """Open the port; every service is NOT_SERVING until `set_serving`."""
         await self.set_serving(False)
         await self._server.start()
+        self._is_started = True
 
     async def set_serving(self, serving: bool) -> None:
         """Tell health checks whether this server answers."""
@@ -182,6 +184,9 @@ class Server:
 
     async def close(self) -> None:
         """Release the port immediately; does nothing after `stop`."""
+        if not self._is_started:
+            # gRPC keeps the port of a server that never started until the process ends.
+            await self._server.start()
         await self._server.stop(None)
 
     async def _until_quiet(self, latest: float) -> None:

@@ -173,7 +173,9 @@ def _models(objects: Objects, executor: BoundedExecutor, removals: BoundedExecut
     )
 
 
-def _compat_services(objects: Objects, predictor: Predictor, executor: BoundedExecutor) -> Sequence[BoundService]:
+def _compat_services(
+    objects: Objects, predictor: Predictor, executor: BoundedExecutor
+) -> Sequence[BoundService]:
     return services_of(
         objects.settings.server.compat_protocols,
         CompatPredictor(predictor, objects.telemetry, tracing=objects.tracing),
