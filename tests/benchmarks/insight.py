@@ -52,7 +52,7 @@ def main() -> None:
     backbone = Catalog(runtimes=RuntimeSettings(cache=default_cache())).load()
     sets = feature_sets(backbone, options.cache)
     with threadpool_limits(1, user_api="blas"):
-        print_familiarity(sets, photographs(backbone), options.seeds)
+        print_typicality(sets, photographs(backbone), options.seeds)
         print_label_issues(sets, options.seeds)
         print_curves(sets, options.seeds)
         print_costs(sets)
@@ -74,7 +74,7 @@ def photographs(backbone: Backbone) -> Views:
 # Unknown inputs
 
 
-def print_familiarity(sets: Sequence[FeatureSet], photos: Views, seeds: int) -> None:
+def print_typicality(sets: Sequence[FeatureSet], photos: Views, seeds: int) -> None:
     """A quarter of the classes are left out; the other sets and photographs are foreign."""
     rows = []
     for one in sets:
@@ -92,7 +92,7 @@ def print_familiarity(sets: Sequence[FeatureSet], photos: Views, seeds: int) -> 
                 )
             )
     print_table(
-        f"Familiarity: ranking (AUROC), and fraction detected as unknown at a false-alarm rate of {RATE:.0%}",
+        f"Typicality: ranking (AUROC), and fraction detected as unknown at a false-alarm rate of {RATE:.0%}",
         (
             "set, shots for each class (N)",
             "KiB",
@@ -120,12 +120,12 @@ def typicality_model_from_bytes(
         test += places[int(0.6 * len(places)) :].tolist()
     digests = digests_of(one, np.array(train))
     views = part_of(one.views, np.array(train))
-    familiarity = fit_typicality_model(views, sorted(views), digests, digests)
-    assert familiarity is not None
+    typicality_model = fit_typicality_model(views, sorted(views), digests, digests)
+    assert typicality_model is not None
 
     def typical(views: Views, places: Sequence[int]) -> Float32:
         chosen = rng.permutation(np.array(places))[:ASKED]
-        return familiarity.typicality(part_of(views, chosen))
+        return typicality_model.typicality(part_of(views, chosen))
 
     of_known = typical(one.views, test)
     of_left_out = typical(one.views, np.flatnonzero(np.isin(one.labels, left_out)).tolist())
@@ -133,7 +133,7 @@ def typicality_model_from_bytes(
     of_foreign = np.concatenate([typical(views, range(len(views["last"]))) for views in foreign])
     return (
         len(train),
-        familiarity.nbytes,
+        typicality_model.nbytes,
         auroc(of_known, of_left_out),
         auroc(of_known, of_foreign),
         float((of_known < RATE).mean()),
@@ -246,7 +246,7 @@ def print_costs(sets: Sequence[FeatureSet]) -> None:
         rows.append(costs_of(made, np.arange(count)))
     print_table(
         "Seconds on one thread, and KiB of a version's files",
-        ("N", "fit of `auto`", "findings", "evidence", "familiarity, KiB", "neighbors, KiB"),
+        ("N", "fit of `auto`", "findings", "evidence", "typicality, KiB", "neighbors, KiB"),
         rows,
     )
 
@@ -259,12 +259,12 @@ def costs_of(one: FeatureSet, places: Ints) -> tuple[object, ...]:
     analyze_dataset(looked_at, groups, seed=0)
     found = time.perf_counter()
     names = sorted(looked_at.views)
-    familiarity = fit_typicality_model(looked_at.views, names, looked_at.digests, groups)
+    typicality_model = fit_typicality_model(looked_at.views, names, looked_at.digests, groups)
     examples = [NeighborExample(index=place, id="", target=Target.of_label("a")) for place in places.tolist()]
     index = index_neighbors(looked_at.views, names, examples, looked_at.digests)
     ended = time.perf_counter()
-    assert familiarity is not None
-    sizes = (f"{part / 1024:,.0f}" for part in (familiarity.nbytes, index.rows.nbytes))
+    assert typicality_model is not None
+    sizes = (f"{part / 1024:,.0f}" for part in (typicality_model.nbytes, index.rows.nbytes))
     seconds = (f"{one:.2f}" for one in (fitted - began, found - fitted, ended - found))
     return (f"{len(places):,}", *seconds, *sizes)
 

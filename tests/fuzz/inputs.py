@@ -239,8 +239,8 @@ def with_changed_facts(originals: Sequence[bytes]) -> st.SearchStrategy[bytes]:
     return st.builds(apply, st.integers(0, len(loaded) - 1), st.tuples(*facts))
 
 
-def familiarity() -> list[bytes]:
-    """A file of how familiar inputs are."""
+def typicality_model() -> list[bytes]:
+    """A file with a typicality model."""
     rng = np.random.default_rng(0)
     views = {"last": rng.normal(size=(6, 8)).astype(np.float32)}
     digests = [f"{place:064x}" for place in range(6)]

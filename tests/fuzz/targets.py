@@ -184,9 +184,9 @@ def targets() -> dict[str, Target]:
             parse=lambda one: tail_file.decode(one, 1),
             refusals=(ValueError,),
         ),
-        "evidence: familiarity": Target(
+        "evidence: typicality": Target(
             inputs=inputs.either(
-                inputs.with_changed_facts(inputs.familiarity()), inputs.any_of(inputs.familiarity())
+                inputs.with_changed_facts(inputs.typicality_model()), inputs.any_of(inputs.typicality_model())
             ),
             parse=evidence.typicality_model_from_bytes,
             refusals=(evidence.InvalidEvidenceError,),

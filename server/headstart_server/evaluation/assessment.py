@@ -84,7 +84,7 @@ class Assessment:
         )
 
     def files(self) -> dict[str, bytes]:
-        """The files of a version that tell how familiar inputs are, and which training examples are near."""
+        """Return the files with the typicality model and the neighbors of a version."""
         examined = self._examined
         trained = examined.trained
         views = {name: matrix[trained] for name, matrix in examined.views.items()}
@@ -101,9 +101,9 @@ class Assessment:
         check = examined.checkpoint
         index = index_neighbors(views, names, indexed, digests, checkpoint=check)
         files = {NEIGHBORS_FILE: neighbors_bytes(index)}
-        familiarity = fit_typicality_model(
+        typicality_model = fit_typicality_model(
             views, names, digests, groups, modality=examined.modality, checkpoint=check
         )
-        if familiarity is not None:
-            files[TYPICALITY_FILE] = typicality_model_to_bytes(familiarity)
+        if typicality_model is not None:
+            files[TYPICALITY_FILE] = typicality_model_to_bytes(typicality_model)
         return files

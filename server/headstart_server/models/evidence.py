@@ -1,4 +1,4 @@
-"""The files of a version that tell how familiar inputs are, and which of its examples are near."""
+"""The files of a version that hold its typicality model and its neighbors."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from headstart_server.learning.analysis.typicality import TypicalityModel
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.features.similarity import QuantizedRows
 
-TYPICALITY_FILE = "familiarity.safetensors"
+TYPICALITY_FILE = "typicality.safetensors"
 NEIGHBORS_FILE = "neighbors.safetensors"
 
 _FACTS = "facts"
@@ -27,15 +27,15 @@ class InvalidEvidenceError(ValueError):
     """The content of a file is not what its name says."""
 
 
-def typicality_model_to_bytes(familiarity: TypicalityModel) -> bytes:
+def typicality_model_to_bytes(typicality_model: TypicalityModel) -> bytes:
     """As the content of a file. Equal values give equal bytes."""
-    references = familiarity.references
-    tensors: dict[str, NDArray[Any]] = {"distances": familiarity.distances}
+    references = typicality_model.references
+    tensors: dict[str, NDArray[Any]] = {"distances": typicality_model.distances}
     if isinstance(references, Magnitudes):
         tensors |= {"values": references.values, "center": references.center, "scale": references.scale}
     elif isinstance(references, Directions):
         tensors |= {"references": references.rows.values, "scales": references.rows.scales}
-    return _saved(tensors, {"views": familiarity.views})
+    return _saved(tensors, {"views": typicality_model.views})
 
 
 def typicality_model_from_bytes(content: bytes) -> TypicalityModel:

@@ -19,18 +19,18 @@ class Evidence:
 
     Attributes:
         files: names of the files that were read or found missing.
-        familiarity: how familiar inputs are; None if the version cannot tell, or was not asked.
+        typicality_model: typicality of inputs; None if it is not stored, or not needed.
         neighbors: its training examples; None likewise.
     """
 
     files: frozenset[str] = frozenset()
-    familiarity: TypicalityModel | None = None
+    typicality_model: TypicalityModel | None = None
     neighbors: NeighborIndex | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes it takes in memory."""
-        return sum(part.nbytes for part in (self.familiarity, self.neighbors) if part is not None)
+        return sum(part.nbytes for part in (self.typicality_model, self.neighbors) if part is not None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

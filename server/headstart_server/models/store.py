@@ -136,7 +136,7 @@ class VersionStore:
         found = replace(known, files=known.files | set(names))
         try:
             if content := contents.get(TYPICALITY_FILE):
-                found = replace(found, familiarity=typicality_model_from_bytes(content))
+                found = replace(found, typicality_model=typicality_model_from_bytes(content))
             if content := contents.get(NEIGHBORS_FILE):
                 found = replace(found, neighbors=neighbors_of(content))
         except InvalidEvidenceError as error:

@@ -56,13 +56,13 @@ class Drift:
     differ by is taken off, so that it is about 0 without drift.
 
     Args:
-        familiarity: what the version keeps of its training features.
+        typicality_model: the stored training features of the version.
     """
 
-    def __init__(self, familiarity: TypicalityModel) -> None:
-        self._space = familiarity.references
+    def __init__(self, typicality_model: TypicalityModel) -> None:
+        self._space = typicality_model.references
         rows = self._space.exact()
-        self._views = familiarity.views
+        self._views = typicality_model.views
         self._trained: Float64 = rows.mean(axis=0)
         self._spread = max(float(((rows - self._trained) ** 2).sum(axis=1).mean()), 1e-12)
         self._references = len(rows)
@@ -198,7 +198,7 @@ class PredictionMonitor:
         followed = self._followed.get(key)
         if followed is not None:
             return followed
-        known = self._registry.with_evidence(version, (TYPICALITY_FILE,)).evidence.familiarity
+        known = self._registry.with_evidence(version, (TYPICALITY_FILE,)).evidence.typicality_model
         expected = expected_predictions(self._registry, version)
         followed = _Followed(
             inputs=None if known is None else Drift(known),

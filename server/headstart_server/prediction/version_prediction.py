@@ -83,10 +83,10 @@ def answer(
     head, evidence = version.head, version.evidence
     outputs = head.outputs(views if own is None else own)
     indexes, selected = _classes(version, outputs, asked.top_k)
-    familiarity, index = evidence.familiarity, evidence.neighbors
+    typicality_model, index = evidence.typicality_model, evidence.neighbors
     abstention_result = None
     if asked.abstention is not None:
-        typicality = familiarity.typicality(views) if familiarity is not None else None
+        typicality = typicality_model.typicality(views) if typicality_model is not None else None
         abstention_result = _judged(asked.abstention, typicality, outputs, head.task)
     return VersionPrediction(
         version=version,
@@ -103,8 +103,8 @@ def answer(
 def views_of(version: ResidentVersion, asked: PredictOptions) -> set[str]:
     """The views that an answer is made from."""
     views, evidence = set(version.head.views), version.evidence
-    if asked.abstention is not None and evidence.familiarity is not None:
-        views.update(evidence.familiarity.views)
+    if asked.abstention is not None and evidence.typicality_model is not None:
+        views.update(evidence.typicality_model.views)
     if asked.neighbors and evidence.neighbors is not None:
         views.update(evidence.neighbors.views)
     return views
@@ -113,8 +113,8 @@ def views_of(version: ResidentVersion, asked: PredictOptions) -> set[str]:
 def work_of(version: ResidentVersion, asked: PredictOptions) -> int:
     """Multiplications for one input, about."""
     work, evidence = version.head.work, version.evidence
-    if asked.abstention is not None and evidence.familiarity is not None:
-        work += evidence.familiarity.work
+    if asked.abstention is not None and evidence.typicality_model is not None:
+        work += evidence.typicality_model.work
     if asked.neighbors and evidence.neighbors is not None:
         work += evidence.neighbors.work
     return work

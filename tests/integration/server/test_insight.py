@@ -26,7 +26,7 @@ def crops(count: int) -> list[bytes]:
     ]
 
 
-# Familiarity
+# Typicality
 
 
 def test_pictures_of_another_kind_are_unknown_and_those_like_the_examples_are_not(

@@ -10,7 +10,7 @@ from headstart_server.models import evaluation_file, evidence, tail_file
 from headstart_server.models.version import Manifest
 
 GOOD: dict[str, tuple[Sequence[bytes], Callable[[bytes], object]]] = {
-    "familiarity": (inputs.familiarity(), evidence.typicality_model_from_bytes),
+    "typicality": (inputs.typicality_model(), evidence.typicality_model_from_bytes),
     "neighbors": (inputs.neighbors(), evidence.neighbors_of),
     "evaluations": (inputs.evaluations(), evaluation_file.decode),
     "manifests": (inputs.manifests(), lambda content: Manifest.from_json(json.loads(content))),

@@ -45,7 +45,7 @@ def of_numbers(values: np.ndarray) -> Targets:
     return Targets(task=Task.REGRESSION, matrix=values[:, None], weights=np.ones(len(values)), class_names=())
 
 
-def examined(
+def analyzed(
     views: dict[str, Float32], targets: Targets, held_out: Sequence[int] = (), **fields: Any
 ) -> AnalyzedDataset:
     """Examples as findings look at them, with a head fitted on those that are not held out."""

@@ -33,7 +33,7 @@ TARGETS = [
 ]
 
 
-def familiarity() -> TypicalityModel:
+def typicality_model() -> TypicalityModel:
     learned = fit_typicality_model(VIEWS, ("last",), DIGESTS, DIGESTS)
     assert learned is not None
     return learned
@@ -52,7 +52,7 @@ def publisher(tmp_path: Path) -> Iterator[Publisher]:
     publisher = Publisher(tmp_path, ManualClock())
     publisher.publish(
         files={
-            TYPICALITY_FILE: typicality_model_to_bytes(familiarity()),
+            TYPICALITY_FILE: typicality_model_to_bytes(typicality_model()),
             NEIGHBORS_FILE: neighbors_bytes(neighbors()),
         }
     )
@@ -61,19 +61,19 @@ def publisher(tmp_path: Path) -> Iterator[Publisher]:
 
 
 def test_what_is_read_answers_as_what_was_written() -> None:
-    read = typicality_model_from_bytes(typicality_model_to_bytes(familiarity()))
-    np.testing.assert_array_equal(read.typicality(VIEWS), familiarity().typicality(VIEWS))
+    read = typicality_model_from_bytes(typicality_model_to_bytes(typicality_model()))
+    np.testing.assert_array_equal(read.typicality(VIEWS), typicality_model().typicality(VIEWS))
     index = neighbors_of(neighbors_bytes(neighbors()))
     assert index.examples == neighbors().examples
     assert index.nearest(VIEWS, 3) == neighbors().nearest(VIEWS, 3)
 
 
 def test_equal_values_give_equal_bytes() -> None:
-    assert typicality_model_to_bytes(familiarity()) == typicality_model_to_bytes(familiarity())
+    assert typicality_model_to_bytes(typicality_model()) == typicality_model_to_bytes(typicality_model())
     assert neighbors_bytes(neighbors()) == neighbors_bytes(neighbors())
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", typicality_model_to_bytes(familiarity())])
+@pytest.mark.parametrize("content", [b"", b"nonsense", typicality_model_to_bytes(typicality_model())])
 def test_what_is_no_index_is_refused(content: bytes) -> None:
     with pytest.raises(InvalidEvidenceError):
         neighbors_of(content)
@@ -82,7 +82,7 @@ def test_what_is_no_index_is_refused(content: bytes) -> None:
 def test_a_version_is_given_what_is_asked_for_and_keeps_it(publisher: Publisher) -> None:
     version = publisher.registry.load("pets", 1)
     known = publisher.registry.with_evidence(version, {TYPICALITY_FILE})
-    assert known.evidence.familiarity is not None
+    assert known.evidence.typicality_model is not None
     assert known.evidence.neighbors is None
     both = publisher.registry.with_evidence(known, BOTH)
     assert both.evidence.neighbors is not None
@@ -91,20 +91,20 @@ def test_a_version_is_given_what_is_asked_for_and_keeps_it(publisher: Publisher)
 
 
 def test_an_index_too_large_to_stay_is_given_and_not_kept(publisher: Publisher) -> None:
-    publisher.resident.max_bytes = 4 * familiarity().nbytes + 4000
+    publisher.resident.max_bytes = 4 * typicality_model().nbytes + 4000
     version = publisher.registry.load("pets", 1)
     assert publisher.registry.with_evidence(version, BOTH).evidence.neighbors is not None
     kept = publisher.registry.resident("pets", 1)
     assert kept is not None
     assert kept.evidence.files == {TYPICALITY_FILE}
-    assert kept.evidence.familiarity is not None
+    assert kept.evidence.typicality_model is not None
     assert publisher.resident.nbytes == kept.nbytes
 
 
 def test_a_version_without_such_files_is_looked_at_once(publisher: Publisher) -> None:
     publisher.publish("cars")
     known = publisher.registry.with_evidence(publisher.registry.load("cars", 1), BOTH)
-    assert known.evidence.familiarity is None
+    assert known.evidence.typicality_model is None
     assert known.evidence.files == BOTH
     publisher.store.remove("job-2.1")
     assert publisher.registry.with_evidence(known, BOTH) is known

@@ -45,10 +45,13 @@ def evidence_of(stall: Stall) -> dict[str, bytes]:
         NeighborExample(index=place, id=f"id {place}", target=Target.of_label("cat"))
         for place in range(len(WORDS))
     ]
-    familiarity = fit_typicality_model(views, ("last", "taps"), digests, digests)
-    assert familiarity is not None
+    typicality_model = fit_typicality_model(views, ("last", "taps"), digests, digests)
+    assert typicality_model is not None
     index = index_neighbors(views, ("last", "taps"), examples, digests)
-    return {TYPICALITY_FILE: typicality_model_to_bytes(familiarity), NEIGHBORS_FILE: neighbors_bytes(index)}
+    return {
+        TYPICALITY_FILE: typicality_model_to_bytes(typicality_model),
+        NEIGHBORS_FILE: neighbors_bytes(index),
+    }
 
 
 async def test_an_input_unlike_the_examples_is_unknown_and_one_like_them_is_not(stall: Stall) -> None:

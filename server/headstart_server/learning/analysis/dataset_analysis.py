@@ -26,7 +26,7 @@ _MAD = 1.4826
 _FEWEST = 8
 
 
-def find_outliers(examined: AnalyzedDataset, groups: Sequence[str]) -> tuple[list[Outlier], int]:
+def find_outliers(dataset: AnalyzedDataset, groups: Sequence[str]) -> tuple[list[Outlier], int]:
     """Return outliers, the farthest first, and their number.
 
     Near-duplicates, grouped by `groups` [N], do not count as neighbors of each other.
@@ -34,15 +34,15 @@ def find_outliers(examined: AnalyzedDataset, groups: Sequence[str]) -> tuple[lis
     _, group = np.unique(np.array(groups), return_inverse=True)
     if group.max() + 1 < _FEWEST:
         return [], 0
-    count, names = len(group), sorted(examined.views)
-    kept = np.sort(np.array(sorted(range(count), key=examined.digests.__getitem__)[:REFERENCES], np.int64))
-    references = build_references(examined.views, names, kept, examined.modality, examined.checkpoint)
+    count, names = len(group), sorted(dataset.views)
+    kept = np.sort(np.array(sorted(range(count), key=dataset.digests.__getitem__)[:REFERENCES], np.int64))
+    references = build_references(dataset.views, names, kept, dataset.modality, dataset.checkpoint)
     far = np.empty(count, np.float32)
     for start in range(0, count, BLOCK):
         part = slice(start, start + BLOCK)
-        rows = references.prepared(examined.views, part)
+        rows = references.prepared(dataset.views, part)
         own = group[part, None] == group[None, kept]
-        far[part] = references.nearest(rows, own.__getitem__, examined.checkpoint)
+        far[part] = references.nearest(rows, own.__getitem__, dataset.checkpoint)
     ratios = far / max(float(np.median(far)), float(np.finfo(np.float32).tiny))
     logs = np.log(np.maximum(ratios, np.finfo(np.float32).tiny))
     deviation = _MAD * float(np.median(np.abs(logs - np.median(logs))))
@@ -50,7 +50,7 @@ def find_outliers(examined: AnalyzedDataset, groups: Sequence[str]) -> tuple[lis
     places = np.flatnonzero(outlying)
     places = places[np.argsort(-ratios[places], kind="stable")]
     listed = [
-        Outlier(example=examined.reference(place), distance_ratio=float(ratios[place]))
+        Outlier(example=dataset.reference(place), distance_ratio=float(ratios[place]))
         for place in places[:MAX_OUTLIERS].tolist()
     ]
     return listed, len(places)
@@ -61,7 +61,7 @@ MAX_TRUNCATED = 100
 
 
 def analyze_dataset(
-    examined: AnalyzedDataset,
+    dataset: AnalyzedDataset,
     groups: Sequence[str],
     *,
     seed: int,
@@ -74,10 +74,10 @@ def analyze_dataset(
     `NEAR_UP_TO`, outliers and the learning curve use a sample. `groups` come from `near_duplicate_groups`,
     [N]; `fault_count` additional examples cannot be used.
     """
-    duplicates, duplicate_count = find_duplicates(examined, groups)
-    label_issues, label_issue_count = find_label_issues(examined)
-    outliers, outlier_count = find_outliers(examined, groups)
-    truncated = [place for place, digest in enumerate(examined.digests) if digest in examined.truncated]
+    duplicates, duplicate_count = find_duplicates(dataset, groups)
+    label_issues, label_issue_count = find_label_issues(dataset)
+    outliers, outlier_count = find_outliers(dataset, groups)
+    truncated = [place for place, digest in enumerate(dataset.digests) if digest in dataset.truncated]
     findings = DatasetFindings(
         duplicates=tuple(duplicates[:MAX_GROUPS]),
         duplicate_count=duplicate_count,
@@ -85,17 +85,17 @@ def analyze_dataset(
         label_issue_count=label_issue_count,
         outliers=tuple(outliers),
         outlier_count=outlier_count,
-        learning_curve=tuple(learning_curve(examined, groups, seed=seed)),
-        imbalance=_imbalance(examined),
+        learning_curve=tuple(learning_curve(dataset, groups, seed=seed)),
+        imbalance=_imbalance(dataset),
         estimated_seconds=estimated_seconds,
-        truncated=tuple(map(examined.reference, truncated[:MAX_TRUNCATED])),
+        truncated=tuple(map(dataset.reference, truncated[:MAX_TRUNCATED])),
         truncated_count=len(truncated),
     )
-    return replace(findings, recommendations=recommend(findings, examined, fault_count))
+    return replace(findings, recommendations=recommend(findings, dataset, fault_count))
 
 
-def _imbalance(examined: AnalyzedDataset) -> float:
-    trained = examined.targets.subset(examined.trained)
+def _imbalance(dataset: AnalyzedDataset) -> float:
+    trained = dataset.targets.subset(dataset.trained)
     if trained.task is Task.REGRESSION:
         return 0.0
     counts = class_counts(trained.matrix)

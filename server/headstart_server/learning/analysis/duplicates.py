@@ -18,21 +18,21 @@ MAX_GROUPS, MAX_MEMBERS = 100, 20
 NEAR_UP_TO = 20_000
 
 
-def near_duplicate_groups(examined: AnalyzedDataset) -> list[str]:
+def near_duplicate_groups(dataset: AnalyzedDataset) -> list[str]:
     """Return the group of near-duplicates of each example, held-out ones included, [N]."""
-    if len(examined.digests) > NEAR_UP_TO:
-        return list(examined.digests)
-    view = LAST if LAST in examined.views else next(iter(examined.views))
+    if len(dataset.digests) > NEAR_UP_TO:
+        return list(dataset.digests)
+    view = LAST if LAST in dataset.views else next(iter(dataset.views))
     return group_near_duplicates(
-        examined.views[view],
-        strata(examined.targets),
-        examined.digests,
-        modality=examined.modality,
-        checkpoint=examined.checkpoint,
+        dataset.views[view],
+        strata(dataset.targets),
+        dataset.digests,
+        modality=dataset.modality,
+        checkpoint=dataset.checkpoint,
     )
 
 
-def find_duplicates(examined: AnalyzedDataset, groups: Sequence[str]) -> tuple[list[DuplicateGroup], int]:
+def find_duplicates(dataset: AnalyzedDataset, groups: Sequence[str]) -> tuple[list[DuplicateGroup], int]:
     """Return the groups of several examples, the most severe first, and the number of examples in them.
 
     `groups` [N] come from `near_duplicate_groups`.
@@ -40,7 +40,7 @@ def find_duplicates(examined: AnalyzedDataset, groups: Sequence[str]) -> tuple[l
     _, member = np.unique(np.array(groups), return_inverse=True)
     order = np.argsort(member, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(member[order])) + 1)
-    several = [_group(examined, places) for places in parts if len(places) > 1]
+    several = [_group(dataset, places) for places in parts if len(places) > 1]
     several.sort(
         key=lambda group: (
             not group.contradicting,
@@ -52,20 +52,20 @@ def find_duplicates(examined: AnalyzedDataset, groups: Sequence[str]) -> tuple[l
     return several, sum(group.count for group in several)
 
 
-def _group(examined: AnalyzedDataset, places: Ints) -> DuplicateGroup:
-    held_out = examined.held_out[places]
+def _group(dataset: AnalyzedDataset, places: Ints) -> DuplicateGroup:
+    held_out = dataset.held_out[places]
     return DuplicateGroup(
-        examples=tuple(examined.reference(place) for place in places[:MAX_MEMBERS].tolist()),
+        examples=tuple(dataset.reference(place) for place in places[:MAX_MEMBERS].tolist()),
         count=len(places),
-        exact=len({examined.digests[place] for place in places.tolist()}) == 1,
-        contradicting=_contradict(examined, places),
+        exact=len({dataset.digests[place] for place in places.tolist()}) == 1,
+        contradicting=_contradict(dataset, places),
         across_held_out=bool(held_out.any() and not held_out.all()),
     )
 
 
-def _contradict(examined: AnalyzedDataset, places: Ints) -> bool:
+def _contradict(dataset: AnalyzedDataset, places: Ints) -> bool:
     """Return whether examples have different labels; numbers differ by noise and never contradict."""
-    targets = examined.targets
+    targets = dataset.targets
     shown = targets.matrix[places]
     if targets.task is Task.REGRESSION:
         return False

@@ -25,7 +25,7 @@ _MAD = 1.4826
 _LEAST = 1e-12
 
 
-def find_label_issues(examined: AnalyzedDataset) -> tuple[list[LabelIssue], int]:
+def find_label_issues(dataset: AnalyzedDataset) -> tuple[list[LabelIssue], int]:
     """Return label issues, the most probable first, and their number.
 
     Classes use confident learning (Northcutt, Jiang and Chuang 2021): an example counts for a class that is
@@ -33,7 +33,7 @@ def find_label_issues(examined: AnalyzedDataset) -> tuple[list[LabelIssue], int]
     counts for a class other than its own that is also its most probable one, and far more probable. Each of
     several labels is compared with its absence. Numbers are compared by their error.
     """
-    fitted, targets = examined.fitted, examined.targets.subset(examined.trained)
+    fitted, targets = dataset.fitted, dataset.targets.subset(dataset.trained)
     if fitted.outputs is None or fitted.counted.sum() < _FEWEST:
         return [], 0
     counted = np.flatnonzero(fitted.counted)
@@ -44,10 +44,10 @@ def find_label_issues(examined: AnalyzedDataset) -> tuple[list[LabelIssue], int]
         found = _of_several(shown, answers, targets.class_names)
     else:
         found = _of_one(shown.argmax(axis=1), answers, targets.class_names)
-    places = examined.trained[counted]
+    places = dataset.trained[counted]
     listed = [
         LabelIssue(
-            example=examined.reference(int(places[place])),
+            example=dataset.reference(int(places[place])),
             suggested_label=label,
             suggested_probability=suggested,
             given_probability=given,

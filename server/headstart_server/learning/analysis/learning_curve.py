@@ -26,7 +26,7 @@ _QUARTERS = 4
 _STEEPEST = 1.0
 
 
-def learning_curve(examined: AnalyzedDataset, groups: Sequence[str], *, seed: int) -> list[LearningPoint]:
+def learning_curve(dataset: AnalyzedDataset, groups: Sequence[str], *, seed: int) -> list[LearningPoint]:
     """Return the score with a quarter, a half and all of the examples, and with twice as many, ascending.
 
     Each quarter, and each half, trains a ridge head with the version's settings once and is tested on all
@@ -34,12 +34,12 @@ def learning_curve(examined: AnalyzedDataset, groups: Sequence[str], *, seed: in
     power of the number of examples (Cortes et al. 1994; Hestness et al. 2017). With too few examples the
     curve is empty. `groups` [N] of near-duplicates are trained on or tested on together.
     """
-    places = examined.trained
-    score = _score_of_all(examined)
+    places = dataset.trained
+    score = _score_of_all(dataset)
     if score is None or len(places) < _FEWEST:
         return []
-    chosen = np.array(sorted(places.tolist(), key=lambda place: (examined.digests[place], place))[:SAMPLE])
-    targets = examined.targets.subset(chosen)
+    chosen = np.array(sorted(places.tolist(), key=lambda place: (dataset.digests[place], place))[:SAMPLE])
+    targets = dataset.targets.subset(chosen)
     stratum = strata(targets)
     names = [groups[place] for place in chosen.tolist()]
     if np.median(np.bincount(stratum)[np.unique(stratum)]) < _FEWEST_OF_A_CLASS:
@@ -47,26 +47,26 @@ def learning_curve(examined: AnalyzedDataset, groups: Sequence[str], *, seed: in
     quarters = assign_folds(stratum, names, folds=_QUARTERS, seed=seed)
     if quarters.count < _QUARTERS:
         return []
-    return _extrapolated([*_of_parts(examined, chosen, targets, quarters), score], len(places))
+    return _extrapolated([*_of_parts(dataset, chosen, targets, quarters), score], len(places))
 
 
-def _score_of_all(examined: AnalyzedDataset) -> LearningPoint | None:
+def _score_of_all(dataset: AnalyzedDataset) -> LearningPoint | None:
     """Return the out-of-fold score of the version, whose heads were trained on all folds but one."""
-    fitted = examined.fitted
+    fitted = dataset.fitted
     metrics, folds = fitted.metrics, fitted.recipe.folds
-    score = metrics.r_squared if examined.targets.task is Task.REGRESSION else metrics.accuracy
+    score = metrics.r_squared if dataset.targets.task is Task.REGRESSION else metrics.accuracy
     if score is None or folds < 2:
         return None
-    return LearningPoint(example_count=round(len(examined.trained) * (folds - 1) / folds), score=score)
+    return LearningPoint(example_count=round(len(dataset.trained) * (folds - 1) / folds), score=score)
 
 
 def _of_parts(
-    examined: AnalyzedDataset, chosen: Ints, targets: Targets, quarters: Folds
+    dataset: AnalyzedDataset, chosen: Ints, targets: Targets, quarters: Folds
 ) -> list[LearningPoint]:
-    recipe = examined.fitted.recipe
-    settings = _settings(recipe, examined.views)
+    recipe = dataset.fitted.recipe
+    settings = _settings(recipe, dataset.views)
     rows = FeatureMatrix(
-        examined.views, settings.views, settings.scaling, order=chosen, checkpoint=examined.checkpoint
+        dataset.views, settings.views, settings.scaling, order=chosen, checkpoint=dataset.checkpoint
     )
     matrix = np.concatenate([block.astype(np.float32) for _, block in rows.blocks()])
     gram = (matrix @ matrix.T).astype(np.float64)
@@ -76,12 +76,12 @@ def _of_parts(
     for parts in ([[0], [1], [2], [3]], [[0, 1], [2, 3]]):
         scores, count = [], 0
         for part in parts:
-            examined.checkpoint()
+            dataset.checkpoint()
             inside = np.isin(quarters.assignment, part)
             answers = _ridge_scores(
                 gram, inside, targets.matrix, weights, settings.regularization or _REGULARIZATION
             )
-            scores.append(_score(examined, targets.subset(~inside), answers))
+            scores.append(_score(dataset, targets.subset(~inside), answers))
             count += int(inside.sum())
         mean = float(np.mean(scores))
         points.append(LearningPoint(example_count=round(count / len(parts)), score=mean))
@@ -111,9 +111,9 @@ def _ridge_scores(
     return scores
 
 
-def _score(examined: AnalyzedDataset, targets: Targets, scores: Float64) -> float:
+def _score(dataset: AnalyzedDataset, targets: Targets, scores: Float64) -> float:
     """Return weighted accuracy as in `Metrics`, or R squared, of a head's scores [n, C]."""
-    head = examined.fitted.head
+    head = dataset.fitted.head
     answers = head.calibration.outputs(scores.astype(np.float32))
     figures = measure(targets, answers, head.thresholds, source=MetricsSource.HELD_OUT)
     return (figures.r_squared if targets.task is Task.REGRESSION else figures.accuracy) or 0.0

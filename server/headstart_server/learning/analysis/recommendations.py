@@ -30,20 +30,20 @@ _NAMED = 3
 
 
 def recommend(
-    findings: DatasetFindings, examined: AnalyzedDataset, fault_count: int
+    findings: DatasetFindings, dataset: AnalyzedDataset, fault_count: int
 ) -> tuple[Recommendation, ...]:
     """Return recommendations about findings without any, and about unusable examples."""
     recommendations = [
         *_on_faults(fault_count),
         *_on_contradictions(findings),
         *_on_leakage(findings),
-        *_on_too_few(examined),
-        *_on_label_issues(findings, examined),
-        *_on_imbalance(findings, examined),
+        *_on_too_few(dataset),
+        *_on_label_issues(findings, dataset),
+        *_on_imbalance(findings, dataset),
         *_on_outliers(findings),
         *_on_truncated(findings),
-        *_on_more_data(findings, examined),
-        *_on_duplicates(findings, examined),
+        *_on_more_data(findings, dataset),
+        *_on_duplicates(findings, dataset),
     ]
     return tuple(recommendations)
 
@@ -81,8 +81,8 @@ def _on_leakage(findings: DatasetFindings) -> Iterator[Recommendation]:
         )
 
 
-def _on_too_few(examined: AnalyzedDataset) -> Iterator[Recommendation]:
-    trained = examined.targets.subset(examined.trained)
+def _on_too_few(dataset: AnalyzedDataset) -> Iterator[Recommendation]:
+    trained = dataset.targets.subset(dataset.trained)
     if trained.task is Task.REGRESSION:
         if len(trained) < FEW_NUMBERS:
             yield Recommendation(
@@ -105,10 +105,10 @@ def _on_too_few(examined: AnalyzedDataset) -> Iterator[Recommendation]:
         )
 
 
-def _on_label_issues(findings: DatasetFindings, examined: AnalyzedDataset) -> Iterator[Recommendation]:
+def _on_label_issues(findings: DatasetFindings, dataset: AnalyzedDataset) -> Iterator[Recommendation]:
     if findings.label_issues:
         first, count = findings.label_issues[0], findings.label_issue_count
-        shown = _rounded if examined.targets.task is Task.REGRESSION else repr
+        shown = _rounded if dataset.targets.task is Task.REGRESSION else repr
         yield Recommendation(
             kind=RecommendationKind.LABEL_ISSUES,
             message=f"{count} {_plural('label looks', 'labels look', count)} wrong, most of all "
@@ -118,11 +118,11 @@ def _on_label_issues(findings: DatasetFindings, examined: AnalyzedDataset) -> It
         )
 
 
-def _on_imbalance(findings: DatasetFindings, examined: AnalyzedDataset) -> Iterator[Recommendation]:
+def _on_imbalance(findings: DatasetFindings, dataset: AnalyzedDataset) -> Iterator[Recommendation]:
     if findings.imbalance > IMBALANCE:
-        task = examined.targets.task
-        counts = class_counts(examined.targets.subset(examined.trained).matrix)
-        names = examined.targets.class_names
+        task = dataset.targets.task
+        counts = class_counts(dataset.targets.subset(dataset.trained).matrix)
+        names = dataset.targets.class_names
         least, most = names[int(counts.argmin())], names[int(counts.argmax())]
         helped = " Classes had equal weight." if task is Task.SINGLE_LABEL else ""
         yield Recommendation(
@@ -155,7 +155,7 @@ def _on_truncated(findings: DatasetFindings) -> Iterator[Recommendation]:
         )
 
 
-def _on_more_data(findings: DatasetFindings, examined: AnalyzedDataset) -> Iterator[Recommendation]:
+def _on_more_data(findings: DatasetFindings, dataset: AnalyzedDataset) -> Iterator[Recommendation]:
     curve = findings.learning_curve
     if not curve or not curve[-1].extrapolated:
         yield Recommendation(
@@ -164,7 +164,7 @@ def _on_more_data(findings: DatasetFindings, examined: AnalyzedDataset) -> Itera
         )
         return
     last, twice = curve[-2], curve[-1]
-    what = "R squared" if examined.targets.task is Task.REGRESSION else "accuracy"
+    what = "R squared" if dataset.targets.task is Task.REGRESSION else "accuracy"
     values = f"from about {_share(last, what)} to about {_share(twice, what)}"
     gain = twice.score - last.score
     if gain >= min(WORTHWHILE, max(WORTHWHILE_PART * (1 - last.score), WORTHWHILE / 4)):
@@ -174,14 +174,14 @@ def _on_more_data(findings: DatasetFindings, examined: AnalyzedDataset) -> Itera
     yield Recommendation(kind=RecommendationKind.MORE_DATA, message=message)
 
 
-def _on_duplicates(findings: DatasetFindings, examined: AnalyzedDataset) -> Iterator[Recommendation]:
+def _on_duplicates(findings: DatasetFindings, dataset: AnalyzedDataset) -> Iterator[Recommendation]:
     if findings.duplicate_count:
         yield Recommendation(
             kind=RecommendationKind.DUPLICATES,
             message=f"{findings.duplicate_count} examples have an equal or nearly equal one. They do not "
             "bias the estimate, which keeps them together, but add little information.",
         )
-    if len(examined.targets) > NEAR_UP_TO:
+    if len(dataset.targets) > NEAR_UP_TO:
         yield Recommendation(
             kind=RecommendationKind.DUPLICATES,
             message=f"Above {NEAR_UP_TO} examples only equal contents are listed as duplicates.",

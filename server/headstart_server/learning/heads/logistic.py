@@ -115,9 +115,9 @@ class _Path:
         shares = self._weights @ self._targets / self._weights.sum()
         shares = np.maximum(shares, np.finfo(np.float64).tiny)
         self._shift = np.log(shares) if balanced else 0.0 * shares
-        judged = folds.once(self._weights * (self._targets @ (1 / shares) if balanced else 1.0))
+        judged = folds.weights_once(self._weights * (self._targets @ (1 / shares) if balanced else 1.0))
         # Their sum is the number of different examples: calibration weighs its prior against it.
-        self.judged = judged * (folds.once(self._weights).sum() / judged.sum())
+        self.judged = judged * (folds.weights_once(self._weights).sum() / judged.sum())
         matrix = np.concatenate([block for _, block in rows.blocks()])
         # The optimum lies in the span of the rows: with fewer rows than features, their coordinates do.
         self._basis: Float64 | None = None

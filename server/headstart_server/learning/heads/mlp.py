@@ -121,7 +121,7 @@ class _Training:
         checkpoint: Callable[[], None],
     ) -> None:
         self._targets, self._folds, self._settings = targets, folds, settings
-        self._judged, self._checkpoint = folds.once(weights), checkpoint
+        self._judged, self._checkpoint = folds.weights_once(weights), checkpoint
         self.validates = bool(folds.count and folds.counted.any())
         self._multiplier, self._mean = rows.multiplier, rows.mean
         self._centre, self._spread = _standard(targets, weights)

@@ -94,7 +94,7 @@ def fit_partial(
     heads = [scale.head(one, begun[-1].calibration) for one in begun]
     result = tools.train(_request(recipe, examples, np.stack(heads), scale, tools))
     scores = result.outputs.astype(np.float64) * scale.spread + scale.center
-    counted, judged = examples.folds.counted, examples.folds.once(examples.weights)
+    counted, judged = examples.folds.counted, examples.folds.weights_once(examples.weights)
     calibration, loss = calibrate(
         scores[counted],
         examples.targets.subset(counted),

@@ -54,9 +54,9 @@ def fit_ridge(
     computes large products and solves; numpy computes small ones, and all if it fails.
     """
     weights = targets.weights if weights is None else weights
-    unit = _Unit.of(targets, weights)
+    unit = _Unit.from_targets(targets, weights)
     targets = unit.scaled(targets)
-    judged = folds.once(weights)
+    judged = folds.weights_once(weights)
     task = RidgeTask(
         rows=rows,
         targets=targets.matrix,
@@ -77,9 +77,9 @@ def fit_ridge(
     )
     try:
         with task.matrices.session():
-            trial, solved = choice.made(task)
+            trial, solved = choice.select_and_solve(task)
     except DeviceError:
-        trial, solved = choice.made(replace(task, matrices=NUMPY))
+        trial, solved = choice.select_and_solve(replace(task, matrices=NUMPY))
     of_features = rows.multiplier[:, None] * solved.solution
     bias = solved.target_mean - solved.row_mean @ solved.solution - rows.mean @ of_features
     return SolverResult(
@@ -110,7 +110,7 @@ class _Unit:
     scale: float = 1.0
 
     @classmethod
-    def of(cls, targets: Targets, weights: Float64) -> "_Unit":
+    def from_targets(cls, targets: Targets, weights: Float64) -> "_Unit":
         if targets.task is not Task.REGRESSION:
             return cls()
         values = targets.matrix[:, 0]
@@ -150,7 +150,7 @@ class _Choice:
     temperature: float | None
     cross_fitted: CrossFitted
 
-    def made(self, task: RidgeTask) -> tuple[_Trial | None, _Solution]:
+    def select_and_solve(self, task: RidgeTask) -> tuple[_Trial | None, _Solution]:
         """Select the open settings, and solve on all examples."""
         system = DualForm(task) if len(task.rows) <= task.rows.size else PrimalForm(task)
         trial, regularization = None, self.regularization

@@ -86,15 +86,15 @@ class PrimalForm:
         held = task.matrices.is_device and rows * task.rows.size * 8 <= HELD_ON_DEVICE
         folds = [_Fold(task, places, held=held) for places in task.members() or [np.arange(rows)]]
         self._folds = folds if task.folds.count else []
-        parts = [_Sums.of(task, fold) for fold in folds]
+        parts = [_Sums.from_fold(task, fold) for fold in folds]
         whole = parts[0]
         for part in parts[1:]:
             whole = whole.plus(part, 1.0)
-        self._whole = _System.of(task.matrices, whole)
+        self._whole = _System.from_sums(task.matrices, whole)
         # The sums of each fold are freed as its system is built.
         self._without: list[_System] = []
         while self._folds and parts:
-            self._without.append(_System.of(task.matrices, whole.plus(parts.pop(0), -1.0)))
+            self._without.append(_System.from_sums(task.matrices, whole.plus(parts.pop(0), -1.0)))
 
     def out_of_fold(self, regularization: float, folds: int) -> Float64:
         """Return scores [N, C] of each example of the first folds, by a head fitted without its fold."""
@@ -142,7 +142,7 @@ class _Sums:
     cross: Any
 
     @classmethod
-    def of(cls, task: RidgeTask, fold: _Fold) -> "_Sums":
+    def from_fold(cls, task: RidgeTask, fold: _Fold) -> "_Sums":
         matrices, size, columns = task.matrices, task.rows.size, task.targets.shape[1]
         gram, cross = (
             matrices.to_device(np.zeros((size, size))),
@@ -183,7 +183,7 @@ class _System:
     cross: Any
 
     @classmethod
-    def of(cls, matrices: Matrices, sums: _Sums) -> "_System":
+    def from_sums(cls, matrices: Matrices, sums: _Sums) -> "_System":
         mean = sums.rows / sums.weight
         return cls(
             matrices=matrices,

@@ -97,7 +97,7 @@ class Folds:
     counted: NDArray[np.bool_]
     shares: Float64 | None = None
 
-    def once(self, weights: Float64) -> Float64:
+    def weights_once(self, weights: Float64) -> Float64:
         """Return weights by which each group of near-duplicates counts as one example, [N]."""
         return weights if self.shares is None else weights * self.shares
 

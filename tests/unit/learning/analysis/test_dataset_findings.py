@@ -14,7 +14,7 @@ from headstart_server.learning.analysis.dataset_analysis import analyze_dataset,
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings, RecommendationKind
 from headstart_server.learning.analysis.duplicates import find_duplicates, near_duplicate_groups
 from headstart_server.learning.analysis.label_issues import find_label_issues
-from unit.learning.labeled_features import examined, features, labels_of, of_labels, of_numbers, of_several
+from unit.learning.labeled_features import analyzed, features, labels_of, of_labels, of_numbers, of_several
 
 
 def found(looked_at: AnalyzedDataset) -> DatasetFindings:
@@ -27,7 +27,7 @@ def kinds(findings: DatasetFindings) -> list[RecommendationKind]:
 
 def plain(count: int = 80) -> AnalyzedDataset:
     labels = labels_of(count)
-    return examined(features(labels), of_labels(labels))
+    return analyzed(features(labels), of_labels(labels))
 
 
 # Duplicates
@@ -44,7 +44,7 @@ def test_equal_and_all_but_equal_examples_are_grouped_contradicting_ones_first()
         rows[40] = rows[4]
         rows[41] = rows[5] * 1.001
         rows[42] = rows[7]
-    looked_at = examined(views, of_labels(labels))
+    looked_at = analyzed(views, of_labels(labels))
     groups, count = find_duplicates(looked_at, near_duplicate_groups(looked_at))
     assert count == 6
     assert [[one.index for one in group.examples] for group in groups] == [[5, 41], [4, 40], [7, 42]]
@@ -59,7 +59,7 @@ def test_copies_on_both_sides_of_the_held_out_split_are_reported() -> None:
     for rows in views.values():
         rows[40] = rows[4]
         rows[41] = rows[5]
-    findings = found(examined(views, of_labels(labels), held_out=[40]))
+    findings = found(analyzed(views, of_labels(labels), held_out=[40]))
     assert [group.across_held_out for group in findings.duplicates] == [True, False]
     assert RecommendationKind.LEAKAGE in kinds(findings)
 
@@ -69,7 +69,7 @@ def test_only_so_many_members_of_a_group_are_listed_and_all_are_counted() -> Non
     views = features(labels)
     for rows in views.values():
         rows[40:] = rows[0]
-    (group,) = found(examined(views, of_labels(labels))).duplicates
+    (group,) = found(analyzed(views, of_labels(labels))).duplicates
     assert (len(group.examples), group.count) == (20, 31)
 
 
@@ -79,7 +79,7 @@ def test_numbers_of_duplicates_never_contradict() -> None:
     for rows in views.values():
         rows[40] = rows[0]
         rows[41] = rows[1]
-    groups, _ = find_duplicates(looked := examined(views, of_numbers(values)), near_duplicate_groups(looked))
+    groups, _ = find_duplicates(looked := analyzed(views, of_numbers(values)), near_duplicate_groups(looked))
     assert [(group.examples[0].index, group.contradicting) for group in groups] == [(0, False), (1, False)]
 
 
@@ -90,7 +90,7 @@ def test_above_a_bound_equal_contents_alone_are_grouped(monkeypatch: pytest.Monk
     for rows in views.values():
         rows[40] = rows[4]
         rows[41] = rows[5] * 1.001
-    looked_at = examined(views, of_labels(labels))
+    looked_at = analyzed(views, of_labels(labels))
     groups, count = find_duplicates(looked_at, near_duplicate_groups(looked_at))
     assert count == 2
     assert groups[0].exact
@@ -104,7 +104,7 @@ def test_wrong_labels_are_ranked_first_with_what_they_look_like() -> None:
     views = features(labels)
     given = labels.copy()
     given[[3, 10, 21]] = [0, 1, 3]
-    label_issues, count = find_label_issues(examined(views, of_labels(given)))
+    label_issues, count = find_label_issues(analyzed(views, of_labels(given)))
     assert {issue.example.index for issue in label_issues[:3]} == {3, 10, 21}
     assert count == len(label_issues) <= 5
     looks = {issue.example.index: issue.suggested_label.text for issue in label_issues[:3]}
@@ -123,7 +123,7 @@ def test_a_wrong_one_of_several_labels_is_reported_once_with_all_suggested_label
     rows = (matrix @ directions + 0.2 * rng.normal(size=(120, 40))).astype(np.float32)
     given = matrix.copy()
     given[7, 1] = 1 - given[7, 1]
-    label_issues, _ = find_label_issues(examined({"last": rows, "taps": rows[:, :9]}, of_several(given)))
+    label_issues, _ = find_label_issues(analyzed({"last": rows, "taps": rows[:, :9]}, of_several(given)))
     assert label_issues[0].example.index == 7
     looks = [f"class {place}" for place in np.flatnonzero(matrix[7])]
     assert label_issues[0].suggested_label.text == ", ".join(looks)
@@ -135,7 +135,7 @@ def test_a_number_far_from_its_prediction_is_an_issue() -> None:
     values = rows[:, 0] + 0.3 * rows[:, 1] + 5
     given = values.copy()
     given[17] += 6
-    label_issues, count = find_label_issues(examined({"last": rows, "taps": rows[:, :9]}, of_numbers(given)))
+    label_issues, count = find_label_issues(analyzed({"last": rows, "taps": rows[:, :9]}, of_numbers(given)))
     assert label_issues[0].example.index == 17
     assert label_issues[0].given_probability < 0.001 < 0.99 < label_issues[0].suggested_probability
     assert abs(float(label_issues[0].suggested_label.text) - values[17]) < 3
@@ -144,7 +144,7 @@ def test_a_number_far_from_its_prediction_is_an_issue() -> None:
 
 def test_without_validation_there_are_no_label_issues() -> None:
     labels = np.arange(4)
-    assert find_label_issues(examined(features(labels), of_labels(labels))) == ([], 0)
+    assert find_label_issues(analyzed(features(labels), of_labels(labels))) == ([], 0)
 
 
 def test_held_out_examples_are_no_issues_but_count_in_indexes() -> None:
@@ -152,7 +152,7 @@ def test_held_out_examples_are_no_issues_but_count_in_indexes() -> None:
     views = features(labels)
     given = labels.copy()
     given[60] = (given[60] + 1) % 4
-    label_issues, _ = find_label_issues(examined(views, of_labels(given), held_out=[0, 1, 2, 3, 4]))
+    label_issues, _ = find_label_issues(analyzed(views, of_labels(given), held_out=[0, 1, 2, 3, 4]))
     assert label_issues[0].example.index == 60
 
 
@@ -165,7 +165,7 @@ def test_an_example_unlike_all_others_is_an_outlier() -> None:
     for rows in views.values():
         rows[13] = 3 * np.random.default_rng(1).normal(size=rows.shape[1])
     outliers, count = find_outliers(
-        looked := examined(views, of_labels(labels)), near_duplicate_groups(looked)
+        looked := analyzed(views, of_labels(labels)), near_duplicate_groups(looked)
     )
     assert [outlier.example.index for outlier in outliers[:1]] == [13]
     assert outliers[0].distance_ratio > 1.5
@@ -177,14 +177,14 @@ def test_copies_of_an_outlier_do_not_hide_it() -> None:
     views = features(labels)
     for rows in views.values():
         rows[13] = rows[17] = 3 * np.random.default_rng(1).normal(size=rows.shape[1])
-    outliers, _ = find_outliers(looked := examined(views, of_labels(labels)), near_duplicate_groups(looked))
+    outliers, _ = find_outliers(looked := analyzed(views, of_labels(labels)), near_duplicate_groups(looked))
     assert {outlier.example.index for outlier in outliers[:2]} == {13, 17}
 
 
 def test_examples_all_equal_have_no_outliers() -> None:
     labels = labels_of(40)
     views = {name: np.ones_like(rows) for name, rows in features(labels).items()}
-    looked_at = examined(views, of_labels(labels))
+    looked_at = analyzed(views, of_labels(labels))
     assert find_outliers(looked_at, near_duplicate_groups(looked_at)) == ([], 0)
 
 
@@ -193,7 +193,7 @@ def test_examples_all_equal_have_no_outliers() -> None:
 
 def test_the_curve_rises_and_ends_with_twice_as_many() -> None:
     labels = labels_of(160)
-    curve = found(examined(features(labels, spread=3.5), of_labels(labels))).learning_curve
+    curve = found(analyzed(features(labels, spread=3.5), of_labels(labels))).learning_curve
     assert [point.example_count for point in curve] == [40, 80, 128, 320]
     assert [point.extrapolated for point in curve] == [False, False, False, True]
     scores = [point.score for point in curve]
@@ -202,7 +202,7 @@ def test_the_curve_rises_and_ends_with_twice_as_many() -> None:
 
 def test_with_too_few_examples_a_recommendation_replaces_the_curve() -> None:
     labels = labels_of(20)
-    findings = found(examined(features(labels), of_labels(labels)))
+    findings = found(analyzed(features(labels), of_labels(labels)))
     assert findings.learning_curve == ()
     assert "too few examples to estimate" in findings.recommendations[-1].message
 
@@ -211,7 +211,7 @@ def test_numbers_have_a_curve_of_r_squared() -> None:
     rng = np.random.default_rng(3)
     rows = rng.normal(size=(200, 40)).astype(np.float32)
     values = rows @ rng.normal(size=40) + 2 * rng.normal(size=200)
-    curve = found(examined({"last": rows, "taps": rows[:, :9]}, of_numbers(values))).learning_curve
+    curve = found(analyzed({"last": rows, "taps": rows[:, :9]}, of_numbers(values))).learning_curve
     assert len(curve) == 4
     assert curve[0].score < curve[2].score <= curve[3].score < 1
 
@@ -219,7 +219,7 @@ def test_numbers_have_a_curve_of_r_squared() -> None:
 def test_the_curve_of_many_examples_uses_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning_curve, "SAMPLE", 100)
     labels = labels_of(400)
-    curve = found(examined(features(labels, spread=2.0), of_labels(labels))).learning_curve
+    curve = found(analyzed(features(labels, spread=2.0), of_labels(labels))).learning_curve
     assert [point.example_count for point in curve] == [25, 50, 320, 800]
 
 
@@ -234,7 +234,7 @@ def test_a_clean_dataset_has_few_recommendations() -> None:
 
 def test_small_classes_and_imbalance_have_recommendations() -> None:
     labels = np.append(np.zeros(60, int), [1] * 20 + [2] * 20 + [3])
-    findings = found(examined(features(labels), of_labels(labels)))
+    findings = found(analyzed(features(labels), of_labels(labels)))
     assert findings.imbalance == 60
     by_kind = {recommendation.kind: recommendation.message for recommendation in findings.recommendations}
     assert (
@@ -252,8 +252,8 @@ def test_the_order_of_the_examples_changes_nothing(seed: int) -> None:
     given[5] = 3
     views = features(labels, spread=1.0)
     order = np.random.default_rng(seed).permutation(60)
-    one = examined(views, of_labels(given))
-    other = examined(
+    one = analyzed(views, of_labels(given))
+    other = analyzed(
         {name: rows[order] for name, rows in views.items()},
         of_labels(given[order]),
         ids=[f"id {place}" for place in order],
@@ -279,7 +279,7 @@ def test_findings_survive_being_written_as_json() -> None:
     for rows in views.values():
         rows[80] = rows[4]
         rows[13] = 3 * np.random.default_rng(1).normal(size=rows.shape[1])
-    findings = found(examined(views, of_labels(given)))
+    findings = found(analyzed(views, of_labels(given)))
     assert findings.duplicates
     assert findings.label_issues
     assert findings.outliers

@@ -29,9 +29,9 @@ def names(count: int) -> list[str]:
 
 def learned(views: dict[str, Float32], groups: list[str] | None = None) -> TypicalityModel:
     digests = names(len(views["last"]))
-    familiarity = fit_typicality_model(views, VIEWS, digests, groups or digests)
-    assert familiarity is not None
-    return familiarity
+    typicality_model = fit_typicality_model(views, VIEWS, digests, groups or digests)
+    assert typicality_model is not None
+    return typicality_model
 
 
 def shares_of_known(count: int, *, repeats: int) -> Float32:
@@ -58,14 +58,14 @@ def test_with_few_examples_false_alarms_are_about_as_rare_as_stated(count: int) 
 
 
 def test_inputs_of_another_kind_are_not_typical() -> None:
-    familiarity = learned(features(60, 1))
-    assert (familiarity.typicality(features(200, 2, shift=3.0)) < 0.05).mean() > 0.95
+    typicality_model = learned(features(60, 1))
+    assert (typicality_model.typicality(features(200, 2, shift=3.0)) < 0.05).mean() > 0.95
 
 
 def test_with_few_examples_the_tail_extrapolates_beyond_them() -> None:
-    familiarity = learned(features(10, 1))
-    assert familiarity.typicality(features(50, 3, shift=5.0)).max() < 0.05
-    assert (familiarity.typicality(features(300, 4)) < 0.05).mean() < 0.12
+    typicality_model = learned(features(10, 1))
+    assert typicality_model.typicality(features(50, 3, shift=5.0)).max() < 0.05
+    assert (typicality_model.typicality(features(300, 4)) < 0.05).mean() < 0.12
 
 
 def test_a_training_example_is_as_typical_as_can_be() -> None:
@@ -74,12 +74,12 @@ def test_a_training_example_is_as_typical_as_can_be() -> None:
 
 
 def test_the_farther_an_input_is_the_less_typical() -> None:
-    familiarity = learned(features(30, 1))
+    typicality_model = learned(features(30, 1))
     base = features(1, 2)
     away = np.random.default_rng(5).normal(size=40).astype(np.float32)
     steps = [0.0, 0.5, 1.0, 2.0, 4.0]
     rows = np.concatenate([base["last"] + step * away for step in steps])
-    predicted = familiarity.typicality({"last": rows, "taps": rows[:, :10]})
+    predicted = typicality_model.typicality({"last": rows, "taps": rows[:, :10]})
     assert (np.diff(predicted) <= 0).all()
     assert 0 < predicted[-1] < predicted[0]
 
@@ -114,9 +114,9 @@ def test_fewer_than_four_groups_have_no_typicality_model() -> None:
 
 def test_a_version_of_many_examples_stays_small() -> None:
     views = features(6000, 1, size=600)
-    familiarity = learned(views)
-    assert len(familiarity.references) == len(familiarity.distances) == REFERENCES
-    assert familiarity.nbytes == REFERENCES * (PROJECTED + 8)
+    typicality_model = learned(views)
+    assert len(typicality_model.references) == len(typicality_model.distances) == REFERENCES
+    assert typicality_model.nbytes == REFERENCES * (PROJECTED + 8)
 
 
 def test_a_projection_is_the_same_on_every_server() -> None:
@@ -125,9 +125,9 @@ def test_a_projection_is_the_same_on_every_server() -> None:
 
 
 def test_features_of_zeros_are_untypical() -> None:
-    familiarity = learned(features(40, 1))
+    typicality_model = learned(features(40, 1))
     none = {"last": np.zeros((1, 40), np.float32), "taps": np.zeros((1, 10), np.float32)}
-    assert 0 < familiarity.typicality(none)[0] < 0.05
+    assert 0 < typicality_model.typicality(none)[0] < 0.05
 
 
 # Feature rows

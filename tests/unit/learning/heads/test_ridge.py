@@ -121,7 +121,7 @@ def refitted_scores(task: Problem, regularization: float, weights: Floats | None
 
 def mean_log_losses(scores: Floats, task: Problem, temperatures: Floats, *, smoothed: bool = False) -> Floats:
     counted = task.folds.counted
-    once = task.folds.once(np.ones(len(counted)))[counted]
+    once = task.folds.weights_once(np.ones(len(counted)))[counted]
     logits = scores[counted][None] / temperatures[:, None, None]
     logits -= logits.max(axis=2, keepdims=True)
     right = logits[:, np.arange(counted.sum()), task.labels[counted]]
@@ -133,7 +133,7 @@ def mean_log_losses(scores: Floats, task: Problem, temperatures: Floats, *, smoo
 def best_temperature(scores: Floats, task: Problem, temperatures: Floats) -> int:
     """Return the place of the temperature of the lowest smoothed log loss with the prior of the margin."""
     counted = np.sort(scores[task.folds.counted], axis=1)
-    once = task.folds.once(np.ones(len(task.labels)))[task.folds.counted]
+    once = task.folds.weights_once(np.ones(len(task.labels)))[task.folds.counted]
     margin = np.sqrt(np.average(np.square(counted[:, -1] - counted[:, -2]), weights=once))
     prior = margin / PRIOR_MARGIN / once.sum() / temperatures
     return int(np.argmin(mean_log_losses(scores, task, temperatures, smoothed=True) + prior))

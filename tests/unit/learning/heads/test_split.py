@@ -280,7 +280,7 @@ def test_a_class_whose_groups_are_all_another_class_s_too_keeps_one_for_training
 def test_each_group_of_near_duplicates_counts_once() -> None:
     labels = np.array([0, 0, 0, 1, 1, 1])
     folds = assign_folds(labels, ["a", "a", "b", "c", "d", "d"], folds=2, seed=0)
-    assert folds.once(np.ones(6)).tolist() == [0.5, 0.5, 1, 1, 0.5, 0.5]
-    assert folds.once(np.array([2.0, 4, 1, 1, 1, 1])).sum() == 2 / 2 + 4 / 2 + 1 + 1 + 1
+    assert folds.weights_once(np.ones(6)).tolist() == [0.5, 0.5, 1, 1, 0.5, 0.5]
+    assert folds.weights_once(np.array([2.0, 4, 1, 1, 1, 1])).sum() == 2 / 2 + 4 / 2 + 1 + 1 + 1
     empty = assign_folds(labels[[0, 3]], ["a", "b"], folds=2, seed=0)
-    assert empty.once(np.ones(2)).tolist() == [1, 1]
+    assert empty.weights_once(np.ones(2)).tolist() == [1, 1]
