@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from fakes import FakeBackbone, FakeSource, JobDriver, ManualClock, Recorder
 from headstart_server.datasets.dataset_store import DatasetStore
-from headstart_server.datasets.example_eraser import Forgetting, ForgottenPlaces
+from headstart_server.datasets.example_eraser import ErasedMembers, ExampleEraser
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import LaneQueue
-from headstart_server.evaluation.evaluator import MeasuringBench
-from headstart_server.evaluation.promotion_gate import GateKeeper
+from headstart_server.evaluation.evaluator import Evaluator
+from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.jobs.archive_retention import Archives
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.spec import FineTuneSpec
@@ -24,8 +24,8 @@ from headstart_server.learning.examples.target import Target
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.models.version import Selector, Version
 from headstart_server.training.fine_tune import FineTuneRun, FineTuneTools
-from headstart_server.training.rebasing import RebaseSpec, Rebasing
-from headstart_server.training.submission_service import Intake, Validation
+from headstart_server.training.rebasing import RebaseService, RebaseSpec
+from headstart_server.training.submission_service import SubmissionService, Validation
 
 
 def pet(word: str, place: int, label: str | None = None, **fields: object) -> Example:
@@ -67,10 +67,10 @@ class Workbench:
         self.cache = FeatureCache(1 << 20)
         self._batchers: list[Batcher] = []
         self.folder = folder / "datasets"
-        forgotten = ForgottenPlaces(driver.publisher.database)
-        self.datasets = DatasetStore(self.folder, limits or DatasetLimits(), forgotten.among)
+        erased = ErasedMembers(driver.publisher.database)
+        self.datasets = DatasetStore(self.folder, limits or DatasetLimits(), erased.among)
         self.archives = Archives(driver.publisher.database, self.datasets, max_bytes=kept_bytes)
-        self.forgetting = Forgetting(
+        self.eraser = ExampleEraser(
             driver.publisher.database,
             self.registry,
             self.datasets,
@@ -82,7 +82,7 @@ class Workbench:
         for name in ("fake", *(backbone.info.name for backbone in backbones)):
             if loaded:
                 self.pool.load(name)
-        self.intake = Intake(
+        self.submissions = SubmissionService(
             driver.ledger,
             self.datasets,
             self.pool,
@@ -90,8 +90,8 @@ class Workbench:
             lambda: None,
             max_activation_bytes=1 << 20,
         )
-        self.rebasing = Rebasing(self.intake, self.registry)
-        self.bench = MeasuringBench(
+        self.rebasing = RebaseService(self.submissions, self.registry)
+        self.bench = Evaluator(
             self.registry,
             self.pool,
             driver.ledger.is_under_way,
@@ -105,7 +105,7 @@ class Workbench:
             pool=self.pool,
             versions=driver.publisher.store,
             observer=self.seen,
-            gate=GateKeeper(self.registry, self.pool, self.datasets.reader, window=5),
+            gate=PromotionCheck(self.registry, self.pool, self.datasets.reader, window=5),
             window=5,
             software="headstart test",
             scratch=folder,
@@ -133,7 +133,7 @@ class Workbench:
 
     def accept(self, examples: Sequence[Example] = (), *, request_id: str = "", **spec: object) -> Job:
         """Send a fine-tune; returns the accepted job."""
-        upload = self.intake.open(_spec(spec), request_id, validate_only=False)
+        upload = self.submissions.open(_spec(spec), request_id, validate_only=False)
         try:
             upload.add(examples)
             return upload.accept()
@@ -142,7 +142,7 @@ class Workbench:
 
     def validate(self, examples: Sequence[Example] = (), **spec: object) -> Validation:
         """What `validate_only` finds."""
-        upload = self.intake.open(_spec(spec), "", validate_only=True)
+        upload = self.submissions.open(_spec(spec), "", validate_only=True)
         try:
             upload.add(examples)
             return upload.validate()

@@ -24,8 +24,8 @@ from headstart_server.backbones.preprocessing.texts import TextDecoder
 from headstart_server.backbones.sources import protobuf_wire
 from headstart_server.backbones.sources.files import file_in_package
 from headstart_server.backbones.sources.pytorch import checkpoint
-from headstart_server.datasets.uris.location import is_uri, prefix_of
-from headstart_server.datasets.uris.policy import DataPolicy
+from headstart_server.datasets.uris.location import is_uri, parse_prefix
+from headstart_server.datasets.uris.policy import DatasetUriPolicy
 from headstart_server.errors import HeadstartError
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Scaling
@@ -92,11 +92,11 @@ def named(list_and_name: bytes) -> object:
 def uri(lines: bytes) -> object:
     """What a path or a URI leads to from an allowed list, which has to lie within what is allowed."""
     prefix, listed, path = (*lines.decode().split("\n"), "", "", "")[:3]
-    policy = DataPolicy([prefix])
+    policy = DatasetUriPolicy([prefix])
     place = policy.place(listed)
-    found = policy.place(path) if is_uri(path) else place.beside(path)
+    found = policy.place(path) if is_uri(path) else place.sibling(path)
     policy.prefix(found)
-    allowed = prefix_of(prefix)
+    allowed = parse_prefix(prefix)
     if found.parts[: len(allowed.parts)] != allowed.parts or {"", ".", ".."} & set(found.parts):
         raise AssertionError(f"{found} is not within {allowed}")
     return found

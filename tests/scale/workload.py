@@ -12,7 +12,7 @@ from sqlalchemy import delete, select
 from fakes import FakeArchives, JobDriver, Publisher
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.tables import archive_sizes, archive_uses, jobs
-from headstart_server.datasets.example_eraser import Forgetting, ForgottenPlaces
+from headstart_server.datasets.example_eraser import ErasedMembers, ExampleEraser
 from headstart_server.errors import ArtifactDamaged, HeadstartError
 from headstart_server.jobs import claiming, webhook_rows
 from headstart_server.jobs.archive_retention import Archives
@@ -69,7 +69,7 @@ class Workload:
         self._driver = JobDriver(publisher, limits=limits, tenant_limits=lambda _: _LIMITS)
         self.ledger = self._driver.ledger
         self._archives = Archives(publisher.database, FakeArchives(), max_bytes=1 << 60)
-        self._forgetting = Forgetting(
+        self._eraser = ExampleEraser(
             publisher.database,
             publisher.registry,
             NoFiles(),
@@ -373,15 +373,15 @@ class Workload:
     # Examples that are erased
 
     def _erasing(self) -> Iterator[tuple[str, Operation]]:
-        forgetting = self._forgetting
+        eraser = self._eraser
         yield (
             "erased places",
-            lambda: ForgottenPlaces(self._publisher.database).among([self._any_job() for _ in range(10)]),
+            lambda: ErasedMembers(self._publisher.database).among([self._any_job() for _ in range(10)]),
         )
-        yield "drop what was erased", forgetting.drop_here
-        yield "carry out", forgetting.carry_out
-        yield "erase of a tenant", lambda: forgetting.forget("none", scope=Scope(tenant="t5"))
-        yield "erase of a model", lambda: forgetting.forget("none", "big/m1")
+        yield "drop what was erased", eraser.drop_here
+        yield "carry out", eraser.carry_out
+        yield "erase of a tenant", lambda: eraser.erase("none", scope=Scope(tenant="t5"))
+        yield "erase of a model", lambda: eraser.erase("none", "big/m1")
         yield "note what is to be erased", self._note
 
     def _note(self) -> None:
@@ -389,10 +389,10 @@ class Workload:
         found = type(
             "Found", (), {"places": {(job, 1): "digest", (job, 2): "other"}, "versions": (), "job_ids": ()}
         )()
-        self._forgetting._note(found)
+        self._eraser._note(found)
         for _ in range(2):
             # The second time nothing of it is there, and it is done with.
-            self._forgetting._rewrite(job)
+            self._eraser._rewrite(job)
 
     # Cleaning, webhooks and a stop
 

@@ -20,7 +20,7 @@ from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
 from headstart_server.outbound.target import Target
-from headstart_server.training.progress import Telling
+from headstart_server.training.progress import ProgressReporter
 from headstart_server.webhooks.policy import WebhookPolicy
 from headstart_server.webhooks.sender import WebhookSender
 from simulation.database import SimulatedDatabase
@@ -270,7 +270,7 @@ class SimulatedRun:
         self._replica = replica
         self._job = job
         self._checkpoint = checkpoint
-        self._telling = Telling(
+        self._progress = ProgressReporter(
             job,
             replica.ledger,
             replica,
@@ -281,21 +281,21 @@ class SimulatedRun:
 
     @property
     def findings(self) -> Findings:
-        return self._telling.findings
+        return self._progress.findings
 
     def execute(self) -> int:
         seconds = self._replica.world.seconds_of(self._job)
         for step in (JobStep.FEATURES, JobStep.FIT):
-            with self._telling.step(step):
-                self._telling.report(step, 0, 2, force=True)
+            with self._progress.step(step):
+                self._progress.report(step, 0, 2, force=True)
                 for _ in range(2):
                     self._replica.world.scheduler.sleep(seconds / 4)
                     self._checkpoint()
         if self._replica.world.is_storage_away(self._job):
             raise StorageUnavailable("The bucket does not answer.")
         artifact = f"{self._job.job_id}.{self._job.attempt}"
-        with self._telling.step(JobStep.PUBLISH):
-            self._telling.patiently(
+        with self._progress.step(JobStep.PUBLISH):
+            self._progress.retry_until_available(
                 lambda: self._replica.folder.write(artifact, {"head": b"h", "manifest": b"m"})
             )
         try:
@@ -312,7 +312,7 @@ class SimulatedRun:
             try:
                 return self._replica.ledger.succeed(
                     job,
-                    self._telling.progress(JobStep.PUBLISH, 1, 1),
+                    self._progress.progress(JobStep.PUBLISH, 1, 1),
                     self.findings,
                     artifact=artifact,
                     size_bytes=2,

@@ -34,15 +34,15 @@ from headstart_server.database.address import address_of as database_address
 from headstart_server.database.address import hosts, sqlite_file
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.example_archive import archive_name
-from headstart_server.datasets.example_eraser import Forgetting, ForgottenPlaces
+from headstart_server.datasets.example_eraser import ErasedMembers, ExampleEraser
 from headstart_server.datasets.uris.location import Kind
-from headstart_server.datasets.uris.policy import data_policy
+from headstart_server.datasets.uris.policy import dataset_uri_policy
 from headstart_server.datasets.uris.reader import DatasetReader
 from headstart_server.embedding.backbone_pool import BackbonePool, BackboneSource
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.waiters import Waiters
 from headstart_server.errors import ExportUnavailable, ServiceUnavailable
-from headstart_server.evaluation.promotion_gate import GateKeeper
+from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.export.cache import ExportCache
 from headstart_server.export.exporter import Exporter, ExportNetwork
 from headstart_server.jobs.archive_retention import Archives
@@ -71,7 +71,7 @@ from headstart_server.settings.job_groups import BackbonesGroup, JobsGroup, Limi
 from headstart_server.settings.settings import Settings
 from headstart_server.training.fine_tune import FineTuneRun, FineTuneTools
 from headstart_server.training.job_memory import memory_budget
-from headstart_server.training.submission_service import Intake
+from headstart_server.training.submission_service import SubmissionService
 from headstart_server.webhooks.policy import WebhookPolicy
 
 log = structlog.get_logger(__name__)
@@ -145,11 +145,11 @@ class Objects:
         self.versions = VersionStore(self.roots.versions)
         self.resident = ResidentVersions(storage.version_cache_memory or 0)
         self.datasets = DatasetStore(
-            self.roots.datasets, _dataset_limits(self.settings.limits), ForgottenPlaces(database).among
+            self.roots.datasets, _dataset_limits(self.settings.limits), ErasedMembers(database).among
         )
         self.archives = Archives(database, self.datasets, max_bytes=storage.example_storage or 0)
         self.registry = Registry(database, self.versions, self.resident, on_deleted=self._sweep_archives)
-        self.forgetting = Forgetting(database, self.registry, self.datasets, self._drop_contents)
+        self.eraser = ExampleEraser(database, self.registry, self.datasets, self._drop_contents)
 
     def _create_jobs(self, jobs: JobsGroup) -> None:
         limits, telemetry = self.settings.limits, self.telemetry
@@ -203,7 +203,7 @@ class Objects:
             pool=self.pool,
             versions=self.versions,
             observer=self.telemetry,
-            gate=GateKeeper(self.registry, self.pool, self.datasets.reader, window=TRAIN_WINDOW),
+            gate=PromotionCheck(self.registry, self.pool, self.datasets.reader, window=TRAIN_WINDOW),
             window=TRAIN_WINDOW,
             scratch=emptied(settings.storage.data_dir / "scratch"),
             max_activation_bytes=max_activation_bytes,
@@ -226,7 +226,7 @@ class Objects:
         self.webhooks = WebhookPolicy(
             jobs.allow_webhook, own=jobs.webhook_url, allow_private=jobs.allow_private_addresses
         )
-        self.intake = Intake(
+        self.submissions = SubmissionService(
             self.ledger,
             self.datasets,
             self.pool,
@@ -300,7 +300,7 @@ def _dataset_reader(settings: Settings) -> DatasetReader | None:
     if not settings.jobs.allow_dataset_uri:
         return None
     url = settings.storage.database_url
-    policy = data_policy(settings, sqlite_file(url) if url else None)
+    policy = dataset_uri_policy(settings, sqlite_file(url) if url else None)
     if Kind.WEB in policy.kinds and find_spec("urllib3") is None:
         raise ModuleNotFoundError(
             "--allow-dataset-uri https:// needs the package urllib3: pip install 'headstart[http]'."

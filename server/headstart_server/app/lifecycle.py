@@ -139,7 +139,7 @@ class App:
         stopping.callback(objects.pool.stop_loading)
         stopping.callback(objects.watcher.drain)
         stopping.push_async_callback(server.set_serving, False)
-        stopping.callback(objects.intake.close)
+        stopping.callback(objects.submissions.close)
         for loop in (self._maintenance.clean_repeatedly, self._maintenance.write_traffic_repeatedly):
             _task(stopping, loop())
         stopping.callback(lambda: log.info("stopping", grace_seconds=self._grace))

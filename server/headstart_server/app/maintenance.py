@@ -67,7 +67,7 @@ class Maintenance:
                 "energy": objects.energy.update,
                 "disks": self._probe_disks,
                 "audit_log": objects.audit.flush_omitted if objects.audit is not None else None,
-                "erased_examples": objects.forgetting.drop_here,
+                "erased_examples": objects.eraser.drop_here,
                 "exports": objects.exporter.sweep,
                 "usage": objects.usage.refresh,
                 "jobs": objects.job_counts.refresh,
@@ -84,7 +84,7 @@ class Maintenance:
             {
                 "expired_versions": objects.registry.delete_expired,
                 # An archive without an example is written before the old one goes. What follows frees space.
-                "erased_examples": objects.forgetting.carry_out,
+                "erased_examples": objects.eraser.carry_out,
                 "archives": objects.archives.sweep,
                 "traffic": objects.traffic.clean,
                 "old_jobs": partial(objects.ledger.forget, objects.settings.jobs.job_retention),

@@ -22,13 +22,13 @@ from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor, Con
 from headstart_server.api.grpc.tls import tls_files
 from headstart_server.api.server import Server, ServerSettings
 from headstart_server.app.build import TRAIN_WINDOW, Objects
-from headstart_server.datasets.retained_examples import KeptExamples
-from headstart_server.evaluation.evaluator import MeasuringBench
+from headstart_server.datasets.retained_examples import RetainedExamples
+from headstart_server.evaluation.evaluator import Evaluator
 from headstart_server.prediction.prediction_monitor import PredictionMonitor
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.report.reporter import Reporter
 from headstart_server.settings.settings import Settings
-from headstart_server.training.rebasing import Rebasing
+from headstart_server.training.rebasing import RebaseService
 
 if TYPE_CHECKING:
     from headstart_server.api.http.port import HttpPort
@@ -133,8 +133,8 @@ def _monitor(objects: Objects) -> PredictionMonitor | None:
     )
 
 
-def _bench(objects: Objects) -> MeasuringBench:
-    return MeasuringBench(
+def _bench(objects: Objects) -> Evaluator:
+    return Evaluator(
         objects.registry,
         objects.pool,
         objects.ledger.is_under_way,
@@ -146,8 +146,8 @@ def _bench(objects: Objects) -> MeasuringBench:
 
 def _fine_tuning(objects: Objects, executor: BoundedExecutor, removals: BoundedExecutor) -> FineTuningService:
     return FineTuningService(
-        objects.intake,
-        Rebasing(objects.intake, objects.registry),
+        objects.submissions,
+        RebaseService(objects.submissions, objects.registry),
         objects.ledger,
         watcher=objects.watcher,
         cancel=objects.cancel,
@@ -159,13 +159,13 @@ def _fine_tuning(objects: Objects, executor: BoundedExecutor, removals: BoundedE
 
 
 def _models(objects: Objects, executor: BoundedExecutor, removals: BoundedExecutor) -> ModelService:
-    kept = KeptExamples(objects.registry, objects.datasets.reader)
+    kept = RetainedExamples(objects.registry, objects.datasets.reader)
     max_pixels = objects.settings.limits.max_pixels
     return ModelService(
         objects.registry,
         objects.pool,
         Reporter(objects.registry, kept.contents, report_document, max_pixels=max_pixels),
-        objects.forgetting.forget,
+        objects.eraser.erase,
         executor,
         exporter=objects.exporter,
         removals=removals,

@@ -96,10 +96,10 @@ def _artifacts(settings: Settings) -> None:
 def _datasets(settings: Settings) -> None:
     if settings.jobs.allow_dataset_uri:
         from headstart_server.database.address import sqlite_file
-        from headstart_server.datasets.uris.policy import data_policy
+        from headstart_server.datasets.uris.policy import dataset_uri_policy
 
         url = settings.storage.database_url
-        data_policy(settings, sqlite_file(url) if url else None)
+        dataset_uri_policy(settings, sqlite_file(url) if url else None)
 
 
 def _webhook_secrets(settings: Settings) -> None:

@@ -47,7 +47,7 @@ INDEX = "examples.json"
 _SUFFIX = ".zip"
 
 #: The job in whose archive an example lies, and its place there.
-Place: TypeAlias = tuple[str, int]
+ArchiveMember: TypeAlias = tuple[str, int]
 
 
 class DatasetWriter:
@@ -242,18 +242,18 @@ class DatasetStore:
     Args:
         root: the folder; a path is that of a directory, made if need be.
         limits: how large a dataset may be.
-        forgotten: tells which places of some archives hold examples whose data was deleted.
+        erased: tells which places of some archives hold examples whose data was deleted.
     """
 
     def __init__(
         self,
         root: Folder | Path,
         limits: DatasetLimits,
-        forgotten: Callable[[Collection[str]], Collection[Place]] = lambda _: (),
+        erased: Callable[[Collection[str]], Collection[ArchiveMember]] = lambda _: (),
     ) -> None:
         self._folder: Folder = DirectoryFolder(root) if isinstance(root, Path) else root
         self.limits = limits
-        self.forgotten = forgotten
+        self.erased = erased
 
     def writer(self, job_id: str, task: Task | None = None, parent: Parent | None = None) -> DatasetWriter:
         """A writer for the dataset of a job to be.
@@ -276,7 +276,7 @@ class DatasetStore:
             StorageUnavailable: the bucket does not answer.
         """
         listed = self.listed(job_id)
-        gone = set(self.forgotten(listed.archives))
+        gone = set(self.erased(listed.archives))
         if gone:
             listed = without(listed, gone)
         reader = self.reader()
@@ -381,7 +381,7 @@ class DatasetStore:
         return len(leftovers)
 
 
-def without(listed: ExampleList, gone: Collection[Place]) -> ExampleList:
+def without(listed: ExampleList, gone: Collection[ArchiveMember]) -> ExampleList:
     """A list without the examples at some places; their digests are among those left out."""
     removed = [example for example in listed.examples if (example.archive, example.member) in gone]
     kept = [example for example in listed.examples if (example.archive, example.member) not in gone]

@@ -12,7 +12,7 @@ from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.database.scoped import within
 from headstart_server.database.tables import forgotten, jobs
-from headstart_server.datasets.dataset_store import DatasetStore, Place
+from headstart_server.datasets.dataset_store import ArchiveMember, DatasetStore
 from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField, VersionNotFound
 from headstart_server.jobs.archive_retention import CHUNK
 from headstart_server.jobs.rows import under_way
@@ -28,7 +28,7 @@ AGAIN_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Forgotten:
+class Erasure:
     """What became of an example.
 
     Attributes:
@@ -46,7 +46,7 @@ class Forgotten:
 
 @dataclass(kw_only=True, slots=True)
 class _Found:
-    places: dict[Place, str] = field(default_factory=dict)
+    places: dict[ArchiveMember, str] = field(default_factory=dict)
     versions: list[tuple[str, int]] = field(default_factory=list)
     unread: list[tuple[str, int]] = field(default_factory=list)
     job_ids: list[str] = field(default_factory=list)
@@ -57,7 +57,7 @@ class _Found:
         return bool(here)
 
 
-class ForgottenPlaces:
+class ErasedMembers:
     """Knows which places of archives hold, or held, examples whose data was deleted.
 
     Args:
@@ -67,9 +67,9 @@ class ForgottenPlaces:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def among(self, archives: Collection[str]) -> set[Place]:
+    def among(self, archives: Collection[str]) -> set[ArchiveMember]:
         """Those in some archives."""
-        names, found = sorted(archives), set[Place]()
+        names, found = sorted(archives), set[ArchiveMember]()
         with self._database.read() as connection:
             for start in range(0, len(names), CHUNK):
                 part = names[start : start + CHUNK]
@@ -78,7 +78,7 @@ class ForgottenPlaces:
         return found
 
 
-class Forgetting:
+class ExampleEraser:
     """Deletes the data of examples. What it began, and could not end, a cleaning ends.
 
     Args:
@@ -102,7 +102,7 @@ class Forgetting:
         self._drop = drop
         self._seen = 0
 
-    def forget(self, example_id: str, model: str = "", scope: Scope | None = None) -> Forgotten:
+    def erase(self, example_id: str, model: str = "", scope: Scope | None = None) -> Erasure:
         """Delete the data of an example, wherever it was sent with this id. Safe to repeat.
 
         Args:
@@ -131,9 +131,7 @@ class Forgetting:
         contents = self._carry_out({archive for archive, _ in found.places})
         self.drop_here()
         log.info("example_erased", versions=len(found.versions), contents=contents)
-        return Forgotten(
-            versions=found.versions, unread=found.unread, job_ids=found.job_ids, contents=contents
-        )
+        return Erasure(versions=found.versions, unread=found.unread, job_ids=found.job_ids, contents=contents)
 
     def carry_out(self) -> int:
         """Take what was deleted out of the archives, or look whether it is out of them still.
@@ -262,6 +260,6 @@ def _note_rewritten(connection: Connection, archive: str, *, found: int, now: fl
         connection.execute(here.values(removed=2))
 
 
-def _members(connection: Connection, archives: Collection[str]) -> set[Place]:
+def _members(connection: Connection, archives: Collection[str]) -> set[ArchiveMember]:
     query = select(forgotten.c.archive, forgotten.c.member).where(forgotten.c.archive.in_(sorted(archives)))
     return {(row.archive, row.member) for row in connection.execute(query)}

@@ -34,14 +34,14 @@ class Parent:
 def find_parent(
     registry: Registry,
     spec: FineTuneSpec,
-    forgotten: Callable[[Collection[str]], Collection[tuple[str, int]]] = lambda _: (),
+    erased: Callable[[Collection[str]], Collection[tuple[str, int]]] = lambda _: (),
 ) -> Parent:
     """The parent that a spec names, at this moment where it names an alias.
 
     Args:
         registry: has the versions.
         spec: names the parent, and what is left out of its examples.
-        forgotten: tells which places of some archives hold examples whose data was deleted: nothing goes on
+        erased: tells which places of some archives hold examples whose data was deleted: nothing goes on
             from those.
 
     Raises:
@@ -51,10 +51,10 @@ def find_parent(
     """
     selector = Selector(model=spec.model, number=spec.parent_version, alias=spec.parent_alias)
     version = registry.version(spec.model, registry.find(selector))
-    kept = kept_examples(registry, version, "Send all examples again without a parent.")
+    kept = retained_examples(registry, version, "Send all examples again without a parent.")
     removed = set(spec.removed_example_ids)
     _check_known(removed, kept.examples, version.number)
-    gone = set(forgotten(kept.archives))
+    gone = set(erased(kept.archives))
 
     def stays(example: StoredExample) -> bool:
         return example.id not in removed and (example.archive, example.member) not in gone
@@ -68,7 +68,7 @@ def find_parent(
     )
 
 
-def kept_examples(registry: Registry, version: Version, instead: str) -> ExampleList:
+def retained_examples(registry: Registry, version: Version, instead: str) -> ExampleList:
     """The list of a version's examples, whose contents are kept.
 
     Args:

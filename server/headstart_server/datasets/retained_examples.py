@@ -10,7 +10,7 @@ from headstart_server.models.registry import Registry
 from headstart_server.models.version import Version
 
 
-class KeptExamples:
+class RetainedExamples:
     """Reads examples of versions.
 
     Args:

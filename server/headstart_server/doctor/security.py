@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from headstart_server.auth.authenticator import Authenticator
 from headstart_server.database.address import sqlite_file
-from headstart_server.datasets.uris.policy import data_policy
+from headstart_server.datasets.uris.policy import dataset_uri_policy
 from headstart_server.doctor.files import open_to_all, remedy_of, unreadable
 from headstart_server.doctor.finding import Finding, failed, ok, skipped, warning
 from headstart_server.doctor.redaction import secrets_of
@@ -61,7 +61,9 @@ def _allowed_data(config: Settings) -> Finding:
     if not config.jobs.allow_dataset_uri:
         return skipped("dataset URIs", "off (--allow-dataset-uri)")
     try:
-        data_policy(config, sqlite_file(config.storage.database_url) if config.storage.database_url else None)
+        dataset_uri_policy(
+            config, sqlite_file(config.storage.database_url) if config.storage.database_url else None
+        )
     except (OSError, ValueError) as error:
         return failed("dataset URIs", str(error), "Correct --allow-dataset-uri.")
     return ok("dataset URIs", ", ".join(config.jobs.allow_dataset_uri))

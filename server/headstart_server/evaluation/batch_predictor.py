@@ -12,7 +12,7 @@ from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.modality import check_modality
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import Cancelled, HeadstartError
-from headstart_server.evaluation.paired_predictions import cuts_of, views_through
+from headstart_server.evaluation.paired_predictions import head_views, required_cuts
 from headstart_server.learning.examples.dataset import DatasetCount, DatasetLimits, Example, ExampleFault
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.models.resident import ResidentVersion
@@ -22,7 +22,7 @@ MAX_LISTED_FAULTS = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Respondent:
+class LoadedVersion:
     """A version that is asked.
 
     Attributes:
@@ -35,7 +35,7 @@ class Respondent:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Batch:
+class PredictedBatch:
     """Some examples with what each version answered.
 
     Attributes:
@@ -51,7 +51,7 @@ class Batch:
     outputs: Sequence[Float32]
 
 
-class Answering:
+class BatchPredictor:
     """Has the examples of one caller answered.
 
     Args:
@@ -64,7 +64,7 @@ class Answering:
         fault_count: how many there are.
     """
 
-    def __init__(self, respondents: Sequence[Respondent], limits: DatasetLimits, *, window: int) -> None:
+    def __init__(self, respondents: Sequence[LoadedVersion], limits: DatasetLimits, *, window: int) -> None:
         self.versions = [respondent.version for respondent in respondents]
         self.faults: list[ExampleFault] = []
         self.fault_count = 0
@@ -74,7 +74,7 @@ class Answering:
         self._came = 0
         self._left = threading.Event()
 
-    def answer(self, examples: Sequence[Example]) -> Batch:
+    def answer(self, examples: Sequence[Example]) -> PredictedBatch:
         """Answer some examples.
 
         Raises:
@@ -99,16 +99,16 @@ class Answering:
             answered = np.zeros((len(counted), version.head.bias.shape[0]), np.float32)
             if places:
                 of_backbone = rows[version.backbone]
-                views = views_through(
+                views = head_views(
                     version.tail,
                     self._embedders[version.backbone],
                     [of_backbone[digests[place]] for place in places],
                     version.head.views,
-                    self.check_there,
+                    self.check_connected,
                 )
                 answered[usable] = version.head.outputs(views)
             outputs.append(answered)
-        return Batch(examples=counted, digests=digests, usable=usable, outputs=outputs)
+        return PredictedBatch(examples=counted, digests=digests, usable=usable, outputs=outputs)
 
     def leave(self) -> None:
         """Stop what is under way: the caller left."""
@@ -128,7 +128,7 @@ class Answering:
             lambda place: examples[place].content,
             window=self._window,
             cuts=self._cuts(embedder.info.name),
-            checkpoint=self.check_there,
+            checkpoint=self.check_connected,
         ):
             if isinstance(came, RowFeatures):
                 rows[digests[place]] = came
@@ -139,7 +139,7 @@ class Answering:
     def _cuts(self, backbone: str) -> frozenset[str]:
         """The cuts that the versions on a backbone need."""
         of_backbone = [version.tail for version in self.versions if version.backbone == backbone]
-        return frozenset().union(*map(cuts_of, of_backbone))
+        return frozenset().union(*map(required_cuts, of_backbone))
 
     def _note(
         self, examples: Sequence[Example], digests: Sequence[str], errors: dict[str, HeadstartError]
@@ -154,7 +154,7 @@ class Answering:
                     ExampleFault(index=index, id=example.id, reason=error.reason, message=error.message)
                 )
 
-    def check_there(self) -> None:
+    def check_connected(self) -> None:
         """Check that the caller has not left.
 
         Raises:

@@ -12,8 +12,8 @@ from headstart_server.errors import (
     NoCommonExamples,
     WrongTask,
 )
-from headstart_server.evaluation.batch_predictor import Answering, Batch, Respondent
-from headstart_server.evaluation.paired_predictions import Answerer, Reading, paired
+from headstart_server.evaluation.batch_predictor import BatchPredictor, LoadedVersion, PredictedBatch
+from headstart_server.evaluation.paired_predictions import ComparedHead, ExampleAccess, pair_predictions
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.features.feature_matrix import Float32
@@ -32,15 +32,15 @@ class EvaluationRun:
     """One version on the examples of one caller.
 
     Args:
-        answering: has them answered by the version.
+        predictor: has them answered by the version.
         trained: content digests of the examples that the version was trained on.
 
     Attributes:
         trained_count: number of the caller's examples that the version was trained on.
     """
 
-    def __init__(self, answering: Answering, trained: Collection[str] = frozenset()) -> None:
-        self.answering = answering
+    def __init__(self, predictor: BatchPredictor, trained: Collection[str] = frozenset()) -> None:
+        self.predictor = predictor
         self.trained_count = 0
         self._trained = trained
         self._digests: list[str] = []
@@ -54,9 +54,9 @@ class EvaluationRun:
         """Answer some examples, and keep the answers.
 
         Raises:
-            HeadstartError: as `Answering.answer`.
+            HeadstartError: as `BatchPredictor.answer`.
         """
-        batch = self.answering.answer(examples)
+        batch = self.predictor.answer(examples)
         self._targets += [example.target for example in batch.examples]
         self._weights += [example.weight for example in batch.examples]
         self._ids += [example.id for example in batch.examples]
@@ -74,7 +74,7 @@ class EvaluationRun:
         """
         if not self._targets:
             raise EmptyDataset("Expected labelled examples to measure the version on. Received: no example.")
-        head = self.answering.versions[0].head
+        head = self.predictor.versions[0].head
         answered = LabeledOutputs.from_head(
             self._targets, self._weights, np.concatenate(self._outputs), head.thresholds, head.class_names
         )
@@ -94,12 +94,12 @@ class ComparisonRun:
     """Two versions on the examples of one caller or, if none come, on those that both know.
 
     Args:
-        answering: has them answered by the two versions.
+        predictor: has them answered by the two versions.
         known: compares them on what they know.
     """
 
-    def __init__(self, answering: Answering, known: Callable[[], Sequence[PairedOutcome]]) -> None:
-        self.answering = answering
+    def __init__(self, predictor: BatchPredictor, known: Callable[[], Sequence[PairedOutcome]]) -> None:
+        self.predictor = predictor
         self._known = known
         self._pairs: list[PairedOutcome] = []
         self._came = 0
@@ -108,9 +108,9 @@ class ComparisonRun:
         """Answer some examples, and keep what was told.
 
         Raises:
-            HeadstartError: as `Answering.answer`.
+            HeadstartError: as `BatchPredictor.answer`.
         """
-        batch = self.answering.answer(examples)
+        batch = self.predictor.answer(examples)
         self._came += len(batch.examples)
         places = np.flatnonzero(batch.usable).tolist()
         if not places:
@@ -129,15 +129,17 @@ class ComparisonRun:
             NoCommonExamples: there is nothing to compare on.
         """
         if self._came and not self._pairs:
-            fault = self.answering.faults[0]
+            fault = self.predictor.faults[0]
             raise NoCommonExamples(
                 f"None of the {self._came} examples can be used. The first is example {fault.index}: "
                 f"{fault.message}"
             )
         return compare(self._pairs or self._known())
 
-    def _outcomes(self, batch: Batch, usable: Sequence[Example], side: int) -> Sequence[PredictionOutcome]:
-        head = self.answering.versions[side].head
+    def _outcomes(
+        self, batch: PredictedBatch, usable: Sequence[Example], side: int
+    ) -> Sequence[PredictionOutcome]:
+        head = self.predictor.versions[side].head
         answered = LabeledOutputs.from_head(
             [example.target for example in usable],
             [example.weight for example in usable],
@@ -148,7 +150,7 @@ class ComparisonRun:
         return list(answered.outcomes())
 
 
-class MeasuringBench:
+class Evaluator:
     """Opens measurements of versions.
 
     Args:
@@ -187,7 +189,7 @@ class MeasuringBench:
         version = self._registry.version(respondent.version.model, respondent.version.number)
         known = self._registry.examples(version)
         trained = {one.digest for one in known.examples if not one.held_out} if known is not None else set()
-        return EvaluationRun(self._answering([respondent]), trained)
+        return EvaluationRun(self._predictor([respondent]), trained)
 
     def comparison(self, first: Selector, second: Selector) -> ComparisonRun:
         """Open the comparison of two versions.
@@ -205,13 +207,13 @@ class MeasuringBench:
                 f"and version {other.number} of model '{other.model}' of task {other.head.task}.",
                 field="spec.second",
             )
-        answering = self._answering(respondents)
-        return ComparisonRun(answering, lambda: self._known_pairs(respondents, answering.check_there))
+        predictor = self._predictor(respondents)
+        return ComparisonRun(predictor, lambda: self._known_pairs(respondents, predictor.check_connected))
 
-    def _answering(self, respondents: Sequence[Respondent]) -> Answering:
-        return Answering(respondents, self._limits, window=self._window)
+    def _predictor(self, respondents: Sequence[LoadedVersion]) -> BatchPredictor:
+        return BatchPredictor(respondents, self._limits, window=self._window)
 
-    def _respondent(self, selector: Selector) -> Respondent:
+    def _respondent(self, selector: Selector) -> LoadedVersion:
         try:
             number = self._registry.find(selector)
         except ModelNotFound:
@@ -219,13 +221,13 @@ class MeasuringBench:
                 raise version_not_ready_error(selector.model) from None
             raise
         version = self._registry.load(selector.model, number)
-        return Respondent(version=version, embedder=embedder_of(version, self.pool))
+        return LoadedVersion(version=version, embedder=embedder_of(version, self.pool))
 
     def _known_pairs(
-        self, respondents: Sequence[Respondent], check_there: Callable[[], None]
+        self, respondents: Sequence[LoadedVersion], check_connected: Callable[[], None]
     ) -> Sequence[PairedOutcome]:
         first, second = (
-            Answerer(
+            ComparedHead(
                 head=respondent.version.head,
                 tail=respondent.version.tail,
                 embedder=respondent.embedder,
@@ -233,8 +235,8 @@ class MeasuringBench:
             )
             for respondent in respondents
         )
-        reading = Reading(reader=self._reader, window=self._window, checkpoint=check_there)
-        return paired(first, second, reading)
+        reading = ExampleAccess(reader=self._reader, window=self._window, checkpoint=check_connected)
+        return pair_predictions(first, second, reading)
 
     def _examples(self, version: ResidentVersion) -> ExampleList:
         known = self._registry.examples(self._registry.version(version.model, version.number))

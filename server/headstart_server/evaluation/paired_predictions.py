@@ -26,7 +26,7 @@ BLOCK = 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Answerer:
+class ComparedHead:
     """A head with the examples it knows the answers to.
 
     Attributes:
@@ -43,7 +43,7 @@ class Answerer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reading:
+class ExampleAccess:
     """How examples are read that a head has to be asked about.
 
     Attributes:
@@ -57,8 +57,8 @@ class Reading:
     checkpoint: Callable[[], None] = lambda: None
 
 
-def paired(
-    first: Answerer, second: Answerer, reading: Reading, *, leave_out: Iterable[str] = ()
+def pair_predictions(
+    first: ComparedHead, second: ComparedHead, reading: ExampleAccess, *, leave_out: Iterable[str] = ()
 ) -> list[PairedOutcome]:
     """What two heads answer to the examples that either of them knows.
 
@@ -116,7 +116,7 @@ def _judged(
 
 
 def _answers(
-    answerer: Answerer, known: _Known, shared: Mapping[str, StoredExample], reading: Reading
+    answerer: ComparedHead, known: _Known, shared: Mapping[str, StoredExample], reading: ExampleAccess
 ) -> dict[str, PredictionOutcome]:
     kept = {
         digest: outcome
@@ -130,7 +130,7 @@ def _answers(
 
 
 def _asked(
-    answerer: Answerer, embedder: Embedder, examples: Sequence[StoredExample], reading: Reading
+    answerer: ComparedHead, embedder: Embedder, examples: Sequence[StoredExample], reading: ExampleAccess
 ) -> dict[str, PredictionOutcome]:
     """What a head says about examples that it was not fitted on; those without features are left out."""
     outcomes: dict[str, PredictionOutcome] = {}
@@ -145,13 +145,13 @@ def _asked(
                 [example.digest for example in part],
                 read,
                 window=reading.window,
-                cuts=cuts_of(answerer.tail),
+                cuts=required_cuts(answerer.tail),
                 checkpoint=reading.checkpoint,
             )
             rows = {place: came for place, came in extracted if isinstance(came, RowFeatures)}
             told = {part[place].digest: part[place] for place in rows}
             if rows:
-                views = views_through(
+                views = head_views(
                     answerer.tail, embedder, list(rows.values()), answerer.head.views, reading.checkpoint
                 )
                 outcomes |= _told(answerer.head, told, views)
@@ -171,12 +171,12 @@ def _told(
     return dict(zip(examples, answered.outcomes(), strict=True))
 
 
-def cuts_of(tail: VersionTail | None) -> frozenset[str]:
+def required_cuts(tail: VersionTail | None) -> frozenset[str]:
     """The cuts that a head needs beside the views."""
     return frozenset() if tail is None else frozenset({tail.cut})
 
 
-def views_through(
+def head_views(
     tail: VersionTail | None,
     embedder: Embedder,
     rows: Sequence[RowFeatures],

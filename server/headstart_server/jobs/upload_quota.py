@@ -6,7 +6,7 @@ from collections.abc import Callable
 from headstart_server.errors import TenantQuotaExceeded
 
 
-class UploadBytes:
+class PendingUploads:
     """Bytes of the uploads that are under way in this process, by tenant. Safe to use from many threads."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class UploadRoom:
 
     def __init__(
         self,
-        others: UploadBytes,
+        others: PendingUploads,
         tenant: str,
         most: int | None,
         refusal: Callable[[int], TenantQuotaExceeded],

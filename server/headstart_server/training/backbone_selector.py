@@ -37,9 +37,9 @@ from headstart_server.learning.metrics.backbone_selection import (
 from headstart_server.learning.metrics.comparison import is_right
 from headstart_server.learning.metrics.outcomes import LabeledOutputs
 from headstart_server.training.candidates import check_recipe, megabytes
-from headstart_server.training.extraction import Extraction, Table, check_faults
-from headstart_server.training.progress import Telling
-from headstart_server.training.selection_checkpoint import Notes, Trial
+from headstart_server.training.extraction import FeatureExtraction, FeatureTable, check_faults
+from headstart_server.training.progress import ProgressReporter
+from headstart_server.training.selection_checkpoint import CandidateTrial, SelectionCheckpoint
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ MAX_DEATHS = 2
 _FEATURES_PART = 0.9
 
 
-class Choosing:
+class BackboneSelector:
     """Chooses the backbone of one job. Used by one thread.
 
     Each candidate's features are computed on the train lane and stay in the cache, so that the fine-tune on
@@ -63,7 +63,7 @@ class Choosing:
         job: the job as it was claimed.
         pool: where features come from.
         datasets: where examples are read.
-        telling: is told how far it is.
+        progress: is told how far it is.
         matrices: where large heads are solved.
         window: most examples under way between archive and backbone at once.
         checkpoint: called between pieces of work; raises to stop.
@@ -76,7 +76,7 @@ class Choosing:
         *,
         pool: BackbonePool,
         datasets: DatasetStore,
-        telling: Telling,
+        progress: ProgressReporter,
         matrices: Matrices,
         window: int,
         checkpoint: Callable[[], None],
@@ -86,13 +86,13 @@ class Choosing:
         self._spec = job.spec
         self._pool = pool
         self._datasets = datasets
-        self._telling = telling
+        self._progress = progress
         self._matrices = matrices
         self._window = window
         self._checkpoint = checkpoint
         self._clock = clock
         self._recipe = quick_recipe(job.spec.recipe)
-        self._notes = Notes(dataset="")
+        self._found = SelectionCheckpoint(dataset="")
         self._began = clock()
 
     def choice(self) -> BackboneSelection:
@@ -104,26 +104,26 @@ class Choosing:
             JobCancelledError or JobLostError: as the checkpoint, or the ledger.
         """
         if self._job.choosing is not None:
-            self._notes = Notes.from_json(self._job.choosing)
-        if self._notes.choice is not None:
-            return self._notes.choice
+            self._found = SelectionCheckpoint.from_json(self._job.choosing)
+        if self._found.choice is not None:
+            return self._found.choice
         job_id = self._job.job_id
-        with closing(self._telling.patiently(lambda: self._datasets.open(job_id))) as dataset:
+        with closing(self._progress.retry_until_available(lambda: self._datasets.open(job_id))) as dataset:
             digest = _digest(dataset)
-            if self._notes.dataset != digest:
+            if self._found.dataset != digest:
                 # Examples were deleted since: what was found is of others.
-                self._notes = Notes(dataset=digest)
-            known = {trial.candidate.backbone for trial in self._notes.trials}
+                self._found = SelectionCheckpoint(dataset=digest)
+            known = {trial.candidate.backbone for trial in self._found.trials}
             for place, name in enumerate(self._spec.backbone_candidates):
                 if name not in known:
                     self._note(self._trial(dataset, name, place))
             choice = self._decided(dataset)
-        self._notes = replace(self._notes, choice=choice)
+        self._found = replace(self._found, choice=choice)
         count = len(choice.candidates)
         self._tell(count, f"Took {choice.backbone}. {choice.reason}", force=True, write=True)
         return choice
 
-    def _trial(self, dataset: Dataset, name: str, place: int) -> Trial:
+    def _trial(self, dataset: Dataset, name: str, place: int) -> CandidateTrial:
         started = self._clock()
         outcome, why = CandidateOutcome.NOT_TRIED, self._reason_to_stop()
         if not why:
@@ -143,13 +143,13 @@ class Choosing:
             megabytes=self._megabytes(name),
             seconds=self._clock() - started,
         )
-        return Trial(candidate=candidate)
+        return CandidateTrial(candidate=candidate)
 
     def _begin(self, name: str, place: int) -> None:
         """Write down that a candidate is tried, unless servers have died over it."""
-        if self._notes.trying != name:
-            self._notes = replace(self._notes, trying=name, crashes=self._job.crashes)
-        elif self._job.crashes - self._notes.crashes >= MAX_DEATHS:
+        if self._found.trying != name:
+            self._found = replace(self._found, trying=name, crashes=self._job.crashes)
+        elif self._job.crashes - self._found.crashes >= MAX_DEATHS:
             raise _UnfitError(f"The server died {MAX_DEATHS} times while it was tried.")
         self._tell(place, f"{name} is being loaded.", force=True, write=True)
 
@@ -168,9 +168,9 @@ class Choosing:
             raise _UnfitError(self._broken(name)) from error
         return embedder
 
-    def _tried(self, dataset: Dataset, embedder: Embedder, place: int, started: float) -> Trial:
+    def _tried(self, dataset: Dataset, embedder: Embedder, place: int, started: float) -> CandidateTrial:
         name = embedder.info.name
-        extraction = Extraction(dataset, required_views(self._recipe, embedder.info.views))
+        extraction = FeatureExtraction(dataset, required_views(self._recipe, embedder.info.views))
 
         def tell(done: int, total: int) -> None:
             part = _FEATURES_PART * done / total if total else 0.0
@@ -180,7 +180,7 @@ class Choosing:
         self._check_faults(extraction, len(dataset))
         table = extraction.table()
         seconds = self._serving_seconds(dataset, embedder, extraction.usable)
-        trained = table.part(~table.kept_out(self._spec, self._check))
+        trained = table.part(~table.held_out_mask(self._spec, self._check))
         fitted = fit(
             self._recipe,
             trained.views,
@@ -191,7 +191,7 @@ class Choosing:
             checkpoint=self._check,
             matrices=self._matrices,
         )
-        return Trial(
+        return CandidateTrial(
             candidate=BackboneCandidate(
                 backbone=name,
                 outcome=CandidateOutcome.TRIED,
@@ -209,7 +209,7 @@ class Choosing:
         except HeadstartError:
             return 0.0
 
-    def _check_faults(self, extraction: Extraction, count: int) -> None:
+    def _check_faults(self, extraction: FeatureExtraction, count: int) -> None:
         try:
             check_faults(self._spec, extraction.faults, count)
         except UnusableExamplesError as error:
@@ -230,7 +230,7 @@ class Choosing:
         return float(np.min(runs, axis=0).mean())
 
     def _decided(self, dataset: Dataset) -> BackboneSelection:
-        trials = self._notes.trials
+        trials = self._found.trials
         tried = self._scored
         if not tried:
             raise BackboneNotFound(
@@ -258,13 +258,13 @@ class Choosing:
     # The time there is
 
     @property
-    def _scored(self) -> list[Trial]:
-        return [trial for trial in self._notes.trials if trial.scores is not None]
+    def _scored(self) -> list[CandidateTrial]:
+        return [trial for trial in self._found.trials if trial.scores is not None]
 
     @property
     def _seconds(self) -> float:
         """Seconds spent, by earlier attempts too."""
-        return self._notes.seconds + self._clock() - self._began
+        return self._found.seconds + self._clock() - self._began
 
     def _is_over(self) -> bool:
         budget = self._spec.backbone_time_budget
@@ -283,14 +283,14 @@ class Choosing:
             return "The examples are too few to distinguish it from the previous one by cross-validation."
         return ""
 
-    # Telling
+    # ProgressReporter
 
-    def _note(self, trial: Trial) -> None:
+    def _note(self, trial: CandidateTrial) -> None:
         """Write down what was found of a candidate: the next attempt goes on after it."""
-        self._notes = replace(self._notes, trials=(*self._notes.trials, trial))
+        self._found = replace(self._found, trials=(*self._found.trials, trial))
         tried = trial.candidate
         message = f"{tried.backbone}: {tried.message or f'{tried.milliseconds:.1f} ms for each input.'}"
-        self._tell(len(self._notes.trials), message, force=True, write=True)
+        self._tell(len(self._found.trials), message, force=True, write=True)
 
     def _tell(
         self, done: int, message: str, *, part: float = 0.0, force: bool = False, write: bool = False
@@ -298,8 +298,8 @@ class Choosing:
         count = len(self._spec.backbone_candidates)
         choosing = None
         if write:
-            choosing = replace(self._notes, seconds=self._seconds).to_json()
-        self._telling.report(
+            choosing = replace(self._found, seconds=self._seconds).to_json()
+        self._progress.report(
             JobStep.SELECT_BACKBONE,
             done,
             count,
@@ -332,7 +332,7 @@ def _digest(dataset: Dataset) -> str:
     return sha256(json.dumps(names).encode()).hexdigest()
 
 
-def _scores(fitted: FittedHead, table: Table, count: int) -> Float32:
+def _scores(fitted: FittedHead, table: FeatureTable, count: int) -> Float32:
     """What a head was worth on each of so many examples, by its out-of-fold answers; NaN without one."""
     scores = np.full(count, np.nan, np.float32)
     if fitted.outputs is None:

@@ -14,11 +14,11 @@ from headstart_server.learning.heads.split import strata
 from headstart_server.learning.metrics.evaluation import Evaluation, evaluate
 from headstart_server.learning.metrics.metrics import MetricsSource
 from headstart_server.learning.metrics.outcomes import LabeledOutputs, PredictionOutcome
-from headstart_server.training.extraction import Table
+from headstart_server.training.extraction import FeatureTable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Measured:
+class EvaluationResult:
     """What a head told about the examples of its dataset, each by a head that was not fitted on it.
 
     Attributes:
@@ -30,53 +30,55 @@ class Measured:
     outcomes: Sequence[PredictionOutcome | None]
 
 
-def measured(
+def evaluate_fit(
     fitted: FittedHead,
-    table: Table,
-    kept_out: NDArray[np.bool_],
+    table: FeatureTable,
+    held_out_mask: NDArray[np.bool_],
     *,
     own: Mapping[str, Float32] | None = None,
-) -> Measured:
+) -> EvaluationResult:
     """Measure a fitted head.
 
     Args:
         fitted: fitted on the examples that were not kept out, in their order.
         table: all examples.
-        kept_out: whether each was kept out of training, [N].
+        held_out_mask: whether each was kept out of training, [N].
         own: the views of those that were, as the head takes them; None for the backbone's.
     """
     head, targets = fitted.head, table.targets
     outputs = np.zeros((len(targets), head.bias.shape[0]), np.float32)
-    told, counted = kept_out.copy(), kept_out.copy()
+    told, counted = held_out_mask.copy(), held_out_mask.copy()
     if fitted.outputs is not None:
-        outputs[~kept_out], told[:] = fitted.outputs, True
-        counted[~kept_out] = fitted.counted
-    if kept_out.any():
-        outputs[kept_out] = head.outputs(own or {name: table.views[name][kept_out] for name in head.views})
+        outputs[~held_out_mask], told[:] = fitted.outputs, True
+        counted[~held_out_mask] = fitted.counted
+    if held_out_mask.any():
+        outputs[held_out_mask] = head.outputs(
+            own or {name: table.views[name][held_out_mask] for name in head.views}
+        )
     evaluation = evaluate(
         targets,
         outputs,
         head.thresholds,
         table.ids,
-        source=MetricsSource.HELD_OUT if kept_out.any() else MetricsSource.OUT_OF_FOLD,
-        groups=_groups(table, kept_out),
-        counted=kept_out if kept_out.any() else counted,
+        source=MetricsSource.HELD_OUT if held_out_mask.any() else MetricsSource.OUT_OF_FOLD,
+        groups=_groups(table, held_out_mask),
+        counted=held_out_mask if held_out_mask.any() else counted,
         interval=head.interval,
     )
-    if not kept_out.any():
+    if not held_out_mask.any():
         # Summed up in an order that does not depend on that of the examples.
         evaluation = replace(evaluation, metrics=fitted.metrics)
     answered = LabeledOutputs(targets=targets, outputs=outputs, thresholds=head.thresholds)
-    outcomes = answered.outcomes(held_out=kept_out, counted=counted)
-    return Measured(
+    outcomes = answered.outcomes(held_out=held_out_mask, counted=counted)
+    return EvaluationResult(
         evaluation=evaluation,
         outcomes=[outcome if was else None for outcome, was in zip(outcomes, told.tolist(), strict=True)],
     )
 
 
-def _groups(table: Table, kept_out: NDArray[np.bool_]) -> Sequence[str]:
+def _groups(table: FeatureTable, held_out_mask: NDArray[np.bool_]) -> Sequence[str]:
     """Return the group of near-duplicates of each held-out example, [N]; of others their digest."""
-    places = np.flatnonzero(kept_out)
+    places = np.flatnonzero(held_out_mask)
     groups = list(table.digests)
     if len(places):
         held_out = group_near_duplicates(

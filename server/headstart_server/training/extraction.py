@@ -23,7 +23,7 @@ from headstart_server.learning.heads.split import held_out_for, strata
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Table:
+class FeatureTable:
     """N usable examples as arrays: row i of each belongs together.
 
     Attributes:
@@ -49,12 +49,12 @@ class Table:
         """The caller's name for each example, [N]."""
         return [example.id for example in self.examples]
 
-    def part(self, chosen: NDArray[np.bool_]) -> "Table":
+    def part(self, chosen: NDArray[np.bool_]) -> "FeatureTable":
         """Those of the examples that are chosen, [N]."""
         if chosen.all():
             return self
         places = np.flatnonzero(chosen).tolist()
-        return Table(
+        return FeatureTable(
             examples=[self.examples[place] for place in places],
             indexes=self.indexes[chosen],
             views={name: matrix[chosen] for name, matrix in self.views.items()},
@@ -64,7 +64,7 @@ class Table:
             truncated=self.truncated,
         )
 
-    def kept_out(self, spec: FineTuneSpec, checkpoint: Callable[[], None]) -> NDArray[np.bool_]:
+    def held_out_mask(self, spec: FineTuneSpec, checkpoint: Callable[[], None]) -> NDArray[np.bool_]:
         """Whether each example is kept out of training, [N]: those marked, or a share with its duplicates."""
         if spec.held_out_fraction <= 0:
             return np.array([example.held_out for example in self.examples], np.bool_)
@@ -76,7 +76,7 @@ class Table:
         return held_out_for(self.targets, groups, share=spec.held_out_fraction, seed=spec.seed)
 
 
-class Extraction:
+class FeatureExtraction:
     """Has each different content of a dataset decoded and passed through the backbone, once.
 
     Args:
@@ -156,7 +156,7 @@ class Extraction:
             if embedder.truncation(self._dataset.read(self._places[digest][0])) is not None:
                 self._truncated.add(digest)
 
-    def table(self) -> Table:
+    def table(self) -> FeatureTable:
         """The usable examples, once it has run.
 
         Raises:
@@ -166,7 +166,7 @@ class Extraction:
         examples = [self._dataset.examples[index] for index in usable]
         check_trainable((example.target, example.held_out) for example in examples)
         digests = [example.digest for example in examples]
-        return Table(
+        return FeatureTable(
             examples=examples,
             indexes=np.array(usable, np.int64),
             views={name: np.stack([self._rows[digest][name] for digest in digests]) for name in self._wanted},

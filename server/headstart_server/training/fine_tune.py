@@ -23,10 +23,14 @@ from headstart_server.errors import (
     StorageUnavailable,
     TenantQuotaExceeded,
 )
-from headstart_server.evaluation.assessment import Assessment
 from headstart_server.evaluation.batch_predictor import MAX_LISTED_FAULTS
-from headstart_server.evaluation.paired_predictions import Answerer
-from headstart_server.evaluation.promotion_gate import MAX_JUDGEMENTS, GateKeeper, moved_too_often
+from headstart_server.evaluation.fit_analysis import FitAnalysis
+from headstart_server.evaluation.paired_predictions import ComparedHead
+from headstart_server.evaluation.promotion_check import (
+    MAX_PROMOTION_CHECKS,
+    PromotionCheck,
+    alias_moved_promotion,
+)
 from headstart_server.jobs.job import Findings, Job, JobStep
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.learning.examples.dataset import ExampleFault
@@ -47,12 +51,12 @@ from headstart_server.models.version import Manifest, TailFacts
 from headstart_server.observability.energy import EnergyMeter, Measurement
 from headstart_server.observability.tracing import NO_TRACING, Tracing
 from headstart_server.training.activations import JobActivations
-from headstart_server.training.backbone_selector import Choosing
+from headstart_server.training.backbone_selector import BackboneSelector
 from headstart_server.training.candidates import check_recipe, check_trainable_here
-from headstart_server.training.evaluation_result import Measured, measured
-from headstart_server.training.extraction import Extraction, Table, check_faults
-from headstart_server.training.fit_checkpoint import StagedFits
-from headstart_server.training.progress import RETRY_SECONDS, Telling
+from headstart_server.training.evaluation_result import EvaluationResult, evaluate_fit
+from headstart_server.training.extraction import FeatureExtraction, FeatureTable, check_faults
+from headstart_server.training.fit_checkpoint import FitCheckpoints
+from headstart_server.training.progress import RETRY_SECONDS, ProgressReporter
 
 #: Seconds of a fit from which on it is put aside: what took less is sooner fitted again than written.
 STAGE_SECONDS = 1.0
@@ -97,7 +101,7 @@ class FineTuneTools:
     pool: BackbonePool
     versions: VersionStore
     observer: TrainingObserver
-    gate: GateKeeper
+    gate: PromotionCheck
     window: int
     scratch: Path
     max_activation_bytes: int
@@ -124,7 +128,7 @@ class FineTuneRun:
         self._job = job
         self._tools = tools
         self._checkpoint = checkpoint
-        self._telling = Telling(
+        self._progress = ProgressReporter(
             job,
             tools.ledger,
             tools.observer,
@@ -134,7 +138,7 @@ class FineTuneRun:
             tracing=tools.tracing,
         )
         self._activations = JobActivations(job.spec.recipe, tools.max_activation_bytes, tools.memory_bytes)
-        self._staged_fits = StagedFits(tools.versions)
+        self._staged_fits = FitCheckpoints(tools.versions)
         # What an earlier attempt's fit took.
         self._fit_seconds = 0.0
         self._choice: BackboneSelection | None = None
@@ -143,7 +147,7 @@ class FineTuneRun:
     @property
     def findings(self) -> Findings:
         """What was found so far; it goes with the job's end, whatever that is."""
-        return replace(self._telling.findings, energy=self._tools.energy.so_far(self._measurement))
+        return replace(self._progress.findings, energy=self._tools.energy.so_far(self._measurement))
 
     def execute(self) -> int:
         """Carry out the job to its published version.
@@ -166,30 +170,30 @@ class FineTuneRun:
         # The backbone may not have been prepared yet when the job was accepted.
         check_recipe(embedder.info, self._job.spec.recipe)
         with self._activations.folder(self._tools.scratch, self._job.job_id):
-            with self._telling.step(JobStep.FEATURES):
+            with self._progress.step(JobStep.FEATURES):
                 dataset, table = self._features(embedder)
-                kept_out = table.kept_out(self._job.spec, self._checkpoint)
-            trained = table.part(~kept_out)
-            with self._telling.step(JobStep.FIT):
+                held_out_mask = table.held_out_mask(self._job.spec, self._checkpoint)
+            trained = table.part(~held_out_mask)
+            with self._progress.step(JobStep.FIT):
                 fitted = self._fitted_before(trained) or self._fit(embedder, trained)
             self._stage(embedder, fitted, trained)
             tail = self._activations.tail(fitted.tail, self._job.spec.model)
-            apart = table.part(kept_out)
+            apart = table.part(held_out_mask)
             own = self._activations.own_views(tail, embedder, apart.views, apart.digests, self._checkpoint)
-        with self._telling.step(JobStep.EVALUATE):
-            found = self._evaluate(fitted, table, kept_out, own)
-            candidate = Answerer(
+        with self._progress.step(JobStep.EVALUATE):
+            found = self._evaluate(fitted, table, held_out_mask, own)
+            candidate = ComparedHead(
                 head=fitted.head,
                 tail=tail,
                 embedder=embedder,
                 known=replace(dataset, outcomes=found.outcomes),
             )
             promotion = self._judge(candidate)
-            assessment = self._assessment(fitted, table, kept_out)
+            assessment = self._assessment(fitted, table, held_out_mask)
             evidence = assessment.files()
             findings = assessment.findings(
                 seed=self._job.spec.seed,
-                estimated_seconds=self._telling.seconds_so_far(),
+                estimated_seconds=self._progress.seconds_so_far(),
                 fault_count=self.findings.excluded_count,
             )
         metrics = found.evaluation.metrics
@@ -203,7 +207,7 @@ class FineTuneRun:
             **({TAIL_FILE: encode(fitted.tail)} if fitted.tail else {}),
         }
         number = self._publish(candidate, manifest, files, promotion)
-        self._remove(self._telling.staged)
+        self._remove(self._progress.staged)
         self._tools.observer.version_published(self._job.spec.model, number, metrics, manifest.example_count)
         return number
 
@@ -215,25 +219,27 @@ class FineTuneRun:
         if not spec.chooses_backbone:
             return spec.backbone
         tools = self._tools
-        choosing = Choosing(
+        choosing = BackboneSelector(
             self._job,
             pool=tools.pool,
             datasets=tools.datasets,
-            telling=self._telling,
+            progress=self._progress,
             matrices=tools.matrices,
             window=tools.window,
             checkpoint=self._checkpoint,
             clock=tools.clock,
         )
-        with self._telling.step(JobStep.SELECT_BACKBONE):
+        with self._progress.step(JobStep.SELECT_BACKBONE):
             self._choice = choosing.choice()
         return self._choice.backbone
 
-    def _features(self, embedder: Embedder) -> tuple[ExampleList, Table]:
+    def _features(self, embedder: Embedder) -> tuple[ExampleList, FeatureTable]:
         views = required_views(self._job.spec.recipe, embedder.info.views)
         job_id = self._job.job_id
-        with closing(self._telling.patiently(lambda: self._tools.datasets.open(job_id))) as dataset:
-            extraction = Extraction(dataset, views)
+        with closing(
+            self._progress.retry_until_available(lambda: self._tools.datasets.open(job_id))
+        ) as dataset:
+            extraction = FeatureExtraction(dataset, views)
             extraction.run(
                 embedder,
                 window=self._tools.window,
@@ -249,23 +255,23 @@ class FineTuneRun:
 
     def _take(self, digest: str, row: RowFeatures) -> None:
         self._activations.add(digest, row.views)
-        self._telling.add_seconds("decode", row.decoded)
-        self._telling.add_seconds("backbone", row.ran / row.batch_rows)
+        self._progress.add_seconds("decode", row.decoded)
+        self._progress.add_seconds("backbone", row.ran / row.batch_rows)
 
     def _tell_features(self, done: int, total: int) -> None:
-        self._telling.report(JobStep.FEATURES, done, total, force=done == total)
+        self._progress.report(JobStep.FEATURES, done, total, force=done == total)
 
     def _drop(self, faults: Mapping[int, ExampleFault], count: int) -> None:
         """Note faulty examples, and fail if there are more of them than the spec allows."""
         listed = [faults[index] for index in sorted(faults)]
-        self._telling.findings = replace(
+        self._progress.findings = replace(
             self.findings, excluded=tuple(listed[:MAX_LISTED_FAULTS]), excluded_count=len(listed)
         )
         check_faults(self._job.spec, faults, count)
 
-    def _fit(self, embedder: Embedder, table: Table) -> FittedHead:
+    def _fit(self, embedder: Embedder, table: FeatureTable) -> FittedHead:
         spec = self._job.spec
-        self._telling.report(JobStep.FIT, 0, 0, force=True)
+        self._progress.report(JobStep.FIT, 0, 0, force=True)
         tails = self._activations.tools(embedder, table.digests, self._tell_epoch, self._checkpoint)
         fitted = fit(
             spec.recipe,
@@ -279,48 +285,50 @@ class FineTuneRun:
             matrices=self._tools.matrices,
         )
         if fitted.note:
-            self._telling.report(JobStep.FIT, 1, 1, message=fitted.note, force=True)
+            self._progress.report(JobStep.FIT, 1, 1, message=fitted.note, force=True)
         return fitted
 
-    def _fitted_before(self, table: Table) -> FittedHead | None:
+    def _fitted_before(self, table: FeatureTable) -> FittedHead | None:
         """What an earlier attempt fitted, if it lies whole where that attempt put it."""
-        staged = self._telling.staged
+        staged = self._progress.staged
         found = None
         if staged is not None:
-            found = self._telling.patiently(lambda: self._staged_fits.read(staged, len(table.targets)))
+            found = self._progress.retry_until_available(
+                lambda: self._staged_fits.read(staged, len(table.targets))
+            )
         if found is None:
-            self._telling.staged = None
+            self._progress.staged = None
             return None
         self._fit_seconds = found.seconds
         return found.fitted
 
-    def _stage(self, embedder: Embedder, fitted: FittedHead, table: Table) -> None:
+    def _stage(self, embedder: Embedder, fitted: FittedHead, table: FeatureTable) -> None:
         """Put a fit aside that took long, so that the job's next attempt need not fit again."""
-        if self._telling.staged is not None or self._telling.seconds(JobStep.FIT) < STAGE_SECONDS:
+        if self._progress.staged is not None or self._progress.seconds(JobStep.FIT) < STAGE_SECONDS:
             return
         artifact = f"{self._job.job_id}.{self._job.attempt}.fit"
         manifest = self._manifest(embedder, fitted, fitted.metrics, table)
-        self._telling.patiently(lambda: self._staged_fits.write(artifact, fitted, manifest))
-        self._telling.staged = artifact
-        self._telling.report(JobStep.FIT, 1, 1, message=fitted.note, force=True)
+        self._progress.retry_until_available(lambda: self._staged_fits.write(artifact, fitted, manifest))
+        self._progress.staged = artifact
+        self._progress.report(JobStep.FIT, 1, 1, message=fitted.note, force=True)
 
     def _tell_epoch(self, epoch: TailEpoch) -> None:
         recipe = self._job.spec.recipe
         epochs = recipe.max_epochs if isinstance(recipe, Partial) else 0
         noun = "epoch" if epoch.number == 1 else "epochs"
         message = f"Out-of-fold loss {epoch.loss:.4g} after {epoch.number} {noun}."
-        self._telling.report(JobStep.FIT, epoch.number, epochs, message=message)
+        self._progress.report(JobStep.FIT, epoch.number, epochs, message=message)
 
     def _evaluate(
         self,
         fitted: FittedHead,
-        table: Table,
-        kept_out: NDArray[np.bool_],
+        table: FeatureTable,
+        held_out_mask: NDArray[np.bool_],
         own: Mapping[str, Float32],
-    ) -> Measured:
-        found = measured(fitted, table, kept_out, own=own)
+    ) -> EvaluationResult:
+        found = evaluate_fit(fitted, table, held_out_mask, own=own)
         metrics = found.evaluation.metrics
-        self._telling.report(
+        self._progress.report(
             JobStep.EVALUATE, metrics.example_count, metrics.example_count, metrics, force=True
         )
         return found
@@ -328,29 +336,31 @@ class FineTuneRun:
     def _assessment(
         self,
         fitted: FittedHead,
-        table: Table,
-        kept_out: NDArray[np.bool_],
-    ) -> Assessment:
-        return Assessment(
+        table: FeatureTable,
+        held_out_mask: NDArray[np.bool_],
+    ) -> FitAnalysis:
+        return FitAnalysis(
             examples=table.examples,
             # The version's list has the usable ones alone.
             indexes=np.arange(len(table.examples)),
             views=table.views,
             targets=table.targets,
-            held_out=kept_out,
+            held_out=held_out_mask,
             fitted=fitted,
             modality=table.modality,
             checkpoint=self._checkpoint,
             truncated=table.truncated,
         )
 
-    def _judge(self, candidate: Answerer) -> Promotion | None:
+    def _judge(self, candidate: ComparedHead) -> Promotion | None:
         spec = self._job.spec
-        return self._telling.patiently(lambda: self._tools.gate.judge(spec, candidate, self._checkpoint))
+        return self._progress.retry_until_available(
+            lambda: self._tools.gate.decide(spec, candidate, self._checkpoint)
+        )
 
     def _publish(
         self,
-        candidate: Answerer,
+        candidate: ComparedHead,
         manifest: Manifest,
         files: Mapping[str, bytes],
         promotion: Promotion | None,
@@ -358,8 +368,8 @@ class FineTuneRun:
         versions, job = self._tools.versions, self._job
         artifact = f"{job.job_id}.{job.attempt}"
         # The commit that ends the job carries the time of the step, so its own part is not in it.
-        with self._telling.step(JobStep.PUBLISH):
-            manifest, size_bytes = self._telling.patiently(
+        with self._progress.step(JobStep.PUBLISH):
+            manifest, size_bytes = self._progress.retry_until_available(
                 lambda: versions.write(artifact, candidate.head, manifest, files)
             )
 
@@ -368,7 +378,7 @@ class FineTuneRun:
                 try:
                     return self._tools.ledger.succeed(
                         job,
-                        self._telling.progress(JobStep.PUBLISH, 1, 1, manifest.metrics),
+                        self._progress.progress(JobStep.PUBLISH, 1, 1, manifest.metrics),
                         self.findings,
                         artifact=artifact,
                         size_bytes=size_bytes,
@@ -382,13 +392,13 @@ class FineTuneRun:
                         self._checkpoint()
 
         try:
-            for _ in range(MAX_JUDGEMENTS):
+            for _ in range(MAX_PROMOTION_CHECKS):
                 try:
                     return succeed(promotion)
                 except AliasMovedError:
                     promotion = self._judge(candidate)
             baseline = 0 if promotion is None else promotion.baseline
-            return succeed(moved_too_often(job.spec.alias or "", baseline))
+            return succeed(alias_moved_promotion(job.spec.alias or "", baseline))
         except (JobCancelledError, JobLostError, QuotaExceeded, TenantQuotaExceeded):
             # After any other error the version may be published; if not, a cleaning removes its files.
             self._remove(artifact)
@@ -400,7 +410,9 @@ class FineTuneRun:
             with suppress(StorageUnavailable):
                 self._tools.versions.remove(artifact)
 
-    def _manifest(self, embedder: Embedder, fitted: FittedHead, metrics: Metrics, table: Table) -> Manifest:
+    def _manifest(
+        self, embedder: Embedder, fitted: FittedHead, metrics: Metrics, table: FeatureTable
+    ) -> Manifest:
         spec = self._job.spec
         return Manifest(
             model=spec.model,
@@ -419,7 +431,7 @@ class FineTuneRun:
             software=self._tools.software,
             runtime=embedder.runtime,
             stop_reason=fitted.stop_reason or "",
-            fit_seconds=self._fit_seconds or self._telling.seconds(JobStep.FIT),
+            fit_seconds=self._fit_seconds or self._progress.seconds(JobStep.FIT),
             task=table.targets.task,
             thresholds=tuple(fitted.head.thresholds.tolist()),
             parent=spec.parent_version or 0,

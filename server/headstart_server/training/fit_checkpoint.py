@@ -20,7 +20,7 @@ OUTPUTS_FILE = "outputs.npz"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class StagedFit:
+class FitCheckpoint:
     """A fit of an earlier attempt.
 
     Attributes:
@@ -32,7 +32,7 @@ class StagedFit:
     seconds: float
 
 
-class StagedFits:
+class FitCheckpoints:
     """Puts fits aside as folders of the version store that no version's row names, and finds them again.
 
     Args:
@@ -58,7 +58,7 @@ class StagedFits:
             files[TAIL_FILE] = encode(fitted.tail)
         self._versions.write(artifact, fitted.head, manifest, files)
 
-    def read(self, artifact: str, count: int) -> StagedFit | None:
+    def read(self, artifact: str, count: int) -> FitCheckpoint | None:
         """A fit that was put aside.
 
         Args:
@@ -92,4 +92,4 @@ class StagedFits:
             tail=tail,
             note=manifest.note,
         )
-        return StagedFit(fitted=fitted, seconds=manifest.fit_seconds)
+        return FitCheckpoint(fitted=fitted, seconds=manifest.fit_seconds)

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 from headstart_server.datasets.dataset_store import Dataset
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.evaluation.assessment import Assessment
+from headstart_server.evaluation.fit_analysis import FitAnalysis
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings
 from headstart_server.learning.examples.dataset import ExampleFault
 from headstart_server.learning.heads.fitting import fit
 from headstart_server.learning.heads.recipe import quick_recipe, required_views
 from headstart_server.learning.metrics.evaluation import Evaluation
-from headstart_server.training.evaluation_result import measured
-from headstart_server.training.extraction import Extraction
+from headstart_server.training.evaluation_result import evaluate_fit
+from headstart_server.training.extraction import FeatureExtraction
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Previewed:
+class PreviewResult:
     """What a fine-tune would give.
 
     Attributes:
@@ -30,7 +30,7 @@ class Previewed:
     findings: DatasetFindings
 
 
-class Preview:
+class DatasetPreview:
     """Looks at the stored examples of a fine-tune as its job would; their features stay in the cache for it.
 
     Args:
@@ -54,7 +54,7 @@ class Preview:
     ) -> None:
         self._spec = spec
         self._recipe = quick_recipe(spec.recipe)
-        self._extraction = Extraction(dataset, required_views(self._recipe, embedder.info.views))
+        self._extraction = FeatureExtraction(dataset, required_views(self._recipe, embedder.info.views))
         self._embedder = embedder
         self._window = window
         self._checkpoint = checkpoint
@@ -80,11 +80,11 @@ class Preview:
         """Have every usable example decoded and passed through the backbone."""
         self._extraction.run(self._embedder, window=self._window, checkpoint=self._checkpoint)
 
-    def look(self) -> Previewed:
+    def look(self) -> PreviewResult:
         """Fit a head and look the examples over, once features are there; the examples must be trainable."""
         table = self._extraction.table()
-        kept_out = table.kept_out(self._spec, self._checkpoint)
-        trained = table.part(~kept_out)
+        held_out_mask = table.held_out_mask(self._spec, self._checkpoint)
+        trained = table.part(~held_out_mask)
         fitted = fit(
             self._recipe,
             trained.views,
@@ -94,13 +94,13 @@ class Preview:
             modality=table.modality,
             checkpoint=self._checkpoint,
         )
-        found = measured(fitted, table, kept_out)
-        assessment = Assessment(
+        found = evaluate_fit(fitted, table, held_out_mask)
+        assessment = FitAnalysis(
             examples=table.examples,
             indexes=table.indexes,
             views=table.views,
             targets=table.targets,
-            held_out=kept_out,
+            held_out=held_out_mask,
             fitted=fitted,
             modality=table.modality,
             checkpoint=self._checkpoint,
@@ -109,4 +109,4 @@ class Preview:
         findings = assessment.findings(
             seed=self._spec.seed, estimated_seconds=self._clock() - self._began, fault_count=len(self.faults)
         )
-        return Previewed(evaluation=found.evaluation, findings=findings)
+        return PreviewResult(evaluation=found.evaluation, findings=findings)

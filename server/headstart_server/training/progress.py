@@ -36,7 +36,7 @@ class StepObserver(Protocol):
         """A step took some seconds."""
 
 
-class Telling:
+class ProgressReporter:
     """Tells the ledger and an observer how far one attempt at a job is. Used by one thread.
 
     Args:
@@ -162,7 +162,7 @@ class Telling:
             message=message,
         )
 
-    def patiently(self, call: Callable[[], Answer]) -> Answer:
+    def retry_until_available(self, call: Callable[[], Answer]) -> Answer:
         """Call until the bucket has answered, as long as the job is this run's: it is no fault of the job."""
         while True:
             try:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
-from headstart_server.datasets.parents import Parent, kept_examples
+from headstart_server.datasets.parents import Parent, retained_examples
 from headstart_server.embedding.modality import check_kind
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.job import Job
@@ -15,7 +15,7 @@ from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.learning.metrics.promotion import PromotionCriteria
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
-from headstart_server.training.submission_service import Intake, check_request_id
+from headstart_server.training.submission_service import SubmissionService, check_request_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,16 +83,16 @@ class RebaseSpec:
             raise
 
 
-class Rebasing:
+class RebaseService:
     """Accepts rebases: jobs like those of a fine-tune, which go on from a version with no more examples.
 
     Args:
-        intake: accepts jobs.
+        submissions: accepts jobs.
         registry: has the versions.
     """
 
-    def __init__(self, intake: Intake, registry: Registry) -> None:
-        self._intake = intake
+    def __init__(self, submissions: SubmissionService, registry: Registry) -> None:
+        self._submissions = submissions
         self._registry = registry
 
     def accept(self, spec: RebaseSpec, request_id: str, tenant: str = "", principal: str = "") -> Job:
@@ -111,17 +111,19 @@ class Rebasing:
             ModelNotFound, VersionNotFound or AliasNotFound: there is no such version.
             ExamplesNotKept: the version's examples are not there any more.
             WrongModality: the backbone does not take them.
-            HeadstartError: as `Intake.open` and `Upload.accept`.
+            HeadstartError: as `SubmissionService.open` and `DatasetUpload.accept`.
         """
-        self._intake.check_open()
+        self._submissions.check_open()
         check_request_id(request_id)
         # Of a repeated call: what it names may be gone by now.
         asked = spec.fine_tune()
-        repeated = bool(request_id) and (self._intake.ledger.replayed(request_id, tenant=tenant) is not None)
+        repeated = bool(request_id) and (
+            self._submissions.ledger.replayed(request_id, tenant=tenant) is not None
+        )
         parent, full = None, asked
         # Of a repeated call the backbone may be gone, too.
         is_named = not asked.chooses_backbone and not repeated
-        info = self._intake.pool.request(asked.backbone) if is_named else None
+        info = self._submissions.pool.request(asked.backbone) if is_named else None
         if not repeated:
             version = self._registry.version(spec.source.model, self._registry.find(spec.source))
             parent = self._parent(version)
@@ -129,7 +131,7 @@ class Rebasing:
             if info is not None and parent.examples:
                 check_kind(info, parent.examples[0].kind, "backbone")
         said = {**asked.to_json(), "rebase": True, **({"recipe": None} if spec.recipe is None else {})}
-        upload = self._intake.upload(
+        upload = self._submissions.upload(
             full, request_id, asked=said, parent=parent, repeated=repeated, tenant=tenant, principal=principal
         )
         with closing(upload):
@@ -137,12 +139,12 @@ class Rebasing:
 
     def _parent(self, version: Version) -> Parent:
         """The old version with its examples; those that it held out of training are marked so."""
-        kept = kept_examples(
+        kept = retained_examples(
             self._registry,
             version,
             "It cannot be rebased: send all examples with a fine-tune on the other backbone.",
         )
-        gone = set(self._intake.datasets.forgotten(kept.archives))
+        gone = set(self._submissions.datasets.erased(kept.archives))
         marked = _marked(kept)
         return Parent(
             number=version.number,

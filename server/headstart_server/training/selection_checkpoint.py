@@ -17,7 +17,7 @@ from headstart_server.learning.metrics.backbone_selection import (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Trial:
+class CandidateTrial:
     """What was found of one candidate.
 
     Attributes:
@@ -31,7 +31,7 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Notes:
+class SelectionCheckpoint:
     """What a job has found of its candidates, as it is written down after each for an attempt to come.
 
     Attributes:
@@ -44,7 +44,7 @@ class Notes:
     """
 
     dataset: str
-    trials: tuple[Trial, ...] = ()
+    trials: tuple[CandidateTrial, ...] = ()
     seconds: float = 0.0
     choice: BackboneSelection | None = None
     trying: str = ""
@@ -65,10 +65,10 @@ class Notes:
         }
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "Notes":
+    def from_json(cls, fields: Mapping[str, Any]) -> "SelectionCheckpoint":
         """The notes that `to_json` wrote."""
         trials = [
-            Trial(
+            CandidateTrial(
                 candidate=BackboneCandidate(
                     **{**each["candidate"], "outcome": CandidateOutcome(each["candidate"]["outcome"])}
                 ),

@@ -33,7 +33,7 @@ from headstart_server.evaluation.batch_predictor import MAX_LISTED_FAULTS
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.spec import AUTO, FineTuneSpec
-from headstart_server.jobs.upload_quota import UploadBytes, UploadRoom
+from headstart_server.jobs.upload_quota import PendingUploads, UploadRoom
 from headstart_server.learning.examples.dataset import DatasetSummary, Example, ExampleFault
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target_count import check_trainable
@@ -44,14 +44,14 @@ from headstart_server.observability.tracing import NO_TRACING, Tracing
 from headstart_server.training.activations import check_room
 from headstart_server.training.candidates import Candidates, can, check_known_recipe, check_trainable_here
 from headstart_server.training.job_memory import check_memory
-from headstart_server.training.preview_service import Preview, Previewed
+from headstart_server.training.preview_service import DatasetPreview, PreviewResult
 from headstart_server.webhooks.policy import WebhookPolicy
 
 #: Examples under way to the backbone at once while they are looked at without a job.
 PREVIEW_WINDOW = 32
 
 
-class Data(Protocol):
+class DatasetSource(Protocol):
     """Datasets that lie at URIs."""
 
     def check(self, uri: str, tenant: str) -> None:
@@ -100,14 +100,14 @@ class Validation:
     fault_count: int
     warnings: tuple[str, ...]
     message: str
-    previewed: Previewed | None = None
+    previewed: PreviewResult | None = None
 
 
-class Upload:
+class DatasetUpload:
     """The examples of one fine-tune on their way in. Used by one caller.
 
     Args:
-        intake: whose upload it is.
+        submissions: whose upload it is.
         asked: what the caller said, as JSON values: with an alias for the parent, if that was named. It tells
             the request from others with its id.
         spec: what to do, with the backbone's name and the parent's number.
@@ -124,7 +124,7 @@ class Upload:
 
     def __init__(
         self,
-        intake: "Intake",
+        submissions: "SubmissionService",
         asked: Mapping[str, Any],
         spec: FineTuneSpec,
         info: BackboneInfo | None,
@@ -138,7 +138,7 @@ class Upload:
         room: UploadRoom,
     ) -> None:
         self._room = room
-        self._intake = intake
+        self._submissions = submissions
         self._asked = asked
         self._spec = spec
         # Where it is not named as soon as an input tells; with `auto` that of the likely cheapest candidate.
@@ -184,7 +184,7 @@ class Upload:
         uri = self._spec.dataset_uri
         if uri is None or self._repeated:
             return
-        data, task = self._intake.data, self._spec.task
+        data, task = self._submissions.data, self._spec.task
         with closing(data.examples(uri, self._check_awaited, self._tenant, task)) as found:
             # One by one: each may be large.
             for example in found:
@@ -235,23 +235,23 @@ class Upload:
                 archives=writer.archives,
                 nbytes=writer.nbytes,
                 memory_bytes=memory_bytes,
-                trace_context=self._intake.tracing.context(),
+                trace_context=self._submissions.tracing.context(),
                 tenant=self._tenant,
                 principal=self._principal,
             )
             try:
-                job = self._intake.ledger.submit(submission)
+                job = self._submissions.ledger.submit(submission)
             except DatabaseUnavailable:
                 # It may be accepted all the same: its examples stay, until a cleaning finds no job of theirs.
                 self._accepted = True
                 raise
             self._accepted = job.job_id == self._job_id
         if self._accepted:
-            self._intake.on_accepted()
+            self._submissions.on_accepted()
         return job
 
     def _earlier(self, request_hash: str) -> Job:
-        job = self._intake.ledger.replayed(self._request_id, request_hash, self._tenant)
+        job = self._submissions.ledger.replayed(self._request_id, request_hash, self._tenant)
         if job is None:
             raise JobNotFound(
                 "The job that this request id was accepted for has just been forgotten. Send the call again."
@@ -266,7 +266,7 @@ class Upload:
             BackboneUnavailable: it cannot be loaded.
         """
         if self._info is not None:
-            self._intake.pool.get(self._info.name)
+            self._submissions.pool.get(self._info.name)
 
     def validate(self) -> Validation:
         """Run every example through the backbone, fit a head and tell what was found; no job comes of it.
@@ -286,10 +286,10 @@ class Upload:
 
     def _validate(self, summary: DatasetSummary) -> Validation:
         # The summary was made of an example at least.
-        embedder = self._intake.pool.load(self._backbone.name)
+        embedder = self._submissions.pool.load(self._backbone.name)
         self._info = embedder.info
-        with closing(self._intake.datasets.open(self._job_id)) as dataset:
-            preview = Preview(
+        with closing(self._submissions.datasets.open(self._job_id)) as dataset:
+            preview = DatasetPreview(
                 self._spec, dataset, embedder, window=PREVIEW_WINDOW, checkpoint=self._check_awaited
             )
             preview.extract()
@@ -298,13 +298,13 @@ class Upload:
             verdict = self._verdict(summary, faults, kept, preview.content_count)
             if not verdict.valid:
                 return verdict
-            with self._intake.looking(self._check_awaited):
+            with self._submissions.looking(self._check_awaited):
                 return replace(verdict, previewed=preview.look())
 
     def _check_awaited(self) -> None:
         if self._left.is_set():
             raise Cancelled("The caller left while its examples were looked at.")
-        self._intake.check_open()
+        self._submissions.check_open()
 
     def close(self) -> None:
         """Remove what was stored, unless it was accepted."""
@@ -323,7 +323,7 @@ class Upload:
                 raise Cancelled("The caller left before its examples had all come.")
             if self._writer is None:
                 task = self._spec.task if self._parent is None else self._parent.task
-                self._writer = self._intake.datasets.writer(self._job_id, task, self._parent)
+                self._writer = self._submissions.datasets.writer(self._job_id, task, self._parent)
             yield self._writer
 
     def _verdict(
@@ -366,7 +366,7 @@ class Upload:
         """Take what is meant for such content as the first example's, where no backbone was named."""
         if self._info is not None:
             return
-        pool = self._intake.pool
+        pool = self._submissions.pool
         if self._candidates is not None:
             # Those that are tried tell themselves if they are not to be had.
             kind, usual = kind_of(first.content), pool.default_for(first.content)
@@ -381,9 +381,9 @@ class Upload:
     def _like_parent(self, parent: Parent, kind: str) -> BackboneInfo:
         """The parent's backbone, or another that takes such inputs if this server has it no more."""
         try:
-            return self._intake.pool.metadata(parent.backbone)
+            return self._submissions.pool.metadata(parent.backbone)
         except BackboneNotFound:
-            return self._intake.pool.default_for_kind(kind)
+            return self._submissions.pool.default_for_kind(kind)
 
     def _take_candidates(self, candidates: Candidates, kind: str, usual: BackboneInfo) -> None:
         found = candidates.like(usual, kind)
@@ -399,7 +399,7 @@ class Upload:
         Raises:
             JobMemoryLimit: the job would take more than all jobs together may.
         """
-        pool = self._intake.pool
+        pool = self._submissions.pool
         names = self._spec.backbone_candidates if self._spec.chooses_backbone else ()
         infos = [pool.metadata(name) for name in names] or ([] if self._info is None else [self._info])
         return check_memory(
@@ -407,7 +407,7 @@ class Upload:
             [info.views for info in infos],
             examples=summary.example_count,
             outputs=max(1, len(summary.class_counts)),
-            limit=self._intake.memory_bytes,
+            limit=self._submissions.memory_bytes,
         )
 
     def _check_room(self, content_count: int) -> None:
@@ -415,7 +415,7 @@ class Upload:
         recipe = self._spec.recipe
         if isinstance(recipe, Partial):
             check_room(
-                self._backbone.tails[recipe.blocks].cut, content_count, self._intake.max_activation_bytes
+                self._backbone.tails[recipe.blocks].cut, content_count, self._submissions.max_activation_bytes
             )
 
     def _check(self, example: Example, index: int) -> None:
@@ -429,7 +429,7 @@ class Upload:
             )
 
 
-class Intake:
+class SubmissionService:
     """Opens uploads and accepts jobs.
 
     Args:
@@ -459,10 +459,10 @@ class Intake:
         available_memory: Callable[[], int | None] = available_bytes,
         tracing: Tracing = NO_TRACING,
         webhooks: WebhookPolicy | None = None,
-        data: Data | None = None,
+        data: DatasetSource | None = None,
     ) -> None:
         self.tracing = tracing
-        self.data = data or NoData()
+        self.data = data or NoDatasetSource()
         self.ledger = ledger
         self._webhooks = webhooks or WebhookPolicy(())
         self._available_memory = available_memory
@@ -472,7 +472,7 @@ class Intake:
         self.datasets = datasets
         self.pool = pool
         self.on_accepted = on_accepted
-        self._uploading = UploadBytes()
+        self._uploading = PendingUploads()
         self._closed = threading.Event()
         self._looking = threading.Lock()
 
@@ -484,7 +484,7 @@ class Intake:
         validate_only: bool,
         tenant: str = "",
         principal: str = "",
-    ) -> Upload:
+    ) -> DatasetUpload:
         """Open an upload; close it whatever comes.
 
         Args:
@@ -512,7 +512,7 @@ class Intake:
             earlier = self.ledger.replayed(request_id, tenant=tenant)
         parent = None
         if spec.has_parent and earlier is None:
-            parent = find_parent(self._registry, spec, self.datasets.forgotten)
+            parent = find_parent(self._registry, spec, self.datasets.erased)
             _check_inherited(spec, parent)
         if spec.chooses_backbone and spec.has_parent:
             raise InvalidField(
@@ -542,7 +542,7 @@ class Intake:
         previews: bool = False,
         tenant: str = "",
         principal: str = "",
-    ) -> Upload:
+    ) -> DatasetUpload:
         """Open an upload for a checked spec.
 
         Args:
@@ -585,7 +585,7 @@ class Intake:
         full = spec if info is None else replace(spec, backbone=info.name)
         if parent is not None:
             full = replace(full, parent_version=parent.number, parent_alias=None)
-        return Upload(
+        return DatasetUpload(
             self,
             asked or full.to_json(),
             full,
@@ -630,11 +630,11 @@ class Intake:
         self._closed.set()
 
 
-class NoData:
+class NoDatasetSource:
     """Of a server that reads no datasets by their URI."""
 
     def check(self, uri: str, tenant: str) -> None:
-        """As `Data.check`."""
+        """As `DatasetSource.check`."""
         del uri, tenant
         raise InvalidField(
             "Expected examples in the stream: this server reads no datasets by their URI, for none is "
@@ -645,7 +645,7 @@ class NoData:
     def examples(
         self, uri: str, checkpoint: Callable[[], None], tenant: str, task: Task | None
     ) -> Generator[Example, None, None]:
-        """As `Data.examples`."""
+        """As `DatasetSource.examples`."""
         del checkpoint, task
         self.check(uri, tenant)
         yield from ()

@@ -433,7 +433,7 @@ def test_what_is_past_its_time_is_cleaned_out_of_the_bucket_too_and_by_one_serve
         return all(lasting.job_id in key for key in left)
 
     eventually(gone, 30, "the files of the versions to be removed")
-    eventually(lambda: not knows(second, lasting.job_id), 30, "the jobs to be forgotten")
+    eventually(lambda: not knows(second, lasting.job_id), 30, "the jobs to be erased")
     left = [key for key in service.s3.keys(service.bucket) if any(job in key for job in jobs_of)]
     assert any(key.endswith(f"{passing[0].job_id}.zip") for key in there)
     # The version is there with its examples though its job is not.

@@ -12,7 +12,7 @@ import pytest
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart_server.api.grpc.dataset_manifest import read_dataset_list
 from headstart_server.datasets.uris import web
-from headstart_server.datasets.uris.policy import DataPolicy
+from headstart_server.datasets.uris.policy import DatasetUriPolicy
 from headstart_server.datasets.uris.reader import DatasetReader
 from headstart_server.errors import (
     DataUnavailable,
@@ -111,7 +111,7 @@ def read(reader: DatasetReader, uri: str) -> list[Example]:
 
 
 def reader_of(*prefixes: str, private: bool = True) -> DatasetReader:
-    policy = DataPolicy(prefixes, allow_private=private)
+    policy = DatasetUriPolicy(prefixes, allow_private=private)
     return DatasetReader(policy, read_dataset_list, max_input_bytes=MOST)
 
 

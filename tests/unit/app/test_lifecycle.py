@@ -110,7 +110,7 @@ async def test_a_server_that_stops_releases_everything(
         "Exporter",
         "FeatureCache",
         "Heart",
-        "Intake",
+        "SubmissionService",
         "Ledger",
         "Registry",
         "WorkerPool",
@@ -189,7 +189,7 @@ async def test_a_port_in_use_stops_what_was_started(
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (build.Intake, "close"),
+        (build.SubmissionService, "close"),
         (build.JobWatcher, "drain"),
         (build.BackbonePool, "close"),
         (Server, "stop"),

@@ -13,7 +13,7 @@ import pytest
 from fakes import FakeBackbone, JobDriver, ManualClock
 from headstart_server.auth.permissions import Scope
 from headstart_server.datasets.example_eraser import AGAIN_SECONDS
-from headstart_server.datasets.retained_examples import KeptExamples
+from headstart_server.datasets.retained_examples import RetainedExamples
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import (
     ArtifactDamaged,
@@ -45,7 +45,7 @@ def test_content_and_features_are_erased_and_the_versions_trained_on_it_are_list
     bench.published(pets(1, start=4), parent_version=1)
     bench.published(pets(4, words=("emu", "owl")), model="birds")
     assert CAT.content in on_disk(bench)
-    found = bench.forgetting.forget("cat0")
+    found = bench.eraser.erase("cat0")
     assert found.versions == [("pets", 1), ("pets", 2)]
     assert (found.contents, list(found.job_ids), list(found.unread)) == (1, [], [])
     assert CAT.content not in on_disk(bench)
@@ -55,12 +55,12 @@ def test_content_and_features_are_erased_and_the_versions_trained_on_it_are_list
 def test_only_the_examples_of_a_scope_are_deleted(bench: Workbench) -> None:
     for model in ("pets", "red/pets", "red/cars"):
         bench.published(pets(4), model=model)
-    found = bench.forgetting.forget("cat0", scope=Scope(tenant="red", models=("p*",)))
+    found = bench.eraser.erase("cat0", scope=Scope(tenant="red", models=("p*",)))
     assert found.versions == [("red/pets", 1)]
     assert CAT.content in on_disk(bench)
     with pytest.raises(ExampleNotFound):
-        bench.forgetting.forget("cat0", scope=Scope(tenant="blue"))
-    found = bench.forgetting.forget("cat0", scope=Scope())
+        bench.eraser.erase("cat0", scope=Scope(tenant="blue"))
+    found = bench.eraser.erase("cat0", scope=Scope())
     assert found.versions == [("pets", 1)]
 
 
@@ -77,11 +77,11 @@ def test_a_call_neither_does_nor_counts_what_others_have_pending(
     with monkeypatch.context() as patch:
         patch.setattr(bench.datasets, "rewrite", away)
         with pytest.raises(StorageUnavailable):
-            bench.forgetting.forget("cat0", scope=red)
-    found = bench.forgetting.forget("cat0", scope=blue)
+            bench.eraser.erase("cat0", scope=red)
+    found = bench.eraser.erase("cat0", scope=blue)
     assert (found.contents, found.versions) == (1, [("blue/pets", 1)])
     assert CAT.content in on_disk(bench)
-    assert bench.forgetting.carry_out() == 1
+    assert bench.eraser.carry_out() == 1
     assert CAT.content not in on_disk(bench)
 
 
@@ -90,23 +90,23 @@ def test_its_features_are_computed_anew_when_it_comes_again(bench: Workbench) ->
     before = bench.backbone.decoded.total()
     bench.published(pets(4), model="again")
     assert bench.backbone.decoded.total() == before
-    bench.forgetting.forget("cat0", "pets")
+    bench.eraser.erase("cat0", "pets")
     bench.published(pets(4), model="anew")
     assert bench.backbone.decoded.total() == before + 1
 
 
 def test_children_are_not_trained_on_it(bench: Workbench) -> None:
     bench.published(pets(4))
-    bench.forgetting.forget("cat0")
+    bench.eraser.erase("cat0")
     child = bench.published(pets(1, start=4), parent_version=1)
     assert set(bench.ids(child)) == {example.id for example in pets(5)} - {"cat0"}
     assert child.manifest.removed_count == 1
-    assert bench.forgetting.forget("dog4").versions == [("pets", 2)]
+    assert bench.eraser.erase("dog4").versions == [("pets", 2)]
 
 
 def test_a_job_that_waits_leaves_it_out(bench: Workbench) -> None:
     job = bench.accept(pets(4))
-    found = bench.forgetting.forget("cat0")
+    found = bench.eraser.erase("cat0")
     assert (found.job_ids, found.versions, found.contents) == ([job.job_id], [], 1)
     with closing(bench.datasets.open(job.job_id)) as dataset:
         assert len(dataset) == 11
@@ -117,34 +117,34 @@ def test_a_job_that_waits_leaves_it_out(bench: Workbench) -> None:
 def test_of_one_model_the_examples_of_another_stay(bench: Workbench) -> None:
     bench.published(pets(4))
     bench.published(pets(4), model="others")
-    assert bench.forgetting.forget("cat0", "pets").versions == [("pets", 1)]
+    assert bench.eraser.erase("cat0", "pets").versions == [("pets", 1)]
     assert CAT.content in on_disk(bench)
-    assert bench.forgetting.forget("cat0").versions == [("others", 1), ("pets", 1)]
+    assert bench.eraser.erase("cat0").versions == [("others", 1), ("pets", 1)]
     assert CAT.content not in on_disk(bench)
 
 
 def test_it_can_be_repeated(bench: Workbench) -> None:
     bench.published(pets(4))
-    assert bench.forgetting.forget("cat0").contents == 1
-    again = bench.forgetting.forget("cat0")
+    assert bench.eraser.erase("cat0").contents == 1
+    again = bench.eraser.erase("cat0")
     assert (again.versions, again.contents) == ([("pets", 1)], 0)
 
 
 def test_an_example_of_versions_that_keep_no_contents_is_told_too(bench: Workbench) -> None:
     bench.published(pets(4), discard_examples=True)
     bench.archives.sweep()
-    found = bench.forgetting.forget("cat0")
+    found = bench.eraser.erase("cat0")
     assert (found.versions, found.contents) == ([("pets", 1)], 0)
 
 
 def test_the_other_contents_of_a_rewritten_archive_are_whole(bench: Workbench) -> None:
     version = bench.published(pets(4))
-    bench.forgetting.forget("cat0")
-    bench.forgetting.forget("dog2")
+    bench.eraser.erase("cat0")
+    bench.eraser.erase("dog2")
     with ZipFile(bench.folder / f"{version.manifest.job_id}.zip") as archive:
         assert archive.testzip() is None
         assert len(archive.namelist()) == 12 - 2 + 1
-    kept = KeptExamples(bench.registry, bench.datasets.reader)
+    kept = RetainedExamples(bench.registry, bench.datasets.reader)
     assert len(kept.contents(version, range(12))) == 10
     assert not list(bench.folder.glob("*.part"))
 
@@ -160,12 +160,12 @@ def test_what_could_not_be_ended_is_ended_by_a_cleaning(
     with monkeypatch.context() as patch:
         patch.setattr(bench.datasets, "rewrite", away)
         with pytest.raises(StorageUnavailable):
-            bench.forgetting.forget("cat0")
+            bench.eraser.erase("cat0")
     assert CAT.content in on_disk(bench)
     assert "cat0" not in bench.ids(bench.published(parent_version=1))
-    assert bench.forgetting.carry_out() == 1
+    assert bench.eraser.carry_out() == 1
     assert CAT.content not in on_disk(bench)
-    assert bench.forgetting.carry_out() == 0
+    assert bench.eraser.carry_out() == 0
 
 
 #: Forgets `cat0` in a process that is killed at a chosen point.
@@ -182,7 +182,7 @@ from headstart_server.models.store import VersionStore
 address, versions, examples, point = sys.argv[1:]
 database = Database(address)
 registry = Registry(database, VersionStore(Path(versions)), ResidentVersions(1))
-places = example_eraser.ForgottenPlaces(database)
+places = example_eraser.ErasedMembers(database)
 store = dataset_store.DatasetStore(Path(examples), DatasetLimits(), places.among)
 
 def killed(*_, **__):
@@ -197,7 +197,7 @@ elif point == "half written":
     )
 elif point == "written":
     example_eraser._note_rewritten = killed
-example_eraser.Forgetting(database, registry, store, killed).forget("cat0")
+example_eraser.ExampleEraser(database, registry, store, killed).erase("cat0")
 """
 
 
@@ -216,13 +216,13 @@ def test_what_a_killed_server_had_begun_is_ended_by_the_next_cleaning(
     assert (CAT.content in on_disk(bench)) is (point != "written")
     # Nothing is trained on it, whatever of it is still there.
     assert "cat0" not in bench.ids(bench.published(parent_version=1))
-    assert bench.forgetting.carry_out() == (0 if point == "written" else 1)
+    assert bench.eraser.carry_out() == (0 if point == "written" else 1)
     bench.archives.recover()
     assert CAT.content not in on_disk(bench)
     assert before <= {path.name for path in bench.folder.iterdir()}
     assert not list(bench.folder.glob("*.part"))
     version = bench.registry.version("pets", 1)
-    assert len(KeptExamples(bench.registry, bench.datasets.reader).contents(version, range(12))) == 11
+    assert len(RetainedExamples(bench.registry, bench.datasets.reader).contents(version, range(12))) == 11
 
 
 def test_what_another_replica_put_back_before_it_was_killed_is_taken_out_again(
@@ -230,32 +230,32 @@ def test_what_another_replica_put_back_before_it_was_killed_is_taken_out_again(
 ) -> None:
     """It had begun to write the archive without `dog1` when it was told of no other, and was long at it."""
     version = bench.published(pets(4))
-    bench.forgetting.forget("dog1")
+    bench.eraser.erase("dog1")
     archive = bench.folder / f"{version.manifest.job_id}.zip"
     without_dog = archive.read_bytes()
-    bench.forgetting.forget("cat0")
+    bench.eraser.erase("cat0")
     archive.write_bytes(without_dog)
-    assert bench.forgetting.carry_out() == 0
+    assert bench.eraser.carry_out() == 0
     clock.advance(AGAIN_SECONDS + 1)
-    assert bench.forgetting.carry_out() == 1
+    assert bench.eraser.carry_out() == 1
     assert CAT.content not in on_disk(bench)
     # That was a change, so it is looked at once more, and then no more.
     clock.advance(AGAIN_SECONDS + 1)
-    assert bench.forgetting.carry_out() == 0
+    assert bench.eraser.carry_out() == 0
     clock.advance(AGAIN_SECONDS + 1)
     archive.write_bytes(b"never opened")
-    assert bench.forgetting.carry_out() == 0
+    assert bench.eraser.carry_out() == 0
 
 
 def test_another_replica_drops_what_it_has_when_it_looks(bench: Workbench, driver: JobDriver) -> None:
     bench.published(pets(4))
     dropped: list[tuple[set[str], set[str]]] = []
-    other = type(bench.forgetting)(
+    other = type(bench.eraser)(
         driver.publisher.database, bench.registry, bench.datasets, lambda *what: dropped.append(what)
     )
     other.drop_here()
     assert dropped == []
-    bench.forgetting.forget("cat0")
+    bench.eraser.erase("cat0")
     other.drop_here()
     [(digests, archives)] = dropped
     assert (digests, len(archives)) == ({DIGEST}, 1)
@@ -265,19 +265,19 @@ def test_a_version_whose_list_is_damaged_is_told_apart(bench: Workbench) -> None
     version = bench.published(pets(4))
     bench.published(pets(4), model="whole")
     (bench.driver.publisher.folder / "versions" / version.artifact / EXAMPLES_FILE).write_bytes(b"torn")
-    found = bench.forgetting.forget("cat0")
+    found = bench.eraser.erase("cat0")
     assert (found.versions, found.unread) == ([("whole", 1)], [("pets", 1)])
 
 
 def test_what_is_not_there_is_told(bench: Workbench) -> None:
     bench.published(pets(4))
     with pytest.raises(ExampleNotFound, match="No version and no job") as caught:
-        bench.forgetting.forget("cat99")
+        bench.eraser.erase("cat99")
     assert caught.value.metadata == {"id": "cat99"}
     with pytest.raises(ModelNotFound):
-        bench.forgetting.forget("cat0", "cars")
+        bench.eraser.erase("cat0", "cars")
     with pytest.raises(InvalidField, match="The ID of the example is missing"):
-        bench.forgetting.forget("")
+        bench.eraser.erase("")
 
 
 def test_an_archive_that_is_gone_has_nothing_to_take_out(bench: Workbench) -> None:

@@ -220,7 +220,7 @@ def test_a_parent_deleted_while_examples_come_is_told_and_leaves_nothing(
     bench: Workbench, driver: JobDriver
 ) -> None:
     bench.published(pets(3))
-    upload = bench.intake.open(bench.driver.submission(parent_version=1).spec, "", validate_only=False)
+    upload = bench.submissions.open(bench.driver.submission(parent_version=1).spec, "", validate_only=False)
     bench.registry.delete_version("pets", 1, force=True)
     upload.add(pets(1, start=3))
     with pytest.raises(ExamplesNotKept):

@@ -9,7 +9,7 @@ import pytest
 
 from fakes import ManualClock, Publisher, make_head, make_manifest
 from headstart_server.datasets.dataset_store import DatasetStore
-from headstart_server.datasets.retained_examples import KeptExamples
+from headstart_server.datasets.retained_examples import RetainedExamples
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.metrics.example_list import ExampleList
@@ -40,7 +40,7 @@ class Bench:
                 connection, artifact="job-1.1", size_bytes=size, manifest=written, expires=None, alias=None
             )
         self.version = replace(self.publisher.registry.version("pets", number), has_examples=True)
-        self.kept = KeptExamples(self.publisher.registry, self.datasets.reader)
+        self.kept = RetainedExamples(self.publisher.registry, self.datasets.reader)
 
     def contents(self, *indexes: int, **changes: bool) -> dict[int, object]:
         version: Version = replace(self.version, **changes)

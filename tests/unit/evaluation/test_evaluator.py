@@ -97,9 +97,9 @@ def test_examples_that_cannot_be_decoded_are_faults_with_their_places_in_the_str
     run.add([pet("cat", 20), broken[0]])
     run.add([broken[1], pet("dog", 20, label="cat")])
     found = run.evaluation()
-    assert [(fault.index, fault.id) for fault in run.answering.faults] == [(1, "b1"), (2, "b2")]
-    assert run.answering.fault_count == 2
-    assert run.answering.faults[0].reason == "UNDECODABLE_INPUT"
+    assert [(fault.index, fault.id) for fault in run.predictor.faults] == [(1, "b1"), (2, "b2")]
+    assert run.predictor.fault_count == 2
+    assert run.predictor.faults[0].reason == "UNDECODABLE_INPUT"
     assert found.metrics.example_count == 2
     assert found.worst[0].index == 3
 
@@ -108,7 +108,7 @@ def test_faults_are_listed_up_to_a_bound_and_counted_beyond(bench: Workbench) ->
     bench.published(pets(8))
     run = bench.bench.evaluation(version())
     run.add([Example(content=b"broken:%d" % n, target=Target.of_label("cat")) for n in range(120)])
-    assert (len(run.answering.faults), run.answering.fault_count) == (100, 120)
+    assert (len(run.predictor.faults), run.predictor.fault_count) == (100, 120)
     assert run.evaluation().metrics.example_count == 0
 
 
@@ -201,7 +201,7 @@ def test_more_examples_than_the_server_takes_are_refused(tmp_path: Path, driver:
 def test_a_caller_that_left_ends_the_work_for_it(bench: Workbench) -> None:
     bench.published(pets(8))
     run = bench.bench.evaluation(version())
-    run.answering.leave()
+    run.predictor.leave()
     with pytest.raises(Cancelled):
         run.add(pets(1, start=20))
 
@@ -241,7 +241,7 @@ def test_versions_on_two_backbones_are_compared_on_what_both_could_answer(bench:
     run = bench.bench.comparison(version(1), version(1, "others"))
     run.add([*pets(2, start=20), broken])
     assert run.comparison().example_count == 6
-    assert run.answering.fault_count == 1
+    assert run.predictor.fault_count == 1
 
 
 def test_without_examples_they_are_compared_on_what_they_know(bench: Workbench) -> None:
@@ -302,7 +302,7 @@ def test_a_caller_that_left_ends_a_comparison_on_what_versions_know(bench: Workb
     bench.published(pets(8, start=20), model="others")
     bench.forget_features()
     run = bench.bench.comparison(version(1), version(1, "others"))
-    run.answering.leave()
+    run.predictor.leave()
     with pytest.raises(Cancelled):
         run.comparison()
 

@@ -101,7 +101,7 @@ class ArchivesMachine(RuleBasedStateMachine):
     @rule(place=PLACE)
     def cancel(self, place: int) -> None:
         if self.datasets:
-            # It may be forgotten by now.
+            # It may be erased by now.
             with suppress(JobNotFound):
                 self.driver.ledger.cancel(list(self.datasets)[place % len(self.datasets)])
 

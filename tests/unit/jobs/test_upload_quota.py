@@ -3,7 +3,7 @@
 import pytest
 
 from headstart_server.errors import TenantQuotaExceeded
-from headstart_server.jobs.upload_quota import UploadBytes, UploadRoom
+from headstart_server.jobs.upload_quota import PendingUploads, UploadRoom
 
 
 def refusal(nbytes: int) -> TenantQuotaExceeded:
@@ -11,7 +11,7 @@ def refusal(nbytes: int) -> TenantQuotaExceeded:
 
 
 def test_uploads_under_way_share_the_room_of_their_tenant() -> None:
-    others = UploadBytes()
+    others = PendingUploads()
     first, second = (UploadRoom(others, "red", 100, refusal) for _ in range(2))
     UploadRoom(others, "blue", None, refusal).take(1 << 40)
     first.take(40)

@@ -206,7 +206,7 @@ def work(seen: Seen, bench: Workbench) -> str:
 
 def accepted(seen: Seen, bench: Workbench, *, each: int = 6) -> Job:
     """Send a fine-tune within a call."""
-    bench.intake.tracing = seen.tracing
+    bench.submissions.tracing = seen.tracing
     with seen.tracing.step("call"):
         return bench.accept(pets(each))
 

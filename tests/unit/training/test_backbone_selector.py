@@ -411,7 +411,7 @@ def test_a_choice_stays_whatever_a_next_attempt_would_find(bench: Workbench) -> 
 
 def test_what_was_found_of_examples_that_are_deleted_since_is_found_anew(bench: Workbench) -> None:
     job = killed_in(bench, "select_backbone", "large is being loaded.")
-    bench.forgetting.forget("cat0", "")
+    bench.eraser.erase("cat0", "")
     before = passes(bench)
     choice = choice_of(bench.registry.version("pets", _run_again(bench, job)))
     assert choice.example_count == 23
@@ -481,7 +481,7 @@ def test_a_repeated_call_gets_its_job_though_the_backbones_are_gone(bench: Workb
         bench.accept(pets(3), request_id="named", backbone="good")
 
 
-# Telling
+# ProgressReporter
 
 
 def test_events_tell_each_candidate_and_the_fraction_only_grows(bench: Workbench) -> None:

@@ -13,7 +13,7 @@ from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target, Targets
 from headstart_server.models.version import Selector
-from headstart_server.training.extraction import Table
+from headstart_server.training.extraction import FeatureTable
 from workbench import Workbench
 
 TARGETS: dict[str, Callable[[int], Target]] = {
@@ -33,7 +33,7 @@ def bench(tmp_path: Path, driver: JobDriver) -> Iterator[Workbench]:
     bench.close()
 
 
-def table_of(target: Callable[[int], Target], *, seed: int) -> Table:
+def table_of(target: Callable[[int], Target], *, seed: int) -> FeatureTable:
     """Twenty pictures, each of them twice: all but the same, and shown to be the same."""
     rng = np.random.default_rng(seed)
     rows = np.repeat(rng.uniform(size=(20, 30)), 2, axis=0) + rng.normal(scale=1e-4, size=(40, 30))
@@ -44,7 +44,7 @@ def table_of(target: Callable[[int], Target], *, seed: int) -> Table:
         for place in rng.permutation(40).tolist()
     ]
     order = [int(example.digest.partition(".")[2]) for example in examples]
-    return Table(
+    return FeatureTable(
         examples=examples,
         indexes=np.arange(40),
         views={"last": rows[order].astype(np.float32)},
@@ -61,7 +61,7 @@ def test_all_but_equal_examples_are_held_out_together(target: Callable[[int], Ta
     spec = FineTuneSpec(model="pets", backbone="fake", held_out_fraction=0.3, seed=seed)
     out = {
         digest
-        for digest, is_out in zip(table.digests, table.kept_out(spec, lambda: None), strict=True)
+        for digest, is_out in zip(table.digests, table.held_out_mask(spec, lambda: None), strict=True)
         if is_out
     }
     pairs = [{f"{seed}.{place:02d}", f"{seed}.{place + 1:02d}"} for place in range(0, 40, 2)]
@@ -71,8 +71,8 @@ def test_all_but_equal_examples_are_held_out_together(target: Callable[[int], Ta
 
 def test_marked_examples_are_held_out_as_they_are_marked() -> None:
     table = table_of(TARGETS["one label"], seed=0)
-    kept_out = table.kept_out(FineTuneSpec(model="pets", backbone="fake"), lambda: None)
-    assert [table.digests[place] for place in np.flatnonzero(kept_out)] == ["0.00"]
+    held_out_mask = table.held_out_mask(FineTuneSpec(model="pets", backbone="fake"), lambda: None)
+    assert [table.digests[place] for place in np.flatnonzero(held_out_mask)] == ["0.00"]
 
 
 @EACH

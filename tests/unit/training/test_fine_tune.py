@@ -24,7 +24,7 @@ from headstart_server.errors import (
     TrainerDied,
     UnusableExamplesError,
 )
-from headstart_server.evaluation.promotion_gate import GateKeeper
+from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.jobs.job import Job, JobState, JobStep
 from headstart_server.jobs.job_notifier import Changes
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger, Submission
@@ -70,7 +70,7 @@ class Rig:
             pool=pool,
             versions=driver.publisher.store,
             observer=self.seen,
-            gate=GateKeeper(driver.publisher.registry, pool, self.datasets.reader, window=5),
+            gate=PromotionCheck(driver.publisher.registry, pool, self.datasets.reader, window=5),
             window=5,
             scratch=folder,
             max_activation_bytes=max_activation_bytes,
@@ -369,7 +369,7 @@ def test_a_fault_of_the_runtime_ends_the_run(rig: Rig) -> None:
         rig.run(rig.job(pets())).execute()
 
 
-# Telling
+# ProgressReporter
 
 
 def test_progress_goes_through_the_steps_and_only_rises(rig: Rig, driver: JobDriver) -> None:

@@ -185,7 +185,7 @@ def test_versions_whose_examples_are_gone_are_refused_before_there_is_a_job(benc
 
 def test_examples_whose_data_was_deleted_are_left_out(bench: Workbench) -> None:
     bench.published(pets())
-    bench.forgetting.forget("cat0", "pets")
+    bench.eraser.erase("cat0", "pets")
     new = bench.rebased(backbone="other")
     assert "cat0" not in bench.ids(new)
     assert (new.manifest.example_count, new.manifest.removed_count) == (17, 1)
@@ -254,6 +254,6 @@ def test_a_version_whose_backbone_is_gone_is_fitted_anew(
 
 def test_a_server_that_stops_takes_none(bench: Workbench) -> None:
     bench.published(pets())
-    bench.intake.close()
+    bench.submissions.close()
     with pytest.raises(Draining):
         bench.rebase(backbone="other")

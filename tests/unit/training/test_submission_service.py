@@ -41,7 +41,7 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.recipe import Partial, Ridge
 from headstart_server.learning.metrics.metrics import MetricsSource
 from headstart_server.models.registry import Registry
-from headstart_server.training.submission_service import Intake, Upload, Validation
+from headstart_server.training.submission_service import DatasetUpload, SubmissionService, Validation
 
 
 def embedder_of(backbone: FakeBackbone) -> Embedder:
@@ -87,7 +87,7 @@ class Counter:
         self.accepted = 0
         self.elsewhere = Elsewhere()
         cut = self.backbone.info.tails[1].cut
-        self.intake = Intake(
+        self.submissions = SubmissionService(
             ledger,
             self.datasets,
             self.pool,
@@ -102,9 +102,9 @@ class Counter:
 
     def open(
         self, request_id: str = "", *, validate_only: bool = False, tenant: str = "", **spec: object
-    ) -> Upload:
+    ) -> DatasetUpload:
         fields = {"model": "pets", "backbone": "", **spec}
-        return self.intake.open(
+        return self.submissions.open(
             FineTuneSpec(**fields), request_id, validate_only=validate_only, tenant=tenant
         )
 
@@ -291,7 +291,7 @@ def test_limits_and_request_ids_are_each_tenants_own(tmp_path: Path, publisher: 
         upload = counter.open("r", tenant=tenant)
         upload.add(pets(2))
         ids[tenant] = upload.accept().job_id
-        with pytest.raises(JobQueueFull, match="a tenant may have 1"):
+        with pytest.raises(JobQueueFull, match="queue of the tenant is full: 1 of at most 1"):
             counter.open(tenant=tenant)
     assert len(set(ids.values())) == 3
     again = counter.open("r", tenant="red")
@@ -352,7 +352,7 @@ def test_a_request_id_has_a_bound_in_bytes(counter: Counter) -> None:
 def test_a_server_that_stops_opens_no_upload_and_lets_those_under_way_end(counter: Counter) -> None:
     upload = counter.open()
     upload.add(PETS)
-    counter.intake.close()
+    counter.submissions.close()
     with pytest.raises(Draining):
         counter.open()
     assert upload.accept().state is JobState.QUEUED
@@ -605,7 +605,7 @@ def test_a_caller_that_leaves_ends_the_look_at_its_examples(counter: Counter) ->
 
 
 def test_a_server_that_stops_ends_the_look_at_examples(counter: Counter) -> None:
-    counter.backbone.before_run = lambda _: counter.intake.close()
+    counter.backbone.before_run = lambda _: counter.submissions.close()
     with pytest.raises(Draining):
         validated(counter, pets(40))
 
@@ -716,7 +716,7 @@ def test_a_uri_that_is_not_allowed_is_refused_before_anything_is_stored(counter:
 
 def test_examples_come_from_the_stream_or_from_a_uri(counter: Counter) -> None:
     upload = counter.open(dataset_uri=URI)
-    with pytest.raises(InvalidStream, match="not both"):
+    with pytest.raises(InvalidStream, match="Send one or the other"):
         upload.add(PETS)
     upload.close()
     assert counter.files() == []
@@ -729,7 +729,7 @@ def test_nothing_more_is_read_for_a_caller_who_left_or_a_server_that_stops(count
     with pytest.raises(Cancelled):
         upload.gather()
     upload = counter.open(dataset_uri=URI)
-    counter.elsewhere.before = counter.intake.close
+    counter.elsewhere.before = counter.submissions.close
     with pytest.raises(Draining):
         upload.gather()
     upload.close()

@@ -11,7 +11,7 @@ from headstart.inputs.records import Layout
 from headstart.inputs.task import Task as ListTask
 from headstart.v1 import input_pb2
 from headstart_server.api.grpc.messages.common import target_of
-from headstart_server.datasets.uris.manifest_row import Listed
+from headstart_server.datasets.uris.manifest_row import ManifestRow
 from headstart_server.learning.examples.task import Task
 
 _TASKS = {
@@ -24,7 +24,7 @@ _TASKS = {
 MAX_ROW = 1 << 20
 
 
-def read_dataset_list(name: str, content: bytes, task: Task | None = None) -> Iterator[Listed]:
+def read_dataset_list(name: str, content: bytes, task: Task | None = None) -> Iterator[ManifestRow]:
     """Return the examples of a list.
 
     Args:
@@ -42,7 +42,7 @@ def read_dataset_list(name: str, content: bytes, task: Task | None = None) -> It
     rows = list_rows(io.BytesIO(content), name, suffix, None if task is None else _TASKS[task])
     for index, (row, message) in enumerate(rows):
         weight = row.settings["weight"]
-        yield Listed(
+        yield ManifestRow(
             line=row.line,
             path=row.path,
             text=row.text,

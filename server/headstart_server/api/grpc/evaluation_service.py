@@ -17,7 +17,7 @@ from headstart_server.api.grpc.messages.comparisons import comparison_message
 from headstart_server.api.grpc.messages.evaluations import evaluation_message
 from headstart_server.api.grpc.messages.jobs import fault_message
 from headstart_server.api.grpc.telemetry_interceptor import Context
-from headstart_server.evaluation.evaluator import ComparisonRun, EvaluationRun, MeasuringBench
+from headstart_server.evaluation.evaluator import ComparisonRun, EvaluationRun, Evaluator
 
 _Result = TypeVar("_Result")
 
@@ -30,7 +30,7 @@ class EvaluationService(stubs.EvaluationServiceServicer):
         executor: where it does.
     """
 
-    def __init__(self, bench: MeasuringBench, executor: BoundedExecutor) -> None:
+    def __init__(self, bench: Evaluator, executor: BoundedExecutor) -> None:
         self._bench = bench
         self._executor = executor
 
@@ -45,13 +45,13 @@ class EvaluationService(stubs.EvaluationServiceServicer):
             run = await self._bench.pool.when_ready(open_run, spec.ByteSize)
             await self._fed(run, parts)
         evaluation = await self._ended(run, lambda: evaluation_message(run.evaluation()))
-        version = run.answering.versions[0]
+        version = run.predictor.versions[0]
         return pb.EvaluateResponse(
             model=version.model,
             version=version.number,
             evaluation=evaluation,
-            faults=[fault_message(fault) for fault in run.answering.faults],
-            fault_count=run.answering.fault_count,
+            faults=[fault_message(fault) for fault in run.predictor.faults],
+            fault_count=run.predictor.fault_count,
             trained_count=run.trained_count,
         )
 
@@ -65,13 +65,13 @@ class EvaluationService(stubs.EvaluationServiceServicer):
             run = await self._bench.pool.when_ready(open_run, spec.ByteSize)
             await self._fed(run, parts)
         comparison = await self._ended(run, lambda: comparison_message(run.comparison()))
-        one, other = run.answering.versions
+        one, other = run.predictor.versions
         return pb.CompareResponse(
             first=VersionRef(model=one.model, version=one.number),
             second=VersionRef(model=other.model, version=other.number),
             comparison=comparison,
-            faults=[fault_message(fault) for fault in run.answering.faults],
-            fault_count=run.answering.fault_count,
+            faults=[fault_message(fault) for fault in run.predictor.faults],
+            fault_count=run.predictor.fault_count,
         )
 
     async def _fed(
@@ -89,7 +89,7 @@ class EvaluationService(stubs.EvaluationServiceServicer):
             return await self._executor.run(work)
         except asyncio.CancelledError:
             # The thread goes on by itself: it is told to stop.
-            run.answering.leave()
+            run.predictor.leave()
             raise
 
 

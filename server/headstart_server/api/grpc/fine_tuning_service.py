@@ -30,8 +30,8 @@ from headstart_server.errors import DatabaseUnavailable, InvalidField
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.watching import Position
-from headstart_server.training.rebasing import Rebasing
-from headstart_server.training.submission_service import Intake, Upload
+from headstart_server.training.rebasing import RebaseService
+from headstart_server.training.submission_service import DatasetUpload, SubmissionService
 
 #: Most seconds of one Status call; a caller that waits longer asks again.
 MAX_WAIT_SECONDS = 3600.0
@@ -45,7 +45,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
     """Decodes, calls and encodes; all work is the `jobs` room's.
 
     Args:
-        intake: accepts jobs.
+        submissions: accepts jobs.
         rebasing: accepts those that fit a version anew.
         ledger: knows jobs.
         watcher: waits for them.
@@ -59,8 +59,8 @@ class FineTuningService(stubs.FineTuningServiceServicer):
 
     def __init__(
         self,
-        intake: Intake,
-        rebasing: Rebasing,
+        submissions: SubmissionService,
+        rebasing: RebaseService,
         ledger: Ledger,
         *,
         watcher: JobWatcher,
@@ -70,7 +70,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         uploads: BoundedExecutor,
         removals: BoundedExecutor,
     ) -> None:
-        self._intake = intake
+        self._submissions = submissions
         self._rebasing = rebasing
         self._ledger = ledger
         self._watcher = watcher
@@ -79,7 +79,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         self._gathering = gathering
         self._uploads = uploads
         self._removals = removals
-        self._when_ready = intake.pool.when_ready
+        self._when_ready = submissions.pool.when_ready
 
     async def FineTune(
         self, request_iterator: AsyncIterator[pb.FineTuneRequest], context: Context
@@ -103,11 +103,11 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         make: Callable[..., _Accepted],
     ) -> _Accepted:
         """Accept a fine-tune, or validate its examples; return the response."""
-        upload: Upload | None = None
+        upload: DatasetUpload | None = None
         validate_only = message.validate_only
         try:
             open_upload = partial(
-                self._intake.open,
+                self._submissions.open,
                 validate_only=validate_only,
                 tenant=tenant(),
                 principal=caller().principal.name,
@@ -225,7 +225,7 @@ def _nbytes(messages: Sequence[Example]) -> int:
     return sum(message.ByteSize() for message in messages)
 
 
-def _add(upload: Upload, messages: Sequence[Example], start: int) -> None:
+def _add(upload: DatasetUpload, messages: Sequence[Example], start: int) -> None:
     upload.add(examples_of(messages, start))
 
 

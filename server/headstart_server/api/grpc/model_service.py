@@ -37,7 +37,7 @@ from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.auth.permissions import Right, Scope
 from headstart_server.auth.tenants import full_name, own_name
 from headstart_server.backbones.contract.backbone import BackboneInfo
-from headstart_server.datasets.example_eraser import Forgotten
+from headstart_server.datasets.example_eraser import Erasure
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import InvalidField
 from headstart_server.export.exporter import Exporter
@@ -57,8 +57,8 @@ class ModelService(stubs.ModelServiceServicer):
         registry: knows models and versions.
         pool: knows backbones.
         reporter: writes reports.
-        forget: deletes the data of an example, by its id and model, within a scope.
-        executor: where reports are written and examples forgotten.
+        erase: deletes the data of an example, by its id and model, within a scope.
+        executor: where reports are written and examples erased.
         exporter: has versions exported.
         removals: where versions and models are deleted, with their artifacts.
         traffic: knows the traffic of versions.
@@ -69,7 +69,7 @@ class ModelService(stubs.ModelServiceServicer):
         registry: Registry,
         pool: BackbonePool,
         reporter: Reporter,
-        forget: Callable[[str, str, Scope | None], Forgotten],
+        erase: Callable[[str, str, Scope | None], Erasure],
         executor: BoundedExecutor,
         *,
         exporter: Exporter,
@@ -79,7 +79,7 @@ class ModelService(stubs.ModelServiceServicer):
         self._registry = registry
         self._pool = pool
         self._reporter = reporter
-        self._forget = forget
+        self._erase = erase
         self._executor = executor
         self._exporter = exporter
         self._removals = removals
@@ -229,7 +229,7 @@ class ModelService(stubs.ModelServiceServicer):
                 field="model",
             )
         model = "" if request.model == ALL_MODELS else request.model
-        found = await self._executor.run(self._forget, request.example_id, model, scope(Right.ADMIN))
+        found = await self._executor.run(self._erase, request.example_id, model, scope(Right.ADMIN))
         return pb.EraseExampleResponse(
             versions=[
                 version_selector_pb2.VersionRef(model=model, version=number)

@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Sequence
 
-from headstart_server.datasets.uris.errors import TooLarge, Unreadable
+from headstart_server.datasets.uris.errors import TooLargeError, UnreadableError
 from headstart_server.storage.disk import storage_fault
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -24,7 +24,7 @@ def read_beneath(folder: str, parts: Sequence[str], max_bytes: int) -> bytes:
         max_bytes: that it may have.
 
     Raises:
-        Unreadable: it is not there, may not be read, is no file, is larger, or a link is on the way.
+        UnreadableError: it is not there, may not be read, is no file, is larger, or a link is on the way.
         LocalStorageUnavailable: the disk, or this process, cannot read it now.
     """
     try:
@@ -42,28 +42,28 @@ def read_beneath(folder: str, parts: Sequence[str], max_bytes: int) -> bytes:
         finally:
             os.close(file)
     except FileNotFoundError:
-        raise Unreadable("it is not there") from None
+        raise UnreadableError("it is not there") from None
     except PermissionError:
-        raise Unreadable("this server may not read it") from None
+        raise UnreadableError("this server may not read it") from None
     except OSError as error:
         fault = storage_fault(error)
         if fault is not None:
             raise fault from error
         # ELOOP or ENOTDIR: a link, or a file in the place of a folder.
         why = "a link, or no folder, is on the way to it" if error.errno else "it cannot be read"
-        raise Unreadable(why) from None
+        raise UnreadableError(why) from None
 
 
 def _read(file: int, max_bytes: int) -> bytes:
     facts = os.fstat(file)
     if not stat.S_ISREG(facts.st_mode):
-        raise Unreadable("it is no file")
+        raise UnreadableError("it is no file")
     if facts.st_size > max_bytes:
-        raise TooLarge(f"it has {facts.st_size} bytes, more than {max_bytes}")
+        raise TooLargeError(f"it has {facts.st_size} bytes, more than {max_bytes}")
     pieces, left = [], max_bytes + 1
     while left and (piece := os.read(file, min(left, 1 << 20))):
         pieces.append(piece)
         left -= len(piece)
     if not left:
-        raise TooLarge(f"it has more than {max_bytes} bytes")
+        raise TooLargeError(f"it has more than {max_bytes} bytes")
     return b"".join(pieces)

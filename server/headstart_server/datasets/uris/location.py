@@ -28,7 +28,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class DatasetLocation:
     """Where something lies.
 
     Attributes:
@@ -46,19 +46,19 @@ class Place:
         """The last of its names; empty if it has none."""
         return self.parts[-1] if self.parts else ""
 
-    def is_within(self, other: "Place") -> bool:
+    def is_within(self, other: "DatasetLocation") -> bool:
         """Whether it is the other, or lies in it as in a folder."""
         return (self.kind, self.root) == (other.kind, other.root) and (
             self.parts[: len(other.parts)] == other.parts
         )
 
-    def real(self) -> "Place":
+    def real(self) -> "DatasetLocation":
         """Of a file the place that all links on the way to it lead to; else itself."""
         if self.kind is not Kind.FILE:
             return self
-        return replace(self, parts=names_of(os.path.realpath(f"/{'/'.join(self.parts)}")))
+        return replace(self, parts=path_parts(os.path.realpath(f"/{'/'.join(self.parts)}")))
 
-    def beside(self, path: str) -> "Place":
+    def sibling(self, path: str) -> "DatasetLocation":
         """What a path leads to from the folder of this one.
 
         Raises:
@@ -68,13 +68,13 @@ class Place:
         if self.kind is Kind.WEB:
             # A path is no URL: whatever it has is a part of a name.
             parts = tuple(quote(part, safe="") for part in parts)
-        return Place(kind=self.kind, root=self.root, parts=(*self.parts[:-1], *parts))
+        return DatasetLocation(kind=self.kind, root=self.root, parts=(*self.parts[:-1], *parts))
 
     def __str__(self) -> str:
         return f"{self.kind.value}://{self.root}/{'/'.join(self.parts)}"
 
 
-def names_of(path: str) -> tuple[str, ...]:
+def path_parts(path: str) -> tuple[str, ...]:
     """The names in a path that is the server's own, such as an absolute one."""
     return tuple(name for name in path.split("/") if name)
 
@@ -84,7 +84,7 @@ def is_uri(text: str) -> bool:
     return "://" in text
 
 
-def place_of(uri: str) -> Place:
+def parse_location(uri: str) -> DatasetLocation:
     """The place that a URI names.
 
     Raises:
@@ -98,7 +98,7 @@ def place_of(uri: str) -> Place:
         # Not told: it may be anything, a password too.
         raise ValueError("a URI with another beginning.")
     if kind is Kind.WEB:
-        return _web_place(uri)
+        return _web_location(uri)
     root, _, path = rest.partition("/")
     if kind is Kind.FILE:
         if root:
@@ -107,11 +107,11 @@ def place_of(uri: str) -> Place:
         raise ValueError("an invalid bucket name.")
     if _ENCODED.search(path):
         raise ValueError("a name in percent-encoding: names of files and objects are written as they are.")
-    return Place(kind=kind, root=root, parts=_parts(path, kind=kind, is_uri=True) if path else ())
+    return DatasetLocation(kind=kind, root=root, parts=_parts(path, kind=kind, is_uri=True) if path else ())
 
 
-def prefix_of(text: str) -> Place:
-    """The place that an operator allows: a URI as `place_of` takes, or the path of a folder.
+def parse_prefix(text: str) -> DatasetLocation:
+    """The place that an operator allows: a URI as `parse_location` takes, or the path of a folder.
 
     One of its names may be `TENANT`, which stands for that of the caller's tenant.
 
@@ -120,7 +120,7 @@ def prefix_of(text: str) -> Place:
     """
     given = text.replace(TENANT, _ANY_NAME).rstrip("/")
     try:
-        place = place_of(given if is_uri(text) and not given.endswith(":") else f"file://{given}")
+        place = parse_location(given if is_uri(text) and not given.endswith(":") else f"file://{given}")
         if not is_uri(text) and not text.startswith("/"):
             raise ValueError(f"{text[:80]!r}.")
         if place.kind is Kind.FILE and not place.parts:
@@ -136,7 +136,7 @@ def prefix_of(text: str) -> Place:
     return replace(place, parts=parts)
 
 
-def _web_place(uri: str) -> Place:
+def _web_location(uri: str) -> DatasetLocation:
     url = split_url(uri)
     if url.query:
         # Not told: a signature in it is as good as a password.
@@ -147,7 +147,7 @@ def _web_place(uri: str) -> Place:
     path = url.path.strip("/")
     if "//" in path:
         raise ValueError(f"{uri[:80]!r}, which has an empty name in its path.")
-    return Place(
+    return DatasetLocation(
         kind=Kind.WEB,
         root=host if port == PORTS["https"] else f"{host}:{port}",
         parts=tuple(path.split("/")) if path else (),

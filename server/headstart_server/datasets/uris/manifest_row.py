@@ -12,7 +12,7 @@ from headstart_server.learning.examples.task import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Listed:
+class ManifestRow:
     """One example of a list.
 
     Attributes:
@@ -37,4 +37,4 @@ class Listed:
 
 
 #: Reads a list by its name, content and task; raises ValueError, naming the line, where it is none.
-ReadList: TypeAlias = Callable[[str, bytes, Task | None], Iterator[Listed]]
+ReadManifest: TypeAlias = Callable[[str, bytes, Task | None], Iterator[ManifestRow]]

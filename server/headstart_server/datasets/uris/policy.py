@@ -4,7 +4,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from headstart_server.datasets.uris.location import TENANT, Kind, Place, names_of, place_of, prefix_of
+from headstart_server.datasets.uris.location import (
+    TENANT,
+    DatasetLocation,
+    Kind,
+    parse_location,
+    parse_prefix,
+    path_parts,
+)
 from headstart_server.errors import InvalidField
 from headstart_server.outbound.target import Target, resolve_host, resolve_target, split_url
 from headstart_server.settings.settings import Settings
@@ -14,7 +21,7 @@ from headstart_server.storage.address import BucketAddress, Scheme, artifacts_ad
 FIELD = "spec.dataset_uri"
 
 
-class DataPolicy:
+class DatasetUriPolicy:
     """Tells which places may be read.
 
     Args:
@@ -33,7 +40,7 @@ class DataPolicy:
         allow_private: bool = False,
         resolve: Callable[[str, int], Sequence[str]] = resolve_host,
     ) -> None:
-        self._prefixes = [prefix_of(prefix) for prefix in prefixes]
+        self._prefixes = [parse_prefix(prefix) for prefix in prefixes]
         self._allow_private = allow_private
         self._resolve = resolve
 
@@ -42,14 +49,14 @@ class DataPolicy:
         """The kinds of places that some of may be read."""
         return frozenset(prefix.kind for prefix in self._prefixes)
 
-    def place(self, uri: str, tenant: str = "") -> Place:
+    def place(self, uri: str, tenant: str = "") -> DatasetLocation:
         """The place that a URI names, if it may be read on behalf of a tenant; empty for nobody's.
 
         Raises:
             InvalidField: it is none, or may not be read.
         """
         try:
-            place = place_of(uri)
+            place = parse_location(uri)
         except ValueError as error:
             raise InvalidField(
                 "Expected a URI of the form file:///FOLDER/NAME, s3://BUCKET/NAME, gs://BUCKET/NAME or "
@@ -59,7 +66,7 @@ class DataPolicy:
         self.prefix(place, tenant)
         return place
 
-    def prefix(self, place: Place, tenant: str = "") -> Place:
+    def prefix(self, place: DatasetLocation, tenant: str = "") -> DatasetLocation:
         """The place that a tenant may read and another lies in.
 
         Raises:
@@ -74,7 +81,7 @@ class DataPolicy:
             field=FIELD,
         )
 
-    def target(self, place: Place) -> Target:
+    def target(self, place: DatasetLocation) -> Target:
         """Where a place of the web is now.
 
         Raises:
@@ -83,7 +90,7 @@ class DataPolicy:
         """
         return resolve_target(split_url(str(place)), self._resolve, allow_private=self._allow_private)
 
-    def check_apart(self, own: Iterable[Place]) -> None:
+    def check_disjoint(self, own: Iterable[DatasetLocation]) -> None:
         """Check that what the server keeps for itself is not allowed to be read.
 
         Raises:
@@ -99,7 +106,7 @@ class DataPolicy:
                     )
 
 
-def _of(prefix: Place, tenant: str) -> Place | None:
+def _of(prefix: DatasetLocation, tenant: str) -> DatasetLocation | None:
     """An allowed place with the name of a tenant; None if it is only for tenants, and there is none."""
     if TENANT not in prefix.parts:
         return prefix
@@ -108,13 +115,13 @@ def _of(prefix: Place, tenant: str) -> Place | None:
     return replace(prefix, parts=tuple(tenant if part == TENANT else part for part in prefix.parts))
 
 
-def _before_tenant(prefix: Place) -> Place:
+def _before_tenant(prefix: DatasetLocation) -> DatasetLocation:
     if TENANT not in prefix.parts:
         return prefix
     return replace(prefix, parts=prefix.parts[: prefix.parts.index(TENANT)])
 
 
-def data_policy(config: Settings, database: Path | None) -> DataPolicy:
+def dataset_uri_policy(config: Settings, database: Path | None) -> DatasetUriPolicy:
     """Which places a server may read.
 
     Args:
@@ -124,12 +131,14 @@ def data_policy(config: Settings, database: Path | None) -> DataPolicy:
     Raises:
         ValueError: an allowed place is none, or holds what the server keeps for itself.
     """
-    policy = DataPolicy(config.jobs.allow_dataset_uri, allow_private=config.jobs.allow_private_addresses)
-    policy.check_apart(_own(config, database))
+    policy = DatasetUriPolicy(
+        config.jobs.allow_dataset_uri, allow_private=config.jobs.allow_private_addresses
+    )
+    policy.check_disjoint(_reserved_paths(config, database))
     return policy
 
 
-def _own(config: Settings, database: Path | None) -> Iterator[Place]:
+def _reserved_paths(config: Settings, database: Path | None) -> Iterator[DatasetLocation]:
     files = [
         config.storage.data_dir,
         database,
@@ -142,9 +151,9 @@ def _own(config: Settings, database: Path | None) -> Iterator[Place]:
     artifacts = artifacts_address(config.storage.artifacts) if config.storage.artifacts is not None else None
     if isinstance(artifacts, BucketAddress):
         kind = Kind.S3 if artifacts.scheme is Scheme.S3 else Kind.GCS
-        yield Place(kind=kind, root=artifacts.bucket, parts=names_of(artifacts.prefix))
+        yield DatasetLocation(kind=kind, root=artifacts.bucket, parts=path_parts(artifacts.prefix))
     else:
         files.append(artifacts)
     for file in files:
         if file is not None:
-            yield Place(kind=Kind.FILE, root="", parts=names_of(str(Path(file).resolve())))
+            yield DatasetLocation(kind=Kind.FILE, root="", parts=path_parts(str(Path(file).resolve())))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from headstart_server.backbones.contract.backbone import Content
-from headstart_server.datasets.uris.errors import SourceAway, TooLarge, Unreadable
+from headstart_server.datasets.uris.errors import SourceUnavailableError, TooLargeError, UnreadableError
 from headstart_server.datasets.uris.files import read_beneath
-from headstart_server.datasets.uris.location import Kind, Place, is_uri
-from headstart_server.datasets.uris.manifest_row import Listed, ReadList
-from headstart_server.datasets.uris.policy import FIELD, DataPolicy
+from headstart_server.datasets.uris.location import DatasetLocation, Kind, is_uri
+from headstart_server.datasets.uris.manifest_row import ManifestRow, ReadManifest
+from headstart_server.datasets.uris.policy import FIELD, DatasetUriPolicy
 from headstart_server.errors import (
     DatasetTooLarge,
     DataUnavailable,
@@ -34,7 +34,7 @@ from headstart_server.storage.objects import (
 )
 
 #: Bytes of a list.
-MAX_LIST_BYTES = 32 << 20
+MAX_MANIFEST_BYTES = 32 << 20
 #: Seconds in which all of a dataset has to be read.
 READ_SECONDS = 600.0
 #: Contents that are read at once for all calls, and that one call has under way.
@@ -48,7 +48,7 @@ _SCHEMES = {Kind.S3: Scheme.S3, Kind.GCS: Scheme.GCS}
 class _Reading:
     """An example whose content is being read."""
 
-    listed: Listed
+    listed: ManifestRow
     content: "Future[Content]"
 
 
@@ -57,21 +57,21 @@ class DatasetReader:
 
     Args:
         policy: which places may be read.
-        read_list: reads a list.
+        read_manifest: reads a list.
         max_input_bytes: of one content.
         clock: tells seconds.
     """
 
     def __init__(
         self,
-        policy: DataPolicy,
-        read_list: ReadList,
+        policy: DatasetUriPolicy,
+        read_manifest: ReadManifest,
         *,
         max_input_bytes: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._policy = policy
-        self._read_list = read_list
+        self._read_manifest = read_manifest
         self._max_input_bytes = max_input_bytes
         self._clock = clock
         # Opened now: what is missing for it is told at the start and not to a caller.
@@ -127,22 +127,22 @@ class DatasetReader:
             for reading in under_way:
                 reading.content.cancel()
 
-    def _listed(self, place: Place, tenant: str, task: Task | None) -> Iterator[Listed]:
+    def _listed(self, place: DatasetLocation, tenant: str, task: Task | None) -> Iterator[ManifestRow]:
         try:
-            content = self._content(place, tenant, MAX_LIST_BYTES)
-        except TooLarge as error:
+            content = self._content(place, tenant, MAX_MANIFEST_BYTES)
+        except TooLargeError as error:
             raise DatasetTooLarge(
                 f"The list {place} is too large: {error}.",
-                metadata={"limit": str(MAX_LIST_BYTES), "subject": "list_bytes"},
+                metadata={"limit": str(MAX_MANIFEST_BYTES), "subject": "list_bytes"},
             ) from None
-        except Unreadable as error:
+        except UnreadableError as error:
             raise DataUnreadable(f"The list {place} cannot be read: {error}.", field=FIELD) from None
         try:
-            yield from self._read_list(place.name, content, task)
+            yield from self._read_manifest(place.name, content, task)
         except ValueError as error:
             raise InvalidField(f"Expected a list of examples. Received: {error}", field=FIELD) from None
 
-    def _begin(self, listing: Place, entry: Listed, tenant: str) -> "Future[Content]":
+    def _begin(self, listing: DatasetLocation, entry: ManifestRow, tenant: str) -> "Future[Content]":
         if not entry.path:
             known: Future[Content] = Future()
             known.set_result(entry.text if entry.features is None else entry.features)
@@ -154,25 +154,25 @@ class DatasetReader:
             raise InvalidField(f"{listing.name}, line {entry.line}: {said}", field=FIELD) from None
         return self._pool.submit(self._input, f"{listing.name}, line {entry.line}: {place}", place, tenant)
 
-    def _named(self, beside: Place, path: str, tenant: str) -> Place:
+    def _named(self, beside: DatasetLocation, path: str, tenant: str) -> DatasetLocation:
         if is_uri(path):
             return self._policy.place(path, tenant)
-        place = beside.beside(path)
+        place = beside.sibling(path)
         self._policy.prefix(place, tenant)
         return place
 
-    def _input(self, what: str, place: Place, tenant: str) -> Content:
+    def _input(self, what: str, place: DatasetLocation, tenant: str) -> Content:
         try:
             content = self._content(place, tenant, self._max_input_bytes)
             return content.decode() if place.name.endswith(".txt") else content
-        except TooLarge as error:
+        except TooLargeError as error:
             raise InputTooLarge(f"{what} is too large: {error}.", field=FIELD) from None
-        except Unreadable as error:
+        except UnreadableError as error:
             raise DataUnreadable(f"{what} cannot be read: {error}.", field=FIELD) from None
         except UnicodeDecodeError:
             raise InvalidField(f"{what}: Expected UTF-8. Received: other bytes.", field=FIELD) from None
 
-    def _content(self, place: Place, tenant: str, max_bytes: int) -> bytes:
+    def _content(self, place: DatasetLocation, tenant: str, max_bytes: int) -> bytes:
         try:
             if place.kind is Kind.FILE:
                 return self._file(place, tenant, max_bytes)
@@ -183,13 +183,13 @@ class DatasetReader:
                 return read_web(self._policy.target(place), max_bytes)
             return self._objects[place.kind].read(f"{place.root}/{'/'.join(place.parts)}", max_bytes)
         except ObjectTooLargeError as error:
-            raise TooLarge(str(error)) from None
+            raise TooLargeError(str(error)) from None
         except (ObjectUnreadableError, TargetRefusedError) as error:
-            raise Unreadable(str(error).rstrip(".")) from None
-        except (SourceAway, BucketUnavailableError, OSError):
+            raise UnreadableError(str(error).rstrip(".")) from None
+        except (SourceUnavailableError, BucketUnavailableError, OSError):
             raise DataUnavailable(f"{place.kind.value}://{place.root}") from None
 
-    def _file(self, place: Place, tenant: str, max_bytes: int) -> bytes:
+    def _file(self, place: DatasetLocation, tenant: str, max_bytes: int) -> bytes:
         prefix = self._policy.prefix(place, tenant)
         # What is allowed may be a file itself.
         known = len(prefix.parts) - (prefix == place)
@@ -200,7 +200,7 @@ class DatasetReader:
         return ThreadPoolExecutor(THREADS, "dataset-uris")
 
 
-def _example(listed: Listed, content: Content) -> Example:
+def _example(listed: ManifestRow, content: Content) -> Example:
     return Example(
         content=content,
         target=listed.target,

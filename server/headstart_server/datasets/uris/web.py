@@ -5,7 +5,7 @@ from http.client import HTTPException
 
 from urllib3.exceptions import HTTPError
 
-from headstart_server.datasets.uris.errors import SourceAway, TooLarge, Unreadable
+from headstart_server.datasets.uris.errors import SourceUnavailableError, TooLargeError, UnreadableError
 from headstart_server.outbound.connection import closed_after, make_connection
 from headstart_server.outbound.target import Target
 
@@ -23,8 +23,8 @@ def read_web(target: Target, max_bytes: int) -> bytes:
         max_bytes: that it may have.
 
     Raises:
-        Unreadable: the answer is no 200, or larger.
-        SourceAway: no answer came, or none in time.
+        UnreadableError: the answer is no 200, or larger.
+        SourceUnavailableError: no answer came, or none in time.
     """
     try:
         connection = make_connection(target, _QUIET_SECONDS)
@@ -40,21 +40,21 @@ def read_web(target: Target, max_bytes: int) -> bytes:
             _check(answer.status, answer.headers.get("content-encoding", "identity"))
             content = answer.read(max_bytes + 1, decode_content=False)
             if len(content) > max_bytes:
-                raise TooLarge(f"it has more than {max_bytes} bytes")
+                raise TooLargeError(f"it has more than {max_bytes} bytes")
             if answer.length_remaining:
-                raise SourceAway
+                raise SourceUnavailableError
     except (HTTPError, HTTPException, OSError, ValueError) as error:
         # What a peer of TLS or HTTP sent is not repeated.
-        raise SourceAway from error
+        raise SourceUnavailableError from error
     return content
 
 
 def _check(status: int, encoding: str) -> None:
     if 300 <= status < 400:
-        raise Unreadable(f"the answer is {status}, a redirect, which is not followed")
+        raise UnreadableError(f"the answer is {status}, a redirect, which is not followed")
     if status == 429 or status >= 500:
-        raise SourceAway
+        raise SourceUnavailableError
     if status != 200:
-        raise Unreadable(f"the answer is {status}")
+        raise UnreadableError(f"the answer is {status}")
     if encoding != "identity":
-        raise Unreadable("the response is compressed, although no compression was requested")
+        raise UnreadableError("the response is compressed, although no compression was requested")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart_server.datasets.uris.errors import TooLarge, Unreadable
+from headstart_server.datasets.uris.errors import TooLargeError, UnreadableError
 from headstart_server.datasets.uris.files import read_beneath
 
 
@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_file_is_read_up_to_its_bound(folder: Path) -> None:
     assert read_beneath(str(folder), ["inner", "a"], 5) == b"12345"
-    with pytest.raises(TooLarge, match="5 bytes, more than 4"):
+    with pytest.raises(TooLargeError, match="5 bytes, more than 4"):
         read_beneath(str(folder), ["inner", "a"], 4)
 
 
@@ -35,19 +35,19 @@ def test_no_link_beneath_it_is_followed(folder: Path) -> None:
     (folder / "file").symlink_to(folder.parent / "secret")
     (folder / "within").symlink_to(folder / "inner")
     for parts in (["out", "secret"], ["file"], ["within", "a"], ["inner", "a", "b"]):
-        with pytest.raises(Unreadable, match="link"):
+        with pytest.raises(UnreadableError, match="link"):
             read_beneath(str(folder), parts, 100)
 
 
 def test_what_is_no_file_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     for parts in (["pipe"], ["inner"]):
-        with pytest.raises(Unreadable, match="no file"):
+        with pytest.raises(UnreadableError, match="no file"):
             read_beneath(str(folder), parts, 100)
-    with pytest.raises(Unreadable, match="not there"):
+    with pytest.raises(UnreadableError, match="not there"):
         read_beneath(str(folder), ["none"], 100)
 
 
 def test_a_file_of_no_known_size_is_bounded_too() -> None:
-    with pytest.raises(TooLarge, match="more than 10 bytes"):
+    with pytest.raises(TooLargeError, match="more than 10 bytes"):
         read_beneath("/proc/self", ["limits"], 10)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from headstart_server.datasets.uris.location import Kind, Place, place_of, prefix_of
-from headstart_server.datasets.uris.policy import DataPolicy
+from headstart_server.datasets.uris.location import DatasetLocation, Kind, parse_location, parse_prefix
+from headstart_server.datasets.uris.policy import DatasetUriPolicy
 from headstart_server.errors import InvalidField
 from headstart_server.outbound.target import TargetRefusedError
 
@@ -13,8 +13,8 @@ PUBLIC = "93.184.216.34"
 PREFIXES = ("/data/sets", "s3://bucket/sets", "gs://other", "https://data.example.com/sets/")
 
 
-def policy(*prefixes: str, at: Sequence[str] = (PUBLIC,), private: bool = False) -> DataPolicy:
-    return DataPolicy(prefixes or PREFIXES, allow_private=private, resolve=lambda host, port: at)
+def policy(*prefixes: str, at: Sequence[str] = (PUBLIC,), private: bool = False) -> DatasetUriPolicy:
+    return DatasetUriPolicy(prefixes or PREFIXES, allow_private=private, resolve=lambda host, port: at)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_all_else_may_not_be_read(uri: str) -> None:
     ],
 )
 def test_paths_are_taken_as_they_are_from_the_lists_folder(uri: str, path: str, found: str) -> None:
-    assert str(place_of(uri).beside(path)) == found
+    assert str(parse_location(uri).sibling(path)) == found
 
 
 @pytest.mark.parametrize("path", ["../a.jpg", "/etc/passwd", "a/../../b", "a//b", "a\\b", "a\0", "", "a/"])
@@ -132,20 +132,20 @@ def test_paths_are_taken_as_they_are_from_the_lists_folder(uri: str, path: str, 
 )
 def test_paths_lead_nowhere_else(uri: str, path: str) -> None:
     with pytest.raises(ValueError, match="which has"):
-        place_of(uri).beside(path)
+        parse_location(uri).sibling(path)
 
 
 @pytest.mark.parametrize("path", ["a.jpg?versionId=1", "a.jpg#1"])
 def test_no_path_in_a_bucket_names_a_version(path: str) -> None:
     with pytest.raises(ValueError, match="signs"):
-        place_of("s3://bucket/a.csv").beside(path)
+        parse_location("s3://bucket/a.csv").sibling(path)
 
 
 @pytest.mark.parametrize(
     "address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1", "64:ff9b::a00:1"]
 )
 def test_hosts_that_lead_within_are_refused_at_each_reading(address: str) -> None:
-    place = place_of("https://data.example.com/sets/labels.csv")
+    place = parse_location("https://data.example.com/sets/labels.csv")
     with pytest.raises(TargetRefusedError, match="not of the internet"):
         policy(at=[PUBLIC, address]).target(place)
     assert policy(at=[address], private=True).target(place).address == address
@@ -157,15 +157,15 @@ def test_hosts_that_lead_within_are_refused_at_each_reading(address: str) -> Non
 )
 def test_an_operator_allows_places_only(prefix: str) -> None:
     with pytest.raises(ValueError, match="--allow-dataset-uri"):
-        prefix_of(prefix)
+        parse_prefix(prefix)
 
 
 @pytest.mark.parametrize("prefix", ["/data", "/data/sets/a", "file:///data/sets", "/data/sets/"])
 def test_what_the_server_keeps_may_not_be_allowed(prefix: str) -> None:
-    own = Place(kind=Kind.FILE, root="", parts=("data", "sets"))
+    own = DatasetLocation(kind=Kind.FILE, root="", parts=("data", "sets"))
     with pytest.raises(ValueError, match="apart"):
-        policy(prefix).check_apart([own])
-    policy("/data/other", "s3://data/sets").check_apart([own])
+        policy(prefix).check_disjoint([own])
+    policy("/data/other", "s3://data/sets").check_disjoint([own])
 
 
 @pytest.mark.parametrize(
@@ -191,6 +191,6 @@ def test_a_tenant_is_a_whole_name_in_a_path(prefix: str) -> None:
 
 
 def test_what_the_server_keeps_is_no_tenants_either() -> None:
-    own = Place(kind=Kind.FILE, root="", parts=("data", "red"))
+    own = DatasetLocation(kind=Kind.FILE, root="", parts=("data", "red"))
     with pytest.raises(ValueError, match="apart"):
-        policy("/data/{tenant}").check_apart([own])
+        policy("/data/{tenant}").check_disjoint([own])

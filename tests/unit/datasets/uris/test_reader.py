@@ -9,7 +9,7 @@ import pytest
 from fakes import ManualClock
 from headstart_server.api.grpc.dataset_manifest import MAX_ROW, read_dataset_list
 from headstart_server.datasets.uris import reader as reading
-from headstart_server.datasets.uris.policy import DataPolicy
+from headstart_server.datasets.uris.policy import DatasetUriPolicy
 from headstart_server.datasets.uris.reader import DatasetReader
 from headstart_server.errors import (
     Cancelled,
@@ -34,7 +34,7 @@ class Publisher:
             (self.folder / "pictures" / f"{place}.jpg").write_bytes(b"picture %d" % place)
         (folder / "elsewhere.jpg").write_bytes(b"secret")
         self.reader = DatasetReader(
-            DataPolicy([str(self.folder)]), read_dataset_list, max_input_bytes=100, clock=self.clock
+            DatasetUriPolicy([str(self.folder)]), read_dataset_list, max_input_bytes=100, clock=self.clock
         )
 
     def uri(self, content: str | bytes, name: str = "labels.csv") -> str:
@@ -129,7 +129,7 @@ def test_what_is_no_list_is_refused(publisher: Publisher, content: str | bytes, 
 
 
 def test_a_list_has_bounds(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_LIST_BYTES", 30)
+    monkeypatch.setattr(reading, "MAX_MANIFEST_BYTES", 30)
     assert isinstance(publisher.refusal("path,label\n" + "a" * 40), DatasetTooLarge)
 
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from headstart_server.datasets.uris.policy import data_policy
+from headstart_server.datasets.uris.policy import dataset_uri_policy
 from headstart_server.settings.settings import Settings
 
 
 def allowed(tmp_path: Path, prefix: str, **settings: object) -> None:
     config = Settings.of(data_dir=tmp_path / "data", allow_dataset_uri=[prefix], **settings)
-    data_policy(config, tmp_path / "databases" / "a.sqlite3")
+    dataset_uri_policy(config, tmp_path / "databases" / "a.sqlite3")
 
 
 @pytest.mark.parametrize(

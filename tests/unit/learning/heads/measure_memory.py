@@ -14,13 +14,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from headstart_server.backbones.contract.backbone import Modality
-from headstart_server.evaluation.assessment import Assessment
+from headstart_server.evaluation.fit_analysis import FitAnalysis
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target, Targets
 from headstart_server.learning.heads.fitting import fit
 from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Recipe, Ridge, required_views
-from headstart_server.training.evaluation_result import measured
-from headstart_server.training.extraction import Table
+from headstart_server.training.evaluation_result import evaluate_fit
+from headstart_server.training.extraction import FeatureTable
 
 RECIPES: dict[str, Recipe] = {
     "auto": Auto(),
@@ -30,7 +30,9 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def table_of(recipe: Recipe, count: int, sizes: dict[str, int], classes: int, modality: Modality) -> Table:
+def table_of(
+    recipe: Recipe, count: int, sizes: dict[str, int], classes: int, modality: Modality
+) -> FeatureTable:
     """Examples of classes that overlap, with their features as rows first, as they come from a backbone."""
     rng = np.random.default_rng(0)
     names = required_views(recipe, sizes)
@@ -42,7 +44,7 @@ def table_of(recipe: Recipe, count: int, sizes: dict[str, int], classes: int, mo
     ]
     digests = [sha256(str(place).encode()).hexdigest() for place in range(count)]
     targets = [Target.of_label(f"class {label}") for label in shown]
-    return Table(
+    return FeatureTable(
         examples=[
             StoredExample(
                 target=target,
@@ -67,16 +69,16 @@ def table_of(recipe: Recipe, count: int, sizes: dict[str, int], classes: int, mo
 def run(recipe: Recipe, count: int, sizes: dict[str, int], classes: int, modality: Modality) -> None:
     """Fit, measure and assess, as a job does, with a tenth held out."""
     table = table_of(recipe, count, sizes, classes, modality)
-    kept_out = np.arange(count) % 10 == 9
-    trained = table.part(~kept_out)
+    held_out_mask = np.arange(count) % 10 == 9
+    trained = table.part(~held_out_mask)
     fitted = fit(recipe, trained.views, trained.targets, trained.digests, seed=0, modality=modality)
-    measured(fitted, table, kept_out)
-    assessment = Assessment(
+    evaluate_fit(fitted, table, held_out_mask)
+    assessment = FitAnalysis(
         examples=table.examples,
         indexes=table.indexes,
         views=table.views,
         targets=table.targets,
-        held_out=kept_out,
+        held_out=held_out_mask,
         fitted=fitted,
         modality=modality,
         checkpoint=lambda: None,

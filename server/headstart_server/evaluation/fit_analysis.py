@@ -24,7 +24,7 @@ from headstart_server.models.evidence import (
 )
 
 
-class Assessment:
+class FitAnalysis:
     """Looks at usable examples, and at the head that was fitted on those of them that are not held out.
 
     Args:

@@ -14,7 +14,7 @@ from headstart_server.errors import (
     NoCommonExamples,
     VersionNotFound,
 )
-from headstart_server.evaluation.paired_predictions import Answerer, Reading, paired
+from headstart_server.evaluation.paired_predictions import ComparedHead, ExampleAccess, pair_predictions
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.metrics.comparison import PairedOutcome, compare
 from headstart_server.learning.metrics.promotion import (
@@ -29,10 +29,10 @@ from headstart_server.models.registry import Registry
 log = structlog.get_logger(__name__)
 
 #: How often a version is judged anew because its alias was moved meanwhile.
-MAX_JUDGEMENTS = 5
+MAX_PROMOTION_CHECKS = 5
 
 
-class GateKeeper:
+class PromotionCheck:
     """Judges whether an alias may be moved to a version that is about to be published.
 
     Args:
@@ -50,10 +50,10 @@ class GateKeeper:
         self._reader = reader
         self._window = window
 
-    def judge(
+    def decide(
         self,
         spec: FineTuneSpec,
-        candidate: Answerer,
+        candidate: ComparedHead,
         checkpoint: Callable[[], None],
     ) -> Promotion | None:
         """Judge a candidate; None where the spec has no gate.
@@ -65,7 +65,7 @@ class GateKeeper:
         if spec.promote_if is None or spec.alias is None:
             return None
         baseline = 0
-        for _ in range(MAX_JUDGEMENTS):
+        for _ in range(MAX_PROMOTION_CHECKS):
             baseline = self._registry.alias_number(spec.model, spec.alias)
             if not baseline:
                 return first_promotion(spec.alias)
@@ -79,14 +79,14 @@ class GateKeeper:
                 return rejected_promotion(
                     spec.alias, baseline, f"It could not be compared with version {baseline}: {error.message}"
                 )
-        return moved_too_often(spec.alias, baseline)
+        return alias_moved_promotion(spec.alias, baseline)
 
     def _judge(
         self,
         gate: PromotionCriteria,
         spec: FineTuneSpec,
         baseline: int,
-        candidate: Answerer,
+        candidate: ComparedHead,
         checkpoint: Callable[[], None],
     ) -> Promotion:
         model, alias = spec.model, spec.alias or ""
@@ -106,10 +106,10 @@ class GateKeeper:
                 f"Of version {baseline} it is not known what it was trained on: it is too old.",
             )
         embedder = self._embedder(before.backbone, before.backbone_digest)
-        pairs = paired(
-            Answerer(head=before.head, tail=before.tail, embedder=embedder, known=known),
+        pairs = pair_predictions(
+            ComparedHead(head=before.head, tail=before.tail, embedder=embedder, known=known),
             candidate,
-            Reading(reader=self._reader, window=self._window, checkpoint=checkpoint),
+            ExampleAccess(reader=self._reader, window=self._window, checkpoint=checkpoint),
             leave_out=candidate.known.left_out,
         )
         return decide_promotion(gate, alias, baseline, compare(_judged_on(pairs)))
@@ -122,7 +122,7 @@ class GateKeeper:
         return embedder if embedder.digest == digest else None
 
 
-def moved_too_often(alias: str, baseline: int) -> Promotion:
+def alias_moved_promotion(alias: str, baseline: int) -> Promotion:
     """The decision about an alias that names another version each time the new one has been judged.
 
     Args:
@@ -130,7 +130,9 @@ def moved_too_often(alias: str, baseline: int) -> Promotion:
         baseline: the version that was judged against last.
     """
     return rejected_promotion(
-        alias, baseline, f"Alias '{alias}' was moved {MAX_JUDGEMENTS} times while the version was judged."
+        alias,
+        baseline,
+        f"Alias '{alias}' was moved {MAX_PROMOTION_CHECKS} times while the version was judged.",
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from fakes import FakeBackbone, JobDriver
 from headstart_server.errors import BackboneNotFound, BackboneUnavailable, HeadstartError, InvalidField
-from headstart_server.evaluation.promotion_gate import MAX_JUDGEMENTS
+from headstart_server.evaluation.promotion_check import MAX_PROMOTION_CHECKS
 from headstart_server.jobs.job import JobState
 from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.examples.target import Target
@@ -306,7 +306,7 @@ def test_an_alias_that_never_rests_stays_where_it_is(bench: Workbench, driver: J
     Meanwhile(driver, *moves)
     promotion = promotion_of(gated(bench, pets(6)))
     assert promotion.decision is Decision.KEPT
-    assert f"{MAX_JUDGEMENTS} times" in promotion.reasons[0]
+    assert f"{MAX_PROMOTION_CHECKS} times" in promotion.reasons[0]
     assert promotion.baseline in (1, 2)
     assert named(bench) in (1, 2)
 
