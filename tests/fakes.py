@@ -26,7 +26,7 @@ from headstart_server.embedding.queue import Lane
 from headstart_server.errors import BackboneNotFound, UndecodableInput
 from headstart_server.jobs.heartbeat import Lease
 from headstart_server.jobs.job import Findings, Job, JobEvent, JobStep, Progress
-from headstart_server.jobs.job_notifier import Changes
+from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.limits import QueueLimits, TenantLimits
 from headstart_server.jobs.spec import FineTuneSpec
@@ -47,7 +47,7 @@ from headstart_server.settings.sources import load
 #: Seconds after which a test gives up on a thread; never waited for when the code is right.
 PATIENCE = 20.0
 #: The lease of the ledgers of tests.
-LEASE = Lease(seconds=10.0, beat=1.0)
+LEASE = Lease(seconds=10.0, interval=1.0)
 
 
 class ManualClock:
@@ -411,7 +411,7 @@ class JobDriver:
         self.tenant_limits = tenant_limits
         self.publisher = publisher
         self.clock = publisher.clock
-        self.changes = Changes()
+        self.notifier = JobNotifier()
         self.limits = limits or QueueLimits()
         self.slots = slots
         self._owners = count(1)
@@ -423,7 +423,7 @@ class JobDriver:
         return Ledger(
             self.publisher.database,
             self.publisher.registry,
-            self.changes,
+            self.notifier,
             limits=self.limits,
             slots=self.slots,
             backbones=backbones,

@@ -16,7 +16,7 @@ from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import LaneQueue
 from headstart_server.evaluation.evaluator import Evaluator
 from headstart_server.evaluation.promotion_check import PromotionCheck
-from headstart_server.jobs.archive_retention import Archives
+from headstart_server.jobs.archive_retention import ArchiveRetention
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
@@ -69,7 +69,7 @@ class Workbench:
         self.folder = folder / "datasets"
         erased = ErasedMembers(driver.publisher.database)
         self.datasets = DatasetStore(self.folder, limits or DatasetLimits(), erased.among)
-        self.archives = Archives(driver.publisher.database, self.datasets, max_bytes=kept_bytes)
+        self.archives = ArchiveRetention(driver.publisher.database, self.datasets, max_bytes=kept_bytes)
         self.eraser = ExampleEraser(
             driver.publisher.database,
             self.registry,

@@ -88,7 +88,7 @@ def _of_ledger(folder: Path, address: str | None, asked: argparse.Namespace) -> 
     submitted = time.perf_counter() - began
     job = driver.claim()
     reports = [_seconds(lambda: driver.report(job)) for _ in range(200)]
-    beats = [_seconds(lambda: driver.ledger.beat([job])) for _ in range(200)]
+    beats = [_seconds(lambda: driver.ledger.renew([job])) for _ in range(200)]
     began = time.perf_counter()
     driver.succeed(job)
     while (claimed := driver.ledger.claim()) is not None:

@@ -24,7 +24,7 @@ from headstart_server.storage.bucket_folder import BucketFolder
 from headstart_server.storage.copies import LocalCopies
 from headstart_server.storage.ownership import BucketMarker, FileMarker, FolderIdentity, claim
 from headstart_server.webhooks.policy import WebhookPolicy
-from headstart_server.webhooks.post import PostFailed
+from headstart_server.webhooks.post import WebhookPostError
 from headstart_server.webhooks.sender import WebhookSender
 from workbench import Workbench, pets
 
@@ -111,15 +111,15 @@ class Life:
         return self.ledger.get(job.job_id)
 
     def _attempt(self, job: Job) -> None:
-        self.ledger.beat([job])
+        self.ledger.renew([job])
         model = job.spec.model
         if model in ("failing", "deleted"):
             self.ledger.fail(job, JobError(reason="INTERNAL", message="It fails."), Findings())
         elif model == "cancelled":
             self.ledger.cancel(job.job_id)
-            self.ledger.end_cancelled(job)
+            self.ledger.finish_cancelled(job)
         elif model == "returned" and job.attempt == 1:
-            self.ledger.give_back(job)
+            self.ledger.release(job)
         else:
             self.bench.run(job)
 
@@ -152,7 +152,7 @@ class Life:
             file.write(f"{job['jobId']} {state}\n")
         if state == "FAILED" and not (self.folder / "refused").exists():
             (self.folder / "refused").touch()
-            raise PostFailed("Expected an answer of 200 to 299. Received: 500.")
+            raise WebhookPostError("Expected an answer of 200 to 299. Received: 500.")
 
     def _send_webhooks(self) -> None:
         for _ in range(4):
@@ -162,7 +162,7 @@ class Life:
             self.clock.advance(100.0)
 
     def _clean(self) -> None:
-        self.ledger.may_clean("rows", 1.0)
+        self.ledger.take_cleaning_turn("rows", 1.0)
         self.bench.archives.sweep()
         self.bench.archives.recover()
         self.bench.registry.remove_leftovers(self.ledger.unfinished)

@@ -15,7 +15,7 @@ from headstart_server.database.tables import archive_sizes, archive_uses, jobs
 from headstart_server.datasets.example_eraser import ErasedMembers, ExampleEraser
 from headstart_server.errors import ArtifactDamaged, HeadstartError
 from headstart_server.jobs import claiming, webhook_rows
-from headstart_server.jobs.archive_retention import Archives
+from headstart_server.jobs.archive_retention import ArchiveRetention
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.jobs.job_counts import JobCounts
 from headstart_server.jobs.limits import QueueLimits, TenantLimits
@@ -68,7 +68,7 @@ class Workload:
         )
         self._driver = JobDriver(publisher, limits=limits, tenant_limits=lambda _: _LIMITS)
         self.ledger = self._driver.ledger
-        self._archives = Archives(publisher.database, FakeArchives(), max_bytes=1 << 60)
+        self._archives = ArchiveRetention(publisher.database, FakeArchives(), max_bytes=1 << 60)
         self._eraser = ExampleEraser(
             publisher.database,
             publisher.registry,
@@ -186,8 +186,8 @@ class Workload:
         yield "claim", ledger.claim
         yield "claim one by one", self._claim_one
         yield "claim as another", lambda: driver.restarted(["fake"], trains_networks=False).claim()
-        yield "beat", lambda: ledger.beat([ledger.get(self._job(QUEUED + 1)), *self._running(3)])
-        yield "leave", lambda: (driver.restarted().beat([]), driver.restarted().leave())
+        yield "beat", lambda: ledger.renew([ledger.get(self._job(QUEUED + 1)), *self._running(3)])
+        yield "leave", lambda: (driver.restarted().renew([]), driver.restarted().leave())
         yield "report", lambda: driver.report(self._running(1)[0])
         yield "publish", self._publish
         yield "publish a new model", self._publish_new
@@ -195,7 +195,7 @@ class Workload:
         yield "publish again", self._publish_again
         yield "fail", lambda: ledger.fail(self._running(1)[0], _ERROR, Findings())
         yield "fail again", self._fail_again
-        yield "give back", lambda: ledger.give_back(self._running(1)[0])
+        yield "give back", lambda: ledger.release(self._running(1)[0])
         yield "cancel a queued job", lambda: ledger.cancel(self._submit().job_id)
         yield "cancel a running job", self._cancel_running
         yield "delete a job", self._delete_job
@@ -220,7 +220,7 @@ class Workload:
         database, claimant = self._publisher.database, self._claimant()
         job_id = self._submit().job_id
         with database.write() as connection:
-            claiming.has_others(connection, claimant.owner, database.now(connection), 10.0)
+            claiming.has_other_replicas(connection, claimant.owner, database.now(connection), 10.0)
             claiming.to_try(connection, claimant, database.now(connection))
             claiming.claim(connection, claimant, database.now(connection), only=job_id)
             claiming.fail(connection, job_id, "no", database.now(connection))
@@ -273,7 +273,7 @@ class Workload:
         self.ledger.cancel(job.job_id)
         with suppress(Exception):
             self._driver.report(job)
-        self.ledger.end_cancelled(job)
+        self.ledger.finish_cancelled(job)
 
     def _delete_job(self) -> None:
         with suppress(HeadstartError):
@@ -281,7 +281,7 @@ class Workload:
 
     def _write_lost(self) -> None:
         job = self._running(1)[0]
-        self.ledger.give_back(job)
+        self.ledger.release(job)
         with suppress(Exception):
             self._driver.report(job)
 
@@ -399,9 +399,9 @@ class Workload:
     def _cleaning(self) -> Iterator[tuple[str, Operation]]:
         ledger, registry = self.ledger, self._publisher.registry
         yield "webhook", self._webhook
-        yield "turn to clean", lambda: [ledger.may_clean("rows", -1.0) for _ in range(2)]
+        yield "turn to clean", lambda: [ledger.take_cleaning_turn("rows", -1.0) for _ in range(2)]
         yield "are kept", lambda: self._archives.are_kept(self._any_job())
-        yield "a turn of a new name", lambda: ledger.may_clean(self._new()[:32], 1.0)
+        yield "a turn of a new name", lambda: ledger.take_cleaning_turn(self._new()[:32], 1.0)
         yield "count jobs", JobCounts(self._publisher.database)
         yield "count jobs once more", self._counts
         yield "correct sums", self._correct
@@ -429,14 +429,14 @@ class Workload:
             holders = select(archive_uses.c.holder).where(archive_uses.c.archive == some[0])
             connection.execute(delete(jobs).where(jobs.c.job_id.in_(holders)))
             connection.execute(delete(archive_sizes).where(archive_sizes.c.archive.in_(some)))
-        Archives(self._publisher.database, files, max_bytes=1 << 60).recover()
+        ArchiveRetention(self._publisher.database, files, max_bytes=1 << 60).recover()
 
     def _release(self) -> None:
         # A page of each kind: a whole sweep is thousands of them.
-        archives = Archives(self._publisher.database, FakeArchives(), max_bytes=1)
+        archives = ArchiveRetention(self._publisher.database, FakeArchives(), max_bytes=1)
         for aliased in (False, True):
             archives._release_some((0.0, ""), aliased=aliased)
-        none = Archives(self._publisher.database, FakeArchives(), max_bytes=0)
+        none = ArchiveRetention(self._publisher.database, FakeArchives(), max_bytes=0)
         none._release_some(None, aliased=None)
 
     def _webhook(self) -> None:
@@ -447,7 +447,7 @@ class Workload:
             webhook_rows.note_silence(connection, receiver, lambda _: 0.0)
             webhook_rows.note_answer(connection, receiver)
             webhook_rows.give_up_old(connection, receiver, 0.0, "no", 0.0)
-        for end in ("deliver", "put_off", "give_up", "expire"):
+        for end in ("deliver", "postpone", "give_up", "expire"):
             with database.write() as connection:
                 now = database.now(connection)
                 claimed = webhook_rows.claim(connection, now, 60.0)
@@ -455,8 +455,8 @@ class Workload:
                     continue
                 if end == "deliver":
                     webhook_rows.deliver(connection, claimed, now)
-                elif end == "put_off":
-                    webhook_rows.put_off(connection, claimed, "no", now + 5)
+                elif end == "postpone":
+                    webhook_rows.postpone(connection, claimed, "no", now + 5)
                 elif end == "give_up":
                     webhook_rows.give_up(connection, claimed, "no", now)
                 else:

@@ -13,12 +13,12 @@ from headstart_server.database.tables import jobs
 from headstart_server.jobs import rows, running, webhook_rows
 from headstart_server.jobs.job import Findings, Job, JobState, Progress
 from headstart_server.jobs.ledger import Ledger
-from headstart_server.jobs.webhook_rows import Claimed
+from headstart_server.jobs.webhook_rows import ClaimedPost
 from headstart_server.models import rows as model_rows
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Manifest
 from headstart_server.webhooks.message import headers_of, read_secrets
-from headstart_server.webhooks.post import PostFailed
+from headstart_server.webhooks.post import WebhookPostError
 from headstart_server.webhooks.sender import WebhookSender
 
 _write = running.write
@@ -64,7 +64,7 @@ def _double_publication() -> Iterator[None]:
             now = database.now(connection)
             _write(connection, job, JobState.SUCCEEDED, progress, now=now, result={"version": number})
         self._registry.refresh(manifest.model)
-        self._changes.publish(job.job_id)
+        self._notifier.publish(job.job_id)
         return number
 
     with mock.patch.object(Ledger, "succeed", succeed):
@@ -116,7 +116,7 @@ def _event_gap() -> Iterator[None]:
             else:
                 values = {"attempt": job.attempt, "state": JobState.RUNNING, "progress": progress}
                 rows.add_event(connection, job.job_id, number, now=now, **values)
-        self._changes.publish(job.job_id)
+        self._notifier.publish(job.job_id)
 
     with mock.patch.object(Ledger, "report", report):
         yield
@@ -126,7 +126,7 @@ def _event_gap() -> Iterator[None]:
 def _lost_webhook() -> Iterator[None]:
     """A webhook counts as delivered before it is sent."""
 
-    def send(self: WebhookSender, claimed: Claimed) -> None:
+    def send(self: WebhookSender, claimed: ClaimedPost) -> None:
         with self._database.write("webhooks.deliver") as connection:
             job, now = rows.get(connection, claimed.job_id), self._database.now(connection)
             webhook_rows.deliver(connection, claimed, now)
@@ -134,7 +134,7 @@ def _lost_webhook() -> Iterator[None]:
         headers = headers_of(job.job_id, int(now), body, read_secrets(self._secrets).of(""))
         try:
             self._post(self._policy.target(claimed.uri, ""), headers, body)
-        except PostFailed as error:
+        except WebhookPostError as error:
             self._failed(claimed, error)
 
     with mock.patch.object(WebhookSender, "send", send):

@@ -158,7 +158,7 @@ class Callers:
         """Follow a job as the server does for a watch, after the events that came before."""
         cursor = EventCursor(replica.ledger, job_id, seen[-1][0] if seen else 0)
         wake = Signal(self._world.scheduler)
-        with replica.changes.follow(job_id, wake.set):
+        with replica.notifier.subscribe(job_id, wake.set):
             while not cursor.is_over:
                 wake.clear()
                 seen.extend((event.number, event.state.value) for event in cursor.step())

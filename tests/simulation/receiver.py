@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Callable
 
-from headstart_server.webhooks.post import PostFailed
+from headstart_server.webhooks.post import WebhookPostError
 
 
 class Receiver:
@@ -33,7 +33,7 @@ class Receiver:
         trouble = self._chance.random() if self._is_troubled() else 1.0
         self._sleep(self._chance.uniform(0.5, 8.0) if trouble < 0.3 else 0.02)
         if trouble < 0.6:
-            raise PostFailed("No answer: it is down.")
+            raise WebhookPostError("No answer: it is down.")
         self.received.setdefault(job["jobId"], []).append(job["state"].removeprefix("JOB_STATE_").lower())
         if trouble < 0.8:
-            raise PostFailed("No answer: it was lost.")
+            raise WebhookPostError("No answer: it was lost.")

@@ -1,4 +1,4 @@
-"""One simulated server: the real ledger, heart, workers, poller, registry and webhooks, without threads."""
+"""One simulated server: the real ledger, heartbeat, workers, poller, registry and webhooks."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from fakes import make_manifest
 from headstart_server.api.grpc.messages.jobs import webhook_body
 from headstart_server.errors import DatabaseUnavailable, ServiceUnavailable, StorageUnavailable
-from headstart_server.jobs.archive_retention import Archives
+from headstart_server.jobs.archive_retention import ArchiveRetention
 from headstart_server.jobs.cleaning import run_steps
-from headstart_server.jobs.heartbeat import Heart, Lease
+from headstart_server.jobs.heartbeat import Heartbeat, Lease
 from headstart_server.jobs.job import Findings, Job, JobState, JobStep
-from headstart_server.jobs.job_notifier import Changes
+from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger, Submission
 from headstart_server.jobs.poller import Poller
-from headstart_server.jobs.webhook_rows import Claimed
+from headstart_server.jobs.webhook_rows import ClaimedPost
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 #: Short ones: what matters is how they compare with pauses and outages.
-LEASE = Lease(seconds=2.0, beat=0.75)
+LEASE = Lease(seconds=2.0, interval=0.75)
 #: Seconds between two looks, in the mean.
 POLL_SECONDS = 0.5
 CLAIM_SECONDS = 0.75
@@ -41,17 +41,17 @@ LEFTOVER_SECONDS = 40.0
 ORIGIN = "https://hooks.example.com"
 
 
-class LossyChanges(Changes):
+class LossyNotifier(JobNotifier):
     """Forgets to wake followers now and then: what they miss, the poller must find."""
 
-    def __init__(self, changes: Changes, is_lost: Callable[[], bool]) -> None:
+    def __init__(self, notifier: JobNotifier, is_lost: Callable[[], bool]) -> None:
         super().__init__()
-        self._changes = changes
+        self._notifier = notifier
         self._is_lost = is_lost
 
     def publish(self, job_id: str) -> None:
         if not self._is_lost():
-            self._changes.publish(job_id)
+            self._notifier.publish(job_id)
 
 
 class Replica:
@@ -71,13 +71,13 @@ class Replica:
         # A clock that only goes up, from anywhere, and a little too fast or too slow.
         self._ahead, self._rate = chance.uniform(0, 1e4), chance.uniform(0.98, 1.02)
         self.is_serving = False
-        self.changes = Changes()
+        self.notifier = JobNotifier()
         self.database = SimulatedDatabase(world.tables, world.around(self))
         self.folder = SimulatedFolder(world.bucket, lambda what: world.touch_storage(self, what), world.clock)
         self.files = SimulatedArchives(
             world.bucket, lambda what: world.touch_storage(self, what), world.clock
         )
-        self.archives = Archives(self.database, self.files, max_bytes=1 << 20)
+        self.archives = ArchiveRetention(self.database, self.files, max_bytes=1 << 20)
 
     def clock(self) -> float:
         """Seconds that only go up."""
@@ -94,7 +94,7 @@ class Replica:
                 world.scheduler.sleep(0.5)
         self.is_serving = True
         spawn = world.scheduler.spawn
-        spawn(self._beat, "heart", self.host)
+        spawn(self._beat, "heartbeat", self.host)
         spawn(self._poll, "poller", self.host)
         spawn(self._work, "worker", self.host)
         spawn(self._send, "webhooks", self.host)
@@ -109,14 +109,14 @@ class Replica:
             clock=self.clock,
             refreshing=TurnLock(world.scheduler),
         )
-        changes = LossyChanges(self.changes, self._loses_notification)
+        notifier = LossyNotifier(self.notifier, self._loses_notification)
         self.ledger = Ledger(
-            self.database, self.registry, changes, owner=self.host.name, lease_seconds=LEASE.seconds
+            self.database, self.registry, notifier, owner=self.host.name, lease_seconds=LEASE.seconds
         )
-        self.heart = Heart(self.ledger, LEASE, clock=self.clock, wait=world.scheduler.sleep)
+        self.heartbeat = Heartbeat(self.ledger, LEASE, clock=self.clock, wait=world.scheduler.sleep)
         self.workers = WorkerPool(
             self.ledger,
-            self.heart,
+            self.heartbeat,
             lambda job, checkpoint: SimulatedRun(self, job, checkpoint),
             lambda _: self.sweep(),
             self,
@@ -124,7 +124,7 @@ class Replica:
             clock=self.clock,
             sleep=world.scheduler.sleep,
         )
-        self.poller = Poller(self.ledger, self.changes, self.registry.sync)
+        self.poller = Poller(self.ledger, self.notifier, self.registry.sync)
         policy = WebhookPolicy([ORIGIN], resolve=lambda host, port: ["93.184.216.34"])
         self.sender = WebhookSender(
             self.database,
@@ -146,8 +146,8 @@ class Replica:
 
     def _beat(self) -> None:
         while True:
-            self.world.scheduler.doze(lambda: LEASE.beat, self.world.has_running)
-            self.heart.beat()
+            self.world.scheduler.doze(lambda: LEASE.interval, self.world.has_running)
+            self.heartbeat.renew()
 
     def _poll(self) -> None:
         world, seen = self.world, None
@@ -167,7 +167,7 @@ class Replica:
 
     def _visible(self) -> object:
         """Return a value that changes with everything that a poll may find."""
-        if not (followed := self.changes.followed()):
+        if not (followed := self.notifier.subscribed_ids()):
             return self.world.registry_changes
         return self.world.changes, frozenset(followed)
 
@@ -194,7 +194,7 @@ class Replica:
                 while (claimed := self.sender.claim()) is not None:
                     world.scheduler.spawn(lambda each=claimed: self._send_one(each), "webhook", self.host)
 
-    def _send_one(self, claimed: Claimed) -> None:
+    def _send_one(self, claimed: ClaimedPost) -> None:
         with suppress(DatabaseUnavailable):
             self.sender.send(claimed)
 
@@ -225,7 +225,7 @@ class Replica:
     def cancel(self, job_id: str) -> Job:
         job = self.ledger.cancel(job_id)
         if job.state is JobState.RUNNING:
-            self.heart.cancel(job_id)
+            self.heartbeat.cancel(job_id)
         else:
             self.sweep()
         return job
@@ -236,7 +236,7 @@ class Replica:
 
     def clean(self) -> None:
         """Clean up as a server does every half minute."""
-        if self.ledger.may_clean("rows", 1.0):
+        if self.ledger.take_cleaning_turn("rows", 1.0):
             run_steps(
                 {
                     "expired_versions": self.registry.delete_expired,
@@ -244,7 +244,7 @@ class Replica:
                     "old_jobs": lambda: self.ledger.forget(1e6),
                 }
             )
-        if self.ledger.may_clean("files", 1.0):
+        if self.ledger.take_cleaning_turn("files", 1.0):
             run_steps(
                 {
                     "usage": self.ledger.recount_usage,

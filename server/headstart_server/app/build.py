@@ -45,15 +45,15 @@ from headstart_server.errors import ExportUnavailable, ServiceUnavailable
 from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.export.cache import ExportCache
 from headstart_server.export.exporter import Exporter, ExportNetwork
-from headstart_server.jobs.archive_retention import Archives
-from headstart_server.jobs.heartbeat import Heart, Lease
+from headstart_server.jobs.archive_retention import ArchiveRetention
+from headstart_server.jobs.heartbeat import Heartbeat, Lease
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.job_counts import JobCounts
-from headstart_server.jobs.job_notifier import Changes
+from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.poller import Poller
-from headstart_server.jobs.tenant_limits import TenantUsage, tenant_limits
+from headstart_server.jobs.tenant_limits import TenantUsageGauge, tenant_limits
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.learning.examples.dataset import DatasetLimits
 from headstart_server.learning.features.matrices import DeviceError, Matrices
@@ -123,7 +123,7 @@ class Objects:
         """
         job = self.ledger.cancel(job_id)
         if job.state is JobState.RUNNING:
-            self.heart.cancel(job_id)
+            self.heartbeat.cancel(job_id)
         else:
             self._sweep_archives()
         return job
@@ -147,19 +147,19 @@ class Objects:
         self.datasets = DatasetStore(
             self.roots.datasets, _dataset_limits(self.settings.limits), ErasedMembers(database).among
         )
-        self.archives = Archives(database, self.datasets, max_bytes=storage.example_storage or 0)
+        self.archives = ArchiveRetention(database, self.datasets, max_bytes=storage.example_storage or 0)
         self.registry = Registry(database, self.versions, self.resident, on_deleted=self._sweep_archives)
         self.eraser = ExampleEraser(database, self.registry, self.datasets, self._drop_contents)
 
     def _create_jobs(self, jobs: JobsGroup) -> None:
         limits, telemetry = self.settings.limits, self.telemetry
-        self.changes = Changes()
+        self.notifier = JobNotifier()
         # A job that needs a backbone which only other replicas have waits for one of them.
         names = [info.name for info in self.source.list()] if self.database.is_shared else None
         self.ledger = Ledger(
             self.database,
             self.registry,
-            self.changes,
+            self.notifier,
             owner=f"{socket.gethostname()}/{uuid.uuid4().hex}",
             limits=_queue_limits(limits),
             slots=jobs.job_workers,
@@ -173,12 +173,12 @@ class Objects:
             tenant_limits=tenant_limits(limits, self.authenticator),
         )
         self.traffic = Traffic(self.database, self.ledger.owner)
-        self.usage = TenantUsage(self.ledger.usage)
+        self.usage = TenantUsageGauge(self.ledger.usage)
         self.job_counts = JobCounts(self.database)
-        lease = Lease(seconds=jobs.lease_duration, beat=jobs.heartbeat_interval)
-        self.heart = Heart(self.ledger, lease, is_shared=self.database.is_shared)
-        self.poller = Poller(self.ledger, self.changes, self.registry.sync)
-        self.watcher = JobWatcher(self.ledger, self.changes)
+        lease = Lease(seconds=jobs.lease_duration, interval=jobs.heartbeat_interval)
+        self.heartbeat = Heartbeat(self.ledger, lease, is_shared=self.database.is_shared)
+        self.poller = Poller(self.ledger, self.notifier, self.registry.sync)
+        self.watcher = JobWatcher(self.ledger, self.notifier)
 
     def _create_embedding(self, settings: Settings, closing: ExitStack) -> None:
         self.cache = FeatureCache(
@@ -215,7 +215,7 @@ class Objects:
         )
         self.workers = WorkerPool(
             self.ledger,
-            self.heart,
+            self.heartbeat,
             lambda job, checkpoint: FineTuneRun(job, tools, checkpoint),
             lambda _: self._sweep_archives(),
             self.telemetry,

@@ -78,7 +78,7 @@ class Maintenance:
 
     def _clean_rows(self) -> None:
         objects = self._objects
-        if not objects.ledger.may_clean("rows", CLEAN_SECONDS):
+        if not objects.ledger.take_cleaning_turn("rows", CLEAN_SECONDS):
             return
         run_steps(
             {
@@ -92,7 +92,7 @@ class Maintenance:
         )
 
     def _clean_files(self) -> None:
-        if not self._objects.ledger.may_clean("files", LEFTOVER_SECONDS):
+        if not self._objects.ledger.take_cleaning_turn("files", LEFTOVER_SECONDS):
             return
         run_steps(
             {

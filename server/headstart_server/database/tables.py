@@ -243,15 +243,15 @@ archive_uses = Table(
     # The job whose examples are in the archive.
     Column("archive", String(64), primary_key=True),
     # 1 once the job, or its version, needs the archive no longer.
-    Column("let_go", Integer, nullable=False, default=0, server_default="0"),
+    Column("released", Integer, nullable=False, default=0, server_default="0"),
     Index("archive_uses_by_archive", "archive"),
     # Of the few rows that wait for a sweep only: an index of all would mislead SQLite, which takes it to find
     # the uses of one job.
     Index(
         "archive_uses_released",
         "holder",
-        sqlite_where=text("let_go = 1"),
-        postgresql_where=text("let_go = 1"),
+        sqlite_where=text("released = 1"),
+        postgresql_where=text("released = 1"),
     ),
 )
 

@@ -63,7 +63,7 @@ _UNFINISHED_BYTES = (
 )
 
 
-class ArchiveFiles(Protocol):
+class ArchiveFileStore(Protocol):
     """The files of archives, by the jobs whose examples they hold."""
 
     def sizes(self) -> Mapping[str, int]:
@@ -106,7 +106,7 @@ def hold(connection: Connection, holder: str, archives: Collection[str]) -> None
     connection.execute(_HOLD, [{"holder": holder, "archive": archive} for archive in {*others, holder}])
 
 
-class Archives:
+class ArchiveRetention:
     """Removes the archives that are needed no more.
 
     Args:
@@ -116,7 +116,7 @@ class Archives:
             longest ago loses its examples first, those that an alias names after all others.
     """
 
-    def __init__(self, database: Database, files: ArchiveFiles, *, max_bytes: int) -> None:
+    def __init__(self, database: Database, files: ArchiveFileStore, *, max_bytes: int) -> None:
         self._database = database
         self._files = files
         self._max_bytes = max_bytes

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
 from headstart_server.backbones.contract.vectors import FAMILY
 from headstart_server.database.tables import jobs
 from headstart_server.jobs.job import Isolation, JobState
-from headstart_server.jobs.submitting import CHOOSING, FINE_TUNE
+from headstart_server.jobs.submitting import FINE_TUNE, FINE_TUNE_WITH_SELECTION
 
 _RUNNING, _QUEUED = JobState.RUNNING.value, JobState.QUEUED.value
 #: What a claim reads of a row.
@@ -30,7 +30,7 @@ COLUMNS: tuple[ColumnElement[Any], ...] = (
 # The conditions that a job's process is dead: of any process, and of this one.
 DEAD = and_(
     jobs.c.state == _RUNNING,
-    jobs.c.kind.in_((FINE_TUNE, CHOOSING)),
+    jobs.c.kind.in_((FINE_TUNE, FINE_TUNE_WITH_SELECTION)),
     func.coalesce(jobs.c.lease_until, 0.0) < bindparam("now"),
     jobs.c.job_id.not_in(bindparam("held", expanding=True)),
 )
@@ -91,7 +91,7 @@ def waiting(needs: Needs) -> ColumnElement[bool]:
     """Return the condition that a job waits, its turn may come, and the claimant can run it."""
     conditions = [
         jobs.c.state == _QUEUED,
-        jobs.c.kind.in_((FINE_TUNE, CHOOSING)),
+        jobs.c.kind.in_((FINE_TUNE, FINE_TUNE_WITH_SELECTION)),
         func.coalesce(jobs.c.not_before, 0.0) <= bindparam("now"),
     ]
     if not needs.takes_any_backbone:

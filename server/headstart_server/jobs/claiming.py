@@ -39,7 +39,7 @@ from headstart_server.jobs.claim_queries import (
 )
 from headstart_server.jobs.job import Isolation, Job, JobError, JobState
 from headstart_server.jobs.limits import QueueLimits
-from headstart_server.jobs.recovery import Recovered
+from headstart_server.jobs.recovery import RecoveredJob
 from headstart_server.jobs.spec import AUTO
 
 #: Leases after which a silent replica is no longer counted on.
@@ -118,7 +118,7 @@ class Claimant:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Claim:
+class ClaimResult:
     """The result of a look into the queue.
 
     Attributes:
@@ -129,7 +129,7 @@ class Claim:
 
     job: Job | None
     failed: Sequence[tuple[str, str]] = ()
-    recovered: Sequence[Recovered] = ()
+    recovered: Sequence[RecoveredJob] = ()
 
 
 def is_any(connection: Connection, claimant: Claimant, now: float) -> bool:
@@ -144,7 +144,7 @@ def is_any(connection: Connection, claimant: Claimant, now: float) -> bool:
     return _finds(connection, any_of(claimant.needs, is_suspected=False), values)
 
 
-def claim(connection: Connection, claimant: Claimant, now: float, *, only: str | None = None) -> Claim:
+def claim(connection: Connection, claimant: Claimant, now: float, *, only: str | None = None) -> ClaimResult:
     """Take the next job; the caller holds the lock of the queue.
 
     Args:
@@ -160,10 +160,10 @@ def claim(connection: Connection, claimant: Claimant, now: float, *, only: str |
     while True:
         row = _next(connection, claimant, now, only)
         if row is None:
-            return Claim(job=None, failed=failed, recovered=recovered)
+            return ClaimResult(job=None, failed=failed, recovered=recovered)
         _take(connection, row, claimant, now)
         try:
-            return Claim(job=rows.get(connection, row.job_id), failed=failed, recovered=recovered)
+            return ClaimResult(job=rows.get(connection, row.job_id), failed=failed, recovered=recovered)
         except SQLAlchemyError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the row holds, the jobs behind it go on
@@ -217,7 +217,7 @@ def show_presence(connection: Connection, owner: str, slots: int, now: float, le
         connection.execute(_FORGET, {"long_ago": now - _FORGOTTEN_LEASES * lease_seconds})
 
 
-def has_others(connection: Connection, owner: str, now: float, lease_seconds: float) -> bool:
+def has_other_replicas(connection: Connection, owner: str, now: float, lease_seconds: float) -> bool:
     """Return whether a replica other than this one was seen within a lease."""
     return connection.execute(_OTHERS, {"me": owner, "since": now - lease_seconds}).first() is not None
 

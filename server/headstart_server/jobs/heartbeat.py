@@ -19,14 +19,14 @@ class Lease:
     Attributes:
         seconds: after which a job whose owner was silent is taken over. A process that is busy can be late by
             a second, and a database that restarts by some.
-        beat: seconds between two renewals; a cancel asked for at another replica is heard at the next one.
+        interval: seconds between two renewals; cancels at other replicas arrive with the next.
     """
 
     seconds: float = 10.0
-    beat: float = 1.0
+    interval: float = 1.0
 
 
-class Contact:
+class DatabaseContact:
     """How long this process has been in touch with the database without a gap.
 
     After an outage longer than a lease, or a sleep of this process, every owner looks dead, though most are
@@ -40,10 +40,10 @@ class Contact:
     def __init__(self, lease: Lease, clock: Callable[[], float] = time.monotonic) -> None:
         self._lease = lease
         self._clock = clock
-        self._gap = max(lease.seconds / 2, lease.beat)
+        self._gap = max(lease.seconds / 2, lease.interval)
         self._last = self._since = float("-inf")
 
-    def made(self) -> None:
+    def record(self) -> None:
         """The database has just answered."""
         now = self._clock()
         if now - self._last > self._gap:
@@ -60,10 +60,10 @@ class Contact:
 log = structlog.get_logger(__name__)
 
 #: Seconds between two tries to reach a database that is away, for a job that may not go on without it.
-ASK_SECONDS = 0.5
+RETRY_SECONDS = 0.5
 
 
-class Hold:
+class Claim:
     """A claimed job in the hands of this process. The run reads flags here; it asks no database.
 
     Args:
@@ -92,7 +92,7 @@ class Hold:
             raise JobCancelledError(self.job.job_id)
 
     @property
-    def is_in_doubt(self) -> bool:
+    def may_have_expired(self) -> bool:
         """Whether the lease may have ended: somebody else may be at work on the job."""
         return not self._lost and self._clock() >= self._until
 
@@ -109,7 +109,7 @@ class Hold:
         self._lost = True
 
 
-class Heart:
+class Heartbeat:
     """Beats for all jobs of this process in one statement, in a thread of its own.
 
     Args:
@@ -117,7 +117,7 @@ class Heart:
         lease: how often and for how long.
         is_shared: whether other replicas may be alive though they look dead; else none can be.
         clock: seconds that only go up.
-        wait: waits so many seconds; None waits for as long, or until the heart is stopped.
+        wait: waits so many seconds; None waits for as long, or until the heartbeat is stopped.
     """
 
     def __init__(
@@ -133,13 +133,13 @@ class Heart:
         self._lease = lease
         self._is_shared = is_shared
         self._clock = clock
-        self._contact = Contact(lease, clock)
+        self._contact = DatabaseContact(lease, clock)
         self._lock = threading.Lock()
-        self._holds: dict[str, Hold] = {}
+        self._claims: dict[str, Claim] = {}
         self._stopped = threading.Event()
         self._wait = wait or self._stopped.wait
         self._is_failing = False
-        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
         """Begin to beat."""
@@ -152,88 +152,88 @@ class Heart:
             self._thread.join()
 
     @property
-    def held(self) -> Collection[str]:
+    def claimed_ids(self) -> Collection[str]:
         """The ids of the jobs in hand."""
         with self._lock:
-            return list(self._holds)
+            return list(self._claims)
 
     @property
     def runs_alone(self) -> bool:
         """Whether a job in hand must run alone."""
         with self._lock:
-            return any(hold.job.runs_alone for hold in self._holds.values())
+            return any(claim.job.runs_alone for claim in self._claims.values())
 
     @property
     def used_bytes(self) -> int:
         """Estimated bytes of the jobs in hand."""
         with self._lock:
-            return sum(hold.job.memory_bytes for hold in self._holds.values())
+            return sum(claim.job.memory_bytes for claim in self._claims.values())
 
     @property
     def may_take_over(self) -> bool:
         """Whether the silence of another owner means that it is dead."""
         return not self._is_shared or self._contact.is_steady
 
-    def hold(self, job: Job, claimed: float) -> Hold:
+    def track(self, job: Job, claimed: float) -> Claim:
         """Keep up the claim of a job that was asked for at a moment of the clock."""
-        hold = Hold(job, claimed + self._lease.seconds, self._clock)
+        claim = Claim(job, claimed + self._lease.seconds, self._clock)
         with self._lock:
-            self._holds[job.job_id] = hold
-        return hold
+            self._claims[job.job_id] = claim
+        return claim
 
-    def let_go(self, hold: Hold) -> None:
+    def release(self, claim: Claim) -> None:
         """The job is done with here."""
         with self._lock:
-            if self._holds.get(hold.job.job_id) is hold:
-                del self._holds[hold.job.job_id]
+            if self._claims.get(claim.job.job_id) is claim:
+                del self._claims[claim.job.job_id]
 
     def cancel(self, job_id: str) -> None:
         """Tell the run of a job, if it is here, that the ledger has its cancel, before the next beat does."""
         with self._lock:
-            hold = self._holds.get(job_id)
-        if hold is not None:
-            hold.cancel()
+            claim = self._claims.get(job_id)
+        if claim is not None:
+            claim.cancel()
 
-    def give_all_back(self) -> None:
+    def release_all(self) -> None:
         """Put the jobs in hand back into the queue, whatever their runs are at: the fence keeps them out."""
         with self._lock:
-            holds = list(self._holds.values())
-        for hold in holds:
+            claims = list(self._claims.values())
+        for claim in claims:
             try:
-                self._ledger.give_back(hold.job)
+                self._ledger.release(claim.job)
             except DatabaseUnavailable:
                 # Its lease ends, and another replica takes it over.
-                log.warning("job_release_failed", job_id=hold.job.job_id)
-            hold.lose()
+                log.warning("job_release_failed", job_id=claim.job.job_id)
+            claim.lose()
 
-    def ask(self) -> None:
+    def renew_or_wait(self) -> None:
         """Ask the database once how claims stand; after a failure wait a little.
 
         Only for a run whose claim is in doubt: it waits here instead of working for nothing.
         """
-        if not self.beat():
-            self._wait(ASK_SECONDS)
+        if not self.renew():
+            self._wait(RETRY_SECONDS)
 
-    def beat(self) -> bool:
+    def renew(self) -> bool:
         """Renew all claims; False if the database did not answer."""
         with self._lock:
-            sent = dict(self._holds)
+            sent = dict(self._claims)
         # From before the question: the database counts the lease from when it comes to it.
         until = self._clock() + self._lease.seconds
         try:
-            renewed = self._ledger.beat([hold.job for hold in sent.values()])
+            renewed = self._ledger.renew([claim.job for claim in sent.values()])
         except Exception as error:  # noqa: BLE001 - told to the log, and asked again with the next beat
             self._note_failure(error)
             return False
         self._is_failing = False
-        self._contact.made()
-        for job_id, hold in sent.items():
+        self._contact.record()
+        for job_id, claim in sent.items():
             if job_id not in renewed:
-                hold.lose()
+                claim.lose()
                 continue
-            hold.renew(until)
+            claim.renew(until)
             if renewed[job_id]:
-                hold.cancel()
+                claim.cancel()
         return True
 
     def _note_failure(self, error: Exception) -> None:
@@ -243,5 +243,5 @@ class Heart:
         self._is_failing = True
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._lease.beat):
-            self.beat()
+        while not self._stopped.wait(self._lease.interval):
+            self.renew()

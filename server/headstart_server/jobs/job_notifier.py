@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class Changes:
+class JobNotifier:
     """Wakes the followers of a job after each commit that changed it. Safe to use from many threads."""
 
     def __init__(self) -> None:
@@ -20,13 +20,13 @@ class Changes:
         for wake in followers:
             wake()
 
-    def followed(self) -> list[str]:
+    def subscribed_ids(self) -> list[str]:
         """The jobs that somebody follows."""
         with self._lock:
             return list(self._followers)
 
     @property
-    def is_all_followed(self) -> bool:
+    def has_subscriber_to_all(self) -> bool:
         """Whether a caller follows all jobs."""
         return bool(self._followers_of_all)
 
@@ -38,7 +38,7 @@ class Changes:
             wake()
 
     @contextmanager
-    def follow_all(self, wake: Callable[[], None]) -> Iterator[None]:
+    def subscribe_to_all(self, wake: Callable[[], None]) -> Iterator[None]:
         """Call `wake` for each change of any job while the block runs, as `follow` does for one job."""
         with self._lock:
             self._followers_of_all.append(wake)
@@ -49,7 +49,7 @@ class Changes:
                 self._followers_of_all.remove(wake)
 
     @contextmanager
-    def follow(self, job_id: str, wake: Callable[[], None]) -> Iterator[None]:
+    def subscribe(self, job_id: str, wake: Callable[[], None]) -> Iterator[None]:
         """Call `wake` for each change of a job while the block runs; it must be quick and must not raise."""
         with self._lock:
             self._followers.setdefault(job_id, []).append(wake)

@@ -30,15 +30,15 @@ from headstart_server.jobs import (
     usage_report,
     watching,
 )
-from headstart_server.jobs.claiming import Claim, Claimant
+from headstart_server.jobs.claiming import Claimant, ClaimResult
 from headstart_server.jobs.forecast import Forecast
 from headstart_server.jobs.job import Findings, Job, JobError, JobEvent, JobState, Progress
-from headstart_server.jobs.job_notifier import Changes
+from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.limits import QueueLimits, TenantLimits
 from headstart_server.jobs.recovery import MAX_CRASHES
 from headstart_server.jobs.running import JobCancelledError, JobLostError
 from headstart_server.jobs.stored import Stored
-from headstart_server.jobs.submitting import Full, Submission
+from headstart_server.jobs.submitting import QueueFullness, Submission
 from headstart_server.jobs.usage_report import Usage
 from headstart_server.jobs.watching import Position, Watched
 from headstart_server.learning.metrics.promotion import Promotion
@@ -62,7 +62,7 @@ class Ledger:
     Args:
         database: holds the rows.
         registry: takes the version in the transaction that ends its job.
-        changes: is told of each job that changed, after the commit.
+        notifier: is told of each job that changed, after the commit.
         owner: host name and a uuid of this process.
         limits: of the queue.
         slots: jobs that this process runs at once.
@@ -80,7 +80,7 @@ class Ledger:
         self,
         database: Database,
         registry: Registry,
-        changes: Changes,
+        notifier: JobNotifier,
         *,
         owner: str,
         limits: QueueLimits | None = None,
@@ -97,7 +97,7 @@ class Ledger:
         self._tenant_limits = tenant_limits or (lambda _: TenantLimits())
         self._database = database
         self._registry = registry
-        self._changes = changes
+        self._notifier = notifier
         #: This replica: host name and a uuid of the process.
         self.owner = owner
         self._limits = limits or QueueLimits()
@@ -148,7 +148,7 @@ class Ledger:
                 )
         if full is not None:
             raise self._queue_full(full)
-        self._changes.publish(job.job_id)
+        self._notifier.publish(job.job_id)
         return job
 
     def replayed(self, request_id: str, request_hash: str | None = None, tenant: str = "") -> Job | None:
@@ -215,7 +215,7 @@ class Ledger:
         with self._database.snapshot() as connection:
             return stored.by_tenant(connection)
 
-    def _queue_full(self, full: Full) -> JobQueueFull:
+    def _queue_full(self, full: QueueFullness) -> JobQueueFull:
         seconds = self.forecast.seconds_to_next_start()
         if seconds is None:
             seconds = QUEUE_RETRY_SECONDS
@@ -305,9 +305,9 @@ class Ledger:
             # It stays where it is. The alert on failed claims calls for a person.
             log.exception("job_end_write_failed", job_id=job_id)
             return
-        self._note_claim(Claim(job=None, failed=[(job_id, cause)]))
+        self._note_claim(ClaimResult(job=None, failed=[(job_id, cause)]))
 
-    def _note_claim(self, found: Claim) -> None:
+    def _note_claim(self, found: ClaimResult) -> None:
         for job_id, cause in found.failed:
             self._on_claim_failed()
             log.error("job_failed", job_id=job_id, reason="INTERNAL", error=cause)
@@ -323,9 +323,9 @@ class Ledger:
             self._on_taken_over()
         changed = {job_id for job_id, _ in found.failed} | {lost.job_id for lost in found.recovered}
         for job_id in changed | ({found.job.job_id} if found.job else set()):
-            self._changes.publish(job_id)
+            self._notifier.publish(job_id)
 
-    def beat(self, held: Collection[Job]) -> Mapping[str, bool]:
+    def renew(self, held: Collection[Job]) -> Mapping[str, bool]:
         """Renew the leases of the jobs that this process is at work on, and tell others that it is there.
 
         Returns:
@@ -343,11 +343,11 @@ class Ledger:
                 return {}
             return claiming.renew(connection, held, self.owner, now + self._lease_seconds)
 
-    def has_others(self) -> bool:
+    def has_other_replicas(self) -> bool:
         """Return whether other replicas are alive."""
         with self._database.read() as connection:
             now = self._database.now(connection)
-            return claiming.has_others(connection, self.owner, now, self._lease_seconds)
+            return claiming.has_other_replicas(connection, self.owner, now, self._lease_seconds)
 
     def expire_leases(self) -> int:
         """Let every running job be taken over at once; only where no other process can be at work on one.
@@ -394,7 +394,7 @@ class Ledger:
         with self._database.write("jobs.report") as connection:
             now = self._database.now(connection)
             running.write(connection, job, JobState.RUNNING, progress, now=now, **values)
-        self._changes.publish(job.job_id)
+        self._notifier.publish(job.job_id)
 
     def succeed(
         self,
@@ -469,7 +469,7 @@ class Ledger:
                 rows.set_result(connection, job.job_id, result)
                 stored.check_published(connection, limits, tenant, spec.model)
         self._registry.refresh(manifest.model)
-        self._changes.publish(job.job_id)
+        self._notifier.publish(job.job_id)
         return number
 
     def fail(self, job: Job, error: JobError, findings: Findings) -> None:
@@ -495,23 +495,23 @@ class Ledger:
             except JobLostError:
                 if not running.is_written(connection, job, JobState.FAILED):
                     raise
-        self._changes.publish(job.job_id)
+        self._notifier.publish(job.job_id)
 
-    def end_cancelled(self, job: Job) -> None:
+    def finish_cancelled(self, job: Job) -> None:
         """End a running job that was asked to cancel; nothing happens if it is lost."""
         self._hand_over(job, JobState.CANCELLED)
 
-    def give_back(self, job: Job) -> None:
+    def release(self, job: Job) -> None:
         """Put a running job back into the queue, for a server that stops; nothing happens if it is lost.
 
         A job that was asked to cancel ends instead: it must not be run again.
         """
         self._hand_over(job, JobState.QUEUED)
 
-    def put_off(self, job: Job, seconds: float) -> None:
+    def postpone(self, job: Job, seconds: float) -> None:
         """Put a running job back into the queue, to run again no sooner than in some seconds.
 
-        As `give_back`; for a job that the storage kept from going on.
+        As `release`; for a job that the storage kept from going on.
         """
         self._hand_over(job, JobState.QUEUED, retry_seconds=seconds)
 
@@ -536,7 +536,7 @@ class Ledger:
                 )
             except JobLostError:
                 return
-        self._changes.publish(job.job_id)
+        self._notifier.publish(job.job_id)
 
     # Asking
 
@@ -568,7 +568,7 @@ class Ledger:
             elif job.state is JobState.RUNNING:
                 connection.execute(update(jobs).where(mine).values(cancel=1))
             job = rows.get(connection, job_id)
-        self._changes.publish(job_id)
+        self._notifier.publish(job_id)
         return job
 
     def delete(self, job_id: str) -> None:
@@ -582,7 +582,7 @@ class Ledger:
             job = rows.get(connection, job_id, lock=True)
             cleaning.check_deletable(job)
             connection.execute(delete(jobs).where(jobs.c.job_id == job_id))
-        self._changes.publish(job_id)
+        self._notifier.publish(job_id)
 
     def get(self, job_id: str) -> Job:
         """A job.
@@ -669,7 +669,7 @@ class Ledger:
 
     # Cleaning
 
-    def may_clean(self, what: str, seconds: float) -> bool:
+    def take_cleaning_turn(self, what: str, seconds: float) -> bool:
         """Whether this process is the one replica that cleans something up, for so many seconds."""
         with self._database.write("cleaning.take_turn") as connection:
             self._database.lock(connection, Lock.CLEANING)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from headstart_server.errors import DatabaseUnavailable
-from headstart_server.jobs.job_notifier import Changes
+from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.ledger import Ledger
 
 log = structlog.get_logger(__name__)
@@ -21,7 +21,7 @@ class Poller:
 
     Args:
         ledger: is asked for the newest events of the jobs that are followed.
-        changes: knows who follows them.
+        notifier: knows who follows them.
         sync: brings the routes of models up to date.
         seconds: between two looks, in the mean: replicas that started together drift apart.
     """
@@ -29,13 +29,13 @@ class Poller:
     def __init__(
         self,
         ledger: Ledger,
-        changes: Changes,
+        notifier: JobNotifier,
         sync: Callable[[], object],
         *,
         seconds: float = POLL_SECONDS,
     ) -> None:
         self._ledger = ledger
-        self._changes = changes
+        self._notifier = notifier
         self._sync = sync
         self._seconds = seconds
         self._seen: dict[str, int] = {}
@@ -60,24 +60,24 @@ class Poller:
             DatabaseUnavailable: the database does not answer.
         """
         self._sync()
-        followed = self._changes.followed()
+        followed = self._notifier.subscribed_ids()
         newest = self._ledger.last_events(followed) if followed else {}
         # One that is gone is news too: whoever follows it shall hear that there is no such job.
         changed = [job_id for job_id in followed if newest.get(job_id, -1) != self._seen.get(job_id)]
         self._seen = {job_id: newest.get(job_id, -1) for job_id in followed}
         for job_id in changed:
-            self._changes.publish(job_id)
-        of_all = self._ledger.unfinished_events() if self._changes.is_all_followed else None
+            self._notifier.publish(job_id)
+        of_all = self._ledger.unfinished_events() if self._notifier.has_subscriber_to_all else None
         if of_all != self._seen_of_all:
             self._seen_of_all = of_all
-            self._changes.publish_all()
+            self._notifier.publish_all()
 
     def _run(self) -> None:
         while not self._stopped.wait(self._seconds * random.uniform(0.8, 1.2)):  # noqa: S311 - no secret
             try:
                 self.poll()
             except DatabaseUnavailable:
-                # The heart tells the log; what is known serves on.
+                # The heartbeat tells the log; what is known serves on.
                 continue
             except Exception:
                 log.exception("job_poll_failed")

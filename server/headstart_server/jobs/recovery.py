@@ -21,7 +21,7 @@ _RUNNING, _QUEUED = JobState.RUNNING.value, JobState.QUEUED.value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Recovered:
+class RecoveredJob:
     """A job that was taken from a process that died.
 
     Attributes:
@@ -37,7 +37,7 @@ class Recovered:
     has_ended: bool
 
 
-def recover(connection: Connection, dead: Sequence[Row[Any]], owner: str, now: float) -> list[Recovered]:
+def recover(connection: Connection, dead: Sequence[Row[Any]], owner: str, now: float) -> list[RecoveredJob]:
     """Put jobs of dead processes back into the queue, and fail those that crashed too often.
 
     Args:
@@ -61,7 +61,7 @@ def recover(connection: Connection, dead: Sequence[Row[Any]], owner: str, now: f
         _release(connection, row, state, now=now, crashes=crashes, isolation=int(isolation))
         if crashed or state is not JobState.QUEUED:
             found.append(
-                Recovered(
+                RecoveredJob(
                     job_id=row.job_id,
                     owner=row.owner,
                     crashes=crashes,

@@ -89,7 +89,7 @@ class FineTuneSpec:
     dataset_uri: str | None = None
 
     @property
-    def chooses_backbone(self) -> bool:
+    def selects_backbone(self) -> bool:
         """Whether the backbone is chosen from candidates."""
         return self.backbone == AUTO
 
@@ -168,7 +168,7 @@ class FineTuneSpec:
             ("backbone_candidates", bool(names)),
             ("backbone_time_budget", budget is not None),
         ):
-            if given and not self.chooses_backbone:
+            if given and not self.selects_backbone:
                 raise InvalidField(
                     f"Expected {field_} with the backbone {AUTO!r} only. Received: {self.backbone!r}.",
                     field=f"spec.{field_}",

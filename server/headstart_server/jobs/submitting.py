@@ -15,9 +15,9 @@ from headstart_server.learning.examples.dataset import DatasetSummary
 from headstart_server.learning.heads.recipe import Partial
 
 #: The kinds of jobs. Servers claim only kinds that they know.
-FINE_TUNE, CHOOSING = "fine_tune", "choosing_fine_tune"
+FINE_TUNE, FINE_TUNE_WITH_SELECTION = "fine_tune", "choosing_fine_tune"
 #: Ids of examples left out that are told with a job; there may be megabytes of them.
-MAX_TOLD_IDS = 100
+MAX_REPORTED_IDS = 100
 # Built once: building a statement takes longer than executing it.
 _EARLIER = select(jobs.c.job_id, jobs.c.request_hash).where(
     jobs.c.tenant == bindparam("tenant"), jobs.c.request_id == bindparam("request_id")
@@ -67,7 +67,7 @@ class Submission:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Full:
+class QueueFullness:
     """Why a queue takes no more.
 
     Attributes:
@@ -110,7 +110,7 @@ def replayed(
     return rows.get(connection, row.job_id)
 
 
-def fullness(connection: Connection, limits: QueueLimits, tenant: str) -> Full | None:
+def fullness(connection: Connection, limits: QueueLimits, tenant: str) -> QueueFullness | None:
     """The limit that one more job would pass, if there is one."""
     for limit, whose in ((limits.queued, None), (limits.queued_per_tenant, tenant)):
         if not limit:
@@ -118,7 +118,7 @@ def fullness(connection: Connection, limits: QueueLimits, tenant: str) -> Full |
         query = _COUNT_QUEUED if whose is None else _COUNT_QUEUED_OF
         queued = int(connection.execute(query, {"tenant": whose}).scalar_one())
         if queued >= limit:
-            return Full(queued=queued, limit=limit, whose=whose)
+            return QueueFullness(queued=queued, limit=limit, whose=whose)
     return None
 
 
@@ -138,7 +138,7 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
     webhook = submission.spec.webhook or webhook
     values = {
         "job_id": submission.job_id,
-        "kind": CHOOSING if submission.spec.chooses_backbone else FINE_TUNE,
+        "kind": FINE_TUNE_WITH_SELECTION if submission.spec.selects_backbone else FINE_TUNE,
         "tenant": submission.tenant,
         "priority": submission.spec.priority,
         "state": JobState.QUEUED.value,
@@ -177,4 +177,4 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
 
 def _shortened(spec: FineTuneSpec) -> FineTuneSpec:
     """The spec as it is told with the job: the dataset's list has what was left out."""
-    return replace(spec, removed_example_ids=spec.removed_example_ids[:MAX_TOLD_IDS])
+    return replace(spec, removed_example_ids=spec.removed_example_ids[:MAX_REPORTED_IDS])

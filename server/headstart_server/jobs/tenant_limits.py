@@ -26,7 +26,7 @@ def tenant_limits(limits: LimitsGroup, authenticator: Authenticator) -> Callable
     return of
 
 
-class TenantUsage:
+class TenantUsageGauge:
     """What tenants store, as it was when it was last asked for: a scrape must not wait for a sum over all.
 
     Args:

@@ -93,7 +93,7 @@ _END = _CLAIM.where(webhooks.c.attempts == bindparam("attempt"), webhooks.c.stat
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Claimed:
+class ClaimedPost:
     """A POST that this process is to send.
 
     Attributes:
@@ -150,7 +150,7 @@ def is_any(connection: Connection, now: float) -> bool:
 
 def claim(
     connection: Connection, now: float, lease_seconds: float, *, answering_only: bool = False
-) -> Claimed | None:
+) -> ClaimedPost | None:
     """Take the oldest POST of the receiver that has waited longest for its turn, for some seconds.
 
     Args:
@@ -174,7 +174,7 @@ def claim(
     mine = {"mine": row.job_id}
     connection.execute(_CLAIM, {**mine, "attempts": attempt, "lease_until": now + lease_seconds})
     ended = connection.execute(_END_OF_JOB, mine).scalar_one()
-    return Claimed(
+    return ClaimedPost(
         job_id=row.job_id,
         uri=row.uri,
         attempt=attempt,
@@ -212,17 +212,17 @@ def give_up_old(connection: Connection, receiver: str, ended_before: float, erro
     return found.rowcount
 
 
-def deliver(connection: Connection, claimed: Claimed, now: float) -> None:
+def deliver(connection: Connection, claimed: ClaimedPost, now: float) -> None:
     """It arrived, whoever is at work on it by now."""
     connection.execute(_DELIVER, {"mine": claimed.job_id, "finished": now})
 
 
-def put_off(connection: Connection, claimed: Claimed, error: str, due: float) -> None:
+def postpone(connection: Connection, claimed: ClaimedPost, error: str, due: float) -> None:
     """It is tried again; nothing happens if somebody else has tried meanwhile."""
     _end(connection, claimed, error=error[:_MAX_ERROR], due=due)
 
 
-def give_up(connection: Connection, claimed: Claimed, error: str, now: float) -> None:
+def give_up(connection: Connection, claimed: ClaimedPost, error: str, now: float) -> None:
     """It is not tried any more; nothing happens if somebody else has tried meanwhile."""
     _end(connection, claimed, error=error[:_MAX_ERROR], state=WebhookState.GIVEN_UP.value, finished=now)
 
@@ -232,7 +232,7 @@ def expire(connection: Connection) -> None:
     connection.execute(update(webhooks).where(webhooks.c.state == _PENDING).values(lease_until=None))
 
 
-def _end(connection: Connection, claimed: Claimed, **values: object) -> None:
+def _end(connection: Connection, claimed: ClaimedPost, **values: object) -> None:
     connection.execute(_END, {"mine": claimed.job_id, "attempt": claimed.attempt, **values})
 
 

@@ -19,7 +19,7 @@ from headstart_server.errors import (
     LocalStorageUnavailable,
     ServiceUnavailable,
 )
-from headstart_server.jobs.heartbeat import Heart, Hold
+from headstart_server.jobs.heartbeat import Claim, Heartbeat
 from headstart_server.jobs.job import Findings, Job, JobError
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.observability.tracing import NO_TRACING, Tracing
@@ -77,7 +77,7 @@ class JobObserver(Protocol):
         """A run failed because it reached a limit of time or memory."""
 
     def job_ended(self, outcome: str) -> None:
-        """A run ended as succeeded, failed, cancelled, given_back, put_off or lost."""
+        """A run ended as succeeded, failed, cancelled, given_back, postpone or lost."""
 
 
 class WorkerPool:
@@ -85,7 +85,7 @@ class WorkerPool:
 
     Args:
         ledger: where jobs are claimed and ended.
-        heart: keeps up the claims.
+        heartbeat: keeps up the claims.
         make_run: makes the run of a claimed job; its second argument is the checkpoint that the run must call
             between pieces of work, and that raises to stop it. While the job's claim is in doubt it does not
             return.
@@ -93,7 +93,7 @@ class WorkerPool:
         observer: is told how runs ended.
         size: number of threads, and so of jobs that run at once.
         time_limit: seconds after which a run fails.
-        clock: seconds that only go up; the heart's.
+        clock: seconds that only go up; the heartbeat's.
         sleep: waits so many seconds.
         tracing: makes a span of each run.
     """
@@ -101,7 +101,7 @@ class WorkerPool:
     def __init__(
         self,
         ledger: Ledger,
-        heart: Heart,
+        heartbeat: Heartbeat,
         make_run: Callable[[Job, Callable[[], None]], Run],
         on_end: Callable[[str], None],
         observer: JobObserver,
@@ -114,7 +114,7 @@ class WorkerPool:
     ) -> None:
         self._tracing = tracing
         self._ledger = ledger
-        self._heart = heart
+        self._heartbeat = heartbeat
         self._make_run = make_run
         self._on_end = on_end
         self._observer = observer
@@ -154,7 +154,7 @@ class WorkerPool:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.0, deadline - time.monotonic()))
-        self._heart.give_all_back()
+        self._heartbeat.release_all()
 
     def _work(self) -> None:
         while not self._stopping:
@@ -169,22 +169,22 @@ class WorkerPool:
 
     def step(self) -> bool:
         """Claim one job and run it to its end; return False if none could be claimed."""
-        hold = self._claim()
-        if hold is not None:
-            self._attempt(hold)
-        return hold is not None
+        claim = self._claim()
+        if claim is not None:
+            self._attempt(claim)
+        return claim is not None
 
-    def _claim(self) -> Hold | None:
+    def _claim(self) -> Claim | None:
         # One claim at a time: whether a job may start depends on the jobs in hand.
         with self._claiming:
-            if self._heart.runs_alone:
+            if self._heartbeat.runs_alone:
                 return None
             asked = self._clock()
             try:
                 job = self._ledger.claim(
-                    self._heart.held,
-                    may_take_over=self._heart.may_take_over,
-                    used_bytes=self._heart.used_bytes,
+                    self._heartbeat.claimed_ids,
+                    may_take_over=self._heartbeat.may_take_over,
+                    used_bytes=self._heartbeat.used_bytes,
                 )
             except DatabaseUnavailable:
                 # The heartbeat logs it.
@@ -195,7 +195,7 @@ class WorkerPool:
             if job is None:
                 return None
             self._log(job).info("job_claimed", attempt=job.attempt)
-            return self._heart.hold(job, asked)
+            return self._heartbeat.track(job, asked)
 
     def _log(self, job: Job) -> structlog.typing.FilteringBoundLogger:
         """Return a logger whose events name the job and this replica."""
@@ -204,13 +204,13 @@ class WorkerPool:
         )
         return bound
 
-    def _attempt(self, hold: Hold) -> None:
-        job = hold.job
+    def _attempt(self, claim: Claim) -> None:
+        job = claim.job
         late = self._clock() + self._time_limit
 
         def checkpoint() -> None:
             while True:
-                hold.check()
+                claim.check()
                 if self._clock() >= late:
                     raise JobTimeLimit(
                         f"The job ran for {self._time_limit / 3600:g} hours, as long as this server allows "
@@ -220,9 +220,9 @@ class WorkerPool:
                     )
                 if self._stopping:
                     raise InterruptedRunError(job.job_id)
-                if not hold.is_in_doubt:
+                if not claim.may_have_expired:
                     return
-                self._heart.ask()
+                self._heartbeat.renew_or_wait()
 
         span = self._tracing.job(job.job_id, job.spec.model, job.attempt, job.trace_context)
         try:
@@ -233,7 +233,7 @@ class WorkerPool:
             self._log(job).exception("job_end_write_failed")
             outcome = "lost"
         finally:
-            self._heart.let_go(hold)
+            self._heartbeat.release(claim)
         span.end(outcome)
         try:
             self._observer.job_ended(outcome)
@@ -261,7 +261,7 @@ class WorkerPool:
             self._log(job).info("job_succeeded", version=number)
             return "succeeded"
         except JobCancelledError:
-            self._persist(lambda: self._ledger.end_cancelled(job))
+            self._persist(lambda: self._ledger.finish_cancelled(job))
             self._log(job).info("job_cancelled")
             return "cancelled"
         except (InterruptedRunError, StorageRetryError) as error:
@@ -273,11 +273,11 @@ class WorkerPool:
     def _requeue(self, job: Job, error: InterruptedRunError | StorageRetryError) -> str:
         """Put a job back into the queue; after a failure of the storage its next run begins later."""
         if isinstance(error, InterruptedRunError):
-            self._persist(lambda: self._ledger.give_back(job))
+            self._persist(lambda: self._ledger.release(job))
             self._log(job).info("job_released")
             return "released"
         seconds = retry_seconds(job.storage_retries)
-        self._persist(lambda: self._ledger.put_off(job, seconds))
+        self._persist(lambda: self._ledger.postpone(job, seconds))
         self._log(job).warning(
             "job_postponed",
             retry_seconds=seconds,
@@ -297,7 +297,11 @@ class WorkerPool:
                 metadata={"estimate": str(job.memory_bytes)},
             ) from error
         except ArtifactDamaged as error:
-            if job.storage_retries < MISSING_TRIES and is_missing(error) and self._ledger.has_others():
+            if (
+                job.storage_retries < MISSING_TRIES
+                and is_missing(error)
+                and self._ledger.has_other_replicas()
+            ):
                 # Another replica may have it: this one cannot be sure that it looks in the right place.
                 raise StorageRetryError(job.job_id) from error
             raise

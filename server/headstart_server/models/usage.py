@@ -51,12 +51,12 @@ def is_held() -> ColumnElement[bool]:
     The number is part of the statement instead of a parameter: a partial index depends on it. With a
     parameter SQLite prepares the statement again at each execution, and PostgreSQL does not use the index.
     """
-    return archive_uses.c.let_go == literal_column("0")
+    return archive_uses.c.released == literal_column("0")
 
 
 def is_released() -> ColumnElement[bool]:
     """Return the condition that the holder of a row of `archive_uses` needs the archive no longer."""
-    return archive_uses.c.let_go == literal_column("1")
+    return archive_uses.c.released == literal_column("1")
 
 
 def is_needed() -> ColumnElement[bool]:
@@ -68,7 +68,7 @@ def is_needed() -> ColumnElement[bool]:
 _RELEASE = (
     update(archive_uses)
     .where(archive_uses.c.holder.in_(bindparam("holders", expanding=True)), is_held())
-    .values(let_go=1)
+    .values(released=1)
     .returning(archive_uses.c.archive)
 )
 _NEEDLESS = select(archive_sizes.c.tenant, archive_sizes.c.nbytes).where(

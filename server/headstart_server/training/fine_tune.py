@@ -216,7 +216,7 @@ class FineTuneRun:
     def _backbone(self) -> str:
         """The backbone to fit on: where the spec leaves it open chosen now, or by an earlier attempt."""
         spec = self._job.spec
-        if not spec.chooses_backbone:
+        if not spec.selects_backbone:
             return spec.backbone
         tools = self._tools
         choosing = BackboneSelector(

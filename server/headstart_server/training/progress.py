@@ -72,7 +72,7 @@ class ProgressReporter:
         self._clock = clock
         self._sleep = sleep
         self._last_report = float("-inf")
-        self._begins = _BEGINS_CHOOSING if job.spec.chooses_backbone else _BEGINS
+        self._begins = _BEGINS_CHOOSING if job.spec.selects_backbone else _BEGINS
         self.findings = Findings()
         self.staged = job.staged
 

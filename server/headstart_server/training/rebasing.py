@@ -122,7 +122,7 @@ class RebaseService:
         )
         parent, full = None, asked
         # Of a repeated call the backbone may be gone, too.
-        is_named = not asked.chooses_backbone and not repeated
+        is_named = not asked.selects_backbone and not repeated
         info = self._submissions.pool.request(asked.backbone) if is_named else None
         if not repeated:
             version = self._registry.version(spec.source.model, self._registry.find(spec.source))

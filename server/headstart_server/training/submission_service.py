@@ -400,7 +400,7 @@ class DatasetUpload:
             JobMemoryLimit: the job would take more than all jobs together may.
         """
         pool = self._submissions.pool
-        names = self._spec.backbone_candidates if self._spec.chooses_backbone else ()
+        names = self._spec.backbone_candidates if self._spec.selects_backbone else ()
         infos = [pool.metadata(name) for name in names] or ([] if self._info is None else [self._info])
         return check_memory(
             self._spec.recipe,
@@ -514,7 +514,7 @@ class SubmissionService:
         if spec.has_parent and earlier is None:
             parent = find_parent(self._registry, spec, self.datasets.erased)
             _check_inherited(spec, parent)
-        if spec.chooses_backbone and spec.has_parent:
+        if spec.selects_backbone and spec.has_parent:
             raise InvalidField(
                 "Expected a backbone by its name with a parent, or none for the parent's. "
                 f"Received: {AUTO!r}. Rebase tries other backbones for a version.",
@@ -569,7 +569,7 @@ class SubmissionService:
         if repeated:
             # Its job is told, whatever has become of the backbone.
             pass
-        elif spec.chooses_backbone:
+        elif spec.selects_backbone:
             candidates = Candidates(self.pool, spec, self._available_memory)
         elif spec.backbone:
             info = self.pool.request(spec.backbone)
@@ -674,7 +674,7 @@ def _earlier_backbone(parent: Parent | None, earlier: Job | None) -> str:
     """The backbone that is meant where none is named, if that is known already; else empty."""
     if parent is not None:
         return parent.backbone
-    return earlier.spec.backbone if earlier is not None and not earlier.spec.chooses_backbone else ""
+    return earlier.spec.backbone if earlier is not None and not earlier.spec.selects_backbone else ""
 
 
 def _check_inherited(spec: FineTuneSpec, parent: Parent) -> None:

@@ -14,7 +14,7 @@ _QUIET_SECONDS = 10.0
 _WHOLE_SECONDS = 15.0
 
 
-class PostFailed(Exception):
+class WebhookPostError(Exception):
     """A POST that did not arrive.
 
     Args:
@@ -34,7 +34,7 @@ def post(target: Target, headers: Mapping[str, str], body: bytes) -> None:
     """Send it to the address that was checked. Redirects are not followed, and no answer's body is read.
 
     Raises:
-        PostFailed: no answer of 200 to 299 came.
+        WebhookPostError: no answer of 200 to 299 came.
     """
     try:
         connection = make_connection(target, _QUIET_SECONDS)
@@ -49,9 +49,9 @@ def post(target: Target, headers: Mapping[str, str], body: bytes) -> None:
             status = connection.getresponse().status
     except (HTTPError, HTTPException, OSError, ValueError) as error:
         # What a peer of TLS or HTTP sent is not repeated.
-        raise PostFailed(f"No answer: {type(error).__name__}.", answered=False) from error
+        raise WebhookPostError(f"No answer: {type(error).__name__}.", answered=False) from error
     if not 200 <= status < 300:
         what = "a redirect, which is not followed" if 300 <= status < 400 else "no success"
-        raise PostFailed(
+        raise WebhookPostError(
             f"Expected an answer of 200 to 299. Received: {status}, {what}.", is_gone=status == 410
         )

@@ -13,11 +13,11 @@ from headstart_server.database.locks import Lock
 from headstart_server.errors import DatabaseUnavailable
 from headstart_server.jobs import rows, webhook_rows
 from headstart_server.jobs.job import Job
-from headstart_server.jobs.webhook_rows import Claimed
+from headstart_server.jobs.webhook_rows import ClaimedPost
 from headstart_server.outbound.target import Target, TargetRefusedError
 from headstart_server.webhooks.message import headers_of, read_secrets
 from headstart_server.webhooks.policy import WebhookPolicy
-from headstart_server.webhooks.post import PostFailed, post
+from headstart_server.webhooks.post import WebhookPostError, post
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,7 @@ class WebhookSender:
         secrets: file of the secrets that they are signed with, read for each: a changed one takes effect.
         observer: is told what became of each try: `delivered`, `failed` or `given_up`.
         body: returns the body of the POST for an ended job.
-        post: sends headers and a body to a target; raises `PostFailed`.
+        post: sends headers and a body to a target; raises `WebhookPostError`.
         chance: spreads the tries.
     """
 
@@ -97,7 +97,7 @@ class WebhookSender:
         for _ in range(SENDERS):
             self._free.acquire(timeout=_STOP_SECONDS / SENDERS)
 
-    def claim(self, *, answering_only: bool = False) -> Claimed | None:
+    def claim(self, *, answering_only: bool = False) -> ClaimedPost | None:
         """Take a POST to send; None if there is none.
 
         Args:
@@ -114,7 +114,7 @@ class WebhookSender:
             now = self._database.now(connection)
             return webhook_rows.claim(connection, now, LEASE_SECONDS, answering_only=answering_only)
 
-    def send(self, claimed: Claimed) -> None:
+    def send(self, claimed: ClaimedPost) -> None:
         """Send a POST once, and write down what came of it.
 
         Raises:
@@ -129,15 +129,15 @@ class WebhookSender:
             target = self._policy.target(claimed.uri, tenant)
             self._post(target, headers_of(f"job_{job.job_id}", int(now), body, secrets), body)
         except TargetRefusedError as error:
-            self._failed(claimed, PostFailed(str(error)))
-        except PostFailed as error:
+            self._failed(claimed, WebhookPostError(str(error)))
+        except WebhookPostError as error:
             self._failed(claimed, error)
         except ValueError as error:
-            self._failed(claimed, PostFailed(f"It cannot be signed: {type(error).__name__}."))
+            self._failed(claimed, WebhookPostError(f"It cannot be signed: {type(error).__name__}."))
         except OSError as error:
             # A host without an address, or a file that cannot be read.
             why = f"It cannot be sent: {type(error).__name__}."
-            self._failed(claimed, PostFailed(why, answered=False))
+            self._failed(claimed, WebhookPostError(why, answered=False))
         else:
             with self._database.write("webhooks.deliver") as connection:
                 webhook_rows.deliver(connection, claimed, self._database.now(connection))
@@ -145,7 +145,7 @@ class WebhookSender:
             self._observer("delivered")
             log.info("webhook_delivered", job_id=claimed.job_id, attempt=claimed.attempt)
 
-    def _failed(self, claimed: Claimed, failure: PostFailed) -> None:
+    def _failed(self, claimed: ClaimedPost, failure: WebhookPostError) -> None:
         old = 0
         with self._database.write("webhooks.record_failure") as connection:
             now = self._database.now(connection)
@@ -154,7 +154,7 @@ class WebhookSender:
             if is_over:
                 webhook_rows.give_up(connection, claimed, failure.why, now)
             else:
-                webhook_rows.put_off(connection, claimed, failure.why, due)
+                webhook_rows.postpone(connection, claimed, failure.why, due)
             if failure.answered:
                 webhook_rows.note_answer(connection, claimed.receiver)
             else:
@@ -182,7 +182,7 @@ class WebhookSender:
                 while not self._stopped.is_set() and self._begin_one():
                     pass
             except DatabaseUnavailable:
-                # The heart tells the log.
+                # The heartbeat tells the log.
                 continue
             except Exception:
                 log.exception("webhook_claim_failed")
@@ -205,7 +205,7 @@ class WebhookSender:
         threading.Thread(target=self._send_one, args=(claimed,), name="webhook", daemon=True).start()
         return True
 
-    def _send_one(self, claimed: Claimed) -> None:
+    def _send_one(self, claimed: ClaimedPost) -> None:
         try:
             self.send(claimed)
         except DatabaseUnavailable:

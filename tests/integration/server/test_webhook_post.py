@@ -12,7 +12,7 @@ import pytest
 
 from headstart_server.outbound.target import Target
 from headstart_server.webhooks import post as webhook_post
-from headstart_server.webhooks.post import PostFailed, post
+from headstart_server.webhooks.post import WebhookPostError, post
 from integration.server.test_tls import AUTHORITY, STRANGER, identity
 
 Handle = Callable[[socket.socket], None]
@@ -93,7 +93,7 @@ def test_proxies_of_the_environment_are_not_used(
 def test_other_answers_are_failures(listen: Callable[[Handle], int], status: str, is_gone: bool):
     port = listen(answering(status, []))
 
-    with pytest.raises(PostFailed, match=status[:3]) as caught:
+    with pytest.raises(WebhookPostError, match=status[:3]) as caught:
         post(target(port), {}, b"{}")
 
     assert caught.value.is_gone == is_gone
@@ -102,12 +102,12 @@ def test_other_answers_are_failures(listen: Callable[[Handle], int], status: str
 def test_a_receiver_that_is_not_there_is_a_failure():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with pytest.raises(PostFailed, match="No answer"):
+    with pytest.raises(WebhookPostError, match="No answer"):
         post(target(port), {}, b"{}")
 
 
 def test_an_answer_that_is_no_http_is_a_failure(listen: Callable[[Handle], int]):
-    with pytest.raises(PostFailed, match="No answer"):
+    with pytest.raises(WebhookPostError, match="No answer"):
         post(target(listen(answering("nonsense", []))), {}, b"{}")
 
 
@@ -125,7 +125,7 @@ def test_a_receiver_that_drips_does_not_hold_it_up(
 
     port = listen(drip)
     began = time.monotonic()
-    with pytest.raises(PostFailed):
+    with pytest.raises(WebhookPostError):
         post(target(port), {}, b"{}")
     ended.set()
     # It would drip for ever; each byte comes long before the socket's own patience ends.
@@ -167,7 +167,7 @@ def test_the_certificate_has_to_be_of_the_name_and_of_a_known_authority(
         post(target(port, host, is_tls=True), {}, b"{}")
         assert seen
     else:
-        with pytest.raises(PostFailed, match="No answer"):
+        with pytest.raises(WebhookPostError, match="No answer"):
             post(target(port, host, is_tls=True), {}, b"{}")
         # The handshake may have been whole, as the name is looked at after it.
         assert not any(seen)

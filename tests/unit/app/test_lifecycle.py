@@ -16,7 +16,7 @@ from headstart_server.app.lifecycle import App
 from headstart_server.settings.settings import Settings
 
 #: Names of the threads that a server starts, or their beginnings.
-_THREADS = ("heart", "poller", "webhooks", "worker-", "backbone-")
+_THREADS = ("heartbeat", "poller", "webhooks", "worker-", "backbone-")
 
 
 class DeliberateError(Exception):
@@ -109,7 +109,7 @@ async def test_a_server_that_stops_releases_everything(
         "DatasetStore",
         "Exporter",
         "FeatureCache",
-        "Heart",
+        "Heartbeat",
         "SubmissionService",
         "Ledger",
         "Registry",
@@ -148,7 +148,7 @@ def test_an_app_that_fails_after_its_objects_closes_them(
         (lifecycle, "MetricsPort", fails),
         (services, "PredictionService", fails),
         (lifecycle, "http_port", fails),
-        (build.Heart, "start", fails),
+        (build.Heartbeat, "start", fails),
         (build.Poller, "start", fails),
         (Server, "start", fails_later),
         (HttpPort, "start", fails),
@@ -195,7 +195,7 @@ async def test_a_port_in_use_stops_what_was_started(
         (Server, "stop"),
         (build.WorkerPool, "stop"),
         (build.Poller, "stop"),
-        (build.Heart, "stop"),
+        (build.Heartbeat, "stop"),
         (build.Ledger, "leave"),
         (build.AuditLog, "close"),
         (build.FeatureCache, "close"),

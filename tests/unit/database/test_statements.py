@@ -15,7 +15,7 @@ from scale.workload import Workload
 
 SIZES = Sizes(jobs=1000)
 #: Functions that do not execute all their statements on a database: with a file there are no other replicas.
-ELSEWHERE = {"sqlite": {"show_presence", "leave"}, "postgresql": {"beat"}}
+ELSEWHERE = {"sqlite": {"show_presence", "leave"}, "postgresql": {"renew"}}
 
 
 def executed(path: Path, call: ast.Call, recorder: Recorder) -> bool:

@@ -180,7 +180,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert list(map(id, chosen)) == [id(one) for one in there if one not in late]
         assert list(map(id, item.expired)) == list(map(id, late))
         assert len(chosen) <= size
-        # Full, as long as usable entries wait.
+        # QueueFullness, as long as usable entries wait.
         assert len(chosen) == size or not left
         assert all(one.future.running() for one in item.expired)
         # Who is prepared may still leave; who runs may not.

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fakes import JobDriver, Publisher, Recorder
-from headstart_server.jobs.heartbeat import Heart, Lease
+from headstart_server.jobs.heartbeat import Heartbeat, Lease
 from headstart_server.jobs.job import Findings, Job
 from headstart_server.jobs.workers import WorkerPool
 
-LEASE = Lease(seconds=2.0, beat=0.2)
+LEASE = Lease(seconds=2.0, interval=0.2)
 ENDS: dict[str, Callable[[], object]] = {
     "abort": os.abort,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
@@ -28,16 +28,16 @@ class Run:
 
     findings = Findings()
 
-    def __init__(self, job: Job, driver: JobDriver, heart: Heart, die: Callable[[], object]) -> None:
-        self._job, self._driver, self._heart, self._die = job, driver, heart, die
+    def __init__(self, job: Job, driver: JobDriver, heartbeat: Heartbeat, die: Callable[[], object]) -> None:
+        self._job, self._driver, self._heartbeat, self._die = job, driver, heartbeat, die
 
     def execute(self) -> int:
         if self._job.job_id == "deadly":
             deadline = time.monotonic() + 1
-            while len(self._heart.held) < 2 and time.monotonic() < deadline:
+            while len(self._heartbeat.claimed_ids) < 2 and time.monotonic() < deadline:
                 time.sleep(0.01)
             self._die()
-        while "deadly" in self._heart.held:
+        while "deadly" in self._heartbeat.claimed_ids:
             time.sleep(0.01)
         return self._driver.succeed(self._job)
 
@@ -46,16 +46,16 @@ def main(folder: str, address: str, how: str) -> None:
     """Run jobs until the process is killed, by itself or from outside."""
     driver = JobDriver(Publisher(Path(folder), time.time, address=address or None))  # type: ignore[arg-type]
     ledger = driver.restarted(owner=f"host/{os.getpid()}", lease_seconds=LEASE.seconds)
-    heart = Heart(ledger, LEASE, is_shared=False)
+    heartbeat = Heartbeat(ledger, LEASE, is_shared=False)
     pool = WorkerPool(
         ledger,
-        heart,
-        lambda job, _: Run(job, driver, heart, ENDS[how]),
+        heartbeat,
+        lambda job, _: Run(job, driver, heartbeat, ENDS[how]),
         lambda _: None,
         Recorder(),
         size=2,
     )
-    heart.start()
+    heartbeat.start()
     pool.start()
     signal.pause()
 

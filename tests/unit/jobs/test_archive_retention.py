@@ -6,7 +6,7 @@ import pytest
 
 from fakes import FakeArchives, JobDriver
 from headstart_server.errors import ExamplesNotKept
-from headstart_server.jobs.archive_retention import Archives
+from headstart_server.jobs.archive_retention import ArchiveRetention
 from headstart_server.jobs.job import Findings, JobError
 from headstart_server.models.version import TrafficSplit
 
@@ -20,7 +20,7 @@ class Shop:
     def __init__(self, driver: JobDriver, *, max_bytes: int = 1 << 40) -> None:
         self.driver = driver
         self.files = FakeArchives()
-        self.archives = Archives(driver.publisher.database, self.files, max_bytes=max_bytes)
+        self.archives = ArchiveRetention(driver.publisher.database, self.files, max_bytes=max_bytes)
 
     def queued(self, job_id: str, *parents: str, size: int = 1, **spec: object) -> None:
         self.files.files[job_id] = size
@@ -80,7 +80,7 @@ def test_examples_go_when_nothing_comes_of_their_job_any_more(
 
 def test_a_job_given_back_keeps_its_examples(shop: Shop) -> None:
     shop.queued("one")
-    shop.driver.ledger.give_back(shop.driver.claim())
+    shop.driver.ledger.release(shop.driver.claim())
     assert shop.left == {"one"}
 
 
@@ -137,7 +137,7 @@ def test_what_a_crash_left_between_row_and_file_goes_at_the_next_start(shop: Sho
     crashing = Crashing()
     crashing.files = shop.files.files
     with pytest.raises(KeyboardInterrupt):
-        Archives(shop.driver.publisher.database, crashing, max_bytes=MIB).sweep()
+        ArchiveRetention(shop.driver.publisher.database, crashing, max_bytes=MIB).sweep()
     assert set(shop.files.files) == {"one", "two"}
     shop.archives.recover()
     assert set(shop.files.files) == {"two"}

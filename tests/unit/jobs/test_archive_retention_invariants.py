@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fakes import FakeArchives, JobDriver, ManualClock, Publisher
 from headstart_server.errors import ExamplesNotKept, JobNotFound
-from headstart_server.jobs.archive_retention import Archives
+from headstart_server.jobs.archive_retention import ArchiveRetention
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError
 from headstart_server.jobs.limits import QueueLimits
@@ -29,7 +29,7 @@ class ArchivesMachine(RuleBasedStateMachine):
             Publisher(Path(self._folder.name), ManualClock()), limits=QueueLimits(queued=1000)
         )
         self.files = FakeArchives()
-        self.archives = Archives(self.driver.publisher.database, self.files, max_bytes=1 << 40)
+        self.archives = ArchiveRetention(self.driver.publisher.database, self.files, max_bytes=1 << 40)
         self.count = 0
         #: Of each upload the archives that its parent had when it came.
         self.uploads: dict[str, set[str]] = {}
@@ -91,10 +91,10 @@ class ArchivesMachine(RuleBasedStateMachine):
             elif how == "fail":
                 self.driver.ledger.fail(job, ERROR, Findings())
             else:
-                self.driver.ledger.give_back(job)
+                self.driver.ledger.release(job)
         except JobCancelledError:
             # What its worker does then.
-            self.driver.ledger.end_cancelled(job)
+            self.driver.ledger.finish_cancelled(job)
         except (JobLostError, JobNotFound):
             pass
 

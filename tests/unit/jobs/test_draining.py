@@ -20,7 +20,7 @@ DRAIN = """
 import sys
 from pathlib import Path
 from headstart_server.database.database import Database
-from headstart_server.jobs.job_notifier import Changes
+from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.job import Findings, JobError
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.models.registry import Registry
@@ -30,7 +30,7 @@ from headstart_server.models.store import VersionStore
 address, folder, owner = sys.argv[1:]
 database = Database(address)
 registry = Registry(database, VersionStore(Path(folder)), ResidentVersions(1))
-ledger = Ledger(database, registry, Changes(), owner=owner)
+ledger = Ledger(database, registry, JobNotifier(), owner=owner)
 sys.stdin.readline()
 while job := ledger.claim(may_take_over=False):
     ledger.fail(job, JobError(reason="INTERNAL", message=""), Findings())

@@ -167,7 +167,7 @@ def test_a_claimed_job_is_running_and_knows_when_it_started(driver: JobDriver, c
     clock.advance(7)
     job = driver.claim()
     assert (job.state, job.attempt, job.started) == (JobState.RUNNING, 1, clock())
-    driver.ledger.give_back(job)
+    driver.ledger.release(job)
     clock.advance(7)
     again = driver.claim()
     assert (again.attempt, again.started) == (2, job.started)
@@ -260,7 +260,7 @@ def test_a_job_given_back_is_queued_and_keeps_its_place(driver: JobDriver, clock
     job = driver.running("a")
     clock.advance(1)
     driver.submit("b")
-    driver.ledger.give_back(job)
+    driver.ledger.release(job)
     assert driver.ledger.get("a").state is JobState.QUEUED
     assert driver.ledger.get("b").queue_position == 1
     assert driver.claim().job_id == "a"
@@ -283,7 +283,7 @@ def test_a_running_job_is_asked_and_ends_at_its_next_look(driver: JobDriver, clo
     assert (asked.state, asked.cancel) == (JobState.RUNNING, True)
     with pytest.raises(JobCancelledError):
         driver.report(job)
-    driver.ledger.end_cancelled(job)
+    driver.ledger.finish_cancelled(job)
     ended = driver.ledger.get("a")
     assert (ended.state, ended.finished) == (JobState.CANCELLED, clock())
 
@@ -297,14 +297,14 @@ def test_an_accepted_cancel_never_ends_as_a_success_or_a_failure(driver: JobDriv
         driver.ledger.fail(job, ERROR, Findings())
     with pytest.raises(ModelNotFound):
         driver.publisher.registry.model("pets")
-    driver.ledger.end_cancelled(job)
+    driver.ledger.finish_cancelled(job)
     assert driver.ledger.get("a").state is JobState.CANCELLED
 
 
 def test_a_cancelled_job_that_is_given_back_is_not_run_again(driver: JobDriver, clock: ManualClock) -> None:
     job = driver.running("a")
     driver.ledger.cancel("a")
-    driver.ledger.give_back(job)
+    driver.ledger.release(job)
     ended = driver.ledger.get("a")
     assert (ended.state, ended.finished) == (JobState.CANCELLED, clock())
     assert driver.ledger.claim() is None
@@ -327,7 +327,7 @@ def test_a_job_that_has_ended_stays_as_it_is(driver: JobDriver, state: JobState,
     elif state is JobState.FAILED:
         driver.ledger.fail(job, ERROR, Findings())
     else:
-        driver.ledger.end_cancelled(job)
+        driver.ledger.finish_cancelled(job)
     before, events = driver.ledger.get("a"), driver.events("a")
     clock.advance(1)
     assert driver.ledger.cancel("a") == before
@@ -346,8 +346,8 @@ WRITES: dict[str, Callable[[JobDriver, Job], object]] = {
     "fail": lambda driver, job: driver.ledger.fail(job, ERROR, Findings()),
 }
 HAND_OVERS: dict[str, Callable[[JobDriver, Job], object]] = {
-    "end_cancelled": lambda driver, job: driver.ledger.end_cancelled(job),
-    "give_back": lambda driver, job: driver.ledger.give_back(job),
+    "finish_cancelled": lambda driver, job: driver.ledger.finish_cancelled(job),
+    "release": lambda driver, job: driver.ledger.release(job),
 }
 
 
@@ -360,13 +360,13 @@ def lost_to_another_attempt(driver: JobDriver) -> Job:
 
 def lost_to_the_queue(driver: JobDriver) -> Job:
     job = driver.running("a")
-    driver.ledger.give_back(job)
+    driver.ledger.release(job)
     return job
 
 
 def lost_to_an_end(driver: JobDriver) -> Job:
     job = driver.running("a")
-    driver.ledger.end_cancelled(job)
+    driver.ledger.finish_cancelled(job)
     return job
 
 
@@ -412,7 +412,7 @@ def test_two_attempts_publish_one_version(driver: JobDriver) -> None:
 def test_events_are_numbered_without_gaps_and_read_after_a_number(driver: JobDriver) -> None:
     job = driver.running("a")
     driver.report(job, 0.1)
-    driver.ledger.give_back(job)
+    driver.ledger.release(job)
     job = driver.claim()
     driver.report(job, 0.2)
     driver.succeed(job)
@@ -525,10 +525,10 @@ def test_jobs_that_ended_long_ago_are_forgotten_and_their_versions_stay(
 def test_each_commit_wakes_the_followers_of_its_job(driver: JobDriver) -> None:
     seen: list[JobState] = []
     driver.submit("a")
-    with driver.changes.follow("a", lambda: seen.append(driver.ledger.get("a").state)):
+    with driver.notifier.subscribe("a", lambda: seen.append(driver.ledger.get("a").state)):
         job = driver.claim()
         driver.report(job)
-        driver.ledger.give_back(job)
+        driver.ledger.release(job)
         driver.succeed(driver.claim())
     assert seen == [
         JobState.RUNNING,
@@ -542,7 +542,7 @@ def test_each_commit_wakes_the_followers_of_its_job(driver: JobDriver) -> None:
 def test_a_cancel_and_a_take_over_wake_followers_too(driver: JobDriver) -> None:
     seen: list[JobState] = []
     driver.running("a")
-    with driver.changes.follow("a", lambda: seen.append(driver.ledger.get("a").state)):
+    with driver.notifier.subscribe("a", lambda: seen.append(driver.ledger.get("a").state)):
         driver.crash()
         driver.ledger.fail(driver.claim(), ERROR, Findings())
         driver.ledger.cancel("a")
@@ -555,7 +555,7 @@ def test_a_take_over_is_counted_and_a_claim_from_the_queue_is_not(driver: JobDri
     ledger = Ledger(
         driver.publisher.database,
         driver.publisher.registry,
-        driver.changes,
+        driver.notifier,
         owner="host/other",
         on_taken_over=lambda: taken.append("one"),
     )

@@ -93,9 +93,9 @@ class LedgerMachine(RuleBasedStateMachine):
             return connection.execute(select(jobs)).all()
 
     @rule(process=PROCESS)
-    def beat(self, process: int) -> None:
+    def renew(self, process: int) -> None:
         held = self.held[process]
-        renewed = self.ledgers[process].beat(list(held.values()))
+        renewed = self.ledgers[process].renew(list(held.values()))
         for job_id, job in list(held.items()):
             now = self.driver.ledger.get(job_id)
             mine = now.state is JobState.RUNNING and now.attempt == job.attempt
@@ -142,9 +142,9 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         job = self.claims[-1 - place % len(self.claims)]
         if back:
-            self.driver.ledger.give_back(job)
+            self.driver.ledger.release(job)
         elif self.driver.ledger.get(job.job_id).cancel:
-            self.driver.ledger.end_cancelled(job)
+            self.driver.ledger.finish_cancelled(job)
 
     @rule(place=PLACE)
     def cancel(self, place: int) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from fakes import PATIENCE, JobDriver
 from headstart_server.errors import DatabaseUnavailable
-from headstart_server.jobs.job_notifier import Changes
+from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.poller import Poller
 from postgres import on_both_databases
@@ -18,11 +18,11 @@ class Post:
     """A poller of one replica, and the ledger of another one."""
 
     def __init__(self, driver: JobDriver) -> None:
-        self.changes = Changes()
+        self.notifier = JobNotifier()
         self.caught_up = 0
         self.elsewhere = driver.ledger
-        here = Ledger(driver.publisher.database, driver.publisher.registry, self.changes, owner="here")
-        self.poller = Poller(here, self.changes, self._sync, seconds=0.001)
+        here = Ledger(driver.publisher.database, driver.publisher.registry, self.notifier, owner="here")
+        self.poller = Poller(here, self.notifier, self._sync, seconds=0.001)
         self.woken: list[str] = []
 
     def _sync(self) -> None:
@@ -42,7 +42,7 @@ def test_followers_are_woken_by_what_another_replica_writes_and_by_nothing_else(
 ) -> None:
     driver.submit("a")
     driver.submit("b")
-    with post.changes.follow("a", post.wake):
+    with post.notifier.subscribe("a", post.wake):
         post.poller.poll()
         assert post.woken == ["a"]
         post.poller.poll()
@@ -60,7 +60,7 @@ def test_followers_of_a_job_that_is_forgotten_are_woken(driver: JobDriver, post:
     driver.submit("a")
     driver.ledger.cancel("a")
     driver.clock.advance(1)
-    with post.changes.follow("a", post.wake):
+    with post.notifier.subscribe("a", post.wake):
         post.poller.poll()
         driver.ledger.forget(older_than=0)
         post.poller.poll()
@@ -85,7 +85,7 @@ def test_it_looks_by_itself_and_bears_with_an_outage(driver: JobDriver, post: Po
             raise DatabaseUnavailable("gone")
         looked.set()
 
-    poller = Poller(driver.ledger, post.changes, sync, seconds=0.001)
+    poller = Poller(driver.ledger, post.notifier, sync, seconds=0.001)
     poller.start()
     assert looked.wait(PATIENCE)
     poller.stop()

@@ -8,7 +8,7 @@ from sqlalchemy import delete, select
 from fakes import FakeArchives, JobDriver, Publisher
 from headstart_server.database.tables import archive_sizes
 from headstart_server.errors import TenantQuotaExceeded
-from headstart_server.jobs.archive_retention import Archives
+from headstart_server.jobs.archive_retention import ArchiveRetention
 from headstart_server.jobs.job import Findings, JobError, JobState
 from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.stored import Stored
@@ -137,7 +137,7 @@ def test_archives_of_an_earlier_release_are_measured_by_a_cleaning(publisher: Pu
     with publisher.database.write() as connection:
         connection.execute(delete(archive_sizes))
     files.files["old"] = 70
-    archives = Archives(publisher.database, files, max_bytes=1 << 40)
+    archives = ArchiveRetention(publisher.database, files, max_bytes=1 << 40)
     assert driver.ledger.recount_usage() == 1
     assert driver.ledger.usage().get("red", Stored()).example_bytes == 0
     archives.recover()
@@ -161,7 +161,7 @@ def test_what_no_job_and_no_version_holds_is_released_by_a_cleaning(publisher: P
     assert driver.ledger.usage()["red"] == Stored(
         version_count=1, version_bytes=size_of(publisher, "red/pets", 2), example_bytes=10
     )
-    Archives(publisher.database, files, max_bytes=1 << 40).recover()
+    ArchiveRetention(publisher.database, files, max_bytes=1 << 40).recover()
     assert set(files.files) == {"stays"}
     assert driver.ledger.usage()["red"].example_bytes == 5
 
@@ -205,7 +205,7 @@ def test_rows_of_archives_that_are_gone_go(publisher: Publisher) -> None:
     driver = JobDriver(publisher)
     driver.submit("one", tenant="red", model="red/pets", nbytes=5)
     driver.ledger.cancel("one")
-    Archives(publisher.database, FakeArchives(), max_bytes=0).sweep()
+    ArchiveRetention(publisher.database, FakeArchives(), max_bytes=0).sweep()
     with publisher.database.read() as connection:
         assert connection.execute(select(archive_sizes)).all() == []
     assert driver.ledger.usage() == {}

@@ -46,10 +46,10 @@ def test_a_beat_keeps_a_job_and_says_which_are_lost_and_which_are_to_cancel(
 ) -> None:
     kept, cancelled, lost, ended = (driver.running(job_id) for job_id in "abcd")
     driver.ledger.cancel("b")
-    driver.ledger.give_back(lost)
+    driver.ledger.release(lost)
     driver.ledger.fail(ended, JobError(reason="INTERNAL", message=""), Findings())
     clock.advance(LEASE.seconds - 1)
-    assert driver.ledger.beat([kept, cancelled, lost, ended]) == {"a": False, "b": True}
+    assert driver.ledger.renew([kept, cancelled, lost, ended]) == {"a": False, "b": True}
     clock.advance(LEASE.seconds - 1)
     other = driver.restarted()
     claimed = other.claim()
@@ -63,12 +63,12 @@ def test_a_beat_of_an_attempt_that_is_over_renews_nothing(driver: JobDriver, clo
     clock.advance(LONG_AGO)
     second = driver.restarted().claim()
     assert second is not None
-    assert driver.ledger.beat([first]) == {}
+    assert driver.ledger.renew([first]) == {}
     # The same process may have it again, by another claim.
     driver.crash()
     third = driver.claim()
-    assert driver.ledger.beat([replace(third, attempt=third.attempt - 1)]) == {}
-    assert driver.ledger.beat([third]) == {"a": False}
+    assert driver.ledger.renew([replace(third, attempt=third.attempt - 1)]) == {}
+    assert driver.ledger.renew([third]) == {"a": False}
 
 
 def test_nobody_is_taken_over_where_silence_tells_nothing(driver: JobDriver, clock: ManualClock) -> None:
@@ -205,7 +205,7 @@ def test_a_job_that_was_given_back_while_it_ran_alone_runs_alone_again(driver: J
     driver.running("a")
     driver.crash()
     job = driver.claim()
-    driver.ledger.give_back(job)
+    driver.ledger.release(job)
     assert not driver.ledger.get("a").runs_alone
     assert driver.claim().runs_alone
 
@@ -213,7 +213,7 @@ def test_a_job_that_was_given_back_while_it_ran_alone_runs_alone_again(driver: J
 def test_being_given_back_is_no_crash(driver: JobDriver) -> None:
     driver.submit("a")
     for _ in range(2 * MAX_CRASHES):
-        driver.ledger.give_back(driver.claim())
+        driver.ledger.release(driver.claim())
     driver.claim()
     driver.crash()
     assert driver.claim().crashes == 1
@@ -324,12 +324,12 @@ def test_each_tenant_has_request_ids_of_its_own(driver: JobDriver) -> None:
 
 def test_one_replica_at_a_time_cleans(driver: JobDriver, clock: ManualClock) -> None:
     other = driver.restarted()
-    assert driver.ledger.may_clean("rows", 30)
-    assert not other.may_clean("rows", 30)
-    assert other.may_clean("files", 30)
+    assert driver.ledger.take_cleaning_turn("rows", 30)
+    assert not other.take_cleaning_turn("rows", 30)
+    assert other.take_cleaning_turn("files", 30)
     clock.advance(31)
-    assert other.may_clean("rows", 30)
-    assert not driver.ledger.may_clean("rows", 30)
+    assert other.take_cleaning_turn("rows", 30)
+    assert not driver.ledger.take_cleaning_turn("rows", 30)
 
 
 def test_a_replica_leaves_jobs_to_those_that_know_their_backbones(

@@ -5,7 +5,7 @@ from pathlib import Path
 from headstart_server.auth.authenticator import Authenticator
 from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.stored import Stored
-from headstart_server.jobs.tenant_limits import MOST_SHOWN, TenantUsage, tenant_limits
+from headstart_server.jobs.tenant_limits import MOST_SHOWN, TenantUsageGauge, tenant_limits
 from headstart_server.settings.settings import Settings
 
 LIMITS = Settings.of(max_versions_per_tenant=7, max_storage_per_tenant=2 << 20).limits
@@ -29,7 +29,7 @@ def test_the_file_goes_before_the_flags_and_may_change(tmp_path: Path) -> None:
 
 def test_metrics_tell_of_those_that_store_most_only() -> None:
     found = {f"tenant{place}": Stored(version_count=place, version_bytes=place) for place in range(100)}
-    usage = TenantUsage(lambda: found)
+    usage = TenantUsageGauge(lambda: found)
     assert usage.nbytes() == {}
     usage.refresh()
     assert len(usage.nbytes()) == MOST_SHOWN

@@ -16,7 +16,7 @@ from headstart_server.database.tables import job_events
 from headstart_server.errors import InvalidField
 from headstart_server.jobs import watching
 from headstart_server.jobs.job import Job, JobState
-from headstart_server.jobs.job_notifier import Changes
+from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.watching import Position
@@ -179,11 +179,11 @@ def test_a_malformed_token_is_rejected(driver: JobDriver, token: str) -> None:
 
 
 def test_followers_of_all_jobs_are_woken_by_other_replicas(driver: JobDriver) -> None:
-    changes = Changes()
-    here = Ledger(driver.publisher.database, driver.publisher.registry, changes, owner="here")
-    poller = Poller(here, changes, lambda: None)
+    notifier = JobNotifier()
+    here = Ledger(driver.publisher.database, driver.publisher.registry, notifier, owner="here")
+    poller = Poller(here, notifier, lambda: None)
     woken: list[int] = []
-    with changes.follow_all(lambda: woken.append(1)):
+    with notifier.subscribe_to_all(lambda: woken.append(1)):
         poller.poll()
         count = len(woken)
         poller.poll()

@@ -16,9 +16,9 @@ from headstart_server.errors import (
     TooFewClasses,
 )
 from headstart_server.jobs.claiming import show_presence
-from headstart_server.jobs.heartbeat import Heart
+from headstart_server.jobs.heartbeat import Heartbeat
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
-from headstart_server.jobs.job_notifier import Changes
+from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.jobs.workers import MISSING_TRIES, WorkerPool
 
@@ -56,10 +56,10 @@ class Shop:
         self.on_end: Callable[[str], None] = self.ended.append
         self._told = threading.Condition()
         ledger = ledger or driver.ledger
-        self.heart = Heart(ledger, LEASE, is_shared=False, clock=clock)
+        self.heartbeat = Heartbeat(ledger, LEASE, is_shared=False, clock=clock)
         self.pool = WorkerPool(
             ledger,
-            self.heart,
+            self.heartbeat,
             lambda job, checkpoint: FakeRun(job, checkpoint, self.work),
             self.on_end,
             self,
@@ -193,7 +193,7 @@ def test_a_cancelled_run_ends_at_its_next_checkpoint(shop: Shop) -> None:
     shop.submit("a")
     assert entered.wait(PATIENCE)
     shop.driver.ledger.cancel("a")
-    shop.heart.cancel("a")
+    shop.heartbeat.cancel("a")
     assert shop.outcomes(1) == ["cancelled"]
     assert shop.driver.ledger.get("a").state is JobState.CANCELLED
     shop.stop()
@@ -223,7 +223,7 @@ def test_a_failure_after_a_cancel_ends_as_cancelled(shop: Shop) -> None:
 
 
 def test_the_cancel_of_another_job_changes_nothing(shop: Shop) -> None:
-    shop.heart.cancel("other")
+    shop.heartbeat.cancel("other")
 
     def work(job: Job, checkpoint: Checkpoint) -> int:
         checkpoint()
@@ -332,7 +332,7 @@ class BrokenLedger(Ledger):
 
 @pytest.fixture
 def broken(publisher: Publisher, driver: JobDriver) -> BrokenLedger:
-    return BrokenLedger(publisher.database, publisher.registry, Changes(), owner="x")
+    return BrokenLedger(publisher.database, publisher.registry, JobNotifier(), owner="x")
 
 
 def test_a_claim_that_fails_does_not_end_the_worker(
@@ -380,7 +380,7 @@ def test_a_run_that_cannot_be_made_does_not_end_the_worker(driver: JobDriver) ->
             raise RuntimeError("no")
         return FakeRun(job, checkpoint, lambda job, _: driver.succeed(job))
 
-    pool = WorkerPool(driver.ledger, shop.heart, make_run, shop.ended.append, shop, size=1)
+    pool = WorkerPool(driver.ledger, shop.heartbeat, make_run, shop.ended.append, shop, size=1)
     pool.start()
     for job_id in "ab":
         driver.submit(job_id)
@@ -425,7 +425,7 @@ def test_a_job_that_comes_between_a_look_into_the_queue_and_the_wait_is_not_slep
                 shop.submit("a")
             return job
 
-    ledger = LateLedger(publisher.database, publisher.registry, Changes(), owner="x")
+    ledger = LateLedger(publisher.database, publisher.registry, JobNotifier(), owner="x")
     shop = Shop(driver, ledger)
     shop.pool.start()
     assert shop.outcomes(1) == ["succeeded"]
@@ -446,18 +446,18 @@ class AwayLedger(Ledger):
             raise DatabaseUnavailable("gone")
         super().fail(*args)
 
-    def beat(self, held: Collection[Job]) -> Mapping[str, bool]:
+    def renew(self, held: Collection[Job]) -> Mapping[str, bool]:
         if self.beats_to_fail:
             self.beats_to_fail -= 1
             raise DatabaseUnavailable("gone")
-        return super().beat(held)
+        return super().renew(held)
 
 
 @pytest.fixture
 def away(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> AwayLedger:
     monkeypatch.setattr("headstart_server.jobs.workers.RETRY_SECONDS", 0.001)
-    monkeypatch.setattr("headstart_server.jobs.heartbeat.ASK_SECONDS", 0.001)
-    return AwayLedger(publisher.database, publisher.registry, Changes(), owner="x")
+    monkeypatch.setattr("headstart_server.jobs.heartbeat.RETRY_SECONDS", 0.001)
+    return AwayLedger(publisher.database, publisher.registry, JobNotifier(), owner="x")
 
 
 def test_an_end_is_written_when_the_database_is_back_and_once_only(
@@ -547,7 +547,7 @@ def test_a_cancel_that_another_replica_took_stops_the_run_with_a_beat(shop: Shop
     shop.submit("a")
     assert entered.wait(PATIENCE)
     shop.driver.restarted().cancel("a")
-    assert shop.heart.beat()
+    assert shop.heartbeat.renew()
     assert shop.outcomes(1) == ["cancelled"]
 
 
@@ -579,9 +579,9 @@ def test_a_job_that_the_storage_stops_goes_back_to_the_queue_and_waits_longer_ea
         assert shop.outcomes(3)[-1] == "succeeded"
     finally:
         shop.stop()
-    put_off = [event for event in logs if event["event"] == "job_postponed"]
-    assert [event["retry_seconds"] for event in put_off] == [5.0, 10.0]
-    assert "EMFILE" in str(put_off[0]["error"])
+    postpone = [event for event in logs if event["event"] == "job_postponed"]
+    assert [event["retry_seconds"] for event in postpone] == [5.0, 10.0]
+    assert "EMFILE" in str(postpone[0]["error"])
 
 
 def test_the_log_names_the_replica_at_the_claim_and_the_end_of_a_job(
@@ -637,7 +637,7 @@ def test_a_run_that_takes_too_long_fails_at_its_next_checkpoint(driver: JobDrive
 
     def work(job: Job, checkpoint: Checkpoint) -> int:
         clock.advance(7199)
-        shop.heart.beat()
+        shop.heartbeat.renew()
         checkpoint()
         clock.advance(1)
         checkpoint()

@@ -821,7 +821,7 @@ class PausingDatabase(Database):
         super().__init__(target)
         self.slow: threading.Thread | None = None
         self.read_old = threading.Event()
-        self.let_go = threading.Event()
+        self.release = threading.Event()
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
@@ -831,7 +831,7 @@ class PausingDatabase(Database):
                 self.slow = None
                 self.read_old.set()
                 # In vain where refreshes take turns: the other one waits for this one.
-                self.let_go.wait(0.2)
+                self.release.wait(0.2)
 
 
 def test_of_two_refreshes_at_once_the_later_commit_is_what_stays(
@@ -843,7 +843,7 @@ def test_of_two_refreshes_at_once_the_later_commit_is_what_stays(
 
     def commit_and_refresh() -> None:
         registry.set_alias("pets", "stable", 1)
-        database.let_go.set()
+        database.release.set()
 
     slow = threading.Thread(target=registry.refresh, args=("pets",))
     database.slow = slow

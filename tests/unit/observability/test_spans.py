@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from fakes import LEASE, PATIENCE, JobDriver, ManualClock, Publisher
 from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
 from headstart_server.errors import ModelNotFound
-from headstart_server.jobs.heartbeat import Heart
+from headstart_server.jobs.heartbeat import Heartbeat
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.observability.open_telemetry import OpenTelemetryTracing
@@ -191,7 +191,7 @@ def work(seen: Seen, bench: Workbench) -> str:
 
     pool = WorkerPool(
         bench.driver.ledger,
-        Heart(bench.driver.ledger, LEASE, is_shared=False),
+        Heartbeat(bench.driver.ledger, LEASE, is_shared=False),
         lambda job, checkpoint: FineTuneRun(job, tools, checkpoint),
         lambda _: None,
         Ends(),

@@ -391,7 +391,7 @@ def test_a_server_that_stops_for_other_reasons_is_no_fault_of_a_candidate(bench:
 
         with pytest.raises(Killed):
             FineTuneRun(claimed, bench.tools, check).execute()
-        bench.driver.ledger.give_back(claimed)
+        bench.driver.ledger.release(claimed)
     assert set(outcomes(choice_of(bench.registry.version("pets", bench.run()))).values()) == {
         CandidateOutcome.TRIED
     }

@@ -26,7 +26,7 @@ from headstart_server.errors import (
 )
 from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.jobs.job import Job, JobState, JobStep
-from headstart_server.jobs.job_notifier import Changes
+from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger, Submission
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
@@ -457,7 +457,7 @@ def test_a_fault_after_the_commit_does_not_take_the_files_of_the_version(
     registry = ForgetfulRegistry(
         publisher.database, publisher.store, ResidentVersions(1000), clock=publisher.clock
     )
-    ledger = Ledger(publisher.database, registry, Changes(), owner="x")
+    ledger = Ledger(publisher.database, registry, JobNotifier(), owner="x")
     rig = Rig(tmp_path, driver, ledger)
     with pytest.raises(OSError, match="away"):
         rig.run(rig.job(pets())).execute()
@@ -710,7 +710,7 @@ class AwayLedger(Ledger):
 def test_work_goes_on_without_the_database_and_the_version_is_published_once(
     tmp_path: Path, publisher: Publisher, driver: JobDriver
 ) -> None:
-    ledger = AwayLedger(publisher.database, publisher.registry, Changes(), owner="x")
+    ledger = AwayLedger(publisher.database, publisher.registry, JobNotifier(), owner="x")
     rig = Rig(tmp_path, driver, ledger)
     slept: list[float] = []
     rig.tools = replace(rig.tools, sleep=slept.append)

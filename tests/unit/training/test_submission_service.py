@@ -191,7 +191,7 @@ class SlowLedger(Ledger):
 def test_a_caller_that_leaves_while_its_job_is_accepted_does_not_take_the_dataset_with_it(
     tmp_path: Path, publisher: Publisher, driver: JobDriver, clock: ManualClock
 ) -> None:
-    ledger = SlowLedger(publisher.database, publisher.registry, driver.changes, owner="x")
+    ledger = SlowLedger(publisher.database, publisher.registry, driver.notifier, owner="x")
     counter = Counter(tmp_path, ledger, publisher.registry)
     upload = counter.open()
     upload.add(PETS)
@@ -336,7 +336,7 @@ def test_a_recipe_whose_packages_are_missing_is_refused_before_the_examples_are_
 def test_a_request_id_with_nul_is_refused_before_it_is_looked_for(
     tmp_path: Path, publisher: Publisher, driver: JobDriver
 ) -> None:
-    ledger = LedgerWithoutNul(publisher.database, publisher.registry, driver.changes, owner="x")
+    ledger = LedgerWithoutNul(publisher.database, publisher.registry, driver.notifier, owner="x")
     with pytest.raises(InvalidField) as caught:
         Counter(tmp_path, ledger, publisher.registry).open("a\0b")
     assert caught.value.field == "spec.request_id"

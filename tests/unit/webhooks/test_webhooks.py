@@ -18,13 +18,13 @@ from standardwebhooks import WebhookVerificationError
 from fakes import JobDriver, ManualClock
 from headstart_server.api.grpc.messages.jobs import webhook_body
 from headstart_server.jobs.job import Findings, Job, JobError, WebhookState
-from headstart_server.jobs.job_notifier import Changes
+from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.outbound.target import Target
 from headstart_server.settings.secret import Secret
 from headstart_server.webhooks.message import headers_of, read_secrets
 from headstart_server.webhooks.policy import WebhookPolicy
-from headstart_server.webhooks.post import PostFailed
+from headstart_server.webhooks.post import WebhookPostError
 from headstart_server.webhooks.sender import (
     GIVE_UP_SECONDS,
     LEASE_SECONDS,
@@ -44,7 +44,7 @@ class Receiver:
     """Takes POSTs in place of the network."""
 
     #: What is wrong with it; None if nothing.
-    fault: PostFailed | None = None
+    fault: WebhookPostError | None = None
     posts: list[tuple[Target, dict[str, str], dict[str, Any]]] = field(default_factory=list)
 
     def __call__(self, target: Target, headers: dict[str, str], body: bytes) -> None:
@@ -150,7 +150,7 @@ def test_failures_and_cancels_are_ends_too(office: Office, receiver: Receiver) -
 
 def test_jobs_without_one_get_the_servers(driver: JobDriver) -> None:
     publisher = driver.publisher
-    telling = Ledger(publisher.database, publisher.registry, Changes(), owner="x", webhook=URI)
+    telling = Ledger(publisher.database, publisher.registry, JobNotifier(), owner="x", webhook=URI)
     own = "https://hooks.example.com/own"
     jobs = [
         telling.submit(driver.submission()),
@@ -164,7 +164,7 @@ def test_a_failure_is_tried_again_later_and_later(
     office: Office, receiver: Receiver, clock: ManualClock
 ) -> None:
     job = office.ended()
-    receiver.fault = PostFailed("Received: 500.")
+    receiver.fault = WebhookPostError("Received: 500.")
     assert office.send_one()
     told = office.told(job)
     assert (told.state, told.attempts, told.error) == (WebhookState.PENDING, 1, "Received: 500.")
@@ -185,7 +185,7 @@ def test_it_is_given_up_a_day_after_the_jobs_end(
     office: Office, receiver: Receiver, clock: ManualClock
 ) -> None:
     job = office.ended()
-    receiver.fault = PostFailed("Received: 500.")
+    receiver.fault = WebhookPostError("Received: 500.")
     began = clock.now
     while office.told(job).state is WebhookState.PENDING:
         assert office.send_one()
@@ -200,7 +200,7 @@ def test_it_is_given_up_a_day_after_the_jobs_end(
 
 def test_a_receiver_that_is_gone_is_not_asked_again(office: Office, receiver: Receiver) -> None:
     job = office.ended()
-    receiver.fault = PostFailed("Received: 410.", is_gone=True)
+    receiver.fault = WebhookPostError("Received: 410.", is_gone=True)
     office.send_one()
     assert office.told(job).state is WebhookState.GIVEN_UP
 
@@ -218,7 +218,7 @@ def test_one_process_sends_at_a_time_and_another_goes_on_when_it_dies(
     claimed = other.claim()
     assert claimed is not None
     # The first one was not dead after all: what it says of a failure does not count any more.
-    receiver.fault = PostFailed("Late.")
+    receiver.fault = WebhookPostError("Late.")
     office.sender.send(lost)
     assert office.told(job).error == ""
     receiver.fault = None
@@ -370,7 +370,7 @@ def test_a_receiver_that_does_not_answer_is_tried_once_at_a_time_and_less_and_le
     assert second is not None
     # Two are on their way at most, whatever else waits.
     assert office.sender.claim() is None
-    receiver.fault = PostFailed("No answer.", answered=False)
+    receiver.fault = WebhookPostError("No answer.", answered=False)
     office.sender.send(first)
     office.sender.send(second)
     assert office.sender.claim() is None
@@ -393,7 +393,7 @@ def test_a_receiver_that_answers_again_gets_what_waits(
     office: Office, receiver: Receiver, clock: ManualClock
 ) -> None:
     waiting = [office.ended() for _ in range(6)]
-    receiver.fault = PostFailed("No answer.", answered=False)
+    receiver.fault = WebhookPostError("No answer.", answered=False)
     while office.send_one():
         pass
     receiver.fault = None
@@ -408,7 +408,7 @@ def test_what_waits_for_a_receiver_that_is_silent_for_a_day_is_given_up(
     office: Office, receiver: Receiver, clock: ManualClock
 ) -> None:
     waiting = [office.ended() for _ in range(6)]
-    receiver.fault = PostFailed("No answer.", answered=False)
+    receiver.fault = WebhookPostError("No answer.", answered=False)
     assert office.send_one()
     clock.advance(GIVE_UP_SECONDS + 1)
     assert office.send_one()
@@ -419,7 +419,7 @@ def test_what_waits_for_a_receiver_that_is_silent_for_a_day_is_given_up(
 def test_an_error_of_a_receiver_does_not_delay_its_other_posts(office: Office, receiver: Receiver) -> None:
     for _ in range(3):
         office.ended()
-    receiver.fault = PostFailed("Received: 500.")
+    receiver.fault = WebhookPostError("Received: 500.")
     while office.send_one():
         pass
     assert len(receiver.posts) == 3
@@ -437,7 +437,7 @@ def test_a_dead_receiver_delays_no_live_one_under_load(office: Office, driver: J
                 dead_tries.append(target)
             # As a host that takes connections and answers nothing.
             ended.wait(60)
-            raise PostFailed("No answer.", answered=False)
+            raise WebhookPostError("No answer.", answered=False)
         with lock:
             arrived.append(json.loads(body)["data"]["jobId"])
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from headstart_server.auth.permissions import Scope
 from headstart_server.errors import Draining
 from headstart_server.jobs.job import Job, JobEvent
-from headstart_server.jobs.job_notifier import Changes
+from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.watching import Position, Watched
 
@@ -59,14 +59,16 @@ class JobWatcher:
 
     Args:
         ledger: where jobs are read.
-        changes: tells of their changes.
+        notifier: tells of their notifier.
         quiet_seconds: after which a sign of life is given.
     """
 
-    def __init__(self, ledger: Ledger, changes: Changes, *, quiet_seconds: float = QUIET_SECONDS) -> None:
+    def __init__(
+        self, ledger: Ledger, notifier: JobNotifier, *, quiet_seconds: float = QUIET_SECONDS
+    ) -> None:
         self._quiet_seconds = quiet_seconds
         self._ledger = ledger
-        self._changes = changes
+        self._notifier = notifier
         self._draining = False
         self._waiting: set[asyncio.Event] = set()
 
@@ -88,7 +90,7 @@ class JobWatcher:
         loop = asyncio.get_running_loop()
         wake, told = asyncio.Event(), loop.time()
         cursor = EventCursor(self._ledger, job_id, after)
-        with self._changes.follow(job_id, _waker(wake)):
+        with self._notifier.subscribe(job_id, _waker(wake)):
             while True:
                 wake.clear()
                 events = await asyncio.to_thread(cursor.step)
@@ -120,7 +122,7 @@ class JobWatcher:
         """
         loop = asyncio.get_running_loop()
         wake, sent = asyncio.Event(), -math.inf
-        with self._changes.follow_all(_waker(wake)):
+        with self._notifier.subscribe_to_all(_waker(wake)):
             while True:
                 wake.clear()
                 watched = await asyncio.to_thread(self._ledger.watched, position, model=model, scope=scope)
@@ -141,7 +143,7 @@ class JobWatcher:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         wake = asyncio.Event()
-        with self._changes.follow(job_id, _waker(wake)):
+        with self._notifier.subscribe(job_id, _waker(wake)):
             while True:
                 wake.clear()
                 job = await asyncio.to_thread(self._ledger.get, job_id)
