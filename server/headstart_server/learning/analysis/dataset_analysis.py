@@ -11,17 +11,16 @@ from headstart_server.learning.analysis.duplicates import MAX_GROUPS, find_dupli
 from headstart_server.learning.analysis.label_issues import find_label_issues
 from headstart_server.learning.analysis.learning_curve import learning_curve
 from headstart_server.learning.analysis.recommendations import class_counts, recommend
-from headstart_server.learning.analysis.references import build_references
+from headstart_server.learning.analysis.references import build_references, sample_by_digest
 from headstart_server.learning.analysis.typicality import REFERENCES
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.features.feature_matrix import BLOCK
+from headstart_server.learning.features.feature_matrix import BLOCK, MAD_TO_DEVIATION
 
 #: Reported outliers.
 MAX_OUTLIERS = 100
 #: Robust deviations of the logarithm at which a distance is an outlier (Iglewicz and Hoaglin 1993), and the
 #: minimum ratio to the median: among very similar examples every difference is large.
 _FAR, _LEAST_RATIO = 3.5, 1.5
-_MAD = 1.4826
 #: Minimum number of groups.
 _FEWEST = 8
 
@@ -35,7 +34,7 @@ def find_outliers(dataset: AnalyzedDataset, groups: Sequence[str]) -> tuple[list
     if group.max() + 1 < _FEWEST:
         return [], 0
     count, names = len(group), sorted(dataset.views)
-    kept = np.sort(np.array(sorted(range(count), key=dataset.digests.__getitem__)[:REFERENCES], np.int64))
+    kept = sample_by_digest(dataset.digests, REFERENCES)
     references = build_references(dataset.views, names, kept, dataset.modality, dataset.checkpoint)
     far = np.empty(count, np.float32)
     for start in range(0, count, BLOCK):
@@ -45,7 +44,7 @@ def find_outliers(dataset: AnalyzedDataset, groups: Sequence[str]) -> tuple[list
         far[part] = references.nearest(rows, own.__getitem__, dataset.checkpoint)
     ratios = far / max(float(np.median(far)), float(np.finfo(np.float32).tiny))
     logs = np.log(np.maximum(ratios, np.finfo(np.float32).tiny))
-    deviation = _MAD * float(np.median(np.abs(logs - np.median(logs))))
+    deviation = MAD_TO_DEVIATION * float(np.median(np.abs(logs - np.median(logs))))
     outlying = (ratios > _LEAST_RATIO) & (logs - np.median(logs) > _FAR * deviation)
     places = np.flatnonzero(outlying)
     places = places[np.argsort(-ratios[places], kind="stable")]

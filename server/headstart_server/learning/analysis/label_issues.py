@@ -9,7 +9,7 @@ from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
 from headstart_server.learning.analysis.dataset_findings import LabelIssue
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.features.feature_matrix import BLOCK, Float64, Ints
+from headstart_server.learning.features.feature_matrix import BLOCK, MAD_TO_DEVIATION, Float64, Ints
 
 #: Reported label issues.
 MAX_LABEL_ISSUES = 100
@@ -20,8 +20,6 @@ USUAL, LEAST_ODDS = 0.8, 5.0
 _FEWEST = 10
 #: Robust deviations at which an error is an outlier (Iglewicz and Hoaglin 1993).
 _FAR = 3.5
-#: From the median absolute deviation to the standard deviation of a normal distribution.
-_MAD = 1.4826
 _LEAST = 1e-12
 
 
@@ -126,7 +124,7 @@ def _of_block(shown: Float64, answers: Float64, usual: Float64, names: tuple[str
 def _of_numbers(values: Float64, answers: Float64) -> _Found:
     errors = values - answers
     centered = np.abs(errors - np.median(errors))
-    deviation = _MAD * float(np.median(centered))
+    deviation = MAD_TO_DEVIATION * float(np.median(centered))
     if deviation <= np.finfo(np.float32).eps * float(np.abs(values).max()):
         return []
     # Probability of so large an error if errors are normal: 2 (1 - Phi(z)) = erfc(z / sqrt 2).

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from headstart_server.learning.analysis.references import sample_by_digest
 from headstart_server.learning.examples.target import Target
-from headstart_server.learning.features.feature_matrix import BLOCK, Float32, Ints
+from headstart_server.learning.features.feature_matrix import BLOCK, Float32
 from headstart_server.learning.features.similarity import QuantizedRows, similarity_rows
 
 #: Maximum number of examples of an index, which must fit into memory.
@@ -99,10 +100,7 @@ def index_neighbors(
     `views` has features [N, D of the view] by view, `names` the views to compare by. The content digests
     sample more than `MAX_INDEXED` examples. `checkpoint` is called between blocks and may raise to stop.
     """
-    chosen: Ints = np.arange(len(examples))
-    if len(examples) > MAX_INDEXED:
-        by_digest = sorted(range(len(digests)), key=digests.__getitem__)
-        chosen = np.sort(np.array(by_digest[:MAX_INDEXED], np.int64))
+    chosen = sample_by_digest(digests, MAX_INDEXED)
 
     def blocks() -> Iterator[Float32]:
         for start in range(0, len(chosen), BLOCK):

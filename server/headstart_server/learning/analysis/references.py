@@ -180,6 +180,11 @@ class Magnitudes:
         return nearest
 
 
+def sample_by_digest(digests: Sequence[str], count: int) -> Ints:
+    """Return ascending indexes of at most `count` examples: their content digests sample at random."""
+    return np.sort(np.array(sorted(range(len(digests)), key=digests.__getitem__)[:count], np.int64))
+
+
 def build_references(
     views: Views,
     names: Sequence[str],

@@ -16,7 +16,7 @@ T = TypeVar("T", np.float32, np.float64)
 BLOCK = 2048
 
 #: Factor from the median absolute deviation to the standard deviation of a normal distribution.
-_MAD = 1.4826
+MAD_TO_DEVIATION = 1.4826
 
 
 class Scaling(StrEnum):
@@ -69,7 +69,7 @@ def robust_scale(features: NDArray[np.floating]) -> tuple[Float64, Float64]:
     """
     exact = features.astype(np.float64)
     center = np.median(exact, axis=0)
-    robust, deviation = _MAD * np.median(np.abs(exact - center), axis=0), exact.std(axis=0)
+    robust, deviation = MAD_TO_DEVIATION * np.median(np.abs(exact - center), axis=0), exact.std(axis=0)
     scale = np.where(robust > 0, np.minimum(robust, deviation), deviation)
     return center, np.where(scale > 0, scale, np.inf)
 

@@ -12,11 +12,10 @@ from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32, Float64, Ints
 from headstart_server.learning.metrics.class_predictions import ClassCounts, ClassPredictions
+from headstart_server.learning.metrics.paired_tests import Z_95
 from headstart_server.learning.metrics.reliability import reliability
 from headstart_server.storage.json_values import JsonValue
 
-#: Two-sided 95 % quantile of the normal distribution.
-Z_95 = 1.959964
 #: Smallest probability in a log loss.
 LEAST = float(np.finfo(np.float32).tiny)
 #: Variance of an out-of-fold accuracy relative to the same number of independent examples. The heads of two
