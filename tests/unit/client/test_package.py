@@ -22,7 +22,7 @@ from headstart import (
 
 PUBLIC = """
     Aborted Abstention AbstentionReason Alias
-    AliasEvent AliasEventCause AsyncClient AsyncJob Auto Backbone BackboneCandidate
+    AliasEvent AliasEventCause AsyncClient AsyncJob Auto Backbone BackboneCandidate BackboneStatus
     BackboneSelection Cancelled CandidateOutcome ClassMetrics ClassProbability Client ComparedClass
     ComparedMetrics Comparison ConfusedPair
     ConfusionCell Truncation DataLoss DatasetFindings DeadlineExceeded ErasedExample DuplicateGroup
