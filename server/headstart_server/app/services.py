@@ -26,6 +26,7 @@ from headstart_server.datasets.retained_examples import RetainedExamples
 from headstart_server.evaluation.evaluator import Evaluator
 from headstart_server.prediction.prediction_monitor import PredictionMonitor
 from headstart_server.prediction.predictor import Predictor
+from headstart_server.prediction.recorder import PredictionRecorder
 from headstart_server.report.reporter import Reporter
 from headstart_server.settings.settings import Settings
 from headstart_server.training.rebasing import RebaseService
@@ -59,7 +60,7 @@ def grpc_server(objects: Objects) -> Server:
             audits_all=settings.auth.audit_all,
         ),
         fine_tuning=_fine_tuning(objects, executor, removals),
-        prediction=PredictionService(predictor, objects.telemetry, tracing=objects.tracing),
+        prediction=PredictionService(predictor),
         models=_models(objects, executor, removals),
         evaluation=EvaluationService(_bench(objects), executor),
         about=ServerService(
@@ -118,8 +119,12 @@ def _predictor(objects: Objects) -> Predictor:
         objects.pool,
         objects.ledger.is_under_way,
         max_inputs=objects.settings.limits.max_inputs,
-        onlooker=_monitor(objects),
-        traffic=objects.traffic,
+        recorder=PredictionRecorder(
+            objects.telemetry,
+            traffic=objects.traffic,
+            monitor=_monitor(objects),
+            tracing=objects.tracing,
+        ),
         load=BoundedExecutor(LOAD_THREADS).run,
     )
 
@@ -178,7 +183,7 @@ def _compat_services(
 ) -> Sequence[BoundService]:
     return services_of(
         objects.settings.server.compat_protocols,
-        CompatPredictor(predictor, objects.telemetry, tracing=objects.tracing),
+        CompatPredictor(predictor),
         objects.registry,
         objects.pool,
         executor,

@@ -18,7 +18,7 @@ from headstart_server.learning.features.feature_matrix import Float32
 _FAULTS_OF_INPUTS = (UndecodableInput, InputTooLarge, WrongModality)
 
 
-def of_wrong_kind(
+def wrong_modalities(
     embedder: Embedder, contents: Sequence[Content], *, raises: bool
 ) -> dict[int, HeadstartError]:
     """Return the errors of the contents that a backbone does not take, by place.

@@ -133,7 +133,7 @@ class PredictionMonitor:
         self._busy = threading.Lock()
         self._followed: LruCache[tuple[str, int], _Followed] = LruCache(MAX_FOLLOWED)
 
-    def notice(self, answer: VersionPrediction, rows: Sequence[RowFeatures]) -> "Future[None] | None":
+    def sample(self, answer: VersionPrediction, rows: Sequence[RowFeatures]) -> "Future[None] | None":
         """A Predict was answered; called in an event loop.
 
         Returns:

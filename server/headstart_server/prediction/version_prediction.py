@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.contract.backbone import Truncation
+from headstart_server.errors import HeadstartError
 from headstart_server.learning.analysis.neighbors import Neighbor
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.prediction.predict_options import Abstention, PredictOptions
 from headstart_server.prediction.saliency import Saliency
+from headstart_server.prediction.statistics import StageTimes
 
 
 class AbstentionReason(Enum):
@@ -42,14 +44,14 @@ class VersionPrediction:
 
     Attributes:
         version: the version.
-        indexes: for each input the class indexes asked for, the likeliest first, [n, k].
+        indexes: for each input the requested class indexes, the likeliest first, [n, k].
         probabilities: their probabilities, [n, k].
         selected: whether each is taken to apply, [n, k]: of one label the likeliest.
         outputs: all that the head gave, [n, C].
         values: of a regression the number for each input, [n]; there are no classes then.
-        abstention_result: whether the inputs are known; None unless asked for.
-        neighbors: the nearest training examples of each input; empty unless asked for.
-        saliency: which parts of each input speak for the answer; empty unless asked for.
+        abstention_result: whether the inputs are known; None unless requested.
+        neighbors: the nearest training examples of each input; empty unless requested.
+        saliency: which parts of each input speak for the answer; empty unless requested.
         truncation: of each input whose end the backbone did not see, how much it saw, by place.
     """
 
@@ -65,29 +67,61 @@ class VersionPrediction:
     truncation: Mapping[int, Truncation] = field(default_factory=dict)
 
 
-def answer(
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BackboneFeatures:
+    """What one backbone gave for all inputs of a call.
+
+    Attributes:
+        backbone: its name.
+        views: by view, [n, D].
+        truncation: of each input whose end it did not see, how much it saw, by place.
+    """
+
+    backbone: str
+    views: Mapping[str, Float32]
+    truncation: Mapping[int, Truncation] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PredictResult:
+    """The answers of a call.
+
+    Attributes:
+        predictions: one for each selector, in order.
+        features: one for each backbone that was run; none unless requested.
+        times: where the time went.
+        faults: why inputs were skipped, by place; the answers are about the others.
+    """
+
+    predictions: Sequence[VersionPrediction]
+    features: Sequence[BackboneFeatures]
+    times: StageTimes
+    faults: Mapping[int, HeadstartError] = field(default_factory=dict)
+
+
+def predict_version(
     version: ResidentVersion,
     views: Mapping[str, Float32],
-    asked: PredictOptions,
+    options: PredictOptions,
     own: Mapping[str, Float32] | None = None,
 ) -> VersionPrediction:
     """What a version answers for n inputs.
 
     Args:
-        version: the version, with the evidence that is asked for.
-        views: features [n, D of the view] by view: those of `views_of`.
-        asked: what is asked for.
+        version: the version, with the evidence that the options need.
+        views: features [n, D of the view] by view: those of `required_views`.
+        options: the options of the call.
         own: the views that the head takes, where the version has a tail. What answers rest on is told of the
             backbone's: the tail has seen the training examples, and would find others less like them.
     """
     head, evidence = version.head, version.evidence
     outputs = head.outputs(views if own is None else own)
-    indexes, selected = _classes(version, outputs, asked.top_k)
+    indexes, selected = _classes(version, outputs, options.top_k)
     typicality_model, index = evidence.typicality_model, evidence.neighbors
     abstention_result = None
-    if asked.abstention is not None:
+    if options.abstention is not None:
         typicality = typicality_model.typicality(views) if typicality_model is not None else None
-        abstention_result = _judged(asked.abstention, typicality, outputs, head.task)
+        abstention_result = _judged(options.abstention, typicality, outputs, head.task)
     return VersionPrediction(
         version=version,
         indexes=indexes,
@@ -96,26 +130,26 @@ def answer(
         outputs=outputs,
         values=outputs[:, 0] if head.task is Task.REGRESSION else None,
         abstention_result=abstention_result,
-        neighbors=index.nearest(views, asked.neighbors) if index is not None and asked.neighbors else (),
+        neighbors=index.nearest(views, options.neighbors) if index is not None and options.neighbors else (),
     )
 
 
-def views_of(version: ResidentVersion, asked: PredictOptions) -> set[str]:
+def required_views(version: ResidentVersion, options: PredictOptions) -> set[str]:
     """The views that an answer is made from."""
     views, evidence = set(version.head.views), version.evidence
-    if asked.abstention is not None and evidence.typicality_model is not None:
+    if options.abstention is not None and evidence.typicality_model is not None:
         views.update(evidence.typicality_model.views)
-    if asked.neighbors and evidence.neighbors is not None:
+    if options.neighbors and evidence.neighbors is not None:
         views.update(evidence.neighbors.views)
     return views
 
 
-def work_of(version: ResidentVersion, asked: PredictOptions) -> int:
+def work_per_input(version: ResidentVersion, options: PredictOptions) -> int:
     """Multiplications for one input, about."""
     work, evidence = version.head.work, version.evidence
-    if asked.abstention is not None and evidence.typicality_model is not None:
+    if options.abstention is not None and evidence.typicality_model is not None:
         work += evidence.typicality_model.work
-    if asked.neighbors and evidence.neighbors is not None:
+    if options.neighbors and evidence.neighbors is not None:
         work += evidence.neighbors.work
     return work
 
@@ -123,7 +157,7 @@ def work_of(version: ResidentVersion, asked: PredictOptions) -> int:
 def _classes(
     version: ResidentVersion, outputs: Float32, top_k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The class indexes asked for, the likeliest first, and whether each is taken to apply, both [n, k]."""
+    """Return the requested class indexes, the likeliest first, and whether each applies, both [n, k]."""
     task, count = version.head.task, len(outputs)
     if task is Task.REGRESSION:
         return np.zeros((count, 0), np.int64), np.zeros((count, 0), np.bool_)
@@ -138,13 +172,15 @@ def _classes(
     return indexes, selected
 
 
-def _judged(asked: Abstention, typicality: Float32 | None, outputs: Float32, task: Task) -> AbstentionResult:
+def _judged(
+    options: Abstention, typicality: Float32 | None, outputs: Float32, task: Task
+) -> AbstentionResult:
     unlike = np.zeros(len(outputs), np.bool_)
     if typicality is not None:
-        unlike = typicality < asked.false_alarm_rate
+        unlike = typicality < options.false_alarm_rate
     unsure = np.zeros(len(outputs), np.bool_)
     if task is not Task.REGRESSION:
-        unsure = outputs.max(axis=1) < asked.min_probability
+        unsure = outputs.max(axis=1) < options.min_probability
     return AbstentionResult(
         typicality=typicality,
         reasons=[

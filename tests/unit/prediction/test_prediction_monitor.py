@@ -52,17 +52,17 @@ def seen() -> Looks:
 
 
 async def look(
-    stall: Stall, seen: Looks, contents: list[bytes], onlooker: PredictionMonitor | None = None
+    stall: Stall, seen: Looks, contents: list[bytes], monitor: PredictionMonitor | None = None
 ) -> None:
-    """Predict, and let the onlooker look at it to the end."""
-    onlooker = onlooker or PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
+    """Predict, and let the monitor look at it to the end."""
+    monitor = monitor or PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     predicted = await stall.predict(contents, with_features=True)
     (features,) = predicted.features
     rows = [
         RowFeatures(views={name: view[place] for name, view in features.views.items()})
         for place in range(len(contents))
     ]
-    future = onlooker.notice(predicted.predictions[0], rows)
+    future = monitor.sample(predicted.predictions[0], rows)
     if future is not None:
         import asyncio
 
@@ -117,13 +117,13 @@ def test_what_came_long_ago_counts_no_more():
 
 async def test_drift_is_told_once_enough_inputs_have_come(stall: Stall, seen: Looks):
     stall.publisher.publish(files=evidence_of(stall))
-    onlooker = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
+    monitor = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     words = [b"cat:%d" % place for place in range(6)]
     for _ in range(FEWEST // 6 - 1):
-        await look(stall, seen, words, onlooker)
+        await look(stall, seen, words, monitor)
     assert seen.shifts == []
 
-    await look(stall, seen, words, onlooker)
+    await look(stall, seen, words, monitor)
     ((model, version, shift),) = seen.shifts
     assert (model, version) == ("pets", 1)
     assert shift >= 0.0
@@ -131,9 +131,9 @@ async def test_drift_is_told_once_enough_inputs_have_come(stall: Stall, seen: Lo
 
 async def test_a_version_that_keeps_nothing_of_its_training_features_has_no_drift(stall: Stall, seen: Looks):
     stall.publisher.publish()
-    onlooker = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
+    monitor = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     for _ in range(FEWEST):
-        await look(stall, seen, [b"cat:1"], onlooker)
+        await look(stall, seen, [b"cat:1"], monitor)
 
     assert seen.shifts == []
 
@@ -152,12 +152,12 @@ def told_files(*labels: str) -> dict[str, bytes]:
 
 async def test_a_move_of_answers_is_told_once_enough_inputs_have_come(stall: Stall, seen: Looks):
     stall.publisher.publish(files=told_files(*["class 0", "class 1", "class 2"] * 10))
-    onlooker = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
+    monitor = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     for _ in range(FEWEST // 6 - 1):
-        await look(stall, seen, [b"cat:1"] * 6, onlooker)
+        await look(stall, seen, [b"cat:1"] * 6, monitor)
     assert seen.answers == []
 
-    await look(stall, seen, [b"cat:1"] * 6, onlooker)
+    await look(stall, seen, [b"cat:1"] * 6, monitor)
     ((model, version, shift, confidence),) = seen.answers
     assert (model, version, confidence) == ("pets", 1, None)
     # Always the same class, where each was expected as often.
@@ -168,9 +168,9 @@ async def test_a_move_of_answers_is_told_once_enough_inputs_have_come(stall: Sta
 async def test_a_version_with_a_damaged_list_is_not_followed_and_not_asked_again(stall: Stall, seen: Looks):
     stall.publisher.publish(alias="shadow")
     stall.publisher.publish(files={EXAMPLES_FILE: b"no list"})
-    onlooker = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
+    monitor = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     for _ in range(FEWEST):
-        await look(stall, seen, [b"cat:1"], onlooker)
+        await look(stall, seen, [b"cat:1"], monitor)
 
     assert seen.answers == []
     assert len(seen.shadows) == FEWEST
@@ -220,9 +220,9 @@ async def test_without_a_shadow_on_the_same_backbone_nothing_is_told(
 async def test_only_the_share_is_looked_at(stall: Stall, seen: Looks):
     stall.publisher.publish(alias="shadow")
     stall.publisher.publish()
-    onlooker = PredictionMonitor(stall.publisher.registry, seen, share=0.25, shadow_alias="shadow")
+    monitor = PredictionMonitor(stall.publisher.registry, seen, share=0.25, shadow_alias="shadow")
     for _ in range(8):
-        await look(stall, seen, [b"cat:1"], onlooker)
+        await look(stall, seen, [b"cat:1"], monitor)
 
     assert len(seen.shadows) == 2
 
@@ -231,26 +231,27 @@ async def test_a_fault_of_looking_is_nobodys_error(
     stall: Stall, seen: Looks, monkeypatch: pytest.MonkeyPatch
 ):
     stall.publisher.publish(files=evidence_of(stall))
-    onlooker = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
+    monitor = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     with monkeypatch.context() as broken:
         broken.setattr(seen, "features_shifted", None)
         for _ in range(FEWEST):
-            await look(stall, seen, [b"cat:1"], onlooker)
-    await look(stall, seen, [b"cat:1"], onlooker)
+            await look(stall, seen, [b"cat:1"], monitor)
+    await look(stall, seen, [b"cat:1"], monitor)
 
     assert len(seen.shifts) == 1
 
 
-async def test_a_predictor_shows_its_answers_to_the_onlooker(stall: Stall, seen: Looks):
+async def test_a_predictor_shows_its_answers_to_the_monitor(stall: Stall, seen: Looks):
     from headstart_server.prediction.predictor import Predictor
+    from headstart_server.prediction.recorder import PredictionRecorder
 
     stall.publisher.publish(alias="shadow")
     stall.publisher.publish()
     noticed = []
 
-    class Eyes(PredictionMonitor):
-        def notice(self, answer, rows):
-            future = super().notice(answer, rows)
+    class Sampling(PredictionMonitor):
+        def sample(self, answer, rows):
+            future = super().sample(answer, rows)
             noticed.append(future)
             return future
 
@@ -260,7 +261,9 @@ async def test_a_predictor_shows_its_answers_to_the_onlooker(stall: Stall, seen:
         lambda model: False,
         max_inputs=8,
         clock=stall.clock,
-        onlooker=Eyes(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow"),
+        recorder=PredictionRecorder(
+            monitor=Sampling(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
+        ),
     )
     await stall.predict([b"cat:1", b"dog:2"])
     noticed[0].result(PATIENCE)

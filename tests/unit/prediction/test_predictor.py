@@ -40,7 +40,8 @@ from headstart_server.errors import (
 from headstart_server.learning.heads.recipe import Ridge
 from headstart_server.models.version import Selector
 from headstart_server.prediction.predict_options import PredictOptions
-from headstart_server.prediction.predictor import Predictor, PredictResult
+from headstart_server.prediction.predictor import Predictor
+from headstart_server.prediction.version_prediction import PredictResult
 
 Answered = TypeVar("Answered")
 
@@ -206,6 +207,53 @@ async def test_versions_on_several_backbones_run_each_once(stall: Stall) -> None
     )
     assert [stall.backbones[name].batches for name in ("fake", "other")] == [[1], [1]]
     assert [features.backbone for features in predicted.features] == ["fake", "other"]
+
+
+async def test_the_backbones_of_a_call_run_concurrently(tmp_path: Path) -> None:
+    stall = Stall(tmp_path, threads=1)
+    stall.load()
+    stall.publisher.publish()
+    stall.publisher.publish("cars", backbone="other", backbone_digest="c" * 64)
+    # Each pass ends only after the other one has begun, so one after the other would never end.
+    together = threading.Barrier(2)
+    for name in ("fake", "other"):
+        stall.backbones[name].before_run = lambda _: together.wait(PATIENCE)
+    selectors = [Selector(model="pets"), Selector(model="cars")]
+    async with asyncio.timeout(PATIENCE):
+        predicted = await stall.predictor.predict(selectors, [b"a"], PredictOptions(), deadline=None)
+    assert [each.version.model for each in predicted.predictions] == ["pets", "cars"]
+    assert not together.broken
+    stall.pool.close()
+    stall.publisher.close()
+
+
+async def test_no_backbone_runs_if_one_does_not_take_the_inputs(stall: Stall) -> None:
+    stall.load()
+    stall.publisher.publish()
+    stall.publisher.publish("tables", backbone="table", backbone_digest="e" * 64)
+    both = [Selector(model="pets"), Selector(model="tables")]
+    error = await refusal(stall, WrongModality, [b"a", b"b"], both)
+    assert [error.field, *(each.field for each in error.further)] == ["inputs[0]", "inputs[1]"]
+    assert stall.backbones["fake"].batches == stall.backbones["table"].batches == []
+    assert not stall.backbones["fake"].decoded
+
+
+async def test_a_full_queue_of_one_backbone_leaves_no_input_in_the_other(stall: Stall) -> None:
+    stall.load()
+    stall.publisher.publish()
+    stall.publisher.publish("cars", backbone="other", backbone_digest="c" * 64)
+    held = stall.pool.get("other").predict([b"x"] * 8)
+    with pytest.raises(BackboneQueueFull):
+        await stall.predictor.predict(
+            [Selector(model="pets"), Selector(model="cars")],
+            [b"a", b"b", b"c"],
+            PredictOptions(),
+            deadline=None,
+        )
+    assert stall.pool.get("fake").pending == 0
+    for future in held:
+        future.cancel()
+    assert stall.pending == 0
 
 
 async def test_features_are_given_only_if_asked_for(stall: Stall) -> None:
@@ -720,7 +768,7 @@ async def test_calls_failures_and_callers_that_left_are_counted_once_for_each_ve
     stall.publisher.publish()
     first = Selector(model="pets", number=1)
     predicted = await stall.predict([b"a", b"b"], [*PETS, Selector(model="pets", alias="stable"), first])
-    counted = stall.predictor.statistics.counts
+    counted = stall.predictor.recorder.statistics.counts
     assert (counted("pets", 1).calls, counted("pets", 1).inputs, counted("pets", 1).failed) == (1, 2, 0)
     assert counted("pets", 1).total == predicted.times.total
     await refusal(stall, UndecodableInput, [b"a", b"broken"])
@@ -732,7 +780,7 @@ async def test_calls_failures_and_callers_that_left_are_counted_once_for_each_ve
     for number in (1, 2):
         assert (counted("pets", number).calls, counted("pets", number).failed) == (1, 1)
     await refusal(stall, VersionNotFound, [b"a"], [Selector(model="pets", number=9)])
-    assert stall.predictor.statistics.asked() == [("pets", 1), ("pets", 2)]
+    assert stall.predictor.recorder.statistics.asked() == [("pets", 1), ("pets", 2)]
 
 
 async def test_inputs_that_cannot_be_used_are_skipped_on_request(stall: Stall) -> None:

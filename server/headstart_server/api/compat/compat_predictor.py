@@ -4,8 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from headstart_server.api.grpc.canary_call import CanaryCall
-from headstart_server.api.grpc.record_prediction import deadline_of, tell
+from headstart_server.api.grpc.canary_call import CanaryCall, deadline_of
 from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.backbones.contract.backbone import BackboneInfo, Content
 from headstart_server.embedding.backbone_pool import BackbonePool
@@ -13,8 +12,6 @@ from headstart_server.errors import BackboneMismatch, HeadstartError, InvalidFie
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.models.version import Selector, Version
-from headstart_server.observability.telemetry import Telemetry
-from headstart_server.observability.tracing import NO_TRACING, Tracing
 from headstart_server.prediction.predict_options import PredictOptions
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.prediction.statistics import Statistics
@@ -70,21 +67,11 @@ class CompatPredictor:
 
     Args:
         predictor: answers.
-        telemetry: is told of answered calls.
         clock: seconds that only go up; the predictor's.
-        tracing: is told of the stages of answered calls, if traces are on.
     """
 
-    def __init__(
-        self,
-        predictor: Predictor,
-        telemetry: Telemetry,
-        clock: Callable[[], float] = time.monotonic,
-        tracing: Tracing = NO_TRACING,
-    ) -> None:
-        self._tracing = tracing
+    def __init__(self, predictor: Predictor, clock: Callable[[], float] = time.monotonic) -> None:
         self._predictor = predictor
-        self._telemetry = telemetry
         self._clock = clock
 
     @property
@@ -95,7 +82,7 @@ class CompatPredictor:
     @property
     def statistics(self) -> Statistics:
         """What is counted of each version, however it is asked."""
-        return self._predictor.statistics
+        return self._predictor.recorder.statistics
 
     async def number(self, selector: Selector) -> int:
         """The number of the version that is meant, without loading it.
@@ -103,7 +90,8 @@ class CompatPredictor:
         Raises:
             ModelNotFound, AliasNotFound or VersionNotFound: there is none.
         """
-        return await self._predictor.number(selector)
+        (number,) = await self._predictor.numbers([selector])
+        return number
 
     def call(self, context: Context, key: str = "") -> CanaryCall:
         """A call that predicts, which chooses where an alias gives others a share of its calls.
@@ -115,7 +103,7 @@ class CompatPredictor:
         Raises:
             InvalidField: the key is too long.
         """
-        return CanaryCall(self._telemetry, context, key, field="parameters")
+        return CanaryCall(self._predictor.recorder, context, key, field="parameters")
 
     async def find(
         self, selector: Selector, router: TrafficRouter | None = None, nbytes: Callable[[], int] | None = None
@@ -168,7 +156,6 @@ class CompatPredictor:
         # By its number: an alias may have been moved to a version of another backbone since.
         selectors = [Selector(model=each.version.model, number=each.version.number) for each in found]
         predicted = await self._predictor.predict(selectors, contents, _ALL, deadline=deadline)
-        tell(self._telemetry, predicted, len(contents), self._tracing)
         return predicted.predictions
 
 

@@ -1,4 +1,4 @@
-"""A call that may ask for an alias that gives others a share of its calls: chosen, counted and timed."""
+"""What calls that predict have in common: their deadline, and the canary routing of aliases."""
 
 import asyncio
 import time
@@ -10,19 +10,25 @@ from headstart_server.api.grpc.status import CODES
 from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.errors import HeadstartError, InvalidField
 from headstart_server.models.traffic_split import TrafficRouter
-from headstart_server.observability.telemetry import Telemetry
+from headstart_server.prediction.recorder import PredictionRecorder
 
 #: The call's metadata, and header over HTTP, that has the key where the message has none.
 ROUTING_KEY = "headstart-routing-key"
 
 
-class CanaryCall:
-    """Gives the router of a call, and tells how the call went of each version that was chosen.
+def deadline_of(context: Context, clock: Callable[[], float]) -> float | None:
+    """Return when the caller stops waiting, on a clock; None for never."""
+    left = context.time_remaining()
+    return None if left is None else clock() + left
 
-    A call that asks for no such alias costs nothing here, and is not told of.
+
+class CanaryCall:
+    """Provide the router of a call, and record how the call ended for each version it was routed to.
+
+    A call without an alias that splits its traffic costs nothing here and is not recorded.
 
     Args:
-        telemetry: is told.
+        recorder: records the call.
         context: of the call.
         key: the message's own; empty for that of the metadata.
         field: of the message that has the key, for errors.
@@ -32,11 +38,11 @@ class CanaryCall:
         InvalidField: the key is too long.
     """
 
-    __slots__ = ("_clock", "_router", "_started", "_telemetry")
+    __slots__ = ("_clock", "_recorder", "_router", "_started")
 
     def __init__(
         self,
-        telemetry: Telemetry,
+        recorder: PredictionRecorder,
         context: Context,
         key: str = "",
         *,
@@ -47,9 +53,9 @@ class CanaryCall:
             raise InvalidField(
                 f"Expected a key of at most {MAX_ROUTING_KEY} characters. Received: {len(key)}.", field=field
             )
-        self._telemetry = telemetry
+        self._recorder = recorder
         self._clock = clock
-        self._router = TrafficRouter(lambda: key or _told(context))
+        self._router = TrafficRouter(lambda: key or _key_in_metadata(context))
         self._started = 0.0
 
     def __enter__(self) -> TrafficRouter:
@@ -63,13 +69,11 @@ class CanaryCall:
         traceback: TracebackType | None,
     ) -> None:
         if self._router.chosen:
-            self._telemetry.canary_call_ended(
-                self._router.chosen, _code_of(error), self._clock() - self._started
-            )
+            self._recorder.canary_ended(self._router.chosen, _code_of(error), self._clock() - self._started)
 
 
-def _told(context: Context) -> str:
-    """The key in a call's metadata; empty without one."""
+def _key_in_metadata(context: Context) -> str:
+    """Return the routing key in a call's metadata; empty without one."""
     for name, value in context.invocation_metadata() or ():
         if name == ROUTING_KEY:
             return str(value)
@@ -77,7 +81,7 @@ def _told(context: Context) -> str:
 
 
 def _code_of(error: BaseException | None) -> str:
-    """The name of the gRPC code that a call ends with."""
+    """Return the name of the gRPC code that a call ends with."""
     if error is None:
         return "OK"
     if isinstance(error, asyncio.CancelledError):

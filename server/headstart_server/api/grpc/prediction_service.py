@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1 import prediction_service_pb2_grpc as stubs
 from headstart.v1.input_pb2 import Input
-from headstart_server.api.grpc.canary_call import CanaryCall
+from headstart_server.api.grpc.canary_call import CanaryCall, deadline_of
 from headstart_server.api.grpc.messages.common import contents_of, selector_of
 from headstart_server.api.grpc.messages.predictions import (
     fault_message,
@@ -16,36 +16,23 @@ from headstart_server.api.grpc.messages.predictions import (
     times_message,
     truncation_message,
 )
-from headstart_server.api.grpc.record_prediction import deadline_of, tell
 from headstart_server.api.grpc.requests.request_parsing import in_thread_if_large
 from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.errors import InvalidField
-from headstart_server.observability.telemetry import Telemetry
-from headstart_server.observability.tracing import NO_TRACING, Tracing
 from headstart_server.prediction.predictor import Predictor
 
 
 class PredictionService(stubs.PredictionServiceServicer):
-    """Decodes, calls and encodes; all work is the `prediction` room's.
+    """Decode requests, call the predictor, encode results.
 
     Args:
-        predictor: answers.
-        telemetry: is told of answered calls.
+        predictor: predicts, and records each Predict.
         clock: seconds that only go up; the predictor's.
-        tracing: is told of the stages of answered calls, if traces are on.
     """
 
-    def __init__(
-        self,
-        predictor: Predictor,
-        telemetry: Telemetry,
-        clock: Callable[[], float] = time.monotonic,
-        tracing: Tracing = NO_TRACING,
-    ) -> None:
-        self._tracing = tracing
+    def __init__(self, predictor: Predictor, clock: Callable[[], float] = time.monotonic) -> None:
         self._predictor = predictor
-        self._telemetry = telemetry
         self._clock = clock
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
@@ -55,7 +42,7 @@ class PredictionService(stubs.PredictionServiceServicer):
             selector_of(message, f"targets[{place}]") for place, message in enumerate(request.targets)
         ]
         contents = await self._contents(request.inputs)
-        with CanaryCall(self._telemetry, context, request.routing_key) as router:
+        with CanaryCall(self._predictor.recorder, context, request.routing_key) as router:
             predicted = await self._predictor.predict(
                 selectors,
                 contents,
@@ -63,11 +50,10 @@ class PredictionService(stubs.PredictionServiceServicer):
                 deadline=deadline_of(context, self._clock),
                 router=router,
             )
-        tell(self._telemetry, predicted, len(request.inputs), self._tracing)
         return pb.PredictResponse(
             results=[
-                predictions_message(answer, predicted.faults, len(request.inputs))
-                for answer in predicted.predictions
+                predictions_message(each, predicted.faults, len(request.inputs))
+                for each in predicted.predictions
             ],
             features=map(features_message, predicted.features),
             times=times_message(predicted.times),

@@ -11,6 +11,7 @@ from headstart_server.errors import ArtifactDamaged, InvalidField
 from headstart_server.models.traffic_split import choose_version
 from headstart_server.models.version import TrafficSplit
 from headstart_server.observability.telemetry import Telemetry
+from headstart_server.prediction.recorder import PredictionRecorder
 
 HALF = (TrafficSplit(number=8, fraction=0.5),)
 
@@ -45,14 +46,14 @@ def counted(telemetry: Telemetry) -> dict[tuple[str, ...], float]:
 def test_the_messages_own_key_goes_before_that_of_the_metadata(telemetry: Telemetry) -> None:
     context: Any = Call(("user-agent", "x"), ("headstart-routing-key", "ann"))
     for own, key in (("", "ann"), ("bob", "bob")):
-        with CanaryCall(telemetry, context, own) as router:
+        with CanaryCall(PredictionRecorder(telemetry), context, own) as router:
             assert router.route("pets", 7, HALF) == choose_version(key, "pets", 7, HALF)
     assert context.looks == 1
 
 
-def test_a_call_without_anything_to_choose_is_not_told_of(telemetry: Telemetry) -> None:
+def test_a_call_without_anything_to_choose_is_not_recorded(telemetry: Telemetry) -> None:
     context: Any = Call(("headstart-routing-key", "ann"))
-    with CanaryCall(telemetry, context):
+    with CanaryCall(PredictionRecorder(telemetry), context):
         pass
     assert context.looks == 0
     assert counted(telemetry) == {}
@@ -68,14 +69,17 @@ def test_a_call_without_anything_to_choose_is_not_told_of(telemetry: Telemetry) 
         (RuntimeError("a bug"), "INTERNAL"),
     ],
 )
-def test_each_version_that_was_chosen_is_told_how_the_call_ended(
+def test_the_end_of_a_call_is_recorded_for_each_version_it_was_routed_to(
     telemetry: Telemetry, error: BaseException | None, code: str
 ) -> None:
     times = iter([10.0, 12.5])
     context: Any = Call()
     chosen_: list[str] = []
     raised = () if error is None else (type(error),)
-    with suppress(*raised), CanaryCall(telemetry, context, "ann", clock=lambda: next(times)) as router:
+    with (
+        suppress(*raised),
+        CanaryCall(PredictionRecorder(telemetry), context, "ann", clock=lambda: next(times)) as router,
+    ):
         chosen_ += [str(router.route(model, 7, HALF)) for model in ("pets", "cars")]
         if error is not None:
             raise error

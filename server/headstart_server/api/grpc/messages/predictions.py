@@ -11,10 +11,13 @@ from headstart_server.errors import HeadstartError
 from headstart_server.learning.analysis.neighbors import Neighbor
 from headstart_server.learning.examples.task import Task
 from headstart_server.prediction.predict_options import Abstention, PredictOptions, SaliencyOptions
-from headstart_server.prediction.predictor import BackboneFeatures
 from headstart_server.prediction.saliency import Saliency
 from headstart_server.prediction.statistics import StageTimes
-from headstart_server.prediction.version_prediction import AbstentionReason, VersionPrediction
+from headstart_server.prediction.version_prediction import (
+    AbstentionReason,
+    BackboneFeatures,
+    VersionPrediction,
+)
 
 #: Classes returned for each input where the caller does not say.
 DEFAULT_TOP_K = 5
