@@ -264,7 +264,7 @@ class Recorder:
     def batch_ran(self, lane: Lane, rows: int, seconds: float, slowest: float) -> None:
         self.batches.append((lane, rows))
 
-    def rows_dropped(self, lane: Lane, rows: int, cause: str) -> None:
+    def inputs_dropped(self, lane: Lane, rows: int, cause: str) -> None:
         self.dropped.append((lane, rows, cause))
 
     def step_finished(self, step: str, seconds: float) -> None:

@@ -95,7 +95,7 @@ def _scrape_seconds(publisher: Publisher) -> float:
     for place in range(MAX_SERIES + MAX_CANARIES):
         model = f"model-{place}"
         telemetry.predicted({"decode": 0.1}, {(model, 1): 1})
-        telemetry.features_shifted(model, 1, 0.5)
+        telemetry.feature_drift_measured(model, 1, 0.5)
         telemetry.canary_call_ended([(model, 1)], "OK", 0.1)
     encode, _ = choose_encoder(ACCEPT)
     encode(telemetry.registry)

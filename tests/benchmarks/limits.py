@@ -124,7 +124,7 @@ class _Engine:
     def batch_ran(self, lane: Lane, rows: int, seconds: float, slowest: float) -> None:
         """As an observer of batches: looks away."""
 
-    def rows_dropped(self, lane: Lane, rows: int, cause: str) -> None:
+    def inputs_dropped(self, lane: Lane, rows: int, cause: str) -> None:
         """As an observer of batches: looks away."""
 
 

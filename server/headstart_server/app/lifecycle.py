@@ -167,7 +167,7 @@ class App:
         gc.freeze()
         await server.set_serving(True)
         seconds = round(process_age(), 2)
-        self.objects.telemetry.began_to_serve(seconds)
+        self.objects.telemetry.serving_started(seconds)
         log.info("serving", backbone=pool.default, runtime=embedder.runtime, seconds_since_start=seconds)
         # Another daemon thread, for the same reason.
         threading.Thread(target=pool.prepare_all, name="prepare", daemon=True).start()

@@ -97,7 +97,7 @@ def webhook_sender(objects: Objects) -> "WebhookSender | None":
             f"--webhook needs the package {error.name}: pip install 'headstart[http]'."
         ) from error
     return WebhookSender(
-        objects.database, objects.webhooks, secrets, objects.telemetry.webhook_tried, body=webhook_body
+        objects.database, objects.webhooks, secrets, objects.telemetry.webhook_attempted, body=webhook_body
     )
 
 

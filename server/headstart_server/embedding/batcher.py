@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from headstart_server.backbones.contract.backbone import Views
 from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, RowFeatures, WorkItem
 from headstart_server.errors import DeadlineExceeded, Draining
+from headstart_server.observability.telemetry import Telemetry
 
 
 class Run(Protocol):
@@ -18,16 +19,6 @@ class Run(Protocol):
 
     def __call__(self, rows: NDArray[np.generic], cuts: Collection[str] = (), /) -> Views:
         """Return views of rows [n, ...], and their activations at the given cuts."""
-
-
-class BatchObserver(Protocol):
-    """Receiver of batch statistics."""
-
-    def batch_ran(self, lane: Lane, rows: int, seconds: float, slowest: float) -> None:
-        """Record one batch; `slowest` is the latency of its slowest row, from arrival to end."""
-
-    def rows_dropped(self, lane: Lane, rows: int, cause: str) -> None:
-        """Record rows that left the queue without a pass; `cause` is `expired` or `abandoned`."""
 
 
 class Batcher:
@@ -51,7 +42,7 @@ class Batcher:
         self,
         run: Run,
         queue: LaneQueue,
-        observer: BatchObserver,
+        observer: Telemetry,
         *,
         threads: int = 1,
         clock: Callable[[], float] = time.monotonic,
@@ -168,7 +159,7 @@ class Batcher:
     def _drop(self, item: WorkItem) -> None:
         for cause, count in (("expired", len(item.expired)), ("abandoned", item.abandoned)):
             if count:
-                self._observer.rows_dropped(item.lane, count, cause)
+                self._observer.inputs_dropped(item.lane, count, cause)
         for entry in item.expired:
             entry.future.set_exception(
                 DeadlineExceeded("The deadline passed while the input waited for the backbone.")

@@ -22,6 +22,7 @@ from headstart_server.errors import (
 from headstart_server.jobs.heartbeat import Claim, Heartbeat
 from headstart_server.jobs.job import Findings, Job, JobError
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
+from headstart_server.observability.telemetry import Telemetry
 from headstart_server.observability.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
@@ -70,16 +71,6 @@ class StorageRetryError(Exception):
     """The storage failed: the job goes back to the queue, and its next run begins later."""
 
 
-class JobObserver(Protocol):
-    """Who is told of ended runs."""
-
-    def job_limited(self, reason: str) -> None:
-        """A run failed because it reached a limit of time or memory."""
-
-    def job_ended(self, outcome: str) -> None:
-        """A run ended as succeeded, failed, cancelled, given_back, postpone or lost."""
-
-
 class WorkerPool:
     """Claims jobs and runs each in a thread. No job can end a thread of it.
 
@@ -104,7 +95,7 @@ class WorkerPool:
         heartbeat: Heartbeat,
         make_run: Callable[[Job, Callable[[], None]], Run],
         on_end: Callable[[str], None],
-        observer: JobObserver,
+        observer: Telemetry,
         *,
         size: int,
         time_limit: float = float("inf"),

@@ -1,4 +1,4 @@
-"""What operators see: structured logs and Prometheus metrics."""
+"""Structured logs, and the recording of Prometheus metrics."""
 
 import logging
 import os
@@ -24,10 +24,20 @@ log = structlog.get_logger(__name__)
 
 
 class _Named(Protocol):
-    """What has a value, such as an enum's member."""
+    """An enum's member whose value is the value of a label."""
 
     @property
     def value(self) -> str: ...
+
+
+class _Quality(Protocol):
+    """The metrics of a version, which are defined in a room above this one."""
+
+    @property
+    def accuracy(self) -> float | None: ...
+
+    @property
+    def log_loss(self) -> float | None: ...
 
 
 class Telemetry:
@@ -48,7 +58,6 @@ class Telemetry:
         self._series: Callable[..., Any] = cache(lambda metric, *labels: metric.labels(*labels))
         metrics.BUILD_INFO.gauge(registry).labels(software).set(1)
         self._start = metrics.STARTUP.gauge(registry)
-        #: Of gRPC calls.
         self.calls = CallMetrics(registry)
         self._stages = metrics.PREDICT_STAGE.histogram(registry)
         self._predictions = metrics.PREDICTIONS.counter(registry)
@@ -85,58 +94,60 @@ class Telemetry:
         """
         self.registry.register(_Read(metric, read))
 
-    def began_to_serve(self, seconds: float) -> None:
-        """The server serves, some seconds after its process was started."""
+    def serving_started(self, seconds: float) -> None:
+        """Record the seconds from the start of the process until it served."""
         self._start.set(seconds)
 
     def predicted(self, stages: Mapping[str, float], versions: Mapping[tuple[str, int], int]) -> None:
-        """A Predict call was answered: seconds of each stage, and inputs by (model, version)."""
+        """Record a Predict: the seconds of its stages, and its inputs by (model, version)."""
         for stage, seconds in stages.items():
             self._series(self._stages, stage).observe(seconds)
         for (model, version), inputs in versions.items():
             self._versions.of(self._predictions, model, version).inc(inputs)
 
     def canary_call_ended(self, versions: Iterable[tuple[str, int]], code: str, seconds: float) -> None:
-        """A Predict for aliases that give others a share ended; versions are those that were chosen."""
+        """Record a Predict on aliases with a traffic split, by the versions that were chosen."""
         for model, version in versions:
             self._versions.of_canary(self._canary_requests, model, version, code).inc()
             self._versions.of_canary(self._canary_duration, model, version).observe(seconds)
 
-    def features_shifted(self, model: str, version: int, shift: float) -> None:
-        """The mean of a version's inputs lies so far from that of its training examples."""
-        self._versions.of(self._feature_drift, model, version).set(shift)
+    def feature_drift_measured(self, model: str, version: int, drift: float) -> None:
+        """Record the distance between the means of recent inputs and of training examples."""
+        self._versions.of(self._feature_drift, model, version).set(drift)
 
-    def answers_shifted(self, model: str, version: int, shift: float, confidence: float | None) -> None:
-        """A version's answers have moved so far from those it was evaluated by, and their probability."""
-        self._versions.of(self._prediction_drift, model, version).set(shift)
+    def prediction_drift_measured(
+        self, model: str, version: int, drift: float, confidence: float | None
+    ) -> None:
+        """Record the drift of a version's predictions, and of their confidence."""
+        self._versions.of(self._prediction_drift, model, version).set(drift)
         if confidence is not None:
             self._versions.of(self._confidence_drift, model, version).set(confidence)
 
-    def shadow_answered(self, model: str, shadow: int, agreed: int, differed: int) -> None:
-        """A shadow told the same of some inputs, and something else of others."""
+    def shadow_compared(self, model: str, shadow: int, agreed: int, differed: int) -> None:
+        """Record on how many inputs the shadow agreed with the served version."""
         self._versions.of(self._shadow, model, shadow, "true").inc(agreed)
         self._versions.of(self._shadow, model, shadow, "false").inc(differed)
 
     def batch_ran(self, lane: _Named, rows: int, seconds: float, slowest: float) -> None:
-        """A batch of some rows ran for some seconds; its slowest row took `slowest` from arrival to end."""
+        """Record a batch; `slowest` is the latency of its slowest row, from arrival to end."""
         self._series(self._batch_size, lane.value).observe(rows)
         self._series(self._batch_duration, lane.value).observe(seconds)
         self._series(self._embedding_latency, lane.value).observe(slowest)
 
-    def rows_dropped(self, lane: _Named, rows: int, cause: str) -> None:
-        """Rows left a queue unrun."""
-        self._series(self._dropped, lane.value, cause).inc(rows)
+    def inputs_dropped(self, lane: _Named, count: int, reason: str) -> None:
+        """Count inputs that left a queue before they ran; the reason is `expired` or `abandoned`."""
+        self._series(self._dropped, lane.value, reason).inc(count)
 
     def cache_looked_up(self, outcome: _Named, count: int) -> None:
-        """The feature cache was asked for some features, with the same outcome."""
+        """Count requests for cached features with the same outcome."""
         self._series(self._cache, outcome.value).inc(count)
 
     def cache_writes_dropped(self, count: int) -> None:
-        """Some features were not written to disk."""
+        """Count features that were not written to disk."""
         self._cache_dropped.inc(count)
 
     def job_taken_over(self) -> None:
-        """A job was taken over from another process."""
+        """Count a job that was taken over from another process."""
         self._takeovers.inc()
 
     def claim_failed(self) -> None:
@@ -148,31 +159,32 @@ class Telemetry:
         self._series(self._limited, reason).inc()
 
     def job_ended(self, outcome: str) -> None:
-        """A run of a job ended."""
+        """Count a run that ended."""
         self._series(self._job_ends, outcome).inc()
 
-    def webhook_tried(self, outcome: str) -> None:
-        """A POST that tells of a job's end was tried."""
+    def webhook_attempted(self, outcome: str) -> None:
+        """Count an attempt to send a webhook."""
         self._series(self._webhooks, outcome).inc()
 
     def step_finished(self, step: str, seconds: float) -> None:
-        """A step of a job took some seconds."""
+        """Record the time of a job's step."""
         self._series(self._steps, step).observe(seconds)
 
-    def version_published(self, model: str, version: int, measured: Any, example_count: int) -> None:
-        """A version was published; `measured` has `accuracy` and `log_loss`, each a float or None."""
-        del version  # the newest is the one that is shown
+    def version_published(self, model: str, version: int, metrics: _Quality, example_count: int) -> None:
+        """Record the quality of a published version; only a model's newest has series."""
+        del version
         self._versions.of(self._published, model).inc()
         self._versions.of(self._examples, model).set(example_count)
-        if measured.accuracy is not None:
-            self._versions.of(self._accuracy, model).set(measured.accuracy)
-        if measured.log_loss is not None:
-            self._versions.of(self._loss, model).set(measured.log_loss)
+        if metrics.accuracy is not None:
+            self._versions.of(self._accuracy, model).set(metrics.accuracy)
+        if metrics.log_loss is not None:
+            self._versions.of(self._loss, model).set(metrics.log_loss)
 
 
 def process_age() -> float:
-    """Seconds since this process was started (proc(5): field 22 of /proc/PID/stat, in ticks since boot)."""
-    # The name of the program may hold anything; the fields after it are numbered from 3.
+    """Return the seconds since this process started."""
+    # proc(5): field 22 is the start, in ticks since boot. The name of the program may contain anything; the
+    # fields after it are numbered from 3.
     fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
     return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
@@ -193,7 +205,7 @@ class _Read(Collector):
 
 
 def configure_logs(*, level: str, json: bool) -> None:
-    """Send this process's logs to stderr, one event a line.
+    """Send this process's logs to stderr, one event per line.
 
     Args:
         level: the lowest level shown, such as `info`.
@@ -218,14 +230,14 @@ def configure_logs(*, level: str, json: bool) -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    # It reports, with a traceback each, connections that break while it closes them; calls tell of those.
+    # It reports, with a traceback each, connections that break while it closes them; calls report those.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[LibraryLogs()], force=True)
     logging.captureWarnings(True)
 
 
 def _tracebacks() -> Any:
-    # Without the values of variables: they are callers' pictures, texts and labels.
+    # Without the values of variables: they are callers' images, texts and labels.
     return structlog.processors.ExceptionRenderer(
         structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     )

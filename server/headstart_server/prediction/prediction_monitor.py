@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from math import sqrt
-from typing import Protocol
 
 import numpy as np
 import structlog
@@ -21,6 +20,7 @@ from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.traffic import Traffic
 from headstart_server.models.version import Selector
+from headstart_server.observability.telemetry import Telemetry
 from headstart_server.prediction.head_predictions import agreement
 from headstart_server.prediction.prediction_drift import PredictionDrift, expected_predictions
 from headstart_server.prediction.version_prediction import VersionPrediction
@@ -33,19 +33,6 @@ HORIZON = 1000
 FEWEST = 30
 #: Versions whose inputs are followed at once, those asked last.
 MAX_FOLLOWED = 200
-
-
-class LookObserver(Protocol):
-    """Who is told of what was seen."""
-
-    def features_shifted(self, model: str, version: int, shift: float) -> None:
-        """The mean of a version's inputs lies so far from that of its training examples."""
-
-    def answers_shifted(self, model: str, version: int, shift: float, confidence: float | None) -> None:
-        """A version's answers have moved so far from those it was evaluated by, and their probability."""
-
-    def shadow_answered(self, model: str, shadow: int, agreed: int, differed: int) -> None:
-        """A shadow told the same of some inputs, and something else of others."""
 
 
 class Drift:
@@ -118,7 +105,7 @@ class PredictionMonitor:
     def __init__(
         self,
         registry: Registry,
-        observer: LookObserver,
+        observer: Telemetry,
         *,
         share: float,
         shadow_alias: str,
@@ -181,7 +168,7 @@ class PredictionMonitor:
             inputs.add(look.rows)
             if inputs.count >= FEWEST:
                 drift["feature_drift"] = inputs.shift
-                self._observer.features_shifted(version.model, version.number, inputs.shift)
+                self._observer.feature_drift_measured(version.model, version.number, inputs.shift)
         if answers is not None:
             answers.add(look.answer.outputs)
             if answers.is_known:
@@ -189,7 +176,7 @@ class PredictionMonitor:
                 drift["prediction_drift"] = shift
                 if confidence is not None:
                     drift["confidence_drift"] = confidence
-                self._observer.answers_shifted(version.model, version.number, shift, confidence)
+                self._observer.prediction_drift_measured(version.model, version.number, shift, confidence)
         if self._traffic is not None:
             self._traffic.drifted(version.model, version.number, len(look.rows), drift)
 
@@ -216,7 +203,7 @@ class PredictionMonitor:
         agrees = agreement(version.head, own, shadow.head, theirs)
         if agrees is not None:
             agreed = int(agrees.sum())
-            self._observer.shadow_answered(version.model, shadow.number, agreed, len(agrees) - agreed)
+            self._observer.shadow_compared(version.model, shadow.number, agreed, len(agrees) - agreed)
 
     def _shadow(self, version: ResidentVersion) -> ResidentVersion | None:
         """The shadow of a version, if it has one that can be put on the same features."""

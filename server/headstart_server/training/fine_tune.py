@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +48,7 @@ from headstart_server.models.store import EXAMPLES_FILE, VersionStore
 from headstart_server.models.tail_file import TAIL_FILE, encode
 from headstart_server.models.version import Manifest, TailFacts
 from headstart_server.observability.energy import EnergyMeter, Measurement
+from headstart_server.observability.telemetry import Telemetry
 from headstart_server.observability.tracing import NO_TRACING, Tracing
 from headstart_server.training.activations import JobActivations
 from headstart_server.training.backbone_selector import BackboneSelector
@@ -60,16 +60,6 @@ from headstart_server.training.progress import RETRY_SECONDS, ProgressReporter
 
 #: Seconds of a fit from which on it is put aside: what took less is sooner fitted again than written.
 STAGE_SECONDS = 1.0
-
-
-class TrainingObserver(Protocol):
-    """Who is told of finished steps and published versions."""
-
-    def step_finished(self, step: str, seconds: float) -> None:
-        """A step took some seconds."""
-
-    def version_published(self, model: str, version: int, metrics: Metrics, example_count: int) -> None:
-        """A version was published."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +90,7 @@ class FineTuneTools:
     datasets: DatasetStore
     pool: BackbonePool
     versions: VersionStore
-    observer: TrainingObserver
+    observer: Telemetry
     gate: PromotionCheck
     window: int
     scratch: Path

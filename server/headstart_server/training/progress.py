@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from headstart_server.errors import DatabaseUnavailable, StorageUnavailable
 from headstart_server.jobs.job import Findings, Job, JobStep, Progress
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.learning.metrics.metrics import Metrics
+from headstart_server.observability.telemetry import Telemetry
 from headstart_server.observability.tracing import NO_TRACING, Tracing
 
 #: Seconds between two progress events of one step: each is a commit, with its wait for the disk.
@@ -27,13 +28,6 @@ _FOLLOWING = {
 }
 
 Answer = TypeVar("Answer")
-
-
-class StepObserver(Protocol):
-    """Who is told of finished steps."""
-
-    def step_finished(self, step: str, seconds: float) -> None:
-        """A step took some seconds."""
 
 
 class ProgressReporter:
@@ -57,7 +51,7 @@ class ProgressReporter:
         self,
         job: Job,
         ledger: Ledger,
-        observer: StepObserver,
+        observer: Telemetry,
         checkpoint: Callable[[], None],
         *,
         clock: Callable[[], float] = time.monotonic,

@@ -80,13 +80,13 @@ async def serve_once(settings: Settings) -> None:
     """Run a server until it is warm, then stop it."""
     source = FakeSource(FakeBackbone("mine"))
     app, stop = App(settings, source), asyncio.Event()
-    warm = app.objects.telemetry.began_to_serve
+    warm = app.objects.telemetry.serving_started
 
-    def began_to_serve(seconds: float) -> None:
+    def serving_started(seconds: float) -> None:
         warm(seconds)
         stop.set()
 
-    app.objects.telemetry.began_to_serve = began_to_serve  # type: ignore[method-assign]
+    app.objects.telemetry.serving_started = serving_started  # type: ignore[method-assign]
     async with asyncio.timeout(PATIENCE):
         await app.run(stop)
 

@@ -19,7 +19,7 @@ class Times:
     def batch_ran(self, lane: Lane, rows: int, seconds: float, slowest: float) -> None:
         self.seen.append((lane, rows, seconds, slowest))
 
-    def rows_dropped(self, lane: Lane, rows: int, cause: str) -> None:
+    def inputs_dropped(self, lane: Lane, rows: int, cause: str) -> None:
         raise AssertionError("no row is dropped here")
 
 

@@ -89,9 +89,9 @@ def test_the_number_of_series_stays_bounded_whatever_comes(telemetry: Telemetry,
         clock.advance(IDLE_SECONDS / 50)
         model = f"model-{place}"
         predict(telemetry, model)
-        telemetry.features_shifted(model, 1, 0.5)
-        telemetry.answers_shifted(model, 1, 0.5, 0.1)
-        telemetry.shadow_answered(model, 2, 1, 1)
+        telemetry.feature_drift_measured(model, 1, 0.5)
+        telemetry.prediction_drift_measured(model, 1, 0.5, 0.1)
+        telemetry.shadow_compared(model, 2, 1, 1)
         telemetry.version_published(model, 1, Metrics(accuracy=0.5, log_loss=0.5), 9)
         telemetry.canary_call_ended([(model, 3)], "OK", 0.1)
     most = MAX_SERIES + MAX_CANARIES + 1

@@ -28,13 +28,15 @@ class Looks:
         self.shadows: list[tuple[str, int, int, int]] = []
         self.answers: list[tuple[str, int, float, float | None]] = []
 
-    def features_shifted(self, model: str, version: int, shift: float) -> None:
+    def feature_drift_measured(self, model: str, version: int, shift: float) -> None:
         self.shifts.append((model, version, shift))
 
-    def answers_shifted(self, model: str, version: int, shift: float, confidence: float | None) -> None:
+    def prediction_drift_measured(
+        self, model: str, version: int, shift: float, confidence: float | None
+    ) -> None:
         self.answers.append((model, version, shift, confidence))
 
-    def shadow_answered(self, model: str, shadow: int, agreed: int, differed: int) -> None:
+    def shadow_compared(self, model: str, shadow: int, agreed: int, differed: int) -> None:
         self.shadows.append((model, shadow, agreed, differed))
 
 
@@ -233,7 +235,7 @@ async def test_a_fault_of_looking_is_nobodys_error(
     stall.publisher.publish(files=evidence_of(stall))
     monitor = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     with monkeypatch.context() as broken:
-        broken.setattr(seen, "features_shifted", None)
+        broken.setattr(seen, "feature_drift_measured", None)
         for _ in range(FEWEST):
             await look(stall, seen, [b"cat:1"], monitor)
     await look(stall, seen, [b"cat:1"], monitor)
