@@ -45,7 +45,7 @@ ELSEWHERE = {
     "test_more_inputs_than_the_server_holds_are_refused_with_the_limit",
     "BACKBONE_UNAVAILABLE": "integration/server/test_declared_backbones.py::"
     "test_one_that_cannot_be_had_is_refused_with_the_reason_and_hinders_no_other",
-    "CANCELLED": "unit/jobs/test_measurement.py::test_a_caller_that_left_ends_the_work_for_it",
+    "CANCELLED": "unit/evaluation/test_evaluator.py::test_a_caller_that_left_ends_the_work_for_it",
     "CRASHED_REPEATEDLY": "unit/jobs/test_crashes.py::test_a_job_that_kills_its_process_fails_alone",
     "DATABASE_UNAVAILABLE": "integration/server/test_replicas.py::"
     "test_predictions_of_resident_versions_go_on_through_an_outage_and_jobs_after_it",
@@ -56,19 +56,20 @@ ELSEWHERE = {
     "EXPORT_FAILED": "unit/export/test_exporter.py::"
     "test_a_failure_is_raised_to_all_callers_and_leaves_nothing",
     "EXPORT_QUEUE_FULL": "unit/export/test_exporter.py::test_more_than_may_wait_are_refused",
-    "EXPORT_UNAVAILABLE": "unit/backbones/test_export_process.py::test_a_refusal_is_an_error_of_its_kind",
+    "EXPORT_UNAVAILABLE": "unit/backbones/worker/test_export_process.py::"
+    "test_a_refusal_is_an_error_of_its_kind",
     "INTERNAL": "unit/jobs/test_workers.py::"
     "test_a_fault_of_the_server_is_told_by_an_id_that_the_log_has_and_the_worker_lives_on",
-    "ISSUER_KEYS_UNAVAILABLE": "unit/access/test_authenticator.py::"
+    "ISSUER_KEYS_UNAVAILABLE": "unit/auth/test_authenticator.py::"
     "test_keys_that_were_never_had_are_told_as_a_thing_that_passes",
     "JOB_MEMORY_LIMIT": "unit/jobs/test_workers.py::test_a_run_without_memory_fails_with_its_estimate",
     "JOB_TIME_LIMIT": "unit/jobs/test_workers.py::"
     "test_a_run_that_takes_too_long_fails_at_its_next_checkpoint",
-    "LOADING": "unit/embedding/test_engine.py::"
+    "LOADING": "unit/embedding/test_backbone_pool.py::"
     "test_a_backbone_is_loading_when_first_asked_for_and_ready_then",
     "MESSAGE_TOO_LARGE": "integration/server/test_http.py::test_errors_are_those_of_grpc",
     "RATE_EXCEEDED": "integration/server/test_limits.py::"
-    "test_who_calls_too_often_is_told_when_to_come_again_and_health_is_free",
+    "test_frequent_callers_get_a_time_to_retry_and_health_is_free",
     "STORAGE_FULL": "integration/server/test_bucket.py::"
     "test_a_full_disk_fails_the_job_whose_examples_do_not_fit_and_nothing_else",
     "STORAGE_UNAVAILABLE": "integration/server/test_bucket.py::"
