@@ -27,9 +27,11 @@ from headstart_server.errors import BackboneNotFound, UndecodableInput
 from headstart_server.jobs.heartbeat import Lease
 from headstart_server.jobs.job import Findings, Job, JobEvent, JobStep, Progress
 from headstart_server.jobs.job_notifier import JobNotifier
-from headstart_server.jobs.ledger import Ledger, Submission
+from headstart_server.jobs.job_queue import ReplicaSettings
+from headstart_server.jobs.job_store import JobStore, open_job_store
 from headstart_server.jobs.limits import QueueLimits, TenantLimits
-from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.jobs.spec import FineTuneSpec, names_of
+from headstart_server.jobs.submitting import Submission
 from headstart_server.learning.examples.dataset import DatasetSummary
 from headstart_server.learning.heads.calibration import Calibration
 from headstart_server.learning.heads.head import Head
@@ -46,7 +48,7 @@ from headstart_server.settings.sources import load
 
 #: Seconds after which a test gives up on a thread; never waited for when the code is right.
 PATIENCE = 20.0
-#: The lease of the ledgers of tests.
+#: The lease of the job stores of tests.
 LEASE = Lease(seconds=10.0, interval=1.0)
 
 
@@ -397,8 +399,15 @@ SUMMARY = DatasetSummary(
 )
 
 
+def with_parts(store: JobStore, **kinds: type) -> JobStore:
+    """Turn parts of a job store into instances of subclasses that fail or wait."""
+    for name, kind in kinds.items():
+        getattr(store, name).__class__ = kind
+    return store
+
+
 class JobDriver:
-    """A ledger, with short ways to do what jobs and callers do."""
+    """A job store, with short ways to do what jobs and callers do."""
 
     def __init__(
         self,
@@ -415,26 +424,31 @@ class JobDriver:
         self.limits = limits or QueueLimits()
         self.slots = slots
         self._owners = count(1)
-        self.ledger = self.restarted()
+        self.job_store = self.restarted()
         self._ids = count(1)
 
-    def restarted(self, backbones: Collection[str] | None = None, **settings: Any) -> Ledger:
-        """The ledger of another process on the same database; further settings as `Ledger` has them."""
-        return Ledger(
+    def restarted(self, backbones: Collection[str] | None = None, **settings: Any) -> JobStore:
+        """The job store of another process on the same database; further settings as `JobStore` has them."""
+        own = {name: settings.pop(name) for name in names_of(ReplicaSettings) if name in settings}
+        defaults = {
+            "owner": f"host/{next(self._owners)}",
+            "slots": self.slots,
+            "lease_seconds": LEASE.seconds,
+        }
+        return open_job_store(
             self.publisher.database,
             self.publisher.registry,
-            self.notifier,
+            settings.pop("notifier", self.notifier),
+            ReplicaSettings(**{"backbones": backbones, **defaults, **own}),
             limits=self.limits,
-            slots=self.slots,
-            backbones=backbones,
             tenant_limits=self.tenant_limits,
-            **{"owner": f"host/{next(self._owners)}", "lease_seconds": LEASE.seconds, **settings},
+            **settings,
         )
 
     def crash(self) -> None:
         """Lose the process: another one on the same database goes on, once all leases have ended."""
-        self.ledger = self.restarted()
-        self.ledger.expire_leases()
+        self.job_store = self.restarted()
+        self.job_store.queue.expire_leases()
 
     def submission(
         self,
@@ -461,10 +475,10 @@ class JobDriver:
         )
 
     def submit(self, job_id: str = "", **fields: Any) -> Job:
-        return self.ledger.submit(self.submission(job_id, **fields))
+        return self.job_store.queue.submit(self.submission(job_id, **fields))
 
     def claim(self) -> Job:
-        job = self.ledger.claim()
+        job = self.job_store.queue.claim()
         assert job is not None
         return job
 
@@ -474,14 +488,14 @@ class JobDriver:
 
     def report(self, job: Job, fraction: float = 0.5, *, staged: str | None = None) -> None:
         progress = Progress(step=JobStep.FEATURES, fraction=fraction)
-        self.ledger.report(job, progress, Findings(), staged=staged)
+        self.job_store.runs.report(job, progress, Findings(), staged=staged)
 
     def succeed(
         self, job: Job, promotion: Promotion | None = None, *, findings: Findings | None = None
     ) -> int:
         head, artifact = make_head(), f"{job.job_id}.{job.attempt}"
         manifest, size = self.publisher.store.write(artifact, head, make_manifest(job.spec.model, job.job_id))
-        return self.ledger.succeed(
+        return self.job_store.runs.succeed(
             job,
             Progress(step=JobStep.PUBLISH, fraction=1.0),
             findings or Findings(),
@@ -492,7 +506,7 @@ class JobDriver:
         )
 
     def events(self, job_id: str) -> list[JobEvent]:
-        return list(self.ledger.events(job_id, 0))
+        return list(self.job_store.reader.events(job_id, 0))
 
 
 def settings_of(**values: object) -> Settings:

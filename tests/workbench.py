@@ -44,7 +44,7 @@ class Workbench:
 
     Args:
         folder: where files go.
-        driver: the ledger and the registry.
+        driver: the job store and the registry.
         backbones: further ones beside `fake`.
         limits: of datasets.
         kept_bytes: most bytes of examples kept for versions.
@@ -83,7 +83,7 @@ class Workbench:
             if loaded:
                 self.pool.load(name)
         self.submissions = SubmissionService(
-            driver.ledger,
+            driver.job_store,
             self.datasets,
             self.pool,
             self.registry,
@@ -94,13 +94,13 @@ class Workbench:
         self.bench = Evaluator(
             self.registry,
             self.pool,
-            driver.ledger.is_under_way,
+            driver.job_store.reader.is_under_way,
             self.datasets.reader,
             limits=self.datasets.limits,
             window=5,
         )
         self.tools = FineTuneTools(
-            ledger=driver.ledger,
+            job_store=driver.job_store,
             datasets=self.datasets,
             pool=self.pool,
             versions=driver.publisher.store,

@@ -1,7 +1,7 @@
 """What durable jobs and several replicas cost and give: `make bench-durability`.
 
 The servers are real, on a backbone that needs no network and takes 20 ms for an example or none, so that what
-is measured is the ledger. Figures of PostgreSQL need its programs (Debian: postgresql).
+is measured is the job store. Figures of PostgreSQL need its programs (Debian: postgresql).
 """
 
 import argparse
@@ -88,10 +88,10 @@ def _of_ledger(folder: Path, address: str | None, asked: argparse.Namespace) -> 
     submitted = time.perf_counter() - began
     job = driver.claim()
     reports = [_seconds(lambda: driver.report(job)) for _ in range(200)]
-    beats = [_seconds(lambda: driver.ledger.renew([job])) for _ in range(200)]
+    beats = [_seconds(lambda: driver.job_store.queue.renew([job])) for _ in range(200)]
     began = time.perf_counter()
     driver.succeed(job)
-    while (claimed := driver.ledger.claim()) is not None:
+    while (claimed := driver.job_store.queue.claim()) is not None:
         driver.succeed(claimed)
     drained = time.perf_counter() - began
     publisher.close()

@@ -72,7 +72,7 @@ def run(
         outage_seconds: for how long the database is away at the most.
     """
     artifacts = folder / "artifacts"
-    address = postgres.database() if postgres else f"sqlite:///{folder / 'ledger.sqlite3'}"
+    address = postgres.database() if postgres else f"sqlite:///{folder / 'jobs.sqlite3'}"
     servers = [
         Replica(
             folder / f"replica-{place}",

@@ -113,7 +113,7 @@ def _of_files(made: Life, artifacts: set[str], kept: set[str]) -> Iterator[str]:
 
 
 def _is_of_pets(made: Life, archive: str) -> bool:
-    return made.ledger.get(archive.removesuffix(".zip")).spec.model == "pets"
+    return made.job_store.reader.get(archive.removesuffix(".zip")).spec.model == "pets"
 
 
 def _is_archive(path: Path) -> bool:

@@ -56,7 +56,7 @@ class Life:
         self.publisher = Publisher(folder, self.clock, address=address)
         self.database = self.publisher.database
         self.driver = JobDriver(self.publisher)
-        self.ledger = self.driver.ledger = self.driver.restarted(owner=uuid.uuid4().hex, webhook=HOOK)
+        self.job_store = self.driver.job_store = self.driver.restarted(owner=uuid.uuid4().hex, webhook=HOOK)
         self.bench = Workbench(folder, self.driver)
         secrets = folder / "secrets"
         secrets.write_text("whsec_" + "c2VjcmV0" * 5 + "\n")
@@ -77,7 +77,7 @@ class Life:
         self._use_bucket()
         self._use_caches()
         if not self.database.is_shared:
-            self.ledger.expire_leases()
+            self.job_store.queue.expire_leases()
             self.sender.start()
             self.sender.stop()
         self.bench.archives.recover()
@@ -96,37 +96,37 @@ class Life:
         self._send_webhooks()
         self._delete_job()
         self._clean()
-        self.ledger.leave()
+        self.job_store.queue.leave()
 
     def _fine_tune(self, model: str, *, each: int = 3, start: int = 0, **spec: Any) -> Job:
         examples = pets(each, start=start)
         job = self.bench.accept(examples, request_id=f"{model} {start}", model=model, **spec)
-        while not self.ledger.get(job.job_id).state.is_terminal:
-            claimed = self.ledger.claim()
+        while not self.job_store.reader.get(job.job_id).state.is_terminal:
+            claimed = self.job_store.queue.claim()
             if claimed is None:
                 # After a crash a job may have to wait.
                 self.clock.advance(30.0)
             else:
                 self._attempt(claimed)
-        return self.ledger.get(job.job_id)
+        return self.job_store.reader.get(job.job_id)
 
     def _attempt(self, job: Job) -> None:
-        self.ledger.renew([job])
+        self.job_store.queue.renew([job])
         model = job.spec.model
         if model in ("failing", "deleted"):
-            self.ledger.fail(job, JobError(reason="INTERNAL", message="It fails."), Findings())
+            self.job_store.runs.fail(job, JobError(reason="INTERNAL", message="It fails."), Findings())
         elif model == "cancelled":
-            self.ledger.cancel(job.job_id)
-            self.ledger.finish_cancelled(job)
+            self.job_store.queue.cancel(job.job_id)
+            self.job_store.runs.finish_cancelled(job)
         elif model == "returned" and job.attempt == 1:
-            self.ledger.release(job)
+            self.job_store.runs.release(job)
         else:
             self.bench.run(job)
 
     def _cancel(self) -> None:
         job = self.bench.accept(pets(3), request_id="cancelled 0", model="cancelled")
         if not job.state.is_terminal:
-            self.ledger.cancel(job.job_id)
+            self.job_store.queue.cancel(job.job_id)
 
     def _delete(self) -> None:
         registry = self.bench.registry
@@ -143,7 +143,7 @@ class Life:
     def _delete_job(self) -> None:
         job = self._fine_tune("deleted")
         self._send_webhooks()
-        self.ledger.delete(job.job_id)
+        self.job_store.queue.delete(job.job_id)
 
     def _post(self, target: Target, headers: Mapping[str, str], body: bytes) -> None:
         job = json.loads(body)["data"]
@@ -162,19 +162,19 @@ class Life:
             self.clock.advance(100.0)
 
     def _clean(self) -> None:
-        self.ledger.take_cleaning_turn("rows", 1.0)
+        self.job_store.cleaner.take_cleaning_turn("rows", 1.0)
         self.bench.archives.sweep()
         self.bench.archives.recover()
-        self.bench.registry.remove_leftovers(self.ledger.unfinished)
+        self.bench.registry.remove_leftovers(self.job_store.reader.unfinished)
         self.bench.eraser.carry_out()
-        self.ledger.forget(1e6)
+        self.job_store.cleaner.forget(1e6)
         traffic = Traffic(self.database, "replica")
         traffic.answered("pets", 1, inputs=1, unknowns=0, seconds=0.01)
         traffic.write()
         traffic.clean()
         with self.database.write() as connection:
             connection.execute(update(tenant_usage).values(version_count=tenant_usage.c.version_count + 1))
-        self.ledger.recount_usage()
+        self.job_store.quotas.recount_usage()
 
     def _use_bucket(self) -> None:
         root = self.folder / "bucket"

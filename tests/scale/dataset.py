@@ -66,7 +66,7 @@ def fill(publisher: Publisher, sizes: Sizes) -> None:
     driver.succeed(driver.claim())
     publisher.registry.set_alias("pets", "live", 1)
     _fill(publisher, sizes)
-    driver.ledger.recount_usage()
+    driver.job_store.quotas.recount_usage()
 
 
 def _fill(publisher: Publisher, sizes: Sizes) -> None:

@@ -67,7 +67,7 @@ class Workload:
             versions_per_model=10**8,
         )
         self._driver = JobDriver(publisher, limits=limits, tenant_limits=lambda _: _LIMITS)
-        self.ledger = self._driver.ledger
+        self.job_store = self._driver.job_store
         self._archives = ArchiveRetention(publisher.database, FakeArchives(), max_bytes=1 << 60)
         self._eraser = ExampleEraser(
             publisher.database,
@@ -106,25 +106,28 @@ class Workload:
     # What callers read
 
     def _reads(self) -> Iterator[tuple[str, Operation]]:
-        ledger = self.ledger
-        yield "get a job", lambda: ledger.get(self._any_job())
-        yield "get a queued job", lambda: ledger.get(self._job(self._random.randrange(QUEUED)))
-        yield "events", lambda: ledger.events(self._any_job(), 0)
-        yield "events of no job", lambda: ledger.events("none", 0)
-        yield "newest events", lambda: ledger.last_events([self._any_job() for _ in range(50)])
-        yield "count", ledger.count
-        yield "under way", lambda: ledger.is_under_way(self._any_model())
-        yield "unfinished", ledger.unfinished
-        yield "check for room", lambda: ledger.check_room("big")
-        yield "room", lambda: ledger.room_for("big", "big/heavy")
-        yield "usage of a tenant", lambda: ledger.usage_of("big")
-        yield "usage of all", ledger.usage
-        yield "refusal", lambda: ledger.refusal("big", "big/heavy", 5)
-        yield "replayed", lambda: ledger.replayed(f"r{self._random.randrange(1000) * 10}", tenant="big")
+        job_store = self.job_store
+        yield "get a job", lambda: job_store.reader.get(self._any_job())
+        yield "get a queued job", lambda: job_store.reader.get(self._job(self._random.randrange(QUEUED)))
+        yield "events", lambda: job_store.reader.events(self._any_job(), 0)
+        yield "events of no job", lambda: job_store.reader.events("none", 0)
+        yield "newest events", lambda: job_store.reader.last_events([self._any_job() for _ in range(50)])
+        yield "count", job_store.reader.count
+        yield "under way", lambda: job_store.reader.is_under_way(self._any_model())
+        yield "unfinished", job_store.reader.unfinished
+        yield "check for room", lambda: job_store.quotas.check_room("big")
+        yield "room", lambda: job_store.quotas.room_for("big", "big/heavy")
+        yield "usage of a tenant", lambda: job_store.quotas.usage_of("big")
+        yield "usage of all", job_store.quotas.usage
+        yield "refusal", lambda: job_store.quotas.refusal("big", "big/heavy", 5)
+        yield (
+            "replayed",
+            lambda: job_store.queue.replayed(f"r{self._random.randrange(1000) * 10}", tenant="big"),
+        )
         yield "forecast", self._forecast
         yield "watch all jobs", lambda: self._watch("")
         yield "watch a model's jobs", lambda: self._watch("big/heavy")
-        yield "unfinished events", ledger.unfinished_events
+        yield "unfinished events", job_store.reader.unfinished_events
         for name, arguments in self._lists().items():
             yield f"list {name}", lambda arguments=arguments: self._list(**arguments)
 
@@ -157,46 +160,49 @@ class Workload:
 
     def _list(self, **arguments: Any) -> Sequence[Job]:
         fields = {"model": "", "states": (), "before": None, "limit": 101, **arguments}
-        return self.ledger.list(**fields)
+        return self.job_store.reader.list(**fields)
 
     def _forecast(self) -> None:
         forecast = self._driver.restarted().forecast
         forecast.seconds_to_next_start()
-        forecast.of(self.ledger.get(self._job(0)))
+        forecast.of(self.job_store.reader.get(self._job(0)))
 
     def _watch(self, model: str) -> None:
-        ledger = self.ledger
-        started = ledger.position()
+        job_store = self.job_store
+        started = job_store.reader.position()
         # From the start and from a while ago, with jobs that had not ended then.
         ago = replace(started, number=started.number - 500, read={self._any_job(): 1 for _ in range(5)})
         for position in (started, ago):
             for scope in (None, Scope(tenant="big")):
-                ledger.watched(position, model=model, scope=scope)
+                job_store.reader.watched(position, model=model, scope=scope)
 
     # What jobs and replicas write
 
     def _writes(self) -> Iterator[tuple[str, Operation]]:
-        driver, ledger = self._driver, self.ledger
+        driver, job_store = self._driver, self.job_store
         yield "submit", self._submit
         yield "submit with a parent", self._submit_child
         yield (
             "submit again",
             lambda: driver.submit(self._new(), request_id="r0", tenant="big", model="big/m0"),
         )
-        yield "claim", ledger.claim
+        yield "claim", job_store.queue.claim
         yield "claim one by one", self._claim_one
-        yield "claim as another", lambda: driver.restarted(["fake"], trains_networks=False).claim()
-        yield "beat", lambda: ledger.renew([ledger.get(self._job(QUEUED + 1)), *self._running(3)])
-        yield "leave", lambda: (driver.restarted().renew([]), driver.restarted().leave())
+        yield "claim as another", driver.restarted(["fake"], trains_networks=False).queue.claim
+        yield (
+            "beat",
+            lambda: job_store.queue.renew([job_store.reader.get(self._job(QUEUED + 1)), *self._running(3)]),
+        )
+        yield "leave", lambda: (driver.restarted().queue.renew([]), driver.restarted().queue.leave())
         yield "report", lambda: driver.report(self._running(1)[0])
         yield "publish", self._publish
         yield "publish a new model", self._publish_new
         yield "publish under a condition", self._publish_promoted
         yield "publish again", self._publish_again
-        yield "fail", lambda: ledger.fail(self._running(1)[0], _ERROR, Findings())
+        yield "fail", lambda: job_store.runs.fail(self._running(1)[0], _ERROR, Findings())
         yield "fail again", self._fail_again
-        yield "give back", lambda: ledger.release(self._running(1)[0])
-        yield "cancel a queued job", lambda: ledger.cancel(self._submit().job_id)
+        yield "give back", lambda: job_store.runs.release(self._running(1)[0])
+        yield "cancel a queued job", lambda: job_store.queue.cancel(self._submit().job_id)
         yield "cancel a running job", self._cancel_running
         yield "delete a job", self._delete_job
         yield "write without a claim", self._write_lost
@@ -265,23 +271,23 @@ class Workload:
 
     def _fail_again(self) -> None:
         job = self._running(1)[0]
-        self.ledger.fail(job, _ERROR, Findings())
-        self.ledger.fail(job, _ERROR, Findings())
+        self.job_store.runs.fail(job, _ERROR, Findings())
+        self.job_store.runs.fail(job, _ERROR, Findings())
 
     def _cancel_running(self) -> None:
         job = self._running(1)[0]
-        self.ledger.cancel(job.job_id)
+        self.job_store.queue.cancel(job.job_id)
         with suppress(Exception):
             self._driver.report(job)
-        self.ledger.finish_cancelled(job)
+        self.job_store.runs.finish_cancelled(job)
 
     def _delete_job(self) -> None:
         with suppress(HeadstartError):
-            self.ledger.delete(self._any_job())
+            self.job_store.queue.delete(self._any_job())
 
     def _write_lost(self) -> None:
         job = self._running(1)[0]
-        self.ledger.release(job)
+        self.job_store.runs.release(job)
         with suppress(Exception):
             self._driver.report(job)
 
@@ -397,11 +403,11 @@ class Workload:
     # Cleaning, webhooks and a stop
 
     def _cleaning(self) -> Iterator[tuple[str, Operation]]:
-        ledger, registry = self.ledger, self._publisher.registry
+        job_store, registry = self.job_store, self._publisher.registry
         yield "webhook", self._webhook
-        yield "turn to clean", lambda: [ledger.take_cleaning_turn("rows", -1.0) for _ in range(2)]
+        yield "turn to clean", lambda: [job_store.cleaner.take_cleaning_turn("rows", -1.0) for _ in range(2)]
         yield "are kept", lambda: self._archives.are_kept(self._any_job())
-        yield "a turn of a new name", lambda: ledger.take_cleaning_turn(self._new()[:32], 1.0)
+        yield "a turn of a new name", lambda: job_store.cleaner.take_cleaning_turn(self._new()[:32], 1.0)
         yield "count jobs", JobCounts(self._publisher.database)
         yield "count jobs once more", self._counts
         yield "correct sums", self._correct
@@ -409,15 +415,15 @@ class Workload:
         yield "measure archives", self._measure
         yield "release beyond the bound", self._release
         yield "recover", self._archives.recover
-        yield "leftovers", lambda: registry.remove_leftovers(ledger.unfinished)
-        yield "expire leases", ledger.expire_leases
+        yield "leftovers", lambda: registry.remove_leftovers(job_store.reader.unfinished)
+        yield "expire leases", job_store.queue.expire_leases
         yield "expired versions", registry.delete_expired
-        yield "old jobs", lambda: ledger.forget(self._sizes.jobs * 0.7)
+        yield "old jobs", lambda: job_store.cleaner.forget(self._sizes.jobs * 0.7)
 
     def _correct(self) -> None:
         with self._publisher.database.write() as connection:
             usage.add_examples(connection, {"big": 1})
-        self.ledger.recount_usage()
+        self.job_store.quotas.recount_usage()
 
     def _measure(self) -> None:
         files = FakeArchives()

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, select, update
 from headstart_server.database.tables import jobs
 from headstart_server.jobs import rows, running, webhook_rows
 from headstart_server.jobs.job import Findings, Job, JobState, Progress
-from headstart_server.jobs.ledger import Ledger
+from headstart_server.jobs.job_runs import JobRuns
 from headstart_server.jobs.webhook_rows import ClaimedPost
 from headstart_server.models import rows as model_rows
 from headstart_server.models.registry import Registry
@@ -41,7 +41,7 @@ def _double_publication() -> Iterator[None]:
     """A version is published in one transaction, and its job ends in another."""
 
     def succeed(
-        self: Ledger,
+        self: JobRuns,
         job: Job,
         progress: Progress,
         findings: Findings,
@@ -67,7 +67,7 @@ def _double_publication() -> Iterator[None]:
         self._notifier.publish(job.job_id)
         return number
 
-    with mock.patch.object(Ledger, "succeed", succeed):
+    with mock.patch.object(JobRuns, "succeed", succeed):
         yield
 
 
@@ -103,7 +103,7 @@ def _stale_alias() -> Iterator[None]:
 def _event_gap() -> Iterator[None]:
     """An event's number is counted in one transaction, and the event is written in another."""
 
-    def report(self: Ledger, job: Job, progress: Progress, findings: Findings, **more: Any) -> None:
+    def report(self: JobRuns, job: Job, progress: Progress, findings: Findings, **more: Any) -> None:
         database = self._database
         mine = and_(jobs.c.job_id == job.job_id, jobs.c.attempt == job.attempt, jobs.c.cancel == 0)
         counted = update(jobs).where(mine, jobs.c.state == JobState.RUNNING.value).values(seq=jobs.c.seq + 1)
@@ -118,7 +118,7 @@ def _event_gap() -> Iterator[None]:
                 rows.add_event(connection, job.job_id, number, now=now, **values)
         self._notifier.publish(job.job_id)
 
-    with mock.patch.object(Ledger, "report", report):
+    with mock.patch.object(JobRuns, "report", report):
         yield
 
 

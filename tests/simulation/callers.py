@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from fakes import SUMMARY
 from headstart_server.api.grpc.job_watcher import EventCursor
 from headstart_server.errors import HeadstartError, ServiceUnavailable
-from headstart_server.jobs.ledger import Submission
 from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.jobs.submitting import Submission
 from headstart_server.models.version import Selector
 from histories.history import Operation, Outcome
 from simulation.plan import Step
@@ -135,7 +135,7 @@ class Callers:
         job_id = self.accepted[number]
 
         def get(replica: Replica) -> tuple[str, int]:
-            job = replica.ledger.get(job_id)
+            job = replica.job_store.reader.get(job_id)
             return job.state.value, job.version
 
         self._once(self._call_of("Status", place, job_id), place, get)
@@ -156,7 +156,7 @@ class Callers:
 
     def _follow(self, replica: Replica, job_id: str, seen: list[tuple[int, str]]) -> None:
         """Follow a job as the server does for a watch, after the events that came before."""
-        cursor = EventCursor(replica.ledger, job_id, seen[-1][0] if seen else 0)
+        cursor = EventCursor(replica.job_store, job_id, seen[-1][0] if seen else 0)
         wake = Signal(self._world.scheduler)
         with replica.notifier.subscribe(job_id, wake.set):
             while not cursor.is_over:

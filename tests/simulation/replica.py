@@ -1,4 +1,4 @@
-"""One simulated server: the real ledger, heartbeat, workers, poller, registry and webhooks."""
+"""One simulated server: the real job_store, heartbeat, workers, poller, registry and webhooks."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,8 +12,11 @@ from headstart_server.jobs.cleaning import run_steps
 from headstart_server.jobs.heartbeat import Heartbeat, Lease
 from headstart_server.jobs.job import Findings, Job, JobState, JobStep
 from headstart_server.jobs.job_notifier import JobNotifier
-from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger, Submission
+from headstart_server.jobs.job_queue import ReplicaSettings
+from headstart_server.jobs.job_store import open_job_store
 from headstart_server.jobs.poller import Poller
+from headstart_server.jobs.running import JobCancelledError, JobLostError
+from headstart_server.jobs.submitting import Submission
 from headstart_server.jobs.webhook_rows import ClaimedPost
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.models.registry import Registry
@@ -110,12 +113,15 @@ class Replica:
             refreshing=TurnLock(world.scheduler),
         )
         notifier = LossyNotifier(self.notifier, self._loses_notification)
-        self.ledger = Ledger(
-            self.database, self.registry, notifier, owner=self.host.name, lease_seconds=LEASE.seconds
+        self.job_store = open_job_store(
+            self.database,
+            self.registry,
+            notifier,
+            ReplicaSettings(owner=self.host.name, lease_seconds=LEASE.seconds),
         )
-        self.heartbeat = Heartbeat(self.ledger, LEASE, clock=self.clock, wait=world.scheduler.sleep)
+        self.heartbeat = Heartbeat(self.job_store, LEASE, clock=self.clock, wait=world.scheduler.sleep)
         self.workers = WorkerPool(
-            self.ledger,
+            self.job_store,
             self.heartbeat,
             lambda job, checkpoint: SimulatedRun(self, job, checkpoint),
             lambda _: self.sweep(),
@@ -124,7 +130,7 @@ class Replica:
             clock=self.clock,
             sleep=world.scheduler.sleep,
         )
-        self.poller = Poller(self.ledger, self.notifier, self.registry.sync)
+        self.poller = Poller(self.job_store, self.notifier, self.registry.sync)
         policy = WebhookPolicy([ORIGIN], resolve=lambda host, port: ["93.184.216.34"])
         self.sender = WebhookSender(
             self.database,
@@ -215,7 +221,7 @@ class Replica:
     def submit(self, submission: Submission) -> str:
         """Take in a fine-tune, as the intake does: examples first, then the row."""
         self.files.put(submission.job_id)
-        job = self.ledger.submit(submission)
+        job = self.job_store.queue.submit(submission)
         if job.job_id != submission.job_id:
             with suppress(StorageUnavailable):
                 self.files.remove(submission.job_id)
@@ -223,7 +229,7 @@ class Replica:
         return job.job_id
 
     def cancel(self, job_id: str) -> Job:
-        job = self.ledger.cancel(job_id)
+        job = self.job_store.queue.cancel(job_id)
         if job.state is JobState.RUNNING:
             self.heartbeat.cancel(job_id)
         else:
@@ -236,31 +242,31 @@ class Replica:
 
     def clean(self) -> None:
         """Clean up as a server does every half minute."""
-        if self.ledger.take_cleaning_turn("rows", 1.0):
+        if self.job_store.cleaner.take_cleaning_turn("rows", 1.0):
             run_steps(
                 {
                     "expired_versions": self.registry.delete_expired,
                     "archives": self.archives.sweep,
-                    "old_jobs": lambda: self.ledger.forget(1e6),
+                    "old_jobs": lambda: self.job_store.cleaner.forget(1e6),
                 }
             )
-        if self.ledger.take_cleaning_turn("files", 1.0):
+        if self.job_store.cleaner.take_cleaning_turn("files", 1.0):
             run_steps(
                 {
-                    "usage": self.ledger.recount_usage,
+                    "usage": self.job_store.quotas.recount_usage,
                     "leftovers": lambda: self.remove_leftovers(older_than=LEFTOVER_SECONDS),
                 }
             )
 
     def remove_leftovers(self, *, older_than: float = 0.0) -> None:
         self.archives.recover(older_than=older_than)
-        self.registry.remove_leftovers(self.ledger.unfinished, older_than=older_than)
+        self.registry.remove_leftovers(self.job_store.reader.unfinished, older_than=older_than)
 
     def stop(self) -> None:
         """Stop as a server does whose grace is over: jobs go back into the queue."""
         self.workers.stop(0.0)
         with suppress(DatabaseUnavailable):
-            self.ledger.leave()
+            self.job_store.queue.leave()
 
 
 class SimulatedRun:
@@ -272,7 +278,7 @@ class SimulatedRun:
         self._checkpoint = checkpoint
         self._progress = ProgressReporter(
             job,
-            replica.ledger,
+            replica.job_store,
             replica,
             checkpoint,
             clock=replica.clock,
@@ -310,7 +316,7 @@ class SimulatedRun:
         manifest = make_manifest(job.spec.model, job.job_id)
         while True:
             try:
-                return self._replica.ledger.succeed(
+                return self._replica.job_store.runs.succeed(
                     job,
                     self._progress.progress(JobStep.PUBLISH, 1, 1),
                     self.findings,

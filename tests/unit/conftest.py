@@ -1,4 +1,4 @@
-"""A ledger and its registry, on either database and on a clock that only the test moves."""
+"""A job store and its registry, on either database and on a clock that only the test moves."""
 
 from collections.abc import Iterator
 from pathlib import Path

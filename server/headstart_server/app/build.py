@@ -50,7 +50,8 @@ from headstart_server.jobs.heartbeat import Heartbeat, Lease
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.job_counts import JobCounts
 from headstart_server.jobs.job_notifier import JobNotifier
-from headstart_server.jobs.ledger import Ledger
+from headstart_server.jobs.job_queue import ReplicaSettings
+from headstart_server.jobs.job_store import open_job_store
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.tenant_limits import TenantUsageGauge, tenant_limits
@@ -121,7 +122,7 @@ class Objects:
         Raises:
             JobNotFound: the job does not exist.
         """
-        job = self.ledger.cancel(job_id)
+        job = self.job_store.queue.cancel(job_id)
         if job.state is JobState.RUNNING:
             self.heartbeat.cancel(job_id)
         else:
@@ -156,29 +157,32 @@ class Objects:
         self.notifier = JobNotifier()
         # A job that needs a backbone which only other replicas have waits for one of them.
         names = [info.name for info in self.source.list()] if self.database.is_shared else None
-        self.ledger = Ledger(
-            self.database,
-            self.registry,
-            self.notifier,
+        replica = ReplicaSettings(
             owner=f"{socket.gethostname()}/{uuid.uuid4().hex}",
-            limits=_queue_limits(limits),
             slots=jobs.job_workers,
             lease_seconds=jobs.lease_duration,
-            on_taken_over=telemetry.job_taken_over,
-            on_claim_failed=telemetry.claim_failed,
-            webhook=jobs.webhook_url,
             memory_bytes=self.memory_bytes,
             backbones=names,
             trains_networks=names is None or has_keras(),
-            tenant_limits=tenant_limits(limits, self.authenticator),
         )
-        self.traffic = Traffic(self.database, self.ledger.owner)
-        self.usage = TenantUsageGauge(self.ledger.usage)
+        self.job_store = open_job_store(
+            self.database,
+            self.registry,
+            self.notifier,
+            replica,
+            limits=_queue_limits(limits),
+            tenant_limits=tenant_limits(limits, self.authenticator),
+            webhook=jobs.webhook_url,
+            on_taken_over=telemetry.job_taken_over,
+            on_claim_failed=telemetry.claim_failed,
+        )
+        self.traffic = Traffic(self.database, self.job_store.queue.owner)
+        self.usage = TenantUsageGauge(self.job_store.quotas.usage)
         self.job_counts = JobCounts(self.database)
         lease = Lease(seconds=jobs.lease_duration, interval=jobs.heartbeat_interval)
-        self.heartbeat = Heartbeat(self.ledger, lease, is_shared=self.database.is_shared)
-        self.poller = Poller(self.ledger, self.notifier, self.registry.sync)
-        self.watcher = JobWatcher(self.ledger, self.notifier)
+        self.heartbeat = Heartbeat(self.job_store, lease, is_shared=self.database.is_shared)
+        self.poller = Poller(self.job_store, self.notifier, self.registry.sync)
+        self.watcher = JobWatcher(self.job_store, self.notifier)
 
     def _create_embedding(self, settings: Settings, closing: ExitStack) -> None:
         self.cache = FeatureCache(
@@ -198,7 +202,7 @@ class Objects:
     def _create_training(self, settings: Settings) -> None:
         jobs, max_activation_bytes = settings.jobs, settings.limits.max_activation_size
         tools = FineTuneTools(
-            ledger=self.ledger,
+            job_store=self.job_store,
             datasets=self.datasets,
             pool=self.pool,
             versions=self.versions,
@@ -214,7 +218,7 @@ class Objects:
             energy=self.energy,
         )
         self.workers = WorkerPool(
-            self.ledger,
+            self.job_store,
             self.heartbeat,
             lambda job, checkpoint: FineTuneRun(job, tools, checkpoint),
             lambda _: self._sweep_archives(),
@@ -227,7 +231,7 @@ class Objects:
             jobs.allow_webhook, own=jobs.webhook_url, allow_private=jobs.allow_private_addresses
         )
         self.submissions = SubmissionService(
-            self.ledger,
+            self.job_store,
             self.datasets,
             self.pool,
             self.registry,

@@ -155,7 +155,7 @@ class App:
     def _leave(self) -> None:
         with suppress(DatabaseUnavailable, StorageFull):
             self.objects.traffic.write()
-            self.objects.ledger.leave()
+            self.objects.job_store.queue.leave()
 
     async def _warm(self, server: Server) -> None:
         pool = self.objects.pool

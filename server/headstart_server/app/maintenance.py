@@ -37,10 +37,10 @@ class Maintenance:
             objects.usage.refresh()
         if objects.database.is_shared:
             return
-        left = objects.ledger.expire_leases()
+        left = objects.job_store.queue.expire_leases()
         if left:
             log.warning("interrupted_jobs_found", jobs=left)
-        objects.ledger.recount_usage()
+        objects.job_store.quotas.recount_usage()
         try:
             self._remove_leftovers(older_than=0.0)
         except StorageUnavailable as error:
@@ -78,7 +78,7 @@ class Maintenance:
 
     def _clean_rows(self) -> None:
         objects = self._objects
-        if not objects.ledger.take_cleaning_turn("rows", CLEAN_SECONDS):
+        if not objects.job_store.cleaner.take_cleaning_turn("rows", CLEAN_SECONDS):
             return
         run_steps(
             {
@@ -87,16 +87,16 @@ class Maintenance:
                 "erased_examples": objects.eraser.carry_out,
                 "archives": objects.archives.sweep,
                 "traffic": objects.traffic.clean,
-                "old_jobs": partial(objects.ledger.forget, objects.settings.jobs.job_retention),
+                "old_jobs": partial(objects.job_store.cleaner.forget, objects.settings.jobs.job_retention),
             }
         )
 
     def _clean_files(self) -> None:
-        if not self._objects.ledger.take_cleaning_turn("files", LEFTOVER_SECONDS):
+        if not self._objects.job_store.cleaner.take_cleaning_turn("files", LEFTOVER_SECONDS):
             return
         run_steps(
             {
-                "usage": self._objects.ledger.recount_usage,
+                "usage": self._objects.job_store.quotas.recount_usage,
                 "leftovers": partial(self._remove_leftovers, older_than=LEFTOVER_SECONDS),
             }
         )
@@ -110,6 +110,8 @@ class Maintenance:
         # Again, because the bucket may have been unavailable at the start.
         objects.roots.claim(objects.database.identity)
         datasets = objects.archives.recover(older_than=older_than)
-        versions = objects.registry.remove_leftovers(objects.ledger.unfinished, older_than=older_than)
+        versions = objects.registry.remove_leftovers(
+            objects.job_store.reader.unfinished, older_than=older_than
+        )
         if datasets or versions:
             log.info("orphaned_files_removed", datasets=datasets, versions=versions)

@@ -55,7 +55,7 @@ def grpc_server(objects: Objects) -> Server:
         CallInterceptor(objects.telemetry, objects.tracing),
         AccessInterceptor(
             objects.authenticator,
-            lambda job_id: objects.ledger.get(job_id).spec.model,
+            lambda job_id: objects.job_store.reader.get(job_id).spec.model,
             objects.audit,
             audits_all=settings.auth.audit_all,
         ),
@@ -66,7 +66,7 @@ def grpc_server(objects: Objects) -> Server:
         about=ServerService(
             server_info(settings, package_version("headstart")),
             objects.pool,
-            objects.ledger.usage_of,
+            objects.job_store.quotas.usage_of,
             authenticates=settings.auth.access_file is not None,
         ),
         rates=rates_of(settings.limits, _counted_caller),
@@ -117,7 +117,7 @@ def _predictor(objects: Objects) -> Predictor:
     return Predictor(
         objects.registry,
         objects.pool,
-        objects.ledger.is_under_way,
+        objects.job_store.reader.is_under_way,
         max_inputs=objects.settings.limits.max_inputs,
         recorder=PredictionRecorder(
             objects.telemetry,
@@ -142,7 +142,7 @@ def _bench(objects: Objects) -> Evaluator:
     return Evaluator(
         objects.registry,
         objects.pool,
-        objects.ledger.is_under_way,
+        objects.job_store.reader.is_under_way,
         objects.datasets.reader,
         limits=objects.datasets.limits,
         window=TRAIN_WINDOW,
@@ -153,7 +153,7 @@ def _fine_tuning(objects: Objects, executor: BoundedExecutor, removals: BoundedE
     return FineTuningService(
         objects.submissions,
         RebaseService(objects.submissions, objects.registry),
-        objects.ledger,
+        objects.job_store,
         watcher=objects.watcher,
         cancel=objects.cancel,
         executor=executor,

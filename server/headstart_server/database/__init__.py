@@ -1,1 +1,1 @@
-"""The tables of the ledger and the registry, and transactions on them."""
+"""The tables of the job store and the registry, and transactions on them."""

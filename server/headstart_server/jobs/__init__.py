@@ -1,1 +1,1 @@
-"""The job, its durable ledger and queue, the worker pool, and the steps of a fine-tune."""
+"""The job, its durable store and queue, the worker pool, and the steps of a fine-tune."""

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 import structlog
 from sqlalchemy import Connection, bindparam, delete, insert, not_, select, update
 
+from headstart_server.database.database import Database
+from headstart_server.database.locks import Lock
 from headstart_server.database.tables import jobs, turns
 from headstart_server.errors import JobNotFinished, ServiceUnavailable, StorageFull
 from headstart_server.jobs import webhook_rows
@@ -18,6 +20,34 @@ _AT_ONCE = 200
 _UNTIL = select(turns.c.until).where(turns.c.name == bindparam("turn"))
 _FIRST_TURN = insert(turns)
 _TAKE_TURN = update(turns).where(turns.c.name == bindparam("turn"))
+
+
+class JobCleaner:
+    """Takes turns with the other replicas at cleaning, and deletes old jobs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def take_cleaning_turn(self, what: str, seconds: float) -> bool:
+        """Whether this process is the one replica that cleans something up, for so many seconds."""
+        with self._database.write("_take_turn") as connection:
+            self._database.lock(connection, Lock.CLEANING)
+            now = self._database.now(connection)
+            return _take_turn(connection, what, now=now, seconds=seconds)
+
+    def forget(self, older_than: float) -> int:
+        """Remove the jobs that ended more than so many seconds ago, with their events, in parts.
+
+        Returns:
+            The number of jobs removed.
+        """
+        count = 0
+        while True:
+            with self._database.write("jobs.forget") as connection:
+                removed = _forget(connection, self._database.now(connection) - older_than)
+            if not removed:
+                return count
+            count += removed
 
 
 def run_steps(steps: Mapping[str, Callable[[], object] | None]) -> None:
@@ -42,7 +72,7 @@ def run_steps(steps: Mapping[str, Callable[[], object] | None]) -> None:
                 log.info("cleanup_finished", step=name, removed=removed)
 
 
-def take_turn(connection: Connection, name: str, *, now: float, seconds: float) -> bool:
+def _take_turn(connection: Connection, name: str, *, now: float, seconds: float) -> bool:
     """Whether it is the caller's turn to do what one replica at a time does.
 
     If it is, it is nobody else's for some seconds. The caller holds the lock of cleaning.
@@ -77,7 +107,7 @@ def check_deletable(job: Job) -> None:
         )
 
 
-def forget(connection: Connection, before: float) -> int:
+def _forget(connection: Connection, before: float) -> int:
     """Remove some of the jobs that ended before a time, with their events; returns their number.
 
     Those whose end is still to be told somewhere stay.

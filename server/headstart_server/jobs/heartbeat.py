@@ -9,7 +9,8 @@ import structlog
 
 from headstart_server.errors import DatabaseUnavailable
 from headstart_server.jobs.job import Job
-from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
+from headstart_server.jobs.job_store import JobStore
+from headstart_server.jobs.running import JobCancelledError, JobLostError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,7 +114,7 @@ class Heartbeat:
     """Beats for all jobs of this process in one statement, in a thread of its own.
 
     Args:
-        ledger: where claims are renewed.
+        job_store: where claims are renewed.
         lease: how often and for how long.
         is_shared: whether other replicas may be alive though they look dead; else none can be.
         clock: seconds that only go up.
@@ -122,14 +123,14 @@ class Heartbeat:
 
     def __init__(
         self,
-        ledger: Ledger,
+        job_store: JobStore,
         lease: Lease,
         *,
         is_shared: bool = True,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], object] | None = None,
     ) -> None:
-        self._ledger = ledger
+        self._job_store = job_store
         self._lease = lease
         self._is_shared = is_shared
         self._clock = clock
@@ -188,7 +189,7 @@ class Heartbeat:
                 del self._claims[claim.job.job_id]
 
     def cancel(self, job_id: str) -> None:
-        """Tell the run of a job, if it is here, that the ledger has its cancel, before the next beat does."""
+        """Report a recorded cancel to the run of a job, if it is here, before the next renewal does."""
         with self._lock:
             claim = self._claims.get(job_id)
         if claim is not None:
@@ -200,7 +201,7 @@ class Heartbeat:
             claims = list(self._claims.values())
         for claim in claims:
             try:
-                self._ledger.release(claim.job)
+                self._job_store.runs.release(claim.job)
             except DatabaseUnavailable:
                 # Its lease ends, and another replica takes it over.
                 log.warning("job_release_failed", job_id=claim.job.job_id)
@@ -221,7 +222,7 @@ class Heartbeat:
         # From before the question: the database counts the lease from when it comes to it.
         until = self._clock() + self._lease.seconds
         try:
-            renewed = self._ledger.renew([claim.job for claim in sent.values()])
+            renewed = self._job_store.queue.renew([claim.job for claim in sent.values()])
         except Exception as error:  # noqa: BLE001 - told to the log, and asked again with the next beat
             self._note_failure(error)
             return False

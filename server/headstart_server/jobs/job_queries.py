@@ -37,7 +37,7 @@ def listed(
     before: tuple[float, str] | None,
     limit: int,
 ) -> Sequence[Job]:
-    """Jobs, the newest first, as `Ledger.list` says."""
+    """Jobs, the newest first, as `JobStore.list` says."""
     conditions = narrowed(model, scope)
     if before is not None:
         conditions.append(tuple_(jobs.c.created, jobs.c.job_id) < before)

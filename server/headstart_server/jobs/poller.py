@@ -8,7 +8,7 @@ import structlog
 
 from headstart_server.errors import DatabaseUnavailable
 from headstart_server.jobs.job_notifier import JobNotifier
-from headstart_server.jobs.ledger import Ledger
+from headstart_server.jobs.job_store import JobStore
 
 log = structlog.get_logger(__name__)
 
@@ -20,7 +20,7 @@ class Poller:
     """One look at the database for all who wait in this process, in a thread of its own.
 
     Args:
-        ledger: is asked for the newest events of the jobs that are followed.
+        job_store: is asked for the newest events of the jobs that are followed.
         notifier: knows who follows them.
         sync: brings the routes of models up to date.
         seconds: between two looks, in the mean: replicas that started together drift apart.
@@ -28,13 +28,13 @@ class Poller:
 
     def __init__(
         self,
-        ledger: Ledger,
+        job_store: JobStore,
         notifier: JobNotifier,
         sync: Callable[[], object],
         *,
         seconds: float = POLL_SECONDS,
     ) -> None:
-        self._ledger = ledger
+        self._job_store = job_store
         self._notifier = notifier
         self._sync = sync
         self._seconds = seconds
@@ -61,13 +61,13 @@ class Poller:
         """
         self._sync()
         followed = self._notifier.subscribed_ids()
-        newest = self._ledger.last_events(followed) if followed else {}
+        newest = self._job_store.reader.last_events(followed) if followed else {}
         # One that is gone is news too: whoever follows it shall hear that there is no such job.
         changed = [job_id for job_id in followed if newest.get(job_id, -1) != self._seen.get(job_id)]
         self._seen = {job_id: newest.get(job_id, -1) for job_id in followed}
         for job_id in changed:
             self._notifier.publish(job_id)
-        of_all = self._ledger.unfinished_events() if self._notifier.has_subscriber_to_all else None
+        of_all = self._job_store.reader.unfinished_events() if self._notifier.has_subscriber_to_all else None
         if of_all != self._seen_of_all:
             self._seen_of_all = of_all
             self._notifier.publish_all()

@@ -1,4 +1,4 @@
-"""Between rows of the tables and the values of the ledger."""
+"""Between rows of the tables and the values of the job store."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -3,13 +3,12 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from headstart_server.database.tables import JOBS, counters, jobs
 from headstart_server.errors import RequestIdReused
 from headstart_server.jobs import archive_retention, rows, stored, webhook_rows
 from headstart_server.jobs.job import Job, JobState
-from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.dataset import DatasetSummary
 from headstart_server.learning.heads.recipe import Partial
@@ -22,8 +21,6 @@ MAX_REPORTED_IDS = 100
 _EARLIER = select(jobs.c.job_id, jobs.c.request_hash).where(
     jobs.c.tenant == bindparam("tenant"), jobs.c.request_id == bindparam("request_id")
 )
-_COUNT_QUEUED = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED.value)
-_COUNT_QUEUED_OF = _COUNT_QUEUED.where(jobs.c.tenant == bindparam("tenant"))
 _ADD = insert(jobs)
 # The counter's lock makes numbers follow the order of commits.
 _NEXT_NUMBER = (
@@ -66,21 +63,6 @@ class Submission:
     memory_bytes: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class QueueFullness:
-    """Why a queue takes no more.
-
-    Attributes:
-        queued: jobs that wait.
-        limit: how many may.
-        whose: the tenant whose limit it is; None for that of all.
-    """
-
-    queued: int
-    limit: int
-    whose: str | None = None
-
-
 def replayed(
     connection: Connection, tenant: str, request_id: str | None, request_hash: str | None
 ) -> Job | None:
@@ -108,18 +90,6 @@ def replayed(
             metadata={"job_id": row.job_id},
         )
     return rows.get(connection, row.job_id)
-
-
-def fullness(connection: Connection, limits: QueueLimits, tenant: str) -> QueueFullness | None:
-    """The limit that one more job would pass, if there is one."""
-    for limit, whose in ((limits.queued, None), (limits.queued_per_tenant, tenant)):
-        if not limit:
-            continue
-        query = _COUNT_QUEUED if whose is None else _COUNT_QUEUED_OF
-        queued = int(connection.execute(query, {"tenant": whose}).scalar_one())
-        if queued >= limit:
-            return QueueFullness(queued=queued, limit=limit, whose=whose)
-    return None
 
 
 def add(connection: Connection, submission: Submission, now: float, webhook: str | None = None) -> Job:

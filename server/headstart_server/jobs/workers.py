@@ -21,7 +21,8 @@ from headstart_server.errors import (
 )
 from headstart_server.jobs.heartbeat import Claim, Heartbeat
 from headstart_server.jobs.job import Findings, Job, JobError
-from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
+from headstart_server.jobs.job_store import JobStore
+from headstart_server.jobs.running import JobCancelledError, JobLostError
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.observability.tracing import NO_TRACING, Tracing
 
@@ -75,7 +76,7 @@ class WorkerPool:
     """Claims jobs and runs each in a thread. No job can end a thread of it.
 
     Args:
-        ledger: where jobs are claimed and ended.
+        job_store: where jobs are claimed and ended.
         heartbeat: keeps up the claims.
         make_run: makes the run of a claimed job; its second argument is the checkpoint that the run must call
             between pieces of work, and that raises to stop it. While the job's claim is in doubt it does not
@@ -91,7 +92,7 @@ class WorkerPool:
 
     def __init__(
         self,
-        ledger: Ledger,
+        job_store: JobStore,
         heartbeat: Heartbeat,
         make_run: Callable[[Job, Callable[[], None]], Run],
         on_end: Callable[[str], None],
@@ -104,7 +105,7 @@ class WorkerPool:
         tracing: Tracing = NO_TRACING,
     ) -> None:
         self._tracing = tracing
-        self._ledger = ledger
+        self._job_store = job_store
         self._heartbeat = heartbeat
         self._make_run = make_run
         self._on_end = on_end
@@ -172,7 +173,7 @@ class WorkerPool:
                 return None
             asked = self._clock()
             try:
-                job = self._ledger.claim(
+                job = self._job_store.queue.claim(
                     self._heartbeat.claimed_ids,
                     may_take_over=self._heartbeat.may_take_over,
                     used_bytes=self._heartbeat.used_bytes,
@@ -191,7 +192,7 @@ class WorkerPool:
     def _log(self, job: Job) -> structlog.typing.FilteringBoundLogger:
         """Return a logger whose events name the job and this replica."""
         bound: structlog.typing.FilteringBoundLogger = log.bind(
-            replica=self._ledger.owner, job_id=job.job_id, model=job.spec.model
+            replica=self._job_store.queue.owner, job_id=job.job_id, model=job.spec.model
         )
         return bound
 
@@ -252,7 +253,7 @@ class WorkerPool:
             self._log(job).info("job_succeeded", version=number)
             return "succeeded"
         except JobCancelledError:
-            self._persist(lambda: self._ledger.finish_cancelled(job))
+            self._persist(lambda: self._job_store.runs.finish_cancelled(job))
             self._log(job).info("job_cancelled")
             return "cancelled"
         except (InterruptedRunError, StorageRetryError) as error:
@@ -264,11 +265,11 @@ class WorkerPool:
     def _requeue(self, job: Job, error: InterruptedRunError | StorageRetryError) -> str:
         """Put a job back into the queue; after a failure of the storage its next run begins later."""
         if isinstance(error, InterruptedRunError):
-            self._persist(lambda: self._ledger.release(job))
+            self._persist(lambda: self._job_store.runs.release(job))
             self._log(job).info("job_released")
             return "released"
         seconds = retry_seconds(job.storage_retries)
-        self._persist(lambda: self._ledger.postpone(job, seconds))
+        self._persist(lambda: self._job_store.runs.postpone(job, seconds))
         self._log(job).warning(
             "job_postponed",
             retry_seconds=seconds,
@@ -291,7 +292,7 @@ class WorkerPool:
             if (
                 job.storage_retries < MISSING_TRIES
                 and is_missing(error)
-                and self._ledger.has_other_replicas()
+                and self._job_store.queue.has_other_replicas()
             ):
                 # Another replica may have it: this one cannot be sure that it looks in the right place.
                 raise StorageRetryError(job.job_id) from error
@@ -314,7 +315,7 @@ class WorkerPool:
         if reason in (JobTimeLimit.reason, JobMemoryLimit.reason):
             self._observer.job_limited(reason)
         error = JobError(reason=reason, message=message, metadata=metadata)
-        self._persist(lambda: self._ledger.fail(job, error, run.findings))
+        self._persist(lambda: self._job_store.runs.fail(job, error, run.findings))
 
     def _persist(self, write: Callable[[], None]) -> None:
         """Write until the database has answered. The fence knows whether the job is still this run's."""

@@ -101,7 +101,7 @@ class BackboneSelector:
         Raises:
             UnusableExamplesError, EmptyDataset, TooFewClasses or InvalidField: the examples cannot be used.
             BackboneNotFound: no candidate could be tried.
-            JobCancelledError or JobLostError: as the checkpoint, or the ledger.
+            JobCancelledError or JobLostError: as the checkpoint, or the job store.
         """
         if self._job.choosing is not None:
             self._found = SelectionCheckpoint.from_json(self._job.choosing)

@@ -31,7 +31,8 @@ from headstart_server.evaluation.promotion_check import (
     alias_moved_promotion,
 )
 from headstart_server.jobs.job import Findings, Job, JobStep
-from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
+from headstart_server.jobs.job_store import JobStore
+from headstart_server.jobs.running import JobCancelledError, JobLostError
 from headstart_server.learning.examples.dataset import ExampleFault
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.features.matrices import Matrices
@@ -67,7 +68,7 @@ class FineTuneTools:
     """What a run works with.
 
     Attributes:
-        ledger: where progress and the end are written.
+        job_store: where progress and the end are written.
         datasets: where examples are read.
         pool: where features come from.
         versions: where heads are written.
@@ -86,7 +87,7 @@ class FineTuneTools:
         energy: measures what runs cost.
     """
 
-    ledger: Ledger
+    job_store: JobStore
     datasets: DatasetStore
     pool: BackbonePool
     versions: VersionStore
@@ -120,7 +121,7 @@ class FineTuneRun:
         self._checkpoint = checkpoint
         self._progress = ProgressReporter(
             job,
-            tools.ledger,
+            tools.job_store,
             tools.observer,
             checkpoint,
             clock=tools.clock,
@@ -147,7 +148,7 @@ class FineTuneRun:
 
         Raises:
             HeadstartError: why the job failed.
-            JobCancelledError or JobLostError: the ledger's, or the checkpoint's.
+            JobCancelledError or JobLostError: the job store's, or the checkpoint's.
         """
         tenant = tenant_of(self._job.spec.model)
         with working_for(tenant), self._tools.energy.measured() as self._measurement:
@@ -366,7 +367,7 @@ class FineTuneRun:
         def succeed(promotion: Promotion | None) -> int:
             while True:
                 try:
-                    return self._tools.ledger.succeed(
+                    return self._tools.job_store.runs.succeed(
                         job,
                         self._progress.progress(JobStep.PUBLISH, 1, 1, manifest.metrics),
                         self.findings,

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from headstart_server.errors import DatabaseUnavailable, StorageUnavailable
 from headstart_server.jobs.job import Findings, Job, JobStep, Progress
-from headstart_server.jobs.ledger import Ledger
+from headstart_server.jobs.job_store import JobStore
 from headstart_server.learning.metrics.metrics import Metrics
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.observability.tracing import NO_TRACING, Tracing
@@ -31,11 +31,11 @@ Answer = TypeVar("Answer")
 
 
 class ProgressReporter:
-    """Tells the ledger and an observer how far one attempt at a job is. Used by one thread.
+    """Tells the job store and an observer how far one attempt at a job is. Used by one thread.
 
     Args:
         job: the job as it was claimed.
-        ledger: where progress is written.
+        job_store: where progress is written.
         observer: is told of steps.
         checkpoint: called between pieces of work; raises to stop.
         clock: seconds that only go up.
@@ -50,7 +50,7 @@ class ProgressReporter:
     def __init__(
         self,
         job: Job,
-        ledger: Ledger,
+        job_store: JobStore,
         observer: Telemetry,
         checkpoint: Callable[[], None],
         *,
@@ -60,7 +60,7 @@ class ProgressReporter:
     ) -> None:
         self._tracing = tracing
         self._job = job
-        self._ledger = ledger
+        self._job_store = job_store
         self._observer = observer
         self._checkpoint = checkpoint
         self._clock = clock
@@ -130,7 +130,9 @@ class ProgressReporter:
         progress = self.progress(step, done, total, metrics, message=message, part=part)
         # Without the database the work goes on, as long as the claim is not in doubt.
         with suppress(DatabaseUnavailable):
-            self._ledger.report(self._job, progress, self.findings, staged=self.staged, choosing=choosing)
+            self._job_store.runs.report(
+                self._job, progress, self.findings, staged=self.staged, choosing=choosing
+            )
 
     def progress(
         self,

@@ -118,7 +118,7 @@ class RebaseService:
         # Of a repeated call: what it names may be gone by now.
         asked = spec.fine_tune()
         repeated = bool(request_id) and (
-            self._submissions.ledger.replayed(request_id, tenant=tenant) is not None
+            self._submissions.job_store.queue.replayed(request_id, tenant=tenant) is not None
         )
         parent, full = None, asked
         # Of a repeated call the backbone may be gone, too.

@@ -31,8 +31,9 @@ from headstart_server.errors import (
 )
 from headstart_server.evaluation.batch_predictor import MAX_LISTED_FAULTS
 from headstart_server.jobs.job import Job
-from headstart_server.jobs.ledger import Ledger, Submission
+from headstart_server.jobs.job_store import JobStore
 from headstart_server.jobs.spec import AUTO, FineTuneSpec
+from headstart_server.jobs.submitting import Submission
 from headstart_server.jobs.upload_quota import PendingUploads, UploadRoom
 from headstart_server.learning.examples.dataset import DatasetSummary, Example, ExampleFault
 from headstart_server.learning.examples.stored_example import StoredExample
@@ -208,7 +209,7 @@ class DatasetUpload:
             The job; an earlier one if the request id was accepted before.
 
         Raises:
-            HeadstartError: the examples cannot be trained on, or the ledger refuses the job.
+            HeadstartError: the examples cannot be trained on, or the job store refuses the job.
         """
         with self._working() as writer:
             # Of what the caller sent: what an alias names, or a parent holds, may be other things by now.
@@ -240,7 +241,7 @@ class DatasetUpload:
                 principal=self._principal,
             )
             try:
-                job = self._submissions.ledger.submit(submission)
+                job = self._submissions.job_store.queue.submit(submission)
             except DatabaseUnavailable:
                 # It may be accepted all the same: its examples stay, until a cleaning finds no job of theirs.
                 self._accepted = True
@@ -251,7 +252,7 @@ class DatasetUpload:
         return job
 
     def _earlier(self, request_hash: str) -> Job:
-        job = self._submissions.ledger.replayed(self._request_id, request_hash, self._tenant)
+        job = self._submissions.job_store.queue.replayed(self._request_id, request_hash, self._tenant)
         if job is None:
             raise JobNotFound(
                 "The job that this request id was accepted for has just been forgotten. Send the call again."
@@ -433,7 +434,7 @@ class SubmissionService:
     """Opens uploads and accepts jobs.
 
     Args:
-        ledger: where jobs are accepted.
+        job_store: where jobs are accepted.
         datasets: where examples are stored.
         pool: which backbones there are.
         registry: which versions there are to go on from.
@@ -448,7 +449,7 @@ class SubmissionService:
 
     def __init__(
         self,
-        ledger: Ledger,
+        job_store: JobStore,
         datasets: DatasetStore,
         pool: BackbonePool,
         registry: Registry,
@@ -463,7 +464,7 @@ class SubmissionService:
     ) -> None:
         self.tracing = tracing
         self.data = data or NoDatasetSource()
-        self.ledger = ledger
+        self.job_store = job_store
         self._webhooks = webhooks or WebhookPolicy(())
         self._available_memory = available_memory
         self.max_activation_bytes = max_activation_bytes
@@ -509,7 +510,7 @@ class SubmissionService:
         check_request_id(request_id)
         earlier = None
         if request_id and not validate_only:
-            earlier = self.ledger.replayed(request_id, tenant=tenant)
+            earlier = self.job_store.queue.replayed(request_id, tenant=tenant)
         parent = None
         if spec.has_parent and earlier is None:
             parent = find_parent(self._registry, spec, self.datasets.erased)
@@ -579,9 +580,9 @@ class SubmissionService:
             check_known_recipe(self.pool.request(""), spec.recipe)
         if not previews and not request_id:
             # Told before the examples are sent. With a request id the job may be there already.
-            self.ledger.check_room(tenant)
+            self.job_store.quotas.check_room(tenant)
         # Of a repeated call nothing stays, either.
-        most = self.ledger.room_for(tenant, spec.model, previews=previews or repeated)
+        most = self.job_store.quotas.room_for(tenant, spec.model, previews=previews or repeated)
         full = spec if info is None else replace(spec, backbone=info.name)
         if parent is not None:
             full = replace(full, parent_version=parent.number, parent_alias=None)
@@ -596,7 +597,9 @@ class SubmissionService:
             repeated=repeated,
             tenant=tenant,
             principal=principal,
-            room=UploadRoom(self._uploading, tenant, most, partial(self.ledger.refusal, tenant, spec.model)),
+            room=UploadRoom(
+                self._uploading, tenant, most, partial(self.job_store.quotas.refusal, tenant, spec.model)
+            ),
         )
 
     def check_open(self) -> None:

@@ -409,7 +409,7 @@ def stop(replica: Replica) -> int:
 
 def test_a_second_server_on_one_file_or_with_another_database_on_one_folder_is_refused(tmp_path: Path):
     settings = {"artifacts": str(tmp_path / "artifacts")}
-    file = f"sqlite:///{tmp_path / 'shared' / 'ledger.sqlite3'}"
+    file = f"sqlite:///{tmp_path / 'shared' / 'jobs.sqlite3'}"
     one = Replica(tmp_path / "one", database=file, **settings)
     other = Replica(tmp_path / "other", database=file, **settings)
     third = Replica(tmp_path / "third", database=f"sqlite:///{tmp_path / 'third.sqlite3'}", **settings)

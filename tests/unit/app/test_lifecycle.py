@@ -13,6 +13,7 @@ from headstart_server.api.http.port import HttpPort
 from headstart_server.api.server import Server
 from headstart_server.app import build, lifecycle, maintenance, services
 from headstart_server.app.lifecycle import App
+from headstart_server.jobs.job_queue import JobQueue
 from headstart_server.settings.settings import Settings
 
 #: Names of the threads that a server starts, or their beginnings.
@@ -102,7 +103,7 @@ async def test_a_server_that_stops_releases_everything(
 @pytest.mark.parametrize(
     "name",
     [
-        "Archives",
+        "ArchiveRetention",
         "AuditLog",
         "Authenticator",
         "BackbonePool",
@@ -111,7 +112,7 @@ async def test_a_server_that_stops_releases_everything(
         "FeatureCache",
         "Heartbeat",
         "SubmissionService",
-        "Ledger",
+        "open_job_store",
         "Registry",
         "WorkerPool",
         "open_database",
@@ -196,7 +197,7 @@ async def test_a_port_in_use_stops_what_was_started(
         (build.WorkerPool, "stop"),
         (build.Poller, "stop"),
         (build.Heartbeat, "stop"),
-        (build.Ledger, "leave"),
+        (JobQueue, "leave"),
         (build.AuditLog, "close"),
         (build.FeatureCache, "close"),
     ],

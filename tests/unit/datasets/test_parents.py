@@ -67,7 +67,7 @@ def test_a_child_tells_where_it_came_from(bench: Workbench, driver: JobDriver) -
     manifest = child.manifest
     assert (manifest.parent, manifest.added_count, manifest.removed_count) == (1, 4, 2)
     assert manifest.example_count == 12 - 2 + 4
-    job = driver.ledger.get(manifest.job_id)
+    job = driver.job_store.reader.get(manifest.job_id)
     assert (job.example_count, job.class_count, job.spec.parent_version) == (14, 3, 1)
     parent = bench.registry.version("pets", 1).manifest
     assert (parent.parent, parent.added_count, parent.removed_count) == (0, 12, 0)
@@ -226,7 +226,7 @@ def test_a_parent_deleted_while_examples_come_is_told_and_leaves_nothing(
     with pytest.raises(ExamplesNotKept):
         upload.accept()
     upload.close()
-    assert driver.ledger.count()[JobState.QUEUED] == 0
+    assert driver.job_store.reader.count()[JobState.QUEUED] == 0
     assert bench.files() == set()
 
 
@@ -373,7 +373,7 @@ def test_a_job_tells_at_most_a_hundred_of_the_ids_that_it_leaves_out(
     removed = tuple(f"cat{place}" for place in range(105))
     job = bench.accept(parent_version=1, removed_example_ids=removed)
     assert job.spec.removed_example_ids == removed[:100]
-    assert driver.ledger.get(job.job_id).removed_count == 105
+    assert driver.job_store.reader.get(job.job_id).removed_count == 105
     assert job.example_count == 115
 
 

@@ -62,8 +62,8 @@ def test_a_version_that_is_as_good_is_promoted_and_the_figures_are_kept(
     assert promotion.comparison is not None
     assert promotion.comparison.example_count == 27
     assert named(bench) == 2
-    assert driver.ledger.get(version.manifest.job_id).promotion == promotion
-    assert driver.restarted().get(version.manifest.job_id).promotion == promotion
+    assert driver.job_store.reader.get(version.manifest.job_id).promotion == promotion
+    assert driver.restarted().reader.get(version.manifest.job_id).promotion == promotion
     assert driver.publisher.reopened().version("pets", 2).promotion == promotion
 
 
@@ -75,7 +75,7 @@ def test_a_worse_version_is_published_but_the_alias_stays(bench: Workbench, driv
     assert "accuracy falls" in promotion.reasons[0]
     assert named(bench) == 1
     assert version.aliases == ()
-    assert driver.ledger.get(version.manifest.job_id).state is JobState.SUCCEEDED
+    assert driver.job_store.reader.get(version.manifest.job_id).state is JobState.SUCCEEDED
 
 
 def test_a_rejected_version_is_no_default_until_an_alias_names_it(
@@ -260,8 +260,8 @@ class Meanwhile:
     def __init__(self, driver: JobDriver, *acts: Callable[[], object]) -> None:
         self._driver = driver
         self._acts = list(acts)
-        self._succeed = driver.ledger.succeed
-        driver.ledger.succeed = self.succeed  # type: ignore[method-assign]
+        self._succeed = driver.job_store.runs.succeed
+        driver.job_store.runs.succeed = self.succeed  # type: ignore[method-assign]
 
     def succeed(self, *args: object, **fields: object) -> int:
         if self._acts:

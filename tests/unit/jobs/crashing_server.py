@@ -45,10 +45,10 @@ class Run:
 def main(folder: str, address: str, how: str) -> None:
     """Run jobs until the process is killed, by itself or from outside."""
     driver = JobDriver(Publisher(Path(folder), time.time, address=address or None))  # type: ignore[arg-type]
-    ledger = driver.restarted(owner=f"host/{os.getpid()}", lease_seconds=LEASE.seconds)
-    heartbeat = Heartbeat(ledger, LEASE, is_shared=False)
+    job_store = driver.restarted(owner=f"host/{os.getpid()}", lease_seconds=LEASE.seconds)
+    heartbeat = Heartbeat(job_store, LEASE, is_shared=False)
     pool = WorkerPool(
-        ledger,
+        job_store,
         heartbeat,
         lambda job, _: Run(job, driver, heartbeat, ENDS[how]),
         lambda _: None,

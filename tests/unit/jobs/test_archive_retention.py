@@ -57,8 +57,8 @@ def test_examples_stay_while_their_job_waits_runs_and_has_a_version(shop: Shop) 
 @pytest.mark.parametrize(
     "end",
     [
-        lambda driver: driver.ledger.fail(driver.claim(), ERROR, Findings()),
-        lambda driver: driver.ledger.cancel("one"),
+        lambda driver: driver.job_store.runs.fail(driver.claim(), ERROR, Findings()),
+        lambda driver: driver.job_store.queue.cancel("one"),
         lambda driver: driver.publisher.registry.delete_version(
             "pets", driver.succeed(driver.claim()), force=True
         ),
@@ -80,7 +80,7 @@ def test_examples_go_when_nothing_comes_of_their_job_any_more(
 
 def test_a_job_given_back_keeps_its_examples(shop: Shop) -> None:
     shop.queued("one")
-    shop.driver.ledger.release(shop.driver.claim())
+    shop.driver.job_store.runs.release(shop.driver.claim())
     assert shop.left == {"one"}
 
 
@@ -111,7 +111,7 @@ def test_a_job_whose_parent_went_while_its_examples_came_is_refused(shop: Shop) 
     shop.driver.publisher.registry.delete_version("pets", parent, force=True)
     with pytest.raises(ExamplesNotKept, match="deleted"):
         shop.queued("two", "one")
-    assert shop.driver.ledger.unfinished() == set()
+    assert shop.driver.job_store.reader.unfinished() == set()
     # Whether a sweep has gone over it by then or not.
     shop.archives.sweep()
     with pytest.raises(ExamplesNotKept):

@@ -12,8 +12,8 @@ from fakes import FakeArchives, JobDriver, ManualClock, Publisher
 from headstart_server.errors import ExamplesNotKept, JobNotFound
 from headstart_server.jobs.archive_retention import ArchiveRetention
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
-from headstart_server.jobs.ledger import JobCancelledError, JobLostError
 from headstart_server.jobs.limits import QueueLimits
+from headstart_server.jobs.running import JobCancelledError, JobLostError
 
 ERROR = JobError(reason="INTERNAL", message="no")
 PLACE = st.integers(0, 5)
@@ -44,7 +44,11 @@ class ArchivesMachine(RuleBasedStateMachine):
     def living(self) -> set[str]:
         versions = self.driver.publisher.registry.versions("pets", limit=1000)
         published = {version.manifest.job_id for version in versions}
-        return {job for job in self.datasets if job in published or job in self.driver.ledger.unfinished()}
+        return {
+            job
+            for job in self.datasets
+            if job in published or job in self.driver.job_store.reader.unfinished()
+        }
 
     @rule(place=PLACE, with_parent=st.booleans())
     def begin_upload(self, place: int, with_parent: bool) -> None:
@@ -76,7 +80,7 @@ class ArchivesMachine(RuleBasedStateMachine):
 
     @rule()
     def claim(self) -> None:
-        job = self.driver.ledger.claim()
+        job = self.driver.job_store.queue.claim()
         if job is not None:
             self.claims.append(job)
 
@@ -89,12 +93,12 @@ class ArchivesMachine(RuleBasedStateMachine):
             if how == "succeed":
                 self.driver.succeed(job)
             elif how == "fail":
-                self.driver.ledger.fail(job, ERROR, Findings())
+                self.driver.job_store.runs.fail(job, ERROR, Findings())
             else:
-                self.driver.ledger.release(job)
+                self.driver.job_store.runs.release(job)
         except JobCancelledError:
             # What its worker does then.
-            self.driver.ledger.finish_cancelled(job)
+            self.driver.job_store.runs.finish_cancelled(job)
         except (JobLostError, JobNotFound):
             pass
 
@@ -103,7 +107,7 @@ class ArchivesMachine(RuleBasedStateMachine):
         if self.datasets:
             # It may be erased by now.
             with suppress(JobNotFound):
-                self.driver.ledger.cancel(list(self.datasets)[place % len(self.datasets)])
+                self.driver.job_store.queue.cancel(list(self.datasets)[place % len(self.datasets)])
 
     @rule(place=PLACE)
     def delete_version(self, place: int) -> None:
@@ -115,7 +119,7 @@ class ArchivesMachine(RuleBasedStateMachine):
     @rule()
     def forget(self) -> None:
         self.driver.clock.advance(1)
-        self.driver.ledger.forget(self.driver.clock())
+        self.driver.job_store.cleaner.forget(self.driver.clock())
 
     @rule()
     def sweep(self) -> None:
@@ -134,7 +138,7 @@ class ArchivesMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_stored_is_what_a_recount_finds(self) -> None:
-        assert self.driver.ledger.recount_usage() == 0
+        assert self.driver.job_store.quotas.recount_usage() == 0
 
     @invariant()
     def what_is_needed_is_there(self) -> None:
@@ -143,7 +147,7 @@ class ArchivesMachine(RuleBasedStateMachine):
 
     @invariant()
     def running_jobs_are_those_of_claims_or_lost(self) -> None:
-        running = self.driver.ledger.count()[JobState.RUNNING]
+        running = self.driver.job_store.reader.count()[JobState.RUNNING]
         assert running <= len(self.claims)
 
 

@@ -14,7 +14,7 @@ from headstart_server.database.database import Database
 from headstart_server.database.tables import jobs
 from headstart_server.errors import WrittenByNewerRelease
 from headstart_server.jobs.job import JobState
-from headstart_server.jobs.ledger import Ledger
+from headstart_server.jobs.job_store import JobStore
 from postgres import on_both_databases
 
 pytestmark = on_both_databases
@@ -26,7 +26,7 @@ def failures() -> list[str]:
 
 
 @pytest.fixture
-def ledger(driver: JobDriver, failures: list[str]) -> Ledger:
+def job_store(driver: JobDriver, failures: list[str]) -> JobStore:
     return driver.restarted(["fake"], on_claim_failed=lambda: failures.append("one"), trains_networks=False)
 
 
@@ -60,29 +60,33 @@ def payload_of(driver: JobDriver) -> dict[str, object]:
 
 @pytest.mark.parametrize("character", ["\0", "\x1b", "\ud800"])
 def test_a_control_character_in_a_text_of_a_spec_stops_no_claim(
-    driver: JobDriver, ledger: Ledger, character: str, failures: list[str]
+    driver: JobDriver, job_store: JobStore, character: str, failures: list[str]
 ) -> None:
     driver.submit("good")
     payload = payload_of(driver)
     spec = payload["spec"]
     assert isinstance(spec, dict)
     insert_before(driver, {**payload, "spec": {**spec, "tags": {"team": f"a{character}b"}}})
-    claimed = [ledger.claim(), ledger.claim()]
+    claimed = [job_store.queue.claim(), job_store.queue.claim()]
     assert [job and job.job_id for job in claimed] == ["bad", "good"]
     assert failures == []
     # What is read of it can be sent and written again.
-    job = driver.ledger.get("bad")
+    job = driver.job_store.reader.get("bad")
     assert json.dumps(dict(job.spec.tags)).encode()
     assert "\0" not in job.spec.tags["team"]
 
 
 @pytest.mark.parametrize("payload", [{}, {"spec": 5}, {"spec": {"recipe": {"unheard-of": {}}}}, [], "text"])
 def test_a_row_that_cannot_be_read_fails_and_the_next_job_runs(
-    driver: JobDriver, ledger: Ledger, payload: object, failures: list[str], logs: list[dict[str, object]]
+    driver: JobDriver,
+    job_store: JobStore,
+    payload: object,
+    failures: list[str],
+    logs: list[dict[str, object]],
 ) -> None:
     driver.submit("good")
     insert_before(driver, payload)
-    job = ledger.claim()
+    job = job_store.queue.claim()
     assert job is not None
     assert job.job_id == "good"
     with driver.publisher.database.read() as connection:
@@ -99,39 +103,39 @@ def test_a_job_of_a_newer_release_is_named_to_its_caller(driver: JobDriver) -> N
     spec = payload["spec"]
     assert isinstance(spec, dict)
     insert_before(driver, {**payload, "spec": {**spec, "recipe": {"quantum": {"depth": 3}}}}, "newer")
-    for read in (lambda: driver.ledger.get("newer"), lambda: list_all(driver)):
+    for read in (lambda: driver.job_store.reader.get("newer"), lambda: list_all(driver)):
         with pytest.raises(WrittenByNewerRelease, match=r"Job 'newer'.* Upgrade the server") as caught:
             read()
         assert status_of(caught.value).code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
-    assert driver.ledger.get("good").job_id == "good"
+    assert driver.job_store.reader.get("good").job_id == "good"
 
 
 def list_all(driver: JobDriver) -> object:
-    return driver.ledger.list(model="", states=(), before=None, limit=10)
+    return driver.job_store.reader.list(model="", states=(), before=None, limit=10)
 
 
 def test_a_running_job_names_its_replica(driver: JobDriver) -> None:
     driver.submit("one")
-    assert driver.ledger.get("one").replica == ""
+    assert driver.job_store.reader.get("one").replica == ""
     running = driver.claim()
-    assert running.replica == driver.ledger.get("one").replica == driver.ledger.owner
+    assert running.replica == driver.job_store.reader.get("one").replica == driver.job_store.queue.owner
     driver.succeed(running)
-    assert driver.ledger.get("one").replica == ""
+    assert driver.job_store.reader.get("one").replica == ""
 
 
 def test_a_row_that_the_database_refuses_to_claim_fails_and_the_next_job_runs(
-    driver: JobDriver, ledger: Ledger, failures: list[str], logs: list[dict[str, object]]
+    driver: JobDriver, job_store: JobStore, failures: list[str], logs: list[dict[str, object]]
 ) -> None:
     driver.submit("bad", priority=1)
     driver.submit("good")
     refuse(driver.publisher.database)
     try:
-        job = ledger.claim()
+        job = job_store.queue.claim()
     finally:
         allow(driver.publisher.database)
     assert job is not None
     assert job.job_id == "good"
-    assert driver.ledger.get("bad").state is JobState.FAILED
+    assert driver.job_store.reader.get("bad").state is JobState.FAILED
     assert len(failures) == 2
     assert "job_claim_failed" in [event["event"] for event in logs]
 

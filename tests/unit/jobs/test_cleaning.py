@@ -53,10 +53,10 @@ def test_old_jobs_go_in_parts_with_all_that_is_theirs(
     monkeypatch.setattr(cleaning, "_AT_ONCE", 2)
     for place in range(5):
         driver.submit(f"job-{place}")
-        driver.ledger.cancel(f"job-{place}")
+        driver.job_store.queue.cancel(f"job-{place}")
     clock.advance(100)
     driver.submit("new")
-    assert driver.ledger.forget(50) == 5
+    assert driver.job_store.cleaner.forget(50) == 5
     assert count(publisher, jobs) == count(publisher, job_events) == 1
 
 
@@ -81,7 +81,7 @@ def test_jobs_are_counted_without_counting_those_that_ended_long_ago(
     driver.succeed(driver.claim())
     driver.submit("two")
     driver.submit("three")
-    driver.ledger.cancel("two")
+    driver.job_store.queue.cancel("two")
     for _ in range(2):
         found = {state: number for state, number in counts().items() if number}
         assert found == {"succeeded": 1.0, "cancelled": 1.0, "queued": 1.0}

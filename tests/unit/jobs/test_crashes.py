@@ -25,7 +25,7 @@ def test_a_job_that_kills_its_process_fails_alone(tmp_path: Path, address: str |
         driver.submit(job_id)
     ids = ("deadly", "neighbor", "other")
     starts = 0
-    while not all(driver.ledger.get(job_id).state.is_terminal for job_id in ids):
+    while not all(driver.job_store.reader.get(job_id).state.is_terminal for job_id in ids):
         starts += 1
         assert starts < 10
         process = subprocess.Popen(
@@ -34,19 +34,19 @@ def test_a_job_that_kills_its_process_fails_alone(tmp_path: Path, address: str |
         )
         try:
             while process.poll() is None:
-                if all(driver.ledger.get(job_id).state.is_terminal for job_id in ids):
+                if all(driver.job_store.reader.get(job_id).state.is_terminal for job_id in ids):
                     break
                 time.sleep(0.05)
         finally:
             process.kill()
             process.wait()
 
-    deadly = driver.ledger.get("deadly")
+    deadly = driver.job_store.reader.get("deadly")
     assert deadly.state is JobState.FAILED
     assert deadly.error is not None
     assert (deadly.error.reason, deadly.crashes) == ("CRASHED_REPEATEDLY", 3)
     for job_id in ("neighbor", "other"):
-        job = driver.ledger.get(job_id)
+        job = driver.job_store.reader.get(job_id)
         assert (job.state, job.crashes) == (JobState.SUCCEEDED, 0)
     # Once with a neighbor, then three times alone; at the end a server that lives.
     assert starts == 5

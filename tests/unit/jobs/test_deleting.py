@@ -13,14 +13,14 @@ pytestmark = on_both_databases
 def test_an_ended_job_is_deleted_with_its_events_and_its_version_stays(driver: JobDriver) -> None:
     job = driver.running("a", request_id="r")
     number = driver.succeed(job)
-    driver.ledger.delete("a")
-    for look in (lambda: driver.ledger.get("a"), lambda: driver.ledger.events("a", 0)):
+    driver.job_store.queue.delete("a")
+    for look in (lambda: driver.job_store.reader.get("a"), lambda: driver.job_store.reader.events("a", 0)):
         with pytest.raises(JobNotFound):
             look()
     assert driver.publisher.registry.version("pets", number).manifest.job_id == "a"
     assert driver.publisher.registry.version("pets", number).has_examples
     with pytest.raises(JobNotFound):
-        driver.ledger.delete("a")
+        driver.job_store.queue.delete("a")
     # Its request ID is free again.
     assert driver.submit("b", request_id="r", request_hash="other").job_id == "b"
 
@@ -28,24 +28,24 @@ def test_an_ended_job_is_deleted_with_its_events_and_its_version_stays(driver: J
 def test_a_job_that_has_not_ended_is_not_deleted(driver: JobDriver) -> None:
     driver.submit("a")
     with pytest.raises(JobNotFinished, match="is queued"):
-        driver.ledger.delete("a")
+        driver.job_store.queue.delete("a")
     job = driver.claim()
     with pytest.raises(JobNotFinished, match="is running"):
-        driver.ledger.delete("a")
+        driver.job_store.queue.delete("a")
     driver.succeed(job)
-    driver.ledger.delete("a")
+    driver.job_store.queue.delete("a")
 
 
 def test_a_job_whose_webhook_is_not_delivered_is_not_deleted(driver: JobDriver) -> None:
     driver.submit("a", webhook="https://hooks.example.com/in")
-    driver.ledger.cancel("a")
+    driver.job_store.queue.cancel("a")
     with pytest.raises(JobNotFinished, match="webhook"):
-        driver.ledger.delete("a")
+        driver.job_store.queue.delete("a")
     database = driver.publisher.database
     with database.write("test") as connection:
         claimed = webhook_rows.claim(connection, driver.clock(), 10.0)
         assert claimed is not None
         webhook_rows.deliver(connection, claimed, driver.clock())
-    driver.ledger.delete("a")
+    driver.job_store.queue.delete("a")
     with pytest.raises(JobNotFound):
-        driver.ledger.get("a")
+        driver.job_store.reader.get("a")

@@ -22,7 +22,8 @@ from pathlib import Path
 from headstart_server.database.database import Database
 from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.job import Findings, JobError
-from headstart_server.jobs.ledger import Ledger
+from headstart_server.jobs.job_queue import ReplicaSettings
+from headstart_server.jobs.job_store import open_job_store
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
@@ -30,10 +31,10 @@ from headstart_server.models.store import VersionStore
 address, folder, owner = sys.argv[1:]
 database = Database(address)
 registry = Registry(database, VersionStore(Path(folder)), ResidentVersions(1))
-ledger = Ledger(database, registry, JobNotifier(), owner=owner)
+job_store = open_job_store(database, registry, JobNotifier(), ReplicaSettings(owner=owner))
 sys.stdin.readline()
-while job := ledger.claim(may_take_over=False):
-    ledger.fail(job, JobError(reason="INTERNAL", message=""), Findings())
+while job := job_store.queue.claim(may_take_over=False):
+    job_store.runs.fail(job, JobError(reason="INTERNAL", message=""), Findings())
     print(job.job_id)
 """
 
@@ -51,7 +52,7 @@ def test_a_thousand_queued_jobs_are_drained_by_two_processes_each_exactly_once(
     driver = JobDriver(Publisher(tmp_path, ManualClock(), address=address))
     submitted = {f"job-{number}" for number in range(JOBS)}
     with driver.publisher.database.write() as connection:
-        # Not by the ledger, one after another: it is of how they are taken out of the queue.
+        # Not by the job store, one after another: it is of how they are taken out of the queue.
         for job_id in submitted:
             submitting.add(connection, driver.submission(job_id), driver.clock())
     drains = [
@@ -71,7 +72,7 @@ def test_a_thousand_queued_jobs_are_drained_by_two_processes_each_exactly_once(
     assert [drain.returncode for drain in drains] == [0, 0]
     assert Counter(drained[0] + drained[1]) == Counter(submitted)
     assert all(len(part) > JOBS / 10 for part in drained)
-    assert driver.ledger.count()[JobState.FAILED] == JOBS
+    assert driver.job_store.reader.count()[JobState.FAILED] == JOBS
     with driver.publisher.database.read() as connection:
         assert connection.execute(select(func.count()).select_from(job_events)).scalar_one() == 3 * JOBS
         assert connection.execute(select(func.count()).select_from(versions)).scalar_one() == 0

@@ -75,25 +75,27 @@ def finish(driver: JobDriver, job_id: str, seconds: float, solve: float = 1.0, *
     """A job of nine examples that has succeeded."""
     job = driver.running(job_id, **spec)
     findings = Findings(step_seconds={"features": seconds, "fit": solve, "backbone": 99.0})
-    driver.ledger.report(job, Progress(step=JobStep.FIT, fraction=0.9), findings)
+    driver.job_store.runs.report(job, Progress(step=JobStep.FIT, fraction=0.9), findings)
     driver.succeed(job, findings=findings)
 
 
 @on_both_databases
 def test_the_ledger_tells_from_what_jobs_took(driver: JobDriver, clock: ManualClock) -> None:
     driver.submit("first")
-    assert driver.restarted().forecast.of(driver.ledger.get("first")) == Times(start=clock())
-    driver.ledger.cancel("first")
+    assert driver.restarted().forecast.of(driver.job_store.reader.get("first")) == Times(start=clock())
+    driver.job_store.queue.cancel("first")
     finish(driver, "a", 6.0)
     finish(driver, "b", 12.0)
     driver.submit("c")
     driver.submit("d")
     forecast = driver.restarted().forecast
-    assert forecast.of(driver.ledger.get("c")) == Times(start=clock(), finish=pytest.approx(clock() + 10))
-    assert forecast.of(driver.ledger.get("d")).finish == pytest.approx(clock() + 20)
-    assert forecast.of(driver.ledger.get("a")) == Times()
+    assert forecast.of(driver.job_store.reader.get("c")) == Times(
+        start=clock(), finish=pytest.approx(clock() + 10)
+    )
+    assert forecast.of(driver.job_store.reader.get("d")).finish == pytest.approx(clock() + 20)
+    assert forecast.of(driver.job_store.reader.get("a")) == Times()
     driver.submit("other-recipe", recipe=Logistic())
-    assert driver.restarted().forecast.of(driver.ledger.get("other-recipe")).finish is None
+    assert driver.restarted().forecast.of(driver.job_store.reader.get("other-recipe")).finish is None
 
 
 @on_both_databases
@@ -104,7 +106,7 @@ def test_a_full_queue_says_when_its_next_job_is_likely_to_start(
     finish(driver, "a", 30.0)
     driver.running("b")
     driver.submit("c")
-    driver.ledger = driver.restarted()
+    driver.job_store = driver.restarted()
     with pytest.raises(JobQueueFull, match="Try again in 31 s") as caught:
         driver.submit()
     assert caught.value.retry_after == 31.0
@@ -124,11 +126,15 @@ def test_the_slots_of_all_living_replicas_count(driver: JobDriver, clock: Manual
     for job_id in "bc":
         driver.submit(job_id)
     other = driver.restarted()
-    driver.ledger.renew([])
+    driver.job_store.queue.renew([])
     other.renew([])
-    assert driver.restarted().forecast.of(driver.ledger.get("c")).start == clock()
+    assert driver.restarted().forecast.of(driver.job_store.reader.get("c")).start == clock()
     other.leave()
-    assert driver.restarted().forecast.of(driver.ledger.get("c")).start == pytest.approx(clock() + 9)
+    assert driver.restarted().forecast.of(driver.job_store.reader.get("c")).start == pytest.approx(
+        clock() + 9
+    )
     other.renew([])
     clock.advance(SEEN_SECONDS + 1)
-    assert driver.restarted().forecast.of(driver.ledger.get("c")).start == pytest.approx(clock() + 9)
+    assert driver.restarted().forecast.of(driver.job_store.reader.get("c")).start == pytest.approx(
+        clock() + 9
+    )

@@ -9,14 +9,16 @@ from fakes import LEASE, PATIENCE, JobDriver, ManualClock
 from headstart_server.errors import DatabaseUnavailable
 from headstart_server.jobs.heartbeat import DatabaseContact, Heartbeat, Lease
 from headstart_server.jobs.job import Job, JobState
-from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
+from headstart_server.jobs.job_store import JobStore
+from headstart_server.jobs.running import JobCancelledError, JobLostError
 
 
-class FlakyLedger:
-    """A ledger whose database can be away."""
+class FlakyJobStore:
+    """A job store whose database can be unavailable."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
+    def __init__(self, job_store: JobStore) -> None:
+        self.job_store = job_store
+        self.queue = self.runs = self
         self.is_away = False
         self.beats = 0
 
@@ -24,12 +26,12 @@ class FlakyLedger:
         self.beats += 1
         if self.is_away:
             raise DatabaseUnavailable("gone")
-        return self.ledger.renew(held)
+        return self.job_store.queue.renew(held)
 
     def release(self, job: Job) -> None:
         if self.is_away:
             raise DatabaseUnavailable("gone")
-        self.ledger.release(job)
+        self.job_store.runs.release(job)
 
 
 class Ward:
@@ -38,8 +40,8 @@ class Ward:
     def __init__(self, driver: JobDriver) -> None:
         self.driver = driver
         self.clock = ManualClock(0.0)
-        self.ledger = FlakyLedger(driver.ledger)
-        self.heartbeat = Heartbeat(self.ledger, LEASE, clock=self.clock)  # type: ignore[arg-type]
+        self.job_store = FlakyJobStore(driver.job_store)
+        self.heartbeat = Heartbeat(self.job_store, LEASE, clock=self.clock)  # type: ignore[arg-type]
 
     def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -77,7 +79,7 @@ def test_the_lease_counts_from_before_the_claim_was_asked_for(ward: Ward) -> Non
 def test_a_job_that_another_process_took_is_lost_at_the_next_beat(ward: Ward) -> None:
     claim = ward.heartbeat.track(ward.driver.running("a"), ward.clock())
     ward.advance(LEASE.seconds + 1)
-    assert ward.driver.restarted().claim() is not None
+    assert ward.driver.restarted().queue.claim() is not None
     assert claim.may_have_expired
     ward.heartbeat.renew_or_wait()
     assert not claim.may_have_expired
@@ -87,7 +89,7 @@ def test_a_job_that_another_process_took_is_lost_at_the_next_beat(ward: Ward) ->
 
 def test_a_cancel_asked_for_at_another_replica_is_heard_with_a_beat(ward: Ward) -> None:
     claim = ward.heartbeat.track(ward.driver.running("a"), ward.clock())
-    ward.driver.restarted().cancel("a")
+    ward.driver.restarted().queue.cancel("a")
     claim.check()
     assert ward.heartbeat.renew()
     with pytest.raises(JobCancelledError):
@@ -105,12 +107,12 @@ def test_a_cancel_asked_for_here_is_heard_at_once_and_by_its_job_alone(ward: War
 
 def test_an_outage_shorter_than_the_lease_changes_nothing(ward: Ward) -> None:
     claim = ward.heartbeat.track(ward.driver.running("a"), ward.clock())
-    ward.ledger.is_away = True
+    ward.job_store.is_away = True
     ward.advance(LEASE.seconds / 2)
     assert not ward.heartbeat.renew()
     claim.check()
     assert not claim.may_have_expired
-    ward.ledger.is_away = False
+    ward.job_store.is_away = False
     assert ward.heartbeat.renew()
     ward.advance(LEASE.seconds - 1)
     assert not claim.may_have_expired
@@ -129,7 +131,7 @@ def test_a_job_that_was_let_go_is_not_renewed(ward: Ward) -> None:
 def test_letting_go_of_an_old_hold_leaves_a_new_one_of_the_same_job(ward: Ward) -> None:
     first = ward.driver.running("a")
     old = ward.heartbeat.track(first, ward.clock())
-    ward.driver.ledger.release(first)
+    ward.driver.job_store.runs.release(first)
     ward.heartbeat.track(ward.driver.claim(), ward.clock())
     ward.heartbeat.release(old)
     assert list(ward.heartbeat.claimed_ids) == ["a"]
@@ -138,16 +140,16 @@ def test_letting_go_of_an_old_hold_leaves_a_new_one_of_the_same_job(ward: Ward) 
 def test_what_is_in_hand_can_be_given_back_at_once(ward: Ward) -> None:
     claim = ward.heartbeat.track(ward.driver.running("a"), ward.clock())
     ward.heartbeat.release_all()
-    assert ward.driver.ledger.get("a").state is JobState.QUEUED
+    assert ward.driver.job_store.reader.get("a").state is JobState.QUEUED
     with pytest.raises(JobLostError):
         claim.check()
 
 
 def test_giving_back_without_a_database_does_no_harm(ward: Ward) -> None:
     ward.heartbeat.track(ward.driver.running("a"), ward.clock())
-    ward.ledger.is_away = True
+    ward.job_store.is_away = True
     ward.heartbeat.release_all()
-    assert ward.driver.ledger.get("a").state is JobState.RUNNING
+    assert ward.driver.job_store.reader.get("a").state is JobState.RUNNING
 
 
 def test_nobody_is_taken_over_before_a_lease_of_steady_contact(ward: Ward) -> None:
@@ -166,12 +168,12 @@ def test_after_an_outage_everybody_gets_a_lease_to_come_back(ward: Ward) -> None
         ward.advance(1)
     ward.heartbeat.renew()
     assert ward.heartbeat.may_take_over
-    ward.ledger.is_away = True
+    ward.job_store.is_away = True
     for _ in range(12):
         ward.advance(1)
         ward.heartbeat.renew()
     assert not ward.heartbeat.may_take_over
-    ward.ledger.is_away = False
+    ward.job_store.is_away = False
     ward.heartbeat.renew()
     assert not ward.heartbeat.may_take_over
     for _ in range(10):
@@ -193,7 +195,7 @@ def test_a_process_that_slept_does_not_take_the_others_for_dead(ward: Ward) -> N
 
 
 def test_who_is_alone_with_its_database_need_not_wait(driver: JobDriver) -> None:
-    assert Heartbeat(driver.ledger, LEASE, is_shared=False).may_take_over
+    assert Heartbeat(driver.job_store, LEASE, is_shared=False).may_take_over
 
 
 def test_a_short_gap_is_no_outage() -> None:
@@ -209,18 +211,18 @@ def test_a_short_gap_is_no_outage() -> None:
 def test_it_beats_by_itself_until_it_is_stopped(driver: JobDriver) -> None:
     beaten = threading.Event()
 
-    class Counting(FlakyLedger):
+    class Counting(FlakyJobStore):
         def renew(self, held: Collection[Job]) -> Mapping[str, bool]:
             found = super().renew(held)
             if self.beats == 3:
                 beaten.set()
             return found
 
-    ledger = Counting(driver.ledger)
-    heartbeat = Heartbeat(ledger, Lease(seconds=10.0, interval=0.001))  # type: ignore[arg-type]
+    job_store = Counting(driver.job_store)
+    heartbeat = Heartbeat(job_store, Lease(seconds=10.0, interval=0.001))  # type: ignore[arg-type]
     heartbeat.start()
     assert beaten.wait(PATIENCE)
     heartbeat.stop()
-    beats = ledger.beats
+    beats = job_store.beats
     heartbeat.stop()
-    assert ledger.beats == beats
+    assert job_store.beats == beats

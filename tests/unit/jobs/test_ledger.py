@@ -1,4 +1,4 @@
-"""The ledger: an accepted job reaches one end, and nobody writes for a job that is not theirs."""
+"""The job store: an accepted job reaches one end, and nobody writes for a job that is not theirs."""
 
 import threading
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from headstart_server.auth.permissions import Scope
 from headstart_server.auth.tenants import tenant_of
 from headstart_server.errors import JobNotFound, JobQueueFull, ModelNotFound, QuotaExceeded, RequestIdReused
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobStep, Progress
-from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.jobs.limits import QueueLimits
+from headstart_server.jobs.running import JobCancelledError, JobLostError
 from headstart_server.learning.examples.dataset import ExampleFault
 from headstart_server.models import alias_rows
 from headstart_server.models.version import Selector
@@ -32,7 +32,7 @@ def test_an_accepted_job_is_queued_and_there_after_a_restart(driver: JobDriver, 
     assert (job.attempt, job.created, job.started, job.finished) == (0, clock(), None, None)
     assert (job.example_count, job.class_count, job.dataset_digest) == (9, 2, "d" * 64)
     assert (job.progress, job.error, job.version, job.findings) == (None, None, 0, Findings())
-    assert driver.restarted().get("a") == job
+    assert driver.restarted().reader.get("a") == job
     assert job.spec == driver.submission(alias="stable", seed=2**64 - 1, tags={"team": "x"}).spec
 
 
@@ -42,7 +42,7 @@ def test_a_request_sent_again_gets_the_first_job(driver: JobDriver) -> None:
     again = driver.submit("b", request_id="r", request_hash="h")
     assert (again.job_id, again.state) == (first.job_id, JobState.RUNNING)
     with pytest.raises(JobNotFound):
-        driver.ledger.get("b")
+        driver.job_store.reader.get("b")
 
 
 def test_a_request_sent_again_gets_its_job_even_when_the_queue_is_full(publisher: Publisher) -> None:
@@ -74,7 +74,7 @@ def test_of_many_who_send_one_request_at_once_one_makes_the_job(driver: JobDrive
     def submit(place: int) -> None:
         submission = driver.submission(f"job-{place}", request_id="r")
         ready.wait(PATIENCE)
-        found.append(driver.ledger.submit(submission).job_id)
+        found.append(driver.job_store.queue.submit(submission).job_id)
 
     threads = [threading.Thread(target=submit, args=(place,)) for place in range(6)]
     for thread in threads:
@@ -83,7 +83,7 @@ def test_of_many_who_send_one_request_at_once_one_makes_the_job(driver: JobDrive
         thread.join(PATIENCE)
     assert len(found) == 6
     assert len(set(found)) == 1
-    assert driver.ledger.count()[JobState.QUEUED] == 1
+    assert driver.job_store.reader.count()[JobState.QUEUED] == 1
 
 
 def test_a_model_has_no_more_versions_than_it_may_with_those_to_come(publisher: Publisher) -> None:
@@ -97,7 +97,7 @@ def test_a_model_has_no_more_versions_than_it_may_with_those_to_come(publisher: 
     # What was accepted before is not asked again, and other models have room of their own.
     assert driver.submit(request_id="r").job_id != failed.job_id
     driver.submit(model="cars")
-    driver.ledger.cancel(failed.job_id)
+    driver.job_store.queue.cancel(failed.job_id)
     driver.submit()
     with pytest.raises(QuotaExceeded):
         driver.submit()
@@ -114,7 +114,7 @@ def test_an_alias_that_a_job_will_make_counts_as_one_of_its_model(
     # Aliases that are there or will be, no alias, and other models take nothing.
     for spec in ({"alias": "one"}, {"alias": "two"}, {}, {"alias": "three", "model": "cars"}):
         driver.submit(**spec)
-    driver.ledger.cancel(second.job_id)
+    driver.job_store.queue.cancel(second.job_id)
     with pytest.raises(QuotaExceeded):
         driver.submit(alias="three")
 
@@ -137,9 +137,9 @@ def test_a_job_whose_alias_has_no_place_any_more_publishes_nothing(
 def test_a_full_queue_refuses_and_takes_again_when_a_job_is_claimed(publisher: Publisher) -> None:
     driver = JobDriver(publisher, limits=QueueLimits(queued=2))
     driver.submit()
-    driver.ledger.check_room()
+    driver.job_store.quotas.check_room()
     driver.submit()
-    for ask in (driver.submit, driver.ledger.check_room):
+    for ask in (driver.submit, driver.job_store.quotas.check_room):
         with pytest.raises(JobQueueFull) as caught:
             ask()
         assert caught.value.metadata == {"limit": "2", "queued": "2", "queue_position": "2"}
@@ -147,7 +147,7 @@ def test_a_full_queue_refuses_and_takes_again_when_a_job_is_claimed(publisher: P
         assert caught.value.retry_after == 1.0
         assert caught.value.message == "The job queue is full: 2 of at most 2 are queued. Try again in 1 s."
     driver.claim()
-    driver.ledger.check_room()
+    driver.job_store.quotas.check_room()
     driver.submit()
 
 
@@ -159,7 +159,7 @@ def test_jobs_are_claimed_in_the_order_they_came(driver: JobDriver, clock: Manua
         driver.submit(job_id)
         clock.advance(1)
     assert [driver.claim().job_id for _ in range(3)] == ["c", "a", "b"]
-    assert driver.ledger.claim() is None
+    assert driver.job_store.queue.claim() is None
 
 
 def test_a_claimed_job_is_running_and_knows_when_it_started(driver: JobDriver, clock: ManualClock) -> None:
@@ -167,7 +167,7 @@ def test_a_claimed_job_is_running_and_knows_when_it_started(driver: JobDriver, c
     clock.advance(7)
     job = driver.claim()
     assert (job.state, job.attempt, job.started) == (JobState.RUNNING, 1, clock())
-    driver.ledger.release(job)
+    driver.job_store.runs.release(job)
     clock.advance(7)
     again = driver.claim()
     assert (again.attempt, again.started) == (2, job.started)
@@ -200,10 +200,10 @@ def test_the_position_in_the_queue_is_the_number_of_jobs_before(
     driver.submit("b")
     clock.advance(1)
     driver.submit("d")
-    positions = {job_id: driver.ledger.get(job_id).queue_position for job_id in "abcd"}
+    positions = {job_id: driver.job_store.reader.get(job_id).queue_position for job_id in "abcd"}
     assert positions == {"a": 0, "b": 1, "c": 2, "d": 3}
     assert [driver.claim().job_id, driver.claim().job_id] == ["a", "b"]
-    assert {job_id: driver.ledger.get(job_id).queue_position for job_id in "abcd"} == {
+    assert {job_id: driver.job_store.reader.get(job_id).queue_position for job_id in "abcd"} == {
         "a": 0,
         "b": 0,
         "c": 0,
@@ -220,8 +220,8 @@ def test_progress_is_kept_with_the_job_and_in_its_events(driver: JobDriver, cloc
     progress = Progress(step=JobStep.EVALUATE, fraction=0.9, done=3, total=9, loss=0.5, accuracy=0.75)
     fault = ExampleFault(index=3, id="x", reason="UNDECODABLE_INPUT", message="no picture")
     findings = Findings(excluded=(fault,), excluded_count=1, step_seconds={"fit": 0.25})
-    driver.ledger.report(job, progress, findings)
-    stored = driver.restarted().get("a")
+    driver.job_store.runs.report(job, progress, findings)
+    stored = driver.restarted().reader.get("a")
     assert (stored.progress, stored.findings) == (progress, findings)
     newest = driver.events("a")[-1]
     assert (newest.number, newest.time, newest.state) == (3, clock(), JobState.RUNNING)
@@ -232,7 +232,7 @@ def test_success_publishes_the_version_and_moves_the_alias(driver: JobDriver, cl
     job = driver.running("a", alias="stable", ttl=60.0)
     clock.advance(5)
     assert driver.succeed(job) == 1
-    ended = driver.ledger.get("a")
+    ended = driver.job_store.reader.get("a")
     assert (ended.state, ended.version, ended.finished) == (JobState.SUCCEEDED, 1, clock())
     assert ended.progress == Progress(step=JobStep.PUBLISH, fraction=1.0)
     registry = driver.publisher.registry
@@ -248,8 +248,8 @@ def test_failure_keeps_its_reason_its_findings_and_the_last_progress(
     job = driver.running("a")
     driver.report(job, 0.4)
     clock.advance(1)
-    driver.ledger.fail(job, ERROR, Findings(excluded_count=3))
-    ended = driver.ledger.get("a")
+    driver.job_store.runs.fail(job, ERROR, Findings(excluded_count=3))
+    ended = driver.job_store.reader.get("a")
     assert (ended.state, ended.error, ended.finished) == (JobState.FAILED, ERROR, clock())
     assert (ended.findings.excluded_count, ended.version) == (3, 0)
     assert ended.progress is not None
@@ -260,9 +260,9 @@ def test_a_job_given_back_is_queued_and_keeps_its_place(driver: JobDriver, clock
     job = driver.running("a")
     clock.advance(1)
     driver.submit("b")
-    driver.ledger.release(job)
-    assert driver.ledger.get("a").state is JobState.QUEUED
-    assert driver.ledger.get("b").queue_position == 1
+    driver.job_store.runs.release(job)
+    assert driver.job_store.reader.get("a").state is JobState.QUEUED
+    assert driver.job_store.reader.get("b").queue_position == 1
     assert driver.claim().job_id == "a"
 
 
@@ -271,51 +271,51 @@ def test_a_job_given_back_is_queued_and_keeps_its_place(driver: JobDriver, clock
 
 def test_a_queued_job_is_cancelled_at_once(driver: JobDriver, clock: ManualClock) -> None:
     driver.submit("a")
-    job = driver.ledger.cancel("a")
+    job = driver.job_store.queue.cancel("a")
     assert (job.state, job.finished, job.cancel) == (JobState.CANCELLED, clock(), True)
-    assert driver.ledger.claim() is None
+    assert driver.job_store.queue.claim() is None
     assert [event.state for event in driver.events("a")] == [JobState.QUEUED, JobState.CANCELLED]
 
 
 def test_a_running_job_is_asked_and_ends_at_its_next_look(driver: JobDriver, clock: ManualClock) -> None:
     job = driver.running("a")
-    asked = driver.ledger.cancel("a")
+    asked = driver.job_store.queue.cancel("a")
     assert (asked.state, asked.cancel) == (JobState.RUNNING, True)
     with pytest.raises(JobCancelledError):
         driver.report(job)
-    driver.ledger.finish_cancelled(job)
-    ended = driver.ledger.get("a")
+    driver.job_store.runs.finish_cancelled(job)
+    ended = driver.job_store.reader.get("a")
     assert (ended.state, ended.finished) == (JobState.CANCELLED, clock())
 
 
 def test_an_accepted_cancel_never_ends_as_a_success_or_a_failure(driver: JobDriver) -> None:
     job = driver.running("a")
-    driver.ledger.cancel("a")
+    driver.job_store.queue.cancel("a")
     with pytest.raises(JobCancelledError):
         driver.succeed(job)
     with pytest.raises(JobCancelledError):
-        driver.ledger.fail(job, ERROR, Findings())
+        driver.job_store.runs.fail(job, ERROR, Findings())
     with pytest.raises(ModelNotFound):
         driver.publisher.registry.model("pets")
-    driver.ledger.finish_cancelled(job)
-    assert driver.ledger.get("a").state is JobState.CANCELLED
+    driver.job_store.runs.finish_cancelled(job)
+    assert driver.job_store.reader.get("a").state is JobState.CANCELLED
 
 
 def test_a_cancelled_job_that_is_given_back_is_not_run_again(driver: JobDriver, clock: ManualClock) -> None:
     job = driver.running("a")
-    driver.ledger.cancel("a")
-    driver.ledger.release(job)
-    ended = driver.ledger.get("a")
+    driver.job_store.queue.cancel("a")
+    driver.job_store.runs.release(job)
+    ended = driver.job_store.reader.get("a")
     assert (ended.state, ended.finished) == (JobState.CANCELLED, clock())
-    assert driver.ledger.claim() is None
+    assert driver.job_store.queue.claim() is None
 
 
 def test_a_cancelled_job_whose_process_died_is_not_run_again(driver: JobDriver, clock: ManualClock) -> None:
     driver.running("a")
-    driver.ledger.cancel("a")
+    driver.job_store.queue.cancel("a")
     driver.crash()
-    assert driver.ledger.claim() is None
-    job = driver.ledger.get("a")
+    assert driver.job_store.queue.claim() is None
+    job = driver.job_store.reader.get("a")
     assert (job.state, job.finished) == (JobState.CANCELLED, clock())
 
 
@@ -325,14 +325,14 @@ def test_a_job_that_has_ended_stays_as_it_is(driver: JobDriver, state: JobState,
     if state is JobState.SUCCEEDED:
         driver.succeed(job)
     elif state is JobState.FAILED:
-        driver.ledger.fail(job, ERROR, Findings())
+        driver.job_store.runs.fail(job, ERROR, Findings())
     else:
-        driver.ledger.finish_cancelled(job)
-    before, events = driver.ledger.get("a"), driver.events("a")
+        driver.job_store.runs.finish_cancelled(job)
+    before, events = driver.job_store.reader.get("a"), driver.events("a")
     clock.advance(1)
-    assert driver.ledger.cancel("a") == before
+    assert driver.job_store.queue.cancel("a") == before
     driver.crash()
-    assert driver.ledger.claim() is None
+    assert driver.job_store.queue.claim() is None
     assert driver.events("a") == events
     assert before.state is state
 
@@ -343,11 +343,11 @@ def test_a_job_that_has_ended_stays_as_it_is(driver: JobDriver, state: JobState,
 WRITES: dict[str, Callable[[JobDriver, Job], object]] = {
     "report": lambda driver, job: driver.report(job),
     "succeed": lambda driver, job: driver.succeed(job),
-    "fail": lambda driver, job: driver.ledger.fail(job, ERROR, Findings()),
+    "fail": lambda driver, job: driver.job_store.runs.fail(job, ERROR, Findings()),
 }
 HAND_OVERS: dict[str, Callable[[JobDriver, Job], object]] = {
-    "finish_cancelled": lambda driver, job: driver.ledger.finish_cancelled(job),
-    "release": lambda driver, job: driver.ledger.release(job),
+    "finish_cancelled": lambda driver, job: driver.job_store.runs.finish_cancelled(job),
+    "release": lambda driver, job: driver.job_store.runs.release(job),
 }
 
 
@@ -360,13 +360,13 @@ def lost_to_another_attempt(driver: JobDriver) -> Job:
 
 def lost_to_the_queue(driver: JobDriver) -> Job:
     job = driver.running("a")
-    driver.ledger.release(job)
+    driver.job_store.runs.release(job)
     return job
 
 
 def lost_to_an_end(driver: JobDriver) -> Job:
     job = driver.running("a")
-    driver.ledger.finish_cancelled(job)
+    driver.job_store.runs.finish_cancelled(job)
     return job
 
 
@@ -376,13 +376,13 @@ def test_a_run_that_lost_its_job_can_change_nothing(
     driver: JobDriver, lose: Callable[[JobDriver], Job], write: str
 ) -> None:
     job = lose(driver)
-    before, events = driver.ledger.get("a"), driver.events("a")
+    before, events = driver.job_store.reader.get("a"), driver.events("a")
     if write in WRITES:
         with pytest.raises(JobLostError):
             WRITES[write](driver, job)
     else:
         HAND_OVERS[write](driver, job)
-    assert driver.ledger.get("a") == before
+    assert driver.job_store.reader.get("a") == before
     assert driver.events("a") == events
     with pytest.raises(ModelNotFound):
         driver.publisher.registry.model("pets")
@@ -412,7 +412,7 @@ def test_two_attempts_publish_one_version(driver: JobDriver) -> None:
 def test_events_are_numbered_without_gaps_and_read_after_a_number(driver: JobDriver) -> None:
     job = driver.running("a")
     driver.report(job, 0.1)
-    driver.ledger.release(job)
+    driver.job_store.runs.release(job)
     job = driver.claim()
     driver.report(job, 0.2)
     driver.succeed(job)
@@ -427,13 +427,17 @@ def test_events_are_numbered_without_gaps_and_read_after_a_number(driver: JobDri
         (6, running),
         (7, JobState.SUCCEEDED),
     ]
-    assert [event.number for event in driver.ledger.events("a", 5)] == [6, 7]
-    assert driver.ledger.events("a", 7) == []
-    assert driver.ledger.get("a").last_event == 7
+    assert [event.number for event in driver.job_store.reader.events("a", 5)] == [6, 7]
+    assert driver.job_store.reader.events("a", 7) == []
+    assert driver.job_store.reader.get("a").last_event == 7
 
 
 def test_an_unknown_job_is_told(driver: JobDriver) -> None:
-    for ask in (driver.ledger.get, driver.ledger.cancel, lambda job_id: driver.ledger.events(job_id, 0)):
+    for ask in (
+        driver.job_store.reader.get,
+        driver.job_store.queue.cancel,
+        lambda job_id: driver.job_store.reader.events(job_id, 0),
+    ):
         with pytest.raises(JobNotFound) as caught:
             ask("x" * 1000)
         assert caught.value.message == f"There is no job '{'x' * 80}'. List the jobs to find its ID."
@@ -447,20 +451,23 @@ def test_jobs_are_listed_newest_first_in_pages_even_at_equal_times(
     clock.advance(1)
     driver.submit("e")
     pages, before = [], None
-    while page := driver.ledger.list(model="", states=[], before=before, limit=2):
+    while page := driver.job_store.reader.list(model="", states=[], before=before, limit=2):
         pages.append([job.job_id for job in page])
         before = (page[-1].created, page[-1].job_id)
     assert pages == [["e", "d"], ["c", "b"], ["a"]]
 
 
 def test_a_list_holds_what_was_asked_for(driver: JobDriver) -> None:
-    driver.ledger.fail(driver.running("a"), ERROR, Findings())
+    driver.job_store.runs.fail(driver.running("a"), ERROR, Findings())
     driver.running("b")
     driver.submit("c")
     driver.submit("d", model="cars")
 
     def listed(model: str, *states: JobState) -> list[str]:
-        return [job.job_id for job in driver.ledger.list(model=model, states=states, before=None, limit=9)]
+        return [
+            job.job_id
+            for job in driver.job_store.reader.list(model=model, states=states, before=None, limit=9)
+        ]
 
     assert listed("") == ["d", "c", "b", "a"]
     assert listed("pets") == ["c", "b", "a"]
@@ -473,7 +480,7 @@ def test_a_list_holds_the_jobs_of_a_scope(driver: JobDriver) -> None:
         driver.submit(str(place), model=model, tenant=tenant_of(model))
 
     def listed(scope: Scope | None, model: str = "") -> list[str]:
-        found = driver.ledger.list(model=model, scope=scope, states=[], before=None, limit=9)
+        found = driver.job_store.reader.list(model=model, scope=scope, states=[], before=None, limit=9)
         return sorted(job.job_id for job in found)
 
     assert listed(None) == ["0", "1", "2", "3"]
@@ -488,10 +495,12 @@ def test_what_is_under_way_is_known_by_model_and_by_job(driver: JobDriver) -> No
     driver.succeed(driver.running("a", model="done"))
     driver.running("b", model="runs")
     driver.submit("c", model="waits")
-    assert driver.ledger.unfinished() == {"b", "c"}
-    under_way = {model: driver.ledger.is_under_way(model) for model in ("done", "runs", "waits", "none")}
+    assert driver.job_store.reader.unfinished() == {"b", "c"}
+    under_way = {
+        model: driver.job_store.reader.is_under_way(model) for model in ("done", "runs", "waits", "none")
+    }
     assert under_way == {"done": False, "runs": True, "waits": True, "none": False}
-    assert driver.ledger.count() == {
+    assert driver.job_store.reader.count() == {
         JobState.QUEUED: 1,
         JobState.RUNNING: 1,
         JobState.SUCCEEDED: 1,
@@ -505,30 +514,32 @@ def test_jobs_that_ended_long_ago_are_forgotten_and_their_versions_stay(
 ) -> None:
     driver.succeed(driver.running("a"))
     driver.submit("b")
-    driver.ledger.cancel("b")
+    driver.job_store.queue.cancel("b")
     clock.advance(100)
-    driver.ledger.fail(driver.running("c"), ERROR, Findings())
+    driver.job_store.runs.fail(driver.running("c"), ERROR, Findings())
     driver.running("d")
     driver.submit("e", request_id="r")
-    assert driver.ledger.forget(older_than=0) == 2
-    assert [job.job_id for job in driver.ledger.list(model="", states=[], before=None, limit=9)] == [
+    assert driver.job_store.cleaner.forget(older_than=0) == 2
+    assert [
+        job.job_id for job in driver.job_store.reader.list(model="", states=[], before=None, limit=9)
+    ] == [
         "e",
         "d",
         "c",
     ]
     for gone in ("a", "b"):
         with pytest.raises(JobNotFound):
-            driver.ledger.events(gone, 0)
+            driver.job_store.reader.events(gone, 0)
     assert driver.publisher.registry.load("pets", 1)
 
 
 def test_each_commit_wakes_the_followers_of_its_job(driver: JobDriver) -> None:
     seen: list[JobState] = []
     driver.submit("a")
-    with driver.notifier.subscribe("a", lambda: seen.append(driver.ledger.get("a").state)):
+    with driver.notifier.subscribe("a", lambda: seen.append(driver.job_store.reader.get("a").state)):
         job = driver.claim()
         driver.report(job)
-        driver.ledger.release(job)
+        driver.job_store.runs.release(job)
         driver.succeed(driver.claim())
     assert seen == [
         JobState.RUNNING,
@@ -542,27 +553,21 @@ def test_each_commit_wakes_the_followers_of_its_job(driver: JobDriver) -> None:
 def test_a_cancel_and_a_take_over_wake_followers_too(driver: JobDriver) -> None:
     seen: list[JobState] = []
     driver.running("a")
-    with driver.notifier.subscribe("a", lambda: seen.append(driver.ledger.get("a").state)):
+    with driver.notifier.subscribe("a", lambda: seen.append(driver.job_store.reader.get("a").state)):
         driver.crash()
-        driver.ledger.fail(driver.claim(), ERROR, Findings())
-        driver.ledger.cancel("a")
+        driver.job_store.runs.fail(driver.claim(), ERROR, Findings())
+        driver.job_store.queue.cancel("a")
     assert seen[:2] == [JobState.RUNNING, JobState.FAILED]
 
 
 def test_a_take_over_is_counted_and_a_claim_from_the_queue_is_not(driver: JobDriver) -> None:
     taken: list[str] = []
     driver.running()
-    ledger = Ledger(
-        driver.publisher.database,
-        driver.publisher.registry,
-        driver.notifier,
-        owner="host/other",
-        on_taken_over=lambda: taken.append("one"),
-    )
+    job_store = driver.restarted(on_taken_over=lambda: taken.append("one"))
     driver.submit()
-    assert ledger.claim() is not None
+    assert job_store.queue.claim() is not None
     assert taken == []
 
-    ledger.expire_leases()
-    assert ledger.claim() is not None
+    job_store.queue.expire_leases()
+    assert job_store.queue.claim() is not None
     assert taken == ["one"]

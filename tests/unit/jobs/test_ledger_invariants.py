@@ -1,4 +1,4 @@
-"""Any order of what callers, runs, silence and crashes of two processes do to one ledger."""
+"""Any order of what callers, runs, silence and crashes of two processes do to one job_store."""
 
 import itertools
 import tempfile
@@ -16,8 +16,10 @@ from fakes import LEASE, JobDriver, ManualClock, Publisher
 from headstart_server.database.tables import jobs
 from headstart_server.errors import JobQueueFull, ModelNotFound
 from headstart_server.jobs.job import TRANSITIONS, Findings, Job, JobError, JobState
-from headstart_server.jobs.ledger import MAX_CRASHES, JobCancelledError, JobLostError, Ledger
+from headstart_server.jobs.job_store import JobStore
 from headstart_server.jobs.limits import QueueLimits
+from headstart_server.jobs.recovery import MAX_CRASHES
+from headstart_server.jobs.running import JobCancelledError, JobLostError
 from postgres import PostgresServer
 
 ERROR = JobError(reason="INTERNAL", message="no")
@@ -38,7 +40,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self._folder = tempfile.TemporaryDirectory()
         publisher = Publisher(Path(self._folder.name), ManualClock(), address=address)
         self.driver = JobDriver(publisher, limits=QueueLimits(queued=4))
-        self.ledgers: list[Ledger] = [self.driver.restarted(), self.driver.restarted()]
+        self.job_stores: list[JobStore] = [self.driver.restarted(), self.driver.restarted()]
         # What each process believes to be at work on.
         self.held: list[dict[str, Job]] = [{}, {}]
         self.ids: list[str] = []
@@ -54,7 +56,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(priority=st.integers(-1, 1))
     def submit(self, priority: int) -> None:
-        queued = self.driver.ledger.count()[JobState.QUEUED]
+        queued = self.driver.job_store.reader.count()[JobState.QUEUED]
         try:
             self.ids.append(self.driver.submit(priority=priority, nbytes=len(self.ids) + 1).job_id)
             assert queued < 4
@@ -67,17 +69,20 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(process=PROCESS, may_take_over=st.booleans())
     def claim(self, process: int, may_take_over: bool) -> None:
-        before = {job_id: self.driver.ledger.get(job_id) for job_id in self.ids}
+        before = {job_id: self.driver.job_store.reader.get(job_id) for job_id in self.ids}
         now, held = self.driver.clock(), self.held[process]
-        job = self.ledgers[process].claim(held, may_take_over=may_take_over)
+        job = self.job_stores[process].queue.claim(held, may_take_over=may_take_over)
         for job_id, was in before.items():
-            if was.state is JobState.RUNNING and was.attempt < self.driver.ledger.get(job_id).attempt:
+            if (
+                was.state is JobState.RUNNING
+                and was.attempt < self.driver.job_store.reader.get(job_id).attempt
+            ):
                 assert self.leases[job_id] < now
                 assert job_id not in held
         if job is None:
             # What crashed waits for a process that runs nothing, and others wait behind it.
             suspected = [row for row in self.rows() if row.state == "queued" and row.isolation]
-            assert self.driver.ledger.count()[JobState.QUEUED] == 0 or (held and suspected)
+            assert self.driver.job_store.reader.count()[JobState.QUEUED] == 0 or (held and suspected)
             return
         assert not (job.runs_alone and held)
         assert before[job.job_id].state in (JobState.QUEUED, JobState.RUNNING)
@@ -95,9 +100,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(process=PROCESS)
     def renew(self, process: int) -> None:
         held = self.held[process]
-        renewed = self.ledgers[process].renew(list(held.values()))
+        renewed = self.job_stores[process].queue.renew(list(held.values()))
         for job_id, job in list(held.items()):
-            now = self.driver.ledger.get(job_id)
+            now = self.driver.job_store.reader.get(job_id)
             mine = now.state is JobState.RUNNING and now.attempt == job.attempt
             assert (job_id in renewed) == mine
             if mine:
@@ -108,7 +113,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(process=PROCESS)
     def crash(self, process: int) -> None:
-        self.ledgers[process] = self.driver.restarted()
+        self.job_stores[process] = self.driver.restarted()
         self.held[process] = {}
 
     @rule(place=PLACE, write=st.sampled_from(["report", "succeed", "fail"]))
@@ -116,7 +121,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if not self.claims:
             return
         job = self.claims[-1 - place % len(self.claims)]
-        now = self.driver.ledger.get(job.job_id)
+        now = self.driver.job_store.reader.get(job.job_id)
         mine = now.state is JobState.RUNNING and now.attempt == job.attempt
         # The same attempt may say twice how the job ended.
         said = {"succeed": JobState.SUCCEEDED, "fail": JobState.FAILED}.get(write)
@@ -127,7 +132,7 @@ class LedgerMachine(RuleBasedStateMachine):
             elif write == "succeed":
                 self.driver.succeed(job)
             else:
-                self.driver.ledger.fail(job, ERROR, Findings())
+                self.driver.job_store.runs.fail(job, ERROR, Findings())
             assert mine or again
             assert again or not now.cancel
         except JobCancelledError:
@@ -142,21 +147,21 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         job = self.claims[-1 - place % len(self.claims)]
         if back:
-            self.driver.ledger.release(job)
-        elif self.driver.ledger.get(job.job_id).cancel:
-            self.driver.ledger.finish_cancelled(job)
+            self.driver.job_store.runs.release(job)
+        elif self.driver.job_store.reader.get(job.job_id).cancel:
+            self.driver.job_store.runs.finish_cancelled(job)
 
     @rule(place=PLACE)
     def cancel(self, place: int) -> None:
         if self.ids:
-            job = self.driver.ledger.cancel(self.ids[-1 - place % len(self.ids)])
+            job = self.driver.job_store.queue.cancel(self.ids[-1 - place % len(self.ids)])
             if job.cancel:
                 self.cancelled.add(job.job_id)
 
     @invariant()
     def every_job_is_known_and_moves_only_where_it_may(self) -> None:
         for job_id in self.ids:
-            job, events = self.driver.ledger.get(job_id), self.driver.events(job_id)
+            job, events = self.driver.job_store.reader.get(job_id), self.driver.events(job_id)
             assert [event.number for event in events] == list(range(1, job.last_event + 1))
             states = [event.state for event in events]
             assert states[0] is JobState.QUEUED
@@ -171,12 +176,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_stored_is_what_a_recount_finds(self) -> None:
-        assert self.driver.ledger.recount_usage() == 0
+        assert self.driver.job_store.quotas.recount_usage() == 0
 
     @invariant()
     def an_end_is_final_and_a_cancel_is_kept(self) -> None:
         for job_id in self.ids:
-            job = self.driver.ledger.get(job_id)
+            job = self.driver.job_store.reader.get(job_id)
             if job_id in self.ended:
                 assert job == self.ended[job_id]
             if job.state.is_terminal:

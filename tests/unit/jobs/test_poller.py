@@ -7,7 +7,6 @@ import pytest
 from fakes import PATIENCE, JobDriver
 from headstart_server.errors import DatabaseUnavailable
 from headstart_server.jobs.job_notifier import JobNotifier
-from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.poller import Poller
 from postgres import on_both_databases
 
@@ -15,13 +14,13 @@ pytestmark = on_both_databases
 
 
 class Post:
-    """A poller of one replica, and the ledger of another one."""
+    """A poller of one replica, and the job store of another one."""
 
     def __init__(self, driver: JobDriver) -> None:
         self.notifier = JobNotifier()
         self.caught_up = 0
-        self.elsewhere = driver.ledger
-        here = Ledger(driver.publisher.database, driver.publisher.registry, self.notifier, owner="here")
+        self.elsewhere = driver.job_store
+        here = driver.restarted(notifier=self.notifier)
         self.poller = Poller(here, self.notifier, self._sync, seconds=0.001)
         self.woken: list[str] = []
 
@@ -46,7 +45,7 @@ def test_followers_are_woken_by_what_another_replica_writes_and_by_nothing_else(
         post.poller.poll()
         assert post.woken == ["a"]
         post.poller.poll()
-        driver.ledger.cancel("b")
+        driver.job_store.queue.cancel("b")
         post.poller.poll()
         assert post.woken == ["a"]
         driver.claim()
@@ -58,11 +57,11 @@ def test_followers_are_woken_by_what_another_replica_writes_and_by_nothing_else(
 
 def test_followers_of_a_job_that_is_forgotten_are_woken(driver: JobDriver, post: Post) -> None:
     driver.submit("a")
-    driver.ledger.cancel("a")
+    driver.job_store.queue.cancel("a")
     driver.clock.advance(1)
     with post.notifier.subscribe("a", post.wake):
         post.poller.poll()
-        driver.ledger.forget(older_than=0)
+        driver.job_store.cleaner.forget(older_than=0)
         post.poller.poll()
         post.poller.poll()
     assert post.woken == ["a", "a"]
@@ -71,7 +70,7 @@ def test_followers_of_a_job_that_is_forgotten_are_woken(driver: JobDriver, post:
 def test_many_followed_jobs_are_one_look(driver: JobDriver, post: Post) -> None:
     ids = [f"{number}" for number in range(1200)]
     driver.submit("7")
-    assert post.elsewhere.last_events(ids) == {"7": 1}
+    assert post.elsewhere.reader.last_events(ids) == {"7": 1}
 
 
 def test_it_looks_by_itself_and_bears_with_an_outage(driver: JobDriver, post: Post) -> None:
@@ -85,7 +84,7 @@ def test_it_looks_by_itself_and_bears_with_an_outage(driver: JobDriver, post: Po
             raise DatabaseUnavailable("gone")
         looked.set()
 
-    poller = Poller(driver.ledger, post.notifier, sync, seconds=0.001)
+    poller = Poller(driver.job_store, post.notifier, sync, seconds=0.001)
     poller.start()
     assert looked.wait(PATIENCE)
     poller.stop()

@@ -35,14 +35,14 @@ def test_versions_and_archives_are_counted_for_their_tenant(publisher: Publisher
         driver.succeed(driver.claim())
     driver.submit("waits", tenant="redder", model="redder/pets", nbytes=3)
     red = size_of(publisher, "red/pets", 1) + size_of(publisher, "red/cars", 1)
-    assert driver.ledger.usage() == {
+    assert driver.job_store.quotas.usage() == {
         "": Stored(version_count=1, version_bytes=size_of(publisher, "pets", 1), example_bytes=7),
         "red": Stored(version_count=2, version_bytes=red, example_bytes=120),
         "redder": Stored(example_bytes=3),
     }
     # An archive of two versions counts once.
     driver.submit("child", tenant="redder", model="redder/pets", archives=["waits"], nbytes=1)
-    assert driver.ledger.usage()["redder"].example_bytes == 4
+    assert driver.job_store.quotas.usage()["redder"].example_bytes == 4
 
 
 def test_the_usage_of_a_tenant_counts_its_versions_examples_and_jobs(publisher: Publisher) -> None:
@@ -52,20 +52,20 @@ def test_the_usage_of_a_tenant_counts_its_versions_examples_and_jobs(publisher: 
     for tenant in ("red", "red", "blue"):
         driver.submit(tenant=tenant, model=f"{tenant}/cars", nbytes=1)
     driver.claim()
-    usage = driver.ledger.usage_of("red")
+    usage = driver.job_store.quotas.usage_of("red")
     assert usage.stored == Stored(
         version_count=1, version_bytes=size_of(publisher, "red/pets", 1), example_bytes=102
     )
     assert usage.limits == TenantLimits(versions=5)
     assert (usage.queued, usage.running) == (1, 1)
-    assert driver.ledger.usage_of("empty").stored == Stored()
+    assert driver.job_store.quotas.usage_of("empty").stored == Stored()
 
 
 def test_a_fine_tune_beyond_the_bytes_is_refused_with_the_usage(publisher: Publisher) -> None:
     driver = limited(publisher, stored_bytes=1 << 20)
     driver.submit(tenant="red", model="red/pets", nbytes=500_000)
     number = driver.succeed(driver.claim())
-    assert driver.ledger.room_for("red", "red/pets") == (1 << 20) - 500_000 - size_of(
+    assert driver.job_store.quotas.room_for("red", "red/pets") == (1 << 20) - 500_000 - size_of(
         publisher, "red/pets", 1
     )
     with pytest.raises(TenantQuotaExceeded) as caught:
@@ -95,9 +95,9 @@ def test_jobs_under_way_count_as_the_versions_they_would_make(publisher: Publish
     with pytest.raises(TenantQuotaExceeded, match="with 1 there and 1 to come"):
         driver.submit(tenant="red", model="red/new")
     with pytest.raises(TenantQuotaExceeded, match="with 1 there and 1 to come"):
-        driver.ledger.room_for("red", "red/new")
+        driver.job_store.quotas.room_for("red", "red/new")
     job = driver.claim()
-    driver.ledger.fail(job, JobError(reason="INTERNAL", message="no"), Findings())
+    driver.job_store.runs.fail(job, JobError(reason="INTERNAL", message="no"), Findings())
     driver.submit(tenant="red", model="red/new")
 
 
@@ -108,11 +108,11 @@ def test_a_version_that_there_is_no_room_for_is_not_published_and_its_job_may_fa
     job = driver.running(tenant="red", model="red/pets", nbytes=999)
     with pytest.raises(TenantQuotaExceeded) as caught:
         driver.succeed(job)
-    assert driver.ledger.get(job.job_id).state is JobState.RUNNING
-    assert driver.ledger.usage()["red"].version_count == 0
+    assert driver.job_store.reader.get(job.job_id).state is JobState.RUNNING
+    assert driver.job_store.quotas.usage()["red"].version_count == 0
     error = caught.value
-    driver.ledger.fail(job, JobError(reason=error.reason, message=error.message), Findings())
-    assert driver.ledger.get(job.job_id).state is JobState.FAILED
+    driver.job_store.runs.fail(job, JobError(reason=error.reason, message=error.message), Findings())
+    assert driver.job_store.reader.get(job.job_id).state is JobState.FAILED
 
 
 def test_examples_that_do_not_stay_with_the_version_do_not_keep_it_from_being_published(
@@ -138,15 +138,15 @@ def test_archives_of_an_earlier_release_are_measured_by_a_cleaning(publisher: Pu
         connection.execute(delete(archive_sizes))
     files.files["old"] = 70
     archives = ArchiveRetention(publisher.database, files, max_bytes=1 << 40)
-    assert driver.ledger.recount_usage() == 1
-    assert driver.ledger.usage().get("red", Stored()).example_bytes == 0
+    assert driver.job_store.quotas.recount_usage() == 1
+    assert driver.job_store.quotas.usage().get("red", Stored()).example_bytes == 0
     archives.recover()
-    assert driver.ledger.usage()["red"].example_bytes == 70
+    assert driver.job_store.quotas.usage()["red"].example_bytes == 70
     # And when one was written anew without an example.
     files.files["old"] = 60
     archives.recover()
-    assert driver.ledger.usage()["red"].example_bytes == 60
-    assert driver.ledger.recount_usage() == 0
+    assert driver.job_store.quotas.usage()["red"].example_bytes == 60
+    assert driver.job_store.quotas.recount_usage() == 0
 
 
 def test_what_no_job_and_no_version_holds_is_released_by_a_cleaning(publisher: Publisher) -> None:
@@ -157,13 +157,13 @@ def test_what_no_job_and_no_version_holds_is_released_by_a_cleaning(publisher: P
         files.files[name] = 5
     with publisher.database.write() as connection:
         connection.exec_driver_sql("DELETE FROM versions WHERE job_id = 'gone'")
-    assert driver.ledger.recount_usage() == 1
-    assert driver.ledger.usage()["red"] == Stored(
+    assert driver.job_store.quotas.recount_usage() == 1
+    assert driver.job_store.quotas.usage()["red"] == Stored(
         version_count=1, version_bytes=size_of(publisher, "red/pets", 2), example_bytes=10
     )
     ArchiveRetention(publisher.database, files, max_bytes=1 << 40).recover()
     assert set(files.files) == {"stays"}
-    assert driver.ledger.usage()["red"].example_bytes == 5
+    assert driver.job_store.quotas.usage()["red"].example_bytes == 5
 
 
 def test_two_who_release_the_last_uses_of_an_archive_at_once_count_it_out_once(publisher: Publisher) -> None:
@@ -182,8 +182,8 @@ def test_two_who_release_the_last_uses_of_an_archive_at_once_count_it_out_once(p
         thread.start()
     for thread in threads:
         thread.join()
-    assert driver.ledger.usage() == {}
-    assert driver.ledger.recount_usage() == 0
+    assert driver.job_store.quotas.usage() == {}
+    assert driver.job_store.quotas.recount_usage() == 0
 
 
 def test_a_correction_leaves_alone_what_changed_meanwhile(publisher: Publisher) -> None:
@@ -196,16 +196,16 @@ def test_a_correction_leaves_alone_what_changed_meanwhile(publisher: Publisher) 
     driver.submit(tenant="red", model="red/pets", nbytes=1)
     with publisher.database.write() as connection:
         usage.correct(connection, wrong)
-    assert driver.ledger.usage()["red"].example_bytes == 10
-    assert driver.ledger.recount_usage() == 1
-    assert driver.ledger.usage()["red"].example_bytes == 6
+    assert driver.job_store.quotas.usage()["red"].example_bytes == 10
+    assert driver.job_store.quotas.recount_usage() == 1
+    assert driver.job_store.quotas.usage()["red"].example_bytes == 6
 
 
 def test_rows_of_archives_that_are_gone_go(publisher: Publisher) -> None:
     driver = JobDriver(publisher)
     driver.submit("one", tenant="red", model="red/pets", nbytes=5)
-    driver.ledger.cancel("one")
+    driver.job_store.queue.cancel("one")
     ArchiveRetention(publisher.database, FakeArchives(), max_bytes=0).sweep()
     with publisher.database.read() as connection:
         assert connection.execute(select(archive_sizes)).all() == []
-    assert driver.ledger.usage() == {}
+    assert driver.job_store.quotas.usage() == {}

@@ -9,8 +9,9 @@ from fakes import LEASE, JobDriver, ManualClock, Publisher
 from headstart_server.database.tables import jobs
 from headstart_server.errors import JobQueueFull
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
-from headstart_server.jobs.ledger import MAX_CRASHES, JobLostError
 from headstart_server.jobs.limits import QueueLimits
+from headstart_server.jobs.recovery import MAX_CRASHES
+from headstart_server.jobs.running import JobLostError
 from headstart_server.learning.heads.recipe import Partial
 from postgres import on_both_databases
 
@@ -45,11 +46,11 @@ def test_a_beat_keeps_a_job_and_says_which_are_lost_and_which_are_to_cancel(
     driver: JobDriver, clock: ManualClock
 ) -> None:
     kept, cancelled, lost, ended = (driver.running(job_id) for job_id in "abcd")
-    driver.ledger.cancel("b")
-    driver.ledger.release(lost)
-    driver.ledger.fail(ended, JobError(reason="INTERNAL", message=""), Findings())
+    driver.job_store.queue.cancel("b")
+    driver.job_store.runs.release(lost)
+    driver.job_store.runs.fail(ended, JobError(reason="INTERNAL", message=""), Findings())
     clock.advance(LEASE.seconds - 1)
-    assert driver.ledger.renew([kept, cancelled, lost, ended]) == {"a": False, "b": True}
+    assert driver.job_store.queue.renew([kept, cancelled, lost, ended]) == {"a": False, "b": True}
     clock.advance(LEASE.seconds - 1)
     other = driver.restarted()
     claimed = other.claim()
@@ -61,21 +62,21 @@ def test_a_beat_keeps_a_job_and_says_which_are_lost_and_which_are_to_cancel(
 def test_a_beat_of_an_attempt_that_is_over_renews_nothing(driver: JobDriver, clock: ManualClock) -> None:
     first = driver.running("a")
     clock.advance(LONG_AGO)
-    second = driver.restarted().claim()
+    second = driver.restarted().queue.claim()
     assert second is not None
-    assert driver.ledger.renew([first]) == {}
+    assert driver.job_store.queue.renew([first]) == {}
     # The same process may have it again, by another claim.
     driver.crash()
     third = driver.claim()
-    assert driver.ledger.renew([replace(third, attempt=third.attempt - 1)]) == {}
-    assert driver.ledger.renew([third]) == {"a": False}
+    assert driver.job_store.queue.renew([replace(third, attempt=third.attempt - 1)]) == {}
+    assert driver.job_store.queue.renew([third]) == {"a": False}
 
 
 def test_nobody_is_taken_over_where_silence_tells_nothing(driver: JobDriver, clock: ManualClock) -> None:
     driver.running("a")
     driver.submit("b")
     clock.advance(LONG_AGO)
-    claimed = driver.restarted().claim(may_take_over=False)
+    claimed = driver.restarted().queue.claim(may_take_over=False)
     assert claimed is not None
     assert claimed.job_id == "b"
 
@@ -85,16 +86,16 @@ def test_what_this_process_is_at_work_on_it_does_not_take_from_itself(
 ) -> None:
     driver.running("a")
     clock.advance(LONG_AGO)
-    assert driver.ledger.claim({"a"}) is None
+    assert driver.job_store.queue.claim({"a"}) is None
 
 
 def test_a_claim_whose_answer_was_lost_is_claimed_again_and_is_no_crash(
     driver: JobDriver, clock: ManualClock
 ) -> None:
     driver.running("a")
-    assert driver.ledger.claim() is None
+    assert driver.job_store.queue.claim() is None
     clock.advance(LONG_AGO)
-    job = driver.ledger.claim(may_take_over=False)
+    job = driver.job_store.queue.claim(may_take_over=False)
     assert job is not None
     assert (job.attempt, job.crashes) == (2, 0)
 
@@ -114,7 +115,7 @@ def test_the_dead_are_taken_before_what_waits(driver: JobDriver, clock: ManualCl
     driver.running("dead", priority=-10)
     clock.advance(LONG_AGO)
     driver.submit("high", priority=10)
-    job = driver.restarted().claim()
+    job = driver.restarted().queue.claim()
     assert job is not None
     assert job.job_id == "dead"
 
@@ -122,7 +123,7 @@ def test_the_dead_are_taken_before_what_waits(driver: JobDriver, clock: ManualCl
 def test_the_position_in_the_queue_counts_priorities(driver: JobDriver) -> None:
     driver.submit("a")
     driver.submit("b", priority=1)
-    assert [driver.ledger.get(job_id).queue_position for job_id in "ab"] == [1, 0]
+    assert [driver.job_store.reader.get(job_id).queue_position for job_id in "ab"] == [1, 0]
 
 
 def test_a_job_that_ends_its_process_each_time_fails_and_lets_the_next_one_run(
@@ -135,7 +136,7 @@ def test_a_job_that_ends_its_process_each_time_fails_and_lets_the_next_one_run(
         assert driver.claim().job_id == "a"
         driver.crash()
     assert driver.claim().job_id == "b"
-    job = driver.ledger.get("a")
+    job = driver.job_store.reader.get("a")
     assert (job.state, job.finished) == (JobState.FAILED, clock())
     assert job.error is not None
     assert job.error.reason == "CRASHED_REPEATEDLY"
@@ -156,7 +157,7 @@ def test_a_crash_of_a_process_with_several_jobs_is_nobodys_and_each_runs_alone_n
     alone = other.claim()
     assert alone is not None
     assert (alone.job_id, alone.crashes, alone.runs_alone) == ("a", 0, True)
-    assert driver.ledger.get("b").state is JobState.QUEUED
+    assert driver.job_store.reader.get("b").state is JobState.QUEUED
     # Next to it nothing starts here, and elsewhere only what shares its process with nothing either.
     assert other.claim({"a"}) is None
     third = driver.restarted()
@@ -164,7 +165,7 @@ def test_a_crash_of_a_process_with_several_jobs_is_nobodys_and_each_runs_alone_n
     assert also is not None
     assert (also.job_id, also.crashes, also.runs_alone) == ("b", 0, True)
     assert second.job_id == "b"
-    shared = driver.restarted().claim()
+    shared = driver.restarted().queue.claim()
     assert shared is not None
     assert (shared.job_id, shared.runs_alone) == ("c", False)
 
@@ -176,11 +177,11 @@ def test_a_neighbor_whose_lease_ends_later_is_not_taken_for_the_only_job(
     clock.advance(LEASE.seconds / 2)
     driver.running("b")
     clock.advance(LEASE.seconds / 2 + 1)
-    first = driver.restarted().claim()
+    first = driver.restarted().queue.claim()
     assert first is not None
     assert (first.job_id, first.crashes) == ("a", 0)
     clock.advance(LEASE.seconds / 2)
-    second = driver.restarted().claim()
+    second = driver.restarted().queue.claim()
     assert second is not None
     assert (second.job_id, second.crashes, second.runs_alone) == ("b", 0, True)
 
@@ -192,7 +193,7 @@ def test_a_suspected_job_runs_before_others_and_waits_for_a_process_that_runs_no
     clock.advance(LONG_AGO)
     other = driver.restarted()
     assert other.claim({"z"}) is None
-    assert driver.ledger.get("a").state is JobState.QUEUED
+    assert driver.job_store.reader.get("a").state is JobState.QUEUED
     driver.submit("b", priority=10)
     # What starts now would keep the suspected job waiting.
     assert other.claim({"z"}) is None
@@ -205,15 +206,15 @@ def test_a_job_that_was_given_back_while_it_ran_alone_runs_alone_again(driver: J
     driver.running("a")
     driver.crash()
     job = driver.claim()
-    driver.ledger.release(job)
-    assert not driver.ledger.get("a").runs_alone
+    driver.job_store.runs.release(job)
+    assert not driver.job_store.reader.get("a").runs_alone
     assert driver.claim().runs_alone
 
 
 def test_being_given_back_is_no_crash(driver: JobDriver) -> None:
     driver.submit("a")
     for _ in range(2 * MAX_CRASHES):
-        driver.ledger.release(driver.claim())
+        driver.job_store.runs.release(driver.claim())
     driver.claim()
     driver.crash()
     assert driver.claim().crashes == 1
@@ -225,9 +226,9 @@ def test_who_lost_its_job_to_a_failure_by_crashes_cannot_write_it(driver: JobDri
     for _ in range(MAX_CRASHES):
         claims.append(driver.claim())
         driver.crash()
-    assert driver.ledger.claim() is None
+    assert driver.job_store.queue.claim() is None
     with pytest.raises(JobLostError):
-        driver.ledger.fail(claims[-1], JobError(reason="INTERNAL", message=""), Findings())
+        driver.job_store.runs.fail(claims[-1], JobError(reason="INTERNAL", message=""), Findings())
     with pytest.raises(JobLostError):
         driver.succeed(claims[-1])
 
@@ -253,9 +254,9 @@ def test_a_success_that_is_told_twice_is_one(driver: JobDriver) -> None:
 
 def test_a_failure_that_is_told_twice_is_one(driver: JobDriver) -> None:
     job, error = driver.running("a"), JobError(reason="INTERNAL", message="")
-    driver.ledger.fail(job, error, Findings())
+    driver.job_store.runs.fail(job, error, Findings())
     events = driver.events("a")
-    driver.ledger.fail(job, error, Findings())
+    driver.job_store.runs.fail(job, error, Findings())
     assert driver.events("a") == events
 
 
@@ -273,7 +274,7 @@ def test_no_more_jobs_run_than_may_over_all_replicas(publisher: Publisher) -> No
     driver = JobDriver(publisher, limits=QueueLimits(running=2))
     first, _ = driver.running("a"), driver.running("b")
     driver.submit("c")
-    assert driver.restarted().claim() is None
+    assert driver.restarted().queue.claim() is None
     driver.succeed(first)
     assert driver.claim().job_id == "c"
 
@@ -285,7 +286,7 @@ def test_a_dead_job_is_taken_over_though_no_further_one_may_run(
     driver.running("a")
     driver.submit("b")
     clock.advance(LONG_AGO)
-    job = driver.restarted().claim()
+    job = driver.restarted().queue.claim()
     assert job is not None
     assert job.job_id == "a"
 
@@ -298,7 +299,7 @@ def test_a_tenant_at_its_limit_lets_others_go_first(publisher: Publisher, clock:
     first = driver.claim()
     assert first.job_id == "a1"
     assert driver.claim().job_id == "b1"
-    assert driver.ledger.claim() is None
+    assert driver.job_store.queue.claim() is None
     driver.succeed(first)
     assert driver.claim().job_id == "a2"
 
@@ -324,12 +325,12 @@ def test_each_tenant_has_request_ids_of_its_own(driver: JobDriver) -> None:
 
 def test_one_replica_at_a_time_cleans(driver: JobDriver, clock: ManualClock) -> None:
     other = driver.restarted()
-    assert driver.ledger.take_cleaning_turn("rows", 30)
+    assert driver.job_store.cleaner.take_cleaning_turn("rows", 30)
     assert not other.take_cleaning_turn("rows", 30)
     assert other.take_cleaning_turn("files", 30)
     clock.advance(31)
     assert other.take_cleaning_turn("rows", 30)
-    assert not driver.ledger.take_cleaning_turn("rows", 30)
+    assert not driver.job_store.cleaner.take_cleaning_turn("rows", 30)
 
 
 def test_a_replica_leaves_jobs_to_those_that_know_their_backbones(
@@ -349,11 +350,11 @@ def test_a_replica_leaves_jobs_to_those_that_know_their_backbones(
     assert first.job_id == "a"
     # A dead replica's job goes to another that knows its backbone; one that is to end needs none.
     clock.advance(LONG_AGO)
-    driver.ledger.cancel("a")
+    driver.job_store.queue.cancel("a")
     while without.claim() is not None:
         pass
-    assert driver.ledger.get("a").state is JobState.CANCELLED
-    assert driver.ledger.get("d").state is JobState.QUEUED
+    assert driver.job_store.reader.get("a").state is JobState.CANCELLED
+    assert driver.job_store.reader.get("d").state is JobState.QUEUED
 
 
 def test_a_replica_without_keras_leaves_jobs_that_train_networks_to_others(driver: JobDriver) -> None:
@@ -362,8 +363,8 @@ def test_a_replica_without_keras_leaves_jobs_that_train_networks_to_others(drive
     slim = driver.restarted(trains_networks=False)
     claimed = [slim.claim() for _ in range(2)]
     assert [job and job.job_id for job in claimed] == ["b", None]
-    driver.ledger.cancel("a")
-    assert driver.ledger.get("a").state is JobState.CANCELLED
+    driver.job_store.queue.cancel("a")
+    assert driver.job_store.reader.get("a").state is JobState.CANCELLED
 
 
 def test_a_server_that_is_alone_claims_every_job(driver: JobDriver) -> None:

@@ -17,7 +17,7 @@ from headstart_server.errors import InvalidField
 from headstart_server.jobs import watching
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.job_notifier import JobNotifier
-from headstart_server.jobs.ledger import Ledger
+from headstart_server.jobs.job_store import JobStore
 from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.watching import Position
 from postgres import on_both_databases
@@ -28,10 +28,10 @@ pytestmark = on_both_databases
 class Watcher:
     """Reads all events, and keeps its position as a caller does: as a token."""
 
-    def __init__(self, ledger: Ledger, model: str = "", scope: Scope | None = None) -> None:
-        self.ledger = ledger
+    def __init__(self, job_store: JobStore, model: str = "", scope: Scope | None = None) -> None:
+        self.job_store = job_store
         self.model, self.scope = model, scope
-        self.token = ledger.position().token()
+        self.token = job_store.reader.position().token()
         self.seen: dict[str, list[int]] = defaultdict(list)
 
     def step(self) -> list[tuple[str, int]]:
@@ -39,7 +39,7 @@ class Watcher:
         found: list[tuple[str, int]] = []
         while True:
             position = Position.of_token(self.token)
-            watched = self.ledger.watched(position, model=self.model, scope=self.scope)
+            watched = self.job_store.reader.watched(position, model=self.model, scope=self.scope)
             self.token = watched.position.token()
             for event in watched.events:
                 self.seen[event.job_id].append(event.number)
@@ -63,37 +63,37 @@ def test_every_event_is_read_once_in_order(
     chance = random.Random(seed)
     monkeypatch.setattr(watching, "_NEW_JOBS", chance.choice([1, 2, 500]))
     monkeypatch.setattr(watching, "_EVENTS", chance.choice([1, 3, 1000]))
-    watcher = Watcher(driver.ledger)
+    watcher = Watcher(driver.job_store)
     running: list[Job] = []
     ids: list[str] = []
     for _ in range(60):
         kind = chance.choice(["submit", "submit", "claim", "report", "succeed", "cancel", "step"])
         if kind == "submit":
             ids.append(driver.submit().job_id)
-        elif kind == "claim" and (job := driver.ledger.claim([each.job_id for each in running])):
+        elif kind == "claim" and (job := driver.job_store.queue.claim([each.job_id for each in running])):
             running.append(job)
         elif kind == "report" and running:
             driver.report(chance.choice(running))
         elif kind == "succeed" and running:
             driver.succeed(running.pop(chance.randrange(len(running))))
         elif kind == "cancel" and (
-            queued := [i for i in ids if driver.ledger.get(i).state is JobState.QUEUED]
+            queued := [i for i in ids if driver.job_store.reader.get(i).state is JobState.QUEUED]
         ):
-            driver.ledger.cancel(chance.choice(queued))
+            driver.job_store.queue.cancel(chance.choice(queued))
         elif kind == "step":
             watcher.step()
     watcher.step()
     assert watcher.seen == written(driver)
     assert watcher.step() == []
-    under_way = {job_id for job_id in ids if not driver.ledger.get(job_id).state.is_terminal}
+    under_way = {job_id for job_id in ids if not driver.job_store.reader.get(job_id).state.is_terminal}
     assert set(Position.of_token(watcher.token).read) == under_way
 
 
 def test_a_watcher_begins_with_the_events_of_the_jobs_that_have_not_ended(driver: JobDriver) -> None:
     driver.submit("ended")
-    driver.ledger.cancel("ended")
+    driver.job_store.queue.cancel("ended")
     driver.submit("waits")
-    watcher = Watcher(driver.ledger)
+    watcher = Watcher(driver.job_store)
     assert watcher.step() == [("waits", 1)]
 
 
@@ -103,9 +103,9 @@ def test_no_event_is_lost_to_writers_that_commit_at_the_same_time(driver: JobDri
     def write(name: str) -> None:
         for number in range(8):
             driver.submit(f"{name}-{number}", model=f"model-{name}")
-            driver.ledger.cancel(f"{name}-{number}")
+            driver.job_store.queue.cancel(f"{name}-{number}")
 
-    watcher = Watcher(driver.ledger)
+    watcher = Watcher(driver.job_store)
 
     def watch() -> None:
         while not over.is_set():
@@ -125,8 +125,8 @@ def test_no_event_is_lost_to_writers_that_commit_at_the_same_time(driver: JobDri
 
 
 def test_only_jobs_of_the_model_and_of_the_scope_are_read(driver: JobDriver) -> None:
-    pets = Watcher(driver.ledger, model="pets")
-    red = Watcher(driver.ledger, scope=Scope(tenant="red", models=("pets*",)))
+    pets = Watcher(driver.job_store, model="pets")
+    red = Watcher(driver.job_store, scope=Scope(tenant="red", models=("pets*",)))
     driver.submit("a")
     driver.submit("b", model="cars")
     driver.submit("c", tenant="red", model="red/pets-1")
@@ -139,11 +139,11 @@ def test_only_jobs_of_the_model_and_of_the_scope_are_read(driver: JobDriver) -> 
 
 
 def test_a_deleted_job_is_no_longer_watched(driver: JobDriver) -> None:
-    watcher = Watcher(driver.ledger)
+    watcher = Watcher(driver.job_store)
     driver.submit("a")
     watcher.step()
-    driver.ledger.cancel("a")
-    driver.ledger.delete("a")
+    driver.job_store.queue.cancel("a")
+    driver.job_store.queue.delete("a")
     assert watcher.step() == []
     assert Position.of_token(watcher.token).read == {}
 
@@ -180,7 +180,7 @@ def test_a_malformed_token_is_rejected(driver: JobDriver, token: str) -> None:
 
 def test_followers_of_all_jobs_are_woken_by_other_replicas(driver: JobDriver) -> None:
     notifier = JobNotifier()
-    here = Ledger(driver.publisher.database, driver.publisher.registry, notifier, owner="here")
+    here = driver.restarted(notifier=notifier)
     poller = Poller(here, notifier, lambda: None)
     woken: list[int] = []
     with notifier.subscribe_to_all(lambda: woken.append(1)):
@@ -193,10 +193,10 @@ def test_followers_of_all_jobs_are_woken_by_other_replicas(driver: JobDriver) ->
         assert len(woken) == count + 1
         # Both events come between two polls.
         driver.submit("b")
-        driver.ledger.cancel("b")
+        driver.job_store.queue.cancel("b")
         poller.poll()
         assert len(woken) == count + 2
-        here.cancel("a")
+        here.queue.cancel("a")
         assert len(woken) == count + 3
     poller.poll()
     assert len(woken) == count + 3

@@ -1,4 +1,4 @@
-"""Workers: every run ends in the ledger, and no run ends a worker."""
+"""Workers: every run ends in the job store, and no run ends a worker."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 import pytest
 import structlog
 
-from fakes import LEASE, PATIENCE, JobDriver, ManualClock, Publisher, Recorder
+from fakes import LEASE, PATIENCE, JobDriver, ManualClock, Publisher, Recorder, with_parts
 from headstart_server.errors import (
     ArtifactDamaged,
     DatabaseUnavailable,
@@ -18,8 +18,10 @@ from headstart_server.errors import (
 from headstart_server.jobs.claiming import show_presence
 from headstart_server.jobs.heartbeat import Heartbeat
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
-from headstart_server.jobs.job_notifier import JobNotifier
-from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
+from headstart_server.jobs.job_queue import JobQueue
+from headstart_server.jobs.job_runs import JobRuns
+from headstart_server.jobs.job_store import JobStore
+from headstart_server.jobs.running import JobCancelledError, JobLostError
 from headstart_server.jobs.workers import MISSING_TRIES, WorkerPool
 
 Checkpoint = Callable[[], None]
@@ -42,7 +44,7 @@ class Shop:
     def __init__(
         self,
         driver: JobDriver,
-        ledger: Ledger | None = None,
+        job_store: JobStore | None = None,
         *,
         size: int = 1,
         clock: Callable[[], float] = time.monotonic,
@@ -55,10 +57,10 @@ class Shop:
         self.work: Callable[[Job, Checkpoint], int] = lambda job, _: driver.succeed(job)
         self.on_end: Callable[[str], None] = self.ended.append
         self._told = threading.Condition()
-        ledger = ledger or driver.ledger
-        self.heartbeat = Heartbeat(ledger, LEASE, is_shared=False, clock=clock)
+        job_store = job_store or driver.job_store
+        self.heartbeat = Heartbeat(job_store, LEASE, is_shared=False, clock=clock)
         self.pool = WorkerPool(
-            ledger,
+            job_store,
             self.heartbeat,
             lambda job, checkpoint: FakeRun(job, checkpoint, self.work),
             self.on_end,
@@ -125,14 +127,14 @@ def test_a_run_that_ends_well_is_cleared_away(shop: Shop) -> None:
     assert shop.outcomes(1) == ["succeeded"]
     shop.stop()
     assert shop.ended == ["a"]
-    assert shop.driver.ledger.get("a").version == 1
+    assert shop.driver.job_store.reader.get("a").version == 1
 
 
 def test_jobs_wait_for_a_free_worker_and_are_all_run(shop: Shop) -> None:
     for _ in range(5):
         shop.submit()
     assert shop.outcomes(5) == ["succeeded"] * 5
-    assert shop.driver.ledger.count()[JobState.SUCCEEDED] == 5
+    assert shop.driver.job_store.reader.count()[JobState.SUCCEEDED] == 5
 
 
 def test_several_workers_run_jobs_beside_each_other(driver: JobDriver) -> None:
@@ -158,7 +160,7 @@ def test_a_job_that_cannot_succeed_fails_with_its_reason_and_findings(shop: Shop
     shop.work = work
     shop.submit("a")
     assert shop.outcomes(1) == ["failed"]
-    job = shop.driver.ledger.get("a")
+    job = shop.driver.job_store.reader.get("a")
     assert job.error is not None
     assert (job.error.reason, job.error.message) == ("TOO_FEW_CLASSES", "one class")
     assert job.error.metadata == {"class": "cat"}
@@ -176,7 +178,7 @@ def test_a_fault_of_the_server_is_told_by_an_id_that_the_log_has_and_the_worker_
     shop.work = work
     shop.submit("a")
     assert shop.outcomes(1) == ["failed"]
-    error = shop.driver.ledger.get("a").error
+    error = shop.driver.job_store.reader.get("a").error
     assert error is not None
     assert error.reason == "INTERNAL"
     assert "secret" not in error.message
@@ -192,34 +194,34 @@ def test_a_cancelled_run_ends_at_its_next_checkpoint(shop: Shop) -> None:
     shop.work = in_checkpoints(entered)
     shop.submit("a")
     assert entered.wait(PATIENCE)
-    shop.driver.ledger.cancel("a")
+    shop.driver.job_store.queue.cancel("a")
     shop.heartbeat.cancel("a")
     assert shop.outcomes(1) == ["cancelled"]
-    assert shop.driver.ledger.get("a").state is JobState.CANCELLED
+    assert shop.driver.job_store.reader.get("a").state is JobState.CANCELLED
     shop.stop()
     assert shop.ended == ["a"]
 
 
 def test_a_cancel_that_the_ledger_tells_first_ends_it_too(shop: Shop) -> None:
     def work(job: Job, checkpoint: Checkpoint) -> int:
-        shop.driver.ledger.cancel(job.job_id)
+        shop.driver.job_store.queue.cancel(job.job_id)
         return shop.driver.succeed(job)
 
     shop.work = work
     shop.submit("a")
     assert shop.outcomes(1) == ["cancelled"]
-    assert shop.driver.ledger.get("a").state is JobState.CANCELLED
+    assert shop.driver.job_store.reader.get("a").state is JobState.CANCELLED
 
 
 def test_a_failure_after_a_cancel_ends_as_cancelled(shop: Shop) -> None:
     def work(job: Job, checkpoint: Checkpoint) -> int:
-        shop.driver.ledger.cancel(job.job_id)
+        shop.driver.job_store.queue.cancel(job.job_id)
         raise TooFewClasses("one class")
 
     shop.work = work
     shop.submit("a")
     assert shop.outcomes(1) == ["cancelled"]
-    assert shop.driver.ledger.get("a").error is None
+    assert shop.driver.job_store.reader.get("a").error is None
 
 
 def test_the_cancel_of_another_job_changes_nothing(shop: Shop) -> None:
@@ -242,7 +244,7 @@ def test_stopping_gives_running_jobs_back_and_claims_no_more(shop: Shop) -> None
     assert entered.wait(PATIENCE)
     shop.stop()
     assert shop.outcomes(1) == ["released"]
-    assert [shop.driver.ledger.get(job_id).state for job_id in "ab"] == [JobState.QUEUED] * 2
+    assert [shop.driver.job_store.reader.get(job_id).state for job_id in "ab"] == [JobState.QUEUED] * 2
     # Its dataset is still needed.
     assert shop.ended == []
 
@@ -263,7 +265,7 @@ def test_what_breaks_because_the_server_stops_is_not_the_jobs_fault(shop: Shop, 
     may_fail.set()
     assert shop.outcomes(1) == ["released"]
     shop.stop()
-    assert shop.driver.ledger.get("a").state is JobState.QUEUED
+    assert shop.driver.job_store.reader.get("a").state is JobState.QUEUED
 
 
 def test_a_stop_does_not_wait_longer_than_it_was_told(driver: JobDriver) -> None:
@@ -284,11 +286,11 @@ def test_a_stop_does_not_wait_longer_than_it_was_told(driver: JobDriver) -> None
     shop.pool.stop(0.2)
     assert time.monotonic() - began < PATIENCE / 4
     # They may be run elsewhere by now: what they still write counts for nothing.
-    assert driver.ledger.count()[JobState.QUEUED] == 4
+    assert driver.job_store.reader.count()[JobState.QUEUED] == 4
     may_end.set()
     shop.stop()
     assert shop.outcomes(4) == ["lost"] * 4
-    assert driver.ledger.count()[JobState.QUEUED] == 4
+    assert driver.job_store.reader.count()[JobState.QUEUED] == 4
 
 
 def test_a_stop_before_the_start_and_twice_does_no_harm(driver: JobDriver) -> None:
@@ -307,21 +309,26 @@ def test_a_run_that_lost_its_job_leaves_it_alone(shop: Shop) -> None:
     shop.submit("a")
     assert shop.outcomes(1) == ["lost"]
     shop.stop()
-    assert shop.driver.ledger.get("a").state is JobState.RUNNING
+    assert shop.driver.job_store.reader.get("a").state is JobState.RUNNING
     assert shop.ended == []
 
 
-class BrokenLedger(Ledger):
-    """Fails as a full disk makes it, as often as it is told to."""
+class BrokenQueue(JobQueue):
+    """Fails some claims, as with a full disk."""
 
     claims_to_fail = 0
-    ends_to_fail = 0
 
     def claim(self, *args: object, **options: object) -> Job | None:
         if self.claims_to_fail:
             self.claims_to_fail -= 1
             raise OSError("disk full")
         return super().claim(*args, **options)
+
+
+class BrokenRuns(JobRuns):
+    """Fails some ends, as with a full disk."""
+
+    ends_to_fail = 0
 
     def fail(self, *args: object) -> None:
         if self.ends_to_fail:
@@ -331,14 +338,14 @@ class BrokenLedger(Ledger):
 
 
 @pytest.fixture
-def broken(publisher: Publisher, driver: JobDriver) -> BrokenLedger:
-    return BrokenLedger(publisher.database, publisher.registry, JobNotifier(), owner="x")
+def broken(driver: JobDriver) -> JobStore:
+    return with_parts(driver.restarted(), queue=BrokenQueue, runs=BrokenRuns)
 
 
 def test_a_claim_that_fails_does_not_end_the_worker(
-    driver: JobDriver, broken: BrokenLedger, logs: list[dict[str, object]]
+    driver: JobDriver, broken: JobStore, logs: list[dict[str, object]]
 ) -> None:
-    broken.claims_to_fail = 1
+    broken.queue.claims_to_fail = 1
     shop = Shop(driver, broken)
     shop.driver.submit("a")
     shop.pool.start()
@@ -349,9 +356,9 @@ def test_a_claim_that_fails_does_not_end_the_worker(
 
 
 def test_an_end_that_cannot_be_written_leaves_the_job_to_the_next_start(
-    driver: JobDriver, broken: BrokenLedger
+    driver: JobDriver, broken: JobStore
 ) -> None:
-    broken.ends_to_fail = 1
+    broken.runs.ends_to_fail = 1
     shop = Shop(driver, broken)
 
     def work(job: Job, checkpoint: Checkpoint) -> int:
@@ -380,7 +387,7 @@ def test_a_run_that_cannot_be_made_does_not_end_the_worker(driver: JobDriver) ->
             raise RuntimeError("no")
         return FakeRun(job, checkpoint, lambda job, _: driver.succeed(job))
 
-    pool = WorkerPool(driver.ledger, shop.heartbeat, make_run, shop.ended.append, shop, size=1)
+    pool = WorkerPool(driver.job_store, shop.heartbeat, make_run, shop.ended.append, shop, size=1)
     pool.start()
     for job_id in "ab":
         driver.submit(job_id)
@@ -407,7 +414,7 @@ def test_a_cancel_inside_the_run_is_believed_without_the_ledger_having_it(shop: 
     shop.work = work
     shop.submit("a")
     assert shop.outcomes(1) == ["cancelled"]
-    assert shop.driver.ledger.get("a").state is JobState.CANCELLED
+    assert shop.driver.job_store.reader.get("a").state is JobState.CANCELLED
 
 
 def test_a_job_that_comes_between_a_look_into_the_queue_and_the_wait_is_not_slept_through(
@@ -415,7 +422,7 @@ def test_a_job_that_comes_between_a_look_into_the_queue_and_the_wait_is_not_slep
 ) -> None:
     monkeypatch.setattr("headstart_server.jobs.workers.POLL_SECONDS", 2 * PATIENCE)
 
-    class LateLedger(Ledger):
+    class LateQueue(JobQueue):
         looked = False
 
         def claim(self, *args: object, **options: object) -> Job | None:
@@ -425,18 +432,17 @@ def test_a_job_that_comes_between_a_look_into_the_queue_and_the_wait_is_not_slep
                 shop.submit("a")
             return job
 
-    ledger = LateLedger(publisher.database, publisher.registry, JobNotifier(), owner="x")
-    shop = Shop(driver, ledger)
+    job_store = with_parts(driver.restarted(), queue=LateQueue)
+    shop = Shop(driver, job_store)
     shop.pool.start()
     assert shop.outcomes(1) == ["succeeded"]
     shop.stop()
 
 
-class AwayLedger(Ledger):
-    """Its database is away for some calls, before or after it did what it was asked."""
+class UnavailableRuns(JobRuns):
+    """Loses the database for some failures, before or after they are written."""
 
     ends_without_answer = 0
-    beats_to_fail = 0
 
     def fail(self, *args: object) -> None:
         if self.ends_without_answer:
@@ -446,6 +452,12 @@ class AwayLedger(Ledger):
             raise DatabaseUnavailable("gone")
         super().fail(*args)
 
+
+class UnavailableQueue(JobQueue):
+    """Loses the database for some renewals."""
+
+    beats_to_fail = 0
+
     def renew(self, held: Collection[Job]) -> Mapping[str, bool]:
         if self.beats_to_fail:
             self.beats_to_fail -= 1
@@ -454,17 +466,15 @@ class AwayLedger(Ledger):
 
 
 @pytest.fixture
-def away(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> AwayLedger:
+def away(driver: JobDriver, monkeypatch: pytest.MonkeyPatch) -> JobStore:
     monkeypatch.setattr("headstart_server.jobs.workers.RETRY_SECONDS", 0.001)
     monkeypatch.setattr("headstart_server.jobs.heartbeat.RETRY_SECONDS", 0.001)
-    return AwayLedger(publisher.database, publisher.registry, JobNotifier(), owner="x")
+    return with_parts(driver.restarted(), queue=UnavailableQueue, runs=UnavailableRuns)
 
 
-def test_an_end_is_written_when_the_database_is_back_and_once_only(
-    driver: JobDriver, away: AwayLedger
-) -> None:
+def test_an_end_is_written_when_the_database_is_back_and_once_only(driver: JobDriver, away: JobStore) -> None:
     # The last of these is written, and its answer is lost.
-    away.ends_without_answer = 3
+    away.runs.ends_without_answer = 3
     shop = Shop(driver, away)
 
     def work(job: Job, checkpoint: Checkpoint) -> int:
@@ -480,7 +490,7 @@ def test_an_end_is_written_when_the_database_is_back_and_once_only(
 
 
 def test_a_run_that_cannot_reach_the_database_goes_back_to_the_queue_and_is_not_blamed(
-    driver: JobDriver, away: AwayLedger
+    driver: JobDriver, away: JobStore
 ) -> None:
     shop = Shop(driver, away)
 
@@ -497,18 +507,18 @@ def test_a_run_that_cannot_reach_the_database_goes_back_to_the_queue_and_is_not_
 
 
 def test_a_run_whose_claim_is_in_doubt_waits_until_the_database_has_spoken(
-    driver: JobDriver, away: AwayLedger
+    driver: JobDriver, away: JobStore
 ) -> None:
-    away.beats_to_fail = 3
+    away.queue.beats_to_fail = 3
     clock = ManualClock(0.0)
     shop = Shop(driver, away, clock=clock)
 
     def work(job: Job, checkpoint: Checkpoint) -> int:
         checkpoint()
-        assert away.beats_to_fail == 3
+        assert away.queue.beats_to_fail == 3
         clock.advance(LEASE.seconds)
         checkpoint()
-        assert away.beats_to_fail == 0
+        assert away.queue.beats_to_fail == 0
         return driver.succeed(job)
 
     shop.work = work
@@ -519,7 +529,7 @@ def test_a_run_whose_claim_is_in_doubt_waits_until_the_database_has_spoken(
 
 
 def test_a_run_that_wakes_up_as_a_zombie_hears_that_its_job_is_lost(
-    driver: JobDriver, away: AwayLedger
+    driver: JobDriver, away: JobStore
 ) -> None:
     clock = ManualClock(0.0)
     shop = Shop(driver, away, clock=clock)
@@ -546,7 +556,7 @@ def test_a_cancel_that_another_replica_took_stops_the_run_with_a_beat(shop: Shop
     shop.work = in_checkpoints(entered)
     shop.submit("a")
     assert entered.wait(PATIENCE)
-    shop.driver.restarted().cancel("a")
+    shop.driver.restarted().queue.cancel("a")
     assert shop.heartbeat.renew()
     assert shop.outcomes(1) == ["cancelled"]
 
@@ -566,14 +576,14 @@ def test_a_job_that_the_storage_stops_goes_back_to_the_queue_and_waits_longer_ea
     try:
         shop.submit("a")
         assert shop.outcomes(1) == ["postponed"]
-        job = driver.ledger.get("a")
+        job = driver.job_store.reader.get("a")
         assert (job.state, job.error, job.storage_retries) == (JobState.QUEUED, None, 1)
-        assert driver.ledger.claim() is None
+        assert driver.job_store.queue.claim() is None
         driver.clock.advance(5.1)
         shop.pool.wake()
         assert shop.outcomes(2) == ["postponed"] * 2
         driver.clock.advance(5.1)
-        assert driver.ledger.claim() is None
+        assert driver.job_store.queue.claim() is None
         driver.clock.advance(5)
         shop.pool.wake()
         assert shop.outcomes(3)[-1] == "succeeded"
@@ -591,7 +601,7 @@ def test_the_log_names_the_replica_at_the_claim_and_the_end_of_a_job(
     assert shop.outcomes(1) == ["succeeded"]
     shop.stop()
     named = [(event["event"], event["replica"]) for event in logs if event.get("job_id") == job.job_id]
-    owner = shop.driver.ledger.owner
+    owner = shop.driver.job_store.queue.owner
     assert named == [("job_claimed", owner), ("job_succeeded", owner)]
 
 
@@ -625,7 +635,7 @@ def test_a_job_whose_archive_is_missing_fails_once_no_replica_has_found_it(
             shop.pool.wake()
     finally:
         shop.stop()
-    job = driver.ledger.get("a")
+    job = driver.job_store.reader.get("a")
     assert job.error is not None
     assert (job.state, job.error.reason) == (JobState.FAILED, "ARTIFACT_DAMAGED")
     assert tries == len(expected)
@@ -669,6 +679,6 @@ def error_of_failed(driver: JobDriver, shop: Shop, work: Callable[[Job, Checkpoi
         assert shop.outcomes(1) == ["failed"]
     finally:
         shop.stop()
-    error = driver.ledger.get("a").error
+    error = driver.job_store.reader.get("a").error
     assert error is not None
     return error

@@ -234,7 +234,7 @@ def test_a_job_and_its_version_tell_what_the_run_cost(tmp_path_factory: pytest.T
             counter.joules += 1.0
 
         FineTuneRun(driver.claim(), tools, checkpoint).execute()
-        ended = driver.ledger.get(job.job_id).findings.energy
+        ended = driver.job_store.reader.get(job.job_id).findings.energy
         version = bench.registry.version("pets", 1).manifest.energy
 
     assert version.total_joules > 0

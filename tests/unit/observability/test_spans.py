@@ -190,8 +190,8 @@ def work(seen: Seen, bench: Workbench) -> str:
             ended.set()
 
     pool = WorkerPool(
-        bench.driver.ledger,
-        Heartbeat(bench.driver.ledger, LEASE, is_shared=False),
+        bench.driver.job_store,
+        Heartbeat(bench.driver.job_store, LEASE, is_shared=False),
         lambda job, checkpoint: FineTuneRun(job, tools, checkpoint),
         lambda _: None,
         Ends(),
@@ -236,7 +236,9 @@ def test_the_call_is_remembered_by_the_next_process(seen: Seen, bench: Workbench
     job = accepted(seen, bench)
     driver.crash()
 
-    assert f"{seen.span('call').context.span_id:016x}" in driver.ledger.get(job.job_id).trace_context
+    assert (
+        f"{seen.span('call').context.span_id:016x}" in driver.job_store.reader.get(job.job_id).trace_context
+    )
 
 
 def test_a_failed_step_is_an_error_without_its_message(seen: Seen, bench: Workbench):

@@ -149,7 +149,7 @@ def test_no_object_of_a_server_prints_a_secret_of_its_settings(config: Settings)
     app = App(config.replace(database=None), FakeSource(FakeBackbone()))
     try:
         seen = list(reachable(app))
-        assert {"Settings", "Ledger", "WebhookPolicy", "WebhookSender"} <= {
+        assert {"Settings", "JobQueue", "WebhookPolicy", "WebhookSender"} <= {
             type(each).__name__ for each in seen
         }
         for each in seen:

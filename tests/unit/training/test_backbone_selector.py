@@ -84,7 +84,7 @@ def passes(bench: Workbench) -> dict[str, int]:
 
 
 def events(bench: Workbench, job_id: str) -> list[JobEvent]:
-    return list(bench.driver.ledger.events(job_id, 0))
+    return list(bench.driver.job_store.reader.events(job_id, 0))
 
 
 # Accepting
@@ -391,7 +391,7 @@ def test_a_server_that_stops_for_other_reasons_is_no_fault_of_a_candidate(bench:
 
         with pytest.raises(Killed):
             FineTuneRun(claimed, bench.tools, check).execute()
-        bench.driver.ledger.release(claimed)
+        bench.driver.job_store.runs.release(claimed)
     assert set(outcomes(choice_of(bench.registry.version("pets", bench.run()))).values()) == {
         CandidateOutcome.TRIED
     }
@@ -406,7 +406,7 @@ def test_a_choice_stays_whatever_a_next_attempt_would_find(bench: Workbench) -> 
     assert choice_of(version).candidates[1].milliseconds == pytest.approx(5)
     assert bench.source.loads == loads
     # What was written down for attempts to come is written down no more.
-    assert bench.driver.ledger.get(job.job_id).choosing is None
+    assert bench.driver.job_store.reader.get(job.job_id).choosing is None
 
 
 def test_what_was_found_of_examples_that_are_deleted_since_is_found_anew(bench: Workbench) -> None:
@@ -466,7 +466,9 @@ def test_a_candidate_that_was_being_prepared_when_the_server_stops_is_not_to_bla
     with pytest.raises(Draining):
         bench.run()
     bench.source.before_load = lambda name: None
-    choice = choice_of(bench.registry.version("pets", _run_again(bench, bench.driver.ledger.get(job.job_id))))
+    choice = choice_of(
+        bench.registry.version("pets", _run_again(bench, bench.driver.job_store.reader.get(job.job_id)))
+    )
     assert set(outcomes(choice).values()) == {CandidateOutcome.TRIED}
 
 
@@ -499,4 +501,4 @@ def test_events_tell_each_candidate_and_the_fraction_only_grows(bench: Workbench
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
     assert bench.seen.steps == ["select_backbone", "features", "fit", "evaluate", "publish"]
-    assert "select_backbone" in bench.driver.ledger.get(job.job_id).findings.step_seconds
+    assert "select_backbone" in bench.driver.job_store.reader.get(job.job_id).findings.step_seconds

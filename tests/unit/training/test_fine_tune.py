@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes import FakeBackbone, FakeSource, JobDriver, ManualClock, Publisher, Recorder, trained_tail
+from fakes import (
+    FakeBackbone,
+    FakeSource,
+    JobDriver,
+    ManualClock,
+    Publisher,
+    Recorder,
+    trained_tail,
+    with_parts,
+)
 from headstart_server.backbones.contract.tail_training import TailRequest, TailResult
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.embedding.backbone_pool import BackbonePool
@@ -27,8 +36,12 @@ from headstart_server.errors import (
 from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.jobs.job import Job, JobState, JobStep
 from headstart_server.jobs.job_notifier import JobNotifier
-from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger, Submission
+from headstart_server.jobs.job_queue import ReplicaSettings
+from headstart_server.jobs.job_runs import JobRuns
+from headstart_server.jobs.job_store import JobStore, open_job_store
+from headstart_server.jobs.running import JobCancelledError, JobLostError
 from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.jobs.submitting import Submission
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
@@ -50,7 +63,7 @@ class Rig:
         self,
         folder: Path,
         driver: JobDriver,
-        ledger: Ledger | None = None,
+        job_store: JobStore | None = None,
         *,
         max_activation_bytes: int = 1 << 20,
     ) -> None:
@@ -65,7 +78,7 @@ class Rig:
         self.datasets = DatasetStore(folder / "datasets", DatasetLimits())
         pool = BackbonePool(FakeSource(self.backbone), self._embedder, "fake")
         self.tools = FineTuneTools(
-            ledger=ledger or driver.ledger,
+            job_store=job_store or driver.job_store,
             datasets=self.datasets,
             pool=pool,
             versions=driver.publisher.store,
@@ -88,7 +101,7 @@ class Rig:
         writer.add(examples)
         summary = writer.finish()
         fields = {"model": "pets", "backbone": "fake", **spec}
-        self.driver.ledger.submit(
+        self.driver.job_store.queue.submit(
             Submission(
                 job_id=job_id,
                 spec=FineTuneSpec(**fields),
@@ -150,14 +163,14 @@ def test_labelled_examples_become_a_version_that_knows_new_ones(rig: Rig, driver
     assert [rig.answer(content) for content in (b"cat:new", b"dog:new", b"emu:new")] == ["cat", "dog", "emu"]
     assert (manifest.model, manifest.job_id, manifest.backbone) == ("pets", "job", "fake")
     assert manifest.backbone_digest == rig.backbone.digest
-    assert manifest.dataset_digest == driver.ledger.get("job").dataset_digest
+    assert manifest.dataset_digest == driver.job_store.reader.get("job").dataset_digest
     assert (manifest.seed, manifest.example_count) == (5, 18)
     assert manifest.class_names == ("cat", "dog", "emu")
     assert (manifest.display_name, manifest.tags) == ("Our pets", {"team": "x"})
     assert (manifest.created, manifest.software) == (driver.clock(), "headstart test")
     assert manifest.recipe.regularization is not None
     assert driver.publisher.registry.resolve(Selector(model="pets", alias="stable")) == 1
-    job = driver.ledger.get("job")
+    job = driver.job_store.reader.get("job")
     assert (job.state, job.version) == (JobState.SUCCEEDED, 1)
     assert rig.seen.published == [("pets", 1)]
     assert rig.seen.steps == ["features", "fit", "evaluate", "publish"]
@@ -268,7 +281,7 @@ def test_one_example_of_each_class_is_enough_and_claims_no_accuracy(rig: Rig) ->
 def test_faulty_examples_within_the_share_are_dropped_and_listed(rig: Rig, driver: JobDriver) -> None:
     manifest = rig.fine_tune([*pets()[:9], *BROKEN, *pets()[9:]], max_excluded_fraction=0.1)
     assert manifest.example_count == 18
-    findings = driver.ledger.get("job").findings
+    findings = driver.job_store.reader.get("job").findings
     assert findings.excluded_count == 2
     assert [(fault.index, fault.id, fault.reason) for fault in findings.excluded] == [
         (9, "b0", "UNDECODABLE_INPUT"),
@@ -318,7 +331,7 @@ def test_contradicting_labels_fail_or_are_dropped_on_every_side_and_never_decode
 def test_every_copy_of_a_faulty_content_is_dropped(rig: Rig, driver: JobDriver) -> None:
     copies = [Example(content=b"broken", target=Target.of_label("cat"), id=str(place)) for place in range(3)]
     rig.fine_tune([*copies, *pets()], max_excluded_fraction=0.2)
-    assert [fault.id for fault in driver.ledger.get("job").findings.excluded] == ["0", "1", "2"]
+    assert [fault.id for fault in driver.job_store.reader.get("job").findings.excluded] == ["0", "1", "2"]
     assert rig.backbone.decoded[b"broken"] == 1
 
 
@@ -419,7 +432,7 @@ def test_the_checkpoint_stops_it_between_examples_and_empties_the_queue(rig: Rig
 
 def test_a_cancel_found_in_the_ledger_stops_it_without_a_version(rig: Rig, driver: JobDriver) -> None:
     job = rig.job(pets())
-    driver.ledger.cancel("job")
+    driver.job_store.queue.cancel("job")
     with pytest.raises(JobCancelledError):
         rig.run(job).execute()
     assert list(driver.publisher.store.artifacts()) == []
@@ -457,12 +470,12 @@ def test_a_fault_after_the_commit_does_not_take_the_files_of_the_version(
     registry = ForgetfulRegistry(
         publisher.database, publisher.store, ResidentVersions(1000), clock=publisher.clock
     )
-    ledger = Ledger(publisher.database, registry, JobNotifier(), owner="x")
-    rig = Rig(tmp_path, driver, ledger)
+    job_store = open_job_store(publisher.database, registry, JobNotifier(), ReplicaSettings(owner="x"))
+    rig = Rig(tmp_path, driver, job_store)
     with pytest.raises(OSError, match="away"):
         rig.run(rig.job(pets())).execute()
     rig.batcher.close()
-    assert driver.ledger.get("job").state is JobState.SUCCEEDED
+    assert driver.job_store.reader.get("job").state is JobState.SUCCEEDED
     assert np.isfinite(publisher.reopened().load("pets", 1).head.weights).all()
 
 
@@ -653,7 +666,7 @@ def test_a_head_that_took_long_is_not_fitted_again(
 
     def die_at_evaluation() -> None:
         # The checkpoint after the head was put aside.
-        if driver.ledger.get("job").staged:
+        if driver.job_store.reader.get("job").staged:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
@@ -690,7 +703,7 @@ def test_a_head_that_is_soon_fitted_is_not_put_aside(
     assert list(driver.publisher.store.artifacts()) == ["job.1"]
 
 
-class AwayLedger(Ledger):
+class UnavailableRuns(JobRuns):
     """Its database is away for reports and the first successes; the last of these is written all the same."""
 
     successes_without_answer = 2
@@ -710,12 +723,12 @@ class AwayLedger(Ledger):
 def test_work_goes_on_without_the_database_and_the_version_is_published_once(
     tmp_path: Path, publisher: Publisher, driver: JobDriver
 ) -> None:
-    ledger = AwayLedger(publisher.database, publisher.registry, JobNotifier(), owner="x")
-    rig = Rig(tmp_path, driver, ledger)
+    job_store = with_parts(driver.restarted(), runs=UnavailableRuns)
+    rig = Rig(tmp_path, driver, job_store)
     slept: list[float] = []
     rig.tools = replace(rig.tools, sleep=slept.append)
     assert rig.run(rig.job(pets())).execute() == 1
     rig.batcher.close()
     assert len(slept) == 2
     assert publisher.registry.model("pets").version_count == 1
-    assert driver.ledger.get("job").state is JobState.SUCCEEDED
+    assert driver.job_store.reader.get("job").state is JobState.SUCCEEDED

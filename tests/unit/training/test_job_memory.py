@@ -60,20 +60,20 @@ def test_jobs_run_next_to_each_other_only_within_the_budget(driver: JobDriver, c
     for job_id, nbytes in (("a", 60), ("b", 60), ("c", 30), ("d", 101)):
         driver.submit(job_id, memory_bytes=nbytes)
         clock.advance(1)
-    ledger = driver.restarted(memory_bytes=100)
-    first = ledger.claim()
+    job_store = driver.restarted(memory_bytes=100)
+    first = job_store.queue.claim()
     assert first is not None
     assert (first.job_id, first.memory_bytes) == ("a", 60)
     # The next one waits until it fits, and later ones behind it: else small jobs would keep it waiting.
-    assert ledger.claim({"a"}, used_bytes=60) is None
-    second = ledger.claim({"a"}, used_bytes=40)
+    assert job_store.queue.claim({"a"}, used_bytes=60) is None
+    second = job_store.queue.claim({"a"}, used_bytes=40)
     assert second is not None
     assert second.job_id == "b"
-    third = ledger.claim({"b"}, used_bytes=60)
+    third = job_store.queue.claim({"b"}, used_bytes=60)
     assert third is not None
     assert third.job_id == "c"
     # What does not fit here at all waits for a larger replica, and keeps nothing waiting.
-    assert ledger.claim() is None
-    larger = driver.restarted(memory_bytes=101).claim()
+    assert job_store.queue.claim() is None
+    larger = driver.restarted(memory_bytes=101).queue.claim()
     assert larger is not None
     assert larger.job_id == "d"

@@ -180,7 +180,7 @@ def test_versions_whose_examples_are_gone_are_refused_before_there_is_a_job(benc
         "The examples of version 1 of model 'pets' were not kept. It cannot be rebased: send all "
         "examples with a fine-tune on the other backbone."
     )
-    assert bench.driver.ledger.count().get(JobState.QUEUED, 0) == 0
+    assert bench.driver.job_store.reader.count().get(JobState.QUEUED, 0) == 0
 
 
 def test_examples_whose_data_was_deleted_are_left_out(bench: Workbench) -> None:
@@ -214,7 +214,7 @@ def test_what_cannot_be_done_is_refused_before_there_is_a_job(
     with pytest.raises(error) as caught:
         bench.rebase(**spec)
     assert getattr(caught.value, "field", None) == field
-    assert bench.driver.ledger.count().get(JobState.QUEUED, 0) == 0
+    assert bench.driver.job_store.reader.count().get(JobState.QUEUED, 0) == 0
     assert bench.files() == {bench.registry.version("pets", 1).manifest.job_id}
 
 

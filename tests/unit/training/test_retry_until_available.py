@@ -9,7 +9,7 @@ import pytest
 
 from fakes import JobDriver
 from headstart_server.errors import StorageUnavailable
-from headstart_server.jobs.ledger import JobCancelledError
+from headstart_server.jobs.running import JobCancelledError
 from workbench import Workbench, pets
 
 

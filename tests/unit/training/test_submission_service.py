@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fakes import PATIENCE, FakeBackbone, FakeSource, JobDriver, ManualClock, Publisher, Recorder
+from fakes import PATIENCE, FakeBackbone, FakeSource, JobDriver, ManualClock, Publisher, Recorder, with_parts
 from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.embedding.backbone_pool import BackbonePool
@@ -31,9 +31,11 @@ from headstart_server.errors import (
     WrongModality,
 )
 from headstart_server.jobs.job import Job, JobState
-from headstart_server.jobs.ledger import Ledger, Submission
+from headstart_server.jobs.job_queue import JobQueue
+from headstart_server.jobs.job_store import JobStore
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.jobs.submitting import Submission
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings, RecommendationKind
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
 from headstart_server.learning.examples.target import Target
@@ -77,7 +79,7 @@ class Elsewhere:
 class Counter:
     """An intake that counts what it accepted, and its folder."""
 
-    def __init__(self, folder: Path, ledger: Ledger, registry: Registry) -> None:
+    def __init__(self, folder: Path, job_store: JobStore, registry: Registry) -> None:
         self.folder = folder / "datasets"
         self.datasets = DatasetStore(self.folder, DatasetLimits(max_examples=1000))
         words = FakeBackbone("words", modality=Modality.TEXT)
@@ -88,7 +90,7 @@ class Counter:
         self.elsewhere = Elsewhere()
         cut = self.backbone.info.tails[1].cut
         self.submissions = SubmissionService(
-            ledger,
+            job_store,
             self.datasets,
             self.pool,
             registry,
@@ -114,7 +116,7 @@ class Counter:
 
 @pytest.fixture
 def counter(tmp_path: Path, driver: JobDriver) -> Iterator[Counter]:
-    counter = Counter(tmp_path, driver.ledger, driver.publisher.registry)
+    counter = Counter(tmp_path, driver.job_store, driver.publisher.registry)
     yield counter
     counter.pool.close()
 
@@ -166,7 +168,7 @@ def test_an_upload_that_is_closed_before_it_was_accepted_leaves_nothing(
         with pytest.raises(Cancelled):
             late()
     assert counter.files() == []
-    assert driver.ledger.count()[JobState.QUEUED] == 0
+    assert driver.job_store.reader.count()[JobState.QUEUED] == 0
     upload.close()
 
 
@@ -175,7 +177,7 @@ def test_an_upload_that_was_never_used_leaves_nothing(counter: Counter) -> None:
     assert counter.files() == []
 
 
-class SlowLedger(Ledger):
+class SlowQueue(JobQueue):
     """Keeps a submission, accepted by then, from returning."""
 
     committed = threading.Event()
@@ -191,18 +193,18 @@ class SlowLedger(Ledger):
 def test_a_caller_that_leaves_while_its_job_is_accepted_does_not_take_the_dataset_with_it(
     tmp_path: Path, publisher: Publisher, driver: JobDriver, clock: ManualClock
 ) -> None:
-    ledger = SlowLedger(publisher.database, publisher.registry, driver.notifier, owner="x")
-    counter = Counter(tmp_path, ledger, publisher.registry)
+    job_store = with_parts(driver.restarted(), queue=SlowQueue)
+    counter = Counter(tmp_path, job_store, publisher.registry)
     upload = counter.open()
     upload.add(PETS)
     accepting = threading.Thread(target=upload.accept)
     accepting.start()
-    assert ledger.committed.wait(PATIENCE)
+    assert job_store.queue.committed.wait(PATIENCE)
     closing = threading.Thread(target=upload.close)
     closing.start()
     # In vain: closing has to wait for what is being accepted.
     closing.join(0.2)
-    ledger.may_return.set()
+    job_store.queue.may_return.set()
     for thread in (accepting, closing):
         thread.join(PATIENCE)
         assert not thread.is_alive()
@@ -249,7 +251,9 @@ def test_a_request_id_stands_for_its_spec_and_its_examples(
 
 
 def test_a_job_that_is_refused_leaves_nothing(tmp_path: Path, publisher: Publisher) -> None:
-    counter = Counter(tmp_path, JobDriver(publisher, limits=QueueLimits(queued=1)).ledger, publisher.registry)
+    counter = Counter(
+        tmp_path, JobDriver(publisher, limits=QueueLimits(queued=1)).job_store, publisher.registry
+    )
     first, second = counter.open(), counter.open()
     for upload in (first, second):
         upload.add(PETS)
@@ -275,7 +279,7 @@ def test_a_dataset_that_cannot_be_trained_on_is_refused_and_leaves_nothing(count
 
 def test_a_full_queue_is_told_before_the_examples_are_sent(tmp_path: Path, publisher: Publisher) -> None:
     driver = JobDriver(publisher, limits=QueueLimits(queued=1))
-    counter = Counter(tmp_path, driver.ledger, driver.publisher.registry)
+    counter = Counter(tmp_path, driver.job_store, driver.publisher.registry)
     driver.submit()
     with pytest.raises(JobQueueFull):
         counter.open()
@@ -285,7 +289,7 @@ def test_a_full_queue_is_told_before_the_examples_are_sent(tmp_path: Path, publi
 
 def test_limits_and_request_ids_are_each_tenants_own(tmp_path: Path, publisher: Publisher) -> None:
     driver = JobDriver(publisher, limits=QueueLimits(queued=9, queued_per_tenant=1))
-    counter = Counter(tmp_path, driver.ledger, driver.publisher.registry)
+    counter = Counter(tmp_path, driver.job_store, driver.publisher.registry)
     ids = {}
     for tenant in ("", "red", "blue"):
         upload = counter.open("r", tenant=tenant)
@@ -317,7 +321,7 @@ def test_a_spec_that_cannot_be_is_told_before_the_examples_are_sent(
     assert caught.value.field == field
 
 
-class LedgerWithoutNul(Ledger):
+class QueueWithoutNul(JobQueue):
     """Fails to look for a text with NUL, as PostgreSQL does."""
 
     def replayed(self, request_id: str, request_hash: str | None = None, tenant: str = "") -> Job | None:
@@ -336,9 +340,9 @@ def test_a_recipe_whose_packages_are_missing_is_refused_before_the_examples_are_
 def test_a_request_id_with_nul_is_refused_before_it_is_looked_for(
     tmp_path: Path, publisher: Publisher, driver: JobDriver
 ) -> None:
-    ledger = LedgerWithoutNul(publisher.database, publisher.registry, driver.notifier, owner="x")
+    job_store = with_parts(driver.restarted(), queue=QueueWithoutNul)
     with pytest.raises(InvalidField) as caught:
-        Counter(tmp_path, ledger, publisher.registry).open("a\0b")
+        Counter(tmp_path, job_store, publisher.registry).open("a\0b")
     assert caught.value.field == "spec.request_id"
 
 
@@ -424,7 +428,7 @@ def test_what_is_in_order_is_valid_and_no_job_comes_of_it(counter: Counter, driv
         warnings=(),
         message="",
     )
-    assert driver.ledger.count()[JobState.QUEUED] == 0
+    assert driver.job_store.reader.count()[JobState.QUEUED] == 0
 
 
 FAULTY = [

@@ -18,8 +18,6 @@ from standardwebhooks import WebhookVerificationError
 from fakes import JobDriver, ManualClock
 from headstart_server.api.grpc.messages.jobs import webhook_body
 from headstart_server.jobs.job import Findings, Job, JobError, WebhookState
-from headstart_server.jobs.job_notifier import JobNotifier
-from headstart_server.jobs.ledger import Ledger
 from headstart_server.outbound.target import Target
 from headstart_server.settings.secret import Secret
 from headstart_server.webhooks.message import headers_of, read_secrets
@@ -93,7 +91,7 @@ class Office:
         return claimed is not None
 
     def told(self, job: Job) -> Any:
-        return self.driver.ledger.get(job.job_id).webhook
+        return self.driver.job_store.reader.get(job.job_id).webhook
 
 
 @pytest.fixture
@@ -136,9 +134,9 @@ def test_nothing_is_told_before_the_end(office: Office) -> None:
 @on_both_databases
 def test_failures_and_cancels_are_ends_too(office: Office, receiver: Receiver) -> None:
     failed = office.driver.running(webhook=URI)
-    office.driver.ledger.fail(failed, JobError(reason="EMPTY_DATASET", message="None."), Findings())
+    office.driver.job_store.runs.fail(failed, JobError(reason="EMPTY_DATASET", message="None."), Findings())
     cancelled = office.driver.submit(webhook=URI)
-    office.driver.ledger.cancel(cancelled.job_id)
+    office.driver.job_store.queue.cancel(cancelled.job_id)
     while office.send_one():
         pass
     bodies = {body["data"]["jobId"]: body for _, _, body in receiver.posts}
@@ -149,8 +147,7 @@ def test_failures_and_cancels_are_ends_too(office: Office, receiver: Receiver) -
 
 
 def test_jobs_without_one_get_the_servers(driver: JobDriver) -> None:
-    publisher = driver.publisher
-    telling = Ledger(publisher.database, publisher.registry, JobNotifier(), owner="x", webhook=URI)
+    telling = driver.restarted(webhook=URI).queue
     own = "https://hooks.example.com/own"
     jobs = [
         telling.submit(driver.submission()),
@@ -242,15 +239,15 @@ def test_a_job_is_remembered_until_its_end_is_told(
     office.send_one()
     untold = office.ended()
     clock.advance(100)
-    assert driver.ledger.forget(10) == 1
-    assert driver.ledger.get(untold.job_id).webhook is not None
+    assert driver.job_store.cleaner.forget(10) == 1
+    assert driver.job_store.reader.get(untold.job_id).webhook is not None
     office.send_one()
-    assert driver.ledger.forget(10) == 1
+    assert driver.job_store.cleaner.forget(10) == 1
     assert told.job_id != untold.job_id
 
 
 def test_signatures_are_those_of_the_specification(office: Office, tmp_path: Path) -> None:
-    job = office.driver.ledger.get(office.ended().job_id)
+    job = office.driver.job_store.reader.get(office.ended().job_id)
     body, old, new = webhook_body(job), b"o" * 32, b"n" * 32
     headers = headers_of("job_1", int(time.time()), body, [Secret(new), Secret(old)])
     for secret in (old, new):

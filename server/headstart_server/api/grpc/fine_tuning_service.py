@@ -28,7 +28,7 @@ from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.auth.permissions import Right
 from headstart_server.errors import DatabaseUnavailable, InvalidField
 from headstart_server.jobs.job import Job, JobState
-from headstart_server.jobs.ledger import Ledger
+from headstart_server.jobs.job_store import JobStore
 from headstart_server.jobs.watching import Position
 from headstart_server.training.rebasing import RebaseService
 from headstart_server.training.submission_service import DatasetUpload, SubmissionService
@@ -47,7 +47,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
     Args:
         submissions: accepts jobs.
         rebasing: accepts those that fit a version anew.
-        ledger: knows jobs.
+        job_store: knows jobs.
         watcher: waits for them.
         cancel: asks a job to cancel, wherever it stands.
         executor: where examples are looked at without a job.
@@ -61,7 +61,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         self,
         submissions: SubmissionService,
         rebasing: RebaseService,
-        ledger: Ledger,
+        job_store: JobStore,
         *,
         watcher: JobWatcher,
         cancel: Callable[[str], Job],
@@ -72,7 +72,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
     ) -> None:
         self._submissions = submissions
         self._rebasing = rebasing
-        self._ledger = ledger
+        self._job_store = job_store
         self._watcher = watcher
         self._cancel = cancel
         self._executor = executor
@@ -168,7 +168,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         return pb.CancelResponse(job=job_message(await self._removals.run(self._cancel, request.job_id)))
 
     async def DeleteJob(self, request: pb.DeleteJobRequest, context: Context) -> pb.DeleteJobResponse:
-        await asyncio.to_thread(self._ledger.delete, request.job_id)
+        await asyncio.to_thread(self._job_store.queue.delete, request.job_id)
         return pb.DeleteJobResponse()
 
     async def WatchJobs(
@@ -177,7 +177,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         if request.resume_token:
             position = await asyncio.to_thread(Position.of_token, request.resume_token)
         else:
-            position = await asyncio.to_thread(self._ledger.position)
+            position = await asyncio.to_thread(self._job_store.reader.position)
         steps = self._watcher.all_events(position, model=request.model, scope=scope(Right.TRAIN))
         async with aclosing(steps):
             async for watched in steps:
@@ -193,7 +193,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
 
         def fetch(before: list[Any] | None, limit: int) -> Sequence[Job]:
             place = None if before is None else (before[0], before[1])
-            return self._ledger.list(
+            return self._job_store.reader.list(
                 model=request.model, scope=among, states=states, before=place, limit=limit
             )
 
@@ -217,7 +217,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         likely = None
         if not job.state.is_terminal:
             with suppress(DatabaseUnavailable):
-                likely = self._ledger.forecast.of(job)
+                likely = self._job_store.forecast.of(job)
         return job_message(job, likely)
 
 

@@ -10,7 +10,7 @@ from headstart_server.api.grpc.messages.models import MODALITIES
 from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.auth.permissions import Grant, Right
 from headstart_server.embedding.backbone_pool import BackbonePool
-from headstart_server.jobs.usage_report import Usage
+from headstart_server.jobs.quotas import Usage
 
 RIGHTS = {
     Right.PREDICT: pb.RIGHT_PREDICT,

@@ -21,7 +21,7 @@ def driver(tmp_path: Path) -> Iterator[JobDriver]:
 
 
 def watcher(driver: JobDriver, quiet_seconds: float = PATIENCE) -> JobWatcher:
-    return JobWatcher(driver.ledger, driver.notifier, quiet_seconds=quiet_seconds)
+    return JobWatcher(driver.job_store, driver.notifier, quiet_seconds=quiet_seconds)
 
 
 async def test_events_come_as_they_happen_and_end_with_the_job(driver: JobDriver) -> None:
@@ -40,7 +40,7 @@ async def test_events_come_as_they_happen_and_end_with_the_job(driver: JobDriver
 
 async def test_who_resumes_gets_later_events_only(driver: JobDriver) -> None:
     driver.submit("a")
-    driver.ledger.cancel("a")
+    driver.job_store.queue.cancel("a")
     assert [event.number async for event in watcher(driver).events("a", 1) if event] == [2]
     assert [event async for event in watcher(driver).events("a", 2)] == []
 
@@ -49,13 +49,13 @@ async def test_a_job_that_ends_between_the_readings_is_told_to_have_ended(
     driver: JobDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver.submit("a")
-    read = driver.ledger.get
+    read = driver.job_store.reader.get
 
     def just_ended(job_id: str) -> Job:
-        driver.ledger.cancel(job_id)
+        driver.job_store.queue.cancel(job_id)
         return read(job_id)
 
-    monkeypatch.setattr(driver.ledger, "get", just_ended)
+    monkeypatch.setattr(driver.job_store, "get", just_ended)
     found = [event async for event in watcher(driver).events("a", 1) if event is not None]
     assert [event.state for event in found] == [JobState.CANCELLED]
 
@@ -64,7 +64,7 @@ async def test_in_the_quiet_there_are_signs_of_life_and_then_events_again(driver
     driver.submit("a")
     async with aclosing(watcher(driver, quiet_seconds=0.01).events("a", 1)) as events:
         assert [await anext(events) for _ in range(3)] == [None] * 3
-        await asyncio.to_thread(driver.ledger.cancel, "a")
+        await asyncio.to_thread(driver.job_store.queue.cancel, "a")
         found = [event async for event in events if event is not None]
     assert [event.state for event in found] == [JobState.CANCELLED]
 
@@ -87,7 +87,7 @@ async def test_the_end_of_a_job_is_waited_for_no_longer_than_asked(driver: JobDr
     driver.submit("a")
     assert (await watcher(driver).ended("a", 0.01)).state is JobState.QUEUED
     waiting = asyncio.create_task(watcher(driver).ended("a", PATIENCE))
-    await asyncio.to_thread(driver.ledger.cancel, "a")
+    await asyncio.to_thread(driver.job_store.queue.cancel, "a")
     assert (await asyncio.wait_for(waiting, PATIENCE)).state is JobState.CANCELLED
     with pytest.raises(JobNotFound):
         await watcher(driver).ended("unknown", 0)
@@ -95,7 +95,9 @@ async def test_the_end_of_a_job_is_waited_for_no_longer_than_asked(driver: JobDr
 
 async def test_all_jobs_are_followed_with_an_answer_at_once_and_signs_of_life(driver: JobDriver) -> None:
     driver.submit("a")
-    steps = watcher(driver, quiet_seconds=0.01).all_events(driver.ledger.position(), model="", scope=None)
+    steps = watcher(driver, quiet_seconds=0.01).all_events(
+        driver.job_store.reader.position(), model="", scope=None
+    )
     async with aclosing(steps):
         first = await anext(steps)
         assert [(event.job_id, event.model, event.number) for event in first.events] == [("a", "pets", 1)]
@@ -109,7 +111,7 @@ async def test_all_jobs_are_followed_with_an_answer_at_once_and_signs_of_life(dr
 
 async def test_a_stop_ends_those_who_follow_all_jobs(driver: JobDriver) -> None:
     follows = watcher(driver)
-    steps = follows.all_events(driver.ledger.position(), model="", scope=None)
+    steps = follows.all_events(driver.job_store.reader.position(), model="", scope=None)
     assert (await anext(steps)).events == []
     waiting = asyncio.create_task(anext(steps))
     await asyncio.sleep(0)

@@ -1,0 +1,299 @@
+"""The queue of jobs: submission, claims and the leases that keep them, cancellation and deletion."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import delete, select, update
+
+from headstart_server.database.database import Database
+from headstart_server.database.locks import Lock
+from headstart_server.database.tables import jobs
+from headstart_server.errors import DatabaseUnavailable
+from headstart_server.jobs import claiming, cleaning, rows, submitting
+from headstart_server.jobs.claiming import Claimant, ClaimResult
+from headstart_server.jobs.job import Job, JobState
+from headstart_server.jobs.job_notifier import JobNotifier
+from headstart_server.jobs.quotas import Quotas
+from headstart_server.jobs.submitting import Submission
+from headstart_server.settings.secret import Secret
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplicaSettings:
+    """This process as one of the replicas that share a database.
+
+    Attributes:
+        owner: host name and a uuid of the process.
+        slots: jobs that it runs concurrently.
+        lease_seconds: seconds until an unrenewed claim expires.
+        memory_bytes: maximum estimated bytes of its jobs together; None for no limit.
+        backbones: names of the backbones whose jobs it claims, as in `Claimant`; None for all.
+        trains_networks: whether it claims jobs with the recipe `partial`.
+    """
+
+    owner: str
+    slots: int = 1
+    lease_seconds: float = 10.0
+    memory_bytes: int | None = None
+    backbones: Collection[str] | None = None
+    trains_networks: bool = True
+
+
+class JobQueue:
+    """Accepts jobs and hands them to replicas. Each method is one transaction.
+
+    Args:
+        database: holds the jobs.
+        notifier: is called for each job that changed, after the commit.
+        quotas: limits of the queue and of tenants.
+        replica: this process.
+        webhook: URL for jobs that name none; None for no webhook.
+        on_taken_over: called for each job that is taken from a process that died.
+        on_claim_failed: called for each claim, and each row of one, that fails.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        notifier: JobNotifier,
+        quotas: Quotas,
+        replica: ReplicaSettings,
+        *,
+        webhook: str | None = None,
+        on_taken_over: Callable[[], None] = lambda: None,
+        on_claim_failed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._database = database
+        self._notifier = notifier
+        self._quotas = quotas
+        self._replica = replica
+        self._webhook = Secret.of(webhook)
+        self._on_taken_over = on_taken_over
+        self._on_claim_failed = on_claim_failed
+
+    @property
+    def owner(self) -> str:
+        """This replica: host name and a uuid of the process."""
+        return self._replica.owner
+
+    def submit(self, submission: Submission) -> Job:
+        """Accept a job. Once this returns it is on disk and will run to one end.
+
+        Returns:
+            The job; the earlier one if the submission's request ID was accepted before.
+
+        Raises:
+            RequestIdReused: the request ID was accepted before with other content.
+            JobQueueFull: too many jobs are queued.
+            QuotaExceeded or TenantQuotaExceeded: the model or the tenant may have no further version.
+            ExamplesNotKept: an archive that it needs may be gone.
+            DatabaseUnavailable: the database does not answer; the job may still be accepted.
+        """
+        full = None
+        with self._database.write("jobs.submit") as connection:
+            # Of two replicas that receive the same request, or the last place in the queue, one is first.
+            self._database.lock(connection, Lock.QUEUE)
+            earlier = submitting.replayed(
+                connection, submission.tenant, submission.request_id, submission.request_hash
+            )
+            if earlier is not None:
+                return earlier
+            full = self._quotas.fullness(connection, submission.tenant)
+            if full is None:
+                self._quotas.check_submission(connection, submission)
+                now = self._database.now(connection)
+                webhook = self._webhook.reveal() if self._webhook else None
+                job = submitting.add(connection, submission, now, webhook)
+        if full is not None:
+            raise self._quotas.queue_full_error(full)
+        self._notifier.publish(job.job_id)
+        return job
+
+    def replayed(self, request_id: str, request_hash: str | None = None, tenant: str = "") -> Job | None:
+        """Return the job of a request ID that was accepted before; None if it was not.
+
+        Args:
+            request_id: the caller's ID.
+            request_hash: digest of everything that the caller sent; None if that is not known yet.
+            tenant: the caller's tenant.
+
+        Raises:
+            RequestIdReused: it was accepted with other content.
+        """
+        with self._database.snapshot() as connection:
+            return submitting.replayed(connection, tenant, request_id, request_hash)
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job: a queued one ends immediately, a running one at its next check, an ended one stays.
+
+        Raises:
+            JobNotFound: there is no such job.
+        """
+        with self._database.write("jobs.cancel") as connection:
+            job = rows.get(connection, job_id, lock=True)
+            mine = jobs.c.job_id == job_id
+            if job.state is JobState.QUEUED:
+                now, number = self._database.now(connection), job.last_event + 1
+                connection.execute(
+                    update(jobs)
+                    .where(mine)
+                    .values(state=JobState.CANCELLED.value, cancel=1, finished=now, seq=number)
+                )
+                rows.add_event(
+                    connection,
+                    job_id,
+                    number,
+                    now=now,
+                    attempt=job.attempt,
+                    state=JobState.CANCELLED,
+                    progress=None,
+                )
+            elif job.state is JobState.RUNNING:
+                connection.execute(update(jobs).where(mine).values(cancel=1))
+            job = rows.get(connection, job_id)
+        self._notifier.publish(job_id)
+        return job
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job that has ended, with its events; its version stays.
+
+        Raises:
+            JobNotFound: there is no such job.
+            JobNotFinished: it is queued or running, or its webhook is not delivered yet.
+        """
+        with self._database.write("jobs.delete") as connection:
+            job = rows.get(connection, job_id, lock=True)
+            cleaning.check_deletable(job)
+            connection.execute(delete(jobs).where(jobs.c.job_id == job_id))
+        self._notifier.publish(job_id)
+
+    def claim(
+        self, held: Collection[str] = (), *, may_take_over: bool = True, used_bytes: int = 0
+    ) -> Job | None:
+        """Claim the next job to run; return None if no job can start here now.
+
+        Jobs whose process died come first, then those of the highest priority, then the oldest. A job that
+        was canceled, or crashed too often while it ran alone, ends here; one whose row cannot be claimed
+        fails, and the others go on.
+
+        Args:
+            held: the jobs that this process runs.
+            may_take_over: whether the silence of other owners means that they are dead.
+            used_bytes: estimated bytes of the jobs that this process runs.
+        """
+        replica = self._replica
+        claimant = Claimant(
+            owner=replica.owner,
+            lease_seconds=replica.lease_seconds,
+            limits=self._quotas.queue_limits,
+            held=held,
+            may_take_over=may_take_over,
+            backbones=replica.backbones,
+            trains_networks=replica.trains_networks,
+            memory_bytes=replica.memory_bytes,
+            used_bytes=used_bytes,
+        )
+        try:
+            with self._database.read() as connection:
+                if not claiming.is_any(connection, claimant, self._database.now(connection)):
+                    return None
+            return self._claim(claimant)
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            self._on_claim_failed()
+            log.exception("job_claim_failed", remedy="Jobs are now claimed one by one.")
+            return self._claim_one_by_one(claimant)
+
+    def renew(self, held: Collection[Job]) -> Mapping[str, bool]:
+        """Renew the leases of this process's jobs, and show the other replicas that it is alive.
+
+        Returns:
+            For each job that still belongs to this process, whether it was canceled.
+        """
+        if not held and not self._database.is_shared:
+            with self._database.read() as connection:
+                connection.execute(select(1)).scalar()
+            return {}
+        replica = self._replica
+        with self._database.write("jobs.heartbeat", is_heartbeat=True) as connection:
+            now = self._database.now(connection)
+            if self._database.is_shared:
+                claiming.show_presence(connection, replica.owner, replica.slots, now, replica.lease_seconds)
+            if not held:
+                return {}
+            return claiming.renew(connection, held, replica.owner, now + replica.lease_seconds)
+
+    def has_other_replicas(self) -> bool:
+        """Return whether other replicas are alive."""
+        with self._database.read() as connection:
+            now = self._database.now(connection)
+            return claiming.has_other_replicas(connection, self.owner, now, self._replica.lease_seconds)
+
+    def expire_leases(self) -> int:
+        """Expire every lease, if no other process can run jobs; return the number of running jobs."""
+        with self._database.write("jobs.expire_leases") as connection:
+            return claiming.expire(connection)
+
+    def leave(self) -> None:
+        """Record that this process claims no more jobs."""
+        if self._database.is_shared:
+            with self._database.write("replicas.leave") as connection:
+                claiming.leave(connection, self.owner)
+
+    def _claim(self, claimant: Claimant, only: str | None = None) -> Job | None:
+        with self._database.write("jobs.claim") as connection:
+            self._database.lock(connection, Lock.QUEUE)
+            found = claiming.claim(connection, claimant, self._database.now(connection), only=only)
+        self._note_claim(found)
+        return found.job
+
+    def _claim_one_by_one(self, claimant: Claimant) -> Job | None:
+        """Claim the first job that can be claimed, and fail those that cannot."""
+        with self._database.read() as connection:
+            job_ids = claiming.to_try(connection, claimant, self._database.now(connection))
+        for job_id in job_ids:
+            try:
+                job = self._claim(claimant, job_id)
+            except DatabaseUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - recorded as the job's end
+                self._fail_unclaimable(job_id, f"{type(error).__name__}: {error}")
+            else:
+                if job is not None:
+                    return job
+        return None
+
+    def _fail_unclaimable(self, job_id: str, cause: str) -> None:
+        try:
+            with self._database.write("jobs.claim") as connection:
+                self._database.lock(connection, Lock.QUEUE)
+                claiming.fail(connection, job_id, cause, self._database.now(connection))
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            # It stays where it is. The alert on failed claims calls for a person.
+            log.exception("job_end_write_failed", job_id=job_id)
+            return
+        self._note_claim(ClaimResult(job=None, failed=[(job_id, cause)]))
+
+    def _note_claim(self, found: ClaimResult) -> None:
+        for job_id, cause in found.failed:
+            self._on_claim_failed()
+            log.error("job_failed", job_id=job_id, reason="INTERNAL", error=cause)
+        for lost in found.recovered:
+            log.warning(
+                "job_taken_over",
+                replica=self.owner,
+                job_id=lost.job_id,
+                crashes=lost.crashes,
+                previous_owner=lost.owner,
+                has_ended=lost.has_ended,
+            )
+            self._on_taken_over()
+        changed = {job_id for job_id, _ in found.failed} | {lost.job_id for lost in found.recovered}
+        for job_id in changed | ({found.job.job_id} if found.job else set()):
+            self._notifier.publish(job_id)

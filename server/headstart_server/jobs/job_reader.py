@@ -1,0 +1,102 @@
+"""Read-only queries of jobs and their events."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import select
+
+from headstart_server.auth.permissions import Scope
+from headstart_server.database.database import Database
+from headstart_server.database.tables import jobs
+from headstart_server.jobs import job_queries, rows, watching
+from headstart_server.jobs.job import Job, JobEvent, JobState
+from headstart_server.jobs.watching import Position, Watched
+
+
+class JobReader:
+    """Reads jobs and their events."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, job_id: str) -> Job:
+        """A job.
+
+        Raises:
+            JobNotFound: there is no such job.
+        """
+        with self._database.snapshot() as connection:
+            return rows.get(connection, job_id)
+
+    def list(
+        self,
+        *,
+        model: str,
+        scope: Scope | None = None,
+        states: Sequence[JobState],
+        before: tuple[float, str] | None,
+        limit: int,
+    ) -> Sequence[Job]:
+        """Jobs, the newest first.
+
+        Args:
+            model: only those of this model; empty for all.
+            scope: only those of models within it; None for all.
+            states: only those in one of these; empty for all.
+            before: only those after this (created, job_id) in the list.
+            limit: most jobs to return.
+        """
+        with self._database.snapshot() as connection:
+            return job_queries.listed(
+                connection, model=model, scope=scope, states=states, before=before, limit=limit
+            )
+
+    def events(self, job_id: str, after: int) -> Sequence[JobEvent]:
+        """The events of a job with a number above `after`, in order.
+
+        Raises:
+            JobNotFound: there is no such job.
+        """
+        with self._database.snapshot() as connection:
+            return job_queries.events(connection, job_id, after)
+
+    def position(self) -> Position:
+        """Return where a watcher of all jobs begins: with those that have not ended."""
+        with self._database.read() as connection:
+            return watching.current(connection)
+
+    def watched(self, position: Position, *, model: str, scope: Scope | None) -> Watched:
+        """Return the events of all jobs after a position.
+
+        Args:
+            position: of the watcher.
+            model: only jobs of this model; empty for all.
+            scope: only jobs of models within it; None for all.
+        """
+        with self._database.snapshot() as connection:
+            return watching.step(connection, position, model=model, scope=scope)
+
+    def unfinished_events(self) -> tuple[int, Mapping[str, int]]:
+        """Return the number of the newest job, and the last event of each job that has not ended."""
+        with self._database.snapshot() as connection:
+            return watching.unfinished(connection)
+
+    def last_events(self, job_ids: Collection[str]) -> Mapping[str, int]:
+        """The number of the newest event of each job that there is."""
+        with self._database.read() as connection:
+            return job_queries.last_events(connection, job_ids)
+
+    def count(self) -> Mapping[JobState, int]:
+        """Number of jobs in each state."""
+        with self._database.read() as connection:
+            return job_queries.counted(connection)
+
+    def is_under_way(self, model: str) -> bool:
+        """Whether a job for this model is queued or running."""
+        with self._database.read() as connection:
+            query = select(jobs.c.job_id).where(jobs.c.model == model, rows.under_way()).limit(1)
+            return connection.execute(query).one_or_none() is not None
+
+    def unfinished(self) -> set[str]:
+        """The ids of all jobs that are queued or running."""
+        with self._database.read() as connection:
+            return rows.unfinished(connection)

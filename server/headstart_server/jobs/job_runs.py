@@ -1,0 +1,211 @@
+"""What runs write: progress and ends, fenced by the attempt of their claim and by the absence of a cancel.
+
+A run that lost its job, or whose job was canceled, can therefore change nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from headstart_server.auth.tenants import tenant_of
+from headstart_server.database.database import Database
+from headstart_server.database.locks import Lock
+from headstart_server.jobs import rows, running, stored
+from headstart_server.jobs.job import Findings, Job, JobError, JobState, Progress
+from headstart_server.jobs.job_notifier import JobNotifier
+from headstart_server.jobs.quotas import Quotas
+from headstart_server.jobs.running import JobLostError
+from headstart_server.learning.metrics.promotion import Promotion
+from headstart_server.models.registry import Registry
+from headstart_server.models.version import Manifest
+
+
+class JobRuns:
+    """Records the progress and the ends of claimed jobs. Each method is one transaction.
+
+    Args:
+        database: holds the jobs.
+        registry: inserts the version in the transaction that ends its job.
+        notifier: is called for each job that changed, after the commit.
+        quotas: limits of what tenants store.
+    """
+
+    def __init__(self, database: Database, registry: Registry, notifier: JobNotifier, quotas: Quotas) -> None:
+        self._database = database
+        self._registry = registry
+        self._notifier = notifier
+        self._quotas = quotas
+
+    def report(
+        self,
+        job: Job,
+        progress: Progress,
+        findings: Findings,
+        *,
+        staged: str | None = None,
+        choosing: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write down how far a running job is, as its newest event.
+
+        Args:
+            job: the job as it was claimed.
+            progress: how far it is.
+            findings: what it found.
+            staged: name of the version's files, once they are written: an attempt after this one need only
+                publish them.
+            choosing: what it found of backbones so far, for the next attempt; None for what was written last.
+
+        Raises:
+            JobCancelledError: it was asked to cancel.
+            JobLostError: it belongs to another attempt.
+            DatabaseUnavailable: the database does not answer.
+        """
+        values: dict[str, Any] = {"checkpoint": rows.checkpoint(progress, findings, staged)}
+        if choosing is not None:
+            values["choosing"] = choosing
+        with self._database.write("jobs.report") as connection:
+            now = self._database.now(connection)
+            running.write(connection, job, JobState.RUNNING, progress, now=now, **values)
+        self._notifier.publish(job.job_id)
+
+    def succeed(
+        self,
+        job: Job,
+        progress: Progress,
+        findings: Findings,
+        *,
+        artifact: str,
+        size_bytes: int,
+        manifest: Manifest,
+        promotion: Promotion | None = None,
+    ) -> int:
+        """End a job and publish its version, in one transaction. Safe to repeat after `DatabaseUnavailable`.
+
+        Args:
+            job: the job.
+            progress: where it stands at its end.
+            findings: what it found.
+            artifact: where the version's files lie.
+            size_bytes: their size.
+            manifest: where the version came from.
+            promotion: what was decided about the spec's alias; None moves it anyway.
+
+        Returns:
+            The version's number.
+
+        Raises:
+            JobCancelledError: it was asked to cancel.
+            JobLostError: it belongs to another attempt.
+            AliasMovedError: the alias names another version than the one that was judged; nothing was
+                published.
+            TenantQuotaExceeded: the tenant would store more than it may; nothing was published.
+            DatabaseUnavailable: the database does not answer; the version may be published all the same.
+        """
+        spec, tenant = job.spec, tenant_of(job.spec.model)
+        limits = self._quotas.tenant_limits(tenant)
+        with self._database.write("jobs.succeed") as connection:
+            if limits.stored_bytes:
+                # Before any row is locked, as where a job is accepted: what counts there is seen here.
+                self._database.lock(connection, Lock.QUEUE)
+            now = self._database.now(connection)
+            # The fence comes first: a run that lost its job must hear so, not that its job has a version.
+            try:
+                running.write(
+                    connection,
+                    job,
+                    JobState.SUCCEEDED,
+                    progress,
+                    now=now,
+                    checkpoint=rows.checkpoint(progress, findings),
+                )
+            except JobLostError:
+                if not running.is_written(connection, job, JobState.SUCCEEDED):
+                    raise
+                number = rows.get(connection, job.job_id).version
+            else:
+                number = self._registry.insert(
+                    connection,
+                    artifact=artifact,
+                    size_bytes=size_bytes,
+                    manifest=manifest,
+                    expires=spec.expire_time if spec.ttl is None else now + spec.ttl,
+                    alias=spec.alias,
+                    promotion=promotion,
+                    discards_examples=spec.discard_examples,
+                    principal=job.principal,
+                )
+                result = {
+                    "version": number,
+                    "promotion": None if promotion is None else promotion.to_json(),
+                }
+                rows.set_result(connection, job.job_id, result)
+                stored.check_published(connection, limits, tenant, spec.model)
+        self._registry.refresh(manifest.model)
+        self._notifier.publish(job.job_id)
+        return number
+
+    def fail(self, job: Job, error: JobError, findings: Findings) -> None:
+        """End a running job that cannot succeed. Safe to repeat after `DatabaseUnavailable`.
+
+        Raises:
+            JobCancelledError: it was asked to cancel.
+            JobLostError: it belongs to another attempt.
+            DatabaseUnavailable: the database does not answer.
+        """
+        with self._database.write("jobs.fail") as connection:
+            progress = rows.get(connection, job.job_id).progress
+            try:
+                running.write(
+                    connection,
+                    job,
+                    JobState.FAILED,
+                    progress,
+                    now=self._database.now(connection),
+                    checkpoint=rows.checkpoint(progress, findings),
+                    error=asdict(error),
+                )
+            except JobLostError:
+                if not running.is_written(connection, job, JobState.FAILED):
+                    raise
+        self._notifier.publish(job.job_id)
+
+    def finish_cancelled(self, job: Job) -> None:
+        """End a running job that was asked to cancel; nothing happens if it is lost."""
+        self._hand_over(job, JobState.CANCELLED)
+
+    def release(self, job: Job) -> None:
+        """Put a running job back into the queue, for a server that stops; nothing happens if it is lost.
+
+        A job that was asked to cancel ends instead: it must not be run again.
+        """
+        self._hand_over(job, JobState.QUEUED)
+
+    def postpone(self, job: Job, seconds: float) -> None:
+        """Put a running job back into the queue, to run again no sooner than in some seconds.
+
+        As `release`; for a job that the storage kept from going on.
+        """
+        self._hand_over(job, JobState.QUEUED, retry_seconds=seconds)
+
+    def _hand_over(self, job: Job, state: JobState, *, retry_seconds: float | None = None) -> None:
+        with self._database.write("jobs.hand_over") as connection:
+            # Locked, so that no cancel comes between the look and the write.
+            now = rows.get(connection, job.job_id, lock=True)
+            if now.cancel:
+                state = JobState.CANCELLED
+            moment, values = self._database.now(connection), {}
+            if retry_seconds is not None:
+                values = {"not_before": moment + retry_seconds, "storage_retries": now.storage_retries + 1}
+            try:
+                running.write(
+                    connection,
+                    job,
+                    state,
+                    now.progress if state.is_terminal else None,
+                    now=moment,
+                    unless_cancelled=False,
+                    **values,
+                )
+            except JobLostError:
+                return
+        self._notifier.publish(job.job_id)

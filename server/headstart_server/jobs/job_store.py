@@ -1,0 +1,70 @@
+"""The durable store of jobs: which were accepted, who runs them, and how they ended."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headstart_server.database.database import Database
+from headstart_server.jobs.cleaning import JobCleaner
+from headstart_server.jobs.forecast import Forecast
+from headstart_server.jobs.job_notifier import JobNotifier
+from headstart_server.jobs.job_queue import JobQueue, ReplicaSettings
+from headstart_server.jobs.job_reader import JobReader
+from headstart_server.jobs.job_runs import JobRuns
+from headstart_server.jobs.limits import QueueLimits, TenantLimits
+from headstart_server.jobs.quotas import Quotas
+from headstart_server.models.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobStore:
+    """The parts of the store, one for each kind of caller. Several replicas may share the database.
+
+    Attributes:
+        queue: accepts, claims, cancels and deletes jobs.
+        runs: records what claimed jobs report and how they end.
+        reader: queries jobs and events.
+        quotas: checks limits and reports usage.
+        cleaner: deletes old jobs.
+        forecast: estimates when jobs start and end.
+    """
+
+    queue: JobQueue
+    runs: JobRuns
+    reader: JobReader
+    quotas: Quotas
+    cleaner: JobCleaner
+    forecast: Forecast
+
+
+def open_job_store(
+    database: Database,
+    registry: Registry,
+    notifier: JobNotifier,
+    replica: ReplicaSettings,
+    *,
+    limits: QueueLimits | None = None,
+    tenant_limits: Callable[[str], TenantLimits] | None = None,
+    webhook: str | None = None,
+    on_taken_over: Callable[[], None] = lambda: None,
+    on_claim_failed: Callable[[], None] = lambda: None,
+) -> JobStore:
+    """Return the job store of a replica."""
+    limits = limits or QueueLimits()
+    forecast = Forecast(database, slots=replica.slots, most=limits.running)
+    quotas = Quotas(database, forecast, limits, tenant_limits or (lambda _: TenantLimits()))
+    return JobStore(
+        queue=JobQueue(
+            database,
+            notifier,
+            quotas,
+            replica,
+            webhook=webhook,
+            on_taken_over=on_taken_over,
+            on_claim_failed=on_claim_failed,
+        ),
+        runs=JobRuns(database, registry, notifier, quotas),
+        reader=JobReader(database),
+        quotas=quotas,
+        cleaner=JobCleaner(database),
+        forecast=forecast,
+    )
