@@ -1,6 +1,6 @@
 """Measures the evidence of predictions: unknown inputs, label issues, the learning curve, and its costs.
 
-Tables in Markdown that docs/findings.md and docs/design.md quote. Sets and features are those of recipes.py.
+Tables in Markdown for docs/findings.md and docs/internals.md. Sets and features are those of recipes.py.
 """
 
 import argparse
