@@ -16,7 +16,8 @@ import grpc
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
+from headstart_server.api.grpc.call_observer import CallObserver
+from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.observability.call_metrics import MethodMetrics
 from headstart_server.observability.open_telemetry import OpenTelemetryTracing
 from headstart_server.observability.telemetry import Telemetry, configure_logs
@@ -84,9 +85,9 @@ async def seconds_of(call: Any, calls: int) -> float:
 
 async def main(calls: int) -> None:
     kinds = {
-        "neither": CallInterceptor(Silent()),
-        "metrics": CallInterceptor(Telemetry("bench"), NO_TRACING),
-        "metrics and traces": CallInterceptor(Telemetry("bench"), traces()),
+        "neither": CallInterceptor(CallObserver(Silent())),
+        "metrics": CallInterceptor(CallObserver(Telemetry("bench"), NO_TRACING)),
+        "metrics and traces": CallInterceptor(CallObserver(Telemetry("bench"), traces())),
     }
     served_by = {name: await served(interceptor) for name, interceptor in kinds.items()}
     times: dict[str, list[float]] = {name: [] for name in kinds}

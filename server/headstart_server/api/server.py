@@ -26,10 +26,9 @@ from headstart_server.api.compat.reflection import DescribedPools
 from headstart_server.api.compat.services import BoundService
 from headstart_server.api.grpc.call_slots import CHECKS_PER_ADDRESS, STREAMS, CallSlots
 from headstart_server.api.grpc.connections import usable_connections
-from headstart_server.api.grpc.requests.request_parsing import LimitInterceptor
-from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
+from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.api.grpc.tls import TlsFiles, server_credentials
-from headstart_server.api.http.in_process_server import Door, Methods
+from headstart_server.api.http.in_process_server import InProcessServer
 
 #: Seconds in which a stopping server takes calls in before it closes their connections: until
 #: none has come for a moment, at least as long as callers pause before they try again, and at most so long.
@@ -43,16 +42,40 @@ KEEPALIVE_SECONDS = 60
 #: Seconds in which a new connection must be ready for calls, and without a call after which it is closed.
 HANDSHAKE_SECONDS, IDLE_SECONDS = 10, 300
 
-SERVICE_NAMES = tuple(
-    module.DESCRIPTOR.services_by_name[name].full_name
-    for module, name in (
-        (fine_tuning_service_pb2, "FineTuningService"),
-        (prediction_service_pb2, "PredictionService"),
-        (model_service_pb2, "ModelService"),
-        (evaluation_service_pb2, "EvaluationService"),
-        (server_service_pb2, "ServerService"),
-    )
+#: The services of the contract: the descriptor, the base class and the generated function that adds one.
+_SERVICES: tuple[tuple[Any, str, type, Callable[[Any, grpc.aio.Server], None]], ...] = (
+    (
+        fine_tuning_service_pb2,
+        "FineTuningService",
+        fine_tuning_service_pb2_grpc.FineTuningServiceServicer,
+        fine_tuning_service_pb2_grpc.add_FineTuningServiceServicer_to_server,
+    ),
+    (
+        prediction_service_pb2,
+        "PredictionService",
+        prediction_service_pb2_grpc.PredictionServiceServicer,
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server,
+    ),
+    (
+        model_service_pb2,
+        "ModelService",
+        model_service_pb2_grpc.ModelServiceServicer,
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server,
+    ),
+    (
+        evaluation_service_pb2,
+        "EvaluationService",
+        evaluation_service_pb2_grpc.EvaluationServiceServicer,
+        evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server,
+    ),
+    (
+        server_service_pb2,
+        "ServerService",
+        server_service_pb2_grpc.ServerServiceServicer,
+        server_service_pb2_grpc.add_ServerServiceServicer_to_server,
+    ),
 )
+SERVICE_NAMES = tuple(module.DESCRIPTOR.services_by_name[name].full_name for module, name, _, _ in _SERVICES)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,51 +107,34 @@ class Server:
 
     Args:
         settings: how the port behaves.
-        interceptor: what happens around every call.
-        access: lets calls in; None takes all.
-        fine_tuning: the FineTuningService.
-        prediction: the PredictionService.
-        models: the ModelService.
-        evaluation: the EvaluationService.
-        about: the ServerService.
-        rates: refuses calls of those who call too often; None takes all.
-        further: services of other protocols.
+        interceptor: handles every call.
+        services: one servicer of each service of the contract.
+        compat: services of other protocols.
 
     Raises:
-        OSError: the port cannot be had, or a TLS file cannot be read.
+        OSError: the address is in use, or a TLS file cannot be read.
+        TypeError: a service of the contract is missing.
     """
 
     def __init__(
         self,
         settings: ServerSettings,
         interceptor: CallInterceptor,
-        access: grpc.aio.ServerInterceptor | None = None,
-        *,
-        fine_tuning: fine_tuning_service_pb2_grpc.FineTuningServiceServicer,
-        prediction: prediction_service_pb2_grpc.PredictionServiceServicer,
-        models: model_service_pb2_grpc.ModelServiceServicer,
-        evaluation: evaluation_service_pb2_grpc.EvaluationServiceServicer,
-        about: server_service_pb2_grpc.ServerServiceServicer,
-        rates: grpc.aio.ServerInterceptor | None = None,
-        further: Sequence[BoundService] = (),
+        services: Sequence[Any],
+        compat: Sequence[BoundService] = (),
     ) -> None:
-        self._names = (*SERVICE_NAMES, *(service.name for service in further))
+        self._names = (*SERVICE_NAMES, *(service.name for service in compat))
         self._health = health_aio.HealthServicer()
-        self._interceptor = interceptor
-        interceptors = [each for each in (interceptor, access, rates, LimitInterceptor()) if each is not None]
+        self._drain = interceptor.drain
         # gRPC's own limit of concurrent calls would count health checks with all others.
-        slots = CallSlots(settings.max_concurrent_calls, access.knows if isinstance(access, Door) else None)
-        self._server = grpc.aio.server(interceptors=[slots, *interceptors], options=_options(settings))
-        #: The same handlers, behind the same interceptors, for the port of HTTP.
-        self.methods = Methods(interceptors)
-        for server in (self._server, self.methods.server):
-            fine_tuning_service_pb2_grpc.add_FineTuningServiceServicer_to_server(fine_tuning, server)
-            prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)
-            model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
-            evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server(evaluation, server)
-            server_service_pb2_grpc.add_ServerServiceServicer_to_server(about, server)
+        slots = CallSlots(settings.max_concurrent_calls, interceptor.knows)
+        self._server = grpc.aio.server(interceptors=[slots, interceptor], options=_options(settings))
+        #: The same handlers, behind the same interceptor, for the HTTP port.
+        self.in_process = InProcessServer(interceptor)
+        for server in (self._server, self.in_process.server):
+            _add_services(services, server)
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        self._server.add_generic_rpc_handlers([service.handler for service in further])
+        self._server.add_generic_rpc_handlers([service.handler for service in compat])
         if settings.reflection:
             names = (*self._names, "grpc.health.v1.Health", reflection.SERVICE_NAME)
             pools: Any = DescribedPools()
@@ -170,16 +176,16 @@ class Server:
         await self._health.enter_graceful_shutdown()
         loop = asyncio.get_running_loop()
         end = loop.time() + grace
-        self._interceptor.hold_new_calls()
+        self._drain.hold_new_calls()
         await self._until_quiet(loop.time() + min(MAX_HOLD_SECONDS, grace / 3))
         left = max(0.0, end - loop.time())
         stopping = {asyncio.create_task(self._server.stop(left))}
         if beside is not None:
             stopping.add(asyncio.ensure_future(beside(left)))
         await asyncio.sleep(min(QUIET_SECONDS, grace / 6))
-        self._interceptor.turn_away()
+        self._drain.reject_new_calls()
         await asyncio.wait(stopping, timeout=max(0.0, end - loop.time() - min(END_SECONDS, grace / 3)))
-        self._interceptor.end_calls()
+        self._drain.end_calls()
         await asyncio.gather(*stopping)
 
     async def close(self) -> None:
@@ -194,8 +200,8 @@ class Server:
         loop = asyncio.get_running_loop()
         earliest, seen, since = min(loop.time() + MIN_HOLD_SECONDS, latest), -1, loop.time()
         while loop.time() < latest:
-            if self._interceptor.held != seen:
-                seen, since = self._interceptor.held, loop.time()
+            if self._drain.held != seen:
+                seen, since = self._drain.held, loop.time()
             elif loop.time() >= earliest and loop.time() - since >= QUIET_SECONDS:
                 return
             await asyncio.sleep(QUIET_SECONDS / 5)
@@ -210,6 +216,14 @@ class Server:
                 f"Cannot listen on {settings.address}: the address is in use or not of this machine. Choose "
                 "another --port or --host."
             ) from error
+
+
+def _add_services(services: Sequence[Any], server: grpc.aio.Server) -> None:
+    for _, name, kind, add in _SERVICES:
+        servicer = next((each for each in services if isinstance(each, kind)), None)
+        if servicer is None:
+            raise TypeError(f"The server needs a {name}. Add one to its services.")
+        add(servicer, server)
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:

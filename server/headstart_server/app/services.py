@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from headstart_server.api.compat.compat_predictor import CompatPredictor
 from headstart_server.api.compat.services import BoundService, services_of
-from headstart_server.api.grpc.access import AccessInterceptor
+from headstart_server.api.grpc.access import AccessCheck
 from headstart_server.api.grpc.caller import caller
 from headstart_server.api.grpc.evaluation_service import EvaluationService
 from headstart_server.api.grpc.executors import LOAD_THREADS, REMOVAL_THREADS, UPLOAD_THREADS, BoundedExecutor
@@ -15,10 +15,13 @@ from headstart_server.api.grpc.messages.jobs import webhook_body
 from headstart_server.api.grpc.messages.reports import report_document
 from headstart_server.api.grpc.model_service import ModelService
 from headstart_server.api.grpc.prediction_service import PredictionService
-from headstart_server.api.grpc.rate_limits import address_of, rates_of
+from headstart_server.api.grpc.rate_limits import address_of, rate_check
 from headstart_server.api.grpc.server_info import server_info
 from headstart_server.api.grpc.server_service import ServerService
-from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor, Context
+from headstart_server.api.grpc.call import Context
+from headstart_server.api.grpc.call_observer import CallObserver
+from headstart_server.api.grpc.interceptor import CallInterceptor
+from headstart_server.api.grpc.requests.request_parsing import RequiredFieldsCheck
 from headstart_server.api.grpc.tls import tls_files
 from headstart_server.api.server import Server, ServerSettings
 from headstart_server.app.build import TRAIN_WINDOW, Objects
@@ -50,28 +53,32 @@ def grpc_server(objects: Objects) -> Server:
     settings = objects.settings
     predictor = _predictor(objects)
     executor, removals = BoundedExecutor(), BoundedExecutor(REMOVAL_THREADS)
-    return Server(
-        _server_settings(settings),
-        CallInterceptor(objects.telemetry, objects.tracing),
-        AccessInterceptor(
-            objects.authenticator,
-            lambda job_id: objects.job_store.reader.get(job_id).spec.model,
-            objects.audit,
-            audits_all=settings.auth.audit_all,
-        ),
-        fine_tuning=_fine_tuning(objects, executor, removals),
-        prediction=PredictionService(predictor),
-        models=_models(objects, executor, removals),
-        evaluation=EvaluationService(_bench(objects), executor),
-        about=ServerService(
+    services = [
+        _fine_tuning(objects, executor, removals),
+        PredictionService(predictor),
+        _models(objects, executor, removals),
+        EvaluationService(_bench(objects), executor),
+        ServerService(
             server_info(settings, package_version("headstart")),
             objects.pool,
             objects.job_store.quotas.usage_of,
             authenticates=settings.auth.access_file is not None,
         ),
-        rates=rates_of(settings.limits, _counted_caller),
-        further=_compat_services(objects, predictor, executor),
+    ]
+    compat = _compat_services(objects, predictor, executor)
+    return Server(_server_settings(settings), _interceptor(objects), services, compat)
+
+
+def _interceptor(objects: Objects) -> CallInterceptor:
+    access = AccessCheck(
+        objects.authenticator,
+        lambda job_id: objects.job_store.reader.get(job_id).spec.model,
+        objects.audit,
+        audits_all=objects.settings.auth.audit_all,
     )
+    rates = rate_check(objects.settings.limits, _counted_caller)
+    checks = [access, RequiredFieldsCheck(), *([rates] if rates else [])]
+    return CallInterceptor(CallObserver(objects.telemetry, objects.tracing), checks)
 
 
 def http_port(settings: Settings, server: Server) -> "HttpPort | None":
@@ -81,7 +88,7 @@ def http_port(settings: Settings, server: Server) -> "HttpPort | None":
     # Imported here: a server without the port does not need its packages.
     from headstart_server.api.http.setup import open_http  # noqa: PLC0415
 
-    return open_http(settings, server.methods)
+    return open_http(settings, server.in_process)
 
 
 def webhook_sender(objects: Objects) -> "WebhookSender | None":

@@ -13,7 +13,8 @@ from headstart.v1 import (
     prediction_service_pb2_grpc,
     server_service_pb2_grpc,
 )
-from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
+from headstart_server.api.grpc.call_observer import CallObserver
+from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.api.server import Server, ServerSettings
 from headstart_server.observability.telemetry import Telemetry
 from integration.server.calls import SERVICES
@@ -35,12 +36,14 @@ SETTINGS = ServerSettings(
 async def server() -> AsyncIterator[Server]:
     server = Server(
         SETTINGS,
-        CallInterceptor(Telemetry("0")),
-        fine_tuning=fine_tuning_service_pb2_grpc.FineTuningServiceServicer(),
-        prediction=prediction_service_pb2_grpc.PredictionServiceServicer(),
-        models=model_service_pb2_grpc.ModelServiceServicer(),
-        evaluation=evaluation_service_pb2_grpc.EvaluationServiceServicer(),
-        about=server_service_pb2_grpc.ServerServiceServicer(),
+        CallInterceptor(CallObserver(Telemetry("0"))),
+        [
+            fine_tuning_service_pb2_grpc.FineTuningServiceServicer(),
+            prediction_service_pb2_grpc.PredictionServiceServicer(),
+            model_service_pb2_grpc.ModelServiceServicer(),
+            evaluation_service_pb2_grpc.EvaluationServiceServicer(),
+            server_service_pb2_grpc.ServerServiceServicer(),
+        ],
     )
     await server.start()
     yield server

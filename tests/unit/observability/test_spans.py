@@ -8,14 +8,15 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.wrappers_pb2 import StringValue
+from grpc_health.v1.health_pb2 import HealthCheckRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
 from fakes import LEASE, PATIENCE, JobDriver, ManualClock, Publisher
-from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
+from headstart_server.api.grpc.call_observer import CallObserver
+from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.errors import ModelNotFound
 from headstart_server.jobs.heartbeat import Heartbeat
 from headstart_server.jobs.job import Job
@@ -71,22 +72,24 @@ def seen() -> Seen:
 async def call(seen: Seen, *metadata: tuple[str, str], error: Exception | None = None) -> Telemetry:
     """One call of a Predict, with its stages."""
 
-    async def predict(request: StringValue, context: Any) -> StringValue:
+    async def predict(request: HealthCheckRequest, context: Any) -> HealthCheckRequest:
         if error is not None:
             raise error
         seen.tracing.stages(STAGES, model="pets", version=3, inputs=2)
         return request
 
-    handler = grpc.unary_unary_rpc_method_handler(predict, StringValue.FromString)
+    handler = grpc.unary_unary_rpc_method_handler(predict, HealthCheckRequest.FromString)
 
     async def find(details: Any) -> grpc.RpcMethodHandler:
         return handler
 
     telemetry = Telemetry("test")
-    wrapped = await CallInterceptor(telemetry, seen.tracing).intercept_service(
+    wrapped = await CallInterceptor(CallObserver(telemetry, seen.tracing)).intercept_service(
         find, SimpleNamespace(method="/a.Prediction/Predict")
     )
-    await wrapped.unary_unary(StringValue(value="a secret input").SerializeToString(), Context(*metadata))
+    await wrapped.unary_unary(
+        HealthCheckRequest(service="a secret input").SerializeToString(), Context(*metadata)
+    )
     return telemetry
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headstart_server.api.grpc.canary_call import CanaryCall, deadline_of
-from headstart_server.api.grpc.telemetry_interceptor import Context
+from headstart_server.api.grpc.call import Context
 from headstart_server.backbones.contract.backbone import BackboneInfo, Content
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import BackboneMismatch, HeadstartError, InvalidField

@@ -27,10 +27,10 @@ from headstart_server.api.compat.outputs import (
     outputs_of,
     values_of,
 )
+from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.caller import scope, tenant
 from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.api.grpc.status import CODES, status_of
-from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.auth.permissions import Right, Scope
 from headstart_server.auth.tenants import own_name, without_tenant
 from headstart_server.backbones.contract.backbone import BackboneInfo, Modality

@@ -6,9 +6,9 @@ import grpc
 
 from headstart_server.api.compat import tensorflow_serving_pb2 as pb
 from headstart_server.api.compat.compat_predictor import ResolvedVersion, unavailable_reason
+from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.api.grpc.status import CODES
-from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import InvalidField
 from headstart_server.models.registry import Registry

@@ -19,7 +19,7 @@ from headstart_server.api.compat.tensorflow_model_service import (
     selector_of,
     spec_message,
 )
-from headstart_server.api.grpc.telemetry_interceptor import Context
+from headstart_server.api.grpc.call import Context
 from headstart_server.backbones.contract.backbone import Content, Modality
 from headstart_server.errors import InvalidField, WrongTask
 from headstart_server.learning.examples.task import Task

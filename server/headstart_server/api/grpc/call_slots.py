@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc_status import rpc_status
 
-from headstart_server.api.grpc.handlers import behaviour_of
+from headstart_server.api.grpc.call import Context
+from headstart_server.api.grpc.interceptor import behavior_of
 from headstart_server.api.grpc.permissions import RULES, Subject
 from headstart_server.api.grpc.rate_limits import address_of
 from headstart_server.api.grpc.status import status_of
-from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField, RateExceeded
 
 #: Methods that need no token: health checks and reflection.
@@ -84,7 +84,7 @@ class CallSlots(grpc.aio.ServerInterceptor):
 
     def _wrap(self, handler: Handler, method: str) -> Handler:
         """Return a handler that runs before the message of its call has come."""
-        inner = behaviour_of(handler)
+        inner = behavior_of(handler)
 
         async def unary(requests: AsyncIterator[Any], context: Context) -> Any:
             async with self._begun(handler, method, requests, context) as request:

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.requests.limits import MAX_ROUTING_KEY
 from headstart_server.api.grpc.status import CODES
-from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.errors import HeadstartError, InvalidField
 from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.prediction.recorder import PredictionRecorder

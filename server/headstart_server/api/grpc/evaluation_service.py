@@ -10,13 +10,13 @@ from headstart.v1 import evaluation_service_pb2 as pb
 from headstart.v1 import evaluation_service_pb2_grpc as stubs
 from headstart.v1.input_pb2 import Example
 from headstart.v1.version_selector_pb2 import VersionRef
+from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.example_stream import stream_parts
 from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.api.grpc.messages.common import examples_of, selector_of
 from headstart_server.api.grpc.messages.comparisons import comparison_message
 from headstart_server.api.grpc.messages.evaluations import evaluation_message
 from headstart_server.api.grpc.messages.jobs import fault_message
-from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.evaluation.evaluator import ComparisonRun, EvaluationRun, Evaluator
 
 _Result = TypeVar("_Result")

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from headstart_server.api.grpc.telemetry_interceptor import Context
+from headstart_server.api.grpc.call import Context
 from headstart_server.errors import HeadstartError, InvalidField, InvalidLabel, InvalidStream
 
 # As the path of a field names an example of one message.

@@ -10,6 +10,7 @@ from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import fine_tuning_service_pb2_grpc as stubs
 from headstart.v1 import job_pb2
 from headstart.v1.input_pb2 import Example
+from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.caller import caller, scope, tenant
 from headstart_server.api.grpc.example_stream import stream_parts
 from headstart_server.api.grpc.executors import BoundedExecutor
@@ -24,7 +25,6 @@ from headstart_server.api.grpc.messages.common import (
 )
 from headstart_server.api.grpc.messages.jobs import STATES, event_message, job_message, validation_message
 from headstart_server.api.grpc.messages.pages import page_of, page_size_of
-from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.auth.permissions import Right
 from headstart_server.errors import DatabaseUnavailable, InvalidField
 from headstart_server.jobs.job import Job, JobState

@@ -9,6 +9,7 @@ from typing import Any
 from headstart.v1 import model_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as pb
 from headstart.v1 import model_service_pb2_grpc as stubs
+from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.caller import caller, scope, tenant
 from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.api.grpc.messages.common import page_key, page_token, selector_of
@@ -33,7 +34,6 @@ from headstart_server.api.grpc.messages.versions import (
     viewed_message,
 )
 from headstart_server.api.grpc.permissions import ALL_MODELS
-from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.auth.permissions import Right, Scope
 from headstart_server.auth.tenants import full_name, own_name
 from headstart_server.backbones.contract.backbone import BackboneInfo

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1 import prediction_service_pb2_grpc as stubs
 from headstart.v1.input_pb2 import Input
+from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.canary_call import CanaryCall, deadline_of
 from headstart_server.api.grpc.messages.common import contents_of, selector_of
 from headstart_server.api.grpc.messages.predictions import (
@@ -17,7 +18,6 @@ from headstart_server.api.grpc.messages.predictions import (
     truncation_message,
 )
 from headstart_server.api.grpc.requests.request_parsing import in_thread_if_large
-from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.errors import InvalidField
 from headstart_server.prediction.predictor import Predictor

@@ -1,37 +1,28 @@
-"""How many calls and bytes a second each caller may send."""
-
-# Annotations stay unread: grpc's handler class takes its type arguments in the stubs only.
-from __future__ import annotations
+"""The per-caller limits: calls and bytes per second, and concurrent calls."""
 
 import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from inspect import isasyncgenfunction
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import grpc
-
-from headstart_server.api.grpc.handlers import behaviour_of, changed
+from headstart_server.api.grpc.call import Call, CallCheck, Context, Method
 from headstart_server.api.grpc.requests.request_parsing import REQUEST_BYTES
-from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.errors import RateExceeded
 from headstart_server.settings.job_groups import LimitsGroup
 
-#: Callers that are known at once before those are forgotten who have been quiet for long enough.
-MOST_KNOWN = 1024
-#: Never held up: a server must not look dead to those who watch it because a neighbour calls too often. What
-#: reflection tells is the same for all and lies in memory.
+#: Callers in memory above which those with a full bucket are forgotten.
+MAX_CALLERS = 1024
+#: Methods without limits: a server must not look dead to its monitoring because a neighbor calls too often.
+#: Reflection answers from descriptors in memory.
 _FREE = ("/grpc.health.", "/grpc.reflection.")
 
 
 class RateLimiter:
-    """A bucket of tokens for each caller, kept as the time at which it is full again (GCRA, ITU-T I.371).
+    """A bucket of tokens for each caller, stored as the time at which it is full again (GCRA, ITU-T I.371).
 
-    For one thread.
+    Not safe to use from several threads.
 
     Args:
         rate: tokens a second, on average; above 0.
@@ -46,15 +37,16 @@ class RateLimiter:
         self._slack = (max(1, math.ceil(rate) if burst is None else burst) - 1) * self._interval
         self._clock = clock
         self._full: dict[str, float] = {}
-        self._most = MOST_KNOWN
+        self._most = MAX_CALLERS
 
     def __len__(self) -> int:
         return len(self._full)
 
-    def take(self, caller: str, tokens: int = 1) -> float:
-        """Take tokens; returns 0, or if there is none the seconds until there is one.
+    def acquire(self, caller: str, tokens: int = 1) -> float:
+        """Take tokens and return 0, or return the seconds until a token is available.
 
-        Who takes more than there are owes the rest: whatever is larger than the bucket could never pass else.
+        A caller may take more tokens than are left and owes the rest: otherwise a request that is larger than
+        the bucket could never pass.
         """
         now = self._clock()
         full = max(self._full.get(caller, now), now)
@@ -68,158 +60,122 @@ class RateLimiter:
         return 0.0
 
     def _forget(self, now: float) -> None:
-        """Forget those whose buckets are full; look again when twice as many are known as are left."""
+        """Forget callers with a full bucket; check again once twice as many as remain are in memory."""
         self._full = {caller: full for caller, full in self._full.items() if full > now}
-        self._most = max(MOST_KNOWN, 2 * len(self._full))
+        self._most = max(MAX_CALLERS, 2 * len(self._full))
 
 
-class RateInterceptor(grpc.aio.ServerInterceptor):
-    """Refuses calls of those who call too often or send too much.
+class RateCheck(CallCheck):
+    """Reject calls of callers who call too often, send too much, or have too many concurrent calls.
 
-    What it raises becomes a status where all errors do.
-    Calls at once are counted, too: some wait for hours, and whoever has all of the server's would leave none.
-    A stream is refused when it begins, and then slowed down: its messages wait until they may come, so that a
-    large one ends, and nothing of it is sent twice. Of a stream that is answered message by message each one
-    counts as a call; of one with a single answer only their bytes count.
+    Concurrent calls are limited, too, because some wait for hours. A stream is rejected when it begins, and
+    then slowed down: its messages wait for their tokens, so that a large upload ends and nothing is sent
+    twice. Each message of a two-way stream counts as a call; of an upload only the bytes count.
 
     Args:
-        calls: how many calls each caller may make; None for any number.
-        who: names the caller of a call. Default: the address it comes from, without the port.
-        nbytes: how many bytes of requests each caller may send; None for any number.
-        at_once: how many calls of each caller may run at once; 0 for any number.
-        sleep: waits so many seconds.
+        calls: the calls of each caller; None for no limit.
+        key_of: returns the key of a call's caller. Default: its address, without the port.
+        nbytes: the bytes of requests of each caller; None for no limit.
+        max_concurrent: concurrent calls of each caller; 0 for no limit.
+        sleep: waits for some seconds.
     """
 
     def __init__(
         self,
         calls: RateLimiter | None,
-        who: Callable[[Context], str] | None = None,
+        key_of: Callable[[Context], str] | None = None,
         *,
         nbytes: RateLimiter | None = None,
-        at_once: int = 0,
+        max_concurrent: int = 0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._calls = calls
         self._bytes = nbytes
-        self._at_once = at_once
+        self._max_concurrent = max_concurrent
         self._running: Counter[str] = Counter()
-        self._who = who or address_of
+        self._key_of = key_of or address_of
         self._sleep = sleep
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
-        details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Wrap the handler of a method."""
-        handler = await continuation(details)
-        if handler is None or details.method.startswith(_FREE):
-            return handler
-        inner = behaviour_of(handler)
-        # grpc.aio takes generators and, of streams of answers, coroutines that write to the context.
-        wrap = self._streaming if isasyncgenfunction(inner) else self._unary
-        begin: Any = self._check
-        if handler.request_streaming:
-            begin = partial(self._begin, counts_messages=bool(handler.response_streaming))
-        return changed(handler, behaviour=wrap(inner, begin))
+    def applies_to(self, method: Method) -> bool:
+        """Return whether the limits apply: not to health checks and reflection."""
+        return not method.name.startswith(_FREE)
 
-    def _unary(self, inner: Any, begin: Any) -> Any:
-        async def call(request: Any, context: Context) -> Any:
-            with self._running_for(context) as who:
-                return await inner(begin(request, who), context)
+    async def begin(self, call: Call) -> None:
+        """Check a stream, before its first message."""
+        if call.method.request_streaming:
+            self._start(call, 0)
 
-        return call
-
-    def _streaming(self, inner: Any, begin: Any) -> Any:
-        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
-            with self._running_for(context) as who:
-                async for response in inner(begin(request, who), context):
-                    yield response
-
-        return call
-
-    @contextmanager
-    def _running_for(self, context: Context) -> Iterator[str]:
-        """Count a call while it runs; gives the name of its caller."""
-        who = self._who(context)
-        if not self._at_once:
-            yield who
+    async def request(self, call: Call, message: Any) -> None:
+        """Check a single request, or let the message of a stream wait for its tokens."""
+        del message
+        if not call.method.request_streaming:
+            self._start(call, REQUEST_BYTES.get())
             return
-        if self._running[who] >= self._at_once:
+        if self._bytes is not None:
+            await self._wait(self._bytes, call.rate_key, REQUEST_BYTES.get())
+        # The first message was counted when the stream began.
+        if self._calls is not None and call.method.response_streaming and call.paid_messages:
+            await self._wait(self._calls, call.rate_key, 1)
+        call.paid_messages += 1
+
+    def end(self, call: Call, error: BaseException | None) -> None:
+        """Stop counting a concurrent call."""
+        del error
+        if self._max_concurrent and call.is_counted:
+            self._running[call.rate_key] -= 1
+            if not self._running[call.rate_key]:
+                del self._running[call.rate_key]
+
+    def _start(self, call: Call, nbytes: int) -> None:
+        call.rate_key = self._key_of(call.context)
+        if self._max_concurrent:
+            self._count(call)
+        if self._bytes is not None:
+            # With 0 bytes too: a caller who owes bytes begins nothing new.
+            _check_wait(self._bytes.acquire(call.rate_key, nbytes), "bytes")
+        if self._calls is not None:
+            _check_wait(self._calls.acquire(call.rate_key), "calls")
+
+    def _count(self, call: Call) -> None:
+        if self._running[call.rate_key] >= self._max_concurrent:
             raise RateExceeded(
-                f"Expected at most {self._at_once} calls of one caller at once. Received: one more. Wait for "
-                "one of them to end.",
-                metadata={"subject": "calls at once", "limit": str(self._at_once)},
+                f"A caller may have at most {self._max_concurrent} concurrent calls. Wait for one of them to "
+                "end.",
+                metadata={"subject": "calls at once", "limit": str(self._max_concurrent)},
                 retry_after=1.0,
             )
-        self._running[who] += 1
-        try:
-            yield who
-        finally:
-            self._running[who] -= 1
-            if not self._running[who]:
-                del self._running[who]
+        self._running[call.rate_key] += 1
+        call.is_counted = True
 
-    def _check(self, request: Any, who: str) -> Any:
-        """Take what a call with one request takes, or refuse it."""
-        if self._bytes is not None:
-            _refuse(self._bytes.take(who, REQUEST_BYTES.get()), "bytes")
-        if self._calls is not None:
-            _refuse(self._calls.take(who), "calls")
-        return request
-
-    def _begin(self, requests: AsyncIterator[Any], who: str, *, counts_messages: bool) -> AsyncIterator[Any]:
-        if self._bytes is not None:
-            # Who owes bytes begins nothing new.
-            _refuse(self._bytes.take(who, 0), "bytes")
-        if self._calls is not None:
-            _refuse(self._calls.take(who), "calls")
-        counted = self._calls if counts_messages else None
-        return requests if counted is None and self._bytes is None else self._paced(requests, who, counted)
-
-    async def _paced(
-        self, requests: AsyncIterator[Any], who: str, calls: RateLimiter | None
-    ) -> AsyncIterator[Any]:
-        is_first = True
-        async for request in requests:
-            nbytes = REQUEST_BYTES.get()
-            if self._bytes is not None:
-                await self._turn(self._bytes, who, nbytes)
-            # The first was paid for when the stream began.
-            if calls is not None and not is_first:
-                await self._turn(calls, who, 1)
-            is_first = False
-            yield request
-
-    async def _turn(self, rates: RateLimiter, who: str, tokens: int) -> None:
-        # Nothing more is read meanwhile, so the connection holds up who sends.
-        while wait := rates.take(who, tokens):
+    async def _wait(self, limiter: RateLimiter, key: str, tokens: int) -> None:
+        # Nothing more is read meanwhile, so the connection holds up its sender.
+        while wait := limiter.acquire(key, tokens):
             await self._sleep(wait)
 
 
-def rates_of(limits: LimitsGroup, who: Callable[[Context], str]) -> RateInterceptor | None:
-    """What the settings say; None where nothing is limited, so that it costs nothing."""
+def rate_check(limits: LimitsGroup, key_of: Callable[[Context], str]) -> RateCheck | None:
+    """Return the check that the settings ask for; None if nothing is limited."""
     calls, nbytes = limits.rate_limit, limits.bandwidth_limit
     if not calls and not nbytes and not limits.max_concurrent_requests_per_caller:
         return None
-    return RateInterceptor(
+    return RateCheck(
         RateLimiter(calls) if calls else None,
-        who,
-        # A second's worth at once, whatever is in it.
+        key_of,
+        # The bytes of a second, whatever the burst of calls is.
         nbytes=RateLimiter(nbytes, burst=math.ceil(nbytes) + 1) if nbytes else None,
-        at_once=limits.max_concurrent_requests_per_caller or 0,
+        max_concurrent=limits.max_concurrent_requests_per_caller or 0,
     )
 
 
 def address_of(context: Context) -> str:
-    """The address that a call comes from, without the port."""
+    """Return the address that a call comes from, without the port."""
     return str(context.peer()).rpartition(":")[0]
 
 
-def _refuse(wait: float, what: str) -> None:
+def _check_wait(wait: float, what: str) -> None:
     if wait:
         raise RateExceeded(
-            f"Expected fewer {what} of one caller. Received: too many. Try again in {wait:.2g} s.",
+            f"The caller sends too many {what}. Try again in {wait:.2g} s.",
             metadata={"subject": what},
             retry_after=wait,
         )

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from headstart.v1 import server_service_pb2 as pb
 from headstart.v1 import server_service_pb2_grpc as stubs
+from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.caller import caller, is_operator, tenant
 from headstart_server.api.grpc.messages.models import MODALITIES
-from headstart_server.api.grpc.telemetry_interceptor import Context
 from headstart_server.auth.permissions import Grant, Right
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.jobs.quotas import Usage

@@ -28,7 +28,7 @@ from headstart_server.api.http.body import ClientDisconnectedError, Receive, Req
 from headstart_server.api.http.call_context import HttpContext
 from headstart_server.api.http.downloads import Download
 from headstart_server.api.http.forms import options_of
-from headstart_server.api.http.in_process_server import CallDetails, Metadatum, Methods
+from headstart_server.api.http.in_process_server import CallDetails, InProcessServer, Metadatum
 from headstart_server.api.http.inputs import UploadLimits
 from headstart_server.api.http.json_text import in_json_thread
 from headstart_server.api.http.messages import fill, fill_parameters, json_of, line_of
@@ -59,7 +59,7 @@ class Gateway:
     """Answers HTTP requests by the methods of the gRPC services.
 
     Args:
-        methods: the handlers, with what happens around every call.
+        server: has the handlers.
         limits: how much a request may hold.
         max_calls: calls at once; further ones are refused.
         version: of this software.
@@ -68,14 +68,14 @@ class Gateway:
 
     def __init__(
         self,
-        methods: Methods,
+        server: InProcessServer,
         limits: UploadLimits,
         *,
         max_calls: int,
         version: str,
         hosts: KnownHosts | None = None,
     ) -> None:
-        self._methods = methods
+        self._server = server
         self._limits = limits
         self._max_calls = max_calls
         self.hosts = hosts
@@ -149,9 +149,9 @@ class Gateway:
         self._calls -= 1
 
     @property
-    def methods(self) -> Methods:
+    def server(self) -> InProcessServer:
         """The handlers."""
-        return self._methods
+        return self._server
 
     @property
     def limits(self) -> UploadLimits:
@@ -198,7 +198,7 @@ class _Request:
         context = self._context()
         details = CallDetails(route.method, context.invocation_metadata())
         # First, because a check of a token may wait for its issuer: until then it is no call under way.
-        is_known = await self._gateway.methods.knows(details, context)
+        is_known = await self._gateway.server.knows(details, context)
         if route.method in OPEN_METHODS:
             # Health is told under any load; connections are limited by themselves.
             return await self._called(route, path, context, details, is_known=is_known)
@@ -277,10 +277,7 @@ class _Request:
     async def _upload(
         self, request: HttpRequest, details: CallDetails, context: HttpContext
     ) -> HttpResponse | None:
-        handler = await self._gateway.methods.find(details)
-        if not handler.request_streaming:
-            # An interceptor's own, that refuses the call whatever comes.
-            return await _answer_of(request.route, await handler.unary_unary(b"", context))
+        handler = await self._gateway.server.find(details)
         async with aclosing(self._requests(request, context)) as requests:
             return await _answer_of(request.route, await handler.stream_unary(requests, context))
 
@@ -368,15 +365,12 @@ class _Request:
     ) -> AsyncIterator[Any]:
         """The answers of a call that streams them."""
         handler, request = await self._ready(message, details)
-        if not handler.response_streaming:
-            # An interceptor's own, that refuses the call.
-            await handler.unary_unary(request, context)
         answers: AsyncIterator[Any] = handler.unary_stream(request, context)
         return answers
 
     async def _ready(self, message: Message, details: CallDetails) -> tuple[Any, Any]:
         """The handler of a call with one message, and the message as bytes, which the handler parses."""
-        handler = await self._gateway.methods.find(details)
+        handler = await self._gateway.server.find(details)
         return handler, await _bytes_of(message)
 
     async def _begin_events(self) -> None:

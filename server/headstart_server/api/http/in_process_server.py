@@ -1,88 +1,68 @@
-"""The handlers of the gRPC services, with what happens around every call, for callers of another protocol."""
+"""The handlers of the gRPC services, behind the interceptor of every call, for another protocol."""
 
 # Annotations stay unread: grpc's handler class takes its type arguments in the stubs only.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, cast
 
 import grpc
 
-
-@runtime_checkable
-class Door(Protocol):
-    """An interceptor that knows callers before their requests have come."""
-
-    async def knows(self, method: str, context: Any) -> bool:
-        """Whether a caller of a method will not be turned away, whatever the request."""
+from headstart_server.api.grpc.interceptor import CallInterceptor
 
 
 class Metadatum(NamedTuple):
-    """One entry of a call's metadata, as grpc.aio gives them."""
+    """One entry of a call's metadata, as in grpc.aio."""
 
     key: str
     value: str
 
 
 class CallDetails(grpc.HandlerCallDetails):
-    """What interceptors see of a call before it begins.
-
-    Args:
-        method: its full name.
-        metadata: what came with it.
-    """
+    """What the interceptor sees of a call before it begins."""
 
     def __init__(self, method: str, metadata: Sequence[Metadatum]) -> None:
         self.method = method
         self.invocation_metadata = tuple(metadata)
 
 
-class Methods:
-    """Takes services as a gRPC server does, and finds their handlers for one call.
+class InProcessServer:
+    """Collect services as a gRPC server does, and find their handlers for one call.
 
     Args:
-        interceptors: the gRPC server's own, in its order: what they refuse or count is refused or counted
-            here, too.
+        interceptor: that of the gRPC server, so that it rejects and counts these calls, too.
     """
 
-    def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor]) -> None:
-        self._interceptors = tuple(interceptors)
-        self._doors = [each for each in interceptors if isinstance(each, Door)]
+    def __init__(self, interceptor: CallInterceptor) -> None:
+        self._interceptor = interceptor
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Do nothing: generated code gives the same handlers by their names, too."""
+        """Do nothing: generated code adds the same handlers by their names, too."""
 
     def add_registered_method_handlers(
         self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
     ) -> None:
-        """Take the methods of a service."""
+        """Add the methods of a service."""
         for name, handler in handlers.items():
             self._handlers[f"/{service}/{name}"] = handler
 
     @property
     def server(self) -> grpc.aio.Server:
-        """Itself, for the generated functions that add a servicer to a server."""
+        """This object, for the generated functions that add a servicer to a server."""
         return cast("grpc.aio.Server", self)
 
     async def knows(self, details: CallDetails, context: Any) -> bool:
-        """Whether a caller will not be turned away, whatever the request: else nothing of it need be read."""
-        return all([await door.knows(details.method, context) for door in self._doors])
+        """Return whether a call will not be rejected whatever its request is, so that it must be read."""
+        return await self._interceptor.knows(details.method, context)
 
     async def find(self, details: CallDetails) -> Any:
-        """The handler of a call, wrapped by each interceptor, the first outermost.
+        """Return the wrapped handler of a call.
 
         Raises:
-            KeyError: there is no such method.
+            KeyError: the method does not exist.
         """
-        return await self._wrapped(0, details)
+        return await self._interceptor.intercept_service(self._find, details)
 
-    async def _wrapped(self, place: int, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
-        if place == len(self._interceptors):
-            return self._handlers[details.method]
-
-        async def continuation(inner: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
-            return await self._wrapped(place + 1, inner)
-
-        handler: Any = await self._interceptors[place].intercept_service(continuation, details)
-        return handler  # type: ignore[no-any-return]
+    async def _find(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+        return self._handlers[details.method]

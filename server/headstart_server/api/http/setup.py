@@ -3,7 +3,7 @@
 from importlib.metadata import version as package_version
 
 from headstart_server.api.grpc.tls import tls_files
-from headstart_server.api.http.in_process_server import Methods
+from headstart_server.api.http.in_process_server import InProcessServer
 from headstart_server.settings.settings import Settings
 
 try:
@@ -17,7 +17,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 
-def open_http(config: Settings, methods: Methods) -> HttpPort:
+def open_http(config: Settings, server: InProcessServer) -> HttpPort:
     """The port, listening and not yet served.
 
     Raises:
@@ -33,7 +33,7 @@ def open_http(config: Settings, methods: Methods) -> HttpPort:
         scratch=config.storage.data_dir / "scratch",
     )
     gateway = Gateway(
-        methods,
+        server,
         limits,
         max_calls=config.limits.max_concurrent_requests,
         version=package_version("headstart"),

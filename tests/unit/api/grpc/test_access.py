@@ -27,15 +27,17 @@ from headstart.v1 import (
     version_selector_pb2,
 )
 from headstart_server.api.grpc import access
-from headstart_server.api.grpc.access import AccessInterceptor
+from headstart_server.api.grpc.access import AccessCheck
+from headstart_server.api.grpc.call_observer import CallObserver
 from headstart_server.api.grpc.caller import scope, tenant
-from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
+from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.auth.audit import AuditLog
 from headstart_server.auth.authenticator import Authenticator, Credentials
 from headstart_server.auth.permissions import Right
 from headstart_server.auth.tokens import token_hash
 from headstart_server.errors import DatabaseUnavailable, DataUnreadable, ModelNotReady
 from headstart_server.jobs.rows import no_job
+from headstart_server.models.names import MAX_MODEL_NAME
 from headstart_server.models.rows import model_not_found_error
 from headstart_server.observability.telemetry import Telemetry
 
@@ -110,11 +112,9 @@ class Port:
         self.predicting, self.tuning = Predicting(), Tuning()
         authenticator = Authenticator(None if is_open else self.access)
         audit = AuditLog(self.log)
-        self.access_interceptor = AccessInterceptor(
-            authenticator, _model_of, audit, audits_all=audits_all, **rules
-        )
-        interceptors = [CallInterceptor(Telemetry("0")), self.access_interceptor]
-        self.server = grpc.aio.server(interceptors=interceptors)
+        self.check = AccessCheck(authenticator, _model_of, audit, audits_all=audits_all, **rules)
+        interceptor = CallInterceptor(CallObserver(Telemetry("0")), [self.check])
+        self.server = grpc.aio.server(interceptors=[interceptor])
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self.predicting, self.server)
         fine_tuning_service_pb2_grpc.add_FineTuningServiceServicer_to_server(self.tuning, self.server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(Keeping(), self.server)
@@ -422,7 +422,7 @@ async def test_the_log_has_what_changes_something_and_what_is_refused(
     await refused(reader.predict("cars"))
     await refused(Caller(channel, "stranger").predict("cars"))
     await refused(Caller(channel, "admin").predict("pets-raw"))
-    await refused(reader.delete("x" * 1000))
+    await refused(reader.delete("x" * MAX_MODEL_NAME))
 
     found = [
         (each["principal"], each["tenant"], each["method"].split("/")[2], each["models"], each["outcome"])
@@ -448,7 +448,7 @@ async def test_a_call_that_ends_in_an_outage_is_not_logged_as_refused(
     def unavailable(job_id: str) -> str:
         raise DatabaseUnavailable(f"connection to server at db.canary failed for {job_id}")
 
-    monkeypatch.setattr(port.access_interceptor, "_model_of_job", unavailable)
+    monkeypatch.setattr(port.check, "_model_of_job", unavailable)
     assert (await refused(Caller(channel, "trainer").status("mine")))[1] == "DATABASE_UNAVAILABLE"
     [line] = port.lines()
     assert (line["principal"], line["refused"]) == ("trainer", False)

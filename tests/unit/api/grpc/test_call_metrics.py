@@ -6,9 +6,10 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.wrappers_pb2 import StringValue
+from grpc_health.v1.health_pb2 import HealthCheckRequest
 
-from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
+from headstart_server.api.grpc.call_observer import CallObserver
+from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.errors import ModelNotFound
 from headstart_server.observability.telemetry import Telemetry
 from server_process import Samples
@@ -25,19 +26,19 @@ class Context:
         raise grpc.aio.AbortError(status.code)
 
 
-async def say(request: StringValue, context: Any) -> StringValue:
-    if request.value == "nobody":
+async def say(request: HealthCheckRequest, context: Any) -> HealthCheckRequest:
+    if request.service == "nobody":
         raise ModelNotFound("There is no model 'nobody'.")
     return request
 
 
-async def watch(request: StringValue, context: Any) -> AsyncIterator[StringValue]:
-    for letter in request.value:
-        yield StringValue(value=letter)
+async def watch(request: HealthCheckRequest, context: Any) -> AsyncIterator[HealthCheckRequest]:
+    for letter in request.service:
+        yield HealthCheckRequest(service=letter)
 
 
-async def collect(requests: AsyncIterator[StringValue], context: Any) -> StringValue:
-    return StringValue(value="".join([each.value async for each in requests]))
+async def collect(requests: AsyncIterator[HealthCheckRequest], context: Any) -> HealthCheckRequest:
+    return HealthCheckRequest(service="".join([each.service async for each in requests]))
 
 
 class Calls:
@@ -45,10 +46,10 @@ class Calls:
 
     def __init__(self) -> None:
         self.telemetry = Telemetry("test")
-        self._interceptor = CallInterceptor(self.telemetry)
+        self._interceptor = CallInterceptor(CallObserver(self.telemetry))
         codec = {
-            "request_deserializer": StringValue.FromString,
-            "response_serializer": StringValue.SerializeToString,
+            "request_deserializer": HealthCheckRequest.FromString,
+            "response_serializer": HealthCheckRequest.SerializeToString,
         }
         self._handlers = {
             "/a.B/Say": grpc.unary_unary_rpc_method_handler(say, **codec),
@@ -81,7 +82,7 @@ def calls() -> Calls:
 
 
 def text(value: str) -> bytes:
-    return StringValue(value=value).SerializeToString()
+    return HealthCheckRequest(service=value).SerializeToString()
 
 
 async def one_by_one(*values: bytes) -> AsyncIterator[bytes]:

@@ -9,8 +9,9 @@ from typing import Any
 import grpc
 import pytest
 
+from headstart_server.api.grpc.call_observer import CallObserver
 from headstart_server.api.grpc.call_slots import CHECKS_PER_ADDRESS, STREAMS_PER_ADDRESS, CallSlots
-from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
+from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.observability.telemetry import Telemetry
 
 PREDICT = "/headstart.v1.PredictionService/Predict"
@@ -45,7 +46,7 @@ class Site:
 @asynccontextmanager
 async def site(**settings: Any) -> AsyncIterator[tuple[Site, grpc.aio.Channel]]:
     site = Site(CallSlots(SLOTS, **settings))
-    server = grpc.aio.server(interceptors=[site.slots, CallInterceptor(Telemetry("test"))])
+    server = grpc.aio.server(interceptors=[site.slots, CallInterceptor(CallObserver(Telemetry("test")))])
     for path in (PREDICT, CHECK, WATCH):
         _, service, method = path.split("/")
         handler: Any = (

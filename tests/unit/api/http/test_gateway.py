@@ -10,20 +10,21 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import fine_tuning_service_pb2_grpc as stubs
 from headstart.v1 import job_pb2, model_service_pb2
 from headstart.v1 import model_service_pb2_grpc as model_stubs
+from headstart_server.api.grpc.call import Call, CallCheck
+from headstart_server.api.grpc.call_observer import CallObserver
 from headstart_server.api.grpc.example_stream import stream_parts
-from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
+from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.api.http.gateway import Gateway
-from headstart_server.api.http.in_process_server import Methods
+from headstart_server.api.http.in_process_server import InProcessServer
 from headstart_server.api.http.inputs import UploadLimits
 from headstart_server.api.http.origin_check import KnownHosts
-from headstart_server.errors import ArtifactDamaged, JobNotFound, ModelNotFound
+from headstart_server.errors import ArtifactDamaged, JobNotFound, ModelNotFound, Unauthenticated
 from headstart_server.observability.telemetry import Telemetry
 
 METHOD = "/headstart.v1.FineTuningService/Status"
@@ -111,28 +112,21 @@ class Models(model_stubs.ModelServiceServicer):
         return model_service_pb2.SetAliasResponse()
 
 
-class Gate(grpc.aio.ServerInterceptor):
-    """Lets in who knows the word."""
+class TokenCheck(CallCheck):
+    """Admits callers with the token."""
 
-    async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        words = {each.key: each.value for each in details.invocation_metadata}
-        if words.get("authorization") == "Bearer word":
-            return await continuation(details)
-
-        async def refuse(request: Any, context: Any) -> Any:
-            # Of one message both ways, whatever the method has, as gRPC takes it.
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "Who are you?")
-
-        return grpc.unary_unary_rpc_method_handler(refuse)
+    async def begin(self, call: Call) -> None:
+        if dict(call.context.invocation_metadata() or ()).get("authorization") != "Bearer word":
+            raise Unauthenticated("Send a token.")
 
 
 class Site:
     """A gateway, and requests to it."""
 
-    def __init__(self, folder: Path, *interceptors: grpc.aio.ServerInterceptor, **settings: Any) -> None:
+    def __init__(self, folder: Path, *checks: CallCheck, **settings: Any) -> None:
         self.telemetry = Telemetry("test")
-        self.calls = CallInterceptor(self.telemetry)
-        methods = Methods([*interceptors, self.calls])
+        self.calls = CallInterceptor(CallObserver(self.telemetry), checks)
+        methods = InProcessServer(self.calls)
         self.service = Service()
         self.models = Models()
         model_stubs.add_ModelServiceServicer_to_server(self.models, methods.server)
@@ -224,11 +218,11 @@ async def test_faults_are_not_exposed(site: Site) -> None:
     assert b"secret" not in body
 
 
-async def test_interceptors_before_the_call_decide_by_the_authorization_header(tmp_path: Path) -> None:
-    site = Site(tmp_path, Gate())
+async def test_checks_of_the_call_decide_by_the_authorization_header(tmp_path: Path) -> None:
+    site = Site(tmp_path, TokenCheck())
     code, headers, body = await site.ask("GET", "/v1/jobs/here")
     assert (code, headers["www-authenticate"]) == (401, "Bearer")
-    assert json.loads(body) == {"code": 16, "message": "Who are you?", "details": []}
+    assert (json.loads(body)["code"], json.loads(body)["message"]) == (16, "Send a token.")
     assert (await site.ask("GET", "/v1/jobs/here/events"))[0] == 401
     assert (await site.ask("POST", "/v1/models/pets:fineTune", b"{}"))[0] == 401
     assert (await site.ask("GET", "/v1/jobs/here", authorization="Bearer word"))[0] == 200
@@ -369,11 +363,11 @@ async def test_a_call_ends_at_its_deadline(site: Site) -> None:
 async def test_a_stopping_server_turns_calls_away_and_ends_those_under_way(site: Site) -> None:
     under_way = asyncio.ensure_future(site.ask("GET", "/v1/jobs/endless"))
     await site.service.entered.wait()
-    site.calls.turn_away()
+    site.calls.drain.reject_new_calls()
     code, headers, body = await site.ask("GET", "/v1/jobs/here")
     assert (code, headers["retry-after"]) == (503, "1")
     assert json.loads(body)["details"][0]["reason"] == "DRAINING"
-    site.calls.end_calls()
+    site.calls.drain.end_calls()
     assert (await under_way)[0] == 503
 
 
@@ -429,15 +423,15 @@ async def test_a_body_in_an_encoding_is_refused_instead_of_read_as_it_is(site: S
     assert "gzip" in json.loads(content)["message"]
 
 
-class Guarded(Gate):
-    """Tells who is known before requests are read."""
+class EarlyTokenCheck(TokenCheck):
+    """Identifies callers before requests are read."""
 
     async def knows(self, method: str, context: Any) -> bool:
         return dict(context.invocation_metadata()).get("authorization") == "Bearer word"
 
 
 async def test_nothing_is_stored_of_the_request_of_an_unknown_caller(tmp_path: Path) -> None:
-    site = Site(tmp_path, Guarded())
+    site = Site(tmp_path, EarlyTokenCheck())
     read: list[int] = []
 
     async def receive() -> dict[str, Any]:
@@ -447,14 +441,14 @@ async def test_nothing_is_stored_of_the_request_of_an_unknown_caller(tmp_path: P
         return {"type": "http.request", "body": b"{", "more_body": True}
 
     code, _, content = await site.ask("POST", "/v1/models/pets:rebase", receive=receive)
-    assert (code, json.loads(content)["message"]) == (401, "Who are you?")
+    assert (code, json.loads(content)["message"]) == (401, "Send a token.")
     # What came is read to be thrown away, so that the caller gets to read the answer.
     assert len(read) <= 2
     assert (await site.ask("GET", "/v1/jobs/here", authorization="Bearer word"))[0] == 200
 
 
 async def test_a_request_whose_token_is_being_checked_is_no_call_under_way(tmp_path: Path) -> None:
-    guarded, begun, checked = Guarded(), asyncio.Event(), asyncio.Event()
+    guarded, begun, checked = EarlyTokenCheck(), asyncio.Event(), asyncio.Event()
     knows = guarded.knows
 
     async def slowly(method: str, context: Any) -> bool:

@@ -4,19 +4,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from copy import copy
 from functools import cache
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
-import grpc
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
-from headstart_server.api.grpc.handlers import changed
+from headstart_server.api.grpc.call import Call, CallCheck
 from headstart_server.api.grpc.requests.request_checks import check_request, limit_of, steps_of
 from headstart_server.api.grpc.requests.wire_scan import TooManyElementsError, fields_of, scan
 from headstart_server.errors import HeadstartError, InvalidField
@@ -75,15 +73,21 @@ _FEW = 4096
 _FEW_TAGS = 2000
 #: Threads that parse: one request at a time, and one that does not wait for it.
 _THREADS = 2
-#: Reflection answers from descriptors in memory, reports errors in its answers, and is off by default.
-_EXEMPT = "/grpc.reflection."
-
 #: Bytes of the request that was read last, in the task that reads it: a message does not know them.
 REQUEST_BYTES: ContextVar[int] = ContextVar("request_bytes", default=0)
 
 _Result = TypeVar("_Result")
 
 _POOL = ThreadPoolExecutor(_THREADS, "parse")
+
+
+class RequiredFieldsCheck(CallCheck):
+    """Reject requests without a required field. A check of its own, because the caller's rights go first."""
+
+    async def request(self, call: Call, message: Message) -> None:
+        """Check the required fields of a request."""
+        del call
+        check_required(message)
 
 
 class RequestParser:
@@ -93,9 +97,6 @@ class RequestParser:
         kind: the type.
         parse: parses its bytes.
 
-    Attributes:
-        checks_required: whether `read_request` rejects requests without a required field.
-
     Raises:
         ValueError: a field of the type has no limit.
     """
@@ -103,16 +104,9 @@ class RequestParser:
     def __init__(self, kind: Descriptor, parse: Callable[[bytes], Message]) -> None:
         self._kind = kind
         self._parse = parse
-        self.checks_required = True
         steps_of(kind)
         fields_of(kind)
         self._thread_bytes = SCAN_BYTES if _most_messages(kind) > _FEW else THREAD_BYTES
-
-    def without_required(self) -> Self:
-        """Return a parser whose user checks required fields after the caller's rights."""
-        other = copy(self)
-        other.checks_required = False
-        return other
 
     def takes_long(self, content: bytes) -> bool:
         """Return whether a request takes too long to be parsed in the event loop."""
@@ -143,42 +137,14 @@ class RequestParser:
         return message
 
 
-class LimitInterceptor(grpc.aio.ServerInterceptor):
-    """Rejects requests that exceed a limit of the contract.
-
-    The innermost interceptor, so that unknown callers learn nothing, and a rejected request is reported and
-    logged like one that cannot be parsed.
-    """
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
-        details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Wrap the handler of a method."""
-        handler = await continuation(details)
-        if handler is None or details.method.startswith(_EXEMPT):
-            return handler
-        parse: Any = handler.request_deserializer
-        return changed(handler, parse=RequestParser(parse.__self__.DESCRIPTOR, parse))
-
-
-async def read_request(parse: Callable[[bytes], Any] | None, content: bytes) -> Any:
-    """Return a parsed request; a large one is parsed in a thread. None as the parser returns the bytes.
-
-    Raises:
-        InvalidField: a required field is missing.
-    """
+async def read_request(parse: RequestParser | None, content: bytes) -> Any:
+    """Return a parsed request; a large one is parsed in a thread. Without a parser, return the bytes."""
     REQUEST_BYTES.set(len(content))
-    if not isinstance(parse, RequestParser):
-        return content if parse is None else parse(content)
+    if parse is None:
+        return content
     if parse.takes_long(content):
-        message = await asyncio.get_running_loop().run_in_executor(_POOL, parse, content)
-    else:
-        message = parse(content)
-    if parse.checks_required:
-        check_required(message)
-    return message
+        return await asyncio.get_running_loop().run_in_executor(_POOL, parse, content)
+    return parse(content)
 
 
 async def in_thread_if_large(work: Callable[..., _Result], *arguments: Any) -> _Result:

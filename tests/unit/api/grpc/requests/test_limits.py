@@ -1,11 +1,8 @@
 """Every field of every request has a limit, and a request beyond it is rejected by the field's name."""
 
 import asyncio
-from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
-import grpc
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -21,7 +18,6 @@ from headstart_server.api.grpc.requests.limits import LIMITS
 from headstart_server.api.grpc.requests.request_checks import check_request
 from headstart_server.api.grpc.requests.request_parsing import (
     SCAN_BYTES,
-    LimitInterceptor,
     RequestParser,
     read_request,
 )
@@ -220,17 +216,10 @@ def test_a_message_that_ends_behind_the_one_around_it_is_no_message() -> None:
         scan(content, prediction_service_pb2.PredictRequest.DESCRIPTOR)
 
 
-async def handler_of(kind: Any) -> Any:
-    async def find(_: Any) -> Any:
-        return grpc.unary_unary_rpc_method_handler(None, kind.FromString)
-
-    return await LimitInterceptor().intercept_service(find, SimpleNamespace(method="/a/B"))
-
-
 async def test_large_requests_are_parsed_in_a_thread_while_the_event_loop_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    handler = await handler_of(prediction_service_pb2.PredictRequest)
+    parser = PARSERS["headstart.v1.PredictRequest"]
     content = prediction_service_pb2.PredictRequest(
         targets=[{"model": "m"}], inputs=[{"image": b"x" * (2 << 20)}]
     ).SerializeToString()
@@ -242,7 +231,7 @@ async def test_large_requests_are_parsed_in_a_thread_while_the_event_loop_goes_o
         scan(content, kind)
 
     monkeypatch.setattr(request_parsing, "scan", slow_scan)
-    message = await read_request(handler.request_deserializer, content)
+    message = await read_request(parser, content)
     assert waiting.is_set()
     assert len(message.inputs[0].image) == 2 << 20
     assert request_parsing.REQUEST_BYTES.get() == len(content)
@@ -265,22 +254,6 @@ async def test_many_elements_in_few_bytes_are_parsed_in_a_thread_too(monkeypatch
 
 async def _set(event: asyncio.Event) -> None:
     event.set()
-
-
-async def test_reflection_is_left_alone() -> None:
-    handler = grpc.stream_stream_rpc_method_handler(None, bytes)
-
-    async def find(_: Any) -> Any:
-        return handler
-
-    interceptor = LimitInterceptor()
-    details = SimpleNamespace(method="/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
-    assert await interceptor.intercept_service(find, details) is handler
-    assert await interceptor.intercept_service(partial(_nothing), SimpleNamespace(method="/a/B")) is None
-
-
-async def _nothing(_: Any) -> None:
-    return None
 
 
 def test_a_zero_that_is_sent_is_out_of_a_range_that_begins_above_it() -> None:

@@ -9,7 +9,8 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from headstart_server.api.grpc.telemetry_interceptor import CallInterceptor
+from headstart_server.api.grpc.call_observer import CallObserver
+from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.observability.telemetry import Telemetry
 
 REFLECT = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
@@ -46,7 +47,7 @@ def server() -> Server:
 
 @pytest.fixture
 def interceptor() -> CallInterceptor:
-    return CallInterceptor(Telemetry("test"))
+    return CallInterceptor(CallObserver(Telemetry("test")))
 
 
 async def test_a_handler_is_wrapped_once_for_all_calls_of_its_method(
@@ -113,7 +114,7 @@ async def test_a_call_that_a_stopping_server_turns_away_is_told_that_it_was_not_
     interceptor: CallInterceptor, server: Server
 ) -> None:
     call = (await interceptor.intercept_service(server.find, Details("/a/Predict"))).unary_unary
-    interceptor.turn_away()
+    interceptor.drain.reject_new_calls()
     context = Ended()
     with pytest.raises(grpc.aio.AbortError):
         await call(b"", context)
@@ -129,12 +130,12 @@ async def test_a_call_that_is_ended_when_its_server_stops_is_told_that_it_was_be
         begun.set()
         await asyncio.Event().wait()
 
-    server.handlers["/a/Delete"] = grpc.unary_unary_rpc_method_handler(endless, request_deserializer=bytes)
+    server.handlers["/a/Delete"] = grpc.unary_unary_rpc_method_handler(endless)
     call = (await interceptor.intercept_service(server.find, Details("/a/Delete"))).unary_unary
     context = Ended()
     running = asyncio.create_task(call(b"", context))
     await begun.wait()
-    interceptor.end_calls()
+    interceptor.drain.end_calls()
     with pytest.raises(grpc.aio.AbortError):
         await running
     assert context.begun == "true"

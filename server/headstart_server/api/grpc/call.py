@@ -1,0 +1,90 @@
+"""One gRPC call on its way to its method, and the checks that it passes."""
+
+# Annotations stay unread: grpc's context class takes its type arguments in the stubs only.
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.message import Message
+
+from headstart_server.auth.authenticator import Caller
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+else:
+    Context = grpc.aio.ServicerContext
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method of a service.
+
+    Attributes:
+        name: `/package.Service/Method`.
+        request_streaming: whether callers send a stream of requests.
+        response_streaming: whether it returns a stream of responses.
+    """
+
+    name: str
+    request_streaming: bool = False
+    response_streaming: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A call, and what its checks found out about it.
+
+    Attributes:
+        method: the called method.
+        context: the context of gRPC, or its equivalent for HTTP.
+        started: `time.perf_counter` at its arrival.
+        caller: the caller, once identified.
+        is_admitted: whether the caller has the right to make the request.
+        models: names of its models, as the caller knows them.
+        job_id: its job, if any.
+        audited: further fields of the request for the audit log.
+        rate_key: the key of its caller's rate limits.
+        is_counted: whether it counts as a concurrent call of its caller.
+        paid_messages: messages of its stream that passed the rate limits.
+    """
+
+    method: Method
+    context: Context
+    started: float = field(default_factory=time.perf_counter)
+    caller: Caller | None = None
+    is_admitted: bool = False
+    models: list[str] = field(default_factory=list)
+    job_id: str | None = None
+    audited: dict[str, Any] = field(default_factory=dict)
+    rate_key: str = ""
+    is_counted: bool = False
+    paid_messages: int = 0
+
+
+class CallCheck:
+    """A check that calls pass. Each hook does nothing by default, and rejects the call by raising."""
+
+    def applies_to(self, method: Method) -> bool:
+        """Return whether calls of a method pass this check."""
+        del method
+        return True
+
+    async def knows(self, method: str, context: Context) -> bool:
+        """Return whether the caller is identified, or need not be. Runs before a request is received."""
+        del method, context
+        return True
+
+    async def begin(self, call: Call) -> None:
+        """Check a call before any of its requests is parsed."""
+
+    async def request(self, call: Call, message: Message) -> None:
+        """Check a request that is parsed and within the limits of the contract, and change it if needed."""
+
+    def response(self, call: Call, message: Message) -> None:
+        """Change a response before it is sent."""
+
+    def end(self, call: Call, error: BaseException | None) -> None:
+        """Release what the call holds. The error may be changed in place before it becomes a status."""

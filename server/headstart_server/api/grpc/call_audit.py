@@ -1,0 +1,106 @@
+"""The audit log's line about a call."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.message import DecodeError, Message
+
+from headstart_server.api.grpc.call import Call
+from headstart_server.api.grpc.permissions import Rule
+from headstart_server.api.grpc.requests.model_names import model_names
+from headstart_server.api.grpc.status import CODES
+from headstart_server.auth.audit import AuditLog
+from headstart_server.errors import (
+    HeadstartError,
+    JobNotFound,
+    ModelNotFound,
+    PermissionDenied,
+    Unauthenticated,
+)
+from headstart_server.models.traffic_split import MAX_SHARES
+
+#: Fields of a request that the log has, in addition to models and job.
+_FIELDS = ("version", "alias", "force", "request_id")
+#: Most models that a line names.
+_MAX_MODELS = 20
+#: Most characters of a name, or of another text.
+_MAX_CHARACTERS = 128
+#: The errors of calls whose caller is unknown or has no right; a model without a right does not exist to it.
+_REFUSALS = (Unauthenticated, PermissionDenied, ModelNotFound, JobNotFound)
+
+
+class CallAudit:
+    """Write calls to the audit log: rejected ones, those that change something, or all.
+
+    Args:
+        log: the audit log.
+        rules: the permission table, which has what changes something.
+        audits_all: whether to log all calls.
+    """
+
+    def __init__(self, log: AuditLog, rules: Mapping[str, Rule], *, audits_all: bool) -> None:
+        self._log = log
+        self._rules = rules
+        self._audits_all = audits_all
+
+    def note(self, call: Call, request: Message) -> None:
+        """Keep what the log has of a request."""
+        part: Any = getattr(request, "spec", request)
+        fields = part.DESCRIPTOR.fields_by_name
+        for name in _FIELDS:
+            if name in fields and (value := getattr(part, name)):
+                call.audited[name] = value
+        if "traffic" in fields and (shares := part.traffic[:MAX_SHARES]):
+            call.audited["traffic"] = {str(each.version): each.fraction for each in shares}
+        call.models = list(dict.fromkeys([*call.models, *filter(None, model_names(request))]))
+        if "job_id" in request.DESCRIPTOR.fields_by_name:
+            call.job_id = request.job_id  # type: ignore[attr-defined]
+
+    def write(self, call: Call, error: BaseException | None) -> None:
+        """Write a call that ended, if the log has such calls."""
+        # A call may also end before it was admitted because the database or an issuer's keys are unavailable.
+        ended_early = call.caller is None or (not call.is_admitted and isinstance(error, HeadstartError))
+        rule = self._rules.get(call.method.name)
+        if not (ended_early or self._audits_all or (rule is not None and rule.changes)):
+            return
+        outcome = _outcome(error)
+        line = _line(call, outcome, is_refused=not call.is_admitted and isinstance(error, _REFUSALS))
+        if call.caller is None:
+            kind = " ".join(word for word in outcome.values() if word)
+            self._log.write_unauthenticated(kind, line)
+        else:
+            self._log.write(line)
+
+
+def _line(call: Call, outcome: Mapping[str, str | None], *, is_refused: bool) -> dict[str, Any]:
+    principal = call.caller.principal if call.caller else None
+    return {
+        "principal": principal.name if principal else None,
+        "subject": call.caller.subject if call.caller else None,
+        "tenant": principal.tenant if principal else None,
+        "peer": call.context.peer(),
+        "method": call.method.name,
+        "models": [name[:_MAX_CHARACTERS] for name in call.models[:_MAX_MODELS]],
+        "job_id": call.job_id and call.job_id[:_MAX_CHARACTERS],
+        "request": {
+            name: value[:_MAX_CHARACTERS] if isinstance(value, str) else value
+            for name, value in call.audited.items()
+        },
+        "refused": is_refused,
+        **outcome,
+        "seconds": round(time.perf_counter() - call.started, 3),
+    }
+
+
+def _outcome(error: BaseException | None) -> dict[str, str | None]:
+    if error is None:
+        return {"outcome": "OK", "reason": None}
+    if isinstance(error, HeadstartError):
+        return {"outcome": CODES[error.reason].name, "reason": error.reason}
+    if isinstance(error, DecodeError):
+        return {"outcome": "INVALID_ARGUMENT", "reason": "INVALID_FIELD"}
+    if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+        return {"outcome": "CANCELLED", "reason": None}
+    return {"outcome": "INTERNAL", "reason": None}
