@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 from headstart_server.api.compat.compat_predictor import CompatPredictor
 from headstart_server.api.compat.services import BoundService, services_of
 from headstart_server.api.grpc.access import AccessCheck
+from headstart_server.api.grpc.call import Context
+from headstart_server.api.grpc.call_observer import CallObserver
 from headstart_server.api.grpc.caller import caller
 from headstart_server.api.grpc.evaluation_service import EvaluationService
 from headstart_server.api.grpc.executors import LOAD_THREADS, REMOVAL_THREADS, UPLOAD_THREADS, BoundedExecutor
 from headstart_server.api.grpc.fine_tuning_service import FineTuningService
+from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.api.grpc.messages.jobs import webhook_body
 from headstart_server.api.grpc.messages.reports import report_document
 from headstart_server.api.grpc.model_service import ModelService
 from headstart_server.api.grpc.prediction_service import PredictionService
 from headstart_server.api.grpc.rate_limits import address_of, rate_check
+from headstart_server.api.grpc.requests.request_parsing import RequiredFieldsCheck
 from headstart_server.api.grpc.server_info import server_info
 from headstart_server.api.grpc.server_service import ServerService
-from headstart_server.api.grpc.call import Context
-from headstart_server.api.grpc.call_observer import CallObserver
-from headstart_server.api.grpc.interceptor import CallInterceptor
-from headstart_server.api.grpc.requests.request_parsing import RequiredFieldsCheck
 from headstart_server.api.grpc.tls import tls_files
 from headstart_server.api.server import Server, ServerSettings
 from headstart_server.app.build import TRAIN_WINDOW, Objects

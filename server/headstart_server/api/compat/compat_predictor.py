@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from headstart_server.api.grpc.canary_call import CanaryCall, deadline_of
 from headstart_server.api.grpc.call import Context
+from headstart_server.api.grpc.canary_call import CanaryCall, deadline_of
 from headstart_server.backbones.contract.backbone import BackboneInfo, Content
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import BackboneMismatch, HeadstartError, InvalidField

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 from grpc_status import rpc_status
@@ -46,7 +48,7 @@ class CallSlots(grpc.aio.ServerInterceptor):
 
     Args:
         slots: concurrent calls of methods that need a token.
-        knows: returns whether a method's caller is known, or need not be; None if all are.
+        knows: as `CallInterceptor.knows`; None if all callers are known.
         check_seconds: time limit for the message of a health check.
         message_seconds: time limit for the message of any other unary call.
     """
@@ -87,12 +89,12 @@ class CallSlots(grpc.aio.ServerInterceptor):
         inner = behavior_of(handler)
 
         async def unary(requests: AsyncIterator[Any], context: Context) -> Any:
-            async with self._begun(handler, method, requests, context) as request:
-                return await inner(request, context)
+            async with _Slot(self, handler, method, context) as slot:
+                return await inner(await slot.request(requests), context)
 
         async def stream(requests: AsyncIterator[Any], context: Context) -> None:
-            async with self._begun(handler, method, requests, context) as request:
-                await _write(inner(request, context), context)
+            async with _Slot(self, handler, method, context) as slot:
+                await _write(inner(await slot.request(requests), context), context)
 
         make: Any = grpc.stream_unary_rpc_method_handler
         if handler.response_streaming:
@@ -104,45 +106,25 @@ class CallSlots(grpc.aio.ServerInterceptor):
         )
         return wrapped
 
-    @asynccontextmanager
-    async def _begun(
-        self, handler: Handler, method: str, requests: AsyncIterator[Any], context: Context
-    ) -> AsyncIterator[Any]:
-        """Count a call while it runs; gives what its handler takes."""
-        try:
-            # First, because a check of a token may wait for its issuer: until then the call holds no slot.
-            is_known = self._knows is None or await self._knows(method, context)
-            with self._counted(handler, method, context):
-                if handler.request_streaming:
-                    yield requests
-                elif is_known:
-                    yield await self._only(requests, method)
-                else:
-                    # The handler rejects the caller before it parses this.
-                    yield b""
-        except HeadstartError as error:
-            await context.abort_with_status(rpc_status.to_status(status_of(error)))
+    async def knows(self, method: str, context: Context) -> bool:
+        """Return whether the caller of a method is known, or need not be."""
+        return self._knows is None or await self._knows(method, context)
 
-    async def _only(self, requests: AsyncIterator[Any], method: str) -> Any:
-        seconds = self._check_seconds if method in OPEN_METHODS else self._message_seconds
-        try:
-            return await asyncio.wait_for(anext(requests), seconds)
-        except TimeoutError:
-            raise DeadlineExceeded(f"The message of the call did not come within {seconds:g} s.") from None
-        except StopAsyncIteration:
-            raise InvalidField("The call has no message. Send one.") from None
+    def seconds(self, method: str) -> float:
+        """Return the time limit for the message of a unary call."""
+        return self._check_seconds if method in OPEN_METHODS else self._message_seconds
 
-    @contextmanager
-    def _counted(self, handler: Handler, method: str, context: Context) -> Iterator[None]:
+    def acquire(self, handler: Handler, method: str, context: Context) -> Callable[[], None]:
+        """Count a call; return what stops counting it.
+
+        Raises:
+            RateExceeded: a limit is reached.
+        """
         if method not in OPEN_METHODS:
             if self.held >= self._slots:
                 raise _no_slot(self._slots)
             self.held += 1
-            try:
-                yield
-            finally:
-                self.held -= 1
-            return
+            return self._release
         running, most, total = self._checks, CHECKS_PER_ADDRESS, None
         if handler.response_streaming:
             running, most, total = self._streams, STREAMS_PER_ADDRESS, STREAMS
@@ -150,12 +132,61 @@ class CallSlots(grpc.aio.ServerInterceptor):
         if running[address] >= most or (total is not None and running.total() >= total):
             raise _too_many_of(most, total)
         running[address] += 1
+        return partial(_release, running, address)
+
+    def _release(self) -> None:
+        self.held -= 1
+
+
+class _Slot:
+    """The slot of one call, held while the call runs."""
+
+    __slots__ = ("_context", "_handler", "_is_known", "_method", "_release", "_slots")
+
+    def __init__(self, slots: CallSlots, handler: Handler, method: str, context: Context) -> None:
+        self._slots, self._handler, self._method, self._context = slots, handler, method, context
+
+    async def __aenter__(self) -> Self:
         try:
-            yield
-        finally:
-            running[address] -= 1
-            if not running[address]:
-                del running[address]
+            # First, because a check of a token may wait for its issuer: until then the call holds no slot.
+            self._is_known = await self._slots.knows(self._method, self._context)
+            self._release = self._slots.acquire(self._handler, self._method, self._context)
+        except HeadstartError as error:
+            await self._abort(error)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._release()
+        if isinstance(error, HeadstartError):
+            await self._abort(error)
+
+    async def request(self, requests: AsyncIterator[Any]) -> Any:
+        """Return what the handler takes: the stream, or the message, once it is here."""
+        if self._handler.request_streaming:
+            return requests
+        if not self._is_known:
+            # The handler rejects the caller before it parses this.
+            return b""
+        seconds = self._slots.seconds(self._method)
+        try:
+            # Not `wait_for`, which would make a task for each call.
+            async with asyncio.timeout(seconds):
+                return await anext(requests)
+        except TimeoutError:
+            raise DeadlineExceeded(f"The message of the call did not come within {seconds:g} s.") from None
+        except StopAsyncIteration:
+            raise InvalidField("The call has no message. Send one.") from None
+
+    async def _abort(self, error: HeadstartError) -> None:
+        await self._context.abort_with_status(rpc_status.to_status(status_of(error)))
+
+
+def _release(running: Counter[str], address: str) -> None:
+    running[address] -= 1
+    if not running[address]:
+        del running[address]
 
 
 async def _write(responses: Any, context: Context) -> None:
