@@ -1,4 +1,4 @@
-"""The metrics of gRPC calls, named as the dashboards of the field expect them.
+"""The metrics of gRPC calls, with the names that public dashboards expect.
 
 Names, labels and the values of `grpc_type` are those of the Prometheus interceptors of gRPC; `grpc_code` has
 gRPC's own names of its codes, such as `NOT_FOUND`.
@@ -20,13 +20,9 @@ _TYPES = {
 
 
 class CallMetrics:
-    """Counts and times calls by method.
+    """Count and time calls by method.
 
-    Only methods that a server has are told of, so the number of series is bounded by its contract: one for
-    each method, and of `grpc_server_handled_total` one for each code that a method has ended with.
-
-    Args:
-        registry: where the metrics are read.
+    Only the server's own methods are recorded, so its contract bounds the number of series.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -39,13 +35,7 @@ class CallMetrics:
     def method(
         self, path: str, *, request_streaming: bool = False, response_streaming: bool = False
     ) -> "MethodMetrics":
-        """The series of one method, all at 0 until it is called.
-
-        Args:
-            path: ``/package.Service/Method``.
-            request_streaming: whether its callers send a stream.
-            response_streaming: whether it answers with a stream.
-        """
+        """Return the series of ``/package.Service/Method``, all at 0 until it is called."""
         service, _, name = path.removeprefix("/").rpartition("/")
         labels = (_TYPES[request_streaming, response_streaming], service, name)
         return MethodMetrics(
@@ -58,15 +48,7 @@ class CallMetrics:
 
 
 class MethodMetrics:
-    """The series of one method, found once: finding one by its labels takes longer than counting.
-
-    Args:
-        started: counts arrivals.
-        handled: gives the counter of a code.
-        handling: times calls.
-        received: counts messages from callers.
-        sent: counts messages to callers.
-    """
+    """The series of one method, found once: finding one by its labels takes longer than counting."""
 
     def __init__(
         self,
@@ -84,13 +66,7 @@ class MethodMetrics:
         self.started, self.received = started.inc, received.inc
 
     def ended(self, code: str, seconds: float, exemplar: Mapping[str, str] | None = None) -> None:
-        """A call ended with a gRPC code after some seconds.
-
-        Args:
-            code: its name.
-            seconds: from arrival to end.
-            exemplar: labels that point at the call, such as its trace; None for none.
-        """
+        """Record the end of a call: its gRPC code, its seconds, and labels that point to its trace."""
         counter = self._handled.get(code)
         if counter is None:
             counter = self._handled[code] = self._find(code)
@@ -98,7 +74,7 @@ class MethodMetrics:
         self._observe(seconds, None if exemplar is None else dict(exemplar))
 
     def writing(self, serialize: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
-        """A serializer of responses that counts what it has written; None hands bytes on."""
+        """Return a serializer that counts responses; None returns bytes unchanged."""
         sent = self._sent
 
         def write(message: Any) -> Any:

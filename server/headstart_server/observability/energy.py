@@ -1,4 +1,4 @@
-"""What work costs in energy: joules by where they are known from, and grams of CO2-equivalent."""
+"""The energy of jobs: joules by source, and grams of CO2-equivalent."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,11 +19,11 @@ _KWH = 3.6e6
 
 
 class EnergySource(Enum):
-    """Where joules are known from."""
+    """A source of measured or estimated joules."""
 
     #: Counters of the processor's packages and memory: this process's share, by processor time.
     RAPL = "rapl"
-    #: Counters of NVIDIA's GPUs: whole devices, whoever uses them.
+    #: Counters of NVIDIA's GPUs: whole devices, including other processes.
     NVML = "nvml"
     #: An estimate: processor time times watts for each busy core.
     CPU_TIME = "cpu_time"
@@ -31,19 +31,14 @@ class EnergySource(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Energy:
-    """What a piece of work cost.
-
-    Attributes:
-        joules: by source; those of all sources together are the whole.
-        grid_gco2e_per_kwh: grams of CO2-equivalent of a kilowatt-hour that the grams are told by.
-    """
+    """The energy of a piece of work: joules by source, and the carbon intensity of the grid."""
 
     joules: Mapping[str, float]
     grid_gco2e_per_kwh: float
 
     @property
     def total_joules(self) -> float:
-        """Of all sources."""
+        """The joules of all sources."""
         return sum(self.joules.values())
 
     @property
@@ -58,7 +53,7 @@ class Energy:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Energy":
-        """Of the fields as JSON values, this or a newer release's."""
+        """Return the energy from JSON values."""
         return cls(
             joules={str(name): float(joules) for name, joules in values["joules"].items()},
             grid_gco2e_per_kwh=float(values["grid_gco2e_per_kwh"]),
@@ -66,29 +61,25 @@ class Energy:
 
 
 class EnergyCounter(Protocol):
-    """Counts the joules of one source."""
+    """A counter of the joules of one source."""
 
     source: EnergySource
 
-    def taken(self) -> float:
-        """Joules since the last look; 0 at the first."""
+    def read_joules(self) -> float:
+        """Return the joules since the last read; 0 at the first."""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Measurement:
-    """A piece of work that is being measured; its meter fills it."""
+    """The joules of a piece of work; its meter fills them."""
 
     joules: dict[str, float] = field(default_factory=dict)
 
 
 class EnergyMeter:
-    """Divides what the counters show among the pieces of work that go on at the same time, in equal parts.
+    """Divide the counted joules among concurrent pieces of work, in equal parts.
 
-    What the server does beside, such as answering Predicts, cannot be told apart and is in their parts.
-
-    Args:
-        counters: one for each source.
-        grid_gco2e_per_kwh: grams of CO2-equivalent of a kilowatt-hour.
+    Other work of the server, such as Predicts, cannot be separated and counts in their parts.
     """
 
     def __init__(
@@ -97,46 +88,46 @@ class EnergyMeter:
         self._counters = counters
         self._grid = grid_gco2e_per_kwh
         self._lock = threading.Lock()
-        self._going: list[Measurement] = []
+        self._running: list[Measurement] = []
         self._all = {counter.source.value: 0.0 for counter in counters}
         self.update()
 
     def update(self) -> None:
-        """Look at the counters; at least every few minutes, since some begin anew when they are full."""
+        """Read the counters, at least every few minutes: some restart at 0 when they are full."""
         with self._lock:
-            self._look()
+            self._read()
 
     def totals(self) -> Mapping[str, float]:
-        """Joules since the meter was made, by source."""
+        """Return the joules since the meter was created, by source."""
         with self._lock:
-            self._look()
+            self._read()
             return dict(self._all)
 
     @contextmanager
-    def measured(self) -> Iterator[Measurement]:
-        """A piece of work is done in this block."""
+    def measure(self) -> Iterator[Measurement]:
+        """Measure the block as one piece of work."""
         measurement = Measurement()
         with self._lock:
-            self._look()
-            self._going.append(measurement)
+            self._read()
+            self._running.append(measurement)
         try:
             yield measurement
         finally:
             with self._lock:
-                self._look()
-                self._going.remove(measurement)
+                self._read()
+                self._running.remove(measurement)
 
     def so_far(self, measurement: Measurement) -> Energy | None:
-        """What a piece of work has cost until now; None if nothing can be told of it."""
+        """Return the energy of a piece of work until now; None without counters."""
         with self._lock:
-            if measurement in self._going:
-                self._look()
+            if measurement in self._running:
+                self._read()
             joules = dict(measurement.joules)
         return Energy(joules=joules, grid_gco2e_per_kwh=self._grid) if joules else None
 
-    def _look(self) -> None:
+    def _read(self) -> None:
         for counter in self._counters:
-            name, joules = counter.source.value, counter.taken()
+            name, joules = counter.source.value, counter.read_joules()
             self._all[name] += joules
-            for measurement in self._going:
-                measurement.joules[name] = measurement.joules.get(name, 0.0) + joules / len(self._going)
+            for measurement in self._running:
+                measurement.joules[name] = measurement.joules.get(name, 0.0) + joules / len(self._running)

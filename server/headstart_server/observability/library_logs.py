@@ -1,7 +1,7 @@
 """Log records of libraries, as events of this server's log.
 
-Some of them follow from what strangers send, such as a line for each request that is not HTTP. So the same
-record is written once in a while, with the number of those that were left out.
+Unauthenticated clients can cause some of them, such as a line for each request that is not HTTP. So the same
+record is written once in a while, with the number of omitted repetitions.
 """
 
 import logging
@@ -22,12 +22,7 @@ _MOST_KNOWN = 256
 
 
 class LibraryLogs(logging.Handler):
-    """Writes records of the standard library's loggers to the structured log.
-
-    Args:
-        quiet_seconds: time between two records of the same text.
-        clock: seconds that only go up.
-    """
+    """Write records of the standard library's loggers to the structured log."""
 
     def __init__(
         self, quiet_seconds: float = QUIET_SECONDS, clock: Callable[[], float] = time.monotonic
@@ -42,9 +37,9 @@ class LibraryLogs(logging.Handler):
         """Write a record, unless the same one was written a moment ago."""
         key = (record.name, str(record.msg)[:200])
         now = self._clock()
-        written, left_out = self._known.get(key) or (float("-inf"), 0)
+        written, omitted = self._known.get(key) or (float("-inf"), 0)
         if now - written < self._quiet_seconds:
-            self._known.add(key, (written, left_out + 1))
+            self._known.add(key, (written, omitted + 1))
             return
         self._known.add(key, (now, 0))
         try:
@@ -52,6 +47,6 @@ class LibraryLogs(logging.Handler):
         except Exception:  # noqa: BLE001 - a record whose arguments do not fit its text
             message = str(record.msg)
         fields: dict[str, Any] = {"logger": record.name, "message": message}
-        if left_out:
-            fields["repeated"] = left_out
+        if omitted:
+            fields["repeated"] = omitted
         log.log(record.levelno, "library_log", exc_info=record.exc_info or None, **fields)

@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry. Nothing imports this module unless a server is told to send traces."""
+"""Traces by OpenTelemetry. Only a server that sends traces imports this module."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from headstart_server.observability.tracing import Metadata, Span, Tracing
 
-#: What a server, not its caller, is to blame for, by OpenTelemetry's conventions for gRPC.
+#: Codes of failures of the server, by OpenTelemetry's conventions for gRPC.
 _SERVER_FAULTS = frozenset(
     {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 )
@@ -27,15 +27,11 @@ _NS = 1e9
 
 
 def otlp_provider(endpoint: str | None, software: str) -> TracerProvider:
-    """Sends spans to a collector over OTLP/gRPC, in the background.
+    """Return a provider that sends spans to a collector over OTLP/gRPC, in the background.
 
-    The variables of OpenTelemetry hold for all that is not given: the endpoint, headers and certificates
-    (`OTEL_EXPORTER_OTLP_...`), the share that is kept (`OTEL_TRACES_SAMPLER`), the service's name and
-    attributes (`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`).
-
-    Args:
-        endpoint: such as `http://collector:4317`; None for that of the environment.
-        software: the version of this software.
+    The environment variables of OpenTelemetry apply to everything else: the endpoint, headers and
+    certificates (`OTEL_EXPORTER_OTLP_...`), sampling (`OTEL_TRACES_SAMPLER`), and the name and attributes of
+    the service (`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`).
     """
     named = Resource.create({SERVICE_VERSION: software})
     if str(named.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
@@ -46,12 +42,9 @@ def otlp_provider(endpoint: str | None, software: str) -> TracerProvider:
 
 
 class OpenTelemetryTracing(Tracing):
-    """Makes spans of calls, stages, jobs and steps.
+    """Record spans of calls, stages, jobs and steps.
 
-    Attributes hold names, numbers and codes only: no inputs, labels, metadata, messages of errors or secrets.
-
-    Args:
-        provider: makes and sends the spans.
+    Attributes contain only names, numbers and codes: no inputs, labels, metadata, error messages or secrets.
     """
 
     is_on = True
@@ -61,7 +54,7 @@ class OpenTelemetryTracing(Tracing):
         self._tracer = provider.get_tracer("headstart")
 
     def call(self, method: str, metadata: Callable[[], Metadata | None]) -> Span:
-        """As `Tracing.call`; a `traceparent` in the metadata is taken, one that is none is left."""
+        """As `Tracing.call`; an invalid `traceparent` in the metadata is ignored."""
         service, _, name = method.removeprefix("/").rpartition("/")
         carried = {key: value for key, value in metadata() or () if key in _CARRIED}
         parent = _W3C.extract(carried, contexts.Context())
@@ -72,15 +65,15 @@ class OpenTelemetryTracing(Tracing):
             {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name},
             record_exception=False,
         )
-        # Never detached: each call has a task, and with it a context, of its own.
+        # Never detached: each call has a separate task and context.
         contexts.attach(trace.set_span_in_context(span))
         return _CallSpan(span)
 
     def stages(self, seconds: Mapping[str, float], *, model: str, version: int, inputs: int) -> None:
-        """As `Tracing.stages`; the spans are made afterwards, from the times that were taken anyway.
+        """As `Tracing.stages`; the spans are created afterwards, from times that are measured in any case.
 
-        Of several inputs a stage is as long as its longest. Decoding begins when the versions are found, and
-        the backbone ends where the heads begin, so the stages of different inputs may overlap.
+        A stage of several inputs is as long as its longest. Decoding begins when the versions are resolved,
+        and the backbone ends where the heads begin, so stages of different inputs may overlap.
         """
         call = trace.get_current_span()
         if not call.is_recording():
@@ -110,15 +103,15 @@ class OpenTelemetryTracing(Tracing):
         _W3C.inject(carrier)
         return carrier.get("traceparent")
 
-    def job(self, job_id: str, model: str, attempt: int, asked: str | None) -> Span:
-        """As `Tracing.job`: a trace of its own, with a link to that of the call.
+    def job(self, job_id: str, model: str, attempt: int, submitted_by: str | None) -> Span:
+        """As `Tracing.job`: a separate trace, with a link to the trace of the call.
 
-        The call ended long ago, or on another replica; a job that is a part of it would stretch its trace
-        over hours.
+        The call ended long ago, or on another replica. In the trace of the call, a job would stretch it over
+        hours.
         """
         links = []
-        if asked is not None:
-            call = trace.get_current_span(_W3C.extract({"traceparent": asked})).get_span_context()
+        if submitted_by is not None:
+            call = trace.get_current_span(_W3C.extract({"traceparent": submitted_by})).get_span_context()
             links = [Link(call)] if call.is_valid else []
         span = self._tracer.start_span(
             "job",
@@ -145,7 +138,7 @@ class OpenTelemetryTracing(Tracing):
 
     def close(self, timeout: float) -> None:
         """As `Tracing.close`."""
-        # The exporter waits longer than a stopping server may, if its collector is away.
+        # The exporter waits longer than a stopping server may, if its collector is unavailable.
         closing = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         closing.start()
         closing.join(timeout)
@@ -174,7 +167,7 @@ class _JobSpan(Span):
         self._token = contexts.attach(trace.set_span_in_context(span))
 
     def end(self, outcome: str) -> None:
-        # The thread goes on with other jobs.
+        # The thread continues with other jobs.
         contexts.detach(self._token)
         self._span.set_attribute("headstart.outcome", outcome)
         if outcome in ("failed", "lost"):

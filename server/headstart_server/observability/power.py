@@ -1,4 +1,4 @@
-"""Counters of energy: the processor's (RAPL), NVIDIA's GPUs' (NVML), and an estimate without the former."""
+"""Energy counters of the processor (RAPL) and of NVIDIA GPUs (NVML), and an estimate without RAPL."""
 
 import os
 import resource
@@ -19,13 +19,13 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 def processor_seconds() -> float:
-    """Seconds that this process and its ended children have used the processor."""
+    """Return the processor seconds of this process and its ended children."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def busy_seconds() -> float | None:
-    """Seconds that all processors of the machine were busy, since it started; None if that cannot be read."""
+    """Return the seconds that all processors of the machine were busy; None if unreadable."""
     try:
         # proc(5): user nice system idle iowait irq softirq steal, in ticks.
         fields = Path("/proc/stat").read_bytes().split(b"\n", 1)[0].split()[1:9]
@@ -36,12 +36,7 @@ def busy_seconds() -> float | None:
 
 
 class EstimatedCounter:
-    """Processor time times a constant. It knows nothing of GPUs.
-
-    Args:
-        watts_per_core: of a busy core.
-        own: seconds of the processor that this process has used.
-    """
+    """An estimate, processor time times a constant, without GPUs."""
 
     source = EnergySource.CPU_TIME
 
@@ -51,26 +46,21 @@ class EstimatedCounter:
         self._watts, self._own = watts_per_core, own
         self._last = own()
 
-    def taken(self) -> float:
-        """Joules since the last look."""
+    def read_joules(self) -> float:
+        """Return the joules since the last read."""
         now = self._own()
         took, self._last = max(0.0, now - self._last), now
         return took * self._watts
 
 
 class RaplCounter:
-    """The packages' and their memory's counters, of which this process has its share of the busy time.
+    """The counters of packages and memory, multiplied by this process's fraction of the busy time.
 
-    Idle watts are shared out like the others: by who used the processor.
-
-    Args:
-        zones: folders of Linux's powercap, each with `energy_uj` and `max_energy_range_uj`.
-        own: seconds of the processor that this process has used.
-        busy: those of all processes of the machine.
+    Idle watts are divided in the same way. Zones are folders of Linux's powercap.
 
     Raises:
         OSError: a zone cannot be read; by default only root can.
-        ValueError: it holds no number.
+        ValueError: a zone contains no number.
     """
 
     source = EnergySource.RAPL
@@ -87,17 +77,17 @@ class RaplCounter:
         self._zones = {zone: _microjoules(zone / "energy_uj") for zone in zones}
         self._seconds = (own(), busy() or 0.0)
 
-    def taken(self) -> float:
-        """This process's joules since the last look."""
+    def read_joules(self) -> float:
+        """Return the joules of this process since the last read."""
         own, busy = self._own(), self._busy()
         used, all_used = own - self._seconds[0], (busy or 0.0) - self._seconds[1]
         if busy is None or all_used <= 0:
-            # The machine's time has coarse ticks: what was used goes into the next look.
+            # The machine's time has coarse ticks: the next read includes what was used.
             return 0.0
         try:
             micro = self._microjoules()
         except (OSError, ValueError) as error:
-            # Work goes on when a counter is taken away; what it was to count is missing.
+            # Work continues when a counter disappears; its joules are missing.
             log.warning("rapl_read_failed", error=str(error))
             return 0.0
         self._seconds = (own, busy)
@@ -114,11 +104,7 @@ class RaplCounter:
 
 
 class Gpus:
-    """NVIDIA's devices as NVML shows them: energy, use and memory, of whoever uses them.
-
-    Args:
-        nvml: the module `pynvml`, with NVML started.
-    """
+    """NVIDIA's devices, read by an initialized `pynvml`: energy, utilization and memory of all processes."""
 
     source = EnergySource.NVML
 
@@ -132,27 +118,27 @@ class Gpus:
 
     @property
     def have_energy(self) -> bool:
-        """Whether they count joules; those older than Volta do not."""
+        """Whether the devices count joules; devices older than Volta do not."""
         return bool(self._last)
 
-    def taken(self) -> float:
-        """Joules since the last look."""
+    def read_joules(self) -> float:
+        """Return the joules since the last read."""
         now = self._millijoules()
         took = sum(max(0, now[name] - before) for name, before in self._last.items() if name in now)
         self._last = self._last | now
         return took * 1e-3
 
     def use(self) -> dict[str, float]:
-        """The share of the last second or so in which each device worked, 0 to 1."""
+        """Return the fraction of the last second in which each device was busy."""
         rates = self._each(self._nvml.nvmlDeviceGetUtilizationRates)
         return {name: rate.gpu / 100 for name, rate in rates.items()}
 
     def memory_used(self) -> dict[str, float]:
-        """Bytes of memory in use, by device."""
+        """Return the bytes of memory in use, by device."""
         return {name: info.used for name, info in self._each(self._nvml.nvmlDeviceGetMemoryInfo).items()}
 
     def memory(self) -> dict[str, float]:
-        """Bytes of memory, by device."""
+        """Return the bytes of memory, by device."""
         return {name: info.total for name, info in self._each(self._nvml.nvmlDeviceGetMemoryInfo).items()}
 
     def _millijoules(self) -> dict[str, int]:
@@ -164,13 +150,13 @@ class Gpus:
             try:
                 found[name] = read(handle)
             except self._nvml.NVMLError:
-                # Not of this device, or it has just fallen off its bus: what reads scrapes goes on.
+                # The device does not support it, or has just failed: the scrape continues without it.
                 continue
         return found
 
 
 def open_gpus() -> Gpus | None:
-    """The GPUs of this machine; None without any, without their driver, or without the package of NVML."""
+    """Return the GPUs of this machine; None without GPUs, their driver or the NVML package."""
     try:
         import pynvml  # noqa: PLC0415
     except ModuleNotFoundError:
@@ -184,7 +170,7 @@ def open_gpus() -> Gpus | None:
 
 
 def counters(gpus: Gpus | None, *, watts_per_core: float, powercap: Path = POWERCAP) -> list[EnergyCounter]:
-    """What can be counted on this machine: of the processor, measured or estimated, and of GPUs."""
+    """Return the counters of this machine: the processor, measured or estimated, and GPUs."""
     found: list[EnergyCounter] = [_processor(watts_per_core, powercap)]
     if gpus is not None and gpus.have_energy:
         found.append(gpus)
@@ -193,7 +179,7 @@ def counters(gpus: Gpus | None, *, watts_per_core: float, powercap: Path = POWER
 
 
 def rapl_zones(powercap: Path = POWERCAP) -> list[Path]:
-    """The zones of packages, and of memory where it has its own; those of parts of a package are left out."""
+    """Return the zones of packages and of separate memory, without the parts of a package."""
     names = {path.parent: _text(path) for path in sorted(powercap.glob("intel-rapl:*/name"))}
     return [zone for zone, name in names.items() if name.startswith("package") or name == "dram"]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from headstart_server.lru import LruCache
 
-#: Models and versions that have time series of their own; further ones share the name `other`.
+#: Models and versions with separate time series; further ones share the name `other`.
 MAX_SERIES = 200
 #: Versions of these that are canaries, whose series exist whatever others do.
 MAX_CANARIES = 50
-#: Seconds without a use after which a series may give its place to another one: several scrapes.
+#: Seconds without use after which another series may replace a series: several scrapes.
 IDLE_SECONDS = 120.0
 
 #: A model and a version; the version is empty in metrics of a model.
@@ -21,16 +21,7 @@ OTHER = "other"
 
 
 class BoundedSeries:
-    """Finds the time series of a version, and removes those that were not used for long.
-
-    Safe to use from many threads.
-
-    Args:
-        most: versions that have series.
-        most_canaries: versions more that have series because they are canaries.
-        idle_seconds: seconds without a use after which a version's series may be removed.
-        clock: seconds that only go up.
-    """
+    """Find the time series of a version, and remove unused ones. Thread-safe."""
 
     def __init__(
         self,
@@ -50,7 +41,7 @@ class BoundedSeries:
         # Finding a series by its labels takes longer than counting.
         self._series: dict[Labels, dict[tuple[Any, tuple[str, ...]], Any]] = {}
 
-    def of(self, metric: Any, model: str, version: int | None = None, *further: str) -> Any:
+    def series(self, metric: Any, model: str, version: int | None = None, *further: str) -> Any:
         """Return the series of a metric.
 
         Args:
@@ -63,8 +54,8 @@ class BoundedSeries:
             labels = self._admitted((model, "" if version is None else str(version)))
             return self._found(metric, labels, version is not None, further)
 
-    def of_canary(self, metric: Any, model: str, version: int, *further: str) -> Any:
-        """Return the series of a metric for a version that gets a share of an alias's calls."""
+    def canary_series(self, metric: Any, model: str, version: int, *further: str) -> Any:
+        """Return the series of a metric for a version with a fraction of an alias's traffic."""
         labels = (model, str(version))
         with self._lock:
             for oldest, _ in self._canaries.add(labels, True):
@@ -73,7 +64,7 @@ class BoundedSeries:
             return self._found(metric, labels, True, further)
 
     def _admitted(self, labels: Labels) -> Labels:
-        """Return the labels, or those that stand for all others if there is no place for them."""
+        """Return the labels, or the labels of all others if the number of series is at its limit."""
         if labels not in self._used:
             if labels in self._canaries:
                 return labels

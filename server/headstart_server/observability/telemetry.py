@@ -103,30 +103,30 @@ class Telemetry:
         for stage, seconds in stages.items():
             self._series(self._stages, stage).observe(seconds)
         for (model, version), inputs in versions.items():
-            self._versions.of(self._predictions, model, version).inc(inputs)
+            self._versions.series(self._predictions, model, version).inc(inputs)
 
     def canary_call_ended(self, versions: Iterable[tuple[str, int]], code: str, seconds: float) -> None:
         """Record a Predict on aliases with a traffic split, by the versions that were chosen."""
         for model, version in versions:
-            self._versions.of_canary(self._canary_requests, model, version, code).inc()
-            self._versions.of_canary(self._canary_duration, model, version).observe(seconds)
+            self._versions.canary_series(self._canary_requests, model, version, code).inc()
+            self._versions.canary_series(self._canary_duration, model, version).observe(seconds)
 
     def feature_drift_measured(self, model: str, version: int, drift: float) -> None:
         """Record the distance between the means of recent inputs and of training examples."""
-        self._versions.of(self._feature_drift, model, version).set(drift)
+        self._versions.series(self._feature_drift, model, version).set(drift)
 
     def prediction_drift_measured(
         self, model: str, version: int, drift: float, confidence: float | None
     ) -> None:
         """Record the drift of a version's predictions, and of their confidence."""
-        self._versions.of(self._prediction_drift, model, version).set(drift)
+        self._versions.series(self._prediction_drift, model, version).set(drift)
         if confidence is not None:
-            self._versions.of(self._confidence_drift, model, version).set(confidence)
+            self._versions.series(self._confidence_drift, model, version).set(confidence)
 
     def shadow_compared(self, model: str, shadow: int, agreed: int, differed: int) -> None:
         """Record on how many inputs the shadow agreed with the served version."""
-        self._versions.of(self._shadow, model, shadow, "true").inc(agreed)
-        self._versions.of(self._shadow, model, shadow, "false").inc(differed)
+        self._versions.series(self._shadow, model, shadow, "true").inc(agreed)
+        self._versions.series(self._shadow, model, shadow, "false").inc(differed)
 
     def batch_ran(self, lane: _Named, rows: int, seconds: float, slowest: float) -> None:
         """Record a batch; `slowest` is the latency of its slowest row, from arrival to end."""
@@ -173,12 +173,12 @@ class Telemetry:
     def version_published(self, model: str, version: int, metrics: _Quality, example_count: int) -> None:
         """Record the quality of a published version; only a model's newest has series."""
         del version
-        self._versions.of(self._published, model).inc()
-        self._versions.of(self._examples, model).set(example_count)
+        self._versions.series(self._published, model).inc()
+        self._versions.series(self._examples, model).set(example_count)
         if metrics.accuracy is not None:
-            self._versions.of(self._accuracy, model).set(metrics.accuracy)
+            self._versions.series(self._accuracy, model).set(metrics.accuracy)
         if metrics.log_loss is not None:
-            self._versions.of(self._loss, model).set(metrics.log_loss)
+            self._versions.series(self._loss, model).set(metrics.log_loss)
 
 
 def process_age() -> float:

@@ -1,4 +1,4 @@
-"""Whether traces are sent, as flags and OpenTelemetry's environment variables say."""
+"""The decision to send traces, by the flag and the environment variables of OpenTelemetry."""
 
 from collections.abc import Mapping
 
@@ -8,20 +8,15 @@ from headstart_server.observability.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
 
-_ASKING = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 
 def open_tracing(endpoint: str | None, environment: Mapping[str, str], software: str) -> Tracing:
-    """Traces as they are asked for; none unless they are.
-
-    Args:
-        endpoint: the flag's; None for that of the environment, if it names one.
-        environment: its variables.
-        software: the version of this software.
+    """Return the tracing that the flag or the environment requests.
 
     Raises:
-        ModuleNotFoundError: the flag asks for traces, and the extra `otel` is not installed.
+        ModuleNotFoundError: the flag requests traces, and the extra `otel` is not installed.
     """
     if not wants_traces(endpoint, environment):
         return NO_TRACING
@@ -51,7 +46,7 @@ def wants_traces(endpoint: str | None, environment: Mapping[str, str]) -> bool:
                 error=f"Expected OTEL_TRACES_EXPORTER otlp or none. Received: {exporter!r}.",
             )
         return False
-    if not exporter and not any(map(environment.get, _ASKING)):
+    if not exporter and not any(map(environment.get, _ENDPOINTS)):
         return False
     protocol = next((environment[name] for name in _PROTOCOLS if environment.get(name)), "grpc")
     if protocol != "grpc":

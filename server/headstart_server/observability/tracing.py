@@ -1,4 +1,4 @@
-"""What rooms tell of calls and jobs for traces. This is the form without any; `open_telemetry` sends them."""
+"""The interface that records traces of calls and jobs; `open_telemetry` implements it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -8,71 +8,51 @@ Metadata = Iterable[tuple[str, str | bytes]]
 
 
 class Span:
-    """A call or a job that goes on; told of nothing."""
+    """A running call or job that is not traced."""
 
     #: Labels that point from a metric to this span; None for a span that is not kept.
     exemplar: Mapping[str, str] | None = None
 
     def end(self, outcome: str) -> None:
-        """It ended.
-
-        Args:
-            outcome: of a call its code, such as `NOT_FOUND`; of a job how its run ended.
-        """
+        """End the span with the code of a call, such as `NOT_FOUND`, or the outcome of a job's run."""
 
 
 class Tracing:
-    """Traces nothing, which takes no time and imports nothing.
+    """Tracing that is off, which takes no time and imports nothing."""
 
-    Attributes:
-        is_on: whether traces are made: what is done for every call is left out otherwise.
-    """
-
+    #: Whether traces are recorded; otherwise no call prepares them.
     is_on = False
 
     def call(self, method: str, metadata: Callable[[], Metadata | None]) -> Span:
-        """A call arrived; it is the current span of its task from now on.
+        """Start the span of a call, and make it current in its task.
 
-        Args:
-            method: ``/package.Service/Method``.
-            metadata: gives the call's, which may name the span that it is a part of.
+        The metadata may contain the span that the call is part of.
         """
         del method, metadata
         return _NOTHING
 
     def stages(self, seconds: Mapping[str, float], *, model: str, version: int, inputs: int) -> None:
-        """The current call, a Predict, was answered just now.
-
-        Args:
-            seconds: of each stage.
-            model: of the first target.
-            version: its number.
-            inputs: their number.
-        """
+        """Record the seconds of each stage of the current call, a Predict that ended just now."""
 
     def context(self) -> str | None:
-        """The current span, as W3C's `traceparent`, to be linked to later; None without one."""
+        """Return the current span as W3C `traceparent`, for a later link; None without one."""
         return None
 
-    def job(self, job_id: str, model: str, attempt: int, asked: str | None) -> Span:
-        """A run of a job began; it is the current span of its thread until it is ended.
+    def job(self, job_id: str, model: str, attempt: int, submitted_by: str | None) -> Span:
+        """Start the span of a job's run, and make it current in its thread until it ends.
 
-        Args:
-            job_id: the job.
-            model: the model that gets a version.
-            attempt: how often it was claimed.
-            asked: the span of the call that asked for it, as `context` gave it.
+        `submitted_by` is the `context` of the call that submitted the job.
         """
-        del job_id, model, attempt, asked
+        del job_id, model, attempt, submitted_by
         return _NOTHING
 
     def step(self, name: str) -> AbstractContextManager[None]:
-        """A step of the current job is carried out in this block."""
+        """Record the block as a step of the current job."""
         del name
         return nullcontext()
 
     def close(self, timeout: float) -> None:
-        """Send what was not sent yet, for some seconds at most."""
+        """Send the remaining spans, for some seconds at most."""
 
 
 _NOTHING = Span()

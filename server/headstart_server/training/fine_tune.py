@@ -151,7 +151,7 @@ class FineTuneRun:
             JobCancelledError or JobLostError: the job store's, or the checkpoint's.
         """
         tenant = tenant_of(self._job.spec.model)
-        with working_for(tenant), self._tools.energy.measured() as self._measurement:
+        with working_for(tenant), self._tools.energy.measure() as self._measurement:
             return self._execute()
 
     def _execute(self) -> int:

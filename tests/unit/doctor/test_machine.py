@@ -54,7 +54,7 @@ def test_the_least_limit_of_nested_groups_counts(tmp_path: Path):
 
 
 @pytest.mark.parametrize("content", ["max\n", "", "nonsense", "\xff"])
-def test_without_a_limit_there_is_none(tmp_path: Path, content: str):
+def test_without_a_limit_the_limit_is_unknown(tmp_path: Path, content: str):
     tree = group(tmp_path, "0::/../outside\n", memory_max=content, cpu_max=content)
     assert memory_limit(*tree) is None
     assert cpu_quota(*tree) is None

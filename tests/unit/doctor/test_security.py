@@ -25,7 +25,7 @@ def test_a_valid_access_file(tmp_path: Path):
 
 
 @pytest.mark.parametrize("content", [b"[[principals", b"\xff\xfe", b"x = 1", None, "fifo", "huge"])
-def test_an_access_file_that_is_none(tmp_path: Path, content: bytes | str | None):
+def test_an_invalid_access_file_fails(tmp_path: Path, content: bytes | str | None):
     path = tmp_path / "access.toml"
     if content == "fifo":
         os.mkfifo(path)

@@ -25,7 +25,7 @@ class Counter:
         self.source = source
         self.joules = 0.0
 
-    def taken(self) -> float:
+    def read_joules(self) -> float:
         taken, self.joules = self.joules, 0.0
         return taken
 
@@ -37,7 +37,7 @@ def test_a_piece_of_work_gets_what_was_used_while_it_went_on():
     counter = Counter()
     meter = EnergyMeter([counter])
     counter.joules = 100.0
-    with meter.measured() as work:
+    with meter.measure() as work:
         counter.joules = 7.0
     counter.joules = 50.0
 
@@ -48,9 +48,9 @@ def test_a_piece_of_work_gets_what_was_used_while_it_went_on():
 def test_pieces_of_work_at_the_same_time_share_in_equal_parts():
     counter = Counter()
     meter = EnergyMeter([counter])
-    with meter.measured() as first:
+    with meter.measure() as first:
         counter.joules = 10.0
-        with meter.measured() as second:
+        with meter.measure() as second:
             counter.joules = 6.0
         counter.joules = 1.0
 
@@ -58,19 +58,19 @@ def test_pieces_of_work_at_the_same_time_share_in_equal_parts():
     assert meter.so_far(second).total_joules == 3.0
 
 
-def test_work_that_goes_on_is_told_until_now():
+def test_running_work_has_energy_until_now():
     counter = Counter()
     meter = EnergyMeter([counter])
-    with meter.measured() as work:
+    with meter.measure() as work:
         counter.joules = 2.0
         assert meter.so_far(work).total_joules == 2.0
         counter.joules = 3.0
         assert meter.so_far(work).total_joules == 5.0
 
 
-def test_without_counters_nothing_is_told():
+def test_without_counters_no_energy_is_reported():
     meter = EnergyMeter([])
-    with meter.measured() as work:
+    with meter.measure() as work:
         pass
 
     assert meter.so_far(work) is None
@@ -97,7 +97,7 @@ def test_one_estimated_part_makes_the_whole_an_estimate():
 
 def test_the_estimate_is_processor_time_times_watts():
     used = iter([10.0, 13.0])
-    assert EstimatedCounter(4.0, own=lambda: next(used)).taken() == 12.0
+    assert EstimatedCounter(4.0, own=lambda: next(used)).read_joules() == 12.0
 
 
 class Powercap:
@@ -136,10 +136,10 @@ def test_a_process_has_its_share_of_the_busy_time(powercap: Powercap):
     powercap.zone("intel-rapl:0", "package-0", 7_000_000)
     powercap.zone("intel-rapl:0:1", "dram", 2_100_000)
 
-    assert counter.taken() == pytest.approx((6.0 + 2.0) / 4)
+    assert counter.read_joules() == pytest.approx((6.0 + 2.0) / 4)
 
 
-def test_a_counter_that_began_anew_loses_nothing(powercap: Powercap):
+def test_a_counter_that_restarts_loses_nothing(powercap: Powercap):
     seconds = {"own": 0.0, "busy": 0.0}
     counter = RaplCounter(
         rapl_zones(powercap.folder), own=lambda: seconds["own"], busy=lambda: seconds["busy"]
@@ -147,20 +147,20 @@ def test_a_counter_that_began_anew_loses_nothing(powercap: Powercap):
     seconds.update(own=1.0, busy=1.0)
     powercap.zone("intel-rapl:0", "package-0", 500_000)
 
-    assert counter.taken() == pytest.approx(9.5)
+    assert counter.read_joules() == pytest.approx(9.5)
 
 
-def test_what_is_used_between_two_ticks_of_the_machines_time_is_told_with_the_next(powercap: Powercap):
+def test_what_is_used_between_two_ticks_of_the_machines_time_is_counted_with_the_next(powercap: Powercap):
     seconds = {"own": 0.0, "busy": 0.0}
     counter = RaplCounter(
         rapl_zones(powercap.folder), own=lambda: seconds["own"], busy=lambda: seconds["busy"]
     )
     seconds["own"] = 0.005
     powercap.zone("intel-rapl:0", "package-0", 2_000_000)
-    assert counter.taken() == 0.0
+    assert counter.read_joules() == 0.0
 
     seconds.update(own=0.01, busy=0.01)
-    assert counter.taken() == pytest.approx(1.0)
+    assert counter.read_joules() == pytest.approx(1.0)
 
 
 def test_a_counter_that_is_taken_away_breaks_no_work(powercap: Powercap):
@@ -171,10 +171,10 @@ def test_a_counter_that_is_taken_away_breaks_no_work(powercap: Powercap):
     seconds.update(own=1.0, busy=1.0)
     (powercap.folder / "intel-rapl:0" / "energy_uj").unlink()
 
-    assert counter.taken() == 0.0
+    assert counter.read_joules() == 0.0
 
 
-def test_where_the_processor_tells_it_is_measured_and_elsewhere_estimated(powercap: Powercap, tmp_path: Path):
+def test_energy_is_measured_with_processor_counters_and_estimated_without(powercap: Powercap, tmp_path: Path):
     (measured,) = counters(None, watts_per_core=5.0, powercap=powercap.folder)
     (estimated,) = counters(None, watts_per_core=5.0, powercap=tmp_path / "none")
 
@@ -208,7 +208,7 @@ def test_gpus_tell_joules_use_and_memory_as_far_as_they_can():
     nvml.millijoules += 2_500
 
     assert gpus.have_energy
-    assert gpus.taken() == pytest.approx(2.5)
+    assert gpus.read_joules() == pytest.approx(2.5)
     assert gpus.use() == {"gpu0": 0.25, "gpu1": 0.25}
     assert (gpus.memory_used(), gpus.memory()) == ({"gpu0": 3, "gpu1": 3}, {"gpu0": 8, "gpu1": 8})
     assert [counter.source for counter in counters(gpus, watts_per_core=5.0, powercap=Path("none"))] == [

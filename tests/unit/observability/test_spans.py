@@ -1,4 +1,4 @@
-"""Spans: where each call and job lies in a trace, and what is told of it."""
+"""Spans: the place of each call and job in a trace, and its attributes."""
 
 import subprocess
 import sys
@@ -52,7 +52,7 @@ class Seen:
 
 
 class Context:
-    """What a handler is given beside the request."""
+    """The context that a handler gets with the request."""
 
     def __init__(self, *metadata: tuple[str, str]) -> None:
         self._metadata = metadata
@@ -124,7 +124,7 @@ async def test_the_stages_of_a_predict_lie_within_it_in_their_order(seen: Seen):
     assert predict.attributes["headstart.inputs"] == 2
 
 
-async def test_the_callers_fault_is_no_error_of_the_server_and_is_told_by_its_code(seen: Seen):
+async def test_an_error_of_the_caller_has_its_code_and_is_no_error_of_the_server(seen: Seen):
     with pytest.raises(grpc.aio.AbortError):
         await call(seen, error=ModelNotFound("There is no model 'pets'."))
 
@@ -145,9 +145,9 @@ async def test_spans_contain_only_names_numbers_and_codes(seen: Seen):
     with pytest.raises(grpc.aio.AbortError):
         await call(seen, ("authorization", SECRET), error=RuntimeError("a secret input"))
 
-    told = "".join(span.to_json() for span in seen.spans)
-    assert "secret" not in told
-    assert "s3cr3t" not in told
+    exported = "".join(span.to_json() for span in seen.spans)
+    assert "secret" not in exported
+    assert "s3cr3t" not in exported
 
 
 async def test_the_latency_of_a_call_has_its_trace_as_exemplar(seen: Seen):
@@ -214,7 +214,7 @@ def accepted(seen: Seen, bench: Workbench, *, each: int = 6) -> Job:
         return bench.accept(pets(each))
 
 
-def test_a_job_is_a_trace_of_its_own_with_a_link_to_the_call_that_asked_for_it(seen: Seen, bench: Workbench):
+def test_a_job_is_a_separate_trace_with_a_link_to_the_call_that_submitted_it(seen: Seen, bench: Workbench):
     job = accepted(seen, bench)
     assert work(seen, bench) == "succeeded"
 
@@ -257,7 +257,7 @@ def test_a_failed_step_is_an_error_without_its_message(seen: Seen, bench: Workbe
     assert "secret" not in "".join(span.to_json() for span in seen.spans)
 
 
-def test_a_job_asked_for_without_a_trace_has_none(bench: Workbench):
+def test_a_job_submitted_without_a_trace_has_no_trace_context(bench: Workbench):
     assert bench.accept(pets()).trace_context is None
 
 
@@ -278,7 +278,7 @@ def test_a_job_asked_for_without_a_trace_has_none(bench: Workbench):
         },
     ],
 )
-def test_no_traces_are_made_unless_they_are_asked_for(environment: dict[str, str]):
+def test_traces_are_recorded_only_on_request(environment: dict[str, str]):
     assert open_tracing(None, environment, "test") is NO_TRACING
 
 
@@ -290,7 +290,7 @@ def test_no_traces_are_made_unless_they_are_asked_for(environment: dict[str, str
         (None, {"OTEL_TRACES_EXPORTER": "otlp"}),
     ],
 )
-def test_a_flag_or_the_environment_asks_for_traces(endpoint: str | None, environment: dict[str, str]):
+def test_a_flag_or_the_environment_requests_traces(endpoint: str | None, environment: dict[str, str]):
     tracing = open_tracing(endpoint, environment, "test")
 
     assert tracing.is_on
