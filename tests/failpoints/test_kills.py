@@ -20,7 +20,7 @@ PATIENCE = 120.0
 ONLY_SQLITE = {"jobs.expire_leases", "webhooks.expire"}
 ONLY_POSTGRES = {"replicas.leave"}
 #: Those of files, which are written the same with either database.
-FILES = {"archive", "bucket", "cache", "folder", "owner"}
+FILES = {"archive", "bucket", "folder", "owner", "staged"}
 TRANSACTIONS = {name for name in names() if name.partition(".")[0] not in FILES}
 #: Transactions that callers were promised something about.
 AT_COMMITS = (

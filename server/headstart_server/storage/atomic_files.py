@@ -1,8 +1,9 @@
 """Files and folders that appear whole or not at all: written to a staging path, then renamed."""
 
+import os
 import shutil
-import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,45 +19,78 @@ _SUFFIX = ".part"
 
 @contextmanager
 def staged_folder(folder: Path) -> Iterator[Path]:
-    """Yield a new folder that replaces nothing and is renamed to `folder` if the block succeeds.
+    """Yield a new folder that is renamed to `folder` if the block succeeds.
 
     Threads, processes and machines may make the same folder concurrently; the first one stays. Abandoned
     staging folders are removed first. Parents are created.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(folder.parent)
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}.", suffix=_SUFFIX))
+    staging = _staging_path(folder)
+    staging.mkdir()
     try:
-        # The mode of `mkdir`: other users may read what is prepared for them.
-        aside.chmod(0o755)
-        yield aside
+        yield staging
         try:
-            with failpoint("cache.rename_folder"):
-                aside.rename(folder)
+            with failpoint("staged.rename_folder"):
+                staging.rename(folder)
         except OSError:
             # A folder can only replace an empty one.
             if not folder.is_dir():
                 raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextmanager
-def staged_file(path: Path) -> Iterator[Path]:
-    """Yield the path of a new file that is renamed to `file` if the block succeeds; see `staged_folder`."""
+def staged_file(path: Path, *, replaces: bool = True) -> Iterator[Path]:
+    """Yield the path of a new file that is renamed to `path` if the block succeeds; see `staged_folder`.
+
+    Args:
+        path: the file.
+        replaces: whether the last of several concurrent writers wins; else the first one, where the file
+            system supports links.
+    """
+    staging = _staging_path(path)
+    staging.touch(exist_ok=False)
+    try:
+        yield staging
+        with failpoint("staged.rename_file"):
+            if replaces or not _linked(staging, path):
+                staging.rename(path)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+def _linked(staging: Path, path: Path) -> bool:
+    """Name a file without replacing another one; return False if the file system has no links."""
+    try:
+        os.link(staging, path)
+    except FileExistsError:
+        pass
+    except OSError:
+        return False
+    return True
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a file onto the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable: syncing a file alone does not."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _staging_path(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path.parent)
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f"{path.name}.", suffix=_SUFFIX, delete=False
-    ) as file:
-        aside = Path(file.name)
-    try:
-        aside.chmod(0o644)
-        yield aside
-        with failpoint("cache.rename_file"):
-            aside.rename(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    return path.with_name(f"{uuid.uuid4().hex}{_SUFFIX}")
 
 
 def remove_abandoned(folder: Path) -> None:

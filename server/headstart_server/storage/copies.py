@@ -2,13 +2,13 @@
 
 import os
 import threading
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from headstart_server.errors import StorageFull
+from headstart_server.storage.atomic_files import staged_file
 from headstart_server.storage.disk import storage_errors
 
 
@@ -75,14 +75,8 @@ class LocalCopies:
         return self._root / f"{name}@{fingerprint}"
 
     def _fetch(self, path: Path, fetch: Callable[[Path], None]) -> None:
-        aside = path.with_name(f"{uuid.uuid4().hex}.part")
-        try:
-            with storage_errors():
-                fetch(aside)
-                os.replace(aside, path)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
+        with storage_errors(), staged_file(path) as staging:
+            fetch(staging)
 
     def _drop_all(self) -> int:
         """Remove every copy, and return their number; open ones stay readable."""

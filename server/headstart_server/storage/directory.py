@@ -7,7 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from headstart_server.storage.disk import storage_errors, sync_folder
+from headstart_server.storage.atomic_files import sync_folder, write_synced
+from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.failpoints import failpoint
 from headstart_server.storage.folder import FolderEntry
 
@@ -44,14 +45,11 @@ class DirectoryFolder:
         staging.mkdir(parents=True)
         for file, content in files.items():
             with failpoint("folder.write_file"):
-                _write_synced(staging / file, content)
+                write_synced(staging / file, content)
         with failpoint("folder.sync"):
             sync_folder(staging)
         shutil.rmtree(final, ignore_errors=True)
-        with failpoint("folder.rename"):
-            os.rename(staging, final)
-        with failpoint("folder.sync_root"):
-            sync_folder(self._root)
+        self._publish(staging, final)
 
     def read(self, name: str, file: str) -> bytes:
         with self._missing_checked(), storage_errors(writes=False):
@@ -66,10 +64,13 @@ class DirectoryFolder:
         with storage_errors():
             with failpoint("archive.sync"), staging.open("rb") as file:
                 os.fsync(file.fileno())
-            with failpoint("archive.rename"):
-                os.rename(staging, self._root / name)
-            with failpoint("archive.sync_root"):
-                sync_folder(self._root)
+            self._publish(staging, self._root / name)
+
+    def _publish(self, staging: Path, final: Path) -> None:
+        with failpoint("folder.rename"):
+            os.rename(staging, final)
+        with failpoint("folder.sync_root"):
+            sync_folder(self._root)
 
     def open(self, name: str) -> BinaryIO:
         with self._missing_checked(), storage_errors(writes=False):
@@ -124,10 +125,3 @@ def _entry(path: Path) -> FolderEntry:
     facts = path.stat()
     nbytes = sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else facts.st_size
     return FolderEntry(name=path.name, nbytes=nbytes, written=facts.st_mtime)
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

@@ -1,12 +1,12 @@
 """Ownership of artifact storage by one database: cleanup for one removes the files of all others."""
 
-import os
 import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from headstart_server.errors import LocalStorageUnavailable
+from headstart_server.storage.atomic_files import staged_file
 from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.failpoints import failpoint
@@ -66,26 +66,8 @@ class FileMarker:
         return None
 
     def write(self, content: bytes) -> None:
-        aside = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}.part")
-        try:
-            with storage_errors():
-                with failpoint("owner.write"):
-                    aside.write_bytes(content)
-                with failpoint("owner.rename"):
-                    _name(aside, self._path)
-        finally:
-            aside.unlink(missing_ok=True)
-
-
-def _name(aside: Path, path: Path) -> None:
-    """Name a file without replacing one that another server has just written."""
-    try:
-        os.link(aside, path)
-    except FileExistsError:
-        return
-    except OSError:
-        # Not all file systems support links.
-        os.replace(aside, path)
+        with storage_errors(), staged_file(self._path, replaces=False) as staging, failpoint("owner.write"):
+            staging.write_bytes(content)
 
 
 class FolderIdentity:
