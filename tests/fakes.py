@@ -362,7 +362,7 @@ class Publisher:
                 expires=expires,
                 alias=alias,
             )
-        self.registry.refresh(model)
+        self.registry.index.refresh(model)
         return number
 
     def reopened(self) -> Registry:

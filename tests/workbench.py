@@ -178,7 +178,7 @@ class Workbench:
 
     def examples(self, version: Version) -> ExampleList:
         """The list of a version's examples."""
-        found = self.registry.examples(version)
+        found = self.registry.files.examples(version)
         assert found is not None
         return found
 

@@ -92,7 +92,7 @@ def load_all(data: Path, model: str, count: int, max_mib: int) -> dict[str, floa
     before, began = process.memory_info().rss, time.perf_counter()
     for number in range(count):
         name = f"{model}-{number}"
-        registry.load(name, registry.resolve(Selector(model=name)))
+        registry.files.load(name, registry.index.resolve(Selector(model=name)))
     seconds = time.perf_counter() - began
     database.close()
     return {

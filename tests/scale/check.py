@@ -32,7 +32,7 @@ REPORTS: dict[str, str] = {
 #: Statements that may read a whole table where that is the quickest way, but in the same time as all others.
 READS_ALL = {
     "models.rows.changed_models": "a server that starts reads all models",
-    "models.model_entry.read_model_entries": "reads hundreds of models at once when a server starts",
+    "models.model_index.read_model_entries": "reads hundreds of models at once when a server starts",
     "models.alias_rows.traffic_of": "reads hundreds of models at once when a server starts",
     "models.registry.Registry.models": "looks for the few models of a tenant among all names",
     "models.registry.Registry._names": "looks for the few models of a tenant among all names",

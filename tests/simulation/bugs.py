@@ -15,7 +15,7 @@ from headstart_server.jobs.job import Findings, Job, JobState, Progress
 from headstart_server.jobs.job_runs import JobRuns
 from headstart_server.jobs.webhook_rows import ClaimedPost
 from headstart_server.models import rows as model_rows
-from headstart_server.models.registry import Registry
+from headstart_server.models.model_index import ModelIndex
 from headstart_server.models.version import Manifest
 from headstart_server.webhooks.message import headers_of, read_secrets
 from headstart_server.webhooks.post import WebhookPostError
@@ -63,7 +63,7 @@ def _double_publication() -> Iterator[None]:
         with database.write("jobs.succeed") as connection:
             now = database.now(connection)
             _write(connection, job, JobState.SUCCEEDED, progress, now=now, result={"version": number})
-        self._registry.refresh(manifest.model)
+        self._registry.index.refresh(manifest.model)
         self._notifier.publish(job.job_id)
         return number
 
@@ -85,7 +85,7 @@ def _allow_several_versions(connection: sqlite3.Connection) -> None:
 def _stale_alias() -> Iterator[None]:
     """The number of the last change that is known is read after the routes: a change in between is missed."""
 
-    def sync(self: Registry) -> None:
+    def sync(self: ModelIndex) -> None:
         with self._database.read() as connection:
             self._now.set(connection)
             if model_rows.last_revision(connection) == self._seen:
@@ -95,7 +95,7 @@ def _stale_alias() -> Iterator[None]:
         with self._database.read() as connection:
             self._seen = model_rows.last_revision(connection)
 
-    with mock.patch.object(Registry, "sync", sync):
+    with mock.patch.object(ModelIndex, "sync", sync):
         yield
 
 

@@ -178,7 +178,7 @@ class Callers:
     def _predict(self, step: Step) -> None:
         selector = Selector(model=MODEL, number=step.number)
         call = self._call_of("Predict", step.replica, MODEL)
-        self._once(call, step.replica, lambda replica: replica.registry.find(selector))
+        self._once(call, step.replica, lambda replica: replica.registry.index.find(selector))
 
     def _delete(self, step: Step) -> None:
         call = self._call_of("DeleteVersion", step.replica, MODEL, version=step.number)
@@ -232,7 +232,7 @@ class Callers:
 
 def _read(replica: Replica) -> int | None:
     try:
-        return replica.registry.find(Selector(model=MODEL, alias=ALIAS))
+        return replica.registry.index.find(Selector(model=MODEL, alias=ALIAS))
     except ServiceUnavailable:
         raise
     except HeadstartError:

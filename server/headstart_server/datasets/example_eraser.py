@@ -191,7 +191,7 @@ class ExampleEraser:
         for version in self._registry.all_versions(model, scope):
             name = (version.model, version.number)
             try:
-                listed = self._registry.examples(version)
+                listed = self._registry.files.examples(version)
             except VersionNotFound:
                 continue
             except ArtifactDamaged:

@@ -50,7 +50,7 @@ def find_parent(
         ExampleNotFound: it was not trained on an example that shall be left out.
     """
     selector = Selector(model=spec.model, number=spec.parent_version, alias=spec.parent_alias)
-    version = registry.version(spec.model, registry.find(selector))
+    version = registry.version(spec.model, registry.index.find(selector))
     kept = retained_examples(registry, version, "Send all examples again without a parent.")
     removed = set(spec.removed_example_ids)
     _check_known(removed, kept.examples, version.number)
@@ -79,7 +79,7 @@ def retained_examples(registry: Registry, version: Version, instead: str) -> Exa
     Raises:
         ExamplesNotKept: they are not.
     """
-    kept = registry.examples(version) if version.has_examples else None
+    kept = registry.files.examples(version) if version.has_examples else None
     if kept is None:
         raise ExamplesNotKept(
             f"The examples of version {version.number} of model '{version.model}' were not kept. {instead}",

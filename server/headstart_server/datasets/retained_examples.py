@@ -29,7 +29,7 @@ class RetainedExamples:
             VersionNotFound: the version was deleted meanwhile.
             ArtifactDamaged: the list of its examples is damaged or missing.
         """
-        listed = self._registry.examples(version) if version.has_examples else None
+        listed = self._registry.files.examples(version) if version.has_examples else None
         if listed is None:
             return {}
         found: dict[int, Content] = {}

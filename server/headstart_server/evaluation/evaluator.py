@@ -187,7 +187,7 @@ class Evaluator:
         """
         respondent = self._respondent(target)
         version = self._registry.version(respondent.version.model, respondent.version.number)
-        known = self._registry.examples(version)
+        known = self._registry.files.examples(version)
         trained = {one.digest for one in known.examples if not one.held_out} if known is not None else set()
         return EvaluationRun(self._predictor([respondent]), trained)
 
@@ -215,12 +215,12 @@ class Evaluator:
 
     def _respondent(self, selector: Selector) -> LoadedVersion:
         try:
-            number = self._registry.find(selector)
+            number = self._registry.index.find(selector)
         except ModelNotFound:
             if self._is_under_way(selector.model):
                 raise version_not_ready_error(selector.model) from None
             raise
-        version = self._registry.load(selector.model, number)
+        version = self._registry.files.load(selector.model, number)
         return LoadedVersion(version=version, embedder=embedder_of(version, self.pool))
 
     def _known_pairs(
@@ -239,7 +239,7 @@ class Evaluator:
         return pair_predictions(first, second, reading)
 
     def _examples(self, version: ResidentVersion) -> ExampleList:
-        known = self._registry.examples(self._registry.version(version.model, version.number))
+        known = self._registry.files.examples(self._registry.version(version.model, version.number))
         if known is None:
             raise NoCommonExamples(
                 f"Of version {version.number} of model '{version.model}' it is not known what it was trained "

@@ -90,7 +90,7 @@ class PromotionCheck:
         checkpoint: Callable[[], None],
     ) -> Promotion:
         model, alias = spec.model, spec.alias or ""
-        before = self._registry.load(model, baseline)
+        before = self._registry.files.load(model, baseline)
         if before.head.task is not candidate.head.task:
             return rejected_promotion(
                 alias,
@@ -98,7 +98,7 @@ class PromotionCheck:
                 f"Version {baseline} predicts another kind of label: {before.head.task} instead of "
                 f"{candidate.head.task}.",
             )
-        known = self._registry.examples(self._registry.version(model, baseline))
+        known = self._registry.files.examples(self._registry.version(model, baseline))
         if known is None:
             return rejected_promotion(
                 alias,

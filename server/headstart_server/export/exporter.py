@@ -142,7 +142,7 @@ class Exporter:
         Raises:
             ModelNotFound, VersionNotFound or AliasNotFound: the version does not exist.
             ExportQueueFull: the queue of exports is full.
-            HeadstartError: as `Registry.load` and `Catalog.export`.
+            HeadstartError: as `VersionFiles.load` and `Catalog.export`.
         """
         version = await asyncio.to_thread(self._version, selector)
         key = (version.artifact, form)
@@ -165,7 +165,7 @@ class Exporter:
         self._cache.sweep(is_live)
 
     def _version(self, selector: Selector) -> Version:
-        return self._registry.version(selector.model, self._registry.resolve(selector))
+        return self._registry.version(selector.model, self._registry.index.resolve(selector))
 
     async def _create(self, key: Key, version: Version) -> None:
         running = self._running.get(key)
@@ -206,7 +206,7 @@ class Exporter:
                 raise Cancelled("The caller no longer waits for the export.")
 
         check()
-        loaded = self._registry.load(version.model, version.number)
+        loaded = self._registry.files.load(version.model, version.number)
         request = export_request(version, loaded, key[1])
         folder = self._cache.new_folder()
         try:

@@ -140,7 +140,7 @@ class JobRuns:
                 }
                 rows.set_result(connection, job.job_id, result)
                 stored.check_published(connection, limits, tenant, spec.model)
-        self._registry.refresh(manifest.model)
+        self._registry.index.refresh(manifest.model)
         self._notifier.publish(job.job_id)
         return number
 

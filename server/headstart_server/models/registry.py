@@ -1,55 +1,45 @@
-"""The registry of models: their versions, aliases, and which of them is meant."""
+"""Models, versions and aliases in the database."""
 
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, not_, or_, select, update
 
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.batches import batched
-from headstart_server.database.clock import DatabaseClock
 from headstart_server.database.database import Database
 from headstart_server.database.scoped import within
 from headstart_server.database.tables import aliases, models, versions
 from headstart_server.errors import (
     AliasNotFound,
-    ArtifactDamaged,
     EtagMismatch,
     ModelNotEmpty,
-    ModelNotFound,
     StorageUnavailable,
     VersionInUse,
-    VersionNotFound,
 )
-from headstart_server.learning.analysis.dataset_findings import DatasetFindings
-from headstart_server.learning.metrics.evaluation import Evaluation
-from headstart_server.learning.metrics.example_list import ExampleList, read_outcomes
-from headstart_server.learning.metrics.outcomes import PredictionOutcome
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import (
     alias_history,
     alias_rows,
-    evaluation_file,
     rows,
     updates,
     usage,
     version_list,
 )
 from headstart_server.models.alias_history import AliasEvent, Cause, Mover
-from headstart_server.models.evidence import NEIGHBORS_FILE
-from headstart_server.models.model_entry import ModelEntry, read_model_entries
-from headstart_server.models.resident import ResidentVersion, ResidentVersions
-from headstart_server.models.store import EXAMPLES_FILE, VersionStore
-from headstart_server.models.traffic_split import TrafficRouter, check_traffic
+from headstart_server.models.model_index import ModelIndex
+from headstart_server.models.resident import ResidentVersions
+from headstart_server.models.store import VersionStore
+from headstart_server.models.traffic_split import check_traffic
 from headstart_server.models.updates import Expiration
-from headstart_server.models.version import Alias, Manifest, Model, Selector, TrafficSplit, Version
+from headstart_server.models.version import Alias, Manifest, Model, TrafficSplit, Version
+from headstart_server.models.version_files import VersionFiles
 from headstart_server.models.version_list import VersionFilter, VersionOrder
 
-#: Models whose entries are read in one statement.
+#: Models whose names are read in one statement.
 _MODELS_AT_ONCE = 500
 #: Expired versions that one transaction deletes: others wait for it to change a model.
 _EXPIRED_AT_ONCE = 100
@@ -58,26 +48,21 @@ _MODELS_OF_VERSIONS = 50
 #: Versions that are read in one statement.
 _VERSIONS_AT_ONCE = 200
 
-_Read = TypeVar("_Read")
-
 
 class AliasMovedError(Exception):
-    """The alias names another version than the one that was judged: judge again."""
+    """The alias names another version than the one that was compared; compare again."""
 
 
 class Registry:
-    """Finds, lists, names and deletes versions.
-
-    Rows in the database are the truth. Routes (numbers and aliases, no heads) are kept in memory as well, so
-    that a Predict of a resident version reads neither database nor disk.
+    """List, name and delete models and versions in the database; `index` finds them, `files` reads them.
 
     Args:
-        database: holds the rows.
-        store: holds the files.
-        resident: holds the heads in memory.
+        database: has the rows.
+        store: has the files.
+        resident: keeps heads in memory.
         on_deleted: called after versions were deleted, once their rows are gone.
         clock: seconds that only go up.
-        refreshing: lets one refresh of the entries through at a time; None takes a lock of threads.
+        refreshing: see `ModelIndex`.
     """
 
     def __init__(
@@ -94,144 +79,8 @@ class Registry:
         self._store = store
         self._resident = resident
         self._on_deleted = on_deleted
-        # What has expired is told without asking the database, and still by its clock.
-        self._now = DatabaseClock(database, clock)
-        self._entries: dict[str, ModelEntry] = {}
-        # Of two refreshes at once the one that read first must not write last.
-        self._refreshing = refreshing or threading.Lock()
-        self._seen = -1
-        self.sync()
-
-    # Finding
-
-    def resolve(self, selector: Selector, router: TrafficRouter | None = None) -> int:
-        """The number of the version that is meant. Reads memory only.
-
-        Args:
-            selector: the version.
-            router: chooses where an alias gives others a share of its calls; None for the version it names.
-
-        Raises:
-            ModelNotFound: no such model, or it has no version.
-            AliasNotFound: the model has no such alias.
-            VersionNotFound: the model has no such version, or it has expired.
-        """
-        entry = self._entries.get(selector.model)
-        default = entry.default(self._is_live) if entry is not None else None
-        if entry is None or default is None:
-            raise rows.model_not_found_error(selector.model)
-        number = selector.number
-        if selector.alias is not None:
-            number = entry.aliases.get(selector.alias)
-            if number is None:
-                raise AliasNotFound(
-                    f"Model '{selector.model}' has no alias '{selector.alias}'. "
-                    f"Its aliases: {', '.join(sorted(entry.aliases)) or 'none'}.",
-                    metadata={"model": selector.model, "alias": selector.alias},
-                )
-            if router is not None and (shares := entry.shares.get(selector.alias)):
-                number = router.route(selector.model, number, shares)
-        if number is None:
-            return default
-        if number not in entry.numbers or not self._is_live(entry.numbers[number]):
-            raise rows.version_not_found_error(
-                selector.model, number, newest=max(self.numbers(selector.model))
-            )
-        return number
-
-    def find(self, selector: Selector, router: TrafficRouter | None = None) -> int:
-        """As `resolve`, but what memory does not know is looked for in the database.
-
-        Whoever was told by one replica that a version is there may ask another one at once.
-
-        Raises:
-            ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.
-            DatabaseUnavailable: memory knows none, and the database does not answer.
-        """
-        try:
-            return self.resolve(selector, router)
-        except (ModelNotFound, AliasNotFound, VersionNotFound):
-            self.sync()
-        return self.resolve(selector, router)
-
-    def numbers(self, model: str) -> list[int]:
-        """The numbers of a model's versions, ascending, without those that have expired. Reads memory only.
-
-        Raises:
-            ModelNotFound: no such model, or it has no version.
-        """
-        entry = self._entries.get(model)
-        live = [number for number, expiry in entry.numbers.items() if self._is_live(expiry)] if entry else []
-        if not live:
-            raise rows.model_not_found_error(model)
-        return live
-
-    def resident(self, model: str, number: int) -> ResidentVersion | None:
-        """A version that `resolve` found, if it is in memory."""
-        return self._resident.get(model, number)
-
-    def load(self, model: str, number: int) -> ResidentVersion:
-        """A version that `resolve` found, read from disk if it is not in memory.
-
-        Raises:
-            VersionNotFound: it was deleted meanwhile.
-            ArtifactDamaged: its files are damaged or missing.
-        """
-        found = self._resident.get(model, number)
-        if found is not None:
-            return found
-        version = self.version(model, number)
-        try:
-            head = self._store.read(version.artifact, version.manifest)
-            tail = self._store.read_tail(version.artifact, version.manifest)
-        except ArtifactDamaged:
-            # Its row goes before its files: if that is gone by now, it was deleted and not damaged.
-            self.version(model, number)
-            raise
-        loaded = ResidentVersion(
-            model=model,
-            number=number,
-            backbone=version.manifest.backbone,
-            backbone_digest=version.manifest.backbone_digest,
-            head=head,
-            tail=tail,
-        )
-        self._resident.put(loaded)
-        # It may have been deleted since its row was read, and what is deleted is dropped only once: after its
-        # entry is gone, so either that drop comes after the put, or it is seen here.
-        entry = self._entries.get(model)
-        if entry is None or number not in entry.numbers:
-            self._resident.drop(model, number)
-        return loaded
-
-    def with_evidence(self, version: ResidentVersion, files: Collection[str]) -> ResidentVersion:
-        """A version with what its answers rest on, read from disk as far as it is not in memory.
-
-        It stays in memory with the version; an index of neighbours only if it is not larger than a quarter of
-        what all versions may take.
-
-        Args:
-            version: as `load` gave it.
-            files: the names of the files that are wanted.
-
-        Raises:
-            VersionNotFound: it was deleted meanwhile.
-            ArtifactDamaged: a file is damaged or missing.
-        """
-        missing = set(files) - version.evidence.files
-        if not missing:
-            return version
-        stored = self.version(version.model, version.number)
-        try:
-            evidence = self._store.read_evidence(stored.artifact, stored.manifest, version.evidence, missing)
-        except ArtifactDamaged:
-            self.version(version.model, version.number)
-            raise
-        kept = evidence
-        if evidence.nbytes > self._resident.max_bytes // 4:
-            kept = replace(evidence, neighbors=None, files=evidence.files - {NEIGHBORS_FILE})
-        self._resident.replace(replace(version, evidence=kept))
-        return replace(version, evidence=evidence)
+        self.index = ModelIndex(database, resident.drop, clock=clock, refreshing=refreshing)
+        self.files = VersionFiles(store, resident, self.index, self.version)
 
     # Reading
 
@@ -342,71 +191,6 @@ class Registry:
                 query.order_by(versions.c.model, versions.c.number).limit(_VERSIONS_AT_ONCE)
             ).all()
 
-    def examples(self, version: Version) -> ExampleList | None:
-        """Return the examples of a version with its prediction for each; None if no list is stored.
-
-        Raises:
-            VersionNotFound: it was deleted meanwhile.
-            ArtifactDamaged: the list is damaged or missing.
-        """
-        return self._listed(version, ExampleList.from_bytes)
-
-    def outcomes(self, version: Version) -> Sequence[PredictionOutcome | None]:
-        """Return only the predictions of a version for its examples; empty if no list is stored.
-
-        Raises:
-            VersionNotFound: it was deleted meanwhile.
-            ArtifactDamaged: the list is damaged or missing.
-        """
-        return self._listed(version, read_outcomes) or ()
-
-    def _listed(self, version: Version, read: Callable[[bytes], _Read]) -> _Read | None:
-        content = self.file(version, EXAMPLES_FILE)
-        if content is None:
-            return None
-        try:
-            return read(content)
-        except (OSError, EOFError, KeyError, IndexError, TypeError, ValueError) as error:
-            raise ArtifactDamaged(
-                f"The list of the examples of version {version.number} of model '{version.model}' cannot be "
-                "read by this release.",
-                metadata={"model": version.model, "version": str(version.number)},
-            ) from error
-
-    def evaluation(self, selector: Selector) -> tuple[Version, Evaluation | None, DatasetFindings | None]:
-        """Return a version with its evaluation and the findings in its examples; None where none is stored.
-
-        Raises:
-            ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.
-            ArtifactDamaged: its evaluation is damaged or missing.
-        """
-        version = self.version(selector.model, self.find(selector))
-        content = self.file(version, evaluation_file.EVALUATION_FILE)
-        if content is None:
-            return version, None, None
-        try:
-            return version, *evaluation_file.decode(content)
-        except ValueError as error:
-            raise ArtifactDamaged(
-                f"The evaluation of version {version.number} of model '{version.model}' cannot be read by "
-                "this release.",
-                metadata={"model": version.model, "version": str(version.number)},
-            ) from error
-
-    def file(self, version: Version, name: str) -> bytes | None:
-        """A further file of a version; None if it has none of this name.
-
-        Raises:
-            VersionNotFound: it was deleted meanwhile.
-            ArtifactDamaged: the file is damaged or missing.
-        """
-        try:
-            return self._store.read_file(version.artifact, version.manifest, name)
-        except ArtifactDamaged:
-            # As in `load`.
-            self.version(version.model, version.number)
-            raise
-
     def alias_number(self, model: str, alias: str) -> int:
         """The number of the version that an alias names now, by its row; 0 if there is no such alias."""
         with self._database.read() as connection:
@@ -494,38 +278,6 @@ class Registry:
                 alias_rows.move_alias(connection, manifest.model, alias, number, now=now)
         return number
 
-    def refresh(self, model: str) -> None:
-        """Bring the entry of a model up to date with its rows."""
-        with self._refreshing, self._database.snapshot() as connection:
-            self._read_entries(connection, [model])
-
-    def sync(self) -> None:
-        """Bring the entries of all models up to date that any replica has changed since the last time.
-
-        Raises:
-            DatabaseUnavailable: the database does not answer; what was known stays known.
-        """
-        with self._database.read() as connection:
-            self._now.set(connection)
-            if rows.last_revision(connection) == self._seen:
-                return
-        with self._refreshing, self._database.snapshot() as connection:
-            seen = rows.last_revision(connection)
-            self._read_entries(connection, rows.changed_models(connection, self._seen))
-            self._seen = seen
-
-    def _read_entries(self, connection: Connection, names: Sequence[str]) -> None:
-        for start in range(0, len(names), _MODELS_AT_ONCE):
-            part = names[start : start + _MODELS_AT_ONCE]
-            for model, entry in read_model_entries(connection, part).items():
-                before = self._entries.get(model)
-                if entry.numbers:
-                    self._entries[model] = entry
-                else:
-                    self._entries.pop(model, None)
-                for number in before.numbers.keys() - entry.numbers.keys() if before else ():
-                    self._resident.drop(model, number)
-
     def set_alias(
         self,
         model: str,
@@ -566,7 +318,7 @@ class Registry:
             now = self._database.now(connection)
             with alias_history.recorded(connection, [model], mover, now):
                 moved = alias_rows.move_alias(connection, model, alias, number, now=now, shares=shares)
-        self.refresh(model)
+        self.index.refresh(model)
         return moved
 
     def delete_alias(self, model: str, alias: str, *, etag: str = "", principal: str = "") -> None:
@@ -592,7 +344,7 @@ class Registry:
             mover = Mover(cause=Cause.SET, principal=principal)
             with alias_history.recorded(connection, [model], mover, self._database.now(connection)):
                 connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.name == alias))
-        self.refresh(model)
+        self.index.refresh(model)
 
     def update_version(
         self, model: str, number: int, details: Mapping[str, Any], expiration: Expiration | None
@@ -613,7 +365,7 @@ class Registry:
             rows.bump_revision(connection, [model])
             now = self._database.now(connection)
             updates.update_version(connection, model, number, details, expiration=expiration, now=now)
-        self.refresh(model)
+        self.index.refresh(model)
         return self.version(model, number)
 
     def update_model(self, model: str, details: Mapping[str, Any]) -> Model:
@@ -757,7 +509,7 @@ class Registry:
 
     def _forget(self, deleted: Sequence[tuple[str, int, str]]) -> None:
         for model in {model for model, _, _ in deleted}:
-            self.refresh(model)
+            self.index.refresh(model)
         for model, number, artifact in deleted:
             self._resident.drop(model, number)
             # Its row is gone, and so is the version; the files go with a later cleaning then.
@@ -768,9 +520,6 @@ class Registry:
 
     def _seen_here(self, model: Model) -> Model:
         return replace(model, resident_count=len(self._resident.numbers(model.name)))
-
-    def _is_live(self, expires: float | None) -> bool:
-        return expires is None or expires > self._now()
 
 
 def _check_etag(connection: Connection, model: str, alias: str, etag: str) -> Alias | None:

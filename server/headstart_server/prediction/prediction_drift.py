@@ -121,8 +121,8 @@ def expected_predictions(registry: Registry, version: ResidentVersion) -> Expect
     """
     try:
         selector = Selector(model=version.model, number=version.number)
-        stored, evaluation, _ = registry.evaluation(selector)
-        outcomes = registry.outcomes(stored)
+        stored, evaluation, _ = registry.files.evaluation(selector)
+        outcomes = registry.files.outcomes(stored)
     except ArtifactDamaged as error:
         log.warning(
             "evaluation_read_failed", model=version.model, version=version.number, error=error.message

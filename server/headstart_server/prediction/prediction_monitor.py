@@ -185,7 +185,7 @@ class PredictionMonitor:
         followed = self._followed.get(key)
         if followed is not None:
             return followed
-        known = self._registry.with_evidence(version, (TYPICALITY_FILE,)).evidence.typicality_model
+        known = self._registry.files.with_evidence(version, (TYPICALITY_FILE,)).evidence.typicality_model
         expected = expected_predictions(self._registry, version)
         followed = _Followed(
             inputs=None if known is None else Drift(known),
@@ -208,11 +208,13 @@ class PredictionMonitor:
     def _shadow(self, version: ResidentVersion) -> ResidentVersion | None:
         """The shadow of a version, if it has one that can be put on the same features."""
         try:
-            number = self._registry.resolve(Selector(model=version.model, alias=self._alias))
+            number = self._registry.index.resolve(Selector(model=version.model, alias=self._alias))
         except AliasNotFound:
             return None
         if number == version.number:
             return None
-        shadow = self._registry.resident(version.model, number) or self._registry.load(version.model, number)
+        shadow = self._registry.files.resident(version.model, number) or self._registry.files.load(
+            version.model, number
+        )
         same = shadow.backbone_digest == version.backbone_digest and shadow.tail is None
         return shadow if same and shadow.head.task is version.head.task else None

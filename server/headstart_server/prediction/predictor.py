@@ -265,15 +265,15 @@ class Predictor:
         """
         numbers = [self._known_number(selector, router) for selector in selectors]
         if None in numbers:
-            await asyncio.to_thread(self._registry.sync)
+            await asyncio.to_thread(self._registry.index.sync)
         return [
-            self._registry.resolve(selector, router) if number is None else number
+            self._registry.index.resolve(selector, router) if number is None else number
             for selector, number in zip(selectors, numbers, strict=True)
         ]
 
     def _known_number(self, selector: Selector, router: TrafficRouter | None) -> int | None:
         try:
-            return self._registry.resolve(selector, router)
+            return self._registry.index.resolve(selector, router)
         except (ModelNotFound, AliasNotFound, VersionNotFound):
             return None
 
@@ -289,7 +289,7 @@ class Predictor:
                 raise version_not_ready_error(model) from None
             raise
         keys = [(selector.model, number) for selector, number in zip(selectors, numbers, strict=True)]
-        found = {key: self._registry.resident(*key) for key in dict.fromkeys(keys)}
+        found = {key: self._registry.files.resident(*key) for key in dict.fromkeys(keys)}
         missing = [
             key
             for key, version in found.items()
@@ -301,11 +301,11 @@ class Predictor:
         return [version for key in keys if (version := found[key]) is not None]
 
     async def _load_version(self, model: str, number: int, files: Collection[str]) -> ResidentVersion:
-        version = self._registry.resident(model, number)
+        version = self._registry.files.resident(model, number)
         if version is None:
-            version = await self._load(self._registry.load, model, number)
+            version = await self._load(self._registry.files.load, model, number)
         if not version.evidence.files.issuperset(files):
-            version = await self._load(self._registry.with_evidence, version, files)
+            version = await self._load(self._registry.files.with_evidence, version, files)
         return version
 
     async def _begin_tail(

@@ -75,7 +75,7 @@ class Reporter:
             ModelNotFound, VersionNotFound or AliasNotFound: the version does not exist.
             ArtifactDamaged: one of its files is damaged.
         """
-        version, evaluation, findings = self._registry.evaluation(selector)
+        version, evaluation, findings = self._registry.files.evaluation(selector)
         indexes = sample_indexes(evaluation, findings) if form is ReportFormat.HTML else []
         facts = ReportFacts(
             version=_shown(version),

@@ -125,7 +125,7 @@ class RebaseService:
         is_named = not asked.selects_backbone and not repeated
         info = self._submissions.pool.request(asked.backbone) if is_named else None
         if not repeated:
-            version = self._registry.version(spec.source.model, self._registry.find(spec.source))
+            version = self._registry.version(spec.source.model, self._registry.index.find(spec.source))
             parent = self._parent(version)
             full = _like(asked, version, keeps_recipe=spec.recipe is None)
             if info is not None and parent.examples:

@@ -84,14 +84,14 @@ def test_a_rejected_version_is_no_default_until_an_alias_names_it(
     gated(bench, pets(12))
     assert not promotion_of(gated(bench, muddled(12))).is_promoted
     default = Selector(model="pets")
-    assert bench.registry.find(default) == driver.publisher.reopened().find(default) == 1
-    assert bench.registry.find(Selector(model="pets", number=2)) == 2
+    assert bench.registry.index.find(default) == driver.publisher.reopened().index.find(default) == 1
+    assert bench.registry.index.find(Selector(model="pets", number=2)) == 2
     bench.registry.set_alias("pets", "trial", 2)
-    assert bench.registry.find(default) == 2
+    assert bench.registry.index.find(default) == 2
     bench.registry.delete_alias("pets", "trial")
     bench.registry.delete_version("pets", 1, force=True)
     # Better than no version at all.
-    assert bench.registry.find(default) == driver.publisher.reopened().find(default) == 2
+    assert bench.registry.index.find(default) == driver.publisher.reopened().index.find(default) == 2
 
 
 @pytest.mark.parametrize("error", [BackboneNotFound, BackboneUnavailable])

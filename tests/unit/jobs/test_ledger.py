@@ -128,7 +128,7 @@ def test_a_job_whose_alias_has_no_place_any_more_publishes_nothing(
     publisher.registry.set_alias("pets", "other", 1)
     with pytest.raises(QuotaExceeded):
         driver.succeed(job)
-    assert publisher.registry.numbers("pets") == [1]
+    assert publisher.registry.index.numbers("pets") == [1]
     assert {alias.name for alias in publisher.registry.model("pets").aliases} == {"one", "other"}
     publisher.registry.delete_alias("pets", "other")
     assert driver.succeed(job) == 2
@@ -236,10 +236,10 @@ def test_success_publishes_the_version_and_moves_the_alias(driver: JobDriver, cl
     assert (ended.state, ended.version, ended.finished) == (JobState.SUCCEEDED, 1, clock())
     assert ended.progress == Progress(step=JobStep.PUBLISH, fraction=1.0)
     registry = driver.publisher.registry
-    assert registry.resolve(Selector(model="pets", alias="stable")) == 1
+    assert registry.index.resolve(Selector(model="pets", alias="stable")) == 1
     version = registry.version("pets", 1)
     assert (version.artifact, version.expires) == ("a.1", clock() + 60)
-    assert registry.load("pets", 1)
+    assert registry.files.load("pets", 1)
 
 
 def test_failure_keeps_its_reason_its_findings_and_the_last_progress(
@@ -530,7 +530,7 @@ def test_jobs_that_ended_long_ago_are_forgotten_and_their_versions_stay(
     for gone in ("a", "b"):
         with pytest.raises(JobNotFound):
             driver.job_store.reader.events(gone, 0)
-    assert driver.publisher.registry.load("pets", 1)
+    assert driver.publisher.registry.files.load("pets", 1)
 
 
 def test_each_commit_wakes_the_followers_of_its_job(driver: JobDriver) -> None:

@@ -80,21 +80,21 @@ def test_what_is_no_index_is_refused(content: bytes) -> None:
 
 
 def test_a_version_is_given_what_is_asked_for_and_keeps_it(publisher: Publisher) -> None:
-    version = publisher.registry.load("pets", 1)
-    known = publisher.registry.with_evidence(version, {TYPICALITY_FILE})
+    version = publisher.registry.files.load("pets", 1)
+    known = publisher.registry.files.with_evidence(version, {TYPICALITY_FILE})
     assert known.evidence.typicality_model is not None
     assert known.evidence.neighbors is None
-    both = publisher.registry.with_evidence(known, BOTH)
+    both = publisher.registry.files.with_evidence(known, BOTH)
     assert both.evidence.neighbors is not None
-    assert publisher.registry.resident("pets", 1) is not None
+    assert publisher.registry.files.resident("pets", 1) is not None
     assert publisher.resident.nbytes == both.nbytes == version.nbytes + both.evidence.nbytes
 
 
 def test_an_index_too_large_to_stay_is_given_and_not_kept(publisher: Publisher) -> None:
     publisher.resident.max_bytes = 4 * typicality_model().nbytes + 4000
-    version = publisher.registry.load("pets", 1)
-    assert publisher.registry.with_evidence(version, BOTH).evidence.neighbors is not None
-    kept = publisher.registry.resident("pets", 1)
+    version = publisher.registry.files.load("pets", 1)
+    assert publisher.registry.files.with_evidence(version, BOTH).evidence.neighbors is not None
+    kept = publisher.registry.files.resident("pets", 1)
     assert kept is not None
     assert kept.evidence.files == {TYPICALITY_FILE}
     assert kept.evidence.typicality_model is not None
@@ -103,22 +103,22 @@ def test_an_index_too_large_to_stay_is_given_and_not_kept(publisher: Publisher) 
 
 def test_a_version_without_such_files_is_looked_at_once(publisher: Publisher) -> None:
     publisher.publish("cars")
-    known = publisher.registry.with_evidence(publisher.registry.load("cars", 1), BOTH)
+    known = publisher.registry.files.with_evidence(publisher.registry.files.load("cars", 1), BOTH)
     assert known.evidence.typicality_model is None
     assert known.evidence.files == BOTH
     publisher.store.remove("job-2.1")
-    assert publisher.registry.with_evidence(known, BOTH) is known
+    assert publisher.registry.files.with_evidence(known, BOTH) is known
 
 
 def test_a_damaged_file_is_told(publisher: Publisher) -> None:
     (publisher.folder / "versions" / "job-1.1" / NEIGHBORS_FILE).write_bytes(b"other")
     with pytest.raises(ArtifactDamaged, match="neighbors"):
-        publisher.registry.with_evidence(publisher.registry.load("pets", 1), BOTH)
+        publisher.registry.files.with_evidence(publisher.registry.files.load("pets", 1), BOTH)
 
 
 def test_a_version_that_was_dropped_meanwhile_is_not_kept_again(publisher: Publisher) -> None:
-    version = publisher.registry.load("pets", 1)
+    version = publisher.registry.files.load("pets", 1)
     publisher.resident.drop("pets", 1)
     publisher.resident.replace(version)
-    assert publisher.registry.resident("pets", 1) is None
+    assert publisher.registry.files.resident("pets", 1) is None
     assert publisher.resident.nbytes == 0

@@ -56,7 +56,7 @@ def registry(publisher: Publisher) -> Registry:
 
 
 def newest(registry: Registry, model: str = "pets") -> int:
-    return registry.resolve(Selector(model=model))
+    return registry.index.resolve(Selector(model=model))
 
 
 # Numbers
@@ -102,20 +102,20 @@ def test_a_version_is_found_by_number_by_alias_and_as_the_newest(publisher: Publ
     publisher.publish(alias="stable")
     publisher.publish()
     for registry in (publisher.registry, publisher.reopened()):
-        assert registry.resolve(Selector(model="pets", number=1)) == 1
-        assert registry.resolve(Selector(model="pets", alias="stable")) == 1
-        assert registry.resolve(Selector(model="pets")) == 2
+        assert registry.index.resolve(Selector(model="pets", number=1)) == 1
+        assert registry.index.resolve(Selector(model="pets", alias="stable")) == 1
+        assert registry.index.resolve(Selector(model="pets")) == 2
 
 
 def test_what_is_not_there_is_told(publisher: Publisher) -> None:
     publisher.publish(alias="stable")
     publisher.publish(alias="canary")
     with pytest.raises(ModelNotFound) as model_not_found_error:
-        publisher.registry.resolve(Selector(model="cars", number=1))
+        publisher.registry.index.resolve(Selector(model="cars", number=1))
     with pytest.raises(VersionNotFound) as no_version:
-        publisher.registry.resolve(Selector(model="pets", number=7))
+        publisher.registry.index.resolve(Selector(model="pets", number=7))
     with pytest.raises(AliasNotFound) as no_alias:
-        publisher.registry.resolve(Selector(model="pets", alias="prod"))
+        publisher.registry.index.resolve(Selector(model="pets", alias="prod"))
     assert model_not_found_error.value.message == (
         "There is no model 'cars'. List the models to find its name, or fine-tune it first."
     )
@@ -135,7 +135,7 @@ def test_a_version_is_found_by_nobody_once_its_time_has_passed(
     assert newest(publisher.registry) == 1
     for selector in (Selector(model="pets", number=2), Selector(model="pets", alias="canary")):
         with pytest.raises(VersionNotFound):
-            publisher.registry.resolve(selector)
+            publisher.registry.index.resolve(selector)
 
 
 @pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
@@ -147,7 +147,7 @@ def test_a_version_lives_by_the_clock_of_the_database_whatever_the_replica_s_say
     replica = Registry(publisher.database, publisher.store, ResidentVersions(1000), clock=passed)
     publisher.publish()
     publisher.publish(expires=clock() + 10)
-    replica.sync()
+    replica.index.sync()
     # From here on the database is not asked.
     passed.advance(9.999)
     assert newest(replica) == 2
@@ -162,12 +162,12 @@ def test_a_replica_goes_by_the_database_s_clock_when_that_is_set(
     replica = Registry(publisher.database, publisher.store, ResidentVersions(1000), clock=passed)
     publisher.publish()
     publisher.publish(expires=clock() + 10)
-    replica.sync()
+    replica.index.sync()
     clock.advance(60)
-    replica.sync()
+    replica.index.sync()
     assert newest(replica) == 1
     clock.advance(-60)
-    replica.sync()
+    replica.index.sync()
     assert newest(replica) == 2
 
 
@@ -224,12 +224,12 @@ def test_two_replicas_that_clean_at_once_delete_each_version_once(
 
 def test_a_version_is_read_once_and_kept(publisher: Publisher) -> None:
     publisher.publish(head=make_head(seed=5))
-    assert publisher.registry.resident("pets", 1) is None
-    loaded = publisher.registry.load("pets", 1)
+    assert publisher.registry.files.resident("pets", 1) is None
+    loaded = publisher.registry.files.load("pets", 1)
     assert loaded.head.weights.tobytes() == make_head(seed=5).weights.tobytes()
     assert (loaded.backbone, loaded.backbone_digest) == ("fake", "b" * 64)
     publisher.store.remove("job-1.1")
-    assert publisher.registry.load("pets", 1) is publisher.registry.resident("pets", 1) is loaded
+    assert publisher.registry.files.load("pets", 1) is publisher.registry.files.resident("pets", 1) is loaded
 
 
 def test_versions_beyond_the_bytes_are_dropped_and_read_again(
@@ -238,27 +238,27 @@ def test_versions_beyond_the_bytes_are_dropped_and_read_again(
     publisher = Publisher(tmp_path, clock, address=address, resident_bytes=2 * make_head().nbytes)
     for seed in (1, 2, 3):
         publisher.publish(head=make_head(seed=seed))
-        publisher.registry.load("pets", seed)
-    assert publisher.registry.resident("pets", 1) is None
+        publisher.registry.files.load("pets", seed)
+    assert publisher.registry.files.resident("pets", 1) is None
     assert publisher.resident.nbytes == 2 * make_head().nbytes
-    again = publisher.registry.load("pets", 1)
+    again = publisher.registry.files.load("pets", 1)
     assert again.head.weights.tobytes() == make_head(seed=1).weights.tobytes()
-    assert publisher.registry.resident("pets", 2) is None
+    assert publisher.registry.files.resident("pets", 2) is None
     publisher.close()
 
 
 def test_a_deleted_version_leaves_memory_disk_and_rows(publisher: Publisher) -> None:
     publisher.publish()
     publisher.publish()
-    publisher.registry.load("pets", 1)
+    publisher.registry.files.load("pets", 1)
     publisher.registry.delete_version("pets", 1, force=False)
-    assert publisher.registry.resident("pets", 1) is None
+    assert publisher.registry.files.resident("pets", 1) is None
     assert list(publisher.store.artifacts()) == ["job-2.1"]
-    for look in (publisher.registry.load, publisher.registry.version):
+    for look in (publisher.registry.files.load, publisher.registry.version):
         with pytest.raises(VersionNotFound):
             look("pets", 1)
     with pytest.raises(VersionNotFound):
-        publisher.registry.resolve(Selector(model="pets", number=1))
+        publisher.registry.index.resolve(Selector(model="pets", number=1))
 
 
 class DeletingStore(VersionStore):
@@ -278,7 +278,7 @@ def test_a_version_deleted_while_it_is_read_is_not_called_damaged(
     store = DeletingStore(tmp_path / "versions")
     store.registry = Registry(publisher.database, store, ResidentVersions(1000), clock=clock)
     with pytest.raises(VersionNotFound):
-        store.registry.load("pets", 1)
+        store.registry.files.load("pets", 1)
 
 
 class OvertakenStore(VersionStore):
@@ -290,7 +290,7 @@ class OvertakenStore(VersionStore):
     def read(self, artifact: str, manifest: Manifest) -> Head:
         head = super().read(artifact, manifest)
         self.deleting.delete_version(manifest.model, 1, force=True)
-        self.reading.sync()
+        self.reading.index.sync()
         return head
 
 
@@ -302,7 +302,7 @@ def test_a_version_deleted_elsewhere_while_it_is_loaded_does_not_stay_in_memory(
     store, kept = OvertakenStore(tmp_path / "versions"), ResidentVersions(100_000)
     store.deleting = publisher.registry
     store.reading = registry = Registry(publisher.database, store, kept, clock=clock)
-    assert registry.load("pets", 1)
+    assert registry.files.load("pets", 1)
     assert (len(kept), kept.nbytes) == (0, 0)
     assert registry.model("pets").resident_count == 0
 
@@ -325,23 +325,23 @@ def test_each_replica_tells_what_it_has_in_memory_after_evictions_loads_and_dele
         publisher.publish(head=make_head(seed=seed))
     publisher.publish("cars")
     for replica in (first, second):
-        replica.sync()
+        replica.index.sync()
         for number in (1, 2, 3):
-            replica.load("pets", number)
+            replica.files.load("pets", number)
     assert (in_memory(first), in_memory(second)) == ((2, [3, 2]), (1, [3]))
     # Of use is what was asked for, not what was listed.
-    first.load("pets", 2)
-    first.load("cars", 1)
+    first.files.load("pets", 2)
+    first.files.load("cars", 1)
     assert (in_memory(first), in_memory(first, "cars")) == ((1, [2]), (1, [1]))
-    second.load("pets", 1)
+    second.files.load("pets", 1)
     assert (in_memory(first), in_memory(second)) == ((1, [2]), (1, [1]))
     second.delete_version("pets", 2, force=False)
     assert in_memory(first, "cars") == (1, [1])
-    first.sync()
+    first.index.sync()
     assert (in_memory(first), in_memory(second)) == ((0, []), (1, [1]))
     assert [(len(one), one.nbytes) for one in kept] == [(1, make_head().nbytes)] * 2
     second.delete_model("cars", force=True)
-    first.sync()
+    first.index.sync()
     assert (len(kept[0]), kept[0].nbytes) == (0, 0)
 
 
@@ -349,8 +349,8 @@ def test_damaged_files_are_told_as_such(publisher: Publisher) -> None:
     publisher.publish()
     publisher.store.remove("job-1.1")
     with pytest.raises(ArtifactDamaged):
-        publisher.registry.load("pets", 1)
-    assert publisher.registry.resident("pets", 1) is None
+        publisher.registry.files.load("pets", 1)
+    assert publisher.registry.files.resident("pets", 1) is None
 
 
 # Deleting
@@ -366,19 +366,19 @@ def test_a_version_that_aliases_name_is_deleted_by_force_only(publisher: Publish
         "Aliases refer to version 1 of model 'pets': canary, stable. "
         "Move or delete them first, or delete with force."
     )
-    assert publisher.registry.resolve(Selector(model="pets", alias="stable")) == 1
+    assert publisher.registry.index.resolve(Selector(model="pets", alias="stable")) == 1
     publisher.registry.delete_version("pets", 1, force=True)
     assert publisher.registry.model("pets").aliases == ()
     with pytest.raises(AliasNotFound):
-        publisher.registry.resolve(Selector(model="pets", alias="stable"))
+        publisher.registry.index.resolve(Selector(model="pets", alias="stable"))
 
 
 def test_a_deleted_model_is_gone_until_it_is_fine_tuned_again(publisher: Publisher) -> None:
     publisher.publish(alias="stable")
     publisher.publish("cars")
-    publisher.registry.load("pets", 1)
+    publisher.registry.files.load("pets", 1)
     publisher.registry.delete_model("pets", force=True)
-    assert publisher.registry.resident("pets", 1) is None
+    assert publisher.registry.files.resident("pets", 1) is None
     assert list(publisher.store.artifacts()) == ["job-2.1"]
     for registry in (publisher.registry, publisher.reopened()):
         with pytest.raises(ModelNotFound):
@@ -420,7 +420,7 @@ def test_files_without_a_row_are_left_over_and_removed(publisher: Publisher) -> 
     publisher.store.write("lost.1", make_head(), manifest)
     assert publisher.registry.remove_leftovers(set) == 1
     assert list(publisher.store.artifacts()) == ["job-1.1"]
-    assert publisher.registry.load("pets", 1)
+    assert publisher.registry.files.load("pets", 1)
     assert publisher.registry.remove_leftovers(set) == 0
 
 
@@ -440,7 +440,7 @@ def test_files_of_a_job_that_publishes_during_the_look_are_not_left_over(publish
         return set()
 
     assert publisher.registry.remove_leftovers(publishes) == 0
-    assert publisher.registry.load("pets", 1)
+    assert publisher.registry.files.load("pets", 1)
 
 
 def test_files_are_old_by_the_clock_that_dated_them(
@@ -462,36 +462,36 @@ def test_files_are_old_by_the_clock_that_dated_them(
 def test_what_another_replica_changes_is_found_by_catching_up(publisher: Publisher) -> None:
     other = publisher.reopened()
     with pytest.raises(ModelNotFound):
-        other.resolve(Selector(model="pets"))
+        other.index.resolve(Selector(model="pets"))
     publisher.publish(alias="stable")
     publisher.publish()
-    other.sync()
-    assert other.resolve(Selector(model="pets")) == 2
-    assert other.resolve(Selector(model="pets", alias="stable")) == 1
+    other.index.sync()
+    assert other.index.resolve(Selector(model="pets")) == 2
+    assert other.index.resolve(Selector(model="pets", alias="stable")) == 1
     publisher.registry.set_alias("pets", "stable", 2)
-    other.sync()
-    assert other.resolve(Selector(model="pets", alias="stable")) == 2
-    assert other.load("pets", 1)
+    other.index.sync()
+    assert other.index.resolve(Selector(model="pets", alias="stable")) == 2
+    assert other.files.load("pets", 1)
     publisher.registry.delete_version("pets", 1, force=False)
-    other.sync()
-    assert other.resident("pets", 1) is None
+    other.index.sync()
+    assert other.files.resident("pets", 1) is None
     publisher.registry.delete_model("pets", force=True)
-    other.sync()
+    other.index.sync()
     with pytest.raises(ModelNotFound):
-        other.resolve(Selector(model="pets"))
+        other.index.resolve(Selector(model="pets"))
 
 
 def test_what_another_replica_has_just_made_is_found_at_once(publisher: Publisher) -> None:
     other = publisher.reopened()
     publisher.publish(alias="stable")
-    assert other.find(Selector(model="pets")) == 1
+    assert other.index.find(Selector(model="pets")) == 1
     publisher.publish(alias="next")
-    assert other.find(Selector(model="pets", alias="next")) == 2
+    assert other.index.find(Selector(model="pets", alias="next")) == 2
     publisher.publish()
-    assert other.find(Selector(model="pets", number=3)) == 3
+    assert other.index.find(Selector(model="pets", number=3)) == 3
     for missing in (Selector(model="cars"), Selector(model="pets", number=4)):
         with pytest.raises((ModelNotFound, VersionNotFound)):
-            other.find(missing)
+            other.index.find(missing)
 
 
 def test_catching_up_leaves_models_alone_that_did_not_change(publisher: Publisher) -> None:
@@ -502,9 +502,9 @@ def test_catching_up_leaves_models_alone_that_did_not_change(publisher: Publishe
         # Behind the counter's back: only who reads the model again can see it.
         connection.execute(delete(versions).where(versions.c.model == "cars"))
     publisher.publish("pets")
-    other.sync()
-    assert other.resolve(Selector(model="pets")) == 2
-    assert other.resolve(Selector(model="cars")) == 1
+    other.index.sync()
+    assert other.index.resolve(Selector(model="pets")) == 2
+    assert other.index.resolve(Selector(model="cars")) == 1
 
 
 def test_a_change_that_fails_is_no_change(publisher: Publisher) -> None:
@@ -537,7 +537,7 @@ def test_an_alias_is_set_moved_and_removed(publisher: Publisher, clock: ManualCl
     assert publisher.registry.version("pets", 1).aliases == ()
     publisher.registry.delete_alias("pets", "stable")
     with pytest.raises(AliasNotFound):
-        publisher.registry.resolve(Selector(model="pets", alias="stable"))
+        publisher.registry.index.resolve(Selector(model="pets", alias="stable"))
 
 
 def test_an_alias_moves_for_the_etag_it_has_now_and_no_other(
@@ -552,7 +552,7 @@ def test_an_alias_moves_for_the_etag_it_has_now_and_no_other(
         moved(publisher.registry, 1, etag=first.etag)
     with pytest.raises(EtagMismatch):
         publisher.registry.delete_alias("pets", "stable", etag=first.etag)
-    assert publisher.registry.resolve(Selector(model="pets", alias="stable")) == 2
+    assert publisher.registry.index.resolve(Selector(model="pets", alias="stable")) == 2
     publisher.registry.delete_alias("pets", "stable", etag=second.etag)
     with pytest.raises(EtagMismatch) as caught:
         moved(publisher.registry, 1, etag=second.etag)
@@ -603,7 +603,7 @@ def test_of_many_who_move_with_one_etag_one_wins(publisher: Publisher) -> None:
         thread.join(PATIENCE)
     (winner,) = [outcome for outcome in outcomes if outcome is not None]
     assert isinstance(winner, Alias)
-    assert publisher.registry.resolve(Selector(model="pets", alias="stable")) == winner.number
+    assert publisher.registry.index.resolve(Selector(model="pets", alias="stable")) == winner.number
 
 
 def test_an_alias_names_versions_there_are(publisher: Publisher) -> None:
@@ -630,7 +630,7 @@ def half(number: int) -> TrafficSplit:
 def answering(registry: Registry, alias: str = "stable") -> set[int]:
     """The versions that answer the calls of many keys."""
     selector = Selector(model="pets", alias=alias)
-    return {registry.resolve(selector, TrafficRouter(lambda key=key: key)) for key in KEYS}
+    return {registry.index.resolve(selector, TrafficRouter(lambda key=key: key)) for key in KEYS}
 
 
 def test_an_alias_gives_others_a_share_at_every_replica(publisher: Publisher) -> None:
@@ -640,19 +640,19 @@ def test_an_alias_gives_others_a_share_at_every_replica(publisher: Publisher) ->
     given = (half(2), TrafficSplit(number=3, fraction=0.25))
     alias = publisher.registry.set_alias("pets", "stable", 1, shares=given)
     assert alias.traffic == given
-    other.sync()
+    other.index.sync()
     for registry in (publisher.registry, other, publisher.reopened()):
         assert answering(registry) == {1, 2, 3}
         # Whoever does not predict means the version that it names.
-        assert registry.resolve(Selector(model="pets", alias="stable")) == 1
-        assert registry.resolve(Selector(model="pets"), TrafficRouter()) == 3
+        assert registry.index.resolve(Selector(model="pets", alias="stable")) == 1
+        assert registry.index.resolve(Selector(model="pets"), TrafficRouter()) == 3
         assert registry.model("pets").aliases == (alias,)
     assert publisher.registry.version("pets", 2).aliases == ()
     selector = Selector(model="pets", alias="stable")
     for key in KEYS:
-        assert other.find(selector, TrafficRouter(lambda key=key: key)) == publisher.registry.resolve(
+        assert other.index.find(
             selector, TrafficRouter(lambda key=key: key)
-        )
+        ) == publisher.registry.index.resolve(selector, TrafficRouter(lambda key=key: key))
 
 
 def test_the_etag_covers_the_shares(publisher: Publisher) -> None:
@@ -689,7 +689,7 @@ def test_an_alias_that_an_earlier_release_moves_gives_no_shares_any_more(publish
     with publisher.database.write() as connection:
         rows.bump_revision(connection, ["pets"])
         connection.execute(update(aliases).values(number=2, moves=aliases.c.moves + 1))
-    publisher.registry.sync()
+    publisher.registry.index.sync()
     assert answering(publisher.registry) == {2}
     assert publisher.registry.model("pets").aliases[0].traffic == ()
     # And the rows it left are in nobody's way.
@@ -722,14 +722,14 @@ def test_a_version_with_a_share_outlives_its_time(publisher: Publisher, clock: M
     publisher.publish(expires=clock() + 10)
     other = publisher.reopened()
     publisher.registry.set_alias("pets", "stable", 1, shares=[half(2)])
-    other.sync()
+    other.index.sync()
     clock.advance(11)
     assert publisher.registry.delete_expired() == 0
     for registry in (publisher.registry, other, publisher.reopened()):
         assert answering(registry) == {1, 2}
     moved(publisher.registry, 1)
     with pytest.raises(VersionNotFound):
-        publisher.registry.resolve(Selector(model="pets", number=2))
+        publisher.registry.index.resolve(Selector(model="pets", number=2))
     assert publisher.registry.delete_expired() == 1
 
 
@@ -845,7 +845,7 @@ def test_of_two_refreshes_at_once_the_later_commit_is_what_stays(
         registry.set_alias("pets", "stable", 1)
         database.release.set()
 
-    slow = threading.Thread(target=registry.refresh, args=("pets",))
+    slow = threading.Thread(target=registry.index.refresh, args=("pets",))
     database.slow = slow
     slow.start()
     assert database.read_old.wait(PATIENCE)
@@ -853,7 +853,7 @@ def test_of_two_refreshes_at_once_the_later_commit_is_what_stays(
     fast.start()
     for thread in (slow, fast):
         thread.join(PATIENCE)
-    assert registry.resolve(Selector(model="pets", alias="stable")) == 1
+    assert registry.index.resolve(Selector(model="pets", alias="stable")) == 1
     database.close()
 
 

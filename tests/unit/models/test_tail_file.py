@@ -40,8 +40,8 @@ def test_what_is_no_file_of_tensors_is_told(content: bytes) -> None:
 
 def test_a_version_is_loaded_with_its_tail_and_a_plain_one_without(publisher: Publisher) -> None:
     plain, tailed = publisher.publish(), publisher.publish(tail=make_tail(blocks=2))
-    assert publisher.registry.load("pets", plain).tail is None
-    tail = publisher.registry.load("pets", tailed).tail
+    assert publisher.registry.files.load("pets", plain).tail is None
+    tail = publisher.registry.files.load("pets", tailed).tail
     assert tail is not None
     assert (tail.cut, tail.is_ready) == ("cut2", False)
     manifest = publisher.registry.version("pets", tailed).manifest
@@ -53,7 +53,7 @@ def test_a_missing_tail_is_damage(publisher: Publisher) -> None:
     number = publisher.publish(tail=make_tail(), job_id="job")
     (publisher.folder / "versions" / "job.1" / TAIL_FILE).unlink()
     with pytest.raises(ArtifactDamaged, match=r"its tail.safetensors is missing"):
-        publisher.registry.load("pets", number)
+        publisher.registry.files.load("pets", number)
 
 
 def test_the_bytes_of_a_tail_count_in_memory() -> None:

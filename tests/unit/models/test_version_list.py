@@ -132,9 +132,9 @@ def test_an_expiration_is_set_moved_and_removed(publisher: Publisher, clock: Man
     assert registry.update_version("pets", number, {}, Expiration()).expires is None
     registry.update_version("pets", number, {}, Expiration(ttl=1.0))
     clock.advance(2.0)
-    registry.sync()
+    registry.index.sync()
     with pytest.raises(ModelNotFound):
-        registry.resolve(Selector(model="pets", number=number))
+        registry.index.resolve(Selector(model="pets", number=number))
     # What has expired does not come back.
     with pytest.raises(VersionNotFound):
         registry.update_version("pets", number, {}, Expiration())

@@ -45,7 +45,7 @@ class Bench:
                 expires=None,
                 alias="stable",
             )
-        self.publisher.registry.refresh("pets")
+        self.publisher.registry.index.refresh("pets")
 
     def text(self, form: ReportFormat, **selector) -> str:
         return self.reporter.report(Selector(model="pets", **selector), form).content.decode()
@@ -105,7 +105,7 @@ def test_an_evaluation_that_cannot_be_read_is_a_damaged_version(bench: Bench, st
     with pytest.raises(ArtifactDamaged, match="The evaluation of version 1 of model 'pets' cannot be read"):
         bench.text(ReportFormat.HTML)
     with pytest.raises(ArtifactDamaged):
-        bench.publisher.registry.evaluation(Selector(model="pets"))
+        bench.publisher.registry.files.evaluation(Selector(model="pets"))
 
 
 def test_findings_may_be_missing(bench: Bench):

@@ -122,7 +122,7 @@ class Rig:
         return self.driver.publisher.registry.version(job.spec.model, number).manifest
 
     def answer(self, content: bytes, number: int = 1) -> str:
-        head = self.driver.publisher.registry.load("pets", number).head
+        head = self.driver.publisher.registry.files.load("pets", number).head
         views = self.backbone.run(self.backbone.decode(content)[None])
         return head.class_names[int(head.outputs(views).argmax())]
 
@@ -169,7 +169,7 @@ def test_labelled_examples_become_a_version_that_knows_new_ones(rig: Rig, driver
     assert (manifest.display_name, manifest.tags) == ("Our pets", {"team": "x"})
     assert (manifest.created, manifest.software) == (driver.clock(), "headstart test")
     assert manifest.recipe.regularization is not None
-    assert driver.publisher.registry.resolve(Selector(model="pets", alias="stable")) == 1
+    assert driver.publisher.registry.index.resolve(Selector(model="pets", alias="stable")) == 1
     job = driver.job_store.reader.get("job")
     assert (job.state, job.version) == (JobState.SUCCEEDED, 1)
     assert rig.seen.published == [("pets", 1)]
@@ -181,7 +181,7 @@ def test_the_next_fine_tune_moves_the_alias_and_a_ttl_ends_a_version(rig: Rig, d
     rig.fine_tune(pets(), "one", alias="stable", ttl=60.0)
     rig.fine_tune(pets(), "two", alias="stable")
     registry = driver.publisher.registry
-    assert registry.resolve(Selector(model="pets", alias="stable")) == 2
+    assert registry.index.resolve(Selector(model="pets", alias="stable")) == 2
     assert registry.version("pets", 1).expires == driver.clock() + 60
     assert registry.version("pets", 2).expires is None
 
@@ -229,7 +229,7 @@ def test_an_example_whose_features_are_no_numbers_is_a_faulty_one(rig: Rig) -> N
 def test_auto_takes_all_views_and_its_recipe_can_be_carried_out_again(rig: Rig, driver: JobDriver) -> None:
     chosen = rig.fine_tune(pets(12), "first").recipe
     again = rig.fine_tune(pets(12), "second", recipe=chosen)
-    one, other = (driver.publisher.registry.load("pets", number).head for number in (1, 2))
+    one, other = (driver.publisher.registry.files.load("pets", number).head for number in (1, 2))
     assert again.recipe == chosen
     assert other.weights.tobytes() == one.weights.tobytes()
     assert other.temperature == one.temperature
@@ -237,7 +237,7 @@ def test_auto_takes_all_views_and_its_recipe_can_be_carried_out_again(rig: Rig, 
 
 def test_a_recipe_is_carried_out_on_the_view_it_names(rig: Rig, driver: JobDriver) -> None:
     rig.fine_tune(pets(), recipe=Ridge(views=("taps",), regularization=0.5, folds=3))
-    version = driver.publisher.registry.load("pets", 1)
+    version = driver.publisher.registry.files.load("pets", 1)
     assert version.head.views == ("taps",)
     assert version.head.weights.shape == (3, 3)
     recipe = driver.publisher.registry.version("pets", 1).manifest.recipe
@@ -476,7 +476,7 @@ def test_a_fault_after_the_commit_does_not_take_the_files_of_the_version(
         rig.run(rig.job(pets())).execute()
     rig.batcher.close()
     assert driver.job_store.reader.get("job").state is JobState.SUCCEEDED
-    assert np.isfinite(publisher.reopened().load("pets", 1).head.weights).all()
+    assert np.isfinite(publisher.reopened().files.load("pets", 1).head.weights).all()
 
 
 # Other kinds of task.
@@ -503,7 +503,7 @@ def test_examples_of_several_labels_become_a_version_that_tells_each(
     assert manifest.task is Task.MULTI_LABEL
     assert manifest.class_names == ("furry", "small")
     assert manifest.metrics.micro_f1 > 0.9
-    head = driver.publisher.registry.load("pets", 1).head
+    head = driver.publisher.registry.files.load("pets", 1).head
     told = []
     for content in (b"cat:new", b"dog:new", b"emu:new"):
         outputs = head.outputs(rig.backbone.run(rig.backbone.decode(content)[None]))[0]
@@ -519,7 +519,7 @@ def test_examples_with_numbers_become_a_version_that_tells_the_number(
     assert manifest.task is Task.REGRESSION
     assert manifest.class_names == ()
     assert manifest.metrics.r_squared > 0.8
-    head = driver.publisher.registry.load("pets", 1).head
+    head = driver.publisher.registry.files.load("pets", 1).head
     values = [
         float(head.outputs(rig.backbone.run(rig.backbone.decode(content)[None]))[0, 0])
         for content in (b"cat:new", b"emu:new")
@@ -560,7 +560,7 @@ def test_a_version_with_blocks_of_its_own_is_published_with_them(rig: Rig) -> No
     assert TAIL_FILE in manifest.files
     assert manifest.note.startswith("Trained blocks")
     assert manifest.metrics.source is MetricsSource.OUT_OF_FOLD
-    version = rig.driver.publisher.registry.load("pets", 1)
+    version = rig.driver.publisher.registry.files.load("pets", 1)
     assert version.tail is not None
     assert version.tail.cut == "cut1"
     (request,) = rig.backbone.trained
@@ -592,7 +592,7 @@ def test_held_out_examples_are_judged_through_the_versions_trained_blocks(rig: R
     assert manifest.tail is not None
     assert manifest.metrics.source is MetricsSource.HELD_OUT
     # The tail moves the features by 1 and the head takes that off: without the tail they would be wrong.
-    version = rig.driver.publisher.registry.load("pets", 1)
+    version = rig.driver.publisher.registry.files.load("pets", 1)
     kept_out = [example for example in tangled(8, held_out=2) if example.held_out]
     rows = np.stack([rig.backbone.decode(example.content) for example in kept_out])
     views = {"last": rows + 1, "taps": rows[:, :3] * 2}
@@ -692,7 +692,7 @@ def test_a_head_that_is_damaged_where_it_lies_is_fitted_again(
     job = rig.job(pets())
     rig.run(replace(job, staged="job.0.fit")).execute()
     assert slow.fits == 1
-    assert driver.publisher.registry.load("pets", 1)
+    assert driver.publisher.registry.files.load("pets", 1)
 
 
 def test_a_head_that_is_soon_fitted_is_not_put_aside(

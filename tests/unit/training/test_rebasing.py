@@ -41,7 +41,7 @@ def bench(tmp_path: Path, driver: JobDriver) -> Iterator[Workbench]:
 
 
 def named(bench: Workbench, alias: str = "stable") -> int:
-    return bench.registry.resolve(Selector(model="pets", alias=alias))
+    return bench.registry.index.resolve(Selector(model="pets", alias=alias))
 
 
 def test_a_rebase_is_of_the_version_that_is_named_and_a_moved_alias_gives_no_shares(

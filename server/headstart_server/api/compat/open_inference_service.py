@@ -131,7 +131,7 @@ class OpenInferenceService:
         metadata = pb.ModelMetadataResponse.TensorMetadata
         return pb.ModelMetadataResponse(
             name=found.version.model,
-            versions=map(str, self._registry.numbers(found.version.model)),
+            versions=map(str, self._registry.index.numbers(found.version.model)),
             platform="headstart",
             inputs=[metadata(name=INPUT, datatype=datatype, shape=[-1, *shape])],
             outputs=[
@@ -290,12 +290,12 @@ class OpenInferenceService:
         selector = selector_of(request.name, request.version, "name")
         number = await self._predictor.number(selector)
         is_whole = selector.number is None and selector.alias is None
-        numbers = self._registry.numbers(selector.model) if is_whole else [number]
+        numbers = self._registry.index.numbers(selector.model) if is_whole else [number]
         return [(selector.model, each) for each in numbers]
 
     def _is_there(self, model: str, number: int) -> bool:
         try:
-            return number in self._registry.numbers(model)
+            return number in self._registry.index.numbers(model)
         except ModelNotFound:
             return False
 

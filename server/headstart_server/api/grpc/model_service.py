@@ -112,7 +112,7 @@ class ModelService(stubs.ModelServiceServicer):
         selector, full = selector_of(request.target, "target"), is_full(request, default=True)
 
         def get() -> pb.GetVersionResponse:
-            version = self._registry.version(selector.model, self._registry.find(selector))
+            version = self._registry.version(selector.model, self._registry.index.find(selector))
             return pb.GetVersionResponse(version=viewed_message(version, full=full))
 
         return await self._executor.run(get)
@@ -250,7 +250,7 @@ class ModelService(stubs.ModelServiceServicer):
         return await self._executor.run(self._evaluation, selector)
 
     def _evaluation(self, selector: Selector) -> pb.GetEvaluationResponse:
-        return evaluation_response(*self._registry.evaluation(selector))
+        return evaluation_response(*self._registry.files.evaluation(selector))
 
     async def GetReport(self, request: pb.GetReportRequest, context: Context) -> pb.GetReportResponse:
         selector, form = selector_of(request.target, "target"), report_format_of(request)

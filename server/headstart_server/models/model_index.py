@@ -1,0 +1,229 @@
+"""The index of models in memory: their versions and aliases, in step with the database."""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from sqlalchemy import BindParameter, Connection, bindparam, select
+
+from headstart_server.database.clock import DatabaseClock
+from headstart_server.database.database import Database
+from headstart_server.database.tables import aliases, versions
+from headstart_server.errors import AliasNotFound, ModelNotFound, VersionNotFound
+from headstart_server.learning.metrics.promotion import Decision
+from headstart_server.models import alias_rows, rows
+from headstart_server.models.traffic_split import TrafficRouter
+from headstart_server.models.version import Selector, TrafficSplit
+
+#: Models that are read in one statement.
+_MODELS_AT_ONCE = 500
+
+_NAMES: BindParameter[str] = bindparam("names", expanding=True)
+# Built once: building a statement takes longer than executing it.
+_VERSIONS = (
+    select(
+        versions.c.model,
+        versions.c.number,
+        versions.c.expires,
+        versions.c.promotion["decision"].as_string().label("decision"),
+    )
+    .where(versions.c.model.in_(_NAMES))
+    .order_by(versions.c.model, versions.c.number)
+)
+_ALIASES = select(aliases.c.model, aliases.c.name, aliases.c.number).where(aliases.c.model.in_(_NAMES))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelEntry:
+    """The versions and aliases of a model.
+
+    Attributes:
+        numbers: expiry by number, ascending; None for never, and while a version has a share of an alias.
+        aliases: the numbers that aliases name.
+        shares: what others have of an alias's calls, by alias; only of those of which they have some.
+        rejected: numbers of the versions that a promotion gate rejected and that no alias names.
+    """
+
+    numbers: dict[int, float | None]
+    aliases: Mapping[str, int]
+    shares: Mapping[str, tuple[TrafficSplit, ...]]
+    rejected: Collection[int] = frozenset()
+
+    def default(self, is_live: Callable[[float | None], bool]) -> int | None:
+        """Return the newest live version that is not rejected, or else the newest; None without a live one.
+
+        Args:
+            is_live: returns whether a version of some expiry is there.
+        """
+        newest = None
+        for number in reversed(self.numbers):
+            if is_live(self.numbers[number]):
+                if number not in self.rejected:
+                    return number
+                newest = newest or number
+        return newest
+
+
+def read_model_entries(connection: Connection, names: Sequence[str]) -> dict[str, ModelEntry]:
+    """The entries of models; of those that are not there empty ones.
+
+    Args:
+        connection: whose statements all see the same commit.
+        names: the models.
+    """
+    numbers: dict[str, dict[int, float | None]] = {name: {} for name in names}
+    named: dict[str, dict[str, int]] = {name: {} for name in names}
+    shares: dict[str, dict[str, tuple[TrafficSplit, ...]]] = {name: {} for name in names}
+    rejected: dict[str, set[int]] = {name: set() for name in names}
+    those = {"names": list(names)}
+    for row in connection.execute(_VERSIONS, those):
+        numbers[row.model][int(row.number)] = row.expires
+        if row.decision == Decision.KEPT:
+            rejected[row.model].add(int(row.number))
+    for row in connection.execute(_ALIASES, those):
+        named[row.model][row.name] = int(row.number)
+    for (model, alias), given in alias_rows.traffic_of(connection, names).items():
+        shares[model][alias] = given
+        numbers[model].update(dict.fromkeys((each.number for each in given), None))
+    return {
+        name: ModelEntry(
+            numbers=numbers[name],
+            aliases=named[name],
+            shares=shares[name],
+            rejected=rejected[name].difference(named[name].values()),
+        )
+        for name in names
+    }
+
+
+class ModelIndex:
+    """Resolves selectors in memory, so that a Predict of a resident version reads neither database nor disk.
+
+    Args:
+        database: has the rows.
+        on_removed: called with the model and number of each version that is gone.
+        clock: seconds that only go up.
+        refreshing: lets one refresh through at a time; None takes a lock of threads.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        on_removed: Callable[[str, int], object],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        refreshing: AbstractContextManager[object] | None = None,
+    ) -> None:
+        self._database = database
+        self._on_removed = on_removed
+        # Expiry is decided without reading the database, and still by its clock.
+        self._now = DatabaseClock(database, clock)
+        self._entries: dict[str, ModelEntry] = {}
+        # Of two concurrent refreshes, the one that read first must not write last.
+        self._refreshing = refreshing or threading.Lock()
+        self._seen = -1
+        self.sync()
+
+    def has(self, model: str, number: int) -> bool:
+        """Return whether a version is known, expired or not."""
+        entry = self._entries.get(model)
+        return entry is not None and number in entry.numbers
+
+    def resolve(self, selector: Selector, router: TrafficRouter | None = None) -> int:
+        """The number of the version that is meant. Reads memory only.
+
+        Args:
+            selector: the version.
+            router: chooses where an alias gives others a share of its calls; None for the version it names.
+
+        Raises:
+            ModelNotFound: no such model, or it has no version.
+            AliasNotFound: the model has no such alias.
+            VersionNotFound: the model has no such version, or it has expired.
+        """
+        entry = self._entries.get(selector.model)
+        default = entry.default(self._is_live) if entry is not None else None
+        if entry is None or default is None:
+            raise rows.model_not_found_error(selector.model)
+        number = selector.number
+        if selector.alias is not None:
+            number = entry.aliases.get(selector.alias)
+            if number is None:
+                raise AliasNotFound(
+                    f"Model '{selector.model}' has no alias '{selector.alias}'. "
+                    f"Its aliases: {', '.join(sorted(entry.aliases)) or 'none'}.",
+                    metadata={"model": selector.model, "alias": selector.alias},
+                )
+            if router is not None and (shares := entry.shares.get(selector.alias)):
+                number = router.route(selector.model, number, shares)
+        if number is None:
+            return default
+        if number not in entry.numbers or not self._is_live(entry.numbers[number]):
+            raise rows.version_not_found_error(
+                selector.model, number, newest=max(self.numbers(selector.model))
+            )
+        return number
+
+    def find(self, selector: Selector, router: TrafficRouter | None = None) -> int:
+        """As `resolve`, but what memory does not know is looked for in the database.
+
+        Whoever was told by one replica that a version is there may ask another one at once.
+
+        Raises:
+            ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.
+            DatabaseUnavailable: memory knows none, and the database does not answer.
+        """
+        try:
+            return self.resolve(selector, router)
+        except (ModelNotFound, AliasNotFound, VersionNotFound):
+            self.sync()
+        return self.resolve(selector, router)
+
+    def numbers(self, model: str) -> list[int]:
+        """The numbers of a model's versions, ascending, without those that have expired. Reads memory only.
+
+        Raises:
+            ModelNotFound: no such model, or it has no version.
+        """
+        entry = self._entries.get(model)
+        live = [number for number, expiry in entry.numbers.items() if self._is_live(expiry)] if entry else []
+        if not live:
+            raise rows.model_not_found_error(model)
+        return live
+
+    def refresh(self, model: str) -> None:
+        """Bring the entry of a model up to date with its rows."""
+        with self._refreshing, self._database.snapshot() as connection:
+            self._read_entries(connection, [model])
+
+    def sync(self) -> None:
+        """Bring the entries of all models up to date that any replica has changed since the last time.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer; what was known stays known.
+        """
+        with self._database.read() as connection:
+            self._now.set(connection)
+            if rows.last_revision(connection) == self._seen:
+                return
+        with self._refreshing, self._database.snapshot() as connection:
+            seen = rows.last_revision(connection)
+            self._read_entries(connection, rows.changed_models(connection, self._seen))
+            self._seen = seen
+
+    def _read_entries(self, connection: Connection, names: Sequence[str]) -> None:
+        for start in range(0, len(names), _MODELS_AT_ONCE):
+            part = names[start : start + _MODELS_AT_ONCE]
+            for model, entry in read_model_entries(connection, part).items():
+                before = self._entries.get(model)
+                if entry.numbers:
+                    self._entries[model] = entry
+                else:
+                    self._entries.pop(model, None)
+                for number in before.numbers.keys() - entry.numbers.keys() if before else ():
+                    self._on_removed(model, number)
+
+    def _is_live(self, expires: float | None) -> bool:
+        return expires is None or expires > self._now()

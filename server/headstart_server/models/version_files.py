@@ -1,0 +1,173 @@
+"""The stored files of versions as values: heads in memory, predictions, evaluations."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from headstart_server.errors import ArtifactDamaged
+from headstart_server.learning.analysis.dataset_findings import DatasetFindings
+from headstart_server.learning.metrics.evaluation import Evaluation
+from headstart_server.learning.metrics.example_list import ExampleList, read_outcomes
+from headstart_server.learning.metrics.outcomes import PredictionOutcome
+from headstart_server.models import evaluation_file
+from headstart_server.models.evidence import NEIGHBORS_FILE
+from headstart_server.models.model_index import ModelIndex
+from headstart_server.models.resident import ResidentVersion, ResidentVersions
+from headstart_server.models.store import EXAMPLES_FILE, VersionStore
+from headstart_server.models.version import Selector, Version
+
+_Read = TypeVar("_Read")
+
+
+class VersionFiles:
+    """Reads the files of versions. A version whose row is gone was deleted, so its files are not damaged.
+
+    Args:
+        store: has the files.
+        resident: keeps heads in memory.
+        index: finds versions.
+        read_version: returns the row of a version, or raises `VersionNotFound`.
+    """
+
+    def __init__(
+        self,
+        store: VersionStore,
+        resident: ResidentVersions,
+        index: ModelIndex,
+        read_version: Callable[[str, int], Version],
+    ) -> None:
+        self._store = store
+        self._resident = resident
+        self._index = index
+        self._read_version = read_version
+
+    def resident(self, model: str, number: int) -> ResidentVersion | None:
+        """A version that `resolve` found, if it is in memory."""
+        return self._resident.get(model, number)
+
+    def load(self, model: str, number: int) -> ResidentVersion:
+        """A version that `resolve` found, read from disk if it is not in memory.
+
+        Raises:
+            VersionNotFound: it was deleted meanwhile.
+            ArtifactDamaged: its files are damaged or missing.
+        """
+        found = self._resident.get(model, number)
+        if found is not None:
+            return found
+        version = self._read_version(model, number)
+        try:
+            head = self._store.read(version.artifact, version.manifest)
+            tail = self._store.read_tail(version.artifact, version.manifest)
+        except ArtifactDamaged:
+            # Its row goes before its files: if that is gone by now, it was deleted and not damaged.
+            self._read_version(model, number)
+            raise
+        loaded = ResidentVersion(
+            model=model,
+            number=number,
+            backbone=version.manifest.backbone,
+            backbone_digest=version.manifest.backbone_digest,
+            head=head,
+            tail=tail,
+        )
+        self._resident.put(loaded)
+        # It may have been deleted since its row was read, and what is deleted is dropped only once: after its
+        # entry is gone, so either that drop comes after the put, or it is seen here.
+        if not self._index.has(model, number):
+            self._resident.drop(model, number)
+        return loaded
+
+    def with_evidence(self, version: ResidentVersion, files: Collection[str]) -> ResidentVersion:
+        """A version with what its answers rest on, read from disk as far as it is not in memory.
+
+        It stays in memory with the version; an index of neighbours only if it is not larger than a quarter of
+        what all versions may take.
+
+        Args:
+            version: as `load` gave it.
+            files: the names of the files that are wanted.
+
+        Raises:
+            VersionNotFound: it was deleted meanwhile.
+            ArtifactDamaged: a file is damaged or missing.
+        """
+        missing = set(files) - version.evidence.files
+        if not missing:
+            return version
+        stored = self._read_version(version.model, version.number)
+        try:
+            evidence = self._store.read_evidence(stored.artifact, stored.manifest, version.evidence, missing)
+        except ArtifactDamaged:
+            self._read_version(version.model, version.number)
+            raise
+        kept = evidence
+        if evidence.nbytes > self._resident.max_bytes // 4:
+            kept = replace(evidence, neighbors=None, files=evidence.files - {NEIGHBORS_FILE})
+        self._resident.replace(replace(version, evidence=kept))
+        return replace(version, evidence=evidence)
+
+    def examples(self, version: Version) -> ExampleList | None:
+        """Return the examples of a version with its prediction for each; None if no list is stored.
+
+        Raises:
+            VersionNotFound: it was deleted meanwhile.
+            ArtifactDamaged: the list is damaged or missing.
+        """
+        return self._listed(version, ExampleList.from_bytes)
+
+    def outcomes(self, version: Version) -> Sequence[PredictionOutcome | None]:
+        """Return only the predictions of a version for its examples; empty if no list is stored.
+
+        Raises:
+            VersionNotFound: it was deleted meanwhile.
+            ArtifactDamaged: the list is damaged or missing.
+        """
+        return self._listed(version, read_outcomes) or ()
+
+    def _listed(self, version: Version, read: Callable[[bytes], _Read]) -> _Read | None:
+        content = self.file(version, EXAMPLES_FILE)
+        if content is None:
+            return None
+        try:
+            return read(content)
+        except (OSError, EOFError, KeyError, IndexError, TypeError, ValueError) as error:
+            raise ArtifactDamaged(
+                f"The list of the examples of version {version.number} of model '{version.model}' cannot be "
+                "read by this release.",
+                metadata={"model": version.model, "version": str(version.number)},
+            ) from error
+
+    def evaluation(self, selector: Selector) -> tuple[Version, Evaluation | None, DatasetFindings | None]:
+        """Return a version with its evaluation and the findings in its examples; None where none is stored.
+
+        Raises:
+            ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.
+            ArtifactDamaged: its evaluation is damaged or missing.
+        """
+        version = self._read_version(selector.model, self._index.find(selector))
+        content = self.file(version, evaluation_file.EVALUATION_FILE)
+        if content is None:
+            return version, None, None
+        try:
+            return version, *evaluation_file.decode(content)
+        except ValueError as error:
+            raise ArtifactDamaged(
+                f"The evaluation of version {version.number} of model '{version.model}' cannot be read by "
+                "this release.",
+                metadata={"model": version.model, "version": str(version.number)},
+            ) from error
+
+    def file(self, version: Version, name: str) -> bytes | None:
+        """A further file of a version; None if it has none of this name.
+
+        Raises:
+            VersionNotFound: it was deleted meanwhile.
+            ArtifactDamaged: the file is damaged or missing.
+        """
+        try:
+            return self._store.read_file(version.artifact, version.manifest, name)
+        except ArtifactDamaged:
+            # As in `load`.
+            self._read_version(version.model, version.number)
+            raise
