@@ -40,7 +40,6 @@ class Report:
 
 
 def _shown(version: Version) -> Version:
-    """Return a version as its tenant sees it."""
     name = own_name(version.model)
     return replace(version, model=name, manifest=replace(version.manifest, model=name))
 

@@ -89,7 +89,6 @@ def _of_parts(
 
 
 def _settings(recipe: ResolvedRecipe, views: Mapping[str, Float32]) -> Ridge:
-    """Return the ridge recipe that stands for a recipe."""
     if isinstance(recipe, Ridge):
         return recipe
     last = LAST if LAST in views else next(iter(views))

@@ -182,7 +182,6 @@ def _content_bytes(content: Content) -> int:
 
 
 def _member(example: Example | StoredExample, content_digest: str) -> bytes:
-    """Return the digest of an example."""
     target, use = example.target, int(example.held_out)
     if target.is_hard and example.weight == 1:
         return sha256(f"{content_digest}\0{target.label}\0{use}".encode()).digest()

@@ -20,13 +20,10 @@ def _none() -> Float32:
 class Calibration:
     """Converts scores into calibrated outputs; each task uses its own part.
 
-    Attributes:
-        temperature: single label: divisor of scores before the softmax, above 0.
-        slopes: multi-label: factor of the scores of each class before the sigmoid, [C].
-        offsets: multi-label: summand after the factor, [C].
-        thresholds: multi-label: the lowest probability at which each class is predicted, [C].
-        interval: regression: offsets from a prediction between which 90 % of true numbers lie; None if it
-            could not be estimated.
+    The temperature of a single label divides scores before the softmax. For several labels, slopes and
+    offsets [C] apply before the sigmoid, and `thresholds` [C] are the lowest probabilities at which classes
+    are predicted. The interval of a regression has offsets from a prediction between which 90 % of true
+    numbers lie, None if it could not be estimated.
     """
 
     task: Task = Task.SINGLE_LABEL

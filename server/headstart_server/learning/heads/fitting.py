@@ -48,17 +48,14 @@ FINE_TUNING_FOLDS = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FittedHead:
-    """A fitted head.
+    """A fitted head with its out-of-fold metrics, which are empty if nothing could be validated.
 
     Attributes:
         recipe: the recipe with every choice made.
-        metrics: out-of-fold metrics; empty if nothing could be validated.
-        stop_reason: why the solver ended; None for a closed form.
-        outputs: calibrated out-of-fold outputs in the given order of the examples, [N, C]; None if nothing
-            could be validated.
+        outputs: calibrated out-of-fold outputs in the given order of the examples, [N, C], or None.
         counted: whether the output of each example says something about the head, [N].
         tail: weights of the head's own tail; None if the head uses the backbone's `last`.
-        note: how the head was fitted, for people; may be empty.
+        note: how the head was fitted, for people.
     """
 
     head: Head
@@ -73,14 +70,9 @@ class FittedHead:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TrainingExamples:
-    """Examples sorted by content: row i of all but `views` is row `order[i]` of `views`.
+    """Examples sorted by content: row i of all but `views` is row `order[i]` of `views`, [N, D] by view.
 
-    Attributes:
-        views: features [N, D] by view, in the given order.
-        order: the row of `views` of each example, [N].
-        targets: labels; weights have a mean of 1.
-        groups: groups that must not be split between folds, [N].
-        seed: seeds the folds.
+    Weights have a mean of 1; `groups` must not be split between folds.
     """
 
     views: Mapping[str, Float32]
@@ -232,7 +224,6 @@ def _candidates(recipe: Recipe, examples: TrainingExamples) -> Sequence[Resolved
 def _try(
     candidate: ResolvedRecipe, examples: TrainingExamples, checkpoint: Callable[[], None], matrices: Matrices
 ) -> FittedCandidate:
-    """Fit a candidate; each kind of recipe has its branch."""
     if isinstance(candidate, Mlp):
         return _mlp(candidate, examples, checkpoint)
     if isinstance(candidate, Partial):
@@ -279,7 +270,6 @@ def _try(
 
 
 def _mlp(candidate: Mlp, examples: TrainingExamples, checkpoint: Callable[[], None]) -> FittedCandidate:
-    """Fit an `mlp` candidate."""
     targets = examples.targets
     views = required_views(candidate, examples.views)
     balanced = is_imbalanced(targets) if candidate.balanced is None else candidate.balanced
@@ -373,7 +363,6 @@ def _temperature(solved: SolverResult, targets: Targets) -> float | None:
 
 
 def _as_given(rows: NDArray[Scalar], order: Ints) -> NDArray[Scalar]:
-    """Return rows of sorted examples in the given order of the examples."""
     given = np.empty_like(rows)
     given[order] = rows
     return given

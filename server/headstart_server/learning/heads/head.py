@@ -43,16 +43,14 @@ class HeadMetadata:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Head:
-    """A head on features, with the calibration of its predictions.
+    """A linear head on features, or one behind a hidden layer, with the calibration of its predictions.
 
     Attributes:
         views: the backbone's views that the head concatenates, D features together.
         scaling: how features are scaled; `STANDARD` is folded into the first weights and their bias.
         weights: [D, C], or [H, C] behind a hidden layer; one column for regression.
         bias: [C].
-        calibration: turns scores into predictions; knows the task.
         class_names: the C classes, in the order of the columns of `weights`; empty for regression.
-        hidden: the hidden layer of H units; None for a linear head.
     """
 
     views: tuple[str, ...]

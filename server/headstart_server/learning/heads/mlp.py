@@ -55,8 +55,6 @@ class MlpSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Best:
-    """The result of the epoch with the lowest loss."""
-
     epoch: int
     loss: float
     calibration: Calibration

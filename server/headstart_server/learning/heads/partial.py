@@ -39,13 +39,7 @@ _LOSSES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TailTrainer:
-    """What tails are trained with.
-
-    Attributes:
-        activations: a ``.npy`` file of activations at the cut.
-        rows: row of the file for each example in the given order, [N].
-        train: the training function.
-    """
+    """The training of tails: a ``.npy`` file of activations at the cut, and the row of each example."""
 
     activations: Path
     rows: Ints
@@ -54,13 +48,9 @@ class TailTrainer:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FineTuningExamples:
-    """The examples of a fine-tuning; row i of all but `views` is row `order[i]` of `views`.
+    """The examples of a fine-tuning: row i of all but `views` is row `order[i]` of `views`, [N, D] by view.
 
-    Attributes:
-        views: features [N, D] by view, in the given order.
-        names: views of the head; `LAST` is the last of them.
-        order: the row of `views` of each example, [N].
-        seed: seeds the order of the examples.
+    `names` are the views of the head, `LAST` the last of them; `seed` seeds the order of the examples.
     """
 
     views: Mapping[str, Float32]
@@ -122,7 +112,6 @@ def fit_partial(
 
 
 def _kept(solved: SolverResult, why: str) -> SolverResult:
-    """Return the head on the unchanged backbone."""
     return SolverResult(
         weights=solved.weights,
         bias=solved.bias,

@@ -112,21 +112,18 @@ class CrossFitted:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SolverResult:
-    """The arrays of a head and its cross-validation.
+    """The arrays of a head and its cross-validation, which is None if nothing could be validated.
 
     Attributes:
         weights: [D, C] for scaled features, or [H, C] behind a hidden layer.
         bias: [C].
         regularization: as given or selected; None if the solver has none.
         loss: mean out-of-fold loss after calibration, by which choices are made: log loss on smoothed labels,
-            or the squared error relative to the variance; None if nothing could be validated.
-        scores: out-of-fold scores in the order of the rows, [N, C]; None likewise.
-        cross_fitted: returns the out-of-fold outputs that the head is measured by; None likewise.
-        stop_reason: why the solver ended; None for a closed form.
-        hidden: the hidden layer; None for a linear head.
-        epochs: number of training epochs; 0 for a solver without epochs.
+            or the squared error relative to the variance.
+        scores: out-of-fold scores in the order of the rows, [N, C].
+        cross_fitted: returns the out-of-fold outputs that the head is measured by.
         tail: weights of the tail that computes the `last` view of this head; None for the backbone's own.
-        note: how the head was fitted, for people; may be empty.
+        note: how the head was fitted, for people.
     """
 
     weights: Float64

@@ -134,7 +134,6 @@ def effective_count(weights: Float64) -> float:
 
 
 def _summed(weights: Float64, groups: Sequence[str]) -> Float64:
-    """Return the weight of each group."""
     members: Ints = np.unique(np.array(groups), return_inverse=True)[1]
     sums: Float64 = np.bincount(members, weights).astype(np.float64)
     return sums

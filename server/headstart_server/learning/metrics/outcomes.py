@@ -155,7 +155,6 @@ class LabeledOutputs:
             )
 
     def _parts(self) -> Iterator["LabeledOutputs"]:
-        """Yield the examples in blocks that bound the memory."""
         for start in range(0, len(self.targets), BLOCK):
             part = slice(start, start + BLOCK)
             yield replace(
