@@ -23,7 +23,12 @@ from headstart_server.learning.examples.dataset import DatasetLimits, Example
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.models.version import Selector, Version
-from headstart_server.training.fine_tune import FineTuneRun, FineTuneTools
+from headstart_server.observability.energy import EnergyMeter
+from headstart_server.training.feature_step import FeatureStep
+from headstart_server.training.fine_tune import FineTuneRun, FineTuneSteps
+from headstart_server.training.fit_step import FitStep
+from headstart_server.training.progress import ProgressTools
+from headstart_server.training.publish_step import PublishStep
 from headstart_server.training.rebasing import RebaseService, RebaseSpec
 from headstart_server.training.submission_service import SubmissionService, Validation
 
@@ -99,19 +104,20 @@ class Workbench:
             limits=self.datasets.limits,
             window=5,
         )
-        self.tools = FineTuneTools(
-            job_store=driver.job_store,
-            datasets=self.datasets,
-            pool=self.pool,
-            versions=driver.publisher.store,
-            observer=self.seen,
-            gate=PromotionCheck(self.registry, self.pool, self.datasets.reader, window=5),
-            window=5,
-            software="headstart test",
-            scratch=folder,
-            max_activation_bytes=1 << 20,
-            clock=self.clock,
-            now=driver.clock,
+        self.steps = FineTuneSteps(
+            reporting=ProgressTools(runs=driver.job_store.runs, observer=self.seen, clock=self.clock),
+            features=FeatureStep(
+                self.datasets, self.pool, window=5, scratch=folder, max_activation_bytes=1 << 20
+            ),
+            fitting=FitStep(driver.publisher.store),
+            publishing=PublishStep(
+                driver.job_store.runs,
+                driver.publisher.store,
+                PromotionCheck(self.registry, self.pool, self.datasets.reader, window=5),
+                software="headstart test",
+                now=driver.clock,
+            ),
+            energy=EnergyMeter(()),
         )
 
     def _embedder(self, backbone: FakeBackbone) -> Embedder:
@@ -151,7 +157,7 @@ class Workbench:
 
     def run(self, job: Job | None = None, checkpoint: Callable[[], None] = lambda: None) -> int:
         """Run the next job to its version; returns the version's number."""
-        return FineTuneRun(job or self.driver.claim(), self.tools, checkpoint).execute()
+        return FineTuneRun(job or self.driver.claim(), self.steps, checkpoint).execute()
 
     def published(self, examples: Sequence[Example] = (), **spec: object) -> Version:
         """Fine-tune, and give the version."""

@@ -23,7 +23,7 @@ from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
 from headstart_server.outbound.target import Target
-from headstart_server.training.progress import ProgressReporter
+from headstart_server.training.progress import ProgressReporter, ProgressTools
 from headstart_server.webhooks.policy import WebhookPolicy
 from headstart_server.webhooks.sender import WebhookSender
 from simulation.database import SimulatedDatabase
@@ -278,11 +278,13 @@ class SimulatedRun:
         self._checkpoint = checkpoint
         self._progress = ProgressReporter(
             job,
-            replica.job_store,
-            replica,
+            ProgressTools(
+                runs=replica.job_store.runs,
+                observer=replica,
+                clock=replica.clock,
+                sleep=replica.world.scheduler.sleep,
+            ),
             checkpoint,
-            clock=replica.clock,
-            sleep=replica.world.scheduler.sleep,
         )
 
     @property

@@ -70,8 +70,12 @@ from headstart_server.observability.trace_setting import open_tracing
 from headstart_server.settings.groups import AuthGroup, ObservabilityGroup, StorageGroup
 from headstart_server.settings.job_groups import BackbonesGroup, JobsGroup, LimitsGroup
 from headstart_server.settings.settings import Settings
-from headstart_server.training.fine_tune import FineTuneRun, FineTuneTools
+from headstart_server.training.feature_step import FeatureStep
+from headstart_server.training.fine_tune import FineTuneRun, FineTuneSteps
+from headstart_server.training.fit_step import FitStep
 from headstart_server.training.job_memory import memory_budget
+from headstart_server.training.progress import ProgressTools
+from headstart_server.training.publish_step import PublishStep
 from headstart_server.training.submission_service import SubmissionService
 from headstart_server.webhooks.policy import WebhookPolicy
 
@@ -201,26 +205,26 @@ class Objects:
 
     def _create_training(self, settings: Settings) -> None:
         jobs, max_activation_bytes = settings.jobs, settings.limits.max_activation_size
-        tools = FineTuneTools(
-            job_store=self.job_store,
-            datasets=self.datasets,
-            pool=self.pool,
-            versions=self.versions,
-            observer=self.telemetry,
-            gate=PromotionCheck(self.registry, self.pool, self.datasets.reader, window=TRAIN_WINDOW),
-            window=TRAIN_WINDOW,
-            scratch=emptied(settings.storage.data_dir / "scratch"),
-            max_activation_bytes=max_activation_bytes,
-            memory_bytes=self.memory_bytes,
-            software=f"headstart {self._software}",
-            matrices=_matrices(settings.backbones),
-            tracing=self.tracing,
+        gate = PromotionCheck(self.registry, self.pool, self.datasets.reader, window=TRAIN_WINDOW)
+        runs = self.job_store.runs
+        steps = FineTuneSteps(
+            reporting=ProgressTools(runs=runs, observer=self.telemetry, tracing=self.tracing),
+            features=FeatureStep(
+                self.datasets,
+                self.pool,
+                window=TRAIN_WINDOW,
+                scratch=emptied(settings.storage.data_dir / "scratch"),
+                max_activation_bytes=max_activation_bytes,
+                memory_bytes=self.memory_bytes,
+            ),
+            fitting=FitStep(self.versions, _matrices(settings.backbones)),
+            publishing=PublishStep(runs, self.versions, gate, software=f"headstart {self._software}"),
             energy=self.energy,
         )
         self.workers = WorkerPool(
             self.job_store,
             self.heartbeat,
-            lambda job, checkpoint: FineTuneRun(job, tools, checkpoint),
+            lambda job, checkpoint: FineTuneRun(job, steps, checkpoint),
             lambda _: self._sweep_archives(),
             self.telemetry,
             size=jobs.job_workers,

@@ -1,11 +1,7 @@
 """What is told of the examples of a fitted head: their faults, and what its answers will rest on."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
 from headstart_server.learning.analysis.dataset_analysis import analyze_dataset
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings
@@ -13,9 +9,6 @@ from headstart_server.learning.analysis.duplicates import near_duplicate_groups
 from headstart_server.learning.analysis.neighbors import NeighborExample, index_neighbors
 from headstart_server.learning.analysis.typicality import fit_typicality_model
 from headstart_server.learning.examples.stored_example import StoredExample
-from headstart_server.learning.examples.target import Targets
-from headstart_server.learning.features.feature_matrix import Float32, Ints
-from headstart_server.learning.heads.fitting import FittedHead
 from headstart_server.models.evidence import (
     NEIGHBORS_FILE,
     TYPICALITY_FILE,
@@ -25,46 +18,16 @@ from headstart_server.models.evidence import (
 
 
 class FitAnalysis:
-    """Looks at usable examples, and at the head that was fitted on those of them that are not held out.
+    """Analyzes examples, and the head that was fitted on those that are not held out.
 
     Args:
         examples: the examples, [N].
-        indexes: the place of each in the list that callers know, [N].
-        views: features [N, D of the view] by view.
-        targets: what each shows, [N].
-        held_out: whether each is kept out of training, [N].
-        fitted: the head.
-        modality: the kind of input.
-        checkpoint: called between pieces of work; may raise to stop.
-        truncated: content digests of the examples of which the backbone does not see the end.
+        dataset: the same examples with their features and the head.
     """
 
-    def __init__(
-        self,
-        *,
-        examples: Sequence[StoredExample],
-        indexes: Ints,
-        views: Mapping[str, Float32],
-        targets: Targets,
-        held_out: NDArray[np.bool_],
-        fitted: FittedHead,
-        modality: Modality,
-        checkpoint: Callable[[], None],
-        truncated: Collection[str] = frozenset(),
-    ) -> None:
+    def __init__(self, examples: Sequence[StoredExample], dataset: AnalyzedDataset) -> None:
         self._examples = examples
-        self._examined = AnalyzedDataset(
-            views=views,
-            targets=targets,
-            digests=[example.digest for example in examples],
-            ids=[example.id for example in examples],
-            indexes=indexes,
-            held_out=held_out,
-            fitted=fitted,
-            modality=modality,
-            checkpoint=checkpoint,
-            truncated=truncated,
-        )
+        self._examined = dataset
         self._groups = near_duplicate_groups(self._examined)
 
     def findings(self, *, seed: int, estimated_seconds: float, fault_count: int) -> DatasetFindings:

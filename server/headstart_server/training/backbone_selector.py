@@ -1,9 +1,8 @@
 """The step before all others where the backbone is `auto`: candidates are tried, and one is taken."""
 
 import json
-import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
@@ -21,7 +20,7 @@ from headstart_server.errors import (
     UnusableExamplesError,
     redacted_message,
 )
-from headstart_server.jobs.job import Job, JobStep
+from headstart_server.jobs.job import JobStep
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.features.matrices import Matrices
@@ -60,42 +59,36 @@ class BackboneSelector:
     examples that are not held out and measured out of fold.
 
     Args:
-        job: the job as it was claimed.
+        progress: reports on the job.
         pool: where features come from.
         datasets: where examples are read.
-        progress: is told how far it is.
         matrices: where large heads are solved.
         window: most examples under way between archive and backbone at once.
-        checkpoint: called between pieces of work; raises to stop.
-        clock: seconds that only go up.
     """
 
     def __init__(
         self,
-        job: Job,
+        progress: ProgressReporter,
         *,
         pool: BackbonePool,
         datasets: DatasetStore,
-        progress: ProgressReporter,
         matrices: Matrices,
         window: int,
-        checkpoint: Callable[[], None],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._job = job
+        self._job = job = progress.job
         self._spec = job.spec
         self._pool = pool
         self._datasets = datasets
         self._progress = progress
         self._matrices = matrices
         self._window = window
-        self._checkpoint = checkpoint
-        self._clock = clock
+        self._checkpoint = progress.checkpoint
+        self._clock = progress.clock
         self._recipe = quick_recipe(job.spec.recipe)
         self._found = SelectionCheckpoint(dataset="")
-        self._began = clock()
+        self._began = self._clock()
 
-    def choice(self) -> BackboneSelection:
+    def select(self) -> BackboneSelection:
         """Try the candidates that no earlier attempt has tried, and choose; what one has chosen stays.
 
         Raises:
@@ -283,7 +276,7 @@ class BackboneSelector:
             return "The examples are too few to distinguish it from the previous one by cross-validation."
         return ""
 
-    # ProgressReporter
+    # Progress
 
     def _note(self, trial: CandidateTrial) -> None:
         """Write down what was found of a candidate: the next attempt goes on after it."""

@@ -11,14 +11,17 @@ from headstart_server.datasets.dataset_store import Dataset
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import UnusableExamplesError
+from headstart_server.evaluation.fit_analysis import FitAnalysis
 from headstart_server.evaluation.paired_predictions import finite
 from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
 from headstart_server.learning.examples.dataset import ExampleFault
 from headstart_server.learning.examples.near_duplicates import group_near_duplicates
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.target_count import check_trainable
 from headstart_server.learning.features.feature_matrix import Float32, Ints
+from headstart_server.learning.heads.fitting import FittedHead
 from headstart_server.learning.heads.split import held_out_for, strata
 
 
@@ -74,6 +77,24 @@ class FeatureTable:
             alike, strata(self.targets), self.digests, modality=self.modality, checkpoint=checkpoint
         )
         return held_out_for(self.targets, groups, share=spec.held_out_fraction, seed=spec.seed)
+
+    def analysis(
+        self, fitted: FittedHead, held_out: NDArray[np.bool_], checkpoint: Callable[[], None]
+    ) -> FitAnalysis:
+        """Return the analysis of a head that was fitted on the examples that are not held out, [N]."""
+        dataset = AnalyzedDataset(
+            views=self.views,
+            targets=self.targets,
+            digests=self.digests,
+            ids=self.ids,
+            indexes=self.indexes,
+            held_out=held_out,
+            fitted=fitted,
+            modality=self.modality,
+            checkpoint=checkpoint,
+            truncated=self.truncated,
+        )
+        return FitAnalysis(self.examples, dataset)
 
 
 class FeatureExtraction:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from headstart_server.datasets.dataset_store import Dataset
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.evaluation.fit_analysis import FitAnalysis
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings
 from headstart_server.learning.examples.dataset import ExampleFault
@@ -95,17 +94,7 @@ class DatasetPreview:
             checkpoint=self._checkpoint,
         )
         found = evaluate_fit(fitted, table, held_out_mask)
-        assessment = FitAnalysis(
-            examples=table.examples,
-            indexes=table.indexes,
-            views=table.views,
-            targets=table.targets,
-            held_out=held_out_mask,
-            fitted=fitted,
-            modality=table.modality,
-            checkpoint=self._checkpoint,
-            truncated=table.truncated,
-        )
+        assessment = table.analysis(fitted, held_out_mask, self._checkpoint)
         findings = assessment.findings(
             seed=self._spec.seed, estimated_seconds=self._clock() - self._began, fault_count=len(self.faults)
         )

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from headstart_server.errors import DatabaseUnavailable, StorageUnavailable
 from headstart_server.jobs.job import Findings, Job, JobStep, Progress
-from headstart_server.jobs.job_store import JobStore
+from headstart_server.jobs.job_runs import JobRuns
 from headstart_server.learning.metrics.metrics import Metrics
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.observability.tracing import NO_TRACING, Tracing
@@ -30,56 +30,58 @@ _FOLLOWING = {
 Answer = TypeVar("Answer")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProgressTools:
+    """What the reporters of all jobs work with.
+
+    Attributes:
+        runs: stores progress.
+        observer: receives finished steps.
+        clock: seconds that only go up.
+        sleep: waits for a number of seconds.
+        tracing: makes a span of each step.
+    """
+
+    runs: JobRuns
+    observer: Telemetry
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    tracing: Tracing = NO_TRACING
+
+
 class ProgressReporter:
-    """Tells the job store and an observer how far one attempt at a job is. Used by one thread.
+    """Reports the progress of one attempt at a job to the job store and an observer. Used by one thread.
 
     Args:
         job: the job as it was claimed.
-        job_store: where progress is written.
-        observer: is told of steps.
+        tools: what to work with.
         checkpoint: called between pieces of work; raises to stop.
-        clock: seconds that only go up.
-        sleep: waits so many seconds.
-        tracing: makes a span of each step.
 
     Attributes:
-        findings: what was found so far; it goes with the job's end, whatever that is.
-        staged: where the fit was put aside; None for nowhere.
+        findings: the findings so far, which are stored when the job ends in any way.
+        staged: name of the stored fit; None without one.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        job_store: JobStore,
-        observer: Telemetry,
-        checkpoint: Callable[[], None],
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-        tracing: Tracing = NO_TRACING,
-    ) -> None:
-        self._tracing = tracing
-        self._job = job
-        self._job_store = job_store
-        self._observer = observer
-        self._checkpoint = checkpoint
-        self._clock = clock
-        self._sleep = sleep
-        self._last_report = float("-inf")
-        self._begins = _BEGINS_CHOOSING if job.spec.selects_backbone else _BEGINS
+    def __init__(self, job: Job, tools: ProgressTools, checkpoint: Callable[[], None]) -> None:
+        self.job = job
+        self.checkpoint = checkpoint
+        self.clock = tools.clock
         self.findings = Findings()
         self.staged = job.staged
+        self._tools = tools
+        self._last_report = float("-inf")
+        self._begins = _BEGINS_CHOOSING if job.spec.selects_backbone else _BEGINS
 
     @contextmanager
     def step(self, step: JobStep) -> Iterator[None]:
         """A step is carried out in this block."""
-        self._checkpoint()
-        started = self._clock()
-        with self._tracing.step(step.value):
+        self.checkpoint()
+        started = self.clock()
+        with self._tools.tracing.step(step.value):
             yield
-        seconds = self._clock() - started
+        seconds = self.clock() - started
         self.add_seconds(step.value, seconds)
-        self._observer.step_finished(step.value, seconds)
+        self._tools.observer.step_finished(step.value, seconds)
 
     def seconds(self, step: JobStep) -> float:
         """Seconds of a finished step; 0 before."""
@@ -123,16 +125,14 @@ class ProgressReporter:
             JobCancelledError: it was asked to cancel.
             JobLostError: it belongs to another attempt.
         """
-        now = self._clock()
+        now = self.clock()
         if not force and now - self._last_report < REPORT_SECONDS:
             return
         self._last_report = now
         progress = self.progress(step, done, total, metrics, message=message, part=part)
         # Without the database the work goes on, as long as the claim is not in doubt.
         with suppress(DatabaseUnavailable):
-            self._job_store.runs.report(
-                self._job, progress, self.findings, staged=self.staged, choosing=choosing
-            )
+            self._tools.runs.report(self.job, progress, self.findings, staged=self.staged, choosing=choosing)
 
     def progress(
         self,
@@ -164,5 +164,9 @@ class ProgressReporter:
             try:
                 return call()
             except StorageUnavailable:
-                self._sleep(RETRY_SECONDS)
-                self._checkpoint()
+                self.pause()
+                self.checkpoint()
+
+    def pause(self) -> None:
+        """Wait before the next try."""
+        self._tools.sleep(RETRY_SECONDS)

@@ -226,7 +226,7 @@ def test_a_job_and_its_version_tell_what_the_run_cost(tmp_path_factory: pytest.T
         closing(Workbench(tmp_path_factory.mktemp("bench"), driver := JobDriver(publisher))) as bench,
     ):
         counter = Counter()
-        tools = replace(bench.tools, energy=EnergyMeter([counter], grid_gco2e_per_kwh=100.0))
+        tools = replace(bench.steps, energy=EnergyMeter([counter], grid_gco2e_per_kwh=100.0))
         job = bench.accept(pets())
         counter.joules = 36.0
 

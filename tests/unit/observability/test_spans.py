@@ -184,7 +184,7 @@ def work(seen: Seen, bench: Workbench) -> str:
     import threading
     from dataclasses import replace
 
-    tools = replace(bench.tools, tracing=seen.tracing)
+    tools = replace(bench.steps, reporting=replace(bench.steps.reporting, tracing=seen.tracing))
     ended, outcomes = threading.Event(), []
 
     class Ends:

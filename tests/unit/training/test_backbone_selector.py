@@ -344,7 +344,7 @@ def killed_in(bench: Workbench, step: str, words: str, budget: float = 900.0) ->
             raise Killed
 
     with pytest.raises(Killed):
-        FineTuneRun(claimed, bench.tools, check).execute()
+        FineTuneRun(claimed, bench.steps, check).execute()
     bench.driver.crash()
     return bench.driver.claim()
 
@@ -390,7 +390,7 @@ def test_a_server_that_stops_for_other_reasons_is_no_fault_of_a_candidate(bench:
                 raise Killed
 
         with pytest.raises(Killed):
-            FineTuneRun(claimed, bench.tools, check).execute()
+            FineTuneRun(claimed, bench.steps, check).execute()
         bench.driver.job_store.runs.release(claimed)
     assert set(outcomes(choice_of(bench.registry.version("pets", bench.run()))).values()) == {
         CandidateOutcome.TRIED
@@ -430,7 +430,7 @@ def test_the_time_of_earlier_attempts_counts_and_that_between_them_does_not(benc
 
 
 def _run_again(bench: Workbench, job: Job) -> int:
-    return FineTuneRun(job, bench.tools, lambda: None).execute()
+    return FineTuneRun(job, bench.steps, lambda: None).execute()
 
 
 # Backbones that are not to be had

@@ -52,8 +52,12 @@ from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.tail_file import TAIL_FILE
 from headstart_server.models.version import Manifest, Selector, TailFacts
-from headstart_server.training.fine_tune import STAGE_SECONDS, FineTuneRun, FineTuneTools
-from headstart_server.training.progress import REPORT_SECONDS
+from headstart_server.observability.energy import EnergyMeter
+from headstart_server.training.feature_step import FeatureStep
+from headstart_server.training.fine_tune import FineTuneRun, FineTuneSteps
+from headstart_server.training.fit_step import STAGE_SECONDS, FitStep
+from headstart_server.training.progress import REPORT_SECONDS, ProgressTools
+from headstart_server.training.publish_step import PublishStep
 
 
 class Rig:
@@ -77,19 +81,21 @@ class Rig:
         self.cache = FeatureCache(1 << 20)
         self.datasets = DatasetStore(folder / "datasets", DatasetLimits())
         pool = BackbonePool(FakeSource(self.backbone), self._embedder, "fake")
-        self.tools = FineTuneTools(
-            job_store=job_store or driver.job_store,
-            datasets=self.datasets,
-            pool=pool,
-            versions=driver.publisher.store,
-            observer=self.seen,
-            gate=PromotionCheck(driver.publisher.registry, pool, self.datasets.reader, window=5),
-            window=5,
-            scratch=folder,
-            max_activation_bytes=max_activation_bytes,
-            software="headstart test",
-            clock=self.clock,
-            now=driver.clock,
+        runs = (job_store or driver.job_store).runs
+        self.steps = FineTuneSteps(
+            reporting=ProgressTools(runs=runs, observer=self.seen, clock=self.clock),
+            features=FeatureStep(
+                self.datasets, pool, window=5, scratch=folder, max_activation_bytes=max_activation_bytes
+            ),
+            fitting=FitStep(driver.publisher.store),
+            publishing=PublishStep(
+                runs,
+                driver.publisher.store,
+                PromotionCheck(driver.publisher.registry, pool, self.datasets.reader, window=5),
+                software="headstart test",
+                now=driver.clock,
+            ),
+            energy=EnergyMeter(()),
         )
 
     def _embedder(self, backbone: FakeBackbone) -> Embedder:
@@ -113,7 +119,7 @@ class Rig:
         return self.driver.claim()
 
     def run(self, job: Job, checkpoint: Callable[[], None] = lambda: None) -> FineTuneRun:
-        return FineTuneRun(job, self.tools, checkpoint)
+        return FineTuneRun(job, self.steps, checkpoint)
 
     def fine_tune(self, examples: Sequence[Example], job_id: str = "job", **spec: object) -> Manifest:
         """Fine-tune, and give the manifest of the version."""
@@ -426,7 +432,7 @@ def test_the_checkpoint_stops_it_between_examples_and_empties_the_queue(rig: Rig
 
     with pytest.raises(JobCancelledError):
         rig.run(rig.job(pets(20)), checkpoint).execute()
-    assert sum(rig.backbone.decoded.values()) <= 3 + rig.tools.window
+    assert sum(rig.backbone.decoded.values()) <= 3 + rig.steps.features.window
     assert list(driver.publisher.store.artifacts()) == []
 
 
@@ -653,7 +659,7 @@ class SlowFit:
             rig.clock.advance(seconds)
             return fit(*args, **options)
 
-        monkeypatch.setattr("headstart_server.training.fine_tune.fit", slowly)
+        monkeypatch.setattr("headstart_server.training.fit_step.fit", slowly)
 
 
 def test_a_head_that_took_long_is_not_fitted_again(
@@ -726,7 +732,7 @@ def test_work_goes_on_without_the_database_and_the_version_is_published_once(
     job_store = with_parts(driver.restarted(), runs=UnavailableRuns)
     rig = Rig(tmp_path, driver, job_store)
     slept: list[float] = []
-    rig.tools = replace(rig.tools, sleep=slept.append)
+    rig.steps = replace(rig.steps, reporting=replace(rig.steps.reporting, sleep=slept.append))
     assert rig.run(rig.job(pets())).execute() == 1
     rig.batcher.close()
     assert len(slept) == 2

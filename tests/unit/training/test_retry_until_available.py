@@ -38,7 +38,7 @@ def test_a_job_goes_on_when_the_bucket_is_back(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     pauses: list[float] = []
-    bench.tools = replace(bench.tools, sleep=pauses.append)
+    bench.steps = replace(bench.steps, reporting=replace(bench.steps.reporting, sleep=pauses.append))
     place = bench.datasets if what == "open" else bench.driver.publisher.store
     monkeypatch.setattr(place, what, away_at_first(getattr(place, what), 3))
     version = bench.published(pets(4))
@@ -51,7 +51,7 @@ def test_a_job_that_waits_for_the_bucket_can_be_cancelled(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    bench.tools = replace(bench.tools, sleep=pauses.append)
+    bench.steps = replace(bench.steps, reporting=replace(bench.steps.reporting, sleep=pauses.append))
     monkeypatch.setattr(bench.datasets, "open", away_at_first(bench.datasets.open, 1000))
     job = bench.accept(pets(4))
 

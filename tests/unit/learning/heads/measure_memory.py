@@ -14,7 +14,6 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from headstart_server.backbones.contract.backbone import Modality
-from headstart_server.evaluation.fit_analysis import FitAnalysis
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target, Targets
 from headstart_server.learning.heads.fitting import fit
@@ -73,16 +72,7 @@ def run(recipe: Recipe, count: int, sizes: dict[str, int], classes: int, modalit
     trained = table.part(~held_out_mask)
     fitted = fit(recipe, trained.views, trained.targets, trained.digests, seed=0, modality=modality)
     evaluate_fit(fitted, table, held_out_mask)
-    assessment = FitAnalysis(
-        examples=table.examples,
-        indexes=table.indexes,
-        views=table.views,
-        targets=table.targets,
-        held_out=held_out_mask,
-        fitted=fitted,
-        modality=modality,
-        checkpoint=lambda: None,
-    )
+    assessment = table.analysis(fitted, held_out_mask, lambda: None)
     assessment.files()
     assessment.findings(seed=0, estimated_seconds=0.0, fault_count=0)
 

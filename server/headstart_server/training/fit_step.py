@@ -1,0 +1,104 @@
+"""The step of a fine-tune that fits the head, or takes over the fit of an earlier attempt."""
+
+from collections.abc import Callable
+
+from headstart_server.backbones.contract.tail_training import TailEpoch
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.jobs.job import JobStep
+from headstart_server.learning.features.matrices import Matrices
+from headstart_server.learning.heads.fitting import FittedHead, fit
+from headstart_server.learning.heads.recipe import Partial
+from headstart_server.learning.heads.ridge import NUMPY
+from headstart_server.models.store import VersionStore
+from headstart_server.models.version import Manifest
+from headstart_server.training.activations import JobActivations
+from headstart_server.training.extraction import FeatureTable
+from headstart_server.training.fit_checkpoint import FitCheckpoint, FitCheckpoints
+from headstart_server.training.progress import ProgressReporter
+
+#: Seconds of a fit from which on it is stored: repeating a shorter one is cheaper than writing it.
+STAGE_SECONDS = 1.0
+
+
+class FitStep:
+    """Fits heads, and stores fits that took long for the next attempt at their job.
+
+    Args:
+        versions: stores the fits.
+        matrices: solves large heads.
+    """
+
+    def __init__(self, versions: VersionStore, matrices: Matrices = NUMPY) -> None:
+        self.matrices = matrices
+        self._checkpoints = FitCheckpoints(versions)
+
+    def fit(
+        self,
+        embedder: Embedder,
+        table: FeatureTable,
+        activations: JobActivations,
+        progress: ProgressReporter,
+        manifest: Callable[[FitCheckpoint], Manifest],
+    ) -> FitCheckpoint:
+        """Return a fitted head and the seconds that it took.
+
+        Args:
+            embedder: trains the tail of the recipe `partial`.
+            table: the training examples.
+            activations: their activations.
+            progress: reports on the job.
+            manifest: describes the version of a fit, to store with it.
+        """
+        with progress.step(JobStep.FIT):
+            found = self._earlier(table, progress)
+            fitted = self._fit(embedder, table, activations, progress) if found is None else found.fitted
+        seconds = progress.seconds(JobStep.FIT)
+        if found is not None:
+            return FitCheckpoint(fitted=fitted, seconds=found.seconds or seconds)
+        made = FitCheckpoint(fitted=fitted, seconds=seconds)
+        if seconds >= STAGE_SECONDS:
+            self._store(made, manifest(made), progress)
+        return made
+
+    def _earlier(self, table: FeatureTable, progress: ProgressReporter) -> FitCheckpoint | None:
+        """Return the fit of an earlier attempt if it is complete."""
+        staged = progress.staged
+        found = None
+        if staged is not None:
+            found = progress.retry_until_available(lambda: self._checkpoints.read(staged, len(table.targets)))
+        if found is None:
+            progress.staged = None
+        return found
+
+    def _fit(
+        self, embedder: Embedder, table: FeatureTable, activations: JobActivations, progress: ProgressReporter
+    ) -> FittedHead:
+        spec = progress.job.spec
+        progress.report(JobStep.FIT, 0, 0, force=True)
+
+        def report(epoch: TailEpoch) -> None:
+            epochs = spec.recipe.max_epochs if isinstance(spec.recipe, Partial) else 0
+            noun = "epoch" if epoch.number == 1 else "epochs"
+            message = f"Out-of-fold loss {epoch.loss:.4g} after {epoch.number} {noun}."
+            progress.report(JobStep.FIT, epoch.number, epochs, message=message)
+
+        fitted = fit(
+            spec.recipe,
+            table.views,
+            table.targets,
+            table.digests,
+            seed=spec.seed,
+            modality=table.modality,
+            tails=activations.tools(embedder, table.digests, report, progress.checkpoint),
+            checkpoint=progress.checkpoint,
+            matrices=self.matrices,
+        )
+        if fitted.note:
+            progress.report(JobStep.FIT, 1, 1, message=fitted.note, force=True)
+        return fitted
+
+    def _store(self, made: FitCheckpoint, manifest: Manifest, progress: ProgressReporter) -> None:
+        artifact = f"{progress.job.job_id}.{progress.job.attempt}.fit"
+        progress.retry_until_available(lambda: self._checkpoints.write(artifact, made.fitted, manifest))
+        progress.staged = artifact
+        progress.report(JobStep.FIT, 1, 1, message=made.fitted.note, force=True)

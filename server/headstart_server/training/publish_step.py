@@ -1,0 +1,120 @@
+"""The last step of a fine-tune: check the promotion, write the version, and commit the end of the job."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from headstart_server.errors import (
+    DatabaseUnavailable,
+    QuotaExceeded,
+    StorageUnavailable,
+    TenantQuotaExceeded,
+)
+from headstart_server.evaluation.paired_predictions import ComparedHead
+from headstart_server.evaluation.promotion_check import (
+    MAX_PROMOTION_CHECKS,
+    PromotionCheck,
+    alias_moved_promotion,
+)
+from headstart_server.jobs.job import Findings, JobStep
+from headstart_server.jobs.job_runs import JobRuns
+from headstart_server.jobs.running import JobCancelledError, JobLostError
+from headstart_server.learning.metrics.promotion import Promotion
+from headstart_server.models.registry import AliasMovedError
+from headstart_server.models.store import VersionStore
+from headstart_server.models.version import Manifest
+from headstart_server.training.progress import ProgressReporter
+
+
+class PublishStep:
+    """Publishes versions.
+
+    Args:
+        runs: commits the end of a job with its version.
+        versions: stores heads.
+        gate: decides whether an alias may be moved.
+        software: name and version of this software, for manifests.
+        now: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        runs: JobRuns,
+        versions: VersionStore,
+        gate: PromotionCheck,
+        *,
+        software: str,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.software = software
+        self.now = now
+        self._runs = runs
+        self._versions = versions
+        self._gate = gate
+
+    def decide(self, candidate: ComparedHead, progress: ProgressReporter) -> Promotion | None:
+        """Decide whether the alias of the job may be moved to the candidate; None if the spec has no gate."""
+        return progress.retry_until_available(
+            lambda: self._gate.decide(progress.job.spec, candidate, progress.checkpoint)
+        )
+
+    def publish(
+        self,
+        candidate: ComparedHead,
+        manifest: Manifest,
+        files: Mapping[str, bytes],
+        promotion: Promotion | None,
+        *,
+        progress: ProgressReporter,
+        findings: Callable[[], Findings],
+    ) -> int:
+        """Write a version and commit the end of its job; return the number of the version.
+
+        Raises:
+            JobCancelledError or JobLostError: the job was cancelled, or belongs to another attempt.
+            QuotaExceeded or TenantQuotaExceeded: the version does not fit in.
+        """
+        job = progress.job
+        artifact = f"{job.job_id}.{job.attempt}"
+        # The commit that ends the job carries the time of the step, so its own part is not in it.
+        with progress.step(JobStep.PUBLISH):
+            manifest, size_bytes = progress.retry_until_available(
+                lambda: self._versions.write(artifact, candidate.head, manifest, files)
+            )
+
+        def succeed(promotion: Promotion | None) -> int:
+            while True:
+                try:
+                    return self._runs.succeed(
+                        job,
+                        progress.progress(JobStep.PUBLISH, 1, 1, manifest.metrics),
+                        findings(),
+                        artifact=artifact,
+                        size_bytes=size_bytes,
+                        manifest=manifest,
+                        promotion=promotion,
+                    )
+                except DatabaseUnavailable:
+                    # The commit may have succeeded. The fence decides, whichever attempt has the job by then.
+                    progress.pause()
+                    with suppress(JobCancelledError, JobLostError):
+                        progress.checkpoint()
+
+        try:
+            for _ in range(MAX_PROMOTION_CHECKS):
+                try:
+                    return succeed(promotion)
+                except AliasMovedError:
+                    promotion = self.decide(candidate, progress)
+            baseline = 0 if promotion is None else promotion.baseline
+            return succeed(alias_moved_promotion(job.spec.alias or "", baseline))
+        except (JobCancelledError, JobLostError, QuotaExceeded, TenantQuotaExceeded):
+            # After any other error the version may be published; if not, a cleaning removes its files.
+            self.remove(artifact)
+            raise
+
+    def remove(self, artifact: str | None) -> None:
+        """Remove files that are no longer needed; a cleaning removes them if the bucket is unavailable."""
+        if artifact is not None:
+            with suppress(StorageUnavailable):
+                self._versions.remove(artifact)
