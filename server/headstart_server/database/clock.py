@@ -1,4 +1,4 @@
-"""The database's time where it must not be asked."""
+"""The database's time without a query."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from headstart_server.database.database import Database
 
 
 class DatabaseClock:
-    """Tells the database's time from memory: what it was when it was last asked, and what has passed since.
+    """Estimates the database's time: its last reading plus the time that has passed since.
 
     The clock of this machine may be anything: only what passes on it counts. Safe to use from many threads.
 
@@ -24,13 +24,13 @@ class DatabaseClock:
         self._ahead = 0.0
 
     def set(self, connection: Connection) -> None:
-        """Ask the database.
+        """Read the database's time.
 
         Raises:
             DatabaseUnavailable: it does not answer; what was known stays known.
         """
         now = self._database.now(connection)
-        # Asked after the answer, so that one that came late makes it slow and not fast: nothing ends early.
+        # Read after the reply, so that a late reply makes the estimate slow, and nothing ends early.
         self._ahead = now - self._clock()
 
     def __call__(self) -> float:

@@ -34,7 +34,7 @@ class Database:
         clock: seconds since 1970; None takes the database's own clock, which is the same for all replicas.
 
     Raises:
-        ValueError: the address is none of a database.
+        ValueError: the address is invalid.
         SchemaError: the tables were written by a newer Headstart, or the database refuses to be used.
         DatabaseUnavailable: no database answers there.
     """
@@ -45,11 +45,11 @@ class Database:
         self._clock = clock
         self._breaker = CircuitBreaker("database", DatabaseUnavailable)
         try:
-            # Not watched: whoever waits for a database logs that by itself.
+            # Not watched: the caller that waits for a database logs that itself.
             with self._translated(), self._transaction(self._backend.engine, "schema.migrate") as connection:
                 self._backend.lock(connection, Lock.SCHEMA)
                 migrate(connection, self.name)
-                #: What tells this database from every other one but its copies.
+                #: Distinguishes this database from every other one except its copies.
                 self.identity: str = connection.execute(select(identity.c.id)).scalar_one()
         except SQLAlchemyError as error:
             self.close()
@@ -129,7 +129,7 @@ class Database:
         """Record where the artifacts are unless that is recorded already.
 
         Args:
-            mark: what tells the place from others.
+            mark: distinguishes the place from others.
             name: what it is called in messages.
 
         Returns:
@@ -197,5 +197,5 @@ def _undo(connection: Connection) -> None:
         connection.exec_driver_sql("ROLLBACK")
     except SQLAlchemyError:
         # SQLite has undone it by itself where the disk is full, and a lost connection is no more. In doubt
-        # the connection goes: its next user must not be in this transaction. The first error is to be told.
+        # the connection goes: its next user must not be in this transaction. The first error is raised.
         connection.invalidate()

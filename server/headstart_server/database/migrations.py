@@ -30,7 +30,7 @@ def migrate(connection: Connection, name: str) -> None:
     """Make what is missing.
 
     Args:
-        connection: in a transaction that nobody else migrates in.
+        connection: in a transaction that holds the lock of the schema.
         name: of the database, for the message.
 
     Raises:

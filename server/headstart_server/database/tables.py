@@ -32,7 +32,7 @@ metadata = MetaData()
 
 schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
 
-# One row: what tells this database from every other one; its backups have it too.
+# One row: distinguishes this database from every other one except its backups.
 identity = Table(
     "identity",
     metadata,
@@ -52,7 +52,7 @@ jobs = Table(
     Column("priority", Integer, nullable=False, default=0),
     Column("state", String(16), nullable=False),
     Column("model", String(128), nullable=False),
-    # What was asked for, as it was accepted.
+    # The accepted request.
     Column("payload", JSON, nullable=False),
     # The last finished step and what it found, so that a job taken up again need not repeat it.
     Column("checkpoint", JSON, nullable=False, default=dict),
@@ -170,7 +170,7 @@ aliases = Table(
     Column("updated", Float, nullable=False),
 )
 
-# Versions beside the one that an alias names, with their share of its calls.
+# Further versions of an alias, with their share of its calls.
 alias_shares = Table(
     "alias_shares",
     metadata,
@@ -255,7 +255,7 @@ archive_uses = Table(
     ),
 )
 
-# Bytes of each archive, so that what a tenant stores is told without asking a bucket. A row counts as long as
+# Bytes of each archive, so that usage is known without a query of the bucket. A row counts as long as
 # `archive_uses` names its archive; releases before it write none, so a sweep measures what has no row.
 archive_sizes = Table(
     "archive_sizes",
@@ -301,7 +301,7 @@ forgotten = Table(
     Index("forgotten_by_time", "time"),
 )
 
-# The POST that tells of a job's end, for jobs that have one: written with the job, so that none can be lost.
+# The webhook of a job's end, for jobs that have one: written with the job, so that none can be lost.
 webhooks = Table(
     "webhooks",
     metadata,
@@ -343,7 +343,7 @@ counters = Table(
     "counters",
     metadata,
     Column("name", String(32), primary_key=True),
-    # Raised within the transaction of each change; its row is locked to the end of that, so whoever reads a
+    # Raised within the transaction of each change; its row is locked to the end of that, so a reader of a
     # number finds every change up to it.
     Column("value", BigInteger, nullable=False),
 )

@@ -70,7 +70,7 @@ class ArchiveFileStore(Protocol):
         """Bytes of each archive that is whole."""
 
     def remove(self, job_id: str) -> None:
-        """Remove an archive; nothing happens if there is none."""
+        """Remove an archive if it exists."""
 
     def remove_all_but(
         self, needed: Callable[[Collection[str]], Collection[str]], *, older_than: float = 0.0
@@ -90,8 +90,7 @@ def hold(connection: Connection, holder: str, archives: Collection[str]) -> None
     """Note which archives a job's dataset lies in, in the transaction that accepts the job.
 
     Raises:
-        ExamplesNotKept: one that is not its own is needed by nobody any more, and so may be gone: the version
-            that it goes on from was deleted meanwhile.
+        ExamplesNotKept: one of the parent's may be gone: the parent version was deleted.
     """
     others = sorted(set(archives) - {holder})
     found: set[str] = set()
@@ -130,7 +129,7 @@ class ArchiveRetention:
     def sweep(self) -> int:
         """Remove what was needed until a while ago, and what is beyond the bound.
 
-        Archives that nobody has needed yet, those of fine-tunes that are just coming in, stay.
+        Archives of fine-tunes that are still being uploaded stay.
 
         Returns:
             The number of archives removed.
@@ -141,7 +140,7 @@ class ArchiveRetention:
         self._release_beyond_bound()
         count = 0
         while (removed := self._forget_some()) is not None:
-            # After the commit: an archive without a row can be found by nobody any more.
+            # After the commit: no job can find an archive without a row.
             for archive in removed:
                 self._files.remove(archive)
             count += len(removed)
@@ -162,7 +161,7 @@ class ArchiveRetention:
 
     def _measure(self) -> None:
         """Write down the sizes that archives have by now."""
-        # Asked for before any transaction: a bucket may be slow, or away.
+        # Read before any transaction: a bucket may be slow, or unavailable.
         sizes = self._files.sizes()
         with self._database.read() as connection:
             found = stored.unmeasured(connection, sizes)
@@ -189,7 +188,7 @@ class ArchiveRetention:
     def _forget_some(self) -> set[str] | None:
         """Delete some rows that were released; returns the archives that none names now, None at the end."""
         with self._database.write("archives.sweep") as connection:
-            # Shared with whoever accepts a job: it must not come to need what is just removed.
+            # Shared with submission: an accepted job must not need what is being removed.
             self._database.lock(connection, Lock.QUEUE)
             holders = list(connection.execute(_RELEASED).scalars())
             if not holders:
@@ -218,7 +217,7 @@ class ArchiveRetention:
         """Release the examples of the next versions while they are beyond the bound.
 
         Returns:
-            The place of the last one; None if there is none.
+            The place of the last one; None at the end.
         """
         with self._database.write("archives.release") as connection:
             self._database.lock(connection, Lock.QUEUE)

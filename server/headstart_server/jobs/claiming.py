@@ -202,7 +202,7 @@ def renew(connection: Connection, held: Collection[Job], owner: str, until: floa
     """Renew the leases of jobs.
 
     Returns:
-        For each job that is still this claim's, whether it was asked to cancel.
+        For each job that is still this claim's, whether it was canceled.
     """
     attempts = {job.job_id: job.attempt for job in held}
     values = {"held": list(attempts), "me": owner, "lease_until": until}
@@ -211,7 +211,7 @@ def renew(connection: Connection, held: Collection[Job], owner: str, until: floa
 
 
 def show_presence(connection: Connection, owner: str, slots: int, now: float, lease_seconds: float) -> None:
-    """Tell the other replicas of this one, and forget those that were silent for long."""
+    """Record that this replica is alive, and delete those that were silent for long."""
     if not connection.execute(_SEEN, {"me": owner, "slots": slots, "seen": now}).rowcount:
         connection.execute(_APPEAR, {"owner": owner, "slots": slots, "seen": now})
         connection.execute(_FORGET, {"long_ago": now - _FORGOTTEN_LEASES * lease_seconds})
@@ -223,7 +223,7 @@ def has_other_replicas(connection: Connection, owner: str, now: float, lease_sec
 
 
 def leave(connection: Connection, owner: str) -> None:
-    """Tell the other replicas that this one stops."""
+    """Record that this replica stops."""
     connection.execute(_LEAVE, {"me": owner})
 
 

@@ -1,4 +1,4 @@
-"""What is removed in time, and whose turn that is."""
+"""Periodic removal of old rows, by one replica at a time."""
 
 from collections.abc import Callable, Mapping
 
@@ -73,9 +73,9 @@ def run_steps(steps: Mapping[str, Callable[[], object] | None]) -> None:
 
 
 def _take_turn(connection: Connection, name: str, *, now: float, seconds: float) -> bool:
-    """Whether it is the caller's turn to do what one replica at a time does.
+    """Return whether this replica does a task that one replica at a time does.
 
-    If it is, it is nobody else's for some seconds. The caller holds the lock of cleaning.
+    A turn lasts for some seconds. The caller holds the lock of cleaning.
     """
     until = connection.execute(_UNTIL, {"turn": name}).scalar()
     if until is not None and until > now:
@@ -110,7 +110,7 @@ def check_deletable(job: Job) -> None:
 def _forget(connection: Connection, before: float) -> int:
     """Remove some of the jobs that ended before a time, with their events; returns their number.
 
-    Those whose end is still to be told somewhere stay.
+    Jobs with a pending webhook stay.
     """
     query = (
         select(jobs.c.job_id)

@@ -16,7 +16,7 @@ from headstart_server.jobs.job import Job, JobState, JobStep
 
 #: Ended jobs that are looked at, the newest ones.
 LOOKED_AT = 30
-#: Seconds that a forecast is used for before it is made anew.
+#: Seconds for which a forecast is reused.
 FRESH_SECONDS = 1.0
 #: Seconds after which a replica that was not seen is not counted on.
 SEEN_SECONDS = 15.0
@@ -60,11 +60,10 @@ class Rates:
 
 
 class Forecast:
-    """Tells when jobs are likely to start and end. Safe to use from many threads.
+    """Estimates when jobs start and end. Safe to use from many threads.
 
-    It knows what the newest jobs took, in the mean, and lets the queue pass through the workers there are. It
-    says nothing where it knows nothing: of a backbone or a recipe that no job has used yet, and of what waits
-    behind such a job.
+    It simulates the queue with the mean durations of the newest jobs. A job with a backbone or recipe that no
+    job has used yet, and the jobs behind it, have no estimate.
 
     Args:
         database: holds the jobs.
@@ -133,7 +132,7 @@ def schedule(under_way: Iterable[Row[Any]], rates: Rates, *, slots: int, now: fl
         finish = _finish(row, rates, now)
         times[row.job_id] = Times(finish=finish)
         ends.append(float("inf") if finish is None else finish)
-    # Those that run beyond the slots there are give theirs to nobody.
+    # Slots of jobs that run beyond the current number of slots are not reused.
     free = heapq.nsmallest(slots, ends) if len(ends) > slots else ends + [now] * (slots - len(ends))
     heapq.heapify(free)
     for row in (row for row in rows if row.state == JobState.QUEUED.value):
@@ -199,7 +198,7 @@ def _finish(row: Row[Any], rates: Rates, now: float) -> float | None:
     if seconds is not None:
         return now + seconds * (1 - fraction)
     elapsed = now - row.started
-    # The first features come slowly, and a tenth of a job tells little of the rest.
+    # The first features come slowly, and a tenth of a job says little about the rest.
     return now + elapsed * (1 - fraction) / fraction if fraction > 0.1 else None
 
 

@@ -1,4 +1,4 @@
-"""Keeps up the claims of this process, and hears what others ask of its jobs."""
+"""Renews the claims of this process, and receives the cancels that other replicas recorded."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ from headstart_server.jobs.running import JobCancelledError, JobLostError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
-    """How claims are kept up.
+    """How claims are renewed.
 
     Attributes:
         seconds: after which a job whose owner was silent is taken over. A process that is busy can be late by
@@ -28,10 +28,10 @@ class Lease:
 
 
 class DatabaseContact:
-    """How long this process has been in touch with the database without a gap.
+    """How long this process has been in contact with the database without a gap.
 
     After an outage longer than a lease, or a sleep of this process, every owner looks dead, though most are
-    not: they need a moment to renew their leases. So nobody is taken over before a lease's time in touch.
+    not: they need a moment to renew their leases. So no job is taken over before a lease's time in contact.
 
     Args:
         lease: the lease of all replicas.
@@ -45,7 +45,7 @@ class DatabaseContact:
         self._last = self._since = float("-inf")
 
     def record(self) -> None:
-        """The database has just answered."""
+        """Record an answer of the database."""
         now = self._clock()
         if now - self._last > self._gap:
             self._since = now
@@ -53,19 +53,19 @@ class DatabaseContact:
 
     @property
     def is_steady(self) -> bool:
-        """Whether the silence of an owner would be its own."""
+        """Whether a silent owner is dead, and not this process cut off."""
         now = self._clock()
         return now - self._last <= self._gap and now - self._since >= self._lease.seconds
 
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two tries to reach a database that is away, for a job that may not go on without it.
+#: Seconds between two tries to reach the database, for a job that cannot go on without it.
 RETRY_SECONDS = 0.5
 
 
 class Claim:
-    """A claimed job in the hands of this process. The run reads flags here; it asks no database.
+    """A job that this process has claimed. Its run reads flags here, without a query.
 
     Args:
         job: the job as it was claimed.
@@ -81,10 +81,10 @@ class Claim:
         self._lost = False
 
     def check(self) -> None:
-        """Go on only if nothing is known against it.
+        """Check that the run may go on.
 
         Raises:
-            JobCancelledError: it was asked to cancel.
+            JobCancelledError: it was canceled.
             JobLostError: it belongs to another attempt.
         """
         if self._lost:
@@ -94,24 +94,24 @@ class Claim:
 
     @property
     def may_have_expired(self) -> bool:
-        """Whether the lease may have ended: somebody else may be at work on the job."""
+        """Whether the lease may have expired, so that another replica may run the job."""
         return not self._lost and self._clock() >= self._until
 
     def renew(self, until: float) -> None:
-        """The database has renewed the claim."""
+        """Record a renewal by the database."""
         self._until = max(self._until, until)
 
     def cancel(self) -> None:
-        """It was asked to cancel."""
+        """Mark the job as canceled."""
         self._cancelled = True
 
     def lose(self) -> None:
-        """It is another attempt's."""
+        """Mark the job as lost to another attempt."""
         self._lost = True
 
 
 class Heartbeat:
-    """Beats for all jobs of this process in one statement, in a thread of its own.
+    """Renews the claims of this process in one statement, in a separate thread.
 
     Args:
         job_store: where claims are renewed.
@@ -143,30 +143,30 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Beat no more."""
+        """Stop the thread."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
 
     @property
     def claimed_ids(self) -> Collection[str]:
-        """The ids of the jobs in hand."""
+        """The IDs of the claimed jobs."""
         with self._lock:
             return list(self._claims)
 
     @property
     def runs_alone(self) -> bool:
-        """Whether a job in hand must run alone."""
+        """Whether a claimed job must run alone."""
         with self._lock:
             return any(claim.job.runs_alone for claim in self._claims.values())
 
     @property
     def used_bytes(self) -> int:
-        """Estimated bytes of the jobs in hand."""
+        """Estimated bytes of the claimed jobs."""
         with self._lock:
             return sum(claim.job.memory_bytes for claim in self._claims.values())
 
@@ -176,14 +176,14 @@ class Heartbeat:
         return not self._is_shared or self._contact.is_steady
 
     def track(self, job: Job, claimed: float) -> Claim:
-        """Keep up the claim of a job that was asked for at a moment of the clock."""
+        """Renew the claim of a job from now on; `claimed` is the clock before the claim."""
         claim = Claim(job, claimed + self._lease.seconds, self._clock)
         with self._lock:
             self._claims[job.job_id] = claim
         return claim
 
     def release(self, claim: Claim) -> None:
-        """The job is done with here."""
+        """Renew a claim no longer."""
         with self._lock:
             if self._claims.get(claim.job.job_id) is claim:
                 del self._claims[claim.job.job_id]
@@ -196,7 +196,7 @@ class Heartbeat:
             claim.cancel()
 
     def release_all(self) -> None:
-        """Put the jobs in hand back into the queue, whatever their runs are at: the fence keeps them out."""
+        """Return the claimed jobs to the queue. The fence rejects what their runs still write."""
         with self._lock:
             claims = list(self._claims.values())
         for claim in claims:
@@ -208,10 +208,7 @@ class Heartbeat:
             claim.lose()
 
     def renew_or_wait(self) -> None:
-        """Ask the database once how claims stand; after a failure wait a little.
-
-        Only for a run whose claim is in doubt: it waits here instead of working for nothing.
-        """
+        """Renew all claims once, for a run whose claim may have expired; wait a little after a failure."""
         if not self.renew():
             self._wait(RETRY_SECONDS)
 
@@ -219,11 +216,11 @@ class Heartbeat:
         """Renew all claims; False if the database did not answer."""
         with self._lock:
             sent = dict(self._claims)
-        # From before the question: the database counts the lease from when it comes to it.
+        # Read before the call: the database counts the lease from a later moment.
         until = self._clock() + self._lease.seconds
         try:
             renewed = self._job_store.queue.renew([claim.job for claim in sent.values()])
-        except Exception as error:  # noqa: BLE001 - told to the log, and asked again with the next beat
+        except Exception as error:  # noqa: BLE001 - logged, and tried again at the next interval
             self._note_failure(error)
             return False
         self._is_failing = False

@@ -43,7 +43,7 @@ class Webhook:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port of the URL: the rest may be a secret of whoever gave it."""
+        """Scheme, host and port of the URL: the rest may be a secret."""
         url = urlsplit(self.uri)
         return f"{url.scheme}://{url.netloc}"
 
@@ -143,7 +143,7 @@ class Findings:
         excluded: examples left out, at most 100.
         excluded_count: number of examples left out.
         step_seconds: seconds of each finished step, and of `decode` and `backbone` summed over threads.
-        energy: what the run cost until then; None if nothing can be told of it.
+        energy: what the run cost until then; None if it is unknown.
     """
 
     excluded: tuple[ExampleFault, ...] = ()
@@ -159,9 +159,9 @@ class Job:
     Attributes:
         job_id: its name.
         state: where it stands.
-        spec: what it was asked to do.
+        spec: the accepted request.
         attempt: how often it was claimed; each write of a run names its attempt.
-        cancel: whether it was asked to cancel.
+        cancel: whether it was canceled.
         example_count: number of examples, the parent's among them.
         class_count: number of their classes.
         dataset_digest: SHA-256 over examples and labels.
@@ -182,9 +182,8 @@ class Job:
         crashes: how often a process died while it ran this job and no other.
         staged: where an earlier attempt has put its fit aside; None for nowhere.
         choosing: what earlier attempts have found of backbones, as they wrote it down; None for nothing.
-        trace_context: the span of the call that asked for it, as W3C's `traceparent`; None if it was not
-            traced.
-        webhook: what became of the POST that tells of its end; None if none is sent.
+        trace_context: the span of the submitting call, as W3C's `traceparent`; None if it was not traced.
+        webhook: delivery of the webhook of its end; None without a webhook.
         runs_alone: whether its process may run no other job meanwhile.
         memory_bytes: estimated bytes of memory while it runs; 0 if unknown.
         storage_retries: runs that storage errors ended.

@@ -45,18 +45,17 @@ class JobRuns:
         staged: str | None = None,
         choosing: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write down how far a running job is, as its newest event.
+        """Record the progress of a running job as its newest event.
 
         Args:
             job: the job as it was claimed.
             progress: how far it is.
             findings: what it found.
-            staged: name of the version's files, once they are written: an attempt after this one need only
-                publish them.
-            choosing: what it found of backbones so far, for the next attempt; None for what was written last.
+            staged: name of the written files of the version, which a next attempt only publishes.
+            choosing: state of the backbone selection for the next attempt; None leaves the last one.
 
         Raises:
-            JobCancelledError: it was asked to cancel.
+            JobCancelledError: it was canceled.
             JobLostError: it belongs to another attempt.
             DatabaseUnavailable: the database does not answer.
         """
@@ -94,12 +93,12 @@ class JobRuns:
             The version's number.
 
         Raises:
-            JobCancelledError: it was asked to cancel.
+            JobCancelledError: it was canceled.
             JobLostError: it belongs to another attempt.
             AliasMovedError: the alias names another version than the one that was judged; nothing was
                 published.
             TenantQuotaExceeded: the tenant would store more than it may; nothing was published.
-            DatabaseUnavailable: the database does not answer; the version may be published all the same.
+            DatabaseUnavailable: the database does not answer; the version may still be published.
         """
         spec, tenant = job.spec, tenant_of(job.spec.model)
         limits = self._quotas.tenant_limits(tenant)
@@ -108,7 +107,7 @@ class JobRuns:
                 # Before any row is locked, as where a job is accepted: what counts there is seen here.
                 self._database.lock(connection, Lock.QUEUE)
             now = self._database.now(connection)
-            # The fence comes first: a run that lost its job must hear so, not that its job has a version.
+            # The fence comes first: a run that lost its job must get that error, and not a version.
             try:
                 running.write(
                     connection,
@@ -148,7 +147,7 @@ class JobRuns:
         """End a running job that cannot succeed. Safe to repeat after `DatabaseUnavailable`.
 
         Raises:
-            JobCancelledError: it was asked to cancel.
+            JobCancelledError: it was canceled.
             JobLostError: it belongs to another attempt.
             DatabaseUnavailable: the database does not answer.
         """
@@ -170,26 +169,26 @@ class JobRuns:
         self._notifier.publish(job.job_id)
 
     def finish_cancelled(self, job: Job) -> None:
-        """End a running job that was asked to cancel; nothing happens if it is lost."""
+        """End a canceled running job; nothing happens if it is lost."""
         self._hand_over(job, JobState.CANCELLED)
 
     def release(self, job: Job) -> None:
         """Put a running job back into the queue, for a server that stops; nothing happens if it is lost.
 
-        A job that was asked to cancel ends instead: it must not be run again.
+        A canceled job ends instead: it must not run again.
         """
         self._hand_over(job, JobState.QUEUED)
 
     def postpone(self, job: Job, seconds: float) -> None:
         """Put a running job back into the queue, to run again no sooner than in some seconds.
 
-        As `release`; for a job that the storage kept from going on.
+        As `release`; for a job that a failure of the storage interrupted.
         """
         self._hand_over(job, JobState.QUEUED, retry_seconds=seconds)
 
     def _hand_over(self, job: Job, state: JobState, *, retry_seconds: float | None = None) -> None:
         with self._database.write("jobs.hand_over") as connection:
-            # Locked, so that no cancel comes between the look and the write.
+            # Locked, so that no cancel comes between the read and the write.
             now = rows.get(connection, job.job_id, lock=True)
             if now.cancel:
                 state = JobState.CANCELLED

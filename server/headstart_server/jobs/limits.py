@@ -1,11 +1,11 @@
-"""How many jobs may wait and run, and how much may be stored."""
+"""The values of the limits of jobs and storage."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueLimits:
-    """Limits over all replicas of a database; 0 is none.
+    """Limits over all replicas of a database; 0 is unlimited.
 
     Attributes:
         queued: jobs that wait.

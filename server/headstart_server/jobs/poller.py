@@ -1,4 +1,4 @@
-"""Sees what other replicas changed."""
+"""Polls the database for changes by other replicas."""
 
 import random
 import threading
@@ -12,18 +12,18 @@ from headstart_server.jobs.job_store import JobStore
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two looks: a version is known everywhere, and an event told, in less than one.
+#: Seconds between two polls: versions and events reach every replica in less than a second.
 POLL_SECONDS = 0.5
 
 
 class Poller:
-    """One look at the database for all who wait in this process, in a thread of its own.
+    """Polls the database for all subscribers of this process, in a separate thread.
 
     Args:
-        job_store: is asked for the newest events of the jobs that are followed.
-        notifier: knows who follows them.
+        reader: reads the newest events of the subscribed jobs.
+        notifier: wakes the subscribers.
         sync: brings the routes of models up to date.
-        seconds: between two looks, in the mean: replicas that started together drift apart.
+        seconds: mean seconds between two polls; a random part keeps replicas apart.
     """
 
     def __init__(
@@ -44,17 +44,17 @@ class Poller:
         self._thread = threading.Thread(target=self._run, name="poller", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop the thread."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def poll(self) -> None:
-        """Look once.
+        """Poll once.
 
         Raises:
             DatabaseUnavailable: the database does not answer.
@@ -62,7 +62,7 @@ class Poller:
         self._sync()
         followed = self._notifier.subscribed_ids()
         newest = self._job_store.reader.last_events(followed) if followed else {}
-        # One that is gone is news too: whoever follows it shall hear that there is no such job.
+        # A deleted job counts as changed too: its subscribers must get the error.
         changed = [job_id for job_id in followed if newest.get(job_id, -1) != self._seen.get(job_id)]
         self._seen = {job_id: newest.get(job_id, -1) for job_id in followed}
         for job_id in changed:
@@ -77,7 +77,7 @@ class Poller:
             try:
                 self.poll()
             except DatabaseUnavailable:
-                # The heartbeat tells the log; what is known serves on.
+                # The heartbeat logs it; what is known stays in use.
                 continue
             except Exception:
                 log.exception("job_poll_failed")

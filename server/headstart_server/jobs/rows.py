@@ -1,4 +1,4 @@
-"""Between rows of the tables and the values of the job store."""
+"""Conversion between rows and values of jobs."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -126,7 +126,7 @@ def _promotion(result: Mapping[str, Any] | None) -> Promotion | None:
 
 
 def get(connection: Connection, job_id: str, *, lock: bool = False) -> Job:
-    """A job; with a lock nobody else changes it before the end of the transaction.
+    """A job; a lock keeps others from changing it until the end of the transaction.
 
     Raises:
         JobNotFound: there is no such job.

@@ -1,4 +1,4 @@
-"""What a run may write: only while the job is still its own, and was not asked to cancel."""
+"""The fenced writes of a run: only while the job belongs to its attempt, and was not canceled."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ class JobLostError(Exception):
 
 
 class JobCancelledError(Exception):
-    """The job was asked to cancel."""
+    """The job was canceled."""
 
 
 def write(
@@ -48,7 +48,7 @@ def write(
     """Change a running job and add an event of it.
 
     Raises:
-        JobCancelledError: it was asked to cancel.
+        JobCancelledError: it was canceled.
         JobLostError: it belongs to another attempt.
     """
     if state.is_terminal:
@@ -69,9 +69,9 @@ def write(
 
 
 def is_written(connection: Connection, job: Job, state: JobState) -> bool:
-    """Whether this very attempt has put the job into a state, though it was not told so.
+    """Return whether this attempt has put the job into a state.
 
-    The answer to a commit can be lost with the connection. No other attempt has this number.
+    The reply to a commit can be lost with the connection. No other attempt has this number.
     """
     mine = {"mine": job.job_id, "my_attempt": job.attempt, "my_state": state.value}
     return connection.execute(_WRITTEN, mine).first() is not None

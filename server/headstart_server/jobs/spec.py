@@ -61,7 +61,7 @@ class FineTuneSpec:
         priority: queued jobs of a higher one run first, -10 to 10.
         backbone_candidates: with `auto` the names of those that are tried; () where that is left open.
         backbone_time_budget: with `auto` seconds after which no further one is tried; None for no limit.
-        webhook: URL that is told of the job's end; None for the server's.
+        webhook: URL that receives the job's end; None for the server's.
         dataset_uri: where the list of its examples lies; None if they come with the call.
     """
 

@@ -105,7 +105,7 @@ def check_room(
         connection: of the transaction that accepts the job, so that of two at once one is first.
         limits: the tenant's.
         tenant: the tenant.
-        model: the model that the version would be of, which the refusal tells about.
+        model: the model of the version, for the message.
         more_bytes: bytes of the new job's examples.
 
     Returns:
@@ -189,7 +189,7 @@ def unmeasured(connection: Connection, sizes: Mapping[str, int]) -> dict[str, in
 
 
 def measure(connection: Connection, archive: str, nbytes: int) -> None:
-    """Write down the size of an archive that `unmeasured` returned; one that nobody needs is left out."""
+    """Write down the size of an archive that `unmeasured` returned; one that is not needed is left out."""
     usage.lock(connection, [archive])
     row = connection.execute(_SIZE, {"archive": archive}).one_or_none()
     if row is None:
@@ -203,7 +203,7 @@ def measure(connection: Connection, archive: str, nbytes: int) -> None:
 
 
 def _tenant_of(connection: Connection, archive: str) -> str | None:
-    """Return the tenant of those who need an archive; None if nobody does."""
+    """Return the tenant that needs an archive; None if it is not needed."""
     tenant: str | None = connection.execute(_TENANT_OF_JOB, {"archive": archive}).scalar()
     if tenant is not None:
         return tenant

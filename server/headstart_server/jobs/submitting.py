@@ -15,7 +15,7 @@ from headstart_server.learning.heads.recipe import Partial
 
 #: The kinds of jobs. Servers claim only kinds that they know.
 FINE_TUNE, FINE_TUNE_WITH_SELECTION = "fine_tune", "choosing_fine_tune"
-#: Ids of examples left out that are told with a job; there may be megabytes of them.
+#: IDs of excluded examples that are reported with a job; there may be megabytes of them.
 MAX_REPORTED_IDS = 100
 # Built once: building a statement takes longer than executing it.
 _EARLIER = select(jobs.c.job_id, jobs.c.request_hash).where(
@@ -36,17 +36,16 @@ class Submission:
     """A fine-tune to accept.
 
     Attributes:
-        job_id: the name it shall have; its dataset is stored under it already.
+        job_id: its ID; the dataset is already stored under it.
         spec: what to do.
         summary: what is known of its dataset.
         request_id: the caller's id of the request; None for none.
         request_hash: digest of all that the caller sent.
-        archives: the jobs in whose archives its examples lie beside its own.
-        nbytes: bytes of its own archive.
-        tenant: on whose behalf; limits and request ids are each tenant's own.
+        archives: the jobs whose archives hold its examples, in addition to its own.
+        nbytes: bytes of its archive.
+        tenant: the caller's tenant; limits and request IDs are separate for each tenant.
         principal: the name of the principal who sent it; empty without an access file.
-        trace_context: the span of the call that asks for it, as W3C's `traceparent`; None if it is not
-            traced.
+        trace_context: the span of the submitting call, as W3C's `traceparent`; None if it is not traced.
         memory_bytes: estimated bytes of memory while it runs; None if unknown.
     """
 
@@ -93,7 +92,7 @@ def replayed(
 
 
 def add(connection: Connection, submission: Submission, now: float, webhook: str | None = None) -> Job:
-    """Write the job, who needs its examples, its first event, and the POST that will tell of its end.
+    """Insert the job, the archives that it needs, its first event and its webhook.
 
     Args:
         connection: of the transaction.
@@ -146,5 +145,5 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
 
 
 def _shortened(spec: FineTuneSpec) -> FineTuneSpec:
-    """The spec as it is told with the job: the dataset's list has what was left out."""
+    """Return the spec with fewer IDs; the dataset's list has all."""
     return replace(spec, removed_example_ids=spec.removed_example_ids[:MAX_REPORTED_IDS])

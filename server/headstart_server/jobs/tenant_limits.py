@@ -13,7 +13,7 @@ MOST_SHOWN = 20
 
 
 def tenant_limits(limits: LimitsGroup, authenticator: Authenticator) -> Callable[[str], TenantLimits]:
-    """Gives a tenant's limits: those that the access file says now, else those of the server's flags."""
+    """Return a function that returns a tenant's limits: of the access file, else of the server's flags."""
 
     def of(tenant: str) -> TenantLimits:
         said = authenticator.tenant(tenant)
@@ -27,7 +27,7 @@ def tenant_limits(limits: LimitsGroup, authenticator: Authenticator) -> Callable
 
 
 class TenantUsageGauge:
-    """What tenants store, as it was when it was last asked for: a scrape must not wait for a sum over all.
+    """What tenants stored at the last refresh: a scrape must not wait for a sum over all.
 
     Args:
         read: gives what each tenant stores.
@@ -40,7 +40,7 @@ class TenantUsageGauge:
         self.example_bytes = 0.0
 
     def refresh(self) -> None:
-        """Ask anew.
+        """Read the usage of all tenants.
 
         Raises:
             DatabaseUnavailable: the database does not answer.

@@ -1,4 +1,4 @@
-"""The rows of POSTs that tell of jobs' ends: written with their job, claimed when it has ended."""
+"""The rows of webhooks: inserted with their job, claimed when it has ended."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ MOST_PER_RECEIVER = 2
 
 
 def _ready() -> ColumnElement[bool]:
-    """The condition that a POST is to be sent: its job has ended, its time has come, and nobody is at it."""
+    """The condition that a POST is to be sent: its job has ended, it is due, and no replica is sending it."""
     ended = select(jobs.c.job_id).where(jobs.c.job_id == webhooks.c.job_id, jobs.c.finished.is_not(None))
     return and_(
         webhooks.c.state == _PENDING,
@@ -97,7 +97,7 @@ class ClaimedPost:
     """A POST that this process is to send.
 
     Attributes:
-        job_id: the job that it tells of.
+        job_id: the job.
         uri: where it goes.
         attempt: the number of this try: what comes of it is written down only while it is the newest.
         ended: when the job ended.
@@ -127,7 +127,7 @@ def add(connection: Connection, job_id: str, uri: str, tenant: str = "") -> None
 
 
 def of_job(connection: Connection, job_id: str, *, has_ended: bool) -> Webhook | None:
-    """What became of the POST of a job; None if there is none."""
+    """Return the delivery state of the POST of a job; None without a webhook."""
     row = connection.execute(_OF_JOB, {"job_id": job_id}).one_or_none()
     if row is None:
         return None
@@ -213,17 +213,17 @@ def give_up_old(connection: Connection, receiver: str, ended_before: float, erro
 
 
 def deliver(connection: Connection, claimed: ClaimedPost, now: float) -> None:
-    """It arrived, whoever is at work on it by now."""
+    """Record that a POST arrived, even if another replica has claimed it meanwhile."""
     connection.execute(_DELIVER, {"mine": claimed.job_id, "finished": now})
 
 
 def postpone(connection: Connection, claimed: ClaimedPost, error: str, due: float) -> None:
-    """It is tried again; nothing happens if somebody else has tried meanwhile."""
+    """Schedule the next try; nothing happens if another replica has tried meanwhile."""
     _end(connection, claimed, error=error[:_MAX_ERROR], due=due)
 
 
 def give_up(connection: Connection, claimed: ClaimedPost, error: str, now: float) -> None:
-    """It is not tried any more; nothing happens if somebody else has tried meanwhile."""
+    """Give up a POST; nothing happens if another replica has tried meanwhile."""
     _end(connection, claimed, error=error[:_MAX_ERROR], state=WebhookState.GIVEN_UP.value, finished=now)
 
 

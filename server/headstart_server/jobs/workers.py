@@ -28,9 +28,9 @@ from headstart_server.observability.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two looks into the queue when nobody wakes the pool, in the mean.
+#: Mean seconds between two claims while no call wakes the pool.
 POLL_SECONDS = 0.75
-#: Seconds between two tries to write down how a job ended while the database is away.
+#: Seconds between two tries to record the end of a job while the database is unavailable.
 RETRY_SECONDS = 0.25
 
 
@@ -82,7 +82,7 @@ class WorkerPool:
             between pieces of work, and that raises to stop it. While the job's claim is in doubt it does not
             return.
         on_end: called with the id of each job that reached its end.
-        observer: is told how runs ended.
+        observer: counts how runs end.
         size: number of threads, and so of jobs that run at once.
         time_limit: seconds after which a run fails.
         clock: seconds that only go up; the heartbeat's.
@@ -127,7 +127,7 @@ class WorkerPool:
             thread.start()
 
     def wake(self) -> None:
-        """Tell that a job was queued."""
+        """Wake the pool after a job was queued."""
         with self._changed:
             self._wakes += 1
             self._changed.notify()
@@ -136,8 +136,8 @@ class WorkerPool:
         """Claim no more, give running jobs back at their next checkpoint, and wait for the threads.
 
         Args:
-            timeout: most seconds to wait. The job of a run that is still going then is given back all the
-                same, and what the run writes afterwards counts for nothing.
+            timeout: maximum seconds to wait. Jobs that still run then return to the queue as well, and the
+                fence rejects what their runs write afterwards.
         """
         with self._changed:
             self._stopping = True
@@ -155,7 +155,7 @@ class WorkerPool:
             if self.step():
                 continue
             with self._changed:
-                # A wake between the look into the queue and here must not be slept through.
+                # A wake between the claim and here must not be missed.
                 if self._wakes == seen and not self._stopping:
                     self._changed.wait(POLL_SECONDS * random.uniform(0.67, 1.33))  # noqa: S311 - no secret
 
@@ -171,7 +171,7 @@ class WorkerPool:
         with self._claiming:
             if self._heartbeat.runs_alone:
                 return None
-            asked = self._clock()
+            called = self._clock()
             try:
                 job = self._job_store.queue.claim(
                     self._heartbeat.claimed_ids,
@@ -187,7 +187,7 @@ class WorkerPool:
             if job is None:
                 return None
             self._log(job).info("job_claimed", attempt=job.attempt)
-            return self._heartbeat.track(job, asked)
+            return self._heartbeat.track(job, called)
 
     def _log(self, job: Job) -> structlog.typing.FilteringBoundLogger:
         """Return a logger whose events name the job and this replica."""
@@ -307,7 +307,7 @@ class WorkerPool:
         except Exception as error:
             if self._stopping:
                 # What the run leans on may be closed beneath it once the grace is over. The job is not to
-                # blame, and its next attempt tells whether it fails.
+                # blame, and its next attempt shows whether it fails.
                 raise InterruptedRunError(job.job_id) from error
             raise
 

@@ -44,7 +44,7 @@ class WebhookSecrets:
 
 
 def read_secrets(path: Path, own: str | None = None) -> WebhookSecrets:
-    """Return the secrets in a file: on each line one of the server, or a tenant's name and one of its own.
+    """Return the secrets in a file: on each line the server's, or a tenant's name and its secret.
 
     Several may be in use while they are changed; each signs.
 

@@ -20,11 +20,11 @@ _ANY_TENANT = "any-tenant-of-the-server"
 
 
 class WebhookPolicy:
-    """Tells which URLs may be sent to.
+    """Allows or refuses the URLs of webhooks.
 
     Args:
-        prefixes: URLs that those which jobs name begin with; none allows nothing. A step of a path may be
-            `{tenant}`, which stands for the name of the job's tenant.
+        prefixes: allowed beginnings of the URLs that jobs name. A step of a path may be `{tenant}`, which
+            stands for the name of the job's tenant.
         own: the server's own URL; None for none.
         allow_private: whether they may be at addresses that are not of the internet: loopback, private,
             link-local and the like.
@@ -52,7 +52,7 @@ class WebhookPolicy:
         self._resolve = resolve or resolve_host
 
     def check(self, uri: str, tenant: str = "", field: str = "spec.webhook") -> str:
-        """The URL, if it is one that may be asked for.
+        """Return the URL if a job may name it.
 
         Args:
             uri: the URL.

@@ -1,4 +1,4 @@
-"""Sends the POSTs that tell of jobs' ends: each at least once, by one replica at a time."""
+"""Sends webhooks: each at least once, by one replica at a time."""
 
 import random
 import threading
@@ -21,12 +21,12 @@ from headstart_server.webhooks.post import WebhookPostError, post
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two looks for POSTs to send.
+#: Mean seconds between two polls for POSTs to send.
 POLL_SECONDS = 1.0
 #: POSTs that one replica sends at once, and those of them to receivers that did not answer the last try.
 SENDERS = 8
 SENDERS_TO_SILENT = 2
-#: Seconds that a claimed POST is left to whoever claimed it: more than sending can take.
+#: Lease of a claimed POST in seconds: more than sending can take.
 LEASE_SECONDS = 60.0
 #: Seconds until the second try; each further wait is twice as long, an hour at most.
 FIRST_WAIT_SECONDS = 5.0
@@ -45,13 +45,13 @@ def wait_before(attempt: int) -> float:
 
 
 class WebhookSender:
-    """Looks for POSTs to send, in a thread of its own, and sends each in another.
+    """Polls for POSTs to send in one thread, and sends each in another.
 
     Args:
         database: has their rows.
-        policy: tells where they may go.
+        policy: allows or refuses receivers.
         secrets: file of the secrets that they are signed with, read for each: a changed one takes effect.
-        observer: is told what became of each try: `delivered`, `failed` or `given_up`.
+        observer: is called with the outcome of each try: `delivered`, `failed` or `given_up`.
         body: returns the body of the POST for an ended job.
         post: sends headers and a body to a target; raises `WebhookPostError`.
         chance: spreads the tries.
@@ -82,7 +82,7 @@ class WebhookSender:
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread."""
         if not self._database.is_shared:
             # What an earlier process was at: this one is alone.
             with self._database.write("webhooks.expire") as connection:
@@ -98,7 +98,7 @@ class WebhookSender:
             self._free.acquire(timeout=_STOP_SECONDS / SENDERS)
 
     def claim(self, *, answering_only: bool = False) -> ClaimedPost | None:
-        """Take a POST to send; None if there is none.
+        """Claim a POST to send; None if no POST is due.
 
         Args:
             answering_only: as in `webhook_rows.claim`.
@@ -182,13 +182,13 @@ class WebhookSender:
                 while not self._stopped.is_set() and self._begin_one():
                     pass
             except DatabaseUnavailable:
-                # The heartbeat tells the log.
+                # The heartbeat logs it.
                 continue
             except Exception:
                 log.exception("webhook_claim_failed")
 
     def _begin_one(self) -> bool:
-        """Begin to send one; False if there is none, or too many are on their way."""
+        """Start to send a POST; False if no POST is due, or too many are in flight."""
         if not self._free.acquire(timeout=POLL_SECONDS):
             return False
         claimed = None
