@@ -72,7 +72,7 @@ class FakeBackbone:
     can be cut before its last block or before the last two; its activations are the features, three times.
 
     Args:
-        own: how much of the features is each content's own; from some 3 on words can hardly be told apart.
+        own: weight of what differs between contents; from about 3 on words can hardly be distinguished.
         parameters: how many it has.
         seconds: what a batch takes, where a test lets time pass.
     """
@@ -113,7 +113,7 @@ class FakeBackbone:
         self.batch = 8
         self.decoded: Counter[bytes] = Counter()
         self.batches: list[int] = []
-        #: The cuts that each batch was asked for.
+        #: The requested cuts of each batch.
         self.cuts: list[frozenset[str]] = []
         self.tails_made = 0
         self.trained: list[TailRequest] = []
@@ -184,17 +184,17 @@ def make_tail(*, blocks: int = 1, size: int = 12, bias: float = 1.0) -> TailWeig
 
 def trained_tail(request: TailRequest) -> TailResult:
     """A training that makes every answer right and moves the features by 1."""
-    beside = request.fixed_features.shape[1]
+    fixed = request.fixed_features.shape[1]
     head = request.heads[-1].copy()
     # The tail adds 1 to its features; the bias takes it off again.
-    head[-1] -= head[beside:-1].sum(axis=0)
+    head[-1] -= head[fixed:-1].sum(axis=0)
     return TailResult(
         epoch=2,
         losses=(1.0, 0.5, 0.1),
         stop=TrainingStop.STEPS,
         outputs=20 * request.targets - 10 if request.loss is not Loss.SQUARED else request.targets,
         head=head,
-        tail=make_tail(blocks=request.blocks, size=head.shape[0] - 1 - beside),
+        tail=make_tail(blocks=request.blocks, size=head.shape[0] - 1 - fixed),
     )
 
 
@@ -254,7 +254,7 @@ class FakeSource:
 
 
 class Recorder:
-    """Observes batches, training and the ends of jobs, and keeps what it was told."""
+    """Observes batches, training and the ends of jobs, and keeps the calls."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[Lane, int]] = []

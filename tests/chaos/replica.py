@@ -17,7 +17,7 @@ HOST = "127.0.0.1"
 
 
 class Replica:
-    """A server with a port and a data folder of its own.
+    """A server with its port and data folder.
 
     Args:
         folder: of its data and its log.
@@ -102,7 +102,7 @@ class Replica:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody uses."""
+    """Return an unused port of the loopback."""
     with closing(socket.socket()) as listener:
         listener.bind((HOST, 0))
         return int(listener.getsockname()[1])

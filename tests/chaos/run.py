@@ -20,7 +20,7 @@ from histories.history import History
 from postgres import PostgresServer
 from programs import POSTGRESQL
 
-#: Seconds that all jobs get to end once nobody makes trouble.
+#: Seconds that all jobs get to end after the last disturbance.
 SETTLE_SECONDS = 120.0
 
 
@@ -149,29 +149,29 @@ def main() -> int:
     parser.add_argument("--outage-seconds", type=float, default=20.0, help="of the database, at the most")
     parser.add_argument("--only", choices=("sqlite", "postgresql"))
     parser.add_argument("--keep", type=Path, help="keep the servers' files and logs in this folder")
-    asked = parser.parse_args()
-    print(f"seed {asked.seed}")
+    options = parser.parse_args()
+    print(f"seed {options.seed}")
     broken = 0
     for kind, replicas in (("sqlite", 1), ("postgresql", 3)):
         found = POSTGRESQL.find()
-        if asked.only not in (None, kind) or (kind == "postgresql" and found is None):
+        if options.only not in (None, kind) or (kind == "postgresql" and found is None):
             print(f"{kind}: left out")
             continue
         with tempfile.TemporaryDirectory() as temporary:
             postgres = PostgresServer() if kind == "postgresql" and found else None
             try:
                 outcome = run(
-                    (asked.keep or Path(temporary)) / kind,
+                    (options.keep or Path(temporary)) / kind,
                     replicas=replicas,
                     postgres=postgres,
-                    seconds=asked.minutes * 60,
-                    seed=asked.seed,
-                    outage_seconds=asked.outage_seconds,
+                    seconds=options.minutes * 60,
+                    seed=options.seed,
+                    outage_seconds=options.outage_seconds,
                 )
             finally:
                 if postgres:
                     postgres.close()
-        print(f"{kind}, {replicas} server(s), {asked.minutes:g} min: {outcome}")
+        print(f"{kind}, {replicas} server(s), {options.minutes:g} min: {outcome}")
         for violation in outcome.violations:
             print(f"  {violation}")
         broken += len(outcome.violations)

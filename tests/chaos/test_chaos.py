@@ -25,7 +25,7 @@ def test_one_server_on_a_file_keeps_its_promises_through_chaos(tmp_path: Path) -
 
 
 def test_three_servers_on_postgresql_keep_their_promises_through_chaos(tmp_path: Path) -> None:
-    # One of its own: it is stopped and killed as well.
+    # A separate one: it is stopped and killed as well.
     postgres = PostgresServer()
     try:
         outcome = run(tmp_path, replicas=3, postgres=postgres, seconds=SECONDS, seed=6)

@@ -110,7 +110,7 @@ class Trouble:
             self._postgres.start()
 
     def _pause_database(self, _: Replica) -> None:
-        """It takes connections and answers nobody, as when its machine hangs."""
+        """It accepts connections and never replies, as when its machine hangs."""
         assert self._postgres is not None
         with self._history.disturbance(recovery_seconds=RECONNECT_SECONDS):
             self._postgres.pause()

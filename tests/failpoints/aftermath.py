@@ -87,9 +87,9 @@ def _complete(made: Life) -> Iterator[str]:
         yield f"sums of what is stored are wrong: {wrong}"
     if undelivered := [hook for hook in hooks if hook.state != "delivered"]:
         yield f"webhooks that were not delivered: {undelivered}"
-    told = set((made.folder / "received").read_text().splitlines())
-    if untold := {f"{row.job_id} {row.state.upper()}" for row in found} - told:
-        yield f"ends that nobody was told: {untold}"
+    received = set((made.folder / "received").read_text().splitlines())
+    if missing := {f"{row.job_id} {row.state.upper()}" for row in found} - received:
+        yield f"ends that were never received: {missing}"
     yield from _of_files(made, {row.artifact for row in published}, kept)
 
 

@@ -47,7 +47,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 def run(work: Callable[..., None], *arguments: object) -> int | None:
-    """Run a function in a process of its own; returns how that ended."""
+    """Run a function in a new process; return how that ended."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["failpoints.aftermath"])
     process = context.Process(target=work, args=arguments)

@@ -71,7 +71,7 @@ def fill(publisher: Publisher, sizes: Sizes) -> None:
 
 def _fill(publisher: Publisher, sizes: Sizes) -> None:
     if publisher.database.is_shared:
-        # On a connection of its own, whose statements may take longer than the server's.
+        # On a separate connection, whose statements may take longer than the server's.
         with publisher.database.read() as connection:
             url = connection.engine.url
         engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)

@@ -134,7 +134,7 @@ class Workload:
     def _lists(self) -> dict[str, dict[str, Any]]:
         ended = [JobState.FAILED]
         middle = (self._sizes.now - self._sizes.jobs / 2, "")
-        none = Scope(tenant="nobody")
+        none = Scope(tenant="absent")
         prefix = Scope(tenant="big", models=("m1*",))
         return {
             "all": {},
@@ -308,13 +308,13 @@ class Workload:
         yield "start the registry", self._publisher.reopened
         yield "catch up", registry.index.sync
         yield "a model", lambda: registry.model("big/heavy")
-        for scope in (None, Scope(tenant="big"), Scope(), Scope(tenant="t5"), Scope(tenant="nobody")):
+        for scope in (None, Scope(tenant="big"), Scope(), Scope(tenant="t5"), Scope(tenant="absent")):
             yield f"models {scope}", lambda scope=scope: registry.models(after="", limit=101, scope=scope)
         yield "a version", lambda: registry.version("big/heavy", self._random.randrange(1, 500))
         yield "versions", lambda: registry.versions("big/heavy", limit=101)
         yield "older versions", lambda: registry.versions("big/heavy", after=[50, 50], limit=101)
-        yield "find a version that there is none of", lambda: registry.index.find(Selector(model="none"))
-        for scope in (None, Scope(tenant="t5"), Scope(tenant="nobody")):
+        yield "find a missing version", lambda: registry.index.find(Selector(model="none"))
+        for scope in (None, Scope(tenant="t5"), Scope(tenant="absent")):
             yield f"all versions {scope}", lambda scope=scope: self._some_versions("", scope)
         yield "all versions of a model", lambda: self._some_versions("big/heavy", None)
         yield "alias number", lambda: registry.alias_number("big/heavy", "live")

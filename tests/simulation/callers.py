@@ -203,7 +203,7 @@ class Callers:
             )
 
     def _once(self, call: Operation, place: int, work: Callable[[Replica], Any]) -> None:
-        """Call once; without an answer nobody knows whether it was done."""
+        """Call once; without a reply the outcome is unknown."""
         try:
             result = self._call(place, work, call.kind)
         except (LostError, ServiceUnavailable):

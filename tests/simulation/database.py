@@ -203,7 +203,7 @@ class SimulatedDatabase(Database):
     """
 
     def __init__(self, tables: Tables, around: Transactions) -> None:
-        # The constructor of the real one opens a connection of its own.
+        # The constructor of the real one opens another connection.
         self._tables = tables
         self._around = around
         self.identity = "simulation"

@@ -60,8 +60,8 @@ def _seen(world: "World", job_id: str) -> float:
     """When a caller first learned that a job has succeeded."""
     statuses = [op for op in world.history.of("Status") if op.is_ok and op.result[0] == "succeeded"]
     watches = [op for op in world.history.of("Watch") if op.is_ok]
-    told = [op.returned for op in (*statuses, *watches) if op.key == job_id]
-    return min(told, default=world.clock())
+    seen = [op.returned for op in (*statuses, *watches) if op.key == job_id]
+    return min(seen, default=world.clock())
 
 
 def _final(world: "World") -> dict[str, FinalJob]:
@@ -140,7 +140,7 @@ def _of_webhooks(world: "World") -> Iterator[str]:
         elif end not in received:
             yield f"the webhook of job {job_id} counts as delivered, and the receiver has {received}"
         if set(received) - {end}:
-            yield f"the receiver was told that job {job_id} is {received}, and it is {end}"
+            yield f"the receiver got that job {job_id} is {received}, and it is {end}"
     for number, job_id in world.callers.accepted.items():
         if "webhook" in world.callers.step_of(job_id).flags and job_id not in seen:
             yield f"job {job_id} of request {number} has lost its webhook"

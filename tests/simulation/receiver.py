@@ -16,7 +16,7 @@ class Receiver:
         is_troubled: whether things go wrong now.
 
     Attributes:
-        received: the states of each job that were told, by its id.
+        received: the received states of each job, by its ID.
     """
 
     def __init__(

@@ -63,7 +63,7 @@ class Replica:
     Args:
         world: what it shares with others.
         place: its place among the replicas.
-        number: how often a replica was started, so that each process has a name of its own.
+        number: how often a replica was started, so that each process has its own name.
     """
 
     def __init__(self, world: "World", place: int, number: int) -> None:

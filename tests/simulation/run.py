@@ -113,15 +113,15 @@ def _run_chunk(seeds: range, bug: str, stop: bool) -> _Result:
 
 def replay(simulations: Simulator, seed: int) -> list[str]:
     """Run one simulation and print its plan and all that happens; then, if it fails, the smallest like it."""
-    broken = _told(simulations, Failure(plan=plan_of(seed), violations=()))
+    broken = _reported(simulations, Failure(plan=plan_of(seed), violations=()))
     if broken:
         smallest = simulations.smallest(Failure(plan=plan_of(seed), violations=tuple(broken)))
         print(f"\nThe smallest simulation of seed {seed} that fails alike:\n")
-        _told(simulations, smallest)
+        _reported(simulations, smallest)
     return broken
 
 
-def _told(simulations: Simulator, failure: Failure) -> list[str]:
+def _reported(simulations: Simulator, failure: Failure) -> list[str]:
     plan = failure.plan
     print(
         f"Seed {plan.seed}: {plan.replicas} replicas, {plan.versions} versions, {plan.faults} faults of "

@@ -137,7 +137,7 @@ class Scheduler:
         return self._current
 
     def kill(self, host: Host) -> None:
-        """Let a host die immediately; a task of its own that calls this does not go on."""
+        """Let a host die immediately; one of its tasks that calls this does not go on."""
         if not host.is_alive:
             return
         host.is_alive = False

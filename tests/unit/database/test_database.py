@@ -85,7 +85,7 @@ def test_a_full_disk_undoes_its_transaction_and_the_next_one_goes_on(database: D
     assert names(database) == ["pets"]
 
 
-def test_what_ended_the_transaction_is_what_is_told(database: Database) -> None:
+def test_the_error_that_ended_the_transaction_is_raised(database: Database) -> None:
     # As SQLite does by itself when it cannot go on: there is nothing left to undo.
     with pytest.raises(RefusedError), database.write() as connection:
         connection.exec_driver_sql("ROLLBACK")

@@ -89,7 +89,7 @@ def test_changes_of_the_registry_are_counted_one_after_the_other(database: Datab
         for _ in range(5):
             with database.write() as connection:
                 number = rows.next_revision(connection)
-                # Nobody else has come in between: what it reads is as it leaves it.
+                # No other transaction has come between: what it reads is as it leaves it.
                 value = connection.execute(select(models.c.next_number)).scalar_one()
                 connection.execute(update(models).values(next_number=value + 1))
             seen.append(number)
@@ -237,7 +237,7 @@ def touch(database: Database) -> None:
         connection.execute(select(func.count()).select_from(models)).scalar_one()
 
 
-def test_a_database_that_stops_is_told_and_used_again_when_it_is_back(own_postgres: PostgresServer) -> None:
+def test_a_database_that_stops_is_logged_and_used_again_when_it_is_back(own_postgres: PostgresServer) -> None:
     database = Database(own_postgres.database())
     with pytest.raises(DatabaseUnavailable), database.write() as connection:
         add(connection, "pets")
@@ -279,7 +279,7 @@ def test_a_database_that_hangs_costs_one_caller_seconds_and_the_others_none(
         caller.start()
     for caller in callers:
         caller.join(PATIENCE)
-    # One asks, for as long as the socket waits. Whoever comes after that may ask once more.
+    # One asks, for as long as the socket waits. A later call may try once more.
     slow = [seconds for seconds in took if seconds > 0.9]
     assert len(took) == together.parties
     assert 1 <= len(slow) <= 3
@@ -288,7 +288,7 @@ def test_a_database_that_hangs_costs_one_caller_seconds_and_the_others_none(
     database.close()
 
 
-def test_a_lock_that_does_not_come_is_told_and_is_no_outage(
+def test_a_lock_that_does_not_come_is_an_error_and_no_outage(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headstart_server.database.postgres.LOCK_SECONDS", 1)
@@ -444,9 +444,9 @@ def test_outages_in_quick_succession_are_logged_once_in_ten_seconds() -> None:
                 with breaker.guard():
                     pass
             clock.advance(10.0)
-    told = [(event["event"], event.get("error"), event.get("seconds")) for event in events]
+    logged = [(event["event"], event.get("error"), event.get("seconds")) for event in events]
     once = [("storage_unavailable", "s3://canary: refused", None), ("storage_recovered", None, 1.0)]
-    assert told == once * 2
+    assert logged == once * 2
 
 
 def test_an_error_of_another_service_is_no_outage_of_this_one() -> None:
@@ -497,7 +497,7 @@ def test_an_address_of_a_file_names_it(given: str, file: str) -> None:
         "sqlite:///a?b=c",
     ],
 )
-def test_what_is_no_address_is_told_without_its_password(given: str) -> None:
+def test_an_invalid_address_is_reported_without_its_password(given: str) -> None:
     with pytest.raises(ValueError, match="Expected a database of sqlite:///FILE or postgresql://") as caught:
         address_of(given)
     assert "secret" not in str(caught.value)

@@ -47,7 +47,7 @@ def test_a_thousand_queued_jobs_are_drained_by_two_processes_each_exactly_once(
     address = f"sqlite:///{tmp_path / 'headstart.sqlite3'}"
     if kind == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgres")
-        # Nobody dies here, so no commit has to wait for the disk.
+        # No process dies here, so no commit has to wait for the disk.
         address = server.database(synchronous_commit="off")
     driver = JobDriver(Publisher(tmp_path, ManualClock(), address=address))
     submitted = {f"job-{number}" for number in range(JOBS)}

@@ -60,11 +60,11 @@ def test_nothing_is_said_of_what_waits_behind_the_unknown() -> None:
     queue = [row("a", "queued", backbone="new"), row("b", "queued")]
     times = schedule(queue, RATES, slots=1, now=NOW)
     assert times == {"a": Times(start=NOW), "b": Times()}
-    beside = schedule(queue, RATES, slots=2, now=NOW)
-    assert beside["b"] == Times(start=NOW, finish=NOW + 5)
+    concurrent = schedule(queue, RATES, slots=2, now=NOW)
+    assert concurrent["b"] == Times(start=NOW, finish=NOW + 5)
 
 
-def test_more_running_jobs_than_slots_give_theirs_to_nobody() -> None:
+def test_slots_of_surplus_running_jobs_are_not_reused() -> None:
     # A replica has just gone, and its jobs run to their lease's end.
     running = [row(job_id, "running", checkpoint=progress(0.0)) for job_id in "abc"]
     times = schedule([*running, row("d", "queued")], RATES, slots=1, now=NOW)
@@ -80,7 +80,7 @@ def finish(driver: JobDriver, job_id: str, seconds: float, solve: float = 1.0, *
 
 
 @on_both_databases
-def test_the_ledger_tells_from_what_jobs_took(driver: JobDriver, clock: ManualClock) -> None:
+def test_the_forecast_follows_the_durations_of_jobs(driver: JobDriver, clock: ManualClock) -> None:
     driver.submit("first")
     assert driver.restarted().forecast.of(driver.job_store.reader.get("first")) == Times(start=clock())
     driver.job_store.queue.cancel("first")

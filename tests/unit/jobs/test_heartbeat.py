@@ -1,4 +1,4 @@
-"""The heartbeat: what a run hears of its job, and when it must stop to ask."""
+"""The heartbeat: renewals, cancels and lost claims."""
 
 import threading
 from collections.abc import Collection, Mapping
@@ -35,7 +35,7 @@ class FlakyJobStore:
 
 
 class Ward:
-    """A heartbeat on a clock of its own: that of the machine, not of the database."""
+    """A heartbeat on the clock of the machine, not of the database."""
 
     def __init__(self, driver: JobDriver) -> None:
         self.driver = driver
@@ -53,7 +53,7 @@ def ward(driver: JobDriver) -> Ward:
     return Ward(driver)
 
 
-def test_a_hold_is_in_doubt_when_its_lease_has_ended_unless_a_beat_renewed_it(ward: Ward) -> None:
+def test_a_claim_may_have_expired_after_its_lease_unless_it_was_renewed(ward: Ward) -> None:
     claim = ward.heartbeat.track(ward.driver.running("a"), ward.clock())
     ward.advance(LEASE.seconds - 1)
     assert not claim.may_have_expired
@@ -67,11 +67,11 @@ def test_a_hold_is_in_doubt_when_its_lease_has_ended_unless_a_beat_renewed_it(wa
     assert not claim.may_have_expired
 
 
-def test_the_lease_counts_from_before_the_claim_was_asked_for(ward: Ward) -> None:
-    asked = ward.clock()
+def test_the_lease_counts_from_before_the_claim(ward: Ward) -> None:
+    called = ward.clock()
     job = ward.driver.running("a")
     ward.advance(4)
-    claim = ward.heartbeat.track(job, asked)
+    claim = ward.heartbeat.track(job, called)
     ward.advance(LEASE.seconds - 4)
     assert claim.may_have_expired
 
@@ -87,7 +87,7 @@ def test_a_job_that_another_process_took_is_lost_at_the_next_beat(ward: Ward) ->
         claim.check()
 
 
-def test_a_cancel_asked_for_at_another_replica_is_heard_with_a_beat(ward: Ward) -> None:
+def test_a_cancel_at_another_replica_arrives_with_a_renewal(ward: Ward) -> None:
     claim = ward.heartbeat.track(ward.driver.running("a"), ward.clock())
     ward.driver.restarted().queue.cancel("a")
     claim.check()
@@ -96,7 +96,7 @@ def test_a_cancel_asked_for_at_another_replica_is_heard_with_a_beat(ward: Ward) 
         claim.check()
 
 
-def test_a_cancel_asked_for_here_is_heard_at_once_and_by_its_job_alone(ward: Ward) -> None:
+def test_a_cancel_here_reaches_its_job_immediately_and_no_other(ward: Ward) -> None:
     a, b = (ward.heartbeat.track(ward.driver.running(job_id), ward.clock()) for job_id in "ab")
     ward.heartbeat.cancel("a")
     ward.heartbeat.cancel("unknown")
@@ -152,7 +152,7 @@ def test_giving_back_without_a_database_does_no_harm(ward: Ward) -> None:
     assert ward.driver.job_store.reader.get("a").state is JobState.RUNNING
 
 
-def test_nobody_is_taken_over_before_a_lease_of_steady_contact(ward: Ward) -> None:
+def test_no_job_is_taken_over_before_a_lease_of_steady_contact(ward: Ward) -> None:
     assert not ward.heartbeat.may_take_over
     for _ in range(int(LEASE.seconds)):
         ward.heartbeat.renew()

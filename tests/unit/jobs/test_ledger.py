@@ -1,4 +1,4 @@
-"""The job store: an accepted job reaches one end, and nobody writes for a job that is not theirs."""
+"""The job store: an accepted job reaches one end, and only its attempt writes for it."""
 
 import threading
 from collections.abc import Callable
@@ -94,7 +94,7 @@ def test_a_model_has_no_more_versions_than_it_may_with_those_to_come(publisher: 
         driver.submit()
     assert caught.value.metadata == {"subject": "model pets", "limit": "2", "versions": "1", "jobs": "1"}
     assert caught.value.retry_after is None
-    # What was accepted before is not asked again, and other models have room of their own.
+    # Accepted jobs are not checked again, and other models have their own limit.
     assert driver.submit(request_id="r").job_id != failed.job_id
     driver.submit(model="cars")
     driver.job_store.queue.cancel(failed.job_id)
@@ -195,7 +195,7 @@ def test_the_position_in_the_queue_is_the_number_of_jobs_before(
     driver: JobDriver, clock: ManualClock
 ) -> None:
     driver.submit("a")
-    # Equal times are told apart by the id, as they are for `claim`.
+    # Equal times are ordered by the ID, as they are for `claim`.
     driver.submit("c")
     driver.submit("b")
     clock.advance(1)
@@ -277,10 +277,10 @@ def test_a_queued_job_is_cancelled_at_once(driver: JobDriver, clock: ManualClock
     assert [event.state for event in driver.events("a")] == [JobState.QUEUED, JobState.CANCELLED]
 
 
-def test_a_running_job_is_asked_and_ends_at_its_next_look(driver: JobDriver, clock: ManualClock) -> None:
+def test_a_running_job_is_canceled_at_its_next_check(driver: JobDriver, clock: ManualClock) -> None:
     job = driver.running("a")
-    asked = driver.job_store.queue.cancel("a")
-    assert (asked.state, asked.cancel) == (JobState.RUNNING, True)
+    canceled = driver.job_store.queue.cancel("a")
+    assert (canceled.state, canceled.cancel) == (JobState.RUNNING, True)
     with pytest.raises(JobCancelledError):
         driver.report(job)
     driver.job_store.runs.finish_cancelled(job)
@@ -432,7 +432,7 @@ def test_events_are_numbered_without_gaps_and_read_after_a_number(driver: JobDri
     assert driver.job_store.reader.get("a").last_event == 7
 
 
-def test_an_unknown_job_is_told(driver: JobDriver) -> None:
+def test_an_unknown_job_is_an_error(driver: JobDriver) -> None:
     for ask in (
         driver.job_store.reader.get,
         driver.job_store.queue.cancel,
@@ -457,7 +457,7 @@ def test_jobs_are_listed_newest_first_in_pages_even_at_equal_times(
     assert pages == [["e", "d"], ["c", "b"], ["a"]]
 
 
-def test_a_list_holds_what_was_asked_for(driver: JobDriver) -> None:
+def test_a_list_holds_the_requested_jobs(driver: JobDriver) -> None:
     driver.job_store.runs.fail(driver.running("a"), ERROR, Findings())
     driver.running("b")
     driver.submit("c")

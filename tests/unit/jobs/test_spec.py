@@ -82,7 +82,7 @@ def test_what_is_out_of_its_range_is_refused_by_name(changes: dict[str, Any], fi
     assert caught.value.message.startswith(("Expected", f"{field} is missing"))
 
 
-def test_a_refusal_tells_the_range_and_what_came() -> None:
+def test_an_error_has_the_range_and_the_value() -> None:
     with pytest.raises(InvalidField) as caught:
         replace(SPEC, held_out_fraction=1.5).check()
     assert caught.value.message == "Expected spec.held_out_fraction from 0 to 0.9. Received: 1.5."

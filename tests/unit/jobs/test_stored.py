@@ -19,7 +19,7 @@ pytestmark = on_both_databases
 
 
 def limited(publisher: Publisher, **limits: int) -> JobDriver:
-    """A driver where the tenant red has limits, and nobody else."""
+    """A driver where only the tenant red has limits."""
     by_tenant = {"red": TenantLimits(**limits)}
     return JobDriver(publisher, tenant_limits=lambda tenant: by_tenant.get(tenant, TenantLimits()))
 
@@ -77,7 +77,7 @@ def test_a_fine_tune_beyond_the_bytes_is_refused_with_the_usage(publisher: Publi
     assert error.metadata["limit"] == str(1 << 20)
     assert error.metadata["stored"] == str(500_000 + size_of(publisher, "red/pets", 1))
     assert error.retry_after is None
-    # Of a model of which there is none nothing is told.
+    # A model without versions is not mentioned.
     with pytest.raises(TenantQuotaExceeded) as caught:
         driver.submit("late", tenant="red", model="red/other", nbytes=600_000)
     assert "are of model" not in caught.value.message
@@ -142,7 +142,7 @@ def test_archives_of_an_earlier_release_are_measured_by_a_cleaning(publisher: Pu
     assert driver.job_store.quotas.usage().get("red", Stored()).example_bytes == 0
     archives.recover()
     assert driver.job_store.quotas.usage()["red"].example_bytes == 70
-    # And when one was written anew without an example.
+    # And when one was written again without an example.
     files.files["old"] = 60
     archives.recover()
     assert driver.job_store.quotas.usage()["red"].example_bytes == 60

@@ -1,4 +1,4 @@
-"""Leases: who is silent loses its jobs, and nobody else does."""
+"""Leases: only a silent replica loses its jobs."""
 
 from dataclasses import replace
 
@@ -72,7 +72,7 @@ def test_a_beat_of_an_attempt_that_is_over_renews_nothing(driver: JobDriver, clo
     assert driver.job_store.queue.renew([third]) == {"a": False}
 
 
-def test_nobody_is_taken_over_where_silence_tells_nothing(driver: JobDriver, clock: ManualClock) -> None:
+def test_no_job_is_taken_over_while_silence_has_no_meaning(driver: JobDriver, clock: ManualClock) -> None:
     driver.running("a")
     driver.submit("b")
     clock.advance(LONG_AGO)
@@ -243,7 +243,7 @@ def test_jobs_of_a_headstart_that_knew_no_leases_are_taken_over(driver: JobDrive
 # Answers that were lost
 
 
-def test_a_success_that_is_told_twice_is_one(driver: JobDriver) -> None:
+def test_a_success_that_is_recorded_twice_counts_once(driver: JobDriver) -> None:
     job = driver.running("a", alias="stable")
     assert driver.succeed(job) == 1
     events = driver.events("a")
@@ -252,7 +252,7 @@ def test_a_success_that_is_told_twice_is_one(driver: JobDriver) -> None:
     assert driver.publisher.registry.model("pets").version_count == 1
 
 
-def test_a_failure_that_is_told_twice_is_one(driver: JobDriver) -> None:
+def test_a_failure_that_is_recorded_twice_counts_once(driver: JobDriver) -> None:
     job, error = driver.running("a"), JobError(reason="INTERNAL", message="")
     driver.job_store.runs.fail(job, error, Findings())
     events = driver.events("a")
@@ -315,7 +315,7 @@ def test_a_tenant_fills_its_part_of_the_queue_only(publisher: Publisher) -> None
         driver.submit(tenant="c")
 
 
-def test_each_tenant_has_request_ids_of_its_own(driver: JobDriver) -> None:
+def test_each_tenant_has_its_own_request_ids(driver: JobDriver) -> None:
     jobs_of = [driver.submit(request_id="r", tenant=tenant).job_id for tenant in ("a", "b", "a")]
     assert jobs_of == ["job-1", "job-2", "job-1"]
 

@@ -28,7 +28,7 @@ Checkpoint = Callable[[], None]
 
 
 class FakeRun:
-    """Does what its factory tells it to, once for each attempt."""
+    """Runs the work of its factory, once for each attempt."""
 
     def __init__(self, job: Job, checkpoint: Checkpoint, work: Callable[[Job, Checkpoint], int]) -> None:
         self.findings = Findings(excluded_count=7)
@@ -56,7 +56,7 @@ class Shop:
         self.ended: list[str] = []
         self.work: Callable[[Job, Checkpoint], int] = lambda job, _: driver.succeed(job)
         self.on_end: Callable[[str], None] = self.ended.append
-        self._told = threading.Condition()
+        self._ended = threading.Condition()
         job_store = job_store or driver.job_store
         self.heartbeat = Heartbeat(job_store, LEASE, is_shared=False, clock=clock)
         self.pool = WorkerPool(
@@ -74,14 +74,14 @@ class Shop:
         self.limited.append(reason)
 
     def job_ended(self, outcome: str) -> None:
-        with self._told:
+        with self._ended:
             self.seen.job_ended(outcome)
-            self._told.notify_all()
+            self._ended.notify_all()
 
     def outcomes(self, count: int) -> list[str]:
         """How runs ended, once so many have."""
-        with self._told:
-            assert self._told.wait_for(lambda: len(self.seen.outcomes) >= count, PATIENCE)
+        with self._ended:
+            assert self._ended.wait_for(lambda: len(self.seen.outcomes) >= count, PATIENCE)
         return self.seen.outcomes
 
     def submit(self, job_id: str = "") -> Job:
@@ -117,7 +117,7 @@ def in_checkpoints(entered: threading.Event) -> Callable[[Job, Checkpoint], int]
         while time.monotonic() < give_up:
             checkpoint()
             pause.wait(0.001)
-        raise AssertionError("nobody stopped it")
+        raise AssertionError("it was not stopped")
 
     return work
 
@@ -137,7 +137,7 @@ def test_jobs_wait_for_a_free_worker_and_are_all_run(shop: Shop) -> None:
     assert shop.driver.job_store.reader.count()[JobState.SUCCEEDED] == 5
 
 
-def test_several_workers_run_jobs_beside_each_other(driver: JobDriver) -> None:
+def test_several_workers_run_jobs_concurrently(driver: JobDriver) -> None:
     shop = Shop(driver, size=3)
     together = threading.Barrier(3)
 
@@ -169,7 +169,7 @@ def test_a_job_that_cannot_succeed_fails_with_its_reason_and_findings(shop: Shop
     assert shop.ended == ["a"]
 
 
-def test_a_fault_of_the_server_is_told_by_an_id_that_the_log_has_and_the_worker_lives_on(
+def test_a_server_error_has_the_id_of_its_log_entry_and_the_worker_goes_on(
     shop: Shop, logs: list[dict[str, object]]
 ) -> None:
     def work(job: Job, checkpoint: Checkpoint) -> int:
@@ -202,7 +202,7 @@ def test_a_cancelled_run_ends_at_its_next_checkpoint(shop: Shop) -> None:
     assert shop.ended == ["a"]
 
 
-def test_a_cancel_that_the_ledger_tells_first_ends_it_too(shop: Shop) -> None:
+def test_a_cancel_that_the_job_store_reports_first_ends_it_too(shop: Shop) -> None:
     def work(job: Job, checkpoint: Checkpoint) -> int:
         shop.driver.job_store.queue.cancel(job.job_id)
         return shop.driver.succeed(job)
@@ -268,7 +268,7 @@ def test_what_breaks_because_the_server_stops_is_not_the_jobs_fault(shop: Shop, 
     assert shop.driver.job_store.reader.get("a").state is JobState.QUEUED
 
 
-def test_a_stop_does_not_wait_longer_than_it_was_told(driver: JobDriver) -> None:
+def test_a_stop_does_not_wait_longer_than_its_timeout(driver: JobDriver) -> None:
     shop = Shop(driver, size=4)
     entered, may_end = threading.Barrier(5), threading.Event()
 

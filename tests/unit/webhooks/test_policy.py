@@ -129,7 +129,7 @@ def test_what_was_checked_is_what_is_connected_to() -> None:
     assert policy("http://[::1]:8080", private=True).target("http://[::1]:8080/x").authority == "[::1]:8080"
 
 
-def test_a_prefix_that_is_no_url_is_told_at_the_start() -> None:
+def test_a_prefix_that_is_no_url_is_an_error_at_the_start() -> None:
     with pytest.raises(ValueError, match="Expected an http or https URL as a webhook"):
         WebhookPolicy(["hooks.example.com"])
 

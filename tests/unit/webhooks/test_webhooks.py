@@ -57,7 +57,7 @@ def receiver() -> Receiver:
 
 
 class Office:
-    """A sender, and what it told."""
+    """A sender, and the outcomes it reported."""
 
     def __init__(self, driver: JobDriver, folder: Path, receiver: Receiver) -> None:
         self.driver = driver
@@ -90,7 +90,7 @@ class Office:
             self.sender.send(claimed)
         return claimed is not None
 
-    def told(self, job: Job) -> Any:
+    def webhook(self, job: Job) -> Any:
         return self.driver.job_store.reader.get(job.job_id).webhook
 
 
@@ -100,9 +100,9 @@ def office(driver: JobDriver, tmp_path: Path, receiver: Receiver) -> Iterator[Of
 
 
 @on_both_databases
-def test_the_end_of_a_job_is_told_once(office: Office, receiver: Receiver) -> None:
+def test_the_end_of_a_job_is_sent_once(office: Office, receiver: Receiver) -> None:
     job = office.ended(alias="stable")
-    assert office.told(job).state is WebhookState.PENDING
+    assert office.webhook(job).state is WebhookState.PENDING
     assert office.send_one()
     assert not office.send_one()
     ((target, headers, body),) = receiver.posts
@@ -118,14 +118,14 @@ def test_the_end_of_a_job_is_told_once(office: Office, receiver: Receiver) -> No
     # The receiver is not a caller: the URL, which may be a secret, stays here.
     assert data["spec"]["webhook"] == ""
     assert "error" not in data
-    told = office.told(job)
-    assert (told.state, told.attempts, told.error) == (WebhookState.DELIVERED, 1, "")
-    assert told.finished is not None
-    assert told.origin == "https://hooks.example.com"
+    sent = office.webhook(job)
+    assert (sent.state, sent.attempts, sent.error) == (WebhookState.DELIVERED, 1, "")
+    assert sent.finished is not None
+    assert sent.origin == "https://hooks.example.com"
     assert office.outcomes == ["delivered"]
 
 
-def test_nothing_is_told_before_the_end(office: Office) -> None:
+def test_nothing_is_sent_before_the_end(office: Office) -> None:
     office.driver.running(webhook=URI)
     office.driver.submit(webhook=URI)
     assert not office.send_one()
@@ -147,11 +147,11 @@ def test_failures_and_cancels_are_ends_too(office: Office, receiver: Receiver) -
 
 
 def test_jobs_without_one_get_the_servers(driver: JobDriver) -> None:
-    telling = driver.restarted(webhook=URI).queue
+    queue = driver.restarted(webhook=URI).queue
     own = "https://hooks.example.com/own"
     jobs = [
-        telling.submit(driver.submission()),
-        telling.submit(driver.submission(webhook=own)),
+        queue.submit(driver.submission()),
+        queue.submit(driver.submission(webhook=own)),
         driver.submit(),
     ]
     assert [None if job.webhook is None else job.webhook.uri for job in jobs] == [URI, own, None]
@@ -163,14 +163,14 @@ def test_a_failure_is_tried_again_later_and_later(
     job = office.ended()
     receiver.fault = WebhookPostError("Received: 500.")
     assert office.send_one()
-    told = office.told(job)
-    assert (told.state, told.attempts, told.error) == (WebhookState.PENDING, 1, "Received: 500.")
-    assert 0.8 * wait_before(1) <= told.due - clock.now <= 1.2 * wait_before(1)
+    sent = office.webhook(job)
+    assert (sent.state, sent.attempts, sent.error) == (WebhookState.PENDING, 1, "Received: 500.")
+    assert 0.8 * wait_before(1) <= sent.due - clock.now <= 1.2 * wait_before(1)
     assert not office.send_one()
     clock.advance(1.2 * wait_before(1))
     receiver.fault = None
     assert office.send_one()
-    assert office.told(job).state is WebhookState.DELIVERED
+    assert office.webhook(job).state is WebhookState.DELIVERED
     ids = {headers["webhook-id"] for _, headers, _ in receiver.posts}
     assert len(ids) == 1
     assert wait_before(2) == 2 * wait_before(1)
@@ -184,22 +184,22 @@ def test_it_is_given_up_a_day_after_the_jobs_end(
     job = office.ended()
     receiver.fault = WebhookPostError("Received: 500.")
     began = clock.now
-    while office.told(job).state is WebhookState.PENDING:
+    while office.webhook(job).state is WebhookState.PENDING:
         assert office.send_one()
-        clock.advance(1.2 * wait_before(office.told(job).attempts))
-    told = office.told(job)
-    assert told.state is WebhookState.GIVEN_UP
-    assert told.due is None
-    assert GIVE_UP_SECONDS - 2 * 3600 <= told.finished - began <= GIVE_UP_SECONDS
+        clock.advance(1.2 * wait_before(office.webhook(job).attempts))
+    sent = office.webhook(job)
+    assert sent.state is WebhookState.GIVEN_UP
+    assert sent.due is None
+    assert GIVE_UP_SECONDS - 2 * 3600 <= sent.finished - began <= GIVE_UP_SECONDS
     assert not office.send_one()
     assert office.outcomes[-1] == "given_up"
 
 
-def test_a_receiver_that_is_gone_is_not_asked_again(office: Office, receiver: Receiver) -> None:
+def test_a_receiver_that_is_gone_gets_no_more(office: Office, receiver: Receiver) -> None:
     job = office.ended()
     receiver.fault = WebhookPostError("Received: 410.", is_gone=True)
     office.send_one()
-    assert office.told(job).state is WebhookState.GIVEN_UP
+    assert office.webhook(job).state is WebhookState.GIVEN_UP
 
 
 @on_both_databases
@@ -217,10 +217,10 @@ def test_one_process_sends_at_a_time_and_another_goes_on_when_it_dies(
     # The first one was not dead after all: what it says of a failure does not count any more.
     receiver.fault = WebhookPostError("Late.")
     office.sender.send(lost)
-    assert office.told(job).error == ""
+    assert office.webhook(job).error == ""
     receiver.fault = None
     other.send(claimed)
-    assert office.told(job).state is WebhookState.DELIVERED
+    assert office.webhook(job).state is WebhookState.DELIVERED
 
 
 def test_a_name_that_leads_inside_is_not_sent_to(office: Office, receiver: Receiver) -> None:
@@ -228,22 +228,22 @@ def test_a_name_that_leads_inside_is_not_sent_to(office: Office, receiver: Recei
     office.sender = office.another(at="169.254.169.254")
     assert office.send_one()
     assert receiver.posts == []
-    assert "not of the internet" in office.told(job).error
+    assert "not of the internet" in office.webhook(job).error
 
 
 @on_both_databases
-def test_a_job_is_remembered_until_its_end_is_told(
+def test_a_job_is_remembered_until_its_end_is_delivered(
     office: Office, driver: JobDriver, clock: ManualClock
 ) -> None:
-    told = office.ended()
+    sent = office.ended()
     office.send_one()
-    untold = office.ended()
+    unsent = office.ended()
     clock.advance(100)
     assert driver.job_store.cleaner.forget(10) == 1
-    assert driver.job_store.reader.get(untold.job_id).webhook is not None
+    assert driver.job_store.reader.get(unsent.job_id).webhook is not None
     office.send_one()
     assert driver.job_store.cleaner.forget(10) == 1
-    assert told.job_id != untold.job_id
+    assert sent.job_id != unsent.job_id
 
 
 def test_signatures_are_those_of_the_specification(office: Office, tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_signatures_are_those_of_the_specification(office: Office, tmp_path: Pat
     body, old, new = webhook_body(job), b"o" * 32, b"n" * 32
     headers = headers_of("job_1", int(time.time()), body, [Secret(new), Secret(old)])
     for secret in (old, new):
-        # Whoever has one of the two secrets finds its own signature.
+        # A receiver with one of the two secrets finds its signature.
         assert Verifier(base64.b64encode(secret).decode()).verify(body, headers) == json.loads(body)
     with pytest.raises(WebhookVerificationError):
         Verifier(base64.b64encode(old).decode()).verify(body + b" ", headers)
@@ -260,7 +260,7 @@ def test_signatures_are_those_of_the_specification(office: Office, tmp_path: Pat
 
 
 @pytest.mark.parametrize("text", ["", "# none\n", "whsec_####", "whsec_c2hvcnQ=", "secret"])
-def test_a_file_without_a_secret_is_told(tmp_path: Path, text: str) -> None:
+def test_a_file_without_a_secret_is_an_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "secrets"
     path.write_text(text)
     with pytest.raises(ValueError, match="Expected"):
@@ -332,7 +332,7 @@ def test_a_tenant_without_a_secret_gets_no_post(office: Office, receiver: Receiv
     job = office.ended(model="farm/pets", tenant="farm")
     assert office.send_one()
     assert receiver.posts == []
-    assert "cannot be signed" in office.told(job).error
+    assert "cannot be signed" in office.webhook(job).error
 
 
 def test_the_servers_own_url_needs_a_secret_of_the_server(tmp_path: Path) -> None:
@@ -397,7 +397,7 @@ def test_a_receiver_that_answers_again_gets_what_waits(
     clock.advance(MAX_SILENT_SECONDS)
     while office.send_one():
         pass
-    assert {office.told(job).state for job in waiting} == {WebhookState.DELIVERED}
+    assert {office.webhook(job).state for job in waiting} == {WebhookState.DELIVERED}
 
 
 @on_both_databases
@@ -409,7 +409,7 @@ def test_what_waits_for_a_receiver_that_is_silent_for_a_day_is_given_up(
     assert office.send_one()
     clock.advance(GIVE_UP_SECONDS + 1)
     assert office.send_one()
-    assert {office.told(job).state for job in waiting} == {WebhookState.GIVEN_UP}
+    assert {office.webhook(job).state for job in waiting} == {WebhookState.GIVEN_UP}
     assert office.outcomes.count("given_up") == len(waiting)
 
 
