@@ -156,7 +156,7 @@ class Callers:
 
     def _follow(self, replica: Replica, job_id: str, seen: list[tuple[int, str]]) -> None:
         """Follow a job as the server does for a watch, after the events that came before."""
-        cursor = EventCursor(replica.job_store, job_id, seen[-1][0] if seen else 0)
+        cursor = EventCursor(replica.job_store.reader, job_id, seen[-1][0] if seen else 0)
         wake = Signal(self._world.scheduler)
         with replica.notifier.subscribe(job_id, wake.set):
             while not cursor.is_over:

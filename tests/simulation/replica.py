@@ -130,7 +130,7 @@ class Replica:
             clock=self.clock,
             sleep=world.scheduler.sleep,
         )
-        self.poller = Poller(self.job_store, self.notifier, self.registry.index.sync)
+        self.poller = Poller(self.job_store.reader, self.notifier, self.registry.index.sync)
         policy = WebhookPolicy([ORIGIN], resolve=lambda host, port: ["93.184.216.34"])
         self.sender = WebhookSender(
             self.database,

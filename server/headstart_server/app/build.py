@@ -185,8 +185,8 @@ class Objects:
         self.job_counts = JobCounts(self.database)
         lease = Lease(seconds=jobs.lease_duration, interval=jobs.heartbeat_interval)
         self.heartbeat = Heartbeat(self.job_store, lease, is_shared=self.database.is_shared)
-        self.poller = Poller(self.job_store, self.notifier, self.registry.index.sync)
-        self.watcher = JobWatcher(self.job_store, self.notifier)
+        self.poller = Poller(self.job_store.reader, self.notifier, self.registry.index.sync)
+        self.watcher = JobWatcher(self.job_store.reader, self.notifier)
 
     def _create_embedding(self, settings: Settings, closing: ExitStack) -> None:
         self.cache = FeatureCache(

@@ -8,7 +8,7 @@ import structlog
 
 from headstart_server.errors import DatabaseUnavailable
 from headstart_server.jobs.job_notifier import JobNotifier
-from headstart_server.jobs.job_store import JobStore
+from headstart_server.jobs.job_reader import JobReader
 
 log = structlog.get_logger(__name__)
 
@@ -28,13 +28,13 @@ class Poller:
 
     def __init__(
         self,
-        job_store: JobStore,
+        reader: JobReader,
         notifier: JobNotifier,
         sync: Callable[[], object],
         *,
         seconds: float = POLL_SECONDS,
     ) -> None:
-        self._job_store = job_store
+        self._reader = reader
         self._notifier = notifier
         self._sync = sync
         self._seconds = seconds
@@ -61,13 +61,13 @@ class Poller:
         """
         self._sync()
         followed = self._notifier.subscribed_ids()
-        newest = self._job_store.reader.last_events(followed) if followed else {}
+        newest = self._reader.last_events(followed) if followed else {}
         # A deleted job counts as changed too: its subscribers must get the error.
         changed = [job_id for job_id in followed if newest.get(job_id, -1) != self._seen.get(job_id)]
         self._seen = {job_id: newest.get(job_id, -1) for job_id in followed}
         for job_id in changed:
             self._notifier.publish(job_id)
-        of_all = self._job_store.reader.unfinished_events() if self._notifier.has_subscriber_to_all else None
+        of_all = self._reader.unfinished_events() if self._notifier.has_subscriber_to_all else None
         if of_all != self._seen_of_all:
             self._seen_of_all = of_all
             self._notifier.publish_all()

@@ -21,7 +21,7 @@ class Post:
         self.caught_up = 0
         self.elsewhere = driver.job_store
         here = driver.restarted(notifier=self.notifier)
-        self.poller = Poller(here, self.notifier, self._sync, seconds=0.001)
+        self.poller = Poller(here.reader, self.notifier, self._sync, seconds=0.001)
         self.woken: list[str] = []
 
     def _sync(self) -> None:
@@ -84,7 +84,7 @@ def test_it_looks_by_itself_and_bears_with_an_outage(driver: JobDriver, post: Po
             raise DatabaseUnavailable("gone")
         looked.set()
 
-    poller = Poller(driver.job_store, post.notifier, sync, seconds=0.001)
+    poller = Poller(driver.job_store.reader, post.notifier, sync, seconds=0.001)
     poller.start()
     assert looked.wait(PATIENCE)
     poller.stop()

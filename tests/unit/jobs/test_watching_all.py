@@ -181,7 +181,7 @@ def test_a_malformed_token_is_rejected(driver: JobDriver, token: str) -> None:
 def test_followers_of_all_jobs_are_woken_by_other_replicas(driver: JobDriver) -> None:
     notifier = JobNotifier()
     here = driver.restarted(notifier=notifier)
-    poller = Poller(here, notifier, lambda: None)
+    poller = Poller(here.reader, notifier, lambda: None)
     woken: list[int] = []
     with notifier.subscribe_to_all(lambda: woken.append(1)):
         poller.poll()

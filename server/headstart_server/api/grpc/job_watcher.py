@@ -8,7 +8,7 @@ from headstart_server.auth.permissions import Scope
 from headstart_server.errors import Draining
 from headstart_server.jobs.job import Job, JobEvent
 from headstart_server.jobs.job_notifier import JobNotifier
-from headstart_server.jobs.job_store import JobStore
+from headstart_server.jobs.job_reader import JobReader
 from headstart_server.jobs.watching import Position, Watched
 
 
@@ -16,7 +16,7 @@ class EventCursor:
     """Reads what is new of a job's events at each step. It is for whoever waits between the steps.
 
     Args:
-        job_store: where events are read.
+        reader: where events are read.
         job_id: the job.
         after: number of the last event that is known.
 
@@ -24,8 +24,8 @@ class EventCursor:
         is_over: whether the job has ended and all its events were read.
     """
 
-    def __init__(self, job_store: JobStore, job_id: str, after: int) -> None:
-        self._job_store = job_store
+    def __init__(self, reader: JobReader, job_id: str, after: int) -> None:
+        self._reader = reader
         self._job_id = job_id
         self._after = after
         self.is_over = False
@@ -37,10 +37,10 @@ class EventCursor:
             JobNotFound: there is no such job.
             DatabaseUnavailable: the database does not answer; the next step returns what this one missed.
         """
-        events = self._job_store.reader.events(self._job_id, self._after)
-        if not events and self._job_store.reader.get(self._job_id).state.is_terminal:
+        events = self._reader.events(self._job_id, self._after)
+        if not events and self._reader.get(self._job_id).state.is_terminal:
             # The cursor began after the last event, or the job has ended since its events were read.
-            events = self._job_store.reader.events(self._job_id, self._after)
+            events = self._reader.events(self._job_id, self._after)
             self.is_over = not events
         if events:
             self._after = events[-1].number
@@ -58,16 +58,16 @@ class JobWatcher:
     """Follows jobs for callers that wait.
 
     Args:
-        job_store: where jobs are read.
+        reader: where jobs are read.
         notifier: tells of their notifier.
         quiet_seconds: after which a sign of life is given.
     """
 
     def __init__(
-        self, job_store: JobStore, notifier: JobNotifier, *, quiet_seconds: float = QUIET_SECONDS
+        self, reader: JobReader, notifier: JobNotifier, *, quiet_seconds: float = QUIET_SECONDS
     ) -> None:
         self._quiet_seconds = quiet_seconds
-        self._job_store = job_store
+        self._reader = reader
         self._notifier = notifier
         self._draining = False
         self._waiting: set[asyncio.Event] = set()
@@ -89,7 +89,7 @@ class JobWatcher:
         """
         loop = asyncio.get_running_loop()
         wake, told = asyncio.Event(), loop.time()
-        cursor = EventCursor(self._job_store, job_id, after)
+        cursor = EventCursor(self._reader, job_id, after)
         with self._notifier.subscribe(job_id, _waker(wake)):
             while True:
                 wake.clear()
@@ -125,9 +125,7 @@ class JobWatcher:
         with self._notifier.subscribe_to_all(_waker(wake)):
             while True:
                 wake.clear()
-                watched = await asyncio.to_thread(
-                    self._job_store.reader.watched, position, model=model, scope=scope
-                )
+                watched = await asyncio.to_thread(self._reader.watched, position, model=model, scope=scope)
                 position = watched.position
                 if watched.events or loop.time() - sent >= self._quiet_seconds:
                     yield watched
@@ -148,7 +146,7 @@ class JobWatcher:
         with self._notifier.subscribe(job_id, _waker(wake)):
             while True:
                 wake.clear()
-                job = await asyncio.to_thread(self._job_store.reader.get, job_id)
+                job = await asyncio.to_thread(self._reader.get, job_id)
                 left = deadline - loop.time()
                 if job.state.is_terminal or left <= 0:
                     return job

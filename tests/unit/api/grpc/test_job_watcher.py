@@ -21,7 +21,7 @@ def driver(tmp_path: Path) -> Iterator[JobDriver]:
 
 
 def watcher(driver: JobDriver, quiet_seconds: float = PATIENCE) -> JobWatcher:
-    return JobWatcher(driver.job_store, driver.notifier, quiet_seconds=quiet_seconds)
+    return JobWatcher(driver.job_store.reader, driver.notifier, quiet_seconds=quiet_seconds)
 
 
 async def test_events_come_as_they_happen_and_end_with_the_job(driver: JobDriver) -> None:
