@@ -156,22 +156,22 @@ class Server:
         for name in ("", *self._names):
             await self._health.set(name, status)
 
-    async def stop(self, grace: float, beside: Callable[[float], Awaitable[None]] | None = None) -> None:
+    async def stop(self, grace: float, other_port: Callable[[float], Awaitable[None]] | None = None) -> None:
         """Turn new calls away, give running ones some seconds to end, then end them.
 
         gRPC ends calls that it has received and not handed on when it stops as CANCELLED, without a reason,
         which no caller may take for a sign to try again. So it is let to hand on all there are: they are held
-        here, and answered only when their connection has been told to go, so that their callers try again on
+        here, and answered only once their connection is closing, so that their callers try again on
         another one (docs/lab/serving.md).
 
         What comes between the beginning of gRPC's stop and its connection hearing of it, a way through the
-        network and a few milliseconds, is seen by nobody here and still ends as CANCELLED. gRPC has no way to
+        network and a few milliseconds, cannot be seen here and still ends as CANCELLED. gRPC has no way to
         tell connections to go before it stops, so this is for clients to know; Headstart's tries such a call
         again.
 
         Args:
             grace: the seconds.
-            beside: stops another port whose calls are the same handlers', within the seconds it is given.
+            other_port: stops another port with the same handlers, within the given seconds.
         """
         await self._health.enter_graceful_shutdown()
         loop = asyncio.get_running_loop()
@@ -180,8 +180,8 @@ class Server:
         await self._until_quiet(loop.time() + min(MAX_HOLD_SECONDS, grace / 3))
         left = max(0.0, end - loop.time())
         stopping = {asyncio.create_task(self._server.stop(left))}
-        if beside is not None:
-            stopping.add(asyncio.ensure_future(beside(left)))
+        if other_port is not None:
+            stopping.add(asyncio.ensure_future(other_port(left)))
         await asyncio.sleep(min(QUIET_SECONDS, grace / 6))
         self._drain.reject_new_calls()
         await asyncio.wait(stopping, timeout=max(0.0, end - loop.time() - min(END_SECONDS, grace / 3)))

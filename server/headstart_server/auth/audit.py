@@ -18,7 +18,7 @@ from headstart_server.settings.groups import STDOUT
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OmittedLines:
-    """Lines that were not written.
+    """Lines that were not written, because there were too many.
 
     Attributes:
         kind: what they were about.
@@ -40,7 +40,7 @@ class _Second:
 
 
 class AuditThrottle:
-    """Takes so many lines of each kind in each second. For one thread.
+    """Limit the lines of each kind per second. Not safe to use from several threads.
 
     Args:
         most: lines of a kind in a second.
@@ -52,28 +52,30 @@ class AuditThrottle:
         self._seconds: dict[str, _Second] = {}
 
     def take(self, kind: str, now: float) -> tuple[bool, OmittedLines | None]:
-        """Whether a line may be written, and what is to be told before it.
+        """Return whether a line may be written, and the omitted lines to report before it.
 
         Args:
             kind: what it is about.
             now: the time, in seconds since 1970.
         """
         here = self._seconds.setdefault(kind, _Second(second=int(now)))
-        told = None
+        omitted = None
         if int(now) != here.second:
-            told = _omitted(kind, here)
+            omitted = _omitted(kind, here)
             here.second, here.taken = int(now), 0
         if here.taken < self._most:
             here.taken += 1
-            return True, told
+            return True, omitted
         if not here.left_out:
             here.since = now
         here.left_out += 1
-        return False, told
+        return False, omitted
 
     def left_out(self) -> list[OmittedLines]:
-        """What was left out and not told yet."""
-        return [told for kind, here in self._seconds.items() if (told := _omitted(kind, here)) is not None]
+        """Return the omitted lines that were not reported yet."""
+        return [
+            omitted for kind, here in self._seconds.items() if (omitted := _omitted(kind, here)) is not None
+        ]
 
 
 def _omitted(kind: str, here: _Second) -> OmittedLines | None:
@@ -85,7 +87,7 @@ log = structlog.get_logger(__name__)
 
 #: The outcomes of callers that are refused; other outcomes, such as an outage, decide nothing about them.
 _REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED")
-#: Lines a second about callers that are not known, of each kind.
+#: Lines a second about unauthenticated callers, of each kind.
 UNAUTHENTICATED_PER_SECOND = 10
 
 
@@ -99,7 +101,7 @@ class AuditLog:
     Args:
         path: the file, created if it is missing; `-` means stdout.
         clock: seconds since 1970.
-        unauthenticated_rate: lines a second about callers that are not known, of each kind; 0 for no limit.
+        unauthenticated_rate: lines a second about unauthenticated callers, of each kind; 0 for no limit.
 
     Raises:
         OSError: it cannot be opened.
@@ -132,7 +134,7 @@ class AuditLog:
         self.write(fields)
 
     def flush_omitted(self) -> None:
-        """Tell how many lines were left out since they were last told."""
+        """Write how many lines were omitted since the last such line."""
         if self._throttle is not None:
             with self._lock:
                 left_out = self._throttle.left_out()
@@ -162,7 +164,7 @@ class AuditLog:
             )
 
     def write(self, fields: Mapping[str, Any]) -> None:
-        """Add a line; one that cannot be added is told to the server's log, and the call goes on."""
+        """Add a line. If that fails, the server's log has it, and the call continues."""
         entry = {"time": _moment(self._clock()), **fields}
         line = json.dumps(entry, ensure_ascii=True).encode() + b"\n"
         with self._lock:

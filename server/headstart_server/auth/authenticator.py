@@ -1,4 +1,4 @@
-"""Tells who is calling, by what they show, from an access file that may change."""
+"""Identify callers by their credentials, from an access file that is reloaded when it changes."""
 
 import threading
 from collections.abc import Mapping
@@ -28,10 +28,10 @@ _NOTHING_SAID = TenantSettings()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """What a caller showed.
+    """The credentials of a caller.
 
     Attributes:
-        token: their bearer token; None for none.
+        token: the bearer token, if any.
         certificate_names: the names in their certificate, which was checked by the port.
     """
 
@@ -61,7 +61,7 @@ class Caller:
 
 
 class Authenticator:
-    """Tells who is calling.
+    """Identify callers.
 
     The file is looked at with every call and read again when it has changed. One that cannot be read, or is
     not what it has to be, changes nothing: who was let in before still is, and the log says why.
@@ -124,7 +124,7 @@ class Authenticator:
 
     def _of_token(self, token: str) -> Caller:
         policy, issuers = self._policy, self._issuers
-        # Found by its hash: how long that takes tells nothing about the token.
+        # Found by its hash: the time of the lookup reveals nothing about the token.
         known = policy.by_token.get(token_hash(token))
         if known is not None:
             return Caller(principal=known)

@@ -59,13 +59,13 @@ class KeySet:
         self._stamp: Stamp | None = None
 
     def key(self, name: str) -> Any:
-        """The key of an id; None if there is none. May wait for the network.
+        """Return the key of an id, if the issuer has it. May wait for the network.
 
         Raises:
             KeysUnavailableError: no keys are known, and none can be had.
         """
         known = self._keys
-        # Whoever brings a known key does not wait for those who look for an unknown one, or renew them all.
+        # A known key does not wait for a lookup of an unknown one, or for a refresh of all.
         is_known = "://" in self._source and known is not None and name in known
         if not self._lock.acquire(blocking=not is_known):
             return (known or {}).get(name)
@@ -105,7 +105,7 @@ class KeySet:
     def _made(self, content: bytes) -> Mapping[str, Any]:
         keys = {}
         for entry in json.loads(content)["keys"]:
-            # Sets have keys for other uses, and of kinds yet unknown, beside those that are wanted.
+            # Sets also have keys for other uses, and of unknown kinds.
             if entry.get("use", "sig") != "sig" or not isinstance(entry.get("kid"), str):
                 continue
             made = self._make(entry)

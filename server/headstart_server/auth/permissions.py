@@ -1,4 +1,4 @@
-"""Rights, and who has them on which models."""
+"""Rights, and which principals have them on which models."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from headstart_server.auth.tenants import own_name, tenant_of
 
 
 class Right(StrEnum):
-    """What somebody may do. None of them includes another."""
+    """A right. No right includes another."""
 
     PREDICT = "predict"
     TRAIN = "train"
@@ -34,7 +34,7 @@ class Grant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Principal:
-    """Somebody who may call.
+    """A caller with grants.
 
     Attributes:
         name: for the audit log and for people.
@@ -81,7 +81,7 @@ class Scope:
         return tenant_of(full) == self.tenant and any(matches(each, own_name(full)) for each in self.models)
 
 
-#: Whoever calls a server that has no access file.
+#: The caller of a server without an access file.
 UNRESTRICTED = Principal(name="", grants=(Grant(rights=frozenset(Right), models=("*",)),))
 
 

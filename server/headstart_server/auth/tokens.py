@@ -8,7 +8,7 @@ PREFIX = "headstart_"
 
 
 def make_token() -> str:
-    """A new token of 256 random bits: too many to guess, so that a plain hash of it tells nothing."""
+    """A new token of 256 random bits: too many to guess, so that a plain hash reveals nothing."""
     return PREFIX + secrets.token_urlsafe(32)
 
 

@@ -1,4 +1,4 @@
-"""A connection to an address that was checked, which ends after some seconds whatever its peer does."""
+"""Connections to checked addresses, which end after a time limit whatever the peer does."""
 
 import socket
 import ssl
@@ -13,7 +13,7 @@ from headstart_server.outbound.target import Target
 
 
 def make_connection(target: Target, quiet_seconds: float) -> HTTPConnection:
-    """A connection, not opened yet; no proxy of the environment is asked.
+    """Return a connection that is not open yet; proxies of the environment are ignored.
 
     Args:
         target: where to.
@@ -46,7 +46,7 @@ class closed_after:  # noqa: N801 - reads like a function
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
         if time.monotonic() >= self._until:
-            # What was cut off may read like a whole answer.
+            # A truncated response may look complete.
             raise TimeoutError(f"No whole answer in {self._seconds:g} s.")
 
 

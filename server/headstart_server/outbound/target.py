@@ -1,4 +1,4 @@
-"""Where a URL leads, looked up once: what was checked is what is connected to."""
+"""The address of a URL, resolved once: the server connects to the address that it checked."""
 
 import ipaddress
 import re
@@ -14,10 +14,10 @@ _ALLOWED = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 
 
 def split_url(uri: str) -> SplitResult:
-    """The parts of an http or https URL.
+    """Return the parts of an http or https URL.
 
     Raises:
-        ValueError: it is none, or one that clients may read differently; the message says what came.
+        ValueError: it is invalid, or clients may read it differently; the message says why.
     """
     if len(uri) > MAX_BYTES:
         raise ValueError(f"one of {len(uri)} characters, more than {MAX_BYTES}.")
@@ -27,7 +27,7 @@ def split_url(uri: str) -> SplitResult:
     if url.scheme not in PORTS or not url.hostname:
         raise ValueError(f"{uri[:80]!r}.")
     if "@" in url.netloc:
-        # Not told: it may hold a password.
+        # The URL stays out of the message: it may hold a password.
         raise ValueError("one with a user name.")
     if url.fragment or re.search(r"(^|/)(\.|%2e){1,2}(/|$)|%2f|%5c", url.path, re.IGNORECASE):
         raise ValueError(f"{uri[:80]!r}, which has a fragment, or steps up in its path.")
@@ -36,7 +36,7 @@ def split_url(uri: str) -> SplitResult:
 
 
 def is_within(url: SplitResult, prefix: SplitResult) -> bool:
-    """Whether a URL is within a prefix: the same host and port, and a path within its path."""
+    """Return whether a URL is within a prefix: the same host and port, and a path within its path."""
     if (url.scheme, url.hostname, url.port or PORTS[url.scheme]) != (
         prefix.scheme,
         prefix.hostname,
@@ -54,7 +54,7 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def resolve_host(host: str, port: int) -> list[str]:
-    """The addresses of a host.
+    """Return the addresses of a host.
 
     Raises:
         OSError: it has none.
@@ -64,7 +64,7 @@ def resolve_host(host: str, port: int) -> list[str]:
 
 
 def is_public(text: str) -> bool:
-    """Whether an address is of the internet: not loopback, private, link-local or the like."""
+    """Return whether an address is public: not loopback, private, link-local or the like."""
     address: _Address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
@@ -79,12 +79,12 @@ def is_public(text: str) -> bool:
 
 
 class TargetRefusedError(Exception):
-    """A URL that nothing may be sent to or asked of."""
+    """A URL at an address that is not allowed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """Where a URL leads.
+    """The resolved address of a URL.
 
     Attributes:
         address: the IP address.
@@ -110,7 +110,7 @@ class Target:
 def resolve_target(
     url: SplitResult, resolve: Callable[[str, int], Sequence[str]], *, allow_private: bool
 ) -> Target:
-    """Where a URL leads now.
+    """Resolve a URL.
 
     Args:
         url: it.
@@ -118,7 +118,7 @@ def resolve_target(
         allow_private: whether they may be others than of the internet.
 
     Raises:
-        TargetRefusedError: it leads where nothing may be asked.
+        TargetRefusedError: the address is not allowed.
         OSError: its host has no address.
     """
     host, port = str(url.hostname), url.port or PORTS[url.scheme]

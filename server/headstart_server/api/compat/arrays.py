@@ -51,7 +51,7 @@ def check_strings_shape(shape: Sequence[int], name: str, max_inputs: int) -> int
     """The number of pictures or texts that a shape says.
 
     Raises:
-        InvalidField: it is none of [n] or [n, 1], or says too many.
+        InvalidField: the shape is neither [n] nor [n, 1], or has too many rows.
     """
     count = check_shape(shape, name, max_inputs)
     if math.prod(shape) != count or len(shape) > 2:

@@ -45,7 +45,7 @@ def _mismatch(version: Version, digest: str) -> BackboneMismatch | None:
     )
 
 
-#: All classes: which of them are told is said by what a caller asks for.
+#: All classes: the requested outputs select some of them.
 _ALL = PredictOptions(top_k=0)
 
 
@@ -81,14 +81,14 @@ class CompatPredictor:
 
     @property
     def statistics(self) -> Statistics:
-        """What is counted of each version, however it is asked."""
+        """The statistics of each version, over all protocols."""
         return self._predictor.recorder.statistics
 
     async def number(self, selector: Selector) -> int:
         """The number of the version that is meant, without loading it.
 
         Raises:
-            ModelNotFound, AliasNotFound or VersionNotFound: there is none.
+            ModelNotFound, AliasNotFound or VersionNotFound: it is missing.
         """
         (number,) = await self._predictor.numbers([selector])
         return number
@@ -134,7 +134,7 @@ class CompatPredictor:
             found: the version.
             contents: the inputs.
             context: of the call, which knows its deadline.
-            timeout: seconds that the message gives beside it; None for none.
+            timeout: seconds from the message, in addition to the deadline; None if it has no limit.
 
         Raises:
             HeadstartError: names what cannot be read or answered.

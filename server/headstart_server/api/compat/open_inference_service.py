@@ -165,7 +165,7 @@ class OpenInferenceService:
         )
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
-        # A stream has one metadata for all its requests, so each may have a key of its own.
+        # A stream has one metadata for all its requests, so each may have a separate key.
         with self._predictor.call(context, routing_key_of(request)) as router:
             return await self._inferred(request, context, router)
 
@@ -185,7 +185,7 @@ class OpenInferenceService:
         )
         contents = await inputs_of(request, found.backbone, self._predictor.max_inputs)
         answer = await self._predictor.answer(found, contents, context, timeout)
-        # Told as it was asked.
+        # In the requested form.
         raw: list[bytes] | None = [] if request.raw_input_contents else None
         outputs = [_output_message(answer, output, top, raw) for output, top in wanted]
         return pb.ModelInferResponse(
@@ -233,7 +233,7 @@ class OpenInferenceService:
     async def RepositoryModelLoad(
         self, request: pb.RepositoryModelLoadRequest, context: Context
     ) -> pb.RepositoryModelLoadResponse:
-        # Versions load themselves when they are asked: this does it before.
+        # Versions load with their first call: this loads one in advance.
         name = request.model_name
         await self._predictor.find(selector_of(name, "", "model_name"))
         return pb.RepositoryModelLoadResponse(model_name=name, isLoaded=True)
@@ -274,12 +274,12 @@ class OpenInferenceService:
         )
         raise AssertionError("abort raises")
 
-    # None is registered, so none is to be told, and after this none is left.
+    # No shared memory is ever registered, so the list is empty, before and after.
     SystemSharedMemoryUnregister = CudaSharedMemoryUnregister = SystemSharedMemoryStatus
     CudaSharedMemoryStatus, CudaSharedMemoryRegister = SystemSharedMemoryStatus, SystemSharedMemoryRegister
 
     async def _counted(self, request: pb.ModelStatisticsRequest) -> list[tuple[str, int]]:
-        """The versions whose statistics are asked for: without a name those that were asked and are there."""
+        """Return the versions to report: without a name, those that were called and still exist."""
         if not request.name and not request.version:
             among = scope(Right.PREDICT)
             return [
@@ -302,7 +302,7 @@ class OpenInferenceService:
     async def _streamed(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelStreamInferResponse:
         try:
             return pb.ModelStreamInferResponse(infer_response=await self.ModelInfer(request, context))
-        except Exception as error:  # noqa: BLE001 - told to the caller, and logged by `status_of`
+        except Exception as error:  # noqa: BLE001 - reported to the caller, and logged by `status_of`
             return pb.ModelStreamInferResponse(
                 error_message=without_tenant(tenant(), status_of(error).message),
                 infer_response=pb.ModelInferResponse(id=request.id),
@@ -371,9 +371,9 @@ def _classified(answer: VersionPrediction, top: int) -> NDArray[Any]:
     """The likeliest classes of each input as `score:index:label`, [n, top]."""
     names = answer.version.head.class_names
     indexes, probabilities = answer.indexes[:, :top], answer.probabilities[:, :top]
-    told = np.empty(indexes.size, object)
-    told[:] = [
+    texts = np.empty(indexes.size, object)
+    texts[:] = [
         f"{probability:f}:{index}:{names[index]}".encode()
         for index, probability in zip(indexes.ravel().tolist(), probabilities.ravel().tolist(), strict=True)
     ]
-    return told.reshape(indexes.shape)
+    return texts.reshape(indexes.shape)

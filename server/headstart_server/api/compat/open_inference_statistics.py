@@ -1,4 +1,4 @@
-"""What is counted of a version, as Triton's extension `statistics` tells it."""
+"""The statistics of a version, in the form of Triton's extension `statistics`."""
 
 from headstart_server.api.compat import open_inference_pb2 as pb
 from headstart_server.prediction.statistics import VersionCounts

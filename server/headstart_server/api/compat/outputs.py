@@ -54,7 +54,7 @@ def chosen(head: Head, names: Sequence[str], field: str) -> Sequence[Output]:
     """The outputs of these names, in their order; all if there are none.
 
     Raises:
-        InvalidField: there is none of a name, or it comes twice.
+        InvalidField: an output does not exist, or is requested twice.
     """
     outputs = outputs_of(head)
     if not names:
@@ -70,7 +70,7 @@ def chosen(head: Head, names: Sequence[str], field: str) -> Sequence[Output]:
 
 
 def values_of(answer: VersionPrediction, output: Output) -> NDArray[Any]:
-    """The values of an output: float32, bool or, of strings, objects that are bytes; its shape as told."""
+    """Return the values of an output in its shape: float32, bool, or objects that are bytes for strings."""
     if output.name == VALUE:
         return np.zeros(0, np.float32) if answer.values is None else answer.values.astype(np.float32)
     if output.name == LABEL:
@@ -78,7 +78,7 @@ def values_of(answer: VersionPrediction, output: Output) -> NDArray[Any]:
         labels = np.empty(len(answer.indexes), object)
         labels[:] = [names[index].encode() for index in answer.indexes[:, 0].tolist()]
         return labels
-    # Told with the likeliest class first; here each class has its column.
+    # The prediction has the likeliest class first; here each class has its column.
     ranked = answer.probabilities if output.name == PROBABILITIES else answer.selected
     values: NDArray[Any] = np.empty_like(ranked)
     np.put_along_axis(values, answer.indexes, ranked, axis=1)

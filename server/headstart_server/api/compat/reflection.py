@@ -1,4 +1,4 @@
-"""What reflection tells of: the messages of other protocols first, then those of the whole process."""
+"""The descriptors of reflection: those of other protocols first, then those of the process."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar

@@ -55,7 +55,7 @@ def spec_message(found: ResolvedVersion, signature: str) -> pb.ModelSpec:
 
 
 class TensorFlowModelService:
-    """Tells which versions answer.
+    """Report which versions are available.
 
     Args:
         registry: knows models and versions.

@@ -191,7 +191,7 @@ def _classified(answer: VersionPrediction) -> pb.ClassificationResult:
 def _classifications(answer: VersionPrediction) -> Sequence[pb.Classifications]:
     """All classes of each input, the likeliest first."""
     names = answer.version.head.class_names
-    told = zip(answer.indexes.tolist(), answer.probabilities.tolist(), strict=True)
+    ranked = zip(answer.indexes.tolist(), answer.probabilities.tolist(), strict=True)
     return [
         pb.Classifications(
             classes=[
@@ -199,7 +199,7 @@ def _classifications(answer: VersionPrediction) -> Sequence[pb.Classifications]:
                 for index, probability in zip(indexes, probabilities, strict=True)
             ]
         )
-        for indexes, probabilities in told
+        for indexes, probabilities in ranked
     ]
 
 

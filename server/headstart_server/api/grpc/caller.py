@@ -1,4 +1,4 @@
-"""Who makes the call that is being answered, for the services that answer it."""
+"""The caller of the current call, for the services."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,20 +8,20 @@ from headstart_server.auth.authenticator import Caller
 from headstart_server.auth.permissions import UNRESTRICTED, Principal, Right, Scope
 from headstart_server.embedding.cache_scope import work_for
 
-# Each call is a task of its own, and threads that work for it get a copy.
+# Each call is a separate task, and its worker threads get a copy.
 _CALLER: ContextVar[Caller] = ContextVar("caller")
-_EVERYBODY = Caller(principal=UNRESTRICTED)
+_UNRESTRICTED = Caller(principal=UNRESTRICTED)
 
 
 def set_caller(caller: Caller) -> None:
-    """Tell who makes the call of this task."""
+    """Set the caller of this task."""
     _CALLER.set(caller)
     work_for(caller.principal.tenant)
 
 
 @contextmanager
 def acting_as(principal: Principal) -> Iterator[None]:
-    """Let a principal be the caller, for messages that are made outside of a call."""
+    """Make a principal the caller, for messages that are made outside of a call."""
     before = _CALLER.set(Caller(principal=principal))
     try:
         yield
@@ -30,12 +30,12 @@ def acting_as(principal: Principal) -> Iterator[None]:
 
 
 def caller() -> Caller:
-    """Who makes the call; whoever it is where nobody was told apart."""
-    return _CALLER.get(_EVERYBODY)
+    """Return the caller of this task; without authentication, one with all permissions."""
+    return _CALLER.get(_UNRESTRICTED)
 
 
 def tenant() -> str:
-    """The tenant on whose behalf it is made; empty for none."""
+    """Return the tenant of the caller; empty without one."""
     return caller().principal.tenant
 
 
@@ -46,6 +46,6 @@ def is_operator(principal: Principal | None = None) -> bool:
 
 
 def scope(*rights: Right) -> Scope | None:
-    """The models on which the caller has one of some rights; None for all that there are."""
+    """Return the models on which the caller has one of some rights; None for all models."""
     principal = caller().principal
     return None if principal is UNRESTRICTED else principal.scope(rights or tuple(Right))

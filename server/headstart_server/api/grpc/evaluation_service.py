@@ -88,7 +88,7 @@ class EvaluationService(stubs.EvaluationServiceServicer):
         try:
             return await self._executor.run(work)
         except asyncio.CancelledError:
-            # The thread goes on by itself: it is told to stop.
+            # The thread does not end with the call: signal it to stop.
             run.predictor.leave()
             raise
 

@@ -62,7 +62,7 @@ async def _check_complete(context: Context) -> None:
 
     grpc.aio ends the iterator of a stream that broke off (cancelled, deadline passed, connection lost) like
     that of a complete one, and cancels the handler only a moment later: what came so far would be taken for
-    all. But nothing can be sent on a call that is over, so sending tells the two apart.
+    all. But nothing can be sent on a call that is over, so sending distinguishes the two.
     """
     try:
         await context.send_initial_metadata(())

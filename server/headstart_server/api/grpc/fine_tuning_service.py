@@ -46,7 +46,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
 
     Args:
         submissions: accepts jobs.
-        rebasing: accepts those that fit a version anew.
+        rebasing: accepts jobs that fit a version again.
         job_store: knows jobs.
         watcher: waits for them.
         cancel: asks a job to cancel, wherever it stands.

@@ -1,4 +1,4 @@
-"""Waiting, in the event loop, for what happens to a job or to the server."""
+"""Watch jobs in the event loop, for the calls that wait for their events."""
 
 import asyncio
 import math
@@ -13,7 +13,7 @@ from headstart_server.jobs.watching import Position, Watched
 
 
 class EventCursor:
-    """Reads what is new of a job's events at each step. It is for whoever waits between the steps.
+    """Read the new events of a job at each step. The caller waits between the steps.
 
     Args:
         reader: where events are read.
@@ -48,18 +48,18 @@ class EventCursor:
         return events
 
 
-#: Seconds after which a job is read again though nobody told of a change.
+#: Seconds after which a job is read again without a notification.
 POLL_SECONDS = 15.0
 #: Seconds of quiet after which a sign of life is sent: proxies end streams that are silent for half a minute.
 QUIET_SECONDS = 20.0
 
 
 class JobWatcher:
-    """Follows jobs for callers that wait.
+    """Watch jobs for callers that wait.
 
     Args:
         reader: where jobs are read.
-        notifier: tells of their notifier.
+        notifier: wakes the calls that wait for a change.
         quiet_seconds: after which a sign of life is given.
     """
 
@@ -88,7 +88,7 @@ class JobWatcher:
             Draining: the server stops.
         """
         loop = asyncio.get_running_loop()
-        wake, told = asyncio.Event(), loop.time()
+        wake, sent = asyncio.Event(), loop.time()
         cursor = EventCursor(self._reader, job_id, after)
         with self._notifier.subscribe(job_id, _waker(wake)):
             while True:
@@ -99,10 +99,10 @@ class JobWatcher:
                 if cursor.is_over:
                     return
                 if events:
-                    told = loop.time()
-                elif loop.time() - told >= self._quiet_seconds:
+                    sent = loop.time()
+                elif loop.time() - sent >= self._quiet_seconds:
                     yield None
-                    told = loop.time()
+                    sent = loop.time()
                 await self._wait(wake, min(POLL_SECONDS, self._quiet_seconds))
 
     async def all_events(

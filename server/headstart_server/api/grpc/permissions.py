@@ -1,4 +1,4 @@
-"""The one table of what each method needs. A method without a row is refused."""
+"""The permission table: the rights that each method requires. A method without an entry is denied."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ ALL_MODELS = "-"
 
 
 class Subject(Enum):
-    """What the right has to be on."""
+    """The subject of the required right."""
 
-    #: Everybody may call.
+    #: Every caller may call it.
     NONE = "none"
     #: Any model will do.
     ANY = "any"
-    #: Any model will do, and only what is of such models is told.
+    #: Any model will do, and the response has only such models.
     LISTED = "listed"
     #: Each model that the request names.
     MODEL = "model"
@@ -27,7 +27,7 @@ class Subject(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """What a method needs.
+    """The rights that a method requires.
 
     Attributes:
         on: what the right has to be on.
@@ -57,7 +57,7 @@ RULES: Mapping[str, Rule] = {
     "/grpc.health.v1.Health/Check": _OPEN,
     "/grpc.health.v1.Health/List": _OPEN,
     "/grpc.health.v1.Health/Watch": _OPEN,
-    # There only when it was asked for.
+    # Registered only with --reflection.
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _OPEN,
     f"{_V1}PredictionService/Predict": Rule(on=Subject.MODEL, rights=_PREDICT),
     f"{_V1}PredictionService/Embed": Rule(on=Subject.ANY, rights=_PREDICT),

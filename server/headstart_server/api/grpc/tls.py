@@ -1,4 +1,4 @@
-"""The certificates of a TLS port, read anew when their files change."""
+"""The certificates of a TLS port, reloaded when their files change."""
 
 import ssl
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ def tls_files(tls: TlsGroup) -> TlsFiles | None:
 class Certificates:
     """What is shown to clients that connect: the files as they were when they last fitted together.
 
-    Whoever connects has the files looked at, so that renewed ones hold from the next connection on;
+    Each connection checks the files, so that renewed ones hold from the next connection on;
     connections that are there go on. Files that cannot be read, or of which the key is not the certificate's,
     as in the middle of a renewal, change nothing.
 
@@ -90,7 +90,7 @@ def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
 
 
 def _read(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
-    # gRPC tells nobody what is wrong with a file.
+    # gRPC does not report what is wrong with a file.
     for path in files.paths:
         path.read_bytes()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

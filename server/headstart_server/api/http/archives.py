@@ -13,13 +13,13 @@ from headstart_server.errors import DatasetTooLarge, InputTooLarge, InvalidField
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.zip_entries import check_methods, read_entry
 
-#: The end of an archive's directory, its form for large archives, and what tells where that is.
+#: The end of an archive's directory, its form for large archives, and the locator of that form.
 _END, _END64, _LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 #: An archive's comment may follow its end.
 _MAX_TAIL = 22 + 65_535
 #: Bytes of the directory for each file that may be there: names are at most some hundreds.
 _ENTRY_BYTES = 1024
-#: What an archive has beside its files' contents.
+#: Bytes of an archive in addition to its files' contents.
 _SLACK_BYTES = 16 << 20
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 

@@ -18,7 +18,7 @@ class HttpContext:
     Args:
         metadata: what came with the call.
         peer: who calls, in gRPC's form, such as `ipv4:127.0.0.1:1234`.
-        auth: what the caller's certificate says, as gRPC tells it; empty without one.
+        auth: the properties of the caller's certificate, as in gRPC; empty without one.
         timeout: seconds until the caller's deadline; None for none.
         clock: seconds that only go up.
     """

@@ -79,6 +79,6 @@ class Download:
 
 def _start(file: pb.ExportedFile) -> bytes:
     """The header of a file in a tar."""
-    told = tarfile.TarInfo(file.name)
-    told.size = file.size_bytes
-    return told.tobuf(tarfile.PAX_FORMAT)
+    header = tarfile.TarInfo(file.name)
+    header.size = file.size_bytes
+    return header.tobuf(tarfile.PAX_FORMAT)

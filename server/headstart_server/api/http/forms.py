@@ -22,7 +22,7 @@ class Part:
     Attributes:
         name: the field's.
         filename: the file's, with folders if its sender gave them; None for a value.
-        media_type: of the content, in lower case; empty if that is not told.
+        media_type: of the content, in lower case; empty if the part has none.
         content: the bytes.
     """
 
@@ -75,7 +75,7 @@ async def parts_of(pieces: AsyncIterator[bytes], boundary: str, most: int) -> As
 
 
 class _Reader:
-    """Gathers parts from what the parser tells."""
+    """Gather parts from the callbacks of the parser."""
 
     def __init__(self, most: int) -> None:
         self._most = most

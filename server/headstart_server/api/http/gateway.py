@@ -1,4 +1,4 @@
-"""The ASGI application: finds the route of a request, calls its method, and answers."""
+"""The ASGI application: routes each request to a method of the gRPC services."""
 
 import asyncio
 import re
@@ -56,14 +56,14 @@ _SAFE = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
 
 class Gateway:
-    """Answers HTTP requests by the methods of the gRPC services.
+    """Serve HTTP requests with the methods of the gRPC services.
 
     Args:
         server: has the handlers.
-        limits: how much a request may hold.
-        max_calls: calls at once; further ones are refused.
+        limits: the limits of a request.
+        max_calls: concurrent calls; further ones are rejected.
         version: of this software.
-        hosts: names that requests may be for; None for any.
+        hosts: accepted names in the header `Host`; None for any.
     """
 
     def __init__(
@@ -101,15 +101,15 @@ class Gateway:
         await _Request(self, scope, RequestBody(receive), send).answer()
 
     def document(self, verb: str, path: str) -> HttpResponse | None:
-        """What a path gives that is no call."""
+        """Return the document at a path, if any."""
         return self._documents.get(path) if verb in ("GET", "HEAD") else None
 
     @staticmethod
     def route_of(verb: str, path: str) -> tuple[Route, dict[str, list[str]]]:
-        """The route of a request, and what its path says.
+        """Return the route of a request, and the variables of its path.
 
         Raises:
-            HttpError: there is none.
+            HttpError: no route matches.
         """
         found = [(route, match) for route in ROUTES if (match := route.pattern.fullmatch(path))]
         for route, match in found:
@@ -160,7 +160,7 @@ class Gateway:
 
 
 class _Request:
-    """One request on its way to its answer."""
+    """One request, until its response is sent."""
 
     def __init__(self, gateway: Gateway, scope: Scope, body: RequestBody, send: Send) -> None:
         self._gateway = gateway
@@ -177,19 +177,19 @@ class _Request:
 
     async def answer(self) -> None:
         try:
-            answer = await self._answered()
+            answer = await self._response()
         except HttpError as error:
             answer = error.answer
         except ClientDisconnectedError:
             return
-        except Exception as error:  # noqa: BLE001 - told to the caller, and logged by `status_of`
+        except Exception as error:  # noqa: BLE001 - reported to the caller, and logged by `status_of`
             answer = error_response(status_of(error))
         if answer is None:
             return
         with suppress(OSError):
             await self._send(answer)
 
-    async def _answered(self) -> HttpResponse | None:
+    async def _response(self) -> HttpResponse | None:
         check_origin(self._headers, self._gateway.hosts)
         document = self._gateway.document(self._verb, self._path)
         if document is not None:
@@ -200,7 +200,7 @@ class _Request:
         # First, because a check of a token may wait for its issuer: until then it is no call under way.
         is_known = await self._gateway.server.knows(details, context)
         if route.method in OPEN_METHODS:
-            # Health is told under any load; connections are limited by themselves.
+            # Health checks are answered under any load; connections have their own limit.
             return await self._called(route, path, context, details, is_known=is_known)
         self._gateway.begin()
         try:
@@ -242,7 +242,7 @@ class _Request:
             elif route.is_events:
                 work = self._watched(message, details, context)
             else:
-                work = self._asked(route, message, details, context)
+                work = self._unary(route, message, details, context)
         return await self._ended(asyncio.ensure_future(work), context)
 
     async def _ended(
@@ -268,7 +268,7 @@ class _Request:
             for each in (task, gone):
                 each.cancel()
 
-    async def _asked(
+    async def _unary(
         self, route: Route, message: Message, details: CallDetails, context: HttpContext
     ) -> HttpResponse | None:
         handler, request = await self._ready(message, details)
@@ -322,7 +322,7 @@ class _Request:
         try:
             first = await anext(events, None)
             if first is None:
-                # Nothing more will happen, which tells a browser not to ask again.
+                # Nothing more will happen: 204 makes a browser stop reconnecting.
                 return HttpResponse(code=204)
             await self._begin_events()
             await self._send_event_of(first)

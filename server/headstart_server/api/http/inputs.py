@@ -12,7 +12,7 @@ from headstart_server.errors import InvalidField, MessageTooLarge
 #: Bytes of one JSON text: reading it takes some times its size in memory.
 MAX_JSON_BYTES = 16 << 20
 FORM = "multipart/form-data"
-#: Media types of JSON, and those that clients name of themselves where they are told none.
+#: Media types of JSON, and those that clients send by default.
 _JSON = frozenset({"", "application/json", "text/json", "text/plain", "application/x-www-form-urlencoded"})
 #: How files begin that are sent with the content type of JSON by mistake, and their own content types.
 _BEGINNINGS = (
@@ -56,7 +56,7 @@ def check_json(media_type: str, others: str) -> None:
 
     Args:
         media_type: of the body.
-        others: the media types that are taken beside JSON and forms, to be told.
+        others: the further accepted media types, for the error.
 
     Raises:
         InvalidField: it is said to be something else.

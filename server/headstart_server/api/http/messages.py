@@ -68,7 +68,7 @@ def fill(message: Message, values: Mapping[str, Sequence[str]], where: str) -> N
     """Set fields of a message from texts, by their paths such as `target.alias`.
 
     Raises:
-        InvalidField: there is no such field, or the text is none of its values.
+        InvalidField: the field does not exist, or the text is not one of its values.
     """
     tree: dict[str, Any] = {}
     kind: Any = message.DESCRIPTOR
@@ -86,7 +86,7 @@ def fill_parameters(
     """Set the fields of a message, which has those of the body, from the query and the path of its request.
 
     Raises:
-        InvalidField: a field does not exist, a text is none of its values, or the body or the query
+        InvalidField: a field does not exist, a text is not one of its values, or the body or the query
             contradicts the path.
     """
     fill(message, query, "the query")

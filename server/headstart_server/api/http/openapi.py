@@ -145,11 +145,11 @@ class _Schemas:
 
     def _reference_of_enum(self, enum: Any) -> _Schema:
         name = enum.full_name.removeprefix("headstart.v1.")
-        told = {value.name: comment(f"{enum.full_name}.{value.name}") for value in enum.values}
-        meanings = "\n".join(f"- `{value}`: {meaning}" for value, meaning in told.items() if meaning)
+        comments = {value.name: comment(f"{enum.full_name}.{value.name}") for value in enum.values}
+        meanings = "\n".join(f"- `{value}`: {meaning}" for value, meaning in comments.items() if meaning)
         self.found[name] = {
             "type": "string",
-            "enum": list(told),
+            "enum": list(comments),
             "description": "\n\n".join(part for part in (comment(enum.full_name), meanings) if part),
         }
         return {"$ref": f"#/components/schemas/{name}"}
@@ -174,8 +174,8 @@ class _Schemas:
             for group in message.oneofs
             if len(group.fields) > 1
         ]
-        told = [comment(message.full_name), *(f"At most one of {group}." for group in groups)]
-        return {"description": " ".join(part for part in told if part), **schema}
+        sentences = [comment(message.full_name), *(f"At most one of {group}." for group in groups)]
+        return {"description": " ".join(part for part in sentences if part), **schema}
 
 
 def _behavior(field: FieldDescriptor) -> Sequence[int]:

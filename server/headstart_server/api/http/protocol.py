@@ -17,7 +17,7 @@ HEADER_SECONDS = 20.0
 
 
 class Protocol(H11Protocol):
-    """Tells the application what the certificate of a connection's client says, and ends slow requests.
+    """Pass the client's certificate to the application, and end slow requests.
 
     Args:
         contexts: knows which sessions may be taken up again; None on a plain port.

@@ -32,7 +32,7 @@ _LARGE_BYTES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpRequest:
-    """What a request says beside its body.
+    """A request, without its body.
 
     Attributes:
         route: of the request.

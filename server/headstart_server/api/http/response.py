@@ -10,7 +10,7 @@ from headstart_server.api.http.body import SLOW_BODY
 from headstart_server.api.http.messages import json_of
 
 JSON = "application/json"
-#: The HTTP code of each gRPC code, as `google.rpc.Code` tells them.
+#: The HTTP code of each gRPC code, as documented at `google.rpc.Code`.
 HTTP_CODES: Mapping[int, int] = {
     code_pb2.OK: 200,
     code_pb2.CANCELLED: 499,
@@ -57,7 +57,7 @@ class HttpResponse:
 
 
 class HttpError(Exception):
-    """A request that is none of a call, such as one to a path that is none."""
+    """A request without a call, such as one to an unknown path."""
 
     def __init__(
         self, code: int, grpc_code: int, message: str, headers: Mapping[str, str] | None = None
@@ -78,17 +78,17 @@ def error_response(
         code: of HTTP; None takes the one that stands for the status' own.
         headers: further ones.
     """
-    told = dict(headers or {})
+    fields = dict(headers or {})
     for packed in status.details:
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
         if packed.Unpack(retry):
             seconds = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
-            told["retry-after"] = str(max(1, math.ceil(seconds)))
+            fields["retry-after"] = str(max(1, math.ceil(seconds)))
         elif code is None and packed.Unpack(info):
             slow = info.metadata.get("subject") == SLOW_BODY
             code = 408 if slow else http_code(status.code, info.reason)
     if status.code == code_pb2.UNAVAILABLE:
-        told.setdefault("retry-after", "1")
+        fields.setdefault("retry-after", "1")
     if status.code == code_pb2.UNAUTHENTICATED:
-        told["www-authenticate"] = "Bearer"
-    return HttpResponse(code=code or http_code(status.code, ""), content=json_of(status), headers=told)
+        fields["www-authenticate"] = "Bearer"
+    return HttpResponse(code=code or http_code(status.code, ""), content=json_of(status), headers=fields)

@@ -66,7 +66,7 @@ class ReloadingTlsContexts:
 def _context(files: TlsFiles) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # With a ticket the client keeps the session, and nobody here could tell how old it is.
+    # With a ticket the client keeps the session, and its age is unknown here.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     try:

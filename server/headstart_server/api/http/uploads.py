@@ -54,7 +54,7 @@ async def examples_of(
 
     Args:
         pieces: of the body.
-        request: what the request says beside.
+        request: the request, without its body.
         spec: of the call; what the body says of it is added.
         limits: how much the body may hold.
 

@@ -278,7 +278,7 @@ def page_key(token: str, *types: type) -> list[Any] | None:
     """The key in a page token, None for the first page.
 
     Raises:
-        InvalidField: the token is none that `page_token` made for such a key.
+        InvalidField: `page_token` did not make the token for such a key.
     """
     if not token:
         return None

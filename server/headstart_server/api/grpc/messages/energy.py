@@ -5,7 +5,7 @@ from headstart_server.observability.energy import Energy
 
 
 def energy_message(energy: Energy | None) -> energy_pb2.Energy | None:
-    """The message of joules and grams; none where nothing was told."""
+    """Return the message of joules and grams; None if nothing was measured."""
     if energy is None:
         return None
     return energy_pb2.Energy(

@@ -1,4 +1,4 @@
-"""The messages of a Predict: what is asked for, and what versions answered."""
+"""The messages of a Predict: its options and the predictions."""
 
 from collections.abc import Collection, Iterable, Sequence
 

@@ -82,7 +82,7 @@ _POOL = ThreadPoolExecutor(_THREADS, "parse")
 
 
 class RequiredFieldsCheck(CallCheck):
-    """Reject requests without a required field. A check of its own, because the caller's rights go first."""
+    """Reject requests without a required field. The checks of the caller come before it."""
 
     async def request(self, call: Call, message: Message) -> None:
         """Check the required fields of a request."""
