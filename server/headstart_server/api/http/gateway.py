@@ -1,19 +1,13 @@
 """The ASGI application: routes each request to a method of the gRPC services."""
 
 import asyncio
-import re
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
-    Awaitable,
-    Callable,
-    Mapping,
-    MutableMapping,
-    Sequence,
 )
 from contextlib import aclosing, suppress
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import Message
@@ -22,13 +16,13 @@ from google.rpc import code_pb2
 from grpc_health.v1 import health_pb2
 
 from headstart_server.api.grpc.call_slots import OPEN_METHODS
-from headstart_server.api.grpc.canary_call import ROUTING_KEY
 from headstart_server.api.grpc.status import status_of
 from headstart_server.api.http.body import ClientDisconnectedError, Receive, RequestBody
 from headstart_server.api.http.call_context import HttpContext
 from headstart_server.api.http.downloads import Download
+from headstart_server.api.http.exchange import HttpExchange, Scope, Send
 from headstart_server.api.http.forms import options_of
-from headstart_server.api.http.in_process_server import CallDetails, InProcessServer, Metadatum
+from headstart_server.api.http.in_process_server import CallDetails, InProcessServer
 from headstart_server.api.http.inputs import UploadLimits
 from headstart_server.api.http.json_text import in_json_thread
 from headstart_server.api.http.messages import fill, fill_parameters, json_of, line_of
@@ -40,19 +34,11 @@ from headstart_server.api.http.request import HttpRequest, message_of
 from headstart_server.api.http.response import HttpError, HttpResponse, error_response
 from headstart_server.api.http.routes import ROUTES, Body, Route
 from headstart_server.api.http.uploads import examples_of, stream_of
-from headstart_server.errors import DeadlineExceeded, InvalidField
+from headstart_server.errors import DeadlineExceeded
 
-Scope = MutableMapping[str, Any]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-#: Headers that a call has as metadata, too.
-PASSED = frozenset({"authorization", "traceparent", "tracestate", "user-agent", ROUTING_KEY})
-_TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
-_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _THREAD_BYTES = 32 << 10
 #: Messages of which bytes are made in a thread.
 _LARGE_BYTES = 1 << 20
-_SAFE = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
 
 class Gateway:
@@ -98,7 +84,7 @@ class Gateway:
         """Answer one request."""
         if scope["type"] != "http":
             raise ValueError(f"Expected http. Received: {scope['type']}.")
-        await _Request(self, scope, RequestBody(receive), send).answer()
+        await _Request(self, HttpExchange(scope, RequestBody(receive), send)).answer()
 
     def document(self, verb: str, path: str) -> HttpResponse | None:
         """Return the document at a path, if any."""
@@ -162,18 +148,9 @@ class Gateway:
 class _Request:
     """One request, until its response is sent."""
 
-    def __init__(self, gateway: Gateway, scope: Scope, body: RequestBody, send: Send) -> None:
+    def __init__(self, gateway: Gateway, exchange: HttpExchange) -> None:
         self._gateway = gateway
-        self._scope = scope
-        self._body = body
-        self._send_event = send
-        self._begun = False
-        self._headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
-        }
-        self._verb: str = scope["method"]
-        # As it was sent: a name may hold an escaped slash.
-        self._path: str = scope["raw_path"].decode("latin-1").partition("?")[0]
+        self._exchange = exchange
 
     async def answer(self) -> None:
         try:
@@ -187,15 +164,15 @@ class _Request:
         if answer is None:
             return
         with suppress(OSError):
-            await self._send(answer)
+            await self._exchange.send(answer)
 
     async def _response(self) -> HttpResponse | None:
-        check_origin(self._headers, self._gateway.hosts)
-        document = self._gateway.document(self._verb, self._path)
+        check_origin(self._exchange.headers, self._gateway.hosts)
+        document = self._gateway.document(self._exchange.verb, self._exchange.path)
         if document is not None:
             return document
-        route, path = self._gateway.route_of(self._verb, self._path)
-        context = self._context()
+        route, path = self._gateway.route_of(self._exchange.verb, self._exchange.path)
+        context = self._exchange.context()
         details = CallDetails(route.method, context.invocation_metadata())
         # First, because a check of a token may wait for its issuer: until then it is no call under way.
         is_known = await self._gateway.server.knows(details, context)
@@ -217,7 +194,7 @@ class _Request:
         *,
         is_known: bool,
     ) -> HttpResponse | None:
-        coding = self._headers.get("content-encoding", "identity")
+        coding = self._exchange.headers.get("content-encoding", "identity")
         if coding != "identity":
             raise HttpError(
                 415,
@@ -225,15 +202,15 @@ class _Request:
                 f"Bodies with Content-Encoding {coding[:80]!r} are not accepted. Send the body as it is.",
                 {"accept-encoding": "identity"},
             )
-        media_type, options = options_of(self._headers.get("content-type", ""))
+        media_type, options = options_of(self._exchange.headers.get("content-type", ""))
         request = HttpRequest(
-            route=route, path=path, query=self._query(route), media_type=media_type, options=options
+            route=route, path=path, query=self._exchange.query(route), media_type=media_type, options=options
         )
         if route.body is Body.EXAMPLES:
             work: Any = self._upload(request, details, context)
         else:
             if is_known:
-                message = await message_of(request, self._body, self._gateway.limits)
+                message = await message_of(request, self._exchange.body, self._gateway.limits)
             else:
                 # The call's own refusal, counted and written down, before megabytes of a stranger are held.
                 message = GetMessageClass(route.descriptor.input_type)()
@@ -249,7 +226,7 @@ class _Request:
         self, task: "asyncio.Task[HttpResponse | None]", context: HttpContext
     ) -> HttpResponse | None:
         """The answer of a call; it is cancelled when its caller leaves or its deadline passes."""
-        gone = asyncio.ensure_future(self._body.gone())
+        gone = asyncio.ensure_future(self._exchange.body.gone())
         try:
             await asyncio.wait(
                 {task, gone}, timeout=context.time_remaining(), return_when=asyncio.FIRST_COMPLETED
@@ -258,7 +235,7 @@ class _Request:
                 context.broke_off = True
                 task.cancel()
                 await asyncio.wait({task})
-                if not gone.done() and not self._begun:
+                if not gone.done() and not self._exchange.has_begun:
                     raise DeadlineExceeded("The call's deadline passed before its answer.")
                 return None
             return task.result()
@@ -294,7 +271,7 @@ class _Request:
             return spec  # type: ignore[no-any-return]
 
         try:
-            examples = examples_of(self._body.pieces(), request, spec, self._gateway.limits)
+            examples = examples_of(self._exchange.body.pieces(), request, spec, self._gateway.limits)
             async with aclosing(
                 stream_of(examples, kind, completed, media_type=request.media_type)
             ) as messages:
@@ -310,7 +287,7 @@ class _Request:
         self, message: Message, details: CallDetails, context: HttpContext
     ) -> HttpResponse | None:
         """Send the answers of a stream as events; None once they are sent."""
-        seen = self._headers.get("last-event-id", "")
+        seen = self._exchange.headers.get("last-event-id", "")
         if seen:
             resumes = "resume_token" in message.DESCRIPTOR.fields_by_name
             fill(
@@ -324,17 +301,17 @@ class _Request:
             if first is None:
                 # Nothing more will happen: 204 makes a browser stop reconnecting.
                 return HttpResponse(code=204)
-            await self._begin_events()
-            await self._send_event_of(first)
+            await self._exchange.begin_events()
+            await self._exchange.send_job_event(first)
             async for each in events:
-                await self._send_event_of(each)
+                await self._exchange.send_job_event(each)
         except grpc.aio.AbortError:
-            if not self._begun:
+            if not self._exchange.has_begun:
                 raise
-            await self._write(f"event: error\ndata: {line_of(context.status)}\n\n")
+            await self._exchange.write(f"event: error\ndata: {line_of(context.status)}\n\n")
         finally:
             await _close(events)
-        await self._send_event({"type": "http.response.body", "body": b""})
+        await self._exchange.end()
         return None
 
     async def _downloaded(self, message: Message, details: CallDetails, context: HttpContext) -> None:
@@ -344,21 +321,12 @@ class _Request:
             async for each in messages:
                 # Before the header there are signs of life, for which an answer over HTTP has no place.
                 if each.HasField("header"):
-                    await self._send_files(Download(each.header), messages)
+                    await self._exchange.send_files(Download(each.header), messages)
         except grpc.aio.AbortError:
-            if not self._begun:
+            if not self._exchange.has_begun:
                 raise
         finally:
             await _close(messages)
-
-    async def _send_files(self, download: Download, messages: AsyncIterator[Any]) -> None:
-        self._begun = True
-        headers = _encoded({**_SAFE, **download.headers})
-        await self._send_event({"type": "http.response.start", "status": 200, "headers": headers})
-        if self._verb != "HEAD":
-            async for piece in download.pieces(messages):
-                await self._send_event({"type": "http.response.body", "body": piece, "more_body": True})
-        await self._send_event({"type": "http.response.body", "body": b""})
 
     async def _stream(
         self, message: Message, details: CallDetails, context: HttpContext
@@ -372,72 +340,6 @@ class _Request:
         """The handler of a call with one message, and the message as bytes, which the handler parses."""
         handler = await self._gateway.server.find(details)
         return handler, await _bytes_of(message)
-
-    async def _begin_events(self) -> None:
-        self._begun = True
-        headers = {"content-type": "text/event-stream", "x-accel-buffering": "no", **_SAFE}
-        await self._send_event({"type": "http.response.start", "status": 200, "headers": _encoded(headers)})
-
-    async def _send_event_of(self, response: Any) -> None:
-        token = getattr(response, "resume_token", "")
-        if not response.HasField("event"):
-            await self._write(f"id: {token}\n\n" if token else ": still there\n\n")
-            return
-        # A stream of several jobs is continued by a token, which not all of its events have.
-        is_of_one_job = "resume_token" not in response.DESCRIPTOR.fields_by_name
-        last = response.event.number if is_of_one_job else token
-        line = f"id: {last}\n" if last else ""
-        await self._write(f"{line}data: {line_of(response.event)}\n\n")
-
-    async def _write(self, text: str) -> None:
-        await self._send_event({"type": "http.response.body", "body": text.encode(), "more_body": True})
-
-    async def _send(self, answer: HttpResponse) -> None:
-        headers = {**_SAFE, **answer.headers}
-        if answer.code != 204:
-            headers |= {"content-type": answer.media_type, "content-length": str(len(answer.content))}
-        if not self._body.is_whole:
-            headers["connection"] = "close"
-        await self._send_event(
-            {"type": "http.response.start", "status": answer.code, "headers": _encoded(headers)}
-        )
-        body = b"" if self._verb == "HEAD" else answer.content
-        if not self._body.is_whole:
-            # Closed at once, a connection with more on its way loses the answer, too.
-            await self._send_event({"type": "http.response.body", "body": body, "more_body": True})
-            await self._body.drain()
-            body = b""
-        await self._send_event({"type": "http.response.body", "body": body})
-
-    def _query(self, route: Route) -> dict[str, list[str]]:
-        text = self._scope["query_string"].decode("latin-1")
-        try:
-            query = parse_qs(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=1000)
-        except ValueError as error:
-            raise InvalidField(f"Expected a query of NAME=VALUE&… Received: {error}.") from None
-        # A stream's spec is all that a query can be about.
-        prefix = "spec." if route.body is Body.EXAMPLES else ""
-        return {name.removeprefix(prefix): values for name, values in query.items()}
-
-    def _context(self) -> HttpContext:
-        metadata = [Metadatum(name, self._headers[name]) for name in sorted(PASSED & self._headers.keys())]
-        client = self._scope.get("client") or ("unknown", 0)
-        kind = "ipv6" if ":" in client[0] else "ipv4"
-        host = f"[{client[0]}]" if kind == "ipv6" else client[0]
-        auth: Mapping[str, Sequence[bytes]] = self._scope.get("extensions", {}).get("headstart.auth", {})
-        return HttpContext(metadata, f"{kind}:{host}:{client[1]}", auth, self._timeout())
-
-    def _timeout(self) -> float | None:
-        text = self._headers.get("grpc-timeout")
-        if text is None:
-            return None
-        match = _TIMEOUT.fullmatch(text)
-        if match is None:
-            raise InvalidField(
-                f"Expected a Grpc-Timeout of digits and one of H, M, S, m, u and n. Received: {text[:80]!r}.",
-                field="Grpc-Timeout",
-            )
-        return int(match[1]) * _UNITS[match[2]]
 
 
 async def _bytes_of(message: Message) -> bytes:
@@ -466,9 +368,3 @@ async def _answer_of(route: Route, response: Any) -> HttpResponse:
     serving = health_pb2.HealthCheckResponse.SERVING
     away = isinstance(response, health_pb2.HealthCheckResponse) and response.status != serving
     return HttpResponse(code=503 if away else 200, content=content)
-
-
-def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [
-        (name.encode("latin-1"), value.encode("latin-1", errors="replace")) for name, value in headers.items()
-    ]

@@ -38,21 +38,18 @@ MAX_CLASSES = 10_000
 #: Characters of a text to learn from or to predict.
 MAX_TEXT = 1 << 20
 #: Views of a backbone that one request names.
-MAX_VIEWS = 64
-MAX_RECIPE_VIEWS = 16
-MAX_ROUTING_KEY = 256
+MAX_VIEWS, MAX_RECIPE_VIEWS = 64, 16
+MAX_ROUTING_KEY, MAX_URI_BYTES = 256, 2048
 #: Seconds of a `google.protobuf.Duration`: 10,000 years.
 MAX_DURATION = 315_576_000_000
-MAX_URI_BYTES = 2048
-#: Numbers of a tensor in a typed field of another protocol. Integers of 64 bits may take eight times their
-#: bytes on the wire.
+#: Numbers of a tensor in a typed field; those of 64 bits may take eight times their bytes on the wire.
 MAX_NUMBERS, MAX_LONG_NUMBERS = 16 << 20, 8 << 20
 _INT32, _INT64 = (1 << 31) - 1, (1 << 63) - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limit:
-    """How much one field may hold.
+    """The limit of one field.
 
     Attributes:
         entries: most entries of a repeated field or a map; None for a single value.
@@ -60,8 +57,7 @@ class Limit:
         characters: most characters of each text.
         nbytes: most bytes of each value of bytes, or of each text in UTF-8.
         lines: whether a text may have line breaks, tabs and other control characters than NUL.
-        low: least number; None for that of the type.
-        high: greatest number; None for that of the type.
+        low, high: least and greatest number; None for those of the type.
         model: whether the text is the name of a model.
         error: what a text is rejected with.
     """
