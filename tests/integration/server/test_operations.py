@@ -37,16 +37,16 @@ def test_the_health_of_an_unknown_service_is_not_found(api: Api):
     assert refusal.code == grpc.StatusCode.NOT_FOUND
 
 
-def test_the_health_command_tells_whether_a_server_is_serving(server: ServerProcess):
+def test_the_health_command_reports_whether_a_server_is_serving(server: ServerProcess):
     command = [*serve_command(server.data)[:3], "health", "--target"]
     serving = subprocess.run([*command, server.target], capture_output=True, text=True, check=False)
-    nobody = subprocess.run(
+    missing = subprocess.run(
         [*command, "127.0.0.1:1", "--timeout", "5"], capture_output=True, text=True, check=False
     )
 
     assert (serving.returncode, serving.stdout) == (0, f"{server.target}: SERVING\n")
-    assert nobody.returncode == 1
-    assert "127.0.0.1:1: UNAVAILABLE" in nobody.stderr
+    assert missing.returncode == 1
+    assert "127.0.0.1:1: UNAVAILABLE" in missing.stderr
 
 
 # Reflection
@@ -90,7 +90,7 @@ def test_calls_and_predictions_are_counted(api: Api, server: ServerProcess, digi
     before = server.metrics()
     for _ in range(3):
         api.predict(digits_model, digit(0, 30), digit(1, 30))
-    refused(lambda: api.predict("nobody", digit(0, 30)))
+    refused(lambda: api.predict("missing", digit(0, 30)))
 
     grows(server, before, 3, "grpc_server_handled_total", grpc_code="OK", **method)
     grows(server, before, 1, "grpc_server_handled_total", grpc_code="NOT_FOUND", **method)
@@ -142,12 +142,12 @@ def test_a_message_over_the_limit_is_refused_with_the_limit(api: Api, digits_mod
     assert api.predict(digits_model, digit(0, 30)).results[0].version == 1
 
 
-def failed_start(data: Path, *flags: str, port: int = 0) -> str:
-    """What a server says that cannot start."""
+def failed_start(data: Path, *flags: str, port: int = 0, code: int = 1) -> str:
+    """Return the last line of a server that cannot start."""
     done = subprocess.run(
         serve_command(data, *flags, port=port), capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr.splitlines()[-1]
 
@@ -174,13 +174,13 @@ def test_a_metrics_port_in_use_is_refused(server: ServerProcess, tmp_path: Path)
 
 
 def test_an_unknown_backbone_is_refused_at_start(tmp_path: Path):
-    said = failed_start(tmp_path / "data", "--default-backbone", "resnet")
+    said = failed_start(tmp_path / "data", "--default-backbone", "resnet", code=2)
 
     assert "'resnet'" in said
     assert "efficientnet-lite0" in said
 
 
-def test_the_time_from_start_to_serving_is_told(server: ServerProcess):
+def test_the_time_from_start_to_serving_is_reported(server: ServerProcess):
     server.wait_until_serving()
     seconds = server.metrics().value("headstart_startup_seconds")
     assert 0 < seconds <= START_SECONDS
