@@ -27,10 +27,11 @@ from headstart_server.observability.energy import EnergyMeter
 from headstart_server.training.feature_step import FeatureStep
 from headstart_server.training.fine_tune import FineTuneRun, FineTuneSteps
 from headstart_server.training.fit_step import FitStep
+from headstart_server.training.preview_service import Validation
 from headstart_server.training.progress import ProgressTools
 from headstart_server.training.publish_step import PublishStep
 from headstart_server.training.rebasing import RebaseService, RebaseSpec
-from headstart_server.training.submission_service import SubmissionService, Validation
+from headstart_server.training.submission_service import SubmissionService
 
 
 def pet(word: str, place: int, label: str | None = None, **fields: object) -> Example:

@@ -1,4 +1,4 @@
-"""How much uploads may bring that are under way: what is not accepted yet stands in no table."""
+"""The quota of uploads that are under way; no table has their bytes before they are accepted."""
 
 import threading
 from collections.abc import Callable
@@ -24,8 +24,8 @@ class PendingUploads:
             return total
 
 
-class UploadRoom:
-    """The room that one upload has. Used by one caller.
+class UploadQuota:
+    """Reserves the bytes of one upload from its tenant's quota. Used by one caller.
 
     Args:
         others: counts the bytes of all uploads.
@@ -47,14 +47,14 @@ class UploadRoom:
         self._refusal = refusal
         self._taken = 0
 
-    def take(self, nbytes: int) -> None:
-        """Count the bytes that have come.
+    def reserve(self, nbytes: int) -> None:
+        """Reserve the bytes received so far.
 
         Args:
             nbytes: all of this upload so far.
 
         Raises:
-            TenantQuotaExceeded: there is no room for them.
+            TenantQuotaExceeded: they exceed the quota.
         """
         if self._most is None:
             return
@@ -63,7 +63,7 @@ class UploadRoom:
         if total > self._most:
             raise self._refusal(total)
 
-    def leave(self) -> None:
-        """Count the upload out: it has ended, or what it brought is counted elsewhere."""
+    def release(self) -> None:
+        """Release the reservation once the upload has ended or the job counts its bytes."""
         self._others.add(self._tenant, -self._taken)
         self._taken = 0

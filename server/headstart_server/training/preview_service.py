@@ -1,19 +1,31 @@
 """What a fine-tune would give, without a job: features, a head and what is found in its examples."""
 
+import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 
-from headstart_server.datasets.dataset_store import Dataset
-from headstart_server.embedding.embedder import Embedder
+from headstart_server.backbones.contract.backbone import BackboneInfo
+from headstart_server.datasets.dataset_store import Dataset, DatasetStore
+from headstart_server.embedding.backbone_pool import BackbonePool
+from headstart_server.embedding.embedder import CHECK_SECONDS, Embedder
+from headstart_server.errors import HeadstartError
+from headstart_server.evaluation.batch_predictor import MAX_LISTED_FAULTS
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings
-from headstart_server.learning.examples.dataset import ExampleFault
+from headstart_server.learning.examples.dataset import DatasetSummary, ExampleFault
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.target_count import check_trainable
 from headstart_server.learning.heads.fitting import fit
-from headstart_server.learning.heads.recipe import quick_recipe, required_views
+from headstart_server.learning.heads.recipe import Partial, quick_recipe, required_views
 from headstart_server.learning.metrics.evaluation import Evaluation
+from headstart_server.training.activations import check_room
 from headstart_server.training.evaluation_result import evaluate_fit
 from headstart_server.training.extraction import FeatureExtraction
+
+#: Examples under way to the backbone at the same time during a validation.
+PREVIEW_WINDOW = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +39,32 @@ class PreviewResult:
 
     evaluation: Evaluation
     findings: DatasetFindings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Validation:
+    """What was found in the examples of a fine-tune.
+
+    Attributes:
+        valid: whether it would be accepted and not fail for its data.
+        example_count: number of examples.
+        class_counts: number of examples of each class, by name.
+        faults: examples that cannot be used, at most 100.
+        fault_count: number of examples that cannot be used.
+        warnings: conditions that do not stop it.
+        message: why it is not valid; empty if it is.
+        previewed: what was found in the examples, and how good a version of them would be; None if it is not
+            valid.
+    """
+
+    valid: bool
+    example_count: int
+    class_counts: dict[str, int]
+    faults: tuple[ExampleFault, ...]
+    fault_count: int
+    warnings: tuple[str, ...]
+    message: str
+    previewed: PreviewResult | None = None
 
 
 class DatasetPreview:
@@ -52,6 +90,7 @@ class DatasetPreview:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spec = spec
+        self._dataset = dataset
         self._recipe = quick_recipe(spec.recipe)
         self._extraction = FeatureExtraction(dataset, required_views(self._recipe, embedder.info.views))
         self._embedder = embedder
@@ -66,9 +105,9 @@ class DatasetPreview:
         return self._extraction.faults
 
     @property
-    def usable(self) -> list[int]:
-        """The indexes of the examples that can be used."""
-        return self._extraction.usable
+    def kept(self) -> list[StoredExample]:
+        """The examples that can be used."""
+        return [self._dataset.examples[index] for index in self._extraction.usable]
 
     @property
     def content_count(self) -> int:
@@ -99,3 +138,88 @@ class DatasetPreview:
             seed=self._spec.seed, estimated_seconds=self._clock() - self._began, fault_count=len(self.faults)
         )
         return PreviewResult(evaluation=found.evaluation, findings=findings)
+
+
+class PreviewService:
+    """Validates the examples of uploads without a job.
+
+    Args:
+        datasets: where examples are stored.
+        pool: the backbones.
+        max_activation_bytes: most bytes of one job's activations.
+    """
+
+    def __init__(self, datasets: DatasetStore, pool: BackbonePool, *, max_activation_bytes: int) -> None:
+        self._datasets = datasets
+        self._pool = pool
+        self._max_activation_bytes = max_activation_bytes
+        self._turn = threading.Lock()
+
+    def validate(
+        self,
+        spec: FineTuneSpec,
+        job_id: str,
+        summary: DatasetSummary,
+        backbone: str,
+        checkpoint: Callable[[], None],
+    ) -> Validation:
+        """Pass every stored example through the backbone, and fit a head if they can be trained on."""
+        embedder = self._pool.load(backbone)
+        with closing(self._datasets.open(job_id)) as dataset:
+            preview = DatasetPreview(spec, dataset, embedder, window=PREVIEW_WINDOW, checkpoint=checkpoint)
+            preview.extract()
+            verdict = self._verdict(spec, summary, preview, embedder.info)
+            if not verdict.valid:
+                return verdict
+            with self._fitting(checkpoint):
+                return replace(verdict, previewed=preview.look())
+
+    @contextmanager
+    def _fitting(self, checkpoint: Callable[[], None]) -> Iterator[None]:
+        """Fit one head without a job at a time, so that jobs and Predicts get their turn."""
+        while not self._turn.acquire(timeout=CHECK_SECONDS):
+            checkpoint()
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _verdict(
+        self, spec: FineTuneSpec, summary: DatasetSummary, preview: DatasetPreview, info: BackboneInfo
+    ) -> Validation:
+        faults = [preview.faults[index] for index in sorted(preview.faults)]
+        allowed = spec.droppable(summary.example_count)
+        message = ""
+        if len(faults) > allowed:
+            message = (
+                f"{len(faults)} of {summary.example_count} examples cannot be used, and "
+                f"max_excluded_fraction allows {allowed}."
+            )
+        else:
+            try:
+                check_trainable((example.target, example.held_out) for example in preview.kept)
+                recipe = spec.recipe
+                if isinstance(recipe, Partial):
+                    cut = info.tails[recipe.blocks].cut
+                    check_room(cut, preview.content_count, self._max_activation_bytes)
+            except HeadstartError as error:
+                message = error.message
+        return Validation(
+            valid=not message,
+            example_count=summary.example_count,
+            class_counts=summary.class_counts,
+            faults=tuple(faults[:MAX_LISTED_FAULTS]),
+            fault_count=len(faults),
+            warnings=tuple(_warnings(summary)),
+            message=message,
+        )
+
+
+def _warnings(summary: DatasetSummary) -> list[str]:
+    single = [name for name, count in summary.class_counts.items() if count == 1]
+    if not single:
+        return []
+    return [
+        f"{len(single)} of {len(summary.class_counts)} classes have a single example, such as {single[0]!r}: "
+        "their accuracy cannot be estimated."
+    ]

@@ -15,7 +15,6 @@ from headstart_server.backbones.contract.memory import available_bytes
 from headstart_server.datasets.dataset_store import DatasetStore, DatasetWriter
 from headstart_server.datasets.parents import Parent, find_parent
 from headstart_server.embedding.backbone_pool import BackbonePool
-from headstart_server.embedding.embedder import CHECK_SECONDS
 from headstart_server.embedding.modality import check_modality, kind_of
 from headstart_server.errors import (
     NOT_STARTED,
@@ -23,33 +22,25 @@ from headstart_server.errors import (
     Cancelled,
     DatabaseUnavailable,
     Draining,
-    HeadstartError,
     InvalidField,
     InvalidStream,
     JobNotFound,
     WrongTask,
 )
-from headstart_server.evaluation.batch_predictor import MAX_LISTED_FAULTS
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.job_store import JobStore
 from headstart_server.jobs.spec import AUTO, FineTuneSpec
 from headstart_server.jobs.submitting import Submission
-from headstart_server.jobs.upload_quota import PendingUploads, UploadRoom
-from headstart_server.learning.examples.dataset import DatasetSummary, Example, ExampleFault
-from headstart_server.learning.examples.stored_example import StoredExample
-from headstart_server.learning.examples.target_count import check_trainable
+from headstart_server.jobs.upload_quota import PendingUploads, UploadQuota
+from headstart_server.learning.examples.dataset import DatasetSummary, Example
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.heads.recipe import Partial, check_task
+from headstart_server.learning.heads.recipe import check_task
 from headstart_server.models.registry import Registry
 from headstart_server.observability.tracing import NO_TRACING, Tracing
-from headstart_server.training.activations import check_room
 from headstart_server.training.candidates import Candidates, can, check_known_recipe, check_trainable_here
 from headstart_server.training.job_memory import check_memory
-from headstart_server.training.preview_service import DatasetPreview, PreviewResult
+from headstart_server.training.preview_service import PreviewService, Validation
 from headstart_server.webhooks.policy import WebhookPolicy
-
-#: Examples under way to the backbone at once while they are looked at without a job.
-PREVIEW_WINDOW = 32
 
 
 class DatasetSource(Protocol):
@@ -78,78 +69,57 @@ class DatasetSource(Protocol):
         """
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Validation:
-    """What was found in the examples of a fine-tune.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class UploadRequest:
+    """The request of an upload.
 
     Attributes:
-        valid: whether it would be accepted and not fail for its data.
-        example_count: number of examples.
-        class_counts: number of examples of each class, by name.
-        faults: examples that cannot be used, at most 100.
-        fault_count: number of examples that cannot be used.
-        warnings: conditions that do not stop it.
-        message: why it is not valid; empty if it is.
-        previewed: what was found in the examples, and how good a version of them would be; None if it is not
-            valid.
+        asked: the request as JSON values, with the parent's alias if that was given. Distinguishes requests
+            with the same ID.
+        spec: the spec, with the backbone's name and the parent's number.
+        request_id: the caller's ID; empty for none.
+        parent: the version that it continues from; None for none, and for a repeated call.
+        repeated: whether the request ID was accepted before. Then the examples are only compared with those.
+        tenant: the tenant; empty for none.
+        principal: the name of the principal; empty without an access file.
     """
 
-    valid: bool
-    example_count: int
-    class_counts: dict[str, int]
-    faults: tuple[ExampleFault, ...]
-    fault_count: int
-    warnings: tuple[str, ...]
-    message: str
-    previewed: PreviewResult | None = None
+    asked: Mapping[str, Any]
+    spec: FineTuneSpec
+    request_id: str
+    parent: Parent | None
+    repeated: bool
+    tenant: str
+    principal: str
 
 
 class DatasetUpload:
-    """The examples of one fine-tune on their way in. Used by one caller.
+    """The examples of one fine-tune while they are sent. Used by one caller.
 
     Args:
-        submissions: whose upload it is.
-        asked: what the caller said, as JSON values: with an alias for the parent, if that was named. It tells
-            the request from others with its id.
-        spec: what to do, with the backbone's name and the parent's number.
-        info: the backbone's facts; None where it is to be chosen, or the first example decides.
-        candidates: what it is to be chosen from; None where it is not.
-        request_id: the caller's id; empty for none.
-        parent: the version that it goes on from; None for none, and for a repeated call.
-        repeated: whether the request id was accepted before: then the examples are only told apart from
-            those.
-        tenant: on whose behalf; empty for nobody's.
-        principal: the name of the principal who sends it; empty without an access file.
-        room: how much it may bring.
+        submissions: the service that opened it.
+        request: the request.
+        info: the backbone; None if the job selects it, or the first example decides.
+        candidates: the backbones to select from; None if it is not selected.
+        quota: limits the bytes.
     """
 
     def __init__(
         self,
         submissions: "SubmissionService",
-        asked: Mapping[str, Any],
-        spec: FineTuneSpec,
+        request: UploadRequest,
         info: BackboneInfo | None,
-        request_id: str,
-        *,
-        candidates: Candidates | None = None,
-        parent: Parent | None,
-        repeated: bool,
-        tenant: str = "",
-        principal: str = "",
-        room: UploadRoom,
+        candidates: Candidates | None,
+        quota: UploadQuota,
     ) -> None:
-        self._room = room
         self._submissions = submissions
-        self._asked = asked
-        self._spec = spec
-        # Where it is not named as soon as an input tells; with `auto` that of the likely cheapest candidate.
+        self._request = request
+        self._asked = request.asked
+        self._spec = request.spec
+        # Set by the first input if it is not named; with `auto` the candidate that is likely the cheapest.
         self._info = info
         self._candidates = candidates
-        self._request_id = request_id
-        self._parent = parent
-        self._repeated = repeated
-        self._tenant = tenant
-        self._principal = principal
+        self._quota = quota
         self._job_id = uuid.uuid4().hex
         # Opened with the first piece of work: an upload whose caller left before leaves nothing behind.
         self._writer: DatasetWriter | None = None
@@ -183,10 +153,10 @@ class DatasetUpload:
             HeadstartError: names the first example that cannot be taken, and what was expected.
         """
         uri = self._spec.dataset_uri
-        if uri is None or self._repeated:
+        if uri is None or self._request.repeated:
             return
         data, task = self._submissions.data, self._spec.task
-        with closing(data.examples(uri, self._check_awaited, self._tenant, task)) as found:
+        with closing(data.examples(uri, self._check_awaited, self._request.tenant, task)) as found:
             # One by one: each may be large.
             for example in found:
                 self._add([example])
@@ -194,13 +164,13 @@ class DatasetUpload:
     def _add(self, examples: Sequence[Example]) -> None:
         with self._working() as writer:
             # Those of a repeated call are only told apart from the first one's, whose backbone may be gone.
-            if examples and not self._repeated:
+            if examples and not self._request.repeated:
                 self._settle(examples[0])
                 for index, example in enumerate(examples, start=self._count):
                     self._check(example, index)
             writer.add(examples)
             self._count += len(examples)
-            self._room.take(writer.nbytes)
+            self._quota.reserve(writer.nbytes)
 
     def accept(self) -> Job:
         """Accept the job, once all examples have come.
@@ -219,11 +189,15 @@ class DatasetUpload:
                     with_ids=any(map(self._asked.get, ("parent_version", "parent_alias")))
                 )
             request_hash = _request_hash(self._asked, digest)
-            if self._repeated:
+            if self._request.repeated:
                 return self._earlier(request_hash)
-            if self._candidates is not None and self._parent is not None and self._parent.examples:
-                kind = self._parent.examples[0].kind
-                self._take_candidates(self._candidates, kind, self._like_parent(self._parent, kind))
+            if (
+                self._candidates is not None
+                and self._request.parent is not None
+                and self._request.parent.examples
+            ):
+                kind = self._request.parent.examples[0].kind
+                self._take_candidates(self._candidates, kind, self._like_parent(self._request.parent, kind))
             summary = writer.finish()
             check_task(self._spec.recipe, summary.task)
             memory_bytes = self._check_memory(summary)
@@ -231,14 +205,14 @@ class DatasetUpload:
                 job_id=self._job_id,
                 spec=self._spec,
                 summary=summary,
-                request_id=self._request_id or None,
+                request_id=self._request.request_id or None,
                 request_hash=request_hash,
                 archives=writer.archives,
                 nbytes=writer.nbytes,
                 memory_bytes=memory_bytes,
                 trace_context=self._submissions.tracing.context(),
-                tenant=self._tenant,
-                principal=self._principal,
+                tenant=self._request.tenant,
+                principal=self._request.principal,
             )
             try:
                 job = self._submissions.job_store.queue.submit(submission)
@@ -252,7 +226,9 @@ class DatasetUpload:
         return job
 
     def _earlier(self, request_hash: str) -> Job:
-        job = self._submissions.job_store.queue.replayed(self._request_id, request_hash, self._tenant)
+        job = self._submissions.job_store.queue.replayed(
+            self._request.request_id, request_hash, self._request.tenant
+        )
         if job is None:
             raise JobNotFound(
                 "The job that this request id was accepted for has just been forgotten. Send the call again."
@@ -283,24 +259,9 @@ class DatasetUpload:
             summary = writer.finish(shared=False)
             check_task(self._spec.recipe, summary.task)
             self._check_memory(summary)
-            return self._validate(summary)
-
-    def _validate(self, summary: DatasetSummary) -> Validation:
-        # The summary was made of an example at least.
-        embedder = self._submissions.pool.load(self._backbone.name)
-        self._info = embedder.info
-        with closing(self._submissions.datasets.open(self._job_id)) as dataset:
-            preview = DatasetPreview(
-                self._spec, dataset, embedder, window=PREVIEW_WINDOW, checkpoint=self._check_awaited
+            return self._submissions.previews.validate(
+                self._spec, self._job_id, summary, self._backbone.name, self._check_awaited
             )
-            preview.extract()
-            faults = [preview.faults[index] for index in sorted(preview.faults)]
-            kept = [dataset.examples[index] for index in preview.usable]
-            verdict = self._verdict(summary, faults, kept, preview.content_count)
-            if not verdict.valid:
-                return verdict
-            with self._submissions.looking(self._check_awaited):
-                return replace(verdict, previewed=preview.look())
 
     def _check_awaited(self) -> None:
         if self._left.is_set():
@@ -313,7 +274,7 @@ class DatasetUpload:
         self._left.set()
         with self._turn:
             self._closed = True
-            self._room.leave()
+            self._quota.release()
             if not self._accepted and self._writer is not None:
                 self._writer.discard()
 
@@ -323,39 +284,9 @@ class DatasetUpload:
             if self._closed:
                 raise Cancelled("The caller left before its examples had all come.")
             if self._writer is None:
-                task = self._spec.task if self._parent is None else self._parent.task
-                self._writer = self._submissions.datasets.writer(self._job_id, task, self._parent)
+                task = self._spec.task if self._request.parent is None else self._request.parent.task
+                self._writer = self._submissions.datasets.writer(self._job_id, task, self._request.parent)
             yield self._writer
-
-    def _verdict(
-        self,
-        summary: DatasetSummary,
-        faults: Sequence[ExampleFault],
-        kept: Sequence[StoredExample],
-        content_count: int,
-    ) -> Validation:
-        allowed = self._spec.droppable(summary.example_count)
-        message = ""
-        if len(faults) > allowed:
-            message = (
-                f"{len(faults)} of {summary.example_count} examples cannot be used, and "
-                f"max_excluded_fraction allows {allowed}."
-            )
-        else:
-            try:
-                check_trainable((example.target, example.held_out) for example in kept)
-                self._check_room(content_count)
-            except HeadstartError as error:
-                message = error.message
-        return Validation(
-            valid=not message,
-            example_count=summary.example_count,
-            class_counts=summary.class_counts,
-            faults=tuple(faults[:MAX_LISTED_FAULTS]),
-            fault_count=len(faults),
-            warnings=tuple(_warnings(summary)),
-            message=message,
-        )
 
     @property
     def _backbone(self) -> BackboneInfo:
@@ -411,14 +342,6 @@ class DatasetUpload:
             limit=self._submissions.memory_bytes,
         )
 
-    def _check_room(self, content_count: int) -> None:
-        """Check that so many different contents are not too many for what the job has to keep of each."""
-        recipe = self._spec.recipe
-        if isinstance(recipe, Partial):
-            check_room(
-                self._backbone.tails[recipe.blocks].cut, content_count, self._submissions.max_activation_bytes
-            )
-
     def _check(self, example: Example, index: int) -> None:
         if self._spec.max_excluded_fraction <= 0:  # else it is excluded like one that cannot be decoded
             check_modality(self._backbone, example.content, f"examples[{index}].input", example.id)
@@ -467,15 +390,14 @@ class SubmissionService:
         self.job_store = job_store
         self._webhooks = webhooks or WebhookPolicy(())
         self._available_memory = available_memory
-        self.max_activation_bytes = max_activation_bytes
         self.memory_bytes = memory_bytes
         self._registry = registry
         self.datasets = datasets
         self.pool = pool
         self.on_accepted = on_accepted
-        self._uploading = PendingUploads()
+        self._pending = PendingUploads()
         self._closed = threading.Event()
-        self._looking = threading.Lock()
+        self.previews = PreviewService(datasets, pool, max_activation_bytes=max_activation_bytes)
 
     def open(
         self,
@@ -586,21 +508,18 @@ class SubmissionService:
         full = spec if info is None else replace(spec, backbone=info.name)
         if parent is not None:
             full = replace(full, parent_version=parent.number, parent_alias=None)
-        return DatasetUpload(
-            self,
-            asked or full.to_json(),
-            full,
-            info,
-            request_id,
-            candidates=candidates,
+        request = UploadRequest(
+            asked=asked or full.to_json(),
+            spec=full,
+            request_id=request_id,
             parent=parent,
             repeated=repeated,
             tenant=tenant,
             principal=principal,
-            room=UploadRoom(
-                self._uploading, tenant, most, partial(self.job_store.quotas.refusal, tenant, spec.model)
-            ),
         )
+        refusal = partial(self.job_store.quotas.refusal, tenant, spec.model)
+        quota = UploadQuota(self._pending, tenant, most, refusal)
+        return DatasetUpload(self, request, info, candidates, quota)
 
     def check_open(self) -> None:
         """Check that uploads are taken.
@@ -613,20 +532,6 @@ class SubmissionService:
                 "The server is stopping and takes no new jobs. Try again at another replica.",
                 metadata=dict([NOT_STARTED]),
             )
-
-    @contextmanager
-    def looking(self, checkpoint: Callable[[], None]) -> Iterator[None]:
-        """Wait for a turn to fit a head without a job: one at a time, so that jobs and Predicts get theirs.
-
-        Args:
-            checkpoint: called while it waits; may raise to stop.
-        """
-        while not self._looking.acquire(timeout=CHECK_SECONDS):
-            checkpoint()
-        try:
-            yield
-        finally:
-            self._looking.release()
 
     def close(self) -> None:
         """Take no further uploads, and stop looking at those that came."""
@@ -695,16 +600,6 @@ def _check_inherited(spec: FineTuneSpec, parent: Parent) -> None:
             f"{spec.held_out_fraction}, and {held_out} examples of the parent are marked.",
             field="spec.held_out_fraction",
         )
-
-
-def _warnings(summary: DatasetSummary) -> list[str]:
-    single = [name for name, count in summary.class_counts.items() if count == 1]
-    if not single:
-        return []
-    return [
-        f"{len(single)} of {len(summary.class_counts)} classes have a single example, such as {single[0]!r}: "
-        "their accuracy cannot be estimated."
-    ]
 
 
 def _request_hash(asked: Mapping[str, Any], digest: str) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from headstart_server.errors import TenantQuotaExceeded
-from headstart_server.jobs.upload_quota import PendingUploads, UploadRoom
+from headstart_server.jobs.upload_quota import PendingUploads, UploadQuota
 
 
 def refusal(nbytes: int) -> TenantQuotaExceeded:
@@ -12,15 +12,15 @@ def refusal(nbytes: int) -> TenantQuotaExceeded:
 
 def test_uploads_under_way_share_the_room_of_their_tenant() -> None:
     others = PendingUploads()
-    first, second = (UploadRoom(others, "red", 100, refusal) for _ in range(2))
-    UploadRoom(others, "blue", None, refusal).take(1 << 40)
-    first.take(40)
-    first.take(60)
-    second.take(40)
+    first, second = (UploadQuota(others, "red", 100, refusal) for _ in range(2))
+    UploadQuota(others, "blue", None, refusal).reserve(1 << 40)
+    first.reserve(40)
+    first.reserve(60)
+    second.reserve(40)
     with pytest.raises(TenantQuotaExceeded, match="101"):
-        first.take(61)
-    first.leave()
-    second.take(100)
-    second.leave()
-    second.leave()
+        first.reserve(61)
+    first.release()
+    second.reserve(100)
+    second.release()
+    second.release()
     assert others.add("red", 1) == 1

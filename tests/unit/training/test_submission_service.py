@@ -43,7 +43,8 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.recipe import Partial, Ridge
 from headstart_server.learning.metrics.metrics import MetricsSource
 from headstart_server.models.registry import Registry
-from headstart_server.training.submission_service import DatasetUpload, SubmissionService, Validation
+from headstart_server.training.preview_service import Validation
+from headstart_server.training.submission_service import DatasetUpload, SubmissionService
 
 
 def embedder_of(backbone: FakeBackbone) -> Embedder:

@@ -30,7 +30,7 @@ from headstart_server.jobs.job import (
     WebhookState,
 )
 from headstart_server.learning.examples.dataset import ExampleFault
-from headstart_server.training.submission_service import Validation
+from headstart_server.training.preview_service import Validation
 
 STATES = {
     JobState.QUEUED: job_pb2.JOB_STATE_QUEUED,
