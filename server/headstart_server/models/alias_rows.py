@@ -1,4 +1,4 @@
-"""Between the rows of aliases, with the shares that other versions have of their calls, and their values."""
+"""Rows of aliases and of their traffic splits, as values."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -102,7 +102,7 @@ def move_alias(
 
 
 def aliases_of(connection: Connection, model: str) -> tuple[Alias, ...]:
-    """The aliases of a model, by name."""
+    """Return the aliases of a model, by name."""
     rows = connection.execute(_ALIASES, {"of_model": model}).all()
     shares = traffic_of(connection, [model]) if rows else {}
     return tuple(
@@ -118,14 +118,14 @@ def aliases_of(connection: Connection, model: str) -> tuple[Alias, ...]:
 
 
 def alias_number(connection: Connection, model: str, alias: str) -> int:
-    """The number of the version that an alias names; 0 if there is no such alias."""
+    """Return the number of the version that an alias names; 0 without such an alias."""
     return int(connection.execute(_NUMBER, {"of_model": model, "alias": alias}).scalar() or 0)
 
 
 def traffic_of(
     connection: Connection, models: Sequence[str]
 ) -> dict[tuple[str, str], tuple[TrafficSplit, ...]]:
-    """What other versions have of aliases' calls, by model and alias, where they have some."""
+    """Return the traffic splits of aliases that have some, by model and alias."""
     found: dict[tuple[str, str], list[TrafficSplit]] = {}
     for row in connection.execute(_SHARES, {"models": list(models)}):
         given = TrafficSplit(number=int(row.number), fraction=row.share)
@@ -134,7 +134,7 @@ def traffic_of(
 
 
 def has_traffic() -> ColumnElement[bool]:
-    """The condition that a version of the query has a share of an alias's calls."""
+    """Return the SQL condition that a version is in the traffic split of an alias."""
     return exists().where(
         _COUNTS, alias_shares.c.model == versions.c.model, alias_shares.c.number == versions.c.number
     )
@@ -155,5 +155,5 @@ def drop_version(connection: Connection, model: str, number: int, now: float) ->
 
 
 def _etag(moves: int, updated: float) -> str:
-    # The time tells an alias from a later one of the same name whose moves are counted anew.
+    # The time distinguishes an alias from a later one of the same name, whose moves start again at 1.
     return f"{moves:x}-{int(updated * 1e6):x}"

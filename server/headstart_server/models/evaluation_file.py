@@ -1,4 +1,4 @@
-"""The file of a version that tells how good it is, and what was found in its examples."""
+"""The file of a version with its evaluation and the findings in its examples."""
 
 import json
 from typing import Any
@@ -10,17 +10,13 @@ EVALUATION_FILE = "evaluation.json"
 
 
 def encode(evaluation: Evaluation, findings: DatasetFindings) -> bytes:
-    """As the content of the file."""
+    """Return the content of the file."""
     fields = {"evaluation": evaluation.to_json(), "findings": findings.to_json()}
     return json.dumps(fields, ensure_ascii=False).encode()
 
 
 def decode(content: bytes) -> tuple[Evaluation | None, DatasetFindings | None]:
-    """What `encode` wrote; None for what is not there.
-
-    Raises:
-        ValueError: it did not write this.
-    """
+    """Return what `encode` wrote, None for a missing part; raise ValueError if the content is invalid."""
     try:
         fields: dict[str, Any] = json.loads(content)
         evaluation, findings = fields.get("evaluation"), fields.get("findings")

@@ -132,7 +132,7 @@ class ModelIndex:
         return entry is not None and number in entry.numbers
 
     def resolve(self, selector: Selector, router: TrafficRouter | None = None) -> int:
-        """The number of the version that is meant. Reads memory only.
+        """Return the number of the version that a selector names. Reads memory only.
 
         Args:
             selector: the version.
@@ -167,9 +167,9 @@ class ModelIndex:
         return number
 
     def find(self, selector: Selector, router: TrafficRouter | None = None) -> int:
-        """As `resolve`, but what memory does not know is looked for in the database.
+        """As `resolve`, after a sync with the database if memory does not know the version.
 
-        Whoever was told by one replica that a version is there may ask another one at once.
+        So a version that one replica has reported can be used on another one immediately.
 
         Raises:
             ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.
@@ -182,7 +182,7 @@ class ModelIndex:
         return self.resolve(selector, router)
 
     def numbers(self, model: str) -> list[int]:
-        """The numbers of a model's versions, ascending, without those that have expired. Reads memory only.
+        """Return the numbers of a model's versions, ascending, without expired ones. Reads memory only.
 
         Raises:
             ModelNotFound: no such model, or it has no version.

@@ -85,10 +85,10 @@ class Registry:
     # Reading
 
     def model(self, name: str) -> Model:
-        """A model.
+        """Return a model.
 
         Raises:
-            ModelNotFound: there is none of this name.
+            ModelNotFound: the model does not exist.
         """
         with self._database.snapshot() as connection:
             row = connection.execute(
@@ -99,7 +99,7 @@ class Registry:
             return self._seen_here(rows.model_of(connection, row))
 
     def models(self, *, after: str, limit: int, scope: Scope | None = None) -> list[Model]:
-        """Models by name, those after a name; with a scope only those within it."""
+        """Return models by name, those after a name; with a scope only those within it."""
         query = select(models).where(models.c.name > after, models.c.deleted.is_(None))
         if scope is not None:
             query = query.where(within(models.c.name, scope))
@@ -108,10 +108,10 @@ class Registry:
             return [self._seen_here(rows.model_of(connection, row)) for row in found]
 
     def version(self, model: str, number: int) -> Version:
-        """A version.
+        """Return a version.
 
         Raises:
-            VersionNotFound: there is none of this number.
+            VersionNotFound: the version does not exist.
         """
         with self._database.snapshot() as connection:
             row = connection.execute(
@@ -151,7 +151,7 @@ class Registry:
             ]
 
     def all_versions(self, model: str = "", scope: Scope | None = None) -> Iterator[Version]:
-        """Every version there is, by model and number; read in parts, so those that come or go may be missed.
+        """Yield every version by model and number; read in parts, so concurrent changes may be missed.
 
         Args:
             model: only those of this model; empty for all.
@@ -192,7 +192,7 @@ class Registry:
             ).all()
 
     def alias_number(self, model: str, alias: str) -> int:
-        """The number of the version that an alias names now, by its row; 0 if there is no such alias."""
+        """Return the number of the version that an alias names now, by its row; 0 without such an alias."""
         with self._database.read() as connection:
             return alias_rows.alias_number(connection, model, alias)
 
@@ -295,14 +295,14 @@ class Registry:
             alias: the alias.
             number: the version that it names from now on.
             etag: act only if the alias has this etag now; empty acts anyway.
-            shares: what other versions shall have of its calls; those it had before end.
+            shares: the new traffic split; the one before ends.
             principal: name of the caller, for the history.
 
         Returns:
             The alias as it is now.
 
         Raises:
-            InvalidField: the shares are none that there can be.
+            InvalidField: the traffic split is invalid.
             ModelNotFound or VersionNotFound: what is named is not there.
             EtagMismatch: the alias has another etag.
             QuotaExceeded: the model may have no further alias.
@@ -349,7 +349,7 @@ class Registry:
     def update_version(
         self, model: str, number: int, details: Mapping[str, Any], expiration: Expiration | None
     ) -> Version:
-        """Change what people say about a version, and when it expires.
+        """Change the details of a version, and when it expires.
 
         Args:
             model: its model.
@@ -369,7 +369,7 @@ class Registry:
         return self.version(model, number)
 
     def update_model(self, model: str, details: Mapping[str, Any]) -> Model:
-        """Change what people say about a model; `details` as in `update_version`.
+        """Change the details of a model; `details` as in `update_version`.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -383,7 +383,7 @@ class Registry:
         """Delete a version; `principal` as in `set_alias`.
 
         Raises:
-            VersionNotFound: there is none of this number.
+            VersionNotFound: the version does not exist.
             VersionInUse: aliases name it, or give it a share, and `force` is not set.
         """
         with self._database.write("versions.delete") as connection:

@@ -15,7 +15,7 @@ from headstart_server.lru import LruCache
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Evidence:
-    """What a version's answers rest on, as far as it was asked for.
+    """The files that explain predictions of a version, as far as calls needed them.
 
     Attributes:
         files: names of the files that were read or found missing.
@@ -35,7 +35,7 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ResidentVersion:
-    """A version ready to answer.
+    """A version ready to predict.
 
     Attributes:
         model: the model.
@@ -44,7 +44,7 @@ class ResidentVersion:
         backbone_digest: digest of that backbone.
         head: the head.
         tail: the version's own tail; None if its head takes the backbone's last view.
-        evidence: what its answers rest on, as far as it was asked for.
+        evidence: the files that explain its predictions, as far as calls needed them.
     """
 
     model: str
@@ -77,11 +77,11 @@ def check_backbone(version: ResidentVersion, digest: str) -> None:
 
 
 def embedder_of(version: ResidentVersion, pool: BackbonePool) -> Embedder:
-    """What gives a version its features, without waiting.
+    """Return the embedder of a version's backbone, without waiting.
 
     Raises:
         BackboneNotFound: its backbone is not declared any more.
-        BackboneUnavailable: its backbone cannot be had.
+        BackboneUnavailable: its backbone is unavailable.
         Loading: its backbone is not loaded yet; this starts the loading.
         BackboneMismatch: its backbone has another digest by now.
     """
@@ -123,7 +123,7 @@ class ResidentVersions:
         return self._entries.size
 
     def numbers(self, model: str) -> set[int]:
-        """The numbers of a model's versions in memory; asking is no use of them."""
+        """Return the numbers of a model's versions in memory; this does not count as a use."""
         with self._lock:
             return {number for name, number in self._entries if name == model}
 

@@ -93,10 +93,10 @@ def version_not_found_error(model: str, number: int, newest: int | None = None) 
 
 
 def next_revision(connection: Connection) -> int:
-    """Raise the counter that tells all replicas of a change, and return it.
+    """Increase the revision, by which all replicas see a change, and return it.
 
-    Called before anything is changed: the counter's lock lets one such transaction through at a time, so who
-    sees a number sees all changes up to it.
+    Called before anything is changed: the counter's lock lets one such transaction through at a time, so a
+    replica that sees a number sees all changes up to it.
     """
     return int(connection.execute(_NEXT_REVISION).scalar_one())
 
@@ -121,7 +121,7 @@ def require_model(connection: Connection, name: str) -> None:
     """Check that there is a model.
 
     Raises:
-        ModelNotFound: there is none of this name.
+        ModelNotFound: the model does not exist.
     """
     if connection.execute(_MODEL, {"model": name}).one_or_none() is None:
         raise model_not_found_error(name)
@@ -131,7 +131,7 @@ def artifact_of(connection: Connection, model: str, number: int) -> str:
     """The artifact of a version.
 
     Raises:
-        ModelNotFound or VersionNotFound: there is none.
+        ModelNotFound or VersionNotFound: the version does not exist.
     """
     require_model(connection, model)
     artifact: str | None = connection.execute(_ARTIFACT, {"model": model, "number": number}).scalar()

@@ -28,14 +28,14 @@ from headstart_server.storage.folder import Folder, old_entries
 
 HEAD_FILE = "head.safetensors"
 MANIFEST_FILE = "manifest.json"
-#: The list of the version's examples, with what it told about each.
+#: The list of the version's examples, with its prediction for each.
 EXAMPLES_FILE = "examples.json.gz"
 
 
 class VersionStore:
-    """Keeps each version's files under a name of its own.
+    """Keeps each version's files under a separate name.
 
-    Whether they are a version is for the registry's rows to say: files without a row are left over from a run
+    The rows in the database decide whether files are a version: files without a row are left over from a run
     that did not publish. Each is proven by its digest when it is read.
 
     Args:
@@ -101,7 +101,7 @@ class VersionStore:
             raise _damaged(manifest, "its head does not fit its class names") from error
 
     def read_tail(self, artifact: str, manifest: Manifest) -> VersionTail | None:
-        """Load the tail of a version, checked against its manifest; None if it has none of its own.
+        """Load the tail of a version, checked against its manifest; None if the backbone's is used.
 
         Raises:
             ArtifactDamaged: the file is missing, or not the one that was published.

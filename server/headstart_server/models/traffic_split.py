@@ -1,4 +1,4 @@
-"""An alias that gives other versions a share of its calls: which version answers which call."""
+"""Traffic splits: which version serves which call of an alias."""
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
@@ -8,18 +8,18 @@ from secrets import token_hex
 from headstart_server.errors import InvalidField
 from headstart_server.models.version import TrafficSplit
 
-#: Versions beside the one that an alias names.
+#: Versions in addition to the one that an alias names.
 MAX_SHARES = 10
-#: By how much shares may sum to more than 1, for 0.1 is no binary number; what is less is none.
+#: Tolerance of sums of fractions, because 0.1 is not a binary number.
 _ROUNDING = 1e-9
 
 
 class TrafficRouter:
-    """Which versions answer one call: with the same key and shares always the same ones.
+    """Route one call: the same key and traffic split always lead to the same versions.
 
     Args:
-        key: gives the caller's key; empty where chance decides, once for all targets of the call. Asked only
-            if there is something to choose.
+        key: returns the caller's key; empty for a random one, the same for all targets of the call. Called
+            only if an alias splits its traffic.
     """
 
     __slots__ = ("_key", "_key_of_caller", "chosen")
@@ -31,7 +31,7 @@ class TrafficRouter:
         self.chosen: set[tuple[str, int]] = set()
 
     def route(self, model: str, named: int, shares: Sequence[TrafficSplit]) -> int:
-        """Choose the version that answers for an alias.
+        """Return the version that serves an alias.
 
         Args:
             model: the model.
@@ -61,11 +61,11 @@ def choose_version(key: str, model: str, named: int, shares: Sequence[TrafficSpl
 
 
 def check_traffic(named: int | None, shares: Sequence[TrafficSplit]) -> None:
-    """Check what an alias shall give others.
+    """Check the traffic split of an alias.
 
     Args:
-        named: number of the version that the alias shall name; None where it shall be removed.
-        shares: those that others shall have.
+        named: number of the version that the alias names; None if it is removed.
+        shares: the traffic split.
 
     Raises:
         InvalidField: names what is not in its range.
@@ -101,6 +101,6 @@ def check_traffic(named: int | None, shares: Sequence[TrafficSplit]) -> None:
 
 
 def _uniform(key: str, model: str, number: int) -> float:
-    """A number above 0 and at most 1 that looks like chance."""
+    """Return a pseudo-random number above 0 and at most 1."""
     digest = blake2b(f"{model}\0{number}\0{key}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest) + 1) / 2**64

@@ -56,9 +56,9 @@ class Manifest:
         task: the kind of task.
         tail: what the version's own tail is; None if it takes the backbone's last view.
         note: what a person should know of how the head came about; may be empty.
-        requested_recipe: as the fine-tune asked for it, before choices were made; None for `auto`.
+        requested_recipe: the recipe of the request, before settings were chosen; None for `auto`.
         backbone_selection: how the backbone was chosen; None if the fine-tune named it.
-        energy: what the run that made it cost; None if nothing was told of it.
+        energy: energy of the run that made it; None if it was not measured.
     """
 
     model: str
@@ -110,7 +110,7 @@ class Manifest:
         recipe = recipe_from_json(values["recipe"])
         if isinstance(recipe, Auto):
             raise ValueError("Expected a recipe as it was carried out. Received: auto.")
-        asked, choice = values.get("requested_recipe"), values.get("backbone_selection")
+        requested, choice = values.get("requested_recipe"), values.get("backbone_selection")
         energy = values.get("energy")
         known = {each.name for each in fields(cls)}
         return cls(
@@ -122,7 +122,7 @@ class Manifest:
                 "thresholds": tuple(values.get("thresholds", ())),
                 "task": Task(values.get("task", Task.SINGLE_LABEL)),
                 "tail": TailFacts(**values["tail"]) if values.get("tail") else None,
-                "requested_recipe": recipe_from_json(asked) if asked else None,
+                "requested_recipe": recipe_from_json(requested) if requested else None,
                 "backbone_selection": BackboneSelection.from_json(choice) if choice else None,
                 "energy": Energy.from_json(energy) if energy else None,
             }
@@ -164,7 +164,7 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrafficSplit:
-    """A version that answers a share of the Predicts that ask for an alias.
+    """A version that serves a fraction of the Predicts for an alias.
 
     Attributes:
         number: the version's number.
@@ -184,7 +184,7 @@ class Alias:
         number: the version's number.
         etag: changes with every move, and with the shares.
         updated: when it was last moved, in seconds since 1970.
-        traffic: other versions that answer a share of the Predicts that ask for it, by number.
+        traffic: its traffic split, by number.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What heads tell of inputs, from their outputs."""
+"""Predicted classes of heads, and the agreement of two heads."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,17 +9,17 @@ from headstart_server.learning.heads.head import Head
 
 
 def predicted_classes(head: Head, outputs: Float32) -> NDArray[np.bool_]:
-    """Whether a head tells each class of n inputs, [n, C]: of a single label the likeliest one."""
+    """Return whether a head predicts each class of n inputs, [n, C]; for a single label the likeliest one."""
     if head.task is Task.MULTI_LABEL:
         reached: NDArray[np.bool_] = outputs >= head.thresholds
         return reached
-    told = np.zeros(outputs.shape, np.bool_)
-    told[np.arange(len(outputs)), outputs.argmax(axis=1)] = True
-    return told
+    predicted = np.zeros(outputs.shape, np.bool_)
+    predicted[np.arange(len(outputs)), outputs.argmax(axis=1)] = True
+    return predicted
 
 
 def agreement(head: Head, outputs: Float32, other: Head, others: Float32) -> NDArray[np.bool_] | None:
-    """Whether another head of the same task tells the same of n inputs, [n].
+    """Return whether another head of the same task predicts the same for n inputs, [n].
 
     The same classes; of numbers one that lies within the interval of 90 % around the first head's.
 

@@ -1,4 +1,4 @@
-"""What a Predict asks for beside its inputs and versions."""
+"""The options of a Predict call."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from headstart_server.errors import InvalidField
 from headstart_server.models.evidence import NEIGHBORS_FILE, TYPICALITY_FILE
 
-#: Training examples told for each input.
+#: Training examples returned for each input.
 MAX_NEIGHBORS = 100
-#: Inputs of a call that saliency is told for: each takes some 50 passes of the backbone.
+#: Inputs of a call with saliency: each takes some 50 passes of the backbone.
 MAX_SALIENCY_INPUTS = 16
 MAX_FALSE_ALARM_RATE = 0.5
 
@@ -18,7 +18,7 @@ class Abstention:
     """When an input is unknown.
 
     Attributes:
-        false_alarm_rate: share of inputs like the training examples that may be told to be unknown, 0 to 0.5.
+        false_alarm_rate: fraction of inputs like the training examples that may be unknown, 0 to 0.5.
         min_probability: what the likeliest class must have, 0 to 1.
     """
 
@@ -44,11 +44,11 @@ class Abstention:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SaliencyOptions:
-    """Which parts of pictures speak for an answer.
+    """Which parts of images support a prediction.
 
     Attributes:
         class_name: the class it is about; empty for each input's likeliest, and for regression.
-        overlay: whether a picture is wanted too.
+        overlay: whether an image with the map is returned too.
     """
 
     class_name: str = ""
@@ -57,14 +57,14 @@ class SaliencyOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictOptions:
-    """What is asked for beside inputs and versions.
+    """The options of a Predict call.
 
     Attributes:
         top_k: most classes for each input; 0 for all.
         with_features: whether the features are wanted too.
         abstention: when an input is unknown; None for never.
         neighbors: most training examples for each input.
-        saliency: which parts of pictures speak for the first version's answer; None if not asked.
+        saliency: which parts of images support the first version's prediction; None for none.
         skip_invalid: whether inputs that cannot be used are skipped, as long as others can.
     """
 
@@ -76,7 +76,7 @@ class PredictOptions:
     skip_invalid: bool = False
 
     def check(self, inputs: int) -> None:
-        """Check what is asked for so many inputs.
+        """Check the ranges for a number of inputs.
 
         Raises:
             InvalidField: names what is not in its range.
@@ -99,7 +99,7 @@ class PredictOptions:
 
     @property
     def files(self) -> Collection[str]:
-        """The names of the versions' files that are needed for it, beside heads."""
+        """Names of the versions' files that are needed in addition to heads."""
         files = []
         if self.abstention is not None:
             files.append(TYPICALITY_FILE)

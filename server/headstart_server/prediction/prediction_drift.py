@@ -1,4 +1,4 @@
-"""How far a version's answers have moved from those that it was evaluated by."""
+"""How far the predictions of a version have moved from those of its evaluation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,25 +41,25 @@ def population_stability_index(expected: Float64, recent: Float64) -> float:
 
 log = structlog.get_logger(__name__)
 
-#: Kinds of answers that are told apart; the rarest are one kind together.
+#: Kinds of predictions that are distinguished; the rarest form one kind together.
 MAX_KINDS = 20
-#: Answers of a kind that are expected, so that it is one of its own.
+#: Expected predictions of a kind, below which it joins the rarest.
 FEWEST_OF_KIND = 5
-#: Answers that a version must have been evaluated by.
+#: Predictions that the evaluation of a version must have.
 FEWEST_EXPECTED = 20
-#: Numbers of an evaluation for each range that they are told apart by.
+#: Numbers of an evaluation in each range that is distinguished.
 NUMBERS_OF_RANGE = 10
 MAX_RANGES = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ExpectedPredictions:
-    """What a version told about the examples that its head was not fitted on.
+    """What a version predicted for the examples that its head was not fitted on.
 
     Attributes:
         counts: how many answers there were of each of K kinds, [K].
         kinds: gives how many answers of each kind the outputs [n, C] of n inputs are, [n, K].
-        confidence: mean probability of the class that was told; None but for a single label.
+        confidence: mean probability of the predicted class; None except for a single label.
     """
 
     counts: Float64
@@ -68,12 +68,12 @@ class ExpectedPredictions:
 
 
 class PredictionDrift:
-    """Follows the answers of a version.
+    """Follows the predictions of a version.
 
     Args:
-        expected: what it told before.
+        expected: its predictions before.
         horizon: inputs after which an earlier one counts less and less.
-        fewest: inputs before which nothing is told; ten for each kind more than one, if that is more.
+        fewest: inputs before which drift is unknown; ten for each kind more than one, if that is more.
     """
 
     def __init__(self, expected: ExpectedPredictions, *, horizon: int, fewest: int) -> None:
@@ -107,7 +107,7 @@ class PredictionDrift:
 
     @property
     def confidence_shift(self) -> float | None:
-        """By how much the mean probability of what is told has risen; None but for a single label."""
+        """Rise of the mean probability of the predicted class; None except for a single label."""
         expected = self._expected.confidence
         return None if expected is None else self._confidence - expected
 
@@ -134,7 +134,7 @@ def expected_predictions(registry: Registry, version: ResidentVersion) -> Expect
 def expected_of(
     head: Head, outcomes: Sequence[PredictionOutcome | None], evaluation: Evaluation | None
 ) -> ExpectedPredictions | None:
-    """What is expected of a head, from what was told about examples and how good that was."""
+    """Return what is expected of a head, from its predictions for examples and its evaluation."""
     counted = [each for each in outcomes if each is not None and each.counted]
     if len(counted) < FEWEST_EXPECTED:
         return None
@@ -164,12 +164,12 @@ def _of_numbers(values: Float64) -> ExpectedPredictions | None:
 def _of_classes(
     head: Head, outcomes: Sequence[PredictionOutcome], evaluation: Evaluation | None
 ) -> ExpectedPredictions | None:
-    """Each class is a kind, and that none was told; the rarest are one together."""
+    """Count each class as a kind, and no predicted class as another; the rarest are one together."""
     places = {name: place for place, name in enumerate(head.class_names)}
     counts = np.zeros(len(places) + 1)
     for outcome in outcomes:
-        told = [places[name] for name in outcome.labels if name in places]
-        np.add.at(counts, told or [-1], 1)
+        predicted = [places[name] for name in outcome.labels if name in places]
+        np.add.at(counts, predicted or [-1], 1)
     if head.task is Task.SINGLE_LABEL:
         counts = counts[:-1]
     groups = _grouped(counts)
@@ -179,10 +179,10 @@ def _of_classes(
     of_group = np.eye(width)[groups]
 
     def kinds(outputs: Float32) -> Float64:
-        told = predicted_classes(head, outputs)
+        predicted = predicted_classes(head, outputs)
         if head.task is Task.MULTI_LABEL:
-            told = np.column_stack([told, ~told.any(axis=1)])
-        kinds: Float64 = told @ of_group
+            predicted = np.column_stack([predicted, ~predicted.any(axis=1)])
+        kinds: Float64 = predicted @ of_group
         return kinds
 
     confidence = None
@@ -193,7 +193,7 @@ def _of_classes(
 
 
 def _grouped(counts: Float64) -> NDArray[np.intp]:
-    """The group of each kind: one of its own for the frequent ones, the last for all others."""
+    """Return the group of each kind: a separate one for the frequent kinds, the last for all others."""
     order = np.argsort(-counts, kind="stable")
     own = [place for place in order[: MAX_KINDS - 1] if counts[place] >= FEWEST_OF_KIND]
     groups = np.full(len(counts), len(own), np.intp)

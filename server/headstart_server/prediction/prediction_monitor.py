@@ -29,16 +29,16 @@ log = structlog.get_logger(__name__)
 
 #: Inputs after which an earlier one counts less and less: the mean follows what comes, and is known well.
 HORIZON = 1000
-#: Inputs before which nothing is told of a version's drift.
+#: Inputs before which the drift of a version is unknown.
 FEWEST = 30
-#: Versions whose inputs are followed at once, those asked last.
+#: Versions whose inputs are followed, those used last.
 MAX_FOLLOWED = 200
 
 
 class Drift:
     """How far the mean of what comes lies from the mean of what a version was trained on.
 
-    Features are those that inputs are told familiar by. The unit is the spread of the training examples, the
+    Features are those of the typicality of inputs. The unit is the spread of the training examples, the
     root of their mean squared distance from their mean. What two means of finite samples of the same kind
     differ by is taken off, so that it is about 0 without drift.
 
@@ -91,15 +91,15 @@ class _Look:
 
 
 class PredictionMonitor:
-    """Looks at a share of the Predicts, one at a time, in a thread: no answer waits for it.
+    """Sample answered Predicts for drift and a shadow, one at a time, in a thread: no call waits for it.
 
     Args:
         registry: has the versions.
-        observer: is told of what was seen.
-        share: of the Predicts that are looked at, above 0, at most 1.
+        observer: records drift and agreement.
+        share: fraction of Predicts that are sampled, above 0, at most 1.
         shadow_alias: the alias that a shadow has: a version of the same model on the same backbone, whose
             head is put on the same features.
-        traffic: notes drift for all replicas; None notes nothing.
+        traffic: records drift for all replicas; None records none.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Which parts of a picture speak for an answer: occlusion sensitivity (Zeiler and Fergus 2014, section 4.2).
+"""Which parts of a image speak for an answer: occlusion sensitivity (Zeiler and Fergus 2014, section 4.2).
 
-Part after part of the picture, as the backbone sees it, is covered; by how much the score falls is what that
-part says for the answer. It asks nothing of the network but passes, so it works for every backbone, runtime
+Part after part of the image, as the backbone sees it, is covered; by how much the score falls is what that
+part contributes. It needs only passes of the network, so it works for every backbone, runtime
 and head.
 """
 
@@ -33,13 +33,13 @@ Outputs = Callable[[Sequence[Pixels]], Awaitable[Float32]]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Saliency:
-    """Which parts of a picture speak for an answer.
+    """Which parts of an image support a prediction.
 
     Attributes:
         values: by how much the score falls when a part is covered, [rows, columns] over the square that the
             backbone sees; below 0 the part speaks against it.
         class_name: the class it is about; empty for regression.
-        overlay: the picture with the map laid over it, as PNG; empty unless asked for.
+        overlay: the image with the map laid over it, as PNG; empty unless requested.
     """
 
     values: Float32
@@ -48,7 +48,7 @@ class Saliency:
 
 
 def class_index(head: Head, name: str) -> int | None:
-    """The class that is asked about; None for each input's likeliest. For regression the one number: 0.
+    """Return the index of the requested class; None for each input's likeliest; 0 for regression.
 
     Raises:
         InvalidField: the version has no such class.
@@ -72,38 +72,38 @@ def class_index(head: Head, name: str) -> int | None:
 
 
 async def saliency_of(
-    picture: Pixels, head: Head, asked: SaliencyOptions, outputs: Outputs, grid: Grid = GRID
+    image: Pixels, head: Head, options: SaliencyOptions, outputs: Outputs, grid: Grid = GRID
 ) -> Saliency:
-    """The saliency of one picture.
+    """Return the saliency of one image.
 
     Args:
-        picture: as the backbone sees it, uint8 [height, width, 3].
+        image: as the backbone sees it, uint8 [height, width, 3].
         head: whose answer it is.
-        asked: about which class.
+        options: which class, and whether with an overlay.
         outputs: gives the head's outputs for rows.
         grid: the parts to cover.
     """
-    whole = await outputs([picture])
-    index = class_index(head, asked.class_name)
+    whole = await outputs([image])
+    index = class_index(head, options.class_name)
     index = int(whole[0].argmax()) if index is None else index
     # In threads: a blur takes milliseconds, an overlay a hundred, and every other call waits for the loop.
-    rows = await asyncio.to_thread(lambda: list(covered(picture, grid)))
-    told = [await outputs(part) for part in _in_parts(iter(rows), ROWS_AT_ONCE)]
-    falls = _scores(head, whole, index) - _scores(head, np.concatenate(told), index)
+    rows = await asyncio.to_thread(lambda: list(covered(image, grid)))
+    predicted = [await outputs(part) for part in _in_parts(iter(rows), ROWS_AT_ONCE)]
+    falls = _scores(head, whole, index) - _scores(head, np.concatenate(predicted), index)
     values = falls.reshape(grid.rows, grid.columns)
     return Saliency(
         values=values,
         class_name="" if head.task is Task.REGRESSION else head.class_names[index],
-        overlay=await asyncio.to_thread(overlay, picture, values) if asked.overlay else b"",
+        overlay=await asyncio.to_thread(overlay, image, values) if options.overlay else b"",
     )
 
 
 def _scores(head: Head, outputs: Float32, index: int) -> Float32:
     """Log odds of a class, or the number, [n]."""
-    told = outputs[:, index]
+    predicted = outputs[:, index]
     if head.task is Task.REGRESSION:
-        return told
-    sure = np.clip(told.astype(np.float64), _CERTAIN, 1 - _CERTAIN)
+        return predicted
+    sure = np.clip(predicted.astype(np.float64), _CERTAIN, 1 - _CERTAIN)
     odds: Float32 = (np.log(sure) - np.log1p(-sure)).astype(np.float32)
     return odds
 

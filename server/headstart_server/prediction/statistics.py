@@ -1,4 +1,4 @@
-"""How often each version was asked, and where the time of its answers went."""
+"""Counts of the calls of each version, and of the time of their stages."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from headstart_server.lru import LruCache
 
-#: Versions that are counted; beyond it the one that was asked longest ago is forgotten.
+#: Versions that are counted; beyond it the least recently used one is dropped.
 MAX_VERSIONS = 10_000
 
 
@@ -45,7 +45,7 @@ class VersionCounts:
         queue: waiting for the device, likewise.
         backbone: the backbone, likewise.
         head: tails, heads, calibration and choosing the top classes.
-        last: when it was asked last, in seconds since 1970; 0 for never.
+        last: time of its last call, in seconds since 1970; 0 for never.
     """
 
     calls: int = 0
@@ -90,12 +90,12 @@ class Statistics:
         counts.failed_seconds += seconds
 
     def counts(self, model: str, number: int) -> VersionCounts:
-        """What was counted of a version; zeros if it was not asked."""
+        """Return the counts of a version; zeros if it was not used."""
         found = self._counts.peek((model, number))
         return VersionCounts() if found is None else replace(found)
 
-    def asked(self) -> list[tuple[str, int]]:
-        """Models and numbers of the versions that were asked, in their order."""
+    def counted(self) -> list[tuple[str, int]]:
+        """Return models and numbers of the counted versions, sorted."""
         return sorted(self._counts)
 
     def _of(self, model: str, number: int) -> VersionCounts:

@@ -111,7 +111,7 @@ def predict_version(
         version: the version, with the evidence that the options need.
         views: features [n, D of the view] by view: those of `required_views`.
         options: the options of the call.
-        own: the views that the head takes, where the version has a tail. What answers rest on is told of the
+        own: the views that the head takes, where the version has a tail. Typicality and neighbors use the
             backbone's: the tail has seen the training examples, and would find others less like them.
     """
     head, evidence = version.head, version.evidence

@@ -780,7 +780,7 @@ async def test_calls_failures_and_callers_that_left_are_counted_once_for_each_ve
     for number in (1, 2):
         assert (counted("pets", number).calls, counted("pets", number).failed) == (1, 1)
     await refusal(stall, VersionNotFound, [b"a"], [Selector(model="pets", number=9)])
-    assert stall.predictor.recorder.statistics.asked() == [("pets", 1), ("pets", 2)]
+    assert stall.predictor.recorder.statistics.counted() == [("pets", 1), ("pets", 2)]
 
 
 async def test_inputs_that_cannot_be_used_are_skipped_on_request(stall: Stall) -> None:

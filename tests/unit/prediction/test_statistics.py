@@ -13,7 +13,7 @@ def test_calls_inputs_and_times_add_up_by_version() -> None:
     )
     assert statistics.counts("pets", 2) == VersionCounts(failed=1, failed_seconds=0.75, last=30.0)
     assert statistics.counts("cars", 1) == VersionCounts()
-    assert statistics.asked() == [("pets", 1), ("pets", 2)]
+    assert statistics.counted() == [("pets", 1), ("pets", 2)]
 
 
 def test_what_was_told_does_not_change_afterwards() -> None:
@@ -28,4 +28,4 @@ def test_of_more_versions_than_are_counted_the_one_asked_longest_ago_is_forgotte
     statistics = Statistics(most=2)
     for number in (1, 2, 1, 3):
         statistics.failed("pets", number, 1.0)
-    assert statistics.asked() == [("pets", 1), ("pets", 3)]
+    assert statistics.counted() == [("pets", 1), ("pets", 3)]

@@ -284,7 +284,7 @@ class OpenInferenceService:
             among = scope(Right.PREDICT)
             return [
                 (model, number)
-                for model, number in self._predictor.statistics.asked()
+                for model, number in self._predictor.statistics.counted()
                 if (among is None or among.covers(model)) and self._is_there(model, number)
             ]
         selector = selector_of(request.name, request.version, "name")
