@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from headstart_server.backbones.preprocessing.images import MAX_PIXELS, PictureDecoder
+from headstart_server.backbones.preprocessing.images import MAX_PIXELS, ImageDecoder
 from headstart_server.errors import HeadstartError
 
 #: Height and width of a square of as many pixels as are taken.
@@ -200,7 +200,7 @@ def measure(name: str, told: "multiprocessing.connection.Connection") -> None:
         refs.write("5")
     before, began = _peak(), time.process_time()
     try:
-        PictureDecoder(224, max_pixels=MAX_PIXELS).decode(content)
+        ImageDecoder(224, max_pixels=MAX_PIXELS).decode(content)
         outcome = "decoded"
     except HeadstartError as error:
         outcome = f"refused: {error.message}"

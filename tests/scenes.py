@@ -32,14 +32,14 @@ def memory_of_decoding(data: bytes, *, max_pixels: int = 64_000_000) -> int:
     """Bytes by which a new process grows at most while it decodes or refuses a picture."""
     code = """
 import pathlib, sys
-from headstart_server.backbones.preprocessing.images import PictureDecoder
+from headstart_server.backbones.preprocessing.images import ImageDecoder
 from headstart_server.errors import InputTooLarge, UndecodableInput
 def peak():
     status = pathlib.Path("/proc/self/status").read_text()
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 data, before = sys.stdin.buffer.read(), peak()
 try:
-    PictureDecoder(224, max_pixels=int(sys.argv[1])).decode(data)
+    ImageDecoder(224, max_pixels=int(sys.argv[1])).decode(data)
 except (InputTooLarge, UndecodableInput):
     pass
 print(peak() - before)

@@ -22,7 +22,7 @@ import versions
 from headstart import Client
 from headstart_server.backbones.catalog import DEFAULT, Catalog
 from headstart_server.backbones.contract.runtimes import RuntimeKind, RuntimeSettings, default_cache
-from headstart_server.backbones.preprocessing.images import PictureDecoder
+from headstart_server.backbones.preprocessing.images import ImageDecoder
 from headstart_server.settings.settings import Settings
 from pictures import Picture, digits, photographs, split
 from report import machine, print_table, software
@@ -197,7 +197,7 @@ def keras_recipe(folder: Path, train: Sequence[Picture], test: Sequence[Picture]
 
 def decoded(pictures: Sequence[Picture]) -> np.ndarray:
     """The rows that the default backbone takes, made by the server's own preprocessing."""
-    decoder = PictureDecoder(Catalog().info(DEFAULT).input_size[0])
+    decoder = ImageDecoder(Catalog().info(DEFAULT).input_size[0])
     return np.stack([decoder.decode(picture.png) for picture in pictures])
 
 

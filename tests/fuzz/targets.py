@@ -19,7 +19,7 @@ from headstart.v1 import prediction_service_pb2 as predicting
 from headstart_server.api.grpc.dataset_manifest import read_dataset_list
 from headstart_server.api.grpc.messages import common
 from headstart_server.backbones.contract.vectors import TensorDecoder
-from headstart_server.backbones.preprocessing.images import PictureDecoder
+from headstart_server.backbones.preprocessing.images import ImageDecoder
 from headstart_server.backbones.preprocessing.texts import TextDecoder
 from headstart_server.backbones.sources import protobuf_wire
 from headstart_server.backbones.sources.files import file_in_package
@@ -115,7 +115,7 @@ def text_decoder() -> TextDecoder:
     return TextDecoder(path.read_text(encoding="utf-8"))
 
 
-_PICTURES = PictureDecoder(32, max_pixels=1_000_000)
+_PICTURES = ImageDecoder(32, max_pixels=1_000_000)
 #: What `VersionStore.read_manifest` takes for a damaged file.
 _NOT_JSON = (AttributeError, KeyError, TypeError, ValueError, RecursionError)
 

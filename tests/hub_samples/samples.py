@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from conversion import convert
 from headstart_server.backbones.networks.declaration import Declaration
-from headstart_server.backbones.networks.golden import golden_picture
+from headstart_server.backbones.networks.golden import golden_image
 from headstart_server.backbones.preprocessing.images import MAX_PIXELS
 from headstart_server.backbones.runtimes.openvino_import import load_openvino
 from headstart_server.backbones.sources.registry import source_of
@@ -63,7 +63,7 @@ class Samples:
         opener = source_of(declaration)
         network = opener.open(declaration, self.folder / "cache")
         decoder = network.decoding.decoder(max_pixels=MAX_PIXELS)
-        content: Any = golden_picture() if network.info.modality.value == "image" else TEXT
+        content: Any = golden_image() if network.info.modality.value == "image" else TEXT
         rows = decoder.decode(content)[None]
         if expected is not None:
             self.features[f"{name}/expected"] = expected(rows)

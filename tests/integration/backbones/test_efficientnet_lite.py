@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.backbone import LAST, Backbone, Content
 from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
-from headstart_server.backbones.networks.golden import Golden, GoldenMismatch, golden_picture, summarise
+from headstart_server.backbones.networks.golden import Golden, GoldenMismatch, golden_image, summarise
 from headstart_server.backbones.networks.loaded_backbone import LoadedBackbone
-from headstart_server.backbones.preprocessing.images import PictureDecoder
+from headstart_server.backbones.preprocessing.images import ImageDecoder
 from headstart_server.backbones.sources.efficientnet_lite_model import TAPS
 from headstart_server.errors import BackboneNotFound
 
@@ -133,7 +133,7 @@ def test_photographs_get_the_classes_the_reference_network_gives(backbone: Backb
 
 def test_the_golden_features_are_those_of_the_reference_network(backbone: Backbone) -> None:
     stored = golden(backbone)
-    row = backbone.decode(golden_picture())[None]
+    row = backbone.decode(golden_image())[None]
     for view, features in reference(backbone.info.name, row).views.items():
         for fact, value in summarise(features[0]).items():
             np.testing.assert_allclose(stored[view][fact], value, rtol=1e-3, atol=1e-5)
@@ -163,7 +163,7 @@ class Lost(Borrowed):
         }
 
 
-class Broken(PictureDecoder):
+class Broken(ImageDecoder):
     """A decoder with one of the mistakes that raise no error."""
 
     def __init__(self, side: int, mistake: str) -> None:
@@ -198,7 +198,7 @@ def test_a_mistake_in_preprocessing_is_found_at_load(backbone: Backbone, mistake
 
 
 def test_features_that_are_no_numbers_are_found_at_load(backbone: Backbone) -> None:
-    decoder = PictureDecoder(backbone.info.input_size[0])
+    decoder = ImageDecoder(backbone.info.input_size[0])
     with pytest.raises(GoldenMismatch):
         LoadedBackbone(
             backbone.info, digest="", decoder=decoder, runtime=Lost(backbone), train=backbone.train_tail

@@ -20,7 +20,7 @@ from headstart_server.backbones.contract.tail import TailWeights
 from headstart_server.backbones.contract.vectors import IdentityRuntime
 from headstart_server.backbones.networks.card import digest_of
 from headstart_server.backbones.networks.declaration import Declaration
-from headstart_server.backbones.networks.golden import golden_picture
+from headstart_server.backbones.networks.golden import golden_image
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.preprocessing.decoding import Texts
 from headstart_server.backbones.preprocessing.images import MAX_PIXELS
@@ -223,7 +223,7 @@ def test_both_views_and_a_tail_of_its_own(tmp_path: Path, catalog: Catalog, form
         for name, tensor in own.tensors.items()
     }
     tail = TailWeights(blocks=1, tensors=moved)
-    base = backbone.decode(golden_picture())
+    base = backbone.decode(golden_image())
     rows = np.stack([np.roll(base, 9 * place, axis=0) for place in range(3)])
     views = backbone.run(rows, [plan.cut.name])
     features = {**views, "last": backbone.tail(tail).run(views[plan.cut.name])}
@@ -381,7 +381,7 @@ def test_a_network_of_keras_hub_answers_as_it_does_there(
 ) -> None:
     declaration = Declaration(name=name, source=f"kerashub:{hub_folder / name}")
     network = source_of(declaration).open(declaration, tmp_path)
-    base = network.decoding.decoder(max_pixels=MAX_PIXELS).decode(golden_picture())
+    base = network.decoding.decoder(max_pixels=MAX_PIXELS).decode(golden_image())
     rows = np.stack([base, base[::-1]])
     wanted = head(size=network.info.views["last"])
     folder = exported(tmp_path, wanted, form, catalog, declaration, digest_of(network))

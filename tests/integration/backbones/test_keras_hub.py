@@ -18,7 +18,7 @@ from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.backbone import LAST, Modality
 from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.backbones.networks.declaration import read_declarations
-from headstart_server.backbones.networks.golden import golden_picture
+from headstart_server.backbones.networks.golden import golden_image
 from hub_samples.samples import TEXT
 from integration.server.calls import TIMEOUT, Api, digit, digits
 from server_process import eventually, running
@@ -196,7 +196,7 @@ def test_what_a_server_prepared_gives_the_features_of_other_code(
     )
     # In this process, from the server's cache: it is not prepared again.
     backbone = Catalog(read_declarations(declared), runtimes=runtimes).load(name)
-    content = TEXT if backbone.info.modality is Modality.TEXT else golden_picture()
+    content = TEXT if backbone.info.modality is Modality.TEXT else golden_image()
     received = backbone.run(backbone.decode(content)[None])[LAST]
     assert error(received, features[f"{name}/expected"]) < TOLERANCE
 

@@ -19,7 +19,7 @@ from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.backbone import Backbone, Modality
 from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.backbones.networks.declaration import Declaration
-from headstart_server.backbones.networks.golden import golden_picture
+from headstart_server.backbones.networks.golden import golden_image
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.runtimes.keras_import import load_keras
 from headstart_server.backbones.runtimes.keras_runtime import KerasRuntime
@@ -78,12 +78,12 @@ def load(cache: Path, source: str, **said: Any) -> Backbone:
 
 
 def expected(model: Any, backbone: Backbone, preprocess: Any = lambda pixels: pixels) -> np.ndarray:
-    pixels = backbone.decode(golden_picture())[None].astype(np.float32)
+    pixels = backbone.decode(golden_image())[None].astype(np.float32)
     return np.asarray(model(preprocess(pixels), training=False))
 
 
 def features(backbone: Backbone) -> np.ndarray:
-    return backbone.run(backbone.decode(golden_picture())[None])["last"]
+    return backbone.run(backbone.decode(golden_image())[None])["last"]
 
 
 def relative_error(received: np.ndarray, wanted: np.ndarray) -> float:

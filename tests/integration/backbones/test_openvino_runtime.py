@@ -18,7 +18,7 @@ from headstart_server.backbones.contract.runtimes import (
     RuntimeSettings,
     default_cache,
 )
-from headstart_server.backbones.networks.golden import golden_picture
+from headstart_server.backbones.networks.golden import golden_image
 from headstart_server.backbones.runtimes.openvino_runtime import NETWORK_FILE
 
 # TensorFlow warns of its own parts at import; nothing here depends on them.
@@ -35,7 +35,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def rows() -> NDArray[np.uint8]:
     """The golden picture, and 16 more of smooth colours: as natural as can be made."""
-    base = golden_picture()[38:262, 88:312]
+    base = golden_image()[38:262, 88:312]
     return np.stack([np.roll(base, (7 * place, 11 * place), axis=(0, 1)) for place in range(17)])
 
 

@@ -12,7 +12,7 @@ from headstart_server.backbones.contract.backbone import Backbone
 from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.backbones.contract.tail import Float32, TailMismatch, TailWeights
 from headstart_server.backbones.contract.tail_training import Loss, TailRequest, TailResult, TrainingStop
-from headstart_server.backbones.networks.golden import golden_picture
+from headstart_server.backbones.networks.golden import golden_image
 from headstart_server.backbones.runtimes.keras_tail import taken
 from headstart_server.backbones.runtimes.keras_training import mean_loss
 
@@ -38,7 +38,7 @@ def load(
 
 
 def pictures(backbone: Backbone, count: int = 11) -> NDArray[np.generic]:
-    base = backbone.decode(golden_picture())
+    base = backbone.decode(golden_image())
     return np.stack([np.roll(base, (7 * place, 11 * place), axis=(0, 1)) for place in range(count)])
 
 

@@ -26,8 +26,8 @@ from headstart.cli.app import app
 from headstart.results import Export, ExportFormat
 from headstart.v1 import model_service_pb2 as pb
 from headstart.v1 import version_selector_pb2
-from headstart_server.backbones.networks.golden import golden_picture
-from headstart_server.backbones.preprocessing.images import PictureDecoder
+from headstart_server.backbones.networks.golden import golden_image
+from headstart_server.backbones.preprocessing.images import ImageDecoder
 from integration.server.calls import TIMEOUT, Api, digit, digits, refused
 from server_process import ServerProcess, eventually, running
 
@@ -84,13 +84,13 @@ def rows(row: Row, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
 def test_the_documented_decoding_is_the_servers(
     row: Row, tmp_path: Path, size: tuple[int, int], mode: str, turned: int
 ) -> None:
-    picture = Image.fromarray(golden_picture()).resize(size).convert(mode)
+    picture = Image.fromarray(golden_image()).resize(size).convert(mode)
     exif = Image.Exif()
     exif[0x0112] = turned
     path = tmp_path / "picture.png"
     picture.save(path, exif=exif)
     for side, crop in ((224, 0.875), (96, 1.0)):
-        wanted = PictureDecoder(side, crop=crop).decode(path.read_bytes())
+        wanted = ImageDecoder(side, crop=crop).decode(path.read_bytes())
         np.testing.assert_array_equal(row(path, side, crop), wanted)
 
 

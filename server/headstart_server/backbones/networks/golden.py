@@ -31,13 +31,13 @@ class GoldenMismatch(BackboneUnavailable):
 def golden_content(modality: Modality, size: int) -> Content:
     """Return the synthetic input of a modality; `size` applies to tensors."""
     if modality is Modality.IMAGE:
-        return golden_picture()
+        return golden_image()
     if modality is Modality.TEXT:
         return golden_text()
     return np.cos(np.arange(size, dtype=np.float32))
 
 
-def golden_picture() -> NDArray[np.uint8]:
+def golden_image() -> NDArray[np.uint8]:
     """Return a synthetic image, uint8 [300, 400, 3], that differs under any flip, crop or channel order."""
     y, x = np.mgrid[0:300, 0:400]
     red = 255 * x / 399

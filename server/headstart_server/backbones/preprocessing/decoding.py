@@ -11,7 +11,7 @@ from headstart_server.backbones.contract import vectors
 from headstart_server.backbones.contract.backbone import Content, Modality, Truncation
 from headstart_server.backbones.contract.vectors import TensorDecoder
 from headstart_server.backbones.preprocessing import images, texts
-from headstart_server.backbones.preprocessing.images import CROP, PictureDecoder
+from headstart_server.backbones.preprocessing.images import CROP, ImageDecoder
 from headstart_server.backbones.preprocessing.texts import TextDecoder
 
 
@@ -26,7 +26,7 @@ class Decoder(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pictures:
+class Images:
     """Images become uint8 [size, size, 3].
 
     Attributes:
@@ -42,9 +42,9 @@ class Pictures:
         """Description that changes whenever the same content gives another row; part of the digest."""
         return images.preprocessing(self.crop)
 
-    def decoder(self, *, max_pixels: int) -> PictureDecoder:
+    def decoder(self, *, max_pixels: int) -> ImageDecoder:
         """Return a decoder for images of at most `max_pixels`."""
-        return PictureDecoder(self.size, crop=self.crop, max_pixels=max_pixels)
+        return ImageDecoder(self.size, crop=self.crop, max_pixels=max_pixels)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,10 +88,10 @@ class Vectors:
 
 
 #: How inputs of a backbone are decoded; a card keeps it.
-Decoding = Pictures | Texts | Vectors
+Decoding = Images | Texts | Vectors
 
 _KINDS: Mapping[Modality, type[Decoding]] = {
-    Modality.IMAGE: Pictures,
+    Modality.IMAGE: Images,
     Modality.TEXT: Texts,
     Modality.TENSOR: Vectors,
 }

@@ -17,8 +17,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from headstart_server.backbones.preprocessing.image_parts import (
     check_bmp_parts,
+    check_gif_parts,
     check_jpeg_parts,
-    check_pieces,
     check_png_parts,
 )
 from headstart_server.errors import InputTooLarge, UndecodableInput
@@ -26,7 +26,7 @@ from headstart_server.errors import InputTooLarge, UndecodableInput
 Size = tuple[int, int]
 
 
-def open_picture(data: bytes, *, max_pixels: int) -> ImageFile:
+def open_image(data: bytes, *, max_pixels: int) -> ImageFile:
     """Read the header of an image file without decoding pixels.
 
     Args:
@@ -47,9 +47,9 @@ def open_picture(data: bytes, *, max_pixels: int) -> ImageFile:
         kind.check_parts(data)
     if kind.announced is not None:
         check_size(kind.announced(data), max_pixels=max_pixels)
-    picture = kind.opener(io.BytesIO(data))
-    check_size(picture.size, max_pixels=max_pixels)
-    return picture
+    image = kind.opener(io.BytesIO(data))
+    check_size(image.size, max_pixels=max_pixels)
+    return image
 
 
 def check_size(size: Size, *, max_pixels: int) -> None:
@@ -105,10 +105,10 @@ def _gif_size(data: bytes) -> Size:
         while length := data[offset]:
             offset += 1 + length
             pieces += 1
-            check_pieces(pieces)
+            check_gif_parts(pieces)
         offset += 1
         pieces += 1
-        check_pieces(pieces)
+        check_gif_parts(pieces)
     if data[offset : offset + 1] == b",":
         left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, offset + 1)
         return max(width, left + frame_width), max(height, top + frame_height)

@@ -77,7 +77,7 @@ def check_bmp_parts(data: bytes) -> None:
         _check(len(data), MAX_RUN_BYTES, "bytes in run lengths")
 
 
-def check_pieces(count: int) -> None:
+def check_gif_parts(count: int) -> None:
     """Raise `UndecodableInput` if a GIF has too many blocks before its first frame."""
     _check(count, MAX_PARTS, "pieces before its first frame")
 

@@ -7,7 +7,7 @@ from PIL import Image
 from headstart_server.backbones.contract.backbone import Content, Truncation
 from headstart_server.backbones.preprocessing.image_files import check_size, describe_bytes
 from headstart_server.backbones.preprocessing.jpeg import JpegHeader
-from headstart_server.backbones.preprocessing.loaded_image import load_picture, turn_upright
+from headstart_server.backbones.preprocessing.loaded_image import load_image, turn_upright
 from headstart_server.errors import HeadstartError, UndecodableInput, WrongModality
 
 #: Default maximum pixels of an image: 8,000 x 8,000.
@@ -32,7 +32,7 @@ def preprocessing(crop: float = CROP) -> str:
     )
 
 
-class PictureDecoder:
+class ImageDecoder:
     """Decodes images for a network, equally for training and serving. Thread-safe.
 
     Args:
@@ -83,22 +83,22 @@ class PictureDecoder:
         """Return None: images are never truncated."""
 
     def _decode_file(self, data: bytes) -> NDArray[np.uint8]:
-        loaded = load_picture(data, max_pixels=self._max_pixels, scale_of=self._jpeg_scale)
+        loaded = load_image(data, max_pixels=self._max_pixels, scale_of=self._jpeg_scale)
         pixels = loaded.pixels
-        picture = _from_array(pixels) if isinstance(pixels, np.ndarray) else _resizable(pixels)
-        return self._square(picture, exif=loaded.exif)
+        image = _from_array(pixels) if isinstance(pixels, np.ndarray) else _resizable(pixels)
+        return self._square(image, exif=loaded.exif)
 
     def _jpeg_scale(self, header: JpegHeader) -> int:
         needed = _JPEG_MARGIN * self._side
         return next((scale for scale in (8, 4, 2) if self._crop * min(header.scaled(scale)) >= needed), 1)
 
-    def _square(self, picture: Image.Image, *, exif: object = None) -> NDArray[np.uint8]:
+    def _square(self, image: Image.Image, *, exif: object = None) -> NDArray[np.uint8]:
         """Crop and scale in one pass, then rotate: the crop is central, so rotating last is equivalent."""
-        width, height = picture.size
+        width, height = image.size
         kept = self._crop * min(width, height)
         left, top = (width - kept) / 2, (height - kept) / 2
         filters = Image.Resampling
-        square = picture.resize(
+        square = image.resize(
             (self._side, self._side),
             filters.HAMMING if kept >= _HAMMING_FROM * self._side else filters.BICUBIC,
             box=(left, top, left + kept, top + kept),
@@ -126,30 +126,30 @@ def _from_array(pixels: NDArray[np.generic]) -> Image.Image:
     return Image.fromarray(pixels[top : height - top, left : width - left])
 
 
-def _resizable(picture: Image.Image) -> Image.Image:
+def _resizable(image: Image.Image) -> Image.Image:
     """Convert a loaded image to a mode whose values can be averaged: no palette, alpha as a band."""
-    if picture.mode.startswith("I"):
-        return _grey_from_16_bits(picture)
-    if picture.mode == "RGBA":
+    if image.mode.startswith("I"):
+        return _grey_from_16_bits(image)
+    if image.mode == "RGBA":
         # Converting would copy the image.
-        return picture
-    if picture.has_transparency_data:
-        return picture.convert("RGBA")
-    if picture.mode == "P":
-        return picture.convert("RGB")
-    if picture.mode == "1":
-        return picture.convert("L")
-    return picture
+        return image
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    if image.mode == "P":
+        return image.convert("RGB")
+    if image.mode == "1":
+        return image.convert("L")
+    return image
 
 
-def _grey_from_16_bits(picture: Image.Image) -> Image.Image:
-    values = np.asarray(picture)
+def _grey_from_16_bits(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
     return Image.fromarray((np.clip(values, 0, 0xFFFF) >> 8).astype(np.uint8))
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode == "RGBA":
-        canvas = Image.new("RGB", picture.size, "white")
-        canvas.paste(picture, mask=picture)
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGBA":
+        canvas = Image.new("RGB", image.size, "white")
+        canvas.paste(image, mask=image)
         return canvas
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

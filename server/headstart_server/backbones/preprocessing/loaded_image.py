@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from headstart_server.backbones.preprocessing.image_files import check_size, open_picture
+from headstart_server.backbones.preprocessing.image_files import check_size, open_image
 from headstart_server.backbones.preprocessing.image_parts import check_jpeg_parts
 from headstart_server.backbones.preprocessing.jpeg import JpegHeader, decode_jpeg, read_jpeg_header
 
@@ -25,15 +25,15 @@ _TRANSPOSITIONS = {
 }
 
 
-def turn_upright(picture: Image.Image, exif: object) -> Image.Image:
+def turn_upright(image: Image.Image, exif: object) -> Image.Image:
     """Rotate and mirror an image as its EXIF says.
 
     Args:
-        picture: stored image.
+        image: stored image.
         exif: EXIF of its file, with or without the leading `Exif`; anything except bytes is ignored.
     """
     transposition = _TRANSPOSITIONS.get(_orientation(exif)) if isinstance(exif, bytes) else None
-    return picture if transposition is None else picture.transpose(transposition)
+    return image if transposition is None else image.transpose(transposition)
 
 
 def _orientation(exif: bytes) -> int:
@@ -59,7 +59,7 @@ def _orientation(exif: bytes) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedPicture:
+class LoadedImage:
     """Pixels of an image file.
 
     Attributes:
@@ -71,7 +71,7 @@ class LoadedPicture:
     exif: object
 
 
-def load_picture(data: bytes, *, max_pixels: int, scale_of: Callable[[JpegHeader], int]) -> LoadedPicture:
+def load_image(data: bytes, *, max_pixels: int, scale_of: Callable[[JpegHeader], int]) -> LoadedImage:
     """Decode an image file.
 
     Only an ordinary JPEG is decoded at a fraction of its size: for a fraction of another kind,
@@ -89,16 +89,16 @@ def load_picture(data: bytes, *, max_pixels: int, scale_of: Callable[[JpegHeader
     """
     header = read_jpeg_header(data)
     if header is None:
-        picture = open_picture(data, max_pixels=max_pixels)
-        picture.load()
-        return LoadedPicture(picture, picture.info.get("exif"))
+        image = open_image(data, max_pixels=max_pixels)
+        image.load()
+        return LoadedImage(image, image.info.get("exif"))
     check_jpeg_parts(data)
     check_size((header.width, header.height), max_pixels=max_pixels)
     scale = scale_of(header)
     pixels = decode_jpeg(data, header, scale)
     if pixels is not None:
-        return LoadedPicture(pixels, header.exif)
-    picture = open_picture(data, max_pixels=max_pixels)
-    picture.draft(None, (header.width // scale, header.height // scale))
-    picture.load()
-    return LoadedPicture(picture, header.exif)
+        return LoadedImage(pixels, header.exif)
+    image = open_image(data, max_pixels=max_pixels)
+    image.draft(None, (header.width // scale, header.height // scale))
+    image.load()
+    return LoadedImage(image, header.exif)

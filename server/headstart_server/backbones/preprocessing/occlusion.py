@@ -48,34 +48,34 @@ class Grid:
         return slice(max(round(centre - half), 0), min(round(centre + half), size))
 
 
-def covered(picture: Pixels, grid: Grid) -> Iterator[Pixels]:
+def covered(image: Pixels, grid: Grid) -> Iterator[Pixels]:
     """Return copies of an image, uint8 [height, width, 3], each with one part of a grid blurred.
 
     A blur removes content but keeps color and light, so that the part has no visible edge, unlike a gray
     square.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     blur = ImageFilter.GaussianBlur(_BLUR * max(height, width))
-    blurred = np.asarray(Image.fromarray(picture).filter(blur))
+    blurred = np.asarray(Image.fromarray(image).filter(blur))
     for place in range(len(grid)):
         part = grid.part(place, height, width)
-        row = picture.copy()
+        row = image.copy()
         row[part] = blurred[part]
         yield row
 
 
-def overlay(picture: Pixels, values: Float32) -> bytes:
+def overlay(image: Pixels, values: Float32) -> bytes:
     """Return an image overlaid with a map, as PNG.
 
     Args:
-        picture: uint8 [height, width, 3].
+        image: uint8 [height, width, 3].
         values: map over the whole image, [rows, columns]; positive values become orange, negative ones blue,
             the largest of either most opaque.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     factor = max(1, -(-_OVERLAY_SIDE // min(height, width)))
     size = width * factor, height * factor
-    base = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC), np.float32)
+    base = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC), np.float32)
     grey = base @ np.array([0.299, 0.587, 0.114], np.float32)
     base = grey[..., None] + _SATURATION * (base - grey[..., None])
     base = 255 - _CONTRAST * (255 - base)

@@ -8,7 +8,7 @@ from PIL import Image
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.backbones.preprocessing.image_files import check_size
 from headstart_server.backbones.preprocessing.jpeg import JpegHeader
-from headstart_server.backbones.preprocessing.loaded_image import load_picture, turn_upright
+from headstart_server.backbones.preprocessing.loaded_image import load_image, turn_upright
 
 #: Longer side of a thumbnail, in pixels.
 SIDE = 96
@@ -19,22 +19,22 @@ def thumbnail(content: Content, *, max_pixels: int) -> bytes | None:
     """Return the whole image, upright and small, as a JPEG file; None for other content.
 
     Args:
-        content: bytes of an image file, or an array of pixels as `PictureDecoder` takes it.
+        content: bytes of an image file, or an array of pixels as `ImageDecoder` takes it.
         max_pixels: maximum pixels to decode.
     """
     try:
-        picture = _from_array(content, max_pixels) if isinstance(content, np.ndarray) else None
+        image = _from_array(content, max_pixels) if isinstance(content, np.ndarray) else None
         if isinstance(content, bytes):
-            picture = _from_file(content, max_pixels)
-    # As in `PictureDecoder`: Pillow raises nearly any exception on damaged bytes. An image was
+            image = _from_file(content, max_pixels)
+    # As in `ImageDecoder`: Pillow raises nearly any exception on damaged bytes. An image was
     # decoded before it was trained on, so this error is not reported.
     except Exception:  # noqa: BLE001
         return None
-    return None if picture is None else _jpeg(picture)
+    return None if image is None else _jpeg(image)
 
 
 def _from_file(content: bytes, max_pixels: int) -> Image.Image:
-    loaded = load_picture(content, max_pixels=max_pixels, scale_of=_scale)
+    loaded = load_image(content, max_pixels=max_pixels, scale_of=_scale)
     pixels = loaded.pixels
     small = _over_white(Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels)
     small.thumbnail((SIDE, SIDE))
@@ -55,26 +55,26 @@ def _from_array(
     if not is_picture:
         return None
     check_size((pixels.shape[1], pixels.shape[0]), max_pixels=max_pixels)
-    picture = Image.fromarray(
-        pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
-    ).convert("RGB")
-    picture.thumbnail((SIDE, SIDE))
-    return picture
+    image = Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels).convert(
+        "RGB"
+    )
+    image.thumbnail((SIDE, SIDE))
+    return image
 
 
-def _over_white(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):  # grey of 16 bits, whose upper half is what can be seen
-        values = np.clip(np.asarray(picture), 0, 0xFFFF) >> 8
+def _over_white(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # grey of 16 bits, whose upper half is what can be seen
+        values = np.clip(np.asarray(image), 0, 0xFFFF) >> 8
         return Image.fromarray(values.astype(np.uint8)).convert("RGB")
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    shown = picture.convert("RGBA")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    shown = image.convert("RGBA")
     canvas = Image.new("RGB", shown.size, "white")
     canvas.paste(shown, mask=shown)
     return canvas
 
 
-def _jpeg(picture: Image.Image) -> bytes:
+def _jpeg(image: Image.Image) -> bytes:
     out = io.BytesIO()
-    picture.save(out, "JPEG", quality=_QUALITY, optimize=True)
+    image.save(out, "JPEG", quality=_QUALITY, optimize=True)
     return out.getvalue()

@@ -8,7 +8,7 @@ from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.golden import stored_golden
 from headstart_server.backbones.networks.network import Network
-from headstart_server.backbones.preprocessing.decoding import Pictures
+from headstart_server.backbones.preprocessing.decoding import Images
 from headstart_server.backbones.sources.efficientnet_lite_model import ARCHITECTURE, Scaling, build
 from headstart_server.backbones.sources.files import file_in_package
 from headstart_server.backbones.sources.pytorch.checkpoint import file_digest, read_checkpoint
@@ -72,7 +72,7 @@ class EfficientNetLite:
     def open(self, declaration: Declaration, cache: Path) -> Network:  # noqa: ARG002 - is installed
         scaling = _member(declaration).scaling
         checkpoint = read_checkpoint(_weights(declaration))
-        decoding = Pictures(size=scaling.input_size)
+        decoding = Images(size=scaling.input_size)
         return Network(
             info=self.info(declaration),
             model=build(scaling, checkpoint.tensors),

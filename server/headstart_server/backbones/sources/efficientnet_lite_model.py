@@ -110,8 +110,8 @@ def build(scaling: Scaling, state: Mapping[str, NDArray[np.generic]]) -> Any:
     keras = load_keras()
 
     network = _Network(keras.layers, state)
-    pictures = keras.Input((scaling.input_size, scaling.input_size, 3), dtype="uint8")
-    x = keras.layers.Rescaling(1 / 128, offset=-127 / 128)(pictures)
+    images = keras.Input((scaling.input_size, scaling.input_size, 3), dtype="uint8")
+    x = keras.layers.Rescaling(1 / 128, offset=-127 / 128)(images)
     x = network.convolution(x, "stem", "_conv_stem", "_bn0", filters=_STEM, kernel=3, stride=2)
     taps = []
     cuts = {}
@@ -127,7 +127,7 @@ def build(scaling: Scaling, state: Mapping[str, NDArray[np.generic]]) -> Any:
         taps.append(keras.layers.GlobalAveragePooling2D()(x))
     x = network.convolution(x, _HEAD_LAYER, "_conv_head", "_bn1", filters=_HEAD)
     last = keras.layers.GlobalAveragePooling2D()(x)
-    model = keras.Model(pictures, {LAST: last, TAPS: keras.layers.Concatenate()(taps), **cuts})
+    model = keras.Model(images, {LAST: last, TAPS: keras.layers.Concatenate()(taps), **cuts})
     model.trainable = False
     return model
 

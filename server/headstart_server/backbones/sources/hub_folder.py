@@ -80,9 +80,9 @@ class HubFolder:
     def modality(self) -> Modality:
         """Modality of its network; image, if it takes both."""
         said = self.config.get("config", {}) if self.format is Format.KERAS else self.config
-        pictures = {"image_shape", "image_size", "vision_encoder", "vision_config"}
+        images = {"image_shape", "image_size", "vision_encoder", "vision_config"}
         words = {"vocabulary_size", "vocab_size"} & set(said)
-        return Modality.TEXT if words and not pictures & set(said) else Modality.IMAGE
+        return Modality.TEXT if words and not images & set(said) else Modality.IMAGE
 
     def json(self, name: str) -> Any:
         """Return the JSON of a file; None if it is missing. Raise `SourceError` if it is invalid."""

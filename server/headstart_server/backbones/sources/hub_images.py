@@ -11,7 +11,7 @@ from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.preprocessing.images import CROP
 from headstart_server.backbones.runtimes.keras_import import load_keras
 from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub, summary_of
-from headstart_server.backbones.sources.keras_images import picture_network
+from headstart_server.backbones.sources.keras_images import image_network
 from headstart_server.backbones.sources.source import SourceError
 
 #: Networks that were trained with a class token, the first.
@@ -40,7 +40,7 @@ class _Converter:
         return pixels * np.asarray(self.scale, np.float32) + np.asarray(self.offset, np.float32)
 
 
-def hub_pictures(folder: HubFolder, declaration: Declaration) -> Network:
+def hub_images(folder: HubFolder, declaration: Declaration) -> Network:
     """Open the image network in a folder.
 
     Its features are the mean over a map; for networks trained with a class token that token; and for networks
@@ -67,7 +67,7 @@ def hub_pictures(folder: HubFolder, declaration: Declaration) -> Network:
             f"{summary_of(error)}."
         ) from error
     pooling = _pooling(backbone)
-    return picture_network(
+    return image_network(
         _body(backbone, declaration),
         declaration,
         architecture=f"{folder.architecture(_CONVERTER, _PROCESSOR)} {pooling}",
@@ -94,9 +94,9 @@ def _body(backbone: Any, declaration: Declaration) -> Any:
 
 def _vision_outputs(backbone: Any) -> dict[str, Any]:
     """Return input and outputs of the image half of a network of images and texts."""
-    pictures = load_keras().Input(backbone.vision_encoder.image_shape, name="images")
-    tokens = backbone.vision_encoder({"images": pictures})
-    outputs = {"pictures": pictures, "embedding": backbone.get_vision_embeddings(pictures)}
+    images = load_keras().Input(backbone.vision_encoder.image_shape, name="images")
+    tokens = backbone.vision_encoder({"images": images})
+    outputs = {"pictures": images, "embedding": backbone.get_vision_embeddings(images)}
     if len(tokens.shape) == 3:
         outputs["tokens"] = tokens
     if hasattr(backbone, "vision_pooler"):

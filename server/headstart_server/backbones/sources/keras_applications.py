@@ -11,8 +11,8 @@ from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.runtimes.keras_import import load_keras
 from headstart_server.backbones.sources.files import file_at
 from headstart_server.backbones.sources.keras_images import (
-    PICTURE_OPTIONS,
-    picture_network,
+    IMAGE_OPTIONS,
+    image_network,
     weights_digest,
 )
 from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
@@ -61,7 +61,7 @@ class KerasApplications:
     Its weights are ImageNet's, which Keras downloads once and verifies, or those of the declared file.
     """
 
-    options = PICTURE_OPTIONS | {"weights"}
+    options = IMAGE_OPTIONS | {"weights"}
     in_keras = True
 
     def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
@@ -90,7 +90,7 @@ class KerasApplications:
                 f"Expected weights for {name} from {path or 'the place that Keras knows'}. "
                 f"Received: {type(error).__name__}: {error}"
             ) from error
-        return picture_network(
+        return image_network(
             body,
             declaration,
             architecture=f"keras.applications.{name}",

@@ -12,7 +12,7 @@ from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.runtimes.keras_import import load_keras
 from headstart_server.backbones.sources.files import local_file
-from headstart_server.backbones.sources.keras_images import PICTURE_OPTIONS, picture_network, side_of
+from headstart_server.backbones.sources.keras_images import IMAGE_OPTIONS, image_network, side_of
 from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError, check_pin
 from headstart_server.storage.zip_entries import check_methods, read_entry
@@ -29,7 +29,7 @@ _MOST_INFLATED, _SLACK_BYTES = 10, 64 << 20
 class KerasFile:
     """``keras-file:PATH``, a ``.keras`` file of a network of images [n, height, width, 3]."""
 
-    options = PICTURE_OPTIONS
+    options = IMAGE_OPTIONS
     in_keras = True
 
     def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
@@ -47,7 +47,7 @@ class KerasFile:
             body = load_keras().saving.load_model(path, compile=False, safe_mode=True)
         except Exception as error:  # damaged files end in nearly any
             raise SourceError(f"{path.name} cannot be loaded: {type(error).__name__}: {error}") from error
-        return picture_network(
+        return image_network(
             body,
             declaration,
             architecture="keras file",

@@ -8,9 +8,9 @@ from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.sources.files import folder_digest
 from headstart_server.backbones.sources.hub_folder import HubFolder, folder_of_handle
-from headstart_server.backbones.sources.hub_images import hub_pictures
+from headstart_server.backbones.sources.hub_images import hub_images
 from headstart_server.backbones.sources.hub_texts import hub_texts
-from headstart_server.backbones.sources.keras_images import PICTURE_OPTIONS
+from headstart_server.backbones.sources.keras_images import IMAGE_OPTIONS
 from headstart_server.backbones.sources.source import Source, SourceError
 
 
@@ -23,7 +23,7 @@ class KerasHub:
         prefix: prefix of the scheme's handles for KerasHub.
     """
 
-    options = PICTURE_OPTIONS | {"modality", "max_tokens"}
+    options = IMAGE_OPTIONS | {"modality", "max_tokens"}
     in_keras = True
 
     def __init__(self, prefix: str = "") -> None:
@@ -52,7 +52,7 @@ class KerasHub:
             path = folder_of_handle(self._handle(declaration), cache)
         folder = HubFolder.read(path)
         modality = Modality(declaration.modality) if declaration.modality else folder.modality
-        return (hub_texts if modality is Modality.TEXT else hub_pictures)(folder, declaration)
+        return (hub_texts if modality is Modality.TEXT else hub_images)(folder, declaration)
 
     def _handle(self, declaration: Declaration) -> str:
         location = declaration.location

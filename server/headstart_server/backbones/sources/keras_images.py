@@ -9,19 +9,19 @@ import numpy as np
 from headstart_server.backbones.contract.backbone import LAST, BackboneInfo, Modality
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network
-from headstart_server.backbones.preprocessing.decoding import Pictures
+from headstart_server.backbones.preprocessing.decoding import Images
 from headstart_server.backbones.preprocessing.images import CROP
 from headstart_server.backbones.runtimes.keras_import import load_keras
 from headstart_server.backbones.sources.source import SourceError
 
 #: Image settings that every source of Keras models supports.
-PICTURE_OPTIONS = frozenset({"size", "crop", "scale", "mean", "std", "channels", "pooling", "layer"})
+IMAGE_OPTIONS = frozenset({"size", "crop", "scale", "mean", "std", "channels", "pooling", "layer"})
 
 #: Changes whenever the layers added around a model compute something else.
 _FORM = "keras-pictures/2"
 
 
-def picture_network(
+def image_network(
     body: Any,
     declaration: Declaration,
     *,
@@ -55,15 +55,15 @@ def picture_network(
         SourceError: the layer is missing, or its values cannot be pooled.
     """
     keras = load_keras()
-    pictures = keras.Input((size, size, 3), dtype="uint8", name="pictures")
-    pixels = keras.ops.cast(pictures, body.inputs[0].dtype if body.inputs else "float32")
+    images = keras.Input((size, size, 3), dtype="uint8", name="pictures")
+    pixels = keras.ops.cast(images, body.inputs[0].dtype if body.inputs else "float32")
     if declaration.channels == "bgr":
         pixels = pixels[..., ::-1]
     scaled = _scaled(pixels, declaration) if replaces_preprocessing(declaration) else preprocess(pixels)
     features = _pooled(_output(body, declaration)(scaled), declaration.pooling, usual=pooling)
-    model = keras.Model(pictures, {LAST: keras.ops.cast(features, "float32")})
+    model = keras.Model(images, {LAST: keras.ops.cast(features, "float32")})
     model.trainable = False
-    decoding = Pictures(size=size, crop=crop if declaration.crop is None else declaration.crop)
+    decoding = Images(size=size, crop=crop if declaration.crop is None else declaration.crop)
     return Network(
         info=BackboneInfo(
             name=declaration.name,
@@ -80,9 +80,7 @@ def picture_network(
         weights=weights,
         identity={
             "architecture": [_FORM, architecture],
-            "declared": {
-                name: value for name, value in declaration.given().items() if name in PICTURE_OPTIONS
-            },
+            "declared": {name: value for name, value in declaration.given().items() if name in IMAGE_OPTIONS},
             "size": size,
             "preprocessing": decoding.preprocessing,
         },

@@ -6,8 +6,8 @@ from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.sources.files import files_digest, local_file
-from headstart_server.backbones.sources.keras_images import PICTURE_OPTIONS
-from headstart_server.backbones.sources.openvino_images import picture_network
+from headstart_server.backbones.sources.keras_images import IMAGE_OPTIONS
+from headstart_server.backbones.sources.openvino_images import image_network
 from headstart_server.backbones.sources.openvino_reading import read_model
 from headstart_server.backbones.sources.protobuf_wire import WireError, messages, texts
 from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
@@ -27,7 +27,7 @@ _KEY, _VALUE = 1, 2
 class Onnx:
     """``onnx:PATH_OR_URL``, a network of images [n, 3, height, width] or [n, height, width, 3]."""
 
-    options = PICTURE_OPTIONS
+    options = IMAGE_OPTIONS
     in_keras = False
 
     def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
@@ -41,9 +41,7 @@ class Onnx:
     def open(self, declaration: Declaration, cache: Path) -> Network:
         path = local_file(declaration, cache)
         weights = onnx_digest(path)
-        return picture_network(
-            read_model("onnx", path), declaration, architecture="onnx file", weights=weights
-        )
+        return image_network(read_model("onnx", path), declaration, architecture="onnx file", weights=weights)
 
 
 def onnx_digest(path: Path) -> str:

@@ -7,12 +7,12 @@ import numpy as np
 
 from headstart_server.backbones.contract.backbone import LAST, BackboneInfo, Modality
 from headstart_server.backbones.networks.declaration import Declaration
-from headstart_server.backbones.networks.golden import golden_picture
+from headstart_server.backbones.networks.golden import golden_image
 from headstart_server.backbones.networks.network import Network
-from headstart_server.backbones.preprocessing.decoding import Pictures
+from headstart_server.backbones.preprocessing.decoding import Images
 from headstart_server.backbones.preprocessing.images import CROP, MAX_PIXELS
 from headstart_server.backbones.runtimes.openvino_import import load_openvino
-from headstart_server.backbones.sources.keras_images import PICTURE_OPTIONS
+from headstart_server.backbones.sources.keras_images import IMAGE_OPTIONS
 from headstart_server.backbones.sources.openvino_features import features_of
 from headstart_server.backbones.sources.openvino_reading import reason_of
 from headstart_server.backbones.sources.source import SourceError
@@ -27,7 +27,7 @@ _LEAST_SIZE = 8
 _ROW_TOLERANCE = 1e-3
 
 
-def picture_network(
+def image_network(
     model: Any,
     declaration: Declaration,
     *,
@@ -57,9 +57,9 @@ def picture_network(
     channels_first, size = _shaped(model, pixels, declaration)
     features = features_of(model, declaration.layer, takes_last=takes_last)
     own = {node.get_instance_id() for node in model.get_ordered_ops()}
-    pictures = _preprocessed(pixels, declaration, size, channels_first=channels_first, scale=scale)
+    images = _preprocessed(pixels, declaration, size, channels_first=channels_first, scale=scale)
     pooled = _pooled(features, declaration, channels_first=channels_first)
-    model = load_openvino().Model([pooled], [pictures], "backbone")
+    model = load_openvino().Model([pooled], [images], "backbone")
     for node in model.get_ordered_ops():
         for output in node.outputs():
             # Its name would remain in addition to ours if OpenVINO finds no operation after it.
@@ -69,7 +69,7 @@ def picture_network(
         raise SourceError(
             f"Expected one vector of features of a known size for each picture. Received: shape {shape}."
         )
-    decoding = Pictures(size=size, crop=CROP if declaration.crop is None else declaration.crop)
+    decoding = Images(size=size, crop=CROP if declaration.crop is None else declaration.crop)
     _check_rows(model, decoding)
     return Network(
         info=BackboneInfo(
@@ -87,9 +87,7 @@ def picture_network(
         weights=weights,
         identity={
             "architecture": [_FORM, architecture, scale],
-            "declared": {
-                name: value for name, value in declaration.given().items() if name in PICTURE_OPTIONS
-            },
+            "declared": {name: value for name, value in declaration.given().items() if name in IMAGE_OPTIONS},
             "size": size,
             "preprocessing": decoding.preprocessing,
         },
@@ -153,8 +151,8 @@ def _preprocessed(
     openvino = load_openvino()
     opset = openvino.opset13
     kind = pixels.get_element_type()
-    pictures = opset.parameter([-1, size, size, 3], np.uint8, name="pictures")
-    values: Any = pictures
+    images = opset.parameter([-1, size, size, 3], np.uint8, name="pictures")
+    values: Any = images
     if declaration.channels == "bgr":
         values = opset.gather(values, np.array([2, 1, 0]), np.array(3))
     wanted = declaration.scale or (1 / 255 if declaration.mean or declaration.std else None)
@@ -173,7 +171,7 @@ def _preprocessed(
         values = opset.convert(values, kind.to_string())
     for consumer in pixels.output(0).get_target_inputs():
         consumer.replace_source_output(values.output(0))
-    return pictures
+    return images
 
 
 def _pooled(features: Any, declaration: Declaration, *, channels_first: bool) -> Any:
@@ -206,11 +204,11 @@ def _places(shape: Any, *, channels_first: bool) -> list[int]:
     return alike[0] if len(alike) == 1 else [2, 3] if channels_first else [1, 2]
 
 
-def _check_rows(model: Any, decoding: Pictures) -> None:
+def _check_rows(model: Any, decoding: Images) -> None:
     """Reject a network with a fixed number of rows inside, or whose rows depend on each other."""
     openvino = load_openvino()
-    picture = decoding.decoder(max_pixels=MAX_PIXELS).decode(golden_picture())
-    rows = np.stack([picture, 255 - picture[::-1]])
+    image = decoding.decoder(max_pixels=MAX_PIXELS).decode(golden_image())
+    rows = np.stack([image, 255 - image[::-1]])
     try:
         compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         together = compiled(rows)[0].copy()

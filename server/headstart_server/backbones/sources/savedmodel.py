@@ -10,8 +10,8 @@ from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.sources.files import folder_digest
-from headstart_server.backbones.sources.keras_images import PICTURE_OPTIONS
-from headstart_server.backbones.sources.openvino_images import picture_network
+from headstart_server.backbones.sources.keras_images import IMAGE_OPTIONS
+from headstart_server.backbones.sources.openvino_images import image_network
 from headstart_server.backbones.sources.openvino_reading import read_model
 from headstart_server.backbones.sources.protobuf_wire import WireError, field, fields, messages, texts
 from headstart_server.backbones.sources.source import SourceError, check_pin
@@ -36,7 +36,7 @@ class SavedModel:
     ``SIGNATURE`` if that has one output, or a tensor or node inside.
     """
 
-    options = PICTURE_OPTIONS
+    options = IMAGE_OPTIONS
     in_keras = False
 
     def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
@@ -54,7 +54,7 @@ class SavedModel:
         signature, layer = chosen(signatures, declaration.layer)
         with _serving(folder, signature) as served:
             model = read_model("tf", served)
-        return picture_network(
+        return image_network(
             model,
             replace(declaration, layer=layer),
             architecture=f"savedmodel, signature {signature}",

@@ -17,7 +17,7 @@ from headstart_server.backbones.contract.child_process import NICE, end_with_std
 from headstart_server.backbones.contract.tail import TailMismatch
 from headstart_server.backbones.networks.card import Card, digest_of
 from headstart_server.backbones.networks.declaration import Declaration
-from headstart_server.backbones.preprocessing.decoding import Decoding, Pictures, Texts
+from headstart_server.backbones.preprocessing.decoding import Decoding, Images, Texts
 from headstart_server.backbones.runtimes.openvino_runtime import NETWORK_FILE
 from headstart_server.backbones.sources.registry import source_of
 from headstart_server.backbones.worker.export_process import REFUSED, Refusal
@@ -136,7 +136,7 @@ def _check(digest: str, request: ExportRequest) -> None:
 def _facts(request: ExportRequest, info: BackboneInfo, decoding: Decoding) -> dict[str, Any]:
     """Return the metadata of an export: origin, inputs and outputs."""
     takes: dict[str, Any] = {"name": INPUTS[info.modality], "preprocessing": decoding.preprocessing}
-    if isinstance(decoding, Pictures):
+    if isinstance(decoding, Images):
         takes |= {"type": "uint8", "shape": ["n", decoding.size, decoding.size, 3], "crop": decoding.crop}
     elif isinstance(decoding, Texts):
         takes |= {

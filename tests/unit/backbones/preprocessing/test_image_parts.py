@@ -13,10 +13,10 @@ from headstart_server.backbones.preprocessing.image_parts import (
     MAX_SCANS,
     check_jpeg_parts,
 )
-from headstart_server.backbones.preprocessing.images import PictureDecoder
+from headstart_server.backbones.preprocessing.images import ImageDecoder
 from headstart_server.errors import UndecodableInput
 
-DECODER = PictureDecoder(32)
+DECODER = ImageDecoder(32)
 
 
 def saved(kind: str, **settings: object) -> bytes:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from headstart_server.backbones.preprocessing.images import PictureDecoder
+from headstart_server.backbones.preprocessing.images import ImageDecoder
 from headstart_server.errors import InputTooLarge, UndecodableInput, WrongModality
 from scenes import difference, encode, memory_of_decoding, scene
 
 SIDE = 32
-DECODER = PictureDecoder(SIDE)
+DECODER = ImageDecoder(SIDE)
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP"]
 
 
@@ -291,16 +291,16 @@ def test_refusing_a_picture_takes_little_memory() -> None:
 
 def test_the_limit_is_the_servers_to_choose() -> None:
     data = encode(Image.fromarray(scene(height=10, width=10)))
-    assert PictureDecoder(SIDE, max_pixels=100).decode(data).shape == (SIDE, SIDE, 3)
+    assert ImageDecoder(SIDE, max_pixels=100).decode(data).shape == (SIDE, SIDE, 3)
     for content in (data, scene(height=10, width=10)):
         with pytest.raises(InputTooLarge):
-            PictureDecoder(SIDE, max_pixels=99).decode(content)
+            ImageDecoder(SIDE, max_pixels=99).decode(content)
 
 
 def test_a_limit_above_pillows_own_warns_of_nothing() -> None:
     large = encode(Image.new("L", (9500, 9500)), compress_level=1)
     with warnings.catch_warnings(record=True) as caught:
-        PictureDecoder(SIDE, max_pixels=100_000_000).decode(large)
+        ImageDecoder(SIDE, max_pixels=100_000_000).decode(large)
     assert not caught
 
 
@@ -341,7 +341,7 @@ SIGNATURES = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\x20\0\0\0WEBP", b"GI
 
 def assert_decoded_or_refused(data: bytes) -> None:
     try:
-        row = PictureDecoder(SIDE, max_pixels=1_000_000).decode(data)
+        row = ImageDecoder(SIDE, max_pixels=1_000_000).decode(data)
     except (UndecodableInput, InputTooLarge):
         return
     assert row.shape == (SIDE, SIDE, 3)

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
-from headstart_server.backbones.preprocessing.images import PictureDecoder
+from headstart_server.backbones.preprocessing.images import ImageDecoder
 from headstart_server.backbones.preprocessing.jpeg import JpegHeader, decode_jpeg, read_jpeg_header
 from headstart_server.errors import InputTooLarge, UndecodableInput
 from pathological_pictures import lossless, segment
 from scenes import difference, encode, memory_of_decoding, scene
 
 SIDE = 32
-DECODER = PictureDecoder(SIDE)
+DECODER = ImageDecoder(SIDE)
 
 #: Heights that a decoder of this side decodes at 1/1, 1/2, 1/4 and 1/8; none is a multiple of 8.
 HEIGHTS = {1: 61, 2: 90, 4: 201, 8: 331}
@@ -222,7 +222,7 @@ def test_a_damaged_jpeg_is_decoded_or_refused(
     data: bytes, edits: list[tuple[int, bytes]], cut: int | None
 ) -> None:
     data = edited(data, edits)[:cut]
-    decoder = PictureDecoder(SIDE, max_pixels=1_000_000)
+    decoder = ImageDecoder(SIDE, max_pixels=1_000_000)
     try:
         row = decoder.decode(data)
     except (UndecodableInput, InputTooLarge):

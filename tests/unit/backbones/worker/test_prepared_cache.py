@@ -12,7 +12,7 @@ from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
 from headstart_server.backbones.contract.runtimes import RuntimeKind, RuntimeSettings
 from headstart_server.backbones.networks.card import Card
 from headstart_server.backbones.networks.declaration import Declaration
-from headstart_server.backbones.preprocessing.decoding import Pictures
+from headstart_server.backbones.preprocessing.decoding import Images
 from headstart_server.backbones.sources.efficientnet_lite import BUILT_IN
 from headstart_server.backbones.sources.onnx import Onnx
 from headstart_server.backbones.sources.registry import SOURCES
@@ -42,7 +42,7 @@ CARD = Card(
     ),
     digest="d",
     weights="w",
-    decoding=Pictures(size=8, crop=1.0),
+    decoding=Images(size=8, crop=1.0),
     golden={"last": {"norm": 1.0, "values": [1.0]}},
     in_keras=False,
 )

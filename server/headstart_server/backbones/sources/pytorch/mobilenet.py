@@ -32,8 +32,8 @@ class MobileNetV2:
     def build(self, layers: TorchLayers, size: int) -> Any:
         """Return a Keras model from preprocessed images [n, size, size, 3] to maps [n, h, w, 1280]."""
         keras = load_keras()
-        pictures = keras.Input((size, size, 3))
-        x = _convolution(layers, pictures, "features.0", filters=_STEM, kernel=3, stride=2)
+        images = keras.Input((size, size, 3))
+        x = _convolution(layers, images, "features.0", filters=_STEM, kernel=3, stride=2)
         number = 1
         for expansion, channels, repeats, first_stride in _STAGES:
             for repeat in range(repeats):
@@ -42,7 +42,7 @@ class MobileNetV2:
                     layers, x, f"features.{number}", expansion=expansion, channels=channels, stride=stride
                 )
                 number += 1
-        return keras.Model(pictures, _convolution(layers, x, f"features.{number}", filters=_HEAD))
+        return keras.Model(images, _convolution(layers, x, f"features.{number}", filters=_HEAD))
 
 
 def _block(layers: TorchLayers, x: Any, name: str, *, expansion: int, channels: int, stride: int) -> Any:

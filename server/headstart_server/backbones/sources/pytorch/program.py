@@ -9,8 +9,8 @@ from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.runtimes.openvino_import import load_openvino
 from headstart_server.backbones.sources.files import local_file
-from headstart_server.backbones.sources.keras_images import PICTURE_OPTIONS
-from headstart_server.backbones.sources.openvino_images import picture_network
+from headstart_server.backbones.sources.keras_images import IMAGE_OPTIONS
+from headstart_server.backbones.sources.openvino_images import image_network
 from headstart_server.backbones.sources.openvino_reading import reason_of
 from headstart_server.backbones.sources.pytorch.archive import sanitize
 from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
@@ -20,7 +20,7 @@ from headstart_server.backbones.sources.source import SourceError, check_pin
 class TorchProgram:
     """``torch:PATH_OR_URL``, a ``.pt2`` file of `torch.export.save` of a network of images."""
 
-    options = PICTURE_OPTIONS
+    options = IMAGE_OPTIONS
     in_keras = False
 
     def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
@@ -34,7 +34,7 @@ class TorchProgram:
     def open(self, declaration: Declaration, cache: Path) -> Network:
         path = local_file(declaration, cache)
         weights = file_digest(path)
-        return picture_network(
+        return image_network(
             _converted(path), declaration, architecture="torch exported program", weights=weights
         )
 

@@ -34,14 +34,14 @@ class ResNet:
     def build(self, layers: TorchLayers, size: int) -> Any:
         """Return a Keras model from preprocessed images [n, size, size, 3] to maps [n, h, w, channels]."""
         keras = load_keras()
-        pictures = keras.Input((size, size, 3))
-        x = layers.relu(layers.convolution(pictures, "conv1", "bn1", filters=64, kernel=7, stride=2), "relu")
+        images = keras.Input((size, size, 3))
+        x = layers.relu(layers.convolution(images, "conv1", "bn1", filters=64, kernel=7, stride=2), "relu")
         x = layers.max_pooling(x)
         for stage, (channels, repeats) in enumerate(zip(_CHANNELS, self.repeats, strict=True), 1):
             for block in range(repeats):
                 stride = 2 if stage > 1 and block == 0 else 1
                 x = self._block(layers, x, f"layer{stage}.{block}", channels, stride)
-        return keras.Model(pictures, x)
+        return keras.Model(images, x)
 
     def _block(self, layers: TorchLayers, x: Any, name: str, channels: int, stride: int) -> Any:
         """Add a residual block."""

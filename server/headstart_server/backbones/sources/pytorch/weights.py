@@ -11,7 +11,7 @@ from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.sources.files import local_file
-from headstart_server.backbones.sources.keras_images import PICTURE_OPTIONS, picture_network
+from headstart_server.backbones.sources.keras_images import IMAGE_OPTIONS, image_network
 from headstart_server.backbones.sources.pytorch.checkpoint import (
     CheckpointError,
     file_digest,
@@ -51,7 +51,7 @@ class TorchWeights:
     preprocessing.
     """
 
-    options = PICTURE_OPTIONS | {"architecture"}
+    options = IMAGE_OPTIONS | {"architecture"}
     in_keras = True
 
     def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
@@ -73,7 +73,7 @@ class TorchWeights:
             layers.check(architecture.classifier)
         except SourceError as error:
             raise SourceError(f"{path.name} is not of {declaration.architecture}: {error}") from error
-        return picture_network(
+        return image_network(
             body,
             declaration,
             architecture=f"{_FORM} {declaration.architecture}",
