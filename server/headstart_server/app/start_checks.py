@@ -11,7 +11,7 @@ from headstart_server.settings.settings import Settings
 
 def address_problems(settings: Settings) -> Iterator[str]:
     """Yield what is wrong with the addresses, prefixes and backbones in settings."""
-    for check in (_backbones, _default_backbone, _database, _webhooks, _artifacts, _datasets):
+    for check in (_backbones, _database, _webhooks, _artifacts, _datasets):
         yield from _problems(check, settings)
 
 
@@ -36,7 +36,7 @@ def _problems(check: Callable[[Settings], None], settings: Settings) -> Iterator
 
 def _backbones(settings: Settings) -> None:
     backbones = settings.backbones
-    if not backbones.backbones_file and not backbones.backbone:
+    if not (backbones.backbones_file or backbones.backbone or backbones.default_backbone):
         return
     from headstart_server.backbones.catalog import Catalog
     from headstart_server.backbones.contract.runtimes import RuntimeKind, RuntimeSettings, default_cache
@@ -46,24 +46,9 @@ def _backbones(settings: Settings) -> None:
     found = declared(backbones.backbones_file, backbones.backbone)
     check_sources(found, backbones.allow_backbone)
     cache = backbones.backbone_cache or default_cache()
-    Catalog(found, runtimes=RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=cache))
-
-
-def _default_backbone(settings: Settings) -> None:
-    backbones = settings.backbones
+    catalog = Catalog(found, runtimes=RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=cache))
     if not backbones.default_backbone:
         return
-    from headstart_server.backbones.catalog import Catalog
-    from headstart_server.backbones.contract.runtimes import RuntimeKind, RuntimeSettings, default_cache
-    from headstart_server.backbones.networks.declaration import declared
-
-    cache = backbones.backbone_cache or default_cache()
-    try:
-        found = declared(backbones.backbones_file, backbones.backbone)
-    except (OSError, ValueError):
-        # `_backbones` reports it.
-        return
-    catalog = Catalog(found, runtimes=RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=cache))
     try:
         catalog.check_name(backbones.default_backbone)
     except HeadstartError as error:
