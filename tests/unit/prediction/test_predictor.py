@@ -256,6 +256,23 @@ async def test_a_full_queue_of_one_backbone_leaves_no_input_in_the_other(stall: 
     assert stall.pending == 0
 
 
+async def test_versions_that_memory_does_not_know_are_looked_up_together(
+    stall: Stall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stall.load()
+    index = stall.publisher.registry.index
+    # Published by another replica.
+    stall.publisher.registry = stall.publisher.reopened()
+    models = ("pets", "cars", "boats")
+    for model in models:
+        stall.publisher.publish(model)
+    syncs, sync = [], index.sync
+    monkeypatch.setattr(index, "sync", lambda: (syncs.append(1), sync()))
+    predicted = await stall.predict([b"a"], [Selector(model=model) for model in models])
+    assert [each.version.model for each in predicted.predictions] == list(models)
+    assert len(syncs) == 1
+
+
 async def test_features_are_given_only_if_asked_for(stall: Stall) -> None:
     stall.load()
     stall.publisher.publish()
