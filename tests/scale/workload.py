@@ -296,9 +296,9 @@ class Workload:
         self._driver.clock.advance(11.0)
         other = self._driver.restarted()
         for _ in range(3):
-            taken = other.claim()
+            taken = other.queue.claim()
             if taken is not None:
-                other.fail(taken, _ERROR, Findings())
+                other.runs.fail(taken, _ERROR, Findings())
         del job
 
     # Models, versions and aliases

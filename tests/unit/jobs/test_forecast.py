@@ -127,13 +127,13 @@ def test_the_slots_of_all_living_replicas_count(driver: JobDriver, clock: Manual
         driver.submit(job_id)
     other = driver.restarted()
     driver.job_store.queue.renew([])
-    other.renew([])
+    other.queue.renew([])
     assert driver.restarted().forecast.of(driver.job_store.reader.get("c")).start == clock()
-    other.leave()
+    other.queue.leave()
     assert driver.restarted().forecast.of(driver.job_store.reader.get("c")).start == pytest.approx(
         clock() + 9
     )
-    other.renew([])
+    other.queue.renew([])
     clock.advance(SEEN_SECONDS + 1)
     assert driver.restarted().forecast.of(driver.job_store.reader.get("c")).start == pytest.approx(
         clock() + 9

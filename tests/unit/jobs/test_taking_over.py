@@ -26,9 +26,9 @@ def test_a_job_is_taken_over_when_its_lease_has_ended_and_not_before(
     first = driver.running("a")
     other = driver.restarted()
     clock.advance(LEASE.seconds - 0.001)
-    assert other.claim() is None
+    assert other.queue.claim() is None
     clock.advance(0.002)
-    second = other.claim()
+    second = other.queue.claim()
     assert second is not None
     assert (second.job_id, second.attempt, second.crashes) == ("a", first.attempt + 1, 1)
     assert second.started == first.started
@@ -53,10 +53,10 @@ def test_a_beat_keeps_a_job_and_says_which_are_lost_and_which_are_to_cancel(
     assert driver.job_store.queue.renew([kept, cancelled, lost, ended]) == {"a": False, "b": True}
     clock.advance(LEASE.seconds - 1)
     other = driver.restarted()
-    claimed = other.claim()
+    claimed = other.queue.claim()
     assert claimed is not None
     assert claimed.job_id == "c"
-    assert other.claim() is None
+    assert other.queue.claim() is None
 
 
 def test_a_beat_of_an_attempt_that_is_over_renews_nothing(driver: JobDriver, clock: ManualClock) -> None:
@@ -107,7 +107,9 @@ def test_the_dead_go_first_then_priority_then_age(driver: JobDriver, clock: Manu
         driver.submit(job_id, priority=priority)
         clock.advance(1)
     other = driver.restarted()
-    claimed = [other.claim({"dead", "high", "old", "young", "low"}) or other.claim() for _ in range(5)]
+    claimed = [
+        other.queue.claim({"dead", "high", "old", "young", "low"}) or other.queue.claim() for _ in range(5)
+    ]
     assert [job.job_id for job in claimed if job] == ["high", "old", "young", "low", "dead"]
 
 
@@ -154,14 +156,14 @@ def test_a_crash_of_a_process_with_several_jobs_is_nobodys_and_each_runs_alone_n
     assert not first.runs_alone
     clock.advance(LONG_AGO)
     other = driver.restarted()
-    alone = other.claim()
+    alone = other.queue.claim()
     assert alone is not None
     assert (alone.job_id, alone.crashes, alone.runs_alone) == ("a", 0, True)
     assert driver.job_store.reader.get("b").state is JobState.QUEUED
     # Next to it nothing starts here, and elsewhere only what shares its process with nothing either.
-    assert other.claim({"a"}) is None
+    assert other.queue.claim({"a"}) is None
     third = driver.restarted()
-    also = third.claim()
+    also = third.queue.claim()
     assert also is not None
     assert (also.job_id, also.crashes, also.runs_alone) == ("b", 0, True)
     assert second.job_id == "b"
@@ -192,12 +194,12 @@ def test_a_suspected_job_runs_before_others_and_waits_for_a_process_that_runs_no
     driver.running("a")
     clock.advance(LONG_AGO)
     other = driver.restarted()
-    assert other.claim({"z"}) is None
+    assert other.queue.claim({"z"}) is None
     assert driver.job_store.reader.get("a").state is JobState.QUEUED
     driver.submit("b", priority=10)
     # What starts now would keep the suspected job waiting.
-    assert other.claim({"z"}) is None
-    job = other.claim()
+    assert other.queue.claim({"z"}) is None
+    job = other.queue.claim()
     assert job is not None
     assert (job.job_id, job.crashes) == ("a", 1)
 
@@ -326,10 +328,10 @@ def test_each_tenant_has_its_own_request_ids(driver: JobDriver) -> None:
 def test_one_replica_at_a_time_cleans(driver: JobDriver, clock: ManualClock) -> None:
     other = driver.restarted()
     assert driver.job_store.cleaner.take_cleaning_turn("rows", 30)
-    assert not other.take_cleaning_turn("rows", 30)
-    assert other.take_cleaning_turn("files", 30)
+    assert not other.cleaner.take_cleaning_turn("rows", 30)
+    assert other.cleaner.take_cleaning_turn("files", 30)
     clock.advance(31)
-    assert other.take_cleaning_turn("rows", 30)
+    assert other.cleaner.take_cleaning_turn("rows", 30)
     assert not driver.job_store.cleaner.take_cleaning_turn("rows", 30)
 
 
@@ -342,16 +344,16 @@ def test_a_replica_leaves_jobs_to_those_that_know_their_backbones(
     driver.submit("d", backbone="features")
     driver.submit("e", backbone="fake")
     without = driver.restarted(backbones=["fake", "other"])
-    claimed = [without.claim() for _ in range(4)]
+    claimed = [without.queue.claim() for _ in range(4)]
     assert [job and job.job_id for job in claimed] == ["b", "c", "e", None]
     having = driver.restarted(backbones=["leaves"])
-    first = having.claim()
+    first = having.queue.claim()
     assert first is not None
     assert first.job_id == "a"
     # A dead replica's job goes to another that knows its backbone; one that is to end needs none.
     clock.advance(LONG_AGO)
     driver.job_store.queue.cancel("a")
-    while without.claim() is not None:
+    while without.queue.claim() is not None:
         pass
     assert driver.job_store.reader.get("a").state is JobState.CANCELLED
     assert driver.job_store.reader.get("d").state is JobState.QUEUED
@@ -361,7 +363,7 @@ def test_a_replica_without_keras_leaves_jobs_that_train_networks_to_others(drive
     driver.submit("a", recipe=Partial())
     driver.submit("b")
     slim = driver.restarted(trains_networks=False)
-    claimed = [slim.claim() for _ in range(2)]
+    claimed = [slim.queue.claim() for _ in range(2)]
     assert [job and job.job_id for job in claimed] == ["b", None]
     driver.job_store.queue.cancel("a")
     assert driver.job_store.reader.get("a").state is JobState.CANCELLED

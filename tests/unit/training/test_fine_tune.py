@@ -35,10 +35,8 @@ from headstart_server.errors import (
 )
 from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.jobs.job import Job, JobState, JobStep
-from headstart_server.jobs.job_notifier import JobNotifier
-from headstart_server.jobs.job_queue import ReplicaSettings
 from headstart_server.jobs.job_runs import JobRuns
-from headstart_server.jobs.job_store import JobStore, open_job_store
+from headstart_server.jobs.job_store import JobStore
 from headstart_server.jobs.running import JobCancelledError, JobLostError
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.jobs.submitting import Submission
@@ -48,8 +46,6 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.fitting import FittedHead, fit
 from headstart_server.learning.heads.recipe import Partial, Ridge
 from headstart_server.learning.metrics.metrics import MetricsSource
-from headstart_server.models.registry import Registry
-from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.tail_file import TAIL_FILE
 from headstart_server.models.version import Manifest, Selector, TailFacts
 from headstart_server.observability.energy import EnergyMeter
@@ -458,26 +454,15 @@ def test_a_run_that_lost_its_job_publishes_nothing_and_removes_its_files(rig: Ri
     assert list(driver.publisher.store.artifacts()) == ["job.2"]
 
 
-class ForgetfulRegistry(Registry):
-    """Cannot read the database just after a version was committed."""
-
-    def refresh(self, model: str) -> None:
-        if self.version_is_there(model):
-            raise OSError("the database is away")
-        super().refresh(model)
-
-    def version_is_there(self, model: str) -> bool:
-        return bool(self.versions(model, limit=1))
-
-
 def test_a_fault_after_the_commit_does_not_take_the_files_of_the_version(
-    tmp_path: Path, publisher: Publisher, driver: JobDriver
+    tmp_path: Path, publisher: Publisher, driver: JobDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry = ForgetfulRegistry(
-        publisher.database, publisher.store, ResidentVersions(1000), clock=publisher.clock
-    )
-    job_store = open_job_store(publisher.database, registry, JobNotifier(), ReplicaSettings(owner="x"))
-    rig = Rig(tmp_path, driver, job_store)
+    def refresh(model: str) -> None:
+        assert publisher.registry.versions(model, limit=1)
+        raise OSError("the database is away")
+
+    rig = Rig(tmp_path, driver, driver.restarted())
+    monkeypatch.setattr(publisher.registry.index, "refresh", refresh)
     with pytest.raises(OSError, match="away"):
         rig.run(rig.job(pets())).execute()
     rig.batcher.close()
