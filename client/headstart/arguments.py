@@ -19,18 +19,7 @@ def open_fine_tune(
     settings: FineTuneSettings,
     request_id: str = "",
 ) -> tuple[FineTuneSpec, ExampleSource]:
-    """Return what a fine-tune does, and its examples.
-
-    Args:
-        model: the model that gets a version.
-        examples: see `Examples`. None: none, or the inputs are in the settings.
-        y: the targets, if the examples are inputs only.
-        settings: what can be set.
-        request_id: names the request. Empty: nothing is submitted.
-
-    Raises:
-        OSError, TypeError or ValueError: as `make_spec` and `open_examples`.
-    """
+    """Return what a fine-tune does, and its examples."""
     check_names("fine_tune", settings, FineTuneSettings)
     about_examples = ExampleSettings.__annotations__
     of_spec = {name: value for name, value in settings.items() if name not in about_examples}

@@ -43,11 +43,7 @@ def facts(rows: Iterable[tuple[str, Any]]) -> str:
 
 
 def bars(rows: Iterable[tuple[str, float, bool]]) -> str:
-    """Return a bar of each share from 0 to 1.
-
-    Args:
-        rows: for each bar its name, its share and whether it is highlighted.
-    """
+    """Return a bar of each share from 0 to 1."""
     lines = []
     for name, share, is_chosen in rows:
         width = min(max(share, 0.0), 1.0) * 100
@@ -76,12 +72,7 @@ def document_frame(page: str) -> str:
 
 
 def heatmap_png(values: NDArray[np.floating[Any]], scale: int = 16) -> bytes:
-    """Return a map as a PNG image: red where values are above 0, blue below, and clear at 0.
-
-    Args:
-        values: of shape [rows, columns].
-        scale: the pixels of each value in both directions.
-    """
+    """Return a map as a PNG image: red where values are above 0, blue below, and clear at 0."""
     finite = np.nan_to_num(np.asarray(values, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     strength = np.abs(finite) / (np.abs(finite).max() or 1.0)
     pixels = np.empty((*finite.shape, 4), np.uint8)

@@ -17,11 +17,7 @@ Filled = TypeVar("Filled", bound=Message)
 
 
 def spec_message(spec: FineTuneSpec, *, validate_only: bool = False) -> pb.FineTuneSpec:
-    """Return the message of a spec.
-
-    Raises:
-        ValueError: an enumerated setting has an unknown value.
-    """
+    """Return the message of a spec."""
     message = encode(spec, pb.FineTuneSpec(validate_only=validate_only, removed_example_ids=spec.remove))
     if isinstance(spec.parent, int):
         message.parent_version = spec.parent
@@ -31,11 +27,7 @@ def spec_message(spec: FineTuneSpec, *, validate_only: bool = False) -> pb.FineT
 
 
 def recipe_message(recipe: Recipe) -> pb.Recipe:
-    """Return the message of a recipe.
-
-    Raises:
-        ValueError: an enumerated setting has an unknown value.
-    """
+    """Return the message of a recipe."""
     (name,) = (name for name, kind in RECIPES.items() if isinstance(recipe, kind))
     message = pb.Recipe()
     chosen = getattr(message, name)
@@ -50,18 +42,7 @@ def gate_message(gate: PromotionGate | None) -> comparison_pb2.PromotionGate | N
 
 
 def encode(value: Any, message: Filled) -> Filled:
-    """Fill a message's fields from a dataclass's fields of the same names; None leaves them unset.
-
-    Args:
-        value: the dataclass; fields that the message lacks are passed over.
-        message: the message.
-
-    Returns:
-        The same message.
-
-    Raises:
-        ValueError: an enumerated field has an unknown value.
-    """
+    """Fill a message's fields from a dataclass's fields of the same names; None leaves them unset."""
     for each in fields(value):
         item = getattr(value, each.name)
         field = message.DESCRIPTOR.fields_by_name.get(each.name)

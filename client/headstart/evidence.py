@@ -55,16 +55,7 @@ class Evidence:
 def make_evidence(
     abstain: bool | float | Abstention | None, neighbors: int, saliency: bool | str
 ) -> Evidence:
-    """Read what a caller requested.
-
-    Args:
-        abstain: True, the rate of false alarms, or an `Abstention`. False or None: every input is answered.
-        neighbors: the most training examples for each input.
-        saliency: True for the likeliest class, or a class. False or empty: not requested.
-
-    Raises:
-        ValueError: a number is out of its range.
-    """
+    """Read what a caller requested."""
     match abstain:
         case bool() | None:
             abstention = Abstention() if abstain else None

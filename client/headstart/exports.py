@@ -23,9 +23,6 @@ class ExportFiles:
     """The files of one export on their way to a path; use it in a `with` statement.
 
     They are written aside, and are at the path only when all have come and have the announced digests.
-
-    Args:
-        path: the file; a folder if the export has several files, created if it is missing.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -50,11 +47,7 @@ class ExportFiles:
         shutil.rmtree(self._aside, ignore_errors=True)
 
     def take(self, message: Message) -> None:
-        """Takes a message of the stream.
-
-        Raises:
-            DataLoss: it may not come now, or names a file outside the export.
-        """
+        """Takes a message of the stream."""
         response = cast(pb.ExportVersionResponse, message)
         part = response.WhichOneof("part")
         if part == "header" and self._header is None:
@@ -67,12 +60,7 @@ class ExportFiles:
             raise _broken(f"a {part} out of its order")
 
     def finish(self) -> Export:
-        """Puts the files in their place, once all have come.
-
-        Raises:
-            DataLoss: files are missing, or differ from the announced ones.
-            FileExistsError: the export has several files, and the path is no empty folder.
-        """
+        """Puts the files in their place, once all have come."""
         if self._header is None:
             raise _broken("no header")
         self._open(len(self._header.files))

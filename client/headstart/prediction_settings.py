@@ -46,11 +46,7 @@ class PredictArguments(PredictSettings, InputSettings, total=False):
 
 
 def split_settings(settings: PredictArguments) -> tuple[PredictSettings, InputSettings]:
-    """Return what is predicted how, and what the inputs are.
-
-    Raises:
-        TypeError: a setting is unknown.
-    """
+    """Return what is predicted how, and what the inputs are."""
     check_names("predict", settings, PredictArguments)
     about_inputs = InputSettings.__annotations__
     how: dict[str, Any] = {name: value for name, value in settings.items() if name not in about_inputs}
@@ -59,11 +55,7 @@ def split_settings(settings: PredictArguments) -> tuple[PredictSettings, InputSe
 
 
 def keeps_errors(errors: str) -> bool:
-    """Return whether inputs that cannot be used are kept as errors.
-
-    Raises:
-        ValueError: the argument is neither ``raise`` nor ``return``.
-    """
+    """Return whether inputs that cannot be used are kept as errors."""
     if errors not in ("raise", "return"):
         raise ValueError(f"errors must be 'raise' or 'return'. Received: {errors!r}")
     return errors == "return"
@@ -76,11 +68,7 @@ def prediction_run(
     keep_errors: bool = False,
     is_bulk: bool = False,
 ) -> tuple[PredictionRun, float | None]:
-    """Return the calls of a prediction, and the seconds for all of them.
-
-    Raises:
-        ValueError: a setting is out of its range, or there is no target.
-    """
+    """Return the calls of a prediction, and the seconds for all of them."""
     timeout = settings.get("timeout")
     run = PredictionRun(
         targets,

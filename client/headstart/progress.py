@@ -18,9 +18,6 @@ class ProgressBar:
 
     A notebook shows one element that changes, a terminal one line that changes, and anything else a line for
     every tenth of the job.
-
-    Args:
-        stream: where the text goes. None: standard error.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:

@@ -15,12 +15,7 @@ def to_dict(message: Message) -> dict[str, Any]:
 
 
 def to_json(message: Message, indent: int | None = None) -> str:
-    """Return a message in the JSON of protobuf, with every field that always has a value.
-
-    Args:
-        message: the message.
-        indent: spaces of each level; None writes one line.
-    """
+    """Return a message in the JSON of protobuf, with every field that always has a value."""
     return MessageToJson(
         message, indent=indent, ensure_ascii=False, always_print_fields_with_no_presence=True
     )

@@ -261,12 +261,7 @@ class SpecSettings(TypedDict, total=False):
 
 
 def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> FineTuneSpec:
-    """Fills in the defaults.
-
-    Raises:
-        ValueError: the name of the recipe or the task is unknown, or a setting lacks the one it is about.
-        TypeError: a setting is unknown, or a label's key or value or an id is no `str`.
-    """
+    """Fills in the defaults."""
     check_names("fine_tune", settings, SpecSettings)
     tags = settings.get("tags")
     if tags is not None and not isinstance(tags, Mapping):
@@ -293,16 +288,7 @@ def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> Fi
 
 
 def check_names(method: str, settings: Mapping[str, Any], known: type) -> None:
-    """Check that a method has settings of these names.
-
-    Args:
-        method: the method, for the message.
-        settings: the settings given.
-        known: the `TypedDict` of the settings that exist.
-
-    Raises:
-        TypeError: one does not exist; the message names the most similar ones.
-    """
+    """Check that a method has settings of these names."""
     names = list(known.__annotations__)
     for unknown in sorted(settings.keys() - set(names)):
         similar = get_close_matches(unknown, names, 1)
@@ -313,11 +299,7 @@ def check_names(method: str, settings: Mapping[str, Any], known: type) -> None:
 
 
 def parse_candidates(names: Collection[str] | None) -> tuple[str, ...]:
-    """The names of backbones.
-
-    Raises:
-        TypeError: they are no list of names.
-    """
+    """The names of backbones."""
     if isinstance(names, str) or not all(isinstance(each, str) for each in names or ()):
         raise TypeError(f"backbone_candidates must be a list of names. Received: {names!r}")
     return tuple(names or ())
@@ -329,11 +311,7 @@ def parse_budget(budget: timedelta | float | None) -> timedelta | None:
 
 
 def parse_recipe(recipe: Recipe | str | None) -> Recipe:
-    """The recipe of a name; None: ``auto``.
-
-    Raises:
-        ValueError: no setting has this name.
-    """
+    """The recipe of a name; None: ``auto``."""
     if not isinstance(recipe, str | None):
         return recipe
     kind = RECIPES.get(recipe or "auto")

@@ -51,15 +51,7 @@ class VersionRef:
 
 
 def parse_version(version: VersionRef | str) -> VersionRef:
-    """Return the reference that a text spells.
-
-    Args:
-        version: ``pets`` (the default version), ``pets@3`` (a number), ``pets@stable`` (an alias), or a
-            reference already.
-
-    Raises:
-        ValueError: the text ends with "@".
-    """
+    """Return the reference that a text spells."""
     if isinstance(version, VersionRef):
         return version
     model, separator, which = version.partition("@")
@@ -73,11 +65,7 @@ def parse_version(version: VersionRef | str) -> VersionRef:
 
 
 def version_ref(model: str, version: int | None = None, alias: str | None = None) -> VersionRef:
-    """Return the reference of a model's name, which may contain the version, and a version or an alias.
-
-    Raises:
-        ValueError: the version is named twice.
-    """
+    """Return the reference of a model's name, which may contain the version, and a version or an alias."""
     if version is None and alias is None:
         return parse_version(model)
     if "@" in model:
@@ -87,11 +75,7 @@ def version_ref(model: str, version: int | None = None, alias: str | None = None
 
 
 def plain_model(model: str) -> str:
-    """Return the name of a model that must not contain a version.
-
-    Raises:
-        ValueError: it contains one.
-    """
+    """Return the name of a model that must not contain a version."""
     name, separator, which = model.partition("@")
     if separator:
         key = which if _NUMBER.fullmatch(which) else repr(which)
@@ -100,16 +84,7 @@ def plain_model(model: str) -> str:
 
 
 def other_version(ref: VersionRef, version: VersionRef | str | int) -> VersionRef:
-    """Return another version, of the same model if only its number or alias is given.
-
-    Args:
-        ref: a version of the model.
-        version: a number, an alias, ``model@version``, or a reference.
-
-    Raises:
-        ValueError: a number is below 1.
-        TypeError: it is neither.
-    """
+    """Return another version, of the same model if only its number or alias is given."""
     if isinstance(version, VersionRef):
         return version
     if isinstance(version, str):
@@ -121,11 +96,7 @@ def other_version(ref: VersionRef, version: VersionRef | str | int) -> VersionRe
 
 
 def numbered(ref: VersionRef) -> int:
-    """Return the number of a version.
-
-    Raises:
-        ValueError: the reference contains none.
-    """
+    """Return the number of a version."""
     if ref.version is None:
         raise ValueError(f"Name the version by its number, such as '{ref.model}@3'. Received: {str(ref)!r}")
     return ref.version

@@ -9,11 +9,7 @@ __all__ = ["found_alias"]
 
 
 def found_alias(model: Model, name: str) -> Alias:
-    """Return an alias of a model.
-
-    Raises:
-        NotFound: the model has no such alias.
-    """
+    """Return an alias of a model."""
     for alias in model.aliases:
         if alias.alias == name:
             return alias

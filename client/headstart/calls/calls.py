@@ -134,11 +134,7 @@ def job_cancellation(job_id: str) -> Call[JobStatus]:
 def job_page(
     model: str | None, states: Collection[JobState | str] | str | None, token: str
 ) -> Call[Page[JobStatus]]:
-    """ListJobs.
-
-    Raises:
-        ValueError: a state is unknown.
-    """
+    """ListJobs."""
     listed = [states] if isinstance(states, str) else states or ()
     return Call(
         path=_TUNING + "ListJobs",
@@ -267,11 +263,7 @@ def version_evaluation(target: VersionRef) -> Call[VersionEvaluation]:
 
 
 def version_report(target: VersionRef, form: ReportFormat) -> Call[Report]:
-    """GetReport.
-
-    Raises:
-        ValueError: there is no such format.
-    """
+    """GetReport."""
     if form not in get_args(ReportFormat):
         raise ValueError(f"format must be one of {', '.join(get_args(ReportFormat))}. Received: {form!r}")
     return Call(
@@ -283,11 +275,7 @@ def version_report(target: VersionRef, form: ReportFormat) -> Call[Report]:
 
 
 def version_export(target: VersionRef, format: ExportFormat) -> Call[Message]:
-    """ExportVersion; its messages as they come.
-
-    Raises:
-        ValueError: there is no such format.
-    """
+    """ExportVersion; its messages as they come."""
     if format not in get_args(ExportFormat):
         raise ValueError(f"format must be one of {', '.join(get_args(ExportFormat))}. Received: {format!r}")
     return Call(

@@ -33,13 +33,7 @@ def watched_jobs(model: str | None, resume_token: str) -> Call[WatchedJobs]:
 
 
 class JobsCursor:
-    """Where a watcher is among the events of all jobs.
-
-    Args:
-        model: only jobs of this model. None: of all models.
-        resume_token: where it begins. Empty: with the jobs that have not ended.
-        policy: how long it retries a server that does not answer.
-    """
+    """Where a watcher is among the events of all jobs."""
 
     def __init__(self, model: str | None, resume_token: str, policy: RetryPolicy) -> None:
         self._model = model
@@ -71,9 +65,5 @@ class JobsCursor:
         return self._policy.delay(1)
 
     def interrupted(self, error: Unavailable) -> float:
-        """Return the seconds to wait after a connection was lost.
-
-        Raises:
-            Unavailable: the error itself, if no server has answered for too long.
-        """
+        """Return the seconds to wait after a connection was lost."""
         return self._backoff.delay_after(error)

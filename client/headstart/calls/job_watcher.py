@@ -15,13 +15,7 @@ STATUS_SLICE_SECONDS = 30.0
 
 
 class EventCursor:
-    """Where a watcher is among the events of a job.
-
-    Args:
-        job_id: the job.
-        after: the number of the last event that was seen.
-        policy: how long it bears with a server that does not answer.
-    """
+    """Where a watcher is among the events of a job."""
 
     def __init__(self, job_id: str, after: int, policy: RetryPolicy) -> None:
         self.ended = False
@@ -43,24 +37,13 @@ class EventCursor:
         return is_new
 
     def settle(self, status: JobStatus) -> float:
-        """Decides after a stream ended in order but without a last event, as when a server is stopped.
-
-        Returns:
-            The seconds to wait before watching again.
-        """
+        """Decides after a stream ended in order but without a last event, as when a server is stopped."""
         self._backoff.reset()
         self.ended = status.state.ended and status.last_event <= self._after
         return self._policy.delay(1)
 
     def interrupted(self, error: Unavailable) -> float:
-        """Decides after a connection was lost.
-
-        Returns:
-            The seconds to wait before watching again.
-
-        Raises:
-            Unavailable: the error itself, if no server has answered for too long.
-        """
+        """Decides after a connection was lost."""
         delay = self._backoff.delay_after(error)
         LOGGER.info("Watching job %s goes on in %.2f s: %s", self._job_id, delay, error)
         return delay
@@ -75,12 +58,7 @@ def described_job(job_id: str, status: JobStatus | None) -> str:
 
 
 def finished_version(status: JobStatus) -> int:
-    """The number of the version that an ended job published.
-
-    Raises:
-        JobFailed: the job failed; the details are its own error.
-        JobCancelled: the job was cancelled.
-    """
+    """The number of the version that an ended job published."""
     if status.state is JobState.SUCCEEDED and status.version is not None:
         return status.version
     raise _failure(status)

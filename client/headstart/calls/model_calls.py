@@ -87,11 +87,7 @@ def version_change(
     expire_time: datetime | Literal["never"] | None,
     ttl: timedelta | None,
 ) -> Call[Version]:
-    """Return the call that changes a version.
-
-    Raises:
-        ValueError: nothing is to change, or both a time and a duration are given.
-    """
+    """Return the call that changes a version."""
     if expire_time is not None and ttl is not None:
         raise ValueError(f"Give expire_time or ttl, not both. Received: {expire_time!r} and {ttl!r}")
     expires = expire_time is not None or ttl is not None
@@ -102,11 +98,7 @@ def version_change(
 
 
 def model_change(model: str, details: Details) -> Call[Model]:
-    """Return the call that changes a model.
-
-    Raises:
-        ValueError: nothing is to change.
-    """
+    """Return the call that changes a model."""
     if not details:
         raise ValueError("Nothing is to change. Give display_name, description or tags.")
     return model_update(model, details)

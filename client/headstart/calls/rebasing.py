@@ -51,12 +51,7 @@ def rebase(
     alias: str | None,
     request_id: str,
 ) -> Call[str]:
-    """Rebase; gives the id of the job.
-
-    Raises:
-        TypeError: a setting is unknown.
-        ValueError: the recipe is unknown, or there is a gate and no alias.
-    """
+    """Rebase; gives the id of the job."""
     check_names("rebase", settings, RebaseSettings)
     recipe, gate = settings.get("recipe"), settings.get("promote_if")
     if gate is not None and alias is None:

@@ -58,23 +58,14 @@ class BatchPrediction:
     errors: list[PredictionError] = field(default_factory=list)
 
     def collect(self) -> list[PredictedInput]:
-        """Return all predictions.
-
-        Raises:
-            OSError, TypeError, ValueError or HeadstartError: no input could be used, or the first one that
-                cannot be used ends it.
-        """
+        """Return all predictions."""
         found = [each for each, _ in self._predictions(self._inputs(), parse_version(self.model))]
         if not found:
             self._fail()
         return found
 
     def write(self, output: str) -> None:
-        """Write the predictions to a file, or to standard output (``-``).
-
-        Raises:
-            OSError, TypeError, ValueError or HeadstartError: as in `collect`.
-        """
+        """Write the predictions to a file, or to standard output (``-``)."""
         if output == "-":
             printed = StandardOutput(as_json=self.session.as_json)
             for predicted, prediction in self._predictions(self._inputs(), parse_version(self.model)):
@@ -87,11 +78,7 @@ class BatchPrediction:
         self.end()
 
     def end(self) -> None:
-        """Name the inputs that could not be used.
-
-        Raises:
-            typer.Exit: there are any.
-        """
+        """Name the inputs that could not be used."""
         if not self.errors:
             return
         for error in self.errors[:_SHOWN_ERRORS]:
@@ -101,11 +88,7 @@ class BatchPrediction:
         raise typer.Exit(ExitCode.INCOMPLETE)
 
     def document(self, found: Sequence[PredictedInput]) -> dict[str, Any]:
-        """Return the response of all calls as the HTTP port prints it, and the names of the inputs.
-
-        Args:
-            found: what `collect` returned.
-        """
+        """Return the response of all calls as the HTTP port prints it, and the names of the inputs."""
         document = self.session.response("Predict")
         if not document:
             return {}
@@ -199,11 +182,7 @@ class BatchPrediction:
         return cast(dict[str, Any], json.loads(json.dumps(command)))
 
     def _fail(self) -> None:
-        """Raise the error of the first input that could not be used.
-
-        Raises:
-            OSError, TypeError, ValueError or InvalidArgument: it could not be sent, or not be predicted.
-        """
+        """Raise the error of the first input that could not be used."""
         if not self.errors:
             raise ValueError(f"There are no inputs in {', '.join(self.sources)}")
         first, count = self.errors[0], len(self.errors)
@@ -226,11 +205,7 @@ def _reason(error: PredictionError) -> str:
 
 
 def named_inputs(sources: Sequence[str], columns: InputSettings, *, is_text: bool) -> Iterator[NamedInput]:
-    """Return the inputs of files, folders, tables and standard input, or texts, with their names.
-
-    Raises:
-        OSError or ValueError: a table or folder cannot be read.
-    """
+    """Return the inputs of files, folders, tables and standard input, or texts, with their names."""
     for source in sources:
         if is_text:
             yield NamedInput(source, Text(source))

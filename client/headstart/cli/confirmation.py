@@ -13,16 +13,7 @@ _MAX_NAMES = 10
 
 
 def confirm(what: str, *, skip: bool) -> None:
-    """Ask on the terminal whether to go on.
-
-    Args:
-        what: the deletion, such as ``delete model pets``.
-        skip: True asks nothing.
-
-    Raises:
-        ValueError: stdin is not a terminal.
-        typer.Abort: the answer is no.
-    """
+    """Ask on the terminal whether to go on."""
     if skip:
         return
     if not sys.stdin.isatty():

@@ -48,11 +48,7 @@ class Contexts:
     current: str = ""
 
     def get(self, name: str) -> Context:
-        """Return a context.
-
-        Raises:
-            ValueError: no context has this name.
-        """
+        """Return a context."""
         if name not in self.contexts:
             known = ", ".join(self.contexts) or "none; add one with headstart login"
             raise ValueError(f"There is no context {name!r}. Contexts: {known}")
@@ -60,22 +56,13 @@ class Contexts:
 
 
 class ContextsFile:
-    """The file of contexts.
-
-    Args:
-        path: the file. None: ``headstart/contexts.toml`` in the user's folder of configuration.
-    """
+    """The file of contexts."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or _default_path()
 
     def read(self) -> Contexts:
-        """Return the contexts; no contexts if the file is missing.
-
-        Raises:
-            OSError: the file cannot be read.
-            ValueError: the file is malformed.
-        """
+        """Return the contexts; no contexts if the file is missing."""
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
@@ -95,11 +82,7 @@ class ContextsFile:
             return False
 
     def add(self, name: str, context: Context) -> None:
-        """Add or replace a context and make it the current one.
-
-        Raises:
-            ValueError: the name is invalid.
-        """
+        """Add or replace a context and make it the current one."""
         if not _NAME.fullmatch(name):
             raise ValueError(
                 "The name of a context consists of up to 64 letters, digits, dots, hyphens and underscores. "

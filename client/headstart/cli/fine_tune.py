@@ -211,15 +211,7 @@ def _input_of(client: Client, version: Version) -> str:
 
 
 def require_promoted(version: Version | None, *, wanted: bool) -> None:
-    """Exit with its own code if the gate kept the alias on its version.
-
-    Args:
-        version: the new version. None: the job was not waited for.
-        wanted: False never exits.
-
-    Raises:
-        typer.Exit: the alias stayed.
-    """
+    """Exit with its own code if the gate kept the alias on its version."""
     if wanted and version is not None and version.promotion is not None and not version.promotion.promoted:
         raise typer.Exit(ExitCode.NOT_PROMOTED)
 

@@ -86,13 +86,7 @@ class Commands(typer.Typer):
     def command(
         self, name: str | None = None, *, formats: Sequence[Format] = DOCUMENT, **more: Any
     ) -> Callable[[Function], Function]:
-        """Return what adds a function as a command.
-
-        Args:
-            name: the name. None: that of the function.
-            formats: the output formats that it supports.
-            **more: as for `typer.Typer.command`.
-        """
+        """Return what adds a function as a command."""
         kind = type("Command", (Command,), {"formats": tuple(formats)})
         return super().command(name, cls=kind, **more)
 
@@ -103,13 +97,7 @@ def noun(name: str, help: str) -> Commands:
 
 
 def help_text(command: Any, ctx: Any, *, everything: bool = False) -> str:
-    """Return the help of a command.
-
-    Args:
-        command: the command or group.
-        ctx: its context.
-        everything: True lists rare and global options, too.
-    """
+    """Return the help of a command."""
     width = min(shutil.get_terminal_size().columns, _MAX_WIDTH)
     usage = " ".join(["Usage:", ctx.command_path, *command.collect_usage_pieces(ctx)])
     blocks = [usage, *_paragraphs(command.help or "", width)]

@@ -129,11 +129,7 @@ def example_settings(
 
 
 def numbered_version(text: str) -> tuple[str, int]:
-    """The model and the number of a version.
-
-    Raises:
-        ValueError: the text names no version by its number.
-    """
+    """The model and the number of a version."""
     target = parse_version(text)
     if target.version is None:
         raise ValueError(f"Expected a version by its number, such as {target.model}@3. Received: {text}")

@@ -23,12 +23,6 @@ class PrivateServer:
     """A server that runs as long as its `with` block.
 
     It reads no settings of the user, except for the cache of backbones, which it shares.
-
-    Args:
-        folder: an empty folder for its data and its log.
-
-    Raises:
-        ValueError: the server is not installed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,11 +68,7 @@ class PrivateServer:
             process.wait()
 
     def address(self) -> str:
-        """Wait until the server accepts connections; return its address.
-
-        Raises:
-            ValueError: the server has ended.
-        """
+        """Wait until the server accepts connections; return its address."""
         while True:
             found = self._listening()
             if found:
@@ -87,11 +77,7 @@ class PrivateServer:
             time.sleep(_POLL_SECONDS)
 
     def check(self) -> None:
-        """Raise the last line of the server's log if the server has ended.
-
-        Raises:
-            ValueError: the server has ended.
-        """
+        """Raise the last line of the server's log if the server has ended."""
         if self._running().poll() is not None:
             lines = self._log.read_text(errors="replace").split("\n")
             last = next((line for line in reversed(lines) if line.strip()), "")

@@ -54,15 +54,7 @@ def settings_help() -> str:
 
 
 def recipe_of(choice: RecipeChoice | None, pairs: list[str] | None) -> Recipe:
-    """Return the recipe with its settings.
-
-    Args:
-        choice: its name. None: the first recipe that has all the settings, auto without settings.
-        pairs: settings as NAME=VALUE.
-
-    Raises:
-        typer.BadParameter: a setting is malformed or unknown, or the recipe does not have it.
-    """
+    """Return the recipe with its settings."""
     given: dict[str, Any] = {}
     for pair in pairs or ():
         name, value = _setting(pair)
@@ -85,11 +77,7 @@ def recipe_of(choice: RecipeChoice | None, pairs: list[str] | None) -> Recipe:
 
 
 def duration_of(text: str | None, option: str) -> timedelta | None:
-    """Return a duration from a number with a unit; seconds without a unit.
-
-    Raises:
-        typer.BadParameter: the text is no duration.
-    """
+    """Return a duration from a number with a unit; seconds without a unit."""
     if text is None:
         return None
     found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smhd]?)", text)

@@ -59,11 +59,7 @@ class GlobalOptions:
 
 
 class Session:
-    """One run of the command.
-
-    Args:
-        options: the global options.
-    """
+    """One run of the command."""
 
     def __init__(self, options: GlobalOptions) -> None:
         self.options = options
@@ -81,10 +77,6 @@ class Session:
         """How the server is reached: by the options, the context that they name, or the current one.
 
         A context's credentials are for its own server: with --server no context applies.
-
-        Raises:
-            OSError: the file of contexts cannot be read.
-            ValueError: it is malformed, the context does not exist, or the address is invalid.
         """
         options = self.options
         context = Context(server=DEFAULT_SERVER if options.server is None else options.server)
@@ -116,12 +108,7 @@ class Session:
     def client(
         self, *, timeout: float | None = None, retries: int | RetryPolicy = _RETRIES
     ) -> Iterator[Client]:
-        """Open a client for the length of a command; its warnings are notes.
-
-        Args:
-            timeout: seconds of a call. None: as the options say.
-            retries: how often a call is repeated.
-        """
+        """Open a client for the length of a command; its warnings are notes."""
         found = self.connection
         files = {name: path for name in ("ca", "cert", "key") if (path := getattr(found, name))}
         with (
@@ -149,13 +136,7 @@ class Session:
         return self._recorder.response(method) if self.as_json else {}
 
     def show(self, value: object, rendered: RenderableType, listed: Listing | None = None) -> None:
-        """Print a result in the output format.
-
-        Args:
-            value: the JSON document.
-            rendered: the table.
-            listed: the names and rows.
-        """
+        """Print a result in the output format."""
         match self.options.format:
             case Format.JSON:
                 self.print_json(value, indent=2)

@@ -238,11 +238,7 @@ def gate_of(
     significance: float | None,
     alias: str | None,
 ) -> PromotionGate | None:
-    """Return the gate; a margin implies it.
-
-    Raises:
-        typer.BadParameter: no alias is given.
-    """
+    """Return the gate; a margin implies it."""
     if not wanted and max_drop is None and max_class_drop is None and significance is None:
         return None
     if alias is None:
@@ -251,22 +247,14 @@ def gate_of(
 
 
 def parent_of(version: str | None, removed: list[str] | None) -> int | str | None:
-    """Return a parent by its number or alias.
-
-    Raises:
-        typer.BadParameter: examples are removed without a parent.
-    """
+    """Return a parent by its number or alias."""
     if version is None and removed:
         raise typer.BadParameter("name the version of the example, with --parent", param_hint="--remove")
     return int(version) if version is not None and version.isdecimal() else version
 
 
 def tags_of(pairs: list[str] | None) -> dict[str, str]:
-    """Return tags from KEY=VALUE.
-
-    Raises:
-        typer.BadParameter: a tag lacks its key or the equals sign.
-    """
+    """Return tags from KEY=VALUE."""
     tags = {}
     for pair in pairs or ():
         key, equals, value = pair.partition("=")

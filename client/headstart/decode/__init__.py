@@ -46,20 +46,12 @@ _STEPS: Final = ("decode", "backbone", "features", "fit", "evaluate", "publish")
 
 
 def decode(message: Message, kind: type[Result], /, **context: Any) -> Result:
-    """Return a message as a dataclass of this package, as `Decoder.decode`.
-
-    Raises:
-        ValueError: a tensor's shape and data contradict each other.
-    """
+    """Return a message as a dataclass of this package, as `Decoder.decode`."""
     return _DECODER.decode(message, kind, **context)
 
 
 def decode_features(features: predicting.Features) -> dict[str, NDArray[Any]]:
-    """Return features by view, each of shape [inputs, size of the view].
-
-    Raises:
-        ValueError: a tensor's shape and data contradict each other.
-    """
+    """Return features by view, each of shape [inputs, size of the view]."""
     return {view: tensors.decode(tensor) for view, tensor in features.views.items()}
 
 

@@ -32,10 +32,6 @@ class Decoder:
     fields to tuples, maps to dicts in the order of their keys. A field that is unset is None where the
     annotation allows it; so is the zero of a number that cannot be unset. A field of the dataclass that the
     message lacks keeps its default.
-
-    Args:
-        messages: readers of messages that no dataclass of their own represents, by full name.
-        exceptions: by dataclass and field either the name of the message's field, or a reader of the message.
     """
 
     def __init__(
@@ -46,13 +42,7 @@ class Decoder:
         self._readers: dict[tuple[Descriptor, type], Callable[[Any, Mapping[str, Any]], Any]] = {}
 
     def decode(self, message: Message, kind: type[Result], /, **context: Any) -> Result:
-        """Return a message as a dataclass.
-
-        Args:
-            message: the message.
-            kind: the dataclass.
-            **context: values of fields of the dataclass, instead of those in the message.
-        """
+        """Return a message as a dataclass."""
         descriptor = cast(Descriptor, message.DESCRIPTOR)
         reader = self._readers.get((descriptor, kind))
         if reader is None:

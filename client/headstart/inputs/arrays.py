@@ -25,13 +25,6 @@ class Arrays:
     Its arrays are ``features``, numbers of shape [n, size]; one of ``labels``, texts, integers or bools of
     shape [n], and ``values``, numbers of shape [n]; and if wanted ``ids``, texts of shape [n]. Others are
     ignored.
-
-    Args:
-        path: the file. Nothing in it is unpickled.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is no such file, or lacks an array.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,12 +61,7 @@ class Arrays:
 
 
 def feature_rows(path: Path) -> NDArray[Any]:
-    """The array ``features`` of an ``.npz`` file, [n, size].
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is no such file, or lacks the array.
-    """
+    """The array ``features`` of an ``.npz`` file, [n, size]."""
     return _matrix(path, _read(path))
 
 

@@ -123,13 +123,7 @@ Content: TypeAlias = (
 
 
 def input_message(content: Content | Sequence[float]) -> input_pb2.Input:
-    """Make a content a message; read it if it is a path, an open file or a URL.
-
-    Raises:
-        OSError: a file or a URL cannot be read.
-        ValueError: an array, or a file's content, does not fit the contract.
-        TypeError: the content has an unknown type.
-    """
+    """Make a content a message; read it if it is a path, an open file or a URL."""
     if isinstance(content, str | os.PathLike):
         return _file_message(content)
     if isinstance(content, np.ndarray):
@@ -144,11 +138,7 @@ def input_message(content: Content | Sequence[float]) -> input_pb2.Input:
 
 
 def text_message(text: str) -> input_pb2.Input:
-    """Make a text a message.
-
-    Raises:
-        ValueError: it has half a character, or is too long for a message.
-    """
+    """Make a text a message."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
@@ -214,11 +204,7 @@ def _array(content: Any) -> NDArray[Any]:
 
 
 def _pixels(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array as it is sent.
-
-    Raises:
-        ValueError: it has the shape of an image, but not its type of pixels.
-    """
+    """Return an array as it is sent."""
     if array.dtype.kind == "f" and array.ndim == 3 and array.shape[2] in (3, 4):
         scale = "(x * 255)" if array.size and array.max() <= 1 else "x"
         raise ValueError(

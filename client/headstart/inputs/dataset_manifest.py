@@ -67,18 +67,7 @@ def read_list(
     layout: Layout = Layout(),  # noqa: B008  # frozen
     row_ended: Callable[[], None] = lambda: None,
 ) -> Iterator[ListedRow]:
-    """Return the examples of a list, in its order.
-
-    Args:
-        lines: of the list, with their ends.
-        name: what the list is called in errors.
-        suffix: one of `LIST_SUFFIXES`.
-        layout: what its columns mean; `Layout.is_text` follows from the suffix.
-        row_ended: called after each row that was read.
-
-    Raises:
-        ValueError: the list is invalid; the line is named.
-    """
+    """Return the examples of a list, in its order."""
     layout = replace(layout, is_text=suffix != ".jsonl")
     rows = _READERS[suffix](lines, name, layout, row_ended)
     layout, rows = _with_features(name, layout, rows)

@@ -170,19 +170,7 @@ def open_examples(
     task: Task | TaskName | None = None,
     settings: ExampleSettings | None = None,
 ) -> ExampleSource:
-    """Find out what kind of examples these are.
-
-    Args:
-        examples: see `Examples`. None: the inputs are in the settings.
-        y: the targets, if `examples` or the settings are inputs only.
-        task: what is learned; says whether integers are classes or numbers. None: integers are classes.
-        settings: see `ExampleSettings`.
-
-    Raises:
-        OSError: the path does not exist or cannot be read.
-        ValueError: the folder has no sub-folders, or a column is missing.
-        TypeError: the examples have none of the forms above, or arguments contradict each other.
-    """
+    """Find out what kind of examples these are."""
     given = settings or {}
     if unknown := given.keys() - ExampleSettings.__annotations__.keys():
         known_names = ", ".join(ExampleSettings.__annotations__)
@@ -283,11 +271,7 @@ def _open_stored(
 
 
 def _check_unnamed(settings: ExampleSettings, source: object) -> None:
-    """Check that no column is named.
-
-    Raises:
-        ValueError: one is.
-    """
+    """Check that no column is named."""
     named = [name for name, column in settings.items() if column is not None]
     if named:
         raise ValueError(

@@ -60,12 +60,6 @@ class Folder:
     Folders inside a class's folder belong to the class. An example's id is its path from the folder. Files of
     another kind than most, such as a text among images, are skipped, and so are files outside of the class
     folders; `warnings` names them.
-
-    Args:
-        path: the folder.
-
-    Raises:
-        ValueError: it has no sub-folders, they are the parts of a data set, or no file is in them.
     """
 
     def __init__(self, path: Path) -> None:
@@ -122,15 +116,7 @@ def _listed(names: list[str]) -> str:
 
 
 def check_class_folders(names: Collection[str], place: str) -> None:
-    """Check that sub-folders are classes and not the parts of a data set, such as train and test.
-
-    Args:
-        names: of the sub-folders.
-        place: what they are in, for the message.
-
-    Raises:
-        ValueError: they are parts.
-    """
+    """Check that sub-folders are classes and not the parts of a data set, such as train and test."""
     if not names:
         return
     lowered = {name.lower() for name in names}
@@ -145,11 +131,7 @@ def check_class_folders(names: Collection[str], place: str) -> None:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Return the files of a folder and its sub-folders, sorted, without hidden ones.
-
-    Raises:
-        OSError: a folder cannot be read.
-    """
+    """Return the files of a folder and its sub-folders, sorted, without hidden ones."""
     found: list[Path] = []
     for where, folders, files in os.walk(folder, onerror=_stop):
         folders[:] = filter(_visible, folders)

@@ -72,11 +72,7 @@ def is_sparse(source: object) -> bool:
 
 
 class SparseRows:
-    """The rows of a sparse matrix as arrays, made one by one.
-
-    Args:
-        matrix: the matrix [n, size].
-    """
+    """The rows of a sparse matrix as arrays, made one by one."""
 
     def __init__(self, matrix: Any) -> None:
         self._matrix = matrix.tocsr()
@@ -90,11 +86,7 @@ class SparseRows:
 
 
 def _numbers_of(frame: Any) -> NDArray[Any]:
-    """Return the numbers of a DataFrame, [n, columns].
-
-    Raises:
-        TypeError: a column holds something else.
-    """
+    """Return the numbers of a DataFrame, [n, columns]."""
     array = np.asarray(frame)
     if array.dtype.kind in "fiub":
         return array
@@ -109,11 +101,7 @@ def _numbers_of(frame: Any) -> NDArray[Any]:
 
 
 def pairs(inputs: Any, targets: Any) -> Iterator[tuple[Any, Any]]:
-    """Return inputs with their targets, such as scikit-learn's `X` and `y`.
-
-    Raises:
-        ValueError: there are more of the ones than of the others.
-    """
+    """Return inputs with their targets, such as scikit-learn's `X` and `y`."""
     rows, labels = rows_of(inputs), _targets_of(targets)
     counts = [len(each) for each in (rows, labels) if hasattr(each, "__len__")]
     if len(set(counts)) > 1:
@@ -137,11 +125,7 @@ def _targets_of(targets: Any) -> Any:
 
 
 def texts_of(texts: Iterable[str]) -> Iterable[Text]:
-    """Return texts as inputs; a list if they can be counted.
-
-    Raises:
-        TypeError: one is no `str`; its place is named.
-    """
+    """Return texts as inputs; a list if they can be counted."""
     rows = rows_of(texts)
     made = (_text(place, text) for place, text in enumerate(rows))
     return list(made) if hasattr(rows, "__len__") else made
@@ -158,9 +142,6 @@ class Indexed:
     """The items of a dataset of PyTorch, as often as they are iterated.
 
     Numbers of classes are replaced by the names in the dataset's attribute ``classes``, if it has any.
-
-    Args:
-        dataset: what is counted and indexed.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -183,12 +164,7 @@ class Indexed:
 
 
 class RowSource:
-    """The rows of a frame or dataset as dicts, as often as they are iterated, with what they are called.
-
-    Args:
-        source: the frame.
-        name: what a row is called in errors.
-    """
+    """The rows of a frame or dataset as dicts, as often as they are iterated, with what they are called."""
 
     def __init__(self, source: Any, name: str = "row") -> None:
         self._source = source

@@ -66,15 +66,7 @@ class Example:
 
 
 def example_message(example: Example) -> input_pb2.Example:
-    """Make an example a message; read its content if it is a path.
-
-    Raises:
-        OSError: a file cannot be read.
-        ValueError: an array does not fit the contract, it shows nothing or several things, or a number is
-            out of its range.
-        TypeError: the content has an unknown type, a label is not a `str`, integer or bool, or a value is not
-            a number.
-    """
+    """Make an example a message; read its content if it is a path."""
     message = input_pb2.Example(example_id=example.id, held_out=example.held_out)
     write_target(message, example)
     if example.weight is not None:
@@ -99,12 +91,7 @@ def is_class_number(label: object) -> bool:
 
 
 def as_example(item: Example | tuple[Content, ExampleTarget]) -> Example:
-    """Return an item of an iterable as an example.
-
-    Raises:
-        TypeError: it is no example, no pair, or its target has an unknown type.
-        ValueError: its target is NaN.
-    """
+    """Return an item of an iterable as an example."""
     match item:
         case Example():
             return item
@@ -154,12 +141,7 @@ def _kinds(item: object) -> str:
 
 
 def write_target(message: input_pb2.Example, example: Example) -> None:
-    """Writes what an example shows into its message.
-
-    Raises:
-        ValueError: it shows nothing or several things, or a number is out of its range.
-        TypeError: a label is no `str`, integer or bool, or a number none.
-    """
+    """Writes what an example shows into its message."""
     given = [name for name in _TARGETS if getattr(example, name) is not None]
     if len(given) != 1:
         raise ValueError(

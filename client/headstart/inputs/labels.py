@@ -33,9 +33,6 @@ class IntegerLabels:
 
     An integer names a class. Many different ones are more likely numbers, so the caller has to say what they
     are.
-
-    Args:
-        task: what the caller says. None: nothing.
     """
 
     def __init__(self, task: Task | None) -> None:
@@ -50,11 +47,7 @@ class IntegerLabels:
             self._count += 1
 
     def check(self) -> None:
-        """Check the labels of all examples.
-
-        Raises:
-            ValueError: they are too many different integers.
-        """
+        """Check the labels of all examples."""
         different = len(self._different)
         if different > MAX_INTEGER_CLASSES and different > MAX_INTEGER_SHARE * self._count:
             raise ValueError(
@@ -78,17 +71,7 @@ def is_integer_text(text: str) -> bool:
 def class_or_number(
     label: object, task: Task | None, *, is_text: bool = False, column: str = "label"
 ) -> dict[str, Any]:
-    """Return what a label means, as the argument of `Example` that takes it.
-
-    Args:
-        label: of a column or a key called label.
-        task: what the caller says is learned. None: nothing.
-        column: what its column is called.
-        is_text: whether every label is a text in its source, as in a CSV file, so that texts may be numbers.
-
-    Raises:
-        ValueError: it is a number, and the task does not say what it means.
-    """
+    """Return what a label means, as the argument of `Example` that takes it."""
     number = label
     if is_text and isinstance(label, str) and (_DECIMAL.fullmatch(label) or is_integer_text(label)):
         number = int(label) if is_integer_text(label) else float(label)
@@ -104,11 +87,7 @@ def class_or_number(
 
 
 def for_task(example: Example, task: Task | None) -> Example:
-    """Return an example that means what the task says: an integer as a number, or a whole number as a class.
-
-    Raises:
-        ValueError: a number that is not whole cannot be a class.
-    """
+    """Return an example whose target has the type of the task: a number, or a class."""
     label, value = example.label, example.value
     if task is Task.REGRESSION and isinstance(label, Integral | np.bool_):
         return replace(example, label=None, value=float(label))

@@ -98,17 +98,7 @@ class OpenInputs:
 
 
 def open_inputs(inputs: Any, settings: InputSettings | None = None) -> OpenInputs:
-    """Find out what kind of inputs these are.
-
-    Args:
-        inputs: see `Inputs`. None: they are in the settings.
-        settings: see `InputSettings`.
-
-    Raises:
-        OSError: a file cannot be read.
-        TypeError: there are no inputs, or arguments contradict each other.
-        ValueError: a column is missing, or a file is invalid.
-    """
+    """Find out what kind of inputs these are."""
     given = settings or {}
     named = [name for name in _NAMES if given.get(name) is not None]
     if len(named) + (inputs is not None) != 1:

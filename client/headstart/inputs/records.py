@@ -84,16 +84,7 @@ def feature_columns_of(rows: Sequence[Mapping[str, Any]], names: Mapping[str, st
 def input_of(
     known: Mapping[str, Any], row: Mapping[str, Any], features: Sequence[str] | None
 ) -> tuple[str, Any]:
-    """Return what an example is learned from: the kind, of `INPUT_COLUMNS`, and its value.
-
-    Args:
-        known: the row by the names that have a meaning.
-        row: by the source's own names.
-        features: the columns that are the features. None: it has no such columns.
-
-    Raises:
-        ValueError: it is missing or there is more than one, or a feature is no number.
-    """
+    """Return what an example is learned from: the kind, of `INPUT_COLUMNS`, and its value."""
     given = [name for name in INPUT_COLUMNS if not is_missing(known.get(name))]
     if features is not None and not given:
         return "features", _numbers({name: row.get(name) for name in features})
@@ -109,11 +100,7 @@ def input_of(
 
 
 def settings_of(row: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
-    """Return the arguments of `Example` besides its content.
-
-    Raises:
-        ValueError: a value is invalid.
-    """
+    """Return the arguments of `Example` besides its content."""
     number = row.get("id")
     settings = {
         "id": "" if is_missing(number) else str(number),
@@ -238,11 +225,7 @@ _READ_TARGETS: dict[str, Callable[[object], Any]] = {
 
 
 def check_spelling(place: str, columns: Iterable[object]) -> None:
-    """Check that no column is misspelled: it would be ignored, and weights or held-out examples lost.
-
-    Raises:
-        ValueError: a column's name has the letters of one with a meaning.
-    """
+    """Check that no column is misspelled: it would be ignored, and weights or held-out examples lost."""
     for name in columns:
         if not isinstance(name, str) or name in RECORD_COLUMNS:
             continue
@@ -255,11 +238,7 @@ def check_spelling(place: str, columns: Iterable[object]) -> None:
 
 
 def check_named(place: str, columns: Collection[object], wanted: Iterable[str]) -> None:
-    """Check that the columns that the caller names exist.
-
-    Raises:
-        ValueError: one is missing.
-    """
+    """Check that the columns that the caller names exist."""
     missing = [column for column in wanted if column not in columns]
     if missing:
         raise ValueError(

@@ -21,11 +21,7 @@ class Task(StrEnum):
 
 
 def parse_task(task: Task | str) -> Task:
-    """Reads a task or its name, such as ``multi_label`` or ``multi-label``.
-
-    Raises:
-        ValueError: there is no such task.
-    """
+    """Reads a task or its name, such as ``multi_label`` or ``multi-label``."""
     name = task.upper().replace("-", "_")
     if name not in Task.__members__ or name == Task.UNSPECIFIED:
         known = ", ".join(each.lower() for each in Task if each is not Task.UNSPECIFIED)

@@ -27,18 +27,7 @@ _NAMES = ", ".join(dtype.name for dtype in _DTYPES.values())
 
 
 def encode(array: NDArray[Any]) -> input_pb2.Tensor:
-    """Writes an array as a tensor.
-
-    Args:
-        array: any shape, strides and byte order; its elements uint8, int32, int64, float16, float32 or
-            float64.
-
-    Returns:
-        The tensor with the same shape, row-major and little endian. The bytes are copied once.
-
-    Raises:
-        ValueError: the element type is not one of the contract's, or there are more than 32 dimensions.
-    """
+    """Writes an array as a tensor."""
     dtype = array.dtype.newbyteorder("<")
     data_type = _DATA_TYPES.get(dtype)
     if data_type is None:
@@ -55,18 +44,7 @@ def is_encodable(dtype: np.dtype[Any]) -> bool:
 
 
 def decode(tensor: input_pb2.Tensor) -> NDArray[Any]:
-    """Reads a tensor as an array, checking everything before it believes anything.
-
-    Args:
-        tensor: any message, also a hostile one.
-
-    Returns:
-        A read-only array that shares the bytes of the message's `data`; little endian.
-
-    Raises:
-        ValueError: the element type is unknown, a dimension is negative, there are more than 32, or shape and
-            element type do not give the length of the data. It says what was expected and what came.
-    """
+    """Reads a tensor as an array, checking everything before it believes anything."""
     dtype = _DTYPES.get(tensor.data_type)
     if dtype is None:
         raise ValueError(f"A tensor's data_type must be one of {_NAMES}. Received: {tensor.data_type}")

@@ -18,9 +18,6 @@ class Spool:
 
     Each iteration first repeats what was kept, then goes on with the iterator where it stands. One iteration
     at a time.
-
-    Args:
-        messages: what is read once.
     """
 
     def __init__(self, messages: Iterator[input_pb2.Example]) -> None:

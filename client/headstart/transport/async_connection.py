@@ -37,11 +37,6 @@ class AsyncChannels:
 
     Uploads go over a synchronous channel, in threads: a write of `grpc.aio` that fails because the server has
     ended the call replaces the server's status by an internal error (seen with grpcio 1.85).
-
-    Args:
-        settings: how the server is reached.
-        channel: the caller's own channel, which is left open. None: a new one.
-        upload_channel: the caller's own synchronous channel. None: a new one, unless `channel` is given.
     """
 
     def __init__(
@@ -69,11 +64,7 @@ class AsyncChannels:
 
     @cached_property
     def uploads(self) -> Connection:
-        """The connection of uploads.
-
-        Raises:
-            ValueError: the caller gave a channel, but none for uploads.
-        """
+        """The connection of uploads."""
         if self._given_uploads is not None:
             return Connection(self._settings, SharedChannel(self._given_uploads, is_owned=False))
         if self._given is not None:
@@ -101,13 +92,7 @@ class AsyncChannels:
 
 
 class AsyncConnection:
-    """Sends calls to a server, on one event loop: the one that is running when it is first used.
-
-    Args:
-        settings: how the server is reached.
-        channels: the channels. None: new ones.
-        is_derived: True leaves the channels open when the connection is closed.
-    """
+    """Sends calls to a server, on one event loop: the one that is running when it is first used."""
 
     def __init__(
         self, settings: ConnectionSettings, channels: AsyncChannels | None = None, *, is_derived: bool = False
@@ -126,12 +111,7 @@ class AsyncConnection:
         return AsyncConnection(settings, self._channels, is_derived=True)
 
     async def send(self, call: Call[Result], timeout: float | None = None) -> Result:
-        """Send a call and return its result; repeat it where that does no harm and no server answers.
-
-        Args:
-            call: the call.
-            timeout: seconds of all attempts together. None: as the settings say.
-        """
+        """Send a call and return its result; repeat it where that does no harm and no server answers."""
         attempts = Attempts(call.path, self.settings.retries, self._timeout(call, timeout))
         return await self._authenticated(lambda metadata: self._persist(call, attempts, metadata))
 

@@ -14,11 +14,7 @@ LOGGER.addHandler(logging.NullHandler())
 
 @contextmanager
 def logged(path: str) -> Iterator[None]:
-    """Log the end of a call at level DEBUG.
-
-    Args:
-        path: the full name of the method.
-    """
+    """Log the end of a call at level DEBUG."""
     if not LOGGER.isEnabledFor(logging.DEBUG):
         yield
         return

@@ -66,18 +66,7 @@ class TlsConfig:
 
 
 def credentials(tls: bool | TlsConfig | None) -> grpc.ChannelCredentials | None:
-    """Reads certificates and keys.
-
-    Args:
-        tls: None or False for plain text, True for TLS with gRPC's own root certificates.
-
-    Returns:
-        The credentials; None for plain text.
-
-    Raises:
-        OSError: a file cannot be read.
-        ValueError: there is a certificate without its key, or a key without its certificate.
-    """
+    """Reads certificates and keys."""
     if not tls:
         return None
     config = TlsConfig() if tls is True else tls

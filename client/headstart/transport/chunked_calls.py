@@ -60,18 +60,6 @@ class PredictionRun:
 
     All inputs are answered by the same versions: what the first call finds under ``newest`` or an alias is
     what the others ask for, though it may be moved meanwhile.
-
-    Args:
-        targets: the versions to ask, at least one.
-        top_k: the most classes for each input. None: all.
-        return_features: True asks for the backbones' features too.
-        evidence: what is requested in addition to the labels.
-        routing_key: where an alias gives others a share of its calls, the same key gets the same version.
-        keep_errors: whether inputs that cannot be used are kept as errors, and the others answered.
-        is_bulk: whether a call that the server has no capacity for is repeated.
-
-    Raises:
-        ValueError: there is no target.
     """
 
     def __init__(
@@ -178,12 +166,7 @@ def predicted_inputs(
 
 
 class EmbeddingRun:
-    """Embed, by one backbone.
-
-    Args:
-        backbone: its name. None: the one that is usual for the first input; all other inputs use it, too.
-        views: the views to return.
-    """
+    """Embed, by one backbone."""
 
     def __init__(self, backbone: str | None, views: Sequence[str]) -> None:
         self._backbone = backbone or ""

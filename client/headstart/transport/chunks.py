@@ -60,19 +60,7 @@ def chunks(
     max_inputs: int = MAX_CALL_INPUTS,
     keep_errors: bool = False,
 ) -> Iterator[Chunk]:
-    """Read inputs and cut them into the portions of single calls, no further than the portion it gives.
-
-    Args:
-        items: the inputs.
-        max_bytes: of a call; a larger input gets a separate call.
-        max_inputs: of a call.
-        keep_errors: whether inputs that cannot be sent are kept as errors instead of raising.
-
-    Raises:
-        OSError: a file cannot be read.
-        TypeError: an input has an unknown type.
-        ValueError: an array does not fit the contract.
-    """
+    """Read inputs and cut them into the portions of single calls, no further than the portion it gives."""
     portion, first = _Portion(), 0
     for index, item in enumerate(items):
         try:
@@ -97,11 +85,7 @@ def chunks(
 
 
 def without_invalid(chunk: Chunk, error: HeadstartError) -> Chunk:
-    """Return a portion without the inputs that an error names.
-
-    Raises:
-        HeadstartError: this error, because it names no input.
-    """
+    """Return a portion without the inputs that an error names."""
     invalid: dict[int, str] = {}
     if isinstance(error, InvalidArgument):
         for violation in error.field_violations:

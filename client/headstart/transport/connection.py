@@ -38,12 +38,7 @@ UploadReport = Callable[[int, int | None], object]
 
 
 class SharedChannel:
-    """A channel that several connections may use.
-
-    Args:
-        channel: the channel.
-        is_owned: whether closing it is up to this package.
-    """
+    """A channel that several connections may use."""
 
     def __init__(self, channel: grpc.Channel, *, is_owned: bool = True) -> None:
         self.channel = channel
@@ -58,13 +53,7 @@ class SharedChannel:
 
 
 class Connection:
-    """Sends calls to a server. Safe to use from many threads.
-
-    Args:
-        settings: how the server is reached.
-        shared: the channel. None: a new one.
-        is_derived: True leaves the channel open when the connection is closed.
-    """
+    """Sends calls to a server. Safe to use from many threads."""
 
     def __init__(
         self, settings: ConnectionSettings, shared: SharedChannel | None = None, *, is_derived: bool = False
@@ -83,12 +72,7 @@ class Connection:
         return Connection(settings, self._shared, is_derived=True)
 
     def send(self, call: Call[Result], timeout: float | None = None) -> Result:
-        """Send a call and return its result; repeat it where that does no harm and no server answers.
-
-        Args:
-            call: the call.
-            timeout: seconds of all attempts together. None: as the settings say.
-        """
+        """Send a call and return its result; repeat it where that does no harm and no server answers."""
         limit = self._timeout(call, timeout)
         attempts = Attempts(call.path, self.settings.retries, limit)
         return self._authenticated(lambda metadata: self._persist(call, attempts, metadata))

@@ -16,9 +16,6 @@ def uninterrupted(start: Callable[[], Started]) -> Started:
     Python raises KeyboardInterrupt in the main thread only, wherever it is. While gRPC starts a streaming
     call it leaves one behind that is never used, and closing the channel waits for it for ever (seen with
     grpcio 1.85). Started in another thread the call is attended to, even if the caller is gone meanwhile.
-
-    Args:
-        start: starts the call and returns it at once.
     """
     if threading.current_thread() is not threading.main_thread():
         return start()

@@ -15,9 +15,6 @@ class Pipe(Iterator[Item], Generic[Item]):
 
     The caller's examples are thereby read in the caller's own thread: what goes wrong there is raised there,
     and Ctrl-C works.
-
-    Args:
-        capacity: how many items wait at most.
     """
 
     def __init__(self, capacity: int = 2) -> None:

@@ -54,18 +54,7 @@ def loading_delay(
     left: float | None,
     spread: Callable[[], float] = random.random,
 ) -> float | None:
-    """Returns the seconds until the next try of a call whose backbone is still being loaded.
-
-    Args:
-        error: how the call failed.
-        policy: whether calls are repeated.
-        left: seconds until the deadline of all tries. None: for ever.
-        spread: gives numbers from 0 to 1.
-
-    Returns:
-        The server's own delay, spread at random by a quarter. None if the error is another one, if repeating
-        is turned off, or if the deadline passes before.
-    """
+    """Returns the seconds until the next try of a call whose backbone is still being loaded."""
     if error.reason != _LOADING or policy.attempts <= 1:
         return None
     base = error.retry_after.total_seconds() if error.retry_after else policy.maximum_seconds
@@ -76,25 +65,14 @@ def loading_delay(
 def capacity_delay(
     error: HeadstartError, failures: int, spread: Callable[[], float] = random.random
 ) -> float | None:
-    """Return the seconds until a batch is sent again because the server was busy; None if it is not.
-
-    Args:
-        error: how the last attempt failed.
-        failures: attempts that failed in a row.
-        spread: gives numbers from 0 to 1.
-    """
+    """Return the seconds until a batch is sent again because the server was busy; None if it is not."""
     if not isinstance(error, ResourceExhausted) or error.retry_after is None or failures > _CAPACITY_ATTEMPTS:
         return None
     return error.retry_after.total_seconds() * (1.0 + spread())
 
 
 class Deadline:
-    """The moment when something times out.
-
-    Args:
-        seconds: from now. None: never.
-        clock: returns seconds that never decrease.
-    """
+    """The moment when something times out."""
 
     def __init__(self, seconds: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -116,15 +94,7 @@ class Deadline:
 
 
 class Backoff:
-    """Counts the failures in a row of one undertaking and says how long to wait after each.
-
-    Args:
-        policy: delays and limits.
-        tries: give up after so many failures. None: no such limit.
-        seconds: give up so long after the first failure. None: no such limit.
-        clock: seconds that only grow.
-        spread: gives numbers from 0 to 1.
-    """
+    """Counts the failures in a row of one undertaking and says how long to wait after each."""
 
     def __init__(
         self,
@@ -148,11 +118,7 @@ class Backoff:
         self._failures = 0
 
     def delay_after(self, error: Unavailable) -> float:
-        """The seconds to wait before the next try.
-
-        Raises:
-            Unavailable: the error itself, if it was one too many.
-        """
+        """The seconds to wait before the next try."""
         now = self._clock()
         if self._failures == 0:
             self._since = now
@@ -168,13 +134,7 @@ class Backoff:
 
 
 class Attempts:
-    """The attempts of one call.
-
-    Args:
-        path: the full name of the method, for the log.
-        policy: how often the call is repeated.
-        seconds: of all attempts together. None: no limit.
-    """
+    """The attempts of one call."""
 
     def __init__(self, path: str, policy: RetryPolicy, seconds: float | None) -> None:
         self._path = path
@@ -187,16 +147,7 @@ class Attempts:
         return self._deadline.remaining()
 
     def delay_after(self, error: Unavailable, *, repeatable: bool) -> float:
-        """Return the seconds until the next attempt.
-
-        Args:
-            error: how the last attempt failed.
-            repeatable: whether the call may be carried out twice.
-
-        Raises:
-            Unavailable: the error itself, if there is no further attempt: none is allowed, or the time left
-                is shorter than the delay.
-        """
+        """Return the seconds until the next attempt."""
         left = self.remaining()
         delay = loading_delay(error, self._policy, left)
         if delay is None:

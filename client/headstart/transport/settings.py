@@ -72,13 +72,7 @@ def connection_settings(
     interceptors: Sequence[Any] = (),
     environment: Mapping[str, str] = os.environ,
 ) -> ConnectionSettings:
-    """Return a client's settings; what is not given comes from environment variables.
-
-    Raises:
-        OSError: a certificate or key cannot be read.
-        ValueError: a setting is invalid, a certificate or its key is missing, or a token would be sent over
-            the network in plain text.
-    """
+    """Return a client's settings; what is not given comes from environment variables."""
     address = checked_server(server or environment.get("HEADSTART_SERVER") or DEFAULT_SERVER)
     secured = _tls_of(environment) if tls is None else tls
     supplied = environment.get("HEADSTART_TOKEN") if token is None else token
@@ -105,11 +99,7 @@ def channel_settings(
     token: Token | None,
     retries: int | RetryPolicy,
 ) -> ConnectionSettings:
-    """Return the settings of a client over a channel that the caller made.
-
-    Raises:
-        ValueError: a setting is invalid.
-    """
+    """Return the settings of a client over a channel that the caller made."""
     return ConnectionSettings(
         server="the given channel",
         credentials=None,
@@ -139,11 +129,7 @@ def changed_settings(
 
 
 def checked_server(server: str) -> str:
-    """Return the address of a server.
-
-    Raises:
-        ValueError: it is neither host:port nor a gRPC target.
-    """
+    """Return the address of a server."""
     url = _URL.match(server)
     if url is not None:
         secured = " and use TLS (tls=True, or --tls)" if url[1].lower() == "https" else ""

@@ -66,14 +66,7 @@ class RpcFailure(Protocol):
 
 
 def error_from_rpc(failure: RpcFailure, server: str, *, is_closed: bool = False) -> errors.HeadstartError:
-    """Makes a caught gRPC failure an error of this package.
-
-    Args:
-        failure: the caught `grpc.RpcError`, which is a call too.
-        server: the server as the caller named it, for the message where no server answered.
-        is_closed: whether this side has closed its channel, and so cancelled the calls on it. Else one that
-            was cancelled without a reason met a server, or a proxy, that stops: that is unavailable.
-    """
+    """Makes a caught gRPC failure an error of this package."""
     status = _status(failure)
     if status is not None:
         return error_from_status(status)

@@ -19,12 +19,6 @@ class TokenSource:
     """Supplies the token of each call. Safe to use from many threads.
 
     The result of a function is used until the server rejects it as UNAUTHENTICATED.
-
-    Args:
-        token: the token, or a function that returns one. None or empty: calls carry none.
-
-    Raises:
-        ValueError: the token contains characters that a header cannot contain.
     """
 
     def __init__(self, token: Token | None) -> None:
@@ -34,11 +28,7 @@ class TokenSource:
         self._async_lock = asyncio.Lock()
 
     def get(self) -> str | None:
-        """Return the token, from the function at the first call.
-
-        Raises:
-            TypeError: the function does not return a str.
-        """
+        """Return the token, from the function at the first call."""
         if self._supply is None:
             return self._token
         with self._lock:

@@ -67,9 +67,6 @@ class Upload(Generic[Result]):
         response: the type of what comes back.
         read: makes the response a result.
         abandoned: set by another thread to give the upload up; the next part is then an error.
-
-    Raises:
-        UploadAbandoned: while it is iterated, if it was given up.
     """
 
     path: str
@@ -103,11 +100,7 @@ def validation(spec: FineTuneSpec, source: ExampleSource) -> Upload[Validation]:
 
 
 def evaluation(target: VersionRef, source: ExampleSource) -> Upload[EvaluationResult]:
-    """Evaluate.
-
-    Raises:
-        ValueError: the examples are a URI.
-    """
+    """Evaluate."""
     _check_sent(source)
     return Upload(
         path=_EVALUATION + "Evaluate",
@@ -120,11 +113,7 @@ def evaluation(target: VersionRef, source: ExampleSource) -> Upload[EvaluationRe
 
 
 def comparison(first: VersionRef, second: VersionRef, source: ExampleSource) -> Upload[Comparison]:
-    """Compare; without any examples on those that both versions know.
-
-    Raises:
-        ValueError: the examples are a URI.
-    """
+    """Compare; without any examples on those that both versions know."""
     _check_sent(source)
     return Upload(
         path=_EVALUATION + "Compare",
@@ -142,13 +131,7 @@ def batches(
     max_bytes: int = MAX_BATCH_BYTES,
     max_examples: int = MAX_BATCH_EXAMPLES,
 ) -> Iterator[list[input_pb2.Example]]:
-    """Cuts a stream of examples into batches, reading no further than the batch it gives.
-
-    Args:
-        examples: the examples.
-        max_bytes: of a batch; a larger example gets a separate batch.
-        max_examples: of a batch.
-    """
+    """Cuts a stream of examples into batches, reading no further than the batch it gives."""
     batch: list[input_pb2.Example] = []
     size = 0
     for example in examples:

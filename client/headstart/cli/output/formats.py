@@ -56,13 +56,7 @@ class Listing:
 def listing(
     items: Iterable[Item], name: Callable[[Item], str], columns: Mapping[str, Callable[[Item], Any]]
 ) -> Listing:
-    """Return a list of items.
-
-    Args:
-        items: the items.
-        name: returns an item's name.
-        columns: return an item's cells, by the column's name.
-    """
+    """Return a list of items."""
     rows = list(items)
     cells = [[column(each) for column in columns.values()] for each in rows]
     return Listing([name(each) for each in rows], list(columns), cells)

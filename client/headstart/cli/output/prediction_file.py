@@ -28,14 +28,6 @@ class PredictionFile:
 
     The rows of ``FILE.partial`` are kept from an earlier run of the same command, so that it continues there.
     They are written in batches; a row that was cut off is dropped.
-
-    Args:
-        path: the file, whose ending is one of `FORMATS`.
-        command: what the command predicts and how; rows of another command are dropped.
-
-    Raises:
-        ValueError: the ending is unknown.
-        OSError: the file cannot be written.
     """
 
     def __init__(self, path: Path, command: Mapping[str, Any]) -> None:
@@ -165,13 +157,7 @@ def prediction_cells(predicted: PredictedInput, prediction: Prediction) -> dict[
 
 
 def write_rows(file: IO[str], suffix: str, rows: Any) -> None:
-    """Write rows as a table or as JSONL.
-
-    Args:
-        file: is written to.
-        suffix: one of `FORMATS`.
-        rows: returns an iterator of the rows, each time it is called.
-    """
+    """Write rows as a table or as JSONL."""
     if suffix == ".jsonl":
         for row in rows():
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -184,11 +170,7 @@ def write_rows(file: IO[str], suffix: str, rows: Any) -> None:
 
 
 class StandardOutput:
-    """Predictions as CSV, or as JSONL, on standard output, as they come.
-
-    Args:
-        as_json: whether they are JSONL.
-    """
+    """Predictions as CSV, or as JSONL, on standard output, as they come."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.is_empty = True

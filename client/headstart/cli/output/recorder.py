@@ -26,11 +26,7 @@ class Recorder(
         self._responses: dict[str, Message] = {}
 
     def response(self, method: str) -> dict[str, Any]:
-        """Return the JSON document of a method's responses.
-
-        Args:
-            method: such as ``ListModels``.
-        """
+        """Return the JSON document of a method's responses."""
         return to_dict(self._responses[method])
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
