@@ -58,7 +58,7 @@ def test_of_strangers_so_many_lines_a_second_are_written_and_the_rest_is_counted
     log = AuditLog(tmp_path / "audit", clock=clock, unauthenticated_rate=3)
     for _ in range(10):
         log.write_unauthenticated("UNAUTHENTICATED UNAUTHENTICATED", {"principal": None, "peer": "a"})
-    # Another kind has a share of its own, and nothing of those who are known is left out.
+    # Another kind has a separate limit, and lines of identified callers are never omitted.
     log.write_unauthenticated("UNAVAILABLE ISSUER_KEYS_UNAVAILABLE", {"principal": None, "peer": "b"})
     for _ in range(5):
         log.write({"principal": "red"})
@@ -67,11 +67,11 @@ def test_of_strangers_so_many_lines_a_second_are_written_and_the_rest_is_counted
 
     clock.advance(1.0)
     log.write_unauthenticated("UNAUTHENTICATED UNAUTHENTICATED", {"principal": None, "peer": "c"})
-    told, line = lines_of(tmp_path / "audit")[9:]
-    assert (told["left_out"], told["reason"], told["refused"]) == (7, "UNAUTHENTICATED", True)
-    assert told["since"] < told["time"]
+    reported, line = lines_of(tmp_path / "audit")[9:]
+    assert (reported["left_out"], reported["reason"], reported["refused"]) == (7, "UNAUTHENTICATED", True)
+    assert reported["since"] < reported["time"]
     assert line["peer"] == "c"
-    # Told once, also if nobody comes any more.
+    # Reported once, also without further calls.
     for _ in range(4):
         log.write_unauthenticated("UNAUTHENTICATED UNAUTHENTICATED", {"principal": None, "peer": "d"})
     log.flush_omitted()
@@ -91,15 +91,15 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_callers_that_nobody_could_check_are_counted_as_not_refused(tmp_path: Path) -> None:
+def test_callers_that_could_not_be_checked_are_counted_as_not_refused(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "audit", clock=ManualClock(), unauthenticated_rate=1)
     for _ in range(3):
         log.write_unauthenticated(
             "UNAVAILABLE ISSUER_KEYS_UNAVAILABLE", {"principal": None, "refused": False}
         )
     log.close()
-    told = lines_of(tmp_path / "audit")[-1]
-    assert (told["left_out"], told["outcome"], told["refused"]) == (2, "UNAVAILABLE", False)
+    reported = lines_of(tmp_path / "audit")[-1]
+    assert (reported["left_out"], reported["outcome"], reported["refused"]) == (2, "UNAVAILABLE", False)
 
 
 def test_a_dash_writes_to_stdout_also_after_a_reopening(capfd: pytest.CaptureFixture[str]) -> None:

@@ -221,12 +221,12 @@ class Address:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.asked = 0
+        self.requested = 0
         self.meanwhile: Callable[[], None] = lambda: None
         self.keys: list[dict[str, Any]] | None = [jwk(KEY, "one")]
 
     def fetch(self, address: str) -> bytes:
-        self.asked += 1
+        self.requested += 1
         self.meanwhile()
         if self.keys is None:
             raise OSError("no route")
@@ -267,10 +267,10 @@ def test_fetched_keys_are_used_until_they_are_old() -> None:
     for self_now in (0.0, 100.0, 299.0):
         address.now = self_now
         assert keys.key("one")["kid"] == "one"
-    assert address.asked == 1
+    assert address.requested == 1
     address.now = 300.0
     keys.key("one")
-    assert address.asked == 2
+    assert address.requested == 2
 
 
 def test_an_unknown_key_is_looked_for_at_once_but_not_with_every_token() -> None:
@@ -281,7 +281,7 @@ def test_an_unknown_key_is_looked_for_at_once_but_not_with_every_token() -> None
     assert keys.key("two")["kid"] == "two"
     for _ in range(5):
         assert keys.key("three") is None
-    assert address.asked == 2
+    assert address.requested == 2
 
 
 def test_known_keys_stay_good_while_the_address_is_away() -> None:
@@ -309,7 +309,7 @@ def test_a_known_key_is_given_while_another_caller_looks_for_an_unknown_one() ->
     assert [key["kid"] for key in seen] == ["one"]
 
 
-def test_keys_that_were_never_had_are_told_as_a_thing_that_passes() -> None:
+def test_keys_that_were_never_had_are_reported_as_temporary() -> None:
     address = Address()
     address.keys = None
     with pytest.raises(KeysUnavailableError):

@@ -155,7 +155,7 @@ def test_limits_of_tenants_are_read_and_what_is_not_said_is_left_to_the_server()
 
 
 @pytest.mark.parametrize(
-    ("tenants", "told"),
+    ("tenants", "expected"),
     [
         ([{"max_versions": 1}], "tenants[0].name"),
         ([{"name": "a/b"}], "tenants[0].name"),
@@ -166,7 +166,7 @@ def test_limits_of_tenants_are_read_and_what_is_not_said_is_left_to_the_server()
         ([{"name": "a", "max_storage": "5"}], "tenants[0].max_storage: Expected a size with a unit"),
     ],
 )
-def test_what_is_wrong_with_a_tenant_is_told(tenants: list[dict[str, object]], told: str) -> None:
+def test_errors_of_a_tenant_is_reported(tenants: list[dict[str, object]], expected: str) -> None:
     with pytest.raises(PolicyError) as caught:
         policy_of({"tenants": tenants})
-    assert told in str(caught.value)
+    assert expected in str(caught.value)

@@ -119,7 +119,7 @@ async def test_a_shape_beyond_all_memory_is_refused_not_filled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_", "told"),
+    ("request_", "expected"),
     [
         (oip.ModelInferRequest(), "Expected one input tensor.*Received: 0: none"),
         (infer_request("BYTES", [], bytes_contents=[b"a"]), r"Expected a shape of \[n, ...\]"),
@@ -144,8 +144,8 @@ async def test_a_shape_beyond_all_memory_is_refused_not_filled() -> None:
         ),
     ],
 )
-async def test_what_is_wrong_with_a_tensor_is_said(request_: Any, told: str) -> None:
-    with pytest.raises(InvalidField, match=told):
+async def test_errors_of_a_tensor_is_reported(request_: Any, expected: str) -> None:
+    with pytest.raises(InvalidField, match=expected):
         await of_request(request_, IMAGES)
 
 
@@ -157,7 +157,7 @@ async def test_shared_memory_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tensor", "told"),
+    ("tensor", "expected"),
     [
         (tensor_proto(tf.DT_BOOL, [1], bool_val=[True]), "Received: DT_BOOL"),
         (tensor_proto(99, [1, 1]), "Received: 99"),
@@ -167,8 +167,8 @@ async def test_shared_memory_is_refused_by_name() -> None:
         (tensor_proto(tf.DT_FLOAT, []), r"Expected a shape of \[n, ...\]"),
     ],
 )
-async def test_what_is_wrong_with_a_tensor_of_tensorflow_is_said(tensor: Any, told: str) -> None:
-    with pytest.raises(InvalidField, match=told):
+async def test_errors_of_a_tensor_of_tensorflow_is_reported(tensor: Any, expected: str) -> None:
+    with pytest.raises(InvalidField, match=expected):
         await of_tensor(tensor, IMAGES)
 
 
@@ -186,7 +186,7 @@ def test_examples_hold_a_picture_a_text_or_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("examples", "told"),
+    ("examples", "expected"),
     [
         ([], r"Expected a shape of \[n, ...\]"),
         ([tf.Example()], r"Expected one feature in .*examples\[0\]. Received: 0: none"),
@@ -195,8 +195,8 @@ def test_examples_hold_a_picture_a_text_or_numbers() -> None:
         ([feature(bytes_list=tf.BytesList(value=[b"a"]))] * 9, "Expected 1 to 8 inputs"),
     ],
 )
-def test_what_is_wrong_with_examples_is_said(examples: list[Any], told: str) -> None:
-    with pytest.raises(HeadstartError, match=told):
+def test_errors_of_examples_is_reported(examples: list[Any], expected: str) -> None:
+    with pytest.raises(HeadstartError, match=expected):
         tensor_protos.examples_of(examples, IMAGES, MOST)
 
 

@@ -1,4 +1,4 @@
-"""Answers become named tensors: columns in the order of the classes, whatever order they were told in."""
+"""Answers become named tensors: columns in the order of the classes, whatever the order of the prediction."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -29,12 +29,12 @@ def answer(task: Task) -> Any:
     )
 
 
-def told(task: Task) -> dict[str, Any]:
+def predicted_values(task: Task) -> dict[str, Any]:
     return {output.name: values_of(answer(task), output) for output in outputs_of(head(task))}
 
 
 def test_a_label_and_a_probability_for_each_class_in_its_column() -> None:
-    values = told(Task.SINGLE_LABEL)
+    values = predicted_values(Task.SINGLE_LABEL)
     assert values["label"].tolist() == ["zèbre".encode(), b"dog"]
     np.testing.assert_array_equal(
         values["probabilities"], np.array([[0.2, 0.1, 0.7], [0.1, 0.6, 0.3]], np.float32)
@@ -42,18 +42,18 @@ def test_a_label_and_a_probability_for_each_class_in_its_column() -> None:
 
 
 def test_of_several_labels_which_ones_apply() -> None:
-    values = told(Task.MULTI_LABEL)
+    values = predicted_values(Task.MULTI_LABEL)
     assert list(values) == ["probabilities", "selected"]
     assert values["selected"].tolist() == [[False, False, True], [False, True, True]]
 
 
 def test_of_a_regression_the_numbers() -> None:
-    values = told(Task.REGRESSION)
+    values = predicted_values(Task.REGRESSION)
     assert list(values) == ["value"]
     assert (values["value"].dtype, values["value"].tolist()) == (np.float32, [1.5, -2.0])
 
 
-def test_outputs_come_as_they_are_asked_for() -> None:
+def test_outputs_come_as_requested() -> None:
     names = [each.name for each in chosen(head(Task.SINGLE_LABEL), ["label", "probabilities"], "outputs")]
     assert names == ["label", "probabilities"]
 
@@ -65,7 +65,7 @@ def test_outputs_there_are_not_are_refused(names: list[str]) -> None:
 
 
 def test_strings_go_out_typed_raw_and_as_tensorflows() -> None:
-    labels = told(Task.SINGLE_LABEL)["label"]
+    labels = predicted_values(Task.SINGLE_LABEL)["label"]
     raw: list[bytes] = []
     typed = open_inference_tensors.output_message("label", Kind.STRING, labels, None)
     bare = open_inference_tensors.output_message("label", Kind.STRING, labels, raw)

@@ -25,7 +25,7 @@ def test_a_version_is_named_by_number_or_by_alias(name: str, version: str, selec
 
 
 @pytest.mark.parametrize(
-    ("name", "version", "told"),
+    ("name", "version", "expected"),
     [
         ("", "", "Expected the name of a model"),
         ("@stable", "", "Expected the name of a model"),
@@ -37,8 +37,8 @@ def test_a_version_is_named_by_number_or_by_alias(name: str, version: str, selec
         ("pets", "9" * 5000, "Expected the number"),
     ],
 )
-def test_other_names_are_refused(name: str, version: str, told: str) -> None:
-    with pytest.raises(InvalidField, match=told):
+def test_other_names_are_refused(name: str, version: str, expected: str) -> None:
+    with pytest.raises(InvalidField, match=expected):
         selector_of(name, version, "name")
 
 

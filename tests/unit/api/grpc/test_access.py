@@ -206,9 +206,7 @@ async def refused(call: Any) -> tuple[str, str, str]:
     return caught.value.code().name, info.reason, status.message
 
 
-async def test_whoever_shows_nothing_or_something_unknown_is_turned_away(
-    port: Port, channel: grpc.aio.Channel
-) -> None:
+async def test_missing_and_unknown_credentials_are_rejected(port: Port, channel: grpc.aio.Channel) -> None:
     for name in (None, "stranger"):
         someone = Caller(channel, name)
         for call in (
@@ -233,8 +231,8 @@ async def test_a_model_without_any_right_is_to_the_caller_one_that_is_not_there(
 ) -> None:
     reader = Caller(channel, "reader")
     assert (await reader.predict("pets-1")).results[0].model == "pets-1"
-    told = await refused(reader.predict("cars"))
-    assert told == ("NOT_FOUND", "MODEL_NOT_FOUND", model_not_found_error("cars").message)
+    reported = await refused(reader.predict("cars"))
+    assert reported == ("NOT_FOUND", "MODEL_NOT_FOUND", model_not_found_error("cars").message)
     # Of several models each one counts.
     assert (await refused(reader.predict("pets-1", "cars")))[1] == "MODEL_NOT_FOUND"
     assert port.predicting.seen == ["pets-1"]
@@ -296,7 +294,7 @@ async def test_errors_keep_the_tenant_where_it_is_a_step_of_a_uri(channel: grpc.
 
 
 @pytest.mark.parametrize(
-    ("tokens", "is_known"), [(["reader", "nobody"], False), (["nobody", "reader"], True)]
+    ("tokens", "is_known"), [(["reader", "anonymous"], False), (["anonymous", "reader"], True)]
 )
 async def test_of_two_tokens_the_last_one_counts(
     channel: grpc.aio.Channel, tokens: list[str], is_known: bool
@@ -314,13 +312,13 @@ async def test_a_message_is_not_read_before_it_is_known_who_sent_it(
     port: Port, channel: grpc.aio.Channel
 ) -> None:
     call = channel.unary_unary("/headstart.v1.PredictionService/Predict")
-    for name, code in (("nobody", "UNAUTHENTICATED"), ("admin", "INVALID_ARGUMENT")):
+    for name, code in (("anonymous", "UNAUTHENTICATED"), ("admin", "INVALID_ARGUMENT")):
         metadata = (("authorization", f"Bearer {name}-token"),)
         assert (await refused(call(b"\xff no message", metadata=metadata)))[0] == code
     assert [line["outcome"] for line in port.lines()] == ["UNAUTHENTICATED"]
 
 
-async def test_a_call_with_an_issuers_token_is_told_apart_in_a_thread(channel: grpc.aio.Channel) -> None:
+async def test_a_call_with_an_issuers_token_is_checked_in_a_thread(channel: grpc.aio.Channel) -> None:
     # In the form of one, and of no issuer.
     stub = model_service_pb2_grpc.ModelServiceStub(channel)
     call = stub.ListModels(
@@ -400,15 +398,15 @@ async def test_a_method_without_a_row_is_refused_to_everybody(tmp_path: Path) ->
 async def test_without_a_file_everybody_is_let_in_but_not_by_names_of_tenants(tmp_path: Path) -> None:
     port = Port(tmp_path, is_open=True)
     async with serving(port) as channel:
-        nobody = Caller(channel, None)
-        await nobody.delete("cars")
-        assert await nobody.list() == ["all"]
-        # What nobody asks for may have any form.
+        anonymous = Caller(channel, None)
+        await anonymous.delete("cars")
+        assert await anonymous.list() == ["all"]
+        # Without authentication, the metadata may have any form.
         stub = model_service_pb2_grpc.ModelServiceStub(channel)
         await stub.ListModels(
             model_service_pb2.ListModelsRequest(), metadata=(("authorization", "Basic abc"),)
         )
-        assert (await refused(nobody.fine_tune("red/cars")))[1] == "INVALID_FIELD"
+        assert (await refused(anonymous.fine_tune("red/cars")))[1] == "INVALID_FIELD"
     assert [line["principal"] for line in port.lines()] == ["", ""]
 
 
@@ -466,13 +464,13 @@ async def test_the_log_has_faults_without_what_they_say_and_never_a_token(
         0
     ] == ("INTERNAL")
     [line] = port.lines()
-    told = {"alias": "stable", "version": 3, "traffic": {"4": 0.05}}
-    assert (line["outcome"], line["request"]) == ("INTERNAL", told)
+    reported = {"alias": "stable", "version": 3, "traffic": {"4": 0.05}}
+    assert (line["outcome"], line["request"]) == ("INTERNAL", reported)
     assert "token" not in port.log.read_text()
     assert "secret" not in port.log.read_text()
 
 
-async def test_the_log_has_all_calls_when_asked(tmp_path: Path) -> None:
+async def test_the_log_has_all_calls_when_configured(tmp_path: Path) -> None:
     port = Port(tmp_path, audits_all=True)
     async with serving(port) as channel:
         await Caller(channel, "reader").predict("pets-1")

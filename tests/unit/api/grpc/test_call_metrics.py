@@ -20,15 +20,15 @@ COLLECT = {"grpc_type": "client_stream", "grpc_service": "a.B", "grpc_method": "
 
 
 class Context:
-    """What a handler is given beside the request."""
+    """What a handler is given in addition to the request."""
 
     async def abort_with_status(self, status: Any) -> None:
         raise grpc.aio.AbortError(status.code)
 
 
 async def say(request: HealthCheckRequest, context: Any) -> HealthCheckRequest:
-    if request.service == "nobody":
-        raise ModelNotFound("There is no model 'nobody'.")
+    if request.service == "anonymous":
+        raise ModelNotFound("There is no model 'anonymous'.")
     return request
 
 
@@ -109,7 +109,7 @@ async def test_a_unary_call_counts_one_message_each_way(calls: Calls):
 
 async def test_a_refused_call_sends_no_message_and_is_counted_by_its_code(calls: Calls):
     with pytest.raises(grpc.aio.AbortError):
-        await unary(calls, text("nobody"))
+        await unary(calls, text("anonymous"))
 
     assert calls.samples.value("grpc_server_handled_total", grpc_code="NOT_FOUND", **UNARY) == 1
     assert calls.samples.value("grpc_server_msg_received_total", **UNARY) == 1

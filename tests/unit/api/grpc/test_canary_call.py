@@ -1,4 +1,4 @@
-"""Calls for aliases that give others a share: whose key counts, and what is told afterwards."""
+"""Calls for aliases that give others a share: the routing key, and the metrics of the call."""
 
 import asyncio
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Long work has threads of its own, so that short work need not wait for it."""
+"""Long work has separate threads, so that short work need not wait for it."""
 
 import asyncio
 import threading

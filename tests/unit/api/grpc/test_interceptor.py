@@ -22,13 +22,13 @@ async def answer(request: Any, context: Any) -> Any:
 
 @dataclass
 class Server:
-    """The handlers of a server, and which of them were asked for."""
+    """The handlers of a server, and which of them were looked up."""
 
     handlers: dict[str, grpc.RpcMethodHandler] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
 
     async def find(self, details: "Details") -> grpc.RpcMethodHandler | None:
-        self.asked.append(details.method)
+        self.requested.append(details.method)
         return self.handlers.get(details.method)
 
 
@@ -59,15 +59,15 @@ async def test_a_handler_is_wrapped_once_for_all_calls_of_its_method(
     assert first is again
     assert first.unary_unary is not answer
     assert other.unary_unary is not first.unary_unary
-    assert server.asked == ["/a/Predict", "/a/Embed"]
+    assert server.requested == ["/a/Predict", "/a/Embed"]
 
 
-async def test_a_method_there_is_not_is_asked_for_each_time_and_nothing_is_kept(
+async def test_an_unknown_method_is_looked_up_each_time_and_not_cached(
     interceptor: CallInterceptor, server: Server
 ) -> None:
     for _ in range(2):
         assert await interceptor.intercept_service(server.find, Details("/a/Unknown")) is None
-    assert server.asked == ["/a/Unknown"] * 2
+    assert server.requested == ["/a/Unknown"] * 2
     server.handlers["/a/Unknown"] = server.handlers["/a/Predict"]
     assert await interceptor.intercept_service(server.find, Details("/a/Unknown")) is not None
 
@@ -110,7 +110,7 @@ class Ended:
         return info.metadata["begun"]
 
 
-async def test_a_call_that_a_stopping_server_turns_away_is_told_that_it_was_not_begun(
+async def test_a_call_that_a_stopping_server_turns_away_reports_that_it_was_not_begun(
     interceptor: CallInterceptor, server: Server
 ) -> None:
     call = (await interceptor.intercept_service(server.find, Details("/a/Predict"))).unary_unary
@@ -121,7 +121,7 @@ async def test_a_call_that_a_stopping_server_turns_away_is_told_that_it_was_not_
     assert context.begun == "false"
 
 
-async def test_a_call_that_is_ended_when_its_server_stops_is_told_that_it_was_begun(
+async def test_a_call_that_is_ended_when_its_server_stops_reports_that_it_was_begun(
     interceptor: CallInterceptor, server: Server
 ) -> None:
     begun = asyncio.Event()

@@ -45,7 +45,7 @@ async def test_who_resumes_gets_later_events_only(driver: JobDriver) -> None:
     assert [event async for event in watcher(driver).events("a", 2)] == []
 
 
-async def test_a_job_that_ends_between_the_readings_is_told_to_have_ended(
+async def test_a_job_that_ends_between_the_readings_is_reported_as_ended(
     driver: JobDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver.submit("a")
@@ -55,7 +55,7 @@ async def test_a_job_that_ends_between_the_readings_is_told_to_have_ended(
         driver.job_store.queue.cancel(job_id)
         return read(job_id)
 
-    monkeypatch.setattr(driver.job_store, "get", just_ended)
+    monkeypatch.setattr(driver.job_store.reader, "get", just_ended)
     found = [event async for event in watcher(driver).events("a", 1) if event is not None]
     assert [event.state for event in found] == [JobState.CANCELLED]
 
@@ -83,7 +83,7 @@ async def test_a_stop_ends_those_who_wait(driver: JobDriver) -> None:
             await asyncio.wait_for(task, PATIENCE)
 
 
-async def test_the_end_of_a_job_is_waited_for_no_longer_than_asked(driver: JobDriver) -> None:
+async def test_the_end_of_a_job_is_waited_for_no_longer_than_requested(driver: JobDriver) -> None:
     driver.submit("a")
     assert (await watcher(driver).ended("a", 0.01)).state is JobState.QUEUED
     waiting = asyncio.create_task(watcher(driver).ended("a", PATIENCE))

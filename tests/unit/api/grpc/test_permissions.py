@@ -116,7 +116,7 @@ def test_every_listed_field_is_one() -> None:
     assert all(every[name].type == FieldDescriptor.TYPE_STRING for name in MODEL_FIELDS)
 
 
-def test_no_message_holds_one_of_its_own_kind_that_names_a_model() -> None:
+def test_no_message_contains_its_type_with_a_model_name() -> None:
     def walk(descriptor: Descriptor, above: tuple[str, ...]) -> None:
         if descriptor.full_name in above:
             assert not any(f.full_name in MODEL_FIELDS for f in descriptor.fields), descriptor.full_name

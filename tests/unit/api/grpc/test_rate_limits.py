@@ -1,4 +1,4 @@
-"""Each caller has a bucket of tokens of its own, and health is free."""
+"""Each caller has a separate bucket of tokens, and health checks have no limit."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -118,7 +118,7 @@ def test_callers_that_are_quiet_are_forgotten(clock: ManualClock) -> None:
 
 
 @pytest.mark.parametrize("make", [grpc.unary_unary_rpc_method_handler, grpc.stream_unary_rpc_method_handler])
-async def test_a_call_too_many_is_told_when_to_come_again(clock: ManualClock, make: Any) -> None:
+async def test_a_call_too_many_gets_a_retry_delay(clock: ManualClock, make: Any) -> None:
     async def find(details: Any) -> Any:
         return make(answer)
 
@@ -183,7 +183,7 @@ _NUMBERS = count()
 CALLER = Context("ipv4:10.0.0.1:1")
 
 
-async def test_who_sends_too_many_bytes_in_calls_is_told_when_to_come_again(clock: ManualClock) -> None:
+async def test_who_sends_too_many_bytes_in_calls_gets_a_retry_delay(clock: ManualClock) -> None:
     interceptor = interceptor_with(None, nbytes=RateLimiter(100.0, burst=101, clock=clock))
     handler = await wrapped(interceptor, grpc.unary_unary_rpc_method_handler(answer))
 
@@ -215,7 +215,7 @@ async def test_the_bytes_of_an_upload_are_slowed_down_and_its_messages_are_no_ca
 
     assert await handler.stream_unary(sent(*[100] * 6), CALLER) == 6
     assert sum(sleeper.slept) == pytest.approx(4.0)
-    # Whoever owes bytes begins nothing new.
+    # A caller who owes bytes begins nothing new.
     clock.advance(0.5)
     with pytest.raises(Rejected, match="bytes"):
         await handler.stream_unary(sent(1), CALLER)

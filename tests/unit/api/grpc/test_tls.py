@@ -30,7 +30,7 @@ def put(files: TlsFiles, cert: Identity, key: Identity) -> None:
         os.replace(aside, path)
 
 
-def test_files_that_stay_are_not_shown_anew(files: TlsFiles) -> None:
+def test_files_that_stay_are_not_reloaded(files: TlsFiles) -> None:
     assert Certificates(files).renewed() is None
 
 

@@ -51,9 +51,9 @@ async def read(
     body: bytes, content_type: str, folder: Path, *, size: int = 1 << 20, **given: int
 ) -> tuple[job_pb2.FineTuneSpec, list[Any]]:
     media_type, options = options_of(content_type)
-    asked = HttpRequest(route=ROUTE, path={}, query={}, media_type=media_type, options=options)
+    requested = HttpRequest(route=ROUTE, path={}, query={}, media_type=media_type, options=options)
     spec = job_pb2.FineTuneSpec(model="pets")
-    examples = examples_of(pieces(body, size), asked, spec, limits(folder, **given))
+    examples = examples_of(pieces(body, size), requested, spec, limits(folder, **given))
     messages = [message async for message in stream_of(examples, pb.FineTuneRequest, lambda: spec)]
     assert messages[0].WhichOneof("part") == "spec"
     return messages[0].spec, [each for message in messages[1:] for each in message.examples.examples]
@@ -201,13 +201,13 @@ async def test_json_that_is_too_large_is_refused_with_other_forms_to_use(tmp_pat
 async def predicted(body: bytes, content_type: str, folder: Path, **given: int) -> Any:
     media_type, options = options_of(content_type)
     route = next(route for route in ROUTES if route.descriptor.name == "Predict")
-    asked = HttpRequest(route=route, path={}, query={}, media_type=media_type, options=options)
+    requested = HttpRequest(route=route, path={}, query={}, media_type=media_type, options=options)
     events = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def receive() -> dict[str, Any]:
         return next(events)
 
-    return await message_of(asked, RequestBody(receive), limits(folder, **given))
+    return await message_of(requested, RequestBody(receive), limits(folder, **given))
 
 
 def tensor(*numbers: float) -> input_pb2.Tensor:

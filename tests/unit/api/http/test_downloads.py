@@ -13,11 +13,11 @@ from headstart_server.api.http.downloads import Download
 
 
 def header(files: Mapping[str, bytes]) -> pb.ExportHeader:
-    told = [
+    reported = [
         pb.ExportedFile(name=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
         for name, content in files.items()
     ]
-    return pb.ExportHeader(model="pets", version=3, format=pb.EXPORT_FORMAT_ONNX, files=told)
+    return pb.ExportHeader(model="pets", version=3, format=pb.EXPORT_FORMAT_ONNX, files=reported)
 
 
 async def messages(files: Mapping[str, bytes]) -> AsyncIterator[pb.ExportVersionResponse]:

@@ -145,13 +145,13 @@ class Site:
         receive: Callable[[], Awaitable[dict[str, Any]]] | None = None,
         **headers: str,
     ) -> tuple[int, dict[str, str], bytes]:
-        """Code, headers and body; `self.is_whole` tells whether the answer came to its end."""
+        """Code, headers and body; `self.is_whole` is whether the response is complete."""
         sent: list[dict[str, Any]] = []
-        asked = [{"type": "http.request", "body": body}]
+        requested = [{"type": "http.request", "body": body}]
 
         async def given() -> dict[str, Any]:
-            if asked:
-                return asked.pop()
+            if requested:
+                return requested.pop()
             await asyncio.Event().wait()
             return {}
 
@@ -205,7 +205,7 @@ async def test_a_call_gets_what_came_with_it_and_is_counted_as_grpc_counts_it(si
     assert site.handled("OK") == 1
 
 
-async def test_errors_of_calls_are_told_and_counted(site: Site) -> None:
+async def test_errors_of_calls_are_reported_and_counted(site: Site) -> None:
     code, _, body = await site.ask("GET", "/v1/jobs/nix")
     assert code == 404
     assert json.loads(body)["details"][0]["reason"] == "JOB_NOT_FOUND"
@@ -259,7 +259,7 @@ async def test_pages_of_other_sites_are_kept_out(site: Site) -> None:
     assert len(site.service.contexts) == 1
 
 
-async def test_a_path_there_is_not_and_a_verb_it_does_not_take_are_told(site: Site) -> None:
+async def test_an_unknown_path_and_a_wrong_verb_are_reported(site: Site) -> None:
     assert (await site.ask("GET", "/v2/jobs"))[0] == 404
     code, headers, _ = await site.ask("POST", "/v1/jobs/here")
     assert (code, headers["allow"]) == (405, "DELETE, GET")
@@ -275,13 +275,13 @@ async def test_an_alias_is_set_by_put_and_deleted_by_delete(site: Site) -> None:
     assert json.loads(answer)["details"][1]["fieldViolations"][0]["field"] == "version"
 
 
-async def test_a_version_that_is_no_number_is_told_in_words(site: Site) -> None:
+async def test_a_version_that_is_no_number_is_reported_in_words(site: Site) -> None:
     code, _, answer = await site.ask("GET", "/v1/models/pets/versions/x/export?format=onnx")
     assert code == 400
     assert json.loads(answer)["message"] == "Expected a whole number as 'version' in the path. Received: 'x'."
 
 
-async def test_a_format_of_an_export_that_there_is_not_is_told_with_those_there_are(site: Site) -> None:
+async def test_an_unknown_export_format_is_reported_with_the_known_ones(site: Site) -> None:
     code, _, answer = await site.ask("GET", "/v1/models/pets/export?format=foo")
     assert code == 400
     assert (

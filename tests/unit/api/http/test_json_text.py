@@ -46,7 +46,7 @@ def test_it_takes_and_refuses_the_same_texts_as_python(text: bytes) -> None:
         except ValueError:
             return "refused"
 
-    # Python has words of its own for numbers that JSON does not have.
+    # Python has its words for numbers that JSON does not have.
     if b"NaN" not in text and b"Infinity" not in text:
         assert read(padded(text)) == read(text)
 

@@ -1,4 +1,4 @@
-"""What a client's certificate is told as, and which names requests may be for."""
+"""The properties of a client's certificate, and the accepted host names."""
 
 import asyncio
 import socket
@@ -13,7 +13,7 @@ from headstart_server.api.http.protocol import auth_of
 from headstart_server.settings.settings import Settings
 
 
-def test_names_in_a_certificate_are_told_as_grpc_tells_them() -> None:
+def test_names_in_a_certificate_have_the_form_of_grpc() -> None:
     certificate = {
         "subject": ((("organizationName", "a"),), (("commonName", "client"),)),
         "subjectAltName": (("DNS", "client.example"), ("URI", "spiffe://example/client")),

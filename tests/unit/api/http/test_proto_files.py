@@ -57,7 +57,7 @@ def without_json_names(message: DescriptorProto) -> None:
         without_json_names(nested)
 
 
-def test_the_printed_descriptors_of_protobuf_have_the_fields_of_its_own(
+def test_the_printed_descriptors_of_protobuf_have_the_fields_of_the_original(
     exported: Path, tmp_path: Path
 ) -> None:
     # Options that only newer compilers know are left out.

@@ -68,16 +68,16 @@ def test_every_code_of_grpc_has_one_of_http() -> None:
     assert all(HTTP_CODES[code.value[0]] >= 400 for code in CODES.values())
 
 
-def test_an_error_is_told_as_a_status_with_the_time_to_wait() -> None:
+def test_an_error_becomes_a_status_with_a_retry_delay() -> None:
     answer = error_response(status_of(JobQueueFull("Full.", retry_after=1.2)))
-    told = json.loads(answer.content)
+    reported = json.loads(answer.content)
     assert answer.code == 429
     assert answer.headers["retry-after"] == "2"
-    assert told["code"] == code_pb2.RESOURCE_EXHAUSTED
-    assert told["details"][0]["reason"] == "JOB_QUEUE_FULL"
+    assert reported["code"] == code_pb2.RESOURCE_EXHAUSTED
+    assert reported["details"][0]["reason"] == "JOB_QUEUE_FULL"
 
 
-def test_what_is_too_large_is_not_told_as_something_to_send_again() -> None:
+def test_a_too_large_request_is_not_reported_as_retriable() -> None:
     assert error_response(status_of(MessageTooLarge("Large."))).code == 413
     assert error_response(status_of(ModelNotFound("None."))).code == 404
 
@@ -134,8 +134,8 @@ def test_what_is_said_is_the_protos_comment_with_the_names_of_the_json() -> None
     state = schemas["JobState"]["description"]
     assert "- `JOB_STATE_QUEUED`: The job is accepted and stored, and waits for a worker." in state
     page = found["paths"]["/v1/models"]["get"]["parameters"]
-    told = {one["name"]: one["description"] for one in page}
-    assert told["pageToken"] == (
+    reported = {one["name"]: one["description"] for one in page}
+    assert reported["pageToken"] == (
         "`nextPageToken` of the previous page. Default: the first page. "
         "Limit: at most 2048 characters, no control characters."
     )

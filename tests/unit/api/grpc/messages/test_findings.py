@@ -66,7 +66,7 @@ def test_every_figure_stands_in_its_field() -> None:
     )
 
 
-def test_every_kind_of_recommendation_has_a_number_of_its_own() -> None:
+def test_every_kind_of_recommendation_has_a_separate_number() -> None:
     assert set(RECOMMENDATION_KINDS) == set(RecommendationKind)
     assert (
         len(set(RECOMMENDATION_KINDS.values()))

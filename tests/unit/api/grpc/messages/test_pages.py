@@ -46,7 +46,7 @@ def numbers(page: list[model_pb2.Version]) -> list[int]:
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 25, 200, 201, 401])
 @pytest.mark.parametrize("size", [1, 10, 200, 1000])
-def test_pages_of_small_entries_have_the_size_that_is_asked_for(count: int, size: int) -> None:
+def test_pages_of_small_entries_have_the_size_that_is_requested(count: int, size: int) -> None:
     found = Versions([1] * count).pages(size)
     assert [number for page in found for number in numbers(page)] == list(range(count - 1, -1, -1))
     assert all(len(page) == size for page in found[:-1])
@@ -63,7 +63,7 @@ def test_a_page_of_large_entries_is_cut_by_bytes_and_the_next_one_goes_on() -> N
     assert versions.fetched <= 1000 + len(found) * (pages._SLICE + 1)
 
 
-def test_an_entry_that_is_larger_than_a_page_has_one_of_its_own() -> None:
+def test_an_entry_that_is_larger_than_a_page_has_a_separate_page() -> None:
     found = Versions([1, MAX_PAGE_BYTES + 1, MAX_PAGE_BYTES + 1, 1]).pages(10)
     assert [numbers(page) for page in found] == [[3], [2], [1], [0]]
 

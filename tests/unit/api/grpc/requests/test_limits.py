@@ -151,7 +151,7 @@ def test_numbers_out_of_range_are_rejected(place: Place) -> None:
         wrong = [number for number in (limit.low - 1, limit.high + 1) if -(1 << bits) <= number < 1 << bits]
     for number in wrong:
         if number == 0:
-            # Without a presence of its own, 0 is the same as nothing.
+            # Without presence, 0 is the same as nothing.
             continue
         assert refused(place, number_of(place, number)).field == place.path(0), number
     for number in (limit.low, limit.high):
