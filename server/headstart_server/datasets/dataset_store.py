@@ -1,6 +1,6 @@
 """The stored examples of jobs and versions: one ZIP archive for each job, of the examples that came with it.
 
-An archive holds each input as a member of its own and the list of the whole dataset, which names the archive
+An archive holds each input as a separate member and the list of the whole dataset, which names the archive
 of each example: those of a parent stay where they are. Both are plain files to any ZIP tool.
 """
 
@@ -79,7 +79,7 @@ class DatasetWriter:
         self._ids: dict[str, int] = {}
         #: Bytes of the contents that have come; of the whole archive, once it is finished.
         self.nbytes = 0
-        #: The jobs in whose archives examples lie beside the own one, once it is finished.
+        #: The jobs in whose archives examples lie, in addition to its own, once it is finished.
         self.archives: frozenset[str] = frozenset()
         with storage_errors():
             self._archive = ZipFile(self._aside, "w", ZIP_STORED)
@@ -184,7 +184,7 @@ class DatasetWriter:
         with suppress(OSError, ValueError):
             self._archive.close()
         self._aside.unlink(missing_ok=True)
-        # What a bucket keeps for nobody goes with a cleaning.
+        # A cleaning removes leftovers in a bucket.
         with suppress(StorageUnavailable):
             self._folder.remove(archive_name(self._job_id))
 
@@ -226,7 +226,7 @@ class Dataset:
         )
 
     def fault(self, index: int, error: HeadstartError) -> ExampleFault:
-        """What is wrong with an example, as its decoding told."""
+        """What is wrong with an example, as found while decoding it."""
         return ExampleFault(
             index=index, id=self.examples[index].id, reason=error.reason, message=error.message
         )
@@ -242,7 +242,7 @@ class DatasetStore:
     Args:
         root: the folder; a path is that of a directory, made if need be.
         limits: how large a dataset may be.
-        erased: tells which places of some archives hold examples whose data was deleted.
+        erased: returns the members of some archives whose examples were erased.
     """
 
     def __init__(
@@ -298,7 +298,7 @@ class DatasetStore:
             return ExampleList.from_json(json.loads(archive.members.read(INDEX)))
 
     def rewrite(self, job_id: str, members: Collection[int]) -> int:
-        """Write an archive anew without some of its contents, in the place of the old one.
+        """Rewrite an archive without some of its contents.
 
         Args:
             job_id: whose archive it is.
@@ -349,7 +349,7 @@ class DatasetStore:
         return sizes
 
     def remove(self, job_id: str) -> None:
-        """Remove the archive of a job; nothing happens if there is none.
+        """Remove the archive of a job; does nothing if it is missing.
 
         Raises:
             StorageUnavailable: the bucket does not answer.

@@ -110,7 +110,7 @@ class ArchiveReader:
     def hold(self, archives: Collection[str]) -> None:
         """Open archives and keep them open, so that reading from them waits for no bucket.
 
-        What is damaged is told when it is read.
+        Damage is reported when it is read.
 
         Raises:
             StorageUnavailable: the bucket does not answer.

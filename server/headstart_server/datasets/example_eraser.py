@@ -1,4 +1,4 @@
-"""Deleting the data of examples: contents and features, and what tells that nothing is trained on them."""
+"""Erases examples: contents and features, with a record that excludes them from training."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -214,7 +214,7 @@ class ExampleEraser:
         if not found.places:
             return
         with self._database.write("examples.erase") as connection:
-            # Numbers in the order of commits, so nobody can see one and miss an earlier one.
+            # Numbers in the order of commits, so that no reader can see one and miss an earlier one.
             self._database.lock(connection, Lock.QUEUE)
             known = _members(connection, {archive for archive, _ in found.places})
             number = connection.execute(select(func.max(forgotten.c.number))).scalar() or 0

@@ -41,8 +41,7 @@ def find_parent(
     Args:
         registry: has the versions.
         spec: names the parent, and what is left out of its examples.
-        erased: tells which places of some archives hold examples whose data was deleted: nothing goes on
-            from those.
+        erased: returns the members of some archives whose examples were erased; they are not inherited.
 
     Raises:
         ModelNotFound, VersionNotFound or AliasNotFound: there is no such version.

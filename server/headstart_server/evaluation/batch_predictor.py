@@ -23,7 +23,7 @@ MAX_LISTED_FAULTS = 100
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LoadedVersion:
-    """A version that is asked.
+    """A version that predicts.
 
     Attributes:
         version: the version.

@@ -105,7 +105,7 @@ class ComparisonRun:
         self._came = 0
 
     def add(self, examples: Sequence[Example]) -> None:
-        """Answer some examples, and keep what was told.
+        """Answer some examples, and keep the predictions.
 
         Raises:
             HeadstartError: as `BatchPredictor.answer`.
@@ -156,7 +156,7 @@ class Evaluator:
     Args:
         registry: finds versions.
         pool: gives features.
-        is_under_way: tells whether a job for a model is queued or running.
+        is_under_way: whether a job for a model is queued or running.
         reader: opens a reader of stored contents.
         limits: how many examples, and how large ones, to take.
         window: most examples under way to a backbone at once.

@@ -1,4 +1,4 @@
-"""What is told of the examples of a fitted head: their faults, and what its answers will rest on."""
+"""Analyzes the examples of a fitted head, and creates the files that explain predictions."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ class FitAnalysis:
         Args:
             seed: the fine-tune's.
             estimated_seconds: how long a fine-tune of them takes; 0 if unknown.
-            fault_count: number of examples beside these that cannot be used.
+            fault_count: number of further examples that cannot be used.
         """
         return analyze_dataset(
             self._examined,

@@ -33,7 +33,7 @@ class ComparedHead:
         head: the head.
         tail: its own tail; None if it takes the backbone's last view.
         embedder: gives its features; None if this server has not the backbone that it was fitted on.
-        known: its examples with what was told about each.
+        known: its examples with the prediction for each.
     """
 
     head: Head
@@ -44,7 +44,7 @@ class ComparedHead:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleAccess:
-    """How examples are read that a head has to be asked about.
+    """How stored examples are read to predict them.
 
     Attributes:
         reader: opens a reader of stored contents.
@@ -62,8 +62,8 @@ def pair_predictions(
 ) -> list[PairedOutcome]:
     """What two heads answer to the examples that either of them knows.
 
-    A head answers an example of its own by what it told when it was not fitted on it, and any other by
-    itself. Examples that one of them cannot answer are left out. Where the labels of an example differ, the
+    A head's own examples have stored predictions of a head that was not fitted on them. The head predicts all
+    others. Examples that one of them cannot answer are left out. Where the labels of an example differ, the
     label of the second counts for both: labels change when they are corrected.
 
     Args:
@@ -125,11 +125,11 @@ def _answers(
     }
     foreign = [example for digest, example in shared.items() if digest not in known]
     if foreign and answerer.embedder is not None:
-        kept |= _asked(answerer, answerer.embedder, foreign, reading)
+        kept |= _predict(answerer, answerer.embedder, foreign, reading)
     return kept
 
 
-def _asked(
+def _predict(
     answerer: ComparedHead, embedder: Embedder, examples: Sequence[StoredExample], reading: ExampleAccess
 ) -> dict[str, PredictionOutcome]:
     """What a head says about examples that it was not fitted on; those without features are left out."""
@@ -149,16 +149,16 @@ def _asked(
                 checkpoint=reading.checkpoint,
             )
             rows = {place: came for place, came in extracted if isinstance(came, RowFeatures)}
-            told = {part[place].digest: part[place] for place in rows}
+            predicted = {part[place].digest: part[place] for place in rows}
             if rows:
                 views = head_views(
                     answerer.tail, embedder, list(rows.values()), answerer.head.views, reading.checkpoint
                 )
-                outcomes |= _told(answerer.head, told, views)
+                outcomes |= _outcomes(answerer.head, predicted, views)
     return outcomes
 
 
-def _told(
+def _outcomes(
     head: Head, examples: Mapping[str, StoredExample], views: Mapping[str, Float32]
 ) -> dict[str, PredictionOutcome]:
     answered = LabeledOutputs.from_head(
@@ -172,7 +172,7 @@ def _told(
 
 
 def required_cuts(tail: VersionTail | None) -> frozenset[str]:
-    """The cuts that a head needs beside the views."""
+    """The cuts that a head needs in addition to the views."""
     return frozenset() if tail is None else frozenset({tail.cut})
 
 
@@ -189,7 +189,7 @@ def head_views(
 
 
 def finite(row: RowFeatures, views: Sequence[str]) -> RowFeatures | UndecodableInput:
-    """The row, or what is wrong with it: one number that is none would spoil the whole head."""
+    """The row, or what is wrong with it: NaN or infinity would spoil the whole head."""
     if all(np.isfinite(row.views[name]).all() for name in views):
         return row
     return UndecodableInput(

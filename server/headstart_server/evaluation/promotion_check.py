@@ -1,4 +1,4 @@
-"""The gate before an alias: the new version beside the one that the alias names, on the same examples."""
+"""Compares a new version with the one that an alias names, and decides whether the alias moves."""
 
 from collections.abc import Callable, Sequence
 
@@ -28,7 +28,7 @@ from headstart_server.models.registry import Registry
 
 log = structlog.get_logger(__name__)
 
-#: How often a version is judged anew because its alias was moved meanwhile.
+#: Most checks of a version whose alias is moved during each check.
 MAX_PROMOTION_CHECKS = 5
 
 

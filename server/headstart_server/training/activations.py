@@ -169,7 +169,7 @@ class JobActivations:
         self,
         embedder: Embedder,
         digests: Sequence[str],
-        told: Callable[[TailEpoch], None],
+        report: Callable[[TailEpoch], None],
         checkpoint: Callable[[], None],
     ) -> TailTrainer | None:
         """What tails are trained with on examples of these contents; None if none is."""
@@ -180,12 +180,12 @@ class JobActivations:
             activations=file.path,
             rows=self._rows(file, digests),
             train=lambda request: embedder.train_tail(
-                replace(request, memory_bytes=self._memory_bytes), told, checkpoint
+                replace(request, memory_bytes=self._memory_bytes), report, checkpoint
             ),
         )
 
     def tail(self, weights: TailWeights | None, model: str) -> VersionTail | None:
-        """The tail of a model's version that has weights of its own."""
+        """The tail of a model's version with its own weights."""
         if weights is None or self._file is None:
             return None
         return VersionTail(weights, self._file.cut.name, model)

@@ -235,7 +235,7 @@ class BackboneSelector:
             [trial.candidate.milliseconds for trial in tried],
             np.array([example.weight for example in dataset.examples], np.float64),
         )
-        told = {
+        standings = {
             trial.candidate.backbone: _standing(trial.candidate, ranking, place, self._job.task)
             for place, trial in enumerate(tried)
         }
@@ -243,7 +243,7 @@ class BackboneSelector:
         return BackboneSelection(
             backbone=names[ranking.chosen],
             reason=_reason(ranking, names, self._job.task),
-            candidates=tuple(told.get(each.candidate.backbone, each.candidate) for each in trials),
+            candidates=tuple(standings.get(each.candidate.backbone, each.candidate) for each in trials),
             time_budget=self._spec.backbone_time_budget,
             example_count=ranking.example_count,
         )
@@ -303,7 +303,7 @@ class BackboneSelector:
         )
 
     def _broken(self, name: str) -> str:
-        """What is told of a candidate that raised what it should not; called where that is handled."""
+        """Return the message for a candidate that raised an unexpected error."""
         # If the server stops it is not the candidate's fault.
         self._checkpoint()
         fault = uuid.uuid4().hex
@@ -344,14 +344,14 @@ def _scores(fitted: FittedHead, table: FeatureTable, count: int) -> Float32:
 
 
 def _standing(
-    told: BackboneCandidate, ranking: CandidateRanking, place: int, task: Task
+    candidate: BackboneCandidate, ranking: CandidateRanking, place: int, task: Task
 ) -> BackboneCandidate:
     standing = ranking.standings[place]
     if standing is None:
-        return told
+        return candidate
     is_number = task is Task.REGRESSION
     return replace(
-        told,
+        candidate,
         accuracy=None if is_number else standing.score,
         mean_absolute_error=-standing.score if is_number else None,
         standard_error=standing.error,

@@ -45,10 +45,10 @@ class Candidates:
     Args:
         pool: knows the backbones.
         spec: leaves the backbone open.
-        available: tells how many bytes of memory can be had; None if unknown.
+        available: returns the bytes of available memory; None if unknown.
 
     Raises:
-        BackboneNotFound: a candidate is none of this server.
+        BackboneNotFound: this server does not have a candidate.
         InvalidField: one cannot do what the recipe needs, or they are of several modalities.
     """
 
@@ -60,7 +60,7 @@ class Candidates:
         self._available = available
         self._named = [pool.metadata(name) for name in spec.backbone_candidates]
         for info in self._named:
-            # Of what was never loaded it is not known yet: then the job tells.
+            # Of what was never loaded nothing is known yet: its job checks it.
             if info.views:
                 check_recipe(info, spec.recipe)
         modalities = {info.modality.value for info in self._named}
@@ -87,8 +87,8 @@ class Candidates:
 
         Of more than `SHORT_LIST` the cheapest, the largest and some between them, evenly by rank.
         """
-        # What was never loaded may have to be fetched first: whoever wants that names it. One that is not
-        # listed, such as that of features of some size, has no other beside it.
+        # A backbone that was never loaded may have to be downloaded: callers have to name it. One that is not
+        # listed, such as a backbone of precomputed features, has no alternatives.
         infos = self._pool.all_metadata()
         listed = [info for info in infos if info.views and info.modality is usual.modality]
         alike = listed if usual.name in {info.name for info in infos} else [usual]

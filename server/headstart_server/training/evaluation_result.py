@@ -19,11 +19,11 @@ from headstart_server.training.extraction import FeatureTable
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class EvaluationResult:
-    """What a head told about the examples of its dataset, each by a head that was not fitted on it.
+    """The out-of-fold or held-out predictions for the examples of a dataset.
 
     Attributes:
         evaluation: how good it is, on held-out examples if there are any, else out of fold.
-        outcomes: what was told about each example; None where nothing was, [N].
+        outcomes: prediction for each example; None without one, [N].
     """
 
     evaluation: Evaluation
@@ -47,9 +47,9 @@ def evaluate_fit(
     """
     head, targets = fitted.head, table.targets
     outputs = np.zeros((len(targets), head.bias.shape[0]), np.float32)
-    told, counted = held_out_mask.copy(), held_out_mask.copy()
+    predicted, counted = held_out_mask.copy(), held_out_mask.copy()
     if fitted.outputs is not None:
-        outputs[~held_out_mask], told[:] = fitted.outputs, True
+        outputs[~held_out_mask], predicted[:] = fitted.outputs, True
         counted[~held_out_mask] = fitted.counted
     if held_out_mask.any():
         outputs[held_out_mask] = head.outputs(
@@ -72,7 +72,9 @@ def evaluate_fit(
     outcomes = answered.outcomes(held_out=held_out_mask, counted=counted)
     return EvaluationResult(
         evaluation=evaluation,
-        outcomes=[outcome if was else None for outcome, was in zip(outcomes, told.tolist(), strict=True)],
+        outcomes=[
+            outcome if was else None for outcome, was in zip(outcomes, predicted.tolist(), strict=True)
+        ],
     )
 
 

@@ -142,9 +142,9 @@ class FeatureExtraction:
             embedder: gives them, on the train lane.
             window: most examples under way at once.
             checkpoint: called between pieces of work; may raise to stop.
-            cuts: names of the cuts whose activations are wanted beside the views.
+            cuts: names of the cuts whose activations are wanted in addition to the views.
             taken: is given each content's digest and its features with the activations.
-            progress: told of how many examples are done, of how many.
+            progress: called with the number of finished examples and of all.
         """
         self._modality = embedder.info.modality
         first = [indexes[0] for indexes in self._places.values()]
@@ -209,7 +209,7 @@ def check_faults(spec: FineTuneSpec, faults: Mapping[int, ExampleFault], count: 
         count: number of all examples.
 
     Raises:
-        UnusableExamplesError: more are; it tells the first.
+        UnusableExamplesError: more are; it names the first.
     """
     allowed = spec.droppable(count)
     if len(faults) <= allowed:

@@ -15,7 +15,7 @@ from headstart_server.models.store import VersionStore
 from headstart_server.models.tail_file import TAIL_FILE, decode, encode
 from headstart_server.models.version import Manifest
 
-#: Out-of-fold outputs and which of them count, beside the head.
+#: Out-of-fold outputs and which of them count, in addition to the head.
 OUTPUTS_FILE = "outputs.npz"
 
 

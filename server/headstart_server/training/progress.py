@@ -1,4 +1,4 @@
-"""What a run tells while it goes: its steps, how far each is, and what was found so far."""
+"""Reports the progress of a run: its steps, how far each is, and the findings so far."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -122,7 +122,7 @@ class ProgressReporter:
             choosing: what was found of backbones so far; None for what was written last.
 
         Raises:
-            JobCancelledError: it was asked to cancel.
+            JobCancelledError: its cancellation was requested.
             JobLostError: it belongs to another attempt.
         """
         now = self.clock()

@@ -1,4 +1,4 @@
-"""Fits versions anew on other backbones, from the examples that were kept with them."""
+"""Fits versions again on other backbones, from their retained examples."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -47,7 +47,7 @@ class RebaseSpec:
     webhook: str | None = field(default=None, repr=False)
 
     def fine_tune(self) -> FineTuneSpec:
-        """The spec of the job, as far as the request tells it.
+        """The spec of the job, as far as the request defines it.
 
         Raises:
             InvalidField: a part of it is not in its range.
@@ -101,7 +101,7 @@ class RebaseService:
         Args:
             spec: what to do.
             request_id: the caller's id; empty for none.
-            tenant: on whose behalf; empty for nobody's.
+            tenant: on whose behalf; empty for none.
             principal: the name of the principal who sends it; empty without an access file.
 
         Returns:
@@ -116,23 +116,29 @@ class RebaseService:
         self._submissions.check_open()
         check_request_id(request_id)
         # Of a repeated call: what it names may be gone by now.
-        asked = spec.fine_tune()
+        requested = spec.fine_tune()
         repeated = bool(request_id) and (
             self._submissions.job_store.queue.replayed(request_id, tenant=tenant) is not None
         )
-        parent, full = None, asked
+        parent, full = None, requested
         # Of a repeated call the backbone may be gone, too.
-        is_named = not asked.selects_backbone and not repeated
-        info = self._submissions.pool.request(asked.backbone) if is_named else None
+        is_named = not requested.selects_backbone and not repeated
+        info = self._submissions.pool.request(requested.backbone) if is_named else None
         if not repeated:
             version = self._registry.version(spec.source.model, self._registry.index.find(spec.source))
             parent = self._parent(version)
-            full = _like(asked, version, keeps_recipe=spec.recipe is None)
+            full = _like(requested, version, keeps_recipe=spec.recipe is None)
             if info is not None and parent.examples:
                 check_kind(info, parent.examples[0].kind, "backbone")
-        said = {**asked.to_json(), "rebase": True, **({"recipe": None} if spec.recipe is None else {})}
+        said = {**requested.to_json(), "rebase": True, **({"recipe": None} if spec.recipe is None else {})}
         upload = self._submissions.upload(
-            full, request_id, asked=said, parent=parent, repeated=repeated, tenant=tenant, principal=principal
+            full,
+            request_id,
+            request_json=said,
+            parent=parent,
+            repeated=repeated,
+            tenant=tenant,
+            principal=principal,
         )
         with closing(upload):
             return upload.accept()
@@ -155,14 +161,14 @@ class RebaseService:
         )
 
 
-def _like(asked: FineTuneSpec, version: Version, *, keeps_recipe: bool) -> FineTuneSpec:
-    """What was asked for, with what the new version takes over from the old one."""
+def _like(requested: FineTuneSpec, version: Version, *, keeps_recipe: bool) -> FineTuneSpec:
+    """The requested spec, with what the new version takes over from the old one."""
     manifest = version.manifest
-    recipe = asked.recipe
+    recipe = requested.recipe
     if keeps_recipe:
         recipe = manifest.requested_recipe or reopened_recipe(manifest.recipe)
     return replace(
-        asked,
+        requested,
         recipe=recipe,
         seed=manifest.seed,
         display_name=manifest.display_name,

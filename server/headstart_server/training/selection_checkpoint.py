@@ -21,7 +21,7 @@ class CandidateTrial:
     """What was found of one candidate.
 
     Attributes:
-        candidate: what is told of it; how it stands is told when all are known.
+        candidate: its outcome; its rank is set when all are known.
         scores: what it was worth on each example of the dataset, higher is better: 1 or 0, or the size of the
             error below 0; NaN where it says nothing, [N]. None if it was not tried.
     """

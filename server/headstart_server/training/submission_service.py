@@ -1,4 +1,4 @@
-"""Takes in a fine-tune: the spec, then the examples, then the job is accepted or the findings are told."""
+"""Accepts fine-tunes: the spec, then the examples, then the job."""
 
 import json
 import threading
@@ -47,7 +47,7 @@ class DatasetSource(Protocol):
     """Datasets that lie at URIs."""
 
     def check(self, uri: str, tenant: str) -> None:
-        """Check that the list at a URI may be read on behalf of a tenant; empty for nobody's.
+        """Check that the list at a URI may be read on behalf of a tenant; empty for none.
 
         Raises:
             InvalidField: it may not.
@@ -61,7 +61,7 @@ class DatasetSource(Protocol):
         Args:
             uri: it.
             checkpoint: called before each; may raise to stop.
-            tenant: on whose behalf; empty for nobody's.
+            tenant: on whose behalf; empty for none.
             task: what is learned; None if the caller does not say.
 
         Raises:
@@ -74,8 +74,8 @@ class UploadRequest:
     """The request of an upload.
 
     Attributes:
-        asked: the request as JSON values, with the parent's alias if that was given. Distinguishes requests
-            with the same ID.
+        request_json: the request as JSON values, with the parent's alias if that was given. It distinguishes
+            requests with the same ID.
         spec: the spec, with the backbone's name and the parent's number.
         request_id: the caller's ID; empty for none.
         parent: the version that it continues from; None for none, and for a repeated call.
@@ -84,7 +84,7 @@ class UploadRequest:
         principal: the name of the principal; empty without an access file.
     """
 
-    asked: Mapping[str, Any]
+    request_json: Mapping[str, Any]
     spec: FineTuneSpec
     request_id: str
     parent: Parent | None
@@ -114,7 +114,7 @@ class DatasetUpload:
     ) -> None:
         self._submissions = submissions
         self._request = request
-        self._asked = request.asked
+        self._request_json = request.request_json
         self._spec = request.spec
         # Set by the first input if it is not named; with `auto` the candidate that is likely the cheapest.
         self._info = info
@@ -145,7 +145,7 @@ class DatasetUpload:
     def gather(self) -> None:
         """Read the examples at the spec's URI, check and store them; nothing happens if it has none.
 
-        Those of a repeated call are not read again: it is told from others by the URI, whatever lies there.
+        Those of a repeated call are not read again: its URI distinguishes it, whatever the data.
 
         Raises:
             Cancelled: the caller left meanwhile.
@@ -163,7 +163,7 @@ class DatasetUpload:
 
     def _add(self, examples: Sequence[Example]) -> None:
         with self._working() as writer:
-            # Those of a repeated call are only told apart from the first one's, whose backbone may be gone.
+            # Those of a repeated call are only compared with the first one's, whose backbone may be gone.
             if examples and not self._request.repeated:
                 self._settle(examples[0])
                 for index, example in enumerate(examples, start=self._count):
@@ -186,9 +186,9 @@ class DatasetUpload:
             digest = ""
             if self._spec.dataset_uri is None:
                 digest = writer.digest_of_added(
-                    with_ids=any(map(self._asked.get, ("parent_version", "parent_alias")))
+                    with_ids=any(map(self._request_json.get, ("parent_version", "parent_alias")))
                 )
-            request_hash = _request_hash(self._asked, digest)
+            request_hash = _request_hash(self._request_json, digest)
             if self._request.repeated:
                 return self._earlier(request_hash)
             if (
@@ -217,7 +217,7 @@ class DatasetUpload:
             try:
                 job = self._submissions.job_store.queue.submit(submission)
             except DatabaseUnavailable:
-                # It may be accepted all the same: its examples stay, until a cleaning finds no job of theirs.
+                # It may still be accepted: its examples stay, until a cleaning finds no job of theirs.
                 self._accepted = True
                 raise
             self._accepted = job.job_id == self._job_id
@@ -300,7 +300,7 @@ class DatasetUpload:
             return
         pool = self._submissions.pool
         if self._candidates is not None:
-            # Those that are tried tell themselves if they are not to be had.
+            # The job finds out which candidates are unavailable.
             kind, usual = kind_of(first.content), pool.default_for(first.content)
             self._take_candidates(self._candidates, kind, usual)
             return
@@ -308,7 +308,7 @@ class DatasetUpload:
         check_known_recipe(usual, self._spec.recipe)
         self._info = usual
         self._spec = replace(self._spec, backbone=usual.name)
-        self._asked = {**self._asked, "backbone": usual.name}
+        self._request_json = {**self._request_json, "backbone": usual.name}
 
     def _like_parent(self, parent: Parent, kind: str) -> BackboneInfo:
         """The parent's backbone, or another that takes such inputs if this server has it no more."""
@@ -364,9 +364,9 @@ class SubmissionService:
         on_accepted: called after each job that was accepted.
         max_activation_bytes: most bytes of one job's activations.
         memory_bytes: most bytes of memory of all jobs of this server; None for no limit.
-        available_memory: tells how many bytes of memory can be had; None if unknown.
-        tracing: knows the call that asks for a job.
-        webhooks: tells which URLs may be told of ends; None for none.
+        available_memory: returns the bytes of available memory; None if unknown.
+        tracing: knows the call that submits a job.
+        webhooks: decides which URLs may receive notifications; None for none.
         data: reads datasets that lie at URIs; None for none.
     """
 
@@ -415,14 +415,14 @@ class SubmissionService:
                 content as the first example's.
             request_id: the caller's id; empty for none.
             validate_only: whether no job shall come of it.
-            tenant: on whose behalf; empty for nobody's.
+            tenant: on whose behalf; empty for none.
             principal: the name of the principal who sends it; empty without an access file.
 
         Raises:
             InvalidField: a part of the spec is not in its range.
             BackboneNotFound: there is no such backbone.
             ModelNotFound, VersionNotFound, AliasNotFound, ExamplesNotKept, ExampleNotFound or WrongTask:
-                there is no such parent, or it does not have or tell what is asked for.
+                there is no such parent, or it does not have or predict the requested task.
             JobQueueFull: too many jobs are queued.
             TenantQuotaExceeded: the tenant stores as much as it may.
             Draining: the server is stopping.
@@ -446,7 +446,7 @@ class SubmissionService:
         return self.upload(
             spec if spec.backbone else replace(spec, backbone=_earlier_backbone(parent, earlier)),
             request_id,
-            asked=spec.to_json() if spec.has_parent else None,
+            request_json=spec.to_json() if spec.has_parent else None,
             parent=parent,
             repeated=earlier is not None,
             previews=validate_only,
@@ -459,7 +459,7 @@ class SubmissionService:
         spec: FineTuneSpec,
         request_id: str,
         *,
-        asked: Mapping[str, Any] | None = None,
+        request_json: Mapping[str, Any] | None = None,
         parent: Parent | None,
         repeated: bool,
         previews: bool = False,
@@ -471,12 +471,12 @@ class SubmissionService:
         Args:
             spec: what to do; an empty backbone means the usual one for such content as the first example's.
             request_id: the caller's id; empty for none.
-            asked: what the caller said, as JSON values, which tells the request from others with its id; None
+            request_json: the request as JSON values, which distinguishes requests with the same ID; None
                 for the spec.
             parent: the version that it goes on from; None for none, and for a repeated call.
             repeated: whether the request id was accepted before.
             previews: whether no job shall come of it.
-            tenant: on whose behalf; empty for nobody's.
+            tenant: on whose behalf; empty for none.
             principal: the name of the principal who sends it; empty without an access file.
 
         Raises:
@@ -490,7 +490,7 @@ class SubmissionService:
         if not repeated:
             check_trainable_here(spec.recipe)
         if repeated:
-            # Its job is told, whatever has become of the backbone.
+            # Its job is returned, even if the backbone is gone.
             pass
         elif spec.selects_backbone:
             candidates = Candidates(self.pool, spec, self._available_memory)
@@ -498,10 +498,10 @@ class SubmissionService:
             info = self.pool.request(spec.backbone)
             check_known_recipe(info, spec.recipe)
         elif not any(can(each, spec.recipe) for each in self.pool.all_metadata()):
-            # Told before the examples are sent that decide.
+            # Checked before the examples are sent.
             check_known_recipe(self.pool.request(""), spec.recipe)
         if not previews and not request_id:
-            # Told before the examples are sent. With a request id the job may be there already.
+            # Checked before the examples are sent. With a request id the job may be there already.
             self.job_store.quotas.check_room(tenant)
         # Of a repeated call nothing stays, either.
         most = self.job_store.quotas.room_for(tenant, spec.model, previews=previews or repeated)
@@ -509,7 +509,7 @@ class SubmissionService:
         if parent is not None:
             full = replace(full, parent_version=parent.number, parent_alias=None)
         request = UploadRequest(
-            asked=asked or full.to_json(),
+            request_json=request_json or full.to_json(),
             spec=full,
             request_id=request_id,
             parent=parent,
@@ -602,6 +602,6 @@ def _check_inherited(spec: FineTuneSpec, parent: Parent) -> None:
         )
 
 
-def _request_hash(asked: Mapping[str, Any], digest: str) -> str:
-    content = json.dumps([asked, digest], sort_keys=True)
+def _request_hash(request_json: Mapping[str, Any], digest: str) -> str:
+    content = json.dumps([request_json, digest], sort_keys=True)
     return sha256(content.encode()).hexdigest()

@@ -8,7 +8,7 @@ from headstart_server.datasets.uris.errors import TooLargeError, UnreadableError
 from headstart_server.storage.disk import storage_fault
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# Without waiting: a pipe would be waited for by whoever opens it.
+# Without waiting: opening a pipe would block.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 

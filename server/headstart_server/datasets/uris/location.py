@@ -88,14 +88,14 @@ def parse_location(uri: str) -> DatasetLocation:
     """The place that a URI names.
 
     Raises:
-        ValueError: it is none of those there are; the message says what came.
+        ValueError: it is invalid; the message says what came.
     """
     if len(uri.encode(errors="replace")) > MAX_BYTES:
         raise ValueError(f"one of more than {MAX_BYTES} bytes.")
     scheme, separator, rest = uri.partition("://")
     kind = next((each for each in Kind if each.value == scheme), None) if separator else None
     if kind is None:
-        # Not told: it may be anything, a password too.
+        # Not repeated: it may contain a password.
         raise ValueError("a URI with another beginning.")
     if kind is Kind.WEB:
         return _web_location(uri)
@@ -139,7 +139,7 @@ def parse_prefix(text: str) -> DatasetLocation:
 def _web_location(uri: str) -> DatasetLocation:
     url = split_url(uri)
     if url.query:
-        # Not told: a signature in it is as good as a password.
+        # Not repeated: a signature in it is as good as a password.
         raise ValueError("one with a query, which may hold a secret: let the server have the right to read.")
     port = url.port or PORTS["https"]
     host = str(url.hostname)

@@ -36,5 +36,5 @@ class ManifestRow:
     weight: float
 
 
-#: Reads a list by its name, content and task; raises ValueError, naming the line, where it is none.
+#: Reads a list by its name, content and task; raises ValueError, naming the line, if it is invalid.
 ReadManifest: TypeAlias = Callable[[str, bytes, Task | None], Iterator[ManifestRow]]

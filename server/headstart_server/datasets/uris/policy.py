@@ -22,7 +22,7 @@ FIELD = "spec.dataset_uri"
 
 
 class DatasetUriPolicy:
-    """Tells which places may be read.
+    """Decides which locations may be read.
 
     Args:
         prefixes: folders, and URIs that are taken for folders.
@@ -30,7 +30,7 @@ class DatasetUriPolicy:
         resolve: gives the addresses of a host and port.
 
     Raises:
-        ValueError: a prefix is none.
+        ValueError: a prefix is invalid.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class DatasetUriPolicy:
         return frozenset(prefix.kind for prefix in self._prefixes)
 
     def place(self, uri: str, tenant: str = "") -> DatasetLocation:
-        """The place that a URI names, if it may be read on behalf of a tenant; empty for nobody's.
+        """The place that a URI names, if it may be read on behalf of a tenant; empty for none.
 
         Raises:
-            InvalidField: it is none, or may not be read.
+            InvalidField: it is invalid, or may not be read.
         """
         try:
             place = parse_location(uri)
@@ -107,7 +107,7 @@ class DatasetUriPolicy:
 
 
 def _of(prefix: DatasetLocation, tenant: str) -> DatasetLocation | None:
-    """An allowed place with the name of a tenant; None if it is only for tenants, and there is none."""
+    """An allowed place with the name of a tenant; None if the caller needs one and has none."""
     if TENANT not in prefix.parts:
         return prefix
     if not tenant:
@@ -129,7 +129,7 @@ def dataset_uri_policy(config: Settings, database: Path | None) -> DatasetUriPol
         database: the file of its database; None if it has none, or one in the data folder.
 
     Raises:
-        ValueError: an allowed place is none, or holds what the server keeps for itself.
+        ValueError: an allowed location is invalid, or holds what the server keeps for itself.
     """
     policy = DatasetUriPolicy(
         config.jobs.allow_dataset_uri, allow_private=config.jobs.allow_private_addresses

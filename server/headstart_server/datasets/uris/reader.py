@@ -1,4 +1,4 @@
-"""Reads the examples that a list at a URI names, some at once, within bounds of bytes and time."""
+"""Reads the examples that a manifest at a URI lists, several at a time, within bounds of bytes and time."""
 
 import time
 from collections import deque
@@ -59,7 +59,7 @@ class DatasetReader:
         policy: which places may be read.
         read_manifest: reads a list.
         max_input_bytes: of one content.
-        clock: tells seconds.
+        clock: seconds that only go up.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class DatasetReader:
         self._read_manifest = read_manifest
         self._max_input_bytes = max_input_bytes
         self._clock = clock
-        # Opened now: what is missing for it is told at the start and not to a caller.
+        # Opened now, so that a missing package is reported at the start and not to a caller.
         self._objects: dict[Kind, ObjectReader] = {
             kind: open_objects(_SCHEMES[kind]) for kind in policy.kinds if kind in _SCHEMES
         }
@@ -95,11 +95,11 @@ class DatasetReader:
         Args:
             uri: of the list.
             checkpoint: called before each of them; may raise to stop.
-            tenant: on whose behalf; empty for nobody's.
+            tenant: on whose behalf; empty for none.
             task: what is learned; None if the caller does not say.
 
         Raises:
-            InvalidField: a URI may not be read, or the list is none; the line is named.
+            InvalidField: a URI may not be read, or the list is invalid; the line is named.
             DataUnreadable: the list or what it names is not there, or may not be read.
             DatasetTooLarge or InputTooLarge: it has too many bytes.
             DataUnavailable: what keeps it does not answer.
@@ -154,10 +154,10 @@ class DatasetReader:
             raise InvalidField(f"{listing.name}, line {entry.line}: {said}", field=FIELD) from None
         return self._pool.submit(self._input, f"{listing.name}, line {entry.line}: {place}", place, tenant)
 
-    def _named(self, beside: DatasetLocation, path: str, tenant: str) -> DatasetLocation:
+    def _named(self, manifest: DatasetLocation, path: str, tenant: str) -> DatasetLocation:
         if is_uri(path):
             return self._policy.place(path, tenant)
-        place = beside.sibling(path)
+        place = manifest.sibling(path)
         self._policy.prefix(place, tenant)
         return place
 
