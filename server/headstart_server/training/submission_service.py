@@ -3,12 +3,12 @@
 import json
 import threading
 import uuid
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any
 
 from headstart_server.backbones.contract.backbone import BackboneInfo
 from headstart_server.backbones.contract.memory import available_bytes
@@ -33,40 +33,14 @@ from headstart_server.jobs.spec import AUTO, FineTuneSpec
 from headstart_server.jobs.submitting import Submission
 from headstart_server.jobs.upload_quota import PendingUploads, UploadQuota
 from headstart_server.learning.examples.dataset import DatasetSummary, Example
-from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.recipe import check_task
 from headstart_server.models.registry import Registry
 from headstart_server.observability.tracing import NO_TRACING, Tracing
 from headstart_server.training.candidates import Candidates, can, check_known_recipe, check_trainable_here
+from headstart_server.training.dataset_source import DatasetSource, NoDatasetSource
 from headstart_server.training.job_memory import check_memory
 from headstart_server.training.preview_service import PreviewService, Validation
 from headstart_server.webhooks.policy import WebhookPolicy
-
-
-class DatasetSource(Protocol):
-    """Datasets that lie at URIs."""
-
-    def check(self, uri: str, tenant: str) -> None:
-        """Check that the list at a URI may be read on behalf of a tenant; empty for none.
-
-        Raises:
-            InvalidField: it may not.
-        """
-
-    def examples(
-        self, uri: str, checkpoint: Callable[[], None], tenant: str, task: Task | None
-    ) -> Generator[Example, None, None]:
-        """The examples of the list at a URI, in its order.
-
-        Args:
-            uri: it.
-            checkpoint: called before each; may raise to stop.
-            tenant: on whose behalf; empty for none.
-            task: what is learned; None if the caller does not say.
-
-        Raises:
-            HeadstartError: names what cannot be read, and why.
-        """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -536,27 +510,6 @@ class SubmissionService:
     def close(self) -> None:
         """Take no further uploads, and stop looking at those that came."""
         self._closed.set()
-
-
-class NoDatasetSource:
-    """Of a server that reads no datasets by their URI."""
-
-    def check(self, uri: str, tenant: str) -> None:
-        """As `DatasetSource.check`."""
-        del uri, tenant
-        raise InvalidField(
-            "Expected examples in the stream: this server reads no datasets by their URI, for none is "
-            "allowed (--allow-dataset-uri). Received: a URI.",
-            field="spec.dataset_uri",
-        )
-
-    def examples(
-        self, uri: str, checkpoint: Callable[[], None], tenant: str, task: Task | None
-    ) -> Generator[Example, None, None]:
-        """As `DatasetSource.examples`."""
-        del checkpoint, task
-        self.check(uri, tenant)
-        yield from ()
 
 
 def check_request_id(request_id: str) -> None:

@@ -1,0 +1,55 @@
+"""Sources of datasets that a fine-tune names by a URI."""
+
+from collections.abc import Callable, Generator
+from typing import Protocol
+
+from headstart_server.errors import InvalidField
+from headstart_server.learning.examples.dataset import Example
+from headstart_server.learning.examples.task import Task
+
+
+class DatasetSource(Protocol):
+    """Datasets that lie at URIs."""
+
+    def check(self, uri: str, tenant: str) -> None:
+        """Check that the list at a URI may be read on behalf of a tenant; empty for none.
+
+        Raises:
+            InvalidField: it may not.
+        """
+
+    def examples(
+        self, uri: str, checkpoint: Callable[[], None], tenant: str, task: Task | None
+    ) -> Generator[Example, None, None]:
+        """The examples of the list at a URI, in its order.
+
+        Args:
+            uri: it.
+            checkpoint: called before each; may raise to stop.
+            tenant: on whose behalf; empty for none.
+            task: what is learned; None if the caller does not say.
+
+        Raises:
+            HeadstartError: names what cannot be read, and why.
+        """
+
+
+class NoDatasetSource:
+    """Rejects every URI, for a server that allows none."""
+
+    def check(self, uri: str, tenant: str) -> None:
+        """As `DatasetSource.check`."""
+        del uri, tenant
+        raise InvalidField(
+            "Expected examples in the stream: this server reads no datasets by their URI, for none is "
+            "allowed (--allow-dataset-uri). Received: a URI.",
+            field="spec.dataset_uri",
+        )
+
+    def examples(
+        self, uri: str, checkpoint: Callable[[], None], tenant: str, task: Task | None
+    ) -> Generator[Example, None, None]:
+        """As `DatasetSource.examples`."""
+        del checkpoint, task
+        self.check(uri, tenant)
+        yield from ()
