@@ -1,4 +1,4 @@
-"""The light client of Headstart: fine-tunes models on frozen, shared, pretrained backbones, and asks them."""
+"""Python client of Headstart: fine-tune models on frozen, pretrained backbones, and predict with them."""
 
 from headstart.arguments import FineTuneSettings
 from headstart.async_client import AsyncClient

@@ -1,4 +1,4 @@
-"""`python -m headstart` is the command `headstart`."""
+"""Run `python -m headstart` as the command `headstart`."""
 
 from importlib import import_module
 

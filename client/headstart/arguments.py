@@ -1,4 +1,4 @@
-"""The arguments of methods that take examples, sorted into what to do and what to do it with."""
+"""Arguments of the methods that take examples, split into the request's spec and its examples."""
 
 from typing import Any, cast
 
@@ -9,7 +9,7 @@ __all__ = ["FineTuneSettings", "open_fine_tune"]
 
 
 class FineTuneSettings(SpecSettings, ExampleSettings, total=False):
-    """Everything that can be set for a fine-tune, besides its model: `SpecSettings` and `ExampleSettings`."""
+    """Settings of a fine-tune, besides its model: `SpecSettings` and `ExampleSettings`."""
 
 
 def open_fine_tune(
@@ -19,7 +19,7 @@ def open_fine_tune(
     settings: FineTuneSettings,
     request_id: str = "",
 ) -> tuple[FineTuneSpec, ExampleSource]:
-    """Return what a fine-tune does, and its examples."""
+    """Return the spec of a fine-tune and its examples."""
     check_names("fine_tune", settings, FineTuneSettings)
     about_examples = ExampleSettings.__annotations__
     of_spec = {name: value for name, value in settings.items() if name not in about_examples}

@@ -1,4 +1,4 @@
-"""The asynchronous client: `Client` on the event loop."""
+"""The asynchronous client: `Client` for asyncio."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -27,7 +27,7 @@ __all__ = ["AsyncClient"]
 
 
 class AsyncClient(AsyncClientMethods):
-    """Fine-tunes models on a Headstart server and asks them, on one event loop.
+    """Fine-tune models on a Headstart server and predict with them, on one event loop.
 
     Arguments, results and errors of every method are those of `Client`. Files are read in threads; callbacks
     are called on the event loop.
@@ -92,15 +92,15 @@ class AsyncClient(AsyncClientMethods):
         token: Token | None = None,
         retries: int | RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
     ) -> "AsyncClient":
-        """Return a client that uses channels of yours; closing the client leaves them open.
+        """Return a client that uses your channels; closing it leaves them open.
 
         Args:
-            channel: the channel. Allow it messages of 64 MiB (``grpc.max_receive_message_length``).
-            upload_channel: a synchronous channel to the same server, over which examples are sent. None: the
+            channel: the channel. Allow messages of 64 MiB (``grpc.max_receive_message_length``).
+            upload_channel: a synchronous channel to the same server, for uploads of examples. None: the
                 client cannot fine-tune, validate, evaluate or compare.
             timeout: as for `Client`.
             metadata: as for `Client`.
-            token: as for `Client`; whether the channel is secured is up to you. None: no token.
+            token: as for `Client`; the channel must secure it. None: no token.
             retries: as for `Client`.
         """
         settings = channel_settings(timeout=timeout, metadata=metadata, token=token, retries=retries)
@@ -119,13 +119,7 @@ class AsyncClient(AsyncClientMethods):
         retries: int | RetryPolicy | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> "AsyncClient":
-        """Return a client with other options over the same connection. Closing it leaves the connection open.
-
-        Args:
-            timeout: as for `Client`. None: unchanged.
-            retries: as for `Client`. None: unchanged.
-            metadata: added to the metadata of each call; replaces equal keys. None: unchanged.
-        """
+        """Return a client with other options over the same connection; as `Client.with_options`."""
         settings = changed_settings(
             self._connection.settings, timeout=timeout, retries=retries, metadata=metadata
         )
@@ -146,32 +140,28 @@ class AsyncClient(AsyncClientMethods):
         await self.close()
 
     async def close(self) -> None:
-        """Ends calls in flight and the connection. Jobs go on."""
+        """End the calls in flight and close the connection. Jobs continue."""
         await self._connection.close()
 
     async def ready(self, timeout: float = 5.0) -> bool:
-        """True if a server answers within so many seconds and says that it serves."""
+        """Return whether a server answers within `timeout` seconds that it is ready."""
         try:
             return await self._connection.send(calls.health(), timeout)
         except (Unavailable, DeadlineExceeded):
             return False
 
     async def server_info(self) -> ServerInfo:
-        """Returns the release, limits, features and default backbones of the server."""
+        """Return the release, limits, features and default backbones of the server."""
         return await self._connection.send(server_calls.server_info())
 
     async def who_am_i(self) -> Caller:
-        """Returns who the caller is and what it may do."""
+        """Return the identity and permissions of the caller."""
         return await self._connection.send(server_calls.who_am_i())
 
     async def usage(self) -> Usage:
-        """Returns what the caller's tenant stores and how much it may store."""
+        """Return the usage and the limits of the caller's tenant."""
         return await self._connection.send(server_calls.usage())
 
     def model(self, name: str) -> AsyncModelHandle:
-        """Return a handle of a model, without a call: ``client.model("pets")[3].predict("cat.jpg")``.
-
-        Raises:
-            ValueError: the name contains a version.
-        """
+        """Return a handle of a model without sending a call; as `Client.model`."""
         return AsyncModelHandle(self, name)

@@ -43,12 +43,7 @@ Many = TypeVar("Many", bound=Content)
 
 
 class AsyncVersionMethods:
-    """The methods that read a version, of handles of models and versions.
-
-    Args:
-        client: the client.
-        ref: the version.
-    """
+    """Methods that read a version; shared by the handles of models and versions."""
 
     def __init__(self, client: AsyncClientMethods, ref: VersionRef) -> None:
         self.ref = ref
@@ -88,7 +83,7 @@ class AsyncVersionMethods:
     def predict_stream(
         self, inputs: Inputs | None = None, **settings: Unpack[PredictArguments]
     ) -> AsyncIterator[PredictedInput]:
-        """Predict many inputs one batch after another; as `Client.predict_stream`."""
+        """Predict many inputs in batches; as `Client.predict_stream`."""
         return self._client.predict_stream(inputs, model=str(self.ref), **settings)
 
     async def evaluate(
@@ -115,16 +110,7 @@ class AsyncVersionMethods:
         on_upload: UploadReport | None = None,
         **settings: Unpack[ExampleSettings],
     ) -> Comparison:
-        """Compare the version with a baseline, which comes first in the result; as `Client.compare`.
-
-        Args:
-            baseline: a number of the same model, another handle, or ``model@version``.
-            examples: as in `Client.compare`.
-            y: as in `Client.compare`.
-            task: as in `Client.compare`.
-            on_upload: as in `Client.compare`.
-            **settings: as in `Client.compare`.
-        """
+        """Compare the version with a baseline; as `VersionHandle.compare`."""
         first = (
             baseline.ref if isinstance(baseline, AsyncVersionMethods) else other_version(self.ref, baseline)
         )
@@ -133,11 +119,11 @@ class AsyncVersionMethods:
         )
 
     async def evaluation(self) -> VersionEvaluation:
-        """Return what was found out about the version when it was made; as `Client.evaluation`."""
+        """Return the stored evaluation and findings of the version; as `Client.evaluation`."""
         return await self._client.evaluation(str(self.ref))
 
     async def report(self, *, format: ReportFormat = "html") -> Report:
-        """Return all that is known about the version as a document; as `Client.report`."""
+        """Return the report of the version; as `Client.report`."""
         return await self._client.report(str(self.ref), format=format)
 
     async def export(
@@ -152,17 +138,10 @@ class AsyncVersionMethods:
 
 
 class AsyncVersionHandle(AsyncVersionMethods):
-    """A version on the server, by its number or an alias. Making a handle sends nothing.
-
-    Arguments, results and errors of its methods are those of the methods of `Client`.
-
-    Args:
-        client: the client.
-        ref: the version.
-    """
+    """A version on the server, by its number or an alias; as `VersionHandle`."""
 
     async def get(self) -> Version:
-        """Return the version's description."""
+        """Return the version."""
         return await self._client.get_version(str(self.ref))
 
     async def update(
@@ -172,32 +151,18 @@ class AsyncVersionHandle(AsyncVersionMethods):
         ttl: timedelta | None = None,
         **details: Unpack[Details],
     ) -> Version:
-        """Change what people say about the version, and when it expires; as `Client.update_version`.
-
-        Raises:
-            ValueError: the handle does not name the version by its number, or nothing is to change.
-        """
+        """Update the details and the expiration of the version; as `Client.update_version`."""
         return await self._client.update_version(
             self.ref.model, numbered(self.ref), expire_time=expire_time, ttl=ttl, **details
         )
 
     async def delete(self, *, force: bool = False) -> None:
-        """Delete the version; as `Client.delete_version`.
-
-        Raises:
-            ValueError: the handle does not name the version by its number.
-        """
+        """Delete the version; as `Client.delete_version`."""
         await self._client.delete_version(self.ref.model, numbered(self.ref), force=force)
 
 
 class AsyncAliasHandle:
-    """An alias of a model. Making a handle sends nothing.
-
-    Args:
-        client: the client.
-        model: the model.
-        alias: the alias, such as ``stable``.
-    """
+    """An alias of a model; as `AliasHandle`."""
 
     def __init__(self, client: AsyncClientMethods, model: str, alias: str) -> None:
         self.model = model
@@ -208,45 +173,26 @@ class AsyncAliasHandle:
         return f"AsyncAliasHandle({self.model + '@' + self.alias!r})"
 
     async def get(self) -> Alias:
-        """Return the version that the alias names, and its traffic.
-
-        Raises:
-            NotFound: there is no such model or alias.
-        """
+        """Return the alias; as `AliasHandle.get`."""
         return found_alias(await self._client.get_model(self.model, max_versions=0), self.alias)
 
     async def set(
         self, version: int, *, traffic: Mapping[int, float] | None = None, etag: str | None = None
     ) -> Alias:
-        """Set or move the alias; as `Client.set_alias`.
-
-        Example:
-            >>> await client.model("pets").alias("stable").set(7, traffic={8: 0.05})
-        """
+        """Set or move the alias; as `Client.set_alias`."""
         return await self._client.set_alias(self.model, self.alias, version, etag, traffic=traffic)
 
     async def history(self) -> list[AliasEvent]:
-        """Return the moves of the alias, the newest first."""
+        """Return the moves of the alias, newest first."""
         return [each async for each in self._client.alias_events(self.model, self.alias)]
 
     async def delete(self, *, etag: str | None = None) -> None:
-        """Delete the alias; its version stays."""
+        """Delete the alias. Its version stays."""
         await self._client.delete_alias(self.model, self.alias, etag)
 
 
 class AsyncModelHandle(AsyncVersionMethods):
-    """A model on the server. Making a handle sends nothing.
-
-    Its methods that read a version read the default one: the newest that no promotion gate rejected.
-    ``handle[3]`` and ``handle["stable"]`` are handles of others. Arguments, results and errors of its methods
-    are those of the methods of `Client`.
-
-    Args:
-        client: the client.
-        model: the name.
-
-    Raises:
-        ValueError: the name contains a version.
+    """A model on the server; as `ModelHandle`.
 
     Example:
         >>> pets = client.model("pets")
@@ -260,7 +206,7 @@ class AsyncModelHandle(AsyncVersionMethods):
 
     @property
     def model(self) -> str:
-        """The model's name."""
+        """The name of the model."""
         return self.ref.model
 
     def __getitem__(self, version: int | str) -> AsyncVersionHandle:
@@ -273,19 +219,19 @@ class AsyncModelHandle(AsyncVersionMethods):
         return AsyncAliasHandle(self._client, self.model, alias)
 
     async def get(self, *, max_versions: int | None = None) -> Model:
-        """Return the model with its versions, the newest first; as `Client.get_model`."""
+        """Return the model with its versions, newest first; as `Client.get_model`."""
         return await self._client.get_model(self.model, max_versions=max_versions)
 
     async def versions(self, **query: Any) -> list[Version]:
-        """Return the model's versions, by default the newest first; arguments as of `Client.versions`."""
+        """Return the versions of the model, by default newest first; as `Client.versions`."""
         return [each async for each in self._client.versions(self.model, **query)]
 
     async def aliases(self) -> list[Alias]:
-        """Return the model's aliases by name."""
+        """Return the aliases of the model by name."""
         return list((await self.get(max_versions=0)).aliases)
 
     def jobs(self, states: Collection[JobState | str] | str | None = None) -> AsyncIterator[AsyncJob]:
-        """Return the model's jobs, the newest first; as `Client.jobs`."""
+        """Return the jobs of the model, newest first; as `Client.jobs`."""
         return self._client.jobs(self.model, states)
 
     async def fine_tune(
@@ -297,7 +243,7 @@ class AsyncModelHandle(AsyncVersionMethods):
         on_upload: UploadReport | None = None,
         **settings: Unpack[FineTuneSettings],
     ) -> AsyncJob:
-        """Send examples and start a job that makes a new version; as `Client.fine_tune`."""
+        """Send examples and start a job that trains a new version; as `Client.fine_tune`."""
         return await self._client.fine_tune(
             examples, y, model=self.model, request_id=request_id, on_upload=on_upload, **settings
         )
@@ -310,7 +256,7 @@ class AsyncModelHandle(AsyncVersionMethods):
         on_upload: UploadReport | None = None,
         **settings: Unpack[FineTuneSettings],
     ) -> Validation:
-        """Send examples to be checked only; as `Client.validate`."""
+        """Validate examples without training; as `Client.validate`."""
         return await self._client.validate(examples, y, model=self.model, on_upload=on_upload, **settings)
 
     async def rebase(
@@ -322,13 +268,13 @@ class AsyncModelHandle(AsyncVersionMethods):
         request_id: str | None = None,
         **settings: Unpack[RebaseSettings],
     ) -> AsyncJob:
-        """Fit a version again on another backbone; as `Client.rebase`."""
+        """Train a version again on another backbone; as `Client.rebase`."""
         return await self._client.rebase(
             self.model, backbone=backbone, version=version, alias=alias, request_id=request_id, **settings
         )
 
     async def update(self, **details: Unpack[Details]) -> Model:
-        """Change what people say about the model; as `Client.update_model`."""
+        """Update the details of the model; as `Client.update_model`."""
         return await self._client.update_model(self.model, **details)
 
     async def delete(self, *, force: bool = False) -> int:

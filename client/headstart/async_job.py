@@ -1,4 +1,4 @@
-"""One job as an asynchronous caller holds it."""
+"""A job, for asynchronous callers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -29,13 +29,7 @@ Result = TypeVar("Result")
 
 
 class AsyncJob:
-    """A fine-tune on its way, as `Job` but awaited.
-
-    Args:
-        job_id: its name, given by the server.
-        connection: to the server.
-        status: the job as it was listed. None: unknown.
-    """
+    """A fine-tune job on the server; as `Job`."""
 
     def __init__(self, job_id: str, connection: AsyncConnection, status: JobStatus | None = None) -> None:
         self._id = job_id
@@ -47,16 +41,16 @@ class AsyncJob:
 
     @property
     def job_id(self) -> str:
-        """Its name; `AsyncClient.job` takes it up again."""
+        """The ID of the job; `AsyncClient.job` returns a handle for it."""
         return self._id
 
     @property
     def last_status(self) -> JobStatus | None:
-        """The job as the server last described it, without another call; None if it has not."""
+        """The last status that the server returned, without a call; None if it is unknown."""
         return self._status
 
     async def status(self, wait: float | timedelta | None = None) -> JobStatus:
-        """Asks where the job stands; as `Job.status`."""
+        """Return the status of the job; as `Job.status`."""
         return self._note(await self._connection.send(calls.job_status(self._id, seconds(wait or 0.0))))
 
     async def result(
@@ -66,20 +60,7 @@ class AsyncJob:
         *,
         progress: bool = False,
     ) -> Version:
-        """Waits until the job has ended and gives its version; as `Job.result`.
-
-        Args:
-            timeout: seconds. None: as long as it takes.
-            on_event: called with each event of the job, the past ones first.
-            progress: True shows a progress bar, in terminals (on standard error) and notebooks.
-
-        Raises:
-            JobFailed: it failed; reason and message are its own.
-            JobCancelled: it was cancelled.
-            TimeoutError: it has not ended in time. It goes on.
-            NotFound: there is no such job, or its version is deleted already.
-            Unavailable: no server has answered for too long.
-        """
+        """Wait until the job has ended and return its version; as `Job.result`."""
         deadline = Deadline(None if timeout is None else seconds(timeout))
         with ProgressBar() if progress else nullcontext() as bar:
             listeners = [each for each in (on_event, bar) if each is not None]
@@ -93,11 +74,11 @@ class AsyncJob:
         return await self._persist(get_version(ref), deadline)
 
     def watch(self, after: int = 0) -> AsyncIterator[JobEvent]:
-        """Gives the job's events as they happen, until it has ended; as `Job.watch`."""
+        """Yield the events of the job until it has ended; as `Job.watch`."""
         return self._events(after, Deadline(None))
 
     async def cancel(self) -> JobStatus:
-        """Asks to cancel the job; as `Job.cancel`."""
+        """Cancel the job; as `Job.cancel`."""
         return self._note(await self._connection.send(calls.job_cancellation(self._id)))
 
     def _note(self, status: JobStatus) -> JobStatus:

@@ -1,4 +1,4 @@
-"""The synchronous client: the whole service in a few methods."""
+"""The synchronous client."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -26,23 +26,23 @@ __all__ = ["Client"]
 
 
 class Client(ClientMethods):
-    """Fine-tunes models on a Headstart server and asks them.
+    """Fine-tune models on a Headstart server and predict with them.
 
     Safe to use from many threads. Close it when done, or use it in a `with` statement. Every method raises a
-    `HeadstartError` of the kind that fits what went wrong.
+    `HeadstartError` of the subclass for the error.
 
     Args:
-        server: ``host:port``, or a gRPC target such as ``dns:///headstart:8765``. All addresses of the name
-            take turns. None: ``HEADSTART_SERVER``, or ``localhost:8765``.
-        tls: True or a `TlsConfig` for a secured connection, False for plain text. None: TLS with the files of
+        server: ``host:port``, or a gRPC target such as ``dns:///headstart:8765``. Calls are balanced over all
+            addresses of the name. None: ``HEADSTART_SERVER``, or ``localhost:8765``.
+        tls: True or a `TlsConfig` for TLS, False for plain text. None: TLS with the files of
             ``HEADSTART_CA``, ``HEADSTART_CERT`` and ``HEADSTART_KEY``, or plain text if none is set.
-        timeout: seconds each call may take with all its retries, except uploads; `math.inf` for no limit.
+        timeout: seconds of each call with all its retries, except uploads; `math.inf` for no limit.
             None: ``HEADSTART_TIMEOUT``, or 60.
-        metadata: sent along with each call.
+        metadata: metadata of each call.
         token: the bearer token of each call, sent over TLS or within this machine only; or a function that
-            returns one, called again when the server rejects it as UNAUTHENTICATED. None:
+            returns one, called again when the server rejects the token as UNAUTHENTICATED. None:
             ``HEADSTART_TOKEN``, or no token.
-        retries: how often a call that no server answered is repeated, or a whole `RetryPolicy`. 0: never.
+        retries: number of retries of a call that no server answered, or a `RetryPolicy`. 0: no retries.
         interceptors: gRPC interceptors, the first outermost.
 
     Raises:
@@ -88,13 +88,13 @@ class Client(ClientMethods):
         token: Token | None = None,
         retries: int | RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
     ) -> "Client":
-        """Return a client that uses a channel of yours; closing the client leaves it open.
+        """Return a client that uses your channel; closing it leaves the channel open.
 
         Args:
-            channel: the channel. Allow it messages of 64 MiB (``grpc.max_receive_message_length``).
+            channel: the channel. Allow messages of 64 MiB (``grpc.max_receive_message_length``).
             timeout: as for `Client`.
             metadata: as for `Client`.
-            token: as for `Client`; whether the channel is secured is up to you. None: no token.
+            token: as for `Client`; the channel must secure it. None: no token.
             retries: as for `Client`.
         """
         settings = channel_settings(timeout=timeout, metadata=metadata, token=token, retries=retries)
@@ -143,30 +143,30 @@ class Client(ClientMethods):
         self.close()
 
     def close(self) -> None:
-        """Ends calls in flight and the connection. Jobs go on."""
+        """End the calls in flight and close the connection. Jobs continue."""
         self._connection.close()
 
     def ready(self, timeout: float = 5.0) -> bool:
-        """True if a server answers within so many seconds and says that it serves."""
+        """Return whether a server answers within `timeout` seconds that it is ready."""
         try:
             return self._connection.send(calls.health(), timeout)
         except (Unavailable, DeadlineExceeded):
             return False
 
     def server_info(self) -> ServerInfo:
-        """Returns the release, limits, features and default backbones of the server."""
+        """Return the release, limits, features and default backbones of the server."""
         return self._connection.send(server_calls.server_info())
 
     def who_am_i(self) -> Caller:
-        """Returns who the caller is and what it may do."""
+        """Return the identity and permissions of the caller."""
         return self._connection.send(server_calls.who_am_i())
 
     def usage(self) -> Usage:
-        """Returns what the caller's tenant stores and how much it may store."""
+        """Return the usage and the limits of the caller's tenant."""
         return self._connection.send(server_calls.usage())
 
     def model(self, name: str) -> ModelHandle:
-        """Return a handle of a model, without a call: ``client.model("pets")[3].predict("cat.jpg")``.
+        """Return a handle of a model without sending a call: ``client.model("pets")[3].predict("cat.jpg")``.
 
         Raises:
             ValueError: the name contains a version.

@@ -1,4 +1,4 @@
-"""What a prediction may include besides its label: whether the input is known, and the evidence."""
+"""Settings of abstention, neighbors and saliency."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,7 +8,7 @@ from headstart.v1 import prediction_service_pb2 as pb
 __all__ = ["MAX_SALIENCY_INPUTS", "Abstention", "Evidence", "make_evidence"]
 
 MAX_SALIENCY_INPUTS: Final = 8
-"""Of one call with saliency: it takes some 50 passes of the backbone for each, and a call has a deadline."""
+"""Maximum number of inputs of a call with saliency: each takes about 50 passes of the backbone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,9 +16,9 @@ class Abstention:
     """When an input is reported as unknown.
 
     Attributes:
-        false_alarm_rate: the share of inputs like the training examples that may be reported as unknown by
-            mistake, 0 to 0.5. None: 0.05. 0 abstains from nothing for being unlike.
-        min_probability: the least probability that the likeliest class must have, 0 to 1.
+        false_alarm_rate: the fraction of inputs like the training examples that may be reported as unknown by
+            mistake, 0 to 0.5. None: 0.05. 0 reports no input as unlike the training examples.
+        min_probability: minimum probability of the most probable class, 0 to 1.
     """
 
     false_alarm_rate: float | None = None
@@ -27,13 +27,12 @@ class Abstention:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """What is requested in addition to the labels.
+    """Evidence requested in addition to the labels.
 
     Attributes:
         abstention: when an input is unknown; None: never.
-        neighbors: the most training examples for each input, the nearest first.
-        saliency: the class whose reasons are shown in the picture, empty for the likeliest; None: not
-            requested.
+        neighbors: maximum number of training examples for each input, nearest first.
+        saliency: the class that the saliency map explains, empty for the most probable one; None: no map.
     """
 
     abstention: Abstention | None = None
@@ -41,7 +40,7 @@ class Evidence:
     saliency: str | None = None
 
     def write(self, request: pb.PredictRequest) -> None:
-        """Asks for it in a request."""
+        """Write the settings into a request."""
         request.neighbors = self.neighbors
         if self.abstention is not None:
             request.abstention.min_probability = self.abstention.min_probability
@@ -55,7 +54,7 @@ class Evidence:
 def make_evidence(
     abstain: bool | float | Abstention | None, neighbors: int, saliency: bool | str
 ) -> Evidence:
-    """Read what a caller requested."""
+    """Return the evidence that the arguments of `predict` request."""
     match abstain:
         case bool() | None:
             abstention = Abstention() if abstain else None

@@ -43,12 +43,7 @@ Many = TypeVar("Many", bound=Content)
 
 
 class VersionMethods:
-    """The methods that read a version, of handles of models and versions.
-
-    Args:
-        client: the client.
-        ref: the version.
-    """
+    """Methods that read a version; shared by the handles of models and versions."""
 
     def __init__(self, client: ClientMethods, ref: VersionRef) -> None:
         self.ref = ref
@@ -88,7 +83,7 @@ class VersionMethods:
     def predict_stream(
         self, inputs: Inputs | None = None, **settings: Unpack[PredictArguments]
     ) -> Iterator[PredictedInput]:
-        """Predict many inputs one batch after another; as `Client.predict_stream`."""
+        """Predict many inputs in batches; as `Client.predict_stream`."""
         return self._client.predict_stream(inputs, model=str(self.ref), **settings)
 
     def evaluate(
@@ -100,7 +95,7 @@ class VersionMethods:
         on_upload: UploadReport | None = None,
         **settings: Unpack[ExampleSettings],
     ) -> EvaluationResult:
-        """Measure the version on labeled examples; as `Client.evaluate`."""
+        """Evaluate the version on labeled examples; as `Client.evaluate`."""
         return self._client.evaluate(
             examples, y, model=str(self.ref), task=task, on_upload=on_upload, **settings
         )
@@ -115,7 +110,7 @@ class VersionMethods:
         on_upload: UploadReport | None = None,
         **settings: Unpack[ExampleSettings],
     ) -> Comparison:
-        """Compare the version with a baseline, which comes first in the result; as `Client.compare`.
+        """Compare the version with a baseline, which is the first version of the result.
 
         Args:
             baseline: a number of the same model, another handle, or ``model@version``.
@@ -129,11 +124,11 @@ class VersionMethods:
         return self._client.compare(first, self.ref, examples, y, task=task, on_upload=on_upload, **settings)
 
     def evaluation(self) -> VersionEvaluation:
-        """Return what was found out about the version when it was made; as `Client.evaluation`."""
+        """Return the stored evaluation and findings of the version; as `Client.evaluation`."""
         return self._client.evaluation(str(self.ref))
 
     def report(self, *, format: ReportFormat = "html") -> Report:
-        """Return all that is known about the version as a document; as `Client.report`."""
+        """Return the report of the version; as `Client.report`."""
         return self._client.report(str(self.ref), format=format)
 
     def export(
@@ -143,22 +138,18 @@ class VersionMethods:
         path: str | os.PathLike[str],
         timeout: float | timedelta | None = None,
     ) -> Export:
-        """Save the version as one network for other runtimes; as `Client.export`."""
+        """Export the version with its backbone for other runtimes; as `Client.export`."""
         return self._client.export(str(self.ref), format=format, path=path, timeout=timeout)
 
 
 class VersionHandle(VersionMethods):
-    """A version on the server, by its number or an alias. Making a handle sends nothing.
+    """A version on the server, by its number or an alias. Creating a handle sends no call.
 
-    Arguments, results and errors of its methods are those of the methods of `Client`.
-
-    Args:
-        client: the client.
-        ref: the version.
+    The arguments, results and errors of its methods are those of the methods of `Client`.
     """
 
     def get(self) -> Version:
-        """Return the version's description."""
+        """Return the version."""
         return self._client.get_version(str(self.ref))
 
     def update(
@@ -168,10 +159,10 @@ class VersionHandle(VersionMethods):
         ttl: timedelta | None = None,
         **details: Unpack[Details],
     ) -> Version:
-        """Change what people say about the version, and when it expires; as `Client.update_version`.
+        """Update the details and the expiration of the version; as `Client.update_version`.
 
         Raises:
-            ValueError: the handle does not name the version by its number, or nothing is to change.
+            ValueError: the handle names the version by an alias, or no change is given.
         """
         return self._client.update_version(
             self.ref.model, numbered(self.ref), expire_time=expire_time, ttl=ttl, **details
@@ -181,19 +172,13 @@ class VersionHandle(VersionMethods):
         """Delete the version; as `Client.delete_version`.
 
         Raises:
-            ValueError: the handle does not name the version by its number.
+            ValueError: the handle names the version by an alias.
         """
         self._client.delete_version(self.ref.model, numbered(self.ref), force=force)
 
 
 class AliasHandle:
-    """An alias of a model. Making a handle sends nothing.
-
-    Args:
-        client: the client.
-        model: the model.
-        alias: the alias, such as ``stable``.
-    """
+    """An alias of a model. Creating a handle sends no call."""
 
     def __init__(self, client: ClientMethods, model: str, alias: str) -> None:
         self.model = model
@@ -204,10 +189,10 @@ class AliasHandle:
         return f"AliasHandle({self.model + '@' + self.alias!r})"
 
     def get(self) -> Alias:
-        """Return the version that the alias names, and its traffic.
+        """Return the alias with its version and traffic.
 
         Raises:
-            NotFound: there is no such model or alias.
+            NotFound: the model or alias does not exist.
         """
         return found_alias(self._client.get_model(self.model, max_versions=0), self.alias)
 
@@ -222,24 +207,20 @@ class AliasHandle:
         return self._client.set_alias(self.model, self.alias, version, etag, traffic=traffic)
 
     def history(self) -> list[AliasEvent]:
-        """Return the moves of the alias, the newest first."""
+        """Return the moves of the alias, newest first."""
         return list(self._client.alias_events(self.model, self.alias))
 
     def delete(self, *, etag: str | None = None) -> None:
-        """Delete the alias; its version stays."""
+        """Delete the alias. Its version stays."""
         self._client.delete_alias(self.model, self.alias, etag)
 
 
 class ModelHandle(VersionMethods):
-    """A model on the server. Making a handle sends nothing.
+    """A model on the server. Creating a handle sends no call.
 
-    Its methods that read a version read the default one: the newest that no promotion gate rejected.
-    ``handle[3]`` and ``handle["stable"]`` are handles of others. Arguments, results and errors of its methods
-    are those of the methods of `Client`.
-
-    Args:
-        client: the client.
-        model: the name.
+    Methods that read a version read the default one: the newest that no promotion gate rejected.
+    ``handle[3]`` and ``handle["stable"]`` are handles of other versions. The arguments, results and errors of
+    the methods are those of the methods of `Client`.
 
     Raises:
         ValueError: the name contains a version.
@@ -255,7 +236,7 @@ class ModelHandle(VersionMethods):
 
     @property
     def model(self) -> str:
-        """The model's name."""
+        """The name of the model."""
         return self.ref.model
 
     def __getitem__(self, version: int | str) -> VersionHandle:
@@ -268,19 +249,19 @@ class ModelHandle(VersionMethods):
         return AliasHandle(self._client, self.model, alias)
 
     def get(self, *, max_versions: int | None = None) -> Model:
-        """Return the model with its versions, the newest first; as `Client.get_model`."""
+        """Return the model with its versions, newest first; as `Client.get_model`."""
         return self._client.get_model(self.model, max_versions=max_versions)
 
     def versions(self, **query: Any) -> list[Version]:
-        """Return the model's versions, by default the newest first; arguments as of `Client.versions`."""
+        """Return the versions of the model, by default newest first; as `Client.versions`."""
         return list(self._client.versions(self.model, **query))
 
     def aliases(self) -> list[Alias]:
-        """Return the model's aliases by name."""
+        """Return the aliases of the model by name."""
         return list(self.get(max_versions=0).aliases)
 
     def jobs(self, states: Collection[JobState | str] | str | None = None) -> Iterator[Job]:
-        """Return the model's jobs, the newest first; as `Client.jobs`."""
+        """Return the jobs of the model, newest first; as `Client.jobs`."""
         return self._client.jobs(self.model, states)
 
     def fine_tune(
@@ -292,7 +273,7 @@ class ModelHandle(VersionMethods):
         on_upload: UploadReport | None = None,
         **settings: Unpack[FineTuneSettings],
     ) -> Job:
-        """Send examples and start a job that makes a new version; as `Client.fine_tune`."""
+        """Send examples and start a job that trains a new version; as `Client.fine_tune`."""
         return self._client.fine_tune(
             examples, y, model=self.model, request_id=request_id, on_upload=on_upload, **settings
         )
@@ -305,7 +286,7 @@ class ModelHandle(VersionMethods):
         on_upload: UploadReport | None = None,
         **settings: Unpack[FineTuneSettings],
     ) -> Validation:
-        """Send examples to be checked only; as `Client.validate`."""
+        """Validate examples without training; as `Client.validate`."""
         return self._client.validate(examples, y, model=self.model, on_upload=on_upload, **settings)
 
     def rebase(
@@ -317,13 +298,13 @@ class ModelHandle(VersionMethods):
         request_id: str | None = None,
         **settings: Unpack[RebaseSettings],
     ) -> Job:
-        """Fit a version again on another backbone; as `Client.rebase`."""
+        """Train a version again on another backbone; as `Client.rebase`."""
         return self._client.rebase(
             self.model, backbone=backbone, version=version, alias=alias, request_id=request_id, **settings
         )
 
     def update(self, **details: Unpack[Details]) -> Model:
-        """Change what people say about the model; as `Client.update_model`."""
+        """Update the details of the model; as `Client.update_model`."""
         return self._client.update_model(self.model, **details)
 
     def delete(self, *, force: bool = False) -> int:

@@ -1,4 +1,4 @@
-"""One job as a synchronous caller holds it."""
+"""A job, for synchronous callers."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -29,13 +29,7 @@ Result = TypeVar("Result")
 
 
 class Job:
-    """A fine-tune on its way. It belongs to the server: it goes on when the client is gone.
-
-    Args:
-        job_id: its name, given by the server.
-        connection: to the server.
-        status: the job as it was listed. None: unknown.
-    """
+    """A fine-tune job on the server. It continues when the client closes."""
 
     def __init__(self, job_id: str, connection: Connection, status: JobStatus | None = None) -> None:
         self._id = job_id
@@ -47,22 +41,22 @@ class Job:
 
     @property
     def job_id(self) -> str:
-        """Its name; `Client.job` takes it up again."""
+        """The ID of the job; `Client.job` returns a handle for it."""
         return self._id
 
     @property
     def last_status(self) -> JobStatus | None:
-        """The job as the server last described it, without another call; None if it has not."""
+        """The last status that the server returned, without a call; None if it is unknown."""
         return self._status
 
     def status(self, wait: float | timedelta | None = None) -> JobStatus:
-        """Asks where the job stands.
+        """Return the status of the job.
 
         Args:
-            wait: let the server answer only when the job has ended, or after so many seconds. None: at once.
+            wait: the longest wait for the job's end, in seconds or as a timedelta. None: no wait.
 
         Raises:
-            NotFound: there is no such job.
+            NotFound: the job does not exist.
         """
         return self._note(self._connection.send(calls.job_status(self._id, seconds(wait or 0.0))))
 
@@ -73,22 +67,22 @@ class Job:
         *,
         progress: bool = False,
     ) -> Version:
-        """Waits until the job has ended, also through lost connections and restarts of the server.
+        """Wait until the job has ended, across lost connections and restarts of the server.
 
         Args:
-            timeout: seconds. None: as long as it takes.
-            on_event: called with each event of the job, the past ones first.
+            timeout: seconds. None: no limit.
+            on_event: called with each event of the job, past events first.
             progress: True shows a progress bar, in terminals (on standard error) and notebooks.
 
         Returns:
-            The version it published.
+            The version that the job published.
 
         Raises:
-            JobFailed: it failed; reason and message are its own.
-            JobCancelled: it was cancelled.
-            TimeoutError: it has not ended in time. It goes on.
-            NotFound: there is no such job, or its version is deleted already.
-            Unavailable: no server has answered for too long.
+            JobFailed: the job failed; the error has its reason and message.
+            JobCancelled: the job was cancelled.
+            TimeoutError: the job has not ended in time. It continues.
+            NotFound: the job does not exist, or its version was deleted.
+            Unavailable: no server answered for `RetryPolicy.outage_seconds`.
         """
         deadline = Deadline(None if timeout is None else seconds(timeout))
         with ProgressBar() if progress else nullcontext() as bar:
@@ -103,24 +97,24 @@ class Job:
         return self._persist(get_version(ref), deadline)
 
     def watch(self, after: int = 0) -> Iterator[JobEvent]:
-        """Gives the job's events as they happen, until it has ended.
+        """Yield the events of the job until it has ended.
 
-        After a lost connection it takes up again where it was.
+        After a lost connection, watching resumes with the next event.
 
         Args:
-            after: only events with a higher number. 0: the past ones first.
+            after: yield only events with a higher number. 0: past events first.
 
         Raises:
-            NotFound: there is no such job.
-            Unavailable: no server has answered for too long.
+            NotFound: the job does not exist.
+            Unavailable: no server answered for `RetryPolicy.outage_seconds`.
         """
         return self._events(after, Deadline(None))
 
     def cancel(self) -> JobStatus:
-        """Asks to cancel the job. A queued one ends at once, a running one at its next batch.
+        """Cancel the job. A queued job ends immediately, a running job at its next batch.
 
         Raises:
-            NotFound: there is no such job.
+            NotFound: the job does not exist.
         """
         return self._note(self._connection.send(calls.job_cancellation(self._id)))
 

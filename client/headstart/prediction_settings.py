@@ -1,4 +1,4 @@
-"""What can be set for a prediction, besides its model and its inputs."""
+"""Settings of a prediction, besides its model and inputs."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -15,19 +15,19 @@ __all__ = ["PredictArguments", "PredictSettings", "keeps_errors", "prediction_ru
 
 
 class PredictSettings(TypedDict, total=False):
-    """Settings of a prediction; all of them may be left out.
+    """Settings of a prediction; all are optional.
 
     Attributes:
         version: the number of the version. None: by the alias, or the newest not rejected by a gate.
         alias: an alias of the version, such as ``stable``.
-        top_k: the most classes for each input, the most probable first. None: all. Default: 5.
-        abstain: reports inputs unlike the training examples as unknown: True, the rate of false alarms, 0 to
-            0.5 (True: 0.05), or an `Abstention`. None: every input gets an answer.
-        neighbors: the most training examples to return for each input, the nearest first, 0 to 100.
-        saliency: shows which parts of each image speak for the answer: True for the most probable class, or
-            a class. It takes some 50 passes of the backbone for each input.
-        routing_key: where the alias splits traffic between versions, calls with the same key get the same
-            version, such as those of one user; at most 256 characters. Empty: by chance.
+        top_k: maximum number of classes of each prediction, most probable first. None: all. Default: 5.
+        abstain: reports inputs unlike the training examples as unknown: True, the false alarm rate, 0 to 0.5
+            (True: 0.05), or an `Abstention`. None: every input is predicted.
+        neighbors: maximum number of training examples returned for each input, nearest first, 0 to 100.
+        saliency: returns the parts of each image that support the prediction: True for the most probable
+            class, or a class. Takes about 50 passes of the backbone for each input.
+        routing_key: if the alias splits traffic between versions, calls with the same key reach the same
+            version; at most 256 characters. Empty: a random version.
         timeout: seconds for all inputs together. None: the client's timeout for each call.
     """
 
@@ -42,11 +42,11 @@ class PredictSettings(TypedDict, total=False):
 
 
 class PredictArguments(PredictSettings, InputSettings, total=False):
-    """Everything that `predict` takes by name, besides the model."""
+    """All keyword arguments of `predict`, besides the model."""
 
 
 def split_settings(settings: PredictArguments) -> tuple[PredictSettings, InputSettings]:
-    """Return what is predicted how, and what the inputs are."""
+    """Return the settings of the prediction and those of the inputs."""
     check_names("predict", settings, PredictArguments)
     about_inputs = InputSettings.__annotations__
     how: dict[str, Any] = {name: value for name, value in settings.items() if name not in about_inputs}
@@ -55,7 +55,7 @@ def split_settings(settings: PredictArguments) -> tuple[PredictSettings, InputSe
 
 
 def keeps_errors(errors: str) -> bool:
-    """Return whether inputs that cannot be used are kept as errors."""
+    """Return whether unusable inputs are kept as errors."""
     if errors not in ("raise", "return"):
         raise ValueError(f"errors must be 'raise' or 'return'. Received: {errors!r}")
     return errors == "return"

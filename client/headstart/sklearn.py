@@ -25,7 +25,7 @@ __all__ = ["HeadstartClassifier"]
 
 
 class HeadstartClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Classifies rows of numbers, texts or images by a version that a Headstart server trained.
+    """Classify rows of numbers, texts or images with a version that a Headstart server trained.
 
     Each fit makes a new version of the model, and the fitted classifier predicts by that version. It can be
     pickled: the version stays on the server.

@@ -11,4 +11,4 @@ __all__ = ["AsyncClientMethods"]
 class AsyncClientMethods(
     AsyncTrainingMethods, AsyncEvaluationMethods, AsyncPredictionMethods, AsyncModelMethods
 ):
-    """Every method that sends a call."""
+    """All methods that send calls."""

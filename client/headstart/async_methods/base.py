@@ -1,4 +1,4 @@
-"""The connection that the methods of a client share."""
+"""The connection of the methods of a client."""
 
 from headstart.transport.async_connection import AsyncConnection
 

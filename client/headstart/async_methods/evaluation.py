@@ -1,4 +1,4 @@
-"""Quality of versions, and versions as documents and files."""
+"""Methods that evaluate, compare, report and export versions."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ from headstart.version_ref import VersionRef, parse_version, version_ref
 
 
 class AsyncEvaluationMethods(AsyncMethods):
-    """Measure, compare, report and export versions."""
+    """Evaluate, compare, report and export versions."""
 
     async def evaluate(
         self,
@@ -41,7 +41,7 @@ class AsyncEvaluationMethods(AsyncMethods):
         on_upload: UploadReport | None = None,
         **settings: Unpack[ExampleSettings],
     ) -> EvaluationResult:
-        """Measures a version on labelled examples; as `Client.evaluate`."""
+        """Evaluate a version on labeled examples; as `Client.evaluate`."""
         target = version_ref(model, version, alias)
         source = await asyncio.to_thread(open_examples, examples, y, task=task, settings=settings)
         return await self._connection.upload(upload.evaluation(target, source), on_upload)
@@ -57,7 +57,7 @@ class AsyncEvaluationMethods(AsyncMethods):
         on_upload: UploadReport | None = None,
         **settings: Unpack[ExampleSettings],
     ) -> Comparison:
-        """Puts two versions side by side on the same examples; as `Client.compare`."""
+        """Compare two versions on the same examples; as `Client.compare`."""
         given = () if examples is None and y is None and not settings else examples
         source = await asyncio.to_thread(open_examples, given, y, task=task, settings=settings)
         sent = upload.comparison(parse_version(first), parse_version(second), source)
@@ -66,7 +66,7 @@ class AsyncEvaluationMethods(AsyncMethods):
     async def evaluation(
         self, model: str, version: int | None = None, alias: str | None = None
     ) -> VersionEvaluation:
-        """Gets what was found out about a version when it was made; as `Client.evaluation`."""
+        """Return the stored evaluation and findings of a version; as `Client.evaluation`."""
         target = version_ref(model, version, alias)
         return await self._connection.send(calls.version_evaluation(target))
 
@@ -78,7 +78,7 @@ class AsyncEvaluationMethods(AsyncMethods):
         *,
         format: ReportFormat = "html",
     ) -> Report:
-        """Gets all that is known about a version as a document; as `Client.report`."""
+        """Return the report of a version; as `Client.report`."""
         target = version_ref(model, version, alias)
         return await self._connection.send(calls.version_report(target, format))
 
@@ -92,7 +92,7 @@ class AsyncEvaluationMethods(AsyncMethods):
         path: str | os.PathLike[str],
         timeout: float | timedelta | None = None,
     ) -> Export:
-        """Gets a version as one network, with its backbone, for other runtimes; as `Client.export`."""
+        """Export a version with its backbone for other runtimes; as `Client.export`."""
         call = calls.version_export(version_ref(model, version, alias), format)
         limit = None if timeout is None else seconds(timeout)
         with ExportFiles(path) as files:

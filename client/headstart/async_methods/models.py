@@ -1,4 +1,4 @@
-"""Models, versions, aliases and stored examples."""
+"""Methods that manage models, versions, aliases and stored examples."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -28,14 +28,14 @@ from headstart.version_ref import version_ref
 
 
 class AsyncModelMethods(AsyncMethods):
-    """List, change and delete what is stored."""
+    """List, update and delete stored resources."""
 
     async def models(self) -> list[Model]:
-        """Lists all models by name, without their versions."""
+        """Yield all models by name; as `Client.models`."""
         return [model async for model in self._connection.pages(calls.model_page)]
 
     async def get_model(self, name: str, *, max_versions: int | None = None) -> Model:
-        """Gets a model with its versions, the newest first; as `Client.get_model`."""
+        """Return a model with its versions; as `Client.get_model`."""
         found = await self._connection.send(model_calls.get_model(name))
         if max_versions == 0:
             return found
@@ -51,7 +51,7 @@ class AsyncModelMethods(AsyncMethods):
     async def get_version(
         self, model: str, *, version: int | None = None, alias: str | None = None
     ) -> Version:
-        """Returns a version."""
+        """Return a version; as `Client.get_version`."""
         return await self._connection.send(model_calls.get_version(version_ref(model, version, alias)))
 
     def versions(
@@ -66,7 +66,7 @@ class AsyncModelMethods(AsyncMethods):
         order_by: str = "version desc",
         view: VersionView = "basic",
     ) -> AsyncIterator[Version]:
-        """Lists versions of a model, a page at a time; by default the newest first."""
+        """Yield the versions of a model; as `Client.versions`."""
         query = VersionQuery(
             tags=tags or {},
             alias=alias,
@@ -87,22 +87,22 @@ class AsyncModelMethods(AsyncMethods):
         ttl: timedelta | None = None,
         **details: Unpack[Details],
     ) -> Version:
-        """Changes what people say about a version, and when it expires. What is not given stays."""
+        """Update the details and the expiration of a version; as `Client.update_version`."""
         call = version_change(model, version, details, expire_time=expire_time, ttl=ttl)
         return await self._connection.send(call)
 
     async def update_model(self, model: str, **details: Unpack[Details]) -> Model:
-        """Changes what people say about a model. What is not given stays."""
+        """Update the details of a model; as `Client.update_model`."""
         return await self._connection.send(model_change(model, details))
 
     def alias_events(self, model: str, alias: str | None = None) -> AsyncIterator[AliasEvent]:
-        """Lists the moves of a model's aliases, the newest first; as `Client.alias_events`."""
+        """Yield the moves of a model's aliases; as `Client.alias_events`."""
         return self._connection.pages(partial(model_calls.alias_event_list, model, alias))
 
     async def traffic(
         self, model: str, *, version: int | None = None, window: timedelta | None = None
     ) -> Traffic:
-        """Returns the traffic of a model's versions, as `Client.traffic`."""
+        """Return the traffic of a model's versions; as `Client.traffic`."""
         return await self._connection.send(model_calls.traffic(model, version, window))
 
     async def set_alias(
@@ -114,21 +114,21 @@ class AsyncModelMethods(AsyncMethods):
         *,
         traffic: Mapping[int, float] | None = None,
     ) -> Alias:
-        """Sets or moves an alias, in one step for all readers; as `Client.set_alias`."""
+        """Set or move an alias; as `Client.set_alias`."""
         return await self._connection.send(calls.alias_setting(model, alias, version, etag, traffic))
 
     async def delete_alias(self, model: str, alias: str, etag: str | None = None) -> None:
-        """Delete an alias."""
+        """Delete an alias; as `Client.delete_alias`."""
         await self._connection.send(calls.alias_removal(model, alias, etag))
 
     async def delete_version(self, model: str, version: int, *, force: bool = False) -> None:
-        """Deletes a version; as `Client.delete_version`."""
+        """Delete a version; as `Client.delete_version`."""
         await self._connection.send(calls.version_deletion(model, version, force))
 
     async def erase_example(self, model: str, example_id: str) -> ErasedExample:
-        """Deletes the data of an example; as `Client.erase_example`."""
+        """Erase the data of an example; as `Client.erase_example`."""
         return await self._connection.send(calls.example_deletion(example_id, model))
 
     async def delete_model(self, model: str, *, force: bool = False) -> int:
-        """Deletes a model and gives the number of versions that were deleted."""
+        """Delete a model; as `Client.delete_model`."""
         return await self._connection.send(calls.model_deletion(model, force))

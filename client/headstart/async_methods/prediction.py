@@ -1,4 +1,4 @@
-"""Predictions and features."""
+"""Methods that predict inputs and compute features."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -76,7 +76,7 @@ class AsyncPredictionMethods(AsyncMethods):
     async def predict_stream(
         self, inputs: Inputs | None = None, *, model: str, **settings: Unpack[PredictArguments]
     ) -> AsyncIterator[PredictedInput]:
-        """Predict many inputs one batch after another; as `Client.predict_stream`."""
+        """Predict many inputs in batches; as `Client.predict_stream`."""
         how, what = split_settings(settings)
         target = version_ref(model, how.get("version"), how.get("alias"))
         run, limit = prediction_run([target], how, keep_errors=True, is_bulk=True)
@@ -98,7 +98,7 @@ class AsyncPredictionMethods(AsyncMethods):
         routing_key: str = "",
         timeout: float | timedelta | None = None,
     ) -> Predictions:
-        """Classifies inputs by versions of several models; as `Client.predict_many`."""
+        """Predict inputs with versions of several models; as `Client.predict_many`."""
         run = PredictionRun(
             [parse_version(target) for target in targets],
             top_k=top_k,
@@ -119,7 +119,7 @@ class AsyncPredictionMethods(AsyncMethods):
         views: Sequence[str] = ("last",),
         timeout: float | timedelta | None = None,
     ) -> dict[str, NDArray[Any]]:
-        """Gives the features of inputs; as `Client.embed`."""
+        """Return the features of inputs; as `Client.embed`."""
         run = EmbeddingRun(backbone, views)
         found = open_inputs(inputs)
         await self._connection.send_all(run, found.items, None if timeout is None else seconds(timeout))
@@ -127,5 +127,5 @@ class AsyncPredictionMethods(AsyncMethods):
         return {view: array[0] for view, array in features.items()} if found.is_one else features
 
     async def backbones(self) -> list[Backbone]:
-        """Lists the backbones of the server."""
+        """Return the backbones of the server."""
         return [backbone async for backbone in self._connection.pages(calls.backbone_page)]

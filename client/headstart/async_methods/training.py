@@ -1,4 +1,4 @@
-"""Fine-tuning, and the jobs that do it."""
+"""Methods that start and follow jobs."""
 
 import asyncio
 import uuid
@@ -37,7 +37,7 @@ class AsyncTrainingMethods(AsyncMethods):
         on_upload: UploadReport | None = None,
         **settings: Unpack[FineTuneSettings],
     ) -> AsyncJob:
-        """Sends examples and starts a job; as `Client.fine_tune`."""
+        """Send examples and start a job; as `Client.fine_tune`."""
         request_id = request_id or str(uuid.uuid4())
         spec, source = await asyncio.to_thread(open_fine_tune, model, examples, y, settings, request_id)
         return self.job(await self._connection.upload(upload.fine_tune(spec, source), on_upload))
@@ -52,7 +52,7 @@ class AsyncTrainingMethods(AsyncMethods):
         request_id: str | None = None,
         **settings: Unpack[RebaseSettings],
     ) -> AsyncJob:
-        """Fit a version of a model on another backbone; as `Client.rebase`."""
+        """Train a version again on another backbone; as `Client.rebase`."""
         call = rebase(
             model,
             settings,
@@ -72,25 +72,25 @@ class AsyncTrainingMethods(AsyncMethods):
         on_upload: UploadReport | None = None,
         **settings: Unpack[FineTuneSettings],
     ) -> Validation:
-        """Sends examples to be checked only; as `Client.validate`."""
+        """Validate examples without training; as `Client.validate`."""
         spec, source = await asyncio.to_thread(open_fine_tune, model, examples, y, settings)
         return await self._connection.upload(upload.validation(spec, source), on_upload)
 
     def job(self, job_id: str) -> AsyncJob:
-        """Takes up a job by its id, without asking the server."""
+        """Return a handle of a job without sending a call."""
         return AsyncJob(job_id, self._connection)
 
     def jobs(
         self, model: str | None = None, states: Collection[JobState | str] | str | None = None
     ) -> AsyncIterator[AsyncJob]:
-        """Return jobs, the newest first, a page at a time; as `Client.jobs`."""
+        """Yield jobs, newest first; as `Client.jobs`."""
         listed_jobs = self._connection.pages(partial(calls.job_page, model, states))
         return (AsyncJob(each.job_id, self._connection, each) async for each in listed_jobs)
 
     async def watch_jobs(
         self, model: str | None = None, *, resume_token: str = ""
     ) -> AsyncIterator[JobEvent]:
-        """Yields the events of all jobs as they happen, until you stop; as `Client.watch_jobs`."""
+        """Yield the events of all jobs; as `Client.watch_jobs`."""
         cursor = JobsCursor(model, resume_token, self._connection.settings.retries)
         while True:
             try:
@@ -104,5 +104,5 @@ class AsyncTrainingMethods(AsyncMethods):
             await asyncio.sleep(pause)
 
     async def delete_job(self, job_id: str) -> None:
-        """Deletes a job that has ended; as `Client.delete_job`."""
+        """Delete a job that has ended; as `Client.delete_job`."""
         await self._connection.send(job_deletion(job_id))

@@ -9,4 +9,4 @@ __all__ = ["ClientMethods"]
 
 
 class ClientMethods(TrainingMethods, EvaluationMethods, PredictionMethods, ModelMethods):
-    """Every method that sends a call."""
+    """All methods that send calls."""

@@ -1,4 +1,4 @@
-"""Quality of versions, and versions as documents and files."""
+"""Methods that evaluate, compare, report and export versions."""
 
 import os
 from datetime import timedelta
@@ -25,7 +25,7 @@ from headstart.version_ref import VersionRef, parse_version, version_ref
 
 
 class EvaluationMethods(Methods):
-    """Measure, compare, report and export versions."""
+    """Evaluate, compare, report and export versions."""
 
     def evaluate(
         self,
@@ -39,22 +39,22 @@ class EvaluationMethods(Methods):
         on_upload: UploadReport | None = None,
         **settings: Unpack[ExampleSettings],
     ) -> EvaluationResult:
-        """Measures a version on labelled examples; nothing of them is stored.
+        """Evaluate a version on labeled examples, which are not stored.
 
         Args:
-            examples: as in `fine_tune`. Labels that the version does not know count as wrong.
+            examples: as in `fine_tune`. Labels that are not classes of the version count as wrong.
             y: as in `fine_tune`.
-            model: the model to measure.
-            version: the number of its version. None: by the alias, or the newest not rejected by a gate.
+            model: the model.
+            version: the number of the version. None: by the alias, or the newest not rejected by a gate.
             alias: an alias of the version.
-            task: says whether integers are classes or numbers, as in `SpecSettings`.
+            task: whether integers are classes or numbers, as in `SpecSettings`.
             on_upload: as in `fine_tune`.
             **settings: see `ExampleSettings`.
 
         Raises:
-            NotFound: there is no such model, version or alias.
-            InvalidArgument: the examples show another kind of label than the version predicts, or none can be
-                used.
+            NotFound: the model, version or alias does not exist.
+            InvalidArgument: the labels of the examples are of another kind than the version predicts, or
+                every example is unusable.
             OSError, TypeError or ValueError: as in `fine_tune`.
         """
         target = version_ref(model, version, alias)
@@ -72,22 +72,22 @@ class EvaluationMethods(Methods):
         on_upload: UploadReport | None = None,
         **settings: Unpack[ExampleSettings],
     ) -> Comparison:
-        """Puts two versions of any models side by side on the same examples.
+        """Compare two versions, of one model or of two, on the same examples.
 
         Args:
             first: a `VersionRef`, or ``pets``, ``pets@3``, ``pets@stable``.
-            second: the other one.
-            examples: as in `fine_tune`. None: those that both versions know the answers to; each answers
-                those it was trained on by a head that was fitted without them.
+            second: the other version.
+            examples: as in `fine_tune`. None: the union of the training examples of both versions, with
+                out-of-fold predictions; missing predictions are computed.
             y: as in `fine_tune`.
             task: as in `evaluate`.
             on_upload: as in `fine_tune`.
             **settings: see `ExampleSettings`.
 
         Raises:
-            NotFound: there is no such model, version or alias.
-            FailedPrecondition: there is no example that both can be compared on.
-            InvalidArgument: the versions tell different kinds of things, or no example can be used.
+            NotFound: a model, version or alias does not exist.
+            FailedPrecondition: the versions have no example to be compared on.
+            InvalidArgument: the versions predict different kinds of labels, or every example is unusable.
             OSError, TypeError or ValueError: as in `fine_tune`.
         """
         given = () if examples is None and y is None and not settings else examples
@@ -98,15 +98,15 @@ class EvaluationMethods(Methods):
     def evaluation(
         self, model: str, version: int | None = None, alias: str | None = None
     ) -> VersionEvaluation:
-        """Gets what was found out about a version when it was made: its quality, and its examples.
+        """Return the stored evaluation of a version and the findings in its examples.
 
         Args:
             model: the model.
-            version: the number of its version. None: by the alias, or the newest not rejected by a gate.
+            version: the number of the version. None: by the alias, or the newest not rejected by a gate.
             alias: an alias of the version.
 
         Raises:
-            NotFound: there is no such model, version or alias.
+            NotFound: the model, version or alias does not exist.
         """
         return self._connection.send(calls.version_evaluation(version_ref(model, version, alias)))
 
@@ -118,17 +118,17 @@ class EvaluationMethods(Methods):
         *,
         format: ReportFormat = "html",
     ) -> Report:
-        """Gets all that is known about a version as a document.
+        """Return the report of a version as a document.
 
         Args:
             model: the model.
-            version: the number of its version. None: by the alias, or the newest not rejected by a gate.
+            version: the number of the version. None: by the alias, or the newest not rejected by a gate.
             alias: an alias of the version.
-            format: ``html`` for a browser, one page that loads nothing from elsewhere; ``json``; or ``text``.
+            format: ``html`` for a self-contained page; ``json``; or ``text``.
 
         Raises:
-            NotFound: there is no such model, version or alias.
-            ValueError: there is no such format.
+            NotFound: the model, version or alias does not exist.
+            ValueError: the format is unknown.
         """
         return self._connection.send(calls.version_report(version_ref(model, version, alias), format))
 
@@ -142,27 +142,27 @@ class EvaluationMethods(Methods):
         path: str | os.PathLike[str],
         timeout: float | timedelta | None = None,
     ) -> Export:
-        """Gets a version as one network, with its backbone, for runtimes other than this service.
+        """Export a version with its backbone as one network for other runtimes.
 
-        The first export of a version and format takes the server some ten seconds and more.
+        The server takes 10 seconds or more for the first export of a version in a format.
 
         Args:
             model: the model.
-            version: the number of its version. None: by the alias, or the newest not rejected by a gate.
+            version: the number of the version. None: by the alias, or the newest not rejected by a gate.
             alias: an alias of the version.
             format: ``keras``, ``savedmodel``, ``onnx``, ``openvino`` or ``litert``.
-            path: the file; of several files (SavedModel, OpenVINO, and any with a tokenizer) the folder,
-                new or empty. It is there only when all has come.
-            timeout: seconds it may take in all. None: no limit.
+            path: the file. For several files (SavedModel, OpenVINO, and any with a tokenizer) the folder, new
+                or empty. It appears when the export is complete.
+            timeout: seconds of the whole export. None: no limit.
 
         Raises:
-            NotFound: there is no such model, version or alias.
-            InvalidArgument: the version's network cannot have this format.
+            NotFound: the model, version or alias does not exist.
+            InvalidArgument: the version's network does not support the format.
             FailedPrecondition: a package that the format needs is not installed on the server.
-            ResourceExhausted: too many exports wait.
+            ResourceExhausted: the queue of exports is full.
             DataLoss: the content does not match its digest.
-            OSError: the files cannot be written there.
-            ValueError: there is no such format.
+            OSError: the files cannot be written.
+            ValueError: the format is unknown.
         """
         call = calls.version_export(version_ref(model, version, alias), format)
         limit = None if timeout is None else seconds(timeout)

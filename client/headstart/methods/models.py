@@ -1,4 +1,4 @@
-"""Models, versions, aliases and stored examples."""
+"""Methods that manage models, versions, aliases and stored examples."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -29,21 +29,21 @@ from headstart.version_ref import version_ref
 
 
 class ModelMethods(Methods):
-    """List, change and delete what is stored."""
+    """List, update and delete stored resources."""
 
     def models(self) -> list[Model]:
-        """Lists all models by name, without their versions."""
+        """Yield all models by name, without their versions."""
         return list(self._connection.pages(calls.model_page))
 
     def get_model(self, name: str, *, max_versions: int | None = None) -> Model:
-        """Gets a model with its versions, the newest first.
+        """Return a model with its versions, newest first.
 
         Args:
             name: the model.
-            max_versions: the most versions to get. 0: none. None: all.
+            max_versions: maximum number of versions. None: all.
 
         Raises:
-            NotFound: there is no such model.
+            NotFound: the model does not exist.
         """
         found = self._connection.send(model_calls.get_model(name))
         if max_versions == 0:
@@ -54,15 +54,15 @@ class ModelMethods(Methods):
         return replace(found, versions=tuple(islice(versions, max_versions)))
 
     def get_version(self, model: str, *, version: int | None = None, alias: str | None = None) -> Version:
-        """Returns a version.
+        """Return a version.
 
         Args:
             model: the model, or ``pets@3`` or ``pets@stable``.
-            version: the number of its version. None: by the alias, or the newest.
+            version: the number of the version. None: by the alias, or the newest.
             alias: an alias of the version.
 
         Raises:
-            NotFound: there is no such version.
+            NotFound: the version does not exist.
         """
         return self._connection.send(model_calls.get_version(version_ref(model, version, alias)))
 
@@ -78,20 +78,20 @@ class ModelMethods(Methods):
         order_by: str = "version desc",
         view: VersionView = "basic",
     ) -> Iterator[Version]:
-        """Lists versions of a model, a page at a time; by default the newest first.
+        """Yield the versions of a model, by default newest first. Pages are requested as needed.
 
         Args:
             model: the model.
-            tags: tags that a version has, each with this value.
-            alias: an alias that names it.
-            backbone: its backbone.
-            created_after: it was published at this time or later.
-            created_before: it was published before this time.
+            tags: tags that the version has, with these values.
+            alias: an alias that names the version.
+            backbone: the backbone of the version.
+            created_after: the earliest time of publication.
+            created_before: the end of the times of publication, exclusive.
             order_by: ``version``, ``create_time`` or ``size_bytes``, with or without `` desc``.
-            view: ``full`` returns confusion matrices, too.
+            view: ``full`` includes confusion matrices.
 
         Raises:
-            NotFound: there is no such model.
+            NotFound: the model does not exist.
             InvalidArgument: the order is unknown.
         """
         query = VersionQuery(
@@ -114,58 +114,58 @@ class ModelMethods(Methods):
         ttl: timedelta | None = None,
         **details: Unpack[Details],
     ) -> Version:
-        """Changes what people say about a version, and when it expires. What is not given stays.
+        """Update the details and the expiration of a version. Omitted values stay unchanged.
 
         Args:
             model: the model.
             version: the number of the version.
-            expire_time: when it expires, or ``never``.
-            ttl: how long from now until it expires.
+            expire_time: the time of expiration, or ``never``.
+            ttl: the duration from now until the expiration.
             **details: the new ``display_name``, ``description`` and ``tags``.
 
         Raises:
-            NotFound: there is no such version.
+            NotFound: the version does not exist.
             InvalidArgument: a value is out of range.
-            ValueError: nothing is to change, or both a time and a duration are given.
+            ValueError: no change is given, or both a time and a duration are given.
         """
         call = version_change(model, version, details, expire_time=expire_time, ttl=ttl)
         return self._connection.send(call)
 
     def update_model(self, model: str, **details: Unpack[Details]) -> Model:
-        """Changes what people say about a model. What is not given stays.
+        """Update the details of a model. Omitted values stay unchanged.
 
         Args:
             model: the model.
             **details: the new ``display_name``, ``description`` and ``tags``.
 
         Raises:
-            NotFound: there is no such model.
-            ValueError: nothing is to change.
+            NotFound: the model does not exist.
+            ValueError: no change is given.
         """
         return self._connection.send(model_change(model, details))
 
     def alias_events(self, model: str, alias: str | None = None) -> Iterator[AliasEvent]:
-        """Lists the moves of a model's aliases, the newest first, a page at a time.
+        """Yield the moves of a model's aliases, newest first. Pages are requested as needed.
 
         Args:
             model: the model.
-            alias: only moves of this alias. None: of all aliases.
+            alias: the alias. None: all aliases.
 
         Raises:
-            NotFound: there is no such model.
+            NotFound: the model does not exist.
         """
         return self._connection.pages(partial(model_calls.alias_event_list, model, alias))
 
     def traffic(self, model: str, *, version: int | None = None, window: timedelta | None = None) -> Traffic:
-        """Returns the traffic of a model's versions, summed over all replicas.
+        """Return the traffic of a model's versions, summed over all replicas.
 
         Args:
             model: the model.
-            version: only the traffic of this version. None: of all versions.
+            version: the number of the version. None: all versions.
             window: the length of the window, which ends now; at most 7 days. None: 1 hour.
 
         Raises:
-            NotFound: there is no such model.
+            NotFound: the model does not exist.
         """
         return self._connection.send(model_calls.traffic(model, version, window))
 
@@ -178,20 +178,21 @@ class ModelMethods(Methods):
         *,
         traffic: Mapping[int, float] | None = None,
     ) -> Alias:
-        """Sets or moves an alias, in one step for all readers.
+        """Set or move an alias atomically.
 
         Args:
             model: the model.
             alias: the alias, such as ``stable``.
-            version: the number of the version it shall name.
-            etag: act only if the alias has this etag now. None: act anyway.
-            traffic: by number the share of the calls to predict that other versions shall answer, such as
-                ``{8: 0.05}``; `version` answers the rest. None: it answers all. Shares it had before end.
+            version: the number of the version.
+            etag: the etag that the alias must have. None: any.
+            traffic: the fraction of the Predict calls that other versions answer, by number, such as
+                ``{8: 0.05}``; `version` answers the rest. None: `version` answers all calls. Replaces earlier
+                fractions.
 
         Raises:
-            NotFound: there is no such model or version.
+            NotFound: the model or version does not exist.
             InvalidArgument: the fractions are out of range or their sum exceeds 1.
-            Aborted: someone else moved the alias since its etag was read.
+            Aborted: another caller moved the alias since its etag was read.
         """
         return self._connection.send(calls.alias_setting(model, alias, version, etag, traffic))
 
@@ -200,30 +201,30 @@ class ModelMethods(Methods):
         self._connection.send(calls.alias_removal(model, alias, etag))
 
     def delete_version(self, model: str, version: int, *, force: bool = False) -> None:
-        """Deletes a version.
+        """Delete a version.
 
         Args:
             model: the model.
             version: the number of the version.
-            force: True removes the aliases that name it too, and ends its traffic from other aliases.
+            force: True also deletes the aliases that name it, and ends its traffic from other aliases.
 
         Raises:
-            NotFound: there is no such model or version.
-            FailedPrecondition: aliases name it or give it a share, and `force` is not set.
+            NotFound: the model or version does not exist.
+            FailedPrecondition: aliases name the version or send it traffic, and `force` is not set.
         """
         self._connection.send(calls.version_deletion(model, version, force))
 
     def erase_example(self, model: str, example_id: str) -> ErasedExample:
-        """Deletes the data of an example: its content and its features, wherever it was sent with this id.
+        """Erase the content and the features of an example from all datasets with its ID.
 
         Versions that were trained on it are not changed; the response lists them.
 
         Args:
             model: the model whose examples are erased; ``"-"`` for all models.
-            example_id: the ID that it was sent with.
+            example_id: the ID of the example.
 
         Raises:
-            NotFound: no version and no job under way knows such an example.
+            NotFound: no version and no unfinished job has such an example.
         """
         return self._connection.send(calls.example_deletion(example_id, model))
 
@@ -232,10 +233,10 @@ class ModelMethods(Methods):
 
         Args:
             model: the model.
-            force: whether to delete its versions and aliases, too.
+            force: True also deletes its versions and aliases.
 
         Returns:
-            The number of versions that were deleted.
+            The number of deleted versions.
 
         Raises:
             NotFound: the model does not exist.

@@ -1,4 +1,4 @@
-"""Predictions and features."""
+"""Methods that predict inputs and compute features."""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -64,26 +64,27 @@ class PredictionMethods(Methods):
         errors: Literal["raise", "return"] = "raise",
         **settings: Unpack[PredictArguments],
     ) -> Any:
-        """Predict one input or many; many go in several calls.
+        """Predict one input or many. Many inputs are split into several calls.
 
         Args:
-            inputs: one input: a path, the bytes of an image's file, an image of Pillow, an array, an open
-                file, a `Text` or a `URL`. Or many, see `Inputs`: a list, a generator, an array or DataFrame
-                of rows, a folder, a table. Or None, with ``texts``, ``images`` or ``features`` instead.
-            model: the model; ``pets@3`` or ``pets@stable`` names its version, too.
-            errors: ``return`` puts a `PredictionError` in the place of each input that cannot be used and
-                predicts the others; ``raise`` fails with an error that names all of them.
+            inputs: one input: a path, the bytes of an image file, a Pillow image, an array, an open file, a
+                `Text` or a `URL`. Or many, see `Inputs`: a list, a generator, an array or DataFrame of rows,
+                a folder, a table. Or None, with ``texts``, ``images`` or ``features`` instead.
+            model: the model; ``pets@3`` or ``pets@stable`` also names the version.
+            errors: ``return`` returns a `PredictionError` for each unusable input and predicts the others;
+                ``raise`` raises an error that names all unusable inputs.
             **settings: see `PredictSettings` (``version``, ``alias``, ``top_k``, ``abstain``, ``neighbors``,
-                ``saliency``, ``routing_key``, ``timeout``), and for what the inputs are `InputSettings`.
+                ``saliency``, ``routing_key``, ``timeout``), and `InputSettings`.
 
         Returns:
-            The prediction of one input, or the list of those of many, in order. All come from one version.
+            The prediction of one input, or the list of predictions of many, in order. One version predicts
+                all.
 
         Raises:
-            NotFound: there is no such model, version or alias.
+            NotFound: the model, version or alias does not exist.
             FailedPrecondition: the model has no version yet.
-            InvalidArgument: an input cannot be used; ``field_violations`` names it.
-            ResourceExhausted: too many inputs wait for the backbone; try again after ``retry_after``.
+            InvalidArgument: an input is unusable; ``field_violations`` names it.
+            ResourceExhausted: the queue of the backbone is full; try again after ``retry_after``.
             OSError: a file cannot be read.
             TypeError: an input has an unknown type, or a setting is unknown.
             ValueError: both a version and an alias are given, or an array does not fit the contract.
@@ -98,7 +99,7 @@ class PredictionMethods(Methods):
     def predict_stream(
         self, inputs: Inputs | None = None, *, model: str, **settings: Unpack[PredictArguments]
     ) -> Iterator[PredictedInput]:
-        """Predict many inputs one batch after another, with bounded memory.
+        """Predict many inputs in batches, with bounded memory.
 
         Args:
             inputs: as in `predict`.
@@ -106,7 +107,7 @@ class PredictionMethods(Methods):
             **settings: as in `predict`.
 
         Returns:
-            Each input with its name and its prediction, or the `PredictionError` of one that cannot be used.
+            Each input with its name and its prediction, or the `PredictionError` of an unusable input.
 
         Raises:
             HeadstartError, TypeError or ValueError: as in `predict`, except for single inputs.
@@ -130,16 +131,16 @@ class PredictionMethods(Methods):
         routing_key: str = "",
         timeout: float | timedelta | None = None,
     ) -> Predictions:
-        """Classifies inputs by versions of several models; those on one backbone share its pass.
+        """Predict inputs with versions of several models; versions on one backbone share its forward pass.
 
         Args:
             inputs: as in `predict`.
             targets: a `VersionRef` for each version, or ``pets``, ``pets@3``, ``pets@stable``.
-            top_k: the most classes for each input. None: all.
-            return_features: True returns the features too, every view of each backbone that was run.
+            top_k: maximum number of classes of each prediction. None: all.
+            return_features: True also returns every view of the features of each backbone.
             abstain: as in `predict`.
             neighbors: as in `predict`.
-            saliency: as in `predict`; for the first target alone.
+            saliency: as in `predict`; for the first target only.
             routing_key: as in `predict`; the same for all targets.
             timeout: seconds for all inputs together. None: the client's timeout for each call.
 
@@ -148,7 +149,7 @@ class PredictionMethods(Methods):
 
         Raises:
             HeadstartError: as in `predict`.
-            ValueError: there is no target.
+            ValueError: `targets` is empty.
         """
         run = PredictionRun(
             [parse_version(target) for target in targets],
@@ -170,21 +171,21 @@ class PredictionMethods(Methods):
         views: Sequence[str] = ("last",),
         timeout: float | timedelta | None = None,
     ) -> dict[str, NDArray[Any]]:
-        """Gives the features of inputs.
+        """Return the features of inputs.
 
         Args:
             inputs: as in `predict`.
-            backbone: its name. None: the server's usual one for such an input as the first.
+            backbone: the name of the backbone. None: the server's default for the first input.
             views: the views to return, of `Backbone.views`.
             timeout: seconds for all inputs together. None: the client's timeout for each call.
 
         Returns:
             By view a float32 array: of shape [size of the view] for one input, [inputs, size of the view]
-            for a list or tuple; nothing for an empty list.
+            for a list or tuple; an empty dict for an empty list.
 
         Raises:
-            NotFound: there is no such backbone.
-            InvalidArgument: an input cannot be used, or the backbone has no such view.
+            NotFound: the backbone does not exist.
+            InvalidArgument: an input is unusable, or the backbone has no such view.
         """
         run = EmbeddingRun(backbone, views)
         found = open_inputs(inputs)
@@ -193,5 +194,5 @@ class PredictionMethods(Methods):
         return {view: array[0] for view, array in features.items()} if found.is_one else features
 
     def backbones(self) -> list[Backbone]:
-        """Lists the backbones of the server."""
+        """Return the backbones of the server."""
         return list(self._connection.pages(calls.backbone_page))

@@ -1,4 +1,4 @@
-"""Fine-tuning, and the jobs that do it."""
+"""Methods that start and follow jobs."""
 
 import time
 import uuid
@@ -37,31 +37,31 @@ class TrainingMethods(Methods):
         on_upload: UploadReport | None = None,
         **settings: Unpack[FineTuneSettings],
     ) -> Job:
-        """Sends examples and starts a job that makes a new version of a model.
+        """Send examples and start a job that trains a new version of a model.
 
         Args:
             examples: a folder with one sub-folder for each class; a ``.csv``, ``.tsv``, ``.jsonl`` or
                 ``.npz`` file; a DataFrame; a dataset of Hugging Face or PyTorch; a mapping from labels to
                 inputs; an iterable of `Example`, ``(content, target)`` or dicts; the URI of a list that the
-                server reads; or, with `y`, the inputs alone, such as scikit-learn's `X`. See `Examples`. May
-                be left out with a ``parent``. Files are read while they are sent.
+                server reads; or, with `y`, the inputs alone, such as scikit-learn's `X`. See `Examples`.
+                Optional with a ``parent``. Files are read during the upload.
             y: the targets of the inputs: classes (texts, integers or bools), or floats for a regression.
-            model: the model that gets the version; created if it does not exist.
-            request_id: makes it safe to call again: the same id and examples give the same job. Default: a
-                new one, which covers what this call itself repeats.
-            on_upload: called with the examples sent so far and how many there are, None where unknown. After
-                a lost connection the count starts again.
-            **settings: see `SpecSettings`, and for what the examples are `ExampleSettings`: ``texts``,
-                ``images`` or ``features`` instead of `examples`, ``label_column``, ``text_column``,
-                ``image_column``, ``value_column``, ``id_column`` and ``feature_columns``.
+            model: the model that receives the version; created if it does not exist.
+            request_id: an idempotency key: the same ID and examples return the same job. Default: a new ID,
+                which covers the retries of this call.
+            on_upload: called with the number of sent examples and their total, None if it is unknown. The
+                count restarts after a lost connection.
+            **settings: see `SpecSettings`, and for the examples `ExampleSettings`: ``texts``, ``images`` or
+                ``features`` instead of `examples`, ``label_column``, ``text_column``, ``image_column``,
+                ``value_column``, ``id_column`` and ``feature_columns``.
 
         Returns:
             The accepted job.
 
         Raises:
-            InvalidArgument: a setting or an example is wrong.
-            ResourceExhausted: the dataset is too large, or too many jobs are queued.
-            Unavailable: no server took it, though it was tried again.
+            InvalidArgument: a setting or an example is invalid.
+            ResourceExhausted: the dataset is too large, or the job queue is full.
+            Unavailable: no server accepted the job after all retries.
             OSError: a file cannot be read.
             TypeError: a setting is unknown, or an example has an unknown type.
             ValueError: an example or a table is malformed.
@@ -79,15 +79,17 @@ class TrainingMethods(Methods):
         request_id: str | None = None,
         **settings: Unpack[RebaseSettings],
     ) -> Job:
-        """Fit a version of a model on another backbone, from the examples that the server keeps.
+        """Train a version again on another backbone, from the examples that the server stores.
 
-        The new version takes over title, labels, seed and held-out examples. The old one stays.
+        The new version keeps the title, tags, seed and held-out examples. The old version stays.
 
         Args:
             model: the model.
-            backbone: the backbone's name, or ``auto``, as in `SpecSettings`.
-            version: the number of the version. None: that of the alias, without one the newest not rejected.
-            alias: moved to the new version if that is not worse than the version it names. None: none is.
+            backbone: the name of the backbone, or ``auto``, as in `SpecSettings`.
+            version: the number of the version. None: the version of the alias, or the newest not rejected by
+                a gate.
+            alias: moved to the new version if that is not worse than the alias's version. None: no alias is
+                moved.
             request_id: as in `fine_tune`.
             **settings: ``backbone_candidates``, ``backbone_time_budget``, ``recipe``, ``promote_if``,
                 ``priority``, ``webhook``; see `RebaseSettings`.
@@ -96,10 +98,10 @@ class TrainingMethods(Methods):
             The accepted job.
 
         Raises:
-            NotFound: there is no such model, version, alias or backbone.
-            FailedPrecondition: the version's examples are not kept any more.
-            InvalidArgument: a setting is wrong, or the backbone does not take such examples.
-            ResourceExhausted: too many jobs are queued.
+            NotFound: the model, version, alias or backbone does not exist.
+            FailedPrecondition: the version's examples are no longer stored.
+            InvalidArgument: a setting is invalid, or the backbone does not accept such examples.
+            ResourceExhausted: the job queue is full.
         """
         call = rebase(
             model,
@@ -120,26 +122,26 @@ class TrainingMethods(Methods):
         on_upload: UploadReport | None = None,
         **settings: Unpack[FineTuneSettings],
     ) -> Validation:
-        """Sends examples to be checked only; arguments and errors as in `fine_tune`.
+        """Validate examples without training; arguments and errors as in `fine_tune`.
 
         Returns:
-            What was found in them, and how good a version trained on them would be.
+            The findings in the examples, and an estimate of the quality of a version trained on them.
         """
         spec, source = open_fine_tune(model, examples, y, settings)
         return self._connection.upload(upload.validation(spec, source), on_upload)
 
     def job(self, job_id: str) -> Job:
-        """Takes up a job by its id, without asking the server."""
+        """Return a handle of a job without sending a call."""
         return Job(job_id, self._connection)
 
     def jobs(
         self, model: str | None = None, states: Collection[JobState | str] | str | None = None
     ) -> Iterator[Job]:
-        """Return jobs, the newest first, a page at a time. Each knows its `Job.last_status`.
+        """Yield jobs, newest first, with their `Job.last_status`. Pages are requested as needed.
 
         Args:
-            model: only jobs of this model. None: of all.
-            states: only jobs in this state, such as ``RUNNING``, or in one of several. None: in any.
+            model: the model. None: all models.
+            states: a state, such as ``RUNNING``, or several. None: all states.
 
         Raises:
             ValueError: a state is unknown.
@@ -148,14 +150,14 @@ class TrainingMethods(Methods):
         return (Job(each.job_id, self._connection, each) for each in listed_jobs)
 
     def watch_jobs(self, model: str | None = None, *, resume_token: str = "") -> Iterator[JobEvent]:
-        """Yields the events of all jobs as they happen, also through lost connections, until you stop.
+        """Yield the events of all jobs as they happen, across lost connections, until you stop.
 
         Args:
-            model: only jobs of this model. None: of all models.
-            resume_token: where to begin. Empty: with all events of the jobs that have not ended.
+            model: the model. None: all models.
+            resume_token: the position to start from. Empty: all events of the unfinished jobs.
 
         Raises:
-            Unavailable: no server has answered for too long.
+            Unavailable: no server answered for `RetryPolicy.outage_seconds`.
         """
         cursor = JobsCursor(model, resume_token, self._connection.settings.retries)
         while True:
@@ -170,10 +172,10 @@ class TrainingMethods(Methods):
             time.sleep(pause)
 
     def delete_job(self, job_id: str) -> None:
-        """Deletes a job that has ended, with its events. Its version stays.
+        """Delete a job that has ended, with its events. Its version stays.
 
         Raises:
-            NotFound: there is no such job.
-            FailedPrecondition: it is queued or running, or its webhook is not delivered yet.
+            NotFound: the job does not exist.
+            FailedPrecondition: the job is queued or running, or its webhook is pending.
         """
         self._connection.send(job_deletion(job_id))
