@@ -79,7 +79,8 @@ def test_an_alias_that_someone_else_moved_is_not_moved_by_etag(api: Api, three: 
     refusal = refused(lambda: set_alias(api, three, 3, etag=first.etag))
 
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "ETAG_MISMATCH")
-    assert second.etag in refusal.message
+    assert first.etag in refusal.message
+    assert second.etag != first.etag
     assert api.predict(three, digit(0, 20), alias="stable").results[0].version == 2
 
 
