@@ -9,6 +9,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from headstart_server.api.grpc.call import Call, CallCheck
 from headstart_server.api.grpc.call_observer import CallObserver
 from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.observability.telemetry import Telemetry
@@ -139,3 +140,58 @@ async def test_a_call_that_is_ended_when_its_server_stops_reports_that_it_was_be
     with pytest.raises(grpc.aio.AbortError):
         await running
     assert context.begun == "true"
+
+
+@dataclass
+class Recorded(CallCheck):
+    """A check that records its hooks, and fails at some."""
+
+    name: str
+    steps: list[str]
+    fails_at: str = ""
+
+    async def begin(self, call: Call) -> None:
+        self._step("begin")
+
+    async def request(self, call: Call, message: Any) -> None:
+        self._step("request")
+
+    def end(self, call: Call, error: BaseException | None) -> None:
+        self._step("end")
+
+    def _step(self, hook: str) -> None:
+        self.steps.append(f"{self.name} {hook}")
+        if self.fails_at == hook:
+            raise RuntimeError(f"{self.name} fails")
+
+
+@pytest.mark.parametrize(
+    ("fails_at", "expected"),
+    [
+        ("", ["a begin", "b begin", "a request", "b request", "method", "b end", "a end"]),
+        ("begin", ["a begin", "b begin", "b end", "a end"]),
+        ("request", ["a begin", "b begin", "a request", "b request", "b end", "a end"]),
+        ("end", ["a begin", "b begin", "a request", "b request", "method", "b end", "a end"]),
+    ],
+)
+async def test_checks_run_in_order_and_a_call_that_fails_one_goes_no_further(
+    server: Server, fails_at: str, expected: list[str]
+) -> None:
+    steps: list[str] = []
+
+    async def method(request: Any, context: Any) -> Any:
+        steps.append("method")
+        return request
+
+    server.handlers["/a/Checked"] = grpc.unary_unary_rpc_method_handler(method)
+    checks = [Recorded("a", steps), Recorded("b", steps, fails_at)]
+    interceptor = CallInterceptor(CallObserver(Telemetry("test")), checks)
+    call = (await interceptor.intercept_service(server.find, Details("/a/Checked"))).unary_unary
+    context = Ended()
+    if fails_at:
+        with pytest.raises(grpc.aio.AbortError):
+            await call(b"x", context)
+        assert context.status.code is grpc.StatusCode.INTERNAL
+    else:
+        assert await call(b"x", context) == b"x"
+    assert steps == expected
