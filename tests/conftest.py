@@ -36,7 +36,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL for all tests of this run; each takes a database of its own in it."""
+    """A PostgreSQL for all tests of this run; each takes its own database in it."""
     server = PostgresServer()
     yield server
     server.close()
@@ -56,6 +56,6 @@ def address(request: pytest.FixtureRequest) -> str | None:
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[S3Server]:
-    """An S3 for all tests of this run; each takes a bucket of its own in it."""
+    """An S3 for all tests of this run; each takes its own bucket in it."""
     with S3Server() as server:
         yield server

@@ -1,6 +1,6 @@
 """Makes small networks in PyTorch, TensorFlow and ONNX, with the features that their own frameworks give.
 
-``python tests/foreign_networks.py FOLDER``: a process of its own, which imports them all.
+``python tests/foreign_networks.py FOLDER``: a separate process, which imports them all.
 """
 
 import os
@@ -118,7 +118,7 @@ def _trained(network: Any) -> Any:
 
 
 def _of_onnx(folder: Path) -> dict[str, np.ndarray]:
-    """A network of channels last and no size of its own, whose tensors lie in a file beside it."""
+    """Write a network of channels last and any size, whose tensors lie in a file next to it."""
     import onnx
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
@@ -139,23 +139,23 @@ def _of_onnx(folder: Path) -> dict[str, np.ndarray]:
         [numpy_helper.from_array(kernel, "kernel")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    beside = folder / "beside"
-    beside.mkdir(exist_ok=True)
+    external = folder / "external"
+    external.mkdir(exist_ok=True)
     onnx.save(
-        model, beside / "last.onnx", save_as_external_data=True, location="last.weights", size_threshold=0
+        model, external / "last.onnx", save_as_external_data=True, location="last.weights", size_threshold=0
     )
-    session = onnxruntime.InferenceSession(beside / "last.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(external / "last.onnx", providers=["CPUExecutionProvider"])
     (maps,) = session.run(None, {"pixels": pictures(SIZE).astype(np.float32)})
     classifier = onnxruntime.InferenceSession(folder / "small.onnx", providers=["CPUExecutionProvider"])
     one = pictures(SIZE).transpose(0, 3, 1, 2).astype(np.float32)
     rows = [classifier.run(None, {"x": row[None]})[0] for row in one]
     unknown = helper.make_graph(
-        [helper.make_node("Riddle", ["pixels"], ["answer"], domain="nobody.knows")],
+        [helper.make_node("Riddle", ["pixels"], ["answer"], domain="riddles.example")],
         "riddle",
         [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1, 3, SIZE, SIZE])],
         [helper.make_tensor_value_info("answer", TensorProto.FLOAT, [1, 4])],
     )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("nobody.knows", 1)]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("riddles.example", 1)]
     onnx.save(helper.make_model(unknown, opset_imports=opsets, ir_version=9), folder / "riddle.onnx")
     return {"last": maps.mean((1, 2)), "onnx classes": np.concatenate(rows)}
 

@@ -12,7 +12,7 @@ _open = io.open
 
 
 class _File(io.FileIO):
-    """Takes half of what is written, and then tells that there is no room: something half-written is left."""
+    """A file that keeps half of what is written, and then fails: something half-written is left."""
 
     def __init__(self, path: str, mode: str, disk: "FullDisk") -> None:
         super().__init__(path, mode)
@@ -33,7 +33,7 @@ class FullDisk:
 
     Attributes:
         folder: what lies on it.
-        full_while: asked at each write whether it is full.
+        full_while: called at each write; returns whether the disk is full.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -146,7 +146,7 @@ def runs(compression: int, content: bytes, width: int = SIDE, height: int = SIDE
 
 
 def turned() -> bytes:
-    """A JPEG whose EXIF has as many entries as one directory can, none of which tells how it is turned."""
+    """A JPEG whose EXIF has as many entries as one directory can, none of which states the orientation."""
     count = 5000
     tiff = b"II*\0" + struct.pack("<IH", 8, count) + struct.pack("<HHII", 1, 3, 1, 6) * count
     out = io.BytesIO()
@@ -190,10 +190,10 @@ def _plain(kind: str, **settings: object) -> bytes:
     return out.getvalue()
 
 
-def measure(name: str, told: "multiprocessing.connection.Connection") -> None:
-    """Decode one file, and tell bytes, seconds of processor time, MiB of memory and what came of it."""
+def measure(name: str, results: "multiprocessing.connection.Connection") -> None:
+    """Decode one file, and send bytes, seconds of processor time, MiB of memory and what came of it."""
     content = FILES[name]()
-    told.send(None)
+    results.send(None)
     # What making it took is not counted.
     resource.setrlimit(resource.RLIMIT_AS, (8 << 30, resource.RLIM_INFINITY))
     with open("/proc/self/clear_refs", "w") as refs:
@@ -204,7 +204,7 @@ def measure(name: str, told: "multiprocessing.connection.Connection") -> None:
         outcome = "decoded"
     except HeadstartError as error:
         outcome = f"refused: {error.message}"
-    told.send((len(content), time.process_time() - began, _peak() - before, outcome))
+    results.send((len(content), time.process_time() - began, _peak() - before, outcome))
 
 
 def _peak() -> float:
@@ -213,7 +213,7 @@ def _peak() -> float:
 
 
 def main(part: str = "", seconds: float = 60.0) -> None:
-    """Print the table; each file is decoded in a process of its own, which is ended after some seconds.
+    """Print the table; each file is decoded in a separate process, which is ended after some seconds.
 
     Args:
         part: of the names of files that are measured.

@@ -102,7 +102,7 @@ class PostgresServer:
             self._process = None
 
     def pause(self) -> None:
-        """Let it answer nobody, as when its machine hangs: whoever waits is not even told."""
+        """Stop its processes, as when its machine hangs: clients that wait get no error."""
         self._signal_all(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -110,7 +110,7 @@ class PostgresServer:
         self._signal_all(signal.SIGCONT)
 
     def database(self, **settings: str) -> str:
-        """The address of a new, empty database, with settings of its own."""
+        """The address of a new, empty database, with its own settings."""
         name = f"test_{next(self._names)}"
         self.execute(f"CREATE DATABASE {name}")
         for setting, value in settings.items():
@@ -193,12 +193,17 @@ class PostgresServer:
 on_both_databases = pytest.mark.parametrize("address", ["sqlite", "postgresql"], indirect=True)
 
 
+#: The user without rights of a Linux system.
+_OVERFLOW_UID = 65534
+
+
 def unprivileged() -> pwd.struct_passwd:
     """The account that programs run as which root may not run, or should not."""
-    for name in ("postgres", "nobody"):
-        with suppress(KeyError):
-            return pwd.getpwnam(name)
-    raise LookupError("Expected a user postgres or nobody to run it as.")
+    with suppress(KeyError):
+        return pwd.getpwnam("postgres")
+    with suppress(KeyError):
+        return pwd.getpwuid(_OVERFLOW_UID)
+    raise LookupError(f"Expected a user postgres, or one with the ID {_OVERFLOW_UID}, to run it as.")
 
 
 def _free_port() -> int:

@@ -81,7 +81,7 @@ class PrometheusServer:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The series that an expression gives now."""
-        return self._asked("query", query=expression)["result"]
+        return self._fetch("query", query=expression)["result"]
 
     def has(self, expression: str) -> bool:
         """Whether an expression gives a series now."""
@@ -90,7 +90,7 @@ class PrometheusServer:
     def exemplars(self, expression: str) -> list[dict[str, Any]]:
         """The exemplars of the series of a selector."""
         now = time.time()
-        return self._asked("query_exemplars", query=expression, start=str(now - 600), end=str(now + 600))
+        return self._fetch("query_exemplars", query=expression, start=str(now - 600), end=str(now + 600))
 
     def is_ready(self) -> bool:
         """Whether it answers."""
@@ -103,7 +103,7 @@ class PrometheusServer:
 
     def rule_errors(self) -> list[str]:
         """What its rules failed with."""
-        groups = self._asked("rules")["groups"]
+        groups = self._fetch("rules")["groups"]
         return [rule["lastError"] for group in groups for rule in group["rules"] if rule.get("lastError")]
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class PrometheusServer:
         self._process.terminate()
         self._process.wait(30)
 
-    def _asked(self, what: str, **fields: str) -> Any:
+    def _fetch(self, what: str, **fields: str) -> Any:
         url = f"{self._url}/api/v1/{what}?{urllib.parse.urlencode(fields)}"
         with urllib.request.urlopen(url, timeout=30) as answer:
             return json.load(answer)["data"]

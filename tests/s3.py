@@ -1,4 +1,4 @@
-"""An S3 of the tests' own: moto's server on the loopback, behind a proxy that fails as it is told."""
+"""An S3 for tests: moto's server on the loopback, behind a proxy that fails as a test sets."""
 
 import itertools
 import os
@@ -18,14 +18,14 @@ from botocore.config import Config
 HOST = "127.0.0.1"
 CHUNK = 1 << 16
 #: Of the server, which lets everybody in.
-SECRET = "a-key-that-nobody-may-see"
+SECRET = "a-key-that-must-stay-secret"
 
 
 class Fault(Enum):
     """What becomes of connections."""
 
     NONE = "none"
-    #: Each is closed at once, those that stand too: as when nobody listens.
+    #: Each is closed at once, those that stand too: as when no process listens.
     AWAY = "away"
     #: Each request is answered by 503.
     ERRORS = "errors"
@@ -179,7 +179,7 @@ class S3Server:
         return self._client().get_object(Bucket=bucket, Key=key)["Body"].read()
 
     def put(self, bucket: str, key: str, content: bytes) -> None:
-        """Put an object, as whoever damages it does."""
+        """Put an object, not by way of the proxy, as damage does."""
         self._client().put_object(Bucket=bucket, Key=key, Body=content)
 
     def delete(self, bucket: str, key: str) -> None:

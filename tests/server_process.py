@@ -1,4 +1,4 @@
-"""A real server in a process of its own: the command as users run it, on free ports of the loopback."""
+"""A real server in a separate process: the command as users run it, on free ports of the loopback."""
 
 import json
 import os
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 START_SECONDS = 90.0
 #: Seconds for the first start on a machine, which converts the backbone; slow machines need minutes.
 FIRST_START_SECONDS = 900.0
-#: What "within a second" is on a machine that runs other tests beside; benchmarks measure what it is alone.
+#: What "within a second" is on a machine that also runs other tests; benchmarks measure what it is alone.
 SECOND = 6.0 if os.environ.get("CI") else 1.0
 HOST = "127.0.0.1"
 _COMMAND = (sys.executable, "-m", "headstart_server")
@@ -43,7 +43,7 @@ class ServerProcess:
     ) -> None:
         self.data = data
         self._log = data.parent / f"{data.name}-{time.monotonic_ns()}.log"
-        # A setting of whoever runs the tests must not reach the server.
+        # A setting of the person who runs the tests must not reach the server.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADSTART_")}
         command = serve_command(data, *flags, port=port) if settings is None else [*_COMMAND, *flags]
         environment |= settings or {}
@@ -135,7 +135,7 @@ class Samples:
         self._values = {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
 
     def value(self, name: str, **labels: str) -> float:
-        """The value of a sample with exactly these labels; 0 if there is none yet."""
+        """The value of a sample with exactly these labels; 0 if it is missing."""
         return self._values.get((name, frozenset(labels.items())), 0.0)
 
 

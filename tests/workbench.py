@@ -46,12 +46,12 @@ def pets(each: int = 6, words: Iterable[str] = ("cat", "dog", "emu"), start: int
 
 
 class Workbench:
-    """All that a fine-tune passes; jobs run when they are told to.
+    """All that a fine-tune passes; jobs run when a test starts them.
 
     Args:
         folder: where files go.
         driver: the job store and the registry.
-        backbones: further ones beside `fake`.
+        backbones: further ones in addition to `fake`.
         limits: of datasets.
         kept_bytes: most bytes of examples kept for versions.
         loaded: whether backbones are loaded from the beginning.
@@ -179,7 +179,7 @@ class Workbench:
         return self.rebasing.accept(RebaseSpec(source=source, **spec), request_id)
 
     def rebased(self, **spec: object) -> Version:
-        """Fit a version anew, and give the new one."""
+        """Fit a version again, and return the new one."""
         model = self.rebase(**spec).spec.model
         return self.registry.version(model, self.run())
 

@@ -30,8 +30,8 @@ from server_process import HOST, ServerProcess, running
 
 HERE = Path(__file__).parent
 MODEL = "bench"
-#: Pictures of the fine-tune that runs beside Predict.
-BESIDE = 2000
+#: Images of the fine-tune that runs while Predict is measured.
+CONCURRENT_IMAGES = 2000
 VERSIONS = 1000
 #: Versions that are loaded under the bound that a server has by default.
 MANY = 10_000
@@ -92,7 +92,7 @@ def main() -> None:
             loads, shares = predict_part(server, seconds)
             targets += shares
             with Client(server.target, timeout=300) as client:
-                targets += beside_targets(server, client, seconds)
+                targets += concurrency_targets(server, client, seconds)
             after = server.rss
             server.terminate()
         targets += version_targets(folder / "many", seconds)
@@ -184,7 +184,7 @@ def digits_job(client: Client, train: Sequence[Picture], test: Sequence[Picture]
 
 
 def keras_recipe(folder: Path, train: Sequence[Picture], test: Sequence[Picture]) -> dict[str, float]:
-    """Seconds and accuracy of the usual recipe, in a process of its own."""
+    """Return seconds and accuracy of the usual recipe, run in a separate process."""
     path = folder / "digits.npz"
     names = sorted({picture.label for picture in train})
     arrays: dict[str, np.ndarray] = {}
@@ -248,27 +248,27 @@ def predict_part(server: ServerProcess, seconds: float) -> tuple[list[tuple[str,
     ]
 
 
-def beside_targets(server: ServerProcess, client: Client, seconds: float) -> list[VersionRef]:
+def concurrency_targets(server: ServerProcess, client: Client, seconds: float) -> list[VersionRef]:
     """Predict at four callers while a fine-tune runs, and what the fine-tune gets meanwhile."""
 
     def job(start: int) -> Any:
-        files = photographs(BESIDE, (500, 400), start=start)
+        files = photographs(CONCURRENT_IMAGES, (500, 400), start=start)
         return client.fine_tune(
-            [(file, f"class-{index % 2}") for index, file in enumerate(files)], model="beside"
+            [(file, f"class-{index % 2}") for index, file in enumerate(files)], model="concurrent"
         )
 
     alone = job(2000)
     alone.result()
-    rate_alone = BESIDE / alone.status().step_durations["features"].total_seconds()
+    rate_alone = CONCURRENT_IMAGES / alone.status().step_durations["features"].total_seconds()
     idle = load(server.target, MODEL, 4, 2 * seconds)
     running_job = job(4000)
     while running_job.status().progress is None:
         time.sleep(0.05)
     before, done_before, began = server.metrics(), _done(running_job), time.perf_counter()
-    beside = load(server.target, MODEL, 4, 2 * seconds)
+    concurrent = load(server.target, MODEL, 4, 2 * seconds)
     took = time.perf_counter() - began
     after, done = server.metrics(), _done(running_job)
-    assert done < BESIDE, "the fine-tune ended before the load: take fewer seconds"
+    assert done < CONCURRENT_IMAGES, "the fine-tune ended before the load: take fewer seconds"
     running_job.cancel()
 
     def busy(lane: str) -> float:
@@ -276,15 +276,15 @@ def beside_targets(server: ServerProcess, client: Client, seconds: float) -> lis
         return after.value(name, lane=lane) - before.value(name, lane=lane)
 
     left = max(_streams() * took - busy("predict"), 1e-9)
-    ratio, share = beside["p99_ms"] / idle["p99_ms"], busy("train") / left
+    ratio, share = concurrent["p99_ms"] / idle["p99_ms"], busy("train") / left
     rate = (done - done_before) / took
     return [
         VersionRef(
             what="p99 of Predict at 4 callers while a fine-tune of 2,000 images runs, against idle / "
             "the job's share of the device time that Predict leaves",
             target="≤ 1.5 times / ≥ 50 %",
-            measured=f"{ratio:.2f} times ({beside['p99_ms']:.0f} to {idle['p99_ms']:.0f} ms; "
-            f"{beside['per_second']:.0f} to {idle['per_second']:.0f} calls/s) / {share:.0%} "
+            measured=f"{ratio:.2f} times ({concurrent['p99_ms']:.0f} to {idle['p99_ms']:.0f} ms; "
+            f"{concurrent['per_second']:.0f} to {idle['per_second']:.0f} calls/s) / {share:.0%} "
             f"({rate:.0f} images/s, {rate_alone:.0f} alone)",
             reached=ratio <= 1.5 and share >= 0.5,
         )
@@ -311,7 +311,7 @@ def version_targets(data: Path, seconds: float) -> list[VersionRef]:
             what="1,000 versions at random against one: throughput / memory above one / time to load them",
             target="≥ 95 % / ≤ 150 MB / ≤ 2 s",
             measured=f"{share:.0%} / {loaded['mib'] * 1.048576:.0f} MB / {loaded['seconds']:.2f} s",
-            # As it is printed: what cannot be told apart is not missed.
+            # Rounded as it is printed: a difference below the printed digits does not miss the target.
             reached=round(share, 2) >= 0.95 and loaded["mib"] * 1.048576 <= 150 and loaded["seconds"] <= 2,
         )
     ]
@@ -348,7 +348,7 @@ def load(target: str, model: str, callers: int, seconds: float, *, models: int =
 
 
 def program(name: str, *arguments: str) -> dict[str, float]:
-    """What a program beside this one prints."""
+    """Return what another program of this folder prints."""
     command = [sys.executable, str(HERE / name), *arguments]
     measured: dict[str, float] = json.loads(
         subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout

@@ -1,6 +1,6 @@
 """Choosing between the backbones of a server: what is found, what is taken, and what it was worth in the end.
 
-Starts a server of its own on a free port. For each number of digits to train on it has the backbone chosen,
+Starts its own server on a free port. For each number of digits to train on it has the backbone chosen,
 then fits each candidate by its name, which takes no pass any more, and measures all on digits held back.
 """
 
@@ -42,7 +42,7 @@ def main() -> None:
         # No picture is in two sets: features that are cached would make the second one faster.
         (warming, *trained), test = _sets([2, *arguments.shots], arguments.held_out)
         with Client(server.target) as client:
-            # So that no table tells how long it takes to load a backbone the first time.
+            # So that no table includes the time to load a backbone the first time.
             client.fine_tune(_examples(warming), model="warm", **_auto(arguments.candidates)).result()
             for shots, train in zip(arguments.shots, trained, strict=True):
                 console.print(_measured(client, train, test, arguments.candidates, shots))

@@ -1,6 +1,6 @@
 """The main job on real pictures: handwritten digits become a model that reads digits.
 
-Starts a server of its own on a free port, and leaves nothing running.
+Starts its own server on a free port, and leaves nothing running.
 """
 
 import argparse
@@ -87,7 +87,7 @@ def confusion_table(
 
     Args:
         labels: what each input is.
-        predictions: what was told of it.
+        predictions: the predictions for them.
         what: what a class is.
     """
     names = sorted(set(labels))

@@ -1,6 +1,6 @@
-"""The main job on real texts: sentences of film reviews become a model that tells whether a film was liked.
+"""The main job on real texts: sentences of film reviews become a model that predicts if a film was liked.
 
-Starts a server of its own on a free port, and leaves nothing running.
+Starts its own server on a free port, and leaves nothing running.
 """
 
 import argparse
@@ -75,8 +75,10 @@ def run(console: Console, client: Client, train: Sequence[Review], test: Sequenc
             f"({metrics.accuracy_low:.1%} to {metrics.accuracy_high:.1%})"
         )
     console.print(confusion_table(labels, predictions, what="verdict"))
-    for text, told in zip(OWN, client.predict([Text(text) for text in OWN], model="reviews"), strict=True):
-        console.print(f"  {text!r}: {told.label} ({told.probability:.0%})")
+    for text, prediction in zip(
+        OWN, client.predict([Text(text) for text in OWN], model="reviews"), strict=True
+    ):
+        console.print(f"  {text!r}: {prediction.label} ({prediction.probability:.0%})")
     console.print(times_table(status, to_first, seconds / len(test), what="text"))
     return right / len(test)
 

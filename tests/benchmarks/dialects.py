@@ -1,7 +1,7 @@
 """The same inputs through Predict and through the protocols of other servers: what speaking them costs.
 
-Prints calls per second and the median latency as ratios to Predict's. Each protocol is asked in turn, several
-rounds, so that what else the machine does meets them all.
+Prints calls per second and the median latency as ratios to Predict's. Each protocol is called in turn,
+several rounds, so that what else the machine does meets them all.
 """
 
 import argparse
@@ -77,9 +77,9 @@ async def measured(
     async with grpc.aio.insecure_channel(target) as channel:
         for turn in range(ROUNDS + 1):
             for name, request in requests.items():
-                told = await _round(channel.unary_unary(METHODS[name]), request, callers, seconds)
+                measurements = await _round(channel.unary_unary(METHODS[name]), request, callers, seconds)
                 if turn:  # the first one warms up
-                    rounds[name].append(told)
+                    rounds[name].append(measurements)
     return {
         name: (statistics.median(a for a, _ in each), statistics.median(b for _, b in each))
         for name, each in rounds.items()
@@ -120,8 +120,8 @@ def main() -> None:
             (f"one row of {FEATURES} features", row_requests("rows", rows[0])),
         ):
             for callers in (1, 8):
-                told = asyncio.run(measured(server.target, requests, callers, seconds))
-                base = told[PREDICT]
+                measurements = asyncio.run(measured(server.target, requests, callers, seconds))
+                base = measurements[PREDICT]
                 lines += [
                     (
                         what,
@@ -132,7 +132,7 @@ def main() -> None:
                         f"{latency:.2f}",
                         f"{latency / base[1]:.2f}",
                     )
-                    for name, (per_second, latency) in told.items()
+                    for name, (per_second, latency) in measurements.items()
                 ]
     print(f"{machine()}\n{software()}\n")
     head = ("input", "callers", "call", "calls a second", "to Predict", "median ms", "to Predict")

@@ -41,49 +41,51 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=200, help="jobs in the queue")
     parser.add_argument("--times", type=int, default=5, help="take-overs and cancels")
     parser.add_argument("--seconds", type=float, default=5.0, help="of Predict calls")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     print(f"Machine: {machine()}  \nSoftware: {software()}\n")
     with tempfile.TemporaryDirectory() as folder:
         postgres = PostgresServer() if POSTGRESQL.find() else None
         try:
-            _print_all(Path(folder), postgres, asked)
+            _print_all(Path(folder), postgres, options)
         finally:
             if postgres:
                 postgres.close()
 
 
-def _print_all(folder: Path, postgres: PostgresServer | None, asked: argparse.Namespace) -> None:
-    columns = {"SQLite": _of_database(folder / "sqlite", None, asked)}
+def _print_all(folder: Path, postgres: PostgresServer | None, options: argparse.Namespace) -> None:
+    columns = {"SQLite": _of_database(folder / "sqlite", None, options)}
     if postgres:
-        columns["PostgreSQL"] = _of_database(folder / "postgresql", postgres, asked)
+        columns["PostgreSQL"] = _of_database(folder / "postgresql", postgres, options)
     names = list(columns["SQLite"])
     rows = [[name, *(column[name] for column in columns.values())] for name in names]
     print_table("Jobs", ["what", *columns], rows)
     if postgres:
-        rows = _of_replicas(folder / "replicas", postgres, asked)
+        rows = _of_replicas(folder / "replicas", postgres, options)
         print_table("Replicas on one PostgreSQL", ["what", "measured"], rows)
 
 
 # One server on each database
 
 
-def _of_database(folder: Path, postgres: PostgresServer | None, asked: argparse.Namespace) -> dict[str, str]:
-    found = _of_ledger(folder, postgres.database() if postgres else None, asked)
+def _of_database(
+    folder: Path, postgres: PostgresServer | None, options: argparse.Namespace
+) -> dict[str, str]:
+    found = _of_ledger(folder, postgres.database() if postgres else None, options)
     address = postgres.database() if postgres else f"sqlite:///{folder / 'served.sqlite3'}"
     with _serving(folder, address, 1) as (_, (api,)):
         waits = [_seconds_to_start(api) for _ in range(50)]
-        rate = _jobs_per_second(api, asked.jobs)
+        rate = _jobs_per_second(api, options.jobs)
     found["submit to start, one server, idle: median / p99"] = _quantiles(waits)
     found["jobs of 12 examples through one server, 2 workers"] = f"{rate:.0f} a second"
     return found
 
 
-def _of_ledger(folder: Path, address: str | None, asked: argparse.Namespace) -> dict[str, str]:
+def _of_ledger(folder: Path, address: str | None, options: argparse.Namespace) -> dict[str, str]:
     folder.mkdir(parents=True)
     publisher = Publisher(folder, ManualClock(), address=address)
-    driver = JobDriver(publisher, limits=QueueLimits(queued=asked.jobs))
+    driver = JobDriver(publisher, limits=QueueLimits(queued=options.jobs))
     began = time.perf_counter()
-    for _ in range(asked.jobs):
+    for _ in range(options.jobs):
         driver.submit()
     submitted = time.perf_counter() - began
     job = driver.claim()
@@ -98,8 +100,8 @@ def _of_ledger(folder: Path, address: str | None, asked: argparse.Namespace) -> 
     return {
         "a progress event: median / p99": _quantiles(reports),
         "a heartbeat: median / p99": _quantiles(beats),
-        "submissions, one caller": f"{asked.jobs / submitted:.0f} a second",
-        "claim and publication of a version, one worker": f"{asked.jobs / drained:.0f} a second",
+        "submissions, one caller": f"{options.jobs / submitted:.0f} a second",
+        "claim and publication of a version, one worker": f"{options.jobs / drained:.0f} a second",
     }
 
 
@@ -123,15 +125,17 @@ def _jobs_per_second(api: Api, count: int) -> float:
 # Several servers on one database
 
 
-def _of_replicas(folder: Path, postgres: PostgresServer, asked: argparse.Namespace) -> list[Sequence[str]]:
+def _of_replicas(folder: Path, postgres: PostgresServer, options: argparse.Namespace) -> list[Sequence[str]]:
     rows: list[Sequence[str]] = []
     with _serving(folder, postgres.database(), 2) as (replicas, apis):
-        cancels = [_seconds_to_cancel(apis, place) for place in range(asked.times)]
+        cancels = [_seconds_to_cancel(apis, place) for place in range(options.times)]
         rows.append(("cancel at another replica to the job's end: median / most", _spread(cancels)))
-        seen = [_seconds_to_be_seen(apis, place) for place in range(asked.times)]
+        seen = [_seconds_to_be_seen(apis, place) for place in range(options.times)]
         rows.append(("publication to a Predict at another replica: median / most", _spread(seen)))
         rates = {
-            count: asyncio.run(_predictions([replica.target for replica in replicas[:count]], asked.seconds))
+            count: asyncio.run(
+                _predictions([replica.target for replica in replicas[:count]], options.seconds)
+            )
             for count in (1, 2, 1, 2)
         }
         rows.append(
@@ -141,7 +145,7 @@ def _of_replicas(folder: Path, postgres: PostgresServer, asked: argparse.Namespa
                 f"{rates[1]:.0f} / {rates[2]:.0f} a second ({rates[2] / rates[1]:.2f} times)",
             )
         )
-        taken = [_seconds_to_take_over(replicas, apis, place) for place in range(asked.times)]
+        taken = [_seconds_to_take_over(replicas, apis, place) for place in range(options.times)]
         rows.append(
             ("kill -9 to the next attempt at the other replica, lease of 10 s: median / most", _spread(taken))
         )
@@ -174,7 +178,7 @@ def _seconds_to_be_seen(apis: Sequence[Api], place: int) -> float:
 
 
 def _seconds_to_take_over(replicas: Sequence[Replica], apis: Sequence[Api], place: int) -> float:
-    """Who takes a job in wakes a worker of its own, so each replica runs some; both have workers to spare."""
+    """Measure a takeover. A replica wakes its own worker for a job it accepts, so both run some."""
     jobs = [
         apis[number % 2].fine_tune(_slow(1500, f"taken{place}{number}"), model="taken") for number in range(4)
     ]

@@ -1,8 +1,8 @@
 """The usual way to fine-tune with Keras, to compare with: the frozen base in the graph of every epoch.
 
-Run as a program of its own: reads the pictures from an .npz file, prints seconds and accuracy as JSON, and
-writes the probabilities of the other half beside it. With `augment` among its arguments pictures are flipped
-and turned anew in each epoch, as Keras' guide to transfer learning does.
+Run as a separate program: reads the images from an .npz file, prints seconds and accuracy as JSON, and
+writes the probabilities of the other half next to it. With `augment` among its arguments images are flipped
+and turned again in each epoch, as Keras' guide to transfer learning does.
 """
 
 import json

@@ -39,19 +39,19 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1_000_000, help="jobs; a multiple of 1,000")
     parser.add_argument("--times", type=int, default=30, help="runs of each operation")
     parser.add_argument("--only", choices=["sqlite", "postgresql"], help="one of the databases")
-    asked = parser.parse_args()
-    sizes = Sizes(jobs=asked.jobs)
+    options = parser.parse_args()
+    sizes = Sizes(jobs=options.jobs)
     print(f"Machine: {machine()}  \nSoftware: {software()}\n")
     print(
         f"{sizes.jobs:,} jobs, {sizes.versions:,} versions, {sizes.models:,} models and archives. "
-        f"Each operation ran {asked.times} times.\n"
+        f"Each operation ran {options.times} times.\n"
     )
     faults = 0
     folder = Path(tempfile.mkdtemp(prefix="headstart-ledger-"))
     try:
-        if asked.only != "postgresql":
-            faults += _measure("SQLite", folder, None, sizes, asked.times)
-        if asked.only != "sqlite" and POSTGRESQL.find():
+        if options.only != "postgresql":
+            faults += _measure("SQLite", folder, None, sizes, options.times)
+        if options.only != "sqlite" and POSTGRESQL.find():
             server = PostgresServer()
             try:
                 faults += _measure(
@@ -59,7 +59,7 @@ def main() -> int:
                     folder,
                     server.database(max_parallel_workers_per_gather="0"),
                     sizes,
-                    asked.times,
+                    options.times,
                 )
             finally:
                 server.close()

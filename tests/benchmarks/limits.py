@@ -1,6 +1,6 @@
 """What this machine could do at best: the network alone, decoding and network alone, an empty gRPC method.
 
-Run as a program of its own, so that nothing else is in its process: prints one figure as JSON.
+Run as a separate program, so that nothing else is in its process: prints one figure as JSON.
 """
 
 import argparse

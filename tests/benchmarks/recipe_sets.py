@@ -25,7 +25,7 @@ from pictures import Picture, digits
 
 VENDORS = ("apple", "google", "twitter")
 EMOJI_VERSION = "16.0.0"
-#: Of all subcategories but those of people, whose poses and tones of skin are told apart by single marks, the
+#: Of all subcategories but those of people, whose poses and tones of skin differ by single marks, the
 #: largest ones, some emoji of each. On these the figures of the first experiments come out again.
 EMOJI_WITHOUT = ("Component", "People & Body")
 EMOJI_CLASSES, EMOJI_OF_A_CLASS = 24, 60
@@ -82,7 +82,7 @@ def feature_sets(backbone: Backbone, cache: Path, log: Callable[[str], None] = p
     Args:
         backbone: gives the features.
         cache: a folder for features, and for what npm downloads.
-        log: is told of sets that are left out.
+        log: receives a line for each set that is left out.
     """
     cache.mkdir(parents=True, exist_ok=True)
     found = [_features("digits", _digits(), (1, 2, 5, 20, 90), backbone, cache)]

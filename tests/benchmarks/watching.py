@@ -1,8 +1,8 @@
 """What metrics and traces add to a call: ratios within one run, of an echo over gRPC on the loopback.
 
 Run as ``python tests/benchmarks/watching.py [CALLS]``. Times are of the processor, client and
-server together. An echo does nothing else, so the ratio is the worst there is; beside it stands what the same
-addition is of a Predict of 10 milliseconds.
+server together. An echo does nothing else, so the ratio is the worst case; the other column is the
+share that the same addition has in a Predict of 10 milliseconds.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from headstart_server.observability.open_telemetry import OpenTelemetryTracing
 from headstart_server.observability.telemetry import Telemetry, configure_logs
 from headstart_server.observability.tracing import NO_TRACING, Tracing
 
-#: Many short ones: what the machine does beside falls on all kinds alike.
+#: Many short ones: what else the machine does falls on all kinds alike.
 _ROUNDS = 61
 _PREDICT_SECONDS = 0.010
 

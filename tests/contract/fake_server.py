@@ -1,4 +1,4 @@
-"""A server that answers what a test tells it to, over a real loopback connection."""
+"""A server that answers what a test scripts, over a real loopback connection."""
 
 # ruff: noqa: N802  # gRPC names the methods
 

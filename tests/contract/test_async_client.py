@@ -205,7 +205,7 @@ async def test_versions_are_measured_compared_and_reported(client: AsyncClient, 
     assert [len(messages) for messages in server.requests["Compare"]] == [1, 2]
 
 
-async def test_evidence_is_asked_for(client: AsyncClient, server: FakeServer):
+async def test_evidence_is_requested(client: AsyncClient, server: FakeServer):
     await client.predict(b"cat", model="pets", abstain=True, neighbors=2, saliency=True, routing_key="ann")
 
     (request,) = server.requests["Predict"]

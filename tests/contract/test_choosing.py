@@ -70,9 +70,9 @@ def test_candidates_and_their_time_go_with_the_spec_and_come_back(client: Client
     assert spec.backbone_time_budget.seconds == 90
 
     server.standing["Status"] = tuning.StatusResponse(job=job(spec=spec))
-    told = client.job(job_id).status().spec
-    assert told.backbone_candidates == ("small", "large")
-    assert told.backbone_time_budget == timedelta(seconds=90)
+    spec = client.job(job_id).status().spec
+    assert spec.backbone_candidates == ("small", "large")
+    assert spec.backbone_time_budget == timedelta(seconds=90)
 
 
 def test_a_string_is_no_list_of_candidates(client: Client):
@@ -81,7 +81,7 @@ def test_a_string_is_no_list_of_candidates(client: Client):
 
 
 @pytest.mark.usefixtures("chosen")
-def test_a_version_tells_how_its_backbone_was_chosen(client: Client):
+def test_a_version_reports_how_its_backbone_was_chosen(client: Client):
     events = []
     made = client.job("job-1").result(on_event=events.append)
     found = made.backbone_selection
@@ -199,18 +199,18 @@ def test_a_fine_tune_shows_each_candidate_and_why_the_backbone_was_taken(run, se
     spec = server.requests["FineTune"][0][0].spec
     assert list(spec.backbone_candidates) == ["small", "large"]
     assert spec.backbone_time_budget.seconds == 120
-    told = " ".join(result.stdout.split())
-    assert "small, chosen from 3 backbones. It is the cheapest of those within one" in told
-    assert "→ small 93.8% ± 1.2% 3.1% ± 6.2% 4.5 14 2 s" in told
-    assert "large 96.9% ± 1.0% best 45.0 90 8 s" in told
-    assert "huge: The time budget of 10 s was used up." in told
+    printed = " ".join(result.stdout.split())
+    assert "small, chosen from 3 backbones. It is the cheapest of those within one" in printed
+    assert "→ small 93.8% ± 1.2% 3.1% ± 6.2% 4.5 14 2 s" in printed
+    assert "large 96.9% ± 1.0% best 45.0 90 8 s" in printed
+    assert "huge: The time budget of 10 s was used up." in printed
     assert "select backbone, 1 of 3, large: 40 of 64 examples." in result.stderr
 
 
 @pytest.mark.usefixtures("chosen")
 def test_a_model_names_the_backbone_that_was_chosen(run):
-    told = " ".join(run("model", "show", "pets").stdout.split())
-    assert "small, chosen from 3 backbones" in told
+    printed = " ".join(run("model", "show", "pets").stdout.split())
+    assert "small, chosen from 3 backbones" in printed
 
 
 def test_errors_of_numbers_are_no_shares(run, server):
@@ -219,9 +219,9 @@ def test_errors_of_numbers_are_no_shares(run, server):
     )
     made = version(3, backbone_selection=choice(candidates=[candidate]))
     server.keep(made)
-    told = " ".join(run("rebase", "pets", "--backbone", "auto").stdout.split())
-    assert "backbone error behind" in told
-    assert "2.5 ± 0.25" in told
+    printed = " ".join(run("rebase", "pets", "--backbone", "auto").stdout.split())
+    assert "backbone error behind" in printed
+    assert "2.5 ± 0.25" in printed
 
 
 @pytest.mark.usefixtures("chosen")
@@ -269,9 +269,9 @@ def test_the_name_is_the_version_to_rebase_and_the_option_the_alias_to_move(
 def test_a_rebase_as_json_is_one_document_with_the_choice(run, server):
     made = version(3, backbone_selection=choice())
     server.keep(made)
-    told = run("--json", "rebase", "pets", "-b", "auto").stdout
-    assert '"backboneSelection"' in told
-    assert '"CANDIDATE_OUTCOME_TRIED"' in told
+    printed = run("--json", "rebase", "pets", "-b", "auto").stdout
+    assert '"backboneSelection"' in printed
+    assert '"CANDIDATE_OUTCOME_TRIED"' in printed
 
 
 def test_a_rebase_needs_a_backbone(run):

@@ -107,7 +107,7 @@ def test_a_fine_tune_shows_what_was_found_in_its_examples(run, server, pets):
     assert "Found" not in run("fine-tune", "pets", pets).stdout
 
 
-def test_a_corrected_label_beside_the_old_one_gets_the_advice_to_remove_that(run, server, pets):
+def test_a_corrected_label_next_to_the_old_one_gets_the_advice_to_remove_that(run, server, pets):
     failed = job("FAILED", last_event=3)
     failed.error.CopyFrom(
         Fault(
@@ -128,17 +128,17 @@ def test_files_that_are_skipped_in_a_folder_are_named(run, pets):
 
 
 @pytest.mark.parametrize(
-    ("modality", "asked"),
+    ("modality", "arguments"),
     [("TEXT", "--text 'Some words.'"), ("TENSOR", "ROWS.csv"), ("IMAGE", "IMAGE.jpg")],
 )
-def test_what_to_try_is_of_the_kind_that_the_version_takes(run, server, pets, modality, asked):
+def test_what_to_try_is_of_the_kind_that_the_version_takes(run, server, pets, modality, arguments):
     backbone = version(3).lineage.backbone
     server.standing["Status"] = tuning.StatusResponse(job=job("SUCCEEDED", version=3, last_event=3))
     server.standing["ListBackbones"] = keeping.ListBackbonesResponse(
         backbones=[model_pb2.Backbone(backbone=backbone, modality=f"MODALITY_{modality}")]
     )
 
-    assert run("fine-tune", "pets", pets).stderr.rstrip().endswith(f"predict pets {asked}")
+    assert run("fine-tune", "pets", pets).stderr.rstrip().endswith(f"predict pets {arguments}")
 
 
 def test_every_setting_of_a_fine_tune_is_an_option(run, server, pets):
@@ -218,7 +218,7 @@ def test_a_fine_tune_as_json_is_one_document(run, pets):
     assert "ridge" in document["version"]["lineage"]["recipe"]
 
 
-def test_a_failed_job_is_told_in_a_line(run, server, pets):
+def test_a_failed_job_is_reported_in_a_line(run, server, pets):
     error = status_pb2.Status(code=3, message="Example 3 (dog/1.jpg): no picture.")
     server.standing["Status"] = tuning.StatusResponse(job=job("FAILED", error=error))
 
@@ -313,7 +313,7 @@ def test_texts_may_be_given_as_they_are(run, server):
     assert [each.text for each in server.requests["Predict"][0].inputs] == ["very nice", "awful"]
 
 
-def test_a_text_whose_end_was_not_seen_is_told_below_the_table(run, server):
+def test_a_truncated_text_is_reported_below_the_table(run, server):
     def cut(request: predicting.PredictRequest) -> predicting.PredictResponse:
         response = predicted(request)
         response.results[0].predictions[1].truncation.kept_characters = 1200
@@ -420,7 +420,7 @@ def test_an_export_as_json_is_its_header_and_its_path(run, server, tmp_path):
     assert path.read_bytes() == content
 
 
-def test_a_status_tells_why_a_job_failed(run, server):
+def test_a_status_reports_why_a_job_failed(run, server):
     error = status_pb2.Status(code=13, message="It broke.")
     server.standing["Status"] = tuning.StatusResponse(job=job("FAILED", error=error))
 
@@ -506,8 +506,8 @@ def test_an_alias_gives_other_versions_a_share(run, server):
     assert [(each.version, each.fraction) for each in request.traffic] == [(3, 0.05), (4, 0.125)]
     twice = run("alias", "set", "pets", "stable", 2, "--traffic", "3=5%", "--traffic", "3=6%", code=2)
     assert "version 3 twice" in twice.stderr
-    told = model_pb2.Alias(alias="stable", version=2, traffic=request.traffic)
-    server.standing["GetModel"].model.aliases[0].CopyFrom(told)
+    alias = model_pb2.Alias(alias="stable", version=2, traffic=request.traffic)
+    server.standing["GetModel"].model.aliases[0].CopyFrom(alias)
     assert "stable → 2 (5% → 3, 12.5% → 4)" in run("model", "show", "pets").stdout
     document = json.loads(run("alias", "set", "pets", "stable", 2, "--traffic", "3=5%", "--json").stdout)
     assert document["alias"]["version"] == "2"
@@ -683,7 +683,7 @@ def test_a_model_shows_the_titles_labels_and_lifetimes_of_its_versions(run, serv
 
 
 @pytest.mark.parametrize(
-    ("source", "counted", "told"),
+    ("source", "counted", "reported"),
     [
         ("HELD_OUT", 6, ["measured on 6 held-out examples"]),
         (
@@ -694,7 +694,7 @@ def test_a_model_shows_the_titles_labels_and_lifetimes_of_its_versions(run, serv
         ("UNSPECIFIED", 0, ["not measured: too few examples"]),
     ],
 )
-def test_it_tells_on_what_a_version_was_measured(run, server, pets, source, counted, told):
+def test_it_reports_on_what_a_version_was_measured(run, server, pets, source, counted, reported):
     made = version(3)
     made.metrics.source = f"METRICS_SOURCE_{source}"
     made.metrics.example_count = counted
@@ -702,7 +702,7 @@ def test_it_tells_on_what_a_version_was_measured(run, server, pets, source, coun
 
     output = run("fine-tune", "pets", pets).stdout
 
-    assert [words for words in told if words not in output] == []
+    assert [words for words in reported if words not in output] == []
     assert ("counted" in output) == (source == "OUT_OF_FOLD")
 
 
@@ -721,7 +721,7 @@ def test_what_features_took_holds_what_decoding_and_the_backbone_took(run, serve
 @pytest.mark.parametrize(
     "address", ["", "localhost", "localhost:", "h:0", "h:65536", "http://h:80", "h:80/x"]
 )
-def test_an_address_that_is_none_is_refused_before_anything_is_sent(address):
+def test_an_invalid_address_is_refused_before_anything_is_sent(address):
     result = CliRunner().invoke(app, ["model", "list", "--json", "--server", address])
 
     error = json.loads(result.stdout)["error"]
@@ -784,7 +784,7 @@ def test_broken_pictures_come_with_a_way_out(run, server, pets):
     )
 
 
-def test_a_missing_file_is_told_in_plain_words(run, tmp_path):
+def test_a_missing_file_is_reported_in_plain_words(run, tmp_path):
     (tmp_path / "list.csv").write_text("path,label\nno.jpg,cat\n")
 
     assert (
@@ -795,7 +795,7 @@ def test_a_missing_file_is_told_in_plain_words(run, tmp_path):
     assert said.endswith(f"error: {tmp_path / 'list.csv'}, line 2: No such file: {tmp_path / 'no.jpg'}\n")
 
 
-def test_wrong_usage_is_told_to_programs_too(run):
+def test_wrong_usage_is_reported_to_programs_too(run):
     result = run("job", "list", "--state", "done", "--json", code=2)
 
     assert json.loads(result.stdout)["error"]["code"] == "INVALID_ARGUMENT"
@@ -830,7 +830,7 @@ def test_a_running_job_ends_a_little_after_it_was_cancelled(run, server):
 
 
 @pytest.mark.parametrize("command", [COMMAND, [sys.executable, "-m", "headstart"]])
-def test_it_tells_its_version(command):
+def test_it_reports_its_version(command):
     process = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
 
     assert process.stdout == f"headstart {headstart.__version__}\n"

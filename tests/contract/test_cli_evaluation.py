@@ -62,7 +62,7 @@ def test_examples_are_added_to_a_version_named_by_an_alias(run, server, pets):
     assert len(server.requests["FineTune"][0]) == 2
 
 
-def test_the_gate_has_defaults_of_its_own(run, server, pets):
+def test_the_gate_has_its_own_defaults(run, server, pets):
     run("fine-tune", "pets", pets, "--alias", "stable", "--promote-if-not-worse", "--no-wait")
 
     assert spec_of(server).HasField("promote_if")
@@ -78,34 +78,34 @@ def test_the_gate_has_defaults_of_its_own(run, server, pets):
         (["pets", ".", "--task", "ranking"], "'single-label', 'multi-label', 'regression'"),
     ],
 )
-def test_options_that_do_not_go_together_are_told(run, monkeypatch, arguments, message):
+def test_options_that_do_not_go_together_are_rejected(run, monkeypatch, arguments, message):
     monkeypatch.setenv("COLUMNS", "200")
 
     assert message in run("fine-tune", *arguments, code=2).stderr
 
 
 @pytest.mark.parametrize(
-    ("decision", "told"),
+    ("decision", "reported"),
     [
         ("PROMOTED", "stable moved to the new version (was on 2): The accuracy rises by 4 points."),
         ("KEPT", "stable stays on version 2: The accuracy rises by 4 points."),
     ],
 )
-def test_a_fine_tune_tells_what_became_of_the_alias(run, server, pets, decision, told):
+def test_a_fine_tune_reports_what_became_of_the_alias(run, server, pets, decision, reported):
     made = version(3, promotion=promotion(decision))
     server.keep(made)
     done = job("SUCCEEDED", version=3, promotion=promotion(decision))
     server.standing["Status"] = tuning.StatusResponse(job=done)
 
     result = run("fine-tune", "pets", pets, "--alias", "stable")
-    assert told in " ".join(result.stdout.split())
+    assert reported in " ".join(result.stdout.split())
     assert ("predict pets@stable" in result.stderr) is (decision == "KEPT")
     assert ("predict pets IMAGE.jpg" in result.stderr) is (decision == "PROMOTED")
-    assert told in " ".join(run("job", "show", "job-1").stdout.split())
+    assert reported in " ".join(run("job", "show", "job-1").stdout.split())
 
 
 @pytest.mark.parametrize(("decision", "code"), [("PROMOTED", 0), ("KEPT", 5)])
-def test_a_required_promotion_has_an_exit_code_of_its_own(run, server, pets, decision, code):
+def test_a_required_promotion_has_its_own_exit_code(run, server, pets, decision, code):
     made = version(3, promotion=promotion(decision))
     server.keep(made)
     required = ("--alias", "stable", "--require-promotion")
@@ -168,7 +168,7 @@ def test_an_evaluation_on_training_examples_says_so(run, server, pets):
     assert "headstart version report pets@3" in output
 
 
-def test_an_evaluation_of_numbers_has_figures_of_its_own(run, server, pets):
+def test_an_evaluation_of_numbers_has_its_own_figures(run, server, pets):
     metrics = {
         "mean_absolute_error": 0.25,
         "root_mean_squared_error": 0.5,
@@ -188,7 +188,7 @@ def test_an_evaluation_of_numbers_has_figures_of_its_own(run, server, pets):
     assert "accuracy" not in "".join(lines)
 
 
-def test_with_many_classes_those_that_are_told_worst_are_listed(run, server, pets):
+def test_with_many_classes_the_worst_predicted_ones_are_listed(run, server, pets):
     found = evaluation()
     del found.classes[:]
     for number in range(100):
@@ -269,8 +269,8 @@ def predicted(task: str, prediction: predicting.Prediction) -> predicting.Predic
     return predicting.PredictResponse(results=[result])
 
 
-def test_an_unknown_input_is_told_with_its_typicality(run, server, pets):
-    told = predicting.Prediction(
+def test_an_unknown_input_is_reported_with_its_typicality(run, server, pets):
+    prediction = predicting.Prediction(
         classes=[{"name": "cat", "probability": 0.5, "selected": True}],
         abstained=True,
         abstention_reason="ABSTENTION_REASON_UNLIKE_TRAINING",
@@ -283,7 +283,7 @@ def test_an_unknown_input_is_told_with_its_typicality(run, server, pets):
             {"example": {"index": 7, "label": {"class_name": "dog"}}, "distance": 0.5},
         ],
     )
-    server.standing["Predict"] = predicted("TASK_SINGLE_LABEL", told)
+    server.standing["Predict"] = predicted("TASK_SINGLE_LABEL", prediction)
     picture = pets / "cat" / "1.jpg"
 
     output = run("predict", "pets", picture, "--abstain", "--neighbors", 2).stdout
@@ -312,8 +312,8 @@ def test_abstaining_has_settings(run, server, pets):
 
 def test_what_speaks_for_an_answer_is_written_as_a_picture(run, server, pets, tmp_path):
     shown = predicting.Saliency(map=tensors.encode(np.eye(2)), class_name="cat", overlay=b"PNG")
-    told = predicting.Prediction(classes=[{"name": "cat", "probability": 0.5}], saliency=shown)
-    server.standing["Predict"] = predicted("TASK_SINGLE_LABEL", told)
+    prediction = predicting.Prediction(classes=[{"name": "cat", "probability": 0.5}], saliency=shown)
+    server.standing["Predict"] = predicted("TASK_SINGLE_LABEL", prediction)
     picture, file = pets / "cat" / "1.jpg", tmp_path / "map.png"
 
     result = run("predict", "pets", picture, "--saliency", file, "--saliency-class", "dog", "--json")
@@ -329,9 +329,9 @@ def test_what_speaks_for_an_answer_is_written_as_a_picture(run, server, pets, tm
 
 def test_several_pictures_have_numbers(run, server, pets, tmp_path):
     shown = predicting.Saliency(map=tensors.encode(np.eye(2)), overlay=b"PNG")
-    told = predicting.Prediction(classes=[{"name": "cat", "probability": 0.5}], saliency=shown)
-    answer = predicted("TASK_SINGLE_LABEL", told)
-    answer.results[0].predictions.append(told)
+    prediction = predicting.Prediction(classes=[{"name": "cat", "probability": 0.5}], saliency=shown)
+    answer = predicted("TASK_SINGLE_LABEL", prediction)
+    answer.results[0].predictions.append(prediction)
     server.standing["Predict"] = answer
 
     run("predict", "pets", pets / "cat" / "1.jpg", pets / "dog" / "1.jpg", "--saliency", tmp_path / "m.png")

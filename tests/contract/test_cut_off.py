@@ -44,7 +44,7 @@ def test_a_watch_goes_on_after_the_last_event(client: Client, server: FakeServer
     assert [request.after_event for request in server.requests["Watch"]] == [0, 1]
 
 
-def test_what_may_not_be_repeated_is_told_as_unavailable(client: Client, server: FakeServer):
+def test_a_call_that_may_not_be_repeated_fails_as_unavailable(client: Client, server: FakeServer):
     server.script("DeleteModel", CUT_OFF)
 
     with pytest.raises(Unavailable, match="ended the call without an answer, as one that stops may"):
@@ -53,10 +53,10 @@ def test_what_may_not_be_repeated_is_told_as_unavailable(client: Client, server:
 
 
 def test_what_the_caller_cancels_by_closing_its_client_is_cancelled_and_not_repeated(server: FakeServer):
-    asked, answer = threading.Event(), threading.Event()
+    called, answer = threading.Event(), threading.Event()
 
     def hang(_request):
-        asked.set()
+        called.set()
         answer.wait(10)
         return tuning.StatusResponse(job=job("RUNNING"))
 
@@ -71,7 +71,7 @@ def test_what_the_caller_cancels_by_closing_its_client_is_cancelled_and_not_repe
 
     asking = threading.Thread(target=ask)
     asking.start()
-    assert asked.wait(10)
+    assert called.wait(10)
     client.close()
     asking.join(10)
     answer.set()

@@ -132,7 +132,7 @@ def test_every_field_that_is_left_out_exists():
     assert [pattern for pattern in LEFT_OUT if not fnmatch.filter(names, pattern)] == []
 
 
-def test_what_is_unset_is_none_and_what_is_unknown_is_unspecified():
+def test_unset_fields_are_none_and_unknown_values_are_unspecified():
     promotion = decode(comparison_pb2.Promotion(alias="stable", decision=99), Promotion)
 
     assert promotion.decision is PromotionDecision.UNSPECIFIED

@@ -192,7 +192,7 @@ def test_a_job_and_its_version_tell_what_became_of_the_alias(client: Client, ser
     assert found.has_examples
 
 
-def test_a_version_tells_its_task_thresholds_and_parent(client: Client, server: FakeServer):
+def test_a_version_has_its_task_thresholds_and_parent(client: Client, server: FakeServer):
     made = version(3, task="TASK_MULTI_LABEL", thresholds=[0.25, 0.5])
     made.lineage.MergeFrom(
         type(made.lineage)(parent_version=2, added_example_count=5, removed_example_count=1)

@@ -80,7 +80,7 @@ def test_a_state_that_is_newer_than_the_client_reads_as_unspecified(client: Clie
     assert client.job("j").status().state is JobState.UNSPECIFIED
 
 
-def test_the_server_is_asked_to_wait_and_the_deadline_is_longer(client: Client, server: FakeServer):
+def test_the_server_is_requested_to_wait_and_the_deadline_is_longer(client: Client, server: FakeServer):
     client.job("job-1").status(wait=timedelta(seconds=5))
 
     assert server.requests["Status"][0].wait_duration.seconds == 5

@@ -83,7 +83,7 @@ def test_a_model_comes_with_the_versions_of_all_pages(client: Client, server: Fa
     assert found.versions[0].expire_time is None
 
 
-def test_no_more_pages_are_asked_for_than_the_versions_that_are_wanted(client: Client, server: FakeServer):
+def test_no_more_pages_are_requested_than_the_versions_need(client: Client, server: FakeServer):
     server.script(
         "ListVersions",
         keeping.ListVersionsResponse(versions=[version(3), version(2)], next_page_token="p2"),
@@ -166,7 +166,7 @@ def test_versions_and_models_are_deleted(client: Client, server: FakeServer):
     assert server.requests["DeleteVersion"][0].force
 
 
-def test_deleting_an_example_tells_what_was_made_of_it(client: Client, server: FakeServer):
+def test_erasing_an_example_reports_what_was_made_of_it(client: Client, server: FakeServer):
     deleted = client.erase_example("pets", "cat-17")
 
     assert deleted.versions == (("pets", 2), ("pets", 3))
@@ -213,7 +213,7 @@ def test_backbones_and_versions_tell_what_executed_them(client: Client):
         (grpc.StatusCode.UNIMPLEMENTED, HeadstartError),
     ],
 )
-def test_each_code_is_an_error_of_its_own_kind(client: Client, server: FakeServer, code, kind):
+def test_each_code_has_its_own_error_class(client: Client, server: FakeServer, code, kind):
     server.script("DeleteModel", Fault(code=code, message="Expected this.", reason="SOME_REASON"))
 
     with pytest.raises(HeadstartError) as caught:
@@ -261,7 +261,7 @@ def test_uploads_to_no_server_are_unavailable_too():
         client.fine_tune([(b"x", "a")], model="m")
 
 
-def test_a_server_tells_whether_it_is_ready(client: Client, server: FakeServer):
+def test_a_server_reports_whether_it_is_ready(client: Client, server: FakeServer):
     server.script("Check", health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.NOT_SERVING))
 
     assert not client.ready()

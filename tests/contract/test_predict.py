@@ -244,9 +244,9 @@ def test_a_version_and_an_alias_together_are_refused(client: Client):
         client.predict(b"x", model="pets", version=1, alias="stable")
 
 
-@pytest.mark.parametrize(("asked", "sent"), [(1, 1), (None, 2**31 - 1)])
-def test_the_number_of_classes_is_sent_and_none_means_all(client: Client, server: FakeServer, asked, sent):
-    client.predict(b"x", model="m", top_k=asked)
+@pytest.mark.parametrize(("wanted", "sent"), [(1, 1), (None, 2**31 - 1)])
+def test_the_number_of_classes_is_sent_and_none_means_all(client: Client, server: FakeServer, wanted, sent):
+    client.predict(b"x", model="m", top_k=wanted)
 
     assert server.requests["Predict"][0].HasField("top_k")
     assert server.requests["Predict"][0].top_k == sent
@@ -321,12 +321,12 @@ def test_a_call_carries_the_deadline_of_the_client_or_its_own(client: Client, se
     assert 4 < second < 5.1
 
 
-def test_a_deadline_that_passes_is_an_error_of_its_own(client: Client):
+def test_a_deadline_that_passes_has_its_own_error(client: Client):
     with pytest.raises(DeadlineExceeded):
         client.predict(b"x", model="m", timeout=0)
 
 
-def test_a_model_without_a_version_is_told_apart(client: Client, server: FakeServer):
+def test_a_model_without_a_version_has_its_own_error(client: Client, server: FakeServer):
     server.script("Predict", Fault(code=grpc.StatusCode.FAILED_PRECONDITION, reason="MODEL_NOT_READY"))
 
     with pytest.raises(FailedPrecondition, match="MODEL_NOT_READY"):
@@ -355,7 +355,7 @@ def test_several_models_answer_the_same_inputs(client: Client, server: FakeServe
     ]
 
 
-def test_features_come_along_if_asked_for_and_are_joined_over_calls(client: Client, server: FakeServer):
+def test_requested_features_are_returned_and_joined_over_calls(client: Client, server: FakeServer):
     def with_features(request):
         response = server_predict(request)
         features = np.full((len(request.inputs), 2), len(server.requests["Predict"]), np.float32)
@@ -426,7 +426,7 @@ def evident(request: predicting.PredictRequest) -> predicting.PredictResponse:
     return predicting.PredictResponse(results=[result])
 
 
-def test_a_prediction_tells_that_an_input_is_unknown_and_what_it_rests_on(client: Client, server: FakeServer):
+def test_a_prediction_reports_an_unknown_input_and_its_evidence(client: Client, server: FakeServer):
     server.standing["Predict"] = evident
 
     prediction = client.predict(b"x", model="pets", abstain=0.01, neighbors=5, saliency="cat")
@@ -453,7 +453,7 @@ def test_a_routing_key_goes_with_every_call(client: Client, server: FakeServer):
     assert {request.routing_key for request in server.requests["Predict"]} == {"ann"}
 
 
-def test_inputs_whose_saliency_is_asked_for_go_few_in_a_call(client: Client, server: FakeServer):
+def test_inputs_with_saliency_go_few_in_a_call(client: Client, server: FakeServer):
     server.standing["Predict"] = evident
 
     assert len(client.predict([b"x"] * 20, model="pets", saliency=True)) == 20
@@ -461,10 +461,12 @@ def test_inputs_whose_saliency_is_asked_for_go_few_in_a_call(client: Client, ser
 
 
 def test_a_number_comes_with_its_interval(client: Client, server: FakeServer):
-    told = predicting.Prediction(label={"number": 2.5}, interval_low=2, interval_high=3)
+    prediction = predicting.Prediction(label={"number": 2.5}, interval_low=2, interval_high=3)
     server.standing["Predict"] = predicting.PredictResponse(
         results=[
-            predicting.VersionPredictions(model="ages", version=1, task="TASK_REGRESSION", predictions=[told])
+            predicting.VersionPredictions(
+                model="ages", version=1, task="TASK_REGRESSION", predictions=[prediction]
+            )
         ]
     )
 
@@ -476,7 +478,7 @@ def test_a_number_comes_with_its_interval(client: Client, server: FakeServer):
     assert prediction.typicality is None
 
 
-def test_evidence_is_asked_for_by_several_versions_too(client: Client, server: FakeServer):
+def test_evidence_is_requested_of_several_versions_too(client: Client, server: FakeServer):
     client.predict_many(b"x", ["pets", "breeds"], abstain=True, neighbors=1)
 
     (request,) = server.requests["Predict"]

@@ -14,12 +14,12 @@ from cost.measure import Limits, Server, calibrated, cost_of
 
 def main() -> None:
     """Run, and end with 1 if there is a finding."""
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--mib", type=int, default=63, help="size of the largest requests")
-    asked.add_argument("--only", default="", help="requests whose name contains this")
-    asked.add_argument("--seconds", type=float, default=3600.0, help="begin no request after this time")
-    asked.add_argument("--every", action="store_true", help="print each request, not only findings")
-    options = asked.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mib", type=int, default=63, help="size of the largest requests")
+    parser.add_argument("--only", default="", help="requests whose name contains this")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="begin no request after this time")
+    parser.add_argument("--every", action="store_true", help="print each request, not only findings")
+    options = parser.parse_args()
     findings = measured(options.mib << 20, options.seconds, [options.only], every=options.every)
     for finding in findings:
         print(finding)

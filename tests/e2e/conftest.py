@@ -57,9 +57,9 @@ def folder(pictures: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def asked(pictures: Split, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def queries(pictures: Split, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Files of pictures that were not learned from."""
-    folder = tmp_path_factory.mktemp("asked")
+    folder = tmp_path_factory.mktemp("queries")
     for picture in pictures[1]:
         (folder / f"{picture.id}.png").write_bytes(picture.png)
     return sorted(folder.iterdir())

@@ -60,10 +60,10 @@ def test_fine_tuning_prints_the_job_and_the_version(made: dict[str, Any]):
     assert 0 <= made["version"]["metrics"]["accuracy"] <= 1
 
 
-def test_predicting_prints_an_answer_for_each_file(document, made: dict[str, Any], asked: list[Path]):
-    found = document("predict", "shell@stable", *asked[:3], "--top-k", "2")
+def test_predicting_prints_an_answer_for_each_file(document, made: dict[str, Any], queries: list[Path]):
+    found = document("predict", "shell@stable", *queries[:3], "--top-k", "2")
 
-    assert found["inputs"] == [str(path) for path in asked[:3]]
+    assert found["inputs"] == [str(path) for path in queries[:3]]
     (result,) = found["results"]
     assert result["version"] == "1"
     for each in result["predictions"]:
@@ -106,20 +106,20 @@ def test_models_aliases_and_deletion(document, command, folder: Path, made: dict
     assert "brief" not in {model["model"] for model in document("model", "list")["models"]}
 
 
-def test_without_json_people_can_read_it(command, made: dict[str, Any], asked: list[Path]):
-    code, printed, _ = command("predict", "shell", asked[0])
+def test_without_json_people_can_read_it(command, made: dict[str, Any], queries: list[Path]):
+    code, printed, _ = command("predict", "shell", queries[0])
 
     assert code == 0
-    assert asked[0].name in printed
+    assert queries[0].name in printed
     assert any(name in printed for name in ("one", "seven", "zero"))
 
 
 def test_exit_codes_tell_what_kind_of_thing_went_wrong(
-    command, made: dict[str, Any], asked: list[Path], tmp_path
+    command, made: dict[str, Any], queries: list[Path], tmp_path
 ):
     (tmp_path / "text.png").write_text("no picture")
     codes = {
-        4: command("predict", "nobody", asked[0]),
+        4: command("predict", "nosuch", queries[0]),
         1: command("predict", "shell", tmp_path / "text.png"),
         2: command("predict", "shell", tmp_path / "missing.png"),
         3: command("model", "list", server="127.0.0.1:1"),
@@ -130,15 +130,15 @@ def test_exit_codes_tell_what_kind_of_thing_went_wrong(
         assert said
 
 
-def test_a_failure_is_told_to_programs_too(command, made: dict[str, Any], asked: list[Path]):
-    code, printed, said = command("--json", "predict", "shell@nowhere", asked[0])
+def test_a_failure_is_reported_to_programs_too(command, made: dict[str, Any], queries: list[Path]):
+    code, printed, said = command("--json", "predict", "shell@nowhere", queries[0])
 
     assert code == 4
     assert json.loads(printed)["error"]["reason"] == "ALIAS_NOT_FOUND"
     assert said.startswith("error: ")
 
 
-def test_an_alias_may_be_named_with_its_model(document, made: dict[str, Any], asked: list[Path]):
-    (found,) = document("predict", "shell@stable", asked[0])["results"]
+def test_an_alias_may_be_named_with_its_model(document, made: dict[str, Any], queries: list[Path]):
+    (found,) = document("predict", "shell@stable", queries[0])["results"]
 
     assert found["version"] == made["version"]["version"]

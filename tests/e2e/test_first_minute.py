@@ -72,7 +72,7 @@ def curl(url: str, *arguments: str) -> dict[str, Any]:
 
 
 def test_calls_of_every_kind_wait_for_the_first_conversion(
-    fresh: ServerProcess, pictures: Split, folder: Path, asked: list[Path]
+    fresh: ServerProcess, pictures: Split, folder: Path, queries: list[Path]
 ) -> None:
     CURL.need()
     train, test = pictures
@@ -85,7 +85,7 @@ def test_calls_of_every_kind_wait_for_the_first_conversion(
 
     def command() -> str:
         run_command(fresh, "fine-tune", "command", str(folder))
-        (result,) = run_command(fresh, "predict", "command", str(asked[0]))["results"]
+        (result,) = run_command(fresh, "predict", "command", str(queries[0]))["results"]
         return result["predictions"][0]["label"]["className"]
 
     def over_http() -> str:
@@ -93,7 +93,7 @@ def test_calls_of_every_kind_wait_for_the_first_conversion(
         body = ("--data-binary", f"@{zipped}", "-H", "content-type: application/zip")
         job = curl(f"{http}/v1/models/http:fineTune", *body)["job"]
         curl(f"{http}/v1/jobs/{job['jobId']}?waitDuration={PATIENCE:.0f}s")
-        return curl(f"{http}/v1/models/http:predict", "-F", f"image=@{asked[0]}")["results"][0]["model"]
+        return curl(f"{http}/v1/models/http:predict", "-F", f"image=@{queries[0]}")["results"][0]["model"]
 
     subprocess.run(
         [sys.executable, "-m", "zipfile", "-c", "http.zip", *(each.name for each in folder.iterdir())],
@@ -104,7 +104,7 @@ def test_calls_of_every_kind_wait_for_the_first_conversion(
     with ThreadPoolExecutor(5) as pool:
         raw = pool.submit(embedded, fresh, test[0].png)
         curled = pool.submit(
-            curl, f"{http}/v1/backbones/efficientnet-lite0:embed", "-F", f"image=@{asked[0]}"
+            curl, f"{http}/v1/backbones/efficientnet-lite0:embed", "-F", f"image=@{queries[0]}"
         )
         others = [pool.submit(call) for call in (python, command, over_http)]
         with Client(fresh.target, retries=ONCE) as client:

@@ -34,13 +34,13 @@ def version(client: Client, folder: Path) -> Version:
 
 
 def test_a_folder_of_pictures_becomes_a_model_that_names_others(
-    client: Client, version: Version, asked: list[Path], pictures: Split
+    client: Client, version: Version, queries: list[Path], pictures: Split
 ):
-    answers = client.predict(asked, model="letters")
+    answers = client.predict(queries, model="letters")
     names = {f"{picture.id}.png": picture.label for picture in pictures[1]}
     right = sum(
         {"0": "zero", "1": "one", "7": "seven"}[names[path.name]] == answer.label
-        for path, answer in zip(asked, answers, strict=True)
+        for path, answer in zip(queries, answers, strict=True)
     )
 
     assert (version.model, version.version) == ("letters", 1)
@@ -51,7 +51,7 @@ def test_a_folder_of_pictures_becomes_a_model_that_names_others(
     assert {(answer.model, answer.version) for answer in answers} == {("letters", 1)}
 
 
-def test_a_job_tells_how_far_it_is(client: Client, folder: Path):
+def test_a_job_reports_its_progress(client: Client, folder: Path):
     events: list[JobEvent] = []
     uploads: list[tuple[int, int | None]] = []
     job = client.fine_tune(folder, model="followed", on_upload=lambda *counts: uploads.append(counts))
@@ -90,32 +90,32 @@ def test_validating_names_what_cannot_be_used(client: Client, folder: Path, tmp_
         client.get_model("never")
 
 
-def test_several_versions_are_asked_with_one_pass(client: Client, version: Version, asked: list[Path]):
+def test_several_versions_predict_with_one_pass(client: Client, version: Version, queries: list[Path]):
     found = client.predict_many(
-        asked[:2], ["letters", VersionRef("letters", alias="stable")], return_features=True
+        queries[:2], ["letters", VersionRef("letters", alias="stable")], return_features=True
     )
 
     assert found.results[0] == found.results[1]
     assert found.features["efficientnet-lite0"]["last"].shape == (2, 1280)
-    assert np.array_equal(client.embed(asked[:2])["last"], found.features["efficientnet-lite0"]["last"])
+    assert np.array_equal(client.embed(queries[:2])["last"], found.features["efficientnet-lite0"]["last"])
 
 
-def test_more_inputs_than_a_call_takes_go_in_several(client: Client, version: Version, asked: list[Path]):
+def test_more_inputs_than_a_call_takes_go_in_several(client: Client, version: Version, queries: list[Path]):
     pixels = np.zeros((8, 8, 3), np.uint8)
-    answers = client.predict([*[pixels] * 300, asked[0]], model="letters")
+    answers = client.predict([*[pixels] * 300, queries[0]], model="letters")
 
     assert len(answers) == 301
-    alone = client.predict(asked[0], model="letters")
+    alone = client.predict(queries[0], model="letters")
     assert answers[300].label == alone.label
     assert answers[300].probability == pytest.approx(alone.probability, rel=1e-5)
 
 
-def test_aliases_move_and_versions_go(client: Client, version: Version, folder: Path, asked: list[Path]):
+def test_aliases_move_and_versions_go(client: Client, version: Version, folder: Path, queries: list[Path]):
     second = client.fine_tune(folder, model="moved", seed=1).result(60)
     third = client.fine_tune(folder, model="moved", seed=2, alias="stable").result(60)
     first = client.set_alias("moved", "stable", second.version)
 
-    assert client.predict(asked[0], model="moved", alias="stable").version == second.version
+    assert client.predict(queries[0], model="moved", alias="stable").version == second.version
     with pytest.raises(FailedPrecondition, match="stable"):
         client.delete_version("moved", second.version)
     client.set_alias("moved", "stable", third.version, etag=first.etag)
@@ -152,10 +152,10 @@ def test_a_version_goes_on_from_another_and_takes_its_place_if_it_is_not_worse(
     assert client.evaluation("growing", 2).evaluation.metrics == newer.metrics
 
 
-def test_an_answer_comes_with_what_it_rests_on(client: Client, version: Version, asked: list[Path]):
+def test_an_answer_comes_with_what_it_rests_on(client: Client, version: Version, queries: list[Path]):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 
-    usual = client.predict(asked[0], model="letters", abstain=True, neighbors=3, saliency=True)
+    usual = client.predict(queries[0], model="letters", abstain=True, neighbors=3, saliency=True)
     odd = client.predict(noise, model="letters", abstain=0.2)
 
     assert usual.task is Task.SINGLE_LABEL
@@ -185,11 +185,13 @@ def test_examples_may_show_several_labels_or_numbers(client: Client, pictures: S
         client.evaluate(numbers, model="tags")
 
 
-def test_what_goes_wrong_is_caught_by_kind_and_says_what(client: Client, version: Version, asked: list[Path]):
-    with pytest.raises(NotFound, match="nobody") as missing:
-        client.predict(asked[0], model="nobody")
+def test_what_goes_wrong_is_caught_by_kind_and_says_what(
+    client: Client, version: Version, queries: list[Path]
+):
+    with pytest.raises(NotFound, match="nosuch") as missing:
+        client.predict(queries[0], model="nosuch")
     with pytest.raises(InvalidArgument) as unreadable:
-        client.predict([asked[0], b"no picture"], model="letters")
+        client.predict([queries[0], b"no picture"], model="letters")
     with pytest.raises(InvalidArgument, match=r"\.\./x"):
         client.fine_tune([(b"a", "a")], model="../x")
 
@@ -215,19 +217,19 @@ def test_a_request_id_makes_a_fine_tune_safe_to_repeat(client: Client, folder: P
     assert client.fine_tune(folder, model="repeated", request_id="once").job_id == first.job_id
 
 
-def test_a_client_tells_whether_its_server_is_ready(client: Client):
+def test_a_client_reports_whether_its_server_is_ready(client: Client):
     assert client.ready()
-    with Client("127.0.0.1:1", retries=0, timeout=5) as nobody:
-        assert not nobody.ready(timeout=1)
+    with Client("127.0.0.1:1", retries=0, timeout=5) as unreachable:
+        assert not unreachable.ready(timeout=1)
         with pytest.raises(Unavailable):
-            nobody.models()
+            unreachable.models()
 
 
-async def test_the_asynchronous_client_does_the_same(target: str, folder: Path, asked: list[Path]):
+async def test_the_asynchronous_client_does_the_same(target: str, folder: Path, queries: list[Path]):
     async with AsyncClient(target) as client:
         job = await client.fine_tune(folder, model="asynchronous")
         version = await job.result(60)
-        answers = await client.predict(asked, model="asynchronous")
+        answers = await client.predict(queries, model="asynchronous")
 
     assert version.version == 1
-    assert len(answers) == len(asked)
+    assert len(answers) == len(queries)

@@ -94,14 +94,14 @@ def test_the_commands_work_as_written(folder: Path, target: str) -> None:
         for words in commands(name):
             program = Path(sys.executable).with_name(words[0])
             outputs.append(run([str(program), *words[1:]], folder, target))
-    trained, predicted, report, checked, again, _, listed, told, evaluated, *later = outputs
+    trained, predicted, report, checked, again, _, listed, shown, evaluated, *later = outputs
     assert "version 1 is ready." in trained
     assert "cat" in predicted
     assert report.startswith("pets, version 1")
     assert checked.startswith("These examples can be used.")
     assert "version 2 is ready." in again
     assert "pets" in listed
-    assert told.startswith("pets, version 2")
+    assert shown.startswith("pets, version 2")
     assert " right (95% interval " in evaluated
     assert "version 3 is ready." in later[1]
     assert "version 4 is ready." in later[4]

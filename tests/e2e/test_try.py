@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(400)
 
 
 class Trial:
-    """A `headstart try` in a process of its own, whose temporary files are in a folder of the test."""
+    """A `headstart try` in a separate process, whose temporary files are in a folder of the test."""
 
     def __init__(self, tmp_path: Path, *arguments: object) -> None:
         self.folder = tmp_path / "tmp"
@@ -58,11 +58,11 @@ def trial(tmp_path: Path, folder: Path):
         each.kill()
 
 
-def test_a_private_server_predicts_until_ctrl_c_and_leaves_nothing(trial: Trial, asked: list[Path]):
+def test_a_private_server_predicts_until_ctrl_c_and_leaves_nothing(trial: Trial, queries: list[Path]):
     server = eventually(trial.address, PATIENCE, "a trained model")
     assert "version 1 is ready" in trial.said
     (model,) = re.findall(r"(\S+), version 1 is ready", trial.said)
-    arguments = [PROGRAM, "--server", server, "--json", "predict", model, str(asked[0])]
+    arguments = [PROGRAM, "--server", server, "--json", "predict", model, str(queries[0])]
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)
     assert len(trial.servers()) == 1

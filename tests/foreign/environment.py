@@ -1,4 +1,4 @@
-"""The environment of other servers' clients: made when first needed, and anew when its list changes.
+"""The environment of other servers' clients: made when first needed, and again when its list changes.
 
 Run as a program: makes it.
 """
@@ -29,7 +29,7 @@ def python() -> Path:
         if not done.exists() or done.read_text() != _LIST.read_text():
             venv.create(FOLDER, with_pip=True)
             subprocess.run([program, *_PIP, "--requirement", _LIST], check=True)
-            # Triton's perf_analyzer is a program for newer systems only; `perf_analyzer` tells where it is.
+            # Triton's perf_analyzer is a program for newer systems only; `perf_analyzer` returns its path.
             subprocess.run(
                 [program, *_PIP, "--no-deps", "--only-binary", ":all:", "perf-analyzer"], check=False
             )

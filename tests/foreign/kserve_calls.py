@@ -15,7 +15,7 @@ target, model, *files = sys.argv[1:]
 pictures = [Path(name).read_bytes() for name in files]
 
 
-def told(response):
+def fields_of(response):
     outputs = {output.name: np.array(output.as_numpy()) for output in response.outputs}
     return {
         "id": response.id,
@@ -32,9 +32,9 @@ async def main():
     result = {
         "live": await client.is_server_live(),
         "ready": await client.is_server_ready(),
-        "model_ready": [await client.is_model_ready(model), await client.is_model_ready("nobody")],
-        "typed": told(await client.infer(InferRequest(model, [typed], request_id="eight"))),
-        "raw": told(await client.infer(InferRequest(model, [raw], request_id="nine"))),
+        "model_ready": [await client.is_model_ready(model), await client.is_model_ready("missing")],
+        "typed": fields_of(await client.infer(InferRequest(model, [typed], request_id="eight"))),
+        "raw": fields_of(await client.infer(InferRequest(model, [raw], request_id="nine"))),
     }
     await client.close()
     print(json.dumps(result))

@@ -52,7 +52,7 @@ def with_examples(request):
     return request
 
 
-def told(response):
+def fields_of(response):
     return {
         "version": response.model_spec.version.value,
         "probabilities": tf.make_ndarray(response.outputs["probabilities"]).tolist(),
@@ -92,9 +92,9 @@ status = models.GetModelStatus(named(get_model_status_pb2.GetModelStatusRequest(
 print(
     json.dumps(
         {
-            "newest": told(predict(images)),
-            "numbered": told(predict(images, version=1)),
-            "labelled": told(predict(images, label=alias)),
+            "newest": fields_of(predict(images)),
+            "numbered": fields_of(predict(images, version=1)),
+            "labelled": fields_of(predict(images, label=alias)),
             "filtered": sorted(predict(images, outputs=["label"]).outputs),
             "classified": classes_of(classified.result),
             "both": [
@@ -109,8 +109,8 @@ print(
             "methods": {name: each.method_name for name, each in signatures.signature_def.items()},
             "status": [[each.version, each.state] for each in status.model_version_status],
             "errors": {
-                "model": error_of(lambda: predict(images, name="nobody")),
-                "label": error_of(lambda: predict(images, label="nobody")),
+                "model": error_of(lambda: predict(images, name="missing")),
+                "label": error_of(lambda: predict(images, label="missing")),
                 "version": error_of(lambda: predict(images, version=99)),
                 "dtype": error_of(lambda: predict(tf.make_tensor_proto([True]))),
                 "output": error_of(lambda: predict(images, outputs=["logits"])),

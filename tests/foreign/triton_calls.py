@@ -37,8 +37,8 @@ def in_shared_memory(made):
     return made
 
 
-def statistics(*asked):
-    return client.get_inference_statistics(*asked, as_json=True)["model_stats"]
+def statistics(*arguments):
+    return client.get_inference_statistics(*arguments, as_json=True)["model_stats"]
 
 
 images = tensor("input", pictures, "BYTES")
@@ -57,7 +57,7 @@ answers = queue.Queue()
 with triton.InferenceServerClient(target) as streaming:
     streaming.start_stream(lambda result, error: answers.put((result, error)))
     for number in range(40):
-        name = "nobody" if number == 20 else model
+        name = "missing" if number == 20 else model
         streaming.async_stream_infer(name, [images], request_id=str(number))
     streamed = [answers.get(timeout=60) for _ in range(40)]
     streaming.stop_stream()
@@ -71,7 +71,7 @@ print(
                 client.is_model_ready(model),
                 client.is_model_ready(model, "1"),
                 client.is_model_ready(model, "99"),
-                client.is_model_ready("nobody"),
+                client.is_model_ready("missing"),
             ],
             "server": client.get_server_metadata(as_json=True),
             "model": client.get_model_metadata(model, as_json=True),
@@ -105,8 +105,8 @@ print(
             ],
             "loaded": client.load_model(model),
             "errors": {
-                "model": error_of(lambda: client.infer("nobody", [images])),
-                "alias": error_of(lambda: client.infer(f"{model}@nobody", [images])),
+                "model": error_of(lambda: client.infer("missing", [images])),
+                "alias": error_of(lambda: client.infer(f"{model}@missing", [images])),
                 "version": error_of(lambda: client.infer(model, [images], model_version="newest")),
                 "output": error_of(
                     lambda: client.infer(model, [images], outputs=[triton.InferRequestedOutput("logits")])
@@ -127,7 +127,7 @@ print(
                 "cuda region": error_of(
                     lambda: client.register_cuda_shared_memory("corner", b"aGFuZGxl", 0, 16)
                 ),
-                "statistics": error_of(lambda: statistics("nobody")),
+                "statistics": error_of(lambda: statistics("missing")),
                 "unload": error_of(lambda: client.unload_model(model)),
             },
         }

@@ -22,7 +22,7 @@ _BEAT_SECONDS = 5.0
 _MAX_BYTES = 20_000
 
 
-def feed(name: str, seconds: float, number: int, told: Connection, last: Path) -> None:
+def feed(name: str, seconds: float, number: int, results: Connection, last: Path) -> None:
     """As `fuzz.parsers.feed`; the process ends with it."""
     warnings.simplefilter("ignore")
     # What the engine prints of itself is for who writes fuzzers.
@@ -40,13 +40,13 @@ def feed(name: str, seconds: float, number: int, told: Connection, last: Path) -
         each(content)
         passed = time.monotonic() - began
         if passed >= beat:
-            told.send(None)
+            results.send(None)
             beat = passed + _BEAT_SECONDS
         if not half and passed >= seconds / 2:
             half = process.memory_info().rss
         if passed >= seconds:
-            told.send(feeding.result(process.memory_info().rss - half))
-            # libFuzzer has no other end that leaves the counts to be told.
+            results.send(feeding.result(process.memory_info().rss - half))
+            # libFuzzer has no other end after which the counts can be sent.
             os._exit(0)
 
     with TemporaryDirectory() as corpus:

@@ -1,4 +1,4 @@
-"""Feeds parsers in a process of its own, so that one that crashes or hangs takes nothing else with it."""
+"""Feeds parsers in a separate process, so that one that crashes or hangs takes nothing else with it."""
 
 import json
 import os
@@ -63,7 +63,7 @@ class Feeding:
             self.faults.setdefault("slow", shown[:300].decode())
 
     def result(self, grown: int) -> dict[str, Any]:
-        """What is told of it in the end.
+        """Return the counts, the faults and the growth of memory.
 
         Args:
             grown: bytes that memory grew by in the second half.
@@ -71,14 +71,14 @@ class Feeding:
         return {"counts": dict(self.counts), "faults": self.faults, "grown": grown}
 
 
-def feed(name: str, seconds: float, number: int, told: Connection, last: Path) -> None:
-    """Feed one target for some seconds, and tell its counts; what it is fed last stands in a file.
+def feed(name: str, seconds: float, number: int, results: Connection, last: Path) -> None:
+    """Feed one target for some seconds, and send its counts; what it is fed last stands in a file.
 
     Args:
         name: of the target.
         seconds: how long.
         number: seeds the inputs.
-        told: takes a beat of each round, and in the end the counts.
+        results: takes a beat of each round, and in the end the counts.
         last: the file.
     """
     warnings.simplefilter("ignore")
@@ -89,11 +89,11 @@ def feed(name: str, seconds: float, number: int, told: Connection, last: Path) -
     while time.monotonic() - began < seconds:
         _round(target, number * 100_003 + rounds, feeding)
         rounds += 1
-        told.send(None)
+        results.send(None)
         if not half and time.monotonic() - began >= max(seconds / 2, _WARM_SECONDS):
             half = process.memory_info().rss
     grown = process.memory_info().rss - half if half else 0
-    told.send(feeding.result(grown))
+    results.send(feeding.result(grown))
 
 
 def _round(target: Target, number: int, feeding: Feeding) -> None:

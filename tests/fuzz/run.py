@@ -25,17 +25,17 @@ _COLUMNS = ("inputs", "taken", "crashes", "hangs")
 
 def main() -> None:
     """Run, print a table, and end with 1 if there is a fault."""
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--seconds", type=float, default=60.0, help="how long to feed in all")
-    asked.add_argument("--seed", type=int, default=int(time.time()), help="seeds the inputs")
-    asked.add_argument("--only", help="names of targets that contain this, and no server")
-    asked.add_argument(
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long to feed in all")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="seeds the inputs")
+    parser.add_argument("--only", help="names of targets that contain this, and no server")
+    parser.add_argument(
         "--engine",
         choices=("hypothesis", "atheris"),
         default="hypothesis",
         help="atheris looks for what reaches new lines of the parsers, and feeds no server",
     )
-    options = asked.parse_args()
+    options = parser.parse_args()
     # Here: processes that begin by importing this file shall instrument what they import first.
     from cost.run import measured
     from fuzz import server
@@ -50,10 +50,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             seconds = options.seconds * share / len(names)
-            results[name] = _told(name, _fed(options.engine, name, seconds, options.seed, Path(folder)))
+            results[name] = _print(name, _fed(options.engine, name, seconds, options.seed, Path(folder)))
         if has_server:
             fed = server.feed(options.seconds * SERVER_SHARE, options.seed, Path(folder))
-            results["a real server"] = _told("a real server", fed)
+            results["a real server"] = _print("a real server", fed)
             costs = measured(COST_BYTES, options.seconds * COST_SHARE)
     total = {
         column: sum(result["counts"].get(column, 0) for result in results.values()) for column in _COLUMNS
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def _fed(engine: str, name: str, seconds: float, number: int, folder: Path) -> dict[str, Any]:
-    """The counts of a target, fed in a process of its own."""
+    """The counts of a target, fed in a separate process."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     last = folder / "last"
@@ -108,7 +108,7 @@ def _feed(engine: str, *arguments: Any) -> None:
     feed(*arguments)
 
 
-def _told(name: str, result: Mapping[str, Any]) -> Mapping[str, Any]:
+def _print(name: str, result: Mapping[str, Any]) -> Mapping[str, Any]:
     cells = "".join(f"{result['counts'].get(column, 0):>10,}" for column in _COLUMNS)
     print(f"{name:<26}{cells}{result['grown'] / (1 << 20):>11.1f}", flush=True)
     return result

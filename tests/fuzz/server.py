@@ -1,4 +1,4 @@
-"""Feeds a real server in a process of its own, over gRPC."""
+"""Feeds a real server in a separate process, over gRPC."""
 
 import time
 from collections import Counter
@@ -24,13 +24,13 @@ REFUSED = {
     grpc.StatusCode.UNIMPLEMENTED,
     grpc.StatusCode.PERMISSION_DENIED,
     grpc.StatusCode.UNAUTHENTICATED,
-    # A backbone that nothing had asked for before is loaded meanwhile.
+    # A backbone that nothing had used before is loaded meanwhile.
     grpc.StatusCode.UNAVAILABLE,
 }
 
 
 def feed(seconds: float, number: int, folder: Path) -> dict[str, object]:
-    """Send a server damaged requests for some seconds; the counts, as `fuzz.parsers.feed` tells them."""
+    """Send a server damaged requests for some seconds; the counts, as `fuzz.parsers.feed` sends them."""
     counts: Counter[str] = Counter()
     faults: dict[str, str] = {}
     with running(folder / "data", "--max-input-size", "2MiB", "--max-queued-jobs", "20") as server:

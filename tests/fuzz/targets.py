@@ -84,7 +84,7 @@ def head(content: bytes) -> object:
 
 
 def named(list_and_name: bytes) -> object:
-    """A list of examples; the first byte tells the ending of its name."""
+    """A list of examples; the first byte selects the ending of its name."""
     ending = (".csv", ".tsv", ".jsonl")[list_and_name[0] % 3] if list_and_name else ".csv"
     return list(read_dataset_list(f"list{ending}", list_and_name[1:]))
 

@@ -1,4 +1,4 @@
-"""``python -m hub_samples FOLDER``: a process of its own, for Keras stays in it.
+"""``python -m hub_samples FOLDER``: a separate process, because Keras stays in it.
 
 It writes each network's folder, into ``features.npz`` its features: ``NAME/expected`` by KerasHub or PyTorch
 alone, ``NAME/keras`` and ``NAME/openvino`` by the network that its source opens, and ``NAME/other`` by it of

@@ -17,7 +17,7 @@ COMMIT = "0123456789" * 4
 
 
 class HuggingFace:
-    """A hub on the loopback with one repository, ``tiny/bert``: the folder ``hf-bert``, and code beside it.
+    """A hub on the loopback with one repository, ``tiny/bert``: the folder ``hf-bert``, and code next to it.
 
     Args:
         folder: of all folders.

@@ -1,4 +1,4 @@
-"""What a sample is: a declared network, opened by its source, beside what other code makes of it."""
+"""What a sample is: a declared network, opened by its source, and what other code makes of it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -155,7 +155,7 @@ def health_check() -> bytes:
 
 
 class Balancer:
-    """One process that passes calls on to servers; not root, whoever runs the tests.
+    """One process that passes calls on to servers; never root, even if root runs the tests.
 
     Args:
         name: ``nginx`` or ``haproxy``.

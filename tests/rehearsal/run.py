@@ -82,7 +82,7 @@ def run(folder: Path, *, balancers: Sequence[str], postgres: PostgresServer, sec
 
     Args:
         folder: takes their files.
-        balancers: those in front of the servers, ``nginx`` or ``haproxy``; each has callers of its own.
+        balancers: those in front of the servers, ``nginx`` or ``haproxy``; each has its own callers.
         postgres: where their database is.
         seconds: how long at least.
     """
@@ -181,8 +181,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0, help="at least")
     parser.add_argument("--only", choices=BALANCERS, help="behind this balancer alone")
-    asked = parser.parse_args()
-    balancers = [asked.only] if asked.only else BALANCERS
+    options = parser.parse_args()
+    balancers = [options.only] if options.only else BALANCERS
     try:
         for name in balancers:
             PROGRAMS[name].need()
@@ -192,7 +192,7 @@ def main() -> int:
         return 2
     try:
         with tempfile.TemporaryDirectory() as folder:
-            outcome = run(Path(folder), balancers=balancers, postgres=postgres, seconds=asked.minutes * 60)
+            outcome = run(Path(folder), balancers=balancers, postgres=postgres, seconds=options.minutes * 60)
     finally:
         postgres.close()
     print(outcome)

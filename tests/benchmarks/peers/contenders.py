@@ -1,4 +1,4 @@
-"""What is compared: each server with what it runs, how it is started, and how it is asked."""
+"""What is compared: each server with what it runs, how it is started, and how it is called."""
 
 import json
 import os
@@ -48,7 +48,7 @@ class Contender:
         server: its name in the tables.
         name: of its program, requirements and environment; "headstart" for ours.
         flavour: what runs the network.
-        protocol: how it is asked.
+        protocol: how it is called.
         package: what PyPI calls it.
         processes: whether each core gets a process that loads every network; else one process loads them.
     """
@@ -95,7 +95,7 @@ class Contender:
         return [str(python), str(HERE / "servers" / f"serve_{self.name}.py")]
 
     def environment(self, job: Job) -> dict[str, str]:
-        """The variables it is started with: without settings of whoever measures."""
+        """Return the variables it is started with, without the settings of the person who measures."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADSTART_")}
         if self.name == "headstart":
             return kept
@@ -141,7 +141,7 @@ HEADSTART = Contender(
     processes=False,
 )
 
-#: Name, title, package, protocol, and whether each core gets a process of its own.
+#: Name, title, package, protocol, and whether each core gets its own process.
 _PEERS = (
     ("pytriton", "Triton (PyTriton)", "nvidia-pytriton", "inference-batched", False),
     ("litserve", "LitServe", "litserve", "form-variant", True),
@@ -163,7 +163,7 @@ def peers() -> list[Contender]:
 
 
 def asking_of(protocol: str, variants: Sequence[str], files: Sequence[bytes]) -> Asking:
-    """How a server of this protocol is asked."""
+    """Return how a server of this protocol is called."""
     ways: Mapping[str, object] = {
         "headstart": lambda: HeadstartAsking(variants, files),
         "inference": lambda: InferenceAsking(variants, files, [1]),

@@ -38,7 +38,7 @@ def _classes() -> dict[str, type]:
                 field.type, field.type_name = _FIELD.TYPE_MESSAGE, f".inference.{kind}"
             else:
                 field.type = kind
-    # A pool of its own: the default one may hold another definition of the same names.
+    # A separate pool: the default one may hold another definition of the same names.
     return message_factory.GetMessageClassesForFiles([file.name], _pool(file))
 
 

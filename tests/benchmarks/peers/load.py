@@ -1,4 +1,4 @@
-"""One load on one server, from a process of its own: ``python -m peers.load``, its task as JSON on its input.
+"""One load on one server, from a separate process: ``python -m peers.load``, its task as JSON on its input.
 
 Prints throughput, latencies and what went wrong, as JSON.
 """

@@ -112,7 +112,7 @@ def _wait_until_ready(
 async def _first_answer(
     contender: Contender, job: Job, group: ProcessGroup, file: bytes, variant: str, deadline: float
 ) -> Sequence[float]:
-    """The answer of one variant, asked again until there is one: a port may be open before all is ready."""
+    """Return the answer of one variant, retried until it comes: a port may be open before all is ready."""
     asking = asking_of(contender.protocol, [variant], [file])
     while True:
         try:

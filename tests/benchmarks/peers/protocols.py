@@ -1,4 +1,4 @@
-"""How each server is asked for one picture, and how its answer is read.
+"""How each server is called with one image, and how its answer is read.
 
 A request is put together from parts made beforehand, so that asking takes next to none of the cores that the
 servers are measured on.

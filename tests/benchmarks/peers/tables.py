@@ -39,7 +39,7 @@ def _print_speed(groups: Sequence[Sequence[Measured]], callers: Sequence[int]) -
             row.append(_cell(group, _rate(number), "{:.0f}"))
             row.append(_cell(group, _latency(number, "p50_ms"), "{:.0f} ms"))
             row.append(_cell(group, _latency(number, "p99_ms"), "{:.0f} ms"))
-        rows.append(_told(row, group))
+        rows.append(_cells_of(row, group))
     print_table("One network, one 640 x 480 JPEG a call", head, rows)
 
 
@@ -52,7 +52,7 @@ def _print_variants(groups: Sequence[Sequence[Measured]], callers: Sequence[int]
         row.append(_cell(group, lambda one: one.ready_seconds, "{:.1f} s"))
         row.append(_cell(group, lambda one: one.memory and one.memory / 2**20, "{:,.0f} MiB"))
         row += [_cell(group, _rate(number), "{:.0f}") for number in callers]
-        rows.append(_told(row, group))
+        rows.append(_cells_of(row, group))
     print_table("Variants of the network, each call asks one at random", head, rows)
 
 
@@ -98,7 +98,7 @@ def _cell(group: Sequence[Measured], value: Value, form: str) -> str:
     return f"{text} (± {form.format(spread).split()[0]})" if len(values) > 1 else text
 
 
-def _told(row: list[str], group: Sequence[Measured]) -> list[str]:
+def _cells_of(row: list[str], group: Sequence[Measured]) -> list[str]:
     """A row, with what went wrong behind the name."""
     faults = [one.fault for one in group if one.fault]
     failures = sum(sum(load["failures"].values()) for one in group for load in one.loads.values())

@@ -75,9 +75,9 @@ class _Connections:
 
 
 async def _read_response(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """The status and the body of a response that tells its length."""
+    """Return the status and the body of a response that states its length."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     _, found, rest = head.partition(b"\r\ncontent-length:")
     if not found:
-        raise BadAnswer(f"Expected a response that tells its length. Received: {head!r}")
+        raise BadAnswer(f"Expected a response that states its length. Received: {head!r}")
     return int(head.split(None, 2)[1]), await reader.readexactly(int(rest.partition(b"\r\n")[0]))

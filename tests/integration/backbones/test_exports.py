@@ -132,7 +132,7 @@ def exported(
 def request_of(
     head: Head, form: ExportFormat, backbone: str, digest: str, tail: TailWeights | None = None
 ) -> ExportRequest:
-    """What is asked for of a version with a head and a tail."""
+    """Return an export request for a version with a head and a tail."""
     manifest = make_manifest(backbone=backbone, backbone_digest=digest, task=head.task)
     version = Version(
         model="pets", number=3, artifact="a", size_bytes=1, created=0.0, expires=None, manifest=manifest
@@ -212,7 +212,7 @@ def test_a_head_alone_answers_the_same_in_every_form(
         pytest.param(ExportFormat.LITERT, marks=pytest.mark.thorough),
     ],
 )
-def test_both_views_and_a_tail_of_its_own(tmp_path: Path, catalog: Catalog, form: ExportFormat) -> None:
+def test_both_views_and_a_separate_tail(tmp_path: Path, catalog: Catalog, form: ExportFormat) -> None:
     (declaration, *_) = BUILT_IN
     backbone = catalog.load(declaration.name)
     plan = backbone.info.tails[1]
@@ -308,7 +308,7 @@ def small_bert() -> Network:
     rng = np.random.default_rng(1)
 
     class State(dict[str, NDArray[np.float32]]):
-        """Any weight, of the shape that its name tells."""
+        """Any weight, of the shape that its name implies."""
 
         def get(self, name: str, default: object = None) -> NDArray[np.float32]:  # type: ignore[override]
             inner, wide = shape.inner, shape.width

@@ -36,7 +36,7 @@ TOLERANCE = 1e-4
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `hub_samples` made, in a process of its own: this one stays without TensorFlow."""
+    """Return the folder that `hub_samples` wrote in a separate process: this one stays without TensorFlow."""
     folder = tmp_path_factory.mktemp("hub")
     command = [sys.executable, "-m", "hub_samples", str(folder)]
     tests = Path(hub_samples.__file__).parent.parent
@@ -87,7 +87,9 @@ def test_texts_become_the_ids_that_kerashub_makes_of_them(facts: dict[str, Any],
 
 
 @pytest.mark.parametrize("name", PICTURES + TEXTS)
-def test_a_folder_tells_what_its_network_takes_before_it_is_opened(facts: dict[str, Any], name: str) -> None:
+def test_a_folder_describes_what_its_network_takes_before_it_is_opened(
+    facts: dict[str, Any], name: str
+) -> None:
     modality = "image" if name in PICTURES else "text"
     assert (facts[name]["known_modality"], facts[name]["modality"]) == (modality, modality)
 
@@ -142,13 +144,13 @@ def test_a_repository_is_downloaded_once_without_its_code_and_later_opened_witho
         ("unknown scale", "the folder does not say how ViTBackbone takes pixels"),
     ],
 )
-def test_what_cannot_be_had_is_told(said: dict[str, Any], case: str, message: str) -> None:
+def test_an_unavailable_network_is_reported(said: dict[str, Any], case: str, message: str) -> None:
     assert message in said[case]
 
 
 @pytest.fixture(scope="module")
 def declared(folder: Path) -> Path:
-    """A file of declarations, with the folders beside it."""
+    """A file of declarations, with the folders next to it."""
     declared = folder / "backbones.toml"
     declared.write_text(
         """
@@ -211,7 +213,7 @@ def test_a_server_fine_tunes_on_a_declared_checkpoint_of_texts_and_answers(api: 
     def text(word: str, times: int) -> input_pb2.Input:
         return input_pb2.Input(text=" ".join([word] * times))
 
-    # Of random weights no meaning can be asked: a word is told from another one.
+    # Random weights have no meaning: the classes are two words, which any weights separate.
     words = {"animal": "dog", "money": "$"}
     examples = [
         input_pb2.Example(input=text(word, times), label={"class_name": label})

@@ -33,7 +33,7 @@ from headstart_server.backbones.sources.registry import SOURCES
 from headstart_server.backbones.sources.source import SourceError, check_pin
 from headstart_server.errors import BackboneUnavailable
 
-# TensorFlow warns of its own parts at import; nothing here depends on them.
+# TensorFlow warns about its own parts at import; nothing here depends on them.
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(300)]
 
 SIDE = 32
@@ -148,7 +148,7 @@ def test_a_network_of_the_zoo_has_its_own_preprocessing_whichever_colour_comes_f
     assert backbone.info.parameter_count == model.count_params()
 
 
-def test_every_network_of_the_zoo_is_one_with_preprocessing_of_its_own() -> None:
+def test_every_network_of_the_zoo_has_its_own_preprocessing() -> None:
     applications = load_keras().applications
     networks = {name for name, value in vars(applications).items() if callable(value)}
     assert set(NETWORKS) == networks
@@ -200,17 +200,17 @@ def test_a_pin_holds_and_a_changed_file_is_refused(
 
 @pytest.fixture
 def web(file: Path) -> Iterator[tuple[str, list[str]]]:
-    """A server of the file's folder, and what was asked of it."""
-    asked: list[str] = []
+    """Serve the file's folder; yield the address and the requested paths."""
+    requested: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, format: str, *arguments: Any) -> None:
-            asked.append(self.path)
+            requested.append(self.path)
 
     with HTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(file.parent))) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", requested
         server.shutdown()
         thread.join()
 
@@ -218,7 +218,7 @@ def web(file: Path) -> Iterator[tuple[str, list[str]]]:
 def test_a_file_is_downloaded_once_pinned_and_used_without_the_network_then(
     folder: Path, file: Path, web: tuple[str, list[str]]
 ) -> None:
-    address, asked = web
+    address, requested = web
     pin = hashlib.sha256(file.read_bytes()).hexdigest()
     source = f"keras-file:{address}/own.keras"
     with pytest.raises(BackboneUnavailable, match="Expected a digest for what is downloaded"):
@@ -227,9 +227,9 @@ def test_a_file_is_downloaded_once_pinned_and_used_without_the_network_then(
         load(folder, source, digest="0" * 64)
     with pytest.raises(BackboneUnavailable, match="404"):
         load(folder, f"keras-file:{address}/none.keras", digest=pin)
-    asked.clear()
+    requested.clear()
     digests = {load(folder, source, digest=pin).digest for _ in range(2)}
-    assert asked == ["/own.keras"]
+    assert requested == ["/own.keras"]
     assert digests == {load(folder, f"keras-file:{file}").digest}
     assert not list((folder / "cache" / "downloads").glob("*.part"))
 
@@ -308,7 +308,7 @@ def test_a_vocabulary_may_have_few_words() -> None:
         ("keras-file:{damaged}", {}, "Expected a .keras file. Received: damaged.keras"),
     ],
 )
-def test_what_is_wrong_with_a_declaration_is_told(
+def test_a_wrong_declaration_is_reported(
     folder: Path, file: Path, source: str, said: dict[str, Any], message: str
 ) -> None:
     damaged = folder / "damaged.keras"

@@ -108,7 +108,7 @@ def relative_error(received: NDArray[np.float32], expected: NDArray[np.float32])
     return float(np.abs(received - expected).max() / np.abs(expected).max())
 
 
-def test_what_is_told_without_the_package_is_what_its_files_say() -> None:
+def test_metadata_without_the_package_agrees_with_its_files() -> None:
     folder = folder_of(MINILM)
     assert folder.shape().view_sizes() == INFO.views
     assert INFO.input_size == (folder.max_tokens(),)

@@ -21,7 +21,7 @@ from headstart_server.backbones.contract.runtimes import (
 from headstart_server.backbones.networks.golden import golden_image
 from headstart_server.backbones.runtimes.openvino_runtime import NETWORK_FILE
 
-# TensorFlow warns of its own parts at import; nothing here depends on them.
+# TensorFlow warns about its own parts at import; nothing here depends on them.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 NAME = "efficientnet-lite0"
@@ -97,7 +97,7 @@ assert not {"keras", "tensorflow"} & set(sys.modules)
     subprocess.run([sys.executable, "-c", code, str(cache)], check=True)
 
 
-def test_openvino_tells_nobody_of_its_use(tmp_path: Path) -> None:
+def test_openvino_reports_no_telemetry(tmp_path: Path) -> None:
     code = """
 from headstart_server.backbones.runtimes.openvino_import import load_openvino
 load_openvino().Core()
@@ -149,5 +149,5 @@ def test_precision_and_streams_are_those_that_suit_the_device(
     monkeypatch.setattr(runtimes, "available_cores", lambda: 5)
     settled = RuntimeSettings(kind=kind).settled()
     assert (settled.precision, settled.streams) == expected
-    told = RuntimeSettings(kind=kind, precision=Precision.FLOAT32, streams=2).settled()
-    assert (told.precision, told.streams) == (Precision.FLOAT32, 2)
+    settled = RuntimeSettings(kind=kind, precision=Precision.FLOAT32, streams=2).settled()
+    assert (settled.precision, settled.streams) == (Precision.FLOAT32, 2)

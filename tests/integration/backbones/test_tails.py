@@ -16,7 +16,7 @@ from headstart_server.backbones.networks.golden import golden_image
 from headstart_server.backbones.runtimes.keras_tail import taken
 from headstart_server.backbones.runtimes.keras_training import mean_loss
 
-# TensorFlow warns of its own parts at import; nothing here depends on them.
+# TensorFlow warns about its own parts at import; nothing here depends on them.
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(300)]
 
 NAMES = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
@@ -47,7 +47,7 @@ def cuts(backbone: Backbone) -> set[str]:
 
 
 def untouched(name: str, blocks: int) -> TailWeights:
-    """The weights of the backbone itself, as a tail of its own."""
+    """The weights of the backbone itself, as a separate tail."""
     catalog = Catalog()
     return taken(catalog.network(name), catalog.info(name).tails[blocks])
 
@@ -160,8 +160,8 @@ def request(
     return TailRequest(**{**fields, **changes})
 
 
-def train(backbone: Backbone, asked: TailRequest) -> TailResult:
-    return backbone.train_tail(asked, lambda epoch: None, lambda: None)
+def train(backbone: Backbone, wanted: TailRequest) -> TailResult:
+    return backbone.train_tail(wanted, lambda epoch: None, lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -176,8 +176,8 @@ def test_training_moves_its_blocks_alone_and_is_served_as_it_was_trained(
     cache: Path, tmp_path: Path, blocks: int, loss: Loss
 ) -> None:
     backbone = load(cache, Precision.FLOAT32)
-    asked = request(backbone, tmp_path, blocks=blocks, loss=loss)
-    result = train(backbone, asked)
+    wanted = request(backbone, tmp_path, blocks=blocks, loss=loss)
+    result = train(backbone, wanted)
     assert result.losses[result.epoch] < result.losses[0]
     own = untouched(NAME, blocks)
     assert result.tail.tensors.keys() == own.tensors.keys()
@@ -187,7 +187,7 @@ def test_training_moves_its_blocks_alone_and_is_served_as_it_was_trained(
     cut = backbone.info.tails[blocks].cut.name
     features = backbone.tail(result.tail).run(backbone.run(negatives(backbone), [cut])[cut])
     scores = features @ result.head[:-1] + result.head[-1]
-    assert mean_loss(scores, asked) < result.losses[0]
+    assert mean_loss(scores, wanted) < result.losses[0]
 
 
 def test_the_same_seed_gives_the_same_tail_bit_by_bit(cache: Path, tmp_path: Path) -> None:

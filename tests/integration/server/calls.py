@@ -273,7 +273,7 @@ def digits(labels: Sequence[int], count: int, start: int = 0, **fields: Any) -> 
 
 
 def noise(count: int, seed: int, classes: int = 3) -> list[input_pb2.Example]:
-    """Labelled pictures that no cache knows, each class in a colour of its own; 8 classes at most."""
+    """Return labeled images that no cache knows, each class in its own color; 8 classes at most."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 100, (count, 8, 8, 3), np.uint8)
     for place in range(count):
@@ -307,7 +307,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """What a call that failed was told.
+    """The error of a call.
 
     Attributes:
         code: the gRPC code.

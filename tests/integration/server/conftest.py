@@ -84,7 +84,7 @@ def api(server: ServerProcess) -> Iterator[Api]:
 
 @pytest.fixture(scope="session")
 def digits_model(api: Api) -> str:
-    """A model with one version that tells three digits apart."""
+    """A model with one version that distinguishes three digits."""
     return api.published(digits((0, 1, 7), 8), model="digits").spec.model
 
 

@@ -1,4 +1,4 @@
-"""Who webhooks are sent to: a server on the loopback that checks signatures and answers as it is told."""
+"""A receiver of webhooks: a server on the loopback that checks signatures and answers as a test sets."""
 
 import base64
 import threading

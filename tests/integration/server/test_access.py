@@ -138,9 +138,9 @@ def feature(value: float) -> np.ndarray:
 
 
 def test_two_tenants_have_models_request_ids_and_jobs_of_the_same_names(place: Place) -> None:
-    for name, told in (("red", "up"), ("blue", "down")):
+    for name, expected in (("red", "up"), ("blue", "down")):
         with place.client(name) as client:
-            assert client.predict(feature(2.5), model="flowers").label == told
+            assert client.predict(feature(2.5), model="flowers").label == expected
             assert [model.model for model in client.models()] == ["flowers"]
             assert [job.last_status.spec.model for job in client.jobs()] == ["flowers"]
             [version] = client.get_model("flowers").versions
@@ -162,16 +162,18 @@ def test_statistics_of_no_model_are_of_the_tenants_own(place: Place) -> None:
             with place.client(name) as client:
                 client.predict(feature(2.5), model="flowers")
             metadata = [("authorization", f"Bearer {name}")]
-            told = call(oip.ModelStatisticsRequest(), metadata=metadata, timeout=START_SECONDS).model_stats
-            assert [(each.name, each.version) for each in told] == [("flowers", "1")]
-            assert told[0].inference_count >= 1
+            statistics = call(
+                oip.ModelStatisticsRequest(), metadata=metadata, timeout=START_SECONDS
+            ).model_stats
+            assert [(each.name, each.version) for each in statistics] == [("flowers", "1")]
+            assert statistics[0].inference_count >= 1
 
 
 def test_another_tenants_resources_look_like_missing_ones(place: Place) -> None:
     with place.client("red") as red, place.client("blue") as blue:
         red.fine_tune(examples(1.0), model="secret").result()
         [theirs] = [job for job in red.jobs() if job.last_status.spec.model == "secret"]
-        told = []
+        failures = []
         for model, job_id in (("secret", theirs.job_id), ("nothing", "0" * 32)):
             asks: list[Callable[[], object]] = [
                 lambda model=model: blue.predict(feature(1.0), model=model),
@@ -182,8 +184,8 @@ def test_another_tenants_resources_look_like_missing_ones(place: Place) -> None:
                 lambda job_id=job_id: blue.job(job_id).cancel(),
                 lambda job_id=job_id: list(blue.job(job_id).watch()),
             ]
-            told.append([failure(ask).replace(model, "NAME").replace(job_id, "ID") for ask in asks])
-        assert told[0] == told[1]
+            failures.append([failure(ask).replace(model, "NAME").replace(job_id, "ID") for ask in asks])
+        assert failures[0] == failures[1]
         assert "secret" not in {model.model for model in blue.models()}
         assert "secret" not in {job.last_status.spec.model for job in blue.jobs()}
         assert list(blue.jobs("secret")) == []
@@ -255,11 +257,11 @@ def test_a_certificate_or_an_issuers_token_says_who_it_is(place: Place) -> None:
         assert robot.predict(feature(2.5), model="flowers").label == "down"
         with pytest.raises(PermissionDenied):
             list(robot.jobs())
-    with place.client() as nobody:
+    with place.client() as anonymous:
         with pytest.raises(Unauthenticated):
-            list(nobody.models())
+            list(anonymous.models())
         # Health is for everybody.
-        eventually(nobody.ready, START_SECONDS, "a server that says it serves")
+        eventually(anonymous.ready, START_SECONDS, "a server that says it serves")
     claims = {"iss": ISSUER, "aud": "headstart", "exp": time.time() + 60, "sub": "alice", "team": "blue"}
     with place.client(jwt.encode(claims, KEY, "ES256", {"kid": "one"})) as alice:
         assert [job.last_status.spec.model for job in alice.jobs()] == ["flowers"]
@@ -336,17 +338,17 @@ def large(count: int, size: int) -> list[tuple[np.ndarray, str]]:
 
 
 def test_no_response_contains_the_tenants_name(place: Place) -> None:
-    """Answers have the caller's names by a list of fields; this looks at texts beside them."""
+    """Responses get the caller's names by a list of fields; this checks the texts outside them."""
     shown = (("authorization", "Bearer blue"),)
     with secure_channel(place) as channel:
-        told = []
+        responses = []
 
         def call(method: str, message: Any, answer: Any = None) -> None:
             stub = channel.unary_unary(method, type(message).SerializeToString)
             try:
-                told.append(stub(message, metadata=shown, timeout=60))
+                responses.append(stub(message, metadata=shown, timeout=60))
             except grpc.RpcError as error:
-                told.append(f"{error.details()} {error.trailing_metadata()}".encode())
+                responses.append(f"{error.details()} {error.trailing_metadata()}".encode())
 
         inference = "/inference.GRPCInferenceService"
         for name in ("flowers", "flowers@none", "flowers@9", "nothing", "blue/flowers"):
@@ -356,20 +358,20 @@ def test_no_response_contains_the_tenants_name(place: Place) -> None:
                 f"{inference}/ModelStreamInfer", oip.ModelInferRequest.SerializeToString
             )
             with suppress(grpc.RpcError):
-                told += infer(iter([oip.ModelInferRequest(model_name=name)]), metadata=shown, timeout=60)
+                responses += infer(iter([oip.ModelInferRequest(model_name=name)]), metadata=shown, timeout=60)
         call(f"{inference}/RepositoryIndex", oip.RepositoryIndexRequest())
         with place.client("blue") as blue:
             blue.fine_tune(examples(-1.0), model="trees").result()
         pages = model_service_pb2.ListModelsRequest(page_size=1)
         call("/headstart.v1.ModelService/ListModels", pages)
-        token = model_service_pb2.ListModelsResponse.FromString(told[-1]).next_page_token
-        told.append(b64decode(token))
+        token = model_service_pb2.ListModelsResponse.FromString(responses[-1]).next_page_token
+        responses.append(b64decode(token))
         pages.page_token = token
         call("/headstart.v1.ModelService/ListModels", pages)
-        [second] = model_service_pb2.ListModelsResponse.FromString(told[-1]).models
+        [second] = model_service_pb2.ListModelsResponse.FromString(responses[-1]).models
         assert second.model == "trees"
-    assert len(told) > 15
-    assert not [each for each in told if b"blue/" in each]
+    assert len(responses) > 15
+    assert not [each for each in responses if b"blue/" in each]
 
 
 def secure_channel(place: Place) -> grpc.Channel:
@@ -389,7 +391,7 @@ def test_strangers_do_not_fill_the_audit_log(place: Place) -> None:
         written = [line for line in lines if "left_out" not in line]
         assert len(written) <= 10 * (time.monotonic() - begun + 2)
 
-        # All are accounted for, once those that were left out are told before a later one.
+        # All are accounted for, once those that were left out are counted in a later one.
         def accounted() -> bool:
             with pytest.raises(grpc.RpcError):
                 delete(b"", metadata=(("authorization", "Bearer stranger"),))
@@ -526,15 +528,15 @@ def test_the_command_makes_a_token_that_is_let_in(place: Place) -> None:
 def test_no_token_and_no_key_is_in_logs_refusals_or_the_audit_log(place: Place) -> None:
     claims = {"iss": ISSUER, "aud": "headstart", "exp": time.time() - 9999, "team": "blue"}
     expired = jwt.encode(claims, KEY, algorithm="ES256", headers={"kid": "one"})
-    tokens = ["a-token-that-nobody-may-see", expired, f"{expired}x", "a.b.c"]
+    tokens = ["a-token-that-must-stay-secret", expired, f"{expired}x", "a.b.c"]
     refusals = []
     for token in tokens:
         with place.client(token) as client, pytest.raises(Unauthenticated) as caught:
             client.predict(feature(1.0), model="flowers")
         refusals.append(str(caught.value))
-    told = [*refusals, place.server.log, (place.folder / "audit.jsonl").read_text()]
+    texts = [*refusals, place.server.log, (place.folder / "audit.jsonl").read_text()]
 
-    assert all(told)
+    assert all(texts)
     private = (place.folder / "key.pem").read_text().splitlines()[1]
-    for text in told:
+    for text in texts:
         assert not any(secret in text for secret in [*tokens[:3], private])

@@ -1,4 +1,4 @@
-"""Whatever comes, callers are told what was wrong with it, and the server goes on."""
+"""Bad input: callers get an error that names what is wrong, and the server goes on."""
 
 import base64
 import json
@@ -243,7 +243,7 @@ def test_an_unknown_view_is_refused_with_those_there_are(api: Api):
     assert "last, taps" in refusal.message
 
 
-@pytest.mark.parametrize("name", ["nobody", "../digits", "x" * 128, "ü" * 128, "a b"])
+@pytest.mark.parametrize("name", ["missing", "../digits", "x" * 128, "ü" * 128, "a b"])
 def test_what_is_not_there_is_not_found_whatever_its_name(api: Api, digits_model: str, name: str):
     picture = input_pb2.Input(image=digit(0, 0))
     calls: dict[str, Callable[[], object]] = {
@@ -481,7 +481,7 @@ def test_a_class_with_one_example_is_learned(api: Api, model: str):
     ids=["empty", "blank", "10 kB", "too long in UTF-8", "newline", "NUL"],
 )
 @pytest.mark.usefixtures("no_trace")
-def test_a_label_that_is_none_is_refused_by_its_place(api: Api, model: str, label: str, received: str):
+def test_an_invalid_label_is_refused_by_its_place(api: Api, model: str, label: str, received: str):
     refusal = refused_examples(api, model, example(digit(0, 9), label))
 
     assert (refusal.code, refusal.reason) == (INVALID, "INVALID_LABEL")

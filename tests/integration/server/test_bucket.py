@@ -29,7 +29,7 @@ from server_process import SECOND, eventually
 LEASE_SECONDS = 3.0
 #: Less than users have, so that the tests need not wait for theirs.
 BUCKET_SECONDS = 3.0
-PASSWORD = "a-password-that-nobody-may-see"
+PASSWORD = "a-password-that-must-stay-secret"
 SUCCEEDED, CANCELLED = job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_CANCELLED
 RUNNING = job_pb2.JOB_STATE_RUNNING
 
@@ -132,7 +132,7 @@ def publish(api: Api, model: str, **settings: object) -> job_pb2.Job:
     return job
 
 
-def test_what_one_server_publishes_the_other_tells_within_a_second(service: Service):
+def test_what_one_server_publishes_the_other_returns_within_a_second(service: Service):
     first, second = service.apis
     job = first.fine_tune(quick(), model="shared", alias="stable")
     events = list(second.watch(job.job_id))
@@ -196,9 +196,9 @@ def test_resident_versions_answer_and_jobs_wait_while_the_bucket_is_away(service
         ]
         while time.monotonic() - began < 1.3 * LEASE_SECONDS or answered < 6:
             for api in service.apis:
-                asked = time.monotonic()
+                started = time.monotonic()
                 api.predict("resident", b"quick1:x", timeout=5)
-                slowest, answered = max(slowest, time.monotonic() - asked), answered + 1
+                slowest, answered = max(slowest, time.monotonic() - started), answered + 1
             time.sleep(0.05)
         healthy = [serves(api) for api in service.apis]
         waiting = first.status(job.job_id)
@@ -280,9 +280,9 @@ def test_a_bucket_that_hangs_holds_up_no_resident_version_and_nothing_for_longer
             each.start()
         while any(each.is_alive() for each in loads):
             for api in service.apis:
-                asked = time.monotonic()
+                started = time.monotonic()
                 api.predict("prompt", b"quick1:x", timeout=5)
-                slowest, answered = max(slowest, time.monotonic() - asked), answered + 1
+                slowest, answered = max(slowest, time.monotonic() - started), answered + 1
             time.sleep(0.02)
         healthy = [serves(api) for api in service.apis]
         eventually(lambda: first.status(job.job_id).state == RUNNING, 30, "a job that waits")
@@ -385,14 +385,14 @@ def test_an_example_that_is_forgotten_is_nowhere_in_the_bucket_and_in_no_child(s
     assert job.state == SUCCEEDED
     within(SECOND, lambda: second.predict("forgetting", b"quick1:x"))
     request = keeping.EraseExampleRequest(example_id="s4", model="forgetting")
-    told = second.models.EraseExample(request, timeout=30)
+    erased = second.models.EraseExample(request, timeout=30)
     [archive] = [key for key in service.s3.keys(service.bucket) if key.endswith(f"{job.job_id}.zip")]
     content = service.s3.get(service.bucket, archive)
     copies = [path.read_bytes() for path in service.replicas[1].folder.glob("data/copies/*")]
     child = second.fine_tune([], model="forgetting", parent_version=1)
 
-    assert [(each.model, each.version) for each in told.versions] == [("forgetting", 1)]
-    assert told.deleted_contents == 1
+    assert [(each.model, each.version) for each in erased.versions] == [("forgetting", 1)]
+    assert erased.deleted_contents == 1
     assert b"secret4" not in content
     assert b"secret5" in content
     assert not any(b"secret4" in copy for copy in copies)
@@ -475,9 +475,9 @@ def test_no_key_and_no_password_is_in_a_log_or_a_metric_after_all_this(service: 
     with service.s3.proxy.failing(Fault.ERRORS):
         error = refused(lambda: service.apis[0].fine_tune(quick(), model="secrets"))
     metrics = urlopen(f"http://127.0.0.1:{service.replicas[1].metrics_port}/metrics", timeout=30).read()
-    told = [error.message, metrics.decode(), *(replica.log for replica in service.replicas)]
+    texts = [error.message, metrics.decode(), *(replica.log for replica in service.replicas)]
 
-    assert all(told)
-    for text in told:
+    assert all(texts)
+    for text in texts:
         assert SECRET not in text
         assert PASSWORD not in text

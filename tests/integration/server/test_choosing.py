@@ -71,11 +71,11 @@ def test_both_are_measured_and_the_cheapest_within_a_standard_error_is_taken(
 
 
 def test_the_events_tell_each_candidate(api: Api, chosen: job_pb2.Job):
-    told = [event.progress for event in api.watch(chosen.job_id)]
-    choosing = [each for each in told if each.step == job_pb2.JOB_STEP_SELECT_BACKBONE]
+    steps = [event.progress for event in api.watch(chosen.job_id)]
+    choosing = [each for each in steps if each.step == job_pb2.JOB_STEP_SELECT_BACKBONE]
     assert {each.total for each in choosing} == {2}
     assert all(any(each.message.startswith(f"{name}: ") for each in choosing) for name in NAMES)
-    fractions = [each.fraction for each in told]
+    fractions = [each.fraction for each in steps]
     assert fractions == sorted(fractions)
 
 
@@ -189,7 +189,7 @@ def test_with_a_parent_the_backbone_is_not_left_open(api: Api, chosen: job_pb2.J
 
 
 def test_killed_between_two_candidates_it_goes_on_with_the_second(tmp_path: Path):
-    """A server of its own: it is killed as by the kernel, which no other test's could bear."""
+    """Use a separate server, because it is killed as by the kernel."""
     data, flags = tmp_path / "data", ("--job-workers", "1")
     with running(data, *flags) as server, Api.connect(server.target) as api:
         server.wait_until_serving()
@@ -201,9 +201,9 @@ def test_killed_between_two_candidates_it_goes_on_with_the_second(tmp_path: Path
     with running(data, *flags) as server, Api.connect(server.target) as api:
         ended = api.ended(job.job_id)
         assert ended.state == job_pb2.JOB_STATE_SUCCEEDED, ended.error
-        told = [event.progress.message for event in api.watch(job.job_id)]
-        assert sum(each == f"{NAMES[0]} is being loaded." for each in told) == 1
-        assert sum(each == f"{NAMES[1]} is being loaded." for each in told) == 2
+        messages = [event.progress.message for event in api.watch(job.job_id)]
+        assert sum(each == f"{NAMES[0]} is being loaded." for each in messages) == 1
+        assert sum(each == f"{NAMES[1]} is being loaded." for each in messages) == 2
         choice = api.version("m", 1).backbone_selection
         assert [each.outcome for each in choice.candidates] == [TRIED, TRIED]
         assert choice.example_count == 60

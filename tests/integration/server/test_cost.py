@@ -29,5 +29,5 @@ def test_every_method_with_fields_that_can_be_large_has_requests() -> None:
 
 
 def test_requests_cost_the_event_loop_memory_and_health_no_more_than_they_may() -> None:
-    # Other tests run beside it: `make cost` has no such tolerance.
+    # Other tests run at the same time: `make cost` has no such tolerance.
     assert measured(BUDGET, 60.0, ("HTTP", "headstart.v1.PredictionService"), tolerance=4.0) == []

@@ -147,7 +147,7 @@ def test_a_bucket_is_read_as_a_folder_is(s3: S3Server, bucket: str):
         read(reader_of("s3://no-such-bucket"), "s3://no-such-bucket/labels.csv")
 
 
-def test_a_bucket_that_is_away_is_told_without_what_its_library_says(s3: S3Server, bucket: str):
+def test_an_unavailable_bucket_is_reported_without_the_text_of_its_library(s3: S3Server, bucket: str):
     reader = reader_of(f"s3://{bucket}")
     with s3.proxy.failing(Fault.ERRORS), pytest.raises(DataUnavailable) as caught:
         read(reader, f"s3://{bucket}/sets/labels.csv")
@@ -158,11 +158,11 @@ def test_a_bucket_that_is_away_is_told_without_what_its_library_says(s3: S3Serve
 
 
 class Site:
-    """A site in TLS, which answers each path with what it is told to."""
+    """A site in TLS, which answers each path with the response set for it."""
 
     def __init__(self, folder: Path) -> None:
         self.answers: dict[str, bytes] = {}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         shown = identity("site", AUTHORITY)
         (folder / "site.pem").write_bytes(shown.private + shown.chain)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -186,29 +186,31 @@ class Site:
 
     def _answer(self, connection: socket.socket) -> None:
         with connection, suppress(OSError), self._context.wrap_socket(connection, server_side=True) as tls:
-            asked = tls.recv(65536).decode()
-            self.asked.append(asked)
-            tls.sendall(self.answers.get(asked.split()[1], b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n"))
+            request = tls.recv(65536).decode()
+            self.requests.append(request)
+            tls.sendall(self.answers.get(request.split()[1], b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n"))
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     (tmp_path / "known.pem").write_bytes(AUTHORITY.chain)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "known.pem"))
-    # Nobody is asked in the site's place.
+    # No other host is called in the site's place.
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     site = Site(tmp_path)
     yield site
     site.close()
 
 
-def test_a_site_is_read_as_a_folder_is_and_told_nothing(site: Site):
+def test_a_site_is_read_as_a_folder_is_and_gets_no_credentials(site: Site):
     site.holds("/sets/labels.csv", LABELS.encode())
     for name, content in PICTURES.items():
         site.holds(f"/sets/{name.replace(' ', '%20')}", content)
     found = read(reader_of(f"{site.uri}/sets"), f"{site.uri}/sets/labels.csv")
     assert [example.content for example in found] == list(PICTURES.values())
-    assert not any("authorization" in asked.lower() or "cookie" in asked.lower() for asked in site.asked)
+    assert not any(
+        "authorization" in request.lower() or "cookie" in request.lower() for request in site.requests
+    )
 
 
 @pytest.mark.parametrize(
@@ -250,4 +252,4 @@ def test_a_private_site_is_not_called_unless_that_is_allowed(site: Site):
         read(reader_of(site.uri, private=False), f"{site.uri}/labels.csv")
     with pytest.raises(InvalidField, match="--allow-dataset-uri"):
         read(reader_of("https://data.example.com"), f"{site.uri}/labels.csv")
-    assert not site.asked
+    assert not site.requests

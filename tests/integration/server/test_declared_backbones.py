@@ -16,7 +16,7 @@ from server_process import FIRST_START_SECONDS, ServerProcess, eventually, runni
 # Preparations, which yield to all other work, take minutes next to other tests. The limit ends what hangs.
 pytestmark = pytest.mark.timeout(2 * FIRST_START_SECONDS)
 
-#: Makes a small network with random weights in a process of its own, as whoever trained it would have.
+#: Makes a small network with random weights in a separate process, as the person who trained it would have.
 SAVE = """
 import sys, keras
 keras.utils.set_random_seed(int(sys.argv[2]))
@@ -101,7 +101,7 @@ def settled(api: Api) -> dict[str, model_pb2.Backbone]:
     return eventually(all_known, FIRST_START_SECONDS, "the facts of every backbone")
 
 
-def test_what_is_declared_is_prepared_and_listed_and_what_is_wrong_with_it_is_told(api: Api) -> None:
+def test_declared_backbones_are_prepared_and_listed_and_their_faults_reported(api: Api) -> None:
     found = settled(api)
     own = found["own"]
     assert (own.modality, dict(own.views), list(own.input_size), own.license, own.description) == (
@@ -140,7 +140,7 @@ def test_one_that_cannot_be_had_is_refused_with_the_reason_and_hinders_no_other(
     assert "lost.keras is not a file" in refusal.message
 
 
-def test_other_weights_under_the_name_are_refused_where_pinned_and_told_of_by_old_versions_elsewhere(
+def test_other_weights_under_the_name_are_refused_where_pinned_and_reported_by_old_versions_elsewhere(
     server: ServerProcess, folder: Path, flags: list[str], api: Api
 ) -> None:
     api.published(digits((0, 1, 7), 8), model="changed", backbone="own")

@@ -1,6 +1,6 @@
 """Clients of other model servers, as their makers ship them, get the answers that Headstart's own calls give.
 
-Each runs in a process of its own, with its own messages: two of them would not fit into one. What they cannot
+Each runs in a separate process, with its own messages: two of them would not fit into one. What they cannot
 send, or what all would send alike, goes through our own messages.
 """
 
@@ -41,7 +41,7 @@ MODEL, ALIAS = "foreign", "stable"
 #: A model of six features, that gives their sum.
 SUMS = "sums"
 #: Unlike those learned from.
-ASKED = [(0, 40), (7, 41), (1, 42)]
+SAMPLES = [(0, 40), (7, 41), (1, 42)]
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
@@ -69,9 +69,9 @@ def rows(api: Api) -> np.ndarray:
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("pictures")
-    paths = [folder / f"{label}-{place}.png" for label, place in ASKED]
-    for path, asked in zip(paths, ASKED, strict=True):
-        path.write_bytes(digit(*asked))
+    paths = [folder / f"{label}-{place}.png" for label, place in SAMPLES]
+    for path, sample in zip(paths, SAMPLES, strict=True):
+        path.write_bytes(digit(*sample))
     return list(map(str, paths))
 
 
@@ -86,7 +86,7 @@ def clients() -> str:
 
 def ours(api: Api, **selector: Any) -> tuple[list[str], list[list[float]]]:
     """What our own Predict answers: the likeliest labels, and the probabilities by class."""
-    response = api.predict(MODEL, *(digit(*asked) for asked in ASKED), top_k=10_000, **selector)
+    response = api.predict(MODEL, *(digit(*sample) for sample in SAMPLES), top_k=10_000, **selector)
     by_index = [sorted(each.classes, key=lambda one: one.index) for each in response.results[0].predictions]
     labels = [each.classes[0].name for each in response.results[0].predictions]
     return labels, [[one.probability for one in classes] for classes in by_index]
@@ -100,8 +100,10 @@ def ran(*command: str, folder: Path | None = None) -> str:
     return done.stdout
 
 
-def same(told: Sequence[Any], expected: list[list[float]]) -> None:
-    np.testing.assert_array_equal(np.array(told, np.float32).ravel(), np.array(expected, np.float32).ravel())
+def same(reported: Sequence[Any], expected: list[list[float]]) -> None:
+    np.testing.assert_array_equal(
+        np.array(reported, np.float32).ravel(), np.array(expected, np.float32).ravel()
+    )
 
 
 # The clients
@@ -110,52 +112,60 @@ def same(told: Sequence[Any], expected: list[list[float]]) -> None:
 @pytest.mark.usefixtures("rows")
 def test_tritons_client_gets_our_answers(api: Api, server: ServerProcess, files: list[str], clients: str):
     program = str(CALLS / "triton_calls.py")
-    told = json.loads(ran(clients, program, server.target, MODEL, ALIAS, SUMS, *files).splitlines()[-1])
+    reported = json.loads(ran(clients, program, server.target, MODEL, ALIAS, SUMS, *files).splitlines()[-1])
     labels, probabilities = ours(api)
     of_alias, by_alias = ours(api, alias=ALIAS)
 
-    assert (told["live"], told["ready"], told["model_ready"]) == (True, True, [True, True, False, False])
-    assert told["server"]["name"] == "headstart"
-    assert told["server"]["extensions"] == [
+    assert (reported["live"], reported["ready"], reported["model_ready"]) == (
+        True,
+        True,
+        [True, True, False, False],
+    )
+    assert reported["server"]["name"] == "headstart"
+    assert reported["server"]["extensions"] == [
         "classification",
         "model_repository",
         "model_configuration",
         "statistics",
     ]
-    assert told["model"]["versions"] == ["1", "2"]
-    assert told["model"]["inputs"] == [{"name": "input", "datatype": "BYTES", "shape": ["-1", "1"]}]
-    assert told["model"]["outputs"] == [
+    assert reported["model"]["versions"] == ["1", "2"]
+    assert reported["model"]["inputs"] == [{"name": "input", "datatype": "BYTES", "shape": ["-1", "1"]}]
+    assert reported["model"]["outputs"] == [
         {"name": "probabilities", "datatype": "FP32", "shape": ["-1", "3"]},
         {"name": "label", "datatype": "BYTES", "shape": ["-1"]},
     ]
-    assert told["config"]["config"]["input"][0] == {
+    assert reported["config"]["config"]["input"][0] == {
         "name": "input",
         "data_type": "TYPE_STRING",
         "dims": ["1"],
     }
-    index = {(each["name"], each["version"]): each["state"] for each in told["index"]["models"]}
+    index = {(each["name"], each["version"]): each["state"] for each in reported["index"]["models"]}
     assert {version: index[MODEL, version] for version in ("1", "2")} == {"1": "READY", "2": "READY"}
 
-    assert (told["answer"]["id"], told["answer"]["name"], told["answer"]["version"]) == ("seven", MODEL, "2")
-    assert told["answer"]["label"] == labels
-    same(told["answer"]["probabilities"], probabilities)
-    assert told["chosen"]["outputs"] == ["label", "probabilities"]
-    likeliest = [row[0].split(":") for row in told["chosen"]["classes"]]
-    assert [len(row) for row in told["chosen"]["classes"]] == [2, 2, 2]
+    assert (reported["answer"]["id"], reported["answer"]["name"], reported["answer"]["version"]) == (
+        "seven",
+        MODEL,
+        "2",
+    )
+    assert reported["answer"]["label"] == labels
+    same(reported["answer"]["probabilities"], probabilities)
+    assert reported["chosen"]["outputs"] == ["label", "probabilities"]
+    likeliest = [row[0].split(":") for row in reported["chosen"]["classes"]]
+    assert [len(row) for row in reported["chosen"]["classes"]] == [2, 2, 2]
     assert [label for _, _, label in likeliest] == of_alias
     assert [float(score) for score, _, _ in likeliest] == pytest.approx(
         [max(row) for row in by_alias], abs=1e-6
     )
 
-    halves, whole = told["bfloat16"]
+    halves, whole = reported["bfloat16"]
     assert halves == whole
-    assert (told["regions"], told["unregistered"]) == ({}, None)
-    check_statistics(**told["statistics"])
+    assert (reported["regions"], reported["unregistered"]) == ({}, None)
+    check_statistics(**reported["statistics"])
 
-    streamed = told["streamed"]
+    streamed = reported["streamed"]
     assert [each for each in streamed if each[0]] == [[str(n), labels] for n in range(40) if n != 20]
-    assert "There is no model 'nobody'" in streamed[20][1]
-    codes = {name: error[0].removeprefix("StatusCode.") for name, error in told["errors"].items()}
+    assert "There is no model 'missing'" in streamed[20][1]
+    codes = {name: error[0].removeprefix("StatusCode.") for name, error in reported["errors"].items()}
     assert codes == {
         "model": "NOT_FOUND",
         "alias": "NOT_FOUND",
@@ -171,16 +181,16 @@ def test_tritons_client_gets_our_answers(api: Api, server: ServerProcess, files:
         "statistics": "NOT_FOUND",
     }
     for name in ("input in shared memory", "output in shared memory", "region", "cuda region"):
-        assert "'corner' of shared memory" in told["errors"][name][1]
-    assert "Input 0: Expected a JPEG, PNG" in told["errors"]["bytes"][1]
+        assert "'corner' of shared memory" in reported["errors"][name][1]
+    assert "Input 0: Expected a JPEG, PNG" in reported["errors"]["bytes"][1]
 
 
 def check_statistics(before: Any, after: Any, model: Any, all: Any) -> None:
     """One call of three pictures that was answered, and one that was not, lie between."""
 
-    def numbers(told: Any) -> dict[str, int]:
-        parts = {name: int(told.get(name, 0)) for name in ("inference_count", "execution_count")}
-        stages = told["inference_stats"]
+    def numbers(reported: Any) -> dict[str, int]:
+        parts = {name: int(reported.get(name, 0)) for name in ("inference_count", "execution_count")}
+        stages = reported["inference_stats"]
         parts |= {f"{name} calls": int(each.get("count", 0)) for name, each in stages.items()}
         return parts | {f"{name} ns": int(each.get("ns", 0)) for name, each in stages.items()}
 
@@ -204,19 +214,19 @@ def test_kserves_client_gets_our_answers_typed_and_raw(
     api: Api, server: ServerProcess, files: list[str], clients: str
 ):
     program = str(CALLS / "kserve_calls.py")
-    told = json.loads(ran(clients, program, server.target, MODEL, *files).splitlines()[-1])
+    reported = json.loads(ran(clients, program, server.target, MODEL, *files).splitlines()[-1])
     labels, probabilities = ours(api)
 
-    assert (told["live"], told["ready"], told["model_ready"]) == (True, True, [True, False])
-    assert (told["typed"]["id"], told["raw"]["id"]) == ("eight", "nine")
-    for each in (told["typed"], told["raw"]):
+    assert (reported["live"], reported["ready"], reported["model_ready"]) == (True, True, [True, False])
+    assert (reported["typed"]["id"], reported["raw"]["id"]) == ("eight", "nine")
+    for each in (reported["typed"], reported["raw"]):
         assert each["label"] == labels
         same(each["probabilities"], probabilities)
 
 
 def test_tensorflow_servings_client_gets_our_answers(api: Api, server: ServerProcess, files: list[str]):
     program = str(CALLS / "tensorflow_serving_calls.py")
-    told = json.loads(ran(sys.executable, program, server.target, MODEL, ALIAS, *files).splitlines()[-1])
+    reported = json.loads(ran(sys.executable, program, server.target, MODEL, ALIAS, *files).splitlines()[-1])
     newest, first = ours(api), ours(api, version=1)
 
     for name, version, (labels, probabilities) in (
@@ -224,25 +234,25 @@ def test_tensorflow_servings_client_gets_our_answers(api: Api, server: ServerPro
         ("numbered", 1, first),
         ("labelled", 1, first),
     ):
-        assert (told[name]["version"], told[name]["label"]) == (version, labels)
-        same(told[name]["probabilities"], probabilities)
-    assert told["filtered"] == ["label"]
-    assert [classes[0][0] for classes in told["classified"]] == newest[0]
-    assert [classes[0][1] for classes in told["classified"]] == [max(row) for row in newest[1]]
-    assert [number for number, _ in told["both"]] == [2, 1]
-    assert told["both"][0][1] == told["classified"]
-    assert [classes[0] for classes in told["both"][1][1]] == [
+        assert (reported[name]["version"], reported[name]["label"]) == (version, labels)
+        same(reported[name]["probabilities"], probabilities)
+    assert reported["filtered"] == ["label"]
+    assert [classes[0][0] for classes in reported["classified"]] == newest[0]
+    assert [classes[0][1] for classes in reported["classified"]] == [max(row) for row in newest[1]]
+    assert [number for number, _ in reported["both"]] == [2, 1]
+    assert reported["both"][0][1] == reported["classified"]
+    assert [classes[0] for classes in reported["both"][1][1]] == [
         [label, max(row)] for label, row in zip(*first, strict=True)
     ]
-    assert told["inputs"] == {"inputs": "string"}
-    assert told["outputs"] == {"probabilities": ["float32", [-1, 3]], "label": ["string", [-1]]}
-    assert told["methods"] == {
+    assert reported["inputs"] == {"inputs": "string"}
+    assert reported["outputs"] == {"probabilities": ["float32", [-1, 3]], "label": ["string", [-1]]}
+    assert reported["methods"] == {
         "serving_default": "tensorflow/serving/predict",
         "classify": "tensorflow/serving/classify",
     }
     available = serving.ModelVersionStatus.AVAILABLE
-    assert told["status"] == [[2, available], [1, available]]
-    assert {name: error[0] for name, error in told["errors"].items()} == {
+    assert reported["status"] == [[2, available], [1, available]]
+    assert {name: error[0] for name, error in reported["errors"].items()} == {
         "model": "NOT_FOUND",
         "label": "NOT_FOUND",
         "version": "NOT_FOUND",
@@ -265,11 +275,11 @@ def test_tritons_perf_analyzer_measures_a_model(
     value = b64encode(len(picture).to_bytes(4, "little") + picture).decode()
     (tmp_path / "data.json").write_text(json.dumps({"data": [{"input": {"b64": value}}]}))
     flags = ["--measurement-mode", "count_windows", "--measurement-request-count", "10", "-s", "1000"]
-    told = ran(
+    reported = ran(
         str(program), "-m", MODEL, "-u", server.target, "-i", "grpc", "--input-data", "data.json", *flags,
         folder=tmp_path,
     )  # fmt: skip
-    assert re.search(r"Concurrency: 1, throughput: [1-9][0-9.]* infer/sec", told), told
+    assert re.search(r"Concurrency: 1, throughput: [1-9][0-9.]* infer/sec", reported), reported
 
 
 def test_the_examples_of_the_document_work_as_written(
@@ -283,8 +293,10 @@ def test_the_examples_of_the_document_work_as_written(
     assert len(blocks) == len(programs)
     for block, (package, program) in zip(blocks, programs.items(), strict=True):
         assert package in block
-        told = ran(program, "-c", block.replace("localhost:8765", server.target), folder=tmp_path)
-        assert "b'0', b'1'" in told.replace("b'0' b'1'", "b'0', b'1'") or "['0', '1']" in told, told
+        reported = ran(program, "-c", block.replace("localhost:8765", server.target), folder=tmp_path)
+        assert "b'0', b'1'" in reported.replace("b'0' b'1'", "b'0', b'1'") or "['0', '1']" in reported, (
+            reported
+        )
 
 
 # The messages of TensorFlow and of clients in the same process
@@ -311,8 +323,8 @@ def test_reflection_describes_the_dialects(api: Api):
         "tensorflow.serving.PredictionService",
         "tensorflow.serving.ModelService",
     ]
-    asked = [request(list_services=""), *(request(file_containing_symbol=name) for name in names)]
-    listed, *found = stub.ServerReflectionInfo(iter(asked), timeout=TIMEOUT)
+    requests = [request(list_services=""), *(request(file_containing_symbol=name) for name in names)]
+    listed, *found = stub.ServerReflectionInfo(iter(requests), timeout=TIMEOUT)
     files = {
         file.name: file
         for each in found
@@ -345,7 +357,7 @@ def infer_request(model: str, datatype: str, values: Any) -> Any:
 
 
 def test_pixels_are_pictures(api: Api):
-    pixels = np.stack([np.asarray(Image.open(BytesIO(digit(*asked))).convert("RGB")) for asked in ASKED])
+    pixels = np.stack([np.asarray(Image.open(BytesIO(digit(*sample))).convert("RGB")) for sample in SAMPLES])
     response = infer(api, infer_request(MODEL, "UINT8", pixels))
     labels, probabilities = ours(api)
     same(np.frombuffer(response.raw_output_contents[0], np.float32), probabilities)
@@ -365,14 +377,14 @@ def test_features_are_answered_with_the_numbers_of_a_regression(api: Api, rows: 
         request_serializer=serving.RegressionRequest.SerializeToString,
         response_deserializer=serving.RegressionResponse.FromString,
     )
-    told = [each.value for each in regress(request, timeout=TIMEOUT).result.regressions]
+    reported = [each.value for each in regress(request, timeout=TIMEOUT).result.regressions]
 
     assert [(each.name, each.datatype, list(each.shape)) for each in response.outputs] == [
         ("value", "FP32", [5])
     ]
     values = np.frombuffer(response.raw_output_contents[0], np.float32)
     np.testing.assert_allclose(values, rows[:5].sum(axis=1), atol=0.2)
-    np.testing.assert_array_equal(np.array(told, np.float32), values)
+    np.testing.assert_array_equal(np.array(reported, np.float32), values)
 
 
 def test_tasks_on_inputs_of_two_kinds_are_refused(api: Api, rows: np.ndarray):

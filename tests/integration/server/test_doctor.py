@@ -25,7 +25,7 @@ from s3 import Fault, S3Server
 from server_process import running
 
 PROGRAM = str(Path(sys.executable).with_name("headstart-server"))
-SECRET = "a-password-that-nobody-may-see"
+SECRET = "a-password-that-must-stay-secret"
 
 
 def doctor(
@@ -220,7 +220,7 @@ def test_an_sqlite_file_is_read_without_leaving_files(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["nonsense", "folder", "fifo", "newer"])
-def test_an_sqlite_file_that_is_none(tmp_path: Path, kind: str):
+def test_a_file_that_is_not_an_sqlite_database(tmp_path: Path, kind: str):
     file = tmp_path / "headstart.sqlite3"
     if kind == "nonsense":
         file.write_bytes(b"nonsense" * 1000)

@@ -1,4 +1,4 @@
-"""What was accepted outlives the process: killed at any moment, or told to stop."""
+"""Accepted work outlives the process: killed at any moment, or signaled to stop."""
 
 import hashlib
 import random
@@ -33,7 +33,7 @@ SEED = 11
 
 @dataclass(kw_only=True)
 class Story:
-    """What three servers in a row on one data folder did: one is killed, two are told to stop.
+    """What three servers in a row on one data folder did: one is killed, two are signaled to stop.
 
     Attributes:
         heads: digest of the file of each head, by the name of its model.
@@ -44,7 +44,7 @@ class Story:
         answers: what each server predicted for the same inputs by the same version.
         features: what each server embedded.
         killed: jobs that the first server had accepted when it was killed, the first one running.
-        given_back: jobs that the second one had accepted when it was told to stop, the first one running.
+        given_back: jobs that the second one had accepted when it was signaled to stop, the first one running.
         watched: the events of that running job, from before, during and after.
         waited_for: what a client was given that waited for that job all the time.
         watch_ended_with: the code that its watch ended with when the server stopped.
@@ -242,7 +242,7 @@ def test_the_same_fine_tune_gives_bitwise_the_same_head_whatever_goes_on(story: 
     assert story.heads["kept"] == story.heads["twin"] == story.heads["triplet"]
 
 
-def test_a_server_that_is_told_to_stop_stops_within_its_grace(story: Story):
+def test_a_server_that_is_signaled_to_stop_stops_within_its_grace(story: Story):
     assert story.exit_code == 0
     assert story.seconds_to_stop < 15
 

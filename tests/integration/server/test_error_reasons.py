@@ -40,7 +40,7 @@ ELSEWHERE = {
     "ARTIFACT_DAMAGED": "integration/server/test_bucket.py::"
     "test_a_damaged_artifact_is_an_error_of_its_version_alone",
     "BACKBONE_MISMATCH": "integration/server/test_declared_backbones.py::"
-    "test_other_weights_under_the_name_are_refused_where_pinned_and_told_of_by_old_versions_elsewhere",
+    "test_other_weights_under_the_name_are_refused_where_pinned_and_reported_by_old_versions_elsewhere",
     "BACKBONE_QUEUE_FULL": "integration/server/test_predicting.py::"
     "test_more_inputs_than_the_server_holds_are_refused_with_the_limit",
     "BACKBONE_UNAVAILABLE": "integration/server/test_declared_backbones.py::"
@@ -59,14 +59,14 @@ ELSEWHERE = {
     "EXPORT_UNAVAILABLE": "unit/backbones/worker/test_export_process.py::"
     "test_a_refusal_is_an_error_of_its_kind",
     "INTERNAL": "unit/jobs/test_workers.py::"
-    "test_a_fault_of_the_server_is_told_by_an_id_that_the_log_has_and_the_worker_lives_on",
+    "test_a_fault_of_the_server_is_reported_by_an_id_that_the_log_has_and_the_worker_lives_on",
     "ISSUER_KEYS_UNAVAILABLE": "unit/auth/test_authenticator.py::"
-    "test_keys_that_were_never_had_are_told_as_a_thing_that_passes",
+    "test_keys_that_were_never_had_are_reported_as_temporary",
     "JOB_MEMORY_LIMIT": "unit/jobs/test_workers.py::test_a_run_without_memory_fails_with_its_estimate",
     "JOB_TIME_LIMIT": "unit/jobs/test_workers.py::"
     "test_a_run_that_takes_too_long_fails_at_its_next_checkpoint",
     "LOADING": "unit/embedding/test_backbone_pool.py::"
-    "test_a_backbone_is_loading_when_first_asked_for_and_ready_then",
+    "test_a_backbone_is_loading_when_first_requested_and_ready_then",
     "MESSAGE_TOO_LARGE": "integration/server/test_http.py::test_errors_are_those_of_grpc",
     "RATE_EXCEEDED": "integration/server/test_limits.py::"
     "test_frequent_callers_get_a_time_to_retry_and_health_is_free",

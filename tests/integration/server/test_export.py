@@ -1,6 +1,6 @@
 """Versions exported over gRPC, run by each form's own runtime, and compared with what Predict answers.
 
-One server in float32 and one fine-tune; each export is a process of its own, which takes some seconds. So
+One server in float32 and one fine-tune; each export is a separate process, which takes some seconds. So
 what differs between the forms is also who asks: `Client`, `AsyncClient` and the command.
 """
 
@@ -151,7 +151,7 @@ def entries(path: Path) -> dict[str, object]:
         return json.loads(archive.read("headstart.json"))
 
 
-def beside(path: Path) -> dict[str, object]:
+def external(path: Path) -> dict[str, object]:
     return json.loads((path / "headstart.json").read_text())
 
 
@@ -163,9 +163,9 @@ def properties(path: Path) -> dict[str, object]:
 
 
 RUNTIMES: Mapping[ExportFormat, tuple[Run, Callable[[Path], dict[str, object]]]] = {
-    "openvino": (openvino, beside),
+    "openvino": (openvino, external),
     "keras": (keras, entries),
-    "savedmodel": (savedmodel, beside),
+    "savedmodel": (savedmodel, external),
     "onnx": (onnx, properties),
     "litert": (litert, entries),
 }
@@ -226,17 +226,17 @@ def test_the_command_says_where_the_files_are_and_what_it_was_not_given(
     done = run(MODEL, "--format", "openvino", "--output", str(tmp_path / "digits"))
     assert (done.exit_code, done.stdout) == (0, f"{MODEL}, version 1: written to {tmp_path / 'digits'}\n")
     assert (tmp_path / "digits" / "model.xml").is_file()
-    done = run("nobody", "--format", "openvino", "--output", str(tmp_path / "nobody"))
+    done = run("nosuch", "--format", "openvino", "--output", str(tmp_path / "nosuch"))
     assert done.exit_code != 0
-    assert "nobody" in done.stderr
+    assert "nosuch" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["digits"]
 
 
-def test_the_async_client_is_told_what_is_not_there(server: ServerProcess, tmp_path: Path) -> None:
+def test_the_async_client_gets_an_error_for_a_missing_model(server: ServerProcess, tmp_path: Path) -> None:
     async def export() -> None:
         async with AsyncClient(server.target) as client:
             with pytest.raises(NotFound):
-                await client.export("nobody", format="onnx", path=tmp_path / "exported")
+                await client.export("nosuch", format="onnx", path=tmp_path / "exported")
 
     asyncio.run(export())
     assert not list(tmp_path.iterdir())
@@ -292,7 +292,7 @@ def test_an_export_ends_when_its_caller_leaves(server: ServerProcess) -> None:
 
 def test_what_is_not_there_is_not_exported(client: Client, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
-        client.export("nobody", format="onnx", path=tmp_path / "exported")
+        client.export("nosuch", format="onnx", path=tmp_path / "exported")
     with pytest.raises(NotFound):
         client.export(MODEL, version=9, format="onnx", path=tmp_path / "exported")
     with pytest.raises(ValueError, match="format must be one of"):
@@ -300,7 +300,7 @@ def test_what_is_not_there_is_not_exported(client: Client, tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
-def test_a_form_that_is_none_is_refused(server: ServerProcess) -> None:
+def test_an_unknown_format_is_refused(server: ServerProcess) -> None:
     request = pb.ExportVersionRequest(target=version_selector_pb2.VersionSelector(model=MODEL), format=9)
     with Api.connect(server.target) as api:
         error = refused(lambda: list(api.models.ExportVersion(request, timeout=TIMEOUT)))

@@ -132,8 +132,8 @@ def test_a_database_that_cannot_be_used_is_named(fail: Fail, tmp_path: Path) -> 
 def test_a_database_that_refuses_the_user_is_named_without_the_password(
     fail: Fail, postgres: PostgresServer
 ) -> None:
-    failed = fail("--database", f"postgresql://nobody:hunter2@{POSTGRES_HOST}:{postgres.port}/nowhere")
-    assert 'role "nobody" does not exist' in failed.line
+    failed = fail("--database", f"postgresql://stranger:hunter2@{POSTGRES_HOST}:{postgres.port}/nowhere")
+    assert 'role "stranger" does not exist' in failed.line
     assert "hunter2" not in failed.stderr
     has_no_stack(failed)
 

@@ -139,7 +139,7 @@ def test_two_calls_with_one_request_id_at_once_give_one_job(api: Api, model: str
     assert len(listed(api, model=model)) == 1
 
 
-def test_validating_tells_what_is_there_and_creates_nothing(api: Api, model: str):
+def test_validating_reports_what_is_there_and_creates_nothing(api: Api, model: str):
     validation = api.validate([*digits((0, 1), 3), example(digit(7, 0), "lonely")], model=model)
 
     assert validation.valid
@@ -235,7 +235,7 @@ def test_a_version_keeps_what_it_was_made_with(api: Api, model: str):
     assert version.size_bytes > 0
 
 
-def test_auto_tells_what_it_chose_and_it_can_be_carried_out_again(api: Api, model: str):
+def test_auto_reports_what_it_chose_and_it_can_be_carried_out_again(api: Api, model: str):
     first = version_of(api, api.published(digits((0, 1, 2), 7), model=model))
     ridge = first.lineage.recipe.ridge
     assert ridge.regularization > 0

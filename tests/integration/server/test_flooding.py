@@ -54,7 +54,7 @@ class Flooded(Replica):
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
         with Client(self.target, token="friend", retries=0) as client:
             assert client.models() is not None
-        # A load of other tests beside it may slow it down, but nothing may have to wait for the flood.
+        # Other tests that run at the same time may slow it down, but nothing may have to wait for the flood.
         assert time.monotonic() - began < 20
 
 
@@ -196,7 +196,7 @@ def test_requests_that_dribble_end_with_408_and_leave_others_the_port(server: Fl
         for place, connection in enumerate(slow):
             connection.sendall(begun[place % 2])
         with dribbling(slow, b"a"):
-            assert _http_works(server), "health is told while requests dribble"
+            assert _http_works(server), "health is reported while requests dribble"
             server.works()
             for connection in slow[:2]:
                 connection.settimeout(120)

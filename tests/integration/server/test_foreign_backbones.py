@@ -113,11 +113,11 @@ def test_a_declared_network_gives_the_features_its_own_framework_gives(
     assert backbone.info.parameter_count == count
 
 
-def test_a_network_that_keras_cannot_run_runs_in_openvino_whatever_the_server_was_told(
+def test_a_network_that_keras_cannot_run_runs_in_openvino_whatever_the_settings(
     declared: Path, settings: RuntimeSettings
 ) -> None:
-    told = RuntimeSettings(kind=RuntimeKind.KERAS, precision=Precision.FLOAT32, cache=settings.cache)
-    assert Catalog(read_declarations(declared), runtimes=told).load("onnx").runtime == "openvino float32"
+    chosen = RuntimeSettings(kind=RuntimeKind.KERAS, precision=Precision.FLOAT32, cache=settings.cache)
+    assert Catalog(read_declarations(declared), runtimes=chosen).load("onnx").runtime == "openvino float32"
 
 
 @pytest.mark.parametrize("name", SCHEMES)
@@ -136,9 +136,9 @@ VARIANTS = [
         "onnx:small.onnx",
         {"layer": "/Relu_1_output_0", "channels": "bgr", "scale": 0.5, "mean": (3.0,), "pooling": "max"},
     ),
-    ("last", "onnx:beside/last.onnx", {"size": SIZE}),
+    ("last", "onnx:external/last.onnx", {"size": SIZE}),
     # Inside, channels are first.
-    ("last", "onnx:beside/last.onnx", {"size": SIZE, "layer": "maps"}),
+    ("last", "onnx:external/last.onnx", {"size": SIZE, "layer": "maps"}),
     ("small", "torch:small.pt2", {}),
     ("hub logits", "savedmodel:hub", {"layer": "serving_default:logits"}),
     ("hub maps", "savedmodel:hub", {"layer": "spatial", "pooling": "none"}),
@@ -210,13 +210,13 @@ def test_other_weights_than_those_that_are_pinned_are_refused(
     folder: Path, features: Mapping[str, np.ndarray], settings: RuntimeSettings, tmp_path: Path
 ) -> None:
     for file in ("last.onnx", "last.weights"):
-        shutil.copy(folder / "beside" / file, tmp_path)
+        shutil.copy(folder / "external" / file, tmp_path)
     declaration = Declaration(name="pinned", source=f"onnx:{tmp_path / 'last.onnx'}", size=SIZE)
     digest = source_of(declaration).fetch(declaration, settings.cache)
     pinned = Declaration(name="pinned", source=declaration.source, size=SIZE, digest=digest)
     catalog = Catalog([pinned], runtimes=settings)
     assert catalog.prepare("pinned").views == {"last": 8}
-    # A tensor beside the file counts as the file does.
+    # A tensor next to the file counts as the file does.
     weights = bytearray((tmp_path / "last.weights").read_bytes())
     weights[3] ^= 1
     (tmp_path / "last.weights").write_bytes(weights)
@@ -282,7 +282,7 @@ def test_a_damaged_file_is_refused_in_words(
     said: dict[str, Any],
     message: str,
 ) -> None:
-    beside = folder / "beside"
+    external = folder / "external"
     for part in [
         folder / "hub",
         *(one for one in folder.iterdir() if one.name.partition(".")[0] in location),
@@ -290,7 +290,7 @@ def test_a_damaged_file_is_refused_in_words(
         copy = shutil.copytree if part.is_dir() else shutil.copy
         if not (tmp_path / part.name).exists():
             copy(part, tmp_path / part.name)
-    for part in beside.iterdir():
+    for part in external.iterdir():
         shutil.copy(part, tmp_path)
     harm(tmp_path / file)
     with pytest.raises(SourceError, match=message):
@@ -304,11 +304,11 @@ def test_a_damaged_file_is_refused_in_words(
         (
             "onnx:riddle.onnx",
             {},
-            "riddle.onnx cannot be read by OpenVINO: it has no such operations: nobody.knows.Riddle",
+            "riddle.onnx cannot be read by OpenVINO: it has no such operations: riddles.example.Riddle",
         ),
         ("onnx:small.onnx", {"layer": "head"}, "Expected an output, classes, or a layer: .*Received: 'head'"),
         ("onnx:small.onnx", {"size": 64}, r"Received: input shape \[1,3,32,32\], declared size 64"),
-        ("onnx:beside/last.onnx", {}, r"whose size is its own, or declared.*\[\?,\?,\?,3\]"),
+        ("onnx:external/last.onnx", {}, r"whose size is its own, or declared.*\[\?,\?,\?,3\]"),
         (
             "onnx:small.onnx",
             {"layer": "/Relu_output_0", "pooling": "first"},
@@ -334,7 +334,7 @@ def test_a_damaged_file_is_refused_in_words(
         ),
     ],
 )
-def test_what_cannot_be_taken_from_a_network_is_told(
+def test_an_unusable_part_of_a_network_is_reported(
     folder: Path, features: Mapping[str, np.ndarray], location: str, said: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SourceError, match=message):

@@ -1,4 +1,4 @@
-"""Versions that go on from others, behind the port: parents, gates and what is told about them."""
+"""Versions that go on from others, behind the port: parents, gates and what is reported about them."""
 
 import hashlib
 import time
@@ -48,7 +48,7 @@ def test_a_set_sent_in_two_parts_gives_bitwise_the_head_of_the_set_at_once(
     assert (child.example_count, child.spec.parent_version) == (24, 1)
 
 
-def test_a_child_opens_a_class_leaves_examples_out_and_tells_its_lineage(api: Api, model: str):
+def test_a_child_opens_a_class_leaves_examples_out_and_reports_its_lineage(api: Api, model: str):
     api.published(named(6), model=model, alias="stable")
     job = api.published(
         named(6, labels=(4,)), model=model, parent_alias="stable", removed_example_ids=["0-0", "1-5"]
@@ -106,9 +106,9 @@ def test_what_cannot_be_gone_on_from_is_refused_with_its_reason(api: Api, model:
     assert (missing.code, missing.reason) == (NOT_FOUND, "VERSION_NOT_FOUND")
     missing = reason(api, model=model, parent_alias="stable")
     assert (missing.code, missing.reason) == (NOT_FOUND, "ALIAS_NOT_FOUND")
-    unknown = reason(api, model=model, parent_version=1, removed_example_ids=["0-0", "nobody"])
+    unknown = reason(api, model=model, parent_version=1, removed_example_ids=["0-0", "missing"])
     assert (unknown.code, unknown.reason) == (NOT_FOUND, "EXAMPLE_NOT_FOUND")
-    assert "'nobody'" in unknown.fields["spec.removed_example_ids"]
+    assert "'missing'" in unknown.fields["spec.removed_example_ids"]
     orphan = reason(api, named(3), model=model, removed_example_ids=["0-0"])
     assert (orphan.code, list(orphan.fields)) == (INVALID, ["spec.removed_example_ids"])
     number = input_pb2.Example(input=input_pb2.Input(image=digit(0, 9)), label={"number": 1.0})
@@ -181,14 +181,14 @@ def test_a_gate_needs_an_alias_and_margins_within_their_range(api: Api, model: s
     assert (beyond.code, list(beyond.fields)) == (INVALID, ["spec.promote_if.max_drop"])
 
 
-def test_the_gate_is_told_with_its_defaults_filled_in(api: Api, model: str):
+def test_the_gate_is_returned_with_its_defaults_filled_in(api: Api, model: str):
     job = api.fine_tune(named(3), model=model, alias="stable", promote_if=GATE)
     gate = job.spec.promote_if
     assert (gate.max_drop, gate.max_class_drop, gate.min_class_examples) == (0.01, 0.1, 10)
     assert not job.HasField("promotion")
 
 
-# What is told about a version
+# What is reported about a version
 
 
 def test_a_version_is_evaluated_in_all_detail(api: Api, model: str):
@@ -208,8 +208,8 @@ def test_an_evaluation_of_nothing_is_refused(api: Api, model: str):
     target = version_selector_pb2.VersionSelector(model=model)
     missing = refused(lambda: api.models.GetEvaluation(keeping.GetEvaluationRequest(target=target)))
     assert (missing.code, missing.reason) == (NOT_FOUND, "MODEL_NOT_FOUND")
-    nobody = refused(lambda: api.models.GetEvaluation(keeping.GetEvaluationRequest()))
-    assert (nobody.code, list(nobody.fields)) == (INVALID, ["target"])
+    refusal = refused(lambda: api.models.GetEvaluation(keeping.GetEvaluationRequest()))
+    assert (refusal.code, list(refusal.fields)) == (INVALID, ["target"])
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The health of the services, on a port of its own and with nothing behind it."""
+"""The health of the services, on a separate port and with nothing behind it."""
 
 from collections.abc import AsyncIterator
 
@@ -69,7 +69,7 @@ async def test_a_service_is_serving_only_once_the_server_is_warm(
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_watch_tells_when_a_service_begins_and_ceases_to_serve(
+async def test_a_watch_reports_when_a_service_begins_and_ceases_to_serve(
     server: Server, health: health_pb2_grpc.HealthStub, service: str
 ):
     watch = health.Watch(health_pb2.HealthCheckRequest(service=service))

@@ -54,7 +54,7 @@ def photos(folder: Path, *, per_class: int = 3) -> list[Path]:
     return sorted(folder.glob("*/*.png"))
 
 
-def test_a_picture_is_asked_about_as_it_is(url: str, digits_model: str):
+def test_an_image_is_predicted_as_it_is(url: str, digits_model: str):
     code, answer, headers = ask(f"{url}/v1/models/{digits_model}:predict?topK=1", digit(1, 40), "image/png")
 
     assert code == 200
@@ -107,10 +107,10 @@ def test_lines_are_streamed_and_a_job_is_followed_by_events(url: str, model: str
     code, events, headers = ask(f"{url}/v1/jobs/{job_id}/events")
 
     assert (code, headers["content-type"]) == (200, "text/event-stream")
-    told = [json.loads(line[6:]) for line in events.decode().splitlines() if line.startswith("data: ")]
-    assert [event["number"] for event in told] == [str(number) for number in range(1, len(told) + 1)]
-    assert told[-1]["state"] == "JOB_STATE_SUCCEEDED"
-    assert ask(f"{url}/v1/jobs/{job_id}/events?afterEvent={len(told)}")[0] == 204
+    received = [json.loads(line[6:]) for line in events.decode().splitlines() if line.startswith("data: ")]
+    assert [event["number"] for event in received] == [str(number) for number in range(1, len(received) + 1)]
+    assert received[-1]["state"] == "JOB_STATE_SUCCEEDED"
+    assert ask(f"{url}/v1/jobs/{job_id}/events?afterEvent={len(received)}")[0] == 204
 
 
 def test_models_aliases_reports_and_evaluations_are_there(url: str, digits_model: str):

@@ -33,9 +33,9 @@ def test_pictures_of_another_kind_are_unknown_and_those_like_the_examples_are_no
     api: Api, digits_model: str
 ):
     known = [digit(label, place) for label in (0, 1, 7) for place in range(60, 80)]
-    asked = predicting.Abstention()
-    of_known = api.predict(digits_model, *known, abstention=asked).results[0].predictions
-    of_unknown = api.predict(digits_model, *crops(5), abstention=asked).results[0].predictions
+    wanted = predicting.Abstention()
+    of_known = api.predict(digits_model, *known, abstention=wanted).results[0].predictions
+    of_unknown = api.predict(digits_model, *crops(5), abstention=wanted).results[0].predictions
 
     assert [prediction.abstention_reason for prediction in of_unknown] == [UNLIKE] * 10
     assert all(prediction.abstained and prediction.typicality < 0.05 for prediction in of_unknown)
@@ -58,7 +58,7 @@ def test_a_rate_of_0_abstains_from_nothing_and_a_probability_only_from_what_is_u
     assert [prediction.abstention_reason for prediction in of_sure] == [LOW] * 3
 
 
-def test_without_abstention_nothing_is_told_of_it(api: Api, digits_model: str):
+def test_without_abstention_nothing_is_reported_of_it(api: Api, digits_model: str):
     (prediction,) = api.predict(digits_model, digit(0, 50)).results[0].predictions
     assert not prediction.HasField("typicality")
     assert not prediction.abstained
@@ -81,9 +81,9 @@ def test_what_is_out_of_range_is_named(api: Api, digits_model: str, fields, fiel
     assert list(refusal.fields) == [field]
 
 
-def test_an_unknown_class_is_told_with_those_there_are(api: Api, digits_model: str):
-    asked = predicting.SaliencyRequest(class_name="emu")
-    refusal = refused(lambda: api.predict(digits_model, digit(0, 0), saliency=asked))
+def test_an_unknown_class_is_rejected_with_the_known_classes(api: Api, digits_model: str):
+    wanted = predicting.SaliencyRequest(class_name="emu")
+    refusal = refused(lambda: api.predict(digits_model, digit(0, 0), saliency=wanted))
     assert "'0', '1', '7'" in refusal.message
     assert "'emu'" in refusal.message
 
@@ -155,8 +155,8 @@ def test_the_part_that_matters_is_where_the_object_is(api: Api, shapes_model: st
     hits = 0
     for place, (x, y) in enumerate([(30, 30), (135, 30), (30, 135), (135, 135)]):
         picture = shape(0, x, y, np.random.default_rng(place))
-        asked = predicting.SaliencyRequest(class_name="disc")
-        (prediction,) = api.predict(shapes_model, picture, saliency=asked).results[0].predictions
+        wanted = predicting.SaliencyRequest(class_name="disc")
+        (prediction,) = api.predict(shapes_model, picture, saliency=wanted).results[0].predictions
         values = tensors.decode(prediction.saliency.map)
         assert prediction.saliency.class_name == "disc"
         assert not prediction.saliency.overlay
@@ -167,15 +167,15 @@ def test_the_part_that_matters_is_where_the_object_is(api: Api, shapes_model: st
 
 
 def test_an_overlay_is_a_picture_of_the_square(api: Api, shapes_model: str):
-    asked = predicting.SaliencyRequest(overlay=True)
+    wanted = predicting.SaliencyRequest(overlay=True)
     picture = shape(1, 30, 30, np.random.default_rng(3))
-    (prediction,) = api.predict(shapes_model, picture, saliency=asked).results[0].predictions
+    (prediction,) = api.predict(shapes_model, picture, saliency=wanted).results[0].predictions
     overlay = Image.open(io.BytesIO(prediction.saliency.overlay))
     assert (overlay.format, overlay.size, overlay.mode) == ("PNG", (448, 448), "RGB")
     assert prediction.saliency.class_name == prediction.classes[0].name
 
 
-def test_saliency_is_told_for_the_target_alone(api: Api, shapes_model: str, digits_model: str):
+def test_saliency_is_returned_for_the_target_alone(api: Api, shapes_model: str, digits_model: str):
     response = api.predict(
         shapes_model,
         digit(0, 0),
@@ -205,7 +205,7 @@ def planted() -> list[input_pb2.Example]:
 
 
 def nearly(picture: bytes) -> bytes:
-    """The same picture with a mark that nobody would see."""
+    """Return the same image with an invisible mark."""
     pixels = np.asarray(Image.open(io.BytesIO(picture))).copy()
     pixels[0, 0] += 4
     return png(pixels)
@@ -280,9 +280,9 @@ def test_several_labels_and_numbers_have_their_answers_and_findings(api: Api, mo
     found = api.validate(valued, model=model)
     api.published(labelled, model=f"{model}-labels")
     api.published(valued, model=f"{model}-number")
-    asked = {"abstention": predicting.Abstention(), "neighbors": 2}
-    (of_labels,) = api.predict(f"{model}-labels", digit(1, 50), **asked).results[0].predictions
-    (of_number,) = api.predict(f"{model}-number", digit(7, 50), **asked).results[0].predictions
+    wanted = {"abstention": predicting.Abstention(), "neighbors": 2}
+    (of_labels,) = api.predict(f"{model}-labels", digit(1, 50), **wanted).results[0].predictions
+    (of_number,) = api.predict(f"{model}-number", digit(7, 50), **wanted).results[0].predictions
 
     assert {one.name for one in of_labels.classes if one.selected} == {"straight", "tall"}
     assert set(of_labels.neighbors[0].example.label.classes.class_names) <= {"straight", "tall", "round"}

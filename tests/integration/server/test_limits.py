@@ -1,4 +1,4 @@
-"""Limits of callers and models, which are off by default: so at a server of its own, on a stand-in."""
+"""Limits of callers and models, which are off by default: so on a separate server, with a stand-in."""
 
 import time
 from collections.abc import Iterator

@@ -76,8 +76,8 @@ def exercise(api: Api) -> job_pb2.Job:
     failed = api.ended(api.fine_tune(failing, model="broken").job_id)
     assert failed.state == job_pb2.JOB_STATE_FAILED
     api.prediction.Predict(predict_request("digits"), metadata=TRACED)
-    refused(lambda: api.predict("nobody", digit(0, 30)))
-    # As many inputs as drift is told from.
+    refused(lambda: api.predict("missing", digit(0, 30)))
+    # As many inputs as drift is computed from.
     api.predict("digits", *(digit(label, place) for label in (0, 1, 7) for place in range(30, 42)))
     given = [model_pb2.TrafficSplit(version=job.version, fraction=0.5)]
     request = model_service_pb2.SetAliasRequest(model="digits", alias="stable", version=1, traffic=given)
@@ -127,9 +127,9 @@ def test_every_figure_of_the_rules_and_the_dashboard_is_there(watched: Watched):
     assert watched.prometheus.rule_errors() == []
 
 
-def test_what_is_known_to_be_empty_is_asked_for_and_is_empty_here(watched: Watched):
-    asked = " ".join(figures())
-    assert all(name in asked for name in EMPTY)
+def test_series_that_are_known_to_be_empty_are_queried_and_empty_here(watched: Watched):
+    queried = " ".join(figures())
+    assert all(name in queried for name in EMPTY)
     for expression in filter(is_known_to_be_empty, figures()):
         assert watched.prometheus.query(expression) == []
 
@@ -187,17 +187,17 @@ def test_a_job_arrives_with_its_steps_and_a_link_to_its_call(watched: Watched):
 
 
 def test_no_trace_has_a_secret_of_a_call_or_a_health_check(watched: Watched):
-    told = "".join(map(str, watched.receiver.spans))
+    spans = "".join(map(str, watched.receiver.spans))
 
-    assert "s3cr3t" not in told
-    assert "authorization" not in told
-    assert "grpc.health" not in told
+    assert "s3cr3t" not in spans
+    assert "authorization" not in spans
+    assert "grpc.health" not in spans
 
 
 # Energy
 
 
-def test_a_fine_tune_tells_what_it_cost_and_that_it_is_estimated_where_it_is(watched: Watched):
+def test_a_fine_tune_reports_its_cost_and_where_it_is_estimated(watched: Watched):
     job = watched.api.status(watched.job.job_id)
     version = watched.api.version("digits", job.version)
 

@@ -72,7 +72,7 @@ def folder(server: ServerProcess, job: job_pb2.Job) -> Path:
     return version
 
 
-def test_training_tells_its_loss_which_falls(api: Api, published: job_pb2.Job) -> None:
+def test_training_reports_its_loss_which_falls(api: Api, published: job_pb2.Job) -> None:
     messages = [event.progress.message for event in api.watch(published.job_id)]
     losses = [float(one.split()[2]) for one in messages if one.startswith("Out-of-fold loss")]
     assert min(losses) < losses[0]
@@ -81,7 +81,7 @@ def test_training_tells_its_loss_which_falls(api: Api, published: job_pb2.Job) -
     assert fractions == sorted(fractions)
 
 
-def test_a_version_has_its_blocks_beside_its_head_and_answers_with_them(
+def test_a_version_has_its_blocks_next_to_its_head_and_answers_with_them(
     api: Api, server: ServerProcess, published: job_pb2.Job
 ) -> None:
     assert {path.name for path in folder(server, published).iterdir()} >= {

@@ -54,7 +54,9 @@ def test_the_stages_of_a_call_are_timed(api: Api, digits_model: str):
 
 
 @pytest.mark.parametrize(("top_k", "count"), [(None, 5), (1, 1), (4, 4), (100, 6)])
-def test_as_many_classes_come_as_were_asked_for(api: Api, colours: str, top_k: int | None, count: int):
+def test_as_many_classes_are_returned_as_were_requested(
+    api: Api, colours: str, top_k: int | None, count: int
+):
     response = api.predict(colours, digit(0, 30), top_k=top_k)
 
     assert len(response.results[0].predictions[0].classes) == count
@@ -90,11 +92,11 @@ def test_several_versions_answer_one_call_and_share_the_pass(api: Api, colours: 
     }
 
 
-def test_features_come_only_if_asked_for(api: Api, digits_model: str):
+def test_features_are_returned_only_if_requested(api: Api, digits_model: str):
     assert not api.predict(digits_model, digit(0, 30)).features
 
 
-def test_embedding_gives_the_views_asked_for(api: Api):
+def test_embedding_returns_the_requested_views(api: Api):
     pictures = [digit(0, 30), photograph("china")]
     last = embed(api, *pictures)
     both = embed(api, *pictures, views=["taps", "last"], backbone="efficientnet-lite0")

@@ -52,7 +52,7 @@ class Service:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("replicas")
-    # Of its own, for it is stopped.
+    # A separate one, because it is stopped.
     postgres = PostgresServer()
     address = postgres.database()
     replicas = [
@@ -201,7 +201,7 @@ def test_a_job_of_a_killed_replica_is_taken_over_within_its_lease(service: Servi
     first, second, _ = service.apis
     job = first.fine_tune(slow(150, "killed"), model="killed")
     eventually(lambda: second.status(job.job_id).progress.done > 5, 30, "a job at work")
-    # Whoever runs it: all die, and two come back.
+    # Whichever replica runs it: all die, and two come back.
     for replica in service.replicas:
         replica.kill()
     for replica in service.replicas[1:]:
@@ -213,7 +213,7 @@ def test_a_job_of_a_killed_replica_is_taken_over_within_its_lease(service: Servi
     service.wait_until_all_serve()
 
     assert last.state == SUCCEEDED
-    # Three seconds of work, a lease of three, and three in which a new process tells the dead from the quiet.
+    # Three seconds of work, a lease of three, and three for a new process to find the dead ones.
     assert seconds < 25
 
 
@@ -265,7 +265,7 @@ def test_a_job_that_kills_its_server_fails_and_the_others_are_unharmed(service: 
 def test_predictions_of_resident_versions_go_on_through_an_outage_and_jobs_after_it(
     service: Service, hangs: bool
 ):
-    """It is stopped, or it hangs: its connections stand, and nobody is answered."""
+    """It is stopped, or it hangs: its connections stand, and no request is answered."""
     first, second, third = service.apis
     resident = f"resident-{hangs}"
     assert ended(first, first.fine_tune(quick(), model=resident).job_id).state == SUCCEEDED
@@ -283,9 +283,9 @@ def test_predictions_of_resident_versions_go_on_through_an_outage_and_jobs_after
         slowest = 0.0
         while time.monotonic() - began < 1.5 * LEASE_SECONDS:
             for api in service.apis:
-                asked = time.monotonic()
+                started = time.monotonic()
                 api.predict(resident, b"quick1:x", timeout=5)
-                slowest = max(slowest, time.monotonic() - asked)
+                slowest = max(slowest, time.monotonic() - started)
                 codes["answered"] += 1
             time.sleep(0.05)
         healthy = [serves(api) for api in service.apis]
@@ -304,7 +304,7 @@ def test_predictions_of_resident_versions_go_on_through_an_outage_and_jobs_after
     assert first.status(job.job_id).version == 1
 
 
-def test_a_full_disk_is_told_of_what_does_not_fit_leaves_nothing_and_everything_goes_on(service: Service):
+def test_a_full_disk_is_reported_leaves_nothing_behind_and_everything_goes_on(service: Service):
     first, second, third = service.apis
     assert ended(first, first.fine_tune(quick(), model="roomy").job_id).state == SUCCEEDED
     for api in service.apis:

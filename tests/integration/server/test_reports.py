@@ -54,7 +54,7 @@ def test_a_report_in_text_begins_with_the_model(api: Api, digits_model: str):
 @pytest.mark.parametrize(
     ("fields", "code", "reason"),
     [
-        ({"target": {"model": "nobody"}}, grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"),
+        ({"target": {"model": "missing"}}, grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"),
         ({"target": {}}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
         ({"target": {"model": "x"}, "format": 9}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
     ],

@@ -128,10 +128,10 @@ def shared(server: ServerProcess, api: Api) -> Shared:
 
 
 def test_each_key_gets_its_version_and_each_version_its_share(shared: Shared):
-    told = {key: shared.predict(key).results[0].version for key in KEYS}
+    versions = {key: shared.predict(key).results[0].version for key in KEYS}
 
-    assert told == {key: shared.expected(key) for key in KEYS}
-    counts = Counter(told.values())
+    assert versions == {key: shared.expected(key) for key in KEYS}
+    counts = Counter(versions.values())
     assert 6 <= counts[2] <= 26
     assert {shared.predict().results[0].version for _ in range(40)} == {1, 2}
 
@@ -140,7 +140,7 @@ def test_each_key_gets_its_version_and_each_version_its_share(shared: Shared):
 def test_every_way_in_gives_a_key_the_same_version(shared: Shared, key: str):
     metadata, header = shared.metadata(key), {"Headstart-Routing-Key": key}
 
-    told = {
+    versions = {
         "metadata": shared.predict(metadata=metadata).results[0].version,
         "field first": shared.predict(key, metadata=shared.metadata("another")).results[0].version,
         "open inference": shared.infer(key),
@@ -151,17 +151,17 @@ def test_every_way_in_gives_a_key_the_same_version(shared: Shared, key: str):
         "http header": shared.over_http("", header),
     }
 
-    assert told == dict.fromkeys(told, shared.expected(key))
+    assert versions == dict.fromkeys(versions, shared.expected(key))
 
 
-def test_an_alias_that_is_asked_twice_in_a_call_is_one_version(shared: Shared):
+def test_an_alias_that_is_named_twice_in_a_call_is_one_version(shared: Shared):
     again = [version_selector_pb2.VersionSelector(model=shared.model, alias="stable")] * 3
     for _ in range(20):
         response = shared.predict(further=again)
         assert len({each.version for each in response.results}) == 1
 
 
-def test_whoever_does_not_predict_means_the_version_that_is_named(shared: Shared):
+def test_calls_other_than_predict_use_the_named_version(shared: Shared):
     target = version_selector_pb2.VersionSelector(model=shared.model, alias="stable")
     evaluation = shared.api.models.GetEvaluation(keeping.GetEvaluationRequest(target=target), timeout=TIMEOUT)
     assert evaluation.version.version == 1
@@ -175,9 +175,9 @@ def test_the_calls_of_each_version_are_counted_and_timed(shared: Shared):
     key = next(key for key in KEYS if shared.expected(key) == 2)
     before = shared.server.metrics()
     shared.predict(key)
-    # There is none for features, which is found once the version is.
+    # Features have none, which is found once the version is.
     refused(lambda: shared.predict(key, saliency=predicting.SaliencyRequest()))
-    # By its number nobody has a share.
+    # A version that is named by its number has no traffic split.
     shared.api.prediction.Predict(
         predicting.PredictRequest(
             targets=[version_selector_pb2.VersionSelector(model=shared.model, version=2)],

@@ -1,4 +1,4 @@
-"""Texts and features over gRPC, as pictures: learned from, asked about, embedded, measured and reported."""
+"""Texts and features over gRPC, as images: learned from, predicted, embedded, measured and reported."""
 
 from collections.abc import Sequence
 
@@ -76,10 +76,10 @@ def test_texts_get_the_text_backbone_and_a_version_better_than_chance(
 ) -> None:
     assert text_job.state == job_pb2.JOB_STATE_SUCCEEDED, text_job.error
     assert text_job.spec.backbone == MINILM
-    told = ask(api, "reviews", texts(*(review.text for review in reviews[1])))
+    predictions = ask(api, "reviews", texts(*(review.text for review in reviews[1])))
     right = sum(
         prediction.classes[0].name == review.label
-        for prediction, review in zip(told, reviews[1], strict=True)
+        for prediction, review in zip(predictions, reviews[1], strict=True)
     )
     assert right >= 37  # of 60; by chance 30
     # The shortest and the longest rows, in one call.
@@ -99,7 +99,7 @@ def test_a_second_fine_tune_of_the_same_texts_runs_no_pass(
     assert server.metrics().value("headstart_batch_size_sum", lane="train") == before
 
 
-def test_a_text_that_is_truncated_is_told_wherever_it_goes(api: Api, text_job: job_pb2.Job) -> None:
+def test_a_truncated_text_is_reported_wherever_it_goes(api: Api, text_job: job_pb2.Job) -> None:
     short, long = ask(api, "reviews", texts("Short enough.", LONG))
     assert not short.HasField("truncation")
     assert long.truncation.characters == len(LONG)
@@ -147,8 +147,8 @@ def test_near_duplicates_neighbors_and_the_report_are_of_texts(
         {"again", first.id} <= {each.example_id for each in group.examples} for group in findings.duplicates
     )
 
-    (told,) = ask(api, "reviews", texts(first.text), neighbors=3)
-    assert {each.example.example_id for each in told.neighbors[:2]} == {"again", first.id}
+    (prediction,) = ask(api, "reviews", texts(first.text), neighbors=3)
+    assert {each.example.example_id for each in prediction.neighbors[:2]} == {"again", first.id}
 
     request = model_service_pb2.GetReportRequest(target=version_selector_pb2.VersionSelector(model="reviews"))
     page = api.models.GetReport(request, timeout=TIMEOUT).content.decode()
@@ -194,14 +194,12 @@ def test_features_of_any_size_are_learned_from_without_a_network(api: Api, model
     ]
     job = api.published(examples, model=model)
     assert job.spec.backbone == f"features:{size}"
-    asked, expected = clouds(30, size, seed=2)
-    assert [each.classes[0].name for each in ask(api, model, rows(asked.astype(kind)))] == expected
+    sent, expected = clouds(30, size, seed=2)
+    assert [each.classes[0].name for each in ask(api, model, rows(sent.astype(kind)))] == expected
 
-    answer = api.prediction.Embed(predicting.EmbedRequest(inputs=rows(asked.astype(kind))), timeout=TIMEOUT)
+    answer = api.prediction.Embed(predicting.EmbedRequest(inputs=rows(sent.astype(kind))), timeout=TIMEOUT)
     assert answer.features.backbone == f"features:{size}"
-    assert np.array_equal(
-        tensors.decode(answer.features.views["last"]), asked.astype(kind).astype(np.float32)
-    )
+    assert np.array_equal(tensors.decode(answer.features.views["last"]), sent.astype(kind).astype(np.float32))
 
 
 def test_features_of_another_size_or_no_number_are_named(api: Api, model: str) -> None:

@@ -80,7 +80,7 @@ def probed(server: ServerProcess, **settings: Path | str) -> str:
     return done.output.partition(": ")[2]
 
 
-def test_the_command_of_a_probe_checks_the_certificate_by_the_name_it_is_told(ports: Ports, tmp_path: Path):
+def test_the_command_of_a_probe_checks_the_certificate_by_the_given_name(ports: Ports, tmp_path: Path):
     for name, content in (("ca", AUTHORITY.chain), ("other", STRANGER.chain)):
         (tmp_path / name).write_bytes(content)
     ca = tmp_path / "ca"
@@ -143,7 +143,7 @@ def test_the_port_of_http_speaks_tls_with_the_same_files(ports: Ports, tmp_path:
 
 
 def test_the_port_of_http_refuses_clients_without_a_certificate(ports: Ports, tmp_path: Path):
-    # Told in the handshake, or when the first byte is read.
+    # Reported in the handshake, or when the first byte is read.
     with pytest.raises((urllib.error.URLError, ConnectionError, ssl.SSLError)):
         health_over_http(ports.mutual, tmp_path, shown=None)
 

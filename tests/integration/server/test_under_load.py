@@ -50,7 +50,7 @@ def versions(api: Api) -> list[Version]:
 
 
 def alone(api: Api, versions: list[Version], picture: bytes) -> Iterator[predicting.VersionPredictions]:
-    """What each version answers about a picture while nobody else asks."""
+    """Return what each version predicts for an image while no other call runs."""
     for start in range(0, len(versions), TARGETS):
         first, *further = versions[start : start + TARGETS]
         additional = [
@@ -73,7 +73,7 @@ async def test_under_load_every_answer_is_to_the_bit_that_of_a_lonely_call(
     # The versions differ, so that the answer of another one would be seen.
     assert len({str(answer.predictions) for answer in expected.values()}) > 0.9 * len(expected)
     chance = random.Random(1)
-    asked = [(chance.choice(versions), chance.choice(pictures)) for _ in range(CALLS)]
+    questions = [(chance.choice(versions), chance.choice(pictures)) for _ in range(CALLS)]
     job = api.fine_tune(noise(60, seed=600), model=model)
 
     async with grpc.aio.insecure_channel(server.target) as channel:
@@ -85,9 +85,9 @@ async def test_under_load_every_answer_is_to_the_bit_that_of_a_lonely_call(
                 return (await service.Predict(request, timeout=TIMEOUT)).results[0]
 
         began = time.time()
-        answers = await asyncio.gather(*(ask(version, picture) for version, picture in asked))
+        answers = await asyncio.gather(*(ask(version, picture) for version, picture in questions))
 
-    assert answers == [expected[question] for question in asked]
+    assert answers == [expected[question] for question in questions]
     ended = api.ended(job.job_id)
     assert ended.state == job_pb2.JOB_STATE_SUCCEEDED
     assert ended.end_time.ToNanoseconds() > began * 1e9

@@ -58,7 +58,7 @@ def answering(status: str, seen: list[bytes]) -> Handle:
     return handle
 
 
-def test_the_name_is_told_though_the_address_is_connected_to(listen: Callable[[Handle], int]):
+def test_the_name_is_sent_though_the_address_is_connected_to(listen: Callable[[Handle], int]):
     seen: list[bytes] = []
     port = listen(answering("204 No Content", seen))
 

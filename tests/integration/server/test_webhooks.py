@@ -1,4 +1,4 @@
-"""The end of a job is told to who asked for it: by a real server, to a real receiver."""
+"""The end of a job is reported by a webhook: by a real server, to a real receiver."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def delivery(api: Api, job_id: str) -> job_pb2.WebhookDelivery:
     return api.fine_tuning.Status(tuning.StatusRequest(job_id=job_id), timeout=30).job.webhook
 
 
-def test_the_end_of_a_job_is_told_signed_and_shown_in_status(api: Api, model: str, receiver: Receiver):
+def test_the_end_of_a_job_is_reported_signed_and_shown_in_status(api: Api, model: str, receiver: Receiver):
     job_id = submitted(api, model, f"{receiver.url}/ended?token=t")
 
     ((path, body, headers),) = receiver.wait(job_id)
@@ -57,11 +57,11 @@ def test_the_end_of_a_job_is_told_signed_and_shown_in_status(api: Api, model: st
     assert (body["type"], data["spec"]["model"], data["version"]) == ("job.succeeded", model, "1")
     assert ParseDict(body, webhook_pb2.WebhookEvent()).data.state == job_pb2.JOB_STATE_SUCCEEDED
     assert headers["webhook-id"] == f"job_{job_id}"
-    told = eventually(
+    outcome = eventually(
         lambda: found if (found := delivery(api, job_id)).state == DELIVERED else None, 30, "the outcome"
     )
-    assert told.attempt_count == 1
-    assert told.uri == receiver.url
+    assert outcome.attempt_count == 1
+    assert outcome.uri == receiver.url
 
 
 def test_the_client_sets_one_and_reads_what_became_of_it(
@@ -71,25 +71,25 @@ def test_the_client_sets_one_and_reads_what_became_of_it(
     with Client(server.target) as client:
         job = client.fine_tune(rows, model=model, webhook=f"{receiver.url}/client")
         receiver.wait(job.job_id)
-        told = eventually(
+        outcome = eventually(
             lambda: found if (found := job.status().webhook) and found.end_time else None,
             30,
             "the outcome",
         )
-    assert (told.state, told.attempt_count, told.uri) == (WebhookState.DELIVERED, 1, receiver.url)
+    assert (outcome.state, outcome.attempt_count, outcome.uri) == (WebhookState.DELIVERED, 1, receiver.url)
 
 
 def test_a_redirect_is_not_followed(api: Api, model: str, receiver: Receiver):
     job_id = submitted(api, model, f"{receiver.url}/redirect")
 
     receiver.wait(job_id)
-    told = eventually(
+    outcome = eventually(
         lambda: found if (found := delivery(api, job_id)).error else None, 30, "the outcome of a try"
     )
 
-    assert told.state == PENDING
-    assert "a redirect, which is not followed" in told.error
-    assert told.HasField("next_attempt_time")
+    assert outcome.state == PENDING
+    assert "a redirect, which is not followed" in outcome.error
+    assert outcome.HasField("next_attempt_time")
     assert "/elsewhere" not in {path for path, _, _ in receiver.posts}
 
 
@@ -101,7 +101,7 @@ def test_a_url_that_is_not_allowed_is_refused_before_any_example_is_sent(api: Ap
 
 
 @pytest.mark.timeout(300)  # Two servers start one after the other.
-def test_what_was_not_told_before_a_crash_is_told_after_it(tmp_path: Path):
+def test_what_was_not_sent_before_a_crash_is_sent_after_it(tmp_path: Path):
     with receiving() as receiver:
         crash_and_tell(tmp_path, receiver)
 

@@ -60,7 +60,7 @@ FEATURES = np.zeros((3, 2))
         ({"features": FEATURES, "values": ["a", "b", "c"]}, "numbers are expected in values"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_told_with_its_name(
+def test_a_wrong_file_is_reported_with_its_name(
     tmp_path: Path, arrays: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ValueError, match=rf"f\.npz: .*{message}"):
@@ -74,7 +74,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
         Arrays(path)
 
 
-def test_a_file_that_is_no_archive_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "f.npz"
     path.write_bytes(b"no archive")
     with pytest.raises(ValueError, match="a file of numpy arrays is expected"):

@@ -8,7 +8,7 @@ class Clock:
         return self.now
 
 
-def test_a_deadline_tells_what_is_left():
+def test_a_deadline_returns_the_time_left():
     clock = Clock()
     deadline = Deadline(10, clock)
     clock.now = 104

@@ -109,7 +109,7 @@ def test_a_long_list_is_cut():
     assert "and 10 more" in page.texts
 
 
-def test_a_report_is_shown_in_a_frame_of_its_own():
+def test_a_report_is_shown_in_its_own_frame():
     report = Report(model="m", version=1, media_type="text/html; charset=utf-8", content=b"<p>\"x'</p>")
     assert 'srcdoc="&lt;p&gt;&quot;x&#x27;&lt;/p&gt;"' in report._repr_html_()
     assert 'sandbox="allow-scripts"' in report._repr_html_()
@@ -118,7 +118,7 @@ def test_a_report_is_shown_in_a_frame_of_its_own():
 
 
 @pytest.mark.parametrize("values", [[[1.0, -0.5], [0.0, np.nan]], [[0.0, 0.0]], [[np.inf, -np.inf]]])
-def test_a_map_without_an_overlay_is_an_image_of_its_own(values, tmp_path):
+def test_a_map_without_an_overlay_is_a_separate_image(values, tmp_path):
     saliency = Saliency(map=np.array(values, np.float32), class_name="cat", overlay=b"")
 
     path = saliency.save(tmp_path / "map.png")

@@ -4,15 +4,15 @@ from headstart.evidence import Abstention, make_evidence
 from headstart.v1 import prediction_service_pb2 as pb
 
 
-def asked(*arguments) -> pb.PredictRequest:
+def request_for(*arguments) -> pb.PredictRequest:
     request = pb.PredictRequest()
     make_evidence(*arguments).write(request)
     return request
 
 
-def test_nothing_is_asked_for_unless_it_is_wanted():
-    assert asked(None, 0, False) == pb.PredictRequest()
-    assert asked(False, 0, "") == pb.PredictRequest()
+def test_nothing_is_requested_unless_it_is_wanted():
+    assert request_for(None, 0, False) == pb.PredictRequest()
+    assert request_for(False, 0, "") == pb.PredictRequest()
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_nothing_is_asked_for_unless_it_is_wanted():
     ],
 )
 def test_abstaining_is_a_switch_a_rate_or_both_its_settings(abstain, rate, least):
-    request = asked(abstain, 0, False)
+    request = request_for(abstain, 0, False)
 
     assert request.HasField("abstention")
     assert request.abstention.HasField("false_alarm_rate") == (rate is not None)
@@ -35,8 +35,8 @@ def test_abstaining_is_a_switch_a_rate_or_both_its_settings(abstain, rate, least
 
 
 def test_saliency_is_of_the_likeliest_class_or_of_one_that_is_named():
-    assert asked(None, 0, True).saliency == pb.SaliencyRequest(overlay=True)
-    assert asked(None, 3, "cat") == pb.PredictRequest(
+    assert request_for(None, 0, True).saliency == pb.SaliencyRequest(overlay=True)
+    assert request_for(None, 3, "cat") == pb.PredictRequest(
         neighbors=3, saliency=pb.SaliencyRequest(class_name="cat", overlay=True)
     )
 

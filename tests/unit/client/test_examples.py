@@ -203,14 +203,14 @@ def test_a_row_that_cannot_be_used_is_named_before_anything_is_sent(tmp_path, na
     ("name", "content", "line"),
     [("l.csv", "path,label\n\nno.jpg,cat\n", 3), ("l.jsonl", '{"path": "no.jpg", "label": "cat"}\n', 1)],
 )
-def test_a_file_that_a_list_names_and_that_is_not_there_is_told_with_its_line(tmp_path, name, content, line):
+def test_a_missing_listed_file_is_reported_with_its_line(tmp_path, name, content, line):
     source = open_examples(write(tmp_path / name, content))
 
     with pytest.raises(FileNotFoundError, match=rf"{name}, line {line}: No such file: .*no\.jpg"):
         list(source)
 
 
-def test_an_array_that_a_list_names_and_that_cannot_be_read_is_told_with_its_line(tmp_path):
+def test_an_unreadable_listed_array_is_reported_with_its_line(tmp_path):
     write(tmp_path / "a.npy", b"no array")
 
     with pytest.raises(ValueError, match=r"l\.csv, line 2: "):

@@ -11,12 +11,12 @@ from headstart.v1 import model_service_pb2 as pb
 
 
 def header(files: dict[str, bytes]) -> pb.ExportVersionResponse:
-    told = [
+    described = [
         pb.ExportedFile(name=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
         for name, content in files.items()
     ]
     return pb.ExportVersionResponse(
-        header=pb.ExportHeader(model="pets", version=3, format=pb.EXPORT_FORMAT_OPENVINO, files=told)
+        header=pb.ExportHeader(model="pets", version=3, format=pb.EXPORT_FORMAT_OPENVINO, files=described)
     )
 
 

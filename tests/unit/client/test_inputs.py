@@ -5,7 +5,7 @@ from headstart.inputs import tensors
 from headstart.inputs.inputs import Text, input_message
 
 
-def test_a_file_s_ending_tells_what_it_holds(tmp_path):
+def test_a_file_s_ending_determines_what_it_holds(tmp_path):
     (tmp_path / "a.webp").write_bytes(b"picture")
     (tmp_path / "a.txt").write_text("grüße", encoding="utf-8")
     np.save(tmp_path / "a.npy", np.arange(3, dtype=np.float32))

@@ -55,7 +55,7 @@ def test_each_public_name_is_there_and_documented(name):
     assert inspect.getdoc(value) or get_origin(value) is not None
 
 
-def test_it_tells_its_version():
+def test_it_reports_its_version():
     assert headstart.__version__ == metadata.version("headstart")
 
 

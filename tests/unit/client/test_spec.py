@@ -98,7 +98,7 @@ def test_a_task_may_be_written_in_several_ways(task):
     assert make_spec("m", {"task": task}).task is Task.MULTI_LABEL
 
 
-def test_true_is_the_gate_with_its_defaults_and_false_is_none():
+def test_true_is_the_gate_with_its_defaults_and_false_means_no_gate():
     assert make_spec("m", {"alias": "stable", "promote_if": True}).promote_if == PromotionGate()
     assert make_spec("m", {"promote_if": False}).promote_if is None
 

@@ -72,7 +72,7 @@ def test_details_of_unknown_kinds_are_passed_over():
     assert error_from_status(damaged).reason == ""
 
 
-def test_a_code_nobody_knows_is_unknown():
+def test_an_unrecognized_code_is_unknown():
     error = error_from_status(status_pb2.Status(code=99, message="x"))
 
     assert type(error) is HeadstartError

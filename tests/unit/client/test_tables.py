@@ -33,15 +33,13 @@ def test_columns_are_called_as_the_file_has_them(tmp_path: Path, name: str, cont
 
 
 @pytest.mark.parametrize(("name", "content"), [("l.csv", CSV), ("l.tsv", TSV), ("l.jsonl", JSONL)])
-def test_a_column_that_is_not_there_is_told_with_those_that_are(
-    tmp_path: Path, name: str, content: str
-) -> None:
+def test_a_missing_column_is_reported_with_the_existing_ones(tmp_path: Path, name: str, content: str) -> None:
     table = Table(written(tmp_path / name, content), {"text": "opinion", "label": "verdict"})
     with pytest.raises(ValueError, match=r"line 1: a column `opinion` is expected.*review, verdict"):
         list(table)
 
 
-def test_a_file_with_another_separator_is_told(tmp_path: Path) -> None:
+def test_a_file_with_another_separator_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Is the separator a tab"):
         list(Table(written(tmp_path / "l.tsv", "path,label\na.jpg,cat\n")))
 
@@ -52,7 +50,7 @@ def test_errors_name_the_line_of_a_table_that_is_handed_over(tmp_path: Path) -> 
         list(open_examples(Table(path, {"path": "what"})))
 
 
-def test_names_and_endings_that_cannot_be_are_told(tmp_path: Path) -> None:
+def test_invalid_names_and_endings_are_reported(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"columns must be of path, text.*Received: 'texts'"):
         Table(tmp_path / "l.csv", {"texts": "review"})
     with pytest.raises(ValueError, match=r"ends in \.csv, \.tsv, \.jsonl"):

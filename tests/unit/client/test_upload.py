@@ -23,7 +23,7 @@ def test_a_batch_has_at_most_so_many_bytes():
     assert sizes([example(400_000)] * 5) == [2, 2, 1]
 
 
-def test_an_example_that_is_too_large_by_itself_gets_a_batch_of_its_own():
+def test_an_example_that_is_too_large_by_itself_gets_its_own_batch():
     assert sizes([example(10), example(3_000_000), example(10), example(10)]) == [1, 1, 2]
 
 

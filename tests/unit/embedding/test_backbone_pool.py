@@ -65,7 +65,7 @@ def at_once(count: int, work: Callable[[], object]) -> list[object]:
     return results
 
 
-def test_a_backbone_is_loading_when_first_asked_for_and_ready_then(
+def test_a_backbone_is_loading_when_first_requested_and_ready_then(
     pool: BackbonePool, source: FakeSource
 ) -> None:
     begun, may_end = blocked(source)

@@ -30,7 +30,7 @@ class Stage:
         return [arguments for word, arguments in self.instructions if word == keyword]
 
     def last(self, keyword: str) -> str:
-        """The arguments of the instruction of this kind that is in force; empty if there is none."""
+        """The arguments of the instruction of this kind that is in force; empty if it is missing."""
         return next(reversed(self.all(keyword)), "")
 
 

@@ -322,7 +322,7 @@ def test_with_a_certificate_the_port_and_the_probes_speak_tls(
         assert service["spec"]["ports"][0]["appProtocol"] == "https"
 
 
-def test_callers_are_told_apart_by_a_file_of_a_secret(
+def test_callers_are_identified_by_a_file_of_a_secret(
     only: Callable[..., Document], production: list[Document]
 ) -> None:
     pod = only("Deployment")["spec"]["template"]["spec"]

@@ -299,7 +299,7 @@ def test_every_key_of_the_secret_is_a_variable_of_the_server(
     }
     manifests = build(overlay, http=False)
     assert secrets.items() <= manifests.settings(secrets).items()
-    # Without a database of its own a pod must not start.
+    # Without a separate database a pod must not start.
     with pytest.raises(KeyError, match="HEADSTART_DATABASE"):
         manifests.settings({})
 

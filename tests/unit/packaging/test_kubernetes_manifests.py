@@ -153,7 +153,7 @@ def test_the_image_has_the_tag_of_this_release(overlay: str, container: Document
     assert container["image"] == f"headstart:{version}{suffix}"
 
 
-def test_the_image_is_told_to_serve(container: Document) -> None:
+def test_the_image_runs_serve(container: Document) -> None:
     assert "command" not in container
     assert container["args"] == ["serve"]
 

@@ -53,7 +53,7 @@ def test_it_holds_the_client_the_server_and_the_licence_and_nothing_else(wheel: 
 
 
 def test_the_client_installs_and_imports_without_any_extra(wheel: Path, tmp_path: Path) -> None:
-    # Without a pip of its own, which would take longer to install than the client does.
+    # Without its own pip, which would take longer to install than the client does.
     venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
     python = tmp_path / "venv/bin/python"
     run(sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", str(wheel))

@@ -24,7 +24,7 @@ class Settings:
         networks: folder of the variants' files.
         variants: their names.
         port: where to serve.
-        spare_ports: further free ports, for what a peer opens beside.
+        spare_ports: further free ports, for what a peer opens in addition.
         workers: processes or instances to serve with.
         loaded: folder that gets an empty file for each loaded network of each process.
         work: folder for whatever a peer writes.

@@ -1,6 +1,6 @@
 """Serves the variants with KServe's Python server: a custom predictor that takes files over gRPC.
 
-Its batcher is a sidecar of a Kubernetes pod, and speaks HTTP only: there is none here.
+Its batcher is a sidecar of a Kubernetes pod, and speaks HTTP only, so it is missing here.
 """
 
 import asyncio

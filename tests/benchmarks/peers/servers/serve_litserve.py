@@ -1,6 +1,6 @@
 """Serves the variants with LitServe: one API that holds all of them, in as many workers as there are cores.
 
-LitServe can also give each variant an API, with processes of its own: 50 variants would be 100 processes with
+LitServe can also give each variant an API with its own processes: 50 variants would be 100 processes with
 TensorFlow in each.
 """
 

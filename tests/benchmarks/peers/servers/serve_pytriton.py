@@ -16,7 +16,7 @@ from pytriton.triton import Triton, TritonConfig
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until the process is signaled to stop."""
     settings = read_settings()
     # Triton's own Python processes are to find the library of this Python, not another one of the system.
     os.environ["LD_LIBRARY_PATH"] = sysconfig.get_config_var("LIBDIR")
