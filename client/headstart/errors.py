@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions that can be caught by kind. Each carries what the server said about it."""
+"""Exceptions by kind of error, with the server's error details."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,11 +32,11 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FieldViolation:
-    """A field of the request that is at fault.
+    """An invalid field of the request.
 
     Attributes:
-        field: its path, such as ``inputs[3].image``.
-        description: what was expected and what came.
+        field: path of the field, such as ``inputs[3].image``.
+        description: the expected and the received value.
     """
 
     field: str
@@ -45,11 +45,11 @@ class FieldViolation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuotaViolation:
-    """A limit of the server that the request passed.
+    """A limit of the server that the request exceeded.
 
     Attributes:
-        subject: what is limited.
-        description: the limit and what came.
+        subject: the limited resource.
+        description: the limit and the received value.
     """
 
     subject: str
@@ -58,18 +58,17 @@ class QuotaViolation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorDetails:
-    """What the server said about an error.
+    """The details of an error.
 
     Attributes:
-        code: the canonical gRPC code.
-        message: what was expected, what came and what to do; for people.
+        code: canonical gRPC code.
+        message: the problem and its remedy, for people.
         reason: a value of the contract's ``ErrorReason`` without its prefix, such as ``MODEL_NOT_FOUND``;
-            empty if the error comes from the network and not from Headstart.
-        metadata: facts for programs, such as the limit that was passed.
-        field_violations: the request's fields at fault.
-        quota_violations: the limits that were passed.
-        retry_after: how long to wait before another try; None where waiting does not help or nothing was
-            said.
+            empty for a network error.
+        metadata: details for programs, such as the exceeded limit.
+        field_violations: invalid fields of the request.
+        quota_violations: exceeded limits.
+        retry_after: delay before a retry; None if retrying does not help or the server sent no delay.
     """
 
     code: grpc.StatusCode
@@ -82,10 +81,10 @@ class ErrorDetails:
 
 
 class HeadstartError(Exception):
-    """Base of every error of a call or a job; a call with an unusual code raises it itself.
+    """Base class of all errors of calls and jobs; raised directly for codes without a subclass.
 
     Args:
-        details: what the server said.
+        details: details of the error.
     """
 
     def __init__(self, details: ErrorDetails) -> None:
@@ -102,61 +101,61 @@ class HeadstartError(Exception):
 
     @property
     def message(self) -> str:
-        """What was expected, what came and what to do; for people."""
+        """The problem and its remedy, for people."""
         return self.details.message
 
     @property
     def reason(self) -> str:
-        """The contract's reason, such as ``MODEL_NOT_FOUND``; empty if the error is the network's."""
+        """The contract's reason, such as ``MODEL_NOT_FOUND``; empty for a network error."""
         return self.details.reason
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """Facts for programs, such as the limit that was passed."""
+        """Details for programs, such as the exceeded limit."""
         return self.details.metadata
 
     @property
     def field_violations(self) -> tuple[FieldViolation, ...]:
-        """The request's fields at fault."""
+        """The invalid fields of the request."""
         return self.details.field_violations
 
     @property
     def quota_violations(self) -> tuple[QuotaViolation, ...]:
-        """The limits that were passed."""
+        """The exceeded limits."""
         return self.details.quota_violations
 
     @property
     def retry_after(self) -> timedelta | None:
-        """How long to wait before another try; None where waiting does not help or nothing was said."""
+        """The delay before a retry; None if retrying does not help or the server sent no delay."""
         return self.details.retry_after
 
 
 class InvalidArgument(HeadstartError):
-    """The request is wrong and will be wrong again; ``field_violations`` says where."""
+    """The request is invalid; ``field_violations`` names the fields. Retrying does not help."""
 
 
 class NotFound(HeadstartError, LookupError):
-    """No such model, version, alias, job or backbone."""
+    """A model, version, alias, job or backbone does not exist."""
 
 
 class FailedPrecondition(HeadstartError):
-    """Not possible as things stand: a model without a version yet, or a version that aliases name."""
+    """The current state does not allow the call, such as deleting a version that aliases name."""
 
 
 class ResourceExhausted(HeadstartError):
-    """A limit of the server; ``retry_after`` is set where waiting helps."""
+    """A limit of the server is exceeded; ``retry_after`` is set if retrying helps."""
 
 
 class Unavailable(HeadstartError, ConnectionError):
-    """No server answered, or it is loading or stopping."""
+    """No server answered, or the server is loading or stopping."""
 
 
 class DeadlineExceeded(HeadstartError, TimeoutError):
-    """The call's deadline passed before its answer came."""
+    """The deadline passed before the response."""
 
 
 class Aborted(HeadstartError):
-    """Someone else changed it in between: read again, then try again."""
+    """Another caller changed the resource concurrently: read it again, then retry."""
 
 
 class DataLoss(HeadstartError):
@@ -164,7 +163,7 @@ class DataLoss(HeadstartError):
 
 
 class Unauthenticated(HeadstartError):
-    """The server wants credentials, or others."""
+    """The credentials are missing or invalid."""
 
 
 class PermissionDenied(HeadstartError):
@@ -172,15 +171,15 @@ class PermissionDenied(HeadstartError):
 
 
 class Internal(HeadstartError):
-    """A fault of the server; the message holds an id that its log has too."""
+    """An error of the server; its message has an ID that the server's log contains."""
 
 
 class Cancelled(HeadstartError):
-    """The call was cancelled, for instance because its client was closed."""
+    """The call was cancelled, for example because its client was closed."""
 
 
 class JobFailed(HeadstartError):
-    """The job ended as FAILED; the details are the job's own error."""
+    """The job ended as FAILED; the details are those of the job's error."""
 
 
 class JobCancelled(HeadstartError):
@@ -188,12 +187,12 @@ class JobCancelled(HeadstartError):
 
 
 class PredictionError(Exception):
-    """One input that could not be predicted; with ``errors="return"`` it takes the prediction's place.
+    """The error of one unusable input; with ``errors="return"`` it replaces the prediction.
 
     Attributes:
-        message: what is wrong with the input.
-        index: its place among all inputs, from 0.
-        name: its path, or its row; empty if it has no name.
+        message: the problem of the input.
+        index: index of the input among all inputs, from 0.
+        name: path of the input, or its row; empty if it has no name.
         reason: the contract's reason, such as ``UNDECODABLE_INPUT``; ``INVALID_INPUT`` if it was not sent.
     """
 

@@ -1,4 +1,4 @@
-"""What a fine-tune shall do: the recipe and everything else that can be set."""
+"""Settings of a fine-tune and its recipes."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -39,18 +39,18 @@ class Auto:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ridge:
-    """One-hot ridge regression in closed form; what is not given is chosen by cross-validation.
+    """One-hot ridge regression in closed form; omitted settings are selected by cross-validation.
 
     Attributes:
-        regularization: above 0. None: chosen.
-        temperature: what scores are divided by before the softmax, above 0. None: chosen.
-        folds: of the cross-validation, 2 to 20. None: by the number of examples.
-        view: the backbone's view the head is fitted on. Empty: ``last``, or `views`.
-        views: several views to be fitted on side by side, instead of `view`.
-        scaling: how features are brought to a common scale: ``unit`` (each input's to length 1), ``root``
-            (their square roots to length 1) or ``standard`` (each feature by its deviation). None: ``unit``.
-        balanced: whether each class counts as much as any other. None: if the largest has more than 3 times
-            the examples of the smallest.
+        regularization: strength of the penalty, above 0. None: selected.
+        temperature: divisor of the scores before the softmax, above 0. None: selected.
+        folds: number of folds of the cross-validation, 2 to 20. None: by the number of examples.
+        view: view of the backbone that the head reads. Empty: ``last``, or `views`.
+        views: several views, concatenated, instead of `view`.
+        scaling: scaling of the features: ``unit`` (each input to length 1), ``root`` (their square roots to
+            length 1) or ``standard`` (each feature by its standard deviation). None: ``unit``.
+        balanced: whether all classes have the same total weight. None: if the largest class has more than 3
+            times the examples of the smallest.
     """
 
     regularization: float | None = None
@@ -64,17 +64,17 @@ class Ridge:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Logistic:
-    """Multinomial logistic regression; what is not given is chosen by cross-validation.
+    """Multinomial logistic regression; omitted settings are selected by cross-validation.
 
     Attributes:
-        regularization: above 0. None: chosen.
-        temperature: what scores are divided by before the softmax, above 0. None: chosen.
-        folds: of the cross-validation, 2 to 20. None: by the number of examples.
-        views: the backbone's views the head is fitted on, side by side. Empty: ``last``.
-        scaling: how features are brought to a common scale, as for `Ridge`. None: ``root``.
-        balanced: whether classes are predicted as if all were equally frequent. None: if the largest has more
-            than 3 times the examples of the smallest.
-        time_budget: after which the best head so far is taken, at most a day. None: no limit.
+        regularization: strength of the penalty, above 0. None: selected.
+        temperature: divisor of the scores before the softmax, above 0. None: selected.
+        folds: number of folds of the cross-validation, 2 to 20. None: by the number of examples.
+        views: views of the backbone that the head reads, concatenated. Empty: ``last``.
+        scaling: scaling of the features, as for `Ridge`. None: ``root``.
+        balanced: whether classes are predicted as if all were equally frequent. None: if the largest class
+            has more than 3 times the examples of the smallest.
+        time_budget: time after which the best head is used, at most a day. None: no limit.
     """
 
     regularization: float | None = None
@@ -88,20 +88,20 @@ class Logistic:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mlp:
-    """A network of one hidden layer on the backbone's features; its length of training by cross-validation.
+    """A network with one hidden layer on the backbone's features; cross-validation selects its epochs.
 
     Attributes:
-        hidden_units: of the hidden layer, 1 to 4096. None: selected by cross-validation.
-        dropout: the share of hidden units left out at each step, 0 to 0.9. None: chosen.
-        weight_decay: AdamW's, 0 to 1. None: chosen.
-        learning_rate: AdamW's, 1e-6 to 1. None: 1e-3.
-        max_epochs: 1 to 10000. None: 200.
-        patience: epochs without a better loss after which training ends, 1 to 1000. None: 10.
-        temperature: what scores are divided by before the softmax, above 0. None: chosen.
-        folds: of the cross-validation, 2 to 20. None: by the number of examples.
-        views: the backbone's views the head is fitted on, side by side. Empty: all.
+        hidden_units: size of the hidden layer, 1 to 4096. None: selected by cross-validation.
+        dropout: fraction of hidden units dropped at each step, 0 to 0.9. None: selected.
+        weight_decay: weight decay of AdamW, 0 to 1. None: selected.
+        learning_rate: learning rate of AdamW, 1e-6 to 1. None: 1e-3.
+        max_epochs: maximum number of epochs, 1 to 10000. None: 200.
+        patience: number of epochs without improvement after which training stops, 1 to 1000. None: 10.
+        temperature: divisor of the scores before the softmax, above 0. None: selected.
+        folds: number of folds of the cross-validation, 2 to 20. None: by the number of examples.
+        views: views of the backbone that the head reads, concatenated. Empty: all.
         balanced: as for `Ridge`.
-        time_budget: after which the best network so far is taken, at most a day. None: no limit.
+        time_budget: time after which the best network is used, at most a day. None: no limit.
     """
 
     hidden_units: int | None = None
@@ -119,16 +119,16 @@ class Mlp:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Partial:
-    """A linear head first, then it and the backbone's last blocks trained together.
+    """A linear head, then the head and the backbone's last blocks trained together.
 
     Attributes:
-        blocks: the number of last blocks that are trained, 1 to 3. None: 1.
-        learning_rate: Adam's, 1e-7 to 0.1. None: 1e-4.
-        max_epochs: 1 to 1000. None: 10.
-        patience: epochs without a better loss after which training ends, 1 to 1000. None: 3.
-        temperature: what scores are divided by before the softmax, above 0. None: chosen.
+        blocks: number of trained last blocks, 1 to 3. None: 1.
+        learning_rate: learning rate of Adam, 1e-7 to 0.1. None: 1e-4.
+        max_epochs: maximum number of epochs, 1 to 1000. None: 10.
+        patience: number of epochs without improvement after which training stops, 1 to 1000. None: 3.
+        temperature: divisor of the scores before the softmax, above 0. None: selected.
         balanced: as for `Ridge`.
-        time_budget: after which the best found so far is taken, at most a day. None: no limit.
+        time_budget: time after which the best network is used, at most a day. None: no limit.
     """
 
     blocks: int | None = None
@@ -154,15 +154,15 @@ RECIPES: dict[str, type[Recipe]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromotionGate:
-    """When an alias is moved: if the new version is not worse than the one it names, on the same examples.
+    """The condition of moving an alias: the new version is not worse than its version on the same examples.
 
     Attributes:
-        max_drop: by how much the accuracy may fall, 0 to 1; for a number, by what part its mean absolute
-            error may rise. None: 0.01.
-        max_class_drop: by how much the recall of any class may fall, 0 to 1. None: 0.1.
-        min_class_examples: classes with fewer examples to compare on are not judged by themselves. None: 10.
-        significance: a fall counts only if chance explains it with at most this probability, above 0 to 1;
-            1 counts every fall. None: 0.05.
+        max_drop: maximum decrease of the accuracy, 0 to 1; for a regression, the maximum relative increase of
+            the mean absolute error. None: 0.01.
+        max_class_drop: maximum decrease of the recall of any class, 0 to 1. None: 0.1.
+        min_class_examples: minimum number of examples of a class whose recall is checked. None: 10.
+        significance: maximum p-value of a decrease that counts, above 0 to 1; 1 counts every decrease.
+            None: 0.05.
     """
 
     max_drop: float | None = None
@@ -176,9 +176,9 @@ class FineTuneSpec:
     """The request of a fine-tune. Fields as in `SpecSettings`.
 
     Attributes:
-        model: the model that gets a new version.
-        dataset_uri: where the server read the examples itself; empty if they were sent.
-        request_id: names the request, so that a repeated one makes no second job.
+        model: model that receives the version.
+        dataset_uri: URI that the server read the examples from; empty if they were sent.
+        request_id: idempotency key of the request.
     """
 
     model: str
@@ -206,37 +206,36 @@ class FineTuneSpec:
 
 
 class SpecSettings(TypedDict, total=False):
-    """What can be set for a fine-tune, besides its model; all of it may be left out.
+    """Settings of a fine-tune, besides its model; all are optional.
 
     Attributes:
-        backbone: its name; or ``auto``, which tries several and takes the cheapest that is not behind the
-            best by more than one standard error. None: the server's default backbone.
-        recipe: an `Auto`, `Ridge`, `Logistic`, `Mlp` or `Partial`, or the name of one. None: ``auto``.
-        held_out_fraction: the share of the examples, 0 to 0.9, held out of training to measure accuracy.
+        backbone: name of the backbone; or ``auto``, which tries several and selects the fastest within one
+            standard error of the best. None: the server's default backbone.
+        recipe: an `Auto`, `Ridge`, `Logistic`, `Mlp` or `Partial`, or its name. None: ``auto``.
+        held_out_fraction: fraction of the examples, 0 to 0.9, held out of training to measure accuracy.
             Default 0: all are trained on, and accuracy is estimated out of fold.
-        seed: of every random choice. Default 0.
-        display_name: a title for people, at most 256 bytes.
-        tags: free key-value pairs, kept with the version.
-        alias: moved to the new version when the job succeeds. None: none.
-        ttl: how long the version is kept, a timedelta or seconds. None: until `expire_time`, or forever.
-        expire_time: when the version is deleted, a datetime with a time zone. None: by `ttl`, or never.
-        max_excluded_fraction: the share of the examples, 0 to 1, that may be excluded as unusable. Default 0:
-            one unusable example fails the job.
-        task: what is learned: ``single_label``, ``multi_label`` or ``regression``. None: what the first
-            example shows.
-        promote_if: moves `alias` only if the new version is not worse than the one it names: True, or a
-            `PromotionGate` with margins of your own. None: it is moved anyway.
-        parent: the number of a version of the same model, or an alias of it, whose examples are trained on
-            too; they are not sent again, and an example with the id of one of them takes its place. None:
-            none.
-        remove: ids of the parent's examples that are left out.
-        discard_examples: True keeps no examples once the job has ended: the version can be no parent, and its
-            report has no pictures.
-        priority: queued jobs of a higher one run first, -10 to 10. Default 0.
+        seed: seed of every random choice. Default 0.
+        display_name: title for people, at most 256 bytes.
+        tags: key-value pairs, stored with the version.
+        alias: alias moved to the new version when the job succeeds. None: no alias is moved.
+        ttl: lifetime of the version, a timedelta or seconds. None: until `expire_time`, or unlimited.
+        expire_time: time when the version is deleted, a datetime with a time zone. None: by `ttl`, or never.
+        max_excluded_fraction: maximum fraction of the examples, 0 to 1, that may be excluded as unusable.
+            Default 0: one unusable example fails the job.
+        task: kind of label: ``single_label``, ``multi_label`` or ``regression``. None: inferred from the
+            first example.
+        promote_if: moves `alias` only if the new version is not worse than its version: True, or a
+            `PromotionGate` with other margins. None: moved unconditionally.
+        parent: number or alias of a version of the same model whose stored examples are trained on, too. An
+            example with the ID of one of them replaces it. None: no parent.
+        remove: IDs of the parent's examples that are removed.
+        discard_examples: True deletes the examples when the job has ended: the version cannot be a parent,
+            and its report has no images.
+        priority: queued jobs of a higher priority run first, -10 to 10. Default 0.
         webhook: URL that receives a POST at the job's end; the server must allow it. Default: the server's.
-        backbone_candidates: with the backbone ``auto`` those that are tried. None: up to 4 of the server's.
-        backbone_time_budget: with ``auto`` when no further one is tried, a timedelta or seconds. None: no
-            limit.
+        backbone_candidates: backbones that ``auto`` tries. None: up to 4 of the server's.
+        backbone_time_budget: time after which ``auto`` tries no further backbone, a timedelta or seconds.
+            None: no limit.
     """
 
     backbone: str | None
@@ -261,7 +260,7 @@ class SpecSettings(TypedDict, total=False):
 
 
 def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> FineTuneSpec:
-    """Fills in the defaults."""
+    """Return the spec of a fine-tune, with defaults for omitted settings."""
     check_names("fine_tune", settings, SpecSettings)
     tags = settings.get("tags")
     if tags is not None and not isinstance(tags, Mapping):
@@ -288,7 +287,7 @@ def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> Fi
 
 
 def check_names(method: str, settings: Mapping[str, Any], known: type) -> None:
-    """Check that a method has settings of these names."""
+    """Check that a method has settings of these names; an error names the most similar ones."""
     names = list(known.__annotations__)
     for unknown in sorted(settings.keys() - set(names)):
         similar = get_close_matches(unknown, names, 1)
@@ -299,19 +298,19 @@ def check_names(method: str, settings: Mapping[str, Any], known: type) -> None:
 
 
 def parse_candidates(names: Collection[str] | None) -> tuple[str, ...]:
-    """The names of backbones."""
+    """Return the names of backbones."""
     if isinstance(names, str) or not all(isinstance(each, str) for each in names or ()):
         raise TypeError(f"backbone_candidates must be a list of names. Received: {names!r}")
     return tuple(names or ())
 
 
 def parse_budget(budget: timedelta | float | None) -> timedelta | None:
-    """A duration, a timedelta or seconds."""
+    """Return a duration of a timedelta or seconds."""
     return budget if isinstance(budget, timedelta | None) else timedelta(seconds=budget)
 
 
 def parse_recipe(recipe: Recipe | str | None) -> Recipe:
-    """The recipe of a name; None: ``auto``."""
+    """Return the recipe of a name; None: ``auto``."""
     if not isinstance(recipe, str | None):
         return recipe
     kind = RECIPES.get(recipe or "auto")

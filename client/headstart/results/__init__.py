@@ -1,4 +1,4 @@
-"""What calls give back: frozen values with times, shares and arrays, and no protobuf."""
+"""Results of calls: frozen values with times, fractions and arrays, without protobuf."""
 
 from headstart.results.choosing import BackboneCandidate, BackboneSelection, CandidateOutcome
 from headstart.results.comparisons import (

@@ -1,4 +1,4 @@
-"""How the backbone of a version was chosen, if the fine-tune used the backbone ``auto``."""
+"""The selection of a backbone by ``auto``."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,7 +8,7 @@ __all__ = ["BackboneCandidate", "BackboneSelection", "CandidateOutcome"]
 
 
 class CandidateOutcome(StrEnum):
-    """What became of a candidate: measured, left out, or not to be loaded or run."""
+    """The outcome of a candidate."""
 
     UNSPECIFIED = "UNSPECIFIED"
     TRIED = "TRIED"
@@ -18,21 +18,21 @@ class CandidateOutcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackboneCandidate:
-    """One backbone that might have been taken.
+    """One candidate of a backbone selection.
 
     Attributes:
-        backbone: its name.
-        outcome: what became of it.
-        message: why it was not tried, or failed; empty if it was tried.
-        accuracy: the share of right predictions in cross-validation, 0 to 1; of several labels the share with
-            every class right. None for numbers, and where nothing could be measured.
-        mean_absolute_error: of numbers.
-        standard_error: of that figure.
-        gap: by how much it is behind the best on the same examples; 0 for the best.
-        gap_standard_error: the standard error of that difference.
-        latency_duration: the time to decode one input and to run the backbone on it; None if untried.
-        size_bytes: the size of its weights in float32.
-        spent_duration: how long trying it took; None if it was not tried.
+        backbone: name of the backbone.
+        outcome: outcome of the trial.
+        message: reason why it was not tried, or failed; empty if it was tried.
+        accuracy: fraction of correct cross-validated predictions, 0 to 1; for a multi-label task the fraction
+            with every class correct. None for a regression, and if nothing was measured.
+        mean_absolute_error: mean absolute error of a regression.
+        standard_error: standard error of that metric.
+        gap: difference from the best candidate on the same examples; 0 for the best.
+        gap_standard_error: standard error of the gap.
+        latency_duration: time to decode one input and run the backbone on it; None if untried.
+        size_bytes: size of the weights in float32.
+        spent_duration: duration of the trial; None if untried.
     """
 
     backbone: str
@@ -50,15 +50,14 @@ class BackboneCandidate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackboneSelection:
-    """What was chosen, and from what.
+    """The selected backbone and all candidates.
 
     Attributes:
-        backbone: the one that was taken: of those not behind the best by more than one standard error the
-            one that takes the fewest milliseconds.
-        reason: why, in a sentence.
-        candidates: all, in the order in which they were to be tried.
-        time_budget: after which no further one was tried; None: no limit.
-        example_count: the examples that all those tried were measured on.
+        backbone: the selected backbone: the fastest within one standard error of the best.
+        reason: reason in one sentence.
+        candidates: all candidates, in the order of their trials.
+        time_budget: time after which no further candidate was tried; None: no limit.
+        example_count: number of examples that every tried candidate was measured on.
     """
 
     backbone: str

@@ -1,4 +1,4 @@
-"""Two versions side by side, and what became of an alias that was to be moved under a condition."""
+"""Comparisons of two versions, and conditional promotions of aliases."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,13 +12,13 @@ __all__ = ["ComparedClass", "ComparedMetrics", "Comparison", "Promotion", "Promo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComparedMetrics:
-    """How good one of two versions is on the examples of a comparison; None where it is not of its task.
+    """Metrics of one of two compared versions; None for metrics of another task.
 
     Attributes:
-        accuracy: the share that was classified right.
-        balanced_accuracy: mean recall of the classes.
-        log_loss: mean negative log-likelihood of the truth, in nats.
-        mean_absolute_error: mean size of the error of a number.
+        accuracy: fraction of correct predictions, 0 to 1.
+        balanced_accuracy: mean recall of the classes, 0 to 1.
+        log_loss: mean negative log-likelihood of the true labels, in nats.
+        mean_absolute_error: mean absolute error of a number.
     """
 
     accuracy: float | None
@@ -33,9 +33,9 @@ class ComparedClass:
 
     Attributes:
         name: the class.
-        example_count: its examples.
-        first_recall: the share of them that the first got right.
-        second_recall: the share of them that the second got right.
+        example_count: number of its examples.
+        first_recall: recall of the first version, 0 to 1.
+        second_recall: recall of the second version, 0 to 1.
     """
 
     name: str
@@ -46,27 +46,27 @@ class ComparedClass:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Two versions side by side on the same examples.
+    """The comparison of two versions on the same examples.
 
     Attributes:
         first_version: the first version, by model and number; None if it has no number.
         second_version: the second version.
-        example_count: the examples that both answered.
-        first: how good the first is.
-        second: how good the second is.
-        difference: accuracy of the second less that of the first; for a number the mean absolute error of the
-            first less that of the second. Above 0: the second is better.
+        example_count: number of examples that both versions predicted.
+        first: metrics of the first version.
+        second: metrics of the second version.
+        difference: accuracy of the second version minus that of the first; for a regression the mean absolute
+            error of the first minus that of the second. Above 0: the second is better.
         difference_low: lower end of its 95 % interval, from paired differences.
         difference_high: upper end of its 95 % interval.
-        only_first_right: examples that only the first got right.
-        only_second_right: examples that only the second got right.
-        p_value: how probable such a difference is if both are equally good (McNemar's exact test; for a
-            number the Wilcoxon signed-rank test).
-        significant: whether the difference is more than chance: the p-value is below 0.05.
-        classes: class by class, by name; none for a number.
-        verdict: what it comes to, in a sentence.
-        faults: examples that could not be used, at most 100 of them.
-        fault_count: how many could not be used.
+        only_first_right: number of examples that only the first predicted correctly.
+        only_second_right: number of examples that only the second predicted correctly.
+        p_value: probability of such a difference if both versions are equally good (McNemar's exact test; for
+            a regression the Wilcoxon signed-rank test).
+        significant: whether the p-value is below 0.05.
+        classes: the classes, by name; empty for a regression.
+        verdict: conclusion in one sentence.
+        faults: unusable examples, at most 100.
+        fault_count: number of unusable examples.
     """
 
     example_count: int
@@ -112,7 +112,7 @@ class Comparison:
 
 
 class PromotionDecision(StrEnum):
-    """What was decided about an alias. UNSPECIFIED: something that this client does not know yet."""
+    """The decision about an alias. UNSPECIFIED: a value that this client does not know."""
 
     UNSPECIFIED = "UNSPECIFIED"
     PROMOTED = "PROMOTED"
@@ -121,15 +121,15 @@ class PromotionDecision(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Promotion:
-    """What became of an alias that was to be moved under a condition.
+    """The result of a conditional move of an alias.
 
     Attributes:
         alias: the alias.
-        decision: whether it was moved.
-        baseline_version: the number of the version that the new one was compared with; None: the alias named
-            none.
-        comparison: the figures, the baseline first; None where there was nothing to compare.
-        reasons: why, each in a sentence.
+        decision: whether the alias was moved.
+        baseline_version: number of the version that the new one was compared with; None: the alias named no
+            version.
+        comparison: the comparison, with the baseline first; None if no comparison was possible.
+        reasons: the reasons, each in one sentence.
     """
 
     alias: str
@@ -140,5 +140,5 @@ class Promotion:
 
     @property
     def promoted(self) -> bool:
-        """True if the alias names the new version now."""
+        """Whether the alias names the new version."""
         return self.decision is PromotionDecision.PROMOTED

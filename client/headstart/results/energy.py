@@ -1,4 +1,4 @@
-"""What a fine-tune cost in electricity."""
+"""The energy of a job."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ __all__ = ["Energy"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Energy:
-    """Joules and grams of CO2-equivalent of the run that ended a job, of the machine alone.
+    """Energy and emissions of the run that ended a job, of its server's machine alone.
 
     Other work of the server, such as predictions, is included; earlier attempts are not.
 
     Attributes:
-        joules: of all sources together.
-        gco2e: grams of CO2-equivalent, at the server's figure for a kilowatt-hour; an estimate always.
-        estimated: whether joules, or a part of them, were estimated and not measured.
-        joules_by_source: those of ``rapl`` (counters of the processor, the server's share), ``nvml``
-            (counters of whole GPUs) and ``cpu_time`` (an estimate, without any GPU).
-        grid_gco2e_per_kwh: the server's figure for a kilowatt-hour.
+        joules: energy of all sources.
+        gco2e: grams of CO2-equivalent at the server's grid intensity; always an estimate.
+        estimated: whether a part of the joules was estimated and not measured.
+        joules_by_source: energy of ``rapl`` (CPU counters, the server's fraction), ``nvml`` (counters of
+            whole GPUs) and ``cpu_time`` (an estimate, without GPUs).
+        grid_gco2e_per_kwh: the server's grid intensity, in grams of CO2-equivalent per kilowatt-hour.
     """
 
     joules: float

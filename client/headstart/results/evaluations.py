@@ -1,4 +1,4 @@
-"""How good a version is, in all detail."""
+"""Evaluations of versions."""
 
 from dataclasses import dataclass
 
@@ -26,9 +26,9 @@ class ThresholdPoint:
     """Precision and recall of a class at one threshold.
 
     Attributes:
-        threshold: the probability from which on the class is predicted.
-        precision: 1 if the class is never predicted.
-        recall: the share of the class's examples that are found.
+        threshold: minimum probability at which the class is predicted.
+        precision: precision, 0 to 1; 1 if the class is never predicted.
+        recall: recall, 0 to 1.
     """
 
     threshold: float
@@ -38,13 +38,13 @@ class ThresholdPoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassMetrics:
-    """How good a version is at one class against all others; None where nothing could be measured.
+    """One-vs-rest metrics of a class, 0 to 1; None if a metric is undefined.
 
     Attributes:
         name: the class.
-        support: the examples of this class.
-        precision: the share of examples predicted as this class that are of it.
-        recall: the share of examples of this class that were predicted as it.
+        support: number of examples of the class.
+        precision: fraction of the predictions of the class that are correct.
+        recall: fraction of the examples of the class that were predicted as it.
         f1: harmonic mean of precision and recall.
         average_precision: area under the precision-recall curve.
         roc_auc: area under the receiver operating characteristic.
@@ -63,14 +63,14 @@ class ClassMetrics:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReliabilityBin:
-    """Answers whose probabilities lie in one range.
+    """Predictions with probabilities in one range.
 
     Attributes:
-        low: the range's lower end.
-        high: its upper end.
-        count: the answers.
-        confidence: their mean probability.
-        accuracy: the share that came true.
+        low: lower end of the range.
+        high: upper end of the range.
+        count: number of predictions.
+        confidence: mean probability.
+        accuracy: fraction of correct predictions.
     """
 
     low: float
@@ -82,12 +82,12 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfusedPair:
-    """Two classes that are taken for each other.
+    """Two classes that the version confuses.
 
     Attributes:
         actual: the true class.
         predicted: the predicted class.
-        count: the examples.
+        count: number of examples.
     """
 
     actual: str
@@ -101,10 +101,10 @@ class ExampleOutcome:
 
     Attributes:
         example: the example.
-        predicted: the label that was predicted.
-        probability: of its true class; of a multi-label version the lowest of all right answers; None for a
-            number.
-        loss: log loss in nats; for a number the size of the error.
+        predicted: the predicted label.
+        probability: probability of the true class; for a multi-label version the lowest probability of a
+            correct prediction; None for a regression.
+        loss: log loss in nats; for a regression the absolute error.
     """
 
     example: ExampleReference
@@ -115,7 +115,7 @@ class ExampleOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValuePair:
-    """A true number and the predicted one.
+    """A true number and its prediction.
 
     Attributes:
         actual: the true number.
@@ -128,17 +128,17 @@ class ValuePair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """How good a version is, in all detail.
+    """The evaluation of a version.
 
     Attributes:
-        metrics: the figures in short.
-        classes: class by class, by name; none for a number.
-        reliability: how far probabilities can be believed, by ranges of them; empty ranges are left out.
-        confused: the classes that are most often taken for each other, at most 50, the most frequent first.
+        metrics: the metrics.
+        classes: metrics of each class, by name; empty for a regression.
+        reliability: calibration by ranges of probability, without empty ranges.
+        confused: the most confused pairs of classes, at most 50, the most frequent first.
         worst: the examples with the largest loss, at most 100, the worst first.
-        interval_coverage: the share of numbers within their interval of 90 %; None for classes.
-        median_absolute_error: the size of the error that half of the numbers stay below; None for classes.
-        values: true and predicted numbers of at most 1,000 examples; none for classes.
+        interval_coverage: fraction of numbers within their 90 % interval; None for classes.
+        median_absolute_error: median absolute error; None for classes.
+        values: true and predicted numbers of at most 1,000 examples; empty for classes.
     """
 
     metrics: Metrics
@@ -169,16 +169,16 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationResult:
-    """How good a version is on examples of your own.
+    """The evaluation of a version on a caller's examples.
 
     Attributes:
         model: the model.
-        version: the number of the version that was measured.
-        evaluation: how good it is.
-        faults: examples that could not be used, at most 100 of them.
-        fault_count: how many could not be used.
-        trained_count: how many the version was trained on. If it is above 0, the figures are better than they
-            would be on new examples.
+        version: number of the version.
+        evaluation: the evaluation.
+        faults: unusable examples, at most 100.
+        fault_count: number of unusable examples.
+        trained_count: number of examples that the version was trained on. Above 0, the metrics are better
+            than on new examples.
     """
 
     model: str
@@ -194,17 +194,17 @@ class EvaluationResult:
 
     @property
     def metrics(self) -> Metrics:
-        """The figures in short."""
+        """The metrics of the evaluation."""
         return self.evaluation.metrics
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VersionEvaluation:
-    """What was found out about a version when it was made.
+    """The stored evaluation of a version, and the findings in its examples.
 
     Attributes:
         version: the version.
-        evaluation: evaluation of the version; None if only `Version.metrics` is stored.
+        evaluation: its evaluation; None if only `Version.metrics` is stored.
         findings: findings in its examples; None if none are stored.
     """
 

@@ -1,4 +1,4 @@
-"""A version as files for other runtimes."""
+"""Exports of versions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,14 @@ ExportFormat: TypeAlias = Literal["keras", "savedmodel", "onnx", "openvino", "li
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Export:
-    """A version that was exported.
+    """An exported version.
 
     Attributes:
         model: the model.
-        version: the number of its version.
+        version: number of the version.
         format: the format.
-        path: the file, or the folder where there are several.
-        files: all files, that of the network and those next to it.
+        path: the file, or the folder of several files.
+        files: all files.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""Examples that cannot be used."""
+"""Unusable examples."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ __all__ = ["ExampleFault"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleFault:
-    """An example that cannot be used.
+    """An unusable example.
 
     Attributes:
-        index: its place among the examples, from 0.
-        example_id: your name for it; may be empty.
+        index: index of the example among those sent, from 0.
+        example_id: ID of the example; may be empty.
         reason: a value of the contract's ``ErrorReason``, such as ``UNDECODABLE_INPUT``.
-        message: what was expected and what came.
+        message: the expected and the received value.
     """
 
     index: int

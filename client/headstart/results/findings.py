@@ -1,4 +1,4 @@
-"""What was found in examples: duplicates, labels that look wrong, outliers, and what more would bring."""
+"""Findings in examples: duplicates, wrong labels, outliers and the learning curve."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,12 +20,12 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleReference:
-    """One example of those that a dataset is made of.
+    """A reference to an example of a dataset.
 
     Attributes:
-        index: its place among the examples you sent, or among a version's (a parent's first), from 0.
-        example_id: your name for it; may be empty.
-        label: its label; a soft one as its most probable class.
+        index: index of the example among those you sent, or among a version's (a parent's first), from 0.
+        example_id: ID of the example; may be empty.
+        label: label of the example; for a soft label its most probable class.
     """
 
     index: int
@@ -34,20 +34,20 @@ class ExampleReference:
 
     @property
     def name(self) -> str:
-        """Its id, or its place where it has none."""
+        """The example's ID, or its index if it has no ID."""
         return self.example_id or f"example {self.index}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DuplicateGroup:
-    """Examples of the same, or all but the same, content.
+    """Examples with equal or nearly equal content.
 
     Attributes:
         examples: the examples, at most 20.
-        count: how many there are.
+        count: number of examples.
         exact: whether the contents are equal, byte by byte.
-        contradicting: whether they are labelled differently.
-        across_held_out: whether some are trained on and others held out, which flatters the accuracy.
+        contradicting: whether their labels differ.
+        across_held_out: whether some are training examples and others held out, which inflates the accuracy.
     """
 
     examples: tuple[ExampleReference, ...]
@@ -63,9 +63,9 @@ class LabelIssue:
 
     Attributes:
         example: the example.
-        suggested_label: the class it looks like.
-        suggested_probability: of that class, by a head that was fitted without the example.
-        given_probability: of the given label.
+        suggested_label: the predicted class.
+        suggested_probability: out-of-fold probability of the predicted class, 0 to 1.
+        given_probability: out-of-fold probability of the given label, 0 to 1.
     """
 
     example: ExampleReference
@@ -76,11 +76,11 @@ class LabelIssue:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outlier:
-    """An example that lies far from all others.
+    """An example that is far from all others.
 
     Attributes:
         example: the example.
-        distance_ratio: how far its nearest neighbours are, as a multiple of the median of all examples.
+        distance_ratio: distance of its nearest neighbors, as a multiple of the median of all examples.
     """
 
     example: ExampleReference
@@ -89,12 +89,12 @@ class Outlier:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LearningPoint:
-    """How good a version is with so many examples.
+    """The score of a version at a number of examples.
 
     Attributes:
-        example_count: the examples trained on.
-        score: accuracy, for a number R squared, on examples not trained on.
-        extrapolated: whether it is extrapolated and not measured.
+        example_count: number of training examples.
+        score: accuracy, or R squared of a regression, on examples not trained on.
+        extrapolated: whether the score is extrapolated and not measured.
     """
 
     example_count: int
@@ -120,11 +120,11 @@ class RecommendationKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recommendation:
-    """Something that a person should know about a dataset.
+    """A recommendation about a dataset.
 
     Attributes:
-        kind: what it is about.
-        message: in a sentence or two, with what to do.
+        kind: the subject.
+        message: the problem and its remedy, in a sentence or two.
     """
 
     kind: RecommendationKind
@@ -133,23 +133,22 @@ class Recommendation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetFindings:
-    """What was found in a dataset. Nothing is ever left out of training for it.
+    """Findings in a dataset. They never exclude examples from training.
 
     Attributes:
-        duplicates: examples of nearly the same content, at most 100 groups, contradicting ones first.
-        duplicate_count: the examples that are a duplicate of another.
+        duplicates: groups of nearly equal examples, at most 100, contradicting ones first.
+        duplicate_count: number of examples that duplicate another.
         label_issues: examples whose label is probably wrong, at most 100, the most probable first.
-        label_issue_count: how many there are.
-        outliers: examples that lie far from all others, at most 100, the farthest first.
-        outlier_count: how many there are.
-        learning_curve: how good a version is by the number of examples; the last is extrapolated to twice as
-            many.
-        imbalance: the largest class's number of examples by that of the smallest; 0 for a number.
-        estimated_duration: how long a fine-tune of these examples would take on the server; None if unknown.
-        recommendations: what to do about it, the most important first.
-        truncated_examples: examples of which the backbone did not see the end, such as texts of more tokens
-            than it takes; at most 100, in their order.
-        truncated_count: how many there are.
+        label_issue_count: number of label issues.
+        outliers: examples that are far from all others, at most 100, the farthest first.
+        outlier_count: number of outliers.
+        learning_curve: scores by number of examples; the last is extrapolated to twice as many.
+        imbalance: size of the largest class divided by that of the smallest; 0 for a regression.
+        estimated_duration: estimated duration of a fine-tune on the server; None if unknown.
+        recommendations: recommendations, the most important first.
+        truncated_examples: examples whose end the backbone did not read, such as texts beyond its token
+            limit; at most 100, in their order.
+        truncated_count: number of truncated examples.
     """
 
     duplicates: tuple[DuplicateGroup, ...]

@@ -1,4 +1,4 @@
-"""A job as it stands, how far it is and what happened to it."""
+"""Jobs: status, progress and events."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class JobState(StrEnum):
-    """Where a job stands on its way. UNSPECIFIED is a state that this client does not know yet."""
+    """The state of a job. UNSPECIFIED: a state that this client does not know."""
 
     UNSPECIFIED = "UNSPECIFIED"
     QUEUED = "QUEUED"
@@ -39,12 +39,12 @@ class JobState(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """True if the job will not change any more."""
+        """Whether the state is final."""
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
 class JobStep(StrEnum):
-    """The step a running job is on."""
+    """The step of a running job."""
 
     UNSPECIFIED = "UNSPECIFIED"
     SELECT_BACKBONE = "SELECT_BACKBONE"
@@ -56,13 +56,13 @@ class JobStep(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a job is.
+    """The progress of a job.
 
     Attributes:
-        step: the step it is on.
-        fraction: the part of the whole job that is done, 0 to 1.
-        done: items of this step that are done; examples for FEATURES, backbones for SELECT_BACKBONE.
-        total: items of this step in all; 0 where it cannot be counted.
+        step: the current step.
+        fraction: completed fraction of the whole job, 0 to 1.
+        done: number of completed items of the step; examples for FEATURES, backbones for SELECT_BACKBONE.
+        total: number of items of the step; 0 if unknown.
         loss: out-of-fold or held-out log loss in nats; None until known.
         accuracy: out-of-fold or held-out accuracy, 0 to 1; None until known.
         message: a message for people; may be empty.
@@ -78,13 +78,13 @@ class Progress:
 
 
 class WebhookState(StrEnum):
-    """Whether a POST about a job's end arrived.
+    """The delivery state of a job's webhook.
 
     Attributes:
-        UNSPECIFIED: one that this client does not know.
-        PENDING: not yet: the job has not ended, or it will be tried again.
-        DELIVERED: it did.
-        GIVEN_UP: it did not, and is not tried any more.
+        UNSPECIFIED: a state that this client does not know.
+        PENDING: the job has not ended, or the delivery will be retried.
+        DELIVERED: the POST was accepted.
+        GIVEN_UP: the delivery failed and will not be retried.
     """
 
     UNSPECIFIED = "UNSPECIFIED"
@@ -95,15 +95,16 @@ class WebhookState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WebhookDelivery:
-    """The POST about a job's end.
+    """The delivery of a job's webhook.
 
     Attributes:
-        uri: scheme and host of where it goes.
-        state: whether it arrived.
-        attempt_count: how often it was tried.
-        error: why the last try failed; empty if it did not.
-        next_attempt_time: when it is tried next; None once it is not, and before the job has ended.
-        end_time: when it arrived or was given up; None before.
+        uri: scheme and host of the destination.
+        state: delivery state.
+        attempt_count: number of attempts.
+        error: error of the last attempt; empty if it succeeded.
+        next_attempt_time: time of the next attempt; None if no attempt is planned, or before the job has
+            ended.
+        end_time: time of the delivery or of giving up; None before.
     """
 
     uri: str
@@ -116,32 +117,33 @@ class WebhookDelivery:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobStatus:
-    """A job as it stood when the server answered.
+    """The status of a job at the time of the response.
 
     Attributes:
-        job_id: its name, given by the server.
-        state: where it stands.
+        job_id: ID of the job, assigned by the server.
+        state: state of the job.
         spec: the request.
-        progress: the last progress reported; None before it runs.
-        version: the number of the version it published; None unless SUCCEEDED.
-        error: why it failed; None unless FAILED.
-        example_count: the examples received.
-        class_count: the classes received.
+        progress: the last reported progress; None before the job runs.
+        version: number of the published version; None unless SUCCEEDED.
+        error: the error; None unless FAILED.
+        example_count: number of received examples.
+        class_count: number of received classes.
         dataset_digest: SHA-256 of examples and labels, hexadecimal.
-        excluded_examples: examples that were left out, at most 100 of them.
-        excluded_count: how many were left out.
-        create_time: when it was accepted.
-        start_time: when a worker first took it; None while QUEUED.
-        end_time: when it ended; None before.
+        excluded_examples: excluded examples, at most 100.
+        excluded_count: number of excluded examples.
+        create_time: time when the job was accepted.
+        start_time: time when a worker first started it; None while QUEUED.
+        end_time: time when it ended; None before.
         step_durations: wall time of each finished step, by name.
-        last_event: the number of its newest event.
-        queue_position: the jobs queued before it; 0 unless QUEUED.
-        task: the kind of thing that is learned.
-        promotion: what became of the alias; None without ``promote_if`` and before the job has succeeded.
-        estimated_start_time: when it is likely to start; None unless QUEUED, or where that is not known.
-        estimated_end_time: when it is likely to end; None once it has, or where that is not known.
-        energy: what the run that ended it cost; None before, and where it cannot be measured.
-        webhook: what became of the POST about its end; None if no POST is sent.
+        last_event: number of its newest event.
+        queue_position: number of jobs queued before it; 0 unless QUEUED.
+        task: kind of label that the version predicts.
+        promotion: result of the conditional promotion; None without ``promote_if``, or before the job has
+            succeeded.
+        estimated_start_time: estimated start; None unless QUEUED, or if unknown.
+        estimated_end_time: estimated end; None if the job has ended, or if unknown.
+        energy: energy of the run that ended the job; None before, or if it cannot be measured.
+        webhook: delivery of the webhook; None if the job has none.
     """
 
     job_id: str
@@ -180,15 +182,15 @@ class JobStatus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobEvent:
-    """One thing that happened to a job.
+    """An event of a job.
 
     Attributes:
         job_id: the job.
-        number: 1 for a job's first event, then one more for each.
-        event_time: when it happened.
-        state: the job's state from this event on.
-        progress: how far the job was; None for events of a queued job.
-        model: the model that the job makes a version of.
+        number: number of the event within the job, from 1.
+        event_time: time of the event.
+        state: state of the job from this event on.
+        progress: progress of the job; None while it is queued.
+        model: model that the job trains a version of.
     """
 
     job_id: str
@@ -209,8 +211,8 @@ class WatchedJobs:
     """One response of a stream of all jobs.
 
     Attributes:
-        event: the event; None for a sign of life.
-        resume_token: continues the stream after this response; empty if more events follow at once.
+        event: the event; None for a keepalive.
+        resume_token: position of the stream after this response; empty if more events follow immediately.
     """
 
     event: JobEvent | None
@@ -219,18 +221,18 @@ class WatchedJobs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Validation:
-    """What was found in examples that were only to be checked.
+    """The result of a validation.
 
     Attributes:
-        valid: True if a fine-tune of them would be accepted and would not fail for its data.
-        example_count: the examples.
-        class_counts: the examples of each class, by name; empty for numbers.
-        faults: examples that cannot be used, at most 100 of them.
-        fault_count: how many cannot be used.
+        valid: whether a fine-tune of the examples would be accepted and would not fail because of its data.
+        example_count: number of examples.
+        class_counts: number of examples of each class, by name; empty for a regression.
+        faults: unusable examples, at most 100.
+        fault_count: number of unusable examples.
         warnings: conditions that do not stop a fine-tune.
-        message: why it is not valid, in a sentence; empty if it is.
-        findings: what was found in the examples that can be used; None if it is not valid.
-        evaluation: how good a version trained on them would be, by cross-validation; None if it is not valid.
+        message: reason why the examples are invalid, in one sentence; empty if they are valid.
+        findings: findings in the usable examples; None if invalid.
+        evaluation: cross-validated quality of a version trained on them; None if invalid.
     """
 
     valid: bool

@@ -1,4 +1,4 @@
-"""Models, their versions and aliases, and the backbones under them."""
+"""Models, versions, aliases and backbones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,15 +37,14 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alias:
-    """A movable name for a version.
+    """A movable name of a version.
 
     Attributes:
-        alias: such as ``stable``.
-        version: the number of the version it names.
-        etag: changes with every move and with the shares; give it to `set_alias` to move it only if no one
-            else did.
-        update_time: when it was last moved.
-        traffic: by number the share of the calls to predict that other versions answer.
+        alias: name of the alias, such as ``stable``.
+        version: number of its version.
+        etag: changes with every move and traffic split; pass it to `set_alias` to reject concurrent moves.
+        update_time: time of the last move.
+        traffic: fraction of the Predict calls that other versions answer, 0 to 1, by number.
     """
 
     alias: str
@@ -56,7 +55,7 @@ class Alias:
 
 
 class AliasEventCause(StrEnum):
-    """Why an alias was moved. UNSPECIFIED: for a cause that this client does not know."""
+    """Why an alias was moved. UNSPECIFIED: a cause that this client does not know."""
 
     UNSPECIFIED = "UNSPECIFIED"
     SET = "SET"
@@ -72,14 +71,14 @@ class AliasEvent:
     Attributes:
         model: the model.
         alias: the alias.
-        event_time: when it was moved.
-        cause: why it was moved.
+        event_time: time of the move.
+        cause: cause of the move.
         principal: the caller who moved it, or who sent the job that did; empty without authentication.
-        job_id: the job that moved it; empty for none.
-        previous_version: the version that the alias named before; None if it is new.
-        version: the version that the alias named afterwards; None if it was removed.
-        previous_traffic: by version, the fraction of the calls that other versions answered before.
-        traffic: by version, the fraction of the calls that other versions answered afterwards.
+        job_id: the job that moved it; may be empty.
+        previous_version: version of the alias before the move; None if the alias is new.
+        version: version of the alias after the move; None if the alias was removed.
+        previous_traffic: fraction of the calls of other versions before the move, by number.
+        traffic: fraction of the calls of other versions after the move, by number.
     """
 
     model: str
@@ -100,17 +99,17 @@ class VersionTraffic:
 
     Attributes:
         version: the version.
-        request_count: number of calls to predict that reached it.
-        error_count: number of those that failed, or whose caller left.
-        input_count: number of inputs of the calls that were answered.
-        unknown_count: number of inputs that were unknown to it, of calls with abstention.
-        latency_p50_duration: median latency, within 10 %; None without an answered call.
-        latency_p90_duration: latency that 90 % of the calls do not exceed.
-        latency_p99_duration: latency that 99 % of the calls do not exceed.
-        sample_count: number of inputs that were sampled for drift.
-        feature_drift: distance of the mean of the inputs from that of the training examples, in standard
-            deviations of these; None if too few inputs were sampled.
-        prediction_drift: population stability index of the predictions against those of the evaluation.
+        request_count: number of Predict calls.
+        error_count: number of calls that failed, or whose caller disconnected.
+        input_count: number of predicted inputs.
+        unknown_count: number of inputs reported as unknown, of calls with abstention.
+        latency_p50_duration: median latency, within 10 %; None without a successful call.
+        latency_p90_duration: 90th percentile of the latency.
+        latency_p99_duration: 99th percentile of the latency.
+        sample_count: number of inputs sampled for drift.
+        feature_drift: distance of the inputs' mean from the training examples' mean, in standard deviations
+            of the training examples; None if too few inputs were sampled.
+        prediction_drift: population stability index of the predictions against the evaluation.
         confidence_drift: change of the mean probability of the predicted class since the evaluation.
     """
 
@@ -133,9 +132,9 @@ class Traffic:
     """The traffic of a model's versions in a window of time, summed over all replicas.
 
     Attributes:
-        start_time: the beginning of the window, rounded down to 5 minutes.
-        end_time: the end of the window.
-        versions: the versions that had traffic, by number.
+        start_time: start of the window, rounded down to 5 minutes.
+        end_time: end of the window.
+        versions: versions with traffic, by number.
     """
 
     start_time: datetime
@@ -154,12 +153,12 @@ class MetricsSource(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfusionCell:
-    """How often one class was taken for another, or for itself.
+    """A cell of a confusion matrix.
 
     Attributes:
         actual: index of the true class.
-        predicted: index of the class that was predicted.
-        count: the examples.
+        predicted: index of the predicted class.
+        count: number of examples.
     """
 
     actual: int
@@ -169,24 +168,24 @@ class ConfusionCell:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metrics:
-    """How good a version is, measured on examples that its head was not fitted on.
+    """Metrics of a version, on examples that its head was not trained on.
 
     Attributes:
-        source: how it was measured.
-        example_count: the examples it was measured on; 0 if there was no way to measure.
-        accuracy: the share classified right, 0 to 1; None if it could not be measured.
+        source: source of the examples.
+        example_count: number of measured examples; 0 if measuring was not possible.
+        accuracy: fraction of correct predictions, 0 to 1; None if not measured.
         accuracy_low: lower end of its 95 % interval.
         accuracy_high: upper end of its 95 % interval.
-        log_loss: mean negative log-likelihood of the right class, in nats.
-        confusion: the cells of the confusion matrix that are not zero.
+        log_loss: mean negative log-likelihood of the true class, in nats.
+        confusion: nonzero cells of the confusion matrix.
         balanced_accuracy: mean recall of the classes, 0 to 1.
         macro_f1: mean F1 of the classes, 0 to 1.
-        micro_f1: F1 over all classes together, 0 to 1; multi-label only, where `accuracy` is the share of
-            inputs with every class right.
-        calibration_error: how far probabilities lie from the shares that come true (ECE), 0 to 1.
-        mean_absolute_error: mean size of the error; only of numbers, as the next two.
+        micro_f1: F1 over all classes together, 0 to 1; multi-label only, where `accuracy` is the fraction of
+            inputs with every class correct.
+        calibration_error: expected calibration error (ECE), 0 to 1.
+        mean_absolute_error: mean absolute error; only of a regression, as the next two.
         root_mean_squared_error: root of the mean squared error.
-        r_squared: the share of the variance that is explained; 1 at best.
+        r_squared: coefficient of determination, at most 1.
     """
 
     source: MetricsSource
@@ -206,7 +205,7 @@ class Metrics:
 
     @property
     def summary(self) -> str:
-        """The first figure, such as ``accuracy 95.0%`` or ``mean absolute error 0.21``."""
+        """The main metric, such as ``accuracy 95.0%`` or ``mean absolute error 0.21``."""
         if self.accuracy is not None:
             return f"accuracy {self.accuracy:.1%}"
         if self.mean_absolute_error is not None:
@@ -230,25 +229,25 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lineage:
-    """Where a version came from: all that is needed to make it again.
+    """The origin of a version: everything needed to train it again.
 
     Attributes:
-        job_id: the job that published it.
-        backbone: the backbone's name.
-        backbone_digest: SHA-256 of its weights, architecture and preprocessing, hexadecimal.
+        job_id: job that published it.
+        backbone: name of the backbone.
+        backbone_digest: SHA-256 of the backbone's weights, architecture and preprocessing, hexadecimal.
         dataset_digest: SHA-256 of examples and labels, hexadecimal.
-        recipe: as it was carried out, with every choice made.
-        seed: of every random choice.
-        example_count: the examples that were trained on.
-        software: the version of Headstart that made it.
-        runtime: what executed the backbone and in which precision, such as ``openvino bfloat16``.
-        stop_reason: why the solver ended.
+        recipe: the recipe with every selected setting.
+        seed: seed of every random choice.
+        example_count: number of training examples.
+        software: release of Headstart that trained it.
+        runtime: runtime and precision of the backbone, such as ``openvino bfloat16``.
+        stop_reason: reason why the solver stopped.
         fit_duration: duration of fitting the head; None if unknown.
-        parent_version: the version whose examples it was trained on too; None: none.
-        added_example_count: the examples that came with the fine-tune itself.
-        removed_example_count: the parent's examples that were left out or replaced.
-        trained_blocks: the backbone's last blocks that are the version's own.
-        note: what a person should know of how the head came about; may be empty.
+        parent_version: version whose examples it was also trained on; None: no parent.
+        added_example_count: number of examples that the fine-tune sent.
+        removed_example_count: number of the parent's examples that were removed or replaced.
+        trained_blocks: number of the backbone's last blocks that were trained with the head.
+        note: note for people about the training; may be empty.
     """
 
     job_id: str
@@ -271,27 +270,27 @@ class Lineage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Version:
-    """One immutable fitted head, and where it came from.
+    """An immutable trained head and its lineage.
 
     Attributes:
         model: the model.
-        version: 1 for a model's first version, then one more for each.
-        create_time: when it was published.
-        expire_time: when it will be deleted; None: never.
-        display_name: a title for people.
-        tags: key-value pairs given with the fine-tune.
-        class_names: in the order of `ClassProbability.index`.
-        metrics: how good it is.
-        lineage: where it came from.
-        size_bytes: the size of its files.
-        aliases: the aliases that name it.
-        task: the kind of label it predicts.
-        thresholds: for a multi-label version, by class the probability from which on it is taken to apply.
-        promotion: whether and why an alias was moved to it; None without ``promote_if``.
-        has_examples: whether its examples are kept, so that it can be a parent.
-        backbone_selection: how its backbone was chosen; None unless the fine-tune used ``auto``.
-        energy: what the run that made it cost; None if nothing is known of it.
-        description: a description for people.
+        version: number of the version within the model, from 1.
+        create_time: time of publication.
+        expire_time: time of deletion; None: never.
+        display_name: title for people.
+        tags: key-value pairs.
+        class_names: names in the order of `ClassProbability.index`.
+        metrics: metrics of the version.
+        lineage: origin of the version.
+        size_bytes: size of its files.
+        aliases: aliases that name it.
+        task: kind of label that it predicts.
+        thresholds: minimum probability at which a class is predicted, by class; multi-label only.
+        promotion: result of the conditional promotion; None without ``promote_if``.
+        has_examples: whether its examples are stored, so that it can be a parent.
+        backbone_selection: selection of its backbone; None unless the fine-tune used ``auto``.
+        energy: energy of its training; None if unknown.
+        description: description for people.
     """
 
     model: str
@@ -336,7 +335,7 @@ class Version:
         )
 
     def confusion_matrix(self) -> NDArray[np.int64]:
-        """Counts of shape [classes, classes]: the true class by row, the predicted one by column."""
+        """The counts, of shape [classes, classes]: the true class by row, the predicted one by column."""
         matrix = np.zeros((len(self.class_names),) * 2, np.int64)
         for cell in self.metrics.confusion:
             matrix[cell.actual, cell.predicted] = cell.count
@@ -345,17 +344,17 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
-    """A name under which versions are kept.
+    """A named sequence of versions.
 
     Attributes:
         model: the name.
-        create_time: when its first version was published.
-        newest_version: the number of its newest version; None if all were deleted.
-        version_count: the number of its versions.
+        create_time: time when its first version was published.
+        newest_version: number of its newest version; None if all were deleted.
+        version_count: number of its versions.
         aliases: its aliases, by name.
-        versions: its versions, the newest first; empty in a list of models.
-        display_name: a title for people.
-        description: a description for people.
+        versions: its versions, newest first; empty in a list of models.
+        display_name: title for people.
+        description: description for people.
         tags: key-value pairs.
     """
 
@@ -391,14 +390,14 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErasedExample:
-    """What became of an example whose data was deleted.
+    """The result of erasing an example.
 
     Attributes:
-        versions: model and number of the versions that were trained on it. They are not changed: what they
-            learned of it goes only when they are deleted.
-        unread_versions: the versions of which it is not known, because the list of their examples is damaged.
-        job_ids: the jobs under way that had it; one that has not read it yet leaves it out.
-        deleted_contents: how many contents were deleted; 0 if none was kept any more.
+        versions: model and number of the versions that were trained on it. They are not changed: delete them
+            to remove what they learned from it.
+        unread_versions: versions whose list of examples is damaged and could not be searched.
+        job_ids: unfinished jobs that had it; a job that has not read it yet skips it.
+        deleted_contents: number of deleted contents; 0 if none was stored.
     """
 
     versions: tuple[tuple[str, int], ...]
@@ -413,7 +412,7 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 class Modality(StrEnum):
-    """What a backbone takes."""
+    """The kind of input of a backbone."""
 
     UNSPECIFIED = "UNSPECIFIED"
     IMAGE = "IMAGE"
@@ -426,11 +425,11 @@ class BackboneStatus:
     """The status of a backbone on one replica. Other replicas may differ.
 
     Attributes:
-        backbone: the name of the backbone.
+        backbone: name of the backbone.
         ready: whether the replica has loaded the backbone; if not, the first call that needs it loads it.
         digest: SHA-256 of weights, architecture and preprocessing, hexadecimal; empty unless ``ready``.
         runtime: runtime and precision, such as ``openvino bfloat16``; empty unless ``ready``.
-        problem: why the last attempt to prepare or load the backbone failed; empty if it did not.
+        problem: error of the last attempt to prepare or load the backbone; empty if it succeeded.
     """
 
     backbone: str
@@ -442,20 +441,20 @@ class BackboneStatus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backbone:
-    """A frozen pretrained network that heads are fitted on.
+    """A frozen pretrained network that heads are trained on.
 
     Attributes:
         backbone: the name.
-        modality: what it takes.
-        views: the views it gives and the size of each; empty while one that was declared is not prepared.
-        input_size: what inputs are brought to: height and width of pictures in pixels; the most tokens of a
-            text, which is cut short there; the size of a tensor.
-        parameter_count: its parameters.
-        source: where its weights come from.
-        license: of its weights, an SPDX identifier.
-        default: True if it is used where none is named and the first input is of its modality.
-        description: what it is, in a sentence.
-        status: the status of the backbone on the replica that responded.
+        modality: kind of its inputs.
+        views: size of each view of its features, by name; empty while a declared backbone is not prepared.
+        input_size: height and width of images in pixels; maximum tokens of a text, which is truncated; or
+            size of a tensor.
+        parameter_count: number of parameters.
+        source: origin of the weights.
+        license: SPDX identifier of the license of the weights.
+        default: whether it is the default of its modality.
+        description: description in one sentence.
+        status: status of the backbone on the replica that responded.
     """
 
     backbone: str

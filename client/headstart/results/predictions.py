@@ -1,4 +1,4 @@
-"""What versions say about inputs."""
+"""Predictions of versions."""
 
 import os
 from collections.abc import Mapping
@@ -38,15 +38,15 @@ _SHOWN: Final = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassProbability:
-    """A class and how likely it is.
+    """A class and its probability.
 
     Attributes:
-        name: as the examples were labelled.
-        probability: calibrated, 0 to 1; over all classes of a version they sum to 1, unless it is
+        name: name of the class.
+        probability: calibrated, 0 to 1; the probabilities of all classes of a version sum to 1, unless it is
             multi-label.
-        index: the class's place in `Version.class_names`.
-        selected: for a multi-label version, whether the class is taken to apply: its probability reaches the
-            class's threshold. Otherwise true for the likeliest class.
+        index: index of the class in `Version.class_names`.
+        selected: whether the class is predicted: for a multi-label version if its probability reaches the
+            class's threshold, otherwise if it is the most probable class.
     """
 
     name: str
@@ -69,8 +69,8 @@ class Neighbor:
     """A training example near an input.
 
     Attributes:
-        example: the example, by its place among the version's examples.
-        distance: 1 less the cosine of the angle between the features as the head sees them, 0 to 2.
+        example: the example, by its index among the version's examples.
+        distance: cosine distance of the features that the head reads, 0 to 2.
     """
 
     example: ExampleReference
@@ -79,14 +79,13 @@ class Neighbor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Saliency:
-    """Which parts of a picture speak for an answer.
+    """The parts of an image that support a prediction.
 
     Attributes:
-        map: float32 of shape [rows, columns] over the square that the backbone sees: by how much the score
-            (log odds, or the number) falls when that part is covered; below 0 it speaks against the answer.
-        class_name: the class it is about; empty for a number.
-        overlay: the picture as the backbone sees it with the map laid over it, a PNG file; empty if it was
-            not requested.
+        map: float32 of shape [rows, columns] over the square that the backbone reads: the decrease of the
+            score (log odds, or the number) if that part is covered; parts below 0 contradict the prediction.
+        class_name: the explained class; empty for a regression.
+        overlay: PNG of the image as the backbone reads it with the map as an overlay; empty if not requested.
     """
 
     map: NDArray[np.float32] = field(compare=False)
@@ -97,7 +96,7 @@ class Saliency:
         return self.overlay or heatmap_png(self.map)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the overlay, or only the map without one, as a PNG file and return its path."""
+        """Write the overlay, or the map if it has no overlay, as a PNG file and return its path."""
         target = Path(path)
         target.write_bytes(self._repr_png_())
         return target
@@ -105,11 +104,11 @@ class Saliency:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Truncation:
-    """That a backbone did not see the end of an input.
+    """The truncation of an input whose end the backbone did not read.
 
     Attributes:
-        kept_characters: the characters it saw.
-        characters: the characters there are.
+        kept_characters: number of characters that were read.
+        characters: number of characters of the input.
     """
 
     kept_characters: int
@@ -118,26 +117,24 @@ class Truncation:
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Prediction:
-    """What a version says about one input.
+    """The prediction of a version for one input.
 
     Attributes:
-        classes: the likeliest first, as many as were requested; empty for a number.
-        model: the model that answered.
-        version: the number of its version that answered.
-        task: the kind of label the version predicts.
-        predicted: the predicted label: a class, all classes that apply, or a number.
+        classes: the requested number of classes, most probable first; empty for a regression.
+        model: the model.
+        version: number of the version that predicted.
+        task: kind of label that the version predicts.
+        predicted: the predicted label: a class, all predicted classes, or a number.
         interval_low: lower end of the 90 % interval of a number; None if it could not be estimated.
         interval_high: upper end of the 90 % interval of a number.
-        abstained: True if the input is reported as unknown; everything else is what it would get otherwise.
-            Only with ``abstain``.
-        abstention_reason: why.
-        typicality: the share of the training examples that lie at least as far from their nearest others as
-            this input does, 0 to 1: a small one is unlike anything trained on. Only with ``abstain``; None
-            for versions that cannot tell.
-        neighbors: the nearest training examples. Only with ``neighbors``.
-        saliency: which parts of the picture speak for the answer. Only with ``saliency``.
-        truncation: how much of the input the version's backbone saw, if it did not see its end, as of a text
-            of more tokens than it takes; else None.
+        abstained: whether the input is reported as unknown; the other fields are set as without ``abstain``.
+        abstention_reason: reason of the abstention.
+        typicality: fraction of the training examples that are at least as far from their nearest neighbors as
+            this input, 0 to 1; near 0 for inputs unlike all training examples. Only with ``abstain``; None if
+            the version does not support it.
+        neighbors: nearest training examples. Only with ``neighbors``.
+        saliency: parts of the image that support the prediction. Only with ``saliency``.
+        truncation: the part of the input that the backbone read; None if it read all of it.
     """
 
     classes: tuple[ClassProbability, ...]
@@ -171,7 +168,7 @@ class Prediction:
 
     @property
     def label(self) -> str:
-        """The name of the likeliest class, whether the version abstained or not.
+        """The most probable class, even if the version abstained.
 
         Raises:
             ValueError: the version predicts several classes or a number; read `labels` or `value`.
@@ -180,7 +177,7 @@ class Prediction:
 
     @property
     def probability(self) -> float:
-        """How likely the likeliest class is, 0 to 1.
+        """The probability of the most probable class, 0 to 1.
 
         Raises:
             ValueError: as for `label`.
@@ -189,12 +186,12 @@ class Prediction:
 
     @property
     def probabilities(self) -> dict[str, float]:
-        """The probability of each class that was requested, the most probable first."""
+        """The probability of each requested class, most probable first."""
         return {each.name: each.probability for each in self.classes}
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """All classes that apply; for a single-label version the most probable one, for numbers none."""
+        """All predicted classes; for a single-label version the most probable one, empty for a regression."""
         if isinstance(self.predicted, tuple):
             return self.predicted
         if self.task is Task.MULTI_LABEL:
@@ -230,11 +227,10 @@ class PredictedInput:
     """One input of many, and its prediction.
 
     Attributes:
-        name: its path, or the line of its file; empty if it has no name.
-        cells: the cells of its row, by the file's columns; empty if it is no row of a file.
-        outcome: the prediction, or the error of an input that cannot be used.
-        message: the contract's message of the prediction, which the JSON of the command line is made of;
-            None for an error.
+        name: path of the input, or line of its file; empty if it has no name.
+        cells: cells of its row, by column; empty if it is not a row of a file.
+        outcome: the prediction, or the error of an unusable input.
+        message: message of the prediction, from which the command prints JSON; None for an error.
     """
 
     name: str
@@ -245,12 +241,12 @@ class PredictedInput:
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class ModelPredictions:
-    """What one version says about all inputs.
+    """The predictions of one version for all inputs.
 
     Attributes:
         model: the model.
-        version: the number of the version that answered.
-        predictions: one for each input, in order.
+        version: number of the version that predicted.
+        predictions: one prediction for each input, in order.
     """
 
     model: str
@@ -269,15 +265,15 @@ class ModelPredictions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageTimes:
-    """Where a call's time went on the server; of several calls, the sum.
+    """Server time of a call by stage; for several calls, the sum.
 
     Attributes:
-        total_duration: from its arrival to the finished answer.
-        resolve_duration: finding versions and loading heads that were not resident.
+        total_duration: from the arrival of the request to the complete response.
+        resolve_duration: finding versions and loading heads.
         decode_duration: decoding and resizing.
         queue_duration: waiting for the device.
-        backbone_duration: the backbone.
-        head_duration: heads, calibration and choosing the top classes.
+        backbone_duration: running the backbone.
+        head_duration: heads, calibration and selection of the top classes.
     """
 
     total_duration: timedelta
@@ -290,12 +286,12 @@ class StageTimes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputFault:
-    """An input that cannot be used.
+    """An unusable input.
 
     Attributes:
-        index: its place among the inputs of the call, from 0.
+        index: index of the input in the call, from 0.
         reason: the contract's reason, such as ``UNDECODABLE_INPUT``.
-        message: what was expected and what was received.
+        message: the expected and the received value.
     """
 
     index: int
@@ -305,13 +301,13 @@ class InputFault:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predictions:
-    """What several versions say about the same inputs.
+    """The predictions of several versions for the same inputs.
 
     Attributes:
-        results: one for each target, in order.
+        results: one result for each target, in order.
         features: by backbone and view, float32 of shape [inputs, size of the view]; empty unless requested.
-        times: where the time went; None if there was no input.
-        faults: the inputs that were skipped, which have empty predictions.
+        times: server time by stage; None if there was no input.
+        faults: skipped inputs, which have empty predictions.
     """
 
     results: tuple[ModelPredictions, ...]

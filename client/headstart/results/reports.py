@@ -1,4 +1,4 @@
-"""All that is known about a version, as a document."""
+"""Reports about versions."""
 
 import html
 import json
@@ -20,9 +20,9 @@ class Report:
 
     Attributes:
         model: the model.
-        version: the number of the version it is about.
-        media_type: such as ``text/html; charset=utf-8``.
-        content: the document's bytes.
+        version: number of the version.
+        media_type: media type of the document, such as ``text/html; charset=utf-8``.
+        content: bytes of the document.
     """
 
     model: str
@@ -41,7 +41,7 @@ class Report:
         return self.content.decode("utf-8")
 
     def json(self) -> Any:
-        """The facts of a report in JSON.
+        """The content of a report in JSON.
 
         Raises:
             ValueError: the report has another format.
@@ -51,7 +51,7 @@ class Report:
         return json.loads(self.content)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the document to a file, and gives its path."""
+        """Write the document to a file and return its path."""
         target = Path(path)
         target.write_bytes(self.content)
         return target

@@ -1,4 +1,4 @@
-"""The server, its caller, and what the caller's tenant stores."""
+"""The server, the caller, and the usage of the caller's tenant."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class Feature(StrEnum):
 
 
 class Right(StrEnum):
-    """What a caller may do with a model. No right includes another."""
+    """A permission on a model. No right includes another."""
 
     UNSPECIFIED = "UNSPECIFIED"
     """Newer than this client."""
@@ -138,19 +138,19 @@ class Caller:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """What a tenant stores over all its models. A limit of None: unlimited.
+    """The usage of a tenant over all its models. A limit of None: unlimited.
 
     Attributes:
         tenant: the tenant; empty for models without a tenant.
         version_count: number of versions.
-        version_limit: most versions, including those of queued and running jobs.
+        version_limit: maximum versions, including those of queued and running jobs.
         version_bytes: size of versions.
         example_bytes: size of the examples that versions and jobs need.
-        stored_bytes_limit: most bytes of versions and examples together.
+        stored_bytes_limit: maximum bytes of versions and examples together.
         queued_job_count: number of queued jobs.
-        queued_job_limit: most queued jobs.
+        queued_job_limit: maximum queued jobs.
         running_job_count: number of running jobs.
-        running_job_limit: most running jobs.
+        running_job_limit: maximum running jobs.
     """
 
     tenant: str
