@@ -59,7 +59,7 @@ ELSEWHERE = {
     "EXPORT_UNAVAILABLE": "unit/backbones/worker/test_export_process.py::"
     "test_a_refusal_is_an_error_of_its_kind",
     "INTERNAL": "unit/jobs/test_workers.py::"
-    "test_a_fault_of_the_server_is_reported_by_an_id_that_the_log_has_and_the_worker_lives_on",
+    "test_a_server_error_has_the_id_of_its_log_entry_and_the_worker_goes_on",
     "ISSUER_KEYS_UNAVAILABLE": "unit/auth/test_authenticator.py::"
     "test_keys_that_were_never_had_are_reported_as_temporary",
     "JOB_MEMORY_LIMIT": "unit/jobs/test_workers.py::test_a_run_without_memory_fails_with_its_estimate",
