@@ -1,4 +1,4 @@
-"""Building blocks of what notebooks show: HTML fragments in the page's own colors, and PNG images."""
+"""Building blocks of notebook displays: HTML fragments in the page's colors, and PNG images."""
 
 import html
 import re
@@ -19,7 +19,7 @@ _WARM, _COLD = (214, 69, 65), (49, 106, 184)
 
 
 def figure(title: str, *parts: str, note: str = "") -> str:
-    """Return a fragment with a title, its parts and a note; empty parts are left out."""
+    """Return a fragment with a title, its parts and a note; empty parts are omitted."""
     remark = f'<div style="opacity: 0.7">{html.escape(note)}</div>' if note else ""
     body = "".join(part for part in parts if part)
     name = f"<div><b>{html.escape(title)}</b></div>"
@@ -27,7 +27,7 @@ def figure(title: str, *parts: str, note: str = "") -> str:
 
 
 def table(rows: Iterable[Sequence[Any]], header: Sequence[str] = ()) -> str:
-    """Return a table; texts are aligned left, numbers and percentages right. Nothing if there are no rows."""
+    """Return a table, with texts aligned left and numbers right; empty without rows."""
     lines = ["".join(_cell(each) for each in row) for row in rows]
     if not lines:
         return ""
@@ -36,14 +36,14 @@ def table(rows: Iterable[Sequence[Any]], header: Sequence[str] = ()) -> str:
 
 
 def facts(rows: Iterable[tuple[str, Any]]) -> str:
-    """Return a table of names and values, without those whose value is empty."""
+    """Return a table of names and values, without empty values."""
     shown = [(name, _text(value)) for name, value in rows if value not in ("", None)]
     lines = ["".join(f'<td style="{_CELL}">{html.escape(each)}</td>' for each in row) for row in shown]
     return _table(lines) if lines else ""
 
 
 def bars(rows: Iterable[tuple[str, float, bool]]) -> str:
-    """Return a bar of each share from 0 to 1."""
+    """Return a bar for each row of name, fraction from 0 to 1, and whether it is highlighted."""
     lines = []
     for name, share, is_chosen in rows:
         width = min(max(share, 0.0), 1.0) * 100
@@ -64,7 +64,7 @@ def percent(share: float | None) -> str:
 
 
 def document_frame(page: str) -> str:
-    """Return a frame that shows a whole page; its scripts cannot reach the notebook."""
+    """Return a frame with a whole page, whose scripts cannot access the notebook."""
     return (
         '<iframe sandbox="allow-scripts" style="width: 100%; height: 640px; border: 1px solid #8884" '
         f'srcdoc="{html.escape(page, quote=True)}"></iframe>'
@@ -72,7 +72,7 @@ def document_frame(page: str) -> str:
 
 
 def heatmap_png(values: NDArray[np.floating[Any]], scale: int = 16) -> bytes:
-    """Return a map as a PNG image: red where values are above 0, blue below, and clear at 0."""
+    """Return values [rows, columns] as a PNG: red above 0, blue below, clear at 0; `scale` pixels each."""
     finite = np.nan_to_num(np.asarray(values, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     strength = np.abs(finite) / (np.abs(finite).max() or 1.0)
     pixels = np.empty((*finite.shape, 4), np.uint8)

@@ -1,4 +1,4 @@
-"""Encode settings as the contract's messages, by the messages' descriptors."""
+"""Encode settings as messages, by the messages' descriptors."""
 
 from dataclasses import fields
 from datetime import datetime, timedelta
@@ -42,7 +42,10 @@ def gate_message(gate: PromotionGate | None) -> comparison_pb2.PromotionGate | N
 
 
 def encode(value: Any, message: Filled) -> Filled:
-    """Fill a message's fields from a dataclass's fields of the same names; None leaves them unset."""
+    """Copy a dataclass's fields to a message's fields of the same names, and return the message.
+
+    None leaves a field unset. Fields that the message lacks are skipped.
+    """
     for each in fields(value):
         item = getattr(value, each.name)
         field = message.DESCRIPTOR.fields_by_name.get(each.name)

@@ -1,4 +1,4 @@
-"""Writes the files of an export while they come, and proves that they are those that were sent."""
+"""Writes the files of an export as they arrive, and checks their digests."""
 
 import hashlib
 import os
@@ -20,9 +20,10 @@ __all__ = ["ExportFiles"]
 
 
 class ExportFiles:
-    """The files of one export on their way to a path; use it in a `with` statement.
+    """The files of an export; use it in a `with` statement.
 
-    They are written aside, and are at the path only when all have come and have the announced digests.
+    They are written to a temporary place, and moved to the path when all have arrived with the announced
+    digests. The path is a file, or a folder for several files, created if it is missing.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -47,7 +48,7 @@ class ExportFiles:
         shutil.rmtree(self._aside, ignore_errors=True)
 
     def take(self, message: Message) -> None:
-        """Takes a message of the stream."""
+        """Write a message of the stream."""
         response = cast(pb.ExportVersionResponse, message)
         part = response.WhichOneof("part")
         if part == "header" and self._header is None:
@@ -60,7 +61,7 @@ class ExportFiles:
             raise _broken(f"a {part} out of its order")
 
     def finish(self) -> Export:
-        """Puts the files in their place, once all have come."""
+        """Move the files to the path; raise DataLoss if files are missing or differ."""
         if self._header is None:
             raise _broken("no header")
         self._open(len(self._header.files))
@@ -107,7 +108,7 @@ class ExportFiles:
         self._stream.write(chunk.content)
 
     def _open(self, place: int) -> None:
-        """Go on with the file of a place; those passed over are empty. The place after the last ends all."""
+        """Open the file of an index and complete the earlier ones; the index after the last completes all."""
         assert self._header is not None  # noqa: S101 - for the type checker
         files = self._header.files
         while self._place < place:

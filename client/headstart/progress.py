@@ -1,4 +1,4 @@
-"""A progress bar of a job, for terminals and notebooks, without further packages."""
+"""A progress bar of a job, for terminals and notebooks, without dependencies."""
 
 import html
 import sys
@@ -14,10 +14,10 @@ _LINE_EVERY: Final = 0.1
 
 
 class ProgressBar:
-    """Shows how far a job is; use it in a `with` statement and call it with each event.
+    """A progress bar; use it in a `with` statement and call it with each event.
 
-    A notebook shows one element that changes, a terminal one line that changes, and anything else a line for
-    every tenth of the job.
+    A notebook shows one element that changes, a terminal one line that changes, and other streams a line for
+    every tenth of the job. The default stream is standard error.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -68,7 +68,7 @@ class ProgressBar:
 
 
 def _notebook() -> Any:
-    """Return `IPython.display` if this is a notebook; else None. Imports nothing that is not in use."""
+    """Return `IPython.display` in a notebook; else None. Imports nothing."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     if type(shell).__name__ != "ZMQInteractiveShell":

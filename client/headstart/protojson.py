@@ -1,4 +1,4 @@
-"""Messages as JSON: the one format of HTTP, webhooks, reports and the command line."""
+"""Messages as JSON, in the format of HTTP, webhooks, reports and the command line."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ __all__ = ["to_dict", "to_json"]
 
 
 def to_dict(message: Message) -> dict[str, Any]:
-    """Return what `to_json` writes, as Python values."""
+    """Return the JSON of `to_json` as Python values."""
     document: dict[str, Any] = MessageToDict(message, always_print_fields_with_no_presence=True)
     return document
 
 
 def to_json(message: Message, indent: int | None = None) -> str:
-    """Return a message in the JSON of protobuf, with every field that always has a value."""
+    """Return a message as protobuf JSON, with every field without presence; `indent` None writes one line."""
     return MessageToJson(
         message, indent=indent, ensure_ascii=False, always_print_fields_with_no_presence=True
     )

@@ -1,4 +1,4 @@
-"""Which release of this package is installed."""
+"""The installed release of this package."""
 
 from importlib import metadata
 
@@ -6,7 +6,7 @@ __all__ = ["installed_version"]
 
 
 def installed_version() -> str:
-    """The version of the installed distribution; 0 where the source is used without installing it."""
+    """Return the version of the installed distribution; 0 without an installation."""
     try:
         return metadata.version("headstart")
     except metadata.PackageNotFoundError:

@@ -27,8 +27,8 @@ class VersionRef:
 
     Attributes:
         model: the model.
-        version: the version's number. None: by the alias, or the default.
-        alias: an alias of the version. None: by the number, or the default.
+        version: number of the version. None: by the alias, or the default.
+        alias: alias of the version. None: by the number, or the default.
 
     Raises:
         ValueError: both a version and an alias are given.
@@ -51,7 +51,7 @@ class VersionRef:
 
 
 def parse_version(version: VersionRef | str) -> VersionRef:
-    """Return the reference that a text spells."""
+    """Return the reference of ``pets`` (the default version), ``pets@3`` or ``pets@stable``."""
     if isinstance(version, VersionRef):
         return version
     model, separator, which = version.partition("@")
@@ -75,7 +75,7 @@ def version_ref(model: str, version: int | None = None, alias: str | None = None
 
 
 def plain_model(model: str) -> str:
-    """Return the name of a model that must not contain a version."""
+    """Return the name of a model; raise ValueError if it contains a version."""
     name, separator, which = model.partition("@")
     if separator:
         key = which if _NUMBER.fullmatch(which) else repr(which)
@@ -84,7 +84,7 @@ def plain_model(model: str) -> str:
 
 
 def other_version(ref: VersionRef, version: VersionRef | str | int) -> VersionRef:
-    """Return another version, of the same model if only its number or alias is given."""
+    """Return another version; a number or an alias is of the same model."""
     if isinstance(version, VersionRef):
         return version
     if isinstance(version, str):
@@ -96,7 +96,7 @@ def other_version(ref: VersionRef, version: VersionRef | str | int) -> VersionRe
 
 
 def numbered(ref: VersionRef) -> int:
-    """Return the number of a version."""
+    """Return the number of a version; raise ValueError if the reference has none."""
     if ref.version is None:
         raise ValueError(f"Name the version by its number, such as '{ref.model}@3'. Received: {str(ref)!r}")
     return ref.version

@@ -1,4 +1,4 @@
-"""Finds an alias of a model."""
+"""Lookup of aliases."""
 
 import grpc
 
@@ -9,7 +9,7 @@ __all__ = ["found_alias"]
 
 
 def found_alias(model: Model, name: str) -> Alias:
-    """Return an alias of a model."""
+    """Return an alias of a model; raise NotFound if it does not exist."""
     for alias in model.aliases:
         if alias.alias == name:
             return alias

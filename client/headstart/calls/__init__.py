@@ -1,1 +1,1 @@
-"""The calls of the contract as values without I/O, and their sequences."""
+"""Calls of the contract as values without I/O, and sequences of calls."""

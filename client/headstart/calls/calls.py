@@ -1,4 +1,4 @@
-"""The calls of the contract as values: what is sent, where to, and how its answer is read."""
+"""Calls of the contract as values: the request, the method's path and the response's reader."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -60,15 +60,15 @@ _SERVING = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call(Generic[Result]):
-    """A call that is ready to be sent, by a synchronous channel or an asynchronous one.
+    """A call, for a synchronous or asynchronous channel.
 
     Attributes:
-        path: the full name of the method.
-        request: what is sent.
-        response: the type of what comes back, once or many times.
-        read: makes a response a result.
-        extra_seconds: how long the request lets the server wait; added to the call's deadline.
-        repeatable: whether it does no harm to carry it out twice.
+        path: full name of the method.
+        request: the request.
+        response: type of the response, or of each response of a stream.
+        read: converts a response into a result.
+        extra_seconds: seconds that the request lets the server wait, added to the call's deadline.
+        repeatable: whether the call is idempotent.
     """
 
     path: str
@@ -86,11 +86,11 @@ class Call(Generic[Result]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page(Generic[Item]):
-    """Part of a list.
+    """A page of a list.
 
     Attributes:
-        items: the items of this page.
-        next_token: names the next page; empty on the last.
+        items: items of the page.
+        next_token: token of the next page; empty on the last.
     """
 
     items: tuple[Item, ...]
@@ -98,7 +98,7 @@ class Page(Generic[Item]):
 
 
 def job_status(job_id: str, wait: float = 0.0) -> Call[JobStatus]:
-    """Status, answered at once or when the job has ended, `wait` seconds later at most."""
+    """Return the call of Status, which waits up to `wait` seconds for the job's end."""
     request = tuning.StatusRequest(job_id=job_id)
     if wait > 0:
         request.wait_duration.FromNanoseconds(int(wait * 1e9))
@@ -112,7 +112,7 @@ def job_status(job_id: str, wait: float = 0.0) -> Call[JobStatus]:
 
 
 def job_events(job_id: str, after: int) -> Call[JobEvent]:
-    """Watch, from the event after this number."""
+    """Return the call of Watch, from the event after this number."""
     return Call(
         path=_TUNING + "Watch",
         request=tuning.WatchRequest(job_id=job_id, after_event=after),
@@ -122,7 +122,7 @@ def job_events(job_id: str, after: int) -> Call[JobEvent]:
 
 
 def job_cancellation(job_id: str) -> Call[JobStatus]:
-    """Cancel."""
+    """Return the call of Cancel."""
     return Call(
         path=_TUNING + "Cancel",
         request=tuning.CancelRequest(job_id=job_id),
@@ -134,7 +134,7 @@ def job_cancellation(job_id: str) -> Call[JobStatus]:
 def job_page(
     model: str | None, states: Collection[JobState | str] | str | None, token: str
 ) -> Call[Page[JobStatus]]:
-    """ListJobs."""
+    """Return the call of ListJobs."""
     listed = [states] if isinstance(states, str) else states or ()
     return Call(
         path=_TUNING + "ListJobs",
@@ -153,7 +153,7 @@ def job_page(
 
 
 def model_page(token: str) -> Call[Page[Model]]:
-    """ListModels."""
+    """Return the call of ListModels."""
     return Call(
         path=_KEEPING + "ListModels",
         request=keeping.ListModelsRequest(page_size=_PAGE_SIZE, page_token=token),
@@ -166,7 +166,7 @@ def model_page(token: str) -> Call[Page[Model]]:
 
 
 def backbone_page(token: str) -> Call[Page[Backbone]]:
-    """ListBackbones."""
+    """Return the call of ListBackbones."""
     return Call(
         path=_KEEPING + "ListBackbones",
         request=keeping.ListBackbonesRequest(page_size=_PAGE_SIZE, page_token=token),
@@ -179,7 +179,6 @@ def backbone_page(token: str) -> Call[Page[Backbone]]:
 
 
 def _backbones(response: keeping.ListBackbonesResponse) -> tuple[Backbone, ...]:
-    """Return backbones with their statuses."""
     statuses = {each.backbone: each for each in response.statuses}
     return tuple(
         decode(
@@ -196,7 +195,7 @@ def _backbones(response: keeping.ListBackbonesResponse) -> tuple[Backbone, ...]:
 def alias_setting(
     model: str, alias: str, version: int, etag: str | None, traffic: Mapping[int, float] | None = None
 ) -> Call[Alias]:
-    """SetAlias, which sets or moves it."""
+    """Return the call of SetAlias."""
     given = [
         model_pb2.TrafficSplit(version=other, fraction=share) for other, share in (traffic or {}).items()
     ]
@@ -213,7 +212,7 @@ def alias_setting(
 
 
 def alias_removal(model: str, alias: str, etag: str | None) -> Call[None]:
-    """DeleteAlias."""
+    """Return the call of DeleteAlias."""
     return Call(
         path=_KEEPING + "DeleteAlias",
         request=keeping.DeleteAliasRequest(model=model, alias=alias, etag=etag or ""),
@@ -223,7 +222,7 @@ def alias_removal(model: str, alias: str, etag: str | None) -> Call[None]:
 
 
 def version_deletion(model: str, version: int, force: bool) -> Call[None]:
-    """DeleteVersion."""
+    """Return the call of DeleteVersion."""
     return Call(
         path=_KEEPING + "DeleteVersion",
         request=keeping.DeleteVersionRequest(model=model, version=version, force=force),
@@ -233,7 +232,7 @@ def version_deletion(model: str, version: int, force: bool) -> Call[None]:
 
 
 def model_deletion(model: str, force: bool = False) -> Call[int]:
-    """DeleteModel; gives the number of versions that were deleted."""
+    """Return the call of DeleteModel, whose result is the number of deleted versions."""
     return Call(
         path=_KEEPING + "DeleteModel",
         request=keeping.DeleteModelRequest(model=model, force=force),
@@ -243,7 +242,7 @@ def model_deletion(model: str, force: bool = False) -> Call[int]:
 
 
 def example_deletion(example_id: str, model: str) -> Call[ErasedExample]:
-    """EraseExample."""
+    """Return the call of EraseExample."""
     return Call(
         path=_KEEPING + "EraseExample",
         request=keeping.EraseExampleRequest(example_id=example_id, model=model),
@@ -253,7 +252,7 @@ def example_deletion(example_id: str, model: str) -> Call[ErasedExample]:
 
 
 def version_evaluation(target: VersionRef) -> Call[VersionEvaluation]:
-    """GetEvaluation."""
+    """Return the call of GetEvaluation."""
     return Call(
         path=_KEEPING + "GetEvaluation",
         request=keeping.GetEvaluationRequest(target=selector(target)),
@@ -263,7 +262,7 @@ def version_evaluation(target: VersionRef) -> Call[VersionEvaluation]:
 
 
 def version_report(target: VersionRef, form: ReportFormat) -> Call[Report]:
-    """GetReport."""
+    """Return the call of GetReport."""
     if form not in get_args(ReportFormat):
         raise ValueError(f"format must be one of {', '.join(get_args(ReportFormat))}. Received: {form!r}")
     return Call(
@@ -275,7 +274,7 @@ def version_report(target: VersionRef, form: ReportFormat) -> Call[Report]:
 
 
 def version_export(target: VersionRef, format: ExportFormat) -> Call[Message]:
-    """ExportVersion; its messages as they come."""
+    """Return the call of ExportVersion, whose results are its messages."""
     if format not in get_args(ExportFormat):
         raise ValueError(f"format must be one of {', '.join(get_args(ExportFormat))}. Received: {format!r}")
     return Call(
@@ -289,7 +288,7 @@ def version_export(target: VersionRef, format: ExportFormat) -> Call[Message]:
 
 
 def health() -> Call[bool]:
-    """The standard health check of the whole server: true if it serves."""
+    """Return the standard health check of the whole server; its result is true if the server is ready."""
     # HealthCheckRequest without a service is an empty message, and HealthCheckResponse has one field, an
     # enum of number 1: on the wire that is what these two are, which every protobuf brings along.
     return Call(

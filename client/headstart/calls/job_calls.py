@@ -1,4 +1,4 @@
-"""Calls about all jobs as values, and how a stream of all jobs continues through lost connections."""
+"""Calls about all jobs as values, and the cursor that resumes a stream of all jobs after lost connections."""
 
 from headstart.calls.calls import Call
 from headstart.decode import decode
@@ -13,7 +13,7 @@ _SERVICE = "/headstart.v1.FineTuningService/"
 
 
 def job_deletion(job_id: str) -> Call[None]:
-    """DeleteJob."""
+    """Return the call of DeleteJob."""
     return Call(
         path=_SERVICE + "DeleteJob",
         request=pb.DeleteJobRequest(job_id=job_id),
@@ -23,7 +23,7 @@ def job_deletion(job_id: str) -> Call[None]:
 
 
 def watched_jobs(model: str | None, resume_token: str) -> Call[WatchedJobs]:
-    """WatchJobs, from where a token says."""
+    """Return the call of WatchJobs, from a resume token."""
     return Call(
         path=_SERVICE + "WatchJobs",
         request=pb.WatchJobsRequest(model=model or "", resume_token=resume_token),
@@ -33,7 +33,7 @@ def watched_jobs(model: str | None, resume_token: str) -> Call[WatchedJobs]:
 
 
 class JobsCursor:
-    """Where a watcher is among the events of all jobs."""
+    """The position of a watcher in the events of all jobs."""
 
     def __init__(self, model: str | None, resume_token: str, policy: RetryPolicy) -> None:
         self._model = model
@@ -44,11 +44,11 @@ class JobsCursor:
         self._seen: dict[str, int] = {}
 
     def call(self) -> Call[WatchedJobs]:
-        """Return the call that continues the stream."""
+        """Return the call that resumes the stream."""
         return watched_jobs(self._model, self._token)
 
     def accept(self, watched: WatchedJobs) -> JobEvent | None:
-        """Note a response; return its event if it is new."""
+        """Record a response; return its event if it is new."""
         self._backoff.reset()
         event = watched.event
         is_new = event is not None and event.number > self._seen.get(event.job_id, 0)
@@ -60,10 +60,10 @@ class JobsCursor:
         return event if is_new else None
 
     def ended(self) -> float:
-        """Return the seconds to wait after a stream ended in order, as when a server is stopped."""
+        """Return the seconds to wait after the server ended a stream without an error."""
         self._backoff.reset()
         return self._policy.delay(1)
 
     def interrupted(self, error: Unavailable) -> float:
-        """Return the seconds to wait after a connection was lost."""
+        """Return the seconds to wait after a lost connection; raise its error after the outage limit."""
         return self._backoff.delay_after(error)

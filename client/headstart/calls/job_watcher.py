@@ -1,4 +1,4 @@
-"""How a job is followed to its end through lost connections: the decisions, without the waiting."""
+"""The retry decisions of following a job to its end, without the waiting."""
 
 import grpc
 
@@ -11,11 +11,11 @@ from headstart.transport.retries import Backoff, RetryPolicy
 __all__ = ["STATUS_SLICE_SECONDS", "EventCursor", "described_job", "finished_version", "still_going"]
 
 STATUS_SLICE_SECONDS = 30.0
-"""How long one Status call waits. Proxies end calls that are silent for a minute."""
+"""Maximum seconds that one Status call waits: proxies end calls that are silent for a minute."""
 
 
 class EventCursor:
-    """Where a watcher is among the events of a job."""
+    """The position of a watcher in the events of a job."""
 
     def __init__(self, job_id: str, after: int, policy: RetryPolicy) -> None:
         self.ended = False
@@ -25,11 +25,11 @@ class EventCursor:
         self._backoff = Backoff(policy, seconds=policy.outage_seconds)
 
     def call(self) -> Call[JobEvent]:
-        """Asks for the events that have not been seen."""
+        """Return the call for the events after the last one."""
         return job_events(self._job_id, self._after)
 
     def accept(self, event: JobEvent) -> bool:
-        """Notes an event. False if it was seen before, or is a mere sign of life, which has no number."""
+        """Record an event; return False for a repeated event and for a keepalive, which has no number."""
         self._backoff.reset()
         self.ended = event.state.ended
         is_new = event.number > self._after
@@ -37,20 +37,20 @@ class EventCursor:
         return is_new
 
     def settle(self, status: JobStatus) -> float:
-        """Decides after a stream ended in order but without a last event, as when a server is stopped."""
+        """Return the seconds to wait after the server ended a stream before the job's last event."""
         self._backoff.reset()
         self.ended = status.state.ended and status.last_event <= self._after
         return self._policy.delay(1)
 
     def interrupted(self, error: Unavailable) -> float:
-        """Decides after a connection was lost."""
+        """Return the seconds to wait after a lost connection; raise its error after the outage limit."""
         delay = self._backoff.delay_after(error)
         LOGGER.info("Watching job %s goes on in %.2f s: %s", self._job_id, delay, error)
         return delay
 
 
 def described_job(job_id: str, status: JobStatus | None) -> str:
-    """Return a job's ID and what is known about it, for a repr."""
+    """Return a repr of a job's ID and last status."""
     if status is None:
         return repr(job_id)
     version = "" if status.version is None else f"@{status.version}"
@@ -58,14 +58,14 @@ def described_job(job_id: str, status: JobStatus | None) -> str:
 
 
 def finished_version(status: JobStatus) -> int:
-    """The number of the version that an ended job published."""
+    """Return the version number of an ended job; raise its error if the job failed or was cancelled."""
     if status.state is JobState.SUCCEEDED and status.version is not None:
         return status.version
     raise _failure(status)
 
 
 def still_going(status: JobStatus | None, job_id: str) -> TimeoutError:
-    """The error for a caller who will wait no longer; the job goes on."""
+    """Return the error of a wait that timed out."""
     state = status.state if status else "not known to have ended"
     return TimeoutError(f"Job {job_id} is {state} and goes on. Wait for it again, or cancel it.")
 

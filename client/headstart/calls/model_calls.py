@@ -1,4 +1,4 @@
-"""Calls that read and change versions and models, as values."""
+"""Calls that read and update versions and models, as values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,22 +29,12 @@ _SERVICE = "/headstart.v1.ModelService/"
 PAGE_SIZE = 100
 
 VersionView: TypeAlias = Literal["basic", "full"]
-"""How much of a version is returned: everything, or everything but confusion matrices."""
+"""The view of a version: ``full``, or without confusion matrices."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VersionQuery:
-    """Which versions of a model are listed, and how.
-
-    Attributes:
-        tags: tags that a version has, each with this value.
-        alias: an alias that names it.
-        backbone: its backbone.
-        created_after: it was published at this time or later.
-        created_before: it was published before this time.
-        order_by: ``version``, ``create_time`` or ``size_bytes``, with or without `` desc``.
-        view: how much of each version is returned.
-    """
+    """The filter, order and view of a list of versions."""
 
     tags: Mapping[str, str] = field(default_factory=dict)
     alias: str | None = None
@@ -66,11 +56,11 @@ class VersionQuery:
 
 
 class Details(TypedDict, total=False):
-    """What people say about a version or a model.
+    """Details for people of a version or a model.
 
     Attributes:
-        display_name: a title.
-        description: a description.
+        display_name: title.
+        description: description.
         tags: key-value pairs; they replace all earlier ones.
     """
 
@@ -87,7 +77,7 @@ def version_change(
     expire_time: datetime | Literal["never"] | None,
     ttl: timedelta | None,
 ) -> Call[Version]:
-    """Return the call that changes a version."""
+    """Return the call that updates a version."""
     if expire_time is not None and ttl is not None:
         raise ValueError(f"Give expire_time or ttl, not both. Received: {expire_time!r} and {ttl!r}")
     expires = expire_time is not None or ttl is not None
@@ -98,14 +88,14 @@ def version_change(
 
 
 def model_change(model: str, details: Details) -> Call[Model]:
-    """Return the call that changes a model."""
+    """Return the call that updates a model."""
     if not details:
         raise ValueError("Nothing is to change. Give display_name, description or tags.")
     return model_update(model, details)
 
 
 def get_model(model: str) -> Call[Model]:
-    """GetModel."""
+    """Return the call of GetModel."""
     return Call(
         path=_SERVICE + "GetModel",
         request=pb.GetModelRequest(model=model),
@@ -115,7 +105,7 @@ def get_model(model: str) -> Call[Model]:
 
 
 def get_version(version: VersionRef) -> Call[Version]:
-    """GetVersion."""
+    """Return the call of GetVersion."""
     return Call(
         path=_SERVICE + "GetVersion",
         request=pb.GetVersionRequest(target=selector(version)),
@@ -127,7 +117,7 @@ def get_version(version: VersionRef) -> Call[Version]:
 def version_list(
     model: str, query: VersionQuery, token: str, *, size: int = PAGE_SIZE
 ) -> Call[Page[Version]]:
-    """ListVersions."""
+    """Return the call of ListVersions."""
     return Call(
         path=_SERVICE + "ListVersions",
         request=pb.ListVersionsRequest(
@@ -147,7 +137,7 @@ def version_list(
 
 
 def alias_event_list(model: str, alias: str | None, token: str) -> Call[Page[AliasEvent]]:
-    """ListAliasEvents."""
+    """Return the call of ListAliasEvents."""
     return Call(
         path=_SERVICE + "ListAliasEvents",
         request=pb.ListAliasEventsRequest(
@@ -162,7 +152,7 @@ def alias_event_list(model: str, alias: str | None, token: str) -> Call[Page[Ali
 
 
 def traffic(model: str, version: int | None, window: timedelta | None) -> Call[Traffic]:
-    """GetTraffic."""
+    """Return the call of GetTraffic."""
     return Call(
         path=_SERVICE + "GetTraffic",
         request=pb.GetTrafficRequest(model=model, version=version, window_duration=window),
@@ -180,7 +170,7 @@ def version_update(
     expire_time: datetime | None,
     ttl: timedelta | None,
 ) -> Call[Version]:
-    """UpdateVersion, of the details that change and, if it does, of the expiration."""
+    """Return the call of UpdateVersion, with the changed fields in its mask."""
     request = pb.UpdateVersionRequest(
         model=model, version=version, **changes, expire_time=expire_time, ttl=ttl
     )
@@ -194,7 +184,7 @@ def version_update(
 
 
 def model_update(model: str, changes: Mapping[str, Any]) -> Call[Model]:
-    """UpdateModel."""
+    """Return the call of UpdateModel."""
     request = pb.UpdateModelRequest(model=model, **changes)
     request.update_mask.paths.extend(changes)
     return Call(

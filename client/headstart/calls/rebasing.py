@@ -1,4 +1,4 @@
-"""Fitting a version on another backbone: what can be set, and the call."""
+"""The settings and the call of a rebase."""
 
 from collections.abc import Collection
 from datetime import timedelta
@@ -22,14 +22,14 @@ __all__ = ["RebaseSettings", "rebase"]
 
 
 class RebaseSettings(TypedDict, total=False):
-    """What can be set for a rebase, besides version, alias and backbone; all of it may be left out.
+    """Settings of a rebase, besides version, alias and backbone; all are optional.
 
     Attributes:
-        backbone_candidates: with the backbone ``auto`` those that are tried. None: the server's short list.
-        backbone_time_budget: with ``auto`` when no further one is tried, a timedelta or seconds. None: no
-            limit.
+        backbone_candidates: backbones that ``auto`` tries. None: up to 4 of the server's.
+        backbone_time_budget: time after which ``auto`` tries no further backbone, a timedelta or seconds.
+            None: no limit.
         recipe: as in `SpecSettings`. None: the recipe that the old version was requested with.
-        promote_if: what may be lost when the alias is moved. None: the gate's own margins.
+        promote_if: margins of the promotion gate. None: the default margins.
         priority: as in `SpecSettings`.
         webhook: as in `SpecSettings`.
     """
@@ -51,7 +51,7 @@ def rebase(
     alias: str | None,
     request_id: str,
 ) -> Call[str]:
-    """Rebase; gives the id of the job."""
+    """Return the call of Rebase, whose result is the ID of the job."""
     check_names("rebase", settings, RebaseSettings)
     recipe, gate = settings.get("recipe"), settings.get("promote_if")
     if gate is not None and alias is None:

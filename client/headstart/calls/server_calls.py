@@ -1,4 +1,4 @@
-"""The calls of ServerService as values."""
+"""Calls of ServerService as values."""
 
 from headstart.calls.calls import Call
 from headstart.decode import decode
@@ -11,7 +11,7 @@ _SERVICE = "/headstart.v1.ServerService/"
 
 
 def server_info() -> Call[ServerInfo]:
-    """GetServerInfo."""
+    """Return the call of GetServerInfo."""
     return Call(
         path=_SERVICE + "GetServerInfo",
         request=pb.GetServerInfoRequest(),
@@ -21,7 +21,7 @@ def server_info() -> Call[ServerInfo]:
 
 
 def who_am_i() -> Call[Caller]:
-    """WhoAmI."""
+    """Return the call of WhoAmI."""
     return Call(
         path=_SERVICE + "WhoAmI",
         request=pb.WhoAmIRequest(),
@@ -31,7 +31,7 @@ def who_am_i() -> Call[Caller]:
 
 
 def usage() -> Call[Usage]:
-    """GetUsage."""
+    """Return the call of GetUsage."""
     return Call(
         path=_SERVICE + "GetUsage",
         request=pb.GetUsageRequest(),

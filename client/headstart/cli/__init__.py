@@ -9,7 +9,7 @@ _NEEDED = frozenset({"typer", "rich"})
 
 
 def main() -> None:
-    """Runs the command; without typer and rich it says how to install them and exits with 2."""
+    """Run the command; without typer and rich, print how to install them and exit with 2."""
     try:
         from headstart.cli.app import app  # noqa: PLC0415  # an extra: it may be missing
     except ModuleNotFoundError as error:
@@ -23,10 +23,10 @@ def main() -> None:
 
 
 def _part_from_file_descriptor_2() -> None:
-    """Keeps stderr for Python alone.
+    """Redirect file descriptor 2, so that only Python writes to stderr.
 
-    What gRPC's core logs about connections would stand between the command's own lines. It reads its
-    verbosity when it is imported, and `headstart` itself, which imports it, comes before this command.
+    gRPC core would log about connections between the command's lines. It reads its verbosity when it is
+    imported, which `headstart` does before this function runs.
     """
     if sys.stderr is None:  # the parent closed it
         return

@@ -160,7 +160,7 @@ def root(
 def _destination(
     context: typer.Context, server: str | None, name: str | None
 ) -> tuple[str | None, str | None]:
-    """Return the server or the context: options win over variables, the server over the context."""
+    """Return the server or the context: options override variables, and the server overrides the context."""
     if server is None or name is None:
         return server, name
     is_option = {

@@ -1,4 +1,4 @@
-"""Predictions of files, folders and tables, which go on where single inputs cannot be used."""
+"""Predictions of files, folders and tables, which skip unusable inputs."""
 
 import errno
 import json
@@ -38,14 +38,14 @@ class BatchPrediction:
     """One run of the command `predict`.
 
     Attributes:
-        session: the command's session.
-        model: the model, perhaps with its version.
-        settings: what is predicted.
+        session: session of the command.
+        model: the model, optionally with its version.
+        settings: settings of the prediction.
         sources: paths, or texts.
-        columns: what the columns of tables mean.
+        columns: meanings of the columns of tables.
         is_text: whether the sources are texts.
-        fails: whether the first input that cannot be used ends it.
-        errors: of the inputs that could not be used so far.
+        fails: whether the first unusable input ends the run.
+        errors: errors of the unusable inputs so far.
     """
 
     session: Session
@@ -58,7 +58,7 @@ class BatchPrediction:
     errors: list[PredictionError] = field(default_factory=list)
 
     def collect(self) -> list[PredictedInput]:
-        """Return all predictions."""
+        """Return all predictions; raise an error if every input is unusable."""
         found = [each for each, _ in self._predictions(self._inputs(), parse_version(self.model))]
         if not found:
             self._fail()
@@ -78,7 +78,7 @@ class BatchPrediction:
         self.end()
 
     def end(self) -> None:
-        """Name the inputs that could not be used."""
+        """Print the unusable inputs, and exit with an error if there are any."""
         if not self.errors:
             return
         for error in self.errors[:_SHOWN_ERRORS]:
@@ -102,7 +102,6 @@ class BatchPrediction:
         return {"inputs": names, **document, "faults": self._faults()}
 
     def _faults(self) -> list[dict[str, Any]]:
-        """Return the errors as the contract's messages."""
         return [
             to_dict(pb.InputFault(index=each.index, reason=_reason(each), message=each.message))
             for each in self.errors
@@ -164,11 +163,11 @@ class BatchPrediction:
         return named_inputs(self.sources, self.columns, is_text=self.is_text)
 
     def _count(self) -> int | None:
-        """Return how many inputs there are; None if that takes reading them."""
+        """Return the number of inputs; None if counting requires reading them."""
         return None if not self.is_text and any(map(is_collection, self.sources)) else len(self.sources)
 
     def _command(self) -> dict[str, Any]:
-        """Return what identifies the command, as JSON."""
+        """Return the identity of the command, as JSON."""
         abstain = self.settings.get("abstain")
         settings = {**self.settings, "abstain": asdict(cast(Any, abstain)) if abstain else None}
         command = {
@@ -182,7 +181,7 @@ class BatchPrediction:
         return cast(dict[str, Any], json.loads(json.dumps(command)))
 
     def _fail(self) -> None:
-        """Raise the error of the first input that could not be used."""
+        """Raise the error of the first unusable input."""
         if not self.errors:
             raise ValueError(f"There are no inputs in {', '.join(self.sources)}")
         first, count = self.errors[0], len(self.errors)
@@ -199,7 +198,7 @@ class BatchPrediction:
 
 
 def _reason(error: PredictionError) -> str:
-    """Return the name of the contract's reason; one that was not sent is an invalid field of the request."""
+    """Return the contract's reason of an error; an input that was not sent is an invalid field."""
     name = f"ERROR_REASON_{error.reason}"
     return name if name in ErrorReason.keys() else "ERROR_REASON_INVALID_FIELD"  # noqa: SIM118 - an enum
 

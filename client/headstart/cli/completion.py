@@ -1,4 +1,4 @@
-"""Completion of names in the shell: from the server, within a second, silent on failure."""
+"""Shell completion of names from the server, within a second and silent on failure."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -31,12 +31,12 @@ _MAX_JOBS = 50
 
 
 def complete_models(context: typer.Context, incomplete: str) -> Names:
-    """Return models."""
+    """Return model names."""
     return _starting(incomplete, _ask(context, lambda client: [each.model for each in client.models()]))
 
 
 def complete_versions(context: typer.Context, incomplete: str) -> Names:
-    """Return models, and after ``@`` the aliases and versions of a model."""
+    """Return model names, and after ``@`` the aliases and versions of the model."""
     model, at, _ = incomplete.partition("@")
     if not at:
         return complete_models(context, incomplete)
@@ -50,7 +50,7 @@ def complete_versions(context: typer.Context, incomplete: str) -> Names:
 
 
 def complete_numbered_versions(context: typer.Context, incomplete: str) -> Names:
-    """Return models followed by ``@``, and after it the versions of a model."""
+    """Return model names, and after ``@`` the versions of the model."""
     model, at, _ = incomplete.partition("@")
 
     def names(client: Client) -> list[str]:
@@ -75,7 +75,7 @@ def complete_aliases(context: typer.Context, incomplete: str) -> Names:
 
 
 def complete_jobs(context: typer.Context, incomplete: str) -> Names:
-    """Return the newest jobs, described by their model and state."""
+    """Return the newest jobs, with their model and state as description."""
 
     def names(client: Client) -> list[tuple[str, str]]:
         newest = (job.last_status for job in islice(client.jobs(), _MAX_JOBS))
@@ -85,7 +85,7 @@ def complete_jobs(context: typer.Context, incomplete: str) -> Names:
 
 
 def complete_backbones(context: typer.Context, incomplete: str) -> Names:
-    """Return backbones, and auto."""
+    """Return backbone names and ``auto``."""
 
     def names(client: Client) -> list[str]:
         return [each.backbone for each in client.backbones()]
@@ -94,7 +94,7 @@ def complete_backbones(context: typer.Context, incomplete: str) -> Names:
 
 
 def complete_contexts(incomplete: str) -> Names:
-    """Return the stored contexts."""
+    """Return the names of the stored contexts."""
     try:
         return _starting(incomplete, ContextsFile().read().contexts)
     except (OSError, ValueError):

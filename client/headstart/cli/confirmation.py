@@ -1,4 +1,4 @@
-"""The question before something is deleted, and the names of what is deleted."""
+"""Confirmation of deletions, with the names of the deleted resources."""
 
 import sys
 
@@ -13,7 +13,7 @@ _MAX_NAMES = 10
 
 
 def confirm(what: str, *, skip: bool) -> None:
-    """Ask on the terminal whether to go on."""
+    """Ask for confirmation of a deletion, such as ``delete model pets``; `skip` asks nothing."""
     if skip:
         return
     if not sys.stdin.isatty():
@@ -22,7 +22,7 @@ def confirm(what: str, *, skip: bool) -> None:
 
 
 def deleted_model(model: Model) -> str:
-    """Return what the deletion of a model deletes, counted."""
+    """Return a summary of what deleting a model deletes."""
     examples = sum(each.lineage.example_count for each in model.versions if each.has_examples)
     parts = [
         _named(len(model.versions), "version", [str(each.version) for each in reversed(model.versions)]),
@@ -33,7 +33,7 @@ def deleted_model(model: Model) -> str:
 
 
 def deleted_version(version: Version) -> str:
-    """Return what the deletion of a version deletes, counted."""
+    """Return a summary of what deleting a version deletes."""
     examples = version.lineage.example_count if version.has_examples else 0
     parts = [
         _named(len(version.aliases), "alias", list(version.aliases)),

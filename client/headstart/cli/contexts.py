@@ -180,7 +180,7 @@ def _identity(caller: Caller) -> str:
 
 
 def _shown(context: Context) -> dict[str, Any]:
-    """The context for people and programs: without the token."""
+    """Return the context without its token."""
     return {key: "(stored)" if key == "token" else value for key, value in asdict(context).items() if value}
 
 

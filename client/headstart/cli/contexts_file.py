@@ -1,4 +1,4 @@
-"""Contexts: named servers with their credentials, in a file that only its owner can read."""
+"""Contexts: named servers with their credentials, in a file with mode 0600."""
 
 import contextlib
 import fcntl
@@ -19,16 +19,16 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Context:
-    """How a server is reached.
+    """A server and its credentials.
 
     Attributes:
-        server: the address, as host:port.
-        tls: True connects with TLS.
-        ca: path of the certificate authorities to trust.
+        server: address, as host:port.
+        tls: whether to connect with TLS.
+        ca: path of the certificate authorities.
         cert: path of the client certificate.
         key: path of its private key.
-        token: the bearer token.
-        token_file: path of a file with the token, read for each command.
+        token: bearer token.
+        token_file: path of a file with the token, read by each command.
     """
 
     server: str
@@ -42,7 +42,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """The contexts and the name of the current one; empty if no context is current."""
+    """The contexts, and the name of the current one; empty if no context is current."""
 
     contexts: Mapping[str, Context] = field(default_factory=dict)
     current: str = ""
@@ -56,13 +56,13 @@ class Contexts:
 
 
 class ContextsFile:
-    """The file of contexts."""
+    """The file of contexts; by default ``headstart/contexts.toml`` in the user's configuration folder."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or _default_path()
 
     def read(self) -> Contexts:
-        """Return the contexts; no contexts if the file is missing."""
+        """Return the contexts; empty if the file is missing."""
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
@@ -106,7 +106,7 @@ class ContextsFile:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[Contexts]:
-        """Keep other commands from changing the file meanwhile."""
+        """Lock the file against changes by other commands."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -116,7 +116,7 @@ class ContextsFile:
             os.close(lock)
 
     def _write(self, contexts: Contexts) -> None:
-        """Replace the file as a whole, readable for its owner only."""
+        """Replace the file atomically, with mode 0600."""
         handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".contexts-")  # mode 0600
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:

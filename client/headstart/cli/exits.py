@@ -1,4 +1,4 @@
-"""Exit codes, and errors in a line or two with their remedy."""
+"""Exit codes, and errors with their remedies."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -58,14 +58,14 @@ EXIT_CODES_HELP = "\n".join(["Exit codes:", *(f"  {code:<4} {text}" for code, te
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """An error as it is shown.
+    """An error for display.
 
     Attributes:
-        code: the canonical gRPC code; INVALID_ARGUMENT for what is wrong on this side of the network.
+        code: canonical gRPC code; INVALID_ARGUMENT for an error of the client.
         reason: the contract's reason; may be empty.
-        message: what happened.
-        advice: what to do; may be empty.
-        is_remote: True if it came from a call; then the lines for people name its reason or code.
+        message: the problem.
+        advice: the remedy; may be empty.
+        is_remote: whether a call returned it; the lines for people then name its reason or code.
     """
 
     code: str
@@ -76,18 +76,18 @@ class Failure:
 
     @property
     def lines(self) -> list[str]:
-        """The lines for people."""
+        """Return the lines for people."""
         reason = f" ({self.reason or self.code})" if self.is_remote else ""
         return [f"error: {self.message}{reason}", *([self.advice] if self.advice else [])]
 
     @property
     def document(self) -> dict[str, dict[str, str]]:
-        """The JSON document for programs."""
+        """Return the JSON document for programs."""
         return {"error": {"code": self.code, "reason": self.reason, "message": self.message}}
 
 
 def exit_code(error: Exception) -> ExitCode:
-    """Return the exit code of an error; errors on this side of the network are usage errors."""
+    """Return the exit code of an error; errors of the client are usage errors."""
     match error:
         case Unavailable():
             return ExitCode.UNAVAILABLE
@@ -99,7 +99,7 @@ def exit_code(error: Exception) -> ExitCode:
 
 
 def explain(error: Exception, session: Session | None) -> Failure:
-    """Return what happened, and what to do if that is known."""
+    """Return the problem, and its remedy if it is known."""
     if isinstance(error, HeadstartError):
         return Failure(
             code=error.code.name,

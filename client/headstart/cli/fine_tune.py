@@ -156,7 +156,7 @@ def _run(
 def show_job(
     session: Session, client: Client, job: Job, version: Version | None, upload: timedelta | None = None
 ) -> None:
-    """Show an accepted job or, after a wait, its version, and what to do next."""
+    """Print an accepted job or, after a wait, its version, and the next commands."""
     status = job.status()
     if version is None:
         session.show(session.response("Status"), job_facts(status), Listing([status.job_id]))
@@ -182,7 +182,7 @@ def show_job(
 
 
 def _show_findings(session: Session, client: Client, version: Version) -> None:
-    """Show what was found in the examples, and the command that shows more; nothing if there is nothing."""
+    """Print the findings in the examples, and the command that prints all of them."""
     if session.options.format is not Format.TABLE:
         return
     try:
@@ -199,7 +199,7 @@ def _show_findings(session: Session, client: Client, version: Version) -> None:
 
 
 def _input_of(client: Client, version: Version) -> str:
-    """Return an input of a version as the command takes it; an image if its kind is unknown."""
+    """Return an example input of a version as an argument of the command; an image if its kind is unknown."""
     backbone = version.lineage.backbone
     if backbone.startswith("features:"):  # of any size, and so in no list
         return _INPUTS[Modality.TENSOR]
@@ -211,13 +211,18 @@ def _input_of(client: Client, version: Version) -> str:
 
 
 def require_promoted(version: Version | None, *, wanted: bool) -> None:
-    """Exit with its own code if the gate kept the alias on its version."""
+    """Exit with the exit code of the gate if it kept the alias on its version.
+
+    Args:
+        version: the new version. None: the job was not waited for.
+        wanted: False never exits.
+    """
     if wanted and version is not None and version.promotion is not None and not version.promotion.promoted:
         raise typer.Exit(ExitCode.NOT_PROMOTED)
 
 
 def say_what_goes_on(session: Session, job: Job | None) -> None:
-    """Print what was started, and how to continue or cancel it."""
+    """Print the job that continues, and the commands that follow or cancel it."""
     if job is None:
         session.note("Interrupted before the server took the job. Nothing was started.")
         return

@@ -1,4 +1,4 @@
-"""Help of commands as plain text: complete lines at any width, and --help-all for the rare options."""
+"""Help of commands as plain text, and --help-all for the advanced options."""
 
 import itertools
 import shutil
@@ -16,7 +16,7 @@ __all__ = ["ADVANCED", "Command", "Commands", "NounGroup", "noun"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 ADVANCED = "Advanced options"
-"""The panel whose options only --help-all lists."""
+"""Panel of the options that only --help-all lists."""
 _GLOBAL = "Global options"
 _HELP_ALL = "--help-all"
 _COMPLETION = ("install_completion", "show_completion")  # added by typer
@@ -27,16 +27,16 @@ _GAP = 2
 
 
 class Command(TyperCommand):
-    """A command whose --help fits one screen.
+    """A command whose --help fits on one screen.
 
     Attributes:
-        formats: the output formats that it supports.
+        formats: supported output formats.
     """
 
     formats: Sequence[Format] = DOCUMENT
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002  # an override
-        """Return the arguments as they are written on the command line."""
+        """Return the arguments of the usage line."""
         return _usage_pieces(self)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -62,10 +62,10 @@ class Command(TyperCommand):
 
 
 class NounGroup(TyperGroup):
-    """The commands about one kind of stored thing."""
+    """The commands of one kind of resource."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002  # an override
-        """Return the place of the command."""
+        """Return the placeholder of the command."""
         return ["COMMAND ..."]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -86,18 +86,18 @@ class Commands(typer.Typer):
     def command(
         self, name: str | None = None, *, formats: Sequence[Format] = DOCUMENT, **more: Any
     ) -> Callable[[Function], Function]:
-        """Return what adds a function as a command."""
+        """Return a decorator that adds a function as a command with these output formats."""
         kind = type("Command", (Command,), {"formats": tuple(formats)})
         return super().command(name, cls=kind, **more)
 
 
 def noun(name: str, help: str) -> Commands:
-    """Return the group of commands about one kind of stored thing."""
+    """Return the group of commands of one kind of resource."""
     return Commands(name=name, help=help, cls=NounGroup, no_args_is_help=True)
 
 
 def help_text(command: Any, ctx: Any, *, everything: bool = False) -> str:
-    """Return the help of a command."""
+    """Return the help of a command; `everything` includes advanced and global options."""
     width = min(shutil.get_terminal_size().columns, _MAX_WIDTH)
     usage = " ".join(["Usage:", ctx.command_path, *command.collect_usage_pieces(ctx)])
     blocks = [usage, *_paragraphs(command.help or "", width)]
@@ -137,7 +137,7 @@ def _argument(argument: Any) -> str:
 
 
 def _options(command: Any, *, everything: bool) -> tuple[dict[str, list[tuple[str, str]]], int]:
-    """The options by their panels, and how many are left out."""
+    """Return the options by panel, and the number of omitted ones."""
     panels: dict[str, list[tuple[str, str]]] = {}
     left_out = 0
     for each in command.params:

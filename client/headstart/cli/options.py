@@ -1,4 +1,4 @@
-"""What several commands ask for in the same words: examples, and which version is meant."""
+"""Options that several commands share: examples and versions."""
 
 import csv
 from typing import Annotated, Any, TypeAlias, cast
@@ -120,7 +120,7 @@ def example_settings(
     id: str | None,
     features: str | None,
 ) -> ExampleSettings:
-    """Return the settings that say which columns mean what."""
+    """Return the settings of the columns of examples."""
     columns = {"label": label, "text": text, "image": image, "value": value, "id": id}
     given: dict[str, Any] = {f"{name}_column": each for name, each in columns.items() if each is not None}
     if features is not None:
@@ -129,7 +129,7 @@ def example_settings(
 
 
 def numbered_version(text: str) -> tuple[str, int]:
-    """The model and the number of a version."""
+    """Return the model and the number of a version."""
     target = parse_version(text)
     if target.version is None:
         raise ValueError(f"Expected a version by its number, such as {target.model}@3. Received: {text}")

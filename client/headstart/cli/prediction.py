@@ -31,7 +31,7 @@ __all__ = ["embed", "predict"]
 
 
 class ErrorsChoice(StrEnum):
-    """What happens to inputs that cannot be used."""
+    """Handling of unusable inputs."""
 
     SKIP = "skip"
     FAIL = "fail"
@@ -237,7 +237,7 @@ def _abstention(wanted: bool, rate: float | None, min_probability: float | None)
 
 
 def _write_overlays(file: Path, found: list[PredictedInput]) -> list[Path]:
-    """Write the images of the saliency maps to files, so that the JSON document does not have them, too."""
+    """Write saliency images to files and remove them from the JSON document."""
     messages = [each.message for each in found if each.message and each.message.HasField("saliency")]
     shown = [each.saliency.overlay for each in messages]
     for each in messages:

@@ -1,4 +1,4 @@
-"""A server of the command's own: a process on a free port, with data in a temporary folder."""
+"""A private server of the command: a process on a free port, with data in a temporary folder."""
 
 import ctypes
 import json
@@ -20,9 +20,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 class PrivateServer:
-    """A server that runs as long as its `with` block.
+    """A server that runs during its `with` block.
 
-    It reads no settings of the user, except for the cache of backbones, which it shares.
+    It ignores the user's settings, except for the backbone cache, which it shares. `folder` is an empty
+    folder for its data and its log.
     """
 
     def __init__(self, folder: Path) -> None:

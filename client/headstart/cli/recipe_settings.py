@@ -1,4 +1,4 @@
-"""The settings of recipes for --set NAME=VALUE: one table, with types from the recipes."""
+"""The settings of recipes for --set NAME=VALUE, with types from the recipes."""
 
 import re
 from collections.abc import Mapping
@@ -47,14 +47,17 @@ _BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 
 
 def settings_help() -> str:
-    """Return a line for each setting: its meaning and the recipes that have it."""
+    """Return a line for each setting: its meaning and its recipes."""
     return "\n".join(
         f"  {name:<15} {text} ({', '.join(_recipes_with(name))})" for name, text in _HELP.items()
     )
 
 
 def recipe_of(choice: RecipeChoice | None, pairs: list[str] | None) -> Recipe:
-    """Return the recipe with its settings."""
+    """Return the recipe with settings from NAME=VALUE.
+
+    Without a name, it is the first recipe that has all the settings, or auto without settings.
+    """
     given: dict[str, Any] = {}
     for pair in pairs or ():
         name, value = _setting(pair)
@@ -77,7 +80,7 @@ def recipe_of(choice: RecipeChoice | None, pairs: list[str] | None) -> Recipe:
 
 
 def duration_of(text: str | None, option: str) -> timedelta | None:
-    """Return a duration from a number with a unit; seconds without a unit."""
+    """Return a duration of a number with a unit; seconds without a unit."""
     if text is None:
         return None
     found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smhd]?)", text)
@@ -121,7 +124,7 @@ def _parsed(name: str, text: str, kind: Any) -> Any:
 
 
 def _kind_of(name: str) -> Any:
-    """The type of a setting, without None."""
+    """Return the type of a setting, without None."""
     hint = get_type_hints(RECIPES[_recipes_with(name)[0]])[name]
     if get_origin(hint) in (Union, UnionType):
         (hint,) = (each for each in get_args(hint) if each is not type(None))

@@ -18,7 +18,7 @@ __all__ = ["report"]
 
 
 class FormatChoice(StrEnum):
-    """The forms of a report."""
+    """Formats of a report."""
 
     HTML = "html"
     JSON = "json"
@@ -82,6 +82,6 @@ def _default_form(session: Session, *, show: bool, output: Path | None) -> Forma
 
 
 def _temporary_file(report: Report) -> Path:
-    """A file that outlives the command: the browser reads it later."""
+    """Return a file that outlives the command, because the browser reads it later."""
     folder = Path(tempfile.mkdtemp(prefix="headstart-"))
     return folder / f"{report.model}-{report.version}.html"

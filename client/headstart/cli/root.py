@@ -1,4 +1,4 @@
-"""The root of the command: global options, and the handling of all errors."""
+"""The root command: global options and error handling."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ _FORMATS = frozenset(Format)
 
 
 class RootGroup(NounGroup):
-    """Accepts global options anywhere, and turns errors into exit codes."""
+    """A command group that accepts global options anywhere and maps errors to exit codes."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Move global options to the front."""

@@ -1,4 +1,4 @@
-"""What all commands share: the client, and where output goes in which format."""
+"""The state that all commands share: the client and the output format."""
 
 import json
 import os
@@ -31,19 +31,19 @@ _PIPE_WIDTH = 240  # tables in a pipe are not cut to the 80 columns of a missing
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GlobalOptions:
-    """The global options as given.
+    """The global options.
 
     Attributes:
-        server: the address. None: that of the context.
-        context: the name of a context. None: the current one.
-        tls: True connects with TLS.
-        ca: PEM file of the certificate authorities to trust.
+        server: address. None: the context's.
+        context: name of a context. None: the current one.
+        tls: whether to connect with TLS.
+        ca: PEM file of the certificate authorities.
         cert: PEM file of the client certificate.
         key: PEM file of its private key.
-        token: the bearer token.
-        token_file: a file with the token.
-        timeout: the seconds that a call may take.
-        format: the output format.
+        token: bearer token.
+        token_file: file with the token.
+        timeout: seconds of a call.
+        format: output format.
     """
 
     server: str | None = None
@@ -69,14 +69,14 @@ class Session:
 
     @property
     def as_json(self) -> bool:
-        """Whether stdout gets JSON and nothing else."""
+        """Whether stdout contains only JSON."""
         return self.options.format is Format.JSON
 
     @cached_property
     def connection(self) -> Context:
-        """How the server is reached: by the options, the context that they name, or the current one.
+        """The context from the options, or the current one.
 
-        A context's credentials are for its own server: with --server no context applies.
+        A context's credentials are only for its server: with --server, no context applies.
         """
         options = self.options
         context = Context(server=DEFAULT_SERVER if options.server is None else options.server)
@@ -108,7 +108,7 @@ class Session:
     def client(
         self, *, timeout: float | None = None, retries: int | RetryPolicy = _RETRIES
     ) -> Iterator[Client]:
-        """Open a client for the length of a command; its warnings are notes."""
+        """Open a client for the duration of a command; warnings are printed as notes."""
         found = self.connection
         files = {name: path for name in ("ca", "cert", "key") if (path := getattr(found, name))}
         with (
@@ -136,7 +136,7 @@ class Session:
         return self._recorder.response(method) if self.as_json else {}
 
     def show(self, value: object, rendered: RenderableType, listed: Listing | None = None) -> None:
-        """Print a result in the output format."""
+        """Print a result in the output format: its JSON, its table, or its names and rows."""
         match self.options.format:
             case Format.JSON:
                 self.print_json(value, indent=2)
@@ -156,7 +156,7 @@ class Session:
         self.err.print(line, soft_wrap=True)
 
     def command(self, arguments: str) -> str:
-        """Return a command line for the same server, for the same shell."""
+        """Return a command line for the same server, quoted for the shell."""
         options = self.options
         flags: list[str] = []
         if options.server is None and options.context:
@@ -175,7 +175,7 @@ def session_of(context: typer.Context) -> Session:
 
 
 def _reader(path: str) -> Callable[[], str]:
-    """Return a function that reads a token, so that a renewed one is used."""
+    """Return a function that reads a token, so that a renewed token is used."""
     return lambda: Path(path).expanduser().read_text(encoding="utf-8").strip()
 
 

@@ -1,4 +1,4 @@
-"""The options of fine-tunes, checks and rebases."""
+"""Options of fine-tunes, checks and rebases."""
 
 from enum import StrEnum
 from typing import Annotated, TypeAlias

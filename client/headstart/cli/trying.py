@@ -1,4 +1,4 @@
-"""The command that trains a model on a private server, to look at."""
+"""The command that trains a model on a private server and opens its report."""
 
 import re
 import signal
@@ -109,7 +109,7 @@ def _open_report(session: Session, model: str, folder: Path) -> None:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that the server never outlives it."""
+    """Let SIGTERM end the block as Ctrl-C does, so that the server does not outlive it."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -1,7 +1,7 @@
-"""Decode the contract's messages into this package's results, by their descriptors.
+"""Decode messages into results, by their descriptors.
 
-A new field of the contract needs a field of the same name in a dataclass, and nothing here. This module lists
-the exceptions.
+A new field of the contract needs only a field of the same name in a dataclass. This module lists the
+exceptions.
 """
 
 from datetime import timedelta
@@ -46,7 +46,7 @@ _STEPS: Final = ("decode", "backbone", "features", "fit", "evaluate", "publish")
 
 
 def decode(message: Message, kind: type[Result], /, **context: Any) -> Result:
-    """Return a message as a dataclass of this package, as `Decoder.decode`."""
+    """Return a message as a dataclass of this package."""
     return _DECODER.decode(message, kind, **context)
 
 
@@ -56,13 +56,13 @@ def decode_features(features: predicting.Features) -> dict[str, NDArray[Any]]:
 
 
 def _decode_recipe(message: job_pb2.Recipe) -> Recipe:
-    """Return a recipe; `Auto` for one that is newer than this client."""
+    """Return a recipe; `Auto` for an unknown one."""
     name = message.WhichOneof("recipe")
     return decode(getattr(message, name), RECIPES[name]) if name in RECIPES else Auto()
 
 
 def _decode_label(message: label_pb2.Label) -> LabelValue:
-    """Return a label; None for one that is unset, or newer than this client."""
+    """Return a label; None if it is unset or unknown."""
     match message.WhichOneof("value"):
         case "class_name":
             return message.class_name
@@ -76,7 +76,7 @@ def _decode_label(message: label_pb2.Label) -> LabelValue:
 
 
 def _step_durations(job: job_pb2.Job) -> dict[str, timedelta]:
-    """Return the steps in their order; those that are newer than this client come last."""
+    """Return the durations in the order of steps, unknown steps last."""
 
     def order(step: str) -> tuple[int, str]:
         return (_STEPS.index(step) if step in _STEPS else len(_STEPS), step)
@@ -85,7 +85,7 @@ def _step_durations(job: job_pb2.Job) -> dict[str, timedelta]:
 
 
 def _promotion(version_field: str) -> Reader:
-    """Return a reader of the promotion of a job or a version, whose number is in this field."""
+    """Return a reader of a promotion; this field of the message has the version's number."""
 
     def read(message: Any) -> Promotion | None:
         if not message.HasField("promotion"):
@@ -106,7 +106,7 @@ def _promotion(version_field: str) -> Reader:
 
 
 def decode_comparison(response: evaluation_service_pb2.CompareResponse) -> Comparison:
-    """Return how two versions compare."""
+    """Return the comparison of two versions."""
     return decode(
         response.comparison,
         Comparison,
@@ -131,7 +131,7 @@ def _predictions(result: predicting.VersionPredictions) -> tuple[Prediction, ...
 
 
 def _class_probability(message: predicting.ClassProbability) -> ClassProbability:
-    """Return a class and its probability. Written by hand, because predictions may have many classes."""
+    """Return a class and its probability. Not generic, because predictions may have many classes."""
     return ClassProbability(
         name=message.name, probability=message.probability, index=message.index, selected=message.selected
     )

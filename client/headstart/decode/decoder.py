@@ -1,4 +1,4 @@
-"""Decode messages into dataclasses, field by field, as the messages' descriptors and annotations say."""
+"""Decode messages into dataclasses, field by field, by descriptors and annotations."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
@@ -14,7 +14,7 @@ __all__ = ["Decoder", "Reader", "enum_converter"]
 
 Result = TypeVar("Result")
 Reader: TypeAlias = Callable[[Any], Any]
-"""Reads a value from a message."""
+"""Return a value of a message."""
 Setter: TypeAlias = Callable[[Any, Any], None]
 
 _MESSAGES: Mapping[str, Reader] = {
@@ -25,13 +25,16 @@ _NO_CONTEXT: Mapping[str, Any] = {}
 
 
 class Decoder:
-    """Decodes messages into dataclasses.
+    """Decoder of messages into dataclasses.
 
     A dataclass's field is read from the message's field or oneof of the same name and converted as annotated:
     messages to dataclasses, enums to `StrEnum`, timestamps to datetimes, durations to timedeltas, repeated
-    fields to tuples, maps to dicts in the order of their keys. A field that is unset is None where the
-    annotation allows it; so is the zero of a number that cannot be unset. A field of the dataclass that the
-    message lacks keeps its default.
+    fields to tuples, maps to dicts in the order of their keys. An unset field is None if the annotation
+    allows it; so is the zero of a number without presence. A field that the message lacks keeps its default.
+
+    Args:
+        messages: readers of messages without a dataclass, by full name.
+        exceptions: by dataclass and field, the name of the message's field or a reader of the message.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class Decoder:
         self._readers: dict[tuple[Descriptor, type], Callable[[Any, Mapping[str, Any]], Any]] = {}
 
     def decode(self, message: Message, kind: type[Result], /, **context: Any) -> Result:
-        """Return a message as a dataclass."""
+        """Return a message as a dataclass; `context` has values of fields that the message lacks."""
         descriptor = cast(Descriptor, message.DESCRIPTOR)
         reader = self._readers.get((descriptor, kind))
         if reader is None:
@@ -89,7 +92,7 @@ class Decoder:
         return read
 
     def _reader(self, descriptor: Descriptor, source: str, hint: Any) -> Reader | str | None:
-        """Return how a field is read: a reader, its name if taken as it is, None if ignored."""
+        """Return a reader of a field, the field's name if it is copied, or None if it is ignored."""
         if source in descriptor.oneofs_by_name:
             return lambda message: (chosen := message.WhichOneof(source)) and getattr(message, chosen)
         field = descriptor.fields_by_name.get(source)
@@ -122,7 +125,7 @@ class Decoder:
         return lambda message: tuple(map(convert, get(message)))
 
     def _converter(self, field: FieldDescriptor, hint: Any) -> Reader | None:
-        """Return what converts one value of a field; None if it is taken as it is."""
+        """Return the converter of one value of a field; None if it is copied."""
         if field.enum_type is not None:
             return enum_converter(field.enum_type, hint)
         if field.message_type is not None:
@@ -136,9 +139,9 @@ class Decoder:
 
 
 def enum_converter(descriptor: EnumDescriptor, hint: Any) -> Reader:
-    """Return what converts an enum's number by its value's name, without the enum's prefix.
+    """Return a converter of an enum's number to its name, without the enum's prefix.
 
-    A value that this client does not know is UNSPECIFIED. Literals are lower case, and None if unspecified.
+    An unknown value is UNSPECIFIED. Literals are lower case, and None if unspecified.
     """
     prefix = descriptor.values_by_number[0].name.removesuffix("UNSPECIFIED")
     names = {value.number: value.name.removeprefix(prefix) for value in descriptor.values}
@@ -153,7 +156,7 @@ def enum_converter(descriptor: EnumDescriptor, hint: Any) -> Reader:
 
 
 def _default_reader(field: "Field[Any]") -> Reader | None:
-    """Return a reader of a field's default; None if it has none."""
+    """Return a reader of a field's default; None if the field has no default."""
     if field.default is not MISSING:
         return lambda _: field.default
     factory = field.default_factory

@@ -1,1 +1,1 @@
-"""Examples and inputs of predictions, from files, folders, arrays, tables and frames."""
+"""Examples and prediction inputs from files, folders, arrays, tables and frames."""

@@ -1,4 +1,4 @@
-"""Features that were computed before, with what each row shows, in a file of numpy arrays."""
+"""Precomputed features with their targets, in a file of numpy arrays."""
 
 import zlib
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from headstart.inputs.inputs import Example
 __all__ = ["ARRAYS_SUFFIX", "Arrays", "feature_rows"]
 
 ARRAYS_SUFFIX = ".npz"
-"""The ending of such files."""
+"""Suffix of such files."""
 
 _FEATURES, _LABELS, _VALUES, _IDS = "features", "labels", "values", "ids"
 
@@ -23,8 +23,8 @@ class Arrays:
     """The rows of an ``.npz`` file, in their order.
 
     Its arrays are ``features``, numbers of shape [n, size]; one of ``labels``, texts, integers or bools of
-    shape [n], and ``values``, numbers of shape [n]; and if wanted ``ids``, texts of shape [n]. Others are
-    ignored.
+    shape [n], and ``values``, numbers of shape [n]; and optionally ``ids``, texts of shape [n]. Other arrays
+    are ignored. Pickled objects are not loaded.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,7 +61,7 @@ class Arrays:
 
 
 def feature_rows(path: Path) -> NDArray[Any]:
-    """The array ``features`` of an ``.npz`` file, [n, size]."""
+    """Return the array ``features`` of an ``.npz`` file, [n, size]."""
     return _matrix(path, _read(path))
 
 

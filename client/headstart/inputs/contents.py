@@ -1,4 +1,4 @@
-"""One input in every form that a caller may have it in, and its message."""
+"""Contents of inputs in all supported types, and their messages."""
 
 import errno
 import io
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 MAX_INPUT_BYTES: Final = 64 * 2**20 - 4096
-"""Largest input that fits into one message, with its frame."""
+"""Size of the largest input that fits into one message."""
 
 _SHOWN: Final = 60  # characters of a text in an error
 _MAX_ID_BYTES: Final = 256
@@ -45,13 +45,13 @@ _EXPECTED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text, as opposed to a plain `str`, which is a path.
+    """A text, because a plain `str` is a path.
 
     Attributes:
-        text: the text itself.
+        text: the text.
 
     Raises:
-        TypeError: it is not a `str`.
+        TypeError: the text is not a `str`.
     """
 
     text: str
@@ -65,7 +65,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class URL:
-    """An address that the client itself downloads an input from.
+    """A URL that the client downloads an input from.
 
     Attributes:
         url: the address, ``http://`` or ``https://``. A path that ends in ``.txt`` or ``.npy`` is read as in
@@ -76,14 +76,14 @@ class URL:
 
 
 class ReadableFile(Protocol):
-    """An open file: bytes of an image's file, or, in text mode, a text."""
+    """An open file: bytes of an image file, or, in text mode, a text."""
 
     def read(self) -> bytes | str:
         """Return the rest of the file."""
 
 
 class PillowImage(Protocol):
-    """An image of Pillow."""
+    """A Pillow image."""
 
     mode: str
 
@@ -92,7 +92,7 @@ class PillowImage(Protocol):
 
 
 class ArrayLike(Protocol):
-    """A value that numpy makes an array of, such as a pandas Series or a tensor of PyTorch."""
+    """A value that numpy converts to an array, such as a pandas Series or a PyTorch tensor."""
 
     def __array__(self) -> NDArray[Any]:
         """Return the array."""
@@ -113,17 +113,17 @@ Content: TypeAlias = (
 )
 """One input.
 
-- A path. The file's ending says what it holds: ``.txt`` a UTF-8 text, ``.npy`` an array, any other an image.
-- The bytes of an image's file, an image of Pillow, or an open file (in text mode a text).
+- A path. Its suffix selects the type: ``.txt`` a UTF-8 text, ``.npy`` an array, any other an image.
+- The bytes of an image file, a Pillow image, or an open file (in text mode a text).
 - An array: decoded pixels, uint8 of shape [height, width], [height, width, 1], [height, width, 3] or
-  [height, width, 4] (RGBA), or one row of features. A pandas Series of numbers is a row; a tensor of PyTorch
+  [height, width, 4] (RGBA), or one row of features. A pandas Series of numbers is a row; a PyTorch tensor
   is a row, or an image of shape [channels, height, width].
 - A `Text`, or a `URL` that the client downloads.
 """
 
 
 def input_message(content: Content | Sequence[float]) -> input_pb2.Input:
-    """Make a content a message; read it if it is a path, an open file or a URL."""
+    """Return the message of a content; read it if it is a path, an open file or a URL."""
     if isinstance(content, str | os.PathLike):
         return _file_message(content)
     if isinstance(content, np.ndarray):
@@ -138,7 +138,7 @@ def input_message(content: Content | Sequence[float]) -> input_pb2.Input:
 
 
 def text_message(text: str) -> input_pb2.Input:
-    """Make a text a message."""
+    """Return the message of a text."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
@@ -148,7 +148,7 @@ def text_message(text: str) -> input_pb2.Input:
 
 
 def content_name(content: object) -> str:
-    """Return what a content is called in messages: its path or URL; empty for others."""
+    """Return the path or URL of a content for messages; empty for other contents."""
     if isinstance(content, str | os.PathLike):
         return os.fspath(content)
     return content.url if isinstance(content, URL) else ""
@@ -161,7 +161,7 @@ def path_id(path: PurePath, before: str = "") -> str:
 
 
 def _foreign_message(content: object) -> input_pb2.Input:
-    """Make a value of another library a message, without importing that library."""
+    """Return the message of another library's value, without importing that library."""
     if isinstance(content, list | tuple) and content and all(map(_is_number, content)):
         return input_pb2.Input(tensor=tensors.encode(np.asarray(content, dtype=np.float64)))
     if callable(getattr(content, "save", None)) and isinstance(getattr(content, "mode", None), str):
@@ -192,7 +192,7 @@ def _is_number(value: object) -> bool:
 
 
 def _array(content: Any) -> NDArray[Any]:
-    """Return the array of a Series or of a tensor, an image's channels last."""
+    """Return the array of a Series or a tensor, with an image's channels last."""
     if not hasattr(content, "detach"):
         return np.asarray(content)
     array: NDArray[Any] = content.detach().cpu().numpy()
@@ -204,7 +204,7 @@ def _array(content: Any) -> NDArray[Any]:
 
 
 def _pixels(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array as it is sent."""
+    """Return pixels as sent; raise ValueError for another element type."""
     if array.dtype.kind == "f" and array.ndim == 3 and array.shape[2] in (3, 4):
         scale = "(x * 255)" if array.size and array.max() <= 1 else "x"
         raise ValueError(
@@ -259,7 +259,7 @@ def _shown(given: str | bytes) -> str:
 
 
 def _named_message(name: str, suffix: str, data: bytes) -> input_pb2.Input:
-    """Make the content of a file a message, by the ending of its name."""
+    """Return the message of a file's content, by the suffix of its name."""
     if suffix == ".npy":
         try:
             return input_pb2.Input(tensor=tensors.encode(np.load(io.BytesIO(data), allow_pickle=False)))

@@ -1,4 +1,4 @@
-"""Files that list examples: CSV or TSV with a header, or JSONL; the server reads the same."""
+"""Files that list examples: CSV or TSV with a header, or JSONL; the server reads the same format."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ from headstart.inputs.records import (
 __all__ = ["LIST_COLUMNS", "LIST_SUFFIXES", "ListedRow", "read_list"]
 
 LIST_COLUMNS: Final = tuple(name for name in RECORD_COLUMNS if name not in ("image", "input"))
-"""The columns of a file that have a meaning."""
+"""Columns with a meaning."""
 
 _HEAD_ROWS: Final = 1000  # that say which columns hold numbers
 _HEAD_CHARACTERS: Final = 2**22
@@ -43,12 +43,12 @@ class ListedRow:
     """One example of a list: its input is a path, a text, or features.
 
     Attributes:
-        line: the number of its last line, from 1.
-        path: where its content lies; empty if it has none.
-        text: its content; empty if it has none.
-        features: its content; None if it has none.
-        settings: of an `Example`: ``id``, ``held_out``, ``weight``, and what it shows.
-        row: all its cells, by the file's own names.
+        line: number of its last line, from 1.
+        path: path of its content; may be empty.
+        text: its text; may be empty.
+        features: its features; may be None.
+        settings: arguments of `Example`: ``id``, ``held_out``, ``weight``, and the target.
+        row: all cells, by the file's column names.
     """
 
     line: int
@@ -67,7 +67,15 @@ def read_list(
     layout: Layout = Layout(),  # noqa: B008  # frozen
     row_ended: Callable[[], None] = lambda: None,
 ) -> Iterator[ListedRow]:
-    """Return the examples of a list, in its order."""
+    """Yield the examples of a list, in order; errors name the line.
+
+    Args:
+        lines: lines of the list, with line breaks.
+        name: name of the list in errors.
+        suffix: one of `LIST_SUFFIXES`.
+        layout: meanings of the columns; the suffix determines `Layout.is_text`.
+        row_ended: called after each row that was read.
+    """
     layout = replace(layout, is_text=suffix != ".jsonl")
     rows = _READERS[suffix](lines, name, layout, row_ended)
     layout, rows = _with_features(name, layout, rows)
@@ -92,7 +100,7 @@ def _read(rows: Iterable[tuple[int, Row]], name: str, layout: Layout) -> Iterato
 def _with_features(
     name: str, layout: Layout, rows: Iterator[tuple[int, Row]]
 ) -> tuple[Layout, Iterator[tuple[int, Row]]]:
-    """Find the columns of features in the first rows, unless they are named or there is another input."""
+    """Find the feature columns in the first rows, unless they are named or there is another input."""
     first = next(rows, None)
     if first is None or layout.features is not None or _has_input(first[1], layout):
         return layout, chain([] if first is None else [first], rows)
@@ -121,7 +129,7 @@ def _no_input(name: str, columns: Row) -> ValueError:
 
 
 def _written_label(row: ListedRow, layout: Layout) -> object:
-    """Return a row's label, as an integer if it is written like one in a file of texts."""
+    """Return a row's label, as an integer if a file of texts contains digits."""
     label = row.settings.get("label")
     return int(label) if layout.is_text and isinstance(label, str) and is_integer_text(label) else label
 
@@ -209,7 +217,7 @@ def _json_rows(
 
 
 def _utf8(lines: Iterable[str], name: str) -> Iterator[str]:
-    """Pass lines on; explain bytes that are not UTF-8."""
+    """Yield lines; raise a clear error for bytes that are not UTF-8."""
     count = 0
     try:
         for line in lines:
@@ -226,4 +234,4 @@ _Reader: TypeAlias = Callable[
 ]
 _READERS: dict[str, _Reader] = {".csv": _csv_rows, ".tsv": _tsv_rows, ".jsonl": _json_rows}
 LIST_SUFFIXES: Sequence[str] = tuple(_READERS)
-"""The endings of files that list examples."""
+"""Suffixes of files that list examples."""

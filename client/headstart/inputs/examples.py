@@ -1,4 +1,4 @@
-"""Labeled examples in every form that a caller may have them in."""
+"""Labeled examples in all supported types."""
 
 import os
 import warnings
@@ -41,11 +41,11 @@ __all__ = [
 ]
 
 URI_BEGINNINGS = ("s3://", "gs://", "https://", "file://")
-"""How URIs of lists begin that the server reads itself."""
+"""Prefixes of URIs of lists that the server reads."""
 
 
 class ExampleWarning(UserWarning):
-    """Files that are skipped in a folder of examples."""
+    """A warning about skipped files in a folder of examples."""
 
 
 Examples: TypeAlias = (
@@ -56,42 +56,42 @@ Examples: TypeAlias = (
     | Mapping[str, Iterable[Content]]
     | Iterable[Example | tuple[Content, ExampleTarget] | Mapping[str, Any]]
 )
-"""Examples to learn from.
+"""Examples to train on.
 
-- A path: a folder with one sub-folder for each class, whose files all count, also those in its sub-folders,
-  except hidden ones; or a ``.csv``, ``.tsv`` or ``.jsonl`` file as `Table` describes it; or an ``.npz`` file
-  with the arrays ``features`` [n, size], ``labels`` or ``values`` [n], and optionally ``ids`` [n].
-- A `Table`: such a file, and what its columns mean.
+- A path: a folder with one sub-folder for each class, including files in nested folders, but no hidden files;
+  or a ``.csv``, ``.tsv`` or ``.jsonl`` file as `Table` describes it; or an ``.npz`` file with the arrays
+  ``features`` [n, size], ``labels`` or ``values`` [n], and optionally ``ids`` [n].
+- A `Table`: such a file, with the meanings of its columns.
 - A `str` that begins with ``s3://``, ``gs://``, ``https://`` or ``file://``, for fine-tunes only: the URI of
-  a ``.csv``, ``.tsv`` or ``.jsonl`` file that the server reads itself, if it allows the URI.
+  a ``.csv``, ``.tsv`` or ``.jsonl`` file that the server reads, if it allows the URI.
 - A DataFrame of pandas or polars, or a dataset of Hugging Face, with columns as in `Table`; ``image`` may
   hold images, bytes or paths.
 - A dataset of PyTorch of pairs of an input and a target.
 - A mapping from labels to contents.
-- Any iterable of `Example`, of ``(content, target)``, or of dicts with keys as in `Table`. One that can be
-  iterated only once is enough. A target is a label (a text, an integer or a bool), a list or set of labels,
-  a float for regression, or a mapping from classes to their probabilities.
-- Inputs, if their targets come separately: scikit-learn's `X`, with its `y`.
+- Any iterable of `Example`, of ``(content, target)``, or of dicts with keys as in `Table`; an iterator is
+  enough. A target is a label (a text, an integer or a bool), a list or set of labels, a float for regression,
+  or a mapping from classes to their probabilities.
+- Inputs, with their targets in a separate argument: scikit-learn's `X`, with its `y`.
 
-Integers and bools are names of classes, floats are numbers to predict; `task` overrules that. Many different
-integers are refused unless the task is given.
+Integers and bools are names of classes, floats are numbers to predict, unless `task` overrides that. Many
+different integers raise an error unless the task is given.
 """
 
 
 class ExampleSettings(TypedDict, total=False):
-    """Arguments that say what the examples are, where `Examples` leaves it open.
+    """Arguments that describe the examples.
 
     Attributes:
-        texts: the inputs are these texts, instead of `examples`; with `y`.
-        images: the inputs are these images (paths, bytes, arrays, images of Pillow), instead of `examples`.
-        features: the inputs are these rows of numbers, such as an array [n, size], instead of `examples`.
-        label_column: what the column ``label`` is called, in a file, a DataFrame or dicts.
-        text_column: what the column ``text`` is called.
-        image_column: what the column ``path`` (in a file) or ``image`` is called.
-        value_column: what the column ``value`` is called, which holds numbers to predict.
-        id_column: what the column ``id`` is called.
-        feature_columns: the columns of numbers to learn from, in order. None: all columns of numbers, if
-            there are neither texts nor images.
+        texts: texts as inputs, instead of `examples`; with `y`.
+        images: images as inputs (paths, bytes, arrays, Pillow images), instead of `examples`.
+        features: rows of numbers as inputs, such as an array [n, size], instead of `examples`.
+        label_column: name of the column ``label``, in a file, a DataFrame or dicts.
+        text_column: name of the column ``text``.
+        image_column: name of the column ``path`` (in a file) or ``image``.
+        value_column: name of the column ``value``, which contains numbers to predict.
+        id_column: name of the column ``id``.
+        feature_columns: names of the feature columns, in order. None: all columns of numbers, if there are
+            neither texts nor images.
     """
 
     texts: Iterable[str] | None
@@ -111,12 +111,12 @@ _INPUTS: Final = ("texts", "images", "features")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleSource:
-    """Examples as messages, as often as they are iterated; files are read when it is their turn.
+    """Examples as messages, which can be iterated several times; files are read lazily.
 
     Attributes:
-        messages: the messages; each iteration gives the same ones.
-        total: how many there are; None if that is not known beforehand.
-        uri: where the server reads them itself; empty if they are sent.
+        messages: the messages; each iteration returns the same ones.
+        total: number of messages; None if unknown.
+        uri: URI that the server reads; empty if examples are sent.
     """
 
     messages: Iterable[input_pb2.Example]
@@ -129,12 +129,12 @@ class ExampleSource:
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
-    """The messages of examples, each of which has the name of its place.
+    """The messages of examples, whose errors name the example's location.
 
     Attributes:
-        located: returns the places and the examples, each time it is called.
-        task: what is learned.
-        has_path_ids: whether the path of an example is its ID, if it has no other.
+        located: returns the locations and the examples, at each call.
+        task: kind of label.
+        has_path_ids: whether the path of an example is its default ID.
     """
 
     located: Callable[[], Iterable[tuple[str, Any]]]
@@ -170,7 +170,14 @@ def open_examples(
     task: Task | TaskName | None = None,
     settings: ExampleSettings | None = None,
 ) -> ExampleSource:
-    """Find out what kind of examples these are."""
+    """Return the source of examples.
+
+    Args:
+        examples: see `Examples`. None: the settings have the inputs.
+        y: targets, if `examples` or the settings are inputs only.
+        task: kind of label; determines whether integers are classes or numbers. None: integers are classes.
+        settings: see `ExampleSettings`.
+    """
     given = settings or {}
     if unknown := given.keys() - ExampleSettings.__annotations__.keys():
         known_names = ", ".join(ExampleSettings.__annotations__)
@@ -190,7 +197,6 @@ def open_examples(
 
 
 def _open_values(examples: Any, layout: Layout) -> ExampleSource:
-    """Open examples in memory."""
     if is_splits(examples):
         raise ValueError(
             f"These are the splits of a dataset: {', '.join(map(str, examples))}. Give one of "
@@ -205,7 +211,7 @@ def _open_values(examples: Any, layout: Layout) -> ExampleSource:
 
 
 def _inputs(settings: ExampleSettings) -> Any:
-    """Return the inputs that the settings hold, if any."""
+    """Return the inputs that the settings contain, if any."""
     given = [name for name in _INPUTS if settings.get(name) is not None]
     if len(given) > 1:
         raise TypeError(f"Give only one of texts, images and features. Received: {' and '.join(given)}")
@@ -221,7 +227,7 @@ def _inputs(settings: ExampleSettings) -> Any:
 
 
 def _names(settings: ExampleSettings, *, is_file: bool) -> tuple[dict[str, str], tuple[str, ...] | None]:
-    """Return the names of columns, and the columns of features."""
+    """Return the names of columns, and the feature columns."""
     names = {name: settings.get(f"{name}_column") for name in _COLUMNS}
     names["path" if is_file else "image"] = settings.get("image_column")
     features = settings.get("feature_columns")
@@ -255,7 +261,6 @@ def _open_pairs(inputs: Any, targets: Any, task: Task | None) -> ExampleSource:
 def _open_stored(
     source: str | os.PathLike[str] | Table, settings: ExampleSettings, task: Task | None
 ) -> ExampleSource:
-    """Open a file, a folder or a URI."""
     names, features = _names(settings, is_file=True)
     if isinstance(source, str) and source.startswith(URI_BEGINNINGS):
         _check_unnamed(settings, source)
@@ -271,7 +276,7 @@ def _open_stored(
 
 
 def _check_unnamed(settings: ExampleSettings, source: object) -> None:
-    """Check that no column is named."""
+    """Raise an error if a column is named."""
     named = [name for name, column in settings.items() if column is not None]
     if named:
         raise ValueError(
@@ -344,7 +349,7 @@ def _open_iterable(examples: Any, layout: Layout) -> ExampleSource:
 
 
 def _items(items: Iterable[Any], layout: Layout) -> Iterator[tuple[str, Any]]:
-    """Return items with the names of their places; dicts as examples."""
+    """Return items with their locations, and dicts as examples."""
     located = _numbered(items)
     first = next(located, None)
     if first is None:

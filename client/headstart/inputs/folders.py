@@ -53,13 +53,11 @@ _OTHERS = frozenset(
 
 
 class Folder:
-    """The examples of a folder, sorted by class and name.
+    """The examples of a folder with one sub-folder for each class, sorted by class and name.
 
-    Names that begin with a dot are skipped, and so are Thumbs.db and desktop.ini.
-
-    Folders inside a class's folder belong to the class. An example's id is its path from the folder. Files of
-    another kind than most, such as a text among images, are skipped, and so are files outside of the class
-    folders; `warnings` names them.
+    Names that begin with a dot, Thumbs.db and desktop.ini are skipped. Nested folders belong to the class. An
+    example's ID is its relative path. Files of a minority kind, such as a text among images, and files
+    outside the class folders are skipped; `warnings` names them.
     """
 
     def __init__(self, path: Path) -> None:
@@ -88,7 +86,7 @@ class Folder:
 
 
 def _without_foreign(folder: Path, found: list[tuple[Path, str]]) -> tuple[list[tuple[Path, str]], list[str]]:
-    """Return the files of the kind that most have, and what is skipped."""
+    """Return the files of the most frequent kind, and the skipped files."""
     counts = Counter(kind for file, _ in found if (kind := _kind(file)) != _OTHER)
     main = max(counts, key=lambda kind: (counts[kind], kind == "image"), default="image")
     kept = [(file, label) for file, label in found if _kind(file) == main]
@@ -116,7 +114,7 @@ def _listed(names: list[str]) -> str:
 
 
 def check_class_folders(names: Collection[str], place: str) -> None:
-    """Check that sub-folders are classes and not the parts of a data set, such as train and test."""
+    """Check that sub-folders are classes and not splits of a dataset, such as train and test."""
     if not names:
         return
     lowered = {name.lower() for name in names}

@@ -1,4 +1,4 @@
-"""Examples in the forms of other libraries, recognized without importing them."""
+"""Examples in the types of other libraries, recognized without importing them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,18 +45,18 @@ def is_frame(source: object) -> bool:
 
 
 def is_splits(source: object) -> bool:
-    """Return whether a value is a dictionary of the splits of a Hugging Face dataset."""
+    """Return whether a value is a dictionary of Hugging Face dataset splits."""
     return isinstance(source, Mapping) and bool(source) and all(map(is_frame, source.values()))
 
 
 def is_indexed(source: object) -> bool:
-    """Return whether a value is a dataset of PyTorch: it can be counted and indexed, but not iterated."""
+    """Return whether a value is a PyTorch dataset: it has a length and an index, but no iterator."""
     kind = type(source)
     return hasattr(kind, "__getitem__") and hasattr(kind, "__len__") and not isinstance(source, Mapping)
 
 
 def rows_of(source: Any) -> Any:
-    """Return the rows of an array [n, ...], a Series, a DataFrame's numbers or any iterable, one by one."""
+    """Return the rows of an array [n, ...], a Series, a DataFrame of numbers or any iterable."""
     if hasattr(source, "detach"):
         source = source.detach().cpu().numpy()
     if is_sparse(source):
@@ -67,12 +67,12 @@ def rows_of(source: Any) -> Any:
 
 
 def is_sparse(source: object) -> bool:
-    """Return whether a value is a sparse matrix of SciPy."""
+    """Return whether a value is a SciPy sparse matrix."""
     return hasattr(source, "tocsr") and hasattr(source, "toarray")
 
 
 class SparseRows:
-    """The rows of a sparse matrix as arrays, made one by one."""
+    """The rows of a sparse matrix [n, size] as arrays, created lazily."""
 
     def __init__(self, matrix: Any) -> None:
         self._matrix = matrix.tocsr()
@@ -125,7 +125,7 @@ def _targets_of(targets: Any) -> Any:
 
 
 def texts_of(texts: Iterable[str]) -> Iterable[Text]:
-    """Return texts as inputs; a list if they can be counted."""
+    """Return texts as inputs; a list if they have a length."""
     rows = rows_of(texts)
     made = (_text(place, text) for place, text in enumerate(rows))
     return list(made) if hasattr(rows, "__len__") else made
@@ -139,9 +139,9 @@ def _text(place: int, text: str) -> Text:
 
 
 class Indexed:
-    """The items of a dataset of PyTorch, as often as they are iterated.
+    """The items of a PyTorch dataset, which can be iterated several times.
 
-    Numbers of classes are replaced by the names in the dataset's attribute ``classes``, if it has any.
+    Class indices are replaced by the names in the dataset's attribute ``classes``, if it exists.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -164,7 +164,7 @@ class Indexed:
 
 
 class RowSource:
-    """The rows of a frame or dataset as dicts, as often as they are iterated, with what they are called."""
+    """The rows of a frame or dataset as dicts with their names, which can be iterated several times."""
 
     def __init__(self, source: Any, name: str = "row") -> None:
         self._source = source
@@ -190,7 +190,7 @@ class RowSource:
             yield f"{self._name} {place}", self._named(row)
 
     def _named(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Replace the numbers of classes by their names."""
+        """Replace class indices by names."""
         if not self._classes:
             return row
         named = dict(row)
@@ -205,11 +205,11 @@ class RowSource:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Records:
-    """Rows as examples, as often as they are iterated; errors name the row.
+    """Rows as examples, which can be iterated several times; errors name the row.
 
     Attributes:
-        rows: the rows, each with what it is called.
-        layout: what their columns mean.
+        rows: rows with their names.
+        layout: meanings of their columns.
     """
 
     rows: Iterable[tuple[str, Mapping[str, Any]]]
@@ -227,7 +227,7 @@ class Records:
             yield place, example
 
     def inputs(self) -> Iterator[tuple[str, Mapping[str, Any], Content]]:
-        """Return the name of each row, the row, and its content; what it shows is ignored."""
+        """Return the name, the row and the content of each row, without its target."""
         for place, row, layout in self._located():
             try:
                 content = _content(*input_of(meanings(row, layout), row, layout.features))
@@ -272,12 +272,12 @@ def _content(kind: str, value: Any) -> Content:
 
 
 def _is_dataset(source: object) -> bool:
-    """Return whether a value is a dataset of Hugging Face, whose rows are dicts."""
+    """Return whether a value is a Hugging Face dataset, whose rows are dicts."""
     return isinstance(getattr(source, "features", None), Mapping) and hasattr(source, "column_names")
 
 
 def _class_names(source: Any) -> dict[str, Sequence[str]]:
-    """Return by column the names of the classes that a dataset stores as numbers."""
+    """Return the class names of each column that a dataset stores as class indices."""
     if not _is_dataset(source):
         return {}
     kinds = source.features.items()

@@ -1,4 +1,4 @@
-"""Things to learn from or to predict, and how they become messages of the contract."""
+"""Examples and their messages."""
 
 import math
 import os
@@ -37,21 +37,20 @@ ExampleTarget: TypeAlias = str | int | Collection[str] | Collection[int] | float
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One labelled input: exactly one of `label`, `labels`, `value` and `probabilities` says what it shows.
+    """One labeled input, with exactly one of `label`, `labels`, `value` and `probabilities`.
 
-    All examples of a fine-tune show the same kind of thing; `label` and `probabilities` may be mixed.
+    All examples of a fine-tune have the same kind of label; `label` and `probabilities` may be mixed.
 
     Attributes:
-        content: what is learned from.
-        label: the name of its class, 1 to 256 bytes of UTF-8; an integer or a bool counts as its text.
-        id: your name for it, at most 256 bytes, used in reports and errors. Default: the path, if the
-            content is one and no example before has it.
-        held_out: True keeps it out of training; accuracy is then measured on these examples alone.
-        labels: the names of its classes, for a multi-label version; an empty list where none applies.
-        value: its number, for a version that predicts numbers.
-        probabilities: its possible classes and the probability of each, where you are not certain; they sum
-            to 1.
-        weight: how much it counts relative to the others, above 0. None: 1.
+        content: the input.
+        label: name of its class, 1 to 256 bytes of UTF-8; an integer or a bool is converted to text.
+        id: ID in reports and errors, at most 256 bytes. Default: the path, if the content is one and no
+            earlier example has the same ID.
+        held_out: True excludes it from training; accuracy is then measured on held-out examples only.
+        labels: names of its classes, for a multi-label version; an empty list if no class applies.
+        value: its number, for a regression.
+        probabilities: probability of each possible class, if the label is uncertain; they sum to 1.
+        weight: relative weight in training, above 0. None: 1.
     """
 
     content: Content
@@ -66,7 +65,7 @@ class Example:
 
 
 def example_message(example: Example) -> input_pb2.Example:
-    """Make an example a message; read its content if it is a path."""
+    """Return the message of an example; read its content if it is a path."""
     message = input_pb2.Example(example_id=example.id, held_out=example.held_out)
     write_target(message, example)
     if example.weight is not None:
@@ -78,14 +77,14 @@ def example_message(example: Example) -> input_pb2.Example:
 
 
 def default_id(content: Content) -> str:
-    """Return the ID of an example that has no other: its path; empty if its content is no path."""
+    """Return the default ID of an example: its path; empty if its content is not a path."""
     return path_id(PurePath(content)) if isinstance(content, str | os.PathLike) else ""
 
 
 def is_class_number(label: object) -> bool:
     """Return whether a label is an integer or a bool, of Python or numpy, whose text names a class.
 
-    A float never names a class: it is the value of a regression.
+    A float is never a class: it is the value of a regression.
     """
     return isinstance(label, Integral | np.bool_)
 
@@ -141,7 +140,7 @@ def _kinds(item: object) -> str:
 
 
 def write_target(message: input_pb2.Example, example: Example) -> None:
-    """Writes what an example shows into its message."""
+    """Write the target of an example into its message."""
     given = [name for name in _TARGETS if getattr(example, name) is not None]
     if len(given) != 1:
         raise ValueError(

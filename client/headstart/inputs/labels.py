@@ -1,4 +1,4 @@
-"""The one rule that says whether a label is a class or a number, for every form of examples."""
+"""The rule that decides whether a label is a class or a number."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -18,9 +18,9 @@ LABEL_RULE: Final = (
     "(task=... in Python, --task on the command line)"
 )
 MAX_INTEGER_CLASSES: Final = 20
-"""Integer labels with at most so many different values are classes."""
+"""Maximum number of different integer labels that are always classes."""
 MAX_INTEGER_SHARE: Final = 0.1
-"""So are those whose different values are at most this part of the examples."""
+"""Maximum ratio of different integer labels to examples for which they are classes."""
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
 _DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][+-]?[0-9]+)?")
@@ -29,10 +29,9 @@ Item = TypeVar("Item")
 
 
 class IntegerLabels:
-    """Refuses integer labels that are numbers to predict rather than names of classes.
+    """Rejects integer labels that are probably numbers to predict: many different ones.
 
-    An integer names a class. Many different ones are more likely numbers, so the caller has to say what they
-    are.
+    The caller must then specify the task.
     """
 
     def __init__(self, task: Task | None) -> None:
@@ -56,7 +55,7 @@ class IntegerLabels:
             )
 
     def checked(self, items: Iterable[tuple[Item, object]]) -> Iterator[Item]:
-        """Pass items on, and check their labels at the end."""
+        """Yield items, and check their labels at the end."""
         for item, label in items:
             self.note(label)
             yield item
@@ -64,14 +63,21 @@ class IntegerLabels:
 
 
 def is_integer_text(text: str) -> bool:
-    """Return whether a text is written like an integer."""
+    """Return whether a text contains an integer."""
     return _INTEGER.fullmatch(text) is not None
 
 
 def class_or_number(
     label: object, task: Task | None, *, is_text: bool = False, column: str = "label"
 ) -> dict[str, Any]:
-    """Return what a label means, as the argument of `Example` that takes it."""
+    """Return the argument of `Example` that a label means.
+
+    Args:
+        label: value of a column or a key called label.
+        task: the caller's task. None: unspecified.
+        column: name of the column.
+        is_text: whether every label is a text in its source, as in a CSV file, so that texts may be numbers.
+    """
     number = label
     if is_text and isinstance(label, str) and (_DECIMAL.fullmatch(label) or is_integer_text(label)):
         number = int(label) if is_integer_text(label) else float(label)

@@ -1,4 +1,4 @@
-"""Inputs to predict, in every form that a caller may have them in, with what each is called."""
+"""Prediction inputs in all supported types, with their names."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ from headstart.inputs.tables import TABLE_SUFFIXES, Table
 __all__ = ["InputSettings", "Inputs", "NamedInput", "OpenInputs", "is_collection", "open_inputs"]
 
 Inputs: TypeAlias = Content | Iterable["Content | Sequence[float] | Mapping[str, Any] | NamedInput"]
-"""What `predict` and `embed` take.
+"""Inputs of `predict` and `embed`.
 
 One input, see `Content`, or many: a list, tuple, generator or other iterable of inputs; an array or tensor of
 rows [n, size]; a DataFrame, a dataset of Hugging Face or PyTorch, or dicts, as in `Examples`; or a path: a
@@ -37,18 +37,18 @@ folder, whose files are the inputs, or a ``.csv``, ``.tsv``, ``.jsonl`` or ``.np
 
 
 class InputSettings(TypedDict, total=False):
-    """Arguments that say what the inputs are, where `Inputs` leaves it open.
+    """Arguments that describe the inputs.
 
     Attributes:
-        texts: the inputs are these texts, instead of `inputs`.
-        images: the inputs are these images (paths, bytes, arrays, images of Pillow), instead of `inputs`.
-        features: the inputs are these rows of numbers, such as an array [n, size], instead of `inputs`.
-        text_column: what the column ``text`` of a table is called.
-        image_column: what the column ``path`` (in a file) or ``image`` is called.
-        id_column: what the column ``id`` is called.
-        label_column: a column that is no input, such as the label.
-        feature_columns: the columns of numbers, in the order of the fine-tune. None: all columns of numbers,
-            if there are neither texts nor images.
+        texts: texts as inputs, instead of `inputs`.
+        images: images as inputs (paths, bytes, arrays, Pillow images), instead of `inputs`.
+        features: rows of numbers as inputs, such as an array [n, size], instead of `inputs`.
+        text_column: name of the column ``text`` of a table.
+        image_column: name of the column ``path`` (in a file) or ``image``.
+        id_column: name of the column ``id``.
+        label_column: name of a column that is not an input, such as the label.
+        feature_columns: names of the columns of numbers, in the order of the fine-tune. None: all columns of
+            numbers, if there are neither texts nor images.
     """
 
     texts: Iterable[str] | None
@@ -69,13 +69,13 @@ _NO_CELLS: Final[Mapping[str, Any]] = {}
 
 
 class NamedInput(NamedTuple):
-    """One input. A tuple, because it is made for each of perhaps millions.
+    """One input; a tuple for speed, because there may be millions.
 
     Attributes:
-        name: what it is called: its path, or its row; empty if it has no name.
+        name: path of the input, or its row; empty if it has no name.
         content: the input.
-        cells: of its row of a file, by the file's columns; empty for others.
-        hint: what to do if the server cannot use it; begins with a space unless it is empty.
+        cells: cells of its row, by column; empty if it is not a row of a file.
+        hint: remedy if the server rejects it; begins with a space unless empty.
     """
 
     name: str
@@ -86,7 +86,7 @@ class NamedInput(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OpenInputs:
-    """Inputs, read when it is their turn.
+    """Inputs, read lazily.
 
     Attributes:
         items: the inputs.
@@ -98,7 +98,7 @@ class OpenInputs:
 
 
 def open_inputs(inputs: Any, settings: InputSettings | None = None) -> OpenInputs:
-    """Find out what kind of inputs these are."""
+    """Return the inputs of `predict` or `embed`; None if the settings have them."""
     given = settings or {}
     named = [name for name in _NAMES if given.get(name) is not None]
     if len(named) + (inputs is not None) != 1:
@@ -116,7 +116,7 @@ def open_inputs(inputs: Any, settings: InputSettings | None = None) -> OpenInput
 
 
 def is_collection(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is a folder, or a file that holds many inputs."""
+    """Return whether a path is a folder, or a file of many inputs."""
     suffix = os.path.splitext(path)[1].lower()  # of texts, too, which are no paths
     return suffix in (*TABLE_SUFFIXES, ARRAYS_SUFFIX) or os.path.isdir(path)
 
@@ -132,7 +132,6 @@ def _open(inputs: Any, settings: InputSettings) -> OpenInputs:
 
 
 def _open_value(inputs: Any, settings: InputSettings) -> OpenInputs:
-    """Open inputs in memory."""
     if is_splits(inputs):
         raise TypeError("These are the splits of a dataset. Give one of them, such as dataset['test']")
     if is_frame(inputs):
@@ -147,7 +146,7 @@ def _open_value(inputs: Any, settings: InputSettings) -> OpenInputs:
 
 
 def _is_one(inputs: Any) -> bool:
-    """Return whether a value is one input: all that cannot be iterated, images, and rows of numbers."""
+    """Return whether a value is one input: a value that is not iterable, an image, or a row of numbers."""
     if isinstance(inputs, bytes | bytearray | memoryview) or hasattr(inputs, "read"):
         return True
     if hasattr(inputs, "__array__") and not isinstance(inputs, np.generic):
@@ -173,7 +172,7 @@ def _stored(path: Path, settings: InputSettings) -> Iterator[NamedInput]:
 
 
 def _columns_hint(row: Mapping[str, Any], content: Any, layout: Layout) -> str:
-    """Return what to do about a row whose columns of numbers may not be those of the fine-tune."""
+    """Return the remedy for a row whose columns may differ from those of the fine-tune."""
     if layout.features is not None or not isinstance(content, np.ndarray) or len(row) < len(content):
         return ""
     columns = ", ".join(map(str, row))
@@ -224,6 +223,6 @@ def _named(contents: Iterable[Any]) -> Iterator[NamedInput]:
 
 
 def _without_targets(dataset: Any) -> Iterator[Any]:
-    """Return the inputs of a dataset of PyTorch, whose items may be pairs of an input and a target."""
+    """Return the inputs of a PyTorch dataset, whose items may be pairs of an input and a target."""
     for item in Indexed(dataset):
         yield item[0] if isinstance(item, tuple | list) and len(item) == 2 else item

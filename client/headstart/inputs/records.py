@@ -28,11 +28,11 @@ __all__ = [
 ]
 
 INPUT_COLUMNS: Final = ("path", "text", "image", "input", "features")
-"""What an example is learned from; `image` and `input` in Python only."""
+"""Columns of inputs; `image` and `input` in Python only."""
 TARGET_COLUMNS: Final = ("label", "labels", "value", "probabilities")
-"""What an example shows."""
+"""Columns of targets."""
 RECORD_COLUMNS: Final = (*INPUT_COLUMNS, *TARGET_COLUMNS, "id", "held_out", "weight")
-"""The columns with a meaning."""
+"""All columns with a meaning."""
 
 SHOWN: Final = 200  # characters of what was received
 _SEPARATOR: Final = "|"
@@ -43,14 +43,14 @@ _REMEDY: Final = "Fill it in, or name the columns to use with feature_columns (-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """What the columns of a source mean.
+    """Meanings of the columns of a source.
 
     Attributes:
-        names: what columns are called in the source, by their names in `RECORD_COLUMNS`.
-        features: the columns of numbers that are the features, in order. None: those that hold numbers, if
-            no other column is an input.
-        task: what is learned. None: unknown.
-        labeled: whether each record shows something; False ignores what it shows.
+        names: the source's column names, by the names in `RECORD_COLUMNS`.
+        features: names of the feature columns, in order. None: the columns of numbers, if no other column is
+            an input.
+        task: kind of label. None: unknown.
+        labeled: whether each record has a target; False ignores targets.
         is_text: whether all values are texts, as in a CSV file.
     """
 
@@ -62,7 +62,7 @@ class Layout:
 
 
 def meanings(row: Mapping[str, Any], layout: Layout) -> Mapping[str, Any]:
-    """Return a row by the names that have a meaning, without features and what a chosen column replaces."""
+    """Return a row by the names in `RECORD_COLUMNS`, without features and replaced columns."""
     names = layout.names
     if not names and layout.features is None:
         return row
@@ -72,7 +72,7 @@ def meanings(row: Mapping[str, Any], layout: Layout) -> Mapping[str, Any]:
 
 
 def feature_columns_of(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the columns whose values are numbers in the first rows, without those with another meaning.
+    """Return the columns whose first values are numbers, without those with another meaning.
 
     A column without a name is skipped: it is the index that pandas writes.
     """
@@ -84,7 +84,13 @@ def feature_columns_of(rows: Sequence[Mapping[str, Any]], names: Mapping[str, st
 def input_of(
     known: Mapping[str, Any], row: Mapping[str, Any], features: Sequence[str] | None
 ) -> tuple[str, Any]:
-    """Return what an example is learned from: the kind, of `INPUT_COLUMNS`, and its value."""
+    """Return the kind of the input, of `INPUT_COLUMNS`, and its value.
+
+    Args:
+        known: the row by the names in `RECORD_COLUMNS`.
+        row: the row by the source's column names.
+        features: the feature columns. None: no feature columns.
+    """
     given = [name for name in INPUT_COLUMNS if not is_missing(known.get(name))]
     if features is not None and not given:
         return "features", _numbers({name: row.get(name) for name in features})
@@ -126,7 +132,7 @@ def _is_numeric(rows: Iterable[Mapping[str, Any]], name: str) -> bool:
 
 
 def _feature(value: object) -> float | None:
-    """Return a cell as a number; None if it is not one."""
+    """Return a cell as a number; None if it is not a number."""
     if isinstance(value, str):
         word = value.strip()
         if word.lower() in ("true", "false"):
@@ -158,7 +164,7 @@ def _feature_list(value: Any) -> NDArray[np.float64]:
 
 
 def _target(row: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
-    """Return what a record shows, as the argument of `Example` that takes it."""
+    """Return the target of a record, as the argument of `Example`."""
     given = [name for name in TARGET_COLUMNS if row.get(name) is not None]
     if len(given) > 1:
         raise ValueError(f"only one of {', '.join(given)} is expected. Received: all of them")
@@ -176,7 +182,7 @@ def _label(value: object, layout: Layout) -> dict[str, Any]:
 
 
 def _labels(value: object) -> list[Any]:
-    """Return several labels; in a CSV file they are one text, and spaces around them do not count."""
+    """Return several labels, without surrounding spaces; a CSV file has them in one text."""
     labels = [label.strip() for label in value.split(_SEPARATOR)] if isinstance(value, str) else value
     if labels == [""]:
         return []
@@ -225,7 +231,7 @@ _READ_TARGETS: dict[str, Callable[[object], Any]] = {
 
 
 def check_spelling(place: str, columns: Iterable[object]) -> None:
-    """Check that no column is misspelled: it would be ignored, and weights or held-out examples lost."""
+    """Check that no column is misspelled: an ignored column loses weights or held-out examples."""
     for name in columns:
         if not isinstance(name, str) or name in RECORD_COLUMNS:
             continue
@@ -248,5 +254,5 @@ def check_named(place: str, columns: Collection[object], wanted: Iterable[str]) 
 
 
 def _letters(name: str) -> list[str]:
-    """Return a name's letters, sorted: equal in another order or case, with separators and as a plural."""
+    """Return a name's letters, sorted: equal for other orders, cases, separators and the plural."""
     return sorted(filter(str.isalpha, name.lower().rstrip("s")))

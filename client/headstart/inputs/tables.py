@@ -1,4 +1,4 @@
-"""Examples listed in a file of this machine."""
+"""Examples listed in a local file."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -13,29 +13,28 @@ from headstart.inputs.task import Task
 __all__ = ["TABLE_SUFFIXES", "Table"]
 
 TABLE_SUFFIXES = LIST_SUFFIXES
-"""The endings of files that list examples."""
+"""Suffixes of files that list examples."""
 
 
 class Table:
-    """The examples a file lists, in its order; paths are relative to the file's own folder.
+    """The examples that a file lists, in order; paths are relative to the file's folder.
 
     Columns: one of ``path``, ``text`` and, in JSONL, ``features`` (a list of numbers); one of ``label``,
     ``labels`` and ``value``; optionally ``id``, ``held_out`` (true or false) and ``weight``. Without a path
-    and a text, the columns that hold numbers are the features. Other columns are ignored, unless their name
-    looks like one of these misspelled. An example without an ID is called by its path, as it is listed. In a
-    CSV file ``labels`` are separated by ``|`` and may be empty; in a JSONL file they are a list, and an
-    example may have ``probabilities`` instead, an object of classes and numbers.
+    and a text, the columns of numbers are the features. Other columns are ignored, unless their name looks
+    like a misspelling of one of these. The default ID of an example is its path in the file. In a CSV file,
+    ``labels`` are separated by ``|`` and may be empty; in a JSONL file they are a list, and an example may
+    have ``probabilities`` instead, an object of classes and numbers.
 
     Args:
         path: the file, ending in ``.csv``, ``.tsv`` or ``.jsonl``.
-        columns: what columns are called in the file, by the names above; those that are not named here have
-            these names themselves.
-        features: the columns that are the features, in order. None: those that hold numbers.
-        task: what is learned: in a regression, numbers in the column of labels are values. None: integers
-            are classes, and decimal numbers are refused there.
+        columns: names of columns in the file, by the names above; other columns keep their names.
+        features: names of the feature columns, in order. None: the columns of numbers.
+        task: kind of label: in a regression, numbers in the column of labels are values. None: integers
+            are classes, and decimal numbers raise an error.
 
     Raises:
-        ValueError: a name or the file's ending is unknown.
+        ValueError: a name or the file's suffix is unknown.
     """
 
     def __init__(
@@ -69,18 +68,18 @@ class Table:
         return (example for _, example in self.rows())
 
     def for_task(self, task: Task | None) -> "Table":
-        """Return the table as it is read for a task, unless it has one itself."""
+        """Return the table for a task, unless it has a task."""
         table = Table(self._path)
         table._layout = replace(self._layout, task=self._layout.task or task)
         return table
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """Return the examples, each with the place where it is listed, such as ``list.csv, line 3``."""
+        """Return the examples with their locations, such as ``list.csv, line 3``."""
         for row in self._read(self._layout):
             yield f"{self._path}, line {row.line}", Example(self._content(row), **row.settings)
 
     def inputs(self) -> Iterator[tuple[ListedRow, Content]]:
-        """Return the rows with their contents; what they show is ignored."""
+        """Return the rows with their contents, without targets."""
         for row in self._read(replace(self._layout, labeled=False)):
             yield row, self._content(row)
 

@@ -9,9 +9,9 @@ TaskName: TypeAlias = Literal["single_label", "multi_label", "regression"]
 
 
 class Task(StrEnum):
-    """The kind of thing that is learned: one class of several, any number of classes, or a number.
+    """The kind of label: one class of several, any number of classes, or a number.
 
-    UNSPECIFIED: a server or a client that is older or newer than the other.
+    UNSPECIFIED: a task that this client or server does not know.
     """
 
     UNSPECIFIED = "UNSPECIFIED"
@@ -21,7 +21,7 @@ class Task(StrEnum):
 
 
 def parse_task(task: Task | str) -> Task:
-    """Reads a task or its name, such as ``multi_label`` or ``multi-label``."""
+    """Return a task by its name, such as ``multi_label`` or ``multi-label``."""
     name = task.upper().replace("-", "_")
     if name not in Task.__members__ or name == Task.UNSPECIFIED:
         known = ", ".join(each.lower() for each in Task if each is not Task.UNSPECIFIED)

@@ -1,4 +1,4 @@
-"""The one codec between numpy arrays and the contract's `Tensor`, shared by client and server."""
+"""The codec between numpy arrays and the contract's `Tensor`, shared by client and server."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ from headstart.v1 import input_pb2
 __all__ = ["MAX_DIMENSIONS", "decode", "encode", "is_encodable"]
 
 MAX_DIMENSIONS = 32
-"""The most dimensions of a tensor: what every numpy can hold."""
+"""Maximum number of dimensions of a tensor, which every numpy supports."""
 
 # Little endian by contract, whatever the host is.
 _DTYPES: dict[input_pb2.DataType, np.dtype[Any]] = {
@@ -27,7 +27,10 @@ _NAMES = ", ".join(dtype.name for dtype in _DTYPES.values())
 
 
 def encode(array: NDArray[Any]) -> input_pb2.Tensor:
-    """Writes an array as a tensor."""
+    """Return an array as a tensor, row-major and little-endian; its bytes are copied once.
+
+    The element type is uint8, int32, int64, float16, float32 or float64.
+    """
     dtype = array.dtype.newbyteorder("<")
     data_type = _DATA_TYPES.get(dtype)
     if data_type is None:
@@ -39,12 +42,17 @@ def encode(array: NDArray[Any]) -> input_pb2.Tensor:
 
 
 def is_encodable(dtype: np.dtype[Any]) -> bool:
-    """Return whether `encode` takes arrays of an element type."""
+    """Return whether `encode` accepts an element type."""
     return dtype.newbyteorder("<") in _DATA_TYPES
 
 
 def decode(tensor: input_pb2.Tensor) -> NDArray[Any]:
-    """Reads a tensor as an array, checking everything before it believes anything."""
+    """Return a tensor as a read-only little-endian array that shares the bytes of its `data`.
+
+    Raises:
+        ValueError: the element type, the dimensions or the length of the data are invalid; the message may be
+            hostile.
+    """
     dtype = _DTYPES.get(tensor.data_type)
     if dtype is None:
         raise ValueError(f"A tensor's data_type must be one of {_NAMES}. Received: {tensor.data_type}")

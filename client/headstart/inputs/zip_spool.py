@@ -1,4 +1,4 @@
-"""Makes examples that can be iterated only once repeatable, so that a broken upload can be sent again."""
+"""Makes a one-time iterator repeatable, so that an interrupted upload can be sent again."""
 
 import struct
 import tempfile
@@ -14,10 +14,10 @@ _LENGTH = struct.Struct("<Q")
 
 
 class Spool:
-    """Keeps what came out of an iterator, up to 64 MiB in memory and beyond that in a temporary file.
+    """A repeatable iterator, with up to 64 MiB in memory and the rest in a temporary file.
 
-    Each iteration first repeats what was kept, then goes on with the iterator where it stands. One iteration
-    at a time.
+    Each iteration first repeats the stored items, then continues with the iterator. Iterations must not
+    overlap.
     """
 
     def __init__(self, messages: Iterator[input_pb2.Example]) -> None:

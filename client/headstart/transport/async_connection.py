@@ -1,4 +1,4 @@
-"""Sends calls over one asynchronous channel, and turns what fails into this package's errors."""
+"""Sends calls over an asynchronous channel, and raises this package's errors."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -33,10 +33,11 @@ _MAX_UPLOADS = 16
 
 
 class AsyncChannels:
-    """The channels of a client, which several connections may use. They open when they are first used.
+    """The channels of a client, which several connections share. They open at their first use.
 
-    Uploads go over a synchronous channel, in threads: a write of `grpc.aio` that fails because the server has
-    ended the call replaces the server's status by an internal error (seen with grpcio 1.85).
+    Uploads use a synchronous channel, in threads: a write of `grpc.aio` that fails because the server has
+    ended the call replaces the server's status by an internal error (seen with grpcio 1.85). Channels of the
+    caller are never closed here.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class AsyncChannels:
 
     @cached_property
     def uploads(self) -> Connection:
-        """The connection of uploads."""
+        """The connection of uploads; an error if the caller passed a channel, but none for uploads."""
         if self._given_uploads is not None:
             return Connection(self._settings, SharedChannel(self._given_uploads, is_owned=False))
         if self._given is not None:
@@ -77,11 +78,11 @@ class AsyncChannels:
 
     @cached_property
     def threads(self) -> ThreadPoolExecutor:
-        """The threads of uploads, so that long ones do not occupy those of the rest of the program."""
+        """The threads of uploads, so that long ones do not occupy the program's default threads."""
         return ThreadPoolExecutor(_MAX_UPLOADS, "headstart-upload")
 
     async def close(self) -> None:
-        """End all calls and the channels, except the caller's own."""
+        """End all calls and close the channels, except the caller's."""
         self.is_closed = True
         if self._given is None:
             await self.channel.close()
@@ -92,7 +93,7 @@ class AsyncChannels:
 
 
 class AsyncConnection:
-    """Sends calls to a server, on one event loop: the one that is running when it is first used."""
+    """A connection to a server, on the event loop of its first use; derived ones share its channels."""
 
     def __init__(
         self, settings: ConnectionSettings, channels: AsyncChannels | None = None, *, is_derived: bool = False
@@ -102,7 +103,7 @@ class AsyncConnection:
         self._channels = channels or AsyncChannels(settings)
 
     async def close(self) -> None:
-        """End all calls and the connection; one that was derived from another leaves it open."""
+        """End all calls and close the channels, unless the connection is derived."""
         if not self._is_derived:
             await self._channels.close()
 
@@ -111,7 +112,10 @@ class AsyncConnection:
         return AsyncConnection(settings, self._channels, is_derived=True)
 
     async def send(self, call: Call[Result], timeout: float | None = None) -> Result:
-        """Send a call and return its result; repeat it where that does no harm and no server answers."""
+        """Send a call and return its result; retry it if it is idempotent and no server answers.
+
+        `timeout` is in seconds for all attempts; None: the timeout of the settings.
+        """
         attempts = Attempts(call.path, self.settings.retries, self._timeout(call, timeout))
         return await self._authenticated(lambda metadata: self._persist(call, attempts, metadata))
 
@@ -136,7 +140,7 @@ class AsyncConnection:
         return call.read(response)
 
     async def receive(self, call: Call[Result], timeout: float | None = None) -> AsyncGenerator[Result, None]:
-        """Send a call and yield its results as they come. Timeout in seconds, None: no limit."""
+        """Send a call and yield its results as they arrive; `timeout` in seconds, None: no limit."""
         tokens = self.settings.tokens
         token = await tokens.get_async()
         for is_last in (False, True):
@@ -173,14 +177,14 @@ class AsyncConnection:
                 responses.cancel()
 
     async def send_all(self, run: Run[Any], items: Iterable[NamedInput], timeout: float | None) -> None:
-        """Send inputs through as many calls as they need, within so many seconds in all."""
+        """Send inputs in as many calls as needed, within `timeout` seconds."""
         async for chunk, answer in self.stream(run, items, timeout):
             run.collect(chunk, answer)
 
     async def stream(
         self, run: Run[Result], items: Iterable[NamedInput], timeout: float | None
     ) -> AsyncIterator[tuple[Chunk, Result | None]]:
-        """Send inputs as in `send_all`; return each portion with its answer, None if it has no input left."""
+        """Send inputs as `send_all`; yield each portion with its response, None if no input was sent."""
         deadline = Deadline(timeout)
         async for chunk in _in_thread(chunks(items, max_inputs=run.max_inputs, keep_errors=run.keep_errors)):
             sent = await self._send_chunk(run, chunk, deadline)
@@ -210,7 +214,7 @@ class AsyncConnection:
         return chunk, None
 
     async def pages(self, page: Callable[[str], Call[Page[Result]]]) -> AsyncIterator[Result]:
-        """Gives the items of all pages, asking for a page when it is needed."""
+        """Yield the items of all pages, requesting a page when it is needed."""
         token = ""
         while True:
             answer = await self.send(page(token))
@@ -221,7 +225,7 @@ class AsyncConnection:
                 return
 
     async def upload(self, upload: Upload[Result], report: UploadReport | None) -> Result:
-        """Send a stream of examples, again from its beginning as long as no server answers."""
+        """Send a stream of examples; restart it if no server answers."""
         loop = asyncio.get_running_loop()
 
         def relay(count: int, total: int | None) -> None:
@@ -243,7 +247,7 @@ class AsyncConnection:
             raise
 
     async def _authenticated(self, send: Callable[[Metadata], Awaitable[Result]]) -> Result:
-        """Send with the current token, and once more if the server rejects it and there can be another."""
+        """Send with the current token, and again if the server rejects it and it is renewable."""
         tokens = self.settings.tokens
         token = await tokens.get_async()
         try:
@@ -264,7 +268,7 @@ class AsyncConnection:
 
 
 async def _in_thread(items: Iterator[Item]) -> AsyncIterator[Item]:
-    """Takes each item in a thread: reading files must not hold up the event loop."""
+    """Yield each item from a thread: reading files would block the event loop."""
     end = object()
     while (item := await asyncio.to_thread(next, items, end)) is not end:
         yield cast(Item, item)

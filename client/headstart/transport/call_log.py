@@ -1,4 +1,4 @@
-"""Log calls and retries to `logging.getLogger("headstart")`, never what they contain."""
+"""Logs calls and retries to `logging.getLogger("headstart")`, without their content."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""The gRPC channel: where it leads, how it is secured, balanced, kept alive and retried."""
+"""The gRPC channel: target, TLS, load balancing, keepalive and retries."""
 
 import json
 import os
@@ -25,10 +25,10 @@ __all__ = [
 ]
 
 MAX_MESSAGE_BYTES: Final = 64 * 2**20
-"""The largest message that is sent or received."""
+"""Size of the largest message that is sent or received."""
 
 SERVER_SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
-"""Prefixes of gRPC targets, which name how they are resolved. Other addresses are ``host:port``."""
+"""Schemes of gRPC targets. Other addresses are ``host:port``."""
 
 # Repeating one of these does no harm (Rebase has a request ID).
 _REPEATABLE: Final = {
@@ -52,12 +52,12 @@ _UPLOAD: Final = {"service": "headstart.v1.FineTuningService", "method": "FineTu
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TlsConfig:
-    """What a secured connection needs beyond the system's certificates. Paths or PEM bytes.
+    """Certificates of a TLS connection, as paths or PEM bytes.
 
     Attributes:
-        ca: certificates that the server's must be signed by. None: those gRPC comes with.
-        cert: the client's own certificate chain, for mutual TLS.
-        key: the private key of `cert`.
+        ca: certificate authorities of the server's certificate. None: gRPC's default.
+        cert: client certificate chain, for mutual TLS.
+        key: private key of `cert`.
     """
 
     ca: str | os.PathLike[str] | bytes | None = None
@@ -66,7 +66,7 @@ class TlsConfig:
 
 
 def credentials(tls: bool | TlsConfig | None) -> grpc.ChannelCredentials | None:
-    """Reads certificates and keys."""
+    """Return channel credentials; None for plain text. `tls` True uses gRPC's default root certificates."""
     if not tls:
         return None
     config = TlsConfig() if tls is True else tls
@@ -80,18 +80,18 @@ def credentials(tls: bool | TlsConfig | None) -> grpc.ChannelCredentials | None:
 
 
 def target_uri(target: str) -> str:
-    """The target as gRPC resolves it: ``host:port`` by DNS, so that all addresses of a name are used."""
+    """Return the gRPC target; ``host:port`` is resolved by DNS, so that all addresses of a name are used."""
     return target if target.startswith(SERVER_SCHEMES) else f"dns:///{target}"
 
 
 def is_repeatable(path: str) -> bool:
-    """Return whether a call of the method of this full name may be carried out twice."""
+    """Return whether a method is idempotent, by its full name."""
     service, _, method = path.strip("/").partition("/")
     return method in _REPEATABLE.get(service, ())
 
 
 def is_local(target: str) -> bool:
-    """True if what is sent to a target does not leave this machine."""
+    """Return whether a target is on this machine."""
     if target.startswith(("unix:", "unix-abstract:")):
         return True
     for scheme in SERVER_SCHEMES:
@@ -114,7 +114,7 @@ def _is_loopback(address: str) -> bool:
 
 
 def channel_options() -> Sequence[tuple[str, Any]]:
-    """The options of every channel, synchronous or not."""
+    """Return the options of all channels."""
     return [
         ("grpc.service_config", json.dumps(service_config())),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -131,7 +131,7 @@ def channel_options() -> Sequence[tuple[str, Any]]:
 
 
 def service_config() -> dict[str, Any]:
-    """Return the gRPC service config: round robin, and a bound for uploads."""
+    """Return the gRPC service config: round robin, and a limit for uploads."""
     return {
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": [{"name": [_UPLOAD], "timeout": "3600s"}],

@@ -1,4 +1,4 @@
-"""Requests for many inputs in several calls, and one result for all of them."""
+"""Requests for many inputs in several calls, with one result."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
@@ -31,35 +31,35 @@ _ALL_CLASSES: Final = 2**31 - 1
 
 
 class Run(Protocol[Answer]):
-    """Calls that follow each other: the next one is made when the last was answered."""
+    """Consecutive calls: each call may depend on the response of the previous one."""
 
     @property
     def max_inputs(self) -> int:
-        """The most inputs of one call."""
+        """Maximum number of inputs of one call."""
 
     def call(self, chunk: Chunk) -> Call[Answer]:
-        """The call for some of the inputs."""
+        """Return the call for a portion of the inputs."""
 
     @property
     def keep_errors(self) -> bool:
-        """Whether inputs that cannot be used are kept as errors, and the others answered."""
+        """Whether errors of unusable inputs are returned, and the others are answered."""
 
     @property
     def is_bulk(self) -> bool:
-        """Whether a call that the server has no capacity for is repeated."""
+        """Whether a call is retried if the server has no capacity."""
 
     def take(self, answer: Answer) -> None:
-        """Take the answer of the last call."""
+        """Record the response of the last call."""
 
     def collect(self, chunk: Chunk, answer: Answer | None) -> None:
-        """Keep the answer of a portion for the result; None if none of its inputs could be used."""
+        """Add the response of a portion to the result; None if all its inputs are unusable."""
 
 
 class PredictionRun:
-    """Predict, by one version or several.
+    """Predict calls for one version or several.
 
-    All inputs are answered by the same versions: what the first call finds under ``newest`` or an alias is
-    what the others ask for, though it may be moved meanwhile.
+    All inputs are predicted by the same versions: after the first call, the others name the versions that it
+    resolved, even if an alias was moved.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class PredictionRun:
 
     @property
     def max_inputs(self) -> int:
-        """The most inputs of one call."""
+        """Maximum number of inputs of one call."""
         return MAX_CALL_INPUTS if self._evidence.saliency is None else MAX_SALIENCY_INPUTS
 
     def call(self, chunk: Chunk) -> Call[Predictions]:
-        """The call for some of the inputs."""
+        """Return the call for a portion of the inputs."""
         request = pb.PredictRequest(
             targets=map(selector, self._targets),
             inputs=chunk.inputs,
@@ -115,21 +115,21 @@ class PredictionRun:
         return decode(response, Predictions)
 
     def take(self, answer: Predictions) -> None:
-        """Take the answer of the last call: the versions that the next calls are about."""
+        """Record the versions that the last call resolved."""
         self._targets = tuple(VersionRef(result.model, version=result.version) for result in answer.results)
 
     def collect(self, chunk: Chunk, answer: Predictions | None) -> None:
-        """Keep the answer of a portion for the result; None if none of its inputs could be used."""
+        """Add the response of a portion to the result; None if all its inputs are unusable."""
         if answer is not None:
             self._answers.append(answer)
         self._outcomes.extend(outcomes(chunk, answer))
 
     def outcomes(self) -> list[Prediction | PredictionError]:
-        """Return the prediction or error of each input, by the first target."""
+        """Return the prediction or error of each input, for the first target."""
         return self._outcomes
 
     def result(self) -> Predictions:
-        """All answers as one."""
+        """Return the merged result."""
         if not self._answers:
             return Predictions(results=(), features={}, times=None)
         return Predictions(
@@ -143,7 +143,7 @@ class PredictionRun:
 
 
 def outcomes(chunk: Chunk, answer: Predictions | None) -> list[Prediction | PredictionError]:
-    """Return the prediction or error of each item of a portion, by the first target."""
+    """Return the prediction or error of each item of a portion, for the first target."""
     if answer is None:
         return [chunk.errors[place] for place in range(len(chunk.items))]
     found: list[Any] = list(answer.results[0].predictions)
@@ -166,7 +166,7 @@ def predicted_inputs(
 
 
 class EmbeddingRun:
-    """Embed, by one backbone."""
+    """Embed calls with one backbone: by default the server's default for the first input."""
 
     def __init__(self, backbone: str | None, views: Sequence[str]) -> None:
         self._backbone = backbone or ""
@@ -177,11 +177,11 @@ class EmbeddingRun:
 
     @property
     def max_inputs(self) -> int:
-        """The most inputs of one call."""
+        """Maximum number of inputs of one call."""
         return MAX_CALL_INPUTS
 
     def call(self, chunk: Chunk) -> Call[dict[str, NDArray[Any]]]:
-        """The call for some of the inputs."""
+        """Return the call for a portion of the inputs."""
         return Call(
             path="/headstart.v1.PredictionService/Embed",
             request=pb.EmbedRequest(backbone=self._backbone, inputs=chunk.inputs, views=self._views),
@@ -194,16 +194,16 @@ class EmbeddingRun:
         return decode_features(response.features)
 
     def take(self, answer: dict[str, NDArray[Any]]) -> None:
-        """Take the answer of the last call; `call` has read the backbone from it."""
+        """Do nothing: `call` reads the backbone from the response."""
 
     def collect(self, chunk: Chunk, answer: dict[str, NDArray[Any]] | None) -> None:
-        """Keep the answer of a portion for the result."""
+        """Add the response of a portion to the result."""
         del chunk
         if answer is not None:
             self._answers.append(answer)
 
     def result(self) -> dict[str, NDArray[Any]]:
-        """The features of all inputs by view, each of shape [inputs, size of the view]; or nothing."""
+        """Return the features of all inputs by view, each of shape [inputs, size of the view]."""
         return _stacked(self._answers) if self._answers else {}
 
 

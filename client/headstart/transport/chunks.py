@@ -1,4 +1,4 @@
-"""Many inputs, cut into the portions of single calls."""
+"""Splits inputs into portions for single calls."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,11 +26,11 @@ class Chunk:
     """A portion of the inputs.
 
     Attributes:
-        first: the place of its first item among all.
+        first: index of its first item among all inputs.
         items: its items.
-        inputs: the messages of those that are sent.
-        places: of each message, the place of its item in this portion.
-        errors: of the items that cannot be predicted, by their place in this portion.
+        inputs: messages of the sent items.
+        places: index of each message's item in this portion.
+        errors: errors of unusable items, by index in this portion.
     """
 
     first: int
@@ -40,11 +40,11 @@ class Chunk:
     errors: Mapping[int, PredictionError] = field(default_factory=dict)
 
     def name(self, place: int) -> str:
-        """Return the name of the item at a place of this portion; empty if it has none."""
+        """Return the name of the item at an index of this portion; may be empty."""
         return self.items[place].name
 
     def error(self, number: int, message: str, reason: str) -> PredictionError:
-        """Return the error of a message, by its number among those that are sent."""
+        """Return the error of a message, by its index among the sent ones."""
         place = self.places[number]
         item, index = self.items[place], self.first + place
         text = _relocated_text(message, self)
@@ -60,7 +60,14 @@ def chunks(
     max_inputs: int = MAX_CALL_INPUTS,
     keep_errors: bool = False,
 ) -> Iterator[Chunk]:
-    """Read inputs and cut them into the portions of single calls, no further than the portion it gives."""
+    """Yield portions of inputs, reading only the inputs of the current portion.
+
+    Args:
+        items: the inputs.
+        max_bytes: maximum size of a call; a larger input gets a separate call.
+        max_inputs: maximum number of inputs of a call.
+        keep_errors: whether errors of unusable inputs are kept instead of raised.
+    """
     portion, first = _Portion(), 0
     for index, item in enumerate(items):
         try:
@@ -85,7 +92,7 @@ def chunks(
 
 
 def without_invalid(chunk: Chunk, error: HeadstartError) -> Chunk:
-    """Return a portion without the inputs that an error names."""
+    """Return a portion without the inputs that an error names; raise an error that names no input."""
     invalid: dict[int, str] = {}
     if isinstance(error, InvalidArgument):
         for violation in error.field_violations:
@@ -107,7 +114,7 @@ def without_invalid(chunk: Chunk, error: HeadstartError) -> Chunk:
 
 
 def relocated(error: HeadstartError, chunk: Chunk) -> HeadstartError:
-    """Return the error of one of several calls with the names of the inputs, or their places among all."""
+    """Return the error of one of several calls, with the names or global indices of its inputs."""
     violations = tuple(
         FieldViolation(
             field=_FIELD.sub(lambda found: f"inputs[{_place(chunk, int(found[1]))}]", each.field),
@@ -151,7 +158,7 @@ class _Portion:
 
 
 def _place(chunk: Chunk, number: int) -> int:
-    """Return the place among all inputs of the message of this number."""
+    """Return the index among all inputs of the message of an index."""
     return chunk.first + (chunk.places[number] if number < len(chunk.places) else number)
 
 

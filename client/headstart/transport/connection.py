@@ -1,4 +1,4 @@
-"""Sends calls over one synchronous channel, and turns what fails into this package's errors."""
+"""Sends calls over a synchronous channel, and raises this package's errors."""
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -34,11 +34,11 @@ __all__ = ["Connection", "SharedChannel", "UploadReport"]
 
 Result = TypeVar("Result")
 UploadReport = Callable[[int, int | None], object]
-"""Called with the examples sent so far and how many there are, or None where that is not known beforehand."""
+"""A callback with the number of sent examples and their total, None if it is unknown."""
 
 
 class SharedChannel:
-    """A channel that several connections may use."""
+    """A channel that several connections share."""
 
     def __init__(self, channel: grpc.Channel, *, is_owned: bool = True) -> None:
         self.channel = channel
@@ -46,14 +46,14 @@ class SharedChannel:
         self._is_owned = is_owned
 
     def close(self) -> None:
-        """End all calls and the channel, unless the channel belongs to the caller."""
+        """End all calls and close the channel, unless the caller owns it."""
         self.is_closed = True
         if self._is_owned:
             self.channel.close()
 
 
 class Connection:
-    """Sends calls to a server. Safe to use from many threads."""
+    """A connection to a server. Safe to use from many threads; derived ones share its channel."""
 
     def __init__(
         self, settings: ConnectionSettings, shared: SharedChannel | None = None, *, is_derived: bool = False
@@ -63,7 +63,7 @@ class Connection:
         self._shared = shared or SharedChannel(_open_channel(settings))
 
     def close(self) -> None:
-        """End all calls and the connection; one that was derived from another leaves it open."""
+        """End all calls and close the channel, unless the connection is derived."""
         if not self._is_derived:
             self._shared.close()
 
@@ -72,7 +72,10 @@ class Connection:
         return Connection(settings, self._shared, is_derived=True)
 
     def send(self, call: Call[Result], timeout: float | None = None) -> Result:
-        """Send a call and return its result; repeat it where that does no harm and no server answers."""
+        """Send a call and return its result; retry it if it is idempotent and no server answers.
+
+        `timeout` is in seconds for all attempts; None: the timeout of the settings.
+        """
         limit = self._timeout(call, timeout)
         attempts = Attempts(call.path, self.settings.retries, limit)
         return self._authenticated(lambda metadata: self._persist(call, attempts, metadata))
@@ -98,7 +101,7 @@ class Connection:
         return call.read(response)
 
     def receive(self, call: Call[Result], timeout: float | None = None) -> Generator[Result, None, None]:
-        """Send a call and yield its results as they come. Timeout in seconds, None: no limit."""
+        """Send a call and yield its results as they arrive; `timeout` in seconds, None: no limit."""
         token = self.settings.tokens.get()
         for is_last in (False, True):
             is_answered = False
@@ -133,14 +136,14 @@ class Connection:
                 responses.cancel()
 
     def send_all(self, run: Run[Any], items: Iterable[NamedInput], timeout: float | None) -> None:
-        """Send inputs through as many calls as they need, within so many seconds in all."""
+        """Send inputs in as many calls as needed, within `timeout` seconds."""
         for chunk, answer in self.stream(run, items, timeout):
             run.collect(chunk, answer)
 
     def stream(
         self, run: Run[Result], items: Iterable[NamedInput], timeout: float | None
     ) -> Iterator[tuple[Chunk, Result | None]]:
-        """Send inputs as in `send_all`; return each portion with its answer, None if it has no input left."""
+        """Send inputs as `send_all`; yield each portion with its response, None if no input was sent."""
         deadline = Deadline(timeout)
         for chunk in chunks(items, max_inputs=run.max_inputs, keep_errors=run.keep_errors):
             sent = self._send_chunk(run, chunk, deadline)
@@ -168,7 +171,7 @@ class Connection:
         return chunk, None
 
     def pages(self, page: Callable[[str], Call[Page[Result]]]) -> Iterator[Result]:
-        """Gives the items of all pages, asking for a page when it is needed."""
+        """Yield the items of all pages, requesting a page when it is needed."""
         token = ""
         while True:
             answer = self.send(page(token))
@@ -178,11 +181,11 @@ class Connection:
                 return
 
     def upload(self, upload: Upload[Result], report: UploadReport | None) -> Result:
-        """Send a stream of examples, again from its beginning as long as no server answers."""
+        """Send a stream of examples; restart it if no server answers."""
         return self._authenticated(lambda metadata: self.deliver(upload, report, metadata))
 
     def deliver(self, upload: Upload[Result], report: UploadReport | None, metadata: Metadata) -> Result:
-        """Send a stream of examples as `upload`, with the metadata given."""
+        """Send a stream of examples as `upload`, with this metadata."""
         backoff = Backoff(self.settings.retries, tries=self.settings.retries.attempts)
         deadline = Deadline(LOADING_SECONDS)
         while True:
@@ -220,7 +223,7 @@ class Connection:
         return upload.read(response)
 
     def _authenticated(self, send: Callable[[Metadata], Result]) -> Result:
-        """Send with the current token, and once more if the server rejects it and there can be another."""
+        """Send with the current token, and again if the server rejects it and it is renewable."""
         tokens = self.settings.tokens
         token = tokens.get()
         try:

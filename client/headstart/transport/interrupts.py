@@ -1,4 +1,4 @@
-"""Starts calls where Ctrl-C cannot come between."""
+"""Starts calls without interruption by Ctrl-C."""
 
 import threading
 from collections.abc import Callable
@@ -11,11 +11,11 @@ Started = TypeVar("Started")
 
 
 def uninterrupted(start: Callable[[], Started]) -> Started:
-    """Starts a streaming call, from the main thread in a new thread.
+    """Start a streaming call; from the main thread, start it in a new thread.
 
-    Python raises KeyboardInterrupt in the main thread only, wherever it is. While gRPC starts a streaming
-    call it leaves one behind that is never used, and closing the channel waits for it for ever (seen with
-    grpcio 1.85). Started in another thread the call is attended to, even if the caller is gone meanwhile.
+    Python raises KeyboardInterrupt in the main thread only, at any instruction. Raised while gRPC starts a
+    streaming call, it leaves an unused call behind, and closing the channel waits for it forever (seen with
+    grpcio 1.85). A call that starts in another thread is handled, even if its caller is interrupted.
     """
     if threading.current_thread() is not threading.main_thread():
         return start()

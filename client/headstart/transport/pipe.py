@@ -1,4 +1,4 @@
-"""Hands messages from the caller's thread to the thread in which gRPC sends them."""
+"""A queue from the caller's thread to the thread in which gRPC sends messages."""
 
 import threading
 from collections import deque
@@ -13,8 +13,7 @@ Item = TypeVar("Item")
 class Pipe(Iterator[Item], Generic[Item]):
     """A short queue with two ends, either of which can close it.
 
-    The caller's examples are thereby read in the caller's own thread: what goes wrong there is raised there,
-    and Ctrl-C works.
+    The caller's thread reads the examples, so that errors are raised there and Ctrl-C works.
     """
 
     def __init__(self, capacity: int = 2) -> None:
@@ -25,7 +24,7 @@ class Pipe(Iterator[Item], Generic[Item]):
         self._closed = False
 
     def put(self, item: Item) -> bool:
-        """Waits for room and adds an item. False if the other end has closed the pipe."""
+        """Wait for capacity and add an item; return False if the other end has closed the pipe."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or len(self._items) < self._capacity)
             if not self._closed:
@@ -34,13 +33,13 @@ class Pipe(Iterator[Item], Generic[Item]):
             return not self._closed
 
     def finish(self) -> None:
-        """Says that no more items come; those in the pipe are still handed out."""
+        """Mark the end of the items; the reader still receives the queued ones."""
         with self._changed:
             self._finished = True
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Says that no more items are wanted."""
+        """Stop reading; `put` then returns False."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

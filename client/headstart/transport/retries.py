@@ -1,4 +1,4 @@
-"""When to try again after no server answered, and for how long."""
+"""Retry policies, delays and deadlines."""
 
 import random
 import time
@@ -26,14 +26,14 @@ _CAPACITY_ATTEMPTS = 30
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryPolicy:
-    """How a client repeats what fails as UNAVAILABLE. Delays grow exponentially and are spread at random.
+    """How a client retries UNAVAILABLE calls. Delays grow exponentially, with random jitter.
 
     Attributes:
-        attempts: how often a call is sent in all; 1 turns repeating off.
-        initial_seconds: the delay before the second try, at most.
-        maximum_seconds: no delay is longer, unless the server asks for it.
-        multiplier: how much longer each delay is than the one before.
-        outage_seconds: how long waiting for a job and watching it bear with a server that does not answer.
+        attempts: maximum number of attempts of a call; 1 disables retries.
+        initial_seconds: maximum delay before the second attempt.
+        maximum_seconds: maximum delay, unless the server requests a longer one.
+        multiplier: ratio of consecutive delays.
+        outage_seconds: maximum seconds without an answer while waiting for or watching a job.
     """
 
     attempts: int = 5
@@ -43,7 +43,7 @@ class RetryPolicy:
     outage_seconds: float = 120.0
 
     def delay(self, failures: int) -> float:
-        """The longest delay in seconds after so many failures in a row."""
+        """Return the maximum delay in seconds after this number of consecutive failures."""
         # The exponent is bounded because a float overflows after some hundred failures.
         return min(self.maximum_seconds, self.initial_seconds * self.multiplier ** min(failures - 1, 64))
 
@@ -54,7 +54,11 @@ def loading_delay(
     left: float | None,
     spread: Callable[[], float] = random.random,
 ) -> float | None:
-    """Returns the seconds until the next try of a call whose backbone is still being loaded."""
+    """Return the seconds until the retry of a call whose backbone is loading.
+
+    It is the server's delay with 25 % jitter; None for another error, if retries are disabled, or if the
+    deadline passes earlier.
+    """
     if error.reason != _LOADING or policy.attempts <= 1:
         return None
     base = error.retry_after.total_seconds() if error.retry_after else policy.maximum_seconds
@@ -65,14 +69,14 @@ def loading_delay(
 def capacity_delay(
     error: HeadstartError, failures: int, spread: Callable[[], float] = random.random
 ) -> float | None:
-    """Return the seconds until a batch is sent again because the server was busy; None if it is not."""
+    """Return the seconds until a batch is retried because the server was busy; None for another error."""
     if not isinstance(error, ResourceExhausted) or error.retry_after is None or failures > _CAPACITY_ATTEMPTS:
         return None
     return error.retry_after.total_seconds() * (1.0 + spread())
 
 
 class Deadline:
-    """The moment when something times out."""
+    """The time of a timeout; None seconds: never."""
 
     def __init__(self, seconds: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -80,7 +84,7 @@ class Deadline:
 
     @property
     def passed(self) -> bool:
-        """True if there is no time left."""
+        """Whether no time is left."""
         return self.remaining() == 0.0
 
     def remaining(self) -> float | None:
@@ -88,13 +92,13 @@ class Deadline:
         return None if self._end is None else max(self._end - self._clock(), 0.0)
 
     def within(self, seconds: float) -> float:
-        """Return so many seconds, or what is left if that is less."""
+        """Return these seconds, or the seconds left if they are fewer."""
         remaining = self.remaining()
         return seconds if remaining is None else min(seconds, remaining)
 
 
 class Backoff:
-    """Counts the failures in a row of one undertaking and says how long to wait after each."""
+    """The delays after consecutive failures, until a number of attempts or seconds is exceeded."""
 
     def __init__(
         self,
@@ -114,11 +118,11 @@ class Backoff:
         self._since = 0.0
 
     def reset(self) -> None:
-        """Reset the count, because a call succeeded."""
+        """Reset the count after a success."""
         self._failures = 0
 
     def delay_after(self, error: Unavailable) -> float:
-        """The seconds to wait before the next try."""
+        """Return the seconds until the next attempt; raise the error if a limit is exceeded."""
         now = self._clock()
         if self._failures == 0:
             self._since = now
@@ -134,7 +138,7 @@ class Backoff:
 
 
 class Attempts:
-    """The attempts of one call."""
+    """The attempts of one call, within a number of seconds for all of them."""
 
     def __init__(self, path: str, policy: RetryPolicy, seconds: float | None) -> None:
         self._path = path
@@ -147,7 +151,7 @@ class Attempts:
         return self._deadline.remaining()
 
     def delay_after(self, error: Unavailable, *, repeatable: bool) -> float:
-        """Return the seconds until the next attempt."""
+        """Return the seconds until the next attempt; raise the error if no further attempt is allowed."""
         left = self.remaining()
         delay = loading_delay(error, self._policy, left)
         if delay is None:

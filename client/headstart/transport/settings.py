@@ -36,16 +36,16 @@ _LAST_PORT: Final = 65_535
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectionSettings:
-    """How a server is reached.
+    """The settings of a connection.
 
     Attributes:
-        server: the address as the caller named it.
-        credentials: of a secured connection. None: plain text.
-        timeout: the seconds a call may take. None: no limit.
-        metadata: sent along with each call.
-        retries: what happens when no server answers.
-        tokens: supplies the token of each call.
-        interceptors: of gRPC, the first outermost.
+        server: address as the caller passed it.
+        credentials: TLS credentials. None: plain text.
+        timeout: seconds of a call. None: no limit.
+        metadata: metadata of each call.
+        retries: retry policy.
+        tokens: source of the token of each call.
+        interceptors: gRPC interceptors, the first outermost.
     """
 
     server: str
@@ -72,7 +72,7 @@ def connection_settings(
     interceptors: Sequence[Any] = (),
     environment: Mapping[str, str] = os.environ,
 ) -> ConnectionSettings:
-    """Return a client's settings; what is not given comes from environment variables."""
+    """Return a client's settings; omitted ones come from environment variables."""
     address = checked_server(server or environment.get("HEADSTART_SERVER") or DEFAULT_SERVER)
     secured = _tls_of(environment) if tls is None else tls
     supplied = environment.get("HEADSTART_TOKEN") if token is None else token
@@ -99,7 +99,7 @@ def channel_settings(
     token: Token | None,
     retries: int | RetryPolicy,
 ) -> ConnectionSettings:
-    """Return the settings of a client over a channel that the caller made."""
+    """Return the settings of a client over the caller's channel."""
     return ConnectionSettings(
         server="the given channel",
         credentials=None,
@@ -117,7 +117,7 @@ def changed_settings(
     retries: int | RetryPolicy | None,
     metadata: Mapping[str, str] | None,
 ) -> ConnectionSettings:
-    """Return settings with some changed. None: unchanged; metadata is added, and replaces equal keys."""
+    """Return changed settings; None leaves a setting unchanged, and metadata is merged."""
     added = _sent(metadata)
     names = {key for key, _ in added}
     return replace(
@@ -129,7 +129,7 @@ def changed_settings(
 
 
 def checked_server(server: str) -> str:
-    """Return the address of a server."""
+    """Return the address of a server; raise ValueError unless it is host:port or a gRPC target."""
     url = _URL.match(server)
     if url is not None:
         secured = " and use TLS (tls=True, or --tls)" if url[1].lower() == "https" else ""

@@ -1,4 +1,4 @@
-"""Reads gRPC failures and `google.rpc.Status` into this package's errors."""
+"""Converts gRPC failures and `google.rpc.Status` to this package's errors."""
 
 from typing import Final, Protocol, TypeAlias, TypeVar
 
@@ -53,7 +53,7 @@ _Metadata: TypeAlias = "tuple[tuple[str, str | bytes], ...] | grpc.aio.Metadata 
 
 
 class RpcFailure(Protocol):
-    """What a failed call of `grpc` and one of `grpc.aio` have in common."""
+    """The common interface of failed calls of `grpc` and `grpc.aio`."""
 
     def code(self) -> grpc.StatusCode:
         """The canonical code."""
@@ -62,11 +62,15 @@ class RpcFailure(Protocol):
         """The message."""
 
     def trailing_metadata(self) -> _Metadata:
-        """The metadata that came with the status."""
+        """Return the trailing metadata."""
 
 
 def error_from_rpc(failure: RpcFailure, server: str, *, is_closed: bool = False) -> errors.HeadstartError:
-    """Makes a caught gRPC failure an error of this package."""
+    """Return the error of a caught gRPC failure, whose message names the server if it did not answer.
+
+    If this side has not closed its channel, a cancellation without a reason comes from a stopping server or
+    proxy, so it is UNAVAILABLE.
+    """
     status = _status(failure)
     if status is not None:
         return error_from_status(status)
@@ -82,7 +86,7 @@ def error_from_rpc(failure: RpcFailure, server: str, *, is_closed: bool = False)
 
 
 def _hint(message: str) -> str:
-    """Return what to do about a connection that failed, if gRPC's message gives a reason."""
+    """Return the remedy for a failed connection, if gRPC's message gives a reason."""
     for part, hint in _HINTS.items():
         if part in message:
             return hint
@@ -90,12 +94,12 @@ def _hint(message: str) -> str:
 
 
 def has_remedy(message: str) -> bool:
-    """Return whether an error's message says what to do about a connection that failed."""
+    """Return whether an error's message has a remedy for a failed connection."""
     return any(hint in message for hint in _HINTS.values())
 
 
 def deadline_passed() -> errors.DeadlineExceeded:
-    """The error of a call for which there is no time left, so that it is not even sent."""
+    """Return the error of a call that is not sent because its deadline has passed."""
     details = errors.ErrorDetails(
         code=grpc.StatusCode.DEADLINE_EXCEEDED, message="The time allowed was over before the call was sent."
     )
@@ -103,7 +107,7 @@ def deadline_passed() -> errors.DeadlineExceeded:
 
 
 def error_from_status(status: status_pb2.Status) -> errors.HeadstartError:
-    """Makes a `google.rpc.Status` the error of its code's kind."""
+    """Return the error of a `google.rpc.Status`."""
     return _error(details_from_status(status))
 
 
@@ -124,7 +128,7 @@ def _status(failure: RpcFailure) -> status_pb2.Status | None:
 
 
 def details_from_status(status: status_pb2.Status) -> errors.ErrorDetails:
-    """Reads a `google.rpc.Status` and the details it carries; details of other kinds are ignored."""
+    """Return the error details of a `google.rpc.Status`; unknown details are ignored."""
     code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
     info = _unpacked(status, error_details_pb2.ErrorInfo())
     ours = info is not None and info.domain == _DOMAIN

@@ -16,9 +16,9 @@ _VISIBLE: Final = re.compile(r"[!-~]+")
 
 
 class TokenSource:
-    """Supplies the token of each call. Safe to use from many threads.
+    """The source of the token of each call. Safe to use from many threads.
 
-    The result of a function is used until the server rejects it as UNAUTHENTICATED.
+    The result of a function is reused until the server rejects it as UNAUTHENTICATED.
     """
 
     def __init__(self, token: Token | None) -> None:
@@ -28,7 +28,7 @@ class TokenSource:
         self._async_lock = asyncio.Lock()
 
     def get(self) -> str | None:
-        """Return the token, from the function at the first call."""
+        """Return the token; the first call runs the function."""
         if self._supply is None:
             return self._token
         with self._lock:
@@ -47,7 +47,7 @@ class TokenSource:
             return self._token
 
     def renew(self, rejected: str | None) -> bool:
-        """Forget a token that the server rejected. False if there can be no other."""
+        """Discard a rejected token; return False if no other token is possible."""
         if self._supply is None:
             return False
         if self._token == rejected:

@@ -1,4 +1,4 @@
-"""A stream of examples: a first message that says what to do with them, then the examples in batches."""
+"""Streams of examples: a message with the spec, then batches of examples."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -48,7 +48,7 @@ class Part:
 
     Attributes:
         message: the message.
-        count: the examples that have been sent once this message has.
+        count: number of examples sent with this message and the earlier ones.
     """
 
     message: Message
@@ -57,16 +57,16 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Upload(Generic[Result]):
-    """The whole stream, as often as it is iterated.
+    """A stream of examples, which can be iterated several times.
 
     Attributes:
-        path: the full name of the method.
-        request: the type of its messages; each has the fields `spec` and `examples`.
-        spec: what to do.
+        path: full name of the method.
+        request: type of its messages; each has the fields `spec` and `examples`.
+        spec: the spec.
         source: the examples.
-        response: the type of what comes back.
-        read: makes the response a result.
-        abandoned: set by another thread to give the upload up; the next part is then an error.
+        response: type of the response.
+        read: converts the response into a result.
+        abandoned: set by another thread to cancel the upload; the next part then raises `UploadAbandoned`.
     """
 
     path: str
@@ -88,19 +88,19 @@ class Upload(Generic[Result]):
 
 
 def fine_tune(spec: FineTuneSpec, source: ExampleSource) -> Upload[str]:
-    """FineTune; gives the id of the job."""
+    """Return the upload of FineTune, whose result is the ID of the job."""
     spec = replace(spec, dataset_uri=source.uri)
     return _fine_tuning(spec_message(spec), source, lambda response: str(response.job.job_id))
 
 
 def validation(spec: FineTuneSpec, source: ExampleSource) -> Upload[Validation]:
-    """FineTune that checks only."""
+    """Return the upload of a FineTune that validates only."""
     message = spec_message(replace(spec, dataset_uri=source.uri), validate_only=True)
     return _fine_tuning(message, source, lambda response: decode(response.validation, Validation))
 
 
 def evaluation(target: VersionRef, source: ExampleSource) -> Upload[EvaluationResult]:
-    """Evaluate."""
+    """Return the upload of Evaluate."""
     _check_sent(source)
     return Upload(
         path=_EVALUATION + "Evaluate",
@@ -113,7 +113,7 @@ def evaluation(target: VersionRef, source: ExampleSource) -> Upload[EvaluationRe
 
 
 def comparison(first: VersionRef, second: VersionRef, source: ExampleSource) -> Upload[Comparison]:
-    """Compare; without any examples on those that both versions know."""
+    """Return the upload of Compare; without examples, the versions' stored examples are compared."""
     _check_sent(source)
     return Upload(
         path=_EVALUATION + "Compare",
@@ -131,7 +131,13 @@ def batches(
     max_bytes: int = MAX_BATCH_BYTES,
     max_examples: int = MAX_BATCH_EXAMPLES,
 ) -> Iterator[list[input_pb2.Example]]:
-    """Cuts a stream of examples into batches, reading no further than the batch it gives."""
+    """Split a stream of examples into batches, reading only the examples of the current batch.
+
+    Args:
+        examples: the examples.
+        max_bytes: maximum size of a batch; a larger example gets a separate batch.
+        max_examples: maximum number of examples of a batch.
+    """
     batch: list[input_pb2.Example] = []
     size = 0
     for example in examples:

@@ -1,4 +1,4 @@
-"""How the choice of a backbone looks to people."""
+"""Display of the selection of a backbone."""
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -10,12 +10,12 @@ __all__ = ["choice_line", "choice_view"]
 
 
 def choice_line(choice: BackboneSelection) -> str:
-    """The choice in a sentence."""
+    """Return the selection in one sentence."""
     return f"{choice.backbone}, chosen from {plural(len(choice.candidates), 'backbone')}"
 
 
 def choice_view(choice: BackboneSelection) -> RenderableType:
-    """A row for each candidate, the one that was taken marked, and why the others were not tried."""
+    """Return a table of the candidates, with the selected one marked and reasons for untried ones."""
     numbers = any(each.mean_absolute_error is not None for each in choice.candidates)
     quality = "error" if numbers else "accuracy"
     columns = ["backbone", quality, "behind", "ms/input", "MB", "took"]

@@ -1,4 +1,4 @@
-"""How two versions side by side, and what became of an alias, look to people."""
+"""Display of comparisons and promotions."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ _MAX_CLASSES = 20
 
 
 def comparison_view(comparison: Comparison) -> RenderableType:
-    """The verdict, then the figures of both and the classes that differ the most."""
+    """Return the verdict, the metrics of both versions, and the classes that differ the most."""
     first, second = _name(comparison.first_version, "first"), _name(comparison.second_version, "second")
     table = new_table("", first, second, numbers=(first, second))
     for name, one, other in _figures(comparison.first, comparison.second):
@@ -32,7 +32,7 @@ def comparison_view(comparison: Comparison) -> RenderableType:
 
 
 def promotion_line(promotion: Promotion) -> str:
-    """What became of the alias, in a line."""
+    """Return the result of a promotion in one line."""
     kept = promotion.baseline_version
     if promotion.promoted:
         came = f"was on {kept}" if kept else "named none before"

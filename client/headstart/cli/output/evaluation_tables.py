@@ -1,4 +1,4 @@
-"""How the quality of a version looks to people."""
+"""Display of evaluations."""
 
 from collections.abc import Iterable
 
@@ -26,7 +26,7 @@ _CLASS_COLUMNS = ("examples", "precision", "recall", "F1", "avg. precision")
 
 
 def evaluation_view(result: EvaluationResult) -> RenderableType:
-    """How good a version is on a caller's examples: the verdict first, what went wrong last."""
+    """Return the evaluation on a caller's examples, with the verdict first and errors last."""
     evaluation = result.evaluation
     verdict = f"{result.model}, version {result.version}: {_quality(evaluation.metrics)}"
     return Group(
@@ -42,7 +42,7 @@ def evaluation_view(result: EvaluationResult) -> RenderableType:
 
 
 def _trained(result: EvaluationResult) -> Iterable[RenderableType]:
-    """The warning that a version was measured on its own training examples."""
+    """Return a warning if a version was evaluated on its training examples."""
     if result.trained_count:
         version = f"{result.model}@{result.version}"
         yield Text(
@@ -53,7 +53,7 @@ def _trained(result: EvaluationResult) -> Iterable[RenderableType]:
 
 
 def measured(metrics: Metrics) -> str:
-    """The first figure of a version and what it was measured on."""
+    """Return the main metric of a version and its source."""
     count = metrics.example_count
     match metrics.source:
         case MetricsSource.OUT_OF_FOLD:
@@ -64,7 +64,7 @@ def measured(metrics: Metrics) -> str:
 
 
 def accuracy_interval(metrics: Metrics) -> str:
-    """The 95 % interval of the accuracy in percent, such as ``84-99``; empty if it is unknown."""
+    """Return the 95 % interval of the accuracy in percent, such as ``84-99``; empty if unknown."""
     if metrics.accuracy_low is None or metrics.accuracy_high is None:
         return ""
     return f"{100 * metrics.accuracy_low:.0f}-{100 * metrics.accuracy_high:.0f}"

@@ -1,4 +1,4 @@
-"""How what was found in examples looks to people: the verdict, what to do, then the examples themselves."""
+"""Display of findings in examples."""
 
 from collections.abc import Iterable
 
@@ -29,7 +29,7 @@ _ADVICE = (
 
 
 def validation_view(validation: Validation) -> RenderableType:
-    """What was found in examples that were only to be checked."""
+    """Return the result of a validation: the verdict, the remedies, then the examples."""
     verdict = "These examples can be used." if validation.valid else f"Not usable: {validation.message}"
     classes = [f"{name} {count}" for name, count in validation.class_counts.items()]
     findings, evaluation = validation.findings, validation.evaluation
@@ -55,7 +55,7 @@ def validation_view(validation: Validation) -> RenderableType:
 
 
 def findings_lines(findings: DatasetFindings) -> list[str]:
-    """Return what was found in the examples of a version, in a few lines."""
+    """Return a summary of the findings in the examples of a version."""
     lines = [f"• {each.message}" for each in findings.recommendations[: 2 * _MAX_SUMMED]]
     issues = findings.label_issues[:_MAX_SUMMED]
     lines += [f"  {_issue(each)}" for each in issues]

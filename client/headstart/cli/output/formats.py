@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 
 
 class Format(StrEnum):
-    """What -o takes."""
+    """Output formats of -o."""
 
     TABLE = "table"
     JSON = "json"
@@ -23,21 +23,21 @@ class Format(StrEnum):
 
 
 DOCUMENT = (Format.TABLE, Format.JSON)
-"""The formats of a command that prints one document."""
+"""Formats of a command that prints one document."""
 RESULT = (*DOCUMENT, Format.NAME)
-"""The formats of a command whose result has a name."""
+"""Formats of a command whose result has a name."""
 LIST = (*RESULT, Format.CSV)
-"""The formats of a command that prints a list."""
+"""Formats of a command that prints a list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A list as names and as rows.
+    """A list as names and rows.
 
     Attributes:
-        names: a reference to each item, as other commands take it.
-        columns: the names of the columns.
-        rows: the cells of each item.
+        names: reference to each item, as other commands accept it.
+        columns: names of the columns.
+        rows: cells of each item.
     """
 
     names: Sequence[str]
@@ -56,7 +56,7 @@ class Listing:
 def listing(
     items: Iterable[Item], name: Callable[[Item], str], columns: Mapping[str, Callable[[Item], Any]]
 ) -> Listing:
-    """Return a list of items."""
+    """Return a list of items, whose cells are by column name."""
     rows = list(items)
     cells = [[column(each) for column in columns.values()] for each in rows]
     return Listing([name(each) for each in rows], list(columns), cells)

@@ -1,4 +1,4 @@
-"""What tables and lists of facts are made of, and how times and durations read."""
+"""Building blocks of tables and fact lists, and formats of times and durations."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -24,11 +24,7 @@ _THIS_YEAR = timedelta(days=180)  # so that a month and a day cannot be taken fo
 
 
 def new_table(*columns: str, whole: Iterable[str] = (), numbers: Iterable[str] = ()) -> Table:
-    """A table of these columns.
-
-    Those named in `whole` are never broken, so that they can be copied; those in `numbers` neither, and their
-    digits stand beneath each other.
-    """
+    """Return a table; columns in `whole` and `numbers` never wrap, and `numbers` are right-aligned."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         is_number = column in numbers
@@ -42,12 +38,12 @@ def new_table(*columns: str, whole: Iterable[str] = (), numbers: Iterable[str] =
 
 
 def add_row(table: Table, *cells: object) -> None:
-    """Adds a row of plain texts."""
+    """Add a row of plain texts."""
     table.add_row(*(Text(str(cell)) for cell in cells))
 
 
 def facts_grid(facts: Iterable[tuple[str, object]], indent: str = "  ") -> Table:
-    """A line for each fact that is not None."""
+    """Return a line for each fact that is not None."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     for name, value in facts:
@@ -57,37 +53,37 @@ def facts_grid(facts: Iterable[tuple[str, object]], indent: str = "  ") -> Table
 
 
 def percent(share: float | None) -> str:
-    """A share as a percentage; nothing for None."""
+    """Return a fraction as a percentage; empty for None."""
     return "" if share is None else f"{share:.1%}"
 
 
 def figure(number: float | None) -> str:
-    """A number to three digits; nothing for None."""
+    """Return a number with three digits; empty for None."""
     return "" if number is None else f"{number:.3g}"
 
 
 def shortened(name: str, most: int) -> str:
-    """A path or another name that fits into so many places: its end, where names differ most."""
+    """Return the end of a name, where names differ most, within a number of characters."""
     return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
 def plural(count: int, noun: str) -> str:
-    """A count with its noun, such as ``1 example`` or ``3 examples``."""
+    """Return a count with its noun, such as ``1 example`` or ``3 examples``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def duration(length: timedelta) -> str:
-    """A duration in seconds, to the millisecond where it is short."""
+    """Return a duration in seconds, to the millisecond if it is short."""
     return f"{round(length.total_seconds(), 3):.3g} s"
 
 
 def moment(time: datetime) -> str:
-    """A time of day with its date, in the local time zone."""
+    """Return a time with its date, in the local time zone."""
     return time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def short_moment(time: datetime) -> str:
-    """A time for a narrow column: to the minute, or only its date where it is long ago."""
+    """Return a time to the minute; only its date if it is long ago."""
     local = time.astimezone()
     recent = abs(datetime.now(local.tzinfo) - local) < _THIS_YEAR
     return local.strftime("%m-%d %H:%M" if recent else "%Y-%m-%d")

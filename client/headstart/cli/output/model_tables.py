@@ -1,4 +1,4 @@
-"""How models, versions and backbones look to people."""
+"""Display of models, versions and backbones."""
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -58,7 +58,7 @@ _ACCURACY = "accuracy\n(95% interval)"
 
 
 def model_table(models: Sequence[Model], usage: Usage | None = None) -> RenderableType:
-    """A row for each model; below, what all of them may store, if that is limited."""
+    """Return a table of models, with the storage limit of all of them."""
     if not models:
         return Text("No models yet. Make one: headstart fine-tune NAME FOLDER")
     table = new_table("model", "newest", "versions", "aliases", "created", whole=("created",))
@@ -83,7 +83,7 @@ def _stored(usage: Usage) -> str:
 
 
 def model_view(model: Model) -> RenderableType:
-    """A model with a row for each version."""
+    """Return a model with a table of its versions."""
     backbones = {version.lineage.backbone for version in model.versions}
     common = next(iter(backbones)) if len(backbones) == 1 else None
     facts = [
@@ -102,7 +102,7 @@ def model_view(model: Model) -> RenderableType:
 
 
 def erased_example_view(example_id: str, deleted: ErasedExample) -> RenderableType:
-    """What was deleted, and what remains to be done."""
+    """Return the result of erasing an example, and the remaining steps."""
     count = deleted.deleted_contents
     lines = [f"Deleted {count} content{'' if count == 1 else 's'} of example {example_id}, and its features."]
     for heading, names in (
@@ -123,7 +123,7 @@ def _named(versions: Iterable[tuple[str, int]]) -> str:
 
 
 def backbone_list(backbones: Iterable[Backbone]) -> RenderableType:
-    """A paragraph for each backbone."""
+    """Return a paragraph for each backbone."""
     parts: list[RenderableType] = []
     for each in backbones:
         marks = [name for name, marked in (("default", each.default), ("ready", each.status.ready)) if marked]
@@ -152,7 +152,7 @@ def _taken(backbone: Backbone) -> str:
 
 
 def version_summary(version: Version, job: JobStatus, upload: timedelta | None) -> RenderableType:
-    """A version that was just published: how good it is and what took how long."""
+    """Return the metrics and step durations of a new version."""
     steps = step_list(job)
     facts = [
         (_QUALITY.get(version.task, "accuracy"), measured(version.metrics)),
@@ -172,7 +172,7 @@ def version_summary(version: Version, job: JobStatus, upload: timedelta | None) 
 
 
 def alias_table(model: str, aliases: Sequence[Alias]) -> RenderableType:
-    """A row for each alias of a model."""
+    """Return a table of the aliases of a model."""
     if not aliases:
         return Text(f"Model {model} has no aliases. Set one: headstart alias set {model} stable VERSION")
     table = new_table("alias", "version", "traffic", "moved", "etag", whole=("alias", "moved", "etag"))
@@ -183,7 +183,7 @@ def alias_table(model: str, aliases: Sequence[Alias]) -> RenderableType:
 
 
 def alias_event_table(model: str, events: Sequence[AliasEvent]) -> RenderableType:
-    """A row for each move of an alias."""
+    """Return a table of moves of aliases."""
     if not events:
         return Text(f"No moves of aliases of model {model} are recorded.")
     table = new_table("time", "alias", "from", "to", "traffic", "cause", "by", whole=("time",))
@@ -196,7 +196,7 @@ def alias_event_table(model: str, events: Sequence[AliasEvent]) -> RenderableTyp
 
 
 def traffic_table(traffic: Traffic) -> RenderableType:
-    """A row for each version that had traffic."""
+    """Return a table of the versions with traffic."""
     since = f"since {moment(traffic.start_time)}"
     if not traffic.versions:
         return Text(f"No predictions {since}.")
@@ -215,7 +215,7 @@ def traffic_table(traffic: Traffic) -> RenderableType:
 
 
 def version_view(version: Version) -> RenderableType:
-    """A version: how good it is and where it came from."""
+    """Return a version with its metrics and lineage."""
     lineage = version.lineage
     tags = ", ".join(f"{key}={value}" for key, value in sorted(version.tags.items()))
     facts = [
@@ -238,7 +238,7 @@ def version_view(version: Version) -> RenderableType:
 
 
 def version_table(versions: Iterable[Version], *, with_backbone: bool = True) -> RenderableType:
-    """A row for each version."""
+    """Return a table of versions."""
     backbone = ["backbone"] if with_backbone else []
     columns = ["version", _ACCURACY, "measured", "trained\non", "classes", *backbone, "created", "aliases"]
     table = new_table(*columns, whole=[*columns[:5], "created"])
@@ -278,7 +278,7 @@ def _recommendations(versions: Iterable[Version]) -> Iterable[Text]:
 
 
 def traffic_text(alias: Alias) -> str:
-    """What other versions have of an alias's calls, such as ``5% → 8``."""
+    """Return the traffic split of an alias, such as ``5% → 8``."""
     return ", ".join(f"{share * 100:.3g}% → {number}" for number, share in alias.traffic.items())
 
 

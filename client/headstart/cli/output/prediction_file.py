@@ -1,4 +1,4 @@
-"""Predictions of many inputs in a file, which an interrupted command continues."""
+"""Files of predictions, which an interrupted command resumes."""
 
 import csv
 import json
@@ -18,16 +18,16 @@ from headstart.results import PredictedInput, Prediction
 __all__ = ["FORMATS", "PredictionFile", "StandardOutput"]
 
 FORMATS: Final = (".csv", ".tsv", ".jsonl")
-"""The endings of files that predictions are written to."""
+"""Suffixes of files of predictions."""
 
 _BATCH: Final = 256  # rows that are written at once
 
 
 class PredictionFile:
-    """A file of predictions. It appears when all are there; until then its rows are in ``FILE.partial``.
+    """A file of predictions, which appears when it is complete.
 
-    The rows of ``FILE.partial`` are kept from an earlier run of the same command, so that it continues there.
-    They are written in batches; a row that was cut off is dropped.
+    Until then, ``FILE.partial`` has its rows, and a later run of the same command continues there. Rows are
+    written in batches; a truncated row is dropped, as are the rows of another command.
     """
 
     def __init__(self, path: Path, command: Mapping[str, Any]) -> None:
@@ -72,7 +72,7 @@ class PredictionFile:
             self._flush()
 
     def finish(self) -> None:
-        """Put the file in its place, with all rows."""
+        """Write the complete file and remove the partial one."""
         self._flush()
         self._file.flush()
         made = self.path.with_name(f"{self.path.name}.new")
@@ -85,7 +85,7 @@ class PredictionFile:
         self._partial.unlink()
 
     def discard(self) -> None:
-        """Remove what was begun."""
+        """Remove the partial file."""
         self._file.close()
         self._partial.unlink()
 
@@ -132,14 +132,14 @@ class PredictionFile:
 
 
 def json_row(predicted: PredictedInput, prediction: Prediction) -> dict[str, Any]:
-    """Return the line of a prediction in JSONL: its input, then the contract's message as JSON."""
+    """Return the JSONL line of a prediction: its input, then the contract's message as JSON."""
     cells = {"row": predicted.cells} if predicted.cells else {}
     message = to_dict(cast(Message, predicted.message))
     return {"input": predicted.name, **cells, "version": str(prediction.version), **message}
 
 
 def prediction_cells(predicted: PredictedInput, prediction: Prediction) -> dict[str, Any]:
-    """Return the row of a prediction in a table: the cells of its input, then what is predicted."""
+    """Return the table row of a prediction: the cells of its input, then the predicted values."""
     cells: dict[str, Any] = {str(name): cell for name, cell in predicted.cells.items() if name is not None}
     if not cells:
         cells["input"] = predicted.name
@@ -157,7 +157,7 @@ def prediction_cells(predicted: PredictedInput, prediction: Prediction) -> dict[
 
 
 def write_rows(file: IO[str], suffix: str, rows: Any) -> None:
-    """Write rows as a table or as JSONL."""
+    """Write rows as a table or as JSONL; `rows` returns a new iterator at each call."""
     if suffix == ".jsonl":
         for row in rows():
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -170,7 +170,7 @@ def write_rows(file: IO[str], suffix: str, rows: Any) -> None:
 
 
 class StandardOutput:
-    """Predictions as CSV, or as JSONL, on standard output, as they come."""
+    """Predictions as CSV or JSONL on standard output, as they arrive."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.is_empty = True
@@ -178,7 +178,7 @@ class StandardOutput:
         self._writer: Any = None
 
     def add(self, predicted: PredictedInput, prediction: Prediction) -> None:
-        """Print a row; the first one decides which columns there are."""
+        """Print a row; the first one determines the columns."""
         self.is_empty = False
         if self._as_json:
             print(json.dumps(json_row(predicted, prediction), ensure_ascii=False), flush=True)
@@ -191,5 +191,5 @@ class StandardOutput:
 
 
 def _cell(value: Any) -> Any:
-    """Return a value as a cell: lists and objects of JSONL as JSON."""
+    """Return a cell of a value, with lists and objects as JSON."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value

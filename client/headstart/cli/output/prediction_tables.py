@@ -1,4 +1,4 @@
-"""How predictions look to people."""
+"""Display of predictions."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _WHY = {
 
 
 def prediction_view(names: Sequence[str], predictions: Sequence[Prediction]) -> RenderableType:
-    """A row for each input: what it is, how likely that is, and the others; then what the answers rest on."""
+    """Return a row for each input with its most probable classes, then the evidence."""
     first = predictions[0]
     answers = Text(f"{first.model}, version {first.version}")
     table = _Table(names=names, predictions=predictions)
@@ -31,7 +31,7 @@ def prediction_view(names: Sequence[str], predictions: Sequence[Prediction]) -> 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Table:
-    """The rows, whose names take what room the terminal has for them, known only when they are shown."""
+    """A table whose names are shortened to the width of the terminal, which is known at rendering."""
 
     names: Sequence[str]
     predictions: Sequence[Prediction]
@@ -79,7 +79,7 @@ def _interval(prediction: Prediction) -> str:
 
 
 def _listed(classes: Iterable[ClassProbability]) -> str:
-    """Classes with their probabilities; those that would read 0.0% say nothing."""
+    """Return classes with their probabilities, without those that round to 0.0%."""
     return ", ".join(f"{each.name} {each.probability:.1%}" for each in classes if each.probability >= 0.0005)
 
 

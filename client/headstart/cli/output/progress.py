@@ -1,4 +1,4 @@
-"""Shows how an upload and a job get on: live bars on a terminal, plain lines elsewhere."""
+"""Progress of uploads and jobs: live bars on a terminal, plain lines elsewhere."""
 
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -13,25 +13,25 @@ __all__ = ["ProgressView", "describe", "progress_view"]
 
 
 class ProgressView(AbstractContextManager["ProgressView"], Protocol):
-    """Takes what the client reports while it uploads and waits."""
+    """Display of the progress of an upload and a job."""
 
     def upload(self, count: int, total: int | None) -> None:
-        """So many examples have been sent."""
+        """Report the number of sent examples."""
 
     def predicted(self, count: int, total: int | None) -> None:
-        """Report how many inputs have been predicted."""
+        """Report the number of predicted inputs."""
 
     def event(self, event: JobEvent) -> None:
-        """Something happened to the job."""
+        """Report an event of the job."""
 
 
 def progress_view(console: Console) -> ProgressView:
-    """Bars if the console is a terminal, else lines."""
+    """Return bars for a terminal, else lines."""
     return _Bars(console) if console.is_terminal else _Lines(console)
 
 
 def describe(event: JobEvent) -> str:
-    """An event in a few words."""
+    """Return an event in a few words."""
     progress = event.progress
     if progress is None or event.state is not JobState.RUNNING:
         return event.state.lower()
@@ -46,7 +46,7 @@ def describe(event: JobEvent) -> str:
 
 
 class _Bars:
-    """One bar for the upload and one for each step, as they come."""
+    """One bar for the upload and one for each step."""
 
     def __init__(self, console: Console) -> None:
         self._bars = Progress(
@@ -110,7 +110,7 @@ class _Bars:
 
 
 class _Lines:
-    """At most a line for each tenth of an upload and of a step."""
+    """At most one line for each tenth of an upload or a step."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -1,4 +1,4 @@
-"""Record the responses of calls, so that --json prints the server's own documents."""
+"""Recorder of responses, so that --json prints the server's documents."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -16,17 +16,17 @@ __all__ = ["Recorder"]
 class Recorder(
     grpc.UnaryUnaryClientInterceptor, grpc.StreamUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor
 ):
-    """Keeps the responses by their methods.
+    """An interceptor that stores responses by method.
 
-    The pages of a list and the features of several calls are joined. Of a stream, the last message is kept;
-    of an export, the header.
+    It joins the pages of a list and the features of several calls, and keeps the last message of a stream and
+    the header of an export.
     """
 
     def __init__(self) -> None:
         self._responses: dict[str, Message] = {}
 
     def response(self, method: str) -> dict[str, Any]:
-        """Return the JSON document of a method's responses."""
+        """Return the JSON document of the responses of a method, such as ``ListModels``."""
         return to_dict(self._responses[method])
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
@@ -60,7 +60,6 @@ class Recorder(
 
 
 def _join_features(joined: EmbedResponse, response: EmbedResponse) -> None:
-    """Append the features of further inputs."""
     first = 0
     for view, tensor in response.features.views.items():
         before = joined.features.views[view]
@@ -73,7 +72,7 @@ def _join_features(joined: EmbedResponse, response: EmbedResponse) -> None:
 
 
 class _Observed:
-    """A call whose results are recorded before its caller gets them."""
+    """A call whose results are recorded before the caller receives them."""
 
     def __init__(self, call: Any, record: Callable[[Message], None]) -> None:
         self._call = call

@@ -1,4 +1,4 @@
-"""How jobs, and examples that cannot be used, look to people."""
+"""Display of jobs and unusable examples."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ _PARTS_OF_FEATURES = ("decode", "backbone")
 
 
 def job_table(jobs: Sequence[JobStatus]) -> RenderableType:
-    """A row for each job."""
+    """Return a table of jobs."""
     if not jobs:
         return Text("No jobs.")
     table = new_table("job", "model", "state", "version", "created", whole=("job", "created"))
@@ -37,7 +37,7 @@ def job_table(jobs: Sequence[JobStatus]) -> RenderableType:
 
 
 def job_facts(job: JobStatus) -> RenderableType:
-    """All that is worth knowing about a job."""
+    """Return the facts of a job."""
     facts = [
         ("job", job.job_id),
         ("model", job.spec.model),
@@ -64,15 +64,15 @@ def _examples(job: JobStatus) -> str:
 
 
 def class_list(names: Sequence[str]) -> str:
-    """How many classes there are, and the first of them."""
+    """Return the number of classes and the first of them."""
     more = ", …" if len(names) > _MAX_CLASSES else ""
     return f"{len(names)}: {', '.join(names[:_MAX_CLASSES])}{more}"
 
 
 def step_list(job: JobStatus) -> str:
-    """How long each finished step took; of the features also what decoding and the backbone did, if they did.
+    """Return the duration of each finished step, and the decoding and backbone times of the features.
 
-    These two are sums over threads, which work side by side, and so may be more than the step.
+    These times are sums over concurrent threads, so they may exceed the step's duration.
     """
     times = {name: f"{name} {duration(length)}" for name, length in job.step_durations.items()}
     parts = [times.pop(name) for name in _PARTS_OF_FEATURES if "features" in times and name in times]
@@ -82,7 +82,7 @@ def step_list(job: JobStatus) -> str:
 
 
 def fault_lines(faults: Sequence[ExampleFault], count: int) -> list[RenderableType]:
-    """The first examples that cannot be used, each with what is wrong beneath it, and a line for the rest."""
+    """Return the first unusable examples with their errors, and the number of the others."""
     lines: list[RenderableType] = []
     shown = faults[:_MAX_FAULTS]
     for fault in shown:
