@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-#: Height and width of the pictures that networks are made for.
+#: Height and width of the images that networks are made for.
 SIZE = 32
 #: Of torchvision's networks, which take any.
 LARGE = 64
@@ -30,7 +30,7 @@ def make(folder: Path) -> Mapping[str, np.ndarray]:
 
 
 def pictures(size: int) -> np.ndarray:
-    """Three pictures of smooth colours, uint8 [3, size, size, 3]."""
+    """Three images of smooth colours, uint8 [3, size, size, 3]."""
     y, x = np.mgrid[0:size, 0:size] / size
     waves = np.stack([np.sin(3 * x + shift) * np.cos(5 * y - shift) for shift in range(9)])
     return (128 + 127 * waves).astype(np.uint8).reshape(3, 3, size, size).transpose(0, 2, 3, 1)

@@ -209,8 +209,8 @@ def hostile() -> ReportFacts:
 
 def _with_data(found: Evaluation, made: Version, names: list[str], ids: list[str]) -> ReportFacts:
     findings = _findings(names, ids)
-    pictures = {index: picture(index) for index in sample_indexes(found, findings)}
-    return ReportFacts(version=made, evaluation=found, findings=findings, samples=pictures)
+    images = {index: image(index) for index in sample_indexes(found, findings)}
+    return ReportFacts(version=made, evaluation=found, findings=findings, samples=images)
 
 
 def _findings(names: list[str], ids: list[str]) -> DatasetFindings:
@@ -285,8 +285,8 @@ def _findings(names: list[str], ids: list[str]) -> DatasetFindings:
     )
 
 
-def picture(index: int) -> bytes:
-    """A picture as small as the page shows them."""
+def image(index: int) -> bytes:
+    """An image as small as the page shows them."""
     random = np.random.default_rng(index)
     height, width = (96, 72) if index % 3 else (64, 96)
     low, high = random.integers(40, 220, (2, 3))

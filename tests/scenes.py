@@ -1,4 +1,4 @@
-"""A made picture in which no corner, side or colour is like another, and what to do with it."""
+"""A made image in which no corner, side or colour is like another, and what to do with it."""
 
 import io
 import subprocess
@@ -16,10 +16,10 @@ def scene(height: int = 60, width: int = 80) -> NDArray[np.uint8]:
     return np.stack([255 * x / width, 255 * y / height, blue], axis=-1).astype(np.uint8)
 
 
-def encode(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     """The bytes of a file of one kind, with Pillow's options for it."""
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -29,7 +29,7 @@ def difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 
 
 def memory_of_decoding(data: bytes, *, max_pixels: int = 64_000_000) -> int:
-    """Bytes by which a new process grows at most while it decodes or refuses a picture."""
+    """Bytes by which a new process grows at most while it decodes or refuses an image."""
     code = """
 import pathlib, sys
 from headstart_server.backbones.preprocessing.images import ImageDecoder

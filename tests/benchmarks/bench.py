@@ -24,8 +24,8 @@ from headstart_server.backbones.catalog import DEFAULT, Catalog
 from headstart_server.backbones.contract.runtimes import RuntimeKind, RuntimeSettings, default_cache
 from headstart_server.backbones.preprocessing.images import ImageDecoder
 from headstart_server.settings.settings import Settings
-from pictures import Picture, digits, photographs, split
 from report import machine, print_table, software
+from sample_images import LabeledImage, digits, photographs, split
 from server_process import HOST, ServerProcess, running
 
 HERE = Path(__file__).parent
@@ -129,7 +129,7 @@ def main() -> None:
 
 
 def fine_tune_targets(client: Client) -> list[VersionRef]:
-    """How soon a model answers, for two sizes, and for pictures seen before."""
+    """How soon a model answers, for two sizes, and for images seen before."""
 
     # Of two classes, as different as the cuts of one photograph are.
     def examples(count: int, start: int) -> list[tuple[bytes, str]]:
@@ -171,34 +171,38 @@ def timed_fine_tune(client: Client, examples: Sequence[tuple[bytes, str]], **set
     return time.perf_counter() - began
 
 
-def digits_job(client: Client, train: Sequence[Picture], test: Sequence[Picture]) -> dict[str, float]:
+def digits_job(
+    client: Client, train: Sequence[LabeledImage], test: Sequence[LabeledImage]
+) -> dict[str, float]:
     """Seconds and accuracy of a fine-tune on digits, and the seconds of its steps."""
     began = time.perf_counter()
-    job = client.fine_tune([(picture.png, picture.label) for picture in train], model=MODEL)
+    job = client.fine_tune([(image.png, image.label) for image in train], model=MODEL)
     job.result()
     seconds = time.perf_counter() - began
     steps = {step: spent.total_seconds() for step, spent in job.status().step_durations.items()}
-    predictions = client.predict([picture.png for picture in test], model=MODEL)
-    right = [prediction.label == picture.label for prediction, picture in zip(predictions, test, strict=True)]
+    predictions = client.predict([image.png for image in test], model=MODEL)
+    right = [prediction.label == image.label for prediction, image in zip(predictions, test, strict=True)]
     return {**steps, "seconds": seconds, "accuracy": float(np.mean(right))}
 
 
-def keras_recipe(folder: Path, train: Sequence[Picture], test: Sequence[Picture]) -> dict[str, float]:
+def keras_recipe(
+    folder: Path, train: Sequence[LabeledImage], test: Sequence[LabeledImage]
+) -> dict[str, float]:
     """Return seconds and accuracy of the usual recipe, run in a separate process."""
     path = folder / "digits.npz"
-    names = sorted({picture.label for picture in train})
+    names = sorted({image.label for image in train})
     arrays: dict[str, np.ndarray] = {}
-    for part, pictures in (("train", train), ("test", test)):
-        arrays[f"{part}_rows"] = decoded(pictures)
-        arrays[f"{part}_labels"] = np.array([names.index(picture.label) for picture in pictures])
+    for part, images in (("train", train), ("test", test)):
+        arrays[f"{part}_rows"] = decoded(images)
+        arrays[f"{part}_labels"] = np.array([names.index(image.label) for image in images])
     np.savez(path, **arrays)
     return program("keras_recipe.py", str(path))
 
 
-def decoded(pictures: Sequence[Picture]) -> np.ndarray:
+def decoded(images: Sequence[LabeledImage]) -> np.ndarray:
     """The rows that the default backbone takes, made by the server's own preprocessing."""
     decoder = ImageDecoder(Catalog().info(DEFAULT).input_size[0])
-    return np.stack([decoder.decode(picture.png) for picture in pictures])
+    return np.stack([decoder.decode(image.png) for image in images])
 
 
 def keras_targets(ours: Mapping[str, float], keras: Mapping[str, float]) -> list[VersionRef]:

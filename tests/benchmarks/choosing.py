@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from headstart import BackboneSelection, CandidateOutcome, Client, Version
-from pictures import Picture, digits, split
+from sample_images import LabeledImage, digits, split
 from server_process import running
 
-#: Pictures of each digit to train on, by default.
+#: Images of each digit to train on, by default.
 SHOTS = (2, 5, 20)
 
 
@@ -39,7 +39,7 @@ def main() -> None:
         running(Path(folder) / "data", "--metrics-port", "off") as server,
     ):
         server.wait_until_serving()
-        # No picture is in two sets: features that are cached would make the second one faster.
+        # No image is in two sets: features that are cached would make the second one faster.
         (warming, *trained), test = _sets([2, *arguments.shots], arguments.held_out)
         with Client(server.target) as client:
             # So that no table includes the time to load a backbone the first time.
@@ -48,23 +48,23 @@ def main() -> None:
                 console.print(_measured(client, train, test, arguments.candidates, shots))
 
 
-def _sets(sizes: Sequence[int], held_out: int) -> tuple[list[list[Picture]], list[Picture]]:
-    """Sets of so many pictures of each digit, and one more to measure on."""
+def _sets(sizes: Sequence[int], held_out: int) -> tuple[list[list[LabeledImage]], list[LabeledImage]]:
+    """Sets of so many images of each digit, and one more to measure on."""
     chosen, test = split(digits(), train=sum(sizes), test=held_out)
-    of_class: dict[str, list[Picture]] = defaultdict(list)
-    for picture in chosen:
-        of_class[picture.label].append(picture)
+    of_class: dict[str, list[LabeledImage]] = defaultdict(list)
+    for image in chosen:
+        of_class[image.label].append(image)
     ends = list(accumulate(sizes))
     return [
-        [picture for pictures in of_class.values() for picture in pictures[end - size : end]]
+        [image for images in of_class.values() for image in images[end - size : end]]
         for size, end in zip(sizes, ends, strict=True)
     ], test
 
 
 def _measured(
     client: Client,
-    train: Sequence[Picture],
-    test: Sequence[Picture],
+    train: Sequence[LabeledImage],
+    test: Sequence[LabeledImage],
     candidates: Sequence[str] | None,
     shots: int,
 ) -> Table:
@@ -83,7 +83,11 @@ def _measured(
 
 
 def _rows(
-    client: Client, choice: BackboneSelection, train: Sequence[Picture], test: Sequence[Picture], name: str
+    client: Client,
+    choice: BackboneSelection,
+    train: Sequence[LabeledImage],
+    test: Sequence[LabeledImage],
+    name: str,
 ) -> list[list[str]]:
     rows = []
     for each in choice.candidates:
@@ -109,10 +113,10 @@ def _rows(
 
 
 def _version(
-    client: Client, pictures: Sequence[Picture], model: str, settings: dict[str, object]
+    client: Client, images: Sequence[LabeledImage], model: str, settings: dict[str, object]
 ) -> tuple[Version, float]:
     began = time.perf_counter()
-    version = client.fine_tune(_examples(pictures), model=model, **settings).result()
+    version = client.fine_tune(_examples(images), model=model, **settings).result()
     return version, time.perf_counter() - began
 
 
@@ -120,8 +124,8 @@ def _auto(candidates: Sequence[str] | None) -> dict[str, object]:
     return {"backbone": "auto", "backbone_candidates": candidates}
 
 
-def _examples(pictures: Sequence[Picture]) -> list[tuple[bytes, str]]:
-    return [(picture.png, picture.label) for picture in pictures]
+def _examples(images: Sequence[LabeledImage]) -> list[tuple[bytes, str]]:
+    return [(image.png, image.label) for image in images]
 
 
 if __name__ == "__main__":

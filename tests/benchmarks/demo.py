@@ -1,4 +1,4 @@
-"""The main job on real pictures: handwritten digits become a model that reads digits.
+"""The main job on real images: handwritten digits become a model that reads digits.
 
 Starts its own server on a free port, and leaves nothing running.
 """
@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from headstart import Client, Job, JobStatus, Prediction
-from pictures import Picture, digits, split
+from sample_images import LabeledImage, digits, split
 from server_process import FIRST_START_SECONDS, running
 
 
@@ -39,20 +39,22 @@ def main() -> None:
     console.print("\nThe server has stopped; nothing is left behind.")
 
 
-def run(console: Console, client: Client, train: Sequence[Picture], test: Sequence[Picture]) -> None:
-    """Fine-tune on some pictures, predict the others, and print what came of it."""
+def run(
+    console: Console, client: Client, train: Sequence[LabeledImage], test: Sequence[LabeledImage]
+) -> None:
+    """Fine-tune on some images, predict the others, and print what came of it."""
     console.print(f"[bold]Fine-tuning[/] 'digits' on {len(train)} pictures it has never seen.")
     began = time.perf_counter()
-    job = client.fine_tune([(picture.png, picture.label) for picture in train], model="digits")
+    job = client.fine_tune([(image.png, image.label) for image in train], model="digits")
     follow(console, job)
     client.predict(test[0].png, model="digits")
     to_first = time.perf_counter() - began
     status = job.status()
 
     began = time.perf_counter()
-    predictions = client.predict([picture.png for picture in test], model="digits")
+    predictions = client.predict([image.png for image in test], model="digits")
     seconds = time.perf_counter() - began
-    labels = [picture.label for picture in test]
+    labels = [image.label for image in test]
     right = sum(prediction.label == label for prediction, label in zip(predictions, labels, strict=True))
     version = client.get_model("digits").versions[0]
 

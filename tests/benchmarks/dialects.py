@@ -22,8 +22,8 @@ from headstart.v1 import prediction_service_pb2 as predicting
 from headstart_server.api.compat import open_inference_pb2 as oip
 from headstart_server.api.compat import tensorflow_pb2 as tf
 from headstart_server.api.compat import tensorflow_serving_pb2 as serving
-from pictures import photographs
 from report import machine, print_table, software
+from sample_images import photographs
 from server_process import running
 
 PREDICT = "Predict"
@@ -36,12 +36,12 @@ ROUNDS = 5
 FEATURES = 1024
 
 
-def picture_requests(model: str, picture: bytes) -> dict[str, bytes]:
-    """One picture in each protocol."""
+def image_requests(model: str, image: bytes) -> dict[str, bytes]:
+    """One image in each protocol."""
     tensor = oip.ModelInferRequest.InferInputTensor(name="input", datatype="BYTES", shape=[1])
-    raw = len(picture).to_bytes(4, "little") + picture
-    proto = tf.TensorProto(dtype=tf.DT_STRING, string_val=[picture])
-    return _requests(model, input_pb2.Input(image=picture), tensor, raw, proto)
+    raw = len(image).to_bytes(4, "little") + image
+    proto = tf.TensorProto(dtype=tf.DT_STRING, string_val=[image])
+    return _requests(model, input_pb2.Input(image=image), tensor, raw, proto)
 
 
 def row_requests(model: str, row: np.ndarray) -> dict[str, bytes]:
@@ -116,7 +116,7 @@ def main() -> None:
                 client.fine_tune(examples, model=model).result(120)
         lines = []
         for what, requests in (
-            ("one image", picture_requests("pictures", files[0])),
+            ("one image", image_requests("pictures", files[0])),
             (f"one row of {FEATURES} features", row_requests("rows", rows[0])),
         ):
             for callers in (1, 8):

@@ -63,11 +63,11 @@ def photographs(backbone: Backbone) -> Views:
     rng, rows = np.random.default_rng(0), []
     for name in ("china", "flower"):
         content = resources.files("sklearn.datasets.images").joinpath(f"{name}.jpg").read_bytes()
-        picture = Image.open(io.BytesIO(content)).convert("RGB")
+        image = Image.open(io.BytesIO(content)).convert("RGB")
         for _ in range(50):
             side = int(rng.integers(120, 400))
             x, y = int(rng.integers(0, 640 - side)), int(rng.integers(0, 427 - side))
-            rows.append(backbone.decode(np.asarray(picture.crop((x, y, x + side, y + side)))))
+            rows.append(backbone.decode(np.asarray(image.crop((x, y, x + side, y + side)))))
     return {view: np.array(values) for view, values in backbone.run(np.stack(rows)).items()}
 
 

@@ -27,11 +27,11 @@ def main(path: str, augment: bool) -> None:
     base = Catalog().network()
     base.trainable = False
     inputs = keras.Input(data["train_rows"].shape[1:], dtype="uint8")
-    pictures = inputs
+    images = inputs
     if augment:
         turned = keras.layers.RandomRotation(0.1)(keras.layers.RandomFlip("horizontal")(inputs))
-        pictures = keras.layers.Lambda(lambda rows: keras.ops.cast(rows, "uint8"))(turned)
-    features = base(pictures, training=False)["last"]
+        images = keras.layers.Lambda(lambda rows: keras.ops.cast(rows, "uint8"))(turned)
+    features = base(images, training=False)["last"]
     outputs = keras.layers.Dense(int(data["train_labels"].max()) + 1)(keras.layers.Dropout(0.2)(features))
     model = keras.Model(inputs, outputs)
     model.compile(

@@ -30,7 +30,7 @@ from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import Lane, LaneQueue
-from pictures import photographs
+from sample_images import photographs
 
 #: Rows of the batch that OpenVINO alone is given: what the runtime is given by the engine, too.
 BATCH = 2
@@ -52,7 +52,7 @@ def network_and_engine(seconds: float) -> dict[str, float]:
 
 
 def decode_and_network(seconds: float) -> dict[str, float]:
-    """Pictures a second of decoding and network alone, in a thread for each core, in the engine's batches."""
+    """Images a second of decoding and network alone, in a thread for each core, in the engine's batches."""
     backbone = _backbone()
     files = photographs(64)
 

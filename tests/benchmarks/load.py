@@ -16,7 +16,7 @@ import numpy as np
 
 from headstart.v1 import input_pb2, version_selector_pb2
 from headstart.v1 import prediction_service_pb2 as pb
-from pictures import photographs
+from sample_images import photographs
 
 METHOD = "/headstart.v1.PredictionService/Predict"
 
@@ -24,7 +24,7 @@ METHOD = "/headstart.v1.PredictionService/Predict"
 async def measure(
     target: str, models: Sequence[str], concurrency: int, seconds: float, files: Sequence[bytes]
 ) -> dict[str, float]:
-    """Call Predict with one picture each, always so many at once, for some seconds after a short warm-up.
+    """Call Predict with one image each, always so many at once, for some seconds after a short warm-up.
 
     Each call asks one of the models, chosen at random. Requests are made beforehand and answers not parsed:
     what a caller takes of the processor is missing to the server.

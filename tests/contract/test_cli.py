@@ -774,7 +774,7 @@ def test_a_version_may_be_named_with_its_model(run, server, pets, name, selected
     assert (target.model, target.version, target.alias) == selected
 
 
-def test_broken_pictures_come_with_a_way_out(run, server, pets):
+def test_broken_images_come_with_a_way_out(run, server, pets):
     broken = Fault(code=grpc.StatusCode.INVALID_ARGUMENT, message="No picture.", reason="UNDECODABLE_INPUT")
     server.standing["Status"] = tuning.StatusResponse(job=job("FAILED", error=broken.status()))
 

@@ -284,9 +284,9 @@ def test_an_unknown_input_is_reported_with_its_typicality(run, server, pets):
         ],
     )
     server.standing["Predict"] = predicted("TASK_SINGLE_LABEL", prediction)
-    picture = pets / "cat" / "1.jpg"
+    image = pets / "cat" / "1.jpg"
 
-    output = run("predict", "pets", picture, "--abstain", "--neighbors", 2).stdout
+    output = run("predict", "pets", image, "--abstain", "--neighbors", 2).stdout
 
     assert "unknown:" in output
     assert "0.4%" in output
@@ -298,10 +298,10 @@ def test_an_unknown_input_is_reported_with_its_typicality(run, server, pets):
 
 
 def test_abstaining_has_settings(run, server, pets):
-    picture = pets / "cat" / "1.jpg"
-    run("predict", "pets", picture, "--abstain-rate", "0.01")
-    run("predict", "pets", picture, "--min-probability", "0.75")
-    run("predict", "pets", picture)
+    image = pets / "cat" / "1.jpg"
+    run("predict", "pets", image, "--abstain-rate", "0.01")
+    run("predict", "pets", image, "--min-probability", "0.75")
+    run("predict", "pets", image)
 
     rate, least, never = server.requests["Predict"]
     assert rate.abstention.false_alarm_rate == 0.01
@@ -310,13 +310,13 @@ def test_abstaining_has_settings(run, server, pets):
     assert not never.HasField("abstention")
 
 
-def test_what_speaks_for_an_answer_is_written_as_a_picture(run, server, pets, tmp_path):
+def test_what_speaks_for_an_answer_is_written_as_an_image(run, server, pets, tmp_path):
     shown = predicting.Saliency(map=tensors.encode(np.eye(2)), class_name="cat", overlay=b"PNG")
     prediction = predicting.Prediction(classes=[{"name": "cat", "probability": 0.5}], saliency=shown)
     server.standing["Predict"] = predicted("TASK_SINGLE_LABEL", prediction)
-    picture, file = pets / "cat" / "1.jpg", tmp_path / "map.png"
+    image, file = pets / "cat" / "1.jpg", tmp_path / "map.png"
 
-    result = run("predict", "pets", picture, "--saliency", file, "--saliency-class", "dog", "--json")
+    result = run("predict", "pets", image, "--saliency", file, "--saliency-class", "dog", "--json")
 
     assert file.read_bytes() == b"PNG"
     assert str(file) in "".join(result.stderr.split())
@@ -324,10 +324,10 @@ def test_what_speaks_for_an_answer_is_written_as_a_picture(run, server, pets, tm
     (prediction,) = json.loads(result.stdout)["results"][0]["predictions"]
     assert prediction["saliency"]["map"]["shape"] == ["2", "2"]
     assert prediction["saliency"]["overlay"] == ""
-    assert "needs the file" in run("predict", "pets", picture, "--saliency-class", "x", code=2).stderr
+    assert "needs the file" in run("predict", "pets", image, "--saliency-class", "x", code=2).stderr
 
 
-def test_several_pictures_have_numbers(run, server, pets, tmp_path):
+def test_several_images_have_numbers(run, server, pets, tmp_path):
     shown = predicting.Saliency(map=tensors.encode(np.eye(2)), overlay=b"PNG")
     prediction = predicting.Prediction(classes=[{"name": "cat", "probability": 0.5}], saliency=shown)
     answer = predicted("TASK_SINGLE_LABEL", prediction)
@@ -340,7 +340,7 @@ def test_several_pictures_have_numbers(run, server, pets, tmp_path):
 
 
 def test_several_classes_and_numbers_have_tables_of_their_own(run, server, pets):
-    picture = pets / "cat" / "1.jpg"
+    image = pets / "cat" / "1.jpg"
     classes = [
         {"name": "red", "probability": 0.9, "selected": True},
         {"name": "big", "probability": 0.2},
@@ -349,15 +349,15 @@ def test_several_classes_and_numbers_have_tables_of_their_own(run, server, pets)
         "TASK_MULTI_LABEL",
         predicting.Prediction(label={"classes": {"class_names": ["red"]}}, classes=classes),
     )
-    assert "red 90.0%" in run("predict", "pets", picture).stdout
-    document = json.loads(run("predict", "pets", picture, "--json").stdout)
+    assert "red 90.0%" in run("predict", "pets", image).stdout
+    document = json.loads(run("predict", "pets", image, "--json").stdout)
     (prediction,) = document["results"][0]["predictions"]
     assert prediction["label"] == {"classes": {"classNames": ["red"]}}
 
     number = predicting.Prediction(label={"number": 2.5}, interval_low=2, interval_high=3)
     server.standing["Predict"] = predicted("TASK_REGRESSION", number)
-    assert "2 to 3" in run("predict", "ages", picture).stdout
-    document = json.loads(run("predict", "ages", picture, "--json").stdout)
+    assert "2 to 3" in run("predict", "ages", image).stdout
+    document = json.loads(run("predict", "ages", image, "--json").stdout)
     assert document["results"][0]["predictions"][0]["label"] == {"number": 2.5}
 
 

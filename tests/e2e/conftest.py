@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.pictures import Picture, digits, split
+from benchmarks.sample_images import LabeledImage, digits, split
 from headstart import Client
 from server_process import ServerProcess, running
 
-#: Pictures to learn from, and others to ask about.
-Split = tuple[list[Picture], list[Picture]]
+#: Images to learn from, and others to ask about.
+Split = tuple[list[LabeledImage], list[LabeledImage]]
 
 #: What the digits are called here.
 NAMES = {"0": "zero", "1": "one", "7": "seven"}
@@ -41,25 +41,25 @@ def client(target: str) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="session")
-def pictures() -> Split:
+def images() -> Split:
     return split([each for each in digits() if each.label in NAMES], train=8, test=4)
 
 
 @pytest.fixture(scope="session")
-def folder(pictures: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a sub-folder of pictures for each class."""
+def folder(images: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a sub-folder of images for each class."""
     folder = tmp_path_factory.mktemp("digits")
-    for picture in pictures[0]:
-        path = folder / NAMES[picture.label] / f"{picture.id}.png"
+    for image in images[0]:
+        path = folder / NAMES[image.label] / f"{image.id}.png"
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(picture.png)
+        path.write_bytes(image.png)
     return folder
 
 
 @pytest.fixture(scope="session")
-def queries(pictures: Split, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Files of pictures that were not learned from."""
+def queries(images: Split, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Files of images that were not learned from."""
     folder = tmp_path_factory.mktemp("queries")
-    for picture in pictures[1]:
-        (folder / f"{picture.id}.png").write_bytes(picture.png)
+    for image in images[1]:
+        (folder / f"{image.id}.png").write_bytes(image.png)
     return sorted(folder.iterdir())

@@ -14,7 +14,7 @@ import grpc
 import psutil
 import pytest
 
-from benchmarks.pictures import Picture
+from benchmarks.sample_images import LabeledImage
 from headstart import Client, RetryPolicy
 from headstart.v1 import input_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
@@ -31,7 +31,7 @@ PATIENCE = 240.0
 #: Repeats nothing.
 ONCE = RetryPolicy(attempts=1)
 
-Split = tuple[list[Picture], list[Picture]]
+Split = tuple[list[LabeledImage], list[LabeledImage]]
 
 
 @pytest.fixture
@@ -72,10 +72,10 @@ def curl(url: str, *arguments: str) -> dict[str, Any]:
 
 
 def test_calls_of_every_kind_wait_for_the_first_conversion(
-    fresh: ServerProcess, pictures: Split, folder: Path, queries: list[Path]
+    fresh: ServerProcess, images: Split, folder: Path, queries: list[Path]
 ) -> None:
     CURL.need()
-    train, test = pictures
+    train, test = images
     http = "http://" + fresh.event("http_listening")
 
     def python() -> str:
@@ -153,10 +153,10 @@ def _called(server: ServerProcess, method: str, request: Any, response: Any) -> 
 
 
 def test_calls_on_versions_from_before_wait_for_a_conversion_after_an_update(
-    tmp_path: Path, pictures: Split, folder: Path
+    tmp_path: Path, images: Split, folder: Path
 ) -> None:
     """The same data folder with an empty cache of backbones, as after an update of OpenVINO."""
-    train, test = pictures
+    train, test = images
     examples = [(each.png, each.label) for each in train]
     with running(tmp_path / "data") as before, Client(before.target, timeout=PATIENCE) as client:
         for _ in range(2):
@@ -191,9 +191,9 @@ def test_calls_on_versions_from_before_wait_for_a_conversion_after_an_update(
 
 
 def test_a_wait_ends_with_its_deadline_its_caller_and_the_failure_of_the_conversion(
-    fresh: ServerProcess, pictures: Split
+    fresh: ServerProcess, images: Split
 ) -> None:
-    image = pictures[1][0].png
+    image = images[1][0].png
     begun = time.monotonic()
     with pytest.raises(grpc.RpcError) as caught:
         embedded(fresh, image, timeout=1.0)
@@ -218,9 +218,9 @@ def _converting(server: ServerProcess) -> psutil.Process | None:
 
 
 def test_while_another_backbone_is_converted_the_first_one_answers(
-    fresh: ServerProcess, pictures: Split
+    fresh: ServerProcess, images: Split
 ) -> None:
-    train, test = pictures
+    train, test = images
     with Client(fresh.target, retries=ONCE, timeout=PATIENCE) as client, ThreadPoolExecutor(1) as pool:
         client.fine_tune([(each.png, each.label) for each in train], model="first").result()
         other = pool.submit(client.embed, test[0].png, backbone="efficientnet-lite2")

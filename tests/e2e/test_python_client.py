@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.pictures import Picture
+from benchmarks.sample_images import LabeledImage
 from headstart import (
     AsyncClient,
     Client,
@@ -24,7 +24,7 @@ from headstart import (
     VersionRef,
 )
 
-Split = tuple[list[Picture], list[Picture]]
+Split = tuple[list[LabeledImage], list[LabeledImage]]
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +33,11 @@ def version(client: Client, folder: Path) -> Version:
     return client.fine_tune(folder, model="letters", alias="stable", tags={"team": "post"}).result(60)
 
 
-def test_a_folder_of_pictures_becomes_a_model_that_names_others(
-    client: Client, version: Version, queries: list[Path], pictures: Split
+def test_a_folder_of_images_becomes_a_model_that_names_others(
+    client: Client, version: Version, queries: list[Path], images: Split
 ):
     answers = client.predict(queries, model="letters")
-    names = {f"{picture.id}.png": picture.label for picture in pictures[1]}
+    names = {f"{image.id}.png": image.label for image in images[1]}
     right = sum(
         {"0": "zero", "1": "one", "7": "seven"}[names[path.name]] == answer.label
         for path, answer in zip(queries, answers, strict=True)
@@ -65,19 +65,19 @@ def test_a_job_reports_its_progress(client: Client, folder: Path):
     assert next(client.jobs(model="followed")).job_id == job.job_id
 
 
-def test_examples_come_from_anywhere(client: Client, pictures: Split):
+def test_examples_come_from_anywhere(client: Client, images: Split):
     def once() -> Iterator[Example]:
-        for picture in pictures[0]:
-            yield Example(picture.png, picture.label, id=picture.id)
+        for image in images[0]:
+            yield Example(image.png, image.label, id=image.id)
 
     by_label: dict[str, list[bytes]] = {}
-    for picture in pictures[0]:
-        by_label.setdefault(picture.label, []).append(picture.png)
+    for image in images[0]:
+        by_label.setdefault(image.label, []).append(image.png)
     jobs = [client.fine_tune(source, model="anywhere") for source in (once(), by_label)]
     versions = [job.result(60) for job in jobs]
 
     assert versions[0].lineage.dataset_digest == versions[1].lineage.dataset_digest
-    assert client.predict(pictures[0][0].png, model="anywhere").label == pictures[0][0].label
+    assert client.predict(images[0][0].png, model="anywhere").label == images[0][0].label
 
 
 def test_validating_names_what_cannot_be_used(client: Client, folder: Path, tmp_path: Path):
@@ -126,11 +126,11 @@ def test_aliases_move_and_versions_go(client: Client, version: Version, folder: 
 
 
 def test_a_version_goes_on_from_another_and_takes_its_place_if_it_is_not_worse(
-    client: Client, folder: Path, pictures: Split
+    client: Client, folder: Path, images: Split
 ):
     client.fine_tune(folder, model="growing", alias="stable").result(60)
     names = {"0": "zero", "1": "one", "7": "seven"}
-    more = [Example(each.png, names[each.label], each.id) for each in pictures[1]]
+    more = [Example(each.png, names[each.label], each.id) for each in images[1]]
 
     newer = client.fine_tune(more, model="growing", parent="stable", alias="stable", promote_if=True).result(
         60
@@ -168,10 +168,10 @@ def test_an_answer_comes_with_what_it_rests_on(client: Client, version: Version,
     assert version.has_examples
 
 
-def test_examples_may_show_several_labels_or_numbers(client: Client, pictures: Split):
-    tagged = [(each.png, ["thin"] if each.label in "17" else []) for each in pictures[0]]
-    tagged += [(each.png, ["round"]) for each in pictures[1] if each.label == "0"]
-    numbers = [(each.png, float(each.label)) for each in pictures[0]]
+def test_examples_may_show_several_labels_or_numbers(client: Client, images: Split):
+    tagged = [(each.png, ["thin"] if each.label in "17" else []) for each in images[0]]
+    tagged += [(each.png, ["round"]) for each in images[1] if each.label == "0"]
+    numbers = [(each.png, float(each.label)) for each in images[0]]
 
     tags = client.fine_tune(tagged, model="tags").result(60)
     values = client.fine_tune(numbers, model="values").result(60)
@@ -200,8 +200,8 @@ def test_what_goes_wrong_is_caught_by_kind_and_says_what(
     assert [violation.field for violation in unreadable.value.field_violations] == ["inputs[1]"]
 
 
-def test_a_job_that_fails_raises_why(client: Client, pictures: Split):
-    examples = [Example(each.png, each.label) for each in pictures[0]] + [Example(b"none", "0", id="bad.png")]
+def test_a_job_that_fails_raises_why(client: Client, images: Split):
+    examples = [Example(each.png, each.label) for each in images[0]] + [Example(b"none", "0", id="bad.png")]
     job = client.fine_tune(examples, model="failing")
 
     with pytest.raises(JobFailed, match=r"bad\.png") as failed:

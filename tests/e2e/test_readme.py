@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import reviews
-from benchmarks.pictures import digits, split
+from benchmarks.sample_images import digits, split
 from programs import CURL
 
 # Some commands use a backbone for the first time, which converts it.
@@ -38,13 +38,13 @@ def files_of_readme(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train, test = split([each for each in digits() if each.label in "01"], train=5, test=6)
     cat, dog = test[0], test[6]
     new = [each for each in test if each not in (cat, dog)]
-    for place, pictures in (("photos", train), ("new-photos", new)):
-        for picture in pictures:
-            path = folder / place / {"0": "cat", "1": "dog"}[picture.label] / f"{picture.id}.png"
+    for place, images in (("photos", train), ("new-photos", new)):
+        for image in images:
+            path = folder / place / {"0": "cat", "1": "dog"}[image.label] / f"{image.id}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(picture.png)
-    for name, picture in (("cat.jpg", cat), ("dog.jpg", dog)):
-        (folder / name).write_bytes(picture.png)
+            path.write_bytes(image.png)
+    for name, image in (("cat.jpg", cat), ("dog.jpg", dog)):
+        (folder / name).write_bytes(image.png)
     with (folder / "reviews.csv").open("w", newline="") as file:
         rows = ((review.text, review.label) for review in reviews.split(train=15, test=0)[0])
         csv.writer(file).writerows([("review", "verdict"), *rows])

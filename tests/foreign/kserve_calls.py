@@ -1,6 +1,6 @@
 """The calls of `kserve`'s gRPC client; prints what came back as JSON.
 
-Arguments: the server's address, a model, and files of pictures.
+Arguments: the server's address, a model, and files of images.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import numpy as np
 from kserve import InferenceGRPCClient, InferInput, InferRequest
 
 target, model, *files = sys.argv[1:]
-pictures = [Path(name).read_bytes() for name in files]
+images = [Path(name).read_bytes() for name in files]
 
 
 def fields_of(response):
@@ -26,9 +26,9 @@ def fields_of(response):
 
 async def main():
     client = InferenceGRPCClient(target)
-    typed = InferInput("images", [len(pictures)], "BYTES", data=pictures)
-    raw = InferInput("images", [len(pictures)], "BYTES")
-    raw.set_data_from_numpy(np.array(pictures, dtype=np.object_), binary_data=True)
+    typed = InferInput("images", [len(images)], "BYTES", data=images)
+    raw = InferInput("images", [len(images)], "BYTES")
+    raw.set_data_from_numpy(np.array(images, dtype=np.object_), binary_data=True)
     result = {
         "live": await client.is_server_live(),
         "ready": await client.is_server_ready(),

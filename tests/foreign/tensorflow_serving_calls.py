@@ -1,6 +1,6 @@
 """The calls of `tensorflow-serving-api` that Headstart answers; prints what came back as JSON.
 
-Arguments: the server's address, a model, an alias of it, and files of pictures.
+Arguments: the server's address, a model, an alias of it, and files of images.
 """
 
 import json
@@ -45,8 +45,8 @@ def named(request, name=model, version=None, label=None):
 
 
 def with_examples(request):
-    for picture in pictures:
-        feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture]))
+    for image in pictures:
+        feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))
         example = tf.train.Example(features=tf.train.Features(feature={"image": feature}))
         request.input.example_list.examples.append(example)
     return request

@@ -1,6 +1,6 @@
 """Every call of `tritonclient` that Headstart answers; prints what came back as JSON.
 
-Arguments: the server's address, a model, an alias of it, a model of six features, and files of pictures.
+Arguments: the server's address, a model, an alias of it, a model of six features, and files of images.
 """
 
 import json

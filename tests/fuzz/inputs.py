@@ -52,8 +52,8 @@ def either(first: st.SearchStrategy[bytes], second: st.SearchStrategy[bytes]) ->
     return st.booleans().flatmap(lambda is_first: first if is_first else second)
 
 
-def pictures() -> list[bytes]:
-    """A small picture in every format, and in the modes that are decoded apart."""
+def images() -> list[bytes]:
+    """A small image in every format, and in the modes that are decoded apart."""
     rng = np.random.default_rng(0)
     pixels = Image.fromarray(rng.integers(0, 255, (24, 32, 3)).astype(np.uint8))
     files = []
@@ -69,9 +69,9 @@ def pictures() -> list[bytes]:
         ("WEBP", "RGBA"),
         ("BMP", "RGB"),
     ]:
-        picture = pixels.convert("L").convert("I;16") if mode == "I;16" else pixels.convert(mode)
+        image = pixels.convert("L").convert("I;16") if mode == "I;16" else pixels.convert(mode)
         out = io.BytesIO()
-        picture.save(out, kind)
+        image.save(out, kind)
         files.append(out.getvalue())
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -84,7 +84,7 @@ def messages() -> dict[str, list[bytes]]:
     """Good requests of each method, serialized, by the method's path."""
     target = version_selector_pb2.VersionSelector(model="digits", version=1)
     inputs = [
-        input_pb2.Input(image=pictures()[3]),
+        input_pb2.Input(image=images()[3]),
         input_pb2.Input(text="a text"),
         input_pb2.Input(tensor=tensors.encode(np.arange(6, dtype=np.float32))),
     ]
@@ -117,8 +117,8 @@ def messages() -> dict[str, list[bytes]]:
 def stream() -> list[bytes]:
     """The messages of a good fine-tune, serialized."""
     examples = [
-        input_pb2.Example(input=input_pb2.Input(image=picture), label={"class_name": str(place % 2)})
-        for place, picture in enumerate(pictures()[:4])
+        input_pb2.Example(input=input_pb2.Input(image=image), label={"class_name": str(place % 2)})
+        for place, image in enumerate(images()[:4])
     ]
     recipe = job_pb2.Recipe(ridge=job_pb2.RidgeRecipe())
     spec = job_pb2.FineTuneSpec(model="fuzzed", seed=3, tags={"a": "b"}, recipe=recipe)

@@ -115,7 +115,7 @@ def text_decoder() -> TextDecoder:
     return TextDecoder(path.read_text(encoding="utf-8"))
 
 
-_PICTURES = ImageDecoder(32, max_pixels=1_000_000)
+_IMAGES = ImageDecoder(32, max_pixels=1_000_000)
 #: What `VersionStore.read_manifest` takes for a damaged file.
 _NOT_JSON = (AttributeError, KeyError, TypeError, ValueError, RecursionError)
 
@@ -150,10 +150,10 @@ def targets() -> dict[str, Target]:
             refusals=(HeadstartError,),
         ),
         "pictures": Target(
-            inputs=inputs.any_of(inputs.pictures()),
-            parse=_PICTURES.decode,
+            inputs=inputs.any_of(inputs.images()),
+            parse=_IMAGES.decode,
             refusals=(HeadstartError,),
-            seeds=inputs.pictures(),
+            seeds=inputs.images(),
         ),
         "texts": Target(
             inputs=st.text(max_size=300),

@@ -14,7 +14,7 @@ import numpy as np
 
 from hub_samples.checkpoints import bert_of_hugging_face, resnet_of_timm, vit_of_hugging_face
 from hub_samples.hub import HuggingFace, refusals
-from hub_samples.presets import pictures_of_keras_hub, texts_of_keras_hub
+from hub_samples.presets import images_of_keras_hub, texts_of_keras_hub
 from hub_samples.samples import Samples
 
 
@@ -28,7 +28,7 @@ def main(folder: Path) -> None:
     import keras_hub
 
     keras.utils.set_random_seed(1)
-    pictures_of_keras_hub(samples, keras_hub)
+    images_of_keras_hub(samples, keras_hub)
     texts_of_keras_hub(samples, keras_hub)
     bert_of_hugging_face(samples)
     resnet_of_timm(samples)

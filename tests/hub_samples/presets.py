@@ -21,8 +21,8 @@ _SHAPE = {"image_shape": (SIDE, SIDE, 3), "num_layers": 2, "num_heads": 2, "hidd
 _SCALED = {"image_size": (SIDE, SIDE), "scale": [1 / 127.5] * 3, "offset": [-1.0, -0.5, 0.0]}
 
 
-def small_pictures(hub: Any) -> dict[str, tuple[Any, Any]]:
-    """Backbones of pictures with what scales their pixels, ``vit`` and ``resnet``."""
+def small_images(hub: Any) -> dict[str, tuple[Any, Any]]:
+    """Backbones of images with what scales their pixels, ``vit`` and ``resnet``."""
     models, layers = hub.models, hub.layers
     vit = models.ViTBackbone(patch_size=8, mlp_dim=32, **_SHAPE)
     resnet = models.ResNetBackbone(
@@ -39,7 +39,7 @@ def small_pictures(hub: Any) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def pictures_of_keras_hub(samples: Samples, hub: Any) -> None:
+def images_of_keras_hub(samples: Samples, hub: Any) -> None:
     models, layers = hub.models, hub.layers
     shape, scaled = _SHAPE, _SCALED
     dino = models.DINOV2Backbone(
@@ -59,7 +59,7 @@ def pictures_of_keras_hub(samples: Samples, hub: Any) -> None:
         {**words, "embedding_dim": 16, "projection_dim": 16},
     )
     made = {
-        **small_pictures(hub),
+        **small_images(hub),
         "dino": (dino, layers.DINOV2ImageConverter(**scaled)),
         "clip": (clip, layers.CLIPImageConverter(**scaled)),
         "siglip": (siglip, layers.SigLIPImageConverter(**scaled)),

@@ -50,7 +50,7 @@ class Samples:
     def opened(
         self, name: str, source: str, expected: Callable[[Any], Features] | None = None, **settings: Any
     ) -> None:
-        """Open a declared network, run it on a picture or a text in Keras and OpenVINO, and the reference.
+        """Open a declared network, run it on an image or a text in Keras and OpenVINO, and the reference.
 
         Args:
             name: of the sample.

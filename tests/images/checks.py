@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from benchmarks.pictures import digits, split
+from benchmarks.sample_images import digits, split
 from certificates import identity
 from headstart import Client, HeadstartError, JobState, Partial, Text, TlsConfig
 from images.containers import VOLUME, Container, Run, Runtime
@@ -53,9 +53,9 @@ class ImageChecks:
         # Its first word says that the rest is a command without a shell.
         self._health = self._settings["Healthcheck"]["Test"][1:]
         self._authority = identity("authority")
-        pictures = split([each for each in digits() if each.label in "017"], train=8, test=4)
-        self._train = [(each.png, each.label) for each in pictures[0]]
-        self._test = [each.png for each in pictures[1]]
+        images = split([each for each in digits() if each.label in "017"], train=8, test=4)
+        self._train = [(each.png, each.label) for each in images[0]]
+        self._test = [each.png for each in images[1]]
         self._labels: list[str] = []
         self._job = ""
         self.seconds_to_serving: float | None = None

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pictures import digits, split
+from benchmarks.sample_images import digits, split
 from install.environments import CheckFailed, Distribution, Environment, Python, Resolution
 from install.server import InstalledServer, serving
 

@@ -204,7 +204,7 @@ def declared(case: Case, source: str) -> Times:
 
 def demo(case: Case) -> Times:
     """`make demo` runs: its files are copied, so that nothing else of the repository is importable."""
-    for path in ("benchmarks/demo.py", "benchmarks/pictures.py", "server_process.py"):
+    for path in ("benchmarks/demo.py", "benchmarks/sample_images.py", "server_process.py"):
         shutil.copy(TESTS / path, case.environment.work)
     began = time.perf_counter()
     flags = ("demo.py", "--held-out", "10")

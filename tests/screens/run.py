@@ -9,19 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import programs
-from pictures import Picture, digits, split
+from sample_images import LabeledImage, digits, split
 from screens.recording import Recording
 from server_process import FIRST_START_SECONDS, running
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
-#: Pixels of a picture of a page; twice as many are stored, for sharp displays.
+#: Pixels of an image of a page; twice as many are stored, for sharp displays.
 PAGE_WIDTH, PAGE_HEIGHT = 1000, 1250
 #: Labels that are made wrong in the report, so that it has something to find: what is shown as what.
 WRONG = {"3": "8", "5": "9", "1": "7"}
 
 
 def main() -> None:
-    """Record the terminal, and take pictures of the report in both color schemes."""
+    """Record the terminal, and take images of the report in both color schemes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=IMAGES, help="where the images go")
     target = parser.parse_args().folder
@@ -59,7 +59,7 @@ def terminal(work: Path, environment: Mapping[str, str]) -> str:
 
 
 def report(work: Path, environment: Mapping[str, str], target: Path) -> None:
-    """Take pictures of the report of a version that was trained on some wrong labels."""
+    """Take images of the report of a version that was trained on some wrong labels."""
     for command in (
         "headstart fine-tune doubtful doubtful/",
         "headstart version report doubtful --output report.html",
@@ -84,20 +84,20 @@ def report(work: Path, environment: Mapping[str, str], target: Path) -> None:
         )
 
 
-def write(pictures: list[Picture], folder: Path) -> None:
+def write(images: list[LabeledImage], folder: Path) -> None:
     """Write images into one folder for each class."""
-    for picture in pictures:
+    for picture in images:
         path = folder / picture.label / f"{picture.id}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(picture.png)
 
 
-def mislabeled(pictures: list[Picture]) -> list[Picture]:
+def mislabeled(images: list[LabeledImage]) -> list[LabeledImage]:
     """Return the images with one wrong label in each class of `WRONG`."""
-    first = {label: next(each.id for each in pictures if each.label == label) for label in WRONG}
+    first = {label: next(each.id for each in images if each.label == label) for label in WRONG}
     return [
-        Picture(png=each.png, label=WRONG[each.label], id=each.id) if each.id in first.values() else each
-        for each in pictures
+        LabeledImage(png=each.png, label=WRONG[each.label], id=each.id) if each.id in first.values() else each
+        for each in images
     ]
 
 

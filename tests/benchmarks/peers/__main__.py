@@ -21,12 +21,12 @@ from peers.measuring import Measured, Plan, measure
 from peers.publishing import publish
 from peers.tables import print_tables
 from peers.variants import names
-from pictures import photographs
 from report import machine, software
+from sample_images import photographs
 
 CALLERS = (1, 8, 32)
 VARIANTS = (1, 10, 50)
-PICTURES = 64
+IMAGES = 64
 #: Times that a server is started which ends before it is ready.
 ATTEMPTS = 2
 
@@ -46,10 +46,10 @@ def main() -> None:
     print(f"Peers: {', '.join(versions)}\n", flush=True)
     measured = _kept(arguments.json) if arguments.add else []
     with tempfile.TemporaryDirectory(prefix="headstart-peers-") as place:
-        networks, pictures = _prepared(Path(place), max(arguments.variants))
+        networks, images = _prepared(Path(place), max(arguments.variants))
         for count in arguments.variants:
             callers = CALLERS if count == arguments.variants[0] else CALLERS[1:]
-            plan = Plan(callers=callers, seconds=arguments.seconds, bound=arguments.bound, pictures=pictures)
+            plan = Plan(callers=callers, seconds=arguments.seconds, bound=arguments.bound, images=images)
             # Ours first and last: what else the machine does meanwhile then shows as their difference.
             for contender in (HEADSTART, *chosen, HEADSTART):
                 measured.append(_measured(contender, plan, names(count), networks))
@@ -94,18 +94,18 @@ def _kept(file: Path) -> list[Measured]:
 
 
 def _prepared(place: Path, variants: int) -> tuple[Path, Path]:
-    """The folders of the networks and of the pictures."""
-    networks, pictures = place / "networks", place / "pictures"
+    """The folders of the networks and of the images."""
+    networks, images = place / "networks", place / "pictures"
     networks.mkdir()
-    pictures.mkdir()
-    for number, file in enumerate(photographs(PICTURES)):
-        (pictures / f"{number:03}.jpg").write_bytes(file)
+    images.mkdir()
+    for number, file in enumerate(photographs(IMAGES)):
+        (images / f"{number:03}.jpg").write_bytes(file)
     print(f"Building {variants} networks ...", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "peers.networks", str(networks), str(variants)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"The networks could not be built:\n{done.stderr[-2000:]}")
-    return networks, pictures
+    return networks, images
 
 
 def _measured(contender: Contender, plan: Plan, variants: Sequence[str], networks: Path) -> Measured:

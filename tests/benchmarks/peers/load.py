@@ -22,9 +22,9 @@ from peers.transports import FAILURES, connected
 
 
 async def measure(
-    asking: Asking, target: str, variants: Sequence[str], *, callers: int, seconds: float, pictures: int
+    asking: Asking, target: str, variants: Sequence[str], *, callers: int, seconds: float, images: int
 ) -> dict[str, Any]:
-    """Ask for one picture a call, always so many calls at once, of a variant drawn at random for each.
+    """Ask for one image a call, always so many calls at once, of a variant drawn at random for each.
 
     Calls count that end within the time, which begins after a short warm-up. No two callers ask alike.
     """
@@ -39,7 +39,7 @@ async def measure(
         nonlocal answered
         while (started := time.perf_counter()) < end:
             try:
-                await call(asking.request(draw.choice(variants), next(numbers) % pictures))
+                await call(asking.request(draw.choice(variants), next(numbers) % images))
             except FAILURES as error:
                 failures[f"{type(error).__name__}: {error}"[:200]] += 1
                 await asyncio.sleep(0.01)
@@ -78,7 +78,7 @@ def main() -> None:
             task["variants"],
             callers=task["callers"],
             seconds=task["seconds"],
-            pictures=len(files),
+            images=len(files),
         )
     )
     json.dump(measured, sys.stdout)

@@ -60,13 +60,13 @@ class Plan:
         callers: numbers of callers at once, one after the other.
         seconds: of each load.
         bound: seconds a server gets until it is ready.
-        pictures: folder of the picture files.
+        images: folder of the image files.
     """
 
     callers: Sequence[int]
     seconds: float
     bound: float
-    pictures: Path
+    images: Path
 
 
 def measure(contender: Contender, job: Job, plan: Plan) -> Measured:
@@ -79,7 +79,7 @@ def measure(contender: Contender, job: Job, plan: Plan) -> Measured:
     began = time.monotonic()
     with started(contender.command(job), contender.environment(job), folder=job.folder) as group:
         try:
-            first = plan.pictures.joinpath("000.jpg").read_bytes()
+            first = plan.images.joinpath("000.jpg").read_bytes()
             _wait_until_ready(contender, job, group, first, began + plan.bound)
             measured.ready_seconds = time.monotonic() - began
             for callers in plan.callers:
@@ -144,7 +144,7 @@ def _load(contender: Contender, job: Job, plan: Plan, callers: int) -> dict[str,
         "variants": list(job.variants),
         "callers": callers,
         "seconds": plan.seconds,
-        "pictures": str(plan.pictures),
+        "pictures": str(plan.images),
     }
     done = subprocess.run(
         [sys.executable, "-m", "peers.load"],

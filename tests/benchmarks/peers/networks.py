@@ -18,10 +18,10 @@ from PIL import Image
 from conversion import convert
 from headstart_server.backbones.runtimes.openvino_import import load_openvino
 from peers.variants import CLASSES, SIDE, body_path, expected_path, names
-from pictures import photographs
+from sample_images import photographs
 
 SEED = 0
-#: Pictures that the normalisation is calibrated on.
+#: Images that the normalisation is calibrated on.
 CALIBRATION = 16
 #: Standard deviation of the logits: probabilities differ from class to class, and from variant to variant.
 SPREAD = 1.0
@@ -95,8 +95,8 @@ def _save_converted(converted: Any, kernel: np.ndarray, path: Path) -> None:
 
 
 def _row(file: bytes) -> np.ndarray:
-    picture = Image.open(io.BytesIO(file)).convert("RGB").resize((SIDE, SIDE))
-    return np.asarray(picture, np.float32) / 127.5 - 1
+    image = Image.open(io.BytesIO(file)).convert("RGB").resize((SIDE, SIDE))
+    return np.asarray(image, np.float32) / 127.5 - 1
 
 
 if __name__ == "__main__":

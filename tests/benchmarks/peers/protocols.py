@@ -26,7 +26,7 @@ class Asking(Protocol):
 
     method: str | None
 
-    def request(self, variant: str, picture: int) -> bytes:
+    def request(self, variant: str, image: int) -> bytes:
         """What to send: a serialised message, or a whole HTTP request."""
 
     def probabilities(self, answer: bytes) -> Sequence[float]:
@@ -49,9 +49,9 @@ class HeadstartAsking:
             pb.PredictRequest(inputs=[input_pb2.Input(image=file)]).SerializeToString() for file in files
         ]
 
-    def request(self, variant: str, picture: int) -> bytes:
+    def request(self, variant: str, image: int) -> bytes:
         # Messages of one type put end to end are merged when read.
-        return self._targets[variant] + self._inputs[picture]
+        return self._targets[variant] + self._inputs[image]
 
     def probabilities(self, answer: bytes) -> Sequence[float]:
         (prediction,) = pb.PredictResponse.FromString(answer).results[0].predictions
@@ -63,7 +63,7 @@ class InferenceAsking:
 
     Args:
         variants: their names.
-        files: the pictures.
+        files: the images.
         shape: of one file; servers that batch want a first dimension for it.
     """
 
@@ -80,8 +80,8 @@ class InferenceAsking:
             for file in files
         ]
 
-    def request(self, variant: str, picture: int) -> bytes:
-        return self._models[variant] + self._contents[picture]
+    def request(self, variant: str, image: int) -> bytes:
+        return self._models[variant] + self._contents[image]
 
     def probabilities(self, answer: bytes) -> Sequence[float]:
         response = inference.Response.FromString(answer)
@@ -96,7 +96,7 @@ class FormAsking:
 
     Args:
         variants: their names.
-        files: the pictures.
+        files: the images.
         field: name of the file's field.
         path: with ``{}`` for the variant; without, the form has a field ``variant``.
     """
@@ -119,8 +119,8 @@ class FormAsking:
             for name in variants
         }
 
-    def request(self, variant: str, picture: int) -> bytes:
-        body, end = self._bodies[picture], self._ends[variant]
+    def request(self, variant: str, image: int) -> bytes:
+        body, end = self._bodies[image], self._ends[variant]
         return b"%b%d\r\n\r\n%b%b" % (self._heads[variant], len(body) + len(end), body, end)
 
     def probabilities(self, answer: bytes) -> Sequence[float]:

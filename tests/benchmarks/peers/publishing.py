@@ -8,9 +8,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from headstart import Client
 from peers.contenders import HEADSTART, Job
 from peers.process_group import started, wait_until
-from pictures import digits, split
+from sample_images import digits, split
 
-#: Pictures of each class that a head is fitted on.
+#: Images of each class that a head is fitted on.
 EXAMPLES = 3
 #: Seconds to convert the body and to load it.
 START_SECONDS = 300.0
@@ -38,7 +38,5 @@ def publish(job: Job) -> None:
         wait_until(lambda: _serves(job.ports[0]), group, time.monotonic() + START_SECONDS, "serving")
         with Client(f"127.0.0.1:{job.ports[0]}", timeout=START_SECONDS) as client:
             for seed, variant in enumerate(job.variants):
-                pictures, _ = split(every, train=EXAMPLES, test=0, seed=seed)
-                client.fine_tune(
-                    [(picture.png, picture.label) for picture in pictures], model=variant
-                ).result()
+                images, _ = split(every, train=EXAMPLES, test=0, seed=seed)
+                client.fine_tune([(image.png, image.label) for image in images], model=variant).result()

@@ -12,10 +12,10 @@ def names(count: int) -> list[str]:
 
 
 def body_path(folder: Path) -> Path:
-    """The body that all variants share, as a Keras file: pictures in -1 to 1 in, pooled features out."""
+    """The body that all variants share, as a Keras file: images in -1 to 1 in, pooled features out."""
     return folder / "body.keras"
 
 
 def expected_path(folder: Path) -> Path:
-    """What each variant has to answer to the first picture, by its name."""
+    """What each variant has to answer to the first image, by its name."""
     return folder / "expected.json"

@@ -11,10 +11,10 @@ def main(folder: Path) -> None:
     import keras
     import keras_hub
 
-    from hub_samples.presets import shake, small_pictures
+    from hub_samples.presets import shake, small_images
 
     keras.utils.set_random_seed(1)
-    for part in small_pictures(keras_hub)["resnet"]:
+    for part in small_images(keras_hub)["resnet"]:
         if isinstance(part, keras_hub.models.Backbone):
             shake(part)
         part.save_to_preset(str(folder / "resnet"))

@@ -358,10 +358,10 @@ def hub_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small networks of KerasHub, of random weights: ``resnet`` and ``vit``."""
     import keras_hub
 
-    from hub_samples.presets import shake, small_pictures
+    from hub_samples.presets import shake, small_images
 
     folder = tmp_path_factory.mktemp("hub")
-    for name, (backbone, converter) in small_pictures(keras_hub).items():
+    for name, (backbone, converter) in small_images(keras_hub).items():
         shake(backbone)
         backbone.save_to_preset(str(folder / name))
         converter.save_to_preset(str(folder / name))

@@ -25,7 +25,7 @@ from server_process import eventually, running
 
 pytestmark = pytest.mark.timeout(300)
 
-PICTURES = ["vit", "vit-mean", "resnet", "dino", "clip", "clip-tokens", "siglip", "timm-resnet", "hf-vit"]
+IMAGES = ["vit", "vit-mean", "resnet", "dino", "clip", "clip-tokens", "siglip", "timm-resnet", "hf-vit"]
 TEXTS = ["bert", "bert-pooled", "distilbert", "roberta", "xlm-roberta", "hf-bert"]
 #: Those whose conversion for OpenVINO is run, too.
 CONVERTED = ["clip", "bert"]
@@ -66,7 +66,7 @@ def error(received: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(received - expected).max() / np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", PICTURES + TEXTS)
+@pytest.mark.parametrize("name", IMAGES + TEXTS)
 def test_features_are_those_of_the_network_as_other_code_runs_it(
     features: Mapping[str, np.ndarray], name: str
 ) -> None:
@@ -86,11 +86,11 @@ def test_texts_become_the_ids_that_kerashub_makes_of_them(facts: dict[str, Any],
     assert facts[name]["ids"] == facts[name]["expected_ids"]
 
 
-@pytest.mark.parametrize("name", PICTURES + TEXTS)
+@pytest.mark.parametrize("name", IMAGES + TEXTS)
 def test_a_folder_describes_what_its_network_takes_before_it_is_opened(
     facts: dict[str, Any], name: str
 ) -> None:
-    modality = "image" if name in PICTURES else "text"
+    modality = "image" if name in IMAGES else "text"
     assert (facts[name]["known_modality"], facts[name]["modality"]) == (modality, modality)
 
 
@@ -203,7 +203,7 @@ def test_what_a_server_prepared_gives_the_features_of_other_code(
     assert error(received, features[f"{name}/expected"]) < TOLERANCE
 
 
-def test_a_server_fine_tunes_on_a_declared_preset_of_pictures_and_answers(api: Api) -> None:
+def test_a_server_fine_tunes_on_a_declared_preset_of_images_and_answers(api: Api) -> None:
     job = api.published(digits((0, 1), 12), model="pictures")
     assert api.version("pictures", job.version).lineage.backbone == "vit"
     assert set(api.names("pictures", digit(0, 0), digit(1, 0))) == {"0", "1"}

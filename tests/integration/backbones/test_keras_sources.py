@@ -48,15 +48,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def body() -> Any:
-    """A small network of pictures, as somebody may have trained it."""
+    """A small network of images, as somebody may have trained it."""
     keras = load_keras()
     keras.utils.set_random_seed(7)
-    pictures = keras.Input((SIDE, SIDE, 3))
-    x = keras.layers.Conv2D(8, 3, 2, activation="relu")(pictures)
+    images = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Conv2D(8, 3, 2, activation="relu")(images)
     x = keras.layers.BatchNormalization()(x)
     x = keras.layers.Conv2D(12, 3, 2, activation="relu", name="maps")(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(pictures, keras.layers.Dense(5, activation="softmax", name="classes")(x))
+    return keras.Model(images, keras.layers.Dense(5, activation="softmax", name="classes")(x))
 
 
 @pytest.fixture(scope="module")
@@ -236,8 +236,8 @@ def test_a_file_is_downloaded_once_pinned_and_used_without_the_network_then(
 
 def test_code_in_a_file_is_refused_before_it_is_loaded(tmp_path: Path) -> None:
     keras = load_keras()
-    pictures = keras.Input((SIDE, SIDE, 3))
-    held = keras.Model(pictures, keras.layers.Lambda(lambda pixels: pixels * 2)(pictures))
+    images = keras.Input((SIDE, SIDE, 3))
+    held = keras.Model(images, keras.layers.Lambda(lambda pixels: pixels * 2)(images))
     held.save(tmp_path / "lambda.keras")
     with pytest.raises(BackboneUnavailable, match=r"loading runs no code.*with Lambda of keras"):
         load(tmp_path, f"keras-file:{tmp_path / 'lambda.keras'}")

@@ -37,7 +37,7 @@ def load(
     return Catalog(runtimes=settings).load(name)
 
 
-def pictures(backbone: Backbone, count: int = 11) -> NDArray[np.generic]:
+def images(backbone: Backbone, count: int = 11) -> NDArray[np.generic]:
     base = backbone.decode(golden_image())
     return np.stack([np.roll(base, (7 * place, 11 * place), axis=(0, 1)) for place in range(count)])
 
@@ -65,7 +65,7 @@ def test_an_untouched_tail_gives_the_features_of_its_backbone(
     cache: Path, name: str, precision: Precision
 ) -> None:
     backbone = load(cache, precision, name=name)
-    views = backbone.run(pictures(backbone), cuts(backbone))
+    views = backbone.run(images(backbone), cuts(backbone))
     for blocks, plan in backbone.info.tails.items():
         assert views[plan.cut.name].shape == (11, *plan.cut.shape)
         features = backbone.tail(untouched(name, blocks)).run(views[plan.cut.name])
@@ -75,7 +75,7 @@ def test_an_untouched_tail_gives_the_features_of_its_backbone(
 
 
 def test_asking_for_activations_changes_no_feature(backbone: Backbone) -> None:
-    rows = pictures(backbone)
+    rows = images(backbone)
     plain = backbone.run(rows)
     for wanted in (cuts(backbone), {"cut6"}):
         views = backbone.run(rows, wanted)
@@ -84,7 +84,7 @@ def test_asking_for_activations_changes_no_feature(backbone: Backbone) -> None:
 
 
 def test_a_row_through_a_tail_does_not_depend_on_its_batch(backbone: Backbone) -> None:
-    rows = pictures(backbone)
+    rows = images(backbone)
     for blocks, plan in backbone.info.tails.items():
         activations = backbone.run(rows, [plan.cut.name])[plan.cut.name]
         tail = backbone.tail(untouched(NAME, blocks))
@@ -97,7 +97,7 @@ def test_a_row_through_a_tail_does_not_depend_on_its_batch(backbone: Backbone) -
 
 def test_keras_and_openvino_give_the_same_features_of_a_tail(cache: Path) -> None:
     one, other = load(cache, Precision.FLOAT32), load(cache, Precision.FLOAT32, RuntimeKind.KERAS)
-    rows = pictures(one)
+    rows = images(one)
     weights = untouched(NAME, 2)
     moved = replace(weights, tensors={name: 1.1 * tensor for name, tensor in weights.tensors.items()})
     cut = one.info.tails[2].cut.name
@@ -128,7 +128,7 @@ def _without(weights: TailWeights, name: str) -> dict[str, Float32]:
 
 
 def negatives(backbone: Backbone) -> NDArray[np.generic]:
-    rows = pictures(backbone, 20)
+    rows = images(backbone, 20)
     rows[10:] = 255 - rows[10:]
     return rows
 
@@ -136,7 +136,7 @@ def negatives(backbone: Backbone) -> NDArray[np.generic]:
 def request(
     backbone: Backbone, folder: Path, *, blocks: int = 1, loss: Loss = Loss.SOFTMAX, **changes: object
 ) -> TailRequest:
-    """Half of the pictures are negatives; heads begin with nothing."""
+    """Half of the images are negatives; heads begin with nothing."""
     plan = backbone.info.tails[blocks]
     activations = backbone.run(negatives(backbone), [plan.cut.name])[plan.cut.name]
     np.save(folder / "activations.npy", activations.astype(np.float16))

@@ -154,7 +154,7 @@ class Api:
         return self.evaluation.Compare(iter([spec, *rest]), timeout=TIMEOUT)
 
     def names(self, model: str, *images: bytes, **fields: Any) -> list[str]:
-        """The likeliest class of each picture."""
+        """The likeliest class of each image."""
         response = self.predict(model, *images, **fields)
         return [prediction.classes[0].name for prediction in response.results[0].predictions]
 
@@ -256,7 +256,7 @@ class Start:
     watches: dict[str, list[int]]
 
 
-# Pictures
+# Images
 
 
 @cache

@@ -59,7 +59,7 @@ def no_trace(api: Api, server: ServerProcess, model: str) -> Iterator[None]:
     assert not api.fine_tuning.ListJobs(tuning.ListJobsRequest(model=model)).jobs
 
 
-# Pictures
+# Images
 
 
 @cache
@@ -78,12 +78,12 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
-def cut(picture: bytes, share: float) -> bytes:
-    return picture[: int(len(picture) * share)]
+def cut(image: bytes, share: float) -> bytes:
+    return image[: int(len(image) * share)]
 
 
 @pytest.mark.parametrize(
-    ("picture", "expected"),
+    ("image", "expected"),
     [
         (b"", "no bytes"),
         (b"%PDF-1.7 and so on", "18 bytes beginning with b'%PDF-1.7 and"),
@@ -95,10 +95,10 @@ def cut(picture: bytes, share: float) -> bytes:
     ],
     ids=["nothing", "another file", "signature", "half a JPEG", "head of a JPEG", "cut PNG", "zeros"],
 )
-def test_bytes_that_are_no_whole_picture_are_refused_by_their_place(
-    api: Api, digits_model: str, picture: bytes, expected: str
+def test_bytes_that_are_no_whole_image_are_refused_by_their_place(
+    api: Api, digits_model: str, image: bytes, expected: str
 ):
-    refusal = refused(lambda: api.predict(digits_model, digit(0, 0), digit(0, 1), picture))
+    refusal = refused(lambda: api.predict(digits_model, digit(0, 0), digit(0, 1), image))
 
     assert (refusal.code, refusal.reason) == (INVALID, "UNDECODABLE_INPUT")
     assert list(refusal.fields) == ["inputs[2]"]
@@ -114,7 +114,7 @@ def test_a_refusal_names_all_inputs_at_fault(api: Api, digits_model: str):
     assert "2 of 3 inputs" in refusal.message
 
 
-def test_a_picture_of_too_many_pixels_is_refused_and_takes_no_memory(
+def test_an_image_of_too_many_pixels_is_refused_and_takes_no_memory(
     api: Api, server: ServerProcess, digits_model: str, model: str
 ):
     before = server.rss
@@ -145,7 +145,7 @@ def test_a_picture_of_too_many_pixels_is_refused_and_takes_no_memory(
     ],
     ids=["floats", "four channels", "no pixels", "too few bytes", "negative", "unknown type", "huge"],
 )
-def test_arrays_that_are_no_picture_are_refused(
+def test_arrays_that_are_no_image_are_refused(
     api: Api, digits_model: str, tensor: input_pb2.Tensor, reason: str, field: str
 ):
     request = predicting.PredictRequest(
@@ -159,7 +159,7 @@ def test_arrays_that_are_no_picture_are_refused(
     assert "Received: " in refusal.message
 
 
-def test_a_text_is_refused_by_a_backbone_for_pictures(api: Api, digits_model: str, model: str):
+def test_a_text_is_refused_by_a_backbone_for_images(api: Api, digits_model: str, model: str):
     text = input_pb2.Input(text="a cat")
     request = prediction_request(digits_model)
     request.inputs.append(text)
@@ -245,14 +245,14 @@ def test_an_unknown_view_is_refused_with_those_there_are(api: Api):
 
 @pytest.mark.parametrize("name", ["missing", "../digits", "x" * 128, "ü" * 128, "a b"])
 def test_what_is_not_there_is_not_found_whatever_its_name(api: Api, digits_model: str, name: str):
-    picture = input_pb2.Input(image=digit(0, 0))
+    image = input_pb2.Input(image=digit(0, 0))
     calls: dict[str, Callable[[], object]] = {
         "MODEL_NOT_FOUND": lambda: api.models.GetModel(keeping.GetModelRequest(model=name)),
         "ALIAS_NOT_FOUND": lambda: api.predict(digits_model, digit(0, 0), alias=name),
         "JOB_NOT_FOUND": lambda: api.status(name),
         "MODEL_NOT_FOUND ": lambda: api.predict(name, digit(0, 0)),
         "BACKBONE_NOT_FOUND": lambda: api.prediction.Embed(
-            predicting.EmbedRequest(backbone=name, inputs=[picture])
+            predicting.EmbedRequest(backbone=name, inputs=[image])
         ),
         "BACKBONE_NOT_FOUND ": lambda: api.fine_tune(digits((0, 1), 2), model="new", backbone=name),
         "JOB_NOT_FOUND ": lambda: list(api.watch(name)),
@@ -290,13 +290,13 @@ def test_missing_names_are_refused_by_their_field(api: Api, digits_model: str):
 
 @pytest.mark.parametrize("name", ["x" * 10_000_000, "ü" * 20_000, "a\0c"], ids=["10 MB", "long", "NUL"])
 def test_a_name_that_none_can_have_is_refused_before_it_is_looked_for(api: Api, digits_model: str, name: str):
-    picture = input_pb2.Input(image=digit(0, 0))
+    image = input_pb2.Input(image=digit(0, 0))
     calls: dict[str, Callable[[], object]] = {
         "targets[0].model": lambda: api.predict(name, digit(0, 0)),
         "targets[0].alias": lambda: api.predict(digits_model, digit(0, 0), alias=name),
         "job_id": lambda: api.status(name),
         "job_id ": lambda: list(api.watch(name)),
-        "backbone": lambda: api.prediction.Embed(predicting.EmbedRequest(backbone=name, inputs=[picture])),
+        "backbone": lambda: api.prediction.Embed(predicting.EmbedRequest(backbone=name, inputs=[image])),
         "spec.request_id": lambda: api.fine_tune(digits((0, 1), 2), model="new", request_id=name),
         "page_token": lambda: api.models.ListModels(keeping.ListModelsRequest(page_token=name)),
         "example_id": lambda: api.models.EraseExample(
@@ -514,13 +514,13 @@ def test_an_example_without_input_is_refused_by_its_place(api: Api, model: str):
 def test_a_hundred_thousand_classes_are_refused_at_the_first_too_many(
     api: Api, server: ServerProcess, model: str
 ):
-    picture, count = digit(0, 0), 100_000
+    image, count = digit(0, 0), 100_000
     made = 0
 
     def examples() -> Iterator[input_pb2.Example]:
         nonlocal made
         for made in range(1, count + 1):
-            yield example(picture, f"class {made}")
+            yield example(image, f"class {made}")
 
     before = server.rss
     refusal = refused(lambda: api.fine_tune(examples(), model=model, batch=100))
@@ -831,8 +831,8 @@ def held(server: ServerProcess) -> float:
 
 
 def test_callers_that_leave_free_their_place(api: Api, server: ServerProcess, digits_model: str):
-    pictures = [item.input.image for item in noise(16, seed=300)]
-    request = prediction_request(digits_model, *pictures)
+    images = [item.input.image for item in noise(16, seed=300)]
+    request = prediction_request(digits_model, *images)
 
     for place in range(60):
         calls = [api.prediction.Predict.future(request, timeout=30) for _ in range(4)]

@@ -26,8 +26,8 @@ from integration.server.calls import TIMEOUT, Api, digit, digits, refused, strea
 from integration.server.test_tls import AUTHORITY, identity
 from s3 import SECRET, Fault, S3Server
 
-PICTURES = {f"pictures/{label} {place}.png": digit(label, place) for label in (0, 1) for place in range(6)}
-LABELS = "path,label\n" + "".join(f"{name},digit {name[9]}\n" for name in PICTURES)
+IMAGES = {f"pictures/{label} {place}.png": digit(label, place) for label in (0, 1) for place in range(6)}
+LABELS = "path,label\n" + "".join(f"{name},digit {name[9]}\n" for name in IMAGES)
 #: Bytes of one input.
 MOST = 10_000
 
@@ -40,7 +40,7 @@ def uri(sets: Path) -> str:
     """A list in the folder that the server may read."""
     folder = sets / "digits"
     (folder / "pictures").mkdir(parents=True)
-    for name, content in PICTURES.items():
+    for name, content in IMAGES.items():
         (folder / name).write_bytes(content)
     (folder / "labels.csv").write_text(LABELS)
     return f"file://{folder}/labels.csv"
@@ -120,7 +120,7 @@ def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     bucket = s3.bucket()
-    for name, content in PICTURES.items():
+    for name, content in IMAGES.items():
         s3.put(bucket, f"sets/{name}", content)
     s3.put(bucket, "sets/labels.csv", LABELS.encode())
     s3.put(bucket, "secret.csv", b"secret")
@@ -130,7 +130,7 @@ def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_bucket_is_read_as_a_folder_is(s3: S3Server, bucket: str):
     reader = reader_of(f"s3://{bucket}/sets")
     found = read(reader, f"s3://{bucket}/sets/labels.csv")
-    assert [example.content for example in found] == list(PICTURES.values())
+    assert [example.content for example in found] == list(IMAGES.values())
 
     s3.put(bucket, "sets/more.csv", b"path,label\npictures/none.png,a\n")
     with pytest.raises(DataUnreadable, match=r"line 2: .*none.png cannot be read: it is not there"):
@@ -204,10 +204,10 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 def test_a_site_is_read_as_a_folder_is_and_gets_no_credentials(site: Site):
     site.holds("/sets/labels.csv", LABELS.encode())
-    for name, content in PICTURES.items():
+    for name, content in IMAGES.items():
         site.holds(f"/sets/{name.replace(' ', '%20')}", content)
     found = read(reader_of(f"{site.uri}/sets"), f"{site.uri}/sets/labels.csv")
-    assert [example.content for example in found] == list(PICTURES.values())
+    assert [example.content for example in found] == list(IMAGES.values())
     assert not any(
         "authorization" in request.lower() or "cookie" in request.lower() for request in site.requests
     )

@@ -186,7 +186,7 @@ def test_tritons_client_gets_our_answers(api: Api, server: ServerProcess, files:
 
 
 def check_statistics(before: Any, after: Any, model: Any, all: Any) -> None:
-    """One call of three pictures that was answered, and one that was not, lie between."""
+    """One call of three images that was answered, and one that was not, lie between."""
 
     def numbers(reported: Any) -> dict[str, int]:
         parts = {name: int(reported.get(name, 0)) for name in ("inference_count", "execution_count")}
@@ -270,9 +270,9 @@ def test_tritons_perf_analyzer_measures_a_model(
     server: ServerProcess, files: list[str], clients: str, tmp_path: Path
 ):
     program = environment.perf_analyzer() or PERF_ANALYZER.refuse()
-    picture = Path(files[0]).read_bytes()
+    image = Path(files[0]).read_bytes()
     # As Triton wants strings of bytes in base 64: behind their length.
-    value = b64encode(len(picture).to_bytes(4, "little") + picture).decode()
+    value = b64encode(len(image).to_bytes(4, "little") + image).decode()
     (tmp_path / "data.json").write_text(json.dumps({"data": [{"input": {"b64": value}}]}))
     flags = ["--measurement-mode", "count_windows", "--measurement-request-count", "10", "-s", "1000"]
     reported = ran(
@@ -356,7 +356,7 @@ def infer_request(model: str, datatype: str, values: Any) -> Any:
     return oip.ModelInferRequest(model_name=model, inputs=[tensor], raw_input_contents=[values.tobytes()])
 
 
-def test_pixels_are_pictures(api: Api):
+def test_pixels_are_images(api: Api):
     pixels = np.stack([np.asarray(Image.open(BytesIO(digit(*sample))).convert("RGB")) for sample in SAMPLES])
     response = infer(api, infer_request(MODEL, "UINT8", pixels))
     labels, probabilities = ours(api)

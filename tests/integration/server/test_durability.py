@@ -26,7 +26,7 @@ from server_process import ServerProcess, running
 pytestmark = pytest.mark.timeout(400)
 
 QUEUED, RUNNING, SUCCEEDED = job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_SUCCEEDED
-PICTURES = [digit(label, place) for label in (0, 1, 7) for place in (30, 31)]
+IMAGES = [digit(label, place) for label in (0, 1, 7) for place in (30, 31)]
 EXAMPLES = digits((0, 1, 7), 8)
 SEED = 11
 
@@ -85,7 +85,7 @@ def serving(data: Path, *flags: str) -> Iterator[tuple[ServerProcess, Api]]:
 
 
 def submit(api: Api, name: str, *, count: int) -> list[job_pb2.Job]:
-    """Fine-tunes of pictures never seen before: the first takes seconds, the others wait behind it."""
+    """Fine-tunes of images never seen before: the first takes seconds, the others wait behind it."""
     sizes = [600, *[20] * (count - 1)]
     return [
         api.fine_tune(noise(size, seed=zlib.crc32(f"{name} {place}".encode())), model=f"{name}-{place}")
@@ -104,8 +104,8 @@ def wait_until_at_work(api: Api, job: job_pb2.Job) -> list[job_pb2.JobEvent]:
 
 
 def observe(story: Story, api: Api) -> None:
-    story.answers.append(api.predict("kept", *PICTURES, version=1, top_k=10_000).results[0])
-    inputs = [input_pb2.Input(image=picture) for picture in PICTURES]
+    story.answers.append(api.predict("kept", *IMAGES, version=1, top_k=10_000).results[0])
+    inputs = [input_pb2.Input(image=image) for image in IMAGES]
     request = predicting.EmbedRequest(inputs=inputs, views=["last", "taps"])
     views = api.prediction.Embed(request).features.views
     story.features.append(views["last"].data + views["taps"].data)
@@ -142,7 +142,7 @@ def second_server(story: Story, server: ServerProcess, api: Api) -> threading.Th
     observe(story, api)
     story.killed = [api.ended(job.job_id) for job in story.killed]
     # The same fine-tune again: no feature is cached, order and batches are others, and Predict interferes.
-    with constant_predictions(server.target, "kept", *PICTURES):
+    with constant_predictions(server.target, "kept", *IMAGES):
         shuffled = random.Random(1).sample(EXAMPLES, len(EXAMPLES))
         fit(story, server, api, "twin", examples=shuffled, seed=SEED, batch=5)
     # And once more, now from the cache.

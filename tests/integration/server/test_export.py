@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 MODEL = "digits"
 #: Of each class one that was not trained on.
-PICTURES = [digit(label, place) for label in (0, 1, 7) for place in (40, 41)]
+IMAGES = [digit(label, place) for label in (0, 1, 7) for place in (40, 41)]
 Run = Callable[[Path, np.ndarray], np.ndarray]
 
 
@@ -71,11 +71,11 @@ def row() -> Row:
 
 @pytest.fixture(scope="module")
 def rows(row: Row, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
-    """The pictures, uint8 [6, 224, 224, 3], decoded from files by the documentation's code."""
+    """The images, uint8 [6, 224, 224, 3], decoded from files by the documentation's code."""
     folder = tmp_path_factory.mktemp("pictures")
-    for place, picture in enumerate(PICTURES):
-        (folder / f"{place}.png").write_bytes(picture)
-    return np.stack([row(folder / f"{place}.png") for place in range(len(PICTURES))])
+    for place, image in enumerate(IMAGES):
+        (folder / f"{place}.png").write_bytes(image)
+    return np.stack([row(folder / f"{place}.png") for place in range(len(IMAGES))])
 
 
 @pytest.mark.parametrize("size", [(400, 300), (224, 600), (90, 120), (260, 257)])
@@ -84,11 +84,11 @@ def rows(row: Row, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
 def test_the_documented_decoding_is_the_servers(
     row: Row, tmp_path: Path, size: tuple[int, int], mode: str, turned: int
 ) -> None:
-    picture = Image.fromarray(golden_image()).resize(size).convert(mode)
+    image = Image.fromarray(golden_image()).resize(size).convert(mode)
     exif = Image.Exif()
     exif[0x0112] = turned
     path = tmp_path / "picture.png"
-    picture.save(path, exif=exif)
+    image.save(path, exif=exif)
     for side, crop in ((224, 0.875), (96, 1.0)):
         wanted = ImageDecoder(side, crop=crop).decode(path.read_bytes())
         np.testing.assert_array_equal(row(path, side, crop), wanted)
@@ -97,7 +97,7 @@ def test_the_documented_decoding_is_the_servers(
 @pytest.fixture(scope="module")
 def predicted(client: Client) -> np.ndarray:
     """What Predict answers, [6, 3], in the order of the names."""
-    answers = client.predict(PICTURES, model=MODEL, top_k=None)
+    answers = client.predict(IMAGES, model=MODEL, top_k=None)
     return np.array(
         [
             [{one.name: one.probability for one in answer.classes}[name] for name in "017"]

@@ -28,7 +28,7 @@ class Story:
 
     Attributes:
         heads: digest of the head that each of the first two servers fitted on the same examples.
-        again: metrics of the second one after that, and after a Predict of a picture it knows.
+        again: metrics of the second one after that, and after a Predict of an image it knows.
         done: rows that the second one had run for a job when it was killed.
         resumed: the job that it was killed in, once it had ended.
         after_kill: metrics of the third one then.
@@ -93,14 +93,14 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     return story
 
 
-def test_a_fine_tune_on_known_pictures_after_a_restart_runs_no_backbone_pass(story: Story):
+def test_a_fine_tune_on_known_images_after_a_restart_runs_no_backbone_pass(story: Story):
     outcomes = {
         outcome: story.again.value("headstart_feature_cache_requests_total", outcome=outcome)
         for outcome in ("memory", "disk", "miss")
     }
 
     assert story.again.value("headstart_batch_size_count", lane="train") == 0
-    # The Predict found its picture in memory, where the fine-tune had brought it.
+    # The Predict found its image in memory, where the fine-tune had brought it.
     assert outcomes == {"memory": 1, "disk": len(EXAMPLES), "miss": 0}
 
 

@@ -46,8 +46,8 @@ def test_a_fine_tune_is_accepted_watched_awaited_and_then_answers(api: Api, mode
     accepted = api.fine_tune(digits((0, 1, 7), 8), model=model)
     events = list(api.watch(accepted.job_id))
     job = api.ended(accepted.job_id)
-    pictures = [digit(label, place) for label in (0, 1, 7) for place in range(40, 45)]
-    names = api.names(model, *pictures)
+    images = [digit(label, place) for label in (0, 1, 7) for place in range(40, 45)]
+    names = api.names(model, *images)
 
     assert accepted.state == job_pb2.JOB_STATE_QUEUED
     assert (accepted.example_count, accepted.class_count) == (24, 3)

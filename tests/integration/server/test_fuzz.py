@@ -145,15 +145,15 @@ def check_jobs(api: Api, response: tuning.FineTuneResponse | None) -> None:
         assert api.ended(response.job.job_id).error.code != grpc.StatusCode.INTERNAL.value[0]
 
 
-def picture(kind: str) -> bytes:
+def image(kind: str) -> bytes:
     file = io.BytesIO()
     Image.open(io.BytesIO(photograph("flower"))).resize((40, 30)).save(file, kind)
     return file.getvalue()
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
-def test_a_picture_with_damage(api: Api, digits_model: str, kind: str):
-    original = picture(kind)
+def test_an_image_with_damage(api: Api, digits_model: str, kind: str):
+    original = image(kind)
 
     @bounded
     @given(data=damaged(original))

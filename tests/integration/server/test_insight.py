@@ -19,19 +19,15 @@ LOW = predicting.ABSTENTION_REASON_LOW_PROBABILITY
 
 def crops(count: int) -> list[bytes]:
     """Parts of two photographs."""
-    pictures = [Image.open(io.BytesIO(photograph(name))) for name in ("china", "flower")]
+    images = [Image.open(io.BytesIO(photograph(name))) for name in ("china", "flower")]
     corners = [(60 * place, 30 * place) for place in range(count)]
-    return [
-        png(np.asarray(picture.crop((x, y, x + 200, y + 200)))) for picture in pictures for x, y in corners
-    ]
+    return [png(np.asarray(image.crop((x, y, x + 200, y + 200)))) for image in images for x, y in corners]
 
 
 # Typicality
 
 
-def test_pictures_of_another_kind_are_unknown_and_those_like_the_examples_are_not(
-    api: Api, digits_model: str
-):
+def test_images_of_another_kind_are_unknown_and_those_like_the_examples_are_not(api: Api, digits_model: str):
     known = [digit(label, place) for label in (0, 1, 7) for place in range(60, 80)]
     wanted = predicting.Abstention()
     of_known = api.predict(digits_model, *known, abstention=wanted).results[0].predictions
@@ -49,9 +45,9 @@ def test_a_rate_of_0_abstains_from_nothing_and_a_probability_only_from_what_is_u
 ):
     never = predicting.Abstention(false_alarm_rate=0)
     sure = predicting.Abstention(false_alarm_rate=0, min_probability=0.999999)
-    pictures = [*crops(1), digit(0, 50)]
-    of_never = api.predict(digits_model, *pictures, abstention=never).results[0].predictions
-    of_sure = api.predict(digits_model, *pictures, abstention=sure).results[0].predictions
+    images = [*crops(1), digit(0, 50)]
+    of_never = api.predict(digits_model, *images, abstention=never).results[0].predictions
+    of_sure = api.predict(digits_model, *images, abstention=sure).results[0].predictions
 
     assert not any(prediction.abstained for prediction in of_never)
     assert all(prediction.HasField("typicality") for prediction in of_never)
@@ -147,16 +143,16 @@ def shape(kind: int, x: int, y: int, rng: np.random.Generator) -> bytes:
 
 @pytest.fixture(scope="module")
 def shapes_model(api: Api) -> str:
-    examples = [example(picture, label) for picture, label in scenes(40, 1)]
+    examples = [example(image, label) for image, label in scenes(40, 1)]
     return api.published(examples, model="shapes").spec.model
 
 
 def test_the_part_that_matters_is_where_the_object_is(api: Api, shapes_model: str):
     hits = 0
     for place, (x, y) in enumerate([(30, 30), (135, 30), (30, 135), (135, 135)]):
-        picture = shape(0, x, y, np.random.default_rng(place))
+        image = shape(0, x, y, np.random.default_rng(place))
         wanted = predicting.SaliencyRequest(class_name="disc")
-        (prediction,) = api.predict(shapes_model, picture, saliency=wanted).results[0].predictions
+        (prediction,) = api.predict(shapes_model, image, saliency=wanted).results[0].predictions
         values = tensors.decode(prediction.saliency.map)
         assert prediction.saliency.class_name == "disc"
         assert not prediction.saliency.overlay
@@ -166,10 +162,10 @@ def test_the_part_that_matters_is_where_the_object_is(api: Api, shapes_model: st
     assert hits >= 3
 
 
-def test_an_overlay_is_a_picture_of_the_square(api: Api, shapes_model: str):
+def test_an_overlay_is_an_image_of_the_square(api: Api, shapes_model: str):
     wanted = predicting.SaliencyRequest(overlay=True)
-    picture = shape(1, 30, 30, np.random.default_rng(3))
-    (prediction,) = api.predict(shapes_model, picture, saliency=wanted).results[0].predictions
+    image = shape(1, 30, 30, np.random.default_rng(3))
+    (prediction,) = api.predict(shapes_model, image, saliency=wanted).results[0].predictions
     overlay = Image.open(io.BytesIO(prediction.saliency.overlay))
     assert (overlay.format, overlay.size, overlay.mode) == ("PNG", (448, 448), "RGB")
     assert prediction.saliency.class_name == prediction.classes[0].name
@@ -204,9 +200,9 @@ def planted() -> list[input_pb2.Example]:
     return sent
 
 
-def nearly(picture: bytes) -> bytes:
+def nearly(image: bytes) -> bytes:
     """Return the same image with an invisible mark."""
-    pixels = np.asarray(Image.open(io.BytesIO(picture))).copy()
+    pixels = np.asarray(Image.open(io.BytesIO(image))).copy()
     pixels[0, 0] += 4
     return png(pixels)
 

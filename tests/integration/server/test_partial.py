@@ -89,13 +89,13 @@ def test_a_version_has_its_blocks_next_to_its_head_and_answers_with_them(
         "manifest.json",
         "tail.safetensors",
     }
-    pictures = [order(place) for place in range(280, 312)]
-    names = api.names("blocks", *pictures)
+    images = [order(place) for place in range(280, 312)]
+    names = api.names("blocks", *images)
     assert sum(name == ("3 8", "8 3")[place % 2] for place, name in enumerate(names)) >= 20
-    # What comes with a picture changes nothing but how the head's product is rounded.
-    together = api.predict("blocks", *pictures).results[0].predictions
-    for picture, answer in zip(pictures, together, strict=True):
-        alone = api.predict("blocks", picture).results[0].predictions[0]
+    # What comes with an image changes nothing but how the head's product is rounded.
+    together = api.predict("blocks", *images).results[0].predictions
+    for image, answer in zip(images, together, strict=True):
+        alone = api.predict("blocks", image).results[0].predictions[0]
         assert alone.classes[0].name == answer.classes[0].name
         assert alone.classes[0].probability == pytest.approx(answer.classes[0].probability, abs=1e-5)
 
@@ -110,13 +110,13 @@ def test_plain_and_tailed_versions_of_one_call_share_one_pass(
     other = api.ended(api.fine_tune(EXAMPLES[:40], model="blocks-2", recipe=deep).job_id, WAIT)
     assert other.state == job_pb2.JOB_STATE_SUCCEEDED, other.error
     models = ("blocks", "blocks-2", "blocks-plain")
-    pictures = [order(place) for place in range(280, 285)]
-    alone = [api.predict(model, *pictures).results[0].predictions for model in models]
+    images = [order(place) for place in range(280, 285)]
+    alone = [api.predict(model, *images).results[0].predictions for model in models]
     rows = "headstart_batch_size_sum"
     before = server.metrics().value(rows, lane="predict")
     more = [version_selector_pb2.VersionSelector(model=model) for model in models[1:]]
-    response = api.predict(models[0], *pictures, further=more)
-    assert server.metrics().value(rows, lane="predict") - before == len(pictures)
+    response = api.predict(models[0], *images, further=more)
+    assert server.metrics().value(rows, lane="predict") - before == len(images)
     together = list(response.results)
     assert [list(result.predictions) for result in together] == [list(result) for result in alone]
     assert plain.version == 1

@@ -117,7 +117,7 @@ def test_features_of_a_row_do_not_depend_on_its_company(api: Api):
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (12, 12, 1), (12, 12, 3)])
-def test_an_array_of_pixels_is_the_picture_with_these_pixels(api: Api, digits_model: str, shape: tuple):
+def test_an_array_of_pixels_is_the_image_with_these_pixels(api: Api, digits_model: str, shape: tuple):
     grey = np.asarray(Image.open(io.BytesIO(digit(7, 30))))
     pixels = np.broadcast_to(grey[..., None], shape) if len(shape) == 3 else grey
     request = prediction_request(digits_model, digit(7, 30))

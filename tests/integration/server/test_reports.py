@@ -16,7 +16,7 @@ def report(api: Api, model: str, form: str, **selector) -> keeping.GetReportResp
     )
 
 
-def test_a_version_has_a_page_with_pictures_of_its_examples(api: Api, digits_model: str):
+def test_a_version_has_a_page_with_images_of_its_examples(api: Api, digits_model: str):
     page = report(api, digits_model, "HTML")
 
     content = page.content.decode()
@@ -29,7 +29,7 @@ def test_a_version_has_a_page_with_pictures_of_its_examples(api: Api, digits_mod
     assert content == default.content.decode()
 
 
-def test_a_version_whose_examples_were_not_kept_has_no_pictures(api: Api, model: str):
+def test_a_version_whose_examples_were_not_kept_has_no_images(api: Api, model: str):
     api.published(digits((0, 1), 6), model=model, discard_examples=True)
 
     assert b"data:image" not in report(api, model, "HTML").content

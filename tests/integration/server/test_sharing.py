@@ -31,7 +31,7 @@ def test_a_predict_waits_for_about_a_turn_of_training(
 
     assert [job.state for job in ended] == [SUCCEEDED] * 2
     assert len(during) >= 5
-    # A turn of training, a picture decoded or a slice run, takes some tens of milliseconds on two cores.
+    # A turn of training, an image decoded or a slice run, takes some tens of milliseconds on two cores.
     assert np.median(during) < 0.5
     assert max(during) < 2
 
@@ -39,8 +39,8 @@ def test_a_predict_waits_for_about_a_turn_of_training(
 def test_training_goes_on_under_constant_predictions(
     api: Api, server: ServerProcess, digits_model: str, model: str
 ):
-    pictures = [digit(label, place) for label in (0, 1, 7) for place in range(4)]
-    with constant_predictions(server.target, digits_model, *pictures, threads=4) as seconds:
+    images = [digit(label, place) for label in (0, 1, 7) for place in range(4)]
+    with constant_predictions(server.target, digits_model, *images, threads=4) as seconds:
         started = time.monotonic()
         job = api.ended(api.fine_tune(noise(48, seed=500), model=model).job_id)
         took = time.monotonic() - started

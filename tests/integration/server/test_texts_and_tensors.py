@@ -162,7 +162,7 @@ def test_saliency_of_texts_is_refused(api: Api, text_job: job_pb2.Job) -> None:
     assert MINILM in refusal.message
 
 
-def test_a_text_with_nothing_to_read_and_a_picture_among_texts_are_named(
+def test_a_text_with_nothing_to_read_and_an_image_among_texts_are_named(
     api: Api, text_job: job_pb2.Job
 ) -> None:
     refusal = refused(lambda: ask(api, "reviews", texts("Good.", " \n")))

@@ -34,7 +34,7 @@ Version = tuple[str, int]
 
 @pytest.fixture(scope="module")
 def versions(api: Api) -> list[Version]:
-    """Two hundred versions, each of two classes of digits that it saw two pictures of."""
+    """Two hundred versions, each of two classes of digits that it saw two images of."""
     pairs = list(combinations(range(10), 2))
 
     def publish(place: int) -> Version:
@@ -49,14 +49,14 @@ def versions(api: Api) -> list[Version]:
         return list(pool.map(publish, range(MODELS * VERSIONS)))
 
 
-def alone(api: Api, versions: list[Version], picture: bytes) -> Iterator[predicting.VersionPredictions]:
+def alone(api: Api, versions: list[Version], image: bytes) -> Iterator[predicting.VersionPredictions]:
     """Return what each version predicts for an image while no other call runs."""
     for start in range(0, len(versions), TARGETS):
         first, *further = versions[start : start + TARGETS]
         additional = [
             version_selector_pb2.VersionSelector(model=model, version=number) for model, number in further
         ]
-        response = api.predict(first[0], picture, version=first[1], further=additional)
+        response = api.predict(first[0], image, version=first[1], further=additional)
         yield from response.results
 
 
@@ -64,28 +64,28 @@ async def test_under_load_every_answer_is_to_the_bit_that_of_a_lonely_call(
     api: Api, server: ServerProcess, versions: list[Version], model: str
 ):
     assert len(set(versions)) == MODELS * VERSIONS
-    pictures = [digit(label, 30) for label in (0, 3, 5, 8)]
+    images = [digit(label, 30) for label in (0, 3, 5, 8)]
     expected = {
-        (version, picture): answer
-        for picture in pictures
-        for version, answer in zip(versions, alone(api, versions, picture), strict=True)
+        (version, image): answer
+        for image in images
+        for version, answer in zip(versions, alone(api, versions, image), strict=True)
     }
     # The versions differ, so that the answer of another one would be seen.
     assert len({str(answer.predictions) for answer in expected.values()}) > 0.9 * len(expected)
     chance = random.Random(1)
-    questions = [(chance.choice(versions), chance.choice(pictures)) for _ in range(CALLS)]
+    questions = [(chance.choice(versions), chance.choice(images)) for _ in range(CALLS)]
     job = api.fine_tune(noise(60, seed=600), model=model)
 
     async with grpc.aio.insecure_channel(server.target) as channel:
         service, room = stubs.PredictionServiceStub(channel), asyncio.Semaphore(AT_ONCE)
 
-        async def ask(version: Version, picture: bytes) -> predicting.VersionPredictions:
+        async def ask(version: Version, image: bytes) -> predicting.VersionPredictions:
             async with room:
-                request = prediction_request(version[0], picture, version=version[1])
+                request = prediction_request(version[0], image, version=version[1])
                 return (await service.Predict(request, timeout=TIMEOUT)).results[0]
 
         began = time.time()
-        answers = await asyncio.gather(*(ask(version, picture) for version, picture in questions))
+        answers = await asyncio.gather(*(ask(version, image) for version, image in questions))
 
     assert answers == [expected[question] for question in questions]
     ended = api.ended(job.job_id)

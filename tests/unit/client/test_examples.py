@@ -143,9 +143,9 @@ def test_a_csv_may_hold_texts_with_line_breaks(tmp_path):
 
 
 def test_a_jsonl_has_an_object_in_each_line(tmp_path):
-    picture = write(tmp_path / "elsewhere" / "a.jpg", b"A")
+    image = write(tmp_path / "elsewhere" / "a.jpg", b"A")
     rows = [
-        {"path": str(picture), "label": "cat", "held_out": True},
+        {"path": str(image), "label": "cat", "held_out": True},
         {"text": "hello", "label": "dog", "id": 7, "held_out": False},
     ]
     table = write(tmp_path / "list.jsonl", "\n\n".join(map(json.dumps, rows)) + "\n")
@@ -412,9 +412,9 @@ def test_numbers_and_probabilities_can_be_listed(tmp_path):
 
 
 def test_a_path_that_comes_twice_names_only_its_first_example(tmp_path):
-    picture = write(tmp_path / "a.jpg")
-    assert [each.example_id for each in open_examples([(picture, "x"), (picture, "x"), (b"1", "y")])] == [
-        picture.as_posix(),
+    image = write(tmp_path / "a.jpg")
+    assert [each.example_id for each in open_examples([(image, "x"), (image, "x"), (b"1", "y")])] == [
+        image.as_posix(),
         "",
         "",
     ]

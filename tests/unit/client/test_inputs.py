@@ -23,7 +23,7 @@ def test_a_pickle_in_an_array_s_file_is_not_loaded(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"x", bytearray(b"x"), memoryview(b"x")])
-def test_bytes_of_any_kind_are_a_picture(content):
+def test_bytes_of_any_kind_are_an_image(content):
     assert input_message(content).image == b"x"
 
 

@@ -46,9 +46,9 @@ def read_settings() -> Settings:
 
 
 def decode(file: bytes) -> np.ndarray:
-    """The pixels of a picture file, float32 [224, 224, 3], 0 to 255."""
-    with Image.open(io.BytesIO(file)) as picture:
-        return np.asarray(picture.convert("RGB").resize((SIDE, SIDE)), np.float32)
+    """The pixels of an image file, float32 [224, 224, 3], 0 to 255."""
+    with Image.open(io.BytesIO(file)) as image:
+        return np.asarray(image.convert("RGB").resize((SIDE, SIDE)), np.float32)
 
 
 class Network:
@@ -66,11 +66,11 @@ class Network:
         (Path(settings.loaded) / f"{os.getpid()}-{name}").touch()
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """Probabilities, float32 [n, 10], of decoded pictures [n, 224, 224, 3]."""
+        """Probabilities, float32 [n, 10], of decoded images [n, 224, 224, 3]."""
         return self._run(pixels)
 
     def classify(self, files: list[bytes]) -> np.ndarray:
-        """Probabilities, float32 [n, 10], of picture files."""
+        """Probabilities, float32 [n, 10], of image files."""
         return self.predict(np.stack([decode(file) for file in files]))
 
 

@@ -1,6 +1,6 @@
 """Serves the variants with NVIDIA Triton through PyTriton.
 
-As its examples for pictures and for several instances do: files as bytes, a batcher that waits for 5 ms, and
+As its examples for images and for several instances do: files as bytes, a batcher that waits for 5 ms, and
 a list of inference callables, one for each core. Of many variants each has one callable: together they fill
 the cores, and the instances of a model race for a socket at its start, which fails now and then.
 """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import pathological_pictures as made
+import pathological_images as made
 from headstart_server.backbones.preprocessing.image_parts import (
     MAX_FILL,
     MAX_PARTS,

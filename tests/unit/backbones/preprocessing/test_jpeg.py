@@ -16,7 +16,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from headstart_server.backbones.preprocessing.images import ImageDecoder
 from headstart_server.backbones.preprocessing.jpeg import JpegHeader, decode_jpeg, read_jpeg_header
 from headstart_server.errors import InputTooLarge, UndecodableInput
-from pathological_pictures import lossless, segment
+from pathological_images import lossless, segment
 from scenes import difference, encode, memory_of_decoding, scene
 
 SIDE = 32

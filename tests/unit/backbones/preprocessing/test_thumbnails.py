@@ -7,7 +7,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from headstart_server.backbones.preprocessing.thumbnails import SIDE, thumbnail
-from pathological_pictures import comments, empty_chunks, fill_bytes, lossless, png, scans, small_segments
+from pathological_images import comments, empty_chunks, fill_bytes, lossless, png, scans, small_segments
 
 MAX_PIXELS = 1_000_000
 

@@ -1,4 +1,4 @@
-"""Small files made to cost much, and what decoding each takes: `python -m pathological_pictures`.
+"""Small files made to cost much, and what decoding each takes: `python -m pathological_images`.
 
 Each is of as many pixels as a server takes, or as many bytes, and asks for the most of its format.
 """
@@ -112,13 +112,13 @@ def comments(nbytes: int = MOST_BYTES) -> bytes:
 
 def animation(kind: str, frames: int = 60) -> bytes:
     """Many frames of a size, all alike but for a dot."""
-    pictures = []
+    images = []
     for place in range(frames):
         pixels = np.zeros((1000, 1000), np.uint8)
         pixels[place, place] = 255
-        pictures.append(Image.fromarray(pixels))
+        images.append(Image.fromarray(pixels))
     out = io.BytesIO()
-    pictures[0].save(out, kind, save_all=True, append_images=pictures[1:], lossless=True, method=0)
+    images[0].save(out, kind, save_all=True, append_images=images[1:], lossless=True, method=0)
     return out.getvalue()
 
 
@@ -126,8 +126,8 @@ def tiny_frames(count: int) -> bytes:
     """A WebP of frames of a pixel."""
     one = io.BytesIO()
     Image.new("RGB", (1, 1)).save(one, "WEBP", lossless=True)
-    picture = one.getvalue()[12:]
-    frame = bytes(12) + bytes([0, 0, 0, 0]) + picture
+    image = one.getvalue()[12:]
+    frame = bytes(12) + bytes([0, 0, 0, 0]) + image
     chunk = b"ANMF" + struct.pack("<I", len(frame)) + frame
     extended = b"VP8X" + struct.pack("<I", 10) + b"\2\0\0\0" + bytes(6)
     content = b"WEBP" + extended + b"ANIM" + struct.pack("<I", 6) + bytes(6) + chunk * count

@@ -1,4 +1,4 @@
-"""Pictures that packages ship: scikit-learn's handwritten digits, and its photograph of a temple."""
+"""Images that packages ship: scikit-learn's handwritten digits, and its photograph of a temple."""
 
 import io
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from PIL import Image
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
-    """One labelled picture.
+class LabeledImage:
+    """One labelled image.
 
     Attributes:
         png: its PNG file.
@@ -25,30 +25,30 @@ class Picture:
     id: str
 
 
-def digits() -> list[Picture]:
+def digits() -> list[LabeledImage]:
     """All 1,797 digits, each 8 x 8 with a margin, enlarged to 96 x 96 pixels."""
     data = sklearn.datasets.load_digits()
     return [
-        Picture(png=_png(grey), label=str(label), id=f"digit-{index}")
+        LabeledImage(png=_png(grey), label=str(label), id=f"digit-{index}")
         for index, (grey, label) in enumerate(zip(data.images, data.target, strict=True))
     ]
 
 
 def split(
-    pictures: Sequence[Picture], *, train: int, test: int, seed: int = 0
-) -> tuple[list[Picture], list[Picture]]:
-    """Choose pictures to train on and others to test on, as many of each class.
+    images: Sequence[LabeledImage], *, train: int, test: int, seed: int = 0
+) -> tuple[list[LabeledImage], list[LabeledImage]]:
+    """Choose images to train on and others to test on, as many of each class.
 
     Args:
-        pictures: to choose from.
+        images: to choose from.
         train: number for each class to train on.
         test: number for each class to test on.
         seed: seeds the choice.
     """
     rng = np.random.default_rng(seed)
-    chosen: tuple[list[Picture], list[Picture]] = ([], [])
-    for label in sorted({picture.label for picture in pictures}):
-        members = [picture for picture in pictures if picture.label == label]
+    chosen: tuple[list[LabeledImage], list[LabeledImage]] = ([], [])
+    for label in sorted({image.label for image in images}):
+        members = [image for image in images if image.label == label]
         order = rng.permutation(len(members))
         chosen[0].extend(members[place] for place in order[:train])
         chosen[1].extend(members[place] for place in order[train : train + test])
