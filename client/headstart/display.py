@@ -37,8 +37,8 @@ def table(rows: Iterable[Sequence[Any]], header: Sequence[str] = ()) -> str:
 
 def facts(rows: Iterable[tuple[str, Any]]) -> str:
     """Return a table of names and values, without empty values."""
-    shown = [(name, _text(value)) for name, value in rows if value not in ("", None)]
-    lines = ["".join(f'<td style="{_CELL}">{html.escape(each)}</td>' for each in row) for row in shown]
+    filled = [(name, _text(value)) for name, value in rows if value not in ("", None)]
+    lines = ["".join(f'<td style="{_CELL}">{html.escape(each)}</td>' for each in row) for row in filled]
     return _table(lines) if lines else ""
 
 

@@ -82,6 +82,6 @@ def _number(field: str, descriptor: EnumDescriptor, name: str) -> int:
     prefix = descriptor.values_by_number[0].name.removesuffix("UNSPECIFIED")
     value = descriptor.values_by_name.get(prefix + name.upper())
     if value is None:
-        known = ", ".join(each.name.removeprefix(prefix).lower() for each in descriptor.values[1:])
-        raise ValueError(f"{field} must be one of {known}. Received: {name!r}")
+        names = ", ".join(each.name.removeprefix(prefix).lower() for each in descriptor.values[1:])
+        raise ValueError(f"{field} must be one of {names}. Received: {name!r}")
     return value.number

@@ -67,5 +67,5 @@ def make_evidence(
         raise ValueError(f"abstain must be a rate of false alarms from 0 to 0.5. Received: {rate}")
     if neighbors < 0:
         raise ValueError(f"neighbors must be 0 or more. Received: {neighbors}")
-    wanted = "" if saliency is True else saliency or None
-    return Evidence(abstention=abstention, neighbors=neighbors, saliency=wanted)
+    explained_class = "" if saliency is True else saliency or None
+    return Evidence(abstention=abstention, neighbors=neighbors, saliency=explained_class)

@@ -30,7 +30,7 @@ class ExportFiles:
         self._path = Path(path)
         self._header: pb.ExportHeader | None = None
         self._stream: IO[bytes] | None = None
-        self._place = -1
+        self._index = -1
         parent = self._path.absolute().parent
         self._aside = Path(tempfile.mkdtemp(prefix=f".{self._path.name}.", dir=parent))
 
@@ -75,7 +75,7 @@ class ExportFiles:
             (self._aside / names[0]).replace(path)
             placed = [path]
         else:
-            placed = self._place_folder(names)
+            placed = self._move_folder(names)
         format = pb.ExportFormat.Name(self._header.format).removeprefix("EXPORT_FORMAT_").lower()
         return Export(
             model=self._header.model,
@@ -85,7 +85,7 @@ class ExportFiles:
             files=tuple(placed),
         )
 
-    def _place_folder(self, names: Sequence[str]) -> list[Path]:
+    def _move_folder(self, names: Sequence[str]) -> list[Path]:
         path = self._path
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise FileExistsError(
@@ -101,7 +101,7 @@ class ExportFiles:
         assert self._header is not None  # noqa: S101 - for the type checker
         if chunk.file >= len(self._header.files):
             raise _broken("a chunk of no file")
-        if chunk.file < self._place:
+        if chunk.file < self._index:
             raise _broken("a chunk of a file that has ended")
         self._open(chunk.file)
         assert self._stream is not None  # noqa: S101 - for the type checker
@@ -111,13 +111,13 @@ class ExportFiles:
         """Open the file of an index and complete the earlier ones; the index after the last completes all."""
         assert self._header is not None  # noqa: S101 - for the type checker
         files = self._header.files
-        while self._place < place:
+        while self._index < place:
             if self._stream is not None:
                 self._stream.close()
                 self._stream = None
-            self._place += 1
-            if self._place < len(files):
-                path = self._aside / files[self._place].name
+            self._index += 1
+            if self._index < len(files):
+                path = self._aside / files[self._index].name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._stream = path.open("wb")
 

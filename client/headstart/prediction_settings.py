@@ -49,9 +49,9 @@ def split_settings(settings: PredictArguments) -> tuple[PredictSettings, InputSe
     """Return the settings of the prediction and those of the inputs."""
     check_names("predict", settings, PredictArguments)
     about_inputs = InputSettings.__annotations__
-    how: dict[str, Any] = {name: value for name, value in settings.items() if name not in about_inputs}
+    prediction: dict[str, Any] = {name: value for name, value in settings.items() if name not in about_inputs}
     inputs = {name: value for name, value in settings.items() if name in about_inputs}
-    return cast(PredictSettings, how), cast(InputSettings, inputs)
+    return cast(PredictSettings, prediction), cast(InputSettings, inputs)
 
 
 def keeps_errors(errors: str) -> bool:

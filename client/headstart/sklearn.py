@@ -102,8 +102,8 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "version_")
         samples, _ = self._checked(X)
         with Client(self.server) as client:
-            found = client.predict(samples, model=self.model, version=self.version_, top_k=None)
-        return self._probabilities(found)
+            predictions = client.predict(samples, model=self.model, version=self.version_, top_k=None)
+        return self._probabilities(predictions)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable class of each sample."""

@@ -271,24 +271,24 @@ def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> Fi
     for key, value in (tags or {}).items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"tags[{key!r}] must be a str, and so must its key. Received: {value!r}")
-    given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
-    given["recipe"] = parse_recipe(settings.get("recipe"))
-    given["backbone_candidates"] = parse_candidates(settings.get("backbone_candidates"))
-    given["backbone_time_budget"] = parse_budget(settings.get("backbone_time_budget"))
+    arguments: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    arguments["recipe"] = parse_recipe(settings.get("recipe"))
+    arguments["backbone_candidates"] = parse_candidates(settings.get("backbone_candidates"))
+    arguments["backbone_time_budget"] = parse_budget(settings.get("backbone_time_budget"))
     lifetime, moment = settings.get("ttl"), settings.get("expire_time")
     if lifetime is not None and moment is not None:
         raise ValueError("Give ttl or expire_time, not both.")
     if moment is not None and moment.tzinfo is None:
         raise ValueError(f"expire_time must have a time zone, such as UTC. Received: {moment!r}")
     if lifetime is not None and not isinstance(lifetime, timedelta):
-        given["ttl"] = timedelta(seconds=lifetime)
-    given |= _task(settings) | _gate(settings) | _parent(settings)
-    return FineTuneSpec(model=model, request_id=request_id, **given)
+        arguments["ttl"] = timedelta(seconds=lifetime)
+    arguments |= _task(settings) | _gate(settings) | _parent(settings)
+    return FineTuneSpec(model=model, request_id=request_id, **arguments)
 
 
-def check_names(method: str, settings: Mapping[str, Any], known: type) -> None:
+def check_names(method: str, settings: Mapping[str, Any], annotated: type) -> None:
     """Check that a method has settings of these names; an error names the most similar ones."""
-    names = list(known.__annotations__)
+    names = list(annotated.__annotations__)
     for unknown in sorted(settings.keys() - set(names)):
         similar = get_close_matches(unknown, names, 1)
         remedy = f"Did you mean {similar[0]!r}?" if similar else f"There are {', '.join(names)}."

@@ -58,8 +58,8 @@ class AsyncEvaluationMethods(AsyncMethods):
         **settings: Unpack[ExampleSettings],
     ) -> Comparison:
         """Compare two versions on the same examples; as `Client.compare`."""
-        given = () if examples is None and y is None and not settings else examples
-        source = await asyncio.to_thread(open_examples, given, y, task=task, settings=settings)
+        values = () if examples is None and y is None and not settings else examples
+        source = await asyncio.to_thread(open_examples, values, y, task=task, settings=settings)
         sent = upload.comparison(parse_version(first), parse_version(second), source)
         return await self._connection.upload(sent, on_upload)
 

@@ -36,9 +36,9 @@ class AsyncModelMethods(AsyncMethods):
 
     async def get_model(self, name: str, *, max_versions: int | None = None) -> Model:
         """Return a model with its versions; as `Client.get_model`."""
-        found = await self._connection.send(model_calls.get_model(name))
+        model = await self._connection.send(model_calls.get_model(name))
         if max_versions == 0:
-            return found
+            return model
         query, versions = VersionQuery(view="full"), list[Version]()
         size = PAGE_SIZE if max_versions is None else min(max_versions, PAGE_SIZE)
         pages = self._connection.pages(partial(model_calls.version_list, name, query, size=size))
@@ -46,7 +46,7 @@ class AsyncModelMethods(AsyncMethods):
             versions.append(version)
             if len(versions) == max_versions:
                 break
-        return replace(found, versions=tuple(versions))
+        return replace(model, versions=tuple(versions))
 
     async def get_version(
         self, model: str, *, version: int | None = None, alias: str | None = None

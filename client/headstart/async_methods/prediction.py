@@ -66,22 +66,22 @@ class AsyncPredictionMethods(AsyncMethods):
         **settings: Unpack[PredictArguments],
     ) -> Any:
         """Predict one input or many; as `Client.predict`."""
-        how, what = split_settings(settings)
-        target = version_ref(model, how.get("version"), how.get("alias"))
-        run, limit = prediction_run([target], how, keep_errors=keeps_errors(errors))
-        found = await asyncio.to_thread(open_inputs, inputs, what)
-        await self._connection.send_all(run, found.items, limit)
-        return run.outcomes()[0] if found.is_one else run.outcomes()
+        prediction, input_settings = split_settings(settings)
+        target = version_ref(model, prediction.get("version"), prediction.get("alias"))
+        run, limit = prediction_run([target], prediction, keep_errors=keeps_errors(errors))
+        opened = await asyncio.to_thread(open_inputs, inputs, input_settings)
+        await self._connection.send_all(run, opened.items, limit)
+        return run.outcomes()[0] if opened.is_one else run.outcomes()
 
     async def predict_stream(
         self, inputs: Inputs | None = None, *, model: str, **settings: Unpack[PredictArguments]
     ) -> AsyncIterator[PredictedInput]:
         """Predict many inputs in batches; as `Client.predict_stream`."""
-        how, what = split_settings(settings)
-        target = version_ref(model, how.get("version"), how.get("alias"))
-        run, limit = prediction_run([target], how, keep_errors=True, is_bulk=True)
-        found = await asyncio.to_thread(open_inputs, inputs, what)
-        async for chunk, answer in self._connection.stream(run, found.items, limit):
+        prediction, input_settings = split_settings(settings)
+        target = version_ref(model, prediction.get("version"), prediction.get("alias"))
+        run, limit = prediction_run([target], prediction, keep_errors=True, is_bulk=True)
+        opened = await asyncio.to_thread(open_inputs, inputs, input_settings)
+        async for chunk, answer in self._connection.stream(run, opened.items, limit):
             for each in predicted_inputs(run, chunk, answer):
                 yield each
 
@@ -121,10 +121,10 @@ class AsyncPredictionMethods(AsyncMethods):
     ) -> dict[str, NDArray[Any]]:
         """Return the features of inputs; as `Client.embed`."""
         run = EmbeddingRun(backbone, views)
-        found = open_inputs(inputs)
-        await self._connection.send_all(run, found.items, None if timeout is None else seconds(timeout))
+        opened = open_inputs(inputs)
+        await self._connection.send_all(run, opened.items, None if timeout is None else seconds(timeout))
         features = run.result()
-        return {view: array[0] for view, array in features.items()} if found.is_one else features
+        return {view: array[0] for view, array in features.items()} if opened.is_one else features
 
     async def backbones(self) -> list[Backbone]:
         """Return the backbones of the server."""

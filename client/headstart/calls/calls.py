@@ -196,13 +196,13 @@ def alias_setting(
     model: str, alias: str, version: int, etag: str | None, traffic: Mapping[int, float] | None = None
 ) -> Call[Alias]:
     """Return the call of SetAlias."""
-    given = [
+    splits = [
         model_pb2.TrafficSplit(version=other, fraction=share) for other, share in (traffic or {}).items()
     ]
     return Call(
         path=_KEEPING + "SetAlias",
         request=keeping.SetAliasRequest(
-            model=model, alias=alias, version=version, etag=etag or "", traffic=given
+            model=model, alias=alias, version=version, etag=etag or "", traffic=splits
         ),
         response=keeping.SetAliasResponse,
         read=lambda response: decode(response.alias, Alias),

@@ -46,23 +46,23 @@ def usage(context: typer.Context) -> None:
     """
     session = session_of(context)
     with session.client() as client:
-        found = client.usage()
-    stored = found.version_bytes + found.example_bytes
+        tenant_usage = client.usage()
+    stored = tenant_usage.version_bytes + tenant_usage.example_bytes
     facts = [
-        ("tenant", found.tenant or None),
-        ("versions", _of(found.version_count, found.version_limit)),
-        ("stored", _of(stored, found.stored_bytes_limit, unit=_MIB)),
-        ("queued jobs", _of(found.queued_job_count, found.queued_job_limit)),
-        ("running jobs", _of(found.running_job_count, found.running_job_limit)),
+        ("tenant", tenant_usage.tenant or None),
+        ("versions", _of(tenant_usage.version_count, tenant_usage.version_limit)),
+        ("stored", _of(stored, tenant_usage.stored_bytes_limit, unit=_MIB)),
+        ("queued jobs", _of(tenant_usage.queued_job_count, tenant_usage.queued_job_limit)),
+        ("running jobs", _of(tenant_usage.running_job_count, tenant_usage.running_job_limit)),
     ]
     session.show(session.response("GetUsage"), facts_grid(facts, indent=""))
 
 
 def _of(value: int, limit: int | None, unit: int = 1) -> str:
-    def shown(number: int) -> str:
+    def quantity(number: int) -> str:
         return f"{number:,}" if unit == 1 else f"{number / unit:,.1f} MiB"
 
-    return shown(value) if limit is None else f"{shown(value)} of {shown(limit)}"
+    return quantity(value) if limit is None else f"{quantity(value)} of {quantity(limit)}"
 
 
 def wait(context: typer.Context) -> None:

@@ -31,9 +31,9 @@ def list_aliases(context: typer.Context, model: ModelArgument) -> None:
     """
     session = session_of(context)
     with session.client() as client:
-        found = client.get_model(model, max_versions=0).aliases
+        listed = client.get_model(model, max_versions=0).aliases
     document = session.response("GetModel").get("model", {}).get("aliases")
-    session.show({"aliases": document}, alias_table(model, found), alias_listing(model, found))
+    session.show({"aliases": document}, alias_table(model, listed), alias_listing(model, listed))
 
 
 @aliases.command("history", formats=LIST)
@@ -59,10 +59,10 @@ def list_alias_events(
     """
     session = session_of(context)
     with session.client() as client:
-        found = list(islice(client.alias_events(model, alias), limit))
+        events = list(islice(client.alias_events(model, alias), limit))
     document = session.response("ListAliasEvents")
     document["events"] = document.get("events", [])[:limit]
-    session.show(document, alias_event_table(model, found), alias_event_listing(found))
+    session.show(document, alias_event_table(model, events), alias_event_listing(events))
 
 
 @aliases.command("set")

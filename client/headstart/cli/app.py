@@ -41,8 +41,8 @@ app = Commands(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(enabled: bool) -> None:
+    if enabled:
         print(f"headstart {installed_version()}")
         raise typer.Exit
 

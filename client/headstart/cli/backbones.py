@@ -21,5 +21,5 @@ def list_backbones(context: typer.Context) -> None:
     """
     session = session_of(context)
     with session.client() as client:
-        found = client.backbones()
-    session.show(session.response("ListBackbones"), backbone_list(found), backbone_listing(found))
+        listed = client.backbones()
+    session.show(session.response("ListBackbones"), backbone_list(listed), backbone_listing(listed))

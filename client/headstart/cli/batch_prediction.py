@@ -30,7 +30,7 @@ from headstart.version_ref import VersionRef, parse_version
 
 __all__ = ["BatchPrediction", "named_inputs"]
 
-_SHOWN_ERRORS: Final = 10
+_MAX_ERRORS: Final = 10
 
 
 @dataclass(kw_only=True)
@@ -59,10 +59,10 @@ class BatchPrediction:
 
     def collect(self) -> list[PredictedInput]:
         """Return all predictions; raise an error if every input is unusable."""
-        found = [each for each, _ in self._predictions(self._inputs(), parse_version(self.model))]
-        if not found:
+        predicted = [each for each, _ in self._predictions(self._inputs(), parse_version(self.model))]
+        if not predicted:
             self._fail()
-        return found
+        return predicted
 
     def write(self, output: str) -> None:
         """Write the predictions to a file, or to standard output (``-``)."""
@@ -81,19 +81,19 @@ class BatchPrediction:
         """Print the unusable inputs, and exit with an error if there are any."""
         if not self.errors:
             return
-        for error in self.errors[:_SHOWN_ERRORS]:
+        for error in self.errors[:_MAX_ERRORS]:
             self.session.note(f"error: {error.message}")
-        if (more := len(self.errors) - _SHOWN_ERRORS) > 0:
+        if (more := len(self.errors) - _MAX_ERRORS) > 0:
             self.session.note(f"error: {plural(more, 'more input')} cannot be used; --json lists them")
         raise typer.Exit(ExitCode.INCOMPLETE)
 
-    def document(self, found: Sequence[PredictedInput]) -> dict[str, Any]:
+    def document(self, predicted: Sequence[PredictedInput]) -> dict[str, Any]:
         """Return the response of all calls as the HTTP port prints it, and the names of the inputs."""
         document = self.session.response("Predict")
         if not document:
             return {}
-        documents: list[dict[str, Any]] = [to_dict(cast(Message, each.message)) for each in found]
-        names = [each.name for each in found]
+        documents: list[dict[str, Any]] = [to_dict(cast(Message, each.message)) for each in predicted]
+        names = [each.name for each in predicted]
         for error in self.errors:  # in the order of the inputs
             documents.insert(error.index, to_dict(pb.Prediction()))
             names.insert(error.index, error.name)
@@ -110,13 +110,13 @@ class BatchPrediction:
     def _write_file(self, path: Path) -> int:
         with PredictionFile(path, self._command()) as file:
             target = parse_version(self.model)
-            kept = len(file.names)
-            if kept and file.version is not None:
-                self.session.note(f"Continuing after {plural(kept, 'prediction')} of an interrupted run.")
+            finished = len(file.names)
+            if finished and file.version is not None:
+                self.session.note(f"Continuing after {plural(finished, 'prediction')} of an interrupted run.")
                 target = VersionRef(target.model, version=file.version)  # all rows are from one version
             missing = (item for item in self._inputs() if item.name not in file.names)
             try:
-                for predicted, prediction in self._predictions(missing, target, kept):
+                for predicted, prediction in self._predictions(missing, target, finished):
                     file.add(predicted, prediction)
             except BaseException:
                 if file.names:
@@ -137,7 +137,7 @@ class BatchPrediction:
         return count
 
     def _predictions(
-        self, items: Iterable[NamedInput], target: VersionRef, kept: int = 0
+        self, items: Iterable[NamedInput], target: VersionRef, finished: int = 0
     ) -> Iterator[tuple[PredictedInput, Prediction]]:
         arguments = {**self.settings, "version": target.version, "alias": target.alias}
         total = self._count()
@@ -148,7 +148,7 @@ class BatchPrediction:
                 stack.enter_context(progress_view(self.session.err)) if total is None or total > 256 else None
             )
             stream = client.predict_stream(items, model=target.model, **cast(Any, arguments))
-            for count, predicted in enumerate(stream, start=kept + 1):
+            for count, predicted in enumerate(stream, start=finished + 1):
                 outcome = predicted.outcome
                 if view is not None:
                     view.predicted(count, total)

@@ -74,7 +74,7 @@ def check(
     if source is None and parent is None:
         raise typer.BadParameter("is needed without --parent", param_hint="SOURCE")
     with session.client() as client, progress_view(session.err) as view:
-        found = client.validate(source, model=model, on_upload=view.upload, **spec, **columns)
-    session.show(session.response("FineTune").get("validation"), validation_view(found))
-    if not found.valid:
+        validation = client.validate(source, model=model, on_upload=view.upload, **spec, **columns)
+    session.show(session.response("FineTune").get("validation"), validation_view(validation))
+    if not validation.valid:
         raise typer.Exit(ExitCode.FAILED)

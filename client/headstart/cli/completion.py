@@ -32,7 +32,7 @@ _MAX_JOBS = 50
 
 def complete_models(context: typer.Context, incomplete: str) -> Names:
     """Return model names."""
-    return _starting(incomplete, _ask(context, lambda client: [each.model for each in client.models()]))
+    return _starting(incomplete, _query(context, lambda client: [each.model for each in client.models()]))
 
 
 def complete_versions(context: typer.Context, incomplete: str) -> Names:
@@ -42,11 +42,13 @@ def complete_versions(context: typer.Context, incomplete: str) -> Names:
         return complete_models(context, incomplete)
 
     def names(client: Client) -> list[str]:
-        found = client.get_model(model, max_versions=_MAX_JOBS)
-        aliases = [each.alias for each in found.aliases]
-        return [f"{model}@{each}" for each in (*aliases, *(version.version for version in found.versions))]
+        described = client.get_model(model, max_versions=_MAX_JOBS)
+        aliases = [each.alias for each in described.aliases]
+        return [
+            f"{model}@{each}" for each in (*aliases, *(version.version for version in described.versions))
+        ]
 
-    return _starting(incomplete, _ask(context, names))
+    return _starting(incomplete, _query(context, names))
 
 
 def complete_numbered_versions(context: typer.Context, incomplete: str) -> Names:
@@ -56,10 +58,10 @@ def complete_numbered_versions(context: typer.Context, incomplete: str) -> Names
     def names(client: Client) -> list[str]:
         if not at:
             return [f"{each.model}@" for each in client.models()]
-        found = client.get_model(model, max_versions=_MAX_JOBS)
-        return [f"{model}@{each.version}" for each in found.versions]
+        described = client.get_model(model, max_versions=_MAX_JOBS)
+        return [f"{model}@{each.version}" for each in described.versions]
 
-    return _starting(incomplete, _ask(context, names))
+    return _starting(incomplete, _query(context, names))
 
 
 def complete_aliases(context: typer.Context, incomplete: str) -> Names:
@@ -71,7 +73,7 @@ def complete_aliases(context: typer.Context, incomplete: str) -> Names:
     def names(client: Client) -> list[str]:
         return [each.alias for each in client.get_model(model, max_versions=0).aliases]
 
-    return _starting(incomplete, _ask(context, names))
+    return _starting(incomplete, _query(context, names))
 
 
 def complete_jobs(context: typer.Context, incomplete: str) -> Names:
@@ -81,7 +83,7 @@ def complete_jobs(context: typer.Context, incomplete: str) -> Names:
         newest = (job.last_status for job in islice(client.jobs(), _MAX_JOBS))
         return [(job.job_id, f"{job.spec.model}, {job.state.lower()}") for job in newest if job is not None]
 
-    return [each for each in _ask(context, names) if each[0].startswith(incomplete)]
+    return [each for each in _query(context, names) if each[0].startswith(incomplete)]
 
 
 def complete_backbones(context: typer.Context, incomplete: str) -> Names:
@@ -90,7 +92,7 @@ def complete_backbones(context: typer.Context, incomplete: str) -> Names:
     def names(client: Client) -> list[str]:
         return [each.backbone for each in client.backbones()]
 
-    return _starting(incomplete, ["auto", *_ask(context, names)])
+    return _starting(incomplete, ["auto", *_query(context, names)])
 
 
 def complete_contexts(incomplete: str) -> Names:
@@ -105,34 +107,34 @@ def _starting(incomplete: str, names: Iterable[str]) -> Names:
     return [each for each in names if each.startswith(incomplete)]
 
 
-def _ask(context: typer.Context, names: Callable[[Client], list[Any]]) -> list[Any]:
+def _query(context: typer.Context, names: Callable[[Client], list[Any]]) -> list[Any]:
     """Return names from the server; an empty list if it does not answer in time."""
-    found: list[Any] = []
+    results: list[Any] = []
 
-    def ask() -> None:
+    def query() -> None:
         try:
             session = Session(_options(context))
             session.err = Console(file=StringIO())
             with session.client(timeout=_SECONDS, retries=0) as client:
-                found.extend(names(client))
+                results.extend(names(client))
         except Exception:  # noqa: BLE001, S110  # a shell shows whatever a completion prints
             pass
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=query, daemon=True)
     thread.start()
     thread.join(_SECONDS)
-    return [] if thread.is_alive() else found
+    return [] if thread.is_alive() else results
 
 
 def _options(context: typer.Context) -> GlobalOptions:
-    given = context.find_root().params
+    parameters = context.find_root().params
     paths: dict[str, Any] = {
-        name: Path(given[name]) for name in ("ca", "cert", "key", "token_file") if given.get(name)
+        name: Path(parameters[name]) for name in ("ca", "cert", "key", "token_file") if parameters.get(name)
     }
     return GlobalOptions(
-        server=given.get("server"),
-        context=None if given.get("server") else given.get("context_name"),
-        tls=bool(given.get("tls")),
-        token=given.get("token"),
+        server=parameters.get("server"),
+        context=None if parameters.get("server") else parameters.get("context_name"),
+        tls=bool(parameters.get("tls")),
+        token=parameters.get("token"),
         **paths,
     )

@@ -12,13 +12,13 @@ __all__ = ["confirm", "deleted_model", "deleted_version"]
 _MAX_NAMES = 10
 
 
-def confirm(what: str, *, skip: bool) -> None:
+def confirm(action: str, *, skip: bool) -> None:
     """Ask for confirmation of a deletion, such as ``delete model pets``; `skip` asks nothing."""
     if skip:
         return
     if not sys.stdin.isatty():
-        raise ValueError(f"Cannot ask whether to {what}: stdin is not a terminal. Confirm it with --yes.")
-    typer.confirm(f"{what[0].upper()}{what[1:]}?", abort=True, err=True)
+        raise ValueError(f"Cannot ask whether to {action}: stdin is not a terminal. Confirm it with --yes.")
+    typer.confirm(f"{action[0].upper()}{action[1:]}?", abort=True, err=True)
 
 
 def deleted_model(model: Model) -> str:
@@ -39,8 +39,8 @@ def deleted_version(version: Version) -> str:
         _named(len(version.aliases), "alias", list(version.aliases)),
         f"up to {plural(examples, 'stored example')}" if examples else "",
     ]
-    rest = _joined(parts)
-    return f"version {version.version} of model {version.model}{f' with {rest}' if rest else ''}"
+    contents = _joined(parts)
+    return f"version {version.version} of model {version.model}{f' with {contents}' if contents else ''}"
 
 
 def _named(count: int, noun: str, names: list[str]) -> str:

@@ -53,19 +53,19 @@ def login(
 
     Example: `headstart login models.example.com:443 --tls --token-file ~/.headstart-token`
     """
-    given = session_of(context)
-    options = replace(given.options, server=server or given.options.server, context=None)
+    command = session_of(context)
+    options = replace(command.options, server=server or command.options.server, context=None)
     if options.token is None and options.token_file is None:
         options = replace(options, token=_token(from_stdin=token_stdin))
     session = Session(options)
-    found = _with_absolute_paths(session.connection)
+    connection = _with_absolute_paths(session.connection)
     with session.client(retries=0) as client:
         caller = client.who_am_i()
-    name = name or _name_of(found.server)
-    ContextsFile().add(name, found)
-    given.show(
-        {"context": name, **_shown(found)},
-        Text(f"Logged in to {found.server} {_identity(caller)}. {name} is the current context now."),
+    name = name or _name_of(connection.server)
+    ContextsFile().add(name, connection)
+    command.show(
+        {"context": name, **_redacted(connection)},
+        Text(f"Logged in to {connection.server} {_identity(caller)}. {name} is the current context now."),
     )
 
 
@@ -78,7 +78,10 @@ def list_contexts(context: typer.Context) -> None:
     stored = ContextsFile().read()
     items = list(stored.contexts.items())
     session_of(context).show(
-        {"contexts": [{"context": name, **_shown(each)} for name, each in items], "current": stored.current},
+        {
+            "contexts": [{"context": name, **_redacted(each)} for name, each in items],
+            "current": stored.current,
+        },
         _table(stored),
         listing(
             items,
@@ -124,9 +127,9 @@ def show_context(
     name = name or stored.current
     if not name:
         raise ValueError("There is no current context. Choose one: headstart context use NAME")
-    shown = _shown(stored.get(name))
+    redacted = _redacted(stored.get(name))
     session_of(context).show(
-        {"context": name, **shown}, facts_grid([("context", name), *shown.items()], indent="")
+        {"context": name, **redacted}, facts_grid([("context", name), *redacted.items()], indent="")
     )
 
 
@@ -158,12 +161,12 @@ def _token(*, from_stdin: bool) -> str | None:
     return str(token).strip() or None
 
 
-def _with_absolute_paths(found: Context) -> Context:
+def _with_absolute_paths(context: Context) -> Context:
     ca, cert, key, token_file = (
         str(Path(path).expanduser().absolute()) if path else ""
-        for path in (found.ca, found.cert, found.key, found.token_file)
+        for path in (context.ca, context.cert, context.key, context.token_file)
     )
-    return replace(found, ca=ca, cert=cert, key=key, token_file=token_file)
+    return replace(context, ca=ca, cert=cert, key=key, token_file=token_file)
 
 
 def _name_of(server: str) -> str:
@@ -179,7 +182,7 @@ def _identity(caller: Caller) -> str:
     return f"as {caller.principal or caller.subject}"
 
 
-def _shown(context: Context) -> dict[str, Any]:
+def _redacted(context: Context) -> dict[str, Any]:
     """Return the context without its token."""
     return {key: "(stored)" if key == "token" else value for key, value in asdict(context).items() if value}
 

@@ -50,8 +50,8 @@ class Contexts:
     def get(self, name: str) -> Context:
         """Return a context."""
         if name not in self.contexts:
-            known = ", ".join(self.contexts) or "none; add one with headstart login"
-            raise ValueError(f"There is no context {name!r}. Contexts: {known}")
+            names = ", ".join(self.contexts) or "none; add one with headstart login"
+            raise ValueError(f"There is no context {name!r}. Contexts: {names}")
         return self.contexts[name]
 
 
@@ -146,14 +146,14 @@ def _contexts(document: dict[str, Any]) -> Contexts:
 
 
 def _context(name: str, table: Any) -> Context:
-    known = {each.name: bool if each.name == "tls" else str for each in fields(Context)}
+    types = {each.name: bool if each.name == "tls" else str for each in fields(Context)}
     if not isinstance(table, dict) or "server" not in table:
         raise TypeError(f"contexts.{name} must be a table with the key server")
     for key, value in table.items():
-        if key not in known:
+        if key not in types:
             raise ValueError(f"contexts.{name} has the unknown key {key!r}")
-        if not isinstance(value, known[key]):
-            expected = "true or false" if known[key] is bool else "a string"
+        if not isinstance(value, types[key]):
+            expected = "true or false" if types[key] is bool else "a string"
             raise TypeError(f"contexts.{name}.{key} must be {expected}")
     return Context(**table)
 

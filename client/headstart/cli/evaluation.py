@@ -55,7 +55,7 @@ def evaluate(
         features=feature_columns,
     )
     with session.client() as client, progress_view(session.err) as view:
-        found = client.evaluate(
+        result = client.evaluate(
             source,
             model=target.model,
             version=target.version,
@@ -64,7 +64,7 @@ def evaluate(
             on_upload=view.upload,
             **columns,
         )
-    session.show(session.response("Evaluate"), evaluation_view(found))
+    session.show(session.response("Evaluate"), evaluation_view(result))
 
 
 def compare(
@@ -85,5 +85,5 @@ def compare(
     """
     session = session_of(context)
     with session.client() as client, progress_view(session.err) as view:
-        found = client.compare(first, second, source, on_upload=view.upload)
-    session.show(session.response("Compare"), comparison_view(found))
+        result = client.compare(first, second, source, on_upload=view.upload)
+    session.show(session.response("Compare"), comparison_view(result))

@@ -54,9 +54,11 @@ def export(
     session = session_of(context)
     target = parse_version(model)
     with session.client() as client:
-        found = client.export(target.model, target.version, target.alias, format=form.value, path=output)
+        exported = client.export(target.model, target.version, target.alias, format=form.value, path=output)
     if session.as_json:
         header = session.response("ExportVersion")["header"]
-        session.print_json({**header, "path": str(found.path)}, indent=2)
+        session.print_json({**header, "path": str(exported.path)}, indent=2)
     else:
-        session.out.print(f"{found.model}, version {found.version}: written to {found.path}", soft_wrap=True)
+        session.out.print(
+            f"{exported.model}, version {exported.version}: written to {exported.path}", soft_wrap=True
+        )

@@ -32,7 +32,7 @@ from headstart.inputs.task import parse_task
 from headstart.job import Job
 from headstart.results import Modality, Version
 
-__all__ = ["fine_tune", "require_promoted", "say_what_goes_on", "show_job"]
+__all__ = ["fine_tune", "print_next_commands", "require_promoted", "show_job"]
 
 _INPUTS = {
     Modality.IMAGE: "IMAGE.jpg",
@@ -124,7 +124,7 @@ def fine_tune(
         raise typer.BadParameter("is needed without --parent", param_hint="SOURCE")
     with session.client() as client:
         version = _run(session, client, source, model, spec, request_id=request_id, wait=wait)
-    require_promoted(version, wanted=require_promotion)
+    require_promoted(version, required=require_promotion)
 
 
 def _run(
@@ -147,7 +147,7 @@ def _run(
             upload = timedelta(seconds=time.monotonic() - begin)
             version = job.result(on_event=view.event) if wait else None
     except KeyboardInterrupt:
-        say_what_goes_on(session, job)
+        print_next_commands(session, job)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     show_job(session, client, job, version, upload)
     return version
@@ -204,24 +204,19 @@ def _input_of(client: Client, version: Version) -> str:
     if backbone.startswith("features:"):  # of any size, and so in no list
         return _INPUTS[Modality.TENSOR]
     try:
-        found = {each.backbone: each.modality for each in client.backbones()}
+        modalities = {each.backbone: each.modality for each in client.backbones()}
     except HeadstartError:
-        found = {}
-    return _INPUTS.get(found.get(backbone, Modality.IMAGE), _INPUTS[Modality.IMAGE])
+        modalities = {}
+    return _INPUTS.get(modalities.get(backbone, Modality.IMAGE), _INPUTS[Modality.IMAGE])
 
 
-def require_promoted(version: Version | None, *, wanted: bool) -> None:
-    """Exit with the exit code of the gate if it kept the alias on its version.
-
-    Args:
-        version: the new version. None: the job was not waited for.
-        wanted: False never exits.
-    """
-    if wanted and version is not None and version.promotion is not None and not version.promotion.promoted:
+def require_promoted(version: Version | None, *, required: bool) -> None:
+    """Exit with the exit code of the gate if it is required and kept the alias; None: the job runs."""
+    if required and version is not None and version.promotion is not None and not version.promotion.promoted:
         raise typer.Exit(ExitCode.NOT_PROMOTED)
 
 
-def say_what_goes_on(session: Session, job: Job | None) -> None:
+def print_next_commands(session: Session, job: Job | None) -> None:
     """Print the job that continues, and the commands that follow or cancel it."""
     if job is None:
         session.note("Interrupted before the server took the job. Nothing was started.")

@@ -51,9 +51,9 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command, unless it does not support the output format."""
-        wanted = ctx.obj.options.format
-        if wanted not in self.formats:
-            ctx.fail(f"-o takes {_listed(self.formats)} here. Received: {wanted}")
+        requested = ctx.obj.options.format
+        if requested not in self.formats:
+            ctx.fail(f"-o takes {_listed(self.formats)} here. Received: {requested}")
         return super().invoke(ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:

@@ -52,10 +52,10 @@ def list_jobs(
     states = [_state(each) for each in state or ()]
     with session.client() as client:
         listed = islice(client.jobs(model=model, states=states), limit)
-        found = [job.last_status for job in listed if job.last_status is not None]
+        statuses = [job.last_status for job in listed if job.last_status is not None]
     document = session.response("ListJobs")
     document["jobs"] = document.get("jobs", [])[:limit]
-    session.show(document, job_table(found), job_listing(found))
+    session.show(document, job_table(statuses), job_listing(statuses))
 
 
 @jobs.command("show")
@@ -66,8 +66,8 @@ def show_job(context: typer.Context, job: JobArgument) -> None:
     """
     session = session_of(context)
     with session.client() as client:
-        found = client.job(job).status()
-    session.show(session.response("Status"), job_facts(found))
+        status = client.job(job).status()
+    session.show(session.response("Status"), job_facts(status))
 
 
 @jobs.command("watch")
@@ -121,11 +121,11 @@ def cancel_job(context: typer.Context, job: JobArgument) -> None:
     """
     session = session_of(context)
     with session.client() as client:
-        found = client.job(job).cancel()
-    running = found.state is JobState.RUNNING
+        status = client.job(job).cancel()
+    running = status.state is JobState.RUNNING
     session.show(
         session.response("Cancel"),
-        Text("Cancel accepted; the job ends at its next batch.") if running else job_facts(found),
+        Text("Cancel accepted; the job ends at its next batch.") if running else job_facts(status),
     )
 
 
@@ -142,15 +142,20 @@ def delete_job(
     session = session_of(context)
     with session.client() as client:
         if not yes:
-            found = client.job(job).status()
-            kept = f"; version {found.version} stays" if found.version else ""
-            confirm(f"delete job {job} of model {found.spec.model} ({found.state.lower()}{kept})", skip=False)
+            status = client.job(job).status()
+            version_note = f"; version {status.version} stays" if status.version else ""
+            confirm(
+                f"delete job {job} of model {status.spec.model} ({status.state.lower()}{version_note})",
+                skip=False,
+            )
         client.delete_job(job)
     session.show(session.response("DeleteJob"), Text(f"Deleted job {job}."))
 
 
 def _state(name: str) -> JobState:
-    known = [each.lower() for each in JobState if each is not JobState.UNSPECIFIED]
-    if name.lower() not in known:
-        raise typer.BadParameter(f"must be one of {', '.join(known)}. Received: {name}", param_hint="--state")
+    states = [each.lower() for each in JobState if each is not JobState.UNSPECIFIED]
+    if name.lower() not in states:
+        raise typer.BadParameter(
+            f"must be one of {', '.join(states)}. Received: {name}", param_hint="--state"
+        )
     return JobState(name.upper())

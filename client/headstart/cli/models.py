@@ -27,8 +27,8 @@ def list_models(context: typer.Context) -> None:
     """
     session = session_of(context)
     with session.client() as client:
-        found, usage = client.models(), client.usage()
-    session.show(session.response("ListModels"), model_table(found, usage), model_listing(found))
+        listed, usage = client.models(), client.usage()
+    session.show(session.response("ListModels"), model_table(listed, usage), model_listing(listed))
 
 
 @models.command("show")
@@ -43,8 +43,8 @@ def show_model(
     """
     session = session_of(context)
     with session.client() as client:
-        found = client.get_model(model, max_versions=limit)
-    session.show(session.response("GetModel"), model_view(found))
+        description = client.get_model(model, max_versions=limit)
+    session.show(session.response("GetModel"), model_view(description))
 
 
 @models.command("traffic", formats=LIST)
@@ -61,8 +61,8 @@ def show_traffic(
     """
     session = session_of(context)
     with session.client() as client:
-        found = client.traffic(model, window=duration_of(window, "--window"))
-    session.show(session.response("GetTraffic"), traffic_table(found), traffic_listing(model, found))
+        traffic = client.traffic(model, window=duration_of(window, "--window"))
+    session.show(session.response("GetTraffic"), traffic_table(traffic), traffic_listing(model, traffic))
 
 
 @models.command("delete")

@@ -122,10 +122,10 @@ def example_settings(
 ) -> ExampleSettings:
     """Return the settings of the columns of examples."""
     columns = {"label": label, "text": text, "image": image, "value": value, "id": id}
-    given: dict[str, Any] = {f"{name}_column": each for name, each in columns.items() if each is not None}
+    settings: dict[str, Any] = {f"{name}_column": each for name, each in columns.items() if each is not None}
     if features is not None:
-        given["feature_columns"] = next(csv.reader([features], skipinitialspace=True), [])
-    return cast(ExampleSettings, given)
+        settings["feature_columns"] = next(csv.reader([features], skipinitialspace=True), [])
+    return cast(ExampleSettings, settings)
 
 
 def numbered_version(text: str) -> tuple[str, int]:

@@ -176,11 +176,11 @@ def predict(
     if output is not None:
         job.write(output)
         return
-    found = job.collect()
-    names = [each.name for each in found]
-    predictions = [cast(Prediction, each.outcome) for each in found]
-    written = _write_overlays(saliency, found) if saliency else []
-    session.show(job.document(found), prediction_view(names, predictions))
+    predicted = job.collect()
+    names = [each.name for each in predicted]
+    predictions = [cast(Prediction, each.outcome) for each in predicted]
+    written = _write_overlays(saliency, predicted) if saliency else []
+    session.show(job.document(predicted), prediction_view(names, predictions))
     for path in written:
         session.note(f"Written to {path}.")
     job.end()
@@ -228,22 +228,22 @@ def embed(
     session.show({"inputs": names, **session.response("Embed")}, Line("\n".join([*lines, done])))
 
 
-def _abstention(wanted: bool, rate: float | None, min_probability: float | None) -> Abstention | None:
-    if not wanted and rate is None and min_probability is None:
+def _abstention(enabled: bool, rate: float | None, min_probability: float | None) -> Abstention | None:
+    if not enabled and rate is None and min_probability is None:
         return None
-    if not wanted and rate is None:  # only for being improbable, then, not for being unlike
+    if not enabled and rate is None:  # only for being improbable, then, not for being unlike
         rate = 0.0
     return Abstention(false_alarm_rate=rate, min_probability=min_probability or 0.0)
 
 
-def _write_overlays(file: Path, found: list[PredictedInput]) -> list[Path]:
+def _write_overlays(file: Path, predicted: list[PredictedInput]) -> list[Path]:
     """Write saliency images to files and remove them from the JSON document."""
-    messages = [each.message for each in found if each.message and each.message.HasField("saliency")]
-    shown = [each.saliency.overlay for each in messages]
+    messages = [each.message for each in predicted if each.message and each.message.HasField("saliency")]
+    images = [each.saliency.overlay for each in messages]
     for each in messages:
         each.saliency.ClearField("overlay")
-    paths = [file.with_stem(f"{file.stem}-{place}") for place, _ in enumerate(shown, 1)]
-    paths = [file] if len(shown) == 1 else paths
-    for path, picture in zip(paths, shown, strict=True):
-        path.write_bytes(picture)
+    paths = [file.with_stem(f"{file.stem}-{number}") for number, _ in enumerate(images, 1)]
+    paths = [file] if len(images) == 1 else paths
+    for path, image in zip(paths, images, strict=True):
+        path.write_bytes(image)
     return paths

@@ -36,11 +36,11 @@ class PrivateServer:
     def __enter__(self) -> "PrivateServer":
         arguments = ["serve", "--host", _HOST, "--port", "0", "--metrics-port", "off"]
         arguments += ["--data-dir", str(self._data), "--log-format", "json"]
-        kept = ("HEADSTART_BACKBONE_CACHE", "HEADSTART_PREPARED_BACKBONES")
+        shared = ("HEADSTART_BACKBONE_CACHE", "HEADSTART_PREPARED_BACKBONES")
         environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith("HEADSTART_") or name in kept
+            if not name.startswith("HEADSTART_") or name in shared
         }
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own module
@@ -71,9 +71,9 @@ class PrivateServer:
     def address(self) -> str:
         """Wait until the server accepts connections; return its address."""
         while True:
-            found = self._listening()
-            if found:
-                return found
+            address = self._listening()
+            if address:
+                return address
             self.check()
             time.sleep(_POLL_SECONDS)
 

@@ -8,7 +8,7 @@ from headstart.calls.rebasing import RebaseSettings
 from headstart.cli import spec_options as options
 from headstart.cli.completion import complete_backbones
 from headstart.cli.exits import ExitCode
-from headstart.cli.fine_tune import require_promoted, say_what_goes_on, show_job
+from headstart.cli.fine_tune import print_next_commands, require_promoted, show_job
 from headstart.cli.options import VersionArgument
 from headstart.cli.output.progress import progress_view
 from headstart.cli.recipe_settings import RecipeChoice, duration_of
@@ -85,7 +85,7 @@ def rebase(
                 )
                 published = job.result(on_event=view.event) if wait else None
         except KeyboardInterrupt:
-            say_what_goes_on(session, job)
+            print_next_commands(session, job)
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         show_job(session, client, job, published)
-    require_promoted(published, wanted=require_promotion)
+    require_promoted(published, required=require_promotion)

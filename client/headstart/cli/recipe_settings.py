@@ -58,35 +58,35 @@ def recipe_of(choice: RecipeChoice | None, pairs: list[str] | None) -> Recipe:
 
     Without a name, it is the first recipe that has all the settings, or auto without settings.
     """
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for pair in pairs or ():
         name, value = _setting(pair)
-        if name in given:
+        if name in values:
             raise _bad(f"{name} is set twice. Give it once")
-        given[name] = value
-    if choice is RecipeChoice.AUTO and given:
+        values[name] = value
+    if choice is RecipeChoice.AUTO and values:
         raise _bad("auto chooses its settings. Name another recipe, such as --recipe ridge")
     if choice is None:
-        choice = next((each for each in RecipeChoice if given.keys() <= _settings_of(each)), None)
+        choice = next((each for each in RecipeChoice if values.keys() <= _settings_of(each)), None)
     if choice is None:
-        raise _bad(f"no recipe has all of {', '.join(given)}")
-    for name in given.keys() - _settings_of(choice):
+        raise _bad(f"no recipe has all of {', '.join(values)}")
+    for name in values.keys() - _settings_of(choice):
         only = ", ".join(_recipes_with(name))
         raise _bad(f"{choice.value} does not have the setting {name}; {only} {_verb(only)}")
     kind = RECIPES[choice.value]
-    if "view" in kind.__dataclass_fields__ and len(given.get("views", ())) == 1:
-        (given["view"],) = given.pop("views")
-    return kind(**given)
+    if "view" in kind.__dataclass_fields__ and len(values.get("views", ())) == 1:
+        (values["view"],) = values.pop("views")
+    return kind(**values)
 
 
 def duration_of(text: str | None, option: str) -> timedelta | None:
     """Return a duration of a number with a unit; seconds without a unit."""
     if text is None:
         return None
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smhd]?)", text)
-    if found is None:
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smhd]?)", text)
+    if match is None:
         raise typer.BadParameter(f"expected a number with s, m, h or d. Received: {text}", param_hint=option)
-    return timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
+    return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
 
 
 def _setting(pair: str) -> tuple[str, Any]:

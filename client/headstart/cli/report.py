@@ -60,17 +60,17 @@ def report(
         raise typer.BadParameter("only html can be opened in the browser", param_hint="--format")
     chosen = form or _default_form(session, show=show, output=output)
     with session.client() as client:
-        found = client.report(target.model, target.version, target.alias, format=chosen.value)
+        result = client.report(target.model, target.version, target.alias, format=chosen.value)
     if output is None and not show:
-        sys.stdout.write(found.text if found.text.endswith("\n") else f"{found.text}\n")
+        sys.stdout.write(result.text if result.text.endswith("\n") else f"{result.text}\n")
         return
-    path = found.save(output or _temporary_file(found))
+    path = result.save(output or _temporary_file(result))
     if show:
         webbrowser.open(path.absolute().as_uri())
     if session.as_json:
-        session.print_json({"model": found.model, "version": found.version, "file": str(path)}, indent=2)
+        session.print_json({"model": result.model, "version": result.version, "file": str(path)}, indent=2)
     else:
-        session.out.print(f"{found.model}, version {found.version}: written to {path}", soft_wrap=True)
+        session.out.print(f"{result.model}, version {result.version}: written to {path}", soft_wrap=True)
 
 
 def _default_form(session: Session, *, show: bool, output: Path | None) -> FormatChoice:

@@ -60,11 +60,11 @@ def _stderr() -> Console:
 
 def _fronted(args: list[str]) -> list[str]:
     front: list[str] = []
-    rest: list[str] = []
+    remaining: list[str] = []
     waiting = iter(args)
     for arg in waiting:
         if arg == "--":
-            return [*front, *rest, arg, *waiting]
+            return [*front, *remaining, arg, *waiting]
         if arg in _FLAGS or arg.partition("=")[0] in _VALUES:
             front.append(arg)
             if arg in _VALUES:
@@ -72,8 +72,8 @@ def _fronted(args: list[str]) -> list[str]:
         elif arg == "-o":
             value = next(waiting, None)
             # Anything else is a file, which some commands write.
-            into = front if value in _FORMATS else rest
+            into = front if value in _FORMATS else remaining
             into += [arg] if value is None else [arg, value]
         else:
-            rest.append(arg)
-    return front + rest
+            remaining.append(arg)
+    return front + remaining

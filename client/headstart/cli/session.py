@@ -89,8 +89,8 @@ class Session:
                 if file.is_exposed():
                     self.note(f"warning: other users can read {file.path}. Run: chmod 600 {file.path}")
         ca, cert, key = (
-            str(given or stored_path)
-            for given, stored_path in zip(
+            str(option or stored_path)
+            for option, stored_path in zip(
                 (options.ca, options.cert, options.key), (context.ca, context.cert, context.key), strict=True
             )
         )
@@ -109,15 +109,15 @@ class Session:
         self, *, timeout: float | None = None, retries: int | RetryPolicy = _RETRIES
     ) -> Iterator[Client]:
         """Open a client for the duration of a command; warnings are printed as notes."""
-        found = self.connection
-        files = {name: path for name in ("ca", "cert", "key") if (path := getattr(found, name))}
+        connection = self.connection
+        files = {name: path for name in ("ca", "cert", "key") if (path := getattr(connection, name))}
         with (
             self._noting_warnings(),
             Client(
-                found.server,
-                tls=TlsConfig(**files) if files else found.tls,
+                connection.server,
+                tls=TlsConfig(**files) if files else connection.tls,
                 timeout=timeout or self.options.timeout,
-                token=_reader(found.token_file) if found.token_file else found.token or None,
+                token=_reader(connection.token_file) if connection.token_file else connection.token or None,
                 interceptors=[self._recorder] if self.as_json else [],
                 retries=retries,
             ) as client,
@@ -164,8 +164,8 @@ class Session:
         elif options.server not in (None, DEFAULT_SERVER, os.environ.get("HEADSTART_SERVER")):
             flags = ["--server", str(options.server)]
         files = {"--ca": options.ca, "--cert": options.cert, "--key": options.key}
-        given = [each for flag, path in files.items() if path for each in (flag, str(path))]
-        flags += given or (["--tls"] if options.tls else [])
+        tls_flags = [each for flag, path in files.items() if path for each in (flag, str(path))]
+        flags += tls_flags or (["--tls"] if options.tls else [])
         return " ".join(["headstart", *flags, arguments])
 
 

@@ -232,14 +232,14 @@ SetOption: TypeAlias = Annotated[
 
 
 def gate_of(
-    wanted: bool,
+    enabled: bool,
     max_drop: float | None,
     max_class_drop: float | None,
     significance: float | None,
     alias: str | None,
 ) -> PromotionGate | None:
     """Return the gate; a margin implies it."""
-    if not wanted and max_drop is None and max_class_drop is None and significance is None:
+    if not enabled and max_drop is None and max_class_drop is None and significance is None:
         return None
     if alias is None:
         raise typer.BadParameter("name the alias to move, with --alias", param_hint="--promote-if-not-worse")

@@ -60,7 +60,7 @@ def try_examples(
 
     Example: `headstart try photos/`
     """
-    given = session_of(context)
+    caller = session_of(context)
     columns = example_settings(
         label=label_column,
         text=text_column,
@@ -76,8 +76,8 @@ def try_examples(
         PrivateServer(Path(folder)) as server,
     ):
         try:
-            given.note("Starting a private server …")
-            options = replace(given.options, server=server.address(), context=None, tls=False, token=None)
+            caller.note("Starting a private server …")
+            options = replace(caller.options, server=server.address(), context=None, tls=False, token=None)
             session = Session(replace(options, ca=None, cert=None, key=None, token_file=None))
             _train(session, source, model, columns)
             if show:
@@ -87,7 +87,7 @@ def try_examples(
                 server.check()
                 time.sleep(_POLL_SECONDS)
         except KeyboardInterrupt:
-            given.note("Stopping the server and deleting what it stored.")
+            caller.note("Stopping the server and deleting what it stored.")
 
 
 def _train(session: Session, source: str, model: str, columns: ExampleSettings) -> None:

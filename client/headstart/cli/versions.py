@@ -35,10 +35,10 @@ def list_versions(
     """
     session = session_of(context)
     with session.client() as client:
-        found = list(islice(client.versions(model), limit))
+        result = list(islice(client.versions(model), limit))
     document = session.response("ListVersions")
     document["versions"] = document.get("versions", [])[:limit]
-    session.show(document, version_table(found), version_listing(found))
+    session.show(document, version_table(result), version_listing(result))
 
 
 @versions.command("show")
@@ -49,8 +49,8 @@ def show_version(context: typer.Context, version: VersionArgument) -> None:
     """
     session = session_of(context)
     with session.client() as client:
-        found = client.get_version(version)
-    session.show(session.response("GetVersion"), version_view(found))
+        result = client.get_version(version)
+    session.show(session.response("GetVersion"), version_view(result))
 
 
 versions.command()(compare)
@@ -83,8 +83,8 @@ def update_version(
         details["description"] = description
     session = session_of(context)
     with session.client() as client:
-        found = client.update_version(model, number, **details)
-    session.show(session.response("UpdateVersion"), version_view(found))
+        result = client.update_version(model, number, **details)
+    session.show(session.response("UpdateVersion"), version_view(result))
 
 
 @versions.command("delete")
@@ -105,8 +105,8 @@ def delete_version(
     session = session_of(context)
     with session.client() as client:
         if not yes:
-            found = client.get_version(model, version=number)
-            confirm(f"delete {deleted_version(found)}", skip=False)
-            force = force or bool(found.aliases)
+            result = client.get_version(model, version=number)
+            confirm(f"delete {deleted_version(result)}", skip=False)
+            force = force or bool(result.aliases)
         client.delete_version(model, number, force=force)
     session.show(session.response("DeleteVersion"), Text(f"Deleted version {number} of model {model}."))

@@ -129,9 +129,9 @@ class Decoder:
         if field.enum_type is not None:
             return enum_converter(field.enum_type, hint)
         if field.message_type is not None:
-            known = self._messages.get(field.message_type.full_name)
-            if known is not None:
-                return known
+            reader = self._messages.get(field.message_type.full_name)
+            if reader is not None:
+                return reader
             return cast(Reader, self._dataclass_reader(field.message_type, hint))
         if hint is timedelta:
             return lambda milliseconds: timedelta(milliseconds=milliseconds)
@@ -145,13 +145,13 @@ def enum_converter(descriptor: EnumDescriptor, hint: Any) -> Reader:
     """
     prefix = descriptor.values_by_number[0].name.removesuffix("UNSPECIFIED")
     names = {value.number: value.name.removeprefix(prefix) for value in descriptor.values}
-    known: Mapping[str, Any]
+    members: Mapping[str, Any]
     if get_origin(hint) is Literal:
-        known = {name.upper(): name for name in get_args(hint)}
+        members = {name.upper(): name for name in get_args(hint)}
     else:
-        known = hint.__members__
-    values = {number: known[name] for number, name in names.items() if name in known}
-    unknown = known.get("UNSPECIFIED")
+        members = hint.__members__
+    values = {number: members[name] for number, name in names.items() if name in members}
+    unknown = members.get("UNSPECIFIED")
     return lambda number: values.get(number, unknown)
 
 

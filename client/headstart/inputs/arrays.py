@@ -52,12 +52,12 @@ class Arrays:
         return len(self._features)
 
     def __iter__(self) -> Iterator[Example]:
-        for place, row in enumerate(self._features):
-            target = self._targets[place]
-            shown: dict[str, Any] = (
+        for index, row in enumerate(self._features):
+            target = self._targets[index]
+            arguments: dict[str, Any] = (
                 {"label": target.item()} if self._target == _LABELS else {"value": float(target)}
             )
-            yield Example(row, id="" if self._ids is None else str(self._ids[place]), **shown)
+            yield Example(row, id="" if self._ids is None else str(self._ids[index]), **arguments)
 
 
 def feature_rows(path: Path) -> NDArray[Any]:

@@ -33,7 +33,7 @@ __all__ = [
 MAX_INPUT_BYTES: Final = 64 * 2**20 - 4096
 """Size of the largest input that fits into one message."""
 
-_SHOWN: Final = 60  # characters of a text in an error
+_MAX_CHARACTERS: Final = 60  # characters of a text in an error
 _MAX_ID_BYTES: Final = 256
 _URL_SECONDS: Final = 60.0
 _PNG_MODES: Final = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16"})
@@ -142,7 +142,7 @@ def text_message(text: str) -> input_pb2.Input:
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
-        raise ValueError(f"A text must be valid Unicode. Received: {text[:_SHOWN]!a}") from None
+        raise ValueError(f"A text must be valid Unicode. Received: {text[:_MAX_CHARACTERS]!a}") from None
     _check_size(size, "the text")
     return input_pb2.Input(text=text)
 
@@ -227,8 +227,8 @@ def _png(image: PillowImage) -> bytes:
     return file.getvalue()
 
 
-def _file_message(given: str | os.PathLike[str]) -> input_pb2.Input:
-    path = Path(given)
+def _file_message(source: str | os.PathLike[str]) -> input_pb2.Input:
+    path = Path(source)
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -236,26 +236,26 @@ def _file_message(given: str | os.PathLike[str]) -> input_pb2.Input:
         _check_size(status.st_size, str(path))
         return _named_message(str(path), path.suffix.lower(), path.read_bytes())
     except FileNotFoundError:
-        hint = _missing_hint(given) if isinstance(given, str) else ""
-        raise FileNotFoundError(errno.ENOENT, f"No such file{hint}", _shown(os.fspath(given))) from None
+        hint = _missing_hint(source) if isinstance(source, str) else ""
+        raise FileNotFoundError(errno.ENOENT, f"No such file{hint}", _shortened(os.fspath(source))) from None
     except (OSError, ValueError) as error:
         # Texts are too long for a path, or have characters that no path can have.
         too_long = isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR)
-        if isinstance(given, str) and (too_long or "null byte" in str(error)):
-            hint = f"No such file{_missing_hint(given)}"
-            raise FileNotFoundError(errno.ENOENT, hint, _shown(given)) from None
+        if isinstance(source, str) and (too_long or "null byte" in str(error)):
+            hint = f"No such file{_missing_hint(source)}"
+            raise FileNotFoundError(errno.ENOENT, hint, _shortened(source)) from None
         raise
 
 
-def _missing_hint(given: str) -> str:
-    if given.startswith(("http://", "https://")):
+def _missing_hint(source: str) -> str:
+    if source.startswith(("http://", "https://")):
         return " (wrap a URL as headstart.URL to download it)"
     return " (a str is a path; wrap a text as headstart.Text)"
 
 
-def _shown(given: str | bytes) -> str:
-    name = os.fsdecode(given)
-    return name if len(name) <= 4 * _SHOWN else f"{name[:_SHOWN]}…"
+def _shortened(source: str | bytes) -> str:
+    name = os.fsdecode(source)
+    return name if len(name) <= 4 * _MAX_CHARACTERS else f"{name[:_MAX_CHARACTERS]}…"
 
 
 def _named_message(name: str, suffix: str, data: bytes) -> input_pb2.Input:

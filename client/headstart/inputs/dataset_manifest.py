@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from headstart.inputs.contents import path_id
 from headstart.inputs.labels import IntegerLabels, is_integer_text
 from headstart.inputs.records import (
+    EXCERPT,
     INPUT_COLUMNS,
     RECORD_COLUMNS,
-    SHOWN,
     TARGET_COLUMNS,
     Layout,
     check_named,
@@ -123,7 +123,7 @@ def _no_input(name: str, columns: Row) -> ValueError:
     separator = {".csv": "comma", ".tsv": "tab"}.get(PurePath(name).suffix)
     hint = f" Is the separator a {separator}?" if separator and len(columns) == 1 else ""
     return ValueError(
-        f"{name} has the columns {received[:SHOWN]}. Expected path, text, features or columns of numbers; "
+        f"{name} has the columns {received[:EXCERPT]}. Expected path, text, features or columns of numbers; "
         f"name the column of texts with text_column (--text-column).{hint}"
     )
 
@@ -135,8 +135,8 @@ def _written_label(row: ListedRow, layout: Layout) -> object:
 
 
 def _listed(line: int, row: Row, layout: Layout) -> ListedRow:
-    known = meanings(row, layout)
-    kind, value = input_of(known, row, layout.features)
+    by_meaning = meanings(row, layout)
+    kind, value = input_of(by_meaning, row, layout.features)
     if kind == "input" or (kind in ("path", "text", "image") and not isinstance(value, str)):
         raise ValueError(f"`{kind}` must be a text. Name the column `path`, `text` or `features`")
     path = value if kind in ("path", "image") else ""
@@ -145,7 +145,7 @@ def _listed(line: int, row: Row, layout: Layout) -> ListedRow:
         path=path,
         text=value if kind == "text" else "",
         features=value if kind == "features" else None,
-        settings=settings_of(known, layout),
+        settings=settings_of(by_meaning, layout),
         row=row,
     )
 
@@ -153,8 +153,8 @@ def _listed(line: int, row: Row, layout: Layout) -> ListedRow:
 def _path_name(path: str) -> str:
     """Return the ID of the first example of a path that has no other ID."""
     # Of a URI the two slashes stay.
-    scheme, mark, rest = path.rpartition("://")
-    return path_id(PurePath(rest), before=f"{scheme}{mark}")
+    scheme, mark, remainder = path.rpartition("://")
+    return path_id(PurePath(remainder), before=f"{scheme}{mark}")
 
 
 def _csv_rows(
@@ -180,16 +180,16 @@ def _tsv_rows(
 def _check_header(name: str, header: Row, layout: Layout) -> None:
     place = f"{name}, line 1"
     check_named(place, header, (*layout.names.values(), *(layout.features or ())))
-    known = meanings(header, layout)
-    check_spelling(place, known)
+    by_meaning = meanings(header, layout)
+    check_spelling(place, by_meaning)
     if not header:
         raise ValueError(f"{name} has no columns. The first line must name them")
     if len(header) == 1 and layout.labeled:
         raise _no_input(name, header)
-    targets = [column for column in TARGET_COLUMNS if column in known]
+    targets = [column for column in TARGET_COLUMNS if column in by_meaning]
     if len(targets) != 1 and layout.labeled:
         raise ValueError(
-            f"{name} has the columns {', '.join(header)[:SHOWN]}. Expected one of label, labels and value; "
+            f"{name} has the columns {', '.join(header)[:EXCERPT]}. Expected one of label, labels and value; "
             "name the column of labels with label_column (--label-column)"
         )
 
@@ -210,7 +210,7 @@ def _json_rows(
             # JSON errors, and integers of thousands of digits.
             raise ValueError(f"{place}: a JSON object is expected. {error}") from None
         if not isinstance(row, dict):
-            raise ValueError(f"{place}: a JSON object is expected. Received: {text.strip()[:SHOWN]}")
+            raise ValueError(f"{place}: a JSON object is expected. Received: {text.strip()[:EXCERPT]}")
         check_named(place, row, (*layout.names.values(), *(layout.features or ())))
         check_spelling(place, meanings(row, layout))
         yield line, row

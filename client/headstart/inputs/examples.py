@@ -178,22 +178,22 @@ def open_examples(
         task: kind of label; determines whether integers are classes or numbers. None: integers are classes.
         settings: see `ExampleSettings`.
     """
-    given = settings or {}
-    if unknown := given.keys() - ExampleSettings.__annotations__.keys():
+    options = settings or {}
+    if unknown := options.keys() - ExampleSettings.__annotations__.keys():
         known_names = ", ".join(ExampleSettings.__annotations__)
         raise TypeError(f"Examples are described by {known_names}. Received: {', '.join(sorted(unknown))}")
-    known = None if task is None or task is Task.UNSPECIFIED else parse_task(task)
-    inputs = _inputs(given)
+    parsed_task = None if task is None or task is Task.UNSPECIFIED else parse_task(task)
+    inputs = _inputs(options)
     if inputs is not None and examples is not None:
         raise TypeError("Give either examples or one of texts, images and features, not both")
     if inputs is not None and y is None:
         raise TypeError("texts, images and features need their targets: y=[...], one for each")
     if y is not None:
-        return _open_pairs(examples if inputs is None else inputs, y, known)
+        return _open_pairs(examples if inputs is None else inputs, y, parsed_task)
     if isinstance(examples, str | os.PathLike | Table):
-        return _open_stored(examples, given, known)
-    names, features = _names(given, is_file=False)
-    return _open_values(examples, Layout(names=names, features=features, task=known))
+        return _open_stored(examples, options, parsed_task)
+    names, features = _names(options, is_file=False)
+    return _open_values(examples, Layout(names=names, features=features, task=parsed_task))
 
 
 def _open_values(examples: Any, layout: Layout) -> ExampleSource:
@@ -212,12 +212,12 @@ def _open_values(examples: Any, layout: Layout) -> ExampleSource:
 
 def _inputs(settings: ExampleSettings) -> Any:
     """Return the inputs that the settings contain, if any."""
-    given = [name for name in _INPUTS if settings.get(name) is not None]
-    if len(given) > 1:
-        raise TypeError(f"Give only one of texts, images and features. Received: {' and '.join(given)}")
-    if not given:
+    named = [name for name in _INPUTS if settings.get(name) is not None]
+    if len(named) > 1:
+        raise TypeError(f"Give only one of texts, images and features. Received: {' and '.join(named)}")
+    if not named:
         return None
-    (name,) = given
+    (name,) = named
     if name == "texts":
         texts = cast(Iterable[str], settings["texts"])
         if isinstance(texts, str):
@@ -318,8 +318,10 @@ def _open_mapping(contents: Mapping[Any, Any], layout: Layout) -> ExampleSource:
     lengths = [_length(each) for each in contents.values()]
     if any(isinstance(each, Iterator) for each in contents.values()):
         return ExampleSource(messages=Spool(iter(encoded)), total=None)
-    known = [length for length in lengths if length is not None]
-    return ExampleSource(messages=encoded, total=sum(known) if len(known) == len(lengths) else None)
+    known_lengths = [length for length in lengths if length is not None]
+    return ExampleSource(
+        messages=encoded, total=sum(known_lengths) if len(known_lengths) == len(lengths) else None
+    )
 
 
 def _open_iterable(examples: Any, layout: Layout) -> ExampleSource:
@@ -354,13 +356,13 @@ def _items(items: Iterable[Any], layout: Layout) -> Iterator[tuple[str, Any]]:
     first = next(located, None)
     if first is None:
         return
-    rest = chain([first], located)
+    remaining = chain([first], located)
     if isinstance(first[1], Mapping):
-        yield from Records(rows=rest, layout=layout)
+        yield from Records(rows=remaining, layout=layout)
         return
     if layout.names or layout.features is not None:
         raise TypeError("Columns can be named of a DataFrame, a table or dicts. Received: other examples")
-    yield from rest
+    yield from remaining
 
 
 def _numbered(items: Iterable[Any]) -> Iterator[tuple[str, Any]]:

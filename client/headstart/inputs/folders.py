@@ -69,8 +69,8 @@ class Folder:
         check_class_folders(classes, f"{path}")
         self._path = path
         # Names only: a million of them take less room than one batch of pictures.
-        found = [(file, label) for label in classes for file in files_of(path / label)]
-        self._files, self.warnings = _without_foreign(path, found)
+        examples = [(file, label) for label in classes for file in files_of(path / label)]
+        self._files, self.warnings = _without_foreign(path, examples)
         if not self._files:
             raise ValueError(
                 f"Expected files in the sub-folders of {path}, one for each class. Received: "
@@ -85,12 +85,14 @@ class Folder:
             yield Example(file, label, id=path_id(file.relative_to(self._path)))
 
 
-def _without_foreign(folder: Path, found: list[tuple[Path, str]]) -> tuple[list[tuple[Path, str]], list[str]]:
+def _without_foreign(
+    folder: Path, examples: list[tuple[Path, str]]
+) -> tuple[list[tuple[Path, str]], list[str]]:
     """Return the files of the most frequent kind, and the skipped files."""
-    counts = Counter(kind for file, _ in found if (kind := _kind(file)) != _OTHER)
+    counts = Counter(kind for file, _ in examples if (kind := _kind(file)) != _OTHER)
     main = max(counts, key=lambda kind: (counts[kind], kind == "image"), default="image")
-    kept = [(file, label) for file, label in found if _kind(file) == main]
-    foreign = [str(file.relative_to(folder)) for file, _ in found if _kind(file) != main]
+    main_files = [(file, label) for file, label in examples if _kind(file) == main]
+    foreign = [str(file.relative_to(folder)) for file, _ in examples if _kind(file) != main]
     loose = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and _visible(entry.name))
     warnings = []
     if foreign:
@@ -101,7 +103,7 @@ def _without_foreign(folder: Path, found: list[tuple[Path, str]]) -> tuple[list[
         warnings.append(
             f"{folder}: skipped {len(loose)} {files} outside of the class folders: {_listed(loose)}"
         )
-    return kept, warnings
+    return main_files, warnings
 
 
 def _kind(file: Path) -> str:
@@ -130,11 +132,11 @@ def check_class_folders(names: Collection[str], place: str) -> None:
 
 def files_of(folder: Path) -> list[Path]:
     """Return the files of a folder and its sub-folders, sorted, without hidden ones."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for where, folders, files in os.walk(folder, onerror=_stop):
         folders[:] = filter(_visible, folders)
-        found += (Path(where, name) for name in files if _visible(name))
-    return sorted(found)
+        paths += (Path(where, name) for name in files if _visible(name))
+    return sorted(paths)
 
 
 def _stop(error: OSError) -> None:

@@ -218,9 +218,9 @@ class Records:
     def __iter__(self) -> Iterator[tuple[str, Example]]:
         for place, row, layout in self._located():
             try:
-                known = meanings(row, layout)
-                content = _content(*input_of(known, row, layout.features))
-                example = Example(content, **settings_of(known, layout))
+                by_meaning = meanings(row, layout)
+                content = _content(*input_of(by_meaning, row, layout.features))
+                example = Example(content, **settings_of(by_meaning, layout))
             except (TypeError, ValueError) as error:
                 kind = TypeError if isinstance(error, TypeError) else ValueError
                 raise kind(f"{place}: {error}") from None

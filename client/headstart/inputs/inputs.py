@@ -141,11 +141,11 @@ def _kinds(item: object) -> str:
 
 def write_target(message: input_pb2.Example, example: Example) -> None:
     """Write the target of an example into its message."""
-    given = [name for name in _TARGETS if getattr(example, name) is not None]
-    if len(given) != 1:
+    targets = [name for name in _TARGETS if getattr(example, name) is not None]
+    if len(targets) != 1:
         raise ValueError(
             f"An example must have exactly one of {', '.join(_TARGETS)}. "
-            f"Received: {', '.join(given) or 'none'}"
+            f"Received: {', '.join(targets) or 'none'}"
         )
     if example.label is not None:
         message.label.class_name = _label(example.label)

@@ -99,16 +99,16 @@ class OpenInputs:
 
 def open_inputs(inputs: Any, settings: InputSettings | None = None) -> OpenInputs:
     """Return the inputs of `predict` or `embed`; None if the settings have them."""
-    given = settings or {}
-    named = [name for name in _NAMES if given.get(name) is not None]
+    options = settings or {}
+    named = [name for name in _NAMES if options.get(name) is not None]
     if len(named) + (inputs is not None) != 1:
         received = [*(["inputs"] if inputs is not None else []), *named]
         raise TypeError(
             f"Give one of inputs, texts, images and features. Received: {' and '.join(received) or 'nothing'}"
         )
     if not named:
-        return _open(inputs, given)
-    values = given[named[0]]  # type: ignore[literal-required]
+        return _open(inputs, options)
+    values = options[named[0]]  # type: ignore[literal-required]
     if isinstance(values, str):
         raise TypeError(f"{named[0]} must be several, such as a list. Received: {values[:60]!r}")
     rows = texts_of(values) if named[0] == "texts" else rows_of(values)
@@ -212,9 +212,9 @@ def _items(inputs: Iterable[Any], settings: InputSettings) -> Iterator[NamedInpu
         yield from _named(_chained(first, items))
 
 
-def _chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+def _chained(first: Any, remaining: Iterator[Any]) -> Iterator[Any]:
     yield first
-    yield from rest
+    yield from remaining
 
 
 def _named(contents: Iterable[Any]) -> Iterator[NamedInput]:

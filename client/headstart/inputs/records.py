@@ -13,9 +13,9 @@ from headstart.inputs.labels import class_or_number
 from headstart.inputs.task import Task
 
 __all__ = [
+    "EXCERPT",
     "INPUT_COLUMNS",
     "RECORD_COLUMNS",
-    "SHOWN",
     "TARGET_COLUMNS",
     "Layout",
     "check_named",
@@ -34,7 +34,7 @@ TARGET_COLUMNS: Final = ("label", "labels", "value", "probabilities")
 RECORD_COLUMNS: Final = (*INPUT_COLUMNS, *TARGET_COLUMNS, "id", "held_out", "weight")
 """All columns with a meaning."""
 
-SHOWN: Final = 200  # characters of what was received
+EXCERPT: Final = 200  # characters of a received value in an error
 _SEPARATOR: Final = "|"
 _TRUE: Final = frozenset({"true", "1", "yes"})
 _FALSE: Final = frozenset({"false", "0", "no", ""})
@@ -82,27 +82,27 @@ def feature_columns_of(rows: Sequence[Mapping[str, Any]], names: Mapping[str, st
 
 
 def input_of(
-    known: Mapping[str, Any], row: Mapping[str, Any], features: Sequence[str] | None
+    by_meaning: Mapping[str, Any], row: Mapping[str, Any], features: Sequence[str] | None
 ) -> tuple[str, Any]:
     """Return the kind of the input, of `INPUT_COLUMNS`, and its value.
 
     Args:
-        known: the row by the names in `RECORD_COLUMNS`.
+        by_meaning: the row by the names in `RECORD_COLUMNS`.
         row: the row by the source's column names.
         features: the feature columns. None: no feature columns.
     """
-    given = [name for name in INPUT_COLUMNS if not is_missing(known.get(name))]
-    if features is not None and not given:
+    kinds = [name for name in INPUT_COLUMNS if not is_missing(by_meaning.get(name))]
+    if features is not None and not kinds:
         return "features", _numbers({name: row.get(name) for name in features})
-    if len(given) != 1 or features is not None:
+    if len(kinds) != 1 or features is not None:
         columns = ", ".join(map(str, row))
         raise ValueError(
             "exactly one of `path`, `text` and features is expected, and not empty. Received "
-            f"{' and '.join([*given, *(['columns of features'] if features else [])]) or 'nothing'} in the "
-            f"columns: {columns[:SHOWN]}"
+            f"{' and '.join([*kinds, *(['columns of features'] if features else [])]) or 'nothing'} in the "
+            f"columns: {columns[:EXCERPT]}"
         )
-    (kind,) = given
-    return kind, _feature_list(known[kind]) if kind == "features" else known[kind]
+    (kind,) = kinds
+    return kind, _feature_list(by_meaning[kind]) if kind == "features" else by_meaning[kind]
 
 
 def settings_of(row: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def _numbers(cells: Mapping[str, Any]) -> NDArray[np.float64]:
     for name, value in cells.items():
         number = None if is_missing(value) else _feature(value)
         if number is None or not math.isfinite(number):
-            received = "an empty cell" if is_missing(value) else repr(value)[:SHOWN]
+            received = "an empty cell" if is_missing(value) else repr(value)[:EXCERPT]
             raise ValueError(f"`{name}` must be a finite number. Received: {received}. {_REMEDY}")
         numbers.append(number)
     return np.array(numbers, dtype=np.float64)
@@ -159,16 +159,16 @@ def _feature_list(value: Any) -> NDArray[np.float64]:
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiub":
         return value.astype(np.float64)
     if not isinstance(value, list | tuple):
-        raise ValueError(f"`features` must be a list of numbers. Received: {repr(value)[:SHOWN]}")
+        raise ValueError(f"`features` must be a list of numbers. Received: {repr(value)[:EXCERPT]}")
     return _numbers({f"features[{place}]": each for place, each in enumerate(value)})
 
 
 def _target(row: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
     """Return the target of a record, as the argument of `Example`."""
-    given = [name for name in TARGET_COLUMNS if row.get(name) is not None]
-    if len(given) > 1:
-        raise ValueError(f"only one of {', '.join(given)} is expected. Received: all of them")
-    name = given[0] if given else "label"
+    targets = [name for name in TARGET_COLUMNS if row.get(name) is not None]
+    if len(targets) > 1:
+        raise ValueError(f"only one of {', '.join(targets)} is expected. Received: all of them")
+    name = targets[0] if targets else "label"
     if name == "label":
         return _label(row.get(name), layout)
     return {name: _READ_TARGETS[name](row.get(name))}
@@ -249,7 +249,7 @@ def check_named(place: str, columns: Collection[object], wanted: Iterable[str]) 
     if missing:
         raise ValueError(
             f"{place}: a column `{missing[0]}` is expected. Received the columns: "
-            f"{', '.join(map(str, columns))[:SHOWN]}"
+            f"{', '.join(map(str, columns))[:EXCERPT]}"
         )
 
 

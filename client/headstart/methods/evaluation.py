@@ -90,8 +90,8 @@ class EvaluationMethods(Methods):
             InvalidArgument: the versions predict different kinds of labels, or every example is unusable.
             OSError, TypeError or ValueError: as in `fine_tune`.
         """
-        given = () if examples is None and y is None and not settings else examples
-        source = open_examples(given, y, task=task, settings=settings)
+        values = () if examples is None and y is None and not settings else examples
+        source = open_examples(values, y, task=task, settings=settings)
         sent = upload.comparison(parse_version(first), parse_version(second), source)
         return self._connection.upload(sent, on_upload)
 

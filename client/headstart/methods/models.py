@@ -45,13 +45,13 @@ class ModelMethods(Methods):
         Raises:
             NotFound: the model does not exist.
         """
-        found = self._connection.send(model_calls.get_model(name))
+        model = self._connection.send(model_calls.get_model(name))
         if max_versions == 0:
-            return found
+            return model
         query = VersionQuery(view="full")
         size = PAGE_SIZE if max_versions is None else min(max_versions, PAGE_SIZE)
         versions = self._connection.pages(partial(model_calls.version_list, name, query, size=size))
-        return replace(found, versions=tuple(islice(versions, max_versions)))
+        return replace(model, versions=tuple(islice(versions, max_versions)))
 
     def get_version(self, model: str, *, version: int | None = None, alias: str | None = None) -> Version:
         """Return a version.

@@ -89,12 +89,12 @@ class PredictionMethods(Methods):
             TypeError: an input has an unknown type, or a setting is unknown.
             ValueError: both a version and an alias are given, or an array does not fit the contract.
         """
-        how, what = split_settings(settings)
-        target = version_ref(model, how.get("version"), how.get("alias"))
-        run, limit = prediction_run([target], how, keep_errors=keeps_errors(errors))
-        found = open_inputs(inputs, what)
-        self._connection.send_all(run, found.items, limit)
-        return run.outcomes()[0] if found.is_one else run.outcomes()
+        prediction, input_settings = split_settings(settings)
+        target = version_ref(model, prediction.get("version"), prediction.get("alias"))
+        run, limit = prediction_run([target], prediction, keep_errors=keeps_errors(errors))
+        opened = open_inputs(inputs, input_settings)
+        self._connection.send_all(run, opened.items, limit)
+        return run.outcomes()[0] if opened.is_one else run.outcomes()
 
     def predict_stream(
         self, inputs: Inputs | None = None, *, model: str, **settings: Unpack[PredictArguments]
@@ -112,10 +112,10 @@ class PredictionMethods(Methods):
         Raises:
             HeadstartError, TypeError or ValueError: as in `predict`, except for single inputs.
         """
-        how, what = split_settings(settings)
-        target = version_ref(model, how.get("version"), how.get("alias"))
-        run, limit = prediction_run([target], how, keep_errors=True, is_bulk=True)
-        for chunk, answer in self._connection.stream(run, open_inputs(inputs, what).items, limit):
+        prediction, input_settings = split_settings(settings)
+        target = version_ref(model, prediction.get("version"), prediction.get("alias"))
+        run, limit = prediction_run([target], prediction, keep_errors=True, is_bulk=True)
+        for chunk, answer in self._connection.stream(run, open_inputs(inputs, input_settings).items, limit):
             yield from predicted_inputs(run, chunk, answer)
 
     def predict_many(
@@ -188,10 +188,10 @@ class PredictionMethods(Methods):
             InvalidArgument: an input is unusable, or the backbone has no such view.
         """
         run = EmbeddingRun(backbone, views)
-        found = open_inputs(inputs)
-        self._connection.send_all(run, found.items, None if timeout is None else seconds(timeout))
+        opened = open_inputs(inputs)
+        self._connection.send_all(run, opened.items, None if timeout is None else seconds(timeout))
         features = run.result()
-        return {view: array[0] for view, array in features.items()} if found.is_one else features
+        return {view: array[0] for view, array in features.items()} if opened.is_one else features
 
     def backbones(self) -> list[Backbone]:
         """Return the backbones of the server."""

@@ -213,6 +213,8 @@ class VersionEvaluation:
     findings: DatasetFindings | None
 
     def _repr_html_(self) -> str:
-        found = [] if self.findings is None else [(each.message,) for each in self.findings.recommendations]
+        recommendations = (
+            [] if self.findings is None else [(each.message,) for each in self.findings.recommendations]
+        )
         evaluation = "" if self.evaluation is None else self.evaluation._repr_html_()
-        return self.version._repr_html_() + evaluation + table(found, ("What to do",))
+        return self.version._repr_html_() + evaluation + table(recommendations, ("What to do",))

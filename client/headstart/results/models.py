@@ -407,8 +407,8 @@ class ErasedExample:
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    shown = ", ".join(names[:8])
-    return f"{len(names):,}: {shown}" + (", …" if len(names) > 8 else "") if names else ""
+    listed = ", ".join(names[:8])
+    return f"{len(names):,}: {listed}" + (", …" if len(names) > 8 else "") if names else ""
 
 
 class Modality(StrEnum):

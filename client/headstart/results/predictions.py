@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-_SHOWN: Final = 20
+_MAX_ROWS: Final = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -254,7 +254,7 @@ class ModelPredictions:
     predictions: tuple[Prediction, ...]
 
     def _repr_html_(self) -> str:
-        rows = [(index, each._summary()) for index, each in enumerate(self.predictions[:_SHOWN])]
+        rows = [(index, each._summary()) for index, each in enumerate(self.predictions[:_MAX_ROWS])]
         more = len(self.predictions) - len(rows)
         note = f"and {more:,} more" if more else ""
         return figure(f"{self.model}@{self.version}", table(rows, ("input", "predicted")), note=note)

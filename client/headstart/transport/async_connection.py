@@ -48,14 +48,14 @@ class AsyncChannels:
     ) -> None:
         self.is_closed = False
         self._settings = settings
-        self._given = channel
-        self._given_uploads = upload_channel
+        self._caller_channel = channel
+        self._caller_upload_channel = upload_channel
 
     @cached_property
     def channel(self) -> aio.Channel:
         """The channel of all calls except uploads."""
-        if self._given is not None:
-            return self._given
+        if self._caller_channel is not None:
+            return self._caller_channel
         settings = self._settings
         target, options = target_uri(settings.server), channel_options()
         interceptors = [each for each in settings.interceptors if isinstance(each, aio.ClientInterceptor)]
@@ -66,9 +66,9 @@ class AsyncChannels:
     @cached_property
     def uploads(self) -> Connection:
         """The connection of uploads; an error if the caller passed a channel, but none for uploads."""
-        if self._given_uploads is not None:
-            return Connection(self._settings, SharedChannel(self._given_uploads, is_owned=False))
-        if self._given is not None:
+        if self._caller_upload_channel is not None:
+            return Connection(self._settings, SharedChannel(self._caller_upload_channel, is_owned=False))
+        if self._caller_channel is not None:
             raise ValueError(
                 "Uploads require a synchronous channel. Pass AsyncClient.from_channel(..., "
                 "upload_channel=grpc.insecure_channel(...))"
@@ -84,7 +84,7 @@ class AsyncChannels:
     async def close(self) -> None:
         """End all calls and close the channels, except the caller's."""
         self.is_closed = True
-        if self._given is None:
+        if self._caller_channel is None:
             await self.channel.close()
         if "uploads" in self.__dict__:
             self.uploads.close()

@@ -146,12 +146,12 @@ def outcomes(chunk: Chunk, answer: Predictions | None) -> list[Prediction | Pred
     """Return the prediction or error of each item of a portion, for the first target."""
     if answer is None:
         return [chunk.errors[place] for place in range(len(chunk.items))]
-    found: list[Any] = list(answer.results[0].predictions)
+    outcomes_by_index: list[Any] = list(answer.results[0].predictions)
     for fault in answer.faults:
-        found[fault.index] = chunk.error(fault.index, fault.message, fault.reason)
+        outcomes_by_index[fault.index] = chunk.error(fault.index, fault.message, fault.reason)
     if not chunk.errors:
-        return found
-    by_place: dict[int, Any] = {**dict(zip(chunk.places, found, strict=True)), **chunk.errors}
+        return outcomes_by_index
+    by_place: dict[int, Any] = {**dict(zip(chunk.places, outcomes_by_index, strict=True)), **chunk.errors}
     return [by_place[place] for place in range(len(chunk.items))]
 
 

@@ -75,7 +75,7 @@ def chunks(
         except (OSError, TypeError, ValueError) as error:
             if not keep_errors:
                 raise
-            failed = PredictionError(_said(error), index=index, name=item.name, reason="INVALID_INPUT")
+            failed = PredictionError(_message_of(error), index=index, name=item.name, reason="INVALID_INPUT")
             failed.__cause__ = error
             portion.fail(item, failed)
         else:
@@ -96,9 +96,9 @@ def without_invalid(chunk: Chunk, error: HeadstartError) -> Chunk:
     invalid: dict[int, str] = {}
     if isinstance(error, InvalidArgument):
         for violation in error.field_violations:
-            found = _FIELD.match(violation.field)
-            if found is not None and int(found[1]) < len(chunk.inputs):
-                invalid.setdefault(int(found[1]), violation.description)
+            match = _FIELD.match(violation.field)
+            if match is not None and int(match[1]) < len(chunk.inputs):
+                invalid.setdefault(int(match[1]), violation.description)
     if not invalid:
         raise relocated(error, chunk) from None
     errors = dict(chunk.errors)
@@ -117,14 +117,14 @@ def relocated(error: HeadstartError, chunk: Chunk) -> HeadstartError:
     """Return the error of one of several calls, with the names or global indices of its inputs."""
     violations = tuple(
         FieldViolation(
-            field=_FIELD.sub(lambda found: f"inputs[{_place(chunk, int(found[1]))}]", each.field),
+            field=_FIELD.sub(lambda match: f"inputs[{_global_index(chunk, int(match[1]))}]", each.field),
             description=_relocated_text(each.description, chunk),
         )
         for each in error.field_violations
     )
     message = _relocated_text(error.message, chunk)
-    if found := _FIELD.match(violations[0].field if violations else ""):
-        place = int(found[1]) - chunk.first
+    if match := _FIELD.match(violations[0].field if violations else ""):
+        place = int(match[1]) - chunk.first
         message += chunk.items[place].hint if 0 <= place < len(chunk.items) else ""
     if message == error.message and violations == error.field_violations:
         return error
@@ -157,16 +157,16 @@ class _Portion:
         )
 
 
-def _place(chunk: Chunk, number: int) -> int:
+def _global_index(chunk: Chunk, number: int) -> int:
     """Return the index among all inputs of the message of an index."""
     return chunk.first + (chunk.places[number] if number < len(chunk.places) else number)
 
 
 def _relocated_text(text: str, chunk: Chunk) -> str:
-    def shifted(found: re.Match[str]) -> str:
-        number = int(found[2])
+    def shifted(match: re.Match[str]) -> str:
+        number = int(match[2])
         name = chunk.name(chunk.places[number]) if number < len(chunk.places) else ""
-        return name or f"{found[1]}{_place(chunk, number)}{found[3] or ''}"
+        return name or f"{match[1]}{_global_index(chunk, number)}{match[3] or ''}"
 
     return _INPUT.sub(shifted, text)
 
@@ -180,7 +180,7 @@ def _message(index: int, item: NamedInput) -> input_pb2.Input:
         raise kind(str(error) if str(error).startswith(name) else f"{name}: {error}") from error
 
 
-def _said(error: Exception) -> str:
+def _message_of(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error)

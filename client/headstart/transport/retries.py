@@ -133,8 +133,8 @@ class Backoff:
             raise error
         # Half of it at random: clients that were cut off together shall not come back together.
         delay = self._policy.delay(self._failures) * (0.5 + 0.5 * self._spread())
-        wanted = error.retry_after.total_seconds() if error.retry_after else 0.0
-        return max(delay, wanted)
+        requested = error.retry_after.total_seconds() if error.retry_after else 0.0
+        return max(delay, requested)
 
 
 class Attempts:

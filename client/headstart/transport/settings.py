@@ -137,9 +137,9 @@ def checked_server(server: str) -> str:
             f"The server must be host:port of its gRPC port, such as {DEFAULT_SERVER}, and not a URL. Remove "
             f"'{url[1]}://'{secured}. Received: {server!r}"
         )
-    found = _HOST_PORT.fullmatch(server)
-    known = server.startswith(SERVER_SCHEMES) and not server.endswith(":")
-    if known or (found is not None and 0 < int(found[1]) <= _LAST_PORT):
+    match = _HOST_PORT.fullmatch(server)
+    has_scheme = server.startswith(SERVER_SCHEMES) and not server.endswith(":")
+    if has_scheme or (match is not None and 0 < int(match[1]) <= _LAST_PORT):
         return server
     remedy = f". Add the port: '{server}:8765'" if re.fullmatch(r"[\w.-]+", server) else ""
     raise ValueError(f"Expected host:port, such as {DEFAULT_SERVER}. Received: {server!r}{remedy}")

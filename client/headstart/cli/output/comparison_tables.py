@@ -33,12 +33,12 @@ def comparison_view(comparison: Comparison) -> RenderableType:
 
 def promotion_line(promotion: Promotion) -> str:
     """Return the result of a promotion in one line."""
-    kept = promotion.baseline_version
+    previous = promotion.baseline_version
     if promotion.promoted:
-        came = f"was on {kept}" if kept else "named none before"
-        line = f"{promotion.alias} moved to the new version ({came})"
+        origin = f"was on {previous}" if previous else "named none before"
+        line = f"{promotion.alias} moved to the new version ({origin})"
     else:
-        line = f"{promotion.alias} stays" + (f" on version {kept}" if kept else "")
+        line = f"{promotion.alias} stays" + (f" on version {previous}" if previous else "")
     return ": ".join([line, " ".join(promotion.reasons)]) if promotion.reasons else line
 
 
@@ -71,9 +71,9 @@ def _classes(comparison: Comparison, first: str, second: str) -> Iterable[Render
     for each in sorted(changed, key=_change)[:_MAX_CLASSES]:
         add_row(table, each.name, each.example_count, percent(each.first_recall), percent(each.second_recall))
     yield table
-    rest = len(changed) - _MAX_CLASSES
-    if rest > 0:
-        yield Text(f"  and {rest} more, which changed less")
+    remaining = len(changed) - _MAX_CLASSES
+    if remaining > 0:
+        yield Text(f"  and {remaining} more, which changed less")
 
 
 def _change(compared: ComparedClass) -> float:

@@ -99,8 +99,8 @@ def _classes(classes: tuple[ClassMetrics, ...]) -> Iterable[RenderableType]:
         return
     table = new_table("class", *_CLASS_COLUMNS, numbers=_CLASS_COLUMNS)
     # With many classes, the worst ones matter most.
-    shown = classes if len(classes) <= _MAX_CLASSES else sorted(classes, key=_by_f1)[:_MAX_CLASSES]
-    for each in shown:
+    listed = classes if len(classes) <= _MAX_CLASSES else sorted(classes, key=_by_f1)[:_MAX_CLASSES]
+    for each in listed:
         add_row(
             table,
             each.name,
@@ -136,10 +136,10 @@ def _confused(evaluation: Evaluation) -> Iterable[Text]:
 def _worst(outcomes: tuple[ExampleOutcome, ...]) -> Iterable[Text]:
     # Right answers only fill the list up: those that were nearly wrong tell something too.
     wrong = sum(not _is_right(outcome) for outcome in outcomes)
-    shown = outcomes[: min(max(wrong, _MIN_LISTED), _MAX_LISTED)]
-    if shown:
+    listed = outcomes[: min(max(wrong, _MIN_LISTED), _MAX_LISTED)]
+    if listed:
         yield Text("Worst examples:")
-    for outcome in shown:
+    for outcome in listed:
         example = outcome.example
         value = outcome.predicted
         predicted = f"{value:.4g}" if isinstance(value, float) else label_text(value)

@@ -46,8 +46,8 @@ def validation_view(validation: Validation) -> RenderableType:
         if findings
         else []
     )
-    shown = {recommendation.message for recommendation in findings.recommendations} if findings else set()
-    warnings = [Text(f"warning: {warning}") for warning in validation.warnings if warning not in shown]
+    printed = {recommendation.message for recommendation in findings.recommendations} if findings else set()
+    warnings = [Text(f"warning: {warning}") for warning in validation.warnings if warning not in printed]
     faults = fault_lines(validation.faults, validation.fault_count)
     advice = [Text(_ADVICE)] if validation.fault_count and not validation.valid else []
     lists = _lists(findings) if findings else ()
@@ -75,8 +75,8 @@ def _curve(points: tuple[LearningPoint, ...], evaluation: Evaluation | None) -> 
         return None
     # The curve of numbers is of R squared, which is no share of the examples.
     is_number = evaluation is not None and evaluation.metrics.r_squared is not None
-    what, form = ("R squared ", ".3f") if is_number else ("", ".1%")
-    return what + ", ".join(
+    metric, form = ("R squared ", ".3f") if is_number else ("", ".1%")
+    return metric + ", ".join(
         f"{'perhaps ' if point.extrapolated else ''}{point.score:{form}} with {point.example_count}"
         for point in points[-3:]
     )
@@ -103,9 +103,9 @@ def _list(title: str, lines: list[str], count: int) -> Iterable[Text]:
         return
     yield Text(title)
     yield from (Text(f"  {line}") for line in lines[:_MAX_LISTED])
-    rest = max(count, len(lines)) - _MAX_LISTED
-    if rest > 0:
-        yield Text(f"  and {rest} more; --json lists them")
+    remaining = max(count, len(lines)) - _MAX_LISTED
+    if remaining > 0:
+        yield Text(f"  and {remaining} more; --json lists them")
 
 
 def _named(example: ExampleReference) -> str:

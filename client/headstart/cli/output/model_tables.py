@@ -128,7 +128,7 @@ def backbone_list(backbones: Iterable[Backbone]) -> RenderableType:
     for each in backbones:
         marks = [name for name, marked in (("default", each.default), ("ready", each.status.ready)) if marked]
         facts = [
-            ("takes", _taken(each)),
+            ("takes", _input_description(each)),
             ("views", ", ".join(f"{name} {size}" for name, size in each.views.items()) or None),
             ("parameters", f"{each.parameter_count / 1e6:.1f} M" if each.parameter_count else None),
             ("source", each.source),
@@ -144,7 +144,7 @@ def backbone_list(backbones: Iterable[Backbone]) -> RenderableType:
     return Group(*parts)
 
 
-def _taken(backbone: Backbone) -> str:
+def _input_description(backbone: Backbone) -> str:
     size = " x ".join(map(str, backbone.input_size))
     if backbone.modality is Modality.TEXT and size:
         size = f"up to {size} tokens"
@@ -260,12 +260,12 @@ def version_table(versions: Iterable[Version], *, with_backbone: bool = True) ->
 def _recommendations(versions: Iterable[Version]) -> Iterable[Text]:
     for version in versions:
         tags = ", ".join(f"{key}={value}" for key, value in sorted(version.tags.items()))
-        kept = f"kept until {moment(version.expire_time)}" if version.expire_time else ""
+        expiration = f"kept until {moment(version.expire_time)}" if version.expire_time else ""
         moved = promotion_line(version.promotion) if version.promotion else ""
         parts = (
             version.display_name,
             tags,
-            kept,
+            expiration,
             moved,
             choice_line(version.backbone_selection) if version.backbone_selection else "",
             _parent(version),
@@ -301,9 +301,9 @@ def _parent(version: Version) -> str | None:
     if lineage.parent_version is None:
         return None
     removed = lineage.removed_example_count
-    gone = f", {removed} left out or replaced" if removed else ""
+    minus = f", {removed} left out or replaced" if removed else ""
     return (
-        f"on version {lineage.parent_version}, {plural(lineage.added_example_count, 'example')} added{gone}"
+        f"on version {lineage.parent_version}, {plural(lineage.added_example_count, 'example')} added{minus}"
     )
 
 

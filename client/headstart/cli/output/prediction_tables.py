@@ -59,10 +59,10 @@ def _cells(prediction: Prediction) -> Iterable[str]:
             chosen = [each for each in prediction.classes if each.selected]
             others = [each for each in prediction.classes if not each.selected]
             return [_unless_unknown(prediction, _listed(chosen) or "none"), _listed(others)]
-    likeliest, *rest = prediction.classes
+    likeliest, *less_likely = prediction.classes
     if prediction.abstained:
         return [_unless_unknown(prediction, ""), "", _listed(prediction.classes)]
-    return [likeliest.name, percent(likeliest.probability), _listed(rest)]
+    return [likeliest.name, percent(likeliest.probability), _listed(less_likely)]
 
 
 def _unless_unknown(prediction: Prediction, text: str) -> str:

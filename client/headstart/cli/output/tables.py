@@ -84,10 +84,10 @@ def step_list(job: JobStatus) -> str:
 def fault_lines(faults: Sequence[ExampleFault], count: int) -> list[RenderableType]:
     """Return the first unusable examples with their errors, and the number of the others."""
     lines: list[RenderableType] = []
-    shown = faults[:_MAX_FAULTS]
-    for fault in shown:
+    listed = faults[:_MAX_FAULTS]
+    for fault in listed:
         lines.append(Text(f"  example {fault.index}{f' ({fault.example_id})' if fault.example_id else ''}:"))
         lines.append(Padding(Text(fault.message), (0, 0, 0, 4)))
-    if count > len(shown):
-        lines.append(Text(f"  and {count - len(shown)} more"))
+    if count > len(listed):
+        lines.append(Text(f"  and {count - len(listed)} more"))
     return lines
