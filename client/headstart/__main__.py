@@ -3,5 +3,5 @@
 from importlib import import_module
 
 if __name__ == "__main__":
-    # Not an import statement: the library itself must never need the command line, which is an extra.
+    # Not an import statement: the library must not depend on the command, which is an extra.
     import_module("headstart.cli").main()

@@ -9,7 +9,7 @@ __all__ = ["FineTuneSettings", "open_fine_tune"]
 
 
 class FineTuneSettings(SpecSettings, ExampleSettings, total=False):
-    """Settings of a fine-tune, besides its model: `SpecSettings` and `ExampleSettings`."""
+    """Settings of a fine-tune, except its model: `SpecSettings` and `ExampleSettings`."""
 
 
 def open_fine_tune(

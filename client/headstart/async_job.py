@@ -111,7 +111,7 @@ class AsyncJob:
                 return status
             if deadline.passed:
                 raise still_going(status, self._id)
-            # A server that stops answers before the time is over; do not besiege it.
+            # A stopping server answers before the time is over; do not flood it.
             await asyncio.sleep(deadline.within(self._connection.settings.retries.initial_seconds))
 
     async def _persist(self, call: calls.Call[Result], deadline: Deadline) -> Result:

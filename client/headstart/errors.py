@@ -88,7 +88,7 @@ class HeadstartError(Exception):
     """
 
     def __init__(self, details: ErrorDetails) -> None:
-        super().__init__(details)  # the argument makes it picklable: pools hand errors between processes
+        super().__init__(details)  # the argument makes it picklable, for process pools
         self.details = details
 
     def __str__(self) -> str:

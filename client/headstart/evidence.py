@@ -48,7 +48,7 @@ class Evidence:
                 request.abstention.false_alarm_rate = self.abstention.false_alarm_rate
         if self.saliency is not None:
             request.saliency.class_name = self.saliency
-            request.saliency.overlay = True  # compared with the passes, the image costs nothing
+            request.saliency.overlay = True  # the cost of the image is negligible
 
 
 def make_evidence(

@@ -58,7 +58,7 @@ class ExportFiles:
         elif part == "chunk" and self._header is not None:
             self._write(response.chunk)
         elif part is not None:
-            raise _broken(f"a {part} out of its order")
+            raise _broken(f"a {part} out of order")
 
     def finish(self) -> Export:
         """Move the files to the path; raise DataLoss if files are missing or differ."""
@@ -100,7 +100,7 @@ class ExportFiles:
     def _write(self, chunk: pb.ExportChunk) -> None:
         assert self._header is not None  # noqa: S101 - for the type checker
         if chunk.file >= len(self._header.files):
-            raise _broken("a chunk of no file")
+            raise _broken("a chunk of an unknown file")
         if chunk.file < self._index:
             raise _broken("a chunk of a file that has ended")
         self._open(chunk.file)
@@ -132,7 +132,7 @@ def _check(path: Path, file: pb.ExportedFile) -> None:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if digest != file.sha256:
-        raise _broken(f"{file.name} with other bytes than its digest")
+        raise _broken(f"{file.name} with another digest")
 
 
 def _broken(received: str) -> DataLoss:

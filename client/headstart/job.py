@@ -146,7 +146,7 @@ class Job:
                 return status
             if deadline.passed:
                 raise still_going(status, self._id)
-            # A server that stops answers before the time is over; do not besiege it.
+            # A stopping server answers before the time is over; do not flood it.
             time.sleep(deadline.within(self._connection.settings.retries.initial_seconds))
 
     def _persist(self, call: calls.Call[Result], deadline: Deadline) -> Result:

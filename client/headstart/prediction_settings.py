@@ -1,4 +1,4 @@
-"""Settings of a prediction, besides its model and inputs."""
+"""Settings of a prediction, except its model and inputs."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -42,7 +42,7 @@ class PredictSettings(TypedDict, total=False):
 
 
 class PredictArguments(PredictSettings, InputSettings, total=False):
-    """All keyword arguments of `predict`, besides the model."""
+    """All keyword arguments of `predict`, except the model."""
 
 
 def split_settings(settings: PredictArguments) -> tuple[PredictSettings, InputSettings]:

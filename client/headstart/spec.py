@@ -206,7 +206,7 @@ class FineTuneSpec:
 
 
 class SpecSettings(TypedDict, total=False):
-    """Settings of a fine-tune, besides its model; all are optional.
+    """Settings of a fine-tune, except its model; all are optional.
 
     Attributes:
         backbone: name of the backbone; or ``auto``, which tries several and selects the fastest within one
@@ -327,7 +327,7 @@ def _task(settings: SpecSettings) -> dict[str, Any]:
 def _gate(settings: SpecSettings) -> dict[str, Any]:
     gate = settings.get("promote_if")
     if gate is not None and gate is not False and not settings.get("alias"):
-        raise ValueError("promote_if needs the alias that it is about. Received: no alias")
+        raise ValueError("promote_if requires an alias. Pass alias")
     if isinstance(gate, bool | None):
         return {"promote_if": PromotionGate() if gate else None}
     return {"promote_if": gate}
@@ -340,5 +340,5 @@ def _parent(settings: SpecSettings) -> dict[str, Any]:
     if isinstance(removed, str) or not all(isinstance(each, str) for each in removed or ()):
         raise TypeError(f"remove must be a list of ids. Received: {removed!r}")
     if removed and parent is None:
-        raise ValueError("remove needs the parent whose examples are left out. Received: no parent")
+        raise ValueError("remove requires a parent. Pass the version that has the examples")
     return {"remove": tuple(removed or ())}

@@ -253,7 +253,7 @@ def test_validation_shows_the_findings_and_fails_if_they_stop_a_fine_tune(run, s
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["m", "nowhere"], "There is no folder or file nowhere"),
+        (["m", "nowhere"], "No such folder or file: nowhere"),
         (["m", ".", "--tag", "x"], "expected KEY=VALUE. Received: x"),
         (["m", ".", "--ttl", "soon"], "expected a number with s, m, h or d. Received: soon"),
         (["m", ".", "--recipe", "auto", "--set", "folds=3"], "Name another recipe, such as --recipe ridge"),

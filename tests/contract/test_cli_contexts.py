@@ -150,7 +150,7 @@ def test_contexts_are_listed_selected_and_deleted(server, home):
     assert "Confirm it with --yes" in run("context", "delete", "one", code=2).stderr
     run("context", "delete", "one", "--yes")
     assert "no current context" in run("context", "show", code=2).stderr
-    assert "There is no context 'one'. Contexts: two" in run("context", "use", "one", code=2).stderr
+    assert "Unknown context 'one'. Contexts: two" in run("context", "use", "one", code=2).stderr
     assert run("model", "list", "--context", "two").exit_code == 0
 
 
@@ -175,7 +175,7 @@ def test_hints_name_the_context(server):
         ("[contexts.a]\ntls = true", "contexts.a must be a table with the key server"),
         ('[contexts.a]\nserver = "h:1"\nport = 3', "contexts.a has the unknown key 'port'"),
         ('[contexts.a]\nserver = "h:1"\ntls = "yes"', "contexts.a.tls must be true or false"),
-        ('current = "b"\n[contexts.a]\nserver = "h:1"', "There is no context 'b'. Contexts: a"),
+        ('current = "b"\n[contexts.a]\nserver = "h:1"', "Unknown context 'b'. Contexts: a"),
         ("\x00\x01", "malformed"),
     ],
 )

@@ -298,9 +298,9 @@ def test_moves_of_aliases_are_listed(client: Client, server: FakeServer):
 
 
 def test_a_change_of_nothing_or_of_two_expirations_is_rejected(client: Client):
-    with pytest.raises(ValueError, match="Nothing is to change"):
+    with pytest.raises(ValueError, match="The update is empty"):
         client.update_version("pets", 3)
-    with pytest.raises(ValueError, match="Nothing is to change"):
+    with pytest.raises(ValueError, match="The update is empty"):
         client.update_model("pets")
     with pytest.raises(ValueError, match="not both"):
         client.update_version("pets", 3, expire_time="never", ttl=timedelta(hours=1))

@@ -80,7 +80,7 @@ class Call(Generic[Result]):
 
     def may_follow(self, error: Unavailable) -> bool:
         """Return whether the call may be sent again after this error."""
-        # A stopping server says so of calls that it rejected without reading them.
+        # A stopping server marks the calls that it rejected without reading them.
         return self.repeatable or is_repeatable(self.path) or error.metadata.get("begun") == "false"
 
 
@@ -206,7 +206,7 @@ def alias_setting(
         ),
         response=keeping.SetAliasResponse,
         read=lambda response: decode(response.alias, Alias),
-        # With an etag the second one would hear that somebody has moved the alias: the first one.
+        # With an etag, a repeated call would fail, because the first one has moved the alias.
         repeatable=not etag,
     )
 
@@ -289,8 +289,8 @@ def version_export(target: VersionRef, format: ExportFormat) -> Call[Message]:
 
 def health() -> Call[bool]:
     """Return the standard health check of the whole server; its result is true if the server is ready."""
-    # HealthCheckRequest without a service is an empty message, and HealthCheckResponse has one field, an
-    # enum of number 1: on the wire that is what these two are, which every protobuf brings along.
+    # These types of protobuf have the wire format of HealthCheckRequest without a service, which is empty,
+    # and of HealthCheckResponse, whose only field is an enum of number 1.
     return Call(
         path="/grpc.health.v1.Health/Check",
         request=Empty(),

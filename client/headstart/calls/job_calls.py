@@ -40,7 +40,7 @@ class JobsCursor:
         self._token = resume_token
         self._policy = policy
         self._backoff = Backoff(policy, seconds=policy.outage_seconds)
-        # The events since the last token, which come again if the connection is lost.
+        # Events since the last token, which are repeated after a lost connection.
         self._seen: dict[str, int] = {}
 
     def call(self) -> Call[WatchedJobs]:

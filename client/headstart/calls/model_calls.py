@@ -82,7 +82,7 @@ def version_change(
         raise ValueError(f"Give expire_time or ttl, not both. Received: {expire_time!r} and {ttl!r}")
     expires = expire_time is not None or ttl is not None
     if not details and not expires:
-        raise ValueError("Nothing is to change. Give display_name, description, tags, expire_time or ttl.")
+        raise ValueError("The update is empty. Pass display_name, description, tags, expire_time or ttl.")
     time = None if expire_time == "never" else expire_time
     return version_update(model, version, details, expires=expires, expire_time=time, ttl=ttl)
 
@@ -90,7 +90,7 @@ def version_change(
 def model_change(model: str, details: Details) -> Call[Model]:
     """Return the call that updates a model."""
     if not details:
-        raise ValueError("Nothing is to change. Give display_name, description or tags.")
+        raise ValueError("The update is empty. Pass display_name, description or tags.")
     return model_update(model, details)
 
 

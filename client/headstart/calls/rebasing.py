@@ -22,7 +22,7 @@ __all__ = ["RebaseSettings", "rebase"]
 
 
 class RebaseSettings(TypedDict, total=False):
-    """Settings of a rebase, besides version, alias and backbone; all are optional.
+    """Settings of a rebase, except version, alias and backbone; all are optional.
 
     Attributes:
         backbone_candidates: backbones that ``auto`` tries. None: up to 4 of the server's.
@@ -55,7 +55,7 @@ def rebase(
     check_names("rebase", settings, RebaseSettings)
     recipe, gate = settings.get("recipe"), settings.get("promote_if")
     if gate is not None and alias is None:
-        raise ValueError("promote_if needs the alias that it is about. Received: no alias")
+        raise ValueError("promote_if requires an alias. Pass alias")
     source = parse_version(model)
     if version is not None or source == VersionRef(source.model):
         source = version_ref(model, version, alias if version is None else None)

@@ -113,7 +113,7 @@ class BatchPrediction:
             finished = len(file.names)
             if finished and file.version is not None:
                 self.session.note(f"Continuing after {plural(finished, 'prediction')} of an interrupted run.")
-                target = VersionRef(target.model, version=file.version)  # all rows are from one version
+                target = VersionRef(target.model, version=file.version)  # one version predicts all rows
             missing = (item for item in self._inputs() if item.name not in file.names)
             try:
                 for predicted, prediction in self._predictions(missing, target, finished):

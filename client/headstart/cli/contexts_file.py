@@ -51,7 +51,7 @@ class Contexts:
         """Return a context."""
         if name not in self.contexts:
             names = ", ".join(self.contexts) or "none; add one with headstart login"
-            raise ValueError(f"There is no context {name!r}. Contexts: {names}")
+            raise ValueError(f"Unknown context {name!r}. Contexts: {names}")
         return self.contexts[name]
 
 

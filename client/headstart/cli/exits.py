@@ -142,7 +142,7 @@ def _reaching_a_server(error: Unavailable, session: Session | None) -> str:
     advice = (
         "Is the server running? Start it with `headstart-server serve`, or name another one with --server."
     )
-    # gRPC reports only the last address of a name, so its message does not show this case.
+    # gRPC reports only the last address of a name, so its message does not reveal this case.
     if session is None or not session.connection.tls:
         return f"{advice} A server with TLS needs --tls."
     if not session.connection.cert:

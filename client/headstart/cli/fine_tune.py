@@ -172,7 +172,7 @@ def show_job(
         reference = f"{version.model}@{status.spec.alias}" if status.spec.alias else version.model
         session.note(f"Try it: {session.command(f'predict {reference} {inputs}')}")
         return
-    # A command that names the model alone must not reach the version that was rejected.
+    # A command that names only the model must not reach the rejected version.
     served = f"{version.model}@{promotion.alias}" if promotion.baseline_version else version.model
     session.note(
         f"Version {version.version} is not served. Try the one that is: "
@@ -201,7 +201,7 @@ def _show_findings(session: Session, client: Client, version: Version) -> None:
 def _input_of(client: Client, version: Version) -> str:
     """Return an example input of a version as an argument of the command; an image if its kind is unknown."""
     backbone = version.lineage.backbone
-    if backbone.startswith("features:"):  # of any size, and so in no list
+    if backbone.startswith("features:"):  # of any size, so it is not listed
         return _INPUTS[Modality.TENSOR]
     try:
         modalities = {each.backbone: each.modality for each in client.backbones()}

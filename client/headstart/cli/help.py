@@ -193,7 +193,7 @@ def _paragraphs(text: str, width: int) -> Iterator[str]:
         elif line:
             yield "\n".join(_wrapped(line, width))
     if examples:
-        yield "\n".join(examples)  # never wrapped, so that they can be copied
+        yield "\n".join(examples)  # not wrapped, so that they can be copied
 
 
 def _section(name: str, records: Iterable[tuple[str, str]], width: int) -> list[str]:

@@ -215,7 +215,7 @@ def embed(
         features = client.embed(items, backbone=backbone, views=view or ["last"])
     if output is not None:
         arrays: dict[str, Any] = features
-        with output.open("wb") as file:  # numpy would change the name of a path
+        with output.open("wb") as file:  # numpy would append a suffix to a path
             np.savez(file, **arrays)
         done = f"Written to {output}."
     else:
@@ -231,7 +231,7 @@ def embed(
 def _abstention(enabled: bool, rate: float | None, min_probability: float | None) -> Abstention | None:
     if not enabled and rate is None and min_probability is None:
         return None
-    if not enabled and rate is None:  # only for being improbable, then, not for being unlike
+    if not enabled and rate is None:  # only improbable inputs are unknown, not unlike ones
         rate = 0.0
     return Abstention(false_alarm_rate=rate, min_probability=min_probability or 0.0)
 

@@ -28,7 +28,7 @@ class PrivateServer:
 
     def __init__(self, folder: Path) -> None:
         if find_spec("headstart_server") is None:
-            raise ValueError("This needs the server: pip install 'headstart[server]'")
+            raise ValueError("This command requires the server: pip install 'headstart[server]'")
         self._log = folder / "server.log"
         self._data = folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
@@ -49,7 +49,7 @@ class PrivateServer:
                 stdout=log,
                 stderr=log,
                 env=environment,
-                start_new_session=True,  # Ctrl-C is for the command, which then stops the server
+                start_new_session=True,  # Ctrl-C reaches only the command, which then stops the server
                 preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
             )
         return self

@@ -41,7 +41,7 @@ class RootGroup(NounGroup):
             _print_json(ctx, failure)
             raise typer.Exit(exit_code(error)) from None
         except _UsageError as error:  # printed by typer itself
-            error.message = error.message.removeprefix("Value error, ")  # typer's own words
+            error.message = error.message.removeprefix("Value error, ")  # a prefix from typer
             _print_json(ctx, Failure(code="INVALID_ARGUMENT", reason="", message=error.format_message()))
             raise
         except KeyboardInterrupt:
@@ -71,7 +71,7 @@ def _fronted(args: list[str]) -> list[str]:
                 front += [value for value in [next(waiting, None)] if value is not None]
         elif arg == "-o":
             value = next(waiting, None)
-            # Anything else is a file, which some commands write.
+            # Other values are files, which some commands write.
             into = front if value in _FORMATS else remaining
             into += [arg] if value is None else [arg, value]
         else:

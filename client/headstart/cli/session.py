@@ -26,7 +26,7 @@ from headstart.transport.settings import DEFAULT_SERVER, checked_server
 __all__ = ["GlobalOptions", "Session", "session_of"]
 
 _RETRIES = RetryPolicy()
-_PIPE_WIDTH = 240  # tables in a pipe are not cut to the 80 columns of a missing terminal
+_PIPE_WIDTH = 240  # a pipe has no terminal width, and the default of 80 columns would truncate tables
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

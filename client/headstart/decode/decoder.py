@@ -57,7 +57,7 @@ class Decoder:
     ) -> Callable[[Any, Mapping[str, Any]], Any]:
         hints = get_type_hints(kind)
         exceptions = self._exceptions.get(kind, {})
-        plain: dict[str, Setter] = {}  # by the message's field, which is taken as it is
+        plain: dict[str, Setter] = {}  # by the message's field, which is copied
         converted: list[tuple[Setter, Reader]] = []
         missing: set[str] = set()
         # A frozen dataclass's __init__ takes twice as long as this.
@@ -76,7 +76,7 @@ class Decoder:
 
         new: Callable[[type], Any] = object.__new__
 
-        # The hot path of predictions with many classes.
+        # Hot path of predictions with many classes.
         def read(message: Any, context: Mapping[str, Any] = _NO_CONTEXT) -> Any:
             if missing and not missing <= context.keys():
                 raise TypeError(f"{kind.__name__} requires {', '.join(sorted(missing - context.keys()))}.")

@@ -199,7 +199,7 @@ def _array(content: Any) -> NDArray[Any]:
     if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
         array = array.transpose(1, 2, 0)
         if array.dtype.kind == "f" and array.min() >= 0 and array.max() <= 1:
-            array = (array * 255).round().astype(np.uint8)  # as torchvision's ToTensor made it
+            array = (array * 255).round().astype(np.uint8)  # inverts torchvision's ToTensor
     return array
 
 
@@ -221,7 +221,7 @@ def _png(image: PillowImage) -> bytes:
     if image.mode not in _PNG_MODES:
         image = cast(Any, image).convert("RGB")
     settings: dict[str, Any] = {}
-    if exif := cast(Any, image).getexif():  # which says how the image is turned
+    if exif := cast(Any, image).getexif():  # has the image's orientation
         settings["exif"] = exif
     image.save(file, "PNG", compress_level=1, **settings)
     return file.getvalue()
@@ -239,7 +239,7 @@ def _file_message(source: str | os.PathLike[str]) -> input_pb2.Input:
         hint = _missing_hint(source) if isinstance(source, str) else ""
         raise FileNotFoundError(errno.ENOENT, f"No such file{hint}", _shortened(os.fspath(source))) from None
     except (OSError, ValueError) as error:
-        # Texts are too long for a path, or have characters that no path can have.
+        # A text is too long for a path, or has characters that a path cannot have.
         too_long = isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR)
         if isinstance(source, str) and (too_long or "null byte" in str(error)):
             hint = f"No such file{_missing_hint(source)}"

@@ -32,7 +32,7 @@ __all__ = ["LIST_COLUMNS", "LIST_SUFFIXES", "ListedRow", "read_list"]
 LIST_COLUMNS: Final = tuple(name for name in RECORD_COLUMNS if name not in ("image", "input"))
 """Columns with a meaning."""
 
-_HEAD_ROWS: Final = 1000  # that say which columns hold numbers
+_HEAD_ROWS: Final = 1000  # to detect columns of numbers
 _HEAD_CHARACTERS: Final = 2**22
 
 Row: TypeAlias = Mapping[str, Any]
@@ -152,7 +152,7 @@ def _listed(line: int, row: Row, layout: Layout) -> ListedRow:
 
 def _path_name(path: str) -> str:
     """Return the ID of the first example of a path that has no other ID."""
-    # Of a URI the two slashes stay.
+    # PurePath would collapse the two slashes of a URI.
     scheme, mark, remainder = path.rpartition("://")
     return path_id(PurePath(remainder), before=f"{scheme}{mark}")
 
@@ -207,7 +207,7 @@ def _json_rows(
         except RecursionError:
             raise ValueError(f"{place}: a JSON object is expected. Received: one nested too deep") from None
         except ValueError as error:
-            # JSON errors, and integers of thousands of digits.
+            # JSON errors, and integers with thousands of digits.
             raise ValueError(f"{place}: a JSON object is expected. {error}") from None
         if not isinstance(row, dict):
             raise ValueError(f"{place}: a JSON object is expected. Received: {text.strip()[:EXCERPT]}")
@@ -224,7 +224,7 @@ def _utf8(lines: Iterable[str], name: str) -> Iterator[str]:
             count += 1
             yield line
     except UnicodeDecodeError as error:
-        # Files are decoded some lines at a time: those before the bad byte are in `error.object`.
+        # Files are decoded in blocks: `error.object` has the lines before the bad byte.
         bad = count + error.object.count(b"\n", 0, error.start) + 1
         raise ValueError(f"{name}, line {bad}: the text is not UTF-8. Save the file as UTF-8") from None
 

@@ -249,9 +249,9 @@ def _open_pairs(inputs: Any, targets: Any, task: Task | None) -> ExampleSource:
         integers = IntegerLabels(task)
         for target in rows_of(targets):
             integers.note(target)
-        integers.check()  # before anything is sent
+        integers.check()  # before the upload
     total = _length(inputs) if count is None else count
-    pairs(inputs, targets)  # whose lengths must agree
+    pairs(inputs, targets)  # checks that the lengths agree
     encoded = _Encoded(lambda: _numbered(pairs(inputs, targets)), task)
     if isinstance(inputs, Iterator) or isinstance(targets, Iterator):
         return ExampleSource(messages=Spool(iter(encoded)), total=total)
@@ -291,7 +291,7 @@ def _open_path(
     if path.is_dir():
         return Folder(path)
     if not path.exists():
-        raise FileNotFoundError(f"There is no folder or file {path}")
+        raise FileNotFoundError(f"No such folder or file: {path}")
     if path.suffix.lower() in TABLE_SUFFIXES:
         return Table(path, names, features=features)
     if path.suffix.lower() == ARRAYS_SUFFIX:
@@ -305,7 +305,7 @@ def _open_path(
 def _open_mapping(contents: Mapping[Any, Any], layout: Layout) -> ExampleSource:
     if contents.keys() & set(INPUT_COLUMNS) and contents.keys() & set(TARGET_COLUMNS):
         raise ValueError(
-            f"A mapping goes from labels to inputs. These look like columns: {', '.join(contents)}. Give a "
+            f"A mapping must map labels to inputs. Its keys look like columns: {', '.join(contents)}. Give a "
             "list of dicts, or pandas.DataFrame(columns)"
         )
 
@@ -361,7 +361,7 @@ def _items(items: Iterable[Any], layout: Layout) -> Iterator[tuple[str, Any]]:
         yield from Records(rows=remaining, layout=layout)
         return
     if layout.names or layout.features is not None:
-        raise TypeError("Columns can be named of a DataFrame, a table or dicts. Received: other examples")
+        raise TypeError("Column names apply only to a DataFrame, a table or dicts. Omit them")
     yield from remaining
 
 

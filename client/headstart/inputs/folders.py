@@ -68,7 +68,7 @@ class Folder:
             )
         check_class_folders(classes, f"{path}")
         self._path = path
-        # Names only: a million of them take less room than one batch of pictures.
+        # Names only: a million of them take less memory than one batch of images.
         examples = [(file, label) for label in classes for file in files_of(path / label)]
         self._files, self.warnings = _without_foreign(path, examples)
         if not self._files:

@@ -35,7 +35,7 @@ __all__ = [
     "texts_of",
 ]
 
-_HEAD_ROWS: Final = 1000  # that say which columns hold numbers
+_HEAD_ROWS: Final = 1000  # to detect columns of numbers
 _NUMBERS: Final = "fiub"
 
 
@@ -196,7 +196,7 @@ class RowSource:
         named = dict(row)
         for column, names in self._classes.items():
             number = row[column]
-            if number is None or number < 0:  # a dataset's unlabeled examples have the number -1
+            if number is None or number < 0:  # unlabeled examples have the class index -1
                 named[column] = None
             else:
                 named[column] = names[number]
@@ -266,7 +266,7 @@ def _with_features(head: Sequence[Mapping[str, Any]], layout: Layout) -> Layout:
 def _content(kind: str, value: Any) -> Content:
     if kind == "text":
         return Text(value)
-    if isinstance(value, Mapping) and "bytes" in value:  # an image of Hugging Face that is not decoded
+    if isinstance(value, Mapping) and "bytes" in value:  # an undecoded Hugging Face image
         return cast(Content, value["path"] if is_missing(value["bytes"]) else value["bytes"])
     return cast(Content, value)
 

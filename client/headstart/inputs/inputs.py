@@ -150,7 +150,7 @@ def write_target(message: input_pb2.Example, example: Example) -> None:
     if example.label is not None:
         message.label.class_name = _label(example.label)
     elif example.labels is not None:
-        message.label.classes.SetInParent()  # so that it is set without any class, too
+        message.label.classes.SetInParent()  # so that it is set without classes, too
         message.label.classes.class_names.extend(_labels(example.labels))
     elif example.value is not None:
         message.label.number = _number(example.value, "value")
@@ -164,7 +164,7 @@ def _labels(labels: Collection[str | int]) -> list[str]:
     if isinstance(labels, str) or not isinstance(labels, Collection):
         raise TypeError(f"labels must be a list or a set of labels. Received: {labels!r}")
     names = [_label(label) for label in labels]
-    # A set is unordered, and the same examples must give the same bytes.
+    # A set is unordered, but equal examples must have equal bytes.
     return sorted(names) if isinstance(labels, Set) else names
 
 

@@ -117,7 +117,7 @@ def open_inputs(inputs: Any, settings: InputSettings | None = None) -> OpenInput
 
 def is_collection(path: str | os.PathLike[str]) -> bool:
     """Return whether a path is a folder, or a file of many inputs."""
-    suffix = os.path.splitext(path)[1].lower()  # of texts, too, which are no paths
+    suffix = os.path.splitext(path)[1].lower()  # also of texts, which are not paths
     return suffix in (*TABLE_SUFFIXES, ARRAYS_SUFFIX) or os.path.isdir(path)
 
 

@@ -106,7 +106,7 @@ def input_of(
 
 
 def settings_of(row: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
-    """Return the arguments of `Example` besides its content."""
+    """Return the arguments of `Example` except its content."""
     number = row.get("id")
     settings = {
         "id": "" if is_missing(number) else str(number),
@@ -167,7 +167,7 @@ def _target(row: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
     """Return the target of a record, as the argument of `Example`."""
     targets = [name for name in TARGET_COLUMNS if row.get(name) is not None]
     if len(targets) > 1:
-        raise ValueError(f"only one of {', '.join(targets)} is expected. Received: all of them")
+        raise ValueError(f"only one of {', '.join(targets)} is allowed. Remove the others")
     name = targets[0] if targets else "label"
     if name == "label":
         return _label(row.get(name), layout)

@@ -84,7 +84,7 @@ class Table:
             yield row, self._content(row)
 
     def _read(self, layout: Layout) -> Iterator[ListedRow]:
-        # Spreadsheets begin their files with a byte order mark; utf-8-sig takes it off.
+        # Spreadsheets write a byte order mark; utf-8-sig removes it.
         with self._path.open(encoding="utf-8-sig", newline="") as file:
             yield from read_list(file, name=str(self._path), suffix=self._path.suffix.lower(), layout=layout)
 
@@ -95,4 +95,4 @@ class Table:
 
     @cached_property
     def _count(self) -> int:
-        return sum(1 for _ in self)  # reads the list, not what it names; so it also finds a bad row at once
+        return sum(1 for _ in self)  # reads the list, but not its files; so it also finds a bad row early

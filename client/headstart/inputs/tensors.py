@@ -13,7 +13,7 @@ __all__ = ["MAX_DIMENSIONS", "decode", "encode", "is_encodable"]
 MAX_DIMENSIONS = 32
 """Maximum number of dimensions of a tensor, which every numpy supports."""
 
-# Little endian by contract, whatever the host is.
+# Little-endian by contract, on every host.
 _DTYPES: dict[input_pb2.DataType, np.dtype[Any]] = {
     input_pb2.DATA_TYPE_UINT8: np.dtype("u1"),
     input_pb2.DATA_TYPE_INT32: np.dtype("<i4"),
@@ -62,14 +62,14 @@ def decode(tensor: input_pb2.Tensor) -> NDArray[Any]:
 
 
 def _checked_shape(tensor: input_pb2.Tensor, dtype: np.dtype[Any], size: int) -> tuple[int, ...]:
-    if len(tensor.shape) > MAX_DIMENSIONS:  # before it is copied or printed: it may have millions
+    if len(tensor.shape) > MAX_DIMENSIONS:  # before it is copied or printed: there may be millions
         raise ValueError(
             f"A tensor must have at most {MAX_DIMENSIONS} dimensions. Received: {len(tensor.shape)}"
         )
     shape = tuple(tensor.shape)
     if any(dimension < 0 for dimension in shape):
         raise ValueError(f"A tensor's dimensions must be 0 or more. Received: {list(shape)}")
-    # Python's integers do not overflow. Next to a zero the other dimensions still have to fit numpy's.
+    # Python's integers do not overflow. Next to a zero, the other dimensions must still fit numpy's.
     strides = math.prod(max(dimension, 1) for dimension in shape) * dtype.itemsize
     expected = math.prod(shape) * dtype.itemsize
     if expected != size:

@@ -30,7 +30,7 @@ MAX_MESSAGE_BYTES: Final = 64 * 2**20
 SERVER_SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
 """Schemes of gRPC targets. Other addresses are ``host:port``."""
 
-# Repeating one of these does no harm (Rebase has a request ID).
+# Idempotent methods (Rebase has a request ID).
 _REPEATABLE: Final = {
     "headstart.v1.PredictionService": ("Predict", "Embed"),
     "headstart.v1.FineTuningService": ("Rebase", "Status", "Cancel", "ListJobs"),
@@ -71,7 +71,7 @@ def credentials(tls: bool | TlsConfig | None) -> grpc.ChannelCredentials | None:
         return None
     config = TlsConfig() if tls is True else tls
     if (config.cert is None) != (config.key is None):
-        raise ValueError("Expected both cert and key, or neither. Received: one of them")
+        raise ValueError("A client certificate requires both cert and key")
     return grpc.ssl_channel_credentials(
         root_certificates=_pem(config.ca),
         private_key=_pem(config.key),
@@ -96,14 +96,14 @@ def is_local(target: str) -> bool:
         return True
     for scheme in SERVER_SCHEMES:
         target = target.removeprefix(scheme)
-    # Several addresses, as gRPC takes them; what stands before the last `/` names a DNS server.
+    # Several addresses in gRPC's syntax; the part before the last `/` is a DNS server.
     addresses = target.rpartition("/")[2].split(",")
     return all(_is_loopback(address) for address in addresses)
 
 
 def _is_loopback(address: str) -> bool:
     host, _, port = address.rpartition(":")
-    # Without a port the colon, if there is one, is part of an IPv6 address.
+    # Without a port, a colon is part of an IPv6 address.
     host = (host if host and port.isdigit() and (host.endswith("]") or ":" not in host) else address).strip(
         "[]"
     )
@@ -119,10 +119,10 @@ def channel_options() -> Sequence[tuple[str, Any]]:
         ("grpc.service_config", json.dumps(service_config())),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        # Finds out within 80 s that a peer vanished without a word, as with a power cut or a lost NAT entry.
+        # Detects within 80 s that a peer vanished, for example by a power failure or a lost NAT entry.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
-        # A restarted server is found again after seconds, not after gRPC's two minutes.
+        # Reconnects to a restarted server within seconds; gRPC's default is two minutes.
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 5_000),
         ("grpc.dns_min_time_between_resolutions_ms", 5_000),

@@ -74,7 +74,7 @@ class PredictionRun:
         is_bulk: bool = False,
     ) -> None:
         if not targets:
-            raise ValueError("targets must name at least one model. Received: none")
+            raise ValueError("targets must name at least one model")
         self._targets = tuple(targets)
         self._top_k = top_k or _ALL_CLASSES
         self._return_features = return_features

@@ -14,9 +14,9 @@ __all__ = ["MAX_CALL_BYTES", "MAX_CALL_INPUTS", "Chunk", "chunks", "relocated", 
 
 MAX_CALL_BYTES: Final = 16 * 2**20
 MAX_CALL_INPUTS: Final = 256
-# As a field's path names an input, and as a message for people does.
+# An input in a field's path, and in a message for people.
 _FIELD: Final = re.compile(r"\binputs\[(\d+)\]")
-# The server names the number of all invalid inputs in the message of the first one.
+# The message of the first invalid input has the number of all.
 _COUNT: Final = re.compile(r" \(\d+ of \d+ inputs are at fault\.\)$")
 _INPUT: Final = re.compile(r"\b(inputs\[|[Ii]nput )(\d+)\b(\](?:\.\w+)?)?")
 

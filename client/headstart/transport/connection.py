@@ -217,7 +217,7 @@ class Connection:
             details = ErrorDetails(code=grpc.StatusCode.CANCELLED, message="The client was closed.")
             raise Cancelled(details) from None
         except BaseException:
-            # Cancelled before the pipe ends, or the server would take what it has for the whole dataset.
+            # Cancel before the pipe ends, or the server would accept a partial dataset as complete.
             future.cancel()
             raise
         return upload.read(response)

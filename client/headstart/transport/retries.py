@@ -44,7 +44,7 @@ class RetryPolicy:
 
     def delay(self, failures: int) -> float:
         """Return the maximum delay in seconds after this number of consecutive failures."""
-        # The exponent is bounded because a float overflows after some hundred failures.
+        # The exponent is bounded: a float overflows after some hundred failures.
         return min(self.maximum_seconds, self.initial_seconds * self.multiplier ** min(failures - 1, 64))
 
 
@@ -131,7 +131,7 @@ class Backoff:
             raise error
         if self._seconds is not None and now - self._since >= self._seconds:
             raise error
-        # Half of it at random: clients that were cut off together shall not come back together.
+        # Half of it is random, so that clients that were disconnected together do not reconnect together.
         delay = self._policy.delay(self._failures) * (0.5 + 0.5 * self._spread())
         requested = error.retry_after.total_seconds() if error.retry_after else 0.0
         return max(delay, requested)

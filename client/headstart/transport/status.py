@@ -122,7 +122,7 @@ def _status(failure: RpcFailure) -> status_pb2.Status | None:
                 status = status_pb2.Status.FromString(value)
             except DecodeError:
                 return None
-            # A proxy may pass details on with another status; then the call's code is what counts.
+            # A proxy may forward details with another status; then the call's code decides.
             return status if _CODES.get(status.code) is failure.code() else None
     return None
 

@@ -39,7 +39,7 @@ Result = TypeVar("Result")
 
 
 class UploadAbandoned(Exception):  # seen only by the thread that must stop
-    """The caller no longer wants the upload."""
+    """The caller cancelled the upload."""
 
 
 @dataclass(frozen=True, slots=True)

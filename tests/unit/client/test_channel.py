@@ -79,7 +79,7 @@ def test_without_tls_there_are_no_credentials():
 
 
 def test_a_certificate_without_its_key_is_refused():
-    with pytest.raises(ValueError, match="Expected both cert and key"):
+    with pytest.raises(ValueError, match="requires both cert and key"):
         credentials(TlsConfig(cert=b"x"))
 
 

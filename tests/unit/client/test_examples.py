@@ -183,7 +183,7 @@ def test_a_jsonl_has_an_object_in_each_line(tmp_path):
         (
             "l.jsonl",
             '{"path": "a", "labels": "", "value": 1}\n',
-            "line 1: only one of labels, value is expected",
+            "line 1: only one of labels, value is allowed",
         ),
         (
             "l.jsonl",
@@ -218,7 +218,7 @@ def test_an_unreadable_listed_array_is_reported_with_its_line(tmp_path):
 
 
 def test_a_path_that_is_not_there_or_no_list_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="There is no folder or file"):
+    with pytest.raises(FileNotFoundError, match="No such folder or file:"):
         open_examples(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"ends in \.csv, \.tsv, \.jsonl or \.npz\. Received: .*\.jpg"):
         open_examples(write(tmp_path / "a.jpg"))

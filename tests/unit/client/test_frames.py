@@ -182,7 +182,7 @@ EMPTY = pandas.DataFrame({"age": [1.0, np.nan], "label": ["a", "b"]}, index=["x7
         ((X, ["a"]), {}, r"one target for each input\. Received: 3 inputs and 1 targets"),
         ((X, np.zeros((3, 2))), {}, r"one-dimensional\. Received: shape \[3, 2\]"),
         ((X, ["a", "b", np.nan]), {}, r"examples\[2\]: the target is NaN"),
-        (({"text": ["a"], "label": ["b"]},), {}, "These look like columns: text, label"),
+        (({"text": ["a"], "label": ["b"]},), {}, "Its keys look like columns: text, label"),
     ],
 )
 def test_a_value_that_cannot_be_used_names_its_place(
@@ -204,7 +204,7 @@ def test_a_value_that_cannot_be_used_names_its_place(
         ((X, ["a"]), {"texts": ["a"]}, "Give either examples or one of texts"),
         (("folder", ["a"]), {}, "y gives the targets of inputs in memory. Received: 'folder'"),
         ((list(X),), {}, r"examples\[0\]: .*scikit-learn's X needs its y.*Received: ndarray"),
-        (([(b"x", "a")],), {"label_column": "l"}, "Columns can be named of a DataFrame, a table or dicts"),
+        (([(b"x", "a")],), {"label_column": "l"}, "Column names apply only to a DataFrame, a table or dicts"),
         (([],), {"lable_column": "l"}, "Examples are described by texts, .*Received: lable_column"),
     ],
 )

@@ -108,8 +108,8 @@ def test_true_is_the_gate_with_its_defaults_and_false_means_no_gate():
     [
         ({"task": "ranking"}, ValueError, "task must be one of single_label, multi_label, regression. Rec"),
         ({"task": "unspecified"}, ValueError, "task must be one of"),
-        ({"promote_if": True}, ValueError, "promote_if needs the alias that it is about"),
-        ({"remove": ["a"]}, ValueError, "remove needs the parent"),
+        ({"promote_if": True}, ValueError, "promote_if requires an alias"),
+        ({"remove": ["a"]}, ValueError, "remove requires a parent"),
         ({"remove": "a.jpg", "parent": 1}, TypeError, "remove must be a list of ids. Received: 'a.jpg'"),
         ({"remove": [1], "parent": 1}, TypeError, r"remove must be a list of ids. Received: \[1\]"),
         ({"parent": True}, TypeError, "parent must be a version's number or an alias. Received: True"),

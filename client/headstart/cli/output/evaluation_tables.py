@@ -134,7 +134,7 @@ def _confused(evaluation: Evaluation) -> Iterable[Text]:
 
 
 def _worst(outcomes: tuple[ExampleOutcome, ...]) -> Iterable[Text]:
-    # Right answers only fill the list up: those that were nearly wrong tell something too.
+    # Correct predictions fill the list: nearly wrong ones are informative, too.
     wrong = sum(not _is_right(outcome) for outcome in outcomes)
     listed = outcomes[: min(max(wrong, _MIN_LISTED), _MAX_LISTED)]
     if listed:

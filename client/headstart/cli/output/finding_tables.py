@@ -73,7 +73,7 @@ def _seconds(findings: DatasetFindings | None) -> str | None:
 def _curve(points: tuple[LearningPoint, ...], evaluation: Evaluation | None) -> str | None:
     if not points:
         return None
-    # The curve of numbers is of R squared, which is no share of the examples.
+    # The curve of a regression has R squared, which is not a fraction.
     is_number = evaluation is not None and evaluation.metrics.r_squared is not None
     metric, form = ("R squared ", ".3f") if is_number else ("", ".1%")
     return metric + ", ".join(

@@ -20,7 +20,7 @@ __all__ = [
     "shortened",
 ]
 
-_THIS_YEAR = timedelta(days=180)  # so that a month and a day cannot be taken for those of another year
+_THIS_YEAR = timedelta(days=180)  # so that a month and a day are unambiguous
 
 
 def new_table(*columns: str, whole: Iterable[str] = (), numbers: Iterable[str] = ()) -> Table:

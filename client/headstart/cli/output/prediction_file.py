@@ -20,7 +20,7 @@ __all__ = ["FORMATS", "PredictionFile", "StandardOutput"]
 FORMATS: Final = (".csv", ".tsv", ".jsonl")
 """Suffixes of files of predictions."""
 
-_BATCH: Final = 256  # rows that are written at once
+_BATCH: Final = 256  # rows of one write
 
 
 class PredictionFile:
@@ -116,7 +116,7 @@ class PredictionFile:
                 break
             try:
                 row = json.loads(line)
-            except ValueError:  # a machine that lost power
+            except ValueError:  # after a power failure
                 break
             self.names.add(row["name"])
             self.version = row["version"]

@@ -137,7 +137,7 @@ class _Lines:
 
     def _count(self, name: str, count: int, total: int | None, noun: str) -> None:
         tenth = count // 1000 if total is None else 10 * count // max(total, 1)
-        is_first = total is None and tenth == 0  # of an unknown number, a thousand are worth a line
+        is_first = total is None and tenth == 0  # of an unknown total, a line for each thousand
         if tenth != self._tenth and count and not is_first:
             self._print(f"{name}: {count} of {total} {noun}" if total else f"{name}: {count} {noun}")
         self._tenth = tenth
