@@ -86,12 +86,7 @@ class Call(Generic[Result]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page(Generic[Item]):
-    """A page of a list.
-
-    Attributes:
-        items: items of the page.
-        next_token: token of the next page; empty on the last.
-    """
+    """A page of a list; `next_token` is empty on the last."""
 
     items: tuple[Item, ...]
     next_token: str

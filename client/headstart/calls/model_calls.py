@@ -56,13 +56,7 @@ class VersionQuery:
 
 
 class Details(TypedDict, total=False):
-    """Details for people of a version or a model.
-
-    Attributes:
-        display_name: title.
-        description: description.
-        tags: key-value pairs; they replace all earlier ones.
-    """
+    """Details for people of a version or a model; tags replace all earlier ones."""
 
     display_name: str
     description: str

@@ -35,17 +35,9 @@ _MAX_ERRORS: Final = 10
 
 @dataclass(kw_only=True)
 class BatchPrediction:
-    """One run of the command `predict`.
+    """One run of the command `predict`, from paths, or from texts if `is_text`.
 
-    Attributes:
-        session: session of the command.
-        model: the model, optionally with its version.
-        settings: settings of the prediction.
-        sources: paths, or texts.
-        columns: meanings of the columns of tables.
-        is_text: whether the sources are texts.
-        fails: whether the first unusable input ends the run.
-        errors: errors of the unusable inputs so far.
+    The first unusable input ends the run if `fails`; otherwise `errors` collects them.
     """
 
     session: Session
@@ -163,7 +155,6 @@ class BatchPrediction:
         return named_inputs(self.sources, self.columns, is_text=self.is_text)
 
     def _count(self) -> int | None:
-        """Return the number of inputs; None if counting requires reading them."""
         return None if not self.is_text and any(map(is_collection, self.sources)) else len(self.sources)
 
     def _command(self) -> dict[str, Any]:
@@ -181,7 +172,6 @@ class BatchPrediction:
         return cast(dict[str, Any], json.loads(json.dumps(command)))
 
     def _fail(self) -> None:
-        """Raise the error of the first unusable input."""
         if not self.errors:
             raise ValueError(f"There are no inputs in {', '.join(self.sources)}")
         first, count = self.errors[0], len(self.errors)

@@ -183,7 +183,6 @@ def _identity(caller: Caller) -> str:
 
 
 def _redacted(context: Context) -> dict[str, Any]:
-    """Return the context without its token."""
     return {key: "(stored)" if key == "token" else value for key, value in asdict(context).items() if value}
 
 

@@ -19,17 +19,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Context:
-    """A server and its credentials.
-
-    Attributes:
-        server: address, as host:port.
-        tls: whether to connect with TLS.
-        ca: path of the certificate authorities.
-        cert: path of the client certificate.
-        key: path of its private key.
-        token: bearer token.
-        token_file: path of a file with the token, read by each command.
-    """
+    """A server and its credentials: paths of PEM files, and a token or the path of a file with it."""
 
     server: str
     tls: bool = False

@@ -58,15 +58,7 @@ EXIT_CODES_HELP = "\n".join(["Exit codes:", *(f"  {code:<4} {text}" for code, te
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """An error for display.
-
-    Attributes:
-        code: canonical gRPC code; INVALID_ARGUMENT for an error of the client.
-        reason: the contract's reason; may be empty.
-        message: the problem.
-        advice: the remedy; may be empty.
-        is_remote: whether a call returned it; the lines for people then name its reason or code.
-    """
+    """An error for display; `is_remote` if a call returned it."""
 
     code: str
     reason: str

@@ -182,7 +182,6 @@ def show_job(
 
 
 def _show_findings(session: Session, client: Client, version: Version) -> None:
-    """Print the findings in the examples, and the command that prints all of them."""
     if session.options.format is not Format.TABLE:
         return
     try:

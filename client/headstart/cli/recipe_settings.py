@@ -124,7 +124,6 @@ def _parsed(name: str, text: str, kind: Any) -> Any:
 
 
 def _kind_of(name: str) -> Any:
-    """Return the type of a setting, without None."""
     hint = get_type_hints(RECIPES[_recipes_with(name)[0]])[name]
     if get_origin(hint) in (Union, UnionType):
         (hint,) = (each for each in get_args(hint) if each is not type(None))

@@ -31,20 +31,7 @@ _PIPE_WIDTH = 240  # a pipe has no terminal width, and the default of 80 columns
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GlobalOptions:
-    """The global options.
-
-    Attributes:
-        server: address. None: the context's.
-        context: name of a context. None: the current one.
-        tls: whether to connect with TLS.
-        ca: PEM file of the certificate authorities.
-        cert: PEM file of the client certificate.
-        key: PEM file of its private key.
-        token: bearer token.
-        token_file: file with the token.
-        timeout: seconds of a call.
-        format: output format.
-    """
+    """The global options; None: the context's value, and for `context` the current one."""
 
     server: str | None = None
     context: str | None = None

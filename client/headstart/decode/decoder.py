@@ -156,7 +156,6 @@ def enum_converter(descriptor: EnumDescriptor, hint: Any) -> Reader:
 
 
 def _default_reader(field: "Field[Any]") -> Reader | None:
-    """Return a reader of a field's default; None if the field has no default."""
     if field.default is not MISSING:
         return lambda _: field.default
     factory = field.default_factory

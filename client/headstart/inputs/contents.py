@@ -259,7 +259,6 @@ def _shortened(source: str | bytes) -> str:
 
 
 def _named_message(name: str, suffix: str, data: bytes) -> input_pb2.Input:
-    """Return the message of a file's content, by the suffix of its name."""
     if suffix == ".npy":
         try:
             return input_pb2.Input(tensor=tensors.encode(np.load(io.BytesIO(data), allow_pickle=False)))

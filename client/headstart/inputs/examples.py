@@ -129,13 +129,7 @@ class ExampleSource:
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
-    """The messages of examples, whose errors name the example's location.
-
-    Attributes:
-        located: returns the locations and the examples, at each call.
-        task: kind of label.
-        has_path_ids: whether the path of an example is its default ID.
-    """
+    """The messages of examples, whose errors name the example's location; `located` returns both."""
 
     located: Callable[[], Iterable[tuple[str, Any]]]
     task: Task | None
@@ -211,7 +205,6 @@ def _open_values(examples: Any, layout: Layout) -> ExampleSource:
 
 
 def _inputs(settings: ExampleSettings) -> Any:
-    """Return the inputs that the settings contain, if any."""
     named = [name for name in _INPUTS if settings.get(name) is not None]
     if len(named) > 1:
         raise TypeError(f"Give only one of texts, images and features. Received: {' and '.join(named)}")
@@ -227,7 +220,6 @@ def _inputs(settings: ExampleSettings) -> Any:
 
 
 def _names(settings: ExampleSettings, *, is_file: bool) -> tuple[dict[str, str], tuple[str, ...] | None]:
-    """Return the names of columns, and the feature columns."""
     names = {name: settings.get(f"{name}_column") for name in _COLUMNS}
     names["path" if is_file else "image"] = settings.get("image_column")
     features = settings.get("feature_columns")
@@ -276,7 +268,6 @@ def _open_stored(
 
 
 def _check_unnamed(settings: ExampleSettings, source: object) -> None:
-    """Raise an error if a column is named."""
     named = [name for name, column in settings.items() if column is not None]
     if named:
         raise ValueError(
@@ -351,7 +342,6 @@ def _open_iterable(examples: Any, layout: Layout) -> ExampleSource:
 
 
 def _items(items: Iterable[Any], layout: Layout) -> Iterator[tuple[str, Any]]:
-    """Return items with their locations, and dicts as examples."""
     located = _numbered(items)
     first = next(located, None)
     if first is None:

@@ -88,7 +88,6 @@ class Folder:
 def _without_foreign(
     folder: Path, examples: list[tuple[Path, str]]
 ) -> tuple[list[tuple[Path, str]], list[str]]:
-    """Return the files of the most frequent kind, and the skipped files."""
     counts = Counter(kind for file, _ in examples if (kind := _kind(file)) != _OTHER)
     main = max(counts, key=lambda kind: (counts[kind], kind == "image"), default="image")
     main_files = [(file, label) for file, label in examples if _kind(file) == main]

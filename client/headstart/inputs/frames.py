@@ -190,7 +190,6 @@ class RowSource:
             yield f"{self._name} {place}", self._named(row)
 
     def _named(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Replace class indices by names."""
         if not self._classes:
             return row
         named = dict(row)
@@ -205,12 +204,7 @@ class RowSource:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Records:
-    """Rows as examples, which can be iterated several times; errors name the row.
-
-    Attributes:
-        rows: rows with their names.
-        layout: meanings of their columns.
-    """
+    """Rows with their names as examples, which can be iterated several times; errors name the row."""
 
     rows: Iterable[tuple[str, Mapping[str, Any]]]
     layout: Layout
@@ -272,7 +266,6 @@ def _content(kind: str, value: Any) -> Content:
 
 
 def _is_dataset(source: object) -> bool:
-    """Return whether a value is a Hugging Face dataset, whose rows are dicts."""
     return isinstance(getattr(source, "features", None), Mapping) and hasattr(source, "column_names")
 
 

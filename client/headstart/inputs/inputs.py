@@ -117,7 +117,6 @@ def _pair(content: Content, target: object, item: object) -> Example:
 
 
 def _plain(target: Any) -> Any:
-    """Return a tensor of one number as a number."""
     return target.item() if hasattr(target, "detach") and target.ndim == 0 else target
 
 

@@ -103,7 +103,6 @@ def for_task(example: Example, task: Task | None) -> Example:
 
 
 def _class_name(label: object) -> Any:
-    """Return a number as the name of a class."""
     if isinstance(label, Integral | np.bool_ | str):
         return label
     number = float(cast(float, label))

@@ -86,12 +86,7 @@ class NamedInput(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OpenInputs:
-    """Inputs, read lazily.
-
-    Attributes:
-        items: the inputs.
-        is_one: whether it is a single input and not a collection of one.
-    """
+    """Inputs, read lazily; `is_one` for a single input and not a collection of one."""
 
     items: Iterable[NamedInput]
     is_one: bool = False

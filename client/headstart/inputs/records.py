@@ -132,7 +132,6 @@ def _is_numeric(rows: Iterable[Mapping[str, Any]], name: str) -> bool:
 
 
 def _feature(value: object) -> float | None:
-    """Return a cell as a number; None if it is not a number."""
     if isinstance(value, str):
         word = value.strip()
         if word.lower() in ("true", "false"):
@@ -164,7 +163,6 @@ def _feature_list(value: Any) -> NDArray[np.float64]:
 
 
 def _target(row: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
-    """Return the target of a record, as the argument of `Example`."""
     targets = [name for name in TARGET_COLUMNS if row.get(name) is not None]
     if len(targets) > 1:
         raise ValueError(f"only one of {', '.join(targets)} is allowed. Remove the others")

@@ -132,8 +132,6 @@ def relocated(error: HeadstartError, chunk: Chunk) -> HeadstartError:
 
 
 class _Portion:
-    """A portion that is being filled."""
-
     def __init__(self) -> None:
         self.items: list[NamedInput] = []
         self.inputs: list[input_pb2.Input] = []
@@ -158,7 +156,6 @@ class _Portion:
 
 
 def _global_index(chunk: Chunk, number: int) -> int:
-    """Return the index among all inputs of the message of an index."""
     return chunk.first + (chunk.places[number] if number < len(chunk.places) else number)
 
 

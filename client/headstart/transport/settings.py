@@ -42,10 +42,7 @@ class ConnectionSettings:
         server: address as the caller passed it.
         credentials: TLS credentials. None: plain text.
         timeout: seconds of a call. None: no limit.
-        metadata: metadata of each call.
-        retries: retry policy.
         tokens: source of the token of each call.
-        interceptors: gRPC interceptors, the first outermost.
     """
 
     server: str

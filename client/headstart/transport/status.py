@@ -86,7 +86,6 @@ def error_from_rpc(failure: RpcFailure, server: str, *, is_closed: bool = False)
 
 
 def _hint(message: str) -> str:
-    """Return the remedy for a failed connection, if gRPC's message gives a reason."""
     for part, hint in _HINTS.items():
         if part in message:
             return hint

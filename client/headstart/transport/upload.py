@@ -44,12 +44,7 @@ class UploadAbandoned(Exception):  # seen only by the thread that must stop
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One message of the stream.
-
-    Attributes:
-        message: the message.
-        count: number of examples sent with this message and the earlier ones.
-    """
+    """One message of the stream, and the number of examples sent up to its end."""
 
     message: Message
     count: int
@@ -131,13 +126,7 @@ def batches(
     max_bytes: int = MAX_BATCH_BYTES,
     max_examples: int = MAX_BATCH_EXAMPLES,
 ) -> Iterator[list[input_pb2.Example]]:
-    """Split a stream of examples into batches, reading only the examples of the current batch.
-
-    Args:
-        examples: the examples.
-        max_bytes: maximum size of a batch; a larger example gets a separate batch.
-        max_examples: maximum number of examples of a batch.
-    """
+    """Split a stream of examples into batches, reading no further; a larger example is a batch."""
     batch: list[input_pb2.Example] = []
     size = 0
     for example in examples:

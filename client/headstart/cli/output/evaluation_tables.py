@@ -42,7 +42,6 @@ def evaluation_view(result: EvaluationResult) -> RenderableType:
 
 
 def _trained(result: EvaluationResult) -> Iterable[RenderableType]:
-    """Return a warning if a version was evaluated on its training examples."""
     if result.trained_count:
         version = f"{result.model}@{result.version}"
         yield Text(

@@ -32,13 +32,7 @@ LIST = (*RESULT, Format.CSV)
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A list as names and rows.
-
-    Attributes:
-        names: reference to each item, as other commands accept it.
-        columns: names of the columns.
-        rows: cells of each item.
-    """
+    """A list as references that other commands accept, and as rows of cells."""
 
     names: Sequence[str]
     columns: Sequence[str] = ()

@@ -191,5 +191,4 @@ class StandardOutput:
 
 
 def _cell(value: Any) -> Any:
-    """Return a cell of a value, with lists and objects as JSON."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
