@@ -23,7 +23,7 @@ from hub_samples.samples import TEXT
 from integration.server.calls import TIMEOUT, Api, digit, digits
 from server_process import eventually, running
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 IMAGES = ["vit", "vit-mean", "resnet", "dino", "clip", "clip-tokens", "siglip", "timm-resnet", "hf-vit"]
 TEXTS = ["bert", "bert-pooled", "distilbert", "roberta", "xlm-roberta", "hf-bert"]
@@ -176,7 +176,8 @@ def api(folder: Path, declared: Path) -> Iterator[Api]:
         str(folder / "prepared"),
     ]
     with running(folder / "data", *flags) as server, Api.connect(server.target) as api:
-        server.wait_until_serving()
+        # Preparing runs at a low priority, next to other tests.
+        server.wait_until_serving(300.0)
 
         def known() -> bool:
             listed = api.models.ListBackbones(model_service_pb2.ListBackbonesRequest(), timeout=TIMEOUT)
@@ -184,7 +185,7 @@ def api(folder: Path, declared: Path) -> Iterator[Api]:
             assert not any(status.problem for status in listed.statuses if status.backbone == "hf-bert")
             return bool(facts["hf-bert"].views)
 
-        eventually(known, TIMEOUT, "a backbone of texts")
+        eventually(known, 300.0, "a backbone of texts")
         yield api
 
 
