@@ -27,30 +27,10 @@ __all__ = ["AsyncClient"]
 
 
 class AsyncClient(AsyncClientMethods):
-    """Fine-tune models on a Headstart server and predict with them, on one event loop.
+    """Fine-tune models on a Headstart server and predict with them; as `Client`, on one event loop.
 
-    Arguments, results and errors of every method are those of `Client`. Files are read in threads; callbacks
-    are called on the event loop.
-
-    Args:
-        server: ``host:port``, or a gRPC target such as ``dns:///headstart:8765``. All addresses of the name
-            take turns. None: ``HEADSTART_SERVER``, or ``localhost:8765``.
-        tls: True or a `TlsConfig` for a secured connection, False for plain text. None: TLS with the files of
-            ``HEADSTART_CA``, ``HEADSTART_CERT`` and ``HEADSTART_KEY``, or plain text if none is set.
-        timeout: seconds each call may take with all its retries, except uploads; `math.inf` for no limit.
-            None: ``HEADSTART_TIMEOUT``, or 60.
-        metadata: sent along with each call.
-        token: the bearer token of each call, sent over TLS or within this machine only; or a function that
-            returns one, called again when the server rejects it as UNAUTHENTICATED. None:
-            ``HEADSTART_TOKEN``, or no token.
-        retries: how often a call that no server answered is repeated, or a whole `RetryPolicy`. 0: never.
-        interceptors: gRPC interceptors, the first outermost. Uploads use a synchronous channel: they pass
-            through the interceptors of `grpc`, all other calls through those of `grpc.aio`.
-
-    Raises:
-        OSError: a certificate or key cannot be read.
-        ValueError: an argument or an environment variable is invalid, a certificate or its key is missing, or
-            a token would leave this machine in plain text.
+    Files are read in threads; callbacks are called on the event loop. Uploads use a synchronous channel: they
+    pass through the interceptors of `grpc`, all other calls through those of `grpc.aio`.
 
     Example:
         >>> async with AsyncClient("localhost:8765") as client:
@@ -92,16 +72,10 @@ class AsyncClient(AsyncClientMethods):
         token: Token | None = None,
         retries: int | RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
     ) -> "AsyncClient":
-        """Return a client that uses your channels; closing it leaves them open.
+        """Return a client that uses your channels; as `Client.from_channel`.
 
-        Args:
-            channel: the channel. Allow messages of 64 MiB (``grpc.max_receive_message_length``).
-            upload_channel: a synchronous channel to the same server, for uploads of examples. None: the
-                client cannot fine-tune, validate, evaluate or compare.
-            timeout: as for `Client`.
-            metadata: as for `Client`.
-            token: as for `Client`; the channel must secure it. None: no token.
-            retries: as for `Client`.
+        Examples are sent over the synchronous `upload_channel`; without one, the client cannot fine-tune,
+        validate, evaluate or compare.
         """
         settings = channel_settings(timeout=timeout, metadata=metadata, token=token, retries=retries)
         return cls._over(AsyncConnection(settings, AsyncChannels(settings, channel, upload_channel)))

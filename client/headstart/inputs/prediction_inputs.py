@@ -167,7 +167,6 @@ def _stored(path: Path, settings: InputSettings) -> Iterator[NamedInput]:
 
 
 def _columns_hint(row: Mapping[str, Any], content: Any, layout: Layout) -> str:
-    """Return the remedy for a row whose columns may differ from those of the fine-tune."""
     if layout.features is not None or not isinstance(content, np.ndarray) or len(row) < len(content):
         return ""
     columns = ", ".join(map(str, row))
