@@ -35,7 +35,7 @@ from headstart.results import (
 )
 from headstart.transport.connection import UploadReport
 from headstart.version_ref import VersionRef, numbered, other_version, plain_model
-from headstart.versions import found_alias
+from headstart.versions import find_alias
 
 __all__ = ["AsyncAliasHandle", "AsyncModelHandle", "AsyncVersionHandle"]
 
@@ -174,7 +174,7 @@ class AsyncAliasHandle:
 
     async def get(self) -> Alias:
         """Return the alias; as `AliasHandle.get`."""
-        return found_alias(await self._client.get_model(self.model, max_versions=0), self.alias)
+        return find_alias(await self._client.get_model(self.model, max_versions=0), self.alias)
 
     async def set(
         self, version: int, *, traffic: Mapping[int, float] | None = None, etag: str | None = None

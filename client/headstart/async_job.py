@@ -10,9 +10,9 @@ from headstart.calls import calls
 from headstart.calls.job_watcher import (
     STATUS_SLICE_SECONDS,
     EventCursor,
-    described_job,
     finished_version,
-    still_going,
+    job_repr,
+    wait_timeout,
 )
 from headstart.calls.model_calls import get_version
 from headstart.errors import DeadlineExceeded, Unavailable
@@ -37,7 +37,7 @@ class AsyncJob:
         self._status = status
 
     def __repr__(self) -> str:
-        return f"AsyncJob({described_job(self._id, self._status)})"
+        return f"AsyncJob({job_repr(self._id, self._status)})"
 
     @property
     def job_id(self) -> str:
@@ -98,7 +98,7 @@ class AsyncJob:
                 pause = cursor.interrupted(error)
             except DeadlineExceeded:
                 if deadline.passed:
-                    raise still_going(None, self._id) from None
+                    raise wait_timeout(None, self._id) from None
                 raise
             if not cursor.ended:
                 await asyncio.sleep(deadline.within(pause))
@@ -110,7 +110,7 @@ class AsyncJob:
             if status.state.ended:
                 return status
             if deadline.passed:
-                raise still_going(status, self._id)
+                raise wait_timeout(status, self._id)
             # A stopping server answers before the time is over; do not flood it.
             await asyncio.sleep(deadline.within(self._connection.settings.retries.initial_seconds))
 
@@ -122,5 +122,5 @@ class AsyncJob:
                 return await self._connection.send(call)
             except Unavailable as error:
                 if deadline.passed:
-                    raise still_going(None, self._id) from error
+                    raise wait_timeout(None, self._id) from error
                 await asyncio.sleep(deadline.within(backoff.delay_after(error)))

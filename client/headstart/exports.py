@@ -47,7 +47,7 @@ class ExportFiles:
             self._stream.close()
         shutil.rmtree(self._aside, ignore_errors=True)
 
-    def take(self, message: Message) -> None:
+    def write(self, message: Message) -> None:
         """Write a message of the stream."""
         response = cast(pb.ExportVersionResponse, message)
         part = response.WhichOneof("part")

@@ -35,7 +35,7 @@ from headstart.results import (
 )
 from headstart.transport.connection import UploadReport
 from headstart.version_ref import VersionRef, numbered, other_version, plain_model
-from headstart.versions import found_alias
+from headstart.versions import find_alias
 
 __all__ = ["AliasHandle", "ModelHandle", "VersionHandle"]
 
@@ -194,7 +194,7 @@ class AliasHandle:
         Raises:
             NotFound: the model or alias does not exist.
         """
-        return found_alias(self._client.get_model(self.model, max_versions=0), self.alias)
+        return find_alias(self._client.get_model(self.model, max_versions=0), self.alias)
 
     def set(
         self, version: int, *, traffic: Mapping[int, float] | None = None, etag: str | None = None

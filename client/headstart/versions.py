@@ -5,10 +5,10 @@ import grpc
 from headstart.errors import ErrorDetails, NotFound
 from headstart.results import Alias, Model
 
-__all__ = ["found_alias"]
+__all__ = ["find_alias"]
 
 
-def found_alias(model: Model, name: str) -> Alias:
+def find_alias(model: Model, name: str) -> Alias:
     """Return an alias of a model; raise NotFound if it does not exist."""
     for alias in model.aliases:
         if alias.alias == name:

@@ -98,5 +98,5 @@ class AsyncEvaluationMethods(AsyncMethods):
         with ExportFiles(path) as files:
             async with aclosing(self._connection.receive(call, limit)) as messages:
                 async for message in messages:
-                    await asyncio.to_thread(files.take, message)
+                    await asyncio.to_thread(files.write, message)
             return await asyncio.to_thread(files.finish)

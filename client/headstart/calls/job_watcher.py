@@ -8,7 +8,7 @@ from headstart.results import JobEvent, JobState, JobStatus
 from headstart.transport.call_log import LOGGER
 from headstart.transport.retries import Backoff, RetryPolicy
 
-__all__ = ["STATUS_SLICE_SECONDS", "EventCursor", "described_job", "finished_version", "still_going"]
+__all__ = ["STATUS_SLICE_SECONDS", "EventCursor", "finished_version", "job_repr", "wait_timeout"]
 
 STATUS_SLICE_SECONDS = 30.0
 """Maximum seconds that one Status call waits: proxies end calls that are silent for a minute."""
@@ -49,7 +49,7 @@ class EventCursor:
         return delay
 
 
-def described_job(job_id: str, status: JobStatus | None) -> str:
+def job_repr(job_id: str, status: JobStatus | None) -> str:
     """Return a repr of a job's ID and last status."""
     if status is None:
         return repr(job_id)
@@ -64,7 +64,7 @@ def finished_version(status: JobStatus) -> int:
     raise _failure(status)
 
 
-def still_going(status: JobStatus | None, job_id: str) -> TimeoutError:
+def wait_timeout(status: JobStatus | None, job_id: str) -> TimeoutError:
     """Return the error of a wait that timed out."""
     state = status.state if status else "not known to have ended"
     return TimeoutError(f"Job {job_id} is {state} and goes on. Wait for it again, or cancel it.")

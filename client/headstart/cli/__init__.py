@@ -18,11 +18,11 @@ def main() -> None:
         print("The command `headstart` needs typer and rich: pip install 'headstart[cli]'", file=sys.stderr)
         raise SystemExit(2) from None
     if os.environ.setdefault("GRPC_VERBOSITY", "NONE") == "NONE":
-        _part_from_file_descriptor_2()
+        _redirect_file_descriptor_2()
     app()
 
 
-def _part_from_file_descriptor_2() -> None:
+def _redirect_file_descriptor_2() -> None:
     """Redirect file descriptor 2, so that only Python writes to stderr.
 
     gRPC core would log about connections between the command's lines. It reads its verbosity when it is

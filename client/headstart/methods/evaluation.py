@@ -168,5 +168,5 @@ class EvaluationMethods(Methods):
         limit = None if timeout is None else seconds(timeout)
         with ExportFiles(path) as files:
             for message in self._connection.receive(call, limit):
-                files.take(message)
+                files.write(message)
             return files.finish()

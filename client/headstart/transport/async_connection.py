@@ -209,7 +209,7 @@ class AsyncConnection:
                     raise relocated(error, chunk) from None
                 chunk = without_invalid(chunk, error)
             else:
-                run.take(answer)
+                run.record(answer)
                 return chunk, answer
         return chunk, None
 

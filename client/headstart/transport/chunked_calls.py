@@ -48,7 +48,7 @@ class Run(Protocol[Answer]):
     def is_bulk(self) -> bool:
         """Whether a call is retried if the server has no capacity."""
 
-    def take(self, answer: Answer) -> None:
+    def record(self, answer: Answer) -> None:
         """Record the response of the last call."""
 
     def collect(self, chunk: Chunk, answer: Answer | None) -> None:
@@ -114,7 +114,7 @@ class PredictionRun:
         self.messages = response.results[0].predictions if response.results else ()
         return decode(response, Predictions)
 
-    def take(self, answer: Predictions) -> None:
+    def record(self, answer: Predictions) -> None:
         """Record the versions that the last call resolved."""
         self._targets = tuple(VersionRef(result.model, version=result.version) for result in answer.results)
 
@@ -193,7 +193,7 @@ class EmbeddingRun:
         self._backbone = response.features.backbone or self._backbone
         return decode_features(response.features)
 
-    def take(self, answer: dict[str, NDArray[Any]]) -> None:
+    def record(self, answer: dict[str, NDArray[Any]]) -> None:
         """Do nothing: `call` reads the backbone from the response."""
 
     def collect(self, chunk: Chunk, answer: dict[str, NDArray[Any]] | None) -> None:

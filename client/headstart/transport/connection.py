@@ -166,7 +166,7 @@ class Connection:
                     raise relocated(error, chunk) from None
                 chunk = without_invalid(chunk, error)
             else:
-                run.take(answer)
+                run.record(answer)
                 return chunk, answer
         return chunk, None
 

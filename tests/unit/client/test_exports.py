@@ -32,7 +32,7 @@ FILES = {"a/b": b"12345", "empty": b"", "z": b"678"}
 def test_one_file_becomes_the_path(tmp_path: Path) -> None:
     with ExportFiles(tmp_path / "pets.onnx") as files:
         for message in (ALIVE, header({"model.onnx": b"abc"}), chunk(0, b"ab"), chunk(0, b"c")):
-            files.take(message)
+            files.write(message)
         found = files.finish()
     assert found.path.read_bytes() == b"abc"
     assert (found.model, found.version, found.format) == ("pets", 3, "openvino")
@@ -41,7 +41,7 @@ def test_one_file_becomes_the_path(tmp_path: Path) -> None:
 
 def test_one_file_goes_into_a_folder_that_is_there(tmp_path: Path) -> None:
     with ExportFiles(tmp_path) as files:
-        files.take(header({"model.onnx": b""}))
+        files.write(header({"model.onnx": b""}))
         assert files.finish().path == tmp_path / "model.onnx"
 
 
@@ -52,7 +52,7 @@ def test_several_files_become_a_folder(tmp_path: Path, is_there: bool) -> None:
         target.mkdir()
     with ExportFiles(target) as files:
         for message in (header(FILES), chunk(0, b"123"), chunk(0, b"45"), chunk(2, b"678")):
-            files.take(message)
+            files.write(message)
         found = files.finish()
     assert {str(path.relative_to(target)): path.read_bytes() for path in found.files} == FILES
     assert [path.name for path in tmp_path.iterdir()] == ["pets"]
@@ -63,7 +63,7 @@ def test_a_folder_with_files_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine" / "own").touch()
     with ExportFiles(tmp_path / "mine") as files:
         for message in (header(FILES), chunk(0, b"12345"), chunk(2, b"678")):
-            files.take(message)
+            files.write(message)
         with pytest.raises(FileExistsError, match="Expected a new or an empty folder"):
             files.finish()
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["own"]
@@ -90,6 +90,6 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(
 ) -> None:
     with ExportFiles(tmp_path / "folder") as files, pytest.raises(DataLoss, match=said):
         for message in messages:
-            files.take(message)
+            files.write(message)
         files.finish()
     assert not list(tmp_path.iterdir())
