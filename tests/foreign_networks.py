@@ -30,7 +30,7 @@ def make(folder: Path) -> Mapping[str, np.ndarray]:
 
 
 def pictures(size: int) -> np.ndarray:
-    """Three images of smooth colours, uint8 [3, size, size, 3]."""
+    """Three images of smooth colors, uint8 [3, size, size, 3]."""
     y, x = np.mgrid[0:size, 0:size] / size
     waves = np.stack([np.sin(3 * x + shift) * np.cos(5 * y - shift) for shift in range(9)])
     return (128 + 127 * waves).astype(np.uint8).reshape(3, 3, size, size).transpose(0, 2, 3, 1)
@@ -105,7 +105,7 @@ def _of_torch(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _trained(network: Any) -> Any:
-    """The network with batch normalisations as if it had been trained: fresh ones do nothing."""
+    """The network with batch normalizations as if it had been trained: fresh ones do nothing."""
     import torch
 
     for module in network.modules():

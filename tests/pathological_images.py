@@ -72,9 +72,9 @@ def _chunk(kind: bytes, content: bytes = b"") -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png(*chunks: bytes, side: int = SIDE, bits: int = 16, colour: int = 6, interlaced: bool = False) -> bytes:
+def png(*chunks: bytes, side: int = SIDE, bits: int = 16, color: int = 6, interlaced: bool = False) -> bytes:
     """A PNG of some chunks after its header."""
-    header = struct.pack(">IIBBBBB", side, side, bits, colour, 0, 0, int(interlaced))
+    header = struct.pack(">IIBBBBB", side, side, bits, color, 0, 0, int(interlaced))
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + b"".join(chunks) + _chunk(b"IEND")
 
 
@@ -93,7 +93,7 @@ def empty_chunks(kind: bytes = b"IDAT") -> bytes:
 
 
 def profile() -> bytes:
-    """A PNG whose colour profile unpacks to a gigabyte."""
+    """A PNG whose color profile unpacks to a gigabyte."""
     packer = zlib.compressobj(9)
     packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(1024)) + packer.flush()
     return png(

@@ -1,4 +1,4 @@
-"""A made image in which no corner, side or colour is like another, and what to do with it."""
+"""A made image in which no corner, side or color is like another, and what to do with it."""
 
 import io
 import subprocess

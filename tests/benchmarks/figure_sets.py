@@ -1,4 +1,4 @@
-"""Labelled rows, images and texts, and a near-duplicate of each, to check reported figures with."""
+"""Labeled rows, images and texts, and a near-duplicate of each, to check reported figures with."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ Views = Mapping[str, Float32]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Pool:
-    """Labelled examples to sample from.
+    """Labeled examples to sample from.
 
     Attributes:
         name: the name in tables.

@@ -1,4 +1,4 @@
-"""The labelled images that recipes are measured on, as features, and how each set is split."""
+"""The labeled images that recipes are measured on, as features, and how each set is split."""
 
 import csv
 import gzip
@@ -34,7 +34,7 @@ BATCH = 32
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FeatureSet:
-    """Features of labelled images.
+    """Features of labeled images.
 
     Attributes:
         name: its name in tables.
@@ -151,7 +151,7 @@ def _mnist() -> Iterator[LabeledImage]:
 
 
 def _emoji(npm: str, cache: Path) -> Iterator[LabeledImage]:
-    """Emoji of three vendors, labelled with their subcategory: the largest ones, some emoji of each."""
+    """Emoji of three vendors, labeled with their subcategory: the largest ones, some emoji of each."""
     folder = cache / f"emoji-{EMOJI_VERSION}-{len(VENDORS)}"
     if not folder.exists():
         with tempfile.TemporaryDirectory(dir=cache) as name:

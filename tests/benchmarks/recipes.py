@@ -1,4 +1,4 @@
-"""Measures the recipes on labelled images, and prints tables in Markdown that the documentation quotes.
+"""Measures the recipes on labeled images, and prints tables in Markdown that the documentation quotes.
 
 Every head is fitted on the same features and the same splits: 60 % of each class to train on, of which so
 many shots are taken, and 40 % to test on. Compared with heads fitted the usual ways on the `last` view,

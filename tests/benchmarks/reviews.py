@@ -20,7 +20,7 @@ VERDICTS = {"fresh": "liked", "rotten": "disliked"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Review:
-    """One labelled text.
+    """One labeled text.
 
     Attributes:
         text: a sentence or some.

@@ -12,7 +12,7 @@ from PIL import Image
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabeledImage:
-    """One labelled image.
+    """One labeled image.
 
     Attributes:
         png: its PNG file.

@@ -462,7 +462,7 @@ def findings(**fields: Any) -> evaluation_pb2.DatasetFindings:
         estimated_duration=timedelta(seconds=0.5),
         recommendations=[
             evaluation_pb2.Recommendation(
-                kind="RECOMMENDATION_KIND_LABEL_ISSUES", message="1 example looks mislabelled: look at it."
+                kind="RECOMMENDATION_KIND_LABEL_ISSUES", message="1 example looks mislabeled: look at it."
             )
         ],
         **fields,

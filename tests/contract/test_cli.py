@@ -98,7 +98,7 @@ def test_a_fine_tune_shows_what_was_found_in_its_examples(run, server, pets):
     lines = result.stdout.splitlines()
     start = lines.index("Found in the examples:")
     assert lines[start + 1 : start + 3] == [
-        "• 1 example looks mislabelled: look at it.",
+        "• 1 example looks mislabeled: look at it.",
         "  cat/3.jpg (cat) looks like dog (87.5%)",
     ]
     assert "More: headstart version report pets@3" in result.stderr

@@ -134,11 +134,11 @@ def test_findings_say_what_to_do_first_and_then_name_the_examples(run, server, p
     text = "\n".join(lines)
     assert "90.0% (95% interval 77-96%), measured on 40 held-out examples" in text
     assert "75.0% with 10, 87.5% with 20, perhaps 93.8% with 40" in text
-    assert "• 1 example looks mislabelled: look at it." in lines
+    assert "• 1 example looks mislabeled: look at it." in lines
     assert "  cat/3.jpg (cat) looks like dog (87.5%)" in lines
     assert "  cat/1.jpg (cat), dog/2.jpg (dog): nearly equal, with different labels" in lines
     assert "  cat/4.jpg (cat), 2.5 times as far" in lines
-    assert lines.index("• 1 example looks mislabelled: look at it.") < lines.index("Labels to look at:")
+    assert lines.index("• 1 example looks mislabeled: look at it.") < lines.index("Labels to look at:")
     assert max(map(len, lines)) <= 80
     document = json.loads(run("check", "pets", pets, "--json").stdout)
     assert document["findings"]["recommendations"][0]["kind"] == "RECOMMENDATION_KIND_LABEL_ISSUES"

@@ -94,7 +94,7 @@ print(
         {
             "newest": fields_of(predict(images)),
             "numbered": fields_of(predict(images, version=1)),
-            "labelled": fields_of(predict(images, label=alias)),
+            "labeled": fields_of(predict(images, label=alias)),
             "filtered": sorted(predict(images, outputs=["label"]).outputs),
             "classified": classes_of(classified.result),
             "both": [

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from peers.contenders import FLAVOURS, HEADSTART, Contender, Job, peers
+from peers.contenders import FLAVORS, HEADSTART, Contender, Job, peers
 from peers.measuring import Measured, Plan, measure
 from peers.publishing import publish
 from peers.tables import print_tables
@@ -39,7 +39,7 @@ def main() -> None:
     chosen = [
         peer
         for peer in peers()
-        if (not arguments.only or peer.name in arguments.only) and arguments.flavour in (None, peer.flavour)
+        if (not arguments.only or peer.name in arguments.only) and arguments.flavor in (None, peer.flavor)
     ]
     print(f"Machine: {machine()}\nSoftware: {software()}")
     versions = dict.fromkeys(f"{peer.server} {peer.version()}" for peer in chosen)
@@ -67,7 +67,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--variants", type=int, nargs="+", help="numbers of variants (default: 1 10 50)")
     parser.add_argument("--bound", type=float, default=300.0, help="seconds a server gets to become ready")
     parser.add_argument("--quick", action="store_true", help="loads of 1 s, and 1 and 3 variants")
-    parser.add_argument("--flavour", choices=FLAVOURS, help="what runs the peers' networks (default: both)")
+    parser.add_argument("--flavor", choices=FLAVORS, help="what runs the peers' networks (default: both)")
     parser.add_argument("--json", type=Path, help="file that gets everything measured")
     parser.add_argument(
         "--add",

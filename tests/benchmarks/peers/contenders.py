@@ -13,7 +13,7 @@ from peers.variants import body_path
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parents[2] / ".venv-peers"
-FLAVOURS = ("keras", "openvino")
+FLAVORS = ("keras", "openvino")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,7 @@ class Contender:
     Attributes:
         server: its name in the tables.
         name: of its program, requirements and environment; "headstart" for ours.
-        flavour: what runs the network.
+        flavor: what runs the network.
         protocol: how it is called.
         package: what PyPI calls it.
         processes: whether each core gets a process that loads every network; else one process loads them.
@@ -55,7 +55,7 @@ class Contender:
 
     server: str
     name: str
-    flavour: str
+    flavor: str
     protocol: str
     package: str
     processes: bool
@@ -63,7 +63,7 @@ class Contender:
     @property
     def title(self) -> str:
         """Its name and what runs the network."""
-        return f"{self.server}, {self.flavour}"
+        return f"{self.server}, {self.flavor}"
 
     def missing(self) -> str | None:
         """Why it cannot be started; None if it can."""
@@ -101,7 +101,7 @@ class Contender:
             return kept
         kept.pop("PYTHONPATH", None)
         settings = {
-            "flavour": self.flavour,
+            "flavor": self.flavor,
             "networks": str(job.networks),
             "variants": list(job.variants),
             "port": job.ports[0],
@@ -135,7 +135,7 @@ description = "MobileNetV2 with random weights, for measuring."
 HEADSTART = Contender(
     server="Headstart",
     name="headstart",
-    flavour="openvino",
+    flavor="openvino",
     protocol="headstart",
     package="headstart",
     processes=False,
@@ -152,13 +152,13 @@ _PEERS = (
 
 
 def peers() -> list[Contender]:
-    """Every peer in every flavour."""
+    """Every peer in every flavor."""
     return [
         Contender(
-            server=title, name=name, flavour=flavour, protocol=protocol, package=package, processes=processes
+            server=title, name=name, flavor=flavor, protocol=protocol, package=package, processes=processes
         )
         for name, title, package, protocol, processes in _PEERS
-        for flavour in FLAVOURS
+        for flavor in FLAVORS
     ]
 
 

@@ -1,7 +1,7 @@
 """Builds what every server of the comparison serves: ``python -m peers.networks FOLDER VARIANTS``.
 
 No weights can be fetched where this runs, so they are random: MobileNetV2 costs the same with any. Its batch
-normalisation is calibrated on photographs, because with random weights and no calibration the activations
+normalization is calibrated on photographs, because with random weights and no calibration the activations
 fade to nothing within a few blocks, and a network that gives zeros proves nothing about who serves it right.
 """
 
@@ -21,7 +21,7 @@ from peers.variants import CLASSES, SIDE, body_path, expected_path, names
 from sample_images import photographs
 
 SEED = 0
-#: Images that the normalisation is calibrated on.
+#: Images that the normalization is calibrated on.
 CALIBRATION = 16
 #: Standard deviation of the logits: probabilities differ from class to class, and from variant to variant.
 SPREAD = 1.0
@@ -56,12 +56,12 @@ def _body(rows: np.ndarray) -> Any:
     body = keras.applications.MobileNetV2(
         weights=None, input_shape=(SIDE, SIDE, 3), pooling="avg", include_top=False
     )
-    normalisations = [layer for layer in body.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    momenta = [layer.momentum for layer in normalisations]
-    for layer in normalisations:
+    normalizations = [layer for layer in body.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in normalizations]
+    for layer in normalizations:
         layer.momentum = 0.0
     body(rows, training=True)
-    for layer, momentum in zip(normalisations, momenta, strict=True):
+    for layer, momentum in zip(normalizations, momenta, strict=True):
         layer.momentum = momentum
     body.trainable = False
     return body

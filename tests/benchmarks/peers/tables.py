@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from statistics import mean
 
-from peers.contenders import FLAVOURS, HEADSTART
+from peers.contenders import FLAVORS, HEADSTART
 from peers.measuring import Measured
 from report import print_table
 
@@ -59,11 +59,11 @@ def _print_variants(groups: Sequence[Sequence[Measured]], callers: Sequence[int]
 def _print_ratios(measured: Sequence[Measured], counts: Sequence[int], callers: Sequence[int]) -> None:
     rows = []
     for count in counts:
-        for flavour in FLAVOURS:
+        for flavor in FLAVORS:
             here = [one for one in measured if one.variants == count]
             ours = [one for one in here if one.title == HEADSTART.title]
-            others = [one for one in here if one.title != HEADSTART.title and one.title.endswith(flavour)]
-            row = [str(count), f"peers with {flavour}"]
+            others = [one for one in here if one.title != HEADSTART.title and one.title.endswith(flavor)]
+            row = [str(count), f"peers with {flavor}"]
             row += [_advantage(ours, others, _rate(number), max) for number in callers]
             row.append(_advantage(ours, others, lambda one: one.memory, min))
             row.append(_advantage(ours, others, lambda one: one.ready_seconds, min))

@@ -132,7 +132,7 @@ def test_blue_first_and_another_scale_are_declared(folder: Path, file: Path, bod
 
 
 @pytest.mark.parametrize("channels", ["rgb", "bgr"])
-def test_a_network_of_the_zoo_has_its_own_preprocessing_whichever_colour_comes_first(
+def test_a_network_of_the_zoo_has_its_own_preprocessing_whichever_color_comes_first(
     folder: Path, channels: str
 ) -> None:
     keras = load_keras()

@@ -34,7 +34,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rows() -> NDArray[np.uint8]:
-    """The golden image, and 16 more of smooth colours: as natural as can be made."""
+    """The golden image, and 16 more of smooth colors: as natural as can be made."""
     base = golden_image()[38:262, 88:312]
     return np.stack([np.roll(base, (7 * place, 11 * place), axis=(0, 1)) for place in range(17)])
 

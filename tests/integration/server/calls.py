@@ -267,7 +267,7 @@ def digit(label: int, place: int) -> bytes:
 
 
 def digits(labels: Sequence[int], count: int, start: int = 0, **fields: Any) -> list[input_pb2.Example]:
-    """Labelled digits, `count` of each label."""
+    """Labeled digits, `count` of each label."""
     places = range(start, start + count)
     return [example(digit(label, place), str(label), **fields) for place in places for label in labels]
 
@@ -278,7 +278,7 @@ def noise(count: int, seed: int, classes: int = 3) -> list[input_pb2.Example]:
     pixels = rng.integers(0, 100, (count, 8, 8, 3), np.uint8)
     for place in range(count):
         pixels[place] += np.array([150 * (place % classes >> band & 1) for band in range(3)], np.uint8)
-    return [example(png(pixels[place]), f"colour {place % classes}") for place in range(count)]
+    return [example(png(pixels[place]), f"color {place % classes}") for place in range(count)]
 
 
 def png(pixels: np.ndarray) -> bytes:

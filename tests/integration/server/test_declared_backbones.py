@@ -124,7 +124,7 @@ def test_a_declared_backbone_is_fine_tuned_on_and_answers(api: Api, name: str) -
     version = api.version(name, job.version)
     assert version.lineage.backbone == name
     assert version.lineage.backbone_digest == statuses(api)[name].digest
-    if name == "own":  # untrained batch normalisations leave little of an image
+    if name == "own":  # untrained batch normalizations leave little of an image
         assert api.names(name, *(digit(label, 20) for label in (0, 1, 7))) == ["0", "1", "7"]
     else:
         assert set(api.names(name, digit(0, 20), digit(1, 20))) <= {"0", "1", "7"}

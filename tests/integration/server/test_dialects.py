@@ -232,7 +232,7 @@ def test_tensorflow_servings_client_gets_our_answers(api: Api, server: ServerPro
     for name, version, (labels, probabilities) in (
         ("newest", 2, newest),
         ("numbered", 1, first),
-        ("labelled", 1, first),
+        ("labeled", 1, first),
     ):
         assert (reported[name]["version"], reported[name]["label"]) == (version, labels)
         same(reported[name]["probabilities"], probabilities)

@@ -122,10 +122,10 @@ def test_a_network_that_keras_cannot_run_runs_in_openvino_whatever_the_settings(
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_a_version_is_fine_tuned_on_a_declared_network_and_answers(api: Api, name: str) -> None:
-    job = api.published(noise(24, 1), model=f"colours-{name}", backbone=name)
-    assert api.version(f"colours-{name}", job.version).lineage.backbone == name
+    job = api.published(noise(24, 1), model=f"colors-{name}", backbone=name)
+    assert api.version(f"colors-{name}", job.version).lineage.backbone == name
     images = [example.input.image for example in noise(6, 2)]
-    assert api.names(f"colours-{name}", *images) == [f"colour {place % 3}" for place in range(6)]
+    assert api.names(f"colors-{name}", *images) == [f"color {place % 3}" for place in range(6)]
 
 
 #: What is declared of networks whose features are taken elsewhere, or whose input is laid out otherwise.

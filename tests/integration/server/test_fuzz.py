@@ -235,7 +235,7 @@ label = st.one_of(
     ),
     st.builds(label_pb2.Label),
 )
-labelled = st.builds(
+labeled = st.builds(
     input_pb2.Example,
     input=content,
     label=label,
@@ -254,7 +254,7 @@ def test_any_fields_of_a_prediction(api: Api, digits_model: str, request: predic
 
 
 @bounded
-@given(spec=spec, examples=st.lists(st.one_of(good, good, good, labelled), max_size=12))
+@given(spec=spec, examples=st.lists(st.one_of(good, good, good, labeled), max_size=12))
 def test_any_fields_of_a_fine_tune(api: Api, spec: job_pb2.FineTuneSpec, examples: list[input_pb2.Example]):
     requests = [tuning.FineTuneRequest(spec=spec), examples_message(examples)]
     check_jobs(api, outcome(lambda: api.fine_tuning.FineTune(iter(requests), timeout=TIMEOUT)))

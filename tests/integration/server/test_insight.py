@@ -262,7 +262,7 @@ def test_every_planted_fault_is_found_before_and_with_training(api: Api, model: 
 
 
 def test_several_labels_and_numbers_have_their_answers_and_findings(api: Api, model: str):
-    labelled, valued = [], []
+    labeled, valued = [], []
     for place in range(24):
         for label in (0, 1, 7):
             one = example(digit(label, place), "")
@@ -270,11 +270,11 @@ def test_several_labels_and_numbers_have_their_answers_and_findings(api: Api, mo
             one.label.classes.class_names.extend(
                 ["round"] if label == 0 else ["straight", "tall"][: 1 + (label == 1)]
             )
-            labelled.append(one)
+            labeled.append(one)
             other = input_pb2.Example(input=one.input, label={"number": float(label)})
             valued.append(other)
     found = api.validate(valued, model=model)
-    api.published(labelled, model=f"{model}-labels")
+    api.published(labeled, model=f"{model}-labels")
     api.published(valued, model=f"{model}-number")
     wanted = {"abstention": predicting.Abstention(), "neighbors": 2}
     (of_labels,) = api.predict(f"{model}-labels", digit(1, 50), **wanted).results[0].predictions

@@ -21,10 +21,10 @@ from integration.server.calls import (
 
 
 @pytest.fixture(scope="module")
-def colours(api: Api) -> str:
+def colors(api: Api) -> str:
     """A model with two versions; `stable` names the first."""
-    api.published(noise(12, seed=100), model="colours", alias="stable")
-    return api.published(noise(18, seed=101, classes=6), model="colours").spec.model
+    api.published(noise(12, seed=100), model="colors", alias="stable")
+    return api.published(noise(18, seed=101, classes=6), model="colors").spec.model
 
 
 def embed(api: Api, *images: bytes, **fields) -> dict[str, np.ndarray]:
@@ -54,38 +54,36 @@ def test_the_stages_of_a_call_are_timed(api: Api, digits_model: str):
 
 
 @pytest.mark.parametrize(("top_k", "count"), [(None, 5), (1, 1), (4, 4), (100, 6)])
-def test_as_many_classes_are_returned_as_were_requested(
-    api: Api, colours: str, top_k: int | None, count: int
-):
-    response = api.predict(colours, digit(0, 30), top_k=top_k)
+def test_as_many_classes_are_returned_as_were_requested(api: Api, colors: str, top_k: int | None, count: int):
+    response = api.predict(colors, digit(0, 30), top_k=top_k)
 
     assert len(response.results[0].predictions[0].classes) == count
 
 
-def test_a_version_is_chosen_by_number_by_alias_or_as_the_newest(api: Api, colours: str):
-    assert api.predict(colours, digit(0, 30)).results[0].version == 2
-    assert api.predict(colours, digit(0, 30), version=1).results[0].version == 1
-    assert api.predict(colours, digit(0, 30), alias="stable").results[0].version == 1
+def test_a_version_is_chosen_by_number_by_alias_or_as_the_newest(api: Api, colors: str):
+    assert api.predict(colors, digit(0, 30)).results[0].version == 2
+    assert api.predict(colors, digit(0, 30), version=1).results[0].version == 1
+    assert api.predict(colors, digit(0, 30), alias="stable").results[0].version == 1
 
 
-def test_several_versions_answer_one_call_and_share_the_pass(api: Api, colours: str, digits_model: str):
+def test_several_versions_answer_one_call_and_share_the_pass(api: Api, colors: str, digits_model: str):
     further = [
         version_selector_pb2.VersionSelector(model=digits_model),
-        version_selector_pb2.VersionSelector(model=colours, version=1),
+        version_selector_pb2.VersionSelector(model=colors, version=1),
     ]
     pictures = [digit(0, 30), digit(7, 31)]
-    response = api.predict(colours, *pictures, further=further, return_features=True)
+    response = api.predict(colors, *pictures, further=further, return_features=True)
     results = list(response.results)
     (features,) = response.features
 
     assert [(each.model, each.version) for each in results] == [
-        (colours, 2),
+        (colors, 2),
         (digits_model, 1),
-        (colours, 1),
+        (colors, 1),
     ]
     # Bitwise what each of them answers alone.
     assert results[1] == api.predict(digits_model, *pictures).results[0]
-    assert results[2] == api.predict(colours, *pictures, version=1).results[0]
+    assert results[2] == api.predict(colors, *pictures, version=1).results[0]
     assert features.backbone == "efficientnet-lite0"
     assert {view: tensors.decode(each).shape for view, each in features.views.items()} == {
         view: (2, each.shape[1]) for view, each in embed(api, *pictures, views=["last", "taps"]).items()

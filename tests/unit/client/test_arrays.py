@@ -33,8 +33,8 @@ def test_rows_are_examples_with_labels_and_ids(tmp_path: Path) -> None:
 
 def test_whole_numbers_are_labels_too_and_values_are_numbers(tmp_path: Path) -> None:
     features = np.zeros((2, 4), np.float32)
-    labelled = list(open_examples(saved(tmp_path / "l.npz", features=features, labels=[0, 12])))
-    assert [each.label.class_name for each in labelled] == ["0", "12"]
+    labeled = list(open_examples(saved(tmp_path / "l.npz", features=features, labels=[0, 12])))
+    assert [each.label.class_name for each in labeled] == ["0", "12"]
     valued = list(open_examples(saved(tmp_path / "v.npz", features=features, values=[0.5, 3])))
     assert [each.label.number for each in valued] == [0.5, 3.0]
 

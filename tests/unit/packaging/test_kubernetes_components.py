@@ -86,7 +86,7 @@ def test_production_has_every_component_some_in_a_comment(root: Path) -> None:
     assert {folder.name for folder in (root / "k8s/components").iterdir()} == COMPONENTS
 
 
-def test_all_of_production_is_valid_labelled_and_without_a_secret(production: list[Document]) -> None:
+def test_all_of_production_is_valid_labeled_and_without_a_secret(production: list[Document]) -> None:
     for document in production:
         validate(document)
         is_dashboard = document["metadata"]["name"] == "headstart-dashboard"
@@ -140,7 +140,7 @@ def test_each_component_can_be_left_out(
     assert ["http" in names for names in listed] == ["http" not in out] * len(listed)
 
 
-def test_only_labelled_namespaces_reach_only_the_two_ports(only: Callable[..., Document]) -> None:
+def test_only_labeled_namespaces_reach_only_the_two_ports(only: Callable[..., Document]) -> None:
     policy = only("NetworkPolicy")["spec"]
     assert policy["podSelector"]["matchLabels"] == LABELS
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}

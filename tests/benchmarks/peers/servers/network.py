@@ -20,7 +20,7 @@ class Settings:
     """What the comparison asks of a peer; handed down in the environment variable PEER, as JSON.
 
     Attributes:
-        flavour: keras, or openvino: the same network converted by hand.
+        flavor: keras, or openvino: the same network converted by hand.
         networks: folder of the variants' files.
         variants: their names.
         port: where to serve.
@@ -30,7 +30,7 @@ class Settings:
         work: folder for whatever a peer writes.
     """
 
-    flavour: str
+    flavor: str
     networks: str
     variants: list[str]
     port: int
@@ -60,7 +60,7 @@ class Network:
     """
 
     def __init__(self, name: str, settings: Settings) -> None:
-        load = {"keras": _load_keras, "openvino": _load_openvino}[settings.flavour]
+        load = {"keras": _load_keras, "openvino": _load_openvino}[settings.flavor]
         self._run = load(Path(settings.networks) / name)
         self.predict(np.zeros((1, SIDE, SIDE, 3), np.float32))
         (Path(settings.loaded) / f"{os.getpid()}-{name}").touch()
