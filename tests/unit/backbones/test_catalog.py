@@ -1,4 +1,4 @@
-"""What becomes of backbones that are not to be had, whatever is at fault."""
+"""What becomes of backbones that are unavailable, whatever is at fault."""
 
 import io
 import subprocess
@@ -55,7 +55,7 @@ class Broken:
     ],
 )
 @pytest.mark.parametrize("ask", ["load", "prepare", "conversion"])
-def test_whatever_is_wrong_is_told_in_words(
+def test_whatever_is_wrong_is_reported_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, ask: str
 ) -> None:
     monkeypatch.setitem(SOURCES, "broken", Broken(error))
@@ -90,7 +90,7 @@ def test_a_download_keeps_its_ending_and_no_query(tmp_path: Path, monkeypatch: p
     ]
 
 
-def test_the_command_tells_what_is_wrong_with_one_and_goes_on_with_the_next(tmp_path: Path) -> None:
+def test_the_command_reports_what_is_wrong_with_one_and_goes_on_with_the_next(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("no folder")
     (tmp_path / "own.onnx").write_bytes(b"\x3a\x00")
     flags = [

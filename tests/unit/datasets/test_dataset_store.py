@@ -157,7 +157,7 @@ def test_discarding_removes_it_at_any_time_and_any_number_of_times(
 # Damage
 
 
-def test_a_missing_dataset_is_told(store: DatasetStore) -> None:
+def test_a_missing_dataset_is_reported(store: DatasetStore) -> None:
     with pytest.raises(ArtifactDamaged) as caught:
         store.open("job")
     assert caught.value.metadata == {"job_id": "job"}
@@ -169,7 +169,7 @@ def test_a_missing_dataset_is_told(store: DatasetStore) -> None:
     "index",
     [b"", b"no json", b"{}x", b"[1]", b'[{"label": "cat"}]', b"\xff", b"3"],
 )
-def test_an_index_that_is_none_is_told(store: DatasetStore, tmp_path: Path, index: bytes) -> None:
+def test_an_index_that_is_invalid_is_reported(store: DatasetStore, tmp_path: Path, index: bytes) -> None:
     with zipfile.ZipFile(tmp_path / "datasets" / "job.zip", "w") as archive:
         archive.writestr(INDEX, index)
     with pytest.raises(ArtifactDamaged):
@@ -187,7 +187,7 @@ def test_a_missing_input_is_reported(store: DatasetStore, tmp_path: Path) -> Non
         dataset.read(0)
 
 
-def test_a_dataset_that_was_closed_meanwhile_is_told(store: DatasetStore) -> None:
+def test_a_dataset_that_was_closed_meanwhile_is_reported(store: DatasetStore) -> None:
     write(store, [CAT, DOG])
     dataset = store.open("job")
     dataset.close()
@@ -197,7 +197,7 @@ def test_a_dataset_that_was_closed_meanwhile_is_told(store: DatasetStore) -> Non
 
 @given(st.data())
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_damaged_bytes_are_told_or_do_no_harm(
+def test_damaged_bytes_are_reported_or_do_no_harm(
     store: DatasetStore, tmp_path: Path, data: st.DataObject
 ) -> None:
     examples = [CAT, DOG, Example(content=np.arange(4), target=Target.of_label("dog"))]
@@ -223,7 +223,7 @@ def test_damaged_bytes_are_told_or_do_no_harm(
 # A full disk
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(store: DatasetStore, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(store: DatasetStore, tmp_path: Path) -> None:
     (tmp_path / "datasets" / "job.part").symlink_to("/dev/full")
     writer = store.writer("job")
     with pytest.raises(StorageFull) as caught:
@@ -233,7 +233,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(store: DatasetStore, tmp_path: P
     assert files(store, tmp_path) == []
 
 
-def test_a_disk_that_is_full_at_the_end_is_told_and_leaves_nothing(
+def test_a_disk_that_is_full_at_the_end_is_reported_and_leaves_nothing(
     store: DatasetStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(descriptor: int) -> None:

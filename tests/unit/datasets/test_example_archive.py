@@ -47,7 +47,7 @@ def test_each_content_comes_from_its_archive_in_any_order(
             assert reader.read(example) == f"{number} {example.target.label}".encode()
 
 
-def test_an_archive_that_is_gone_is_told_and_the_others_are_read(
+def test_an_archive_that_is_gone_is_reported_and_the_others_are_read(
     store: DatasetStore, stored: list[StoredExample]
 ) -> None:
     store.remove("job-1")

@@ -85,13 +85,13 @@ def test_a_call_neither_does_nor_counts_what_others_have_pending(
     assert CAT.content not in on_disk(bench)
 
 
-def test_its_features_are_computed_anew_when_it_comes_again(bench: Workbench) -> None:
+def test_its_features_are_computed_again_when_it_comes_again(bench: Workbench) -> None:
     bench.published(pets(4))
     before = bench.backbone.decoded.total()
     bench.published(pets(4), model="again")
     assert bench.backbone.decoded.total() == before
     bench.eraser.erase("cat0", "pets")
-    bench.published(pets(4), model="anew")
+    bench.published(pets(4), model="again")
     assert bench.backbone.decoded.total() == before + 1
 
 
@@ -130,7 +130,7 @@ def test_it_can_be_repeated(bench: Workbench) -> None:
     assert (again.versions, again.contents) == ([("pets", 1)], 0)
 
 
-def test_an_example_of_versions_that_keep_no_contents_is_told_too(bench: Workbench) -> None:
+def test_an_example_of_versions_that_keep_no_contents_is_reported_too(bench: Workbench) -> None:
     bench.published(pets(4), discard_examples=True)
     bench.archives.sweep()
     found = bench.eraser.erase("cat0")
@@ -228,7 +228,7 @@ def test_what_a_killed_server_had_begun_is_ended_by_the_next_cleaning(
 def test_what_another_replica_put_back_before_it_was_killed_is_taken_out_again(
     bench: Workbench, clock: ManualClock
 ) -> None:
-    """It had begun to write the archive without `dog1` when it was told of no other, and was long at it."""
+    """It had begun to write the archive without `dog1` before it read of another one, and took long."""
     version = bench.published(pets(4))
     bench.eraser.erase("dog1")
     archive = bench.folder / f"{version.manifest.job_id}.zip"
@@ -261,7 +261,7 @@ def test_another_replica_drops_what_it_has_when_it_looks(bench: Workbench, drive
     assert (digests, len(archives)) == ({DIGEST}, 1)
 
 
-def test_a_version_whose_list_is_damaged_is_told_apart(bench: Workbench) -> None:
+def test_a_version_whose_list_is_damaged_is_listed_apart(bench: Workbench) -> None:
     version = bench.published(pets(4))
     bench.published(pets(4), model="whole")
     (bench.driver.publisher.folder / "versions" / version.artifact / EXAMPLES_FILE).write_bytes(b"torn")
@@ -269,7 +269,7 @@ def test_a_version_whose_list_is_damaged_is_told_apart(bench: Workbench) -> None
     assert (found.versions, found.unread) == ([("whole", 1)], [("pets", 1)])
 
 
-def test_what_is_not_there_is_told(bench: Workbench) -> None:
+def test_what_is_not_there_is_reported(bench: Workbench) -> None:
     bench.published(pets(4))
     with pytest.raises(ExampleNotFound, match="No version and no job") as caught:
         bench.eraser.erase("cat99")

@@ -59,7 +59,7 @@ def test_a_set_that_came_in_parts_gives_the_head_of_the_same_set_at_once(
     assert child.manifest.class_names == at_once.manifest.class_names
 
 
-def test_a_child_tells_where_it_came_from(bench: Workbench, driver: JobDriver) -> None:
+def test_a_child_reports_where_it_came_from(bench: Workbench, driver: JobDriver) -> None:
     bench.published(pets(4))
     child = bench.published(
         [*pets(1, start=4), pet("cat", 0)], parent_version=1, removed_example_ids=("dog0",)
@@ -73,7 +73,7 @@ def test_a_child_tells_where_it_came_from(bench: Workbench, driver: JobDriver) -
     assert (parent.parent, parent.added_count, parent.removed_count) == (0, 12, 0)
 
 
-def test_no_example_need_come_to_leave_some_out_or_to_fit_anew(bench: Workbench) -> None:
+def test_no_example_need_come_to_leave_some_out_or_to_fit_again(bench: Workbench) -> None:
     bench.published(pets(4))
     child = bench.published(parent_version=1, removed_example_ids=("cat0", "dog1"))
     assert set(bench.ids(child)) == {example.id for example in pets(4)} - {"cat0", "dog1"}
@@ -128,8 +128,8 @@ def test_held_out_examples_stay_held_out(bench: Workbench) -> None:
     outcomes = bench.examples(child)
     assert {
         example.id
-        for example, told in zip(outcomes.examples, outcomes.outcomes, strict=True)
-        if told is not None and told.held_out
+        for example, reported in zip(outcomes.examples, outcomes.outcomes, strict=True)
+        if reported is not None and reported.held_out
     } == {example.id for example in held_out}
 
 
@@ -153,7 +153,7 @@ def test_faulty_examples_that_were_dropped_are_not_handed_down(bench: Workbench)
     assert len(bench.examples(child).examples) == 12
 
 
-def test_a_new_example_that_contradicts_an_old_one_is_told_with_its_place_in_the_stream(
+def test_a_new_example_that_contradicts_an_old_one_is_reported_with_its_place_in_the_stream(
     bench: Workbench,
 ) -> None:
     bench.published(pets(3))
@@ -216,7 +216,7 @@ def test_a_job_succeeds_whose_parent_was_deleted_after_it_was_accepted(bench: Wo
     assert head_digest(version) == head_digest(bench.published(pets(4), model="others"))
 
 
-def test_a_parent_deleted_while_examples_come_is_told_and_leaves_nothing(
+def test_a_parent_deleted_while_examples_come_is_reported_and_leaves_nothing(
     bench: Workbench, driver: JobDriver
 ) -> None:
     bench.published(pets(3))
@@ -279,10 +279,10 @@ def test_a_version_of_the_first_release_cannot_be_a_parent(bench: Workbench, dri
 
 def test_an_id_that_the_parent_does_not_have_is_named(bench: Workbench) -> None:
     bench.published(pets(2))
-    with pytest.raises(ExampleNotFound, match=r"'nobody'.*2 of 3 ids") as caught:
-        bench.accept(parent_version=1, removed_example_ids=("cat0", "nobody", "nowhere"))
+    with pytest.raises(ExampleNotFound, match=r"'no-one'.*2 of 3 ids") as caught:
+        bench.accept(parent_version=1, removed_example_ids=("cat0", "no-one", "nowhere"))
     assert caught.value.field == "spec.removed_example_ids"
-    assert caught.value.metadata["id"] == "nobody"
+    assert caught.value.metadata["id"] == "no-one"
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_the_limits_are_of_the_whole_dataset(tmp_path: Path, driver: JobDriver) 
         bench.published([pet("cat", 8)], parent_version=1)
 
 
-def test_leaving_out_too_much_is_told_like_sending_too_little(bench: Workbench) -> None:
+def test_leaving_out_too_much_is_reported_like_sending_too_little(bench: Workbench) -> None:
     bench.published(pets(2, ("cat", "dog")))
     with pytest.raises(Exception, match="two classes"):
         bench.accept(parent_version=1, removed_example_ids=("cat0", "cat1"))
@@ -366,7 +366,7 @@ def test_a_repeated_request_with_other_content_is_refused(
         bench.accept(examples, request_id="r", **{**settings, **changes})
 
 
-def test_a_job_tells_at_most_a_hundred_of_the_ids_that_it_leaves_out(
+def test_a_job_reports_at_most_a_hundred_of_the_ids_that_it_leaves_out(
     bench: Workbench, driver: JobDriver
 ) -> None:
     bench.published(pets(110, ("cat", "dog")))

@@ -59,7 +59,7 @@ def test_contents_come_by_their_indexes(bench: Bench) -> None:
     assert bench.contents(1) == {1: "B"}
 
 
-def test_an_index_that_is_none_of_the_version_s_is_left_out(bench: Bench) -> None:
+def test_an_index_that_is_not_the_version_s_is_left_out(bench: Bench) -> None:
     assert bench.contents(7, -1, 0) == {0: b"A"}
 
 

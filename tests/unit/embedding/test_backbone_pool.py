@@ -90,7 +90,7 @@ def test_an_empty_name_means_the_default(pool: BackbonePool) -> None:
     assert pool.metadata("").name == "small"
 
 
-def test_an_unknown_name_is_told_with_those_there_are(pool: BackbonePool, source: FakeSource) -> None:
+def test_an_unknown_name_is_reported_with_those_there_are(pool: BackbonePool, source: FakeSource) -> None:
     for ask in (pool.get, pool.load, pool.request):
         with pytest.raises(BackboneNotFound) as caught:
             ask("huge")
@@ -98,7 +98,7 @@ def test_an_unknown_name_is_told_with_those_there_are(pool: BackbonePool, source
     assert source.loads == []
 
 
-def test_an_unknown_default_is_told_at_once(source: FakeSource) -> None:
+def test_an_unknown_default_is_reported_at_once(source: FakeSource) -> None:
     with pytest.raises(BackboneNotFound):
         BackbonePool(source, make_embedder, "huge")
 
@@ -114,7 +114,7 @@ def test_many_who_load_at_once_load_once(pool: BackbonePool, source: FakeSource)
     assert source.loads == ["large"]
 
 
-def test_two_backbones_load_beside_each_other(pool: BackbonePool, source: FakeSource) -> None:
+def test_two_backbones_load_at_the_same_time(pool: BackbonePool, source: FakeSource) -> None:
     both = threading.Barrier(2)
     source.before_load = lambda name: both.wait(PATIENCE) and None
     names = iter(["small", "large"])
@@ -167,7 +167,7 @@ def test_closing_stops_every_loaded_embedder(pool: BackbonePool) -> None:
         assert isinstance(future.exception(0), Draining)
 
 
-def test_a_load_that_failed_in_the_background_is_told_to_who_comes_again_until_it_is_tried_again(
+def test_a_load_that_failed_in_the_background_is_reported_to_who_comes_again_until_it_is_tried_again(
     source: FakeSource,
 ) -> None:
     now = [0.0]
@@ -254,7 +254,7 @@ def test_members_of_a_family_are_loaded_without_being_listed_up_to_a_bound(sourc
     listed = pool.all_metadata()
     members = [FakeBackbone(f"size:{place}") for place in range(MAX_UNLISTED + 1)]
     source.backbones |= {member.info.name: member for member in members}
-    # What a source lists is asked for once, or again; a family's members never are.
+    # What a source lists is read once, or again; a family's members never are.
     source.list = lambda: listed  # type: ignore[method-assign]
     for member in members[:-1]:
         assert pool.load(member.info.name).info is member.info
@@ -268,7 +268,7 @@ def test_members_of_a_family_are_loaded_without_being_listed_up_to_a_bound(sourc
     pool.close()
 
 
-def test_facts_are_told_as_far_as_they_are_known_without_loading(
+def test_facts_are_reported_as_far_as_they_are_known_without_loading(
     pool: BackbonePool, source: FakeSource
 ) -> None:
     source.unprepared.add("large")
@@ -309,7 +309,7 @@ def test_a_backbone_of_a_family_makes_room_when_it_was_not_used_for_long() -> No
     with pytest.raises(BackboneNotFound) as caught:
         pool.load(members[-2].info.name)
     assert caught.value.retry_after == IDLE_SECONDS
-    # Others' are nobody's business.
+    # Others are not affected.
     assert "size:3" not in caught.value.message
 
     clock.advance(IDLE_SECONDS)

@@ -1,4 +1,4 @@
-"""What a batch tells of its time: how long it ran, and how long its slowest row took from its arrival on."""
+"""Times of a batch: how long it ran, and how long its slowest row took from its arrival on."""
 
 from collections.abc import Collection
 

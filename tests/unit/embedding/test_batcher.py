@@ -198,7 +198,7 @@ def test_a_thread_that_waits_does_not_keep_its_last_rows_in_memory(bench: Bench)
 # Preparing
 
 
-def test_an_input_that_cannot_be_prepared_is_told_why_and_the_others_go_on(bench: Bench) -> None:
+def test_an_input_that_cannot_be_prepared_gets_its_error_and_the_others_go_on(bench: Bench) -> None:
     broken = bench.submit(UndecodableInput("Expected a picture. Received: a text."))
     fine = bench.submit(row(1))
     bench.work()
@@ -313,7 +313,7 @@ def test_an_input_whose_caller_left_is_not_even_prepared(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("prepared", [False, True])
-def test_an_input_whose_deadline_passed_is_told_and_never_runs(bench: Bench, prepared: bool) -> None:
+def test_an_input_whose_deadline_passed_is_reported_and_never_runs(bench: Bench, prepared: bool) -> None:
     gate, _ = bench.stop_in_first_batch()
     late = bench.submit(row(1), deadline=bench.clock() + 1)
     in_time = bench.submit(row(2), deadline=bench.clock() + 3)
@@ -386,7 +386,7 @@ def test_many_callers_at_once_all_get_their_own_answers(bench: Bench) -> None:
     assert all(rows <= (4 if lane is Lane.PREDICT else 2) for lane, rows in bench.seen.batches)
 
 
-def test_who_runs_can_no_longer_leave_so_that_nobody_is_answered_twice(bench: Bench) -> None:
+def test_who_runs_can_no_longer_leave_so_that_no_one_is_answered_twice(bench: Bench) -> None:
     future = bench.submit(row(1))
     left: list[bool] = []
     bench.backbone.before_run = lambda rows: left.append(future.cancel())

@@ -122,7 +122,7 @@ class Busy:
             except Draining:
                 if self.crowd.closes_after is None:
                     self.faults.append((value, fate, "drained"))
-            except BaseException as error:  # noqa: BLE001 - told by the test
+            except BaseException as error:  # noqa: BLE001 - reported by the test
                 self.faults.append((value, fate, error))
 
     def submit(self, place: int, number: int, chance: np.random.Generator) -> tuple[float, PendingInput, str]:

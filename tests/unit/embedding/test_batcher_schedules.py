@@ -155,7 +155,7 @@ class Play:
         try:
             first, second = one.entry.future.result(0).views["last"].tolist()
         except CancelledError:
-            # It left in time: whoever runs can no longer leave.
+            # It left in time: a running input can no longer leave.
             assert one.ran == 0
             return "cancelled"
         except DeadlineExceeded:

@@ -19,7 +19,7 @@ Work = tuple[str, tuple[int, ...]]
 
 
 class ToldQueue(LaneQueue):
-    """A queue that tells of each change."""
+    """A queue that reports each change."""
 
     def __init__(self, changed: threading.Condition, **bounds: float) -> None:
         super().__init__(**bounds)
@@ -41,7 +41,7 @@ class ToldQueue(LaneQueue):
 class Held:
     """A batcher whose threads stop in each turn until the test lets them go on.
 
-    Beside it a second queue is told the same: what as many threads would do at once is what they must do.
+    A second queue gets the same calls: what as many threads would do at once is what they must do.
     """
 
     def __init__(self, threads: int, **bounds: float) -> None:
@@ -136,7 +136,7 @@ def test_a_turn_that_makes_room_for_several_wakes_a_thread_for_each(time: int) -
     held.submit(TRAIN, 4)
     for number in (3, 1, 2):
         held.release(("prepare", (number,)))
-    # The stream is taken, the Predict's row waits for it, and beside a Predict training has one turn at once:
+    # The stream is taken, the Predict's row waits for it, and during a Predict training has one turn:
     # three threads sleep. When the batch ends the Predict runs, and all of training's inputs are free.
     assert held.held == {("run", (0,))}
     held.release(("run", (0,)))

@@ -94,12 +94,12 @@ def test_threads_at_once_leave_it_whole_and_within_its_bound() -> None:
 
 
 class TwoTiers:
-    """A cache with a store in a folder, and what it tells of its look-ups."""
+    """A cache with a store in a folder, and the look-ups that it reports."""
 
     def __init__(self, folder: Path, max_bytes: int = 1 << 20) -> None:
         self.path = folder / "features.sqlite3"
         self.max_bytes = max_bytes
-        self.told: Counter[str] = Counter()
+        self.reported: Counter[str] = Counter()
         self.cache = self.open()
 
     def open(self) -> FeatureCache:
@@ -111,7 +111,7 @@ class TwoTiers:
         return self.open()
 
     def tell(self, outcome: Outcome, count: int) -> None:
-        self.told[outcome.value] += count
+        self.reported[outcome.value] += count
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_what_was_found_on_disk_is_in_memory_from_then_on(tiers: TwoTiers) -> No
     assert cache.get("b", "x") is found
     assert len(cache) == 1
     assert cache.get("b", "y") is None
-    assert tiers.told == {"disk": 1, "memory": 1, "miss": 1}
+    assert tiers.reported == {"disk": 1, "memory": 1, "miss": 1}
     assert cache.disk_nbytes > 0
 
 
@@ -141,18 +141,18 @@ def test_many_are_found_wherever_they_are(tiers: TwoTiers) -> None:
     cache = tiers.restart()
     cache.get("b", "1")
     cache.get("b", "2")
-    tiers.told.clear()
+    tiers.reported.clear()
     found = cache.get_many("b", ["0", "1", "2", "3", "4"])
     assert {digest: views["last"][0] for digest, views in found.items()} == {"0": 0, "1": 1, "2": 2, "3": 3}
-    assert tiers.told == {"memory": 2, "disk": 2, "miss": 1}
+    assert tiers.reported == {"memory": 2, "disk": 2, "miss": 1}
 
 
-def test_without_a_store_look_ups_are_told_too() -> None:
-    told: Counter[Outcome] = Counter()
-    cache = FeatureCache(10_000, looked_up=lambda outcome, count: told.update({outcome: count}))
+def test_without_a_store_look_ups_are_reported_too() -> None:
+    reported: Counter[Outcome] = Counter()
+    cache = FeatureCache(10_000, looked_up=lambda outcome, count: reported.update({outcome: count}))
     cache.put("b", "x", vectors(4))
     cache.get_many("b", ["x", "y", "z"])
-    assert told == {Outcome.MEMORY: 1, Outcome.MISS: 2}
+    assert reported == {Outcome.MEMORY: 1, Outcome.MISS: 2}
     assert cache.disk_nbytes == 0
     cache.close()
 
@@ -166,7 +166,7 @@ def test_what_memory_has_no_room_for_is_on_disk(tmp_path: Path) -> None:
     tiers.cache.close()
 
 
-def test_nobody_can_write_to_what_was_put_or_found(tiers: TwoTiers) -> None:
+def test_no_one_can_write_to_what_was_put_or_found(tiers: TwoTiers) -> None:
     rows = np.ones((2, 4), np.float32)
     mine = vectors(4)
     tiers.cache.put("b", "own", mine)
@@ -289,7 +289,7 @@ def test_digests_are_equal_for_equal_contents_only(one: Content, other: Content)
         (np.array([1.0], "<f4"), np.array([1.0], ">f4")),
     ],
 )
-def test_kinds_types_and_shapes_are_told_apart(one: Content, other: Content) -> None:
+def test_kinds_types_and_shapes_are_distinguished(one: Content, other: Content) -> None:
     assert content_digest(one) != content_digest(other)
 
 

@@ -243,7 +243,7 @@ def test_inputs_that_never_run_are_released_too(content: bytes) -> None:
     assert bench.embedder.pending == 0
 
 
-def test_predictions_leave_the_cache_alone_unless_told_otherwise() -> None:
+def test_predictions_leave_the_cache_alone_by_default() -> None:
     bench = Bench()
     for _ in range(2):
         bench.embedder.predict([b"a"])
@@ -280,7 +280,7 @@ def test_after_a_restart_predictions_that_may_be_cached_come_from_the_disk(
         bench.cache.close()
 
 
-def test_the_time_of_decoding_is_told() -> None:
+def test_the_time_of_decoding_is_reported() -> None:
     bench = Bench()
     decode = bench.backbone.decode
 
@@ -341,7 +341,7 @@ def test_features_of_a_tenant_can_be_its_own(tmp_path: Path, with_store: bool) -
             bench.pump()
             assert (values(future), future.result().batch_rows) == (expected(b"a"), 1)
             assert future.result().ran == 0.0
-    # Where nobody said for whom it is, nothing is found and nothing kept.
+    # Without a tenant, nothing is found and nothing kept.
     assert (runs(b"a"), runs(b"a")) == (1, 1)
     # An example that is deleted goes for all.
     bench.cache.remove([content_digest(b"a")])
@@ -406,7 +406,7 @@ def test_no_more_items_are_under_way_than_the_window(window: int) -> None:
     assert most == window
 
 
-def test_an_item_that_cannot_be_decoded_is_told_in_its_place_and_the_others_go_on() -> None:
+def test_an_item_that_cannot_be_decoded_is_reported_in_its_place_and_the_others_go_on() -> None:
     bench = Bench()
     found = dict(bench.extract([b"a", b"broken", b"c"]))
     assert list(found) == [0, 1, 2]
@@ -414,7 +414,7 @@ def test_an_item_that_cannot_be_decoded_is_told_in_its_place_and_the_others_go_o
     assert found[2].views["last"].tolist() == expected(b"c")
 
 
-def test_an_item_that_cannot_be_read_is_told_too() -> None:
+def test_an_item_that_cannot_be_read_is_reported_too() -> None:
     bench = Bench()
 
     def read(place: int) -> Content:
@@ -502,13 +502,13 @@ def test_a_predict_that_comes_later_is_decoded_before_training() -> None:
 
     def checkpoint() -> None:
         if not came:
-            came.extend(bench.embedder.predict([b"asked"]))
+            came.extend(bench.embedder.predict([b"requested"]))
         bench.pump()
 
     dict(
         bench.embedder.extract(["a", "b"], lambda place: [b"a", b"b"][place], window=2, checkpoint=checkpoint)
     )
-    assert next(iter(bench.backbone.decoded)) == b"asked"
+    assert next(iter(bench.backbone.decoded)) == b"requested"
     assert next(lane for lane, _ in bench.seen.batches) is Lane.PREDICT
 
 
@@ -534,7 +534,7 @@ def test_what_was_answered_leaves_nothing_to_the_garbage_collector(cache_predict
         gc.enable()
 
 
-def test_it_tells_the_facts_of_its_backbone_and_what_waits() -> None:
+def test_it_reports_the_facts_of_its_backbone_and_what_waits() -> None:
     bench = Bench()
     bench.embedder.predict([b"a", b"b"])
     assert bench.embedder.info is bench.backbone.info

@@ -1,4 +1,4 @@
-"""The file of features: within its bound, the ones used last, and nobody else's file."""
+"""The file of features: within its bound, the ones used last, and no other's file."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -36,12 +36,12 @@ def put(file: FeatureFile, numbers: Sequence[int], size: int = SIZE) -> None:
     file.put({("b", str(number)): vectors(number, size) for number in numbers})
 
 
-def numbers(file: FeatureFile, asked: Sequence[int]) -> list[int]:
-    """Those that the file has, of the numbers that it is asked for; each must have the right features."""
-    found, damaged = file.get_many("b", [str(number) for number in asked])
+def numbers(file: FeatureFile, requested: Sequence[int]) -> list[int]:
+    """Return which of the requested numbers the file has; each must have the right features."""
+    found, damaged = file.get_many("b", [str(number) for number in requested])
     assert not damaged
     assert all((vectors["last"] == int(digest)).all() for digest, vectors in found.items())
-    return [number for number in asked if str(number) in found]
+    return [number for number in requested if str(number) in found]
 
 
 def size_on_disk(path: Path) -> int:
@@ -52,7 +52,7 @@ def test_what_was_put_is_found_on_its_backbone_only(file: FeatureFile) -> None:
     file.put({("b", "x"): vectors(1), ("other", "x"): vectors(2)})
     assert file.get_many("b", ["x", "y"])[0]["x"]["last"][0] == 1
     assert file.get_many("other", ["x"])[0]["x"]["last"][0] == 2
-    assert file.get_many("nobody", ["x"]) == ({}, [])
+    assert file.get_many("no-one", ["x"]) == ({}, [])
 
 
 def test_features_that_are_put_again_take_the_place_of_the_former(file: FeatureFile) -> None:
@@ -137,7 +137,7 @@ def test_a_row_that_is_larger_than_the_log_is_left_out_and_the_others_are_kept(f
     assert numbers(file, [1, 2, 3]) == [1, 3]
 
 
-def test_a_damaged_row_is_told_and_no_other_one(file: FeatureFile, path: Path) -> None:
+def test_a_damaged_row_is_reported_and_no_other_one(file: FeatureFile, path: Path) -> None:
     put(file, range(3))
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE features SET row = zeroblob(4000) WHERE digest = '1'")
@@ -172,7 +172,7 @@ def test_a_count_of_uses_that_cannot_be_is_damage(file: FeatureFile, path: Path,
     assert is_damage(caught.value, reading=False)
 
 
-def test_a_closed_file_is_not_made_anew_by_a_late_reader(file: FeatureFile, path: Path) -> None:
+def test_a_closed_file_is_not_made_again_by_a_late_reader(file: FeatureFile, path: Path) -> None:
     file.close()
     for part in parts(path):
         part.unlink(missing_ok=True)

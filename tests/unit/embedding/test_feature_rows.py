@@ -28,7 +28,7 @@ def test_the_same_bits_in_the_same_views_come_back(backbone: str, digest: str, v
     assert all(vector.dtype == np.float32 and vector.ndim == 1 for vector in found.values())
 
 
-def test_nobody_can_change_what_comes_back_and_no_view_keeps_the_others_in_memory() -> None:
+def test_no_one_can_change_what_comes_back_and_no_view_keeps_the_others_in_memory() -> None:
     found = decode(
         "b", "d", encode("b", "d", {"last": np.ones(3, np.float32), "taps": np.zeros(2, np.float32)})
     )

@@ -102,7 +102,7 @@ def test_what_was_put_is_found_at_once_and_after_a_restart(bench: Bench) -> None
     assert bench.dropped == 0
 
 
-def test_the_same_bits_come_back_and_nobody_can_change_them(bench: Bench) -> None:
+def test_the_same_bits_come_back_and_no_one_can_change_them(bench: Bench) -> None:
     odd = np.array([np.nan, -0.0, np.inf, 1e-45, 1.1], np.float32)
     bench.store.put("b", "x", {"last": odd, "taps": odd[::-1].copy()})
     found = bench.reopen().get_many("b", ["x"])["x"]
@@ -214,8 +214,8 @@ def test_threads_at_once_find_nothing_wrong_and_stay_within_the_bound(tmp_path: 
             elif chance < 0.5:
                 bench.store.put(backbone, digest, vectors(number))
             else:
-                asked = [str((number + 2 * step) % 800) for step in range(8)]
-                for found, views in bench.store.get_many(backbone, asked).items():
+                requested = [str((number + 2 * step) % 800) for step in range(8)]
+                for found, views in bench.store.get_many(backbone, requested).items():
                     if not (views["last"] == int(found)).all():
                         wrong.append(found)
 
@@ -375,7 +375,7 @@ def test_a_file_that_is_damaged_again_and_again_under_many_readers_harms_none_of
         try:
             while not over.is_set():
                 bench.found(*range(100))
-        except BaseException as error:  # noqa: BLE001 - told by the test
+        except BaseException as error:  # noqa: BLE001 - reported by the test
             faults.append(error)
 
     readers = [threading.Thread(target=read, daemon=True) for _ in range(4)]
@@ -385,11 +385,11 @@ def test_a_file_that_is_damaged_again_and_again_under_many_readers_harms_none_of
         bench.put(*range(100))
         bench.wait()
         with ExitStack() as opened:
-            # Opened first: the files that one of the readers makes anew meanwhile stay as they are.
+            # Opened first: the files that one of the readers replaces meanwhile stay as they are.
             for file in [opened.enter_context(part.open("r+b")) for part in parts(bench.path)[:2]]:
                 file.truncate(0)
                 file.write(b"x" * 10_000)
-        # Now the file is begun anew, or all of it is written again before anybody looks.
+        # Now the file is replaced, or all of it is written again before anybody looks.
         bench.put(*range(100))
         bench.wait()
     over.set()
@@ -397,7 +397,7 @@ def test_a_file_that_is_damaged_again_and_again_under_many_readers_harms_none_of
         reader.join()
     assert not faults
     bench.reopen()
-    # A reader may have come upon the damage after the last of them was written: then all begins anew.
+    # A reader may have come upon the damage after the last of them was written: then all starts again.
     assert set(bench.found(*range(100))) <= set(range(100))
     bench.put(*range(100))
     bench.wait()
@@ -506,7 +506,7 @@ def test_when_the_disk_is_full_nothing_more_is_written_and_the_rest_stays(
     assert bench.found(1000) == [1000]
 
 
-def test_what_cannot_be_removed_is_not_found_again_all_the_same(
+def test_what_cannot_be_removed_is_not_found_again_anyway(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench.put(*range(100))

@@ -147,7 +147,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.out.append(item)
 
     def can(self, lane: Lane) -> bool:
-        """Whether a lane may have a turn: one is there, and beside Predicts training is within its bound."""
+        """Whether a lane may have a turn: one is there, and next to Predicts training is within its bound."""
         waiting = self.lanes[lane]
         if lane is TRAIN and self.lanes[PREDICT] and waiting.turns >= self.train_turns:
             return False
@@ -340,7 +340,7 @@ def test_training_prepares_while_predicts_wait_for_a_stream() -> None:
     queue = filled(PREDICT, rows=5, queue=filled(TRAIN, raw=2))
     taken(queue)
     assert kind(queue.next_item(0.0)) == (TRAIN, "prepare", 0)
-    # The second of them waits: beside Predicts there is one training turn at once.
+    # The second of them waits: next to Predicts there is one training turn at once.
     assert queue.next_item(0.0) is None
 
 
@@ -404,7 +404,7 @@ def test_while_a_batch_waits_further_entries_are_prepared() -> None:
     assert queue.next_item(0.0) is None
 
 
-def test_its_repr_tells_what_waits() -> None:
+def test_its_repr_reports_what_waits() -> None:
     queue = filled(PREDICT, raw=2, rows=5, queue=filled(TRAIN, raw=1))
     queue.next_item(0.0)
     assert repr(queue) == "LaneQueue(predict=2+1, train=1+0, free=0)"

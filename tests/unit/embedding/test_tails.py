@@ -22,7 +22,7 @@ def activations(count: int) -> np.ndarray:
 # Activations
 
 
-def test_one_pass_gives_activations_to_those_who_asked_for_them() -> None:
+def test_one_pass_gives_activations_to_those_who_requested_them() -> None:
     bench = Bench()
     bench.embedder.predict([b"a"])
     (cut,) = bench.embedder.predict([b"b"], cuts=CUT)
@@ -35,7 +35,7 @@ def test_one_pass_gives_activations_to_those_who_asked_for_them() -> None:
     assert cut.result(0).views["cut1"].shape == (1, 3, 12)
 
 
-def test_features_are_cached_without_their_activations_which_are_computed_anew() -> None:
+def test_features_are_cached_without_their_activations_which_are_computed_again() -> None:
     bench = Bench(cache_predictions=True)
     for _ in range(2):
         (future,) = bench.embedder.predict([b"a"], cuts=CUT)
@@ -81,7 +81,7 @@ def test_what_a_tail_raises_is_its_callers() -> None:
     assert isinstance(future.exception(0), ValueError)
 
 
-def test_a_tail_whose_server_stops_is_told() -> None:
+def test_a_tail_whose_server_stops_is_reported() -> None:
     bench = Bench()
     (future,) = bench.embedder.run_tail(FakeTail(np.ones(12, np.float32)), activations(1), Lane.PREDICT)
     bench.batcher.close()
@@ -122,7 +122,7 @@ def test_nothing_that_goes_on_is_forgotten_when_the_queue_is_drained() -> None:
 # Versions' tails
 
 
-def test_a_tail_asked_from_many_threads_is_made_ready_once() -> None:
+def test_a_tail_requested_from_many_threads_is_made_ready_once() -> None:
     bench = Bench()
     tail = VersionTail(make_tail(), "cut1", "pets")
     threads = [threading.Thread(target=tail.prepare, args=(bench.embedder,)) for _ in range(8)]

@@ -28,7 +28,7 @@ class Floor:
         queue: what they take turns from.
         threads: how many.
         cost: seconds of an item.
-        ended: told of each entry that has run.
+        ended: called with each entry that has run.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ def test_while_both_lanes_wait_training_gets_its_share_of_the_time_and_serving_t
     longest = {lane: max(costs[lane]) for lane in Lane}
     total = sum(floor.spent.values())
     assert total >= threads * (60 - max(longest.values())) - 1e-6
-    # The share is reached to so many turns of training as are allowed at once, and of Predicts beside them.
+    # The share is reached to so many turns of training as are allowed at once, and of Predicts next to them.
     assert (
         abs(floor.spent[TRAIN] - share * total)
         <= at_once * longest[TRAIN] + share * threads * longest[PREDICT]
@@ -143,7 +143,7 @@ def test_without_a_share_training_runs_in_the_gaps_only() -> None:
 def closed_loop(
     *, threads: int, callers: int, think: float, cost: Callable[[WorkItem], float], max_batch: int = 8
 ) -> tuple[Floor, list[float]]:
-    """Callers that ask again after an answer, beside a job; gives the floor and how long each answer took."""
+    """Callers that repeat after each response, next to a job; returns the floor and each latency."""
     queue = LaneQueue(max_batch=max_batch, train_slice=8, train_turns=math.ceil(0.2 * threads))
     took: list[float] = []
 
@@ -174,7 +174,7 @@ def test_a_predict_that_comes_in_a_gap_waits_for_one_training_turn_at_most() -> 
 
 @pytest.mark.parametrize("callers", [16, 64])
 def test_moments_without_a_waiting_predict_do_not_give_training_the_busy_device(callers: int) -> None:
-    # Much decoding beside one device: while a batch of Predicts runs, there are moments when no other waits.
+    # Much decoding next to one device: while a batch of Predicts runs, there are moments when no other waits.
     chance = random.Random(callers)
 
     def cost(item: WorkItem) -> float:

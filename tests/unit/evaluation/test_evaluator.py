@@ -167,13 +167,13 @@ def test_a_text_for_pictures_is_refused(bench: Workbench) -> None:
         evaluated(bench, [Example(content="a text", target=Target.of_label("cat"))])
 
 
-def test_no_example_is_told(bench: Workbench) -> None:
+def test_no_example_is_reported(bench: Workbench) -> None:
     bench.published(pets(8))
     with pytest.raises(EmptyDataset):
         evaluated(bench)
 
 
-def test_a_version_that_is_not_there_is_told_before_examples_come(bench: Workbench) -> None:
+def test_a_version_that_is_not_there_is_reported_before_examples_come(bench: Workbench) -> None:
     with pytest.raises(ModelNotFound):
         bench.bench.evaluation(version())
     bench.accept(pets())
@@ -226,7 +226,7 @@ def test_two_versions_are_put_side_by_side_on_new_examples(bench: Workbench) -> 
     assert "second is better" in found.verdict
 
 
-def test_a_version_beside_itself_is_equally_good(bench: Workbench) -> None:
+def test_a_version_next_to_itself_is_equally_good(bench: Workbench) -> None:
     bench.published(pets(8))
     for batches in ([], [pets(3, start=20)]):
         found = compared(bench, version(1), version(1), *batches)
@@ -287,7 +287,7 @@ def test_without_the_archives_what_both_know_is_compared(bench: Workbench) -> No
     assert found.example_count == 12
 
 
-def test_nothing_in_common_is_told(bench: Workbench, driver: JobDriver) -> None:
+def test_nothing_in_common_is_reported(bench: Workbench, driver: JobDriver) -> None:
     bench.published(pets(8))
     driver.publisher.publish("old")
     with pytest.raises(NoCommonExamples, match="too old"):

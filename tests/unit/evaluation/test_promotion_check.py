@@ -186,7 +186,7 @@ def test_held_out_examples_are_judged_on_if_there_are_any(bench: Workbench) -> N
     assert comparison.example_count == 6
 
 
-def test_without_a_gate_the_alias_moves_and_nothing_is_told(bench: Workbench) -> None:
+def test_without_a_gate_the_alias_moves_and_nothing_is_reported(bench: Workbench) -> None:
     bench.published(pets(6), alias="stable")
     assert bench.published(muddled(6), alias="stable").promotion is None
     assert named(bench) == 2
@@ -235,7 +235,7 @@ def test_a_damaged_baseline_keeps_its_alias_and_the_job_succeeds(bench: Workbenc
     assert "could not be compared" in promotion.reasons[0]
 
 
-def test_a_baseline_on_another_backbone_is_asked_on_that(bench: Workbench) -> None:
+def test_a_baseline_on_another_backbone_predicts_on_that(bench: Workbench) -> None:
     gated(bench, pets(6), backbone="other")
     promotion = promotion_of(gated(bench, pets(6, start=20), backbone="fake"))
     assert promotion.is_promoted
@@ -243,7 +243,7 @@ def test_a_baseline_on_another_backbone_is_asked_on_that(bench: Workbench) -> No
     assert promotion.comparison.example_count == 36
 
 
-def test_discarded_examples_of_the_baseline_still_count_by_what_it_told(bench: Workbench) -> None:
+def test_discarded_examples_of_the_baseline_still_count_by_what_it_reported(bench: Workbench) -> None:
     gated(bench, pets(6), discard_examples=True)
     promotion = promotion_of(gated(bench, pets(6)))
     assert promotion.is_promoted

@@ -79,7 +79,7 @@ def test_what_is_no_index_is_refused(content: bytes) -> None:
         neighbors_of(content)
 
 
-def test_a_version_is_given_what_is_asked_for_and_keeps_it(publisher: Publisher) -> None:
+def test_a_version_is_given_what_is_requested_and_keeps_it(publisher: Publisher) -> None:
     version = publisher.registry.files.load("pets", 1)
     known = publisher.registry.files.with_evidence(version, {TYPICALITY_FILE})
     assert known.evidence.typicality_model is not None
@@ -110,7 +110,7 @@ def test_a_version_without_such_files_is_looked_at_once(publisher: Publisher) ->
     assert publisher.registry.files.with_evidence(known, BOTH) is known
 
 
-def test_a_damaged_file_is_told(publisher: Publisher) -> None:
+def test_a_damaged_file_is_reported(publisher: Publisher) -> None:
     (publisher.folder / "versions" / "job-1.1" / NEIGHBORS_FILE).write_bytes(b"other")
     with pytest.raises(ArtifactDamaged, match="neighbors"):
         publisher.registry.files.with_evidence(publisher.registry.files.load("pets", 1), BOTH)

@@ -107,7 +107,7 @@ def test_a_version_is_found_by_number_by_alias_and_as_the_newest(publisher: Publ
         assert registry.index.resolve(Selector(model="pets")) == 2
 
 
-def test_what_is_not_there_is_told(publisher: Publisher) -> None:
+def test_what_is_not_there_is_reported(publisher: Publisher) -> None:
     publisher.publish(alias="stable")
     publisher.publish(alias="canary")
     with pytest.raises(ModelNotFound) as model_not_found_error:
@@ -123,7 +123,7 @@ def test_what_is_not_there_is_told(publisher: Publisher) -> None:
     assert no_alias.value.message == "Model 'pets' has no alias 'prod'. Its aliases: canary, stable."
 
 
-def test_a_version_is_found_by_nobody_once_its_time_has_passed(
+def test_a_version_is_found_by_no_one_once_its_time_has_passed(
     publisher: Publisher, clock: ManualClock
 ) -> None:
     publisher.publish()
@@ -148,7 +148,7 @@ def test_a_version_lives_by_the_clock_of_the_database_whatever_the_replica_s_say
     publisher.publish()
     publisher.publish(expires=clock() + 10)
     replica.index.sync()
-    # From here on the database is not asked.
+    # From here on the database is not read.
     passed.advance(9.999)
     assert newest(replica) == 2
     passed.advance(0.002)
@@ -315,7 +315,7 @@ def in_memory(registry: Registry, model: str = "pets") -> tuple[int, list[int]]:
     return len(found), found
 
 
-def test_each_replica_tells_what_it_has_in_memory_after_evictions_loads_and_deletions(
+def test_each_replica_reports_what_it_has_in_memory_after_evictions_loads_and_deletions(
     publisher: Publisher, clock: ManualClock
 ) -> None:
     # One has room for two heads, the other one for one.
@@ -329,7 +329,7 @@ def test_each_replica_tells_what_it_has_in_memory_after_evictions_loads_and_dele
         for number in (1, 2, 3):
             replica.files.load("pets", number)
     assert (in_memory(first), in_memory(second)) == ((2, [3, 2]), (1, [3]))
-    # Of use is what was asked for, not what was listed.
+    # What was read counts as used, not what was listed.
     first.files.load("pets", 2)
     first.files.load("cars", 1)
     assert (in_memory(first), in_memory(first, "cars")) == ((1, [2]), (1, [1]))
@@ -345,7 +345,7 @@ def test_each_replica_tells_what_it_has_in_memory_after_evictions_loads_and_dele
     assert (len(kept[0]), kept[0].nbytes) == (0, 0)
 
 
-def test_damaged_files_are_told_as_such(publisher: Publisher) -> None:
+def test_damaged_files_are_reported_as_such(publisher: Publisher) -> None:
     publisher.publish()
     publisher.store.remove("job-1.1")
     with pytest.raises(ArtifactDamaged):
@@ -406,7 +406,7 @@ def test_a_model_without_versions_stays_listed(publisher: Publisher) -> None:
         newest(publisher.registry)
 
 
-def test_deleting_what_is_not_there_is_told(publisher: Publisher) -> None:
+def test_deleting_what_is_not_there_is_reported(publisher: Publisher) -> None:
     publisher.publish()
     with pytest.raises(ModelNotFound):
         publisher.registry.delete_version("cars", 1, force=False)
@@ -570,7 +570,9 @@ def test_an_etag_does_not_come_back_with_its_version(publisher: Publisher) -> No
         moved(publisher.registry, 2, etag=first.etag)
 
 
-def test_an_etag_does_not_come_back_with_an_alias_made_anew(publisher: Publisher, clock: ManualClock) -> None:
+def test_an_etag_does_not_come_back_with_an_alias_made_again(
+    publisher: Publisher, clock: ManualClock
+) -> None:
     publisher.publish()
     first = moved(publisher.registry, 1)
     clock.advance(1e-3)
@@ -643,7 +645,7 @@ def test_an_alias_gives_others_a_share_at_every_replica(publisher: Publisher) ->
     other.index.sync()
     for registry in (publisher.registry, other, publisher.reopened()):
         assert answering(registry) == {1, 2, 3}
-        # Whoever does not predict means the version that it names.
+        # A caller that does not predict means the version that it names.
         assert registry.index.resolve(Selector(model="pets", alias="stable")) == 1
         assert registry.index.resolve(Selector(model="pets"), TrafficRouter()) == 3
         assert registry.model("pets").aliases == (alias,)
@@ -692,7 +694,7 @@ def test_an_alias_that_an_earlier_release_moves_gives_no_shares_any_more(publish
     publisher.registry.index.sync()
     assert answering(publisher.registry) == {2}
     assert publisher.registry.model("pets").aliases[0].traffic == ()
-    # And the rows it left are in nobody's way.
+    # And the rows it left are in no one's way.
     publisher.registry.set_alias("pets", "stable", 2, shares=[half(1)])
     assert answering(publisher.registry) == {1, 2}
 

@@ -49,7 +49,7 @@ def test_a_head_comes_back_bit_for_bit(store: VersionStore, written: Manifest) -
     )
 
 
-def test_the_manifest_names_the_digest_of_the_head_and_lies_beside_it(
+def test_the_manifest_names_the_digest_of_the_head_and_lies_next_to_it(
     store: VersionStore, root: Path
 ) -> None:
     manifest, size = store.write("a", make_head(), make_manifest(display_name="Größe"))
@@ -74,7 +74,7 @@ def refusal(store: VersionStore, manifest: Manifest) -> str:
     return caught.value.message
 
 
-def test_a_missing_head_is_told(store: VersionStore, root: Path, written: Manifest) -> None:
+def test_a_missing_head_is_reported(store: VersionStore, root: Path, written: Manifest) -> None:
     (root / "job-1.1" / HEAD_FILE).unlink()
     assert refusal(store, written) == (
         "A stored version of model 'pets' is damaged: its head.safetensors is missing. "
@@ -85,7 +85,7 @@ def test_a_missing_head_is_told(store: VersionStore, root: Path, written: Manife
 
 
 @pytest.mark.parametrize("kept", [0, 7, 8, 100, -1])
-def test_a_torn_head_is_told(store: VersionStore, root: Path, written: Manifest, kept: int) -> None:
+def test_a_torn_head_is_reported(store: VersionStore, root: Path, written: Manifest, kept: int) -> None:
     path = root / "job-1.1" / HEAD_FILE
     path.write_bytes(path.read_bytes()[:kept])
     assert "the digest of its head.safetensors is not the one that was published" in refusal(store, written)
@@ -109,7 +109,7 @@ def test_a_head_with_one_bit_changed_is_detected(store: VersionStore, root: Path
     ],
     ids=["empty", "another file", "without a bias", "without a temperature"],
 )
-def test_a_file_that_is_no_head_is_told(
+def test_a_file_that_is_no_head_is_reported(
     store: VersionStore, root: Path, written: Manifest, head_bytes: bytes
 ) -> None:
     (root / "job-1.1" / HEAD_FILE).write_bytes(head_bytes)
@@ -118,7 +118,7 @@ def test_a_file_that_is_no_head_is_told(
 
 
 @pytest.mark.parametrize(("weights", "bias"), [((12, 2), 2), ((12, 3), 2), ((36,), 3), ((12, 3, 1), 3)])
-def test_a_head_of_another_shape_is_told(
+def test_a_head_of_another_shape_is_reported(
     store: VersionStore, root: Path, written: Manifest, weights: tuple[int, ...], bias: int
 ) -> None:
     head_bytes = save(
@@ -184,7 +184,9 @@ def test_removing_what_is_not_there_does_nothing(store: VersionStore, written: M
     assert list(store.artifacts()) == []
 
 
-def test_a_full_disk_is_told_and_leaves_no_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = VersionStore(tmp_path)
 
     def full(_: int) -> None:

@@ -1,4 +1,4 @@
-"""Tails of versions on disk and in memory: whole or told to be damaged, and counted."""
+"""Tails of versions on disk and in memory: whole or reported as damaged, and counted."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_equal_tails_are_equal_files() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no tensors", encode(make_tail())[:-5]])
-def test_what_is_no_file_of_tensors_is_told(content: bytes) -> None:
+def test_what_is_no_file_of_tensors_is_reported(content: bytes) -> None:
     with pytest.raises(ValueError, match="Expected a file of tensors"):
         decode(content, 1)
 

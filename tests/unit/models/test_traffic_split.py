@@ -75,13 +75,13 @@ def test_without_a_key_chance_decides_once_for_a_call() -> None:
     assert min(counts[7], counts[8]) > 50
 
 
-def test_a_key_is_asked_for_only_when_there_is_something_to_choose() -> None:
-    asked = []
-    router = TrafficRouter(lambda: asked.append("ann") or "ann")
-    assert asked == []
+def test_a_key_is_computed_only_when_there_is_something_to_choose() -> None:
+    requested = []
+    router = TrafficRouter(lambda: requested.append("ann") or "ann")
+    assert requested == []
     assert router.route("pets", 7, shares(v8=0.5)) == choose_version("ann", "pets", 7, shares(v8=0.5))
     router.route("cars", 1, shares(v2=0.5))
-    assert asked == ["ann"]
+    assert requested == ["ann"]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_key_is_asked_for_only_when_there_is_something_to_choose() -> None:
         (7, shares(**{f"v{place}": 0.01 for place in range(8, 9 + MAX_SHARES)}), "traffic", "11"),
     ],
 )
-def test_shares_that_there_cannot_be_are_told(
+def test_shares_that_there_cannot_be_are_reported(
     named: int | None, given_: tuple[TrafficSplit, ...], field: str, received: str
 ) -> None:
     with pytest.raises(InvalidField) as caught:

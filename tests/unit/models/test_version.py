@@ -53,7 +53,7 @@ def test_a_manifest_comes_back_from_json_as_it_was(
 
 
 @pytest.mark.parametrize("recipe", [Logistic(views=("last", "taps")), Mlp(hidden_units=3), Partial(blocks=2)])
-def test_the_choice_of_a_backbone_and_the_recipe_asked_for_come_back(
+def test_the_choice_of_a_backbone_and_the_recipe_requested_come_back(
     recipe: Logistic | Mlp | Partial,
 ) -> None:
     tried = BackboneCandidate(backbone="a", outcome=CandidateOutcome.TRIED, accuracy=0.5, milliseconds=2.5)
@@ -76,6 +76,6 @@ def test_fields_that_are_no_manifest_are_refused(lacking: str) -> None:
         Manifest.from_json(fields)
 
 
-def test_a_manifest_whose_recipe_left_choices_open_is_none() -> None:
+def test_a_manifest_whose_recipe_left_choices_open_is_invalid() -> None:
     with pytest.raises(ValueError, match="as it was carried out"):
         Manifest.from_json({**make_manifest().to_json(), "recipe": {"auto": {}}})

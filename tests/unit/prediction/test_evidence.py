@@ -1,4 +1,4 @@
-"""What an answer rests on: told when asked for, and only then."""
+"""The evidence for a prediction: returned when requested, and only then."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,8 +65,8 @@ async def test_an_input_unlike_the_examples_is_unknown_and_one_like_them_is_not(
 
 async def test_an_input_without_a_probable_class_is_unknown(stall: Stall) -> None:
     stall.publisher.publish(files=evidence_of(stall))
-    asked = Abstention(false_alarm_rate=0, min_probability=1.0)
-    (answer,) = (await stall.predict([b"cat:90", b"emu:1"], abstention=asked)).predictions
+    requested = Abstention(false_alarm_rate=0, min_probability=1.0)
+    (answer,) = (await stall.predict([b"cat:90", b"emu:1"], abstention=requested)).predictions
     assert answer.abstention_result is not None
     assert answer.abstention_result.reasons == [AbstentionReason.LOW_PROBABILITY] * 2
 
@@ -80,7 +80,7 @@ async def test_a_version_without_files_cannot_tell_and_has_no_neighbours(stall: 
     assert answer.neighbors == ()
 
 
-async def test_nothing_is_read_or_told_unless_it_is_asked_for(stall: Stall) -> None:
+async def test_nothing_is_read_or_reported_unless_it_is_requested(stall: Stall) -> None:
     stall.publisher.publish(files=evidence_of(stall))
     (answer,) = (await stall.predict([b"cat:90"])).predictions
     assert answer.abstention_result is None
@@ -101,7 +101,7 @@ async def test_what_was_read_once_stays_in_memory_with_the_version(stall: Stall)
     assert len(answer.neighbors[0]) == 1
 
 
-async def test_the_nearest_examples_are_told_with_their_names(stall: Stall) -> None:
+async def test_the_nearest_examples_are_reported_with_their_names(stall: Stall) -> None:
     stall.publisher.publish(files=evidence_of(stall))
     (answer,) = (await stall.predict([WORDS[7], b"cat:90"], neighbors=3)).predictions
     assert [len(found) for found in answer.neighbors] == [3, 3]
@@ -130,7 +130,7 @@ async def test_of_one_label_the_likeliest_is_selected(stall: Stall) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "field"),
+    ("requested", "field"),
     [
         ({"neighbors": 101}, "neighbors"),
         ({"neighbors": -1}, "neighbors"),
@@ -141,10 +141,10 @@ async def test_of_one_label_the_likeliest_is_selected(stall: Stall) -> None:
     ],
 )
 async def test_what_is_out_of_range_is_refused_by_name(
-    stall: Stall, asked: dict[str, object], field: str
+    stall: Stall, requested: dict[str, object], field: str
 ) -> None:
     stall.publisher.publish()
-    error = await refusal(stall, InvalidField, [b"a"], **asked)
+    error = await refusal(stall, InvalidField, [b"a"], **requested)
     assert error.field == field
 
 

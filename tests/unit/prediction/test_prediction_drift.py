@@ -39,7 +39,7 @@ def head_of(task: Task, classes: int = 3, *, interval: tuple[float, float] | Non
     )
 
 
-def told(*labels: str, times: int = 1) -> list[PredictionOutcome]:
+def reported(*labels: str, times: int = 1) -> list[PredictionOutcome]:
     return [PredictionOutcome(labels=labels, probability=0.9, loss=0.1)] * times
 
 
@@ -67,7 +67,8 @@ def one_hot(*places: int, classes: int = 3, sure: float = 0.8) -> Float32:
 
 def test_shares_of_classes_like_those_of_the_evaluation_are_no_shift() -> None:
     known = expected(
-        head_of(Task.SINGLE_LABEL), told("c0", times=20) + told("c1", times=10) + told("c2", times=10)
+        head_of(Task.SINGLE_LABEL),
+        reported("c0", times=20) + reported("c1", times=10) + reported("c2", times=10),
     )
     assert known.counts.tolist() == [20, 10, 10]
     same = drift(known, one_hot(*([0, 1, 0, 2] * 25)))
@@ -77,20 +78,22 @@ def test_shares_of_classes_like_those_of_the_evaluation_are_no_shift() -> None:
     assert moved.shift > 0.25
 
 
-def test_confidence_is_told_beside_that_of_the_evaluation() -> None:
+def test_confidence_is_reported_next_to_that_of_the_evaluation() -> None:
     bins = (
         ReliabilityBin(low=0.6, high=0.7, count=10, confidence=0.65, accuracy=0.6),
         ReliabilityBin(low=0.9, high=1.0, count=30, confidence=0.95, accuracy=0.9),
     )
     evaluation = Evaluation(metrics=Metrics(), reliability=bins)
-    known = expected(head_of(Task.SINGLE_LABEL), told("c0", times=20) + told("c1", times=20), evaluation)
+    known = expected(
+        head_of(Task.SINGLE_LABEL), reported("c0", times=20) + reported("c1", times=20), evaluation
+    )
     assert known.confidence == pytest.approx(0.875)
     assert drift(known, one_hot(*[0, 1] * 30, sure=0.7)).confidence_shift == pytest.approx(-0.175, abs=1e-6)
 
 
 def test_the_rarest_classes_are_one_kind() -> None:
     head = head_of(Task.SINGLE_LABEL, 40)
-    outcomes = [each for place in range(40) for each in told(f"c{place}", times=40 - place)]
+    outcomes = [each for place in range(40) for each in reported(f"c{place}", times=40 - place)]
     known = expected(head, outcomes)
     assert len(known.counts) == MAX_KINDS
     assert known.counts.sum() == len(outcomes)
@@ -99,7 +102,7 @@ def test_the_rarest_classes_are_one_kind() -> None:
 
 
 def test_with_many_kinds_more_inputs_are_needed() -> None:
-    outcomes = [each for place in range(40) for each in told(f"c{place}", times=9)]
+    outcomes = [each for place in range(40) for each in reported(f"c{place}", times=9)]
     known = expected(head_of(Task.SINGLE_LABEL, 40), outcomes)
     following = PredictionDrift(known, horizon=1000, fewest=30)
     following.add(one_hot(*range(40), classes=40))
@@ -111,7 +114,7 @@ def test_with_many_kinds_more_inputs_are_needed() -> None:
 
 
 def test_answers_of_long_ago_count_no_more() -> None:
-    known = expected(head_of(Task.SINGLE_LABEL), told("c0", times=20) + told("c1", times=20))
+    known = expected(head_of(Task.SINGLE_LABEL), reported("c0", times=20) + reported("c1", times=20))
     following = drift(known, one_hot(*[0] * 300))
     before = following.shift
     for _ in range(60):
@@ -123,8 +126,8 @@ def test_answers_of_long_ago_count_no_more() -> None:
 @pytest.mark.parametrize(
     "outcomes",
     [
-        told("c0", times=FEWEST_EXPECTED - 1),
-        [*told("c0", times=10), *[None] * 30],
+        reported("c0", times=FEWEST_EXPECTED - 1),
+        [*reported("c0", times=10), *[None] * 30],
         [PredictionOutcome(labels=("c0",), loss=0.1, counted=False)] * 40,
     ],
 )
@@ -135,10 +138,10 @@ def test_from_too_few_answers_nothing_is_expected(outcomes: list[PredictionOutco
 # Several labels
 
 
-def test_of_several_labels_each_that_is_told_counts_and_none_too() -> None:
-    outcomes = told("c0", times=20) + told("c0", "c1", times=10) + told(times=10)
+def test_of_several_labels_each_that_is_reported_counts_and_none_too() -> None:
+    outcomes = reported("c0", times=20) + reported("c0", "c1", times=10) + reported(times=10)
     known = expected(head_of(Task.MULTI_LABEL), outcomes)
-    # Most first; the third class, which is never told, is what is left.
+    # Most first; the third class, which is never reported, is what is left.
     assert known.counts.tolist() == [30, 10, 10, 0]
     outputs = np.array([[0.9, 0.1, 0.1], [0.9, 0.1, 0.1], [0.9, 0.6, 0.1], [0.1, 0.2, 0.3]], np.float32)
     same = drift(known, np.tile(outputs, (50, 1)))
@@ -150,7 +153,7 @@ def test_of_several_labels_each_that_is_told_counts_and_none_too() -> None:
 # Numbers
 
 
-def test_numbers_are_told_apart_by_ranges_of_equal_count() -> None:
+def test_numbers_are_distinguished_by_ranges_of_equal_count() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=200)
     head = head_of(Task.REGRESSION)
@@ -162,7 +165,7 @@ def test_numbers_are_told_apart_by_ranges_of_equal_count() -> None:
     assert drift(known, fresh * 3).shift > 0.25
 
 
-def test_a_number_that_is_told_again_and_again_is_no_shift_for_its_rounding() -> None:
+def test_a_number_that_is_reported_again_and_again_is_no_shift_for_its_rounding() -> None:
     values = [1 / 3] * 30 + [2 / 3] * 30
     rounded = [PredictionOutcome(value=float(f"{value:.7g}"), loss=0.1) for value in values]
     known = expected(head_of(Task.REGRESSION), rounded)

@@ -117,7 +117,7 @@ def test_what_came_long_ago_counts_no_more():
     assert changed.shift < before / 10
 
 
-async def test_drift_is_told_once_enough_inputs_have_come(stall: Stall, seen: Looks):
+async def test_drift_is_reported_once_enough_inputs_have_come(stall: Stall, seen: Looks):
     stall.publisher.publish(files=evidence_of(stall))
     monitor = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     words = [b"cat:%d" % place for place in range(6)]
@@ -140,8 +140,8 @@ async def test_a_version_that_keeps_nothing_of_its_training_features_has_no_drif
     assert seen.shifts == []
 
 
-def told_files(*labels: str) -> dict[str, bytes]:
-    """The list of a version that told these classes about its examples."""
+def reported_files(*labels: str) -> dict[str, bytes]:
+    """The list of a version that reported these classes about its examples."""
     examples = [
         StoredExample(
             target=Target.of_label(label), id="", held_out=False, digest=f"{place:064d}", kind="image"
@@ -152,8 +152,8 @@ def told_files(*labels: str) -> dict[str, bytes]:
     return {EXAMPLES_FILE: ExampleList(examples=examples, outcomes=outcomes).to_bytes()}
 
 
-async def test_a_move_of_answers_is_told_once_enough_inputs_have_come(stall: Stall, seen: Looks):
-    stall.publisher.publish(files=told_files(*["class 0", "class 1", "class 2"] * 10))
+async def test_a_move_of_answers_is_reported_once_enough_inputs_have_come(stall: Stall, seen: Looks):
+    stall.publisher.publish(files=reported_files(*["class 0", "class 1", "class 2"] * 10))
     monitor = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
     for _ in range(FEWEST // 6 - 1):
         await look(stall, seen, [b"cat:1"] * 6, monitor)
@@ -167,7 +167,7 @@ async def test_a_move_of_answers_is_told_once_enough_inputs_have_come(stall: Sta
     assert seen.shifts == []
 
 
-async def test_a_version_with_a_damaged_list_is_not_followed_and_not_asked_again(stall: Stall, seen: Looks):
+async def test_a_version_with_a_damaged_list_is_not_followed_and_not_read_again(stall: Stall, seen: Looks):
     stall.publisher.publish(alias="shadow")
     stall.publisher.publish(files={EXAMPLES_FILE: b"no list"})
     monitor = PredictionMonitor(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")
@@ -181,7 +181,7 @@ async def test_a_version_with_a_damaged_list_is_not_followed_and_not_asked_again
 # Shadows
 
 
-async def test_a_shadow_answers_on_the_same_features_and_nobody_hears_it(stall: Stall, seen: Looks):
+async def test_a_shadow_predicts_on_the_same_features_and_no_caller_sees_it(stall: Stall, seen: Looks):
     stall.publisher.publish(head=make_head(seed=1), alias="shadow")
     stall.publisher.publish(head=make_head(seed=0))
     words = [b"cat:1", b"dog:2", b"emu:3", b"fox:4"]
@@ -205,7 +205,7 @@ async def test_a_shadow_of_the_same_head_always_agrees(stall: Stall, seen: Looks
 
 
 @pytest.mark.parametrize("fields", [{}, {"backbone": "other", "backbone_digest": "c" * 64}])
-async def test_without_a_shadow_on_the_same_backbone_nothing_is_told(
+async def test_without_a_shadow_on_the_same_backbone_nothing_is_reported(
     stall: Stall, seen: Looks, fields: dict[str, str]
 ):
     if fields:

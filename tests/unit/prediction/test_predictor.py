@@ -111,10 +111,10 @@ class Stall:
         *,
         deadline: float | None = None,
         meanwhile: Callable[[], None] = lambda: None,
-        **asked: Any,
+        **requested: Any,
     ) -> PredictResult:
         """Predict, with the threads' work done whenever the call waits for it."""
-        call = self.predictor.predict(selectors, contents, PredictOptions(**asked), deadline=deadline)
+        call = self.predictor.predict(selectors, contents, PredictOptions(**requested), deadline=deadline)
         return await self.answered(call, meanwhile)
 
     async def answered(
@@ -273,7 +273,7 @@ async def test_versions_that_memory_does_not_know_are_looked_up_together(
     assert len(syncs) == 1
 
 
-async def test_features_are_given_only_if_asked_for(stall: Stall) -> None:
+async def test_features_are_given_only_if_requested(stall: Stall) -> None:
     stall.load()
     stall.publisher.publish()
     assert not (await stall.predict([b"a"])).features
@@ -282,7 +282,7 @@ async def test_features_are_given_only_if_asked_for(stall: Stall) -> None:
 
 
 @pytest.mark.parametrize(("top_k", "wanted"), [(1, 1), (2, 2), (3, 3), (99, 3), (0, 3)])
-async def test_as_many_classes_are_given_as_asked_for_the_likeliest_first(
+async def test_as_many_classes_are_given_as_requested_the_likeliest_first(
     stall: Stall, top_k: int, wanted: int
 ) -> None:
     stall.load()
@@ -335,7 +335,7 @@ async def test_a_model_that_another_replica_has_just_made_answers_at_once(stall:
     assert answer.version.number == 2
 
 
-async def test_the_time_of_each_stage_is_told(stall: Stall) -> None:
+async def test_the_time_of_each_stage_is_reported(stall: Stall) -> None:
     stall.load()
     stall.publisher.publish()
     decode = stall.backbones["fake"].decode
@@ -477,7 +477,7 @@ async def test_a_version_of_another_digest_of_the_backbone_is_refused(stall: Sta
     assert stall.backbones["fake"].batches == []
 
 
-async def test_a_version_whose_backbone_is_gone_is_told_with_what_helps(stall: Stall) -> None:
+async def test_a_version_whose_backbone_is_gone_is_reported_with_what_helps(stall: Stall) -> None:
     stall.publisher.publish(backbone="gone")
     error = await refusal(stall, BackboneNotFound, [b"a"])
     assert error.message == (
@@ -487,7 +487,7 @@ async def test_a_version_whose_backbone_is_gone_is_told_with_what_helps(stall: S
     assert (error.metadata["model"], error.metadata["version"]) == ("pets", "1")
 
 
-async def test_a_version_whose_backbone_cannot_be_had_is_told_with_what_helps(stall: Stall) -> None:
+async def test_a_version_whose_backbone_is_unavailable_is_reported_with_what_helps(stall: Stall) -> None:
     stall.publisher.publish(backbone="other")
 
     def refuse(name: str) -> None:
@@ -519,12 +519,12 @@ async def test_a_look_at_a_version_does_not_wait_unless_it_may(stall: Stall) -> 
     assert (version.number, backbone.name) == (1, "fake")
 
 
-async def test_a_version_of_a_backbone_this_server_lacks_is_told(stall: Stall) -> None:
+async def test_a_version_of_a_backbone_this_server_lacks_is_reported(stall: Stall) -> None:
     stall.publisher.publish(backbone="gone")
     await refusal(stall, BackboneNotFound, [b"a"])
 
 
-async def test_a_full_queue_is_told_with_when_to_retry_and_names_no_input(stall: Stall) -> None:
+async def test_a_full_queue_is_reported_with_when_to_retry_and_names_no_input(stall: Stall) -> None:
     stall.load()
     stall.publisher.publish()
     held = stall.pool.get("fake").predict([b"x"] * 9)
@@ -536,7 +536,7 @@ async def test_a_full_queue_is_told_with_when_to_retry_and_names_no_input(stall:
     assert (await stall.predict([b"a", b"b"])).predictions
 
 
-async def test_a_deadline_that_passes_in_the_queue_is_told_and_is_no_inputs_fault(stall: Stall) -> None:
+async def test_a_deadline_that_passes_in_the_queue_is_reported_and_is_no_inputs_fault(stall: Stall) -> None:
     stall.load()
     stall.publisher.publish()
     error = await refusal(
@@ -551,7 +551,7 @@ async def test_a_deadline_that_passes_in_the_queue_is_told_and_is_no_inputs_faul
     assert stall.backbones["fake"].batches == []
 
 
-async def test_a_server_that_stops_is_told_and_is_no_inputs_fault(stall: Stall) -> None:
+async def test_a_server_that_stops_is_reported_and_is_no_inputs_fault(stall: Stall) -> None:
     stall.load()
     stall.publisher.publish()
     error = await refusal(stall, Draining, [b"a", b"b"], meanwhile=stall.pool.close)
@@ -607,7 +607,7 @@ async def test_a_caller_that_leaves_before_its_inputs_are_decoded_saves_the_deco
 # Many futures
 
 
-async def asked(
+async def requested(
     stall: Stall, contents: Sequence[Content]
 ) -> tuple["asyncio.Task[PredictResult]", list["Future[RowFeatures]"]]:
     """A call that waits, and the futures of its inputs."""
@@ -646,7 +646,7 @@ async def test_the_event_loop_is_woken_once_for_a_call(stall: Stall, monkeypatch
     stall.load()
     stall.publisher.publish()
     await stall.predict([b"warm"])
-    call, _ = await asked(stall, [b"%d" % place for place in range(8)])
+    call, _ = await requested(stall, [b"%d" % place for place in range(8)])
     loop, wakings = asyncio.get_running_loop(), 0
     wake = loop.call_soon_threadsafe
 
@@ -688,10 +688,10 @@ async def test_an_input_that_somebody_else_took_out_fails_its_call_instead_of_le
     stall.load()
     stall.publisher.publish()
     await stall.predict([b"warm"])
-    call, futures = await asked(stall, [b"a", b"b", b"c"])
+    call, futures = await requested(stall, [b"a", b"b", b"c"])
     assert futures[1].cancel()
     stall.work()
-    # Not asyncio's: nobody cancelled the call, and its caller is told of a fault of the server.
+    # Not asyncio's: no one cancelled the call, and its caller gets an internal error.
     with pytest.raises(CancelledError):
         await asyncio.wait_for(call, PATIENCE)
     assert not call.cancelled()
@@ -702,7 +702,7 @@ async def test_a_caller_that_leaves_while_some_inputs_run_leaves_nothing_held(st
     stall.load()
     stall.publisher.publish()
     await stall.predict([b"warm"])
-    call, futures = await asked(stall, [b"a", b"b"])
+    call, futures = await requested(stall, [b"a", b"b"])
 
     def leave_meanwhile(rows: object) -> None:
         stall.backbones["fake"].before_run = lambda rows: None
@@ -726,7 +726,7 @@ async def test_an_answered_call_leaves_nothing_to_the_garbage_collector(stall: S
     gc.collect()
     gc.disable()
     try:
-        call, futures = await asked(stall, [b"a", b"b"])
+        call, futures = await requested(stall, [b"a", b"b"])
         alive = [weakref.ref(future) for future in futures]
         del futures
         stall.work()
@@ -751,7 +751,7 @@ async def embedded(
     return {"backbone": features.backbone, **features.views}
 
 
-async def test_embed_gives_the_views_asked_for_in_the_order_of_the_inputs(stall: Stall) -> None:
+async def test_embed_gives_the_views_requested_in_the_order_of_the_inputs(stall: Stall) -> None:
     stall.load()
     backbone = stall.backbones["fake"]
     expected = backbone.run(np.stack([backbone.decode(content) for content in (b"a", b"b")]))
@@ -803,9 +803,9 @@ async def test_calls_failures_and_callers_that_left_are_counted_once_for_each_ve
 async def test_inputs_that_cannot_be_used_are_skipped_on_request(stall: Stall) -> None:
     stall.load()
     stall.publisher.publish()
-    asked = {"skip_invalid": True, "with_features": True}
-    mixed = await stall.predict([b"a", b"broken", b"b", "a text"], **asked)
-    alone = await stall.predict([b"a", b"b"], **asked)
+    requested = {"skip_invalid": True, "with_features": True}
+    mixed = await stall.predict([b"a", b"broken", b"b", "a text"], **requested)
+    alone = await stall.predict([b"a", b"b"], **requested)
 
     assert {place: type(fault) for place, fault in mixed.faults.items()} == {
         1: UndecodableInput,

@@ -36,7 +36,7 @@ def picture(row: int = 1, column: int = 5) -> Pixels:
 
 
 class Brightness:
-    """A network that tells the brightest pixel: as the probability of class 1, or as it is."""
+    """A network that reports the brightest pixel: as the probability of class 1, or as it is."""
 
     def __init__(self, *, number: bool = False) -> None:
         self.number = number
@@ -44,10 +44,10 @@ class Brightness:
 
     async def __call__(self, rows: Sequence[Pixels]) -> Float32:
         self.batches.append(len(rows))
-        told = np.array([row.max() for row in rows], np.float32)
+        reported = np.array([row.max() for row in rows], np.float32)
         if self.number:
-            return told[:, None]
-        share = told / 256
+            return reported[:, None]
+        share = reported / 256
         return np.stack([1 - share, share], axis=1)
 
 

@@ -16,7 +16,7 @@ def test_calls_inputs_and_times_add_up_by_version() -> None:
     assert statistics.counted() == [("pets", 1), ("pets", 2)]
 
 
-def test_what_was_told_does_not_change_afterwards() -> None:
+def test_what_was_reported_does_not_change_afterwards() -> None:
     statistics = Statistics()
     statistics.failed("pets", 1, 1.0)
     before = statistics.counts("pets", 1)
@@ -24,7 +24,7 @@ def test_what_was_told_does_not_change_afterwards() -> None:
     assert (before.failed, statistics.counts("pets", 1).failed) == (1, 2)
 
 
-def test_of_more_versions_than_are_counted_the_one_asked_longest_ago_is_forgotten() -> None:
+def test_beyond_the_limit_the_version_used_longest_ago_is_forgotten() -> None:
     statistics = Statistics(most=2)
     for number in (1, 2, 1, 3):
         statistics.failed("pets", number, 1.0)

@@ -98,7 +98,7 @@ async def test_a_tail_that_does_not_fit_its_backbone_is_damage(stall: Stall) -> 
         await stall.predict(CONTENTS)
 
 
-async def test_a_deadline_that_passes_before_the_tail_is_told(stall: Stall) -> None:
+async def test_a_deadline_that_passes_before_the_tail_is_reported(stall: Stall) -> None:
     stall.publisher.publish(tail=make_tail())
     backbone = stall.backbones["fake"]
     backbone.before_run = lambda rows: stall.clock.advance(10)

@@ -149,7 +149,7 @@ def test_a_full_disk_is_logged_once_and_so_is_its_end(
     assert disks.states((PLACE,)) == {PLACE: 0.0}
 
 
-def test_a_disk_that_nobody_writes_to_is_probed(tmp_path: Path, disks: FullDisks, clock: ManualClock) -> None:
+def test_a_disk_that_no_one_writes_to_is_probed(tmp_path: Path, disks: FullDisks, clock: ManualClock) -> None:
     with FullDisk(tmp_path) as full:
         full.full_while = lambda: True
         disks.found_full(PLACE)

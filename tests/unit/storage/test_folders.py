@@ -1,4 +1,4 @@
-"""A directory and a bucket keep files alike: nobody above can tell them apart."""
+"""A directory and a bucket keep files alike: no one above can distinguish them."""
 
 import time
 from collections.abc import Iterator
@@ -116,7 +116,7 @@ def test_a_name_is_removed_with_all_its_files_and_nothing_else(folder: Folder) -
     assert names(folder) == ["job", "job.10"]
 
 
-def test_what_was_just_written_is_not_old_and_what_is_old_is_told_by_the_time_of_the_folder(
+def test_what_was_just_written_is_not_old_and_what_is_old_is_reported_by_the_time_of_the_folder(
     folder: Folder,
 ) -> None:
     folder.write("job.1", {"a": b"1"})
@@ -198,7 +198,7 @@ def test_on_a_full_disk_the_other_copies_go_first(
     assert [path.name.partition("@")[0] for path in copies.iterdir()] == ["0.zip"]
 
 
-def test_a_full_disk_is_told_leaves_nothing_and_is_no_fault_of_the_bucket(
+def test_a_full_disk_is_reported_leaves_nothing_and_is_no_fault_of_the_bucket(
     request: pytest.FixtureRequest, tmp_path: Path, disk: FullDisk
 ) -> None:
     folder = folder_of("bucket", tmp_path, request)
@@ -239,7 +239,7 @@ def test_a_bucket_that_is_away_says_so_of_each_call_and_works_again_after_it(
     assert content(bucket, "job.zip") == b"content"
 
 
-def test_a_bucket_that_accepts_and_never_answers_is_given_up_in_time_whatever_is_asked(
+def test_a_bucket_that_accepts_and_never_answers_is_given_up_in_time_whatever_is_requested(
     bucket: Folder, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.write("job.1", {"a": b"1"})
@@ -263,7 +263,7 @@ def test_a_bucket_that_accepts_and_never_answers_is_given_up_in_time_whatever_is
             assert "does not answer in time" in caught.value.detail
             # The library alone would take 40 s. The first call does not know; those after it try.
             assert time.monotonic() - began < (10.0 if place == 0 else 8.0)
-    # So little is too short for an answer where other tests run beside.
+    # So little is too short for an answer while other tests run.
     monkeypatch.setattr(bucket_module, "CALL_SECONDS", 15.0)
     monkeypatch.setattr(bucket_module, "PROBE_SECONDS", 15.0)
     assert bucket.read("job.1", "a") == b"1"
@@ -277,7 +277,7 @@ def test_a_slow_bucket_is_waited_for(bucket: Folder, s3: S3Server) -> None:
         assert bucket.read("job.1", "a") == b"1"
 
 
-def test_a_bucket_that_does_not_exist_is_told_at_once(
+def test_a_bucket_that_does_not_exist_is_reported_at_once(
     s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in s3.environment.items():
@@ -285,7 +285,7 @@ def test_a_bucket_that_does_not_exist_is_told_at_once(
     roots = open_storage_roots("s3://no-such-bucket/x", tmp_path, copies_bytes=0)
     with pytest.raises(OSError, match="Cannot use the bucket s3://no-such-bucket"):
         roots.check("a")
-    # Not one of a missing file: nobody may take that for damage, or for a deletion.
+    # Not one of a missing file: no one may take that for damage, or for a deletion.
     with pytest.raises(StorageUnavailable) as caught:
         roots.versions.read("job.1", "a")
     assert "no bucket" in caught.value.detail

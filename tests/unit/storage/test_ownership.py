@@ -1,4 +1,4 @@
-"""A place of artifacts is one database's, and tells so to the servers of all others."""
+"""A place of artifacts belongs to one database, and servers of other databases reject it."""
 
 import shutil
 import threading
@@ -40,9 +40,9 @@ def test_all_replicas_of_a_database_may_use_a_place_and_none_of_another(
     for _ in range(2):
         with pytest.raises(
             ForeignArtifactsError, match=r"Expected artifacts of the database b\. Received: the"
-        ) as told:
+        ) as reported:
             other.check("b")
-    assert "says 'headstart database a'" in str(told.value)
+    assert "says 'headstart database a'" in str(reported.value)
     one.check("a")
     # As before each cleaning.
     one.claim("a")

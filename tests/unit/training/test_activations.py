@@ -1,4 +1,4 @@
-"""Activations on disk: each content's own, under a bound, and a full disk told as one."""
+"""Activations on disk: each content's own, under a bound, and a full disk reported as one."""
 
 from contextlib import closing
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_each_content_has_its_own_row(tmp_path: Path) -> None:
             file.add(digest, activation(place + 0.5))
         file.finish()
     assert file.rows == {"b": 0, "a": 1, "c": 2}
-    # One content could not be decoded: its row is there, and nobody's.
+    # One content could not be decoded: its row is there, and no one's.
     assert np.load(file.path).shape == (4, 2, 2, 3)
     assert np.array_equal(file.read(np.array([2, 0])), np.stack([activation(2.5), activation(0.5)]))
     assert file.read(np.array([1])).dtype == np.float32
@@ -48,7 +48,7 @@ def test_too_many_examples_are_refused_with_the_numbers() -> None:
     )
 
 
-def test_a_full_disk_is_told() -> None:
+def test_a_full_disk_is_reported() -> None:
     with closing(ActivationFile(Path("/dev/full"), CUT, 1)) as file:
         file.add("a", activation(1.0))
         with pytest.raises(StorageFull):

@@ -90,7 +90,7 @@ def events(bench: Workbench, job_id: str) -> list[JobEvent]:
 # Accepting
 
 
-def test_the_first_example_tells_which_are_tried(tmp_path: Path, driver: JobDriver) -> None:
+def test_the_first_example_determines_which_are_tried(tmp_path: Path, driver: JobDriver) -> None:
     text = FakeBackbone("text", digest="t" * 64, modality=Modality.TEXT)
     bench = Workbench(tmp_path, driver, *backbones(large=LARGE, good=GOOD), text, loaded=False)
     words = [Example(content=word, target=Target.of_label(word[0])) for word in ("a1", "b1", "a2", "b2")]
@@ -109,7 +109,7 @@ def test_the_same_request_gives_the_same_job_whatever_is_tried_by_then(bench: Wo
             bench.accept(pets(2), request_id="r", **spec)
 
 
-def test_no_example_tells_nothing_and_is_refused(bench: Workbench) -> None:
+def test_a_dataset_without_examples_is_refused(bench: Workbench) -> None:
     with pytest.raises(EmptyDataset):
         bench.accept([], backbone="auto")
     assert bench.files() == set()
@@ -272,7 +272,7 @@ def test_a_candidate_that_is_not_done_in_time_is_left(bench: Workbench) -> None:
 # Candidates that fail
 
 
-def test_one_that_cannot_be_loaded_is_told_and_the_others_go_on(bench: Workbench) -> None:
+def test_one_that_cannot_be_loaded_is_reported_and_the_others_go_on(bench: Workbench) -> None:
     def fail(name: str) -> None:
         if name == "poor":
             raise BackboneNotFound("Expected one weight file. Received: 0.")
@@ -289,7 +289,7 @@ def test_one_that_cannot_be_loaded_is_told_and_the_others_go_on(bench: Workbench
     assert "secret" not in large.message
 
 
-def test_one_that_cannot_run_is_told_and_the_others_go_on(bench: Workbench) -> None:
+def test_one_that_cannot_run_is_reported_and_the_others_go_on(bench: Workbench) -> None:
     def fail(rows: object) -> None:
         raise MemoryError
 
@@ -332,15 +332,15 @@ def test_faults_of_a_later_backbone_alone_are_its_own(bench: Workbench) -> None:
 
 
 def killed_in(bench: Workbench, step: str, words: str, budget: float = 900.0) -> Job:
-    """A job whose process died once it had told these words in a step; it is claimed anew."""
+    """A job whose process died once it had reported these words in a step; it is claimed again."""
     job = bench.accept(
         pets(8), backbone="auto", backbone_candidates=("large", "good", "poor"), backbone_time_budget=budget
     )
     claimed = bench.driver.claim()
 
     def check() -> None:
-        told = [each.progress for each in events(bench, job.job_id) if each.progress]
-        if any(each.step.value == step and words in each.message for each in told):
+        reported = [each.progress for each in events(bench, job.job_id) if each.progress]
+        if any(each.step.value == step and words in each.message for each in reported):
             raise Killed
 
     with pytest.raises(Killed):
@@ -385,8 +385,8 @@ def test_a_server_that_stops_for_other_reasons_is_no_fault_of_a_candidate(bench:
         claimed = bench.driver.claim()
 
         def check() -> None:
-            told = [each.progress for each in events(bench, job.job_id) if each.progress]
-            if told and told[-1].message == "large is being loaded.":
+            reported = [each.progress for each in events(bench, job.job_id) if each.progress]
+            if reported and reported[-1].message == "large is being loaded.":
                 raise Killed
 
         with pytest.raises(Killed):
@@ -409,7 +409,7 @@ def test_a_choice_stays_whatever_a_next_attempt_would_find(bench: Workbench) -> 
     assert bench.driver.job_store.reader.get(job.job_id).choosing is None
 
 
-def test_what_was_found_of_examples_that_are_deleted_since_is_found_anew(bench: Workbench) -> None:
+def test_what_was_found_of_examples_that_are_deleted_since_is_found_again(bench: Workbench) -> None:
     job = killed_in(bench, "select_backbone", "large is being loaded.")
     bench.eraser.erase("cat0", "")
     before = passes(bench)
@@ -433,7 +433,7 @@ def _run_again(bench: Workbench, job: Job) -> int:
     return FineTuneRun(job, bench.steps, lambda: None).execute()
 
 
-# Backbones that are not to be had
+# Backbones that are unavailable
 
 
 def refuse(bench: Workbench, name: str) -> None:
@@ -447,13 +447,13 @@ def refuse(bench: Workbench, name: str) -> None:
     bench.source.before_load = fail
 
 
-def test_a_candidate_that_is_not_to_be_had_is_told_and_the_others_are_tried(bench: Workbench) -> None:
+def test_a_candidate_that_is_unavailable_is_reported_and_the_others_are_tried(bench: Workbench) -> None:
     refuse(bench, "good")
     version = chosen(bench, backbone_candidates=("good", "large"))
     found = outcomes(choice_of(version))
     assert (version.manifest.backbone, found["good"]) == ("large", CandidateOutcome.FAILED)
-    told = {each.backbone: each.message for each in choice_of(version).candidates}
-    assert told["good"] == "Backbone 'good' is unavailable. The log of the server has the reason."
+    reported = {each.backbone: each.message for each in choice_of(version).candidates}
+    assert reported["good"] == "Backbone 'good' is unavailable. The log of the server has the reason."
 
 
 def test_a_candidate_that_was_being_prepared_when_the_server_stops_is_not_to_blame(bench: Workbench) -> None:
@@ -489,15 +489,15 @@ def test_a_repeated_call_gets_its_job_though_the_backbones_are_gone(bench: Workb
 def test_events_tell_each_candidate_and_the_fraction_only_grows(bench: Workbench) -> None:
     job = bench.accept(pets(8), backbone="auto", backbone_candidates=("good", "large"))
     bench.run()
-    told = [each.progress for each in events(bench, job.job_id) if each.progress]
-    choosing = [each for each in told if each.step is JobStep.SELECT_BACKBONE]
+    reported = [each.progress for each in events(bench, job.job_id) if each.progress]
+    choosing = [each for each in reported if each.step is JobStep.SELECT_BACKBONE]
     assert {each.total for each in choosing} == {2}
     assert [each.done for each in choosing] == sorted(each.done for each in choosing)
     messages = [each.message for each in choosing]
     assert "good is being loaded." in messages
     assert "large: 100.0 ms for each input." in messages
     assert messages[-1].startswith("Took good. ")
-    fractions = [each.fraction for each in told]
+    fractions = [each.fraction for each in reported]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
     assert bench.seen.steps == ["select_backbone", "features", "fit", "evaluate", "publish"]

@@ -58,7 +58,7 @@ def test_what_does_not_fit_into_the_memory_is_left_out_unless_it_is_loaded() -> 
     assert tried(known, free=200 * MILLION) == ["image-1", "image-10", "image-100"]
 
 
-def test_an_array_is_a_picture_and_a_row_of_numbers_has_a_backbone_of_its_own() -> None:
+def test_an_array_is_an_image_and_a_row_of_numbers_has_another_backbone() -> None:
     known = pool(*images(1, 2))
     assert tried(known, np.zeros((2, 2, 3), np.uint8)) == ["image-1", "image-2"]
     features = pool(FakeBackbone("features:3", modality=Modality.TENSOR), *images(1))

@@ -57,7 +57,7 @@ from headstart_server.training.publish_step import PublishStep
 
 
 class Rig:
-    """All that a run works with; its backbone runs in a thread of its own, as in the server."""
+    """All that a run works with; its backbone runs in a separate thread, as in the server."""
 
     def __init__(
         self,
@@ -368,7 +368,7 @@ def test_a_class_that_is_left_with_held_out_examples_only_fails(rig: Rig) -> Non
         rig.run(rig.job(sent, max_excluded_fraction=1.0)).execute()
 
 
-def test_a_dataset_that_is_gone_is_told(rig: Rig) -> None:
+def test_a_dataset_that_is_gone_is_reported(rig: Rig) -> None:
     job = rig.job(pets())
     rig.datasets.remove("job")
     with pytest.raises(ArtifactDamaged):
@@ -390,31 +390,31 @@ def test_a_fault_of_the_runtime_ends_the_run(rig: Rig) -> None:
 def test_progress_goes_through_the_steps_and_only_rises(rig: Rig, driver: JobDriver) -> None:
     rig.backbone.before_run = lambda rows: rig.clock.advance(REPORT_SECONDS)
     rig.fine_tune(pets(10))
-    told = [event.progress for event in driver.events("job") if event.progress is not None]
-    assert list(dict.fromkeys(progress.step for progress in told)) == [
+    reported = [event.progress for event in driver.events("job") if event.progress is not None]
+    assert list(dict.fromkeys(progress.step for progress in reported)) == [
         JobStep.FEATURES,
         JobStep.FIT,
         JobStep.EVALUATE,
         JobStep.PUBLISH,
     ]
-    fractions = [progress.fraction for progress in told]
+    fractions = [progress.fraction for progress in reported]
     assert fractions == sorted(fractions)
     assert fractions[0] > 0
     assert fractions[-1] == 1.0
-    features = [progress for progress in told if progress.step is JobStep.FEATURES]
+    features = [progress for progress in reported if progress.step is JobStep.FEATURES]
     assert len(features) >= 5
     assert all(progress.total == 30 for progress in features)
     assert [progress.done for progress in features] == sorted({progress.done for progress in features})
-    assert told[-1].accuracy is not None
-    assert told[-1].loss is not None
-    assert told[-2].accuracy == told[-1].accuracy
+    assert reported[-1].accuracy is not None
+    assert reported[-1].loss is not None
+    assert reported[-2].accuracy == reported[-1].accuracy
 
 
 def test_features_are_reported_no_more_often_than_twice_a_second(rig: Rig, driver: JobDriver) -> None:
     rig.fine_tune(pets(10))
-    told = [event.progress for event in driver.events("job") if event.progress is not None]
+    reported = [event.progress for event in driver.events("job") if event.progress is not None]
     # The first and the last, between which the clock stands still.
-    assert [progress.done for progress in told if progress.step is JobStep.FEATURES] == [1, 30]
+    assert [progress.done for progress in reported if progress.step is JobStep.FEATURES] == [1, 30]
 
 
 def test_the_checkpoint_stops_it_between_examples_and_empties_the_queue(rig: Rig, driver: JobDriver) -> None:
@@ -487,7 +487,7 @@ LEGS = {"cat": Target.of_value(4.0), "dog": Target.of_value(4.5), "emu": Target.
 
 
 @pytest.mark.parametrize("held_out_fraction", [0.0, 0.3])
-def test_examples_of_several_labels_become_a_version_that_tells_each(
+def test_examples_of_several_labels_become_a_version_that_predicts_each(
     rig: Rig, driver: JobDriver, held_out_fraction: float
 ) -> None:
     manifest = rig.fine_tune(retargeted(TRAITS), held_out_fraction=held_out_fraction, task=Task.MULTI_LABEL)
@@ -495,15 +495,15 @@ def test_examples_of_several_labels_become_a_version_that_tells_each(
     assert manifest.class_names == ("furry", "small")
     assert manifest.metrics.micro_f1 > 0.9
     head = driver.publisher.registry.files.load("pets", 1).head
-    told = []
+    reported = []
     for content in (b"cat:new", b"dog:new", b"emu:new"):
         outputs = head.outputs(rig.backbone.run(rig.backbone.decode(content)[None]))[0]
-        told.append((outputs >= head.thresholds).tolist())
-    assert told == [[True, True], [True, False], [False, False]]
+        reported.append((outputs >= head.thresholds).tolist())
+    assert reported == [[True, True], [True, False], [False, False]]
 
 
 @pytest.mark.parametrize("held_out_fraction", [0.0, 0.3])
-def test_examples_with_numbers_become_a_version_that_tells_the_number(
+def test_examples_with_numbers_become_a_version_that_predicts_the_number(
     rig: Rig, driver: JobDriver, held_out_fraction: float
 ) -> None:
     manifest = rig.fine_tune(retargeted(LEGS), held_out_fraction=held_out_fraction)
@@ -534,18 +534,18 @@ def test_weights_and_soft_labels_reach_the_head(rig: Rig) -> None:
     assert len(digests) == 3
 
 
-# Blocks of its own
+# Trained blocks
 
 
 def tangled(each: int = 8, *, held_out: int = 0) -> list[Example]:
-    """Examples that the backbone hardly tells apart."""
+    """Examples that the backbone hardly distinguishes."""
     return [
         replace(example, content=b"pet:" + bytes(example.content).replace(b":", b""))
         for example in pets(each, held_out=held_out)
     ]
 
 
-def test_a_version_with_blocks_of_its_own_is_published_with_them(rig: Rig) -> None:
+def test_a_version_with_trained_blocks_is_published_with_them(rig: Rig) -> None:
     manifest = rig.fine_tune(tangled(), recipe=Partial())
     assert manifest.tail == TailFacts(blocks=1, cut="cut1")
     assert TAIL_FILE in manifest.files
@@ -695,7 +695,7 @@ def test_a_head_that_is_soon_fitted_is_not_put_aside(
 
 
 class UnavailableRuns(JobRuns):
-    """Its database is away for reports and the first successes; the last of these is written all the same."""
+    """Its database is away for reports and the first successes; the last of these is written anyway."""
 
     successes_without_answer = 2
 

@@ -1,4 +1,4 @@
-"""Versions that are fitted anew on other backbones, from the examples that were kept with them."""
+"""Versions that are fitted again on other backbones, from the examples that were kept with them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_a_rebase_is_of_the_version_that_is_named_and_a_moved_alias_gives_no_sha
     assert bench.registry.model("pets").aliases[0].traffic == ()
 
 
-def test_the_newest_version_is_fitted_anew_from_its_own_examples(bench: Workbench) -> None:
+def test_the_newest_version_is_fitted_again_from_its_own_examples(bench: Workbench) -> None:
     old = bench.published(pets(), seed=7, display_name="Our pets", tags={"team": "x"})
     new = bench.rebased(backbone="other")
     assert (new.number, new.manifest.backbone, new.manifest.parent) == (2, "other", 1)
@@ -72,7 +72,7 @@ def test_the_newest_version_is_fitted_anew_from_its_own_examples(bench: Workbenc
     assert again.manifest.head_digest == new.manifest.head_digest
 
 
-def test_an_alias_tells_the_version_and_is_moved_if_the_new_one_is_not_worse(bench: Workbench) -> None:
+def test_an_alias_selects_the_version_and_is_moved_if_the_new_one_is_not_worse(bench: Workbench) -> None:
     bench.published(pets(), alias="stable")
     bench.published(pets(4), backbone="other")
     new = bench.rebased(backbone="other", source_alias="stable", alias="stable")
@@ -134,7 +134,7 @@ def test_the_comparison_takes_no_pass_of_the_old_backbone(bench: Workbench) -> N
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("requested", "expected"),
     [
         (Auto(), Auto()),
         (Ridge(views=("taps",), folds=3), Ridge(views=("taps",), folds=3)),
@@ -143,12 +143,14 @@ def test_the_comparison_takes_no_pass_of_the_old_backbone(bench: Workbench) -> N
         (Partial(blocks=2), Partial(blocks=2)),
     ],
 )
-def test_the_recipe_is_the_one_that_was_asked_for(bench: Workbench, asked: Recipe, expected: Recipe) -> None:
-    bench.published(pets(), recipe=asked)
+def test_the_recipe_is_the_one_that_was_requested(
+    bench: Workbench, requested: Recipe, expected: Recipe
+) -> None:
+    bench.published(pets(), recipe=requested)
     assert bench.rebase(backbone="other").spec.recipe == expected
 
 
-def test_another_recipe_may_be_asked_for(bench: Workbench) -> None:
+def test_another_recipe_may_be_requested(bench: Workbench) -> None:
     bench.published(pets())
     new = bench.rebased(backbone="other", recipe=Logistic(folds=2))
     assert isinstance(new.manifest.recipe, Logistic)
@@ -232,7 +234,7 @@ def test_the_same_request_gives_the_same_job_even_if_the_version_is_gone(bench: 
 
 @pytest.mark.parametrize("backbone", ["other", "auto"])
 @pytest.mark.parametrize("is_declared", [True, False])
-def test_a_version_whose_backbone_is_gone_is_fitted_anew(
+def test_a_version_whose_backbone_is_gone_is_fitted_again(
     tmp_path: Path, driver: JobDriver, bench: Workbench, backbone: str, is_declared: bool
 ) -> None:
     bench.published(pets(), backbone="poor", alias="stable")

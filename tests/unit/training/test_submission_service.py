@@ -278,7 +278,7 @@ def test_a_dataset_that_cannot_be_trained_on_is_refused_and_leaves_nothing(count
 # Opening
 
 
-def test_a_full_queue_is_told_before_the_examples_are_sent(tmp_path: Path, publisher: Publisher) -> None:
+def test_a_full_queue_is_reported_before_the_examples_are_sent(tmp_path: Path, publisher: Publisher) -> None:
     driver = JobDriver(publisher, limits=QueueLimits(queued=1))
     counter = Counter(tmp_path, driver.job_store, driver.publisher.registry)
     driver.submit()
@@ -314,7 +314,7 @@ def test_limits_and_request_ids_are_each_tenants_own(tmp_path: Path, publisher: 
         ({"recipe": Ridge(views=("last", "nose"))}, InvalidField, "spec.recipe.ridge.view"),
     ],
 )
-def test_a_spec_that_cannot_be_is_told_before_the_examples_are_sent(
+def test_a_spec_that_cannot_be_is_reported_before_the_examples_are_sent(
     counter: Counter, spec: dict[str, object], kind: type[HeadstartError], field: str | None
 ) -> None:
     with pytest.raises(kind) as caught:
@@ -407,7 +407,7 @@ def validated(counter: Counter, sent: Sequence[Example], **spec: object) -> Vali
     return found
 
 
-def test_more_activations_than_a_job_may_keep_are_told_before_there_is_a_job(counter: Counter) -> None:
+def test_more_activations_than_a_job_may_keep_are_reported_before_there_is_a_job(counter: Counter) -> None:
     sent = examples(*[f"{word}:{place}".encode() for place in range(3) for word in ("cat", "dog")])
     again = [replace(example, id="") for example in sent]
     assert validated(counter, [*sent, *again], recipe=Partial()).valid
@@ -476,7 +476,7 @@ def test_what_is_left_must_still_be_trainable(counter: Counter) -> None:
     )
 
 
-def test_a_class_that_is_left_with_held_out_examples_only_is_told(counter: Counter) -> None:
+def test_a_class_that_is_left_with_held_out_examples_only_is_reported(counter: Counter) -> None:
     sent = [
         *PETS,
         *examples(b"broken", label="emu"),
@@ -638,7 +638,7 @@ def test_the_first_example_decides_on_a_backbone_that_is_not_named(counter: Coun
     upload.close()
 
 
-def test_a_recipe_that_the_first_example_s_backbone_cannot_carry_out_is_told_with_it(
+def test_a_recipe_that_the_first_example_s_backbone_cannot_carry_out_is_reported_with_it(
     counter: Counter,
 ) -> None:
     upload = counter.open(recipe=Partial(blocks=2))

@@ -11,7 +11,7 @@ ALL = len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("reported", "expected"),
     [
         ("100000 100000\n", 1),
         ("50000 100000\n", 1),
@@ -23,9 +23,9 @@ ALL = len(os.sched_getaffinity(0))
     ],
 )
 def test_a_containers_share_of_the_processor_is_not_exceeded(
-    tmp_path: Path, told: str, expected: int
+    tmp_path: Path, reported: str, expected: int
 ) -> None:
-    (tmp_path / "cpu.max").write_text(told)
+    (tmp_path / "cpu.max").write_text(reported)
     assert available_cores(tmp_path / "cpu.max") == expected
 
 

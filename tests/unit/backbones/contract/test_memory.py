@@ -32,6 +32,6 @@ def test_the_lesser_of_what_machine_and_container_have_left_counts(
     assert available_bytes(*files) == expected
 
 
-def test_this_machine_tells_how_much_it_has() -> None:
+def test_this_machine_reports_how_much_it_has() -> None:
     found = available_bytes()
     assert found is None or found > 1_000_000

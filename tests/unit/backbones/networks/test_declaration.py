@@ -86,7 +86,7 @@ def test_a_flag_names_a_backbone_or_its_source_does(flag: str, name: str, source
     assert (declaration.name, declaration.source) == (name, source)
 
 
-def test_a_file_declares_backbones_and_paths_are_beside_it(tmp_path: Path) -> None:
+def test_a_file_declares_backbones_and_paths_are_next_to_it(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(
         """
 [backbones.leaves]
@@ -134,7 +134,7 @@ weights = "../small.weights.h5"
         ("[backbones.a", "cannot be read as TOML"),
     ],
 )
-def test_what_cannot_be_is_told_with_its_file(tmp_path: Path, content: str, message: str) -> None:
+def test_what_cannot_be_is_reported_with_its_file(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "own.toml"
     file.write_text(content)
     with pytest.raises(DeclarationError) as caught:
@@ -143,7 +143,7 @@ def test_what_cannot_be_is_told_with_its_file(tmp_path: Path, content: str, mess
     assert str(file) in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match=r"none\.toml: No such file or directory"):
         read_declarations(tmp_path / "none.toml")
     with pytest.raises(DeclarationError, match=r"has no \.toml file\. Add one"):
@@ -157,7 +157,7 @@ def test_two_backbones_of_one_name_are_refused_unless_they_are_the_same() -> Non
         declared(None, ["a=keras:Xception", "a=keras:VGG16"])
 
 
-def test_an_unknown_source_is_told_with_those_there_are() -> None:
+def test_an_unknown_source_is_reported_with_those_there_are() -> None:
     with pytest.raises(DeclarationError) as caught:
         source_of(Declaration(name="a", source="coffee:beans"))
     assert all(scheme in str(caught.value) for scheme in SOURCES)

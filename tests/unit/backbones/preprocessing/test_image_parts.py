@@ -61,7 +61,7 @@ def test_too_many_parts_are_refused(content: bytes, what: str) -> None:
         saved("JPEG", progressive=True, subsampling=0, quality=100),
         between(saved("JPEG", progressive=True), 2, GREY * 1000),
         between(saved("JPEG"), 2, b"\xff" * 100),
-        # What stands behind the picture is none of its parts: a film, a second picture.
+        # Data behind the image is not part of it: a film, a second image.
         saved("JPEG") + b"\xff\xda\0\2" * 1000,
         saved("JPEG", progressive=True) + b"\xff\xda\0\2" * 1000,
         between(saved("PNG"), 33, made._chunk(b"aaAa") * 1000),

@@ -109,7 +109,7 @@ def test_libjpeg_sees_no_other_size_than_the_header_that_was_read(
 
 
 @pytest.mark.parametrize("length", [0, 2, 3, 4, 10, 20, 150, 400])
-def test_a_header_truncation_is_none(length: int) -> None:
+def test_a_header_truncation_is_harmless(length: int) -> None:
     assert read_jpeg_header(jpeg()[:length]) is None
 
 

@@ -1,4 +1,4 @@
-"""Texts to rows of ids: each as long as it must be, and what is cut off is told."""
+"""Texts to rows of ids: each as long as it must be, and what is cut off is reported."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -72,14 +72,16 @@ def test_lengths_are_powers_of_two_up_to_the_most_tokens(most: int, expected: tu
     assert lengths(most) == expected
 
 
-def test_what_is_cut_off_is_told_in_characters(decoder: TextDecoder) -> None:
+def test_what_is_cut_off_is_reported_in_characters(decoder: TextDecoder) -> None:
     assert decoder.truncation("red " * 22) is None
     cut = decoder.truncation("red " * 23)
     assert cut is not None
     assert (cut.kept, cut.length) == (4 * 22 - 1, 4 * 23)
 
 
-def test_characters_beyond_what_is_looked_at_are_told_though_they_may_be_spaces(decoder: TextDecoder) -> None:
+def test_characters_beyond_what_is_looked_at_are_reported_though_they_may_be_spaces(
+    decoder: TextDecoder,
+) -> None:
     looked_at = MOST * CHARACTERS_PER_TOKEN
     assert decoder.truncation("red" + " " * (looked_at - 3)) is None
     cut = decoder.truncation("red" + " " * looked_at)
@@ -128,7 +130,7 @@ def test_any_text_is_decoded_alike_each_time_or_refused(text: str) -> None:
     assert ids[-1] == END
     assert 3 <= len(ids) <= MOST
     assert len(row) in decoder.lengths
-    # Padding is at the end alone: the network tells it from text by the id.
+    # Padding is at the end alone: the network distinguishes it from text by its id.
     assert row[: len(ids)].tolist() == ids
     assert np.array_equal(decoder.decode(text), row)
     cut = decoder.truncation(text)

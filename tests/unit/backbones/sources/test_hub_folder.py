@@ -75,7 +75,7 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
         HubFolder.read(write(tmp_path, {"weights": 1}))
 
 
-def test_a_damaged_file_is_told_with_its_name(tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(SourceError, match=r"Expected JSON in .*config\.json"):
         HubFolder.read(tmp_path)

@@ -74,7 +74,7 @@ def tensor(location: str | None) -> bytes:
 
 
 def model(path: Path, *locations: str) -> Path:
-    """An ONNX file with a tensor of its own, one in each place that ONNX has for others, and in subgraphs."""
+    """An ONNX file with a tensor, one in each place that ONNX has for others, and in subgraphs."""
     where = iter(locations)
     graph = field(5, tensor(None))
     for location in where:
@@ -114,7 +114,7 @@ def test_the_digest_is_that_of_the_file_or_of_all_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("location", ["/etc/hostname", "../own.weights", "data/../../own.weights", "..\\own"])
-def test_tensors_are_beside_their_file(tmp_path: Path, location: str) -> None:
+def test_tensors_are_next_to_their_file(tmp_path: Path, location: str) -> None:
     with pytest.raises(SourceError, match="Expected tensors in files next to own"):
         onnx_digest(model(tmp_path / "own.onnx", location))
 

@@ -18,14 +18,14 @@ from headstart_server.errors import (
     InvalidField,
 )
 
-#: A program that writes what it was told.
+#: A program that writes its arguments.
 HONEST = """
 import sys
 from pathlib import Path
 from headstart_server.backbones.worker.export_request import ExportRequest
 _, declaration, cache, request, folder, conversion = sys.argv
 form = ExportRequest.load(Path(request)).form
-(Path(folder) / "told").write_text(f"{cache} {form} {conversion}")
+(Path(folder) / "reported").write_text(f"{cache} {form} {conversion}")
 """
 REFUSING = 'import sys; print(\'{{"kind": "{}", "message": "because"}}\'); sys.exit(3)'
 
@@ -85,9 +85,9 @@ def export(folder: Path, program: str, checkpoint: object = lambda: None) -> Pat
     return target
 
 
-def test_it_is_told_what_to_export_and_leaves_no_request_behind(tmp_path: Path) -> None:
+def test_the_program_gets_the_request_which_is_then_removed(tmp_path: Path) -> None:
     target = export(tmp_path, HONEST)
-    assert (target / "told").read_text() == f"{tmp_path / 'cache'} onnx "
+    assert (target / "reported").read_text() == f"{tmp_path / 'cache'} onnx "
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
 
 

@@ -1,4 +1,4 @@
-"""Folders of prepared backbones: when one is taken as it is, and when it is made anew."""
+"""Folders of prepared backbones: when one is taken as it is, and when it is made again."""
 
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -49,7 +49,7 @@ CARD = Card(
 
 
 class FakePreparations(Preparations):
-    """Writes what a preparation would, or ends as it is told."""
+    """Writes what a preparation would, or ends as its arguments say."""
 
     def __init__(self, *ends: ProgramExit) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ def test_a_backbone_is_prepared_once(folder: Path, preparations: FakePreparation
 
 
 @pytest.mark.parametrize("harm", [truncate, lose, scramble, lose_card])
-def test_a_damaged_one_is_made_anew(
+def test_a_damaged_one_is_made_again(
     folder: Path, preparations: FakePreparations, harm: Callable[[Path], None]
 ) -> None:
     prepare(folder, preparations)
@@ -147,7 +147,7 @@ def test_a_card_is_kept_once_and_replaced_if_it_is_damaged(folder: Path) -> None
     assert Card.read(folder) == CARD
 
 
-def test_what_is_wrong_is_told_and_nothing_is_left(folder: Path) -> None:
+def test_what_is_wrong_is_reported_and_nothing_is_left(folder: Path) -> None:
     refusal = ProgramExit(code=REFUSED, stdout='{"message": "Expected better."}', stderr="")
     with pytest.raises(SourceError, match="Expected better"):
         prepare(folder, FakePreparations(refusal))

@@ -23,7 +23,7 @@ from headstart_server.backbones.contract.tail_training import (
 from headstart_server.backbones.worker.training_process import train_in_process
 from headstart_server.errors import JobMemoryLimit, TrainerDied
 
-#: A program that trains nothing: it tells two epochs and gives back the heads it began with.
+#: A program that trains nothing: it reports two epochs and gives back the heads it began with.
 HONEST = """
 import sys
 from pathlib import Path
@@ -65,31 +65,31 @@ def train(
     folder: Path,
     program: str,
     *,
-    told: list[TailEpoch] | None = None,
+    reported: list[TailEpoch] | None = None,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> TailResult:
-    heard = [] if told is None else told
+    heard = [] if reported is None else reported
     return train_in_process(["-c", program], request(folder), heard.append, checkpoint)
 
 
 def test_request_result_and_epochs_pass_between_the_processes(tmp_path: Path) -> None:
-    told: list[TailEpoch] = []
-    result = train(tmp_path, HONEST, told=told)
-    asked = request(tmp_path)
-    assert told == [TailEpoch(number=0, loss=2.0), TailEpoch(number=1, loss=1.0)]
+    reported: list[TailEpoch] = []
+    result = train(tmp_path, HONEST, reported=reported)
+    requested = request(tmp_path)
+    assert reported == [TailEpoch(number=0, loss=2.0), TailEpoch(number=1, loss=1.0)]
     assert (result.epoch, result.losses, result.stop) == (1, (2.0, 1.0), TrainingStop.STEPS)
-    assert result.outputs.tobytes() == asked.targets.tobytes()
+    assert result.outputs.tobytes() == requested.targets.tobytes()
     assert result.tail.blocks == 2
-    assert result.tail.tensors["head/kernel"].tobytes() == asked.heads[-1].tobytes()
+    assert result.tail.tensors["head/kernel"].tobytes() == requested.heads[-1].tobytes()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_request_comes_back_from_its_files(tmp_path: Path) -> None:
-    asked = request(tmp_path)
-    asked.save(tmp_path)
+    requested = request(tmp_path)
+    requested.save(tmp_path)
     found = TailRequest.load(tmp_path)
     for name in TailRequest.__dataclass_fields__:
-        expected, received = getattr(asked, name), getattr(found, name)
+        expected, received = getattr(requested, name), getattr(found, name)
         assert type(received) is type(expected), name
         assert np.array_equal(expected, received), name
 
@@ -119,7 +119,7 @@ def test_a_result_comes_back_from_its_files(tmp_path: Path) -> None:
         ("pass", "exit code 0 and no result"),
     ],
 )
-def test_a_process_that_ends_without_a_result_is_told(tmp_path: Path, program: str, said: str) -> None:
+def test_a_process_that_ends_without_a_result_is_reported(tmp_path: Path, program: str, said: str) -> None:
     with pytest.raises(TrainerDied, match=said):
         train(tmp_path, program)
     assert list(tmp_path.iterdir()) == []
@@ -148,9 +148,9 @@ def test_a_process_that_is_not_wanted_any_more_is_ended_at_once(tmp_path: Path) 
 
 def test_a_process_that_takes_too_much_memory_ends_at_once_and_its_server_lives(tmp_path: Path) -> None:
     greedy = "import time\nheld = bytearray(400 << 20)\nheld[::4096] = held[::4096]\ntime.sleep(600)"
-    asked = replace(request(tmp_path), memory_bytes=200 << 20)
+    requested = replace(request(tmp_path), memory_bytes=200 << 20)
     with pytest.raises(JobMemoryLimit, match="this server gives 200 MiB to jobs") as raised:
-        train_in_process(["-c", greedy], asked, lambda _: None, lambda: None)
+        train_in_process(["-c", greedy], requested, lambda _: None, lambda: None)
     assert int(raised.value.metadata["estimate"]) > 200 << 20
     assert not any(is_waiting(child) for child in psutil.Process().children())
     assert list(tmp_path.iterdir()) == []

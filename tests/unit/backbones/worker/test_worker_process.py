@@ -46,14 +46,14 @@ def wait_until_gone(number: int) -> None:
             os.kill(number, 0)
         except ProcessLookupError:
             return
-        # Nobody may be there to ask how the child of a killed process ended.
+        # No one may be there to ask how the child of a killed process ended.
         if "State:\tZ" in Path(f"/proc/{number}/status").read_text():
             return
         time.sleep(0.01)
     pytest.fail("It lives on.")
 
 
-def test_what_a_program_says_and_how_it_ends_is_told() -> None:
+def test_what_a_program_says_and_how_it_ends_is_reported() -> None:
     ended = Preparations().run(["-c", "import sys; print('out'); sys.exit('of luck')"], PATIENCE)
     assert (ended.code, ended.stdout, ended.stderr) == (1, "out\n", "of luck\n")
     assert Preparations().run(["-c", "import os; os.kill(os.getpid(), 9)"], PATIENCE).code == -9

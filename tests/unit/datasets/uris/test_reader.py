@@ -133,7 +133,7 @@ def test_a_list_has_bounds(publisher: Publisher, monkeypatch: pytest.MonkeyPatch
     assert isinstance(publisher.refusal("path,label\n" + "a" * 40), DatasetTooLarge)
 
 
-def test_a_list_that_is_not_there_is_told(publisher: Publisher) -> None:
+def test_a_list_that_is_not_there_is_reported(publisher: Publisher) -> None:
     uri = publisher.uri("path,label\n")
     (publisher.folder / "labels.csv").unlink()
     with pytest.raises(DataUnreadable, match=r"The list .* cannot be read: it is not there"):
