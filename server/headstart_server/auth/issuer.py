@@ -211,7 +211,7 @@ def _key(entry: Mapping[str, Any]) -> Any:
         return None
 
 
-def _invalid(error: jwt.PyJWTError, settings: IssuerSettings) -> str:
+def _invalid(error: Exception, settings: IssuerSettings) -> str:
     """Return the message for a token that is not valid."""
     expected = f"Request a new token of {settings.issuer} for {settings.audience}."
     match error:
