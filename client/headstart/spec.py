@@ -327,7 +327,7 @@ def _task(settings: SpecSettings) -> dict[str, Any]:
 def _gate(settings: SpecSettings) -> dict[str, Any]:
     gate = settings.get("promote_if")
     if gate is not None and gate is not False and not settings.get("alias"):
-        raise ValueError("promote_if requires an alias. Pass alias")
+        raise ValueError("promote_if requires an alias. Pass alias='stable', for example.")
     if isinstance(gate, bool | None):
         return {"promote_if": PromotionGate() if gate else None}
     return {"promote_if": gate}

@@ -161,7 +161,7 @@ def test_examples_that_are_gone_are_an_error_of_the_call(client: Client, server:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"promote_if": PromotionGate()}, ValueError, "promote_if needs the alias"),
+        ({"promote_if": PromotionGate()}, ValueError, "promote_if requires an alias"),
         ({"recipe": "magic"}, ValueError, "recipe must be one of"),
         ({"seed": 3}, TypeError, "rebase has no setting 'seed'. There are backbone_candidates, "),
     ],

@@ -55,7 +55,7 @@ def rebase(
     check_names("rebase", settings, RebaseSettings)
     recipe, gate = settings.get("recipe"), settings.get("promote_if")
     if gate is not None and alias is None:
-        raise ValueError("promote_if requires an alias. Pass alias")
+        raise ValueError("promote_if requires an alias. Pass alias='stable', for example.")
     source = parse_version(model)
     if version is not None or source == VersionRef(source.model):
         source = version_ref(model, version, alias if version is None else None)
