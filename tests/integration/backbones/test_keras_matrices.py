@@ -12,7 +12,7 @@ import numpy as np
 from headstart_server.backbones.runtimes.keras_matrices import KerasMatrices
 from headstart_server.learning.heads import ridge
 from headstart_server.learning.features.matrices import DeviceError
-from headstart_server.learning.features.feature_matrix import Rows, Scaling
+from headstart_server.learning.features.feature_matrix import FeatureMatrix, Scaling
 from headstart_server.learning.heads.split import folds_for
 from headstart_server.learning.examples.target import Targets
 
@@ -24,7 +24,7 @@ for n, d in ((300, 40), (60, 90)):
     features = (rng.normal(size=(n, d)) + np.eye(5, d)[labels]).astype(np.float32)
     targets = Targets.of_labels(labels, "abcde")
     folds = folds_for(targets, [f"{place:04d}" for place in range(n)], folds=3, seed=0)
-    rows = Rows({"last": features}, ("last",), Scaling.STANDARD)
+    rows = FeatureMatrix({"last": features}, ("last",), Scaling.STANDARD)
     one, other = (ridge.fit_ridge(rows, targets, folds, matrices=each) for each in (matrices, ridge.NUMPY))
     assert one.regularization == other.regularization
     for name in ("weights", "bias", "scores"):
@@ -38,7 +38,7 @@ for n, d in ((300, 40), (60, 90)):
     np.testing.assert_allclose(one.scores, other.scores, rtol=1e-8, atol=1e-10)
 with matrices.session():
     try:
-        matrices.product(matrices.put(np.ones((2, 3))), matrices.put(np.ones((2, 3))))
+        matrices.product(matrices.to_device(np.ones((2, 3))), matrices.to_device(np.ones((2, 3))))
     except DeviceError:
         print("equal")
 """
