@@ -134,7 +134,7 @@ class Quotas:
         Args:
             tenant: the tenant.
             model: the model that it is for.
-            previews: whether nothing shall stay of it: then there is as much room as for all.
+            previews: whether the upload is only validated; then the whole capacity is available to it.
 
         Returns:
             The bytes that there is room for; None for any number.
