@@ -587,6 +587,14 @@ def test_where_no_server_is_it_says_what_to_do():
     assert result.stdout == ""
 
 
+def test_where_no_server_speaks_tls_the_message_names_both_causes():
+    flags = ["--server", "127.0.0.1:1", "--timeout=30", "--tls"]
+    result = CliRunner().invoke(app, ["model", "list", *flags])
+
+    assert result.exit_code == 3
+    assert "needs --cert and --key; one without TLS, a connection without --tls." in result.stderr
+
+
 def test_interrupting_leaves_the_job_running_and_says_how_to_come_back(server, pets):
     watching = threading.Event()
     over = threading.Event()

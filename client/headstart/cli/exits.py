@@ -138,6 +138,8 @@ def _reaching_a_server(error: Unavailable, session: Session | None) -> str:
     if session is None or not session.connection.tls:
         return f"{advice} A server with TLS needs --tls."
     if not session.connection.cert:
-        return f"{advice} A server that requires client certificates needs --cert and --key; one without "
-        "TLS, a connection without --tls."
+        return (
+            f"{advice} A server that requires client certificates needs --cert and --key; one without TLS, "
+            "a connection without --tls."
+        )
     return advice
