@@ -3,13 +3,12 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Select, bindparam, func, select, union
+from sqlalchemy import Connection, bindparam, func, select, union
 
 from headstart_server.database.database import Database
-from headstart_server.database.tables import aliases, jobs, versions
+from headstart_server.database.tables import aliases, jobs
 from headstart_server.errors import JobQueueFull, QuotaExceeded, TenantQuotaExceeded
 from headstart_server.jobs import stored
 from headstart_server.jobs.forecast import Forecast
@@ -19,6 +18,7 @@ from headstart_server.jobs.rows import under_way
 from headstart_server.jobs.stored import Stored
 from headstart_server.jobs.submitting import Submission
 from headstart_server.models import alias_rows
+from headstart_server.models import rows as model_rows
 from headstart_server.models import usage as model_usage
 
 log = structlog.get_logger(__name__)
@@ -227,11 +227,9 @@ def _check_versions(connection: Connection, limit: int, model: str) -> None:
     """
     if not limit:
         return
-    made = _count(connection, select(func.count()).select_from(versions).where(versions.c.model == model))
-    to_come = _count(
-        connection,
-        select(func.count()).select_from(jobs).where(jobs.c.model == model, under_way()),
-    )
+    made = model_rows.version_count(connection, model)
+    query = select(func.count()).select_from(jobs).where(jobs.c.model == model, under_way())
+    to_come = int(connection.execute(query).scalar_one())
     if made + to_come >= limit:
         raise QuotaExceeded(
             f"Expected at most {limit} versions of model '{model}'. Received: one more, with {made} there "
@@ -261,7 +259,3 @@ def _check_aliases(connection: Connection, model: str, alias: str | None) -> Non
     names = connection.execute(_ALIASES, {"model": model}).scalars().all()
     if alias not in names:
         alias_rows.check_count(model, len(names))
-
-
-def _count(connection: Connection, query: Select[Any]) -> int:
-    return int(connection.execute(query).scalar_one())
