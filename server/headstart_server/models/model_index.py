@@ -175,11 +175,18 @@ class ModelIndex:
             ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.
             DatabaseUnavailable: memory knows none, and the database does not answer.
         """
+        number = self.known(selector, router)
+        if number is None:
+            self.sync()
+            number = self.resolve(selector, router)
+        return number
+
+    def known(self, selector: Selector, router: TrafficRouter | None = None) -> int | None:
+        """As `resolve`; None if memory does not know the version."""
         try:
             return self.resolve(selector, router)
         except (ModelNotFound, AliasNotFound, VersionNotFound):
-            self.sync()
-        return self.resolve(selector, router)
+            return None
 
     def numbers(self, model: str) -> list[int]:
         """Return the numbers of a model's versions, ascending, without expired ones. Reads memory only.

@@ -15,13 +15,7 @@ from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import Lane, RowFeatures, stacked
 from headstart_server.embedding.tails import with_tail
-from headstart_server.errors import (
-    AliasNotFound,
-    HeadstartError,
-    InvalidField,
-    ModelNotFound,
-    VersionNotFound,
-)
+from headstart_server.errors import HeadstartError, InvalidField, ModelNotFound
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion, embedder_of
@@ -263,19 +257,14 @@ class Predictor:
         Raises:
             ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.
         """
-        numbers = [self._known_number(selector, router) for selector in selectors]
+        index = self._registry.index
+        numbers = [index.known(selector, router) for selector in selectors]
         if None in numbers:
-            await asyncio.to_thread(self._registry.index.sync)
+            await asyncio.to_thread(index.sync)
         return [
-            self._registry.index.resolve(selector, router) if number is None else number
+            index.resolve(selector, router) if number is None else number
             for selector, number in zip(selectors, numbers, strict=True)
         ]
-
-    def _known_number(self, selector: Selector, router: TrafficRouter | None) -> int | None:
-        try:
-            return self._registry.index.resolve(selector, router)
-        except (ModelNotFound, AliasNotFound, VersionNotFound):
-            return None
 
     async def _resolve(
         self, selectors: Sequence[Selector], files: Collection[str], router: TrafficRouter | None
