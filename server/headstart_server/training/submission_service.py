@@ -461,19 +461,17 @@ class SubmissionService:
         if spec.dataset_uri is not None and not repeated:
             self.data.check(spec.dataset_uri, tenant)
         candidates = info = None
+        # The job of a repeated call is returned, even if its backbone is gone.
         if not repeated:
             check_trainable_here(spec.recipe)
-        if repeated:
-            # Its job is returned, even if the backbone is gone.
-            pass
-        elif spec.selects_backbone:
-            candidates = Candidates(self.pool, spec, self._available_memory)
-        elif spec.backbone:
-            info = self.pool.request(spec.backbone)
-            check_known_recipe(info, spec.recipe)
-        elif not any(can(each, spec.recipe) for each in self.pool.all_metadata()):
-            # Checked before the examples are sent.
-            check_known_recipe(self.pool.request(""), spec.recipe)
+            if spec.selects_backbone:
+                candidates = Candidates(self.pool, spec, self._available_memory)
+            elif spec.backbone:
+                info = self.pool.request(spec.backbone)
+                check_known_recipe(info, spec.recipe)
+            elif not any(can(each, spec.recipe) for each in self.pool.all_metadata()):
+                # Checked before the examples are sent.
+                check_known_recipe(self.pool.request(""), spec.recipe)
         if not previews and not request_id:
             # Checked before the examples are sent. With a request id the job may be there already.
             self.job_store.quotas.check_room(tenant)
