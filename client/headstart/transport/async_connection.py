@@ -116,7 +116,7 @@ class AsyncConnection:
 
         `timeout` is in seconds for all attempts; None: the timeout of the settings.
         """
-        attempts = Attempts(call.path, self.settings.retries, self._timeout(call, timeout))
+        attempts = Attempts(call.path, self.settings.retries, self.settings.seconds_of(call, timeout))
         return await self._authenticated(lambda metadata: self._persist(call, attempts, metadata))
 
     async def _persist(self, call: Call[Result], attempts: Attempts, metadata: Metadata) -> Result:
@@ -256,10 +256,6 @@ class AsyncConnection:
             if not tokens.renew(token):
                 raise
         return await send(self.settings.metadata_with(await tokens.get_async()))
-
-    def _timeout(self, call: Call[Any], timeout: float | None) -> float | None:
-        limit = self.settings.timeout if timeout is None else timeout
-        return None if limit is None else limit + call.extra_seconds
 
     def _error(self, error: grpc.RpcError) -> HeadstartError:
         return error_from_rpc(

@@ -76,7 +76,7 @@ class Connection:
 
         `timeout` is in seconds for all attempts; None: the timeout of the settings.
         """
-        limit = self._timeout(call, timeout)
+        limit = self.settings.seconds_of(call, timeout)
         attempts = Attempts(call.path, self.settings.retries, limit)
         return self._authenticated(lambda metadata: self._persist(call, attempts, metadata))
 
@@ -232,10 +232,6 @@ class Connection:
             if not tokens.renew(token):
                 raise
         return send(self.settings.metadata_with(tokens.get()))
-
-    def _timeout(self, call: Call[Any], timeout: float | None) -> float | None:
-        limit = self.settings.timeout if timeout is None else timeout
-        return None if limit is None else limit + call.extra_seconds
 
     def _error(self, error: grpc.RpcError) -> HeadstartError:
         return error_from_rpc(cast(RpcFailure, error), self.settings.server, is_closed=self._shared.is_closed)

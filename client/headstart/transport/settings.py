@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import grpc
 
+from headstart.calls.calls import Call
 from headstart.transport.channel import SERVER_SCHEMES, TlsConfig, credentials, is_local
 from headstart.transport.retries import RetryPolicy
 from headstart.transport.tokens import Token, TokenSource
@@ -56,6 +57,11 @@ class ConnectionSettings:
     def metadata_with(self, token: str | None) -> Metadata:
         """Return the metadata of a call with this token."""
         return self.metadata if token is None else (*self.metadata, ("authorization", f"Bearer {token}"))
+
+    def seconds_of(self, call: Call[Any], timeout: float | None) -> float | None:
+        """Return the seconds of a call with a timeout, or with that of the connection; None for no limit."""
+        limit = self.timeout if timeout is None else timeout
+        return None if limit is None else limit + call.extra_seconds
 
 
 def connection_settings(
