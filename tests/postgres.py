@@ -5,7 +5,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,7 @@ import pytest
 
 from certificates import Identity
 from programs import POSTGRESQL
+from server_process import free_port
 
 HOST = "127.0.0.1"
 USER = "headstart"
@@ -52,7 +52,7 @@ class PostgresServer:
             account = unprivileged()
             os.chown(self._folder, account.pw_uid, account.pw_gid)
             self._as = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._names = itertools.count(1)
         self._shared: str | None = None
@@ -204,9 +204,3 @@ def unprivileged() -> pwd.struct_passwd:
     with suppress(KeyError):
         return pwd.getpwuid(_OVERFLOW_UID)
     raise LookupError(f"Expected a user postgres, or one with the ID {_OVERFLOW_UID}, to run it as.")
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as listener:
-        listener.bind((HOST, 0))
-        return int(listener.getsockname()[1])

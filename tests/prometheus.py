@@ -1,18 +1,17 @@
 """A real Prometheus of the tests' own: Debian's programs, a temporary folder, a free port of the loopback."""
 
 import json
-import socket
 import subprocess
 import time
 import urllib.parse
 import urllib.request
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 import programs
+from server_process import free_port
 
 HOST = "127.0.0.1"
 MONITORING = Path(__file__).parents[1] / "k8s" / "monitoring"
@@ -63,7 +62,7 @@ class PrometheusServer:
             "scrape_configs": [{"job_name": "headstart", "static_configs": [{"targets": [target]}]}],
         }
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(settings))
-        self._url = f"http://{HOST}:{_free_port()}"
+        self._url = f"http://{HOST}:{free_port()}"
         self._log = folder / "log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -115,9 +114,3 @@ class PrometheusServer:
         url = f"{self._url}/api/v1/{what}?{urllib.parse.urlencode(fields)}"
         with urllib.request.urlopen(url, timeout=30) as answer:
             return json.load(answer)["data"]
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as listener:
-        listener.bind((HOST, 0))
-        return int(listener.getsockname()[1])

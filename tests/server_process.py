@@ -3,12 +3,13 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +27,13 @@ FIRST_START_SECONDS = 900.0
 SECOND = 6.0 if os.environ.get("CI") else 1.0
 HOST = "127.0.0.1"
 _COMMAND = (sys.executable, "-m", "headstart_server")
+
+
+def free_port() -> int:
+    """Return an unused port of the loopback."""
+    with closing(socket.socket()) as listener:
+        listener.bind((HOST, 0))
+        return int(listener.getsockname()[1])
 
 
 class ServerProcess:

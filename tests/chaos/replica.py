@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from server_process import Samples, samples
+from server_process import Samples, free_port, samples
 
 SERVE = Path(__file__).with_name("serve.py")
 HOST = "127.0.0.1"
@@ -99,10 +99,3 @@ class Replica:
         if self._process is not None:
             self._process.kill()
             self._process.wait(30)
-
-
-def free_port() -> int:
-    """Return an unused port of the loopback."""
-    with closing(socket.socket()) as listener:
-        listener.bind((HOST, 0))
-        return int(listener.getsockname()[1])

@@ -17,11 +17,11 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from chaos.replica import Replica, free_port
+from chaos.replica import Replica
 from cost.cases import Case
 from cost.cases import examples as training
 from headstart.v1 import fine_tuning_service_pb2 as tuning
-from server_process import START_SECONDS, eventually
+from server_process import START_SECONDS, eventually, free_port
 
 SERVE, CONTROL = (Path(__file__).with_name(name) for name in ("serve.py", "control.py"))
 HOST = "127.0.0.1"

@@ -17,10 +17,10 @@ from typing import Self
 import grpc
 
 from certificates import Identity
-from chaos.replica import HOST, free_port
+from chaos.replica import HOST
 from postgres import unprivileged
 from programs import HAPROXY, NGINX
-from server_process import eventually
+from server_process import eventually, free_port
 
 #: By name.
 PROGRAMS = {"nginx": NGINX, "haproxy": HAPROXY}

@@ -12,19 +12,18 @@ from urllib.request import urlopen
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2
 from sqlalchemy import update
 
-from chaos.replica import Replica, free_port
+from chaos.replica import Replica
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart_server.database.database import Database
 from headstart_server.database.tables import jobs, versions
-from integration.server.calls import Api, duration, example, refused
+from integration.server.calls import Api, duration, example, refused, serves
 from postgres import PostgresServer
 from s3 import SECRET, Fault, S3Server
-from server_process import SECOND, eventually
+from server_process import SECOND, eventually, free_port
 
 LEASE_SECONDS = 3.0
 #: Less than users have, so that the tests need not wait for theirs.
@@ -93,14 +92,6 @@ def service(
                 replica.kill()
             for api in apis:
                 api.channel.close()
-
-
-def serves(api: Api) -> bool:
-    try:
-        status = api.health.Check(health_pb2.HealthCheckRequest(), timeout=5).status
-    except grpc.RpcError:
-        return False
-    return status == health_pb2.HealthCheckResponse.SERVING
 
 
 def quick(count: int = 12) -> list[input_pb2.Example]:

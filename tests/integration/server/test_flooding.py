@@ -13,12 +13,12 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from chaos.replica import Replica, free_port
+from chaos.replica import Replica
 from headstart import Client
 from headstart_server.api.grpc.call_slots import STREAMS_PER_ADDRESS
 from headstart_server.api.grpc.connections import ADDRESS_SHARE
 from headstart_server.auth.tokens import token_hash
-from server_process import START_SECONDS, eventually
+from server_process import START_SECONDS, eventually, free_port
 
 HOST = "127.0.0.1"
 CALLS, CONNECTIONS = 20, 80

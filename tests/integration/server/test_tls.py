@@ -17,11 +17,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from typer.testing import CliRunner
 
 from certificates import Identity, identity
-from chaos.replica import Replica, free_port
+from chaos.replica import Replica
 from headstart_server.__main__ import command
 from headstart_server.api.server import SERVICE_NAMES
 from integration.server.calls import TIMEOUT, refused
-from server_process import START_SECONDS, ServerProcess, eventually, running
+from server_process import START_SECONDS, ServerProcess, eventually, free_port, running
 
 AUTHORITY = identity("authority")
 STRANGER = identity("stranger")

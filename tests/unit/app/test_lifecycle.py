@@ -15,6 +15,7 @@ from headstart_server.app import build, lifecycle, maintenance, services
 from headstart_server.app.lifecycle import App
 from headstart_server.jobs.job_queue import JobQueue
 from headstart_server.settings.settings import Settings
+from server_process import free_port
 
 #: Names of the threads that a server starts, or their beginnings.
 _THREADS = ("heartbeat", "poller", "webhooks", "worker-", "backbone-")
@@ -30,13 +31,6 @@ def fails(*_: object, **__: object) -> None:
 
 async def fails_later(*_: object, **__: object) -> None:
     raise DeliberateError("This step fails.")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -44,10 +44,7 @@ def test_every_statement_finds_its_rows_by_an_index(
     missed = [
         f"{path.relative_to(SERVER)}:{call.lineno}"
         for path, function, call in sites()
-        if function.name not in ELSEWHERE[kind]
-        and not any(
-            there == path and call.lineno <= line <= call.end_lineno for there, line in recorder.sites
-        )
+        if function.name not in ELSEWHERE[kind] and not executed(path, call, recorder)
     ]
     assert missed == []
     assert {each.name: each.fault for each in found if each.fault} == {}
