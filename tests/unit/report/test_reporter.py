@@ -14,7 +14,7 @@ from headstart_server.models.evaluation_file import EVALUATION_FILE
 from headstart_server.models.version import Selector
 from headstart_server.report.gallery import sample_indexes
 from headstart_server.report.reporter import MAX_SHOWN, Reporter, ReportFormat
-from report_samples import of_classes, picture
+from report_samples import image, of_classes
 
 FACTS = of_classes(3, 60, names=["class 0", "class 1", "class 2"])
 STORED = json.dumps({"evaluation": FACTS.evaluation.to_json(), "findings": FACTS.findings.to_json()}).encode()
@@ -79,7 +79,7 @@ def test_a_version_is_reported_in_each_form(bench: Bench, form, media_type, begi
 def test_only_the_page_asks_for_pictures_and_only_for_those_it_shows(bench: Bench):
     bench.publish(evaluation=STORED)
     wanted = sample_indexes(FACTS.evaluation, FACTS.findings)
-    bench.contents = {wanted[0]: picture(1), wanted[1]: b"no picture", wanted[2]: "a text"}
+    bench.contents = {wanted[0]: image(1), wanted[1]: b"no picture", wanted[2]: "a text"}
 
     bench.text(ReportFormat.TEXT)
     bench.text(ReportFormat.JSON)
