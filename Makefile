@@ -183,6 +183,10 @@ bench-ledger: $(VENV)/.stamp-dev ## Time and explain every SQL statement with a 
 bench-durability: $(VENV)/.stamp-dev ## Measure jobs, take-overs and replicas on both databases.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/durability.py $(ARGS)
 
+.PHONY: bench-loop
+bench-loop: $(VENV)/.stamp-demo ## Measure the data loop against its targets: make bench-loop ARGS='--only relabel --quick'.
+	@PYTHONPATH=$(CURDIR)/tests:$(CURDIR)/tests/benchmarks $(BIN)/python -m loop $(ARGS)
+
 .PHONY: screens
 screens: $(VENV)/.stamp-dev ## Make the images of README and docs from a real run.
 	@PYTHONPATH=tests:tests/benchmarks $(BIN)/python -m screens.run $(ARGS)

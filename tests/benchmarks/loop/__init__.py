@@ -1,0 +1,1 @@
+"""The data loop in figures: `make bench-loop` measures each step and compares it with its target."""
