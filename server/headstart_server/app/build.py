@@ -70,13 +70,14 @@ from headstart_server.observability.trace_setting import open_tracing
 from headstart_server.settings.groups import AuthGroup, ObservabilityGroup, StorageGroup
 from headstart_server.settings.job_groups import BackbonesGroup, JobsGroup, LimitsGroup
 from headstart_server.settings.settings import Settings
+from headstart_server.training.dataset_source import DatasetSource, NoDatasetSource
 from headstart_server.training.feature_step import FeatureStep
 from headstart_server.training.fine_tune import FineTuneRun, FineTuneSteps
 from headstart_server.training.fit_step import FitStep
 from headstart_server.training.job_memory import memory_budget
 from headstart_server.training.progress import ProgressTools
 from headstart_server.training.publish_step import PublishStep
-from headstart_server.training.submission_service import SubmissionService
+from headstart_server.training.submission_service import SubmissionOptions, SubmissionService
 from headstart_server.webhooks.policy import WebhookPolicy
 
 log = structlog.get_logger(__name__)
@@ -241,10 +242,12 @@ class Objects:
             self.registry,
             self.workers.wake,
             max_activation_bytes=max_activation_bytes,
-            memory_bytes=self.memory_bytes,
-            tracing=self.tracing,
-            webhooks=self.webhooks,
-            data=_dataset_reader(settings),
+            options=SubmissionOptions(
+                memory_bytes=self.memory_bytes,
+                tracing=self.tracing,
+                webhooks=self.webhooks,
+                data=_dataset_source(settings),
+            ),
         )
 
     def _create_exporter(self, storage: StorageGroup) -> None:
@@ -303,10 +306,10 @@ def _export_network(source: BackboneSource) -> ExportNetwork:
     return refuse
 
 
-def _dataset_reader(settings: Settings) -> DatasetReader | None:
-    """Return the reader of datasets at URIs; None if no URI is allowed."""
+def _dataset_source(settings: Settings) -> DatasetSource:
+    """Return the reader of datasets at URIs."""
     if not settings.jobs.allow_dataset_uri:
-        return None
+        return NoDatasetSource()
     url = settings.storage.database_url
     policy = dataset_uri_policy(settings, sqlite_file(url) if url else None)
     if Kind.WEB in policy.kinds and find_spec("urllib3") is None:

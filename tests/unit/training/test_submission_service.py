@@ -43,8 +43,9 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.recipe import Partial, Ridge
 from headstart_server.learning.metrics.metrics import MetricsSource
 from headstart_server.models.registry import Registry
+from headstart_server.training.dataset_upload import DatasetUpload
 from headstart_server.training.preview_service import Validation
-from headstart_server.training.submission_service import DatasetUpload, SubmissionService
+from headstart_server.training.submission_service import SubmissionOptions, SubmissionService
 
 
 def embedder_of(backbone: FakeBackbone) -> Embedder:
@@ -97,7 +98,7 @@ class Counter:
             registry,
             self.count,
             max_activation_bytes=6 * 2 * cut.size,
-            data=self.elsewhere,
+            options=SubmissionOptions(data=self.elsewhere),
         )
 
     def count(self) -> None:

@@ -30,8 +30,9 @@ from headstart_server.errors import DatabaseUnavailable, InvalidField
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.job_store import JobStore
 from headstart_server.jobs.watching import Position
+from headstart_server.training.dataset_upload import DatasetUpload
 from headstart_server.training.rebasing import RebaseService
-from headstart_server.training.submission_service import DatasetUpload, SubmissionService
+from headstart_server.training.submission_service import SubmissionService
 
 #: Most seconds of one Status call; a caller that waits longer asks again.
 MAX_WAIT_SECONDS = 3600.0

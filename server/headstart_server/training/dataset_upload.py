@@ -1,0 +1,340 @@
+"""The examples of one fine-tune while they are sent: checked, stored, then accepted as a job or validated."""
+
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from headstart_server.backbones.contract.backbone import BackboneInfo
+from headstart_server.datasets.dataset_store import DatasetStore, DatasetWriter
+from headstart_server.datasets.parents import Parent
+from headstart_server.embedding.backbone_pool import BackbonePool
+from headstart_server.embedding.modality import check_modality, kind_of
+from headstart_server.errors import (
+    BackboneNotFound,
+    Cancelled,
+    DatabaseUnavailable,
+    InvalidField,
+    InvalidStream,
+    JobNotFound,
+)
+from headstart_server.jobs.job import Job
+from headstart_server.jobs.job_queue import JobQueue
+from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.jobs.submitting import Submission
+from headstart_server.jobs.upload_quota import UploadQuota
+from headstart_server.learning.examples.dataset import DatasetSummary, Example
+from headstart_server.learning.heads.recipe import check_task
+from headstart_server.observability.tracing import Tracing
+from headstart_server.training.dataset_source import DatasetSource
+from headstart_server.training.job_memory import check_memory
+from headstart_server.training.preview_service import PreviewService, Validation
+from headstart_server.training.upload_backbone import SelectedBackbone, UnnamedBackbone, UploadBackbone
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class UploadTools:
+    """What uploads use, shared by all of them.
+
+    Attributes:
+        queue: accepts jobs.
+        datasets: where examples are stored.
+        pool: the backbones.
+        previews: validates examples without a job.
+        data: reads datasets that lie at URIs.
+        tracing: knows the call that submits a job.
+        memory_bytes: most bytes of memory of all jobs of this server; None for no limit.
+        on_accepted: called after each job that was accepted.
+        check_open: raises Draining when the server stops.
+    """
+
+    queue: JobQueue
+    datasets: DatasetStore
+    pool: BackbonePool
+    previews: PreviewService
+    data: DatasetSource
+    tracing: Tracing
+    memory_bytes: int | None
+    on_accepted: Callable[[], None]
+    check_open: Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class UploadRequest:
+    """The request of an upload.
+
+    Attributes:
+        request_json: the request as JSON values, with the parent's alias if that was given. It distinguishes
+            requests with the same ID.
+        spec: the spec, with the backbone's name and the parent's number.
+        request_id: the caller's ID; empty for none.
+        parent: the version that it continues from; None for none, and for a repeated call.
+        repeated: whether the request ID was accepted before. Then the examples are only compared with those.
+        tenant: the tenant; empty for none.
+        principal: the name of the principal; empty without an access file.
+    """
+
+    request_json: Mapping[str, Any]
+    spec: FineTuneSpec
+    request_id: str
+    parent: Parent | None
+    repeated: bool
+    tenant: str
+    principal: str
+
+
+class DatasetUpload:
+    """The examples of one fine-tune while they are sent. Used by one caller.
+
+    Args:
+        tools: what accepts it.
+        request: the request.
+        backbone: the backbone, as far as it is known.
+        quota: limits the bytes.
+    """
+
+    def __init__(
+        self,
+        tools: UploadTools,
+        request: UploadRequest,
+        backbone: UploadBackbone,
+        quota: UploadQuota,
+    ) -> None:
+        self._tools = tools
+        self._request = request
+        self._request_json = request.request_json
+        self._spec = request.spec
+        self._backbone = backbone
+        self._quota = quota
+        self._job_id = uuid.uuid4().hex
+        # Opened with the first piece of work: an upload whose caller left before leaves nothing behind.
+        self._writer: DatasetWriter | None = None
+        self._count = 0
+        self._accepted = False
+        self._closed = False
+        # A caller may leave, and so close, while its last piece of work is still going in another thread.
+        self._turn = threading.Lock()
+        self._left = threading.Event()
+
+    def add(self, examples: Sequence[Example]) -> None:
+        """Check and store some examples.
+
+        Raises:
+            HeadstartError: names the first example that cannot be taken, and what was expected.
+        """
+        if examples and self._spec.dataset_uri is not None:
+            raise InvalidStream(
+                "The spec has a dataset_uri, and the stream has examples, too. Send one or the other."
+            )
+        self._add(examples)
+
+    def gather(self) -> None:
+        """Read the examples at the spec's URI, check and store them; nothing happens if it has none.
+
+        Those of a repeated call are not read again: its URI distinguishes it, whatever the data.
+
+        Raises:
+            Cancelled: the caller left meanwhile.
+            Draining: the server stops.
+            HeadstartError: names the first example that cannot be taken, and what was expected.
+        """
+        uri = self._spec.dataset_uri
+        if uri is None or self._request.repeated:
+            return
+        data, task = self._tools.data, self._spec.task
+        with closing(data.examples(uri, self._check_awaited, self._request.tenant, task)) as found:
+            # One by one: each may be large.
+            for example in found:
+                self._add([example])
+
+    def _add(self, examples: Sequence[Example]) -> None:
+        with self._working() as writer:
+            # Those of a repeated call are only compared with the first one's, whose backbone may be gone.
+            if examples and not self._request.repeated:
+                self._settle(examples[0])
+                for index, example in enumerate(examples, start=self._count):
+                    self._check(example, index)
+            writer.add(examples)
+            self._count += len(examples)
+            self._quota.reserve(writer.nbytes)
+
+    def accept(self) -> Job:
+        """Accept the job, once all examples have come.
+
+        Returns:
+            The job; an earlier one if the request id was accepted before.
+
+        Raises:
+            HeadstartError: the examples cannot be trained on, or the job store refuses the job.
+        """
+        with self._working() as writer:
+            request_hash = self._request_hash(writer)
+            if self._request.repeated:
+                return self._earlier(request_hash)
+            self._settle_like_parent()
+            submission = self._submission(writer, request_hash)
+            try:
+                job = self._tools.queue.submit(submission)
+            except DatabaseUnavailable:
+                # It may still be accepted: its examples stay, until a cleaning finds no job of theirs.
+                self._accepted = True
+                raise
+            self._accepted = job.job_id == self._job_id
+        if self._accepted:
+            self._tools.on_accepted()
+        return job
+
+    def _request_hash(self, writer: DatasetWriter) -> str:
+        # Only what the caller sent counts: an alias, or the examples of a parent, may have changed by now.
+        digest = ""
+        if self._spec.dataset_uri is None:
+            with_ids = any(map(self._request_json.get, ("parent_version", "parent_alias")))
+            digest = writer.digest_of_added(with_ids=with_ids)
+        content = json.dumps([self._request_json, digest], sort_keys=True)
+        return sha256(content.encode()).hexdigest()
+
+    def _submission(self, writer: DatasetWriter, request_hash: str) -> Submission:
+        summary = writer.finish()
+        check_task(self._spec.recipe, summary.task)
+        return Submission(
+            job_id=self._job_id,
+            spec=self._spec,
+            summary=summary,
+            request_id=self._request.request_id or None,
+            request_hash=request_hash,
+            archives=writer.archives,
+            nbytes=writer.nbytes,
+            memory_bytes=self._check_memory(summary),
+            trace_context=self._tools.tracing.context(),
+            tenant=self._request.tenant,
+            principal=self._request.principal,
+        )
+
+    def _earlier(self, request_hash: str) -> Job:
+        job = self._tools.queue.replayed(self._request.request_id, request_hash, self._request.tenant)
+        if job is None:
+            raise JobNotFound(
+                "The job that this request id was accepted for has just been forgotten. Send the call again."
+            )
+        return job
+
+    def check_backbone(self) -> None:
+        """Check that the backbone is loaded, so that `validate` holds no thread while it waits.
+
+        Raises:
+            Loading: it is not loaded yet; this starts the loading.
+            BackboneUnavailable: it cannot be loaded.
+        """
+        if known := self._backbone.infos(self._tools.pool):
+            self._tools.pool.get(known[0].name)
+
+    def validate(self) -> Validation:
+        """Run every example through the backbone, fit a head and tell what was found; no job comes of it.
+
+        The features stay in the cache, so that a fine-tune of the same examples need not compute them again.
+
+        Raises:
+            Cancelled: the caller left meanwhile.
+            Draining: the server stops.
+            HeadstartError: the examples cannot be trained on whatever they hold.
+        """
+        with self._working() as writer:
+            summary = writer.finish(shared=False)
+            check_task(self._spec.recipe, summary.task)
+            self._check_memory(summary)
+            return self._tools.previews.validate(
+                self._spec, self._job_id, summary, self._info.name, self._check_awaited
+            )
+
+    def _check_awaited(self) -> None:
+        if self._left.is_set():
+            raise Cancelled("The caller left while its examples were looked at.")
+        self._tools.check_open()
+
+    def close(self) -> None:
+        """Remove what was stored, unless it was accepted."""
+        # What is still going on ends at its next checkpoint.
+        self._left.set()
+        with self._turn:
+            self._closed = True
+            self._quota.release()
+            if not self._accepted and self._writer is not None:
+                self._writer.discard()
+
+    @contextmanager
+    def _working(self) -> Iterator[DatasetWriter]:
+        with self._turn:
+            if self._closed:
+                raise Cancelled("The caller left before its examples had all come.")
+            if self._writer is None:
+                task = self._spec.task if self._request.parent is None else self._request.parent.task
+                self._writer = self._tools.datasets.writer(self._job_id, task, self._request.parent)
+            yield self._writer
+
+    @property
+    def _info(self) -> BackboneInfo:
+        """The backbone, or the candidate that is likely the cheapest."""
+        known = self._backbone.infos(self._tools.pool)
+        if not known:
+            raise ValueError("Add an input before you read its backbone.")
+        return known[0]
+
+    def _settle(self, first: Example) -> None:
+        """Determine the backbone by the first example if the caller named none."""
+        pool = self._tools.pool
+        match self._backbone:
+            case UnnamedBackbone() as unnamed:
+                named = unnamed.meant_by(first.content, pool, self._spec.recipe)
+                self._request_json = {**self._request_json, "backbone": named.info.name}
+                self._set_backbone(named)
+            case SelectedBackbone(found=()) as selected:
+                # The job finds out which candidates are unavailable.
+                self._set_backbone(selected.like(pool.default_for(first.content), kind_of(first.content)))
+
+    def _settle_like_parent(self) -> None:
+        """Find the candidates for the content of the parent's examples, if the job selects its backbone."""
+        parent = self._request.parent
+        if parent is None or not parent.examples or not isinstance(self._backbone, SelectedBackbone):
+            return
+        pool, kind = self._tools.pool, parent.examples[0].kind
+        try:
+            default = pool.metadata(parent.backbone)
+        except BackboneNotFound:
+            # This server no longer has it.
+            default = pool.default_for_kind(kind)
+        self._set_backbone(self._backbone.like(default, kind))
+
+    def _set_backbone(self, backbone: UploadBackbone) -> None:
+        self._backbone = backbone
+        self._spec = backbone.named_in(self._spec)
+
+    def _check_memory(self, summary: DatasetSummary) -> int | None:
+        """Estimate the memory that a job takes, and check that this server has it.
+
+        Returns:
+            Bytes; None if the sizes of the backbone are not known yet.
+
+        Raises:
+            JobMemoryLimit: the job would take more than all jobs together may.
+        """
+        return check_memory(
+            self._spec.recipe,
+            [info.views for info in self._backbone.infos(self._tools.pool)],
+            examples=summary.example_count,
+            outputs=max(1, len(summary.class_counts)),
+            limit=self._tools.memory_bytes,
+        )
+
+    def _check(self, example: Example, index: int) -> None:
+        if self._spec.max_excluded_fraction <= 0:  # else it is excluded like one that cannot be decoded
+            check_modality(self._info, example.content, f"examples[{index}].input", example.id)
+        if example.held_out and self._spec.held_out_fraction > 0:
+            raise InvalidField(
+                f"Expected held_out_fraction or examples marked held_out, not both. Received: "
+                f"held_out_fraction {self._spec.held_out_fraction} and example {index} marked.",
+                field=f"examples[{index}].held_out",
+            )
