@@ -58,8 +58,8 @@ test-install: $(VENV)/.stamp-dev ## Check each extra in a fresh environment: mak
 	@PYTHONPATH=tests $(BIN)/python -m install.run $(ARGS)
 
 .PHONY: test-newest
-test-newest: $(VENV)/.stamp-dev ## The same with the newest version of everything; writes the table of docs/install.md.
-	@PYTHONPATH=tests $(BIN)/python -m install.run --newest --quick --write-versions docs/install.md $(ARGS)
+test-newest: $(VENV)/.stamp-dev ## The same with the newest version of everything; writes the table of docs/start/install.md.
+	@PYTHONPATH=tests $(BIN)/python -m install.run --newest --quick --write-versions docs/start/install.md $(ARGS)
 
 .PHONY: test-fresh
 test-fresh: ## Run README's commands in bare Debian 12 and 13, as a new user (needs root).
@@ -124,12 +124,8 @@ metrics: $(BIN)/python ## Print the size and shape of the code: make metrics ARG
 	@PYTHONPATH=tests $(BIN)/python -m metrics $(ARGS)
 
 .PHONY: pages
-pages: $(VENV)/.stamp-dev ## Write the pages of docs/ that are generated: cli.md, errors.md, settings.md.
+pages: $(VENV)/.stamp-dev ## Write the generated pages of docs/reference: commands, errors, metrics, settings.
 	@PYTHONPATH=tests $(BIN)/python -m pages write
-
-.PHONY: metrics-page
-metrics-page: $(VENV)/.stamp-dev ## Write docs/metrics.md from the declarations of the metrics.
-	@PYTHONPATH=tests $(BIN)/python -m metrics_page
 
 .PHONY: images
 images: $(BIN)/python ## Build the images with docker, podman or buildah: make images ARGS='--target slim'.

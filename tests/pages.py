@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import typer
 
+import metrics_page
 from headstart.cli.app import app
 from headstart.cli.exits import EXIT_CODES_HELP
 from headstart.transport import status
@@ -49,13 +50,13 @@ options, `--help-all` all of them, and `headstart --install-completion` complete
 aliases, jobs and backbones in your shell.
 
 A version is written `MODEL` (the newest), `MODEL@3` or `MODEL@ALIAS`. `-o json` prints the same JSON as
-the [HTTP port](http.md). [errors.md](errors.md) lists the errors, and [settings.md](settings.md) the
-settings of `headstart-server serve`.
+the [HTTP port](http.md). [Errors](errors.md) lists the errors, and [Settings](settings.md) the settings
+of `headstart-server serve`.
 """
 
 
 def errors_page() -> str:
-    """Return docs/errors.md."""
+    """Return docs/reference/errors.md."""
     lines = [_ERRORS]
     for code in dict.fromkeys(CODES.values()):
         reasons = [reason for reason in ErrorReason.keys() if CODES.get(_short(reason)) is code]  # noqa: SIM118
@@ -94,7 +95,7 @@ def _error(reason: str, code: int, *, is_temporary: bool) -> Iterator[str]:
 
 
 def cli_page() -> str:
-    """Return docs/cli.md."""
+    """Return docs/reference/cli.md."""
     lines = [_CLI]
     for path, command in (("headstart", app), ("headstart-server", server.command)):
         lines += _program(path, typer.main.get_command(command))
@@ -145,9 +146,10 @@ def _wrapped(text: str) -> list[str]:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "docs/cli.md": cli_page,
-    "docs/errors.md": errors_page,
-    "docs/settings.md": document.page,
+    "docs/reference/cli.md": cli_page,
+    "docs/reference/errors.md": errors_page,
+    "docs/reference/metrics.md": metrics_page.page,
+    "docs/reference/settings.md": document.page,
 }
 
 

@@ -1,6 +1,7 @@
 """Measures the evidence of predictions: unknown inputs, label issues, the learning curve, and its costs.
 
-Tables in Markdown for docs/findings.md and docs/internals.md. Sets and features are those of recipes.py.
+Tables in Markdown for docs/guides/label-issues.md and docs/understand/internals.md. Sets and features are
+those of recipes.py.
 """
 
 import argparse

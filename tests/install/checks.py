@@ -30,7 +30,7 @@ from install.server import InstalledServer
 from integration.server.receiver import receiving, secret_file
 
 TESTS = Path(__file__).parents[1]
-#: How far an exported version's probabilities may be from those served in float32, as docs/export.md says.
+#: How far an exported version's probabilities may be from those served in float32 (docs/guides/export.md).
 TOLERANCE = 1e-4
 FORMS = {
     "onnx": "pets.onnx",
@@ -130,8 +130,8 @@ def export(case: Case) -> Times:
     """Each form is exported, and its runtime computes what the server predicts."""
     rows = case.scratch / "rows.npy"
     names: dict[str, Any] = {}
-    # The code that docs/export.md shows for the step before.
-    exec((TESTS.parent / "docs/export.md").read_text().split("```python\n")[1].split("```")[0], names)
+    # The code that docs/guides/export.md shows for the step before.
+    exec((TESTS.parent / "docs/guides/export.md").read_text().split("```python\n")[1].split("```")[0], names)
     np.save(rows, np.stack([names["row"](path) for path in case.images.files]))
 
     def every_form(server: InstalledServer) -> None:

@@ -1,4 +1,4 @@
-"""Every Prometheus metric of the server. `make metrics-page` generates docs/metrics.md from this file."""
+"""Every Prometheus metric of the server. `make pages` generates docs/reference/metrics.md from this file."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The settings as documents: a commented TOML file, docs/settings.md, and values with their origins."""
+"""The settings as documents: a TOML file, docs/reference/settings.md, and values with their origins."""
 
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -76,7 +76,7 @@ def effective_toml(values: Mapping[str, Value]) -> str:
 
 
 def page() -> str:
-    """Return the page docs/settings.md."""
+    """Return the page docs/reference/settings.md."""
     lines = [_INTRODUCTION]
     for section, group in GROUPS.items():
         lines += [f"## {group.title}: `[{section}]`", "", f"{group.__doc__}", ""]

@@ -1,4 +1,4 @@
-"""The settings of ports, access, storage and observability. docs/settings.md is generated from them."""
+"""The settings of ports, access, storage and observability, for docs/reference/settings.md, too."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

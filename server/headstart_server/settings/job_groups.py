@@ -1,4 +1,4 @@
-"""The settings of jobs, limits and backbones. docs/settings.md is generated from them."""
+"""The settings of jobs, limits and backbones. docs/reference/settings.md is generated from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

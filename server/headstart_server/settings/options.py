@@ -18,7 +18,7 @@ _SHOW_ALL = "headstart.show_all"
 _HYPHEN = "\u2011"
 _SOURCES = (
     "Each setting is also an environment variable, such as HEADSTART_JOB_WORKERS for --job-workers, and a "
-    "key of the TOML file of --config. docs/settings.md describes all of them."
+    "key of the TOML file of --config. docs/reference/settings.md describes all of them."
 )
 
 

@@ -244,8 +244,8 @@ def test_a_network_of_texts_takes_ids_and_brings_its_tokenizer(tmp_path: Path, c
     folder = exported(tmp_path, wanted, form, catalog, MINILM, backbone.digest)
     features = wanted.outputs(backbone.run(rows))
     np.testing.assert_allclose(answers(folder, form, rows), features, atol=TOLERANCE, rtol=0)
-    # The code that docs/export.md shows makes shorter rows of the same texts.
-    documentation = (Path(__file__).parents[3] / "docs" / "export.md").read_text()
+    # The code that docs/guides/export.md shows makes shorter rows of the same texts.
+    documentation = (Path(__file__).parents[3] / "docs" / "guides" / "export.md").read_text()
     code = re.findall(r"^```python\n(.*?)^```", documentation, re.MULTILINE | re.DOTALL)[1]
     names: dict[str, Any] = {}
     exec(code, names)

@@ -321,7 +321,7 @@ def test_a_wrong_declaration_is_reported(
 def test_the_source_that_the_documentation_adds_works_as_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "backbones.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "operate" / "backbones.md").read_text()
     code = page.partition("```python\n")[2].partition("```")[0]
     names: dict[str, Any] = {
         **vars(keras_images),

@@ -36,7 +36,7 @@ from server_process import ServerProcess, eventually
 pytestmark = pytest.mark.timeout(600)
 
 CALLS = Path(environment.__file__).parent
-DOCUMENT = Path(__file__).parents[3] / "docs" / "compat.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "guides" / "other-clients.md"
 MODEL, ALIAS = "foreign", "stable"
 #: A model of six features, that gives their sum.
 SUMS = "sums"

@@ -61,8 +61,8 @@ Row = Callable[..., np.ndarray]
 
 @pytest.fixture(scope="module")
 def row() -> Row:
-    """The code that docs/export.md shows, as it stands there."""
-    text = (Path(__file__).parents[3] / "docs" / "export.md").read_text()
+    """The code that docs/guides/export.md shows, as it stands there."""
+    text = (Path(__file__).parents[3] / "docs" / "guides" / "export.md").read_text()
     code = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[0]
     names: dict[str, Row] = {}
     exec(code, names)

@@ -46,11 +46,13 @@ def headings(document: Path) -> set[str]:
 
 
 def test_each_feature_of_the_platform_has_its_tests() -> None:
-    rows = re.findall(r"^\| (\d+) \|(.*)\|$", (ROOT / "docs/platform.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| (\d+) \|(.*)\|$", (ROOT / "docs/understand/platform.md").read_text(), re.MULTILINE
+    )
     assert [int(number) for number, _ in rows] == list(range(1, 16))
     for number, row in rows:
-        feature, page, tests, counterparts = (cell.strip() for cell in row.split("|"))
+        feature, link, tests, counterparts = (cell.strip() for cell in row.split("|"))
         assert feature, number
-        assert re.fullmatch(r"\[[\w-]+\.md\]\([\w-]+\.md(#[\w-]+)?\)", page), number
+        assert re.fullmatch(r"\[[^]]+\]\((\.\./)?[\w/-]+\.md(#[\w-]+)?\)", link), number
         assert all(re.fullmatch(r"`tests/[\w/]+/test_\w+\.py`", each) for each in tests.split(", ")), number
         assert counterparts, number

@@ -1,4 +1,4 @@
-"""Every component can be taken or left, and does what docs/kubernetes.md says."""
+"""Every component can be taken or left, and does what docs/operate/kubernetes.md says."""
 
 import re
 from collections.abc import Callable
@@ -220,7 +220,7 @@ def test_the_autoscaler_goes_by_processors_and_by_jobs_that_wait(only: Callable[
 def test_the_first_apply_is_followed_by_as_many_pods_as_the_autoscaler_keeps(
     root: Path, only: Callable[..., Document]
 ) -> None:
-    commands = (root / "docs/kubernetes.md").read_text().splitlines()
+    commands = (root / "docs/operate/kubernetes.md").read_text().splitlines()
     applied = next(
         place for place, line in enumerate(commands) if "--kustomize k8s/overlays/production" in line
     )

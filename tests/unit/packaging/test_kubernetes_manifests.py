@@ -1,4 +1,4 @@
-"""Each overlay is valid for Kubernetes and keeps the promises of k8s/README.md and docs/kubernetes.md."""
+"""Each overlay is valid for Kubernetes and keeps the promises of its documentation."""
 
 import tomllib
 from collections.abc import Callable

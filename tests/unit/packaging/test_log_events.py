@@ -1,4 +1,4 @@
-"""docs/log-events.md lists every event that the server logs, with its level and its keys, and no other."""
+"""docs/reference/log-events.md lists exactly the events of the server, with their levels and keys."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 SERVER = ROOT / "server" / "headstart_server"
-PAGE = ROOT / "docs" / "log-events.md"
+PAGE = ROOT / "docs" / "reference" / "log-events.md"
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 #: Loggers of the server: the module's, and the one that a job's events are bound to.
 LOGGERS = {"log": set(), "self._log(job)": {"replica", "job_id", "model"}}

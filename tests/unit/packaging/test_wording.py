@@ -21,7 +21,7 @@ def found(path: str, text: str) -> list[tuple[str, int, str]]:
         ("server/headstart_server/__main__.py", "settings"),
         ("server/headstart_server/app/build.py", "server"),
         ("tests/fakes.py", "tests"),
-        ("docs/design.md", "docs"),
+        ("docs/understand/design.md", "docs"),
         ("k8s/base/service.yaml", "docs"),
     ],
 )

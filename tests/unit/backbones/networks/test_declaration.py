@@ -16,7 +16,7 @@ from headstart_server.backbones.networks.declaration import (
 )
 from headstart_server.backbones.sources.registry import SOURCES, source_of
 
-DOCUMENT = Path(__file__).parents[4] / "docs" / "backbones.md"
+DOCUMENT = Path(__file__).parents[4] / "docs" / "operate" / "backbones.md"
 
 numbers = st.floats(0.001, 1000.0)
 channels = st.one_of(st.just(()), st.tuples(numbers), st.tuples(numbers, numbers, numbers))
