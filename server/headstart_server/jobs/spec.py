@@ -9,10 +9,10 @@ from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.example_checks import has_control_characters
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.recipe import (
+    TIME_BUDGETS,
     Auto,
-    Mlp,
-    Partial,
     Recipe,
+    check_settings,
     check_task,
     recipe_from_json,
     recipe_json,
@@ -28,12 +28,7 @@ MAX_CANDIDATES = 16
 MAX_REMOVED_IDS = 100_000
 #: Seconds of a hundred years. The times of the contract end with the year 9999.
 MAX_TTL = 3_155_760_000.0
-#: Beyond these the solver's or the softmax's numbers overflow, and probabilities are none.
-REGULARIZATIONS = (1e-9, 1e9)
-TEMPERATURES = (1e-6, 1e6)
 PRIORITIES = (-10, 10)
-#: Seconds.
-TIME_BUDGETS = (0.001, 86_400.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +118,7 @@ class FineTuneSpec:
         for key, value in self.tags.items():
             _check_bytes("spec.tags", key, 1, 63)
             _check_bytes(f"spec.tags[{key!r}]", value, 0, 256)
-        _check_recipe(self.recipe)
+        check_settings(self.recipe)
         if self.task is not None:
             check_task(self.recipe, self.task)
         self._check_parent()
@@ -222,35 +217,6 @@ def known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
 def names_of(kind: type) -> tuple[str, ...]:
     """Return the names of a dataclass's fields."""
     return tuple(each.name for each in fields(kind))
-
-
-#: The range of each setting that is a number, by its name.
-_RANGES: Mapping[str, tuple[float, float]] = {
-    "regularization": REGULARIZATIONS,
-    "temperature": TEMPERATURES,
-    "time_budget": TIME_BUDGETS,
-    "dropout": (0.0, 0.9),
-    "weight_decay": (0.0, 1.0),
-    "patience": (1, 1000),
-}
-#: Those whose range depends on the recipe.
-_RANGES_OF: Mapping[type[Recipe], Mapping[str, tuple[float, float]]] = {
-    Mlp: {"hidden_units": (0, 4096), "learning_rate": (1e-6, 1.0), "max_epochs": (1, 10_000)},
-    Partial: {"blocks": (1, 3), "learning_rate": (1e-7, 0.1), "max_epochs": (1, 1000)},
-}
-
-
-def _check_recipe(recipe: Recipe) -> None:
-    field = f"spec.recipe.{type(recipe).__name__.lower()}"
-    for name, (low, high) in {**_RANGES, **_RANGES_OF.get(type(recipe), {})}.items():
-        value = getattr(recipe, name, None)
-        if value is not None:
-            _check_range(f"{field}.{name}", value, low, high)
-    folds = getattr(recipe, "folds", 0)
-    if folds and not 2 <= folds <= 20:
-        raise InvalidField(
-            f"Expected 2 to 20 folds, or 0 to choose. Received: {folds}.", field=f"{field}.folds"
-        )
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

@@ -4,7 +4,7 @@ The contract documents the settings. None and 0 leave a choice open, which fitti
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from headstart_server.backbones.contract.backbone import LAST, TAPS
@@ -88,7 +88,52 @@ class Partial:
 ResolvedRecipe = Ridge | Logistic | Mlp | Partial
 Recipe = Auto | ResolvedRecipe
 
+#: Beyond these the solver's or the softmax's numbers overflow.
+REGULARIZATIONS = (1e-9, 1e9)
+TEMPERATURES = (1e-6, 1e6)
+#: Seconds.
+TIME_BUDGETS = (0.001, 86_400.0)
+#: The range of each setting that is a number; of a setting that the caller leaves open, no value is checked.
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "regularization": REGULARIZATIONS,
+    "temperature": TEMPERATURES,
+    "folds": (2, 20),
+    "time_budget": TIME_BUDGETS,
+    "hidden_units": (1, 4096),
+    "dropout": (0.0, 0.9),
+    "weight_decay": (0.0, 1.0),
+    "patience": (1, 1000),
+    "blocks": (1, 3),
+}
+#: Of settings whose range depends on the recipe.
+_RANGES_BY_RECIPE: Mapping[type, Mapping[str, tuple[float, float]]] = {
+    Mlp: {"learning_rate": (1e-6, 1.0), "max_epochs": (1, 10_000)},
+    Partial: {"learning_rate": (1e-7, 0.1), "max_epochs": (1, 1000)},
+}
+
 _RESOLVED_RECIPES: tuple[type[ResolvedRecipe], ...] = (Ridge, Logistic, Mlp, Partial)
+
+
+def setting_ranges(kind: type[Recipe]) -> dict[str, tuple[float, float]]:
+    """Return the lowest and highest value of each number that a caller may set in a kind of recipe."""
+    ranges = {**_RANGES, **_RANGES_BY_RECIPE.get(kind, {})}
+    names = {each.name for each in fields(kind)} - ({"folds"} if kind is Partial else set())
+    return {name: each for name, each in ranges.items() if name in names}
+
+
+def check_settings(recipe: Recipe) -> None:
+    """Check the ranges of the settings that are given.
+
+    Raises:
+        InvalidField: names the first setting that is out of range.
+    """
+    for name, (low, high) in setting_ranges(type(recipe)).items():
+        value = getattr(recipe, name)
+        is_open = value is None or (value == 0 and name in ("folds", "hidden_units"))
+        # Written so that NaN fails.
+        if not is_open and not low <= value <= high:
+            field = f"spec.recipe.{type(recipe).__name__.lower()}.{name}"
+            raise InvalidField(f"Expected {field} from {low:g} to {high:g}. Received: {value}.", field=field)
 
 
 def required_views(recipe: Recipe, available: Collection[str]) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 from headstart.v1 import backbone_selection_pb2
 from headstart.v1 import fine_tuning_service_pb2 as pb
-from headstart_server.api.grpc.messages.common import duration, optional_seconds, recipe_of, selector_of
+from headstart_server.api.grpc.messages.common import duration, optional_seconds, selector_of
 from headstart_server.api.grpc.messages.comparisons import gate_of
+from headstart_server.api.grpc.messages.recipes import recipe_of
 from headstart_server.api.grpc.redaction import LOCATIONS
 from headstart_server.learning.metrics.backbone_selection import (
     BackboneCandidate,

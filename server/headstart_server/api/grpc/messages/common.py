@@ -14,22 +14,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headstart.inputs import tensors
 from headstart.v1 import input_pb2, job_pb2, label_pb2, version_selector_pb2
 from headstart_server.api.grpc.messages.comparisons import gate_message, gate_of
-from headstart_server.api.grpc.messages.recipes import mlp_message, mlp_of, partial_message, partial_of
-from headstart_server.backbones.contract.backbone import LAST, Content
+from headstart_server.api.grpc.messages.recipes import recipe_message, recipe_of
+from headstart_server.backbones.contract.backbone import Content
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.features.feature_matrix import Scaling
-from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
 from headstart_server.models.version import Selector
 
-SCALINGS = {
-    Scaling.UNIT: job_pb2.FEATURE_SCALING_UNIT,
-    Scaling.ROOT: job_pb2.FEATURE_SCALING_ROOT,
-    Scaling.STANDARD: job_pb2.FEATURE_SCALING_STANDARD,
-}
 TASKS = {
     Task.SINGLE_LABEL: input_pb2.TASK_SINGLE_LABEL,
     Task.MULTI_LABEL: input_pb2.TASK_MULTI_LABEL,
@@ -192,31 +185,6 @@ def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
     return message
 
 
-def recipe_message(recipe: Recipe) -> job_pb2.Recipe:
-    """The message of a recipe."""
-    if isinstance(recipe, Auto):
-        return job_pb2.Recipe(auto=job_pb2.AutoRecipe())
-    if isinstance(recipe, Logistic):
-        return _logistic_message(recipe)
-    if isinstance(recipe, Mlp):
-        return mlp_message(recipe)
-    if isinstance(recipe, Partial):
-        return partial_message(recipe)
-    message = job_pb2.Recipe(
-        ridge=job_pb2.RidgeRecipe(
-            regularization=recipe.regularization,
-            temperature=recipe.temperature,
-            folds=recipe.folds or None,
-            view=recipe.views[0] if len(recipe.views) == 1 else "",
-            views=recipe.views if len(recipe.views) > 1 else (),
-            scaling=SCALINGS[recipe.scaling],
-        )
-    )
-    if recipe.balanced is not None:
-        message.ridge.balanced = recipe.balanced
-    return message
-
-
 def selector_of(message: version_selector_pb2.VersionSelector, field: str) -> Selector:
     """The selector of a message.
 
@@ -303,82 +271,3 @@ def _is_storable(part: object) -> bool:
     if isinstance(part, int):
         return -(2**63) <= part < 2**63
     return not isinstance(part, str) or not any("\ud800" <= char <= "\udfff" for char in part)
-
-
-def recipe_of(message: job_pb2.Recipe) -> Recipe:
-    """The recipe of a message; its ranges are checked with its spec.
-
-    Raises:
-        InvalidField: its views or its scaling are none.
-    """
-    kind = message.WhichOneof("recipe")
-    if kind == "logistic":
-        return _logistic_of(message.logistic)
-    if kind == "mlp":
-        views = _views_of("", message.mlp.views, "spec.recipe.mlp") if message.mlp.views else ()
-        return mlp_of(message.mlp, views, optional_seconds(message.mlp, "time_budget"))
-    if kind == "partial":
-        return partial_of(message.partial, optional_seconds(message.partial, "time_budget"))
-    if kind != "ridge":
-        return Auto()
-    ridge = message.ridge
-    return Ridge(
-        regularization=ridge.regularization if ridge.HasField("regularization") else None,
-        temperature=ridge.temperature if ridge.HasField("temperature") else None,
-        folds=ridge.folds if ridge.HasField("folds") else 0,
-        views=_views_of(ridge.view, ridge.views, "spec.recipe.ridge"),
-        scaling=_scaling_of(ridge, Scaling.UNIT, "spec.recipe.ridge"),
-        balanced=ridge.balanced if ridge.HasField("balanced") else None,
-    )
-
-
-def _views_of(view: str, views: Sequence[str], field: str) -> tuple[str, ...]:
-    if view and views:
-        raise InvalidField(
-            f"Expected either view or views. Received: view {view!r} and {len(views)} views.",
-            field=f"{field}.views",
-        )
-    return tuple(views) or (view or LAST,)
-
-
-def _scaling_of(
-    message: job_pb2.RidgeRecipe | job_pb2.LogisticRecipe, default: Scaling, field: str
-) -> Scaling:
-    if not message.HasField("scaling"):
-        return default
-    for scaling, number in SCALINGS.items():
-        if number == message.scaling:
-            return scaling
-    raise InvalidField(
-        f"Expected a scaling of 1 to {len(SCALINGS)}. Received: {message.scaling}.", field=f"{field}.scaling"
-    )
-
-
-def _logistic_message(recipe: Logistic) -> job_pb2.Recipe:
-    message = job_pb2.Recipe(
-        logistic=job_pb2.LogisticRecipe(
-            regularization=recipe.regularization,
-            temperature=recipe.temperature,
-            folds=recipe.folds or None,
-            views=recipe.views,
-            scaling=SCALINGS[recipe.scaling],
-        )
-    )
-    if recipe.balanced is not None:
-        message.logistic.balanced = recipe.balanced
-    if recipe.time_budget is not None:
-        message.logistic.time_budget.FromNanoseconds(round(recipe.time_budget * 1e9))
-    return message
-
-
-def _logistic_of(message: job_pb2.LogisticRecipe) -> Logistic:
-    field = "spec.recipe.logistic"
-    return Logistic(
-        regularization=message.regularization if message.HasField("regularization") else None,
-        temperature=message.temperature if message.HasField("temperature") else None,
-        folds=message.folds if message.HasField("folds") else 0,
-        views=_views_of("", message.views, field),
-        scaling=_scaling_of(message, Scaling.ROOT, field),
-        balanced=message.balanced if message.HasField("balanced") else None,
-        time_budget=optional_seconds(message, "time_budget"),
-    )

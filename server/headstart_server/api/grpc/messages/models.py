@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from headstart.v1 import alias_event_pb2, model_pb2
 from headstart_server.api.grpc.caller import is_operator
 from headstart_server.api.grpc.messages.backbone_selection import choice_message
-from headstart_server.api.grpc.messages.common import TASKS, duration, recipe_message, timestamp
+from headstart_server.api.grpc.messages.common import TASKS, duration, timestamp
 from headstart_server.api.grpc.messages.comparisons import promotion_message
 from headstart_server.api.grpc.messages.energy import energy_message
 from headstart_server.api.grpc.messages.evaluations import metrics_message
+from headstart_server.api.grpc.messages.recipes import recipe_message
 from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.learning.heads.lbfgs import StopReason

@@ -1,82 +1,73 @@
-"""Between the messages of the recipes that train networks and their values."""
+"""Between the messages of recipes and their values: the fields of both have the same names."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
 
 from headstart.v1 import job_pb2
-from headstart_server.learning.heads.recipe import Mlp, Partial
+from headstart_server.errors import InvalidField
+from headstart_server.learning.features.feature_matrix import Scaling
+from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
+
+_KINDS: Mapping[str, type[Recipe]] = {"ridge": Ridge, "logistic": Logistic, "mlp": Mlp, "partial": Partial}
+_SCALINGS = {
+    Scaling.UNIT: job_pb2.FEATURE_SCALING_UNIT,
+    Scaling.ROOT: job_pb2.FEATURE_SCALING_ROOT,
+    Scaling.STANDARD: job_pb2.FEATURE_SCALING_STANDARD,
+}
 
 
-def mlp_of(message: job_pb2.MlpRecipe, views: tuple[str, ...], time_budget: float | None) -> Mlp:
-    """The recipe of a message.
+def recipe_of(message: job_pb2.Recipe) -> Recipe:
+    """Return the recipe of a message; its ranges are checked with its spec.
 
-    Args:
-        message: the message.
-        views: its views; () for all.
-        time_budget: its time budget in seconds, None for none.
+    Raises:
+        InvalidField: it has both a view and views, or an unknown scaling.
     """
-    return Mlp(
-        hidden_units=message.hidden_units if message.HasField("hidden_units") else 0,
-        dropout=message.dropout if message.HasField("dropout") else None,
-        weight_decay=message.weight_decay if message.HasField("weight_decay") else None,
-        learning_rate=message.learning_rate if message.HasField("learning_rate") else Mlp().learning_rate,
-        max_epochs=message.max_epochs if message.HasField("max_epochs") else Mlp().max_epochs,
-        patience=message.patience if message.HasField("patience") else Mlp().patience,
-        temperature=message.temperature if message.HasField("temperature") else None,
-        folds=message.folds if message.HasField("folds") else 0,
-        views=views,
-        balanced=message.balanced if message.HasField("balanced") else None,
-        time_budget=time_budget,
-    )
+    name = message.WhichOneof("recipe")
+    if name not in _KINDS:
+        return Auto()
+    path = f"spec.recipe.{name}"
+    given: dict[str, Any] = {each.name: value for each, value in getattr(message, name).ListFields()}
+    if "view" in given:
+        view = given.pop("view")
+        if "views" in given:
+            raise InvalidField(
+                f"Expected either view or views. Received: view {view!r} and {len(given['views'])} views.",
+                field=f"{path}.views",
+            )
+        given["views"] = [view]
+    if "views" in given:
+        given["views"] = tuple(given["views"])
+    if "scaling" in given:
+        given["scaling"] = _scaling_of(given["scaling"], f"{path}.scaling")
+    if "time_budget" in given:
+        given["time_budget"] = given["time_budget"].seconds + given["time_budget"].nanos / 1e9
+    return _KINDS[name](**given)
 
 
-def mlp_message(recipe: Mlp) -> job_pb2.Recipe:
-    """The message of a recipe."""
-    message = job_pb2.MlpRecipe(
-        hidden_units=recipe.hidden_units or None,
-        dropout=recipe.dropout,
-        weight_decay=recipe.weight_decay,
-        learning_rate=recipe.learning_rate,
-        max_epochs=recipe.max_epochs,
-        patience=recipe.patience,
-        temperature=recipe.temperature,
-        folds=recipe.folds or None,
-        views=recipe.views,
-    )
-    if recipe.balanced is not None:
-        message.balanced = recipe.balanced
-    if recipe.time_budget is not None:
-        message.time_budget.FromNanoseconds(round(recipe.time_budget * 1e9))
-    return job_pb2.Recipe(mlp=message)
+def recipe_message(recipe: Recipe) -> job_pb2.Recipe:
+    """Return the message of a recipe; a setting that fitting selects is unset."""
+    name = type(recipe).__name__.lower()
+    message = job_pb2.Recipe()
+    settings = getattr(message, name)
+    settings.SetInParent()
+    for each in fields(recipe):
+        value = getattr(recipe, each.name)
+        if value is None or value == each.default == 0 or each.name not in settings.DESCRIPTOR.fields_by_name:
+            continue
+        if isinstance(recipe, Ridge) and each.name == "views" and len(value) == 1:
+            settings.view = value[0]
+        elif each.name == "views":
+            settings.views.extend(value)
+        elif each.name == "time_budget":
+            settings.time_budget.FromNanoseconds(round(value * 1e9))
+        else:
+            setattr(settings, each.name, _SCALINGS[value] if isinstance(value, Scaling) else value)
+    return message
 
 
-def partial_of(message: job_pb2.PartialRecipe, time_budget: float | None) -> Partial:
-    """The recipe of a message.
-
-    Args:
-        message: the message.
-        time_budget: its time budget in seconds, None for none.
-    """
-    default = Partial()
-    return Partial(
-        blocks=message.blocks if message.HasField("blocks") else default.blocks,
-        learning_rate=message.learning_rate if message.HasField("learning_rate") else default.learning_rate,
-        max_epochs=message.max_epochs if message.HasField("max_epochs") else default.max_epochs,
-        patience=message.patience if message.HasField("patience") else default.patience,
-        temperature=message.temperature if message.HasField("temperature") else None,
-        balanced=message.balanced if message.HasField("balanced") else None,
-        time_budget=time_budget,
-    )
-
-
-def partial_message(recipe: Partial) -> job_pb2.Recipe:
-    """The message of a recipe."""
-    message = job_pb2.PartialRecipe(
-        blocks=recipe.blocks,
-        learning_rate=recipe.learning_rate,
-        max_epochs=recipe.max_epochs,
-        patience=recipe.patience,
-        temperature=recipe.temperature,
-    )
-    if recipe.balanced is not None:
-        message.balanced = recipe.balanced
-    if recipe.time_budget is not None:
-        message.time_budget.FromNanoseconds(round(recipe.time_budget * 1e9))
-    return job_pb2.Recipe(partial=message)
+def _scaling_of(number: int, field: str) -> Scaling:
+    for scaling, known in _SCALINGS.items():
+        if known == number:
+            return scaling
+    raise InvalidField(f"Expected a scaling of 1 to {len(_SCALINGS)}. Received: {number}.", field=field)

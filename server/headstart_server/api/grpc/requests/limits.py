@@ -12,8 +12,6 @@ from headstart_server.jobs.spec import (
     MAX_CANDIDATES,
     MAX_REMOVED_IDS,
     PRIORITIES,
-    REGULARIZATIONS,
-    TEMPERATURES,
 )
 from headstart_server.jobs.watching import MAX_TOKEN
 from headstart_server.learning.examples.example_checks import (
@@ -21,6 +19,14 @@ from headstart_server.learning.examples.example_checks import (
     MAX_VALUE,
     MAX_WEIGHT,
     SHARES_TOLERANCE,
+)
+from headstart_server.learning.heads.recipe import (
+    Logistic,
+    Mlp,
+    Partial,
+    Recipe,
+    Ridge,
+    setting_ranges,
 )
 from headstart_server.models.names import MAX_MODEL_NAME
 from headstart_server.models.traffic_split import MAX_SHARES
@@ -126,6 +132,11 @@ def _range(low: float, high: float) -> Limit:
     return Limit(low=low, high=high)
 
 
+def _settings(recipe: type[Recipe]) -> dict[str, Limit]:
+    ranges = setting_ranges(recipe)
+    return {name: _range(*ranges[name]) for name in ranges if name != "time_budget"}
+
+
 #: Any number of the field's type.
 _ANY = Limit()
 _ALIAS = _name(128)
@@ -139,12 +150,7 @@ _LABELS = _bytes_name(MAX_LABEL_BYTES, MAX_CLASSES, InvalidLabel)
 _EXAMPLE_ID = _bytes_name(MAX_LABEL_BYTES)
 _PAGE_SIZE, _PAGE_TOKEN = _range(0, _INT32), _name(2048)
 _REQUEST_ID, _URI = _bytes_name(128), _bytes_name(MAX_URI_BYTES)
-_PRIORITY, _REGULARIZATION, _TEMPERATURE = (
-    _range(*PRIORITIES),
-    _range(*REGULARIZATIONS),
-    _range(*TEMPERATURES),
-)
-_FOLDS, _PATIENCE = _range(2, 20), _range(1, 1000)
+_PRIORITY = _range(*PRIORITIES)
 _RECIPE_VIEWS = _name(128, MAX_RECIPE_VIEWS, unique=True)
 _SHAPE = _many(32)
 _NUMBERS, _LONG_NUMBERS = _many(MAX_NUMBERS), _many(MAX_LONG_NUMBERS)
@@ -208,30 +214,9 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "page_token": _PAGE_TOKEN,
     },
     "headstart.v1.ListModelsRequest": {"page_size": _PAGE_SIZE, "page_token": _PAGE_TOKEN},
-    "headstart.v1.LogisticRecipe": {
-        "regularization": _REGULARIZATION,
-        "temperature": _TEMPERATURE,
-        "folds": _FOLDS,
-        "views": _RECIPE_VIEWS,
-    },
-    "headstart.v1.MlpRecipe": {
-        "hidden_units": _range(1, 4096),
-        "dropout": _range(0.0, 0.9),
-        "weight_decay": _range(0.0, 1.0),
-        "learning_rate": _range(1e-6, 1.0),
-        "max_epochs": _range(1, 10_000),
-        "patience": _PATIENCE,
-        "temperature": _TEMPERATURE,
-        "folds": _FOLDS,
-        "views": _RECIPE_VIEWS,
-    },
-    "headstart.v1.PartialRecipe": {
-        "blocks": _range(1, 3),
-        "learning_rate": _range(1e-7, 0.1),
-        "max_epochs": _range(1, 1000),
-        "patience": _PATIENCE,
-        "temperature": _TEMPERATURE,
-    },
+    "headstart.v1.LogisticRecipe": {**_settings(Logistic), "views": _RECIPE_VIEWS},
+    "headstart.v1.MlpRecipe": {**_settings(Mlp), "views": _RECIPE_VIEWS},
+    "headstart.v1.PartialRecipe": _settings(Partial),
     "headstart.v1.PredictRequest": {
         "inputs": _many(MAX_INPUTS),
         "top_k": _range(1, _INT32),
@@ -253,13 +238,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "priority": _PRIORITY,
         "webhook": _URI,
     },
-    "headstart.v1.RidgeRecipe": {
-        "regularization": _REGULARIZATION,
-        "temperature": _TEMPERATURE,
-        "folds": _FOLDS,
-        "view": _name(128),
-        "views": _RECIPE_VIEWS,
-    },
+    "headstart.v1.RidgeRecipe": {**_settings(Ridge), "view": _name(128), "views": _RECIPE_VIEWS},
     "headstart.v1.SaliencyRequest": {"class_name": _bytes_name(MAX_LABEL_BYTES)},
     "headstart.v1.SetAliasRequest": {
         "model": _model(),
