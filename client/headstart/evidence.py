@@ -1,4 +1,4 @@
-"""Settings of abstention, neighbors and saliency."""
+"""Settings of abstention, neighbors, influence and saliency."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -32,16 +32,19 @@ class Evidence:
     Attributes:
         abstention: when an input is unknown; None: never.
         neighbors: maximum number of training examples for each input, nearest first.
+        influence: maximum number of training examples for each input, by falling absolute influence.
         saliency: the class that the saliency map explains, empty for the most probable one; None: no map.
     """
 
     abstention: Abstention | None = None
     neighbors: int = 0
     saliency: str | None = None
+    influence: int = 0
 
     def write(self, request: pb.PredictRequest) -> None:
         """Write the settings into a request."""
         request.neighbors = self.neighbors
+        request.influence = self.influence
         if self.abstention is not None:
             request.abstention.min_probability = self.abstention.min_probability
             if self.abstention.false_alarm_rate is not None:
@@ -52,7 +55,7 @@ class Evidence:
 
 
 def make_evidence(
-    abstain: bool | float | Abstention | None, neighbors: int, saliency: bool | str
+    abstain: bool | float | Abstention | None, neighbors: int, saliency: bool | str, influence: int = 0
 ) -> Evidence:
     """Return the evidence that the arguments of `predict` request."""
     match abstain:
@@ -67,5 +70,7 @@ def make_evidence(
         raise ValueError(f"abstain must be a rate of false alarms from 0 to 0.5. Received: {rate}")
     if neighbors < 0:
         raise ValueError(f"neighbors must be 0 or more. Received: {neighbors}")
+    if influence < 0:
+        raise ValueError(f"influence must be 0 or more. Received: {influence}")
     explained_class = "" if saliency is True else saliency or None
-    return Evidence(abstention=abstention, neighbors=neighbors, saliency=explained_class)
+    return Evidence(abstention=abstention, neighbors=neighbors, saliency=explained_class, influence=influence)

@@ -24,6 +24,9 @@ class PredictSettings(TypedDict, total=False):
         abstain: reports inputs unlike the training examples as unknown: True, the false alarm rate, 0 to 0.5
             (True: 0.05), or an `Abstention`. None: every input is predicted.
         neighbors: maximum number of training examples returned for each input, nearest first, 0 to 100.
+        influence: maximum number of training examples returned for each input with the exact change of its
+            prediction if the example is left out, largest first, 0 to 100; for versions with the recipe
+            ridge, which ``auto`` selects, and at most 64 inputs.
         saliency: returns the parts of each image that support the prediction: True for the most probable
             class, or a class. Takes about 50 passes of the backbone for each input.
         routing_key: if the alias splits traffic between versions, calls with the same key reach the same
@@ -36,6 +39,7 @@ class PredictSettings(TypedDict, total=False):
     top_k: int | None
     abstain: bool | float | Abstention | None
     neighbors: int
+    influence: int
     saliency: bool | str
     routing_key: str
     timeout: float | timedelta | None
@@ -74,7 +78,10 @@ def prediction_run(
         targets,
         top_k=settings.get("top_k", 5),
         evidence=make_evidence(
-            settings.get("abstain"), settings.get("neighbors", 0), settings.get("saliency", False)
+            settings.get("abstain"),
+            settings.get("neighbors", 0),
+            settings.get("saliency", False),
+            settings.get("influence", 0),
         ),
         routing_key=settings.get("routing_key", ""),
         keep_errors=keep_errors,

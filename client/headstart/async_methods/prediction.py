@@ -94,6 +94,7 @@ class AsyncPredictionMethods(AsyncMethods):
         return_features: bool = False,
         abstain: bool | float | Abstention | None = None,
         neighbors: int = 0,
+        influence: int = 0,
         saliency: bool | str = False,
         routing_key: str = "",
         timeout: float | timedelta | None = None,
@@ -103,7 +104,7 @@ class AsyncPredictionMethods(AsyncMethods):
             [parse_version(target) for target in targets],
             top_k=top_k,
             return_features=return_features,
-            evidence=make_evidence(abstain, neighbors, saliency),
+            evidence=make_evidence(abstain, neighbors, saliency, influence),
             routing_key=routing_key,
         )
         await self._connection.send_all(

@@ -105,6 +105,15 @@ def predict(
     neighbors: Annotated[
         int, typer.Option(min=0, max=100, help="Show this many of the nearest training examples.")
     ] = 0,
+    influence: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=100,
+            rich_help_panel=ADVANCED,
+            help="Show this many training examples whose omission would change the prediction most.",
+        ),
+    ] = 0,
     saliency: Annotated[
         Path | None,
         typer.Option(
@@ -161,6 +170,7 @@ def predict(
         top_k=top_k,
         abstain=_abstention(abstain, abstain_rate, min_probability),
         neighbors=neighbors,
+        influence=influence,
         saliency=saliency is not None and (saliency_class or True),
         routing_key=routing_key,
     )

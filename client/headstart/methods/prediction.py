@@ -74,7 +74,7 @@ class PredictionMethods(Methods):
             errors: ``return`` returns a `PredictionError` for each unusable input and predicts the others;
                 ``raise`` raises an error that names all unusable inputs.
             **settings: see `PredictSettings` (``version``, ``alias``, ``top_k``, ``abstain``, ``neighbors``,
-                ``saliency``, ``routing_key``, ``timeout``), and `InputSettings`.
+                ``influence``, ``saliency``, ``routing_key``, ``timeout``), and `InputSettings`.
 
         Returns:
             The prediction of one input, or the list of predictions of many, in order. One version predicts
@@ -127,6 +127,7 @@ class PredictionMethods(Methods):
         return_features: bool = False,
         abstain: bool | float | Abstention | None = None,
         neighbors: int = 0,
+        influence: int = 0,
         saliency: bool | str = False,
         routing_key: str = "",
         timeout: float | timedelta | None = None,
@@ -140,6 +141,7 @@ class PredictionMethods(Methods):
             return_features: True also returns every view of the features of each backbone.
             abstain: as in `predict`.
             neighbors: as in `predict`.
+            influence: as in `predict`.
             saliency: as in `predict`; for the first target only.
             routing_key: as in `predict`; the same for all targets.
             timeout: seconds for all inputs together. None: the client's timeout for each call.
@@ -155,7 +157,7 @@ class PredictionMethods(Methods):
             [parse_version(target) for target in targets],
             top_k=top_k,
             return_features=return_features,
-            evidence=make_evidence(abstain, neighbors, saliency),
+            evidence=make_evidence(abstain, neighbors, saliency, influence),
             routing_key=routing_key,
         )
         self._connection.send_all(

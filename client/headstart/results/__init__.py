@@ -64,6 +64,7 @@ from headstart.results.models import (
 from headstart.results.predictions import (
     AbstentionReason,
     ClassProbability,
+    Influence,
     InputFault,
     ModelPredictions,
     Neighbor,
@@ -107,6 +108,7 @@ __all__ = [
     "Export",
     "ExportFormat",
     "Feature",
+    "Influence",
     "InputFault",
     "JobEvent",
     "JobState",

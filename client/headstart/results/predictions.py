@@ -21,6 +21,7 @@ from headstart.v1 import prediction_service_pb2 as pb
 __all__ = [
     "AbstentionReason",
     "ClassProbability",
+    "Influence",
     "InputFault",
     "ModelPredictions",
     "Neighbor",
@@ -75,6 +76,22 @@ class Neighbor:
 
     example: ExampleReference
     distance: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Influence:
+    """The exact change of a prediction if a training example is left out.
+
+    Attributes:
+        example: the example, by its index among the version's examples.
+        score_change: change of the score of the most probable class, or of the number; below 0 if the
+            example supports the prediction.
+        probability_change: change of the calibrated probability of that class; None for a regression.
+    """
+
+    example: ExampleReference
+    score_change: float
+    probability_change: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +150,7 @@ class Prediction:
             this input, 0 to 1; near 0 for inputs unlike all training examples. Only with ``abstain``; None if
             the version does not support it.
         neighbors: nearest training examples. Only with ``neighbors``.
+        influences: training examples with the largest influence. Only with ``influence``.
         saliency: parts of the image that support the prediction. Only with ``saliency``.
         truncation: the part of the input that the backbone read; None if it read all of it.
     """
@@ -148,6 +166,7 @@ class Prediction:
     abstention_reason: AbstentionReason = AbstentionReason.NONE
     typicality: float | None = None
     neighbors: tuple[Neighbor, ...] = ()
+    influences: tuple[Influence, ...] = ()
     saliency: Saliency | None = None
     truncation: Truncation | None = None
 

@@ -31,7 +31,7 @@ from headstart.v1 import label_pb2 as headstart_dot_v1_dot_label__pb2
 from headstart.v1 import version_selector_pb2 as headstart_dot_v1_dot_version__selector__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%headstart/v1/prediction_service.proto\x12\x0cheadstart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x19headstart/v1/errors.proto\x1a\x18headstart/v1/input.proto\x1a\x18headstart/v1/label.proto\x1a#headstart/v1/version_selector.proto\"\xcc\x02\n\x0ePredictRequest\x12\x34\n\x07targets\x18\x01 \x03(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\x12)\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.headstart.v1.InputB\x04\xe2\x41\x01\x02\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\x0freturn_features\x18\x05 \x01(\x08\x12,\n\nabstention\x18\x06 \x01(\x0b\x32\x18.headstart.v1.Abstention\x12\x11\n\tneighbors\x18\x07 \x01(\x05\x12/\n\x08saliency\x18\x08 \x01(\x0b\x32\x1d.headstart.v1.SaliencyRequest\x12\x13\n\x0brouting_key\x18\t \x01(\t\x12\x1b\n\x13skip_invalid_inputs\x18\n \x01(\x08\x42\x08\n\x06_top_k\"Y\n\nAbstention\x12\x1d\n\x10\x66\x61lse_alarm_rate\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\x0fmin_probability\x18\x02 \x01(\x01\x42\x13\n\x11_false_alarm_rate\"6\n\x0fSaliencyRequest\x12\x12\n\nclass_name\x18\x01 \x01(\t\x12\x0f\n\x07overlay\x18\x02 \x01(\x08\"\xc1\x01\n\x0fPredictResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .headstart.v1.VersionPredictions\x12(\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x16.headstart.v1.Features\x12\'\n\x05times\x18\x04 \x01(\x0b\x32\x18.headstart.v1.StageTimes\x12(\n\x06\x66\x61ults\x18\x05 \x03(\x0b\x32\x18.headstart.v1.InputFault\"W\n\nInputFault\x12\r\n\x05index\x18\x01 \x01(\x05\x12)\n\x06reason\x18\x02 \x01(\x0e\x32\x19.headstart.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t\"9\n\nTruncation\x12\x17\n\x0fkept_characters\x18\x01 \x01(\x03\x12\x12\n\ncharacters\x18\x02 \x01(\x03\"\x85\x01\n\x12VersionPredictions\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12-\n\x0bpredictions\x18\x03 \x03(\x0b\x32\x18.headstart.v1.Prediction\x12 \n\x04task\x18\x04 \x01(\x0e\x32\x12.headstart.v1.Task\"\xb4\x03\n\nPrediction\x12\"\n\x05label\x18\x01 \x01(\x0b\x32\x13.headstart.v1.Label\x12/\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x1e.headstart.v1.ClassProbability\x12\x19\n\x0cinterval_low\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rinterval_high\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\tabstained\x18\x05 \x01(\x08\x12\x39\n\x11\x61\x62stention_reason\x18\x06 \x01(\x0e\x32\x1e.headstart.v1.AbstentionReason\x12\x17\n\ntypicality\x18\x07 \x01(\x02H\x02\x88\x01\x01\x12)\n\tneighbors\x18\x08 \x03(\x0b\x32\x16.headstart.v1.Neighbor\x12(\n\x08saliency\x18\t \x01(\x0b\x32\x16.headstart.v1.Saliency\x12,\n\ntruncation\x18\n \x01(\x0b\x32\x18.headstart.v1.TruncationB\x0f\n\r_interval_lowB\x10\n\x0e_interval_highB\r\n\x0b_typicality\"M\n\x08Neighbor\x12/\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\x10\n\x08\x64istance\x18\x02 \x01(\x02\"R\n\x08Saliency\x12!\n\x03map\x18\x01 \x01(\x0b\x32\x14.headstart.v1.Tensor\x12\x12\n\nclass_name\x18\x02 \x01(\t\x12\x0f\n\x07overlay\x18\x03 \x01(\x0c\"V\n\x10\x43lassProbability\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\x12\r\n\x05index\x18\x03 \x01(\x05\x12\x10\n\x08selected\x18\x04 \x01(\x08\"\xc3\x02\n\nStageTimes\x12\x31\n\x0etotal_duration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x10resolve_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x64\x65\x63ode_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0equeue_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x11\x62\x61\x63kbone_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rhead_duration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"Z\n\x0c\x45mbedRequest\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12)\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.headstart.v1.InputB\x04\xe2\x41\x01\x02\x12\r\n\x05views\x18\x03 \x03(\t\"\xf0\x01\n\rEmbedResponse\x12(\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32\x16.headstart.v1.Features\x12\'\n\x05times\x18\x02 \x01(\x0b\x32\x18.headstart.v1.StageTimes\x12?\n\ntruncation\x18\x03 \x03(\x0b\x32+.headstart.v1.EmbedResponse.TruncationEntry\x1aK\n\x0fTruncationEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Truncation:\x02\x38\x01\"\x92\x01\n\x08\x46\x65\x61tures\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x30\n\x05views\x18\x02 \x03(\x0b\x32!.headstart.v1.Features.ViewsEntry\x1a\x42\n\nViewsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.headstart.v1.Tensor:\x02\x38\x01*\x9f\x01\n\x10\x41\x62stentionReason\x12!\n\x1d\x41\x42STENTION_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41\x42STENTION_REASON_NONE\x10\x01\x12%\n!ABSTENTION_REASON_UNLIKE_TRAINING\x10\x02\x12%\n!ABSTENTION_REASON_LOW_PROBABILITY\x10\x03\x32\x82\x02\n\x11PredictionService\x12\x65\n\x07Predict\x12\x1c.headstart.v1.PredictRequest\x1a\x1d.headstart.v1.PredictResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v1/models:predict:\x01*\x12\x85\x01\n\x05\x45mbed\x12\x1a.headstart.v1.EmbedRequest\x1a\x1b.headstart.v1.EmbedResponse\"C\x82\xd3\xe4\x93\x02=\"\x13/v1/backbones:embed:\x01*Z#\"\x1e/v1/backbones/{backbone}:embed:\x01*B=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%headstart/v1/prediction_service.proto\x12\x0cheadstart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x19headstart/v1/errors.proto\x1a\x18headstart/v1/input.proto\x1a\x18headstart/v1/label.proto\x1a#headstart/v1/version_selector.proto\"\xdf\x02\n\x0ePredictRequest\x12\x34\n\x07targets\x18\x01 \x03(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\x12)\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.headstart.v1.InputB\x04\xe2\x41\x01\x02\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\x0freturn_features\x18\x05 \x01(\x08\x12,\n\nabstention\x18\x06 \x01(\x0b\x32\x18.headstart.v1.Abstention\x12\x11\n\tneighbors\x18\x07 \x01(\x05\x12/\n\x08saliency\x18\x08 \x01(\x0b\x32\x1d.headstart.v1.SaliencyRequest\x12\x13\n\x0brouting_key\x18\t \x01(\t\x12\x1b\n\x13skip_invalid_inputs\x18\n \x01(\x08\x12\x11\n\tinfluence\x18\x0b \x01(\x05\x42\x08\n\x06_top_k\"Y\n\nAbstention\x12\x1d\n\x10\x66\x61lse_alarm_rate\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\x0fmin_probability\x18\x02 \x01(\x01\x42\x13\n\x11_false_alarm_rate\"6\n\x0fSaliencyRequest\x12\x12\n\nclass_name\x18\x01 \x01(\t\x12\x0f\n\x07overlay\x18\x02 \x01(\x08\"\xc1\x01\n\x0fPredictResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .headstart.v1.VersionPredictions\x12(\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x16.headstart.v1.Features\x12\'\n\x05times\x18\x04 \x01(\x0b\x32\x18.headstart.v1.StageTimes\x12(\n\x06\x66\x61ults\x18\x05 \x03(\x0b\x32\x18.headstart.v1.InputFault\"W\n\nInputFault\x12\r\n\x05index\x18\x01 \x01(\x05\x12)\n\x06reason\x18\x02 \x01(\x0e\x32\x19.headstart.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t\"9\n\nTruncation\x12\x17\n\x0fkept_characters\x18\x01 \x01(\x03\x12\x12\n\ncharacters\x18\x02 \x01(\x03\"\x85\x01\n\x12VersionPredictions\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12-\n\x0bpredictions\x18\x03 \x03(\x0b\x32\x18.headstart.v1.Prediction\x12 \n\x04task\x18\x04 \x01(\x0e\x32\x12.headstart.v1.Task\"\xe1\x03\n\nPrediction\x12\"\n\x05label\x18\x01 \x01(\x0b\x32\x13.headstart.v1.Label\x12/\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x1e.headstart.v1.ClassProbability\x12\x19\n\x0cinterval_low\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rinterval_high\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\tabstained\x18\x05 \x01(\x08\x12\x39\n\x11\x61\x62stention_reason\x18\x06 \x01(\x0e\x32\x1e.headstart.v1.AbstentionReason\x12\x17\n\ntypicality\x18\x07 \x01(\x02H\x02\x88\x01\x01\x12)\n\tneighbors\x18\x08 \x03(\x0b\x32\x16.headstart.v1.Neighbor\x12(\n\x08saliency\x18\t \x01(\x0b\x32\x16.headstart.v1.Saliency\x12,\n\ntruncation\x18\n \x01(\x0b\x32\x18.headstart.v1.Truncation\x12+\n\ninfluences\x18\x0c \x03(\x0b\x32\x17.headstart.v1.InfluenceB\x0f\n\r_interval_lowB\x10\n\x0e_interval_highB\r\n\x0b_typicality\"M\n\x08Neighbor\x12/\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\x10\n\x08\x64istance\x18\x02 \x01(\x02\"\x8a\x01\n\tInfluence\x12/\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\x14\n\x0cscore_change\x18\x02 \x01(\x01\x12\x1f\n\x12probability_change\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x15\n\x13_probability_change\"R\n\x08Saliency\x12!\n\x03map\x18\x01 \x01(\x0b\x32\x14.headstart.v1.Tensor\x12\x12\n\nclass_name\x18\x02 \x01(\t\x12\x0f\n\x07overlay\x18\x03 \x01(\x0c\"V\n\x10\x43lassProbability\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\x12\r\n\x05index\x18\x03 \x01(\x05\x12\x10\n\x08selected\x18\x04 \x01(\x08\"\xc3\x02\n\nStageTimes\x12\x31\n\x0etotal_duration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x10resolve_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x64\x65\x63ode_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0equeue_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x11\x62\x61\x63kbone_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rhead_duration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"Z\n\x0c\x45mbedRequest\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12)\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.headstart.v1.InputB\x04\xe2\x41\x01\x02\x12\r\n\x05views\x18\x03 \x03(\t\"\xf0\x01\n\rEmbedResponse\x12(\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32\x16.headstart.v1.Features\x12\'\n\x05times\x18\x02 \x01(\x0b\x32\x18.headstart.v1.StageTimes\x12?\n\ntruncation\x18\x03 \x03(\x0b\x32+.headstart.v1.EmbedResponse.TruncationEntry\x1aK\n\x0fTruncationEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Truncation:\x02\x38\x01\"\x92\x01\n\x08\x46\x65\x61tures\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x30\n\x05views\x18\x02 \x03(\x0b\x32!.headstart.v1.Features.ViewsEntry\x1a\x42\n\nViewsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.headstart.v1.Tensor:\x02\x38\x01*\x9f\x01\n\x10\x41\x62stentionReason\x12!\n\x1d\x41\x42STENTION_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41\x42STENTION_REASON_NONE\x10\x01\x12%\n!ABSTENTION_REASON_UNLIKE_TRAINING\x10\x02\x12%\n!ABSTENTION_REASON_LOW_PROBABILITY\x10\x03\x32\x82\x02\n\x11PredictionService\x12\x65\n\x07Predict\x12\x1c.headstart.v1.PredictRequest\x1a\x1d.headstart.v1.PredictResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v1/models:predict:\x01*\x12\x85\x01\n\x05\x45mbed\x12\x1a.headstart.v1.EmbedRequest\x1a\x1b.headstart.v1.EmbedResponse\"C\x82\xd3\xe4\x93\x02=\"\x13/v1/backbones:embed:\x01*Z#\"\x1e/v1/backbones/{backbone}:embed:\x01*B=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,42 +53,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTIONSERVICE'].methods_by_name['Predict']._serialized_options = b'\202\323\344\223\002\027\"\022/v1/models:predict:\001*'
   _globals['_PREDICTIONSERVICE'].methods_by_name['Embed']._loaded_options = None
   _globals['_PREDICTIONSERVICE'].methods_by_name['Embed']._serialized_options = b'\202\323\344\223\002=\"\023/v1/backbones:embed:\001*Z#\"\036/v1/backbones/{backbone}:embed:\001*'
-  _globals['_ABSTENTIONREASON']._serialized_start=2729
-  _globals['_ABSTENTIONREASON']._serialized_end=2888
+  _globals['_ABSTENTIONREASON']._serialized_start=2934
+  _globals['_ABSTENTIONREASON']._serialized_end=3093
   _globals['_PREDICTREQUEST']._serialized_start=267
-  _globals['_PREDICTREQUEST']._serialized_end=599
-  _globals['_ABSTENTION']._serialized_start=601
-  _globals['_ABSTENTION']._serialized_end=690
-  _globals['_SALIENCYREQUEST']._serialized_start=692
-  _globals['_SALIENCYREQUEST']._serialized_end=746
-  _globals['_PREDICTRESPONSE']._serialized_start=749
-  _globals['_PREDICTRESPONSE']._serialized_end=942
-  _globals['_INPUTFAULT']._serialized_start=944
-  _globals['_INPUTFAULT']._serialized_end=1031
-  _globals['_TRUNCATION']._serialized_start=1033
-  _globals['_TRUNCATION']._serialized_end=1090
-  _globals['_VERSIONPREDICTIONS']._serialized_start=1093
-  _globals['_VERSIONPREDICTIONS']._serialized_end=1226
-  _globals['_PREDICTION']._serialized_start=1229
-  _globals['_PREDICTION']._serialized_end=1665
-  _globals['_NEIGHBOR']._serialized_start=1667
-  _globals['_NEIGHBOR']._serialized_end=1744
-  _globals['_SALIENCY']._serialized_start=1746
-  _globals['_SALIENCY']._serialized_end=1828
-  _globals['_CLASSPROBABILITY']._serialized_start=1830
-  _globals['_CLASSPROBABILITY']._serialized_end=1916
-  _globals['_STAGETIMES']._serialized_start=1919
-  _globals['_STAGETIMES']._serialized_end=2242
-  _globals['_EMBEDREQUEST']._serialized_start=2244
-  _globals['_EMBEDREQUEST']._serialized_end=2334
-  _globals['_EMBEDRESPONSE']._serialized_start=2337
-  _globals['_EMBEDRESPONSE']._serialized_end=2577
-  _globals['_EMBEDRESPONSE_TRUNCATIONENTRY']._serialized_start=2502
-  _globals['_EMBEDRESPONSE_TRUNCATIONENTRY']._serialized_end=2577
-  _globals['_FEATURES']._serialized_start=2580
-  _globals['_FEATURES']._serialized_end=2726
-  _globals['_FEATURES_VIEWSENTRY']._serialized_start=2660
-  _globals['_FEATURES_VIEWSENTRY']._serialized_end=2726
-  _globals['_PREDICTIONSERVICE']._serialized_start=2891
-  _globals['_PREDICTIONSERVICE']._serialized_end=3149
+  _globals['_PREDICTREQUEST']._serialized_end=618
+  _globals['_ABSTENTION']._serialized_start=620
+  _globals['_ABSTENTION']._serialized_end=709
+  _globals['_SALIENCYREQUEST']._serialized_start=711
+  _globals['_SALIENCYREQUEST']._serialized_end=765
+  _globals['_PREDICTRESPONSE']._serialized_start=768
+  _globals['_PREDICTRESPONSE']._serialized_end=961
+  _globals['_INPUTFAULT']._serialized_start=963
+  _globals['_INPUTFAULT']._serialized_end=1050
+  _globals['_TRUNCATION']._serialized_start=1052
+  _globals['_TRUNCATION']._serialized_end=1109
+  _globals['_VERSIONPREDICTIONS']._serialized_start=1112
+  _globals['_VERSIONPREDICTIONS']._serialized_end=1245
+  _globals['_PREDICTION']._serialized_start=1248
+  _globals['_PREDICTION']._serialized_end=1729
+  _globals['_NEIGHBOR']._serialized_start=1731
+  _globals['_NEIGHBOR']._serialized_end=1808
+  _globals['_INFLUENCE']._serialized_start=1811
+  _globals['_INFLUENCE']._serialized_end=1949
+  _globals['_SALIENCY']._serialized_start=1951
+  _globals['_SALIENCY']._serialized_end=2033
+  _globals['_CLASSPROBABILITY']._serialized_start=2035
+  _globals['_CLASSPROBABILITY']._serialized_end=2121
+  _globals['_STAGETIMES']._serialized_start=2124
+  _globals['_STAGETIMES']._serialized_end=2447
+  _globals['_EMBEDREQUEST']._serialized_start=2449
+  _globals['_EMBEDREQUEST']._serialized_end=2539
+  _globals['_EMBEDRESPONSE']._serialized_start=2542
+  _globals['_EMBEDRESPONSE']._serialized_end=2782
+  _globals['_EMBEDRESPONSE_TRUNCATIONENTRY']._serialized_start=2707
+  _globals['_EMBEDRESPONSE_TRUNCATIONENTRY']._serialized_end=2782
+  _globals['_FEATURES']._serialized_start=2785
+  _globals['_FEATURES']._serialized_end=2931
+  _globals['_FEATURES_VIEWSENTRY']._serialized_start=2865
+  _globals['_FEATURES_VIEWSENTRY']._serialized_end=2931
+  _globals['_PREDICTIONSERVICE']._serialized_start=3096
+  _globals['_PREDICTIONSERVICE']._serialized_end=3354
 # @@protoc_insertion_point(module_scope)

@@ -28,7 +28,7 @@ ABSTENTION_REASON_UNLIKE_TRAINING: AbstentionReason
 ABSTENTION_REASON_LOW_PROBABILITY: AbstentionReason
 
 class PredictRequest(_message.Message):
-    __slots__ = ("targets", "inputs", "top_k", "return_features", "abstention", "neighbors", "saliency", "routing_key", "skip_invalid_inputs")
+    __slots__ = ("targets", "inputs", "top_k", "return_features", "abstention", "neighbors", "saliency", "routing_key", "skip_invalid_inputs", "influence")
     TARGETS_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,7 @@ class PredictRequest(_message.Message):
     SALIENCY_FIELD_NUMBER: _ClassVar[int]
     ROUTING_KEY_FIELD_NUMBER: _ClassVar[int]
     SKIP_INVALID_INPUTS_FIELD_NUMBER: _ClassVar[int]
+    INFLUENCE_FIELD_NUMBER: _ClassVar[int]
     targets: _containers.RepeatedCompositeFieldContainer[_version_selector_pb2.VersionSelector]
     inputs: _containers.RepeatedCompositeFieldContainer[_input_pb2.Input]
     top_k: int
@@ -47,7 +48,8 @@ class PredictRequest(_message.Message):
     saliency: SaliencyRequest
     routing_key: str
     skip_invalid_inputs: bool
-    def __init__(self, targets: _Optional[_Iterable[_Union[_version_selector_pb2.VersionSelector, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[_input_pb2.Input, _Mapping]]] = ..., top_k: _Optional[int] = ..., return_features: bool = ..., abstention: _Optional[_Union[Abstention, _Mapping]] = ..., neighbors: _Optional[int] = ..., saliency: _Optional[_Union[SaliencyRequest, _Mapping]] = ..., routing_key: _Optional[str] = ..., skip_invalid_inputs: bool = ...) -> None: ...
+    influence: int
+    def __init__(self, targets: _Optional[_Iterable[_Union[_version_selector_pb2.VersionSelector, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[_input_pb2.Input, _Mapping]]] = ..., top_k: _Optional[int] = ..., return_features: bool = ..., abstention: _Optional[_Union[Abstention, _Mapping]] = ..., neighbors: _Optional[int] = ..., saliency: _Optional[_Union[SaliencyRequest, _Mapping]] = ..., routing_key: _Optional[str] = ..., skip_invalid_inputs: bool = ..., influence: _Optional[int] = ...) -> None: ...
 
 class Abstention(_message.Message):
     __slots__ = ("false_alarm_rate", "min_probability")
@@ -108,7 +110,7 @@ class VersionPredictions(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ...) -> None: ...
 
 class Prediction(_message.Message):
-    __slots__ = ("label", "classes", "interval_low", "interval_high", "abstained", "abstention_reason", "typicality", "neighbors", "saliency", "truncation")
+    __slots__ = ("label", "classes", "interval_low", "interval_high", "abstained", "abstention_reason", "typicality", "neighbors", "saliency", "truncation", "influences")
     LABEL_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_LOW_FIELD_NUMBER: _ClassVar[int]
@@ -119,6 +121,7 @@ class Prediction(_message.Message):
     NEIGHBORS_FIELD_NUMBER: _ClassVar[int]
     SALIENCY_FIELD_NUMBER: _ClassVar[int]
     TRUNCATION_FIELD_NUMBER: _ClassVar[int]
+    INFLUENCES_FIELD_NUMBER: _ClassVar[int]
     label: _label_pb2.Label
     classes: _containers.RepeatedCompositeFieldContainer[ClassProbability]
     interval_low: float
@@ -129,7 +132,8 @@ class Prediction(_message.Message):
     neighbors: _containers.RepeatedCompositeFieldContainer[Neighbor]
     saliency: Saliency
     truncation: Truncation
-    def __init__(self, label: _Optional[_Union[_label_pb2.Label, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ..., interval_low: _Optional[float] = ..., interval_high: _Optional[float] = ..., abstained: bool = ..., abstention_reason: _Optional[_Union[AbstentionReason, str]] = ..., typicality: _Optional[float] = ..., neighbors: _Optional[_Iterable[_Union[Neighbor, _Mapping]]] = ..., saliency: _Optional[_Union[Saliency, _Mapping]] = ..., truncation: _Optional[_Union[Truncation, _Mapping]] = ...) -> None: ...
+    influences: _containers.RepeatedCompositeFieldContainer[Influence]
+    def __init__(self, label: _Optional[_Union[_label_pb2.Label, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ..., interval_low: _Optional[float] = ..., interval_high: _Optional[float] = ..., abstained: bool = ..., abstention_reason: _Optional[_Union[AbstentionReason, str]] = ..., typicality: _Optional[float] = ..., neighbors: _Optional[_Iterable[_Union[Neighbor, _Mapping]]] = ..., saliency: _Optional[_Union[Saliency, _Mapping]] = ..., truncation: _Optional[_Union[Truncation, _Mapping]] = ..., influences: _Optional[_Iterable[_Union[Influence, _Mapping]]] = ...) -> None: ...
 
 class Neighbor(_message.Message):
     __slots__ = ("example", "distance")
@@ -138,6 +142,16 @@ class Neighbor(_message.Message):
     example: _label_pb2.ExampleReference
     distance: float
     def __init__(self, example: _Optional[_Union[_label_pb2.ExampleReference, _Mapping]] = ..., distance: _Optional[float] = ...) -> None: ...
+
+class Influence(_message.Message):
+    __slots__ = ("example", "score_change", "probability_change")
+    EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+    SCORE_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    example: _label_pb2.ExampleReference
+    score_change: float
+    probability_change: float
+    def __init__(self, example: _Optional[_Union[_label_pb2.ExampleReference, _Mapping]] = ..., score_change: _Optional[float] = ..., probability_change: _Optional[float] = ...) -> None: ...
 
 class Saliency(_message.Message):
     __slots__ = ("map", "class_name", "overlay")

@@ -42,6 +42,7 @@ from headstart_server.embedding.backbone_pool import BackbonePool, BackboneSourc
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.waiters import Waiters
 from headstart_server.errors import ExportUnavailable, ServiceUnavailable
+from headstart_server.evaluation.influence_models import InfluenceModels
 from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.export.cache import ExportCache
 from headstart_server.export.exporter import Exporter, ExportNetwork
@@ -155,6 +156,12 @@ class Objects:
         )
         self.archives = ArchiveRetention(database, self.datasets, max_bytes=storage.example_storage or 0)
         self.registry = Registry(database, self.versions, self.resident, on_deleted=self._sweep_archives)
+        self.influence = InfluenceModels(
+            self.registry,
+            self.datasets.reader,
+            window=TRAIN_WINDOW,
+            max_bytes=(storage.version_cache_memory or 0) // 2,
+        )
         self.eraser = ExampleEraser(database, self.registry, self.datasets, self._drop_contents)
 
     def _create_jobs(self, jobs: JobsGroup) -> None:
@@ -269,6 +276,7 @@ class Objects:
     def _drop_contents(self, digests: Collection[str], archives: Collection[str]) -> None:
         """Remove this machine's copies of erased examples."""
         self.cache.remove(digests)
+        self.influence.clear()
         if self.roots.copies is not None:
             for archive in archives:
                 self.roots.copies.remove(archive_name(archive))

@@ -40,7 +40,14 @@ def _add_storage(objects: Objects) -> None:
     read(metrics.DATABASE_AVAILABLE, lambda: float(objects.database.is_available))
     read(metrics.STORAGE_AVAILABLE, lambda: float(objects.roots.is_available))
     read(metrics.DISK_FULL, lambda: FULL_DISKS.states((ARTIFACTS_PLACE, DATABASE_PLACE)))
-    read(metrics.MEMORY, lambda: {"feature_cache": cache.nbytes, "version_cache": objects.resident.nbytes})
+    read(
+        metrics.MEMORY,
+        lambda: {
+            "feature_cache": cache.nbytes,
+            "version_cache": objects.resident.nbytes,
+            "influence": objects.influence.nbytes,
+        },
+    )
     read(metrics.DISK, lambda: {"feature_cache": cache.disk_nbytes, "examples": usage.example_bytes})
 
 

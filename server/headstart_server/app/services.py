@@ -133,6 +133,7 @@ def _predictor(objects: Objects) -> Predictor:
             tracing=objects.tracing,
         ),
         load=BoundedExecutor(LOAD_THREADS).run,
+        influence=objects.influence,
     )
 
 

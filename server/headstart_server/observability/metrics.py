@@ -121,7 +121,7 @@ MEMORY = _gauge(
     "headstart_memory_bytes",
     "Memory used by a component.",
     "component",
-    values=("feature_cache", "version_cache"),
+    values=("feature_cache", "version_cache", "influence"),
 )
 DISK = _gauge(
     "headstart_disk_bytes",

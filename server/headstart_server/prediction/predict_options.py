@@ -8,6 +8,9 @@ from headstart_server.models.evidence import NEIGHBORS_FILE, TYPICALITY_FILE
 
 #: Training examples returned for each input.
 MAX_NEIGHBORS = 100
+MAX_INFLUENCES = 100
+#: Inputs of a call with influence: each is compared with all training examples.
+MAX_INFLUENCE_INPUTS = 64
 #: Inputs of a call with saliency: each takes some 50 passes of the backbone.
 MAX_SALIENCY_INPUTS = 16
 MAX_FALSE_ALARM_RATE = 0.5
@@ -64,6 +67,7 @@ class PredictOptions:
         with_features: whether the features are wanted too.
         abstention: when an input is unknown; None for never.
         neighbors: most training examples for each input.
+        influence: most training examples for each input whose influence is returned.
         saliency: which parts of images support the first version's prediction; None for none.
         skip_invalid: whether inputs that cannot be used are skipped, as long as others can.
     """
@@ -72,6 +76,7 @@ class PredictOptions:
     with_features: bool = False
     abstention: Abstention | None = None
     neighbors: int = 0
+    influence: int = 0
     saliency: SaliencyOptions | None = None
     skip_invalid: bool = False
 
@@ -88,6 +93,16 @@ class PredictOptions:
         if not 0 <= self.neighbors <= MAX_NEIGHBORS:
             raise InvalidField(
                 f"Expected 0 to {MAX_NEIGHBORS} neighbors. Received: {self.neighbors}.", field="neighbors"
+            )
+        if not 0 <= self.influence <= MAX_INFLUENCES:
+            raise InvalidField(
+                f"Expected an influence of 0 to {MAX_INFLUENCES} examples. Received: {self.influence}.",
+                field="influence",
+            )
+        if self.influence and inputs > MAX_INFLUENCE_INPUTS:
+            raise InvalidField(
+                f"Expected at most {MAX_INFLUENCE_INPUTS} inputs with influence. Received: {inputs}.",
+                field="influence",
             )
         if self.abstention is not None:
             self.abstention.check()

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from headstart_server.models.resident import ResidentVersion, embedder_of
 from headstart_server.models.rows import version_not_ready_error
 from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.models.version import Selector
+from headstart_server.prediction.influence import InfluenceModel, InfluenceSource
 from headstart_server.prediction.input_faults import aligned, fault, gathered, settled, wrong_modalities
 from headstart_server.prediction.predict_options import PredictOptions, SaliencyOptions
 from headstart_server.prediction.recorder import PredictionRecorder
@@ -35,6 +37,9 @@ from headstart_server.prediction.version_prediction import (
     required_views,
     work_per_input,
 )
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 #: Multiplications of a head above which it runs in a thread instead of holding up the event loop.
 HEAD_WORK_IN_LOOP = 20_000_000
@@ -53,6 +58,7 @@ class Predictor:
         clock: seconds that only go up; the embedders'.
         recorder: records each Predict.
         load: runs in a thread what reads a version's files, which may wait for a bucket.
+        influence: provides the training examples of versions; None if influence is not supported.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class Predictor:
         clock: Callable[[], float] = time.monotonic,
         recorder: PredictionRecorder | None = None,
         load: Callable[..., Awaitable[ResidentVersion]] = asyncio.to_thread,
+        influence: InfluenceSource | None = None,
     ) -> None:
         self._registry = registry
         self._pool = pool
@@ -73,6 +80,9 @@ class Predictor:
         self._clock = clock
         self.recorder = recorder or PredictionRecorder()
         self._load = load
+        self._influence = influence
+        # Each takes a core and the features of a whole dataset.
+        self._influence_turn = asyncio.Semaphore(1)
 
     async def predict(
         self,
@@ -126,6 +136,7 @@ class Predictor:
         )
         if options.saliency is not None:
             _check_saliency(options.saliency, versions[0], embedders[versions[0].backbone])
+        influence = await self._influence_models(versions, embedders) if options.influence else []
         resolved, count = self._clock(), len(contents)
         rows, faults = await _features(
             embedders, contents, deadline, _cuts(versions), skip=options.skip_invalid
@@ -138,6 +149,10 @@ class Predictor:
             embedder = embedders[versions[0].backbone]
             maps = await self._saliency(options.saliency, versions[0], embedder, contents, deadline)
             predictions[0] = replace(predictions[0], saliency=maps)
+        for place, model in enumerate(influence):
+            views = stacked(rows[versions[place].backbone], versions[place].head.views)
+            found = await self._in_turn(model.influences, views, options.influence)
+            predictions[place] = replace(predictions[place], influences=found)
         truncation = {name: await _truncation(one, contents) for name, one in embedders.items()}
         if any(truncation.values()):
             predictions = [
@@ -296,6 +311,21 @@ class Predictor:
         if not version.evidence.files.issuperset(files):
             version = await self._load(self._registry.files.with_evidence, version, files)
         return version
+
+    async def _influence_models(
+        self, versions: Sequence[ResidentVersion], embedders: Mapping[str, Embedder]
+    ) -> list[InfluenceModel]:
+        if self._influence is None:
+            raise InvalidField("The server does not support influence. Omit it.", field="influence")
+        return [
+            await self._in_turn(self._influence.get, version, embedders[version.backbone])
+            for version in versions
+        ]
+
+    async def _in_turn(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run work for influence in a thread, one piece at a time: waiting calls hold no thread."""
+        async with self._influence_turn:
+            return await asyncio.to_thread(work, *args, **kwargs)
 
     async def _begin_tail(
         self,

@@ -13,6 +13,7 @@ from headstart_server.learning.analysis.neighbors import Neighbor
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.models.resident import ResidentVersion
+from headstart_server.prediction.influence import ExampleInfluence
 from headstart_server.prediction.predict_options import Abstention, PredictOptions
 from headstart_server.prediction.saliency import Saliency
 from headstart_server.prediction.statistics import StageTimes
@@ -51,6 +52,7 @@ class VersionPrediction:
         values: of a regression the number for each input, [n]; there are no classes then.
         abstention_result: whether the inputs are known; None unless requested.
         neighbors: the nearest training examples of each input; empty unless requested.
+        influences: the most influential training examples of each input; empty unless requested.
         saliency: which parts of each input speak for the answer; empty unless requested.
         truncation: of each input whose end the backbone did not see, how much it saw, by place.
     """
@@ -63,6 +65,7 @@ class VersionPrediction:
     values: Float32 | None = None
     abstention_result: AbstentionResult | None = None
     neighbors: Sequence[Sequence[Neighbor]] = ()
+    influences: Sequence[Sequence[ExampleInfluence]] = ()
     saliency: Sequence[Saliency] = ()
     truncation: Mapping[int, Truncation] = field(default_factory=dict)
 

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 import numpy as np
@@ -9,7 +10,14 @@ import pytest
 from PIL import Image
 
 from headstart.inputs import tensors
-from headstart.v1 import evaluation_pb2, input_pb2, model_service_pb2, version_selector_pb2
+from headstart.v1 import (
+    evaluation_pb2,
+    input_pb2,
+    job_pb2,
+    label_pb2,
+    model_service_pb2,
+    version_selector_pb2,
+)
 from headstart.v1 import prediction_service_pb2 as predicting
 from integration.server.calls import Api, digit, digits, example, photograph, png, refused
 
@@ -68,6 +76,8 @@ def test_without_abstention_nothing_is_reported_of_it(api: Api, digits_model: st
         ({"abstention": predicting.Abstention(min_probability=float("nan"))}, "abstention.min_probability"),
         ({"neighbors": 101}, "neighbors"),
         ({"neighbors": -1}, "neighbors"),
+        ({"influence": 101}, "influence"),
+        ({"influence": -1}, "influence"),
         ({"saliency": predicting.SaliencyRequest(class_name="emu")}, "saliency.class_name"),
     ],
 )
@@ -109,6 +119,84 @@ def test_the_nearest_examples_are_named(api: Api, model: str):
         examples[neighbor.example.index].example_id == neighbor.example.example_id
         for neighbor in of_new.neighbors
     )
+
+
+# Influence
+
+
+def test_influence_is_the_change_of_a_prediction_without_an_example(api: Api, model: str):
+    ridge = job_pb2.RidgeRecipe(regularization=0.01, temperature=0.1, scaling=job_pb2.FEATURE_SCALING_ROOT)
+    spec: dict[str, Any] = {"model": model, "recipe": job_pb2.Recipe(ridge=ridge)}
+    named = [
+        example(digit(label, place), str(label), example_id=f"{label}/{place}")
+        for place in range(12)
+        for label in (0, 1, 7)
+    ]
+    kept_out = digits((0, 1), 2, start=20, held_out=True)
+    first = api.published([*kept_out, *named], **spec)
+    (before,) = api.predict(model, digit(7, 40), influence=3).results[0].predictions
+
+    assert len(before.influences) == 3
+    changes = [abs(influence.score_change) for influence in before.influences]
+    assert changes == sorted(changes, reverse=True)
+    most = before.influences[0]
+    assert named[most.example.index - len(kept_out)].example_id == most.example.example_id
+    api.published([], parent_version=first.version, removed_example_ids=[most.example.example_id], **spec)
+    (after,) = api.predict(model, digit(7, 40)).results[0].predictions
+    by_name = {each.name: each.probability for each in after.classes}
+    change = by_name[before.classes[0].name] - before.classes[0].probability
+    # The second version has its own mean and scale.
+    assert most.probability_change == pytest.approx(change, rel=0.2)
+
+
+def test_several_inputs_versions_and_tasks_have_influences(api: Api, model: str):
+    api.published(digits((0, 1), 6), model=model)
+    api.published(
+        [
+            input_pb2.Example(
+                input=input_pb2.Input(image=digit(label, place)), label=label_pb2.Label(number=label)
+            )
+            for place in range(6)
+            for label in (0, 1, 7)
+        ],
+        model=f"{model}-numbers",
+    )
+    numbers = version_selector_pb2.VersionSelector(model=f"{model}-numbers")
+    response = api.predict(model, digit(0, 30), digit(1, 30), influence=100, further=[numbers])
+    assert [len(each.influences) for result in response.results for each in result.predictions] == [
+        12,
+        12,
+        18,
+        18,
+    ]
+    of_number = response.results[1].predictions[0].influences
+    assert not any(each.HasField("probability_change") for each in of_number)
+    assert sorted(each.example.index for each in of_number) == list(range(18))
+
+
+def test_influence_is_for_ridge_and_few_inputs(api: Api, model: str):
+    api.published(digits((0, 1), 6), model=model, recipe=job_pb2.Recipe(logistic=job_pb2.LogisticRecipe()))
+    refusal = refused(lambda: api.predict(model, digit(0, 0), influence=1))
+    assert refusal.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert list(refusal.fields) == ["influence"]
+    assert "recipe logistic" in refusal.message
+    many = refused(lambda: api.predict(model, *[digit(0, 0)] * 65, influence=1))
+    assert "at most 64 inputs" in many.message
+
+
+def test_influence_needs_every_training_example(api: Api, model: str):
+    named = [
+        example(digit(label, place), str(label), example_id=f"{label}/{place}")
+        for place in range(8)
+        for label in (0, 1)
+    ]
+    api.published(named, model=model)
+    assert api.predict(model, digit(0, 0), influence=1).results[0].predictions[0].influences
+    request = model_service_pb2.EraseExampleRequest(model=model, example_id="0/3")
+    api.models.EraseExample(request)
+    refusal = refused(lambda: api.predict(model, digit(0, 0), influence=1))
+    assert refusal.code == grpc.StatusCode.FAILED_PRECONDITION
+    assert "some were deleted" in refusal.message
 
 
 def test_held_out_examples_are_no_neighbours(api: Api, model: str):

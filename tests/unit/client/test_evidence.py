@@ -34,6 +34,14 @@ def test_abstaining_is_a_switch_a_rate_or_both_its_settings(abstain, rate, least
     assert request.abstention.min_probability == least
 
 
+def test_influence_is_a_number_of_examples():
+    request = pb.PredictRequest()
+    make_evidence(None, 0, False, 5).write(request)
+    assert request == pb.PredictRequest(influence=5)
+    with pytest.raises(ValueError, match=r"influence must be 0 or more\. Received: -1"):
+        make_evidence(None, 0, False, -1)
+
+
 def test_saliency_is_of_the_likeliest_class_or_of_one_that_is_named():
     assert request_for(None, 0, True).saliency == pb.SaliencyRequest(overlay=True)
     assert request_for(None, 3, "cat") == pb.PredictRequest(

@@ -28,7 +28,8 @@ PUBLIC = """
     ConfusionCell Truncation DataLoss DatasetFindings DeadlineExceeded ErasedExample DuplicateGroup
     Energy ErrorDetails Evaluation EvaluationResult Example ExampleFault ExampleOutcome ExampleReference
     Export
-    FailedPrecondition FieldViolation FineTuneSpec HeadstartError InputFault Internal InvalidArgument Job
+    FailedPrecondition FieldViolation FineTuneSpec HeadstartError Influence InputFault Internal
+    InvalidArgument Job
     JobCancelled JobEvent JobFailed JobState JobStatus JobStep LabelIssue LearningPoint Lineage
     Logistic Metrics MetricsSource Mlp Modality Model ModelPredictions Neighbor NotFound Outlier
     Partial PermissionDenied PredictedInput Prediction PredictionError Predictions Progress Promotion

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from headstart.cli.output.layout import add_row, new_table, percent, shortened
 from headstart.inputs.task import Task
-from headstart.results import AbstentionReason, ClassProbability, Neighbor, Prediction
+from headstart.results import AbstentionReason, ClassProbability, Influence, Neighbor, Prediction
 from headstart.results.label_values import label_text
 
 __all__ = ["prediction_view"]
@@ -26,7 +26,13 @@ def prediction_view(names: Sequence[str], predictions: Sequence[Prediction]) -> 
     first = predictions[0]
     answers = Text(f"{first.model}, version {first.version}")
     table = _Table(names=names, predictions=predictions)
-    return Group(table, answers, *_truncation(names, predictions), *_neighbors(names, predictions))
+    return Group(
+        table,
+        answers,
+        *_truncation(names, predictions),
+        *_neighbors(names, predictions),
+        *_influences(names, predictions),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,11 +102,24 @@ def _neighbors(names: Sequence[str], predictions: Sequence[Prediction]) -> Itera
     for name, prediction in zip(names, predictions, strict=True):
         if prediction.neighbors:
             yield Text(f"Nearest to {name}:")
-            yield from (Text(f"  {each.distance:.3f}  {_neighbor(each)}") for each in prediction.neighbors)
+            yield from (Text(f"  {each.distance:.3f}  {_example(each)}") for each in prediction.neighbors)
 
 
-def _neighbor(neighbor: Neighbor) -> str:
-    return f"{label_text(neighbor.example.label)} ({neighbor.example.name})"
+def _influences(names: Sequence[str], predictions: Sequence[Prediction]) -> Iterable[Text]:
+    for name, prediction in zip(names, predictions, strict=True):
+        if prediction.influences:
+            yield Text(f"Change for {name} without an example:")
+            yield from (Text(f"  {_change(each)}  {_example(each)}") for each in prediction.influences)
+
+
+def _change(influence: Influence) -> str:
+    if influence.probability_change is None:
+        return f"{influence.score_change:+.4g}"
+    return f"{influence.probability_change:+.2%}"
+
+
+def _example(evidence: Neighbor | Influence) -> str:
+    return f"{label_text(evidence.example.label)} ({evidence.example.name})"
 
 
 _COLUMNS = {

@@ -101,6 +101,7 @@ class FeatureMatrix:
         order: Ints | None = None,
         checkpoint: Callable[[], None] = lambda: None,
     ) -> None:
+        self._names = names
         self._views = [views[name] for name in names]
         self._scaling = scaling
         self._order = np.arange(len(self._views[0])) if order is None else order
@@ -125,6 +126,12 @@ class FeatureMatrix:
         """Return the rows of some positions of the order, [n, D]."""
         chosen = self._order[places]
         features = np.concatenate([view[chosen] for view in self._views], axis=1, dtype=np.float64)
+        rows: Float64 = (scale_features(features, self._scaling) - self.mean) * self.multiplier
+        return rows
+
+    def transformed(self, views: Mapping[str, NDArray[np.floating]]) -> Float64:
+        """Return the rows [n, D] of other features, by view, as the rows of these features are computed."""
+        features = np.concatenate([views[name] for name in self._names], axis=1, dtype=np.float64)
         rows: Float64 = (scale_features(features, self._scaling) - self.mean) * self.multiplier
         return rows
 

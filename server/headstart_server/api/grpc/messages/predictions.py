@@ -8,8 +8,9 @@ from headstart.v1.label_pb2 import ExampleReference
 from headstart_server.api.grpc.messages.common import TASKS, duration, label_message
 from headstart_server.backbones.contract.backbone import Truncation
 from headstart_server.errors import HeadstartError
-from headstart_server.learning.analysis.neighbors import Neighbor
+from headstart_server.learning.analysis.neighbors import Neighbor, NeighborExample
 from headstart_server.learning.examples.task import Task
+from headstart_server.prediction.influence import ExampleInfluence
 from headstart_server.prediction.predict_options import Abstention, PredictOptions, SaliencyOptions
 from headstart_server.prediction.saliency import Saliency
 from headstart_server.prediction.statistics import StageTimes
@@ -34,6 +35,7 @@ def predict_options_of(message: pb.PredictRequest) -> PredictOptions:
         with_features=message.return_features,
         abstention=_abstention_of(message.abstention) if message.HasField("abstention") else None,
         neighbors=message.neighbors,
+        influence=message.influence,
         saliency=_saliency_of(message.saliency) if message.HasField("saliency") else None,
         skip_invalid=message.skip_invalid_inputs,
     )
@@ -113,7 +115,7 @@ def _fill(predictions: Sequence[pb.Prediction], answer: VersionPrediction) -> No
         prediction.abstention_reason = pb.ABSTENTION_REASON_NONE
         _add_classes(prediction, answer.version.head.class_names, indexes, probabilities, selected)
     _add_labels(predictions, answer)
-    if answer.abstention_result is not None or answer.neighbors or answer.saliency:
+    if answer.abstention_result is not None or answer.neighbors or answer.saliency or answer.influences:
         for place, prediction in enumerate(predictions):
             _add_evidence(prediction, answer, place)
     for place, cut in answer.truncation.items():
@@ -165,18 +167,26 @@ def _add_evidence(message: pb.Prediction, answer: VersionPrediction, place: int)
             message.abstained, message.abstention_reason = True, REASONS[reason]
     if answer.neighbors:
         message.neighbors.extend(map(_neighbor_message, answer.neighbors[place]))
+    if answer.influences:
+        message.influences.extend(map(_influence_message, answer.influences[place]))
     if answer.saliency:
         message.saliency.CopyFrom(_saliency_message(answer.saliency[place]))
 
 
 def _neighbor_message(neighbor: Neighbor) -> pb.Neighbor:
-    example = neighbor.example
-    return pb.Neighbor(
-        example=ExampleReference(
-            index=example.index, example_id=example.id, label=label_message(example.target)
-        ),
-        distance=neighbor.distance,
+    return pb.Neighbor(example=_reference(neighbor.example), distance=neighbor.distance)
+
+
+def _influence_message(influence: ExampleInfluence) -> pb.Influence:
+    return pb.Influence(
+        example=_reference(influence.example),
+        score_change=influence.score_change,
+        probability_change=influence.probability_change,
     )
+
+
+def _reference(example: NeighborExample) -> ExampleReference:
+    return ExampleReference(index=example.index, example_id=example.id, label=label_message(example.target))
 
 
 def _saliency_message(saliency: Saliency) -> pb.Saliency:

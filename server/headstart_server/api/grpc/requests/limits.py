@@ -30,7 +30,7 @@ from headstart_server.learning.heads.recipe import (
 )
 from headstart_server.models.names import MAX_MODEL_NAME
 from headstart_server.models.traffic_split import MAX_SHARES
-from headstart_server.prediction.predict_options import MAX_FALSE_ALARM_RATE, MAX_NEIGHBORS
+from headstart_server.prediction.predict_options import MAX_FALSE_ALARM_RATE, MAX_INFLUENCES, MAX_NEIGHBORS
 from headstart_server.prediction.predictor import MAX_TARGETS
 
 #: Inputs of one call, whatever `--max-inputs` says.
@@ -222,6 +222,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "top_k": _range(1, _INT32),
         "targets": _many(MAX_TARGETS),
         "neighbors": _range(0, MAX_NEIGHBORS),
+        "influence": _range(0, MAX_INFLUENCES),
         "routing_key": _name(MAX_ROUTING_KEY),
     },
     "headstart.v1.PromotionGate": {
