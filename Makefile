@@ -100,7 +100,7 @@ audit: $(VENV)/.stamp-dev ## Check .venv and the lock files for known vulnerabil
 	@PYTHONPATH=tests $(BIN)/python -m install.audit $(ARGS)
 
 .PHONY: check
-check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, imports, contract and Dockerfile.
+check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, imports, contract, Dockerfile and documentation.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -111,6 +111,7 @@ check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, imports, contract
 	$(BIN)/python protos/contract.py breaking
 	$(BIN)/python protos/contract.py compare
 	@PYTHONPATH=tests $(BIN)/python -m pages check
+	@PYTHONPATH=tests $(BIN)/python -m docs_site.build
 	$(BIN)/hadolint Dockerfile
 	@PYTHONPATH=tests $(BIN)/python -m images.locks check
 	@PYTHONPATH=tests $(BIN)/python -m wording
@@ -183,9 +184,13 @@ bench-durability: $(VENV)/.stamp-dev ## Measure jobs, take-overs and replicas on
 bench-loop: $(VENV)/.stamp-demo ## Measure the data loop against its targets: make bench-loop ARGS='--only relabel --quick'.
 	@PYTHONPATH=$(CURDIR)/tests:$(CURDIR)/tests/benchmarks $(BIN)/python -m loop $(ARGS)
 
-.PHONY: screens
-screens: $(VENV)/.stamp-dev ## Make the images of README and docs from a real run.
-	@PYTHONPATH=tests:tests/benchmarks $(BIN)/python -m screens.run $(ARGS)
+.PHONY: docs
+docs: $(VENV)/.stamp-dev ## Build the documentation site into build/site, and check its links.
+	@PYTHONPATH=tests $(BIN)/python -m docs_site.build
+
+.PHONY: pictures
+pictures: $(VENV)/.stamp-dev ## Make the images of README and docs from a real run: make pictures ARGS='--only plots'.
+	@PYTHONPATH=tests:tests/benchmarks $(BIN)/python -m pictures.run $(ARGS)
 
 .PHONY: protos
 protos: $(VENV)/.stamp-dev ## Generate the stubs from protos/.

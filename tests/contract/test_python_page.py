@@ -1,4 +1,4 @@
-"""The code of docs/reference/python.md runs."""
+"""The code of docs/guides/python.md runs."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from contract.fake_server import FakeServer
 from headstart import Client
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "python.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guides" / "python.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""Makes the images of README and docs from a real run: `make screens`."""
+"""Makes the images of README and docs from a real run: `make pictures`."""
 
 import argparse
 import os
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import programs
+from pictures.recording import Recording
 from sample_images import LabeledImage, digits, split
-from screens.recording import Recording
 from server_process import FIRST_START_SECONDS, running
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=IMAGES, help="where the images go")
     target = parser.parse_args().folder
     target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="headstart-screens-") as folder:
+    with tempfile.TemporaryDirectory(prefix="headstart-pictures-") as folder:
         work = Path(folder)
         train, test = split(digits(), train=10, test=1)
         write(train, work / "digits")
