@@ -192,6 +192,22 @@ docs: $(VENV)/.stamp-dev ## Build the documentation site into build/site, and ch
 pictures: $(VENV)/.stamp-dev ## Make the images of README and docs from a real run: make pictures ARGS='--only plots'.
 	@PYTHONPATH=tests:tests/benchmarks $(BIN)/python -m pictures.run $(ARGS)
 
+# The sources of the web console, and the folder of what is built from them.
+CONSOLE := server/headstart_server/console
+
+.PHONY: console
+console: $(CONSOLE)/web/node_modules/.stamp ## Build the web console (needs Node.js).
+	@cd $(CONSOLE)/web && npm run --silent build
+
+.PHONY: check-console
+check-console: $(CONSOLE)/web/node_modules/.stamp ## Check that the built console is that of its sources.
+	@cd $(CONSOLE)/web && npm run --silent build -- $(CURDIR)/build/console
+	@diff -r build/console $(CONSOLE)/static || { echo "The built console differs from its sources. Run: make console"; exit 1; }
+
+$(CONSOLE)/web/node_modules/.stamp: $(CONSOLE)/web/package-lock.json
+	@cd $(@D)/.. && npm ci --silent --ignore-scripts
+	@touch $@
+
 .PHONY: protos
 protos: $(VENV)/.stamp-dev ## Generate the stubs from protos/.
 	$(BIN)/python protos/contract.py generate

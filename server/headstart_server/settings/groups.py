@@ -47,6 +47,7 @@ class ServerGroup(Group):
         off=None,
         basic=True,
     )
+    console: bool = setting(True, "Serve the web console at / of the HTTP port.", Switch())
     allow_http_host: Sequence[str] = setting(
         (),
         "Host name that HTTP requests may use, such as api.example.com or *.example.com. IP addresses and "

@@ -37,6 +37,7 @@ class HttpExchange:
         headers: the headers, by lower-case name.
         verb: the method of HTTP.
         path: the path as it was sent: a name may hold an escaped slash.
+        query_text: the query as it was sent.
         has_begun: whether the response has begun.
     """
 
@@ -50,6 +51,7 @@ class HttpExchange:
         }
         self.verb: str = scope["method"]
         self.path: str = scope["raw_path"].decode("latin-1").partition("?")[0]
+        self.query_text: str = scope["query_string"].decode("latin-1")
 
     async def send_files(self, download: Download, messages: AsyncIterator[Any]) -> None:
         """Send the files of an export, as they come."""
@@ -90,7 +92,7 @@ class HttpExchange:
     async def send(self, answer: HttpResponse) -> None:
         """Send a whole response."""
         headers = {**_SAFE, **answer.headers}
-        if answer.code != 204:
+        if answer.code not in (204, 304):
             headers |= {"content-type": answer.media_type, "content-length": str(len(answer.content))}
         if not self.body.is_whole:
             headers["connection"] = "close"
@@ -111,7 +113,7 @@ class HttpExchange:
         Raises:
             InvalidField: the query is malformed.
         """
-        text = self._scope["query_string"].decode("latin-1")
+        text = self.query_text
         try:
             query = parse_qs(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=1000)
         except ValueError as error:

@@ -19,6 +19,7 @@ from headstart_server.api.grpc.call_slots import OPEN_METHODS
 from headstart_server.api.grpc.status import status_of
 from headstart_server.api.http.body import ClientDisconnectedError, Receive, RequestBody
 from headstart_server.api.http.call_context import HttpContext
+from headstart_server.api.http.console_files import Console
 from headstart_server.api.http.downloads import Download
 from headstart_server.api.http.exchange import HttpExchange, Scope, Send
 from headstart_server.api.http.forms import options_of
@@ -50,6 +51,7 @@ class Gateway:
         max_calls: concurrent calls; further ones are rejected.
         version: of this software.
         hosts: accepted names in the header `Host`; None for any.
+        console: the web console; None without it, and `/` then lists the calls.
     """
 
     def __init__(
@@ -60,12 +62,19 @@ class Gateway:
         max_calls: int,
         version: str,
         hosts: KnownHosts | None = None,
+        console: Console | None = None,
     ) -> None:
         self._server = server
         self._limits = limits
         self._max_calls = max_calls
         self.hosts = hosts
+        self._console = console
         self._calls = 0
+        calls = HttpResponse(
+            content=page(version),
+            media_type="text/html; charset=utf-8",
+            headers={"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"},
+        )
         self._documents = {
             "/openapi.json": HttpResponse(content=openapi(version)),
             "/v1/protos": HttpResponse(
@@ -73,11 +82,8 @@ class Gateway:
                 media_type="application/zip",
                 headers={"content-disposition": 'attachment; filename="headstart-protos.zip"'},
             ),
-            "/": HttpResponse(
-                content=page(version),
-                media_type="text/html; charset=utf-8",
-                headers={"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"},
-            ),
+            "/api": calls,
+            "/": calls,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,9 +92,15 @@ class Gateway:
             raise ValueError(f"Expected http. Received: {scope['type']}.")
         await _Request(self, HttpExchange(scope, RequestBody(receive), send)).answer()
 
-    def document(self, verb: str, path: str) -> HttpResponse | None:
-        """Return the document at a path, if any."""
-        return self._documents.get(path) if verb in ("GET", "HEAD") else None
+    def document(self, exchange: HttpExchange) -> HttpResponse | None:
+        """Return the document that a request asks for, if any."""
+        if exchange.verb not in ("GET", "HEAD"):
+            return None
+        if self._console is not None:
+            found = self._console.response(exchange.path, exchange.query_text, exchange.headers)
+            if found is not None:
+                return found
+        return self._documents.get(exchange.path)
 
     @staticmethod
     def route_of(verb: str, path: str) -> tuple[Route, dict[str, list[str]]]:
@@ -168,7 +180,7 @@ class _Request:
 
     async def _response(self) -> HttpResponse | None:
         check_origin(self._exchange.headers, self._gateway.hosts)
-        document = self._gateway.document(self._exchange.verb, self._exchange.path)
+        document = self._gateway.document(self._exchange)
         if document is not None:
             return document
         route, path = self._gateway.route_of(self._exchange.verb, self._exchange.path)

@@ -1,4 +1,4 @@
-"""The page at /: what calls there are."""
+"""The page at /api: the calls."""
 
 from html import escape
 

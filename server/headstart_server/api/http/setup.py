@@ -7,6 +7,7 @@ from headstart_server.api.http.in_process_server import InProcessServer
 from headstart_server.settings.settings import Settings
 
 try:
+    from headstart_server.api.http.console_files import Console
     from headstart_server.api.http.gateway import Gateway
     from headstart_server.api.http.inputs import UploadLimits
     from headstart_server.api.http.origin_check import known_hosts
@@ -38,6 +39,7 @@ def open_http(config: Settings, server: InProcessServer) -> HttpPort:
         max_calls=config.limits.max_concurrent_requests,
         version=package_version("headstart"),
         hosts=known_hosts(config),
+        console=Console() if config.server.console else None,
     )
     return HttpPort(
         gateway,

@@ -410,8 +410,9 @@ async def test_an_upload_that_is_wrong_is_refused_and_counted_as_a_call(site: Si
     assert site.handled("INVALID_ARGUMENT", METHOD.replace("Status", "FineTune")) == 1
 
 
-async def test_the_page_lists_the_calls(site: Site) -> None:
-    code, headers, body = await site.ask("GET", "/")
+@pytest.mark.parametrize("path", ["/", "/api"])
+async def test_the_page_lists_the_calls(site: Site, path: str) -> None:
+    code, headers, body = await site.ask("GET", path)
     assert (code, headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert b"/v1/models/{model}:fineTune" in body
 

@@ -1,0 +1,59 @@
+import { useEffect } from "preact/hooks";
+
+import { watchJobs } from "./jobs";
+import { type Place, usePlace } from "./router";
+import { may, openSession, session } from "./session";
+import { useStore } from "./store";
+import { Button, Empty } from "./ui/basics";
+import { Shell } from "./ui/shell";
+import { Toasts } from "./ui/toasts";
+import { AccessPage, TokenForm } from "./views/access";
+import { HomePage } from "./views/home";
+
+export function App() {
+  const { state, caller, error } = useStore(session);
+  const place = usePlace();
+  const follows = state === "ready" && may(caller, "RIGHT_TRAIN");
+  useEffect(() => {
+    if (follows) void watchJobs();
+  }, [follows, caller]);
+  if (state === "loading") return <div class="shell" aria-busy="true" />;
+  return (
+    <>
+      {state === "ready" ? (
+        <Shell place={place}>
+          <Page place={place} />
+        </Shell>
+      ) : (
+        <main class="gate">
+          {state === "locked" ? <TokenForm /> : <Lost message={error} />}
+        </main>
+      )}
+      <Toasts />
+    </>
+  );
+}
+
+function Lost({ message }: { message?: string }) {
+  return (
+    <Empty isPage icon="warn" title="The server does not answer">
+      <p>{message}</p>
+      <p>
+        <Button onClick={() => void openSession()}>Try again</Button>
+      </p>
+    </Empty>
+  );
+}
+
+function Page({ place }: { place: Place }) {
+  const [root] = place.path;
+  if (root === undefined || (root === "models" && place.path.length === 1)) return <HomePage />;
+  if (root === "access") return <AccessPage />;
+  return (
+    <Empty isPage icon="search" title="No such page">
+      <p>
+        <a href="/">Go to the models</a>
+      </p>
+    </Empty>
+  );
+}

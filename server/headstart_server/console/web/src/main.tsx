@@ -1,0 +1,12 @@
+import { render } from "preact";
+
+import { App } from "./app";
+import { followLinks } from "./router";
+import { openSession } from "./session";
+import { useSavedTheme } from "./theme";
+
+useSavedTheme();
+followLinks();
+void openSession();
+const place = document.getElementById("app");
+if (place) render(<App />, place);

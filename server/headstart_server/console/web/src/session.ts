@@ -1,0 +1,73 @@
+// Who the caller is, what it may do, and what the server offers.
+
+import { ApiError, all, get, setToken } from "./api";
+import { Store } from "./store";
+import type { Backbone, Caller, Model, Right, ServerInfo } from "./types";
+
+export interface Session {
+  state: "loading" | "ready" | "locked" | "lost";
+  caller?: Caller;
+  info?: ServerInfo;
+  backbones: Backbone[];
+  error?: string;
+}
+
+export const session = new Store<Session>({ state: "loading", backbones: [] });
+export const models = new Store<Model[] | undefined>(undefined);
+
+/** Load the session; `locked` means that the server needs a token. */
+export async function openSession(): Promise<void> {
+  try {
+    const { caller } = await get<{ caller: Caller }>("/v1/whoami");
+    const [server, backbones] = await Promise.all([
+      get<{ info: ServerInfo }>("/v1/server").catch(() => undefined),
+      all<Backbone>("/v1/backbones", "backbones").catch(() => []),
+      loadModels().catch(() => undefined),
+    ]);
+    session.set({ state: "ready", caller, info: server?.info, backbones });
+  } catch (error) {
+    const isLocked = error instanceof ApiError && error.isUnauthenticated;
+    const message = error instanceof Error ? error.message : String(error);
+    session.set({ state: isLocked ? "locked" : "lost", backbones: [], error: message });
+  }
+}
+
+export async function loadModels(): Promise<void> {
+  models.set(await all<Model>("/v1/models", "models", 5000));
+}
+
+/** Use a token; return the error, if the server rejects it. */
+export async function unlock(token: string): Promise<string | undefined> {
+  setToken(token);
+  models.set(undefined);
+  await openSession();
+  const { state, error } = session.value;
+  if (state === "ready") return undefined;
+  setToken("");
+  return error;
+}
+
+export function lock(): void {
+  setToken("");
+  models.set(undefined);
+  void openSession();
+}
+
+/** Return whether the caller has a right on a model, or on any model. */
+export function may(caller: Caller | undefined, right: Right, model?: string): boolean {
+  if (!caller) return false;
+  if (!caller.authenticated) return true;
+  return caller.permissions.some(
+    (each) => each.rights.includes(right) && (model === undefined || each.models.some((name) => matches(name, model))),
+  );
+}
+
+const matches = (pattern: string, model: string): boolean =>
+  pattern.endsWith("*") ? model.startsWith(pattern.slice(0, -1)) : pattern === model;
+
+/** Return the modality of a backbone; rows of numbers have no listed backbone. */
+export function modalityOf(backbones: Backbone[], name: string): "image" | "text" | "numbers" {
+  const found = backbones.find((each) => each.backbone === name)?.modality;
+  if (found === "MODALITY_TEXT") return "text";
+  return found === "MODALITY_TENSOR" || name.startsWith("features:") ? "numbers" : "image";
+}

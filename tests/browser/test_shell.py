@@ -1,0 +1,54 @@
+"""The frame of the console: what is open on an empty server, and with a token."""
+
+import pytest
+
+from browser.chromium import Console
+
+
+@pytest.mark.parametrize("path", ["/access", "/jobs/nothing"])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
+def test_pages_fit_their_window_and_have_no_violations(console, path, width, scheme) -> None:
+    opened: Console = console(width=width, scheme=scheme)
+    opened.open(path)
+
+    assert opened.overflow() <= 0
+    assert opened.violations() == []
+
+
+def test_the_first_paint_is_fast(console) -> None:
+    opened: Console = console()
+    opened.open("/access")
+    opened.open("/access")
+
+    paints = opened.page.evaluate(
+        "performance.getEntriesByName('first-contentful-paint').map((e) => e.startTime)"
+    )
+    # 200 ms alone on this machine; tests share it.
+    assert paints[0] < 1000
+
+
+def test_the_keyboard_opens_the_search_and_goes_to_a_page(console) -> None:
+    page = console().open("/")
+    page.keyboard.press("/")
+    page.keyboard.type("acc")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("h1:has-text('Access')")
+    assert page.url.endswith("/access")
+
+
+def test_a_token_opens_the_console_and_a_reader_sees_no_training(access_server, console) -> None:
+    url, tokens = access_server
+    page = console(url=url).open("/access")
+    page.fill("input[type=password]", "wrong")
+    page.click("text=Continue")
+    page.wait_for_selector("[role=alert]")
+    page.fill("input[type=password]", tokens["reader"])
+    page.click("text=Continue")
+    page.wait_for_selector("text=Permissions")
+
+    assert page.locator("nav >> text=New model").count() == 0
+    assert page.locator("nav >> text=Jobs").count() == 0
+    assert (
+        page.evaluate("JSON.stringify(localStorage) + JSON.stringify(sessionStorage) + document.cookie")
+        == "{}{}"
+    )
