@@ -114,10 +114,11 @@ POSTGRESQL = Requirement(title="PostgreSQL", package="postgresql", executables=(
 PROMETHEUS = Requirement(title="Prometheus", package="prometheus", executables=("prometheus",))
 PROMTOOL = Requirement(title="promtool", package="prometheus", executables=("promtool",))
 CLIENTS = Requirement(title="clients of other servers", remedy="connect to PyPI")
+LABEL_STUDIO = Requirement(title="label-studio", remedy="connect to PyPI")
 PERF_ANALYZER = Requirement(title="perf_analyzer", remedy="use a system that its wheels support", in_ci=False)
 
 PROGRAMS = (CURL, CHROMIUM, GO, HAPROXY, KUSTOMIZE, NGINX, NODE, POSTGRESQL, PROMETHEUS, PROMTOOL)
-_BY_REASON = {each.reason: each for each in (*PROGRAMS, JAVA, PYTHON_PLUGIN, CLIENTS, PERF_ANALYZER)}
+_BY_REASON = {each.reason: each for each in (*PROGRAMS, JAVA, PYTHON_PLUGIN, CLIENTS, LABEL_STUDIO, PERF_ANALYZER)}
 
 
 def not_tested(reasons: Iterable[str]) -> str:

@@ -1,40 +1,75 @@
-"""The environment of other servers' clients: made when first needed, and again when its list changes.
+"""Environments of other programs: made when first needed, and again when their requirements change.
 
-Run as a program: makes it.
+Run as a program: makes them.
 """
 
 import fcntl
 import subprocess
 import sys
 import venv
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / ".venv-clients"
-_LIST = Path(__file__).with_name("requirements.txt")
 _PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "2")
 
 
-def python() -> Path:
-    """Return its interpreter; make the environment first if need be, which takes half a minute.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Environment:
+    """A virtual environment.
 
-    Raises:
-        subprocess.CalledProcessError: pip cannot install the clients, for instance without access to PyPI.
+    Attributes:
+        title: what is in it, for messages.
+        folder: the folder.
+        requirements: the file of its requirements.
+        without_dependencies: wheels that are installed where they can be, without what they require.
     """
-    FOLDER.mkdir(exist_ok=True)
-    done, program = FOLDER / ".done", FOLDER / "bin" / "python"
-    with (FOLDER / ".lock").open("w") as lock:
-        # Tests run in several processes.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists() or done.read_text() != _LIST.read_text():
-            venv.create(FOLDER, with_pip=True)
-            subprocess.run([program, *_PIP, "--requirement", _LIST], check=True)
-            # Triton's perf_analyzer is a program for newer systems only; `perf_analyzer` returns its path.
-            subprocess.run(
-                [program, *_PIP, "--no-deps", "--only-binary", ":all:", "perf-analyzer"], check=False
-            )
-            done.write_text(_LIST.read_text())
-    return program
+
+    title: str
+    folder: Path
+    requirements: Path
+    without_dependencies: tuple[str, ...] = ()
+
+    def python(self) -> Path:
+        """Return its interpreter; make the environment first if need be, which takes half a minute.
+
+        Raises:
+            subprocess.CalledProcessError: pip cannot install the requirements, for instance without access to
+                PyPI.
+        """
+        self.folder.mkdir(exist_ok=True)
+        done, program = self.folder / ".done", self.folder / "bin" / "python"
+        with (self.folder / ".lock").open("w") as lock:
+            # Tests run in several processes.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists() or done.read_text() != self.requirements.read_text():
+                venv.create(self.folder, with_pip=True)
+                subprocess.run([program, *_PIP, "--requirement", self.requirements], check=True)
+                for wheel in self.without_dependencies:
+                    subprocess.run(
+                        [program, *_PIP, "--no-deps", "--only-binary", ":all:", wheel], check=False
+                    )
+                done.write_text(self.requirements.read_text())
+        return program
+
+
+CLIENTS = Environment(
+    title="clients of other servers",
+    folder=ROOT / ".venv-clients",
+    requirements=Path(__file__).with_name("requirements.txt"),
+    # Triton's perf_analyzer is a program for newer systems only; `perf_analyzer` returns its path.
+    without_dependencies=("perf-analyzer",),
+)
+LABEL_STUDIO = Environment(
+    title="label-studio",
+    folder=ROOT / ".venv-label-studio",
+    requirements=Path(__file__).with_name("label-studio.txt"),
+)
+
+
+def python() -> Path:
+    """Return the interpreter of the environment of other servers' clients, as `Environment.python`."""
+    return CLIENTS.python()
 
 
 def perf_analyzer() -> Path | None:
@@ -44,7 +79,8 @@ def perf_analyzer() -> Path | None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.stdout.write(f"{python()}\n")
-    except subprocess.CalledProcessError:
-        sys.stdout.write("The clients of other servers could not be installed. Their tests are skipped.\n")
+    for environment in (CLIENTS, LABEL_STUDIO):
+        try:
+            sys.stdout.write(f"{environment.python()}\n")
+        except subprocess.CalledProcessError:
+            sys.stdout.write(f"{environment.title} could not be installed. The tests are skipped.\n")

@@ -71,7 +71,7 @@ from headstart_server.observability.trace_setting import open_tracing
 from headstart_server.settings.groups import AuthGroup, ObservabilityGroup, StorageGroup
 from headstart_server.settings.job_groups import BackbonesGroup, JobsGroup, LimitsGroup
 from headstart_server.settings.settings import Settings
-from headstart_server.training.dataset_source import DatasetSource, NoDatasetSource
+from headstart_server.training.dataset_source import NoDatasetSource
 from headstart_server.training.feature_step import FeatureStep
 from headstart_server.training.fine_tune import FineTuneRun, FineTuneSteps
 from headstart_server.training.fit_step import FitStep
@@ -116,6 +116,7 @@ class Objects:
         self._open_storage(settings.storage, closing)
         self.source = source or _catalog(settings)
         self.memory_bytes = _memory_bytes(settings)
+        self.dataset_uris = _dataset_reader(settings)
         self._create_jobs(settings.jobs)
         self._create_embedding(settings, closing)
         self._create_training(settings)
@@ -253,7 +254,7 @@ class Objects:
                 memory_bytes=self.memory_bytes,
                 tracing=self.tracing,
                 webhooks=self.webhooks,
-                data=_dataset_source(settings),
+                data=self.dataset_uris or NoDatasetSource(),
             ),
         )
 
@@ -314,10 +315,10 @@ def _export_network(source: BackboneSource) -> ExportNetwork:
     return refuse
 
 
-def _dataset_source(settings: Settings) -> DatasetSource:
-    """Return the reader of datasets at URIs."""
+def _dataset_reader(settings: Settings) -> DatasetReader | None:
+    """Return the reader of datasets at URIs; None if no URI is allowed."""
     if not settings.jobs.allow_dataset_uri:
-        return NoDatasetSource()
+        return None
     url = settings.storage.database_url
     policy = dataset_uri_policy(settings, sqlite_file(url) if url else None)
     if Kind.WEB in policy.kinds and find_spec("urllib3") is None:

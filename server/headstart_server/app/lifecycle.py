@@ -104,7 +104,7 @@ class App:
         # Both ports are bound before anything runs: a port in use is the most frequent failure.
         server = grpc_server(objects)
         stopping.push_async_callback(server.close)
-        http = http_port(settings, server)
+        http = http_port(objects, server)
         if http is not None:
             stopping.push_async_callback(http.stop, 0.0)
         stopping.push_async_callback(asyncio.to_thread, self._leave)

@@ -81,14 +81,19 @@ def _interceptor(objects: Objects) -> CallInterceptor:
     return CallInterceptor(CallObserver(objects.telemetry, objects.tracing), checks)
 
 
-def http_port(settings: Settings, server: Server) -> "HttpPort | None":
+def http_port(objects: Objects, server: Server) -> "HttpPort | None":
     """Bind the HTTP port for the handlers of a gRPC server; None if it is off."""
+    settings = objects.settings
     if settings.server.http_port is None:
         return None
     # Imported here: a server without the port does not need its packages.
-    from headstart_server.api.http.setup import open_http  # noqa: PLC0415
+    from headstart_server.api.http.setup import open_http, upload_limits  # noqa: PLC0415
+    from headstart_server.api.label_studio.contents import task_contents  # noqa: PLC0415
+    from headstart_server.api.label_studio.label_studio import LabelStudio  # noqa: PLC0415
 
-    return open_http(settings, server.in_process)
+    contents = task_contents(settings, objects.dataset_uris)
+    label_studio = LabelStudio(server.in_process, upload_limits(settings), contents)
+    return open_http(settings, server.in_process, [label_studio])
 
 
 def webhook_sender(objects: Objects) -> "WebhookSender | None":

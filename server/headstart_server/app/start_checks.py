@@ -11,7 +11,7 @@ from headstart_server.settings.settings import Settings
 
 def address_problems(settings: Settings) -> Iterator[str]:
     """Yield what is wrong with the addresses, prefixes and backbones in settings."""
-    for check in (_backbones, _database, _webhooks, _artifacts, _datasets):
+    for check in (_backbones, _database, _webhooks, _artifacts, _datasets, _label_studio):
         yield from _problems(check, settings)
 
 
@@ -85,6 +85,13 @@ def _datasets(settings: Settings) -> None:
 
         url = settings.storage.database_url
         dataset_uri_policy(settings, sqlite_file(url) if url else None)
+
+
+def _label_studio(settings: Settings) -> None:
+    if settings.server.label_studio_url is not None:
+        from headstart_server.api.label_studio.site import LabelStudioSite
+
+        LabelStudioSite(settings.server.label_studio_url, None)
 
 
 def _webhook_secrets(settings: Settings) -> None:

@@ -62,6 +62,15 @@ class ServerGroup(Group):
         off=(),
         basic=True,
     )
+    label_studio_url: str | None = setting(
+        None,
+        "URL of the Label Studio whose uploaded files the server may read, such as "
+        "https://label-studio.example.com.",
+        Text("URL"),
+    )
+    label_studio_token: Secret[str] | str | None = setting(
+        None, "Access token of a user of this Label Studio.", SecretText("TOKEN")
+    )
     reflection: bool = setting(False, "Let clients read the contract from the server.", Switch())
     grace_period: float = setting(
         "30s", "Time that running requests have to end after SIGTERM.", Duration(max="1d"), basic=True

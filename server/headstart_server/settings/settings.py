@@ -126,6 +126,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         yield "--webhook-secret-file requires --webhook or --allow-webhook."
     if jobs.allow_private_addresses and not jobs.sends_webhooks and not jobs.allow_dataset_uri:
         yield "--allow-private-addresses requires --webhook, --allow-webhook or --allow-dataset-uri."
+    if settings.server.label_studio_token is not None and settings.server.label_studio_url is None:
+        yield "--label-studio-token requires --label-studio-url."
     if auth.audit_all and auth.audit_log is None:
         yield "--audit-all requires --audit-log."
     if settings.storage.isolate_feature_cache and auth.access_file is None:

@@ -1,10 +1,8 @@
 """The ASGI application: routes each request to a method of the gRPC services."""
 
 import asyncio
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-)
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 from urllib.parse import unquote
@@ -38,6 +36,24 @@ from headstart_server.api.http.uploads import examples_of, stream_of
 from headstart_server.errors import DeadlineExceeded
 
 _THREAD_BYTES = 32 << 10
+
+
+class HttpProtocol(ABC):
+    """Another protocol on the HTTP port."""
+
+    @abstractmethod
+    def serves(self, path: str) -> bool:
+        """Return whether a path is one of the protocol."""
+
+    @abstractmethod
+    async def answer(self, exchange: HttpExchange) -> HttpResponse:
+        """Return the response to a request.
+
+        Raises:
+            HttpError or HeadstartError: the request is invalid.
+        """
+
+
 #: Messages of which bytes are made in a thread.
 _LARGE_BYTES = 1 << 20
 
@@ -52,6 +68,7 @@ class Gateway:
         version: of this software.
         hosts: accepted names in the header `Host`; None for any.
         console: the web console; None without it, and `/` then lists the calls.
+        protocols: other protocols, which answer their paths.
     """
 
     def __init__(
@@ -63,8 +80,10 @@ class Gateway:
         version: str,
         hosts: KnownHosts | None = None,
         console: Console | None = None,
+        protocols: Sequence[HttpProtocol] = (),
     ) -> None:
         self._server = server
+        self._protocols = tuple(protocols)
         self._limits = limits
         self._max_calls = max_calls
         self.hosts = hosts
@@ -101,6 +120,10 @@ class Gateway:
             if found is not None:
                 return found
         return self._documents.get(exchange.path)
+
+    def protocol(self, path: str) -> HttpProtocol | None:
+        """Return the other protocol that answers a path, if any."""
+        return next((each for each in self._protocols if each.serves(path)), None)
 
     @staticmethod
     def route_of(verb: str, path: str) -> tuple[Route, dict[str, list[str]]]:
@@ -183,6 +206,9 @@ class _Request:
         document = self._gateway.document(self._exchange)
         if document is not None:
             return document
+        protocol = self._gateway.protocol(self._exchange.path)
+        if protocol is not None:
+            return await self._other(protocol)
         route, path = self._gateway.route_of(self._exchange.verb, self._exchange.path)
         context = self._exchange.context()
         details = CallDetails(route.method, context.invocation_metadata())
@@ -194,6 +220,14 @@ class _Request:
         self._gateway.begin()
         try:
             return await self._called(route, path, context, details, is_known=is_known)
+        finally:
+            self._gateway.end()
+
+    async def _other(self, protocol: HttpProtocol) -> HttpResponse:
+        """Return the response of another protocol, which is not cancelled if its caller leaves."""
+        self._gateway.begin()
+        try:
+            return await protocol.answer(self._exchange)
         finally:
             self._gateway.end()
 

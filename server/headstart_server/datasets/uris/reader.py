@@ -87,6 +87,23 @@ class DatasetReader:
         """
         self._policy.place(uri, tenant)
 
+    def content(self, uri: str, tenant: str = "") -> bytes:
+        """Return the content at a URI on behalf of a tenant; empty for none.
+
+        Raises:
+            InvalidField: the URI may not be read.
+            DataUnreadable: the content is missing.
+            InputTooLarge: it is larger than an input may be.
+            DataUnavailable: its storage is unavailable.
+        """
+        place = self._policy.place(uri, tenant)
+        try:
+            return self._content(place, tenant, self._max_input_bytes)
+        except TooLargeError as error:
+            raise InputTooLarge(f"{place} is too large: {error}.", field=FIELD) from None
+        except UnreadableError as error:
+            raise DataUnreadable(f"{place} cannot be read: {error}.", field=FIELD) from None
+
     def examples(
         self, uri: str, checkpoint: Callable[[], None], tenant: str = "", task: Task | None = None
     ) -> Generator[Example, None, None]:

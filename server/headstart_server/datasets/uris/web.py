@@ -1,5 +1,6 @@
-"""Reads what lies at an https URL, at the address that was checked: no redirects, proxies or credentials."""
+"""Reads the content at a URL from the address that was checked: without redirects and proxies."""
 
+from collections.abc import Mapping
 from contextlib import closing
 from http.client import HTTPException
 
@@ -15,12 +16,16 @@ _WHOLE_SECONDS = 60.0
 _HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "headstart"}
 
 
-def read_web(target: Target, max_bytes: int) -> bytes:
-    """The content at a target.
+def read_web(
+    target: Target, max_bytes: int, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
+) -> bytes:
+    """Return the content at a target.
 
     Args:
         target: it.
         max_bytes: that it may have.
+        headers: further headers, such as credentials.
+        body: content to POST; None sends a GET.
 
     Raises:
         UnreadableError: the answer is no 200, or larger.
@@ -30,9 +35,10 @@ def read_web(target: Target, max_bytes: int) -> bytes:
         connection = make_connection(target, _QUIET_SECONDS)
         with closing(connection), closed_after(connection, _WHOLE_SECONDS):
             connection.request(
-                "GET",
+                "GET" if body is None else "POST",
                 target.path,
-                headers={"host": target.authority, **_HEADERS},
+                body=body,
+                headers={"host": target.authority, **_HEADERS, **(headers or {})},
                 preload_content=False,
                 decode_content=False,
             )

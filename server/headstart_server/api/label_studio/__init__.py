@@ -1,0 +1,1 @@
+"""Label Studio's ML backend protocol on the HTTP port."""

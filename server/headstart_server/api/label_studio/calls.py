@@ -1,0 +1,70 @@
+"""Calls of the gRPC services on behalf of a request of Label Studio."""
+
+import base64
+import binascii
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+
+from headstart_server.api.http.exchange import HttpExchange
+from headstart_server.api.http.in_process_server import CallDetails, InProcessServer
+
+_BASIC = "basic "
+
+
+class CallFailedError(Exception):
+    """A call that ended with an error.
+
+    Attributes:
+        status: the error.
+    """
+
+    def __init__(self, status: status_pb2.Status) -> None:
+        super().__init__(status.message)
+        self.status = status
+
+
+class Calls:
+    """Calls methods with the credentials of a request, so that every check applies to them.
+
+    Args:
+        server: the handlers.
+        exchange: the request.
+    """
+
+    def __init__(self, server: InProcessServer, exchange: HttpExchange) -> None:
+        self._server = server
+        self._exchange = exchange
+        accept_basic(exchange.headers)
+
+    async def is_known(self, method: str) -> bool:
+        """Return whether the caller is identified."""
+        context = self._exchange.context()
+        return await self._server.knows(CallDetails(method, context.invocation_metadata()), context)
+
+    async def call(self, method: str, request: Message) -> Any:
+        """Return the response of a method, such as `/headstart.v1.PredictionService/Predict`.
+
+        Raises:
+            CallFailedError: the call failed.
+        """
+        context = self._exchange.context()
+        handler = await self._server.find(CallDetails(method, context.invocation_metadata()))
+        try:
+            return await handler.unary_unary(request.SerializeToString(), context)
+        except grpc.aio.AbortError:
+            raise CallFailedError(context.status) from None
+
+
+def accept_basic(headers: dict[str, str]) -> None:
+    """Use the password of basic authentication as the token: Label Studio has no other way to send one."""
+    value = headers.get("authorization", "")
+    if value[: len(_BASIC)].lower() != _BASIC:
+        return
+    try:
+        text = base64.b64decode(value[len(_BASIC) :].strip(), validate=True).decode()
+    except (binascii.Error, ValueError):
+        return
+    headers["authorization"] = f"Bearer {text.partition(':')[2]}"

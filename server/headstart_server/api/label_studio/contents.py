@@ -1,0 +1,120 @@
+"""The contents of Label Studio's tasks: texts, files of the instance, and files at allowed URIs."""
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from headstart.v1 import input_pb2
+from headstart_server.api.label_studio.labeling import Labeling
+from headstart_server.api.label_studio.site import LabelStudioSite
+from headstart_server.datasets.uris.errors import SourceUnavailableError, TooLargeError, UnreadableError
+from headstart_server.datasets.uris.reader import DatasetReader
+from headstart_server.errors import DataUnavailable, DataUnreadable, InputTooLarge, InvalidField
+from headstart_server.settings.secret import Secret
+from headstart_server.settings.settings import Settings
+
+#: Files that are read at once for all calls.
+THREADS = 8
+_DATA_URI = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
+
+
+def task_contents(config: Settings, reader: DatasetReader | None) -> "TaskContents":
+    """Return the reader of tasks' contents.
+
+    Args:
+        config: the settings.
+        reader: reads files at allowed URIs; None if none is allowed.
+
+    Raises:
+        ValueError: the URL of Label Studio is invalid.
+    """
+    server = config.server
+    site = None
+    if server.label_studio_url is not None:
+        site = LabelStudioSite(server.label_studio_url, Secret.of(server.label_studio_token))
+    return TaskContents(site, reader, config.limits.max_input_size)
+
+
+class TaskContents:
+    """Reads the contents of tasks.
+
+    Args:
+        site: the Label Studio instance; None if no file of one may be read.
+        reader: reads files at allowed URIs; None if none is allowed.
+        max_bytes: of one content.
+    """
+
+    def __init__(self, site: LabelStudioSite | None, reader: DatasetReader | None, max_bytes: int) -> None:
+        self._site = site
+        self._reader = reader
+        self._max_bytes = max_bytes
+        self._threads = ThreadPoolExecutor(THREADS, "label-studio")
+
+    async def input_of(self, labeling: Labeling, data: Any, tenant: str) -> input_pb2.Input:
+        """Return the input of a task's data on behalf of a tenant; empty for none.
+
+        Raises:
+            InvalidField: the data has no such content, or one that may not be read.
+            DataUnreadable, InputTooLarge or DataUnavailable: the content cannot be read.
+        """
+        value = data.get(labeling.key) if isinstance(data, Mapping) else None
+        if not isinstance(value, str):
+            raise InvalidField(f"Expected a string in data.{labeling.key} of the task.", field="tasks")
+        if not labeling.is_url:
+            return input_pb2.Input(text=value)
+        content = await asyncio.get_running_loop().run_in_executor(self._threads, self._read, value, tenant)
+        if labeling.is_image:
+            return input_pb2.Input(image=content)
+        try:
+            return input_pb2.Input(text=content.decode())
+        except UnicodeDecodeError:
+            raise InvalidField(f"Expected UTF-8 at {value[:200]!r}.", field="tasks") from None
+
+    def _read(self, value: str, tenant: str) -> bytes:
+        if match := _DATA_URI.match(value):
+            return self._decoded(value[match.end() :])
+        if value.startswith("/") and not value.startswith("//"):
+            if self._site is None:
+                raise InvalidField(
+                    "Expected --label-studio-url, because the task has a file of Label Studio. "
+                    f"Received: {value[:200]!r}.",
+                    field="tasks",
+                )
+            return self._from_site(self._site, self._site.url_of(value))
+        if self._site is not None and self._site.contains(value):
+            return self._from_site(self._site, value)
+        if self._reader is None:
+            raise InvalidField(
+                "Expected a URL within --label-studio-url or --allow-dataset-uri. "
+                f"Received: {value[:200]!r}, which is not.",
+                field="tasks",
+            )
+        return self._reader.content(value, tenant)
+
+    def _decoded(self, text: str) -> bytes:
+        if len(text) * 3 // 4 > self._max_bytes:
+            raise InputTooLarge(f"Expected at most {self._max_bytes} bytes. Received: more.", field="tasks")
+        try:
+            return base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            raise InvalidField("Expected base64 in the data URI of the task.", field="tasks") from None
+
+    def _from_site(self, site: LabelStudioSite, url: str) -> bytes:
+        try:
+            return site.read(url, self._max_bytes)
+        except TooLargeError as error:
+            raise InputTooLarge(f"{url[:200]} is too large: {error}.", field="tasks") from None
+        except UnreadableError as error:
+            raise DataUnreadable(
+                f"{url[:200]} cannot be read: {error}. Check --label-studio-token, and that Label Studio "
+                "sends files of cloud storage itself instead of pre-signed URLs.",
+                field="tasks",
+            ) from None
+        except SourceUnavailableError:
+            raise DataUnavailable(url[:200]) from None
+        except ValueError as error:
+            raise InvalidField(f"Expected a URL of Label Studio. Received: {error}", field="tasks") from None

@@ -1,0 +1,187 @@
+"""The labeling configuration of a Label Studio project: its data, and the control that labels it."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+from xml.parsers import expat
+
+from headstart.v1 import input_pb2, label_pb2
+from headstart_server.errors import InvalidField
+
+#: Bytes of a labeling configuration.
+MAX_CONFIG_BYTES = 1 << 20
+_FIELD = "label_config"
+_EXPECTED = (
+    "Expected a labeling configuration with an <Image> or <Text> and <Choices> or <Number> that label it"
+)
+
+
+class Answer(Enum):
+    """The kind of answer that a control gives; the value is the type of its results."""
+
+    CHOICE = "one of <Choices>"
+    CHOICES = '<Choices choice="multiple">'
+    NUMBER = "<Number>"
+
+
+#: The task of models whose predictions a control can show.
+TASKS = {
+    Answer.CHOICE: input_pb2.TASK_SINGLE_LABEL,
+    Answer.CHOICES: input_pb2.TASK_MULTI_LABEL,
+    Answer.NUMBER: input_pb2.TASK_REGRESSION,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Labeling:
+    """The control of a project, and the object that it labels.
+
+    Attributes:
+        control: the name of the control.
+        shown: the name of the object.
+        answer: the kind of answer.
+        choices: the values of the choices; empty for numbers and for choices that tasks list themselves.
+        is_image: whether the object is an image; else a text.
+        key: the key of a task's data that has the object.
+        is_url: whether the data is a URL of the object; else the object itself.
+    """
+
+    control: str
+    shown: str
+    answer: Answer
+    choices: frozenset[str]
+    is_image: bool
+    key: str
+    is_url: bool
+
+    @property
+    def kind(self) -> str:
+        """The type of the results of the control."""
+        return "number" if self.answer is Answer.NUMBER else "choices"
+
+    def label_of(self, result: Any) -> label_pb2.Label | None:
+        """Return the label of an annotation's results; None without an answer of the control.
+
+        Raises:
+            InvalidField: a result is malformed.
+        """
+        values = [
+            each.get("value")
+            for each in _objects(result, "annotation.result")
+            if each.get("from_name") == self.control and each.get("type") == self.kind
+        ]
+        if self.answer is Answer.NUMBER:
+            number = values[0].get("number") if values and isinstance(values[0], dict) else None
+            if isinstance(number, int | float) and not isinstance(number, bool):
+                return label_pb2.Label(number=number)
+            return None
+        chosen = [name for value in values for name in _choices(value)]
+        if self.answer is Answer.CHOICES:
+            return label_pb2.Label(classes=label_pb2.LabelSet(class_names=dict.fromkeys(chosen)))
+        return label_pb2.Label(class_name=chosen[0]) if chosen else None
+
+
+def region_ids(result: Any, labeling: Labeling) -> list[str]:
+    """Return the IDs of an annotation's results of a control; those of accepted pre-annotations are ours."""
+    return [
+        each["id"]
+        for each in _objects(result, "annotation.result")
+        if each.get("from_name") == labeling.control and isinstance(each.get("id"), str)
+    ]
+
+
+def _objects(values: Any, name: str) -> list[dict[str, Any]]:
+    if not isinstance(values, list) or not all(isinstance(each, dict) for each in values):
+        raise InvalidField(f"Expected a list of objects in {name}.", field=name)
+    return values
+
+
+def _choices(value: Any) -> list[str]:
+    chosen = value.get("choices") if isinstance(value, dict) else None
+    if not isinstance(chosen, list) or not all(isinstance(name, str) for name in chosen):
+        raise InvalidField("Expected a list of strings in value.choices.", field="annotation.result")
+    return chosen
+
+
+@dataclass(slots=True)
+class _Control:
+    """A control as the configuration has it."""
+
+    tag: str
+    attributes: dict[str, str]
+    choices: list[str] = field(default_factory=list)
+
+
+def labeling_of(config: Any) -> Labeling:
+    """Return the labeling of a configuration: its first control that labels a whole image or text.
+
+    Args:
+        config: XML.
+
+    Raises:
+        InvalidField: it is no such configuration.
+    """
+    if not isinstance(config, str) or not config.strip():
+        raise InvalidField(f"{_EXPECTED}. Received: no configuration.", field=_FIELD)
+    if len(config) > MAX_CONFIG_BYTES:
+        raise InvalidField(
+            f"Expected a labeling configuration of at most {MAX_CONFIG_BYTES} characters.", field=_FIELD
+        )
+    objects, controls = _parsed(config)
+    for control in controls:
+        shown = objects.get(control.attributes.get("toName", "").partition(",")[0].strip())
+        if shown is not None and _labels_the_whole(control):
+            return _labeling(control, shown)
+    raise InvalidField(f"{_EXPECTED}. Received: neither.", field=_FIELD)
+
+
+def _labels_the_whole(control: _Control) -> bool:
+    return not any(control.attributes.get(name) == "true" for name in ("perRegion", "perItem"))
+
+
+def _labeling(control: _Control, shown: _Control) -> Labeling:
+    value = shown.attributes.get("value", "")
+    if not value.startswith("$") or len(value) < 2:
+        raise InvalidField(
+            f'Expected a value such as "$image" in <{shown.tag}>. Received: {value[:80]!r}.', field=_FIELD
+        )
+    answer = Answer.NUMBER
+    if control.tag == "Choices":
+        answer = Answer.CHOICES if control.attributes.get("choice") == "multiple" else Answer.CHOICE
+    is_image = shown.tag == "Image"
+    return Labeling(
+        control=control.attributes.get("name", ""),
+        shown=shown.attributes["name"],
+        answer=answer,
+        choices=frozenset(control.choices),
+        is_image=is_image,
+        key=value[1:],
+        is_url=is_image or shown.attributes.get("valueType") == "url",
+    )
+
+
+def _parsed(config: str) -> tuple[dict[str, _Control], list[_Control]]:
+    """Return the objects by their names, and the controls in their order."""
+    objects: dict[str, _Control] = {}
+    controls: list[_Control] = []
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        if tag in ("Image", "Text") and attributes.get("name"):
+            objects[attributes["name"]] = _Control(tag, attributes)
+        elif tag in ("Choices", "Number"):
+            controls.append(_Control(tag, attributes))
+        elif tag == "Choice" and controls:
+            controls[-1].choices.append(attributes.get("alias") or attributes.get("value", ""))
+
+    def refuse(*_: object) -> None:
+        # A document type may define entities that expand to gigabytes.
+        raise InvalidField("Expected a labeling configuration without a document type.", field=_FIELD)
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = start
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(config, True)
+    except (expat.ExpatError, UnicodeError) as error:
+        raise InvalidField(f"{_EXPECTED}. Received: malformed XML ({error}).", field=_FIELD) from None
+    return objects, controls

@@ -1,0 +1,134 @@
+"""Predicts the tasks of a request of Label Studio, a few at a time to bound the memory of their contents."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.rpc import code_pb2
+
+from headstart.v1 import input_pb2
+from headstart.v1 import prediction_service_pb2 as pb
+from headstart_server.api.grpc.caller import tenant
+from headstart_server.api.label_studio.calls import CallFailedError, Calls
+from headstart_server.api.label_studio.contents import TaskContents
+from headstart_server.api.label_studio.labeling import Labeling
+from headstart_server.api.label_studio.pre_annotations import no_pre_annotation, pre_annotation
+from headstart_server.api.label_studio.served_version import ServedVersion
+from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField
+
+#: Tasks of one request. Label Studio sends all that a user selects in one.
+MAX_TASKS = 10_000
+#: Seconds of one request, less than Label Studio waits for an answer.
+PREDICT_SECONDS = 95.0
+#: Contents that are read at once, and contents and bytes that one Predict gets.
+_READ_AT_ONCE = 4
+_INPUTS = 64
+_BYTES = 16 << 20
+#: Requests that are predicted at once; others wait.
+_REQUESTS = 2
+_PREDICT = "/headstart.v1.PredictionService/Predict"
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Inputs that one Predict gets, by the places of their tasks."""
+
+    places: list[int]
+    inputs: list[input_pb2.Input]
+    nbytes: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.inputs) >= _INPUTS or self.nbytes >= _BYTES
+
+
+class TaskPredictor:
+    """Predicts tasks.
+
+    Args:
+        contents: reads the contents of tasks.
+        max_inputs: inputs of one Predict.
+    """
+
+    def __init__(self, contents: TaskContents, max_inputs: int) -> None:
+        self._contents = contents
+        self._inputs = min(_INPUTS, max_inputs)
+        self._slots = asyncio.Semaphore(_REQUESTS)
+
+    async def predict(
+        self, calls: Calls, version: ServedVersion, labeling: Labeling, tasks: Any
+    ) -> list[dict[str, Any]]:
+        """Return a pre-annotation for each task; an empty one where the content cannot be used.
+
+        Raises:
+            HeadstartError or CallFailedError: no task can be predicted.
+        """
+        if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
+            raise InvalidField("Expected a list of objects in tasks.", field="tasks")
+        if len(tasks) > MAX_TASKS:
+            raise InvalidField(
+                f"Expected at most {MAX_TASKS} tasks. Received: {len(tasks)}. Select fewer.", field="tasks"
+            )
+        try:
+            async with asyncio.timeout(PREDICT_SECONDS), self._slots:
+                return await self._predict(calls, version, labeling, tasks)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"The tasks are not predicted within {PREDICT_SECONDS:g} s. Select fewer tasks."
+            ) from None
+
+    async def _predict(
+        self, calls: Calls, version: ServedVersion, labeling: Labeling, tasks: Sequence[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        found = [no_pre_annotation(version.name) for _ in tasks]
+        failures: list[Exception] = []
+        predicted = 0
+        async for batch in self._batches(labeling, tasks, failures):
+            try:
+                request = pb.PredictRequest(
+                    targets=[version.selector], inputs=batch.inputs, top_k=10_000, skip_invalid_inputs=True
+                )
+                response = await calls.call(_PREDICT, request)
+            except CallFailedError as error:
+                if error.status.code != code_pb2.INVALID_ARGUMENT:
+                    raise
+                failures.append(error)
+                continue
+            faults = {fault.index for fault in response.faults}
+            for place, (index, each) in zip(
+                batch.places, enumerate(response.results[0].predictions), strict=True
+            ):
+                if index not in faults:
+                    found[place] = pre_annotation(labeling, each, version.name)
+                    predicted += 1
+        if failures and not predicted:
+            raise failures[0]
+        return found
+
+    async def _batches(
+        self, labeling: Labeling, tasks: Sequence[dict[str, Any]], failures: list[Exception]
+    ) -> AsyncIterator[_Batch]:
+        """Yield the inputs of tasks; those that cannot be read are left out and noted."""
+        batch = _Batch([], [])
+        for start in range(0, len(tasks), _READ_AT_ONCE):
+            group = tasks[start : start + _READ_AT_ONCE]
+            contents = await asyncio.gather(*(self._input(labeling, task) for task in group))
+            for place, content in enumerate(contents, start):
+                if isinstance(content, Exception):
+                    failures.append(content)
+                    continue
+                batch.places.append(place)
+                batch.inputs.append(content)
+                batch.nbytes += content.ByteSize()
+                if batch.is_full or len(batch.inputs) >= self._inputs:
+                    yield batch
+                    batch = _Batch([], [])
+        if batch.inputs:
+            yield batch
+
+    async def _input(self, labeling: Labeling, task: dict[str, Any]) -> input_pb2.Input | Exception:
+        try:
+            return await self._contents.input_of(labeling, task.get("data"), tenant())
+        except HeadstartError as error:
+            return error
