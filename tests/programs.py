@@ -118,7 +118,9 @@ LABEL_STUDIO = Requirement(title="label-studio", remedy="connect to PyPI")
 PERF_ANALYZER = Requirement(title="perf_analyzer", remedy="use a system that its wheels support", in_ci=False)
 
 PROGRAMS = (CURL, CHROMIUM, GO, HAPROXY, KUSTOMIZE, NGINX, NODE, POSTGRESQL, PROMETHEUS, PROMTOOL)
-_BY_REASON = {each.reason: each for each in (*PROGRAMS, JAVA, PYTHON_PLUGIN, CLIENTS, LABEL_STUDIO, PERF_ANALYZER)}
+_BY_REASON = {
+    each.reason: each for each in (*PROGRAMS, JAVA, PYTHON_PLUGIN, CLIENTS, LABEL_STUDIO, PERF_ANALYZER)
+}
 
 
 def not_tested(reasons: Iterable[str]) -> str:
