@@ -121,7 +121,7 @@ def test_the_settings_print_no_secret(config: Settings) -> None:
     for shown in (repr(config), str(vars(config)), str(dataclasses.asdict(config))):
         assert PLANTED not in shown
     secrets = {name for name, one in SETTINGS.items() if one.is_secret}
-    assert secrets == {"database", "webhook", "trace_endpoint"}
+    assert secrets == {"database", "webhook", "trace_endpoint", "label_studio_token"}
     assert {name for name in SETTINGS if isinstance(config[name], Secret)} == {"database", "webhook"}
     with pytest.raises(ValueError, match="--trace-endpoint") as caught:
         config.replace(trace_endpoint=f"grpc://user:{PLANTED}@host")
