@@ -12,6 +12,7 @@ from headstart.v1 import (
     fine_tuning_service_pb2,
     model_service_pb2,
     prediction_service_pb2,
+    review_service_pb2,
     server_service_pb2,
 )
 from headstart_server.api.compat import open_inference_pb2, tensorflow_serving_pb2
@@ -23,6 +24,7 @@ MODULES = [
     fine_tuning_service_pb2,
     model_service_pb2,
     prediction_service_pb2,
+    review_service_pb2,
     server_service_pb2,
     health_pb2,
     open_inference_pb2,

@@ -226,6 +226,10 @@ class ExamplesNotKept(HeadstartError, reason="EXAMPLES_NOT_KEPT"):
     """The examples of the version were not retained."""
 
 
+class CapturedInputNotFound(HeadstartError, reason="CAPTURED_INPUT_NOT_FOUND"):
+    """The model has no captured input of this prediction."""
+
+
 class ExampleNotFound(HeadstartError, reason="EXAMPLE_NOT_FOUND"):
     """The version was not trained on such an example."""
 

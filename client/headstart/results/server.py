@@ -36,6 +36,8 @@ class Right(StrEnum):
     PREDICT = "PREDICT"
     TRAIN = "TRAIN"
     ADMIN = "ADMIN"
+    FEEDBACK = "FEEDBACK"
+    REVIEW = "REVIEW"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,6 +3,7 @@ import datetime
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from headstart.v1 import backbone_selection_pb2 as _backbone_selection_pb2
+from headstart.v1 import capture_policy_pb2 as _capture_policy_pb2
 from headstart.v1 import comparison_pb2 as _comparison_pb2
 from headstart.v1 import energy_pb2 as _energy_pb2
 from headstart.v1 import input_pb2 as _input_pb2
@@ -52,7 +53,7 @@ MODALITY_TEXT: Modality
 MODALITY_TENSOR: Modality
 
 class Model(_message.Message):
-    __slots__ = ("model", "create_time", "newest_version", "version_count", "aliases", "display_name", "description", "tags")
+    __slots__ = ("model", "create_time", "newest_version", "version_count", "aliases", "display_name", "description", "tags", "capture")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +69,7 @@ class Model(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
+    CAPTURE_FIELD_NUMBER: _ClassVar[int]
     model: str
     create_time: _timestamp_pb2.Timestamp
     newest_version: int
@@ -76,7 +78,8 @@ class Model(_message.Message):
     display_name: str
     description: str
     tags: _containers.ScalarMap[str, str]
-    def __init__(self, model: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest_version: _Optional[int] = ..., version_count: _Optional[int] = ..., aliases: _Optional[_Iterable[_Union[Alias, _Mapping]]] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    capture: _capture_policy_pb2.CapturePolicy
+    def __init__(self, model: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest_version: _Optional[int] = ..., version_count: _Optional[int] = ..., aliases: _Optional[_Iterable[_Union[Alias, _Mapping]]] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., capture: _Optional[_Union[_capture_policy_pb2.CapturePolicy, _Mapping]] = ...) -> None: ...
 
 class Alias(_message.Message):
     __slots__ = ("alias", "version", "etag", "update_time", "traffic")

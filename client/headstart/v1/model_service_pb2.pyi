@@ -6,6 +6,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from headstart.v1 import alias_event_pb2 as _alias_event_pb2
+from headstart.v1 import capture_policy_pb2 as _capture_policy_pb2
 from headstart.v1 import evaluation_pb2 as _evaluation_pb2
 from headstart.v1 import model_pb2 as _model_pb2
 from headstart.v1 import version_selector_pb2 as _version_selector_pb2
@@ -354,7 +355,7 @@ class UpdateVersionResponse(_message.Message):
     def __init__(self, version: _Optional[_Union[_model_pb2.Version, _Mapping]] = ...) -> None: ...
 
 class UpdateModelRequest(_message.Message):
-    __slots__ = ("model", "display_name", "description", "tags", "update_mask")
+    __slots__ = ("model", "display_name", "description", "tags", "update_mask", "capture")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -367,12 +368,14 @@ class UpdateModelRequest(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
     UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    CAPTURE_FIELD_NUMBER: _ClassVar[int]
     model: str
     display_name: str
     description: str
     tags: _containers.ScalarMap[str, str]
     update_mask: _field_mask_pb2.FieldMask
-    def __init__(self, model: _Optional[str] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
+    capture: _capture_policy_pb2.CapturePolicy
+    def __init__(self, model: _Optional[str] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., capture: _Optional[_Union[_capture_policy_pb2.CapturePolicy, _Mapping]] = ...) -> None: ...
 
 class UpdateModelResponse(_message.Message):
     __slots__ = ("model",)

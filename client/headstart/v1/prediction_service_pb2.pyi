@@ -110,7 +110,7 @@ class VersionPredictions(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ...) -> None: ...
 
 class Prediction(_message.Message):
-    __slots__ = ("label", "classes", "interval_low", "interval_high", "abstained", "abstention_reason", "typicality", "neighbors", "saliency", "truncation", "influences")
+    __slots__ = ("label", "classes", "interval_low", "interval_high", "abstained", "abstention_reason", "typicality", "neighbors", "saliency", "truncation", "prediction_id", "influences")
     LABEL_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_LOW_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +121,7 @@ class Prediction(_message.Message):
     NEIGHBORS_FIELD_NUMBER: _ClassVar[int]
     SALIENCY_FIELD_NUMBER: _ClassVar[int]
     TRUNCATION_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_ID_FIELD_NUMBER: _ClassVar[int]
     INFLUENCES_FIELD_NUMBER: _ClassVar[int]
     label: _label_pb2.Label
     classes: _containers.RepeatedCompositeFieldContainer[ClassProbability]
@@ -132,8 +133,9 @@ class Prediction(_message.Message):
     neighbors: _containers.RepeatedCompositeFieldContainer[Neighbor]
     saliency: Saliency
     truncation: Truncation
+    prediction_id: str
     influences: _containers.RepeatedCompositeFieldContainer[Influence]
-    def __init__(self, label: _Optional[_Union[_label_pb2.Label, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ..., interval_low: _Optional[float] = ..., interval_high: _Optional[float] = ..., abstained: bool = ..., abstention_reason: _Optional[_Union[AbstentionReason, str]] = ..., typicality: _Optional[float] = ..., neighbors: _Optional[_Iterable[_Union[Neighbor, _Mapping]]] = ..., saliency: _Optional[_Union[Saliency, _Mapping]] = ..., truncation: _Optional[_Union[Truncation, _Mapping]] = ..., influences: _Optional[_Iterable[_Union[Influence, _Mapping]]] = ...) -> None: ...
+    def __init__(self, label: _Optional[_Union[_label_pb2.Label, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ..., interval_low: _Optional[float] = ..., interval_high: _Optional[float] = ..., abstained: bool = ..., abstention_reason: _Optional[_Union[AbstentionReason, str]] = ..., typicality: _Optional[float] = ..., neighbors: _Optional[_Iterable[_Union[Neighbor, _Mapping]]] = ..., saliency: _Optional[_Union[Saliency, _Mapping]] = ..., truncation: _Optional[_Union[Truncation, _Mapping]] = ..., prediction_id: _Optional[str] = ..., influences: _Optional[_Iterable[_Union[Influence, _Mapping]]] = ...) -> None: ...
 
 class Neighbor(_message.Message):
     __slots__ = ("example", "distance")

@@ -33,6 +33,8 @@ class Right(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RIGHT_PREDICT: _ClassVar[Right]
     RIGHT_TRAIN: _ClassVar[Right]
     RIGHT_ADMIN: _ClassVar[Right]
+    RIGHT_FEEDBACK: _ClassVar[Right]
+    RIGHT_REVIEW: _ClassVar[Right]
 FEATURE_UNSPECIFIED: Feature
 FEATURE_HTTP: Feature
 FEATURE_AUTHENTICATION: Feature
@@ -48,6 +50,8 @@ RIGHT_UNSPECIFIED: Right
 RIGHT_PREDICT: Right
 RIGHT_TRAIN: Right
 RIGHT_ADMIN: Right
+RIGHT_FEEDBACK: Right
+RIGHT_REVIEW: Right
 
 class GetServerInfoRequest(_message.Message):
     __slots__ = ()

@@ -19,6 +19,8 @@ from headstart.v1 import (
     model_service_pb2_grpc,
     prediction_service_pb2,
     prediction_service_pb2_grpc,
+    review_service_pb2,
+    review_service_pb2_grpc,
     server_service_pb2,
     server_service_pb2_grpc,
 )
@@ -67,6 +69,12 @@ _SERVICES: tuple[tuple[Any, str, type, Callable[[Any, grpc.aio.Server], None]], 
         "EvaluationService",
         evaluation_service_pb2_grpc.EvaluationServiceServicer,
         evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server,
+    ),
+    (
+        review_service_pb2,
+        "ReviewService",
+        review_service_pb2_grpc.ReviewServiceServicer,
+        review_service_pb2_grpc.add_ReviewServiceServicer_to_server,
     ),
     (
         server_service_pb2,

@@ -30,6 +30,11 @@ from headstart_server.backbones.networks.declaration import Declaration, declare
 from headstart_server.backbones.runtimes.keras_matrices import KerasMatrices
 from headstart_server.backbones.sources.allowed_sources import check_sources
 from headstart_server.backbones.worker.optional_packages import has_keras
+from headstart_server.capture.batches import BatchFiles
+from headstart_server.capture.capture_eraser import CaptureEraser
+from headstart_server.capture.captured_inputs import CapturedInputs
+from headstart_server.capture.review_lists import ReviewLists
+from headstart_server.capture.review_ranking import ReviewRanking
 from headstart_server.database.address import address_of as database_address
 from headstart_server.database.address import hosts, sqlite_file
 from headstart_server.datasets.dataset_store import DatasetStore
@@ -163,6 +168,11 @@ class Objects:
             window=TRAIN_WINDOW,
             max_bytes=(storage.version_cache_memory or 0) // 2,
         )
+        captures = BatchFiles(self.roots.captures)
+        self.captured_inputs = CapturedInputs(database, captures)
+        self.capture_eraser = CaptureEraser(database, captures)
+        ranking = ReviewRanking(self.registry, captures)
+        self.review_lists = ReviewLists(database, self.registry, self.captured_inputs, ranking)
         self.eraser = ExampleEraser(database, self.registry, self.datasets, self._drop_contents)
 
     def _create_jobs(self, jobs: JobsGroup) -> None:

@@ -41,6 +41,7 @@ class Maintenance:
         if left:
             log.warning("interrupted_jobs_found", jobs=left)
         objects.job_store.quotas.recount_usage()
+        objects.capture_eraser.give_up_unfinished()
         try:
             self._remove_leftovers(older_than=0.0)
         except StorageUnavailable as error:
@@ -87,6 +88,7 @@ class Maintenance:
                 "erased_examples": objects.eraser.carry_out,
                 "archives": objects.archives.sweep,
                 "traffic": objects.traffic.clean,
+                "captured_inputs": objects.capture_eraser.clean,
                 "old_jobs": partial(objects.job_store.cleaner.forget, objects.settings.jobs.job_retention),
             }
         )
@@ -98,6 +100,7 @@ class Maintenance:
             {
                 "usage": self._objects.job_store.quotas.recount_usage,
                 "leftovers": partial(self._remove_leftovers, older_than=LEFTOVER_SECONDS),
+                "captured_inputs": self._objects.capture_eraser.remove_orphans,
             }
         )
 

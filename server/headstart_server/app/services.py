@@ -20,6 +20,7 @@ from headstart_server.api.grpc.model_service import ModelService
 from headstart_server.api.grpc.prediction_service import PredictionService
 from headstart_server.api.grpc.rate_limits import address_of, rate_check
 from headstart_server.api.grpc.requests.request_parsing import RequiredFieldsCheck
+from headstart_server.api.grpc.review_service import ReviewService
 from headstart_server.api.grpc.server_info import server_info
 from headstart_server.api.grpc.server_service import ServerService
 from headstart_server.api.grpc.tls import tls_files
@@ -58,6 +59,12 @@ def grpc_server(objects: Objects) -> Server:
         PredictionService(predictor),
         _models(objects, executor, removals),
         EvaluationService(_bench(objects), executor),
+        ReviewService(
+            objects.captured_inputs,
+            objects.review_lists,
+            executor,
+            max_pixels=settings.limits.max_pixels,
+        ),
         ServerService(
             server_info(settings, package_version("headstart")),
             objects.pool,

@@ -13,6 +13,8 @@ class Right(StrEnum):
     PREDICT = "predict"
     TRAIN = "train"
     ADMIN = "admin"
+    FEEDBACK = "feedback"
+    REVIEW = "review"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -129,6 +129,8 @@ models = Table(
     Column("display_name", String(256)),
     Column("description", String(4096)),
     Column("tags", JSON(none_as_null=True)),
+    # Its capture policy; null for none.
+    Column("capture", JSON(none_as_null=True)),
     Index("models_by_change", "changed"),
 )
 
@@ -278,6 +280,8 @@ tenant_usage = Table(
     Column("version_bytes", BigInteger, nullable=False),
     # Bytes of the archives that a job or version needs.
     Column("example_bytes", BigInteger, nullable=False),
+    # Bytes of captured inputs with their features.
+    Column("capture_bytes", BigInteger, nullable=False, default=0, server_default="0"),
 )
 
 # Examples whose data was deleted. Lists of versions name them still, for a version never changes: who reads a

@@ -21,7 +21,6 @@ from headstart_server.datasets.example_archive import (
     OpenArchive,
     archive_name,
     damage_reported,
-    encode,
     member_name,
 )
 from headstart_server.datasets.parents import Parent
@@ -35,6 +34,7 @@ from headstart_server.learning.examples.dataset import (
     ExampleFault,
     find_label_conflicts,
 )
+from headstart_server.learning.examples.stored_content import encode
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.example_list import ExampleList

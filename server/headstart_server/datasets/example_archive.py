@@ -1,15 +1,13 @@
 """The contents of stored examples: how they are written to archives, and read from many at once."""
 
-import json
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from zipfile import ZipFile
 
-import numpy as np
-
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.errors import ArtifactDamaged, ServiceUnavailable, StorageFull
+from headstart_server.learning.examples.stored_content import decode
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.lru import LruCache
 from headstart_server.storage.disk import storage_errors
@@ -30,27 +28,6 @@ def archive_name(job_id: str) -> str:
 def member_name(place: int) -> str:
     """The name of the content of this place in an archive."""
     return f"{place:08d}"
-
-
-def encode(content: Content) -> tuple[str, bytes]:
-    """The kind of a content, and its bytes as they are stored."""
-    if isinstance(content, bytes):
-        return "image", content
-    if isinstance(content, str):
-        return "text", content.encode()
-    header = json.dumps({"dtype": content.dtype.str, "shape": content.shape}).encode()
-    return "tensor", header + b"\n" + np.ascontiguousarray(content).tobytes()
-
-
-def decode(kind: str, content: bytes) -> Content:
-    """The content that `encode` took apart."""
-    if kind == "image":
-        return content
-    if kind == "text":
-        return content.decode()
-    header, _, data = content.partition(b"\n")
-    fields = json.loads(header)
-    return np.frombuffer(data, dtype=fields["dtype"]).reshape(fields["shape"])
 
 
 class OpenArchive:

@@ -50,16 +50,18 @@ class Stored:
         version_count: number of versions.
         version_bytes: bytes of their files: heads, tails, manifests, lists, evaluations and evidence.
         example_bytes: bytes of archives of examples.
+        capture_bytes: bytes of captured inputs with their features.
     """
 
     version_count: int = 0
     version_bytes: int = 0
     example_bytes: int = 0
+    capture_bytes: int = 0
 
     @property
     def nbytes(self) -> int:
         """All bytes."""
-        return self.version_bytes + self.example_bytes
+        return self.version_bytes + self.example_bytes + self.capture_bytes
 
 
 def note_archive(connection: Connection, archive: str, tenant: str, nbytes: int) -> None:
@@ -91,6 +93,7 @@ def _stored(row: Row[Any]) -> Stored:
         version_count=int(row.version_count),
         version_bytes=int(row.version_bytes),
         example_bytes=int(row.example_bytes),
+        capture_bytes=int(row.capture_bytes),
     )
 
 
@@ -160,9 +163,9 @@ def over_bytes(
     more = f"{_mib(more_bytes)} more, with {_mib(there.nbytes)} there" if more_bytes else _mib(there.nbytes)
     return TenantQuotaExceeded(
         f"Expected at most {_mib(limits.stored_bytes)} stored by a tenant. Received: {more}: "
-        f"{_mib(there.version_bytes)} of {there.version_count} versions and {_mib(there.example_bytes)} of "
-        f"examples{_of_model(connection, model)}. Delete versions or models, fine-tune with "
-        "discard_examples, or send fewer examples.",
+        f"{_mib(there.version_bytes)} of {there.version_count} versions, {_mib(there.example_bytes)} of "
+        f"examples and {_mib(there.capture_bytes)} of captured inputs{_of_model(connection, model)}. Delete "
+        "versions or models, fine-tune with discard_examples, send fewer examples or capture fewer inputs.",
         metadata={
             "subject": "stored bytes of the tenant",
             "limit": str(limits.stored_bytes),

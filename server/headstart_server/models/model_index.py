@@ -10,10 +10,11 @@ from sqlalchemy import BindParameter, Connection, bindparam, select
 
 from headstart_server.database.clock import DatabaseClock
 from headstart_server.database.database import Database
-from headstart_server.database.tables import aliases, versions
+from headstart_server.database.tables import aliases, models, versions
 from headstart_server.errors import AliasNotFound, ModelNotFound, VersionNotFound
 from headstart_server.learning.metrics.promotion import Decision
 from headstart_server.models import alias_rows, rows
+from headstart_server.models.capture_policy import CapturePolicy
 from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.models.version import Selector, TrafficSplit
 
@@ -32,6 +33,9 @@ _VERSIONS = (
     .where(versions.c.model.in_(_NAMES))
     .order_by(versions.c.model, versions.c.number)
 )
+_CAPTURES = select(models.c.name, models.c.capture).where(
+    models.c.name.in_(_NAMES), models.c.deleted.is_(None), models.c.capture.is_not(None)
+)
 _ALIASES = select(aliases.c.model, aliases.c.name, aliases.c.number).where(aliases.c.model.in_(_NAMES))
 
 
@@ -44,12 +48,14 @@ class ModelEntry:
         aliases: the numbers that aliases name.
         shares: what others have of an alias's calls, by alias; only of those of which they have some.
         rejected: numbers of the versions that a promotion gate rejected and that no alias names.
+        capture: its capture policy; None for none.
     """
 
     numbers: dict[int, float | None]
     aliases: Mapping[str, int]
     shares: Mapping[str, tuple[TrafficSplit, ...]]
     rejected: Collection[int] = frozenset()
+    capture: CapturePolicy | None = None
 
     def default(self, is_live: Callable[[float | None], bool]) -> int | None:
         """Return the newest live version that is not rejected, or else the newest; None without a live one.
@@ -87,12 +93,16 @@ def read_model_entries(connection: Connection, names: Sequence[str]) -> dict[str
     for (model, alias), given in alias_rows.traffic_of(connection, names).items():
         shares[model][alias] = given
         numbers[model].update(dict.fromkeys((each.number for each in given), None))
+    captures = {
+        row.name: CapturePolicy.from_json(row.capture) for row in connection.execute(_CAPTURES, those)
+    }
     return {
         name: ModelEntry(
             numbers=numbers[name],
             aliases=named[name],
             shares=shares[name],
             rejected=rejected[name].difference(named[name].values()),
+            capture=captures.get(name),
         )
         for name in names
     }
@@ -187,6 +197,11 @@ class ModelIndex:
             return self.resolve(selector, router)
         except (ModelNotFound, AliasNotFound, VersionNotFound):
             return None
+
+    def capture_policy(self, model: str) -> CapturePolicy | None:
+        """Return the capture policy of a model; None without one. Reads memory only."""
+        entry = self._entries.get(model)
+        return None if entry is None else entry.capture
 
     def numbers(self, model: str) -> list[int]:
         """Return the numbers of a model's versions, ascending, without expired ones. Reads memory only.

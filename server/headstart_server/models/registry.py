@@ -24,6 +24,7 @@ from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import (
     alias_history,
     alias_rows,
+    captures,
     rows,
     updates,
     usage,
@@ -369,7 +370,11 @@ class Registry:
         return self.version(model, number)
 
     def update_model(self, model: str, details: Mapping[str, Any]) -> Model:
-        """Change the details of a model; `details` as in `update_version`.
+        """Change the details and policies of a model.
+
+        Args:
+            model: its name.
+            details: the new `display_name`, `description`, `tags` and `capture` policy, those that change.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -377,6 +382,7 @@ class Registry:
         with self._database.write("models.update") as connection:
             rows.bump_revision(connection, [model])
             updates.update_model(connection, model, details)
+        self.index.refresh(model)
         return self.model(model)
 
     def delete_version(self, model: str, number: int, *, force: bool, principal: str = "") -> None:
@@ -439,8 +445,9 @@ class Registry:
             connection.execute(
                 update(models)
                 .where(models.c.name == model)
-                .values(deleted=now, display_name=None, description=None, tags=None)
+                .values(deleted=now, display_name=None, description=None, tags=None, capture=None)
             )
+            captures.delete_of(connection, model)
         self._forget([(model, row.number, row.artifact) for row in found])
         return len(found)
 

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, or_, update
 
 from headstart_server.database.tables import models, versions
 from headstart_server.errors import InvalidField
-from headstart_server.models import rows
+from headstart_server.models import captures, rows
+from headstart_server.models.capture_policy import CapturePolicy
 
 #: Seconds that a version is kept at least and at most: 100 years.
 MIN_TTL, MAX_TTL = 1.0, 3_155_760_000.0
@@ -84,11 +85,16 @@ def update_model(connection: Connection, model: str, details: Mapping[str, Any])
     Args:
         connection: of a transaction that holds the counter of the registry.
         model: its name.
-        details: the new `display_name`, `description` and `tags`, those that change.
+        details: the new `display_name`, `description`, `tags` and `capture` policy, those that change.
 
     Raises:
         ModelNotFound: there is no such model.
     """
     rows.require_model(connection, model)
-    if details:
-        connection.execute(update(models).where(models.c.name == model).values(dict(details)))
+    values = dict(details)
+    policy: CapturePolicy | None = values.get("capture")
+    if policy is not None:
+        values["capture"] = policy.to_json()
+        captures.shorten(connection, model, policy.ttl)
+    if values:
+        connection.execute(update(models).where(models.c.name == model).values(values))

@@ -28,18 +28,21 @@ from sqlalchemy import (
 
 from headstart_server.auth.tenants import tenant_of
 from headstart_server.database.batches import batched
+from headstart_server.database.capture_tables import READY, capture_batches
 from headstart_server.database.tables import archive_sizes, archive_uses, tenant_usage, versions
 
 #: Rows that one statement changes at most.
 AT_ONCE = 500
-_SUMS = ("version_count", "version_bytes", "example_bytes")
+_SUMS = ("version_count", "version_bytes", "example_bytes", "capture_bytes")
 
 _ADD = text(
-    "INSERT INTO tenant_usage (tenant, version_count, version_bytes, example_bytes) "
-    "VALUES (:tenant, :version_count, :version_bytes, :example_bytes) ON CONFLICT (tenant) DO UPDATE SET "
+    "INSERT INTO tenant_usage (tenant, version_count, version_bytes, example_bytes, capture_bytes) "
+    "VALUES (:tenant, :version_count, :version_bytes, :example_bytes, :capture_bytes) "
+    "ON CONFLICT (tenant) DO UPDATE SET "
     "version_count = tenant_usage.version_count + excluded.version_count, "
     "version_bytes = tenant_usage.version_bytes + excluded.version_bytes, "
-    "example_bytes = tenant_usage.example_bytes + excluded.example_bytes"
+    "example_bytes = tenant_usage.example_bytes + excluded.example_bytes, "
+    "capture_bytes = tenant_usage.capture_bytes + excluded.capture_bytes"
 )
 
 _ARCHIVES: BindParameter[str] = bindparam("archives", expanding=True)
@@ -88,6 +91,11 @@ _EXAMPLES = (
     .where(is_needed())
     .group_by(archive_sizes.c.tenant)
 )
+_CAPTURES = (
+    select(capture_batches.c.model, func.sum(capture_batches.c.nbytes).label("nbytes"))
+    .where(capture_batches.c.state == READY)
+    .group_by(capture_batches.c.model)
+)
 _RECORDED = select(tenant_usage)
 
 
@@ -96,6 +104,11 @@ def add_examples(connection: Connection, nbytes: Mapping[str, int]) -> None:
     # In one order, so that two transactions never wait for each other.
     for tenant in sorted(nbytes):
         _add(connection, tenant, example_bytes=nbytes[tenant])
+
+
+def add_captures(connection: Connection, tenant: str, nbytes: int) -> None:
+    """Add bytes of captured inputs; fewer are negative."""
+    _add(connection, tenant, capture_bytes=nbytes)
 
 
 def add_version(connection: Connection, model: str, nbytes: int) -> None:
@@ -148,13 +161,13 @@ class Sums:
 
     Attributes:
         tenant: the tenant; empty for models that have none.
-        recorded: number of versions, their bytes, and bytes of archives, as they are recorded.
+        recorded: number of versions, their bytes, bytes of archives and of captured inputs, as recorded.
         counted: the same, as they are.
     """
 
     tenant: str
-    recorded: tuple[int, int, int]
-    counted: tuple[int, int, int]
+    recorded: tuple[int, ...]
+    counted: tuple[int, ...]
 
 
 def wrong_sums(connection: Connection) -> list[Sums]:
@@ -165,22 +178,23 @@ def wrong_sums(connection: Connection) -> list[Sums]:
     """
     counted: dict[str, list[int]] = {}
     for row in connection.execute(_VERSIONS):
-        here = counted.setdefault(tenant_of(row.model), [0, 0, 0])
+        here = counted.setdefault(tenant_of(row.model), [0] * len(_SUMS))
         here[0] += int(row.number)
         here[1] += int(row.nbytes)
     for row in connection.execute(_EXAMPLES):
-        counted.setdefault(row.tenant, [0, 0, 0])[2] = int(row.nbytes)
+        counted.setdefault(row.tenant, [0] * len(_SUMS))[2] = int(row.nbytes)
+    for row in connection.execute(_CAPTURES):
+        counted.setdefault(tenant_of(row.model), [0] * len(_SUMS))[3] += int(row.nbytes)
     recorded = {
-        row.tenant: (int(row.version_count), int(row.version_bytes), int(row.example_bytes))
-        for row in connection.execute(_RECORDED)
+        row.tenant: tuple(int(getattr(row, name)) for name in _SUMS) for row in connection.execute(_RECORDED)
     }
+    nothing = (0,) * len(_SUMS)
     found = []
     for tenant in sorted(counted.keys() | recorded.keys()):
-        count, version_bytes, example_bytes = counted.get(tenant, [0, 0, 0])
         sums = Sums(
             tenant=tenant,
-            recorded=recorded.get(tenant, (0, 0, 0)),
-            counted=(count, version_bytes, example_bytes),
+            recorded=recorded.get(tenant, nothing),
+            counted=tuple(counted.get(tenant, nothing)),
         )
         if sums.recorded != sums.counted:
             found.append(sums)
@@ -191,15 +205,10 @@ def correct(connection: Connection, wrong: Iterable[Sums]) -> None:
     """Correct sums that have not changed since they were found to be wrong."""
     for sums in wrong:
         _add(connection, sums.tenant)
-        count, version_bytes, example_bytes = sums.recorded
+        unchanged = [tenant_usage.c[name] == n for name, n in zip(_SUMS, sums.recorded, strict=True)]
         connection.execute(
             update(tenant_usage)
-            .where(
-                tenant_usage.c.tenant == sums.tenant,
-                tenant_usage.c.version_count == count,
-                tenant_usage.c.version_bytes == version_bytes,
-                tenant_usage.c.example_bytes == example_bytes,
-            )
+            .where(tenant_usage.c.tenant == sums.tenant, *unchanged)
             .values(dict(zip(_SUMS, sums.counted, strict=True)))
         )
 
@@ -211,6 +220,7 @@ def _add(
     version_count: int = 0,
     version_bytes: int = 0,
     example_bytes: int = 0,
+    capture_bytes: int = 0,
 ) -> None:
     connection.execute(
         _ADD,
@@ -219,5 +229,6 @@ def _add(
             "version_count": version_count,
             "version_bytes": version_bytes,
             "example_bytes": example_bytes,
+            "capture_bytes": capture_bytes,
         },
     )

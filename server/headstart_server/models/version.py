@@ -9,6 +9,7 @@ from headstart_server.learning.heads.recipe import Auto, Recipe, ResolvedRecipe,
 from headstart_server.learning.metrics.backbone_selection import BackboneSelection
 from headstart_server.learning.metrics.metrics import Metrics
 from headstart_server.learning.metrics.promotion import Promotion
+from headstart_server.models.capture_policy import CapturePolicy
 from headstart_server.observability.energy import Energy
 
 
@@ -208,6 +209,7 @@ class Model:
         display_name: a title for people.
         description: a description for people.
         tags: key-value pairs.
+        capture: which inputs of Predict calls are stored for review; None for none.
     """
 
     name: str
@@ -219,6 +221,7 @@ class Model:
     display_name: str = ""
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    capture: CapturePolicy | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -38,6 +38,7 @@ class StorageRoots:
     Attributes:
         versions: files of versions.
         datasets: archives of examples.
+        captures: contents and features of captured inputs.
         copies: local copies of archives in a bucket; None on a disk.
         bucket: bucket of both folders, and the path within it; None for a directory.
         marker: ownership marker; None in a server's own folder.
@@ -48,6 +49,7 @@ class StorageRoots:
 
     versions: Folder
     datasets: Folder
+    captures: Folder
     copies: LocalCopies | None = None
     bucket: tuple[Bucket, str] | None = None
     marker: OwnershipMarker | None = None
@@ -119,6 +121,7 @@ def open_storage_roots(
         return StorageRoots(
             versions=DirectoryFolder(address / "versions", check),
             datasets=DirectoryFolder(address / "datasets", check),
+            captures=DirectoryFolder(address / "captures", check),
             mark=mark,
             name=f"the folder {address.resolve()}",
             marker=FileMarker(address) if artifacts is not None else None,
@@ -129,6 +132,7 @@ def open_storage_roots(
     return StorageRoots(
         versions=BucketFolder(bucket, f"{root}/versions", data / "scratch-versions", copies),
         datasets=BucketFolder(bucket, f"{root}/datasets", data / "uploads", copies),
+        captures=BucketFolder(bucket, f"{root}/captures", data / "scratch-captures", copies),
         copies=copies,
         bucket=(bucket, root),
         name=f"{address.protocol}://{root}",

@@ -45,7 +45,7 @@ class Rule:
     all_models: str | None = None
 
 
-_PREDICT, _TRAIN, _ADMIN = (frozenset({right}) for right in Right)
+_PREDICT, _TRAIN, _ADMIN, _FEEDBACK, _REVIEW = (frozenset({right}) for right in Right)
 _SOME = frozenset(Right)
 
 _OPEN = Rule(on=Subject.NONE)
@@ -95,6 +95,9 @@ RULES: Mapping[str, Rule] = {
     # All that a version has learnt.
     f"{_V1}ModelService/ExportVersion": Rule(on=Subject.MODEL, rights=_TRAIN),
     f"{_V1}ModelService/ListBackbones": Rule(on=Subject.ANY, rights=_SOME),
+    # Inputs that others sent.
+    f"{_V1}ReviewService/ListReview": Rule(on=Subject.MODEL, rights=_REVIEW),
+    f"{_V1}ReviewService/GetCapturedInput": Rule(on=Subject.MODEL, rights=_REVIEW),
     # About the server and its caller.
     f"{_V1}ServerService/GetServerInfo": Rule(on=Subject.ANY, rights=_SOME),
     f"{_V1}ServerService/WhoAmI": Rule(on=Subject.ANY, rights=_SOME),

@@ -16,6 +16,8 @@ RIGHTS = {
     Right.PREDICT: pb.RIGHT_PREDICT,
     Right.TRAIN: pb.RIGHT_TRAIN,
     Right.ADMIN: pb.RIGHT_ADMIN,
+    Right.FEEDBACK: pb.RIGHT_FEEDBACK,
+    Right.REVIEW: pb.RIGHT_REVIEW,
 }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from headstart.v1 import alias_event_pb2, model_pb2
 from headstart_server.api.grpc.caller import is_operator
 from headstart_server.api.grpc.messages.backbone_selection import choice_message
+from headstart_server.api.grpc.messages.captures import capture_policy_message
 from headstart_server.api.grpc.messages.common import TASKS, duration, timestamp
 from headstart_server.api.grpc.messages.comparisons import promotion_message
 from headstart_server.api.grpc.messages.energy import energy_message
@@ -50,6 +51,7 @@ def model_message(model: Model) -> model_pb2.Model:
         display_name=model.display_name,
         description=model.description,
         tags=model.tags,
+        capture=None if model.capture is None else capture_policy_message(model.capture),
     )
 
 

@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from headstart.v1 import model_pb2
 from headstart.v1 import model_service_pb2 as pb
+from headstart_server.api.grpc.messages.captures import capture_policy_of
 from headstart_server.api.grpc.messages.common import optional_seconds
 from headstart_server.api.grpc.messages.models import version_message
 from headstart_server.errors import InvalidField
@@ -15,7 +16,7 @@ from headstart_server.models.version import Version
 from headstart_server.models.version_list import VersionFilter
 
 _DETAILS = ("display_name", "description", "tags")
-_EXPIRATION = "expiration"
+_EXPIRATION, _CAPTURE = "expiration", "capture"
 
 
 def filter_of(message: pb.VersionFilter) -> VersionFilter:
@@ -56,9 +57,11 @@ def details_of(request: pb.UpdateVersionRequest | pb.UpdateModelRequest) -> dict
     Raises:
         InvalidField: the mask names nothing, or something that cannot be changed.
     """
-    known = _DETAILS if isinstance(request, pb.UpdateModelRequest) else (*_DETAILS, _EXPIRATION)
-    _check_mask(request.update_mask.paths, known)
-    values = {"display_name": request.display_name, "description": request.description}
+    is_model = isinstance(request, pb.UpdateModelRequest)
+    _check_mask(request.update_mask.paths, (*_DETAILS, _CAPTURE if is_model else _EXPIRATION))
+    values: dict[str, Any] = {"display_name": request.display_name, "description": request.description}
+    if isinstance(request, pb.UpdateModelRequest) and _CAPTURE in request.update_mask.paths:
+        values[_CAPTURE] = capture_policy_of(request.capture) if request.HasField(_CAPTURE) else None
     for key in request.tags:
         if not key:
             raise InvalidField("A tag has no key. Give each tag a key.", field="tags")

@@ -28,11 +28,14 @@ from headstart_server.learning.heads.recipe import (
     Ridge,
     setting_ranges,
 )
+from headstart_server.models.capture_policy import MAX_COUNT, MIN_BYTES
 from headstart_server.models.names import MAX_MODEL_NAME
 from headstart_server.models.traffic_split import MAX_SHARES
 from headstart_server.prediction.predict_options import MAX_FALSE_ALARM_RATE, MAX_INFLUENCES, MAX_NEIGHBORS
 from headstart_server.prediction.predictor import MAX_TARGETS
 
+#: Characters of a prediction ID.
+MAX_PREDICTION_ID = 64
 #: Inputs of one call, whatever `--max-inputs` says.
 MAX_INPUTS = 4096
 #: Bytes of one input, whatever `--max-input-size` says.
@@ -168,6 +171,26 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "min_probability": _range(0.0, 1.0),
     },
     "headstart.v1.CancelRequest": {"job_id": _JOB_ID},
+    "headstart.v1.CapturePolicy": {
+        "random_fraction": _range(0.0, 1.0),
+        "max_margin": _range(0.0, 1.0),
+        "max_typicality": _range(0.0, 1.0),
+        "rare_class_fraction": _range(0.0, 1.0),
+        "max_count": _range(1, MAX_COUNT),
+        "max_bytes": _range(MIN_BYTES, _INT64),
+    },
+    "headstart.v1.GetCapturedInputRequest": {
+        "model": _model(),
+        "prediction_id": _name(MAX_PREDICTION_ID),
+        "thumbnail_size": _range(64, 512),
+    },
+    "headstart.v1.ListReviewRequest": {
+        "model": _model(),
+        "page_size": _PAGE_SIZE,
+        "page_token": _PAGE_TOKEN,
+        "version": _ANY,
+        "alias": _ALIAS,
+    },
     "headstart.v1.DeleteJobRequest": {"job_id": _JOB_ID},
     "headstart.v1.EraseExampleRequest": {"example_id": _EXAMPLE_ID, "model": _model()},
     "headstart.v1.DeleteAliasRequest": {"model": _model(), "alias": _ALIAS, "etag": _name(128)},

@@ -1,0 +1,1 @@
+"""Inputs of Predict calls that are stored for review."""

@@ -1,0 +1,122 @@
+"""Objects in storage that hold the contents and features of some captured inputs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from headstart_server.errors import ArtifactDamaged
+from headstart_server.learning.features.feature_matrix import Float32
+from headstart_server.storage.folder import Folder
+
+_CONTENTS, _FEATURES = "contents", "features"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BatchFeatures:
+    """The features of the inputs of a batch.
+
+    Attributes:
+        backbone_digest: digest of the backbone.
+        views: the views, [n, D of the view].
+    """
+
+    backbone_digest: str
+    views: Mapping[str, Float32]
+
+    def encoded(self) -> tuple[bytes, dict[str, Any]]:
+        """Return the views side by side, by name, and what the row of the batch has about them."""
+        names = sorted(self.views)
+        rows = np.concatenate([self.views[name] for name in names], axis=1)
+        content = np.ascontiguousarray(rows, "<f4").tobytes()
+        return content, {
+            "backbone_digest": self.backbone_digest,
+            "views": {name: int(self.views[name].shape[1]) for name in names},
+            "digest": sha256(content).hexdigest(),
+        }
+
+    @classmethod
+    def decoded(cls, content: bytes, facts: Mapping[str, Any]) -> "BatchFeatures":
+        """Return the features that `encoded` returned.
+
+        Raises:
+            ValueError: the content is damaged.
+        """
+        if sha256(content).hexdigest() != facts["digest"]:
+            raise ValueError("The features are damaged.")
+        sizes: Mapping[str, int] = facts["views"]
+        rows = np.frombuffer(content, "<f4").reshape(-1, sum(sizes.values()))
+        views, start = {}, 0
+        for name in sorted(sizes):
+            views[name] = rows[:, start : start + sizes[name]]
+            start += sizes[name]
+        return cls(backbone_digest=facts["backbone_digest"], views=views)
+
+    def rows(self, places: Sequence[int]) -> "BatchFeatures":
+        """Return the features of some inputs."""
+        return BatchFeatures(
+            backbone_digest=self.backbone_digest,
+            views={name: rows[list(places)] for name, rows in self.views.items()},
+        )
+
+
+class BatchFiles:
+    """Writes and reads batches.
+
+    Args:
+        folder: the folder of all batches.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def write(
+        self, batch: str, contents: Sequence[bytes], features: BatchFeatures
+    ) -> tuple[int, dict[str, Any]]:
+        """Write a batch; return its number of bytes, and what its row has about the features.
+
+        Raises:
+            StorageFull: the disk is full.
+            StorageUnavailable or LocalStorageUnavailable: the storage failed.
+        """
+        encoded, facts = features.encoded()
+        files = {_CONTENTS: b"".join(contents), _FEATURES: encoded}
+        self._folder.write(batch, files)
+        return sum(map(len, files.values())), facts
+
+    def content(self, batch: str, start: int, nbytes: int, digest: str) -> bytes | None:
+        """Return a content; None if the batch is missing.
+
+        Raises:
+            ArtifactDamaged: the content is damaged.
+            StorageUnavailable or LocalStorageUnavailable: the storage failed.
+        """
+        try:
+            content = self._folder.read(batch, _CONTENTS)[start : start + nbytes]
+        except OSError:
+            return None
+        if sha256(content).hexdigest() != digest:
+            raise ArtifactDamaged("The stored content of the captured input is damaged. Erase it.")
+        return content
+
+    def features(self, batch: str, facts: Mapping[str, Any]) -> BatchFeatures | None:
+        """Return the features of a batch; None if they are missing or damaged.
+
+        Raises:
+            StorageUnavailable or LocalStorageUnavailable: the storage failed.
+        """
+        try:
+            return BatchFeatures.decoded(self._folder.read(batch, _FEATURES), facts)
+        except (OSError, ValueError):
+            return None
+
+    def remove(self, batch: str) -> None:
+        """Remove a batch, if it exists."""
+        self._folder.remove(batch)
+
+    def names(self, older_than: float) -> Sequence[str]:
+        """Return the names of the batches that were last written so many seconds ago."""
+        before = self._folder.now() - older_than
+        return [entry.name for entry in self._folder.entries() if entry.written <= before]

@@ -1,0 +1,99 @@
+"""Writes captured inputs: rows in the database, contents and features in storage.
+
+The row of an object comes before the object and goes after it, so that whatever is killed, a cleaning finds
+what is left. Transactions lock the row of the model first, then batches, then the sums of the tenant.
+"""
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Connection, insert
+
+from headstart_server.auth.tenants import tenant_of
+from headstart_server.capture.batches import BatchFeatures, BatchFiles
+from headstart_server.capture.capture_rows import (
+    GAP,
+    Gaps,
+    NewCapture,
+    begin,
+    evict,
+    give_up,
+    policy_of,
+    publish,
+    rows_of,
+)
+from headstart_server.database.capture_tables import captured_inputs
+from headstart_server.database.database import Database
+from headstart_server.jobs import stored
+from headstart_server.jobs.limits import TenantLimits
+from headstart_server.models import usage
+
+
+class CaptureStore:
+    """Writes captured inputs. Models have their full names.
+
+    Args:
+        database: has the rows.
+        files: has contents and features.
+        limits: returns the storage limits of a tenant.
+    """
+
+    def __init__(self, database: Database, files: BatchFiles, limits: Callable[[str], TenantLimits]) -> None:
+        self._database = database
+        self._files = files
+        self._limits = limits
+
+    def write(self, model: str, inputs: Sequence[NewCapture], features: BatchFeatures) -> None:
+        """Store inputs of one model and one backbone, and delete the oldest beyond the bounds of its policy.
+
+        Args:
+            model: the model.
+            inputs: the inputs, at least one.
+            features: their features, in the same order.
+
+        Raises:
+            ModelGoneError: the model was deleted, or it has no policy any more.
+            TenantQuotaExceeded: the tenant has no space for them.
+            ServiceUnavailable or StorageFull: the storage failed.
+        """
+        batch = begin(self._database, model)
+        try:
+            nbytes, facts = self._files.write(batch, [each.content for each in inputs], features)
+            with self._database.write("captures.write") as connection:
+                policy = policy_of(connection, model)
+                self._check_quota(connection, model, nbytes)
+                now = self._database.now(connection)
+                connection.execute(insert(captured_inputs), rows_of(inputs, batch, now, policy.ttl))
+                created = now - max(each.age for each in inputs)
+                publish(connection, batch, entries=len(inputs), nbytes=nbytes, facts=facts, created=created)
+                usage.add_captures(connection, tenant_of(model), nbytes)
+                evict(connection, model, policy)
+        except BaseException:
+            give_up(self._database, batch)
+            raise
+
+    def note_gaps(self, model: str, gaps: Gaps) -> None:
+        """Count what could not be captured.
+
+        Raises:
+            StorageFull or DatabaseUnavailable: it cannot be counted now.
+        """
+        with self._database.write("captures.note_gaps") as connection:
+            now = self._database.now(connection)
+            connection.execute(
+                GAP,
+                {
+                    "model": model,
+                    "queue_full": gaps.queue_full,
+                    "storage_failed": gaps.storage_failed,
+                    "quota_full": gaps.quota_full,
+                    "last": now,
+                },
+            )
+
+    def _check_quota(self, connection: Connection, model: str, nbytes: int) -> None:
+        tenant = tenant_of(model)
+        limits = self._limits(tenant)
+        if limits.stored_bytes:
+            there = stored.stored(connection, tenant)
+            if there.nbytes + nbytes > limits.stored_bytes:
+                raise stored.over_bytes(connection, limits, there, model, nbytes)

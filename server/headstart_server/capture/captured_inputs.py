@@ -1,0 +1,166 @@
+"""Finds captured inputs and reads their contents, on any replica."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, func, select, update
+
+from headstart_server.backbones.contract.backbone import Content
+from headstart_server.capture.batches import BatchFiles
+from headstart_server.capture.captured_input import CapturedInput, captured_of, not_found_error
+from headstart_server.database.capture_tables import READY, capture_batches, capture_gaps, captured_inputs
+from headstart_server.database.database import Database
+from headstart_server.learning.examples.stored_content import decode
+from headstart_server.models import rows
+
+#: Times that a content is looked for: it moves to another object when its neighbor is erased.
+_TRIES = 3
+
+
+def is_there(now: float) -> ColumnElement[bool]:
+    """Return the condition that a row of `captured_inputs`, joined with its batch, counts."""
+    return and_(capture_batches.c.state == READY, captured_inputs.c.expires > now)
+
+
+def select_captured(*columns: Any) -> Select[Any]:
+    """Return a query of captured inputs, joined with their batches."""
+    return select(*(columns or (captured_inputs,))).join(
+        capture_batches, capture_batches.c.batch == captured_inputs.c.batch
+    )
+
+
+# Built once: building a statement takes longer than executing it.
+_REVIEWED = (
+    update(captured_inputs)
+    .where(
+        captured_inputs.c.model == bindparam("captured"), captured_inputs.c.prediction_id == bindparam("id")
+    )
+    .values(reviewed=bindparam("now"))
+)
+
+
+def mark_reviewed(connection: Connection, model: str, prediction_id: str, now: float) -> None:
+    """Note that feedback about a prediction came, in its transaction, so that it is not listed for review."""
+    connection.execute(_REVIEWED, {"captured": model, "id": prediction_id, "now": now})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaptureStatus:
+    """The state of the capture of a model.
+
+    Attributes:
+        captured_count: number of captured inputs.
+        captured_bytes: bytes of captured inputs with their features.
+        pending_count: number of captured inputs without feedback.
+        queue_full: predictions that were not considered because a queue was full.
+        storage_failed: selected inputs that were lost because the storage was full or unavailable.
+        quota_full: selected inputs that were lost because the tenant's quota was full.
+        last_gap: time of the last one that was lost; None for none.
+    """
+
+    captured_count: int = 0
+    captured_bytes: int = 0
+    pending_count: int = 0
+    queue_full: int = 0
+    storage_failed: int = 0
+    quota_full: int = 0
+    last_gap: float | None = None
+
+
+class CapturedInputs:
+    """Finds and reads captured inputs. Models have their full names.
+
+    Args:
+        database: has the rows.
+        files: has contents and features.
+    """
+
+    def __init__(self, database: Database, files: BatchFiles) -> None:
+        self._database = database
+        self._files = files
+
+    def find(self, model: str, prediction_id: str) -> CapturedInput | None:
+        """Return the captured input of a prediction; None if none is stored."""
+        with self._database.read() as connection:
+            now = self._database.now(connection)
+            query = select_captured().where(
+                captured_inputs.c.prediction_id == prediction_id,
+                captured_inputs.c.model == model,
+                is_there(now),
+            )
+            row = connection.execute(query).one_or_none()
+        return None if row is None else captured_of(row)
+
+    def content(self, captured: CapturedInput) -> bytes | None:
+        """Return the stored bytes of a captured input; None if it was erased or has expired meanwhile.
+
+        Raises:
+            ArtifactDamaged: the bytes are damaged.
+            StorageUnavailable or LocalStorageUnavailable: the storage failed.
+        """
+        found: CapturedInput | None = captured
+        for _ in range(_TRIES):
+            if found is None:
+                return None
+            content = self._files.content(found.batch, found.start, found.nbytes, found.digest)
+            if content is not None:
+                return content
+            found = self.find(captured.model, captured.prediction_id)
+        return None
+
+    def input_of(self, captured: CapturedInput) -> Content | None:
+        """Return the input as a backbone takes it; None and errors as for `content`."""
+        content = self.content(captured)
+        return None if content is None else decode(captured.kind, content)
+
+    def get(self, model: str, prediction_id: str) -> tuple[CapturedInput, bytes]:
+        """Return a captured input and its stored bytes.
+
+        Raises:
+            ModelNotFound: there is no such model.
+            CapturedInputNotFound: there is no such input.
+            ArtifactDamaged: the bytes are damaged.
+            StorageUnavailable or LocalStorageUnavailable: the storage failed.
+        """
+        with self._database.read() as connection:
+            rows.require_model(connection, model)
+        captured = self.find(model, prediction_id)
+        content = None if captured is None else self.content(captured)
+        if captured is None or content is None:
+            raise not_found_error(model, prediction_id)
+        return captured, content
+
+    def pending(self, model: str, limit: int) -> Sequence[Row[Any]]:
+        """Return rows of the newest inputs without feedback, each with the `features` of its batch."""
+        with self._database.read() as connection:
+            now = self._database.now(connection)
+            query = select_captured(captured_inputs, capture_batches.c.features).where(
+                captured_inputs.c.model == model, captured_inputs.c.reviewed.is_(None), is_there(now)
+            )
+            newest = query.order_by(captured_inputs.c.created.desc(), captured_inputs.c.prediction_id)
+            return connection.execute(newest.limit(limit)).all()
+
+    def status(self, model: str) -> CaptureStatus:
+        """Return the state of the capture of a model."""
+        with self._database.read() as connection:
+            now = self._database.now(connection)
+            counts = select_captured(
+                func.count().label("all"),
+                func.count().filter(captured_inputs.c.reviewed.is_(None)).label("pending"),
+            ).where(captured_inputs.c.model == model, is_there(now))
+            counted = connection.execute(counts).one()
+            size = select(func.sum(capture_batches.c.nbytes)).where(
+                capture_batches.c.model == model, capture_batches.c.state == READY
+            )
+            nbytes = int(connection.execute(size).scalar() or 0)
+            gap = connection.execute(select(capture_gaps).where(capture_gaps.c.model == model)).one_or_none()
+        return CaptureStatus(
+            captured_count=int(counted.all),
+            captured_bytes=nbytes,
+            pending_count=int(counted.pending),
+            queue_full=0 if gap is None else int(gap.queue_full),
+            storage_failed=0 if gap is None else int(gap.storage_failed),
+            quota_full=0 if gap is None else int(gap.quota_full),
+            last_gap=None if gap is None else gap.last,
+        )

@@ -1,0 +1,129 @@
+"""Ranks captured inputs with a version, from their stored features and what was seen at capture."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Row
+
+from headstart_server.capture.batches import BatchFeatures, BatchFiles
+from headstart_server.capture.captured_input import CaptureReason
+from headstart_server.capture.directions import directions_of
+from headstart_server.capture.margins import margins_of
+from headstart_server.capture.predicted import targets_of
+from headstart_server.capture.ranking import Candidates, rank
+from headstart_server.errors import ServiceUnavailable, StorageFull
+from headstart_server.learning.examples.target import Target
+from headstart_server.lru import LruCache
+from headstart_server.models.evidence import TYPICALITY_FILE
+from headstart_server.models.registry import Registry
+from headstart_server.models.resident import ResidentVersion
+
+#: Bytes of features that stay in memory, those used last.
+FEATURE_BYTES = 64 << 20
+
+
+class ReviewRanking:
+    """Ranks captured inputs.
+
+    Args:
+        registry: has the versions.
+        files: has the features.
+        feature_bytes: bytes of features that stay in memory.
+    """
+
+    def __init__(self, registry: Registry, files: BatchFiles, feature_bytes: int = FEATURE_BYTES) -> None:
+        self._registry = registry
+        self._files = files
+        self._features: LruCache[str, BatchFeatures] = LruCache(feature_bytes, _nbytes)
+
+    def ranked(self, model: str, number: int, found: Sequence[Row[Any]], limit: int) -> list[list[Any]]:
+        """Return inputs by descending value, as JSON values.
+
+        Args:
+            model: the model.
+            number: the version that ranks.
+            found: rows of `CapturedInputs.pending`.
+            limit: maximum number of inputs.
+
+        Returns:
+            For each input its prediction ID, reason, value, predicted label, margin and near-duplicates.
+
+        Raises:
+            VersionNotFound or ArtifactDamaged: the version was deleted, or its files are damaged.
+        """
+        if not found:
+            return []
+        version = self._registry.files.load(model, number)
+        version = self._registry.files.with_evidence(version, (TYPICALITY_FILE,))
+        margins = np.array([np.nan if row.margin is None else row.margin for row in found])
+        typicality = np.array([np.nan if row.typicality is None else row.typicality for row in found])
+        before = [Target.from_json(row.predicted) for row in found]
+        predicted = list(before)
+        for places, features in self._usable(version, found):
+            outputs = version.head.outputs(features.views)
+            margins[places] = margins_of(version.head, outputs)
+            if (model_of := version.evidence.typicality_model) is not None:
+                typicality[places] = model_of.typicality(features.views)
+            for place, target in zip(places, targets_of(version.head, outputs), strict=True):
+                predicted[place] = target
+        reasons = [CaptureReason(row.reasons) for row in found]
+        candidates = Candidates(
+            directions=directions_of([row.direction for row in found]),
+            margins=margins,
+            typicality=typicality,
+            disagrees=np.array(
+                [
+                    CaptureReason.SHADOW_DISAGREEMENT in reason or one.text != two.text
+                    for reason, one, two in zip(reasons, before, predicted, strict=True)
+                ]
+            ),
+            rare=np.array([CaptureReason.RARE_CLASS in reason for reason in reasons]),
+        )
+        return [
+            [
+                found[each.index].prediction_id,
+                each.reason.value,
+                each.value,
+                predicted[each.index].to_json(),
+                None if np.isnan(margins[each.index]) else float(margins[each.index]),
+                each.near_duplicates,
+            ]
+            for each in rank(candidates, limit)
+        ]
+
+    def _usable(
+        self, version: ResidentVersion, found: Sequence[Row[Any]]
+    ) -> list[tuple[list[int], BatchFeatures]]:
+        """Return the stored features that the version can use, with the places of their inputs."""
+        needed = set(version.head.views)
+        if (model_of := version.evidence.typicality_model) is not None:
+            needed.update(model_of.views)
+        by_batch: dict[str, list[int]] = {}
+        for place, row in enumerate(found):
+            facts = row.features
+            same = facts.get("backbone_digest") == version.backbone_digest and version.tail is None
+            if same and needed <= set(facts["views"]):
+                by_batch.setdefault(row.batch, []).append(place)
+        usable = []
+        for batch, places in by_batch.items():
+            features = self._read(batch, found[places[0]].features)
+            if features is not None:
+                usable.append((places, features.rows([int(found[place].place) for place in places])))
+        return usable
+
+    def _read(self, batch: str, facts: Any) -> BatchFeatures | None:
+        features = self._features.get(batch)
+        if features is None:
+            try:
+                features = self._files.features(batch, facts)
+            except (ServiceUnavailable, StorageFull):
+                # The list is ranked by what the database has.
+                return None
+            if features is not None:
+                self._features.add(batch, features)
+        return features
+
+
+def _nbytes(features: BatchFeatures) -> int:
+    return sum(view.nbytes for view in features.views.values())

@@ -1,0 +1,89 @@
+"""The tables of captured inputs. The rules of `tables` apply."""
+
+from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, LargeBinary, String, Table
+
+from headstart_server.database.tables import metadata
+
+#: States of a batch: until its object is complete, while it counts, and until its object is removed.
+WRITING, READY, DOOMED = "writing", "ready", "doomed"
+
+# Objects in storage that hold the contents and features of some captured inputs. The row comes before the
+# object and goes after it, so that no object is without a row.
+capture_batches = Table(
+    "capture_batches",
+    metadata,
+    Column("batch", String(64), primary_key=True),
+    Column("model", String(128), nullable=False),
+    # One of the states above.
+    Column("state", String(8), nullable=False),
+    # Captured inputs of the batch, and bytes of the object.
+    Column("entries", Integer, nullable=False, default=0),
+    Column("nbytes", BigInteger, nullable=False, default=0),
+    # 1 if the object holds inputs whose rows were erased.
+    Column("dirty", Integer, nullable=False, default=0, server_default="0"),
+    # Backbone digest, runtime, and size of each view of the features.
+    Column("features", JSON, nullable=False, default=dict),
+    Column("created", Float, nullable=False),
+    Index("capture_batches_by_model", "model", "state", "created"),
+    Index("capture_batches_by_state", "state", "created"),
+    Index("capture_batches_dirty", "dirty"),
+)
+
+# A row counts while its batch is ready and it has not expired.
+captured_inputs = Table(
+    "captured_inputs",
+    metadata,
+    Column("prediction_id", String(64), primary_key=True),
+    Column("model", String(128), nullable=False),
+    # The version that predicted.
+    Column("number", BigInteger, nullable=False),
+    Column("batch", String(64), nullable=False),
+    # Row of the features, and where the content is in the object.
+    Column("place", Integer, nullable=False),
+    Column("start", BigInteger, nullable=False),
+    Column("nbytes", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("media_type", String(64), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    # The predicted label, and lists of class name, index, probability and whether it is selected.
+    Column("predicted", JSON, nullable=False),
+    Column("classes", JSON, nullable=False),
+    Column("margin", Float),
+    Column("typicality", Float),
+    # Bits of `CaptureReason`.
+    Column("reasons", Integer, nullable=False),
+    # The features in a small space of a byte for each dimension, for the search of similar inputs.
+    Column("direction", LargeBinary, nullable=False),
+    # When feedback came; null while it is to be reviewed.
+    Column("reviewed", Float),
+    Index("captured_inputs_by_model", "model", "created"),
+    Index("captured_inputs_by_batch", "batch"),
+    Index("captured_inputs_by_expiry", "expires"),
+)
+
+# What could not be captured, by model.
+capture_gaps = Table(
+    "capture_gaps",
+    metadata,
+    Column("model", String(128), primary_key=True),
+    Column("queue_full", BigInteger, nullable=False),
+    Column("storage_failed", BigInteger, nullable=False),
+    Column("quota_full", BigInteger, nullable=False),
+    Column("last", Float, nullable=False),
+)
+
+# Rankings of captured inputs, so that the pages of a list show the same order on every replica.
+review_lists = Table(
+    "review_lists",
+    metadata,
+    Column("list_id", String(32), primary_key=True),
+    Column("model", String(128), nullable=False),
+    # The version that ranked.
+    Column("number", BigInteger, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("entries", JSON, nullable=False),
+    Index("review_lists_by_model", "model", "created"),
+    Index("review_lists_by_time", "created"),
+)

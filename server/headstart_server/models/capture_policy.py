@@ -1,0 +1,69 @@
+"""The capture policy of a model: which inputs of Predict calls are stored for review, and for how long."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from headstart_server.errors import InvalidField
+
+#: Defaults of the bounds.
+DEFAULT_COUNT, DEFAULT_BYTES, DEFAULT_TTL = 10_000, 1 << 30, 30 * 86_400.0
+MAX_COUNT, MIN_BYTES = 1_000_000, 1 << 20
+#: Bounds of the time to live, in seconds: a minute and ten years.
+MIN_TTL, MAX_TTL = 60.0, 315_576_000.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CapturePolicy:
+    """Conditions that select inputs, and the bounds of what is stored. A condition of 0 is disabled.
+
+    Attributes:
+        random_fraction: fraction of inputs that is captured at random.
+        max_margin: margin at or below which an input is captured.
+        max_typicality: typicality at or below which an input is captured.
+        rare_class_fraction: fraction of examples below which a predicted class is rare.
+        shadow_disagreement: whether inputs are captured for which the shadow predicts another label.
+        max_count: maximum number of captured inputs.
+        max_bytes: maximum bytes of captured inputs with their features.
+        ttl: seconds after which a captured input is deleted.
+    """
+
+    random_fraction: float = 0.0
+    max_margin: float = 0.0
+    max_typicality: float = 0.0
+    rare_class_fraction: float = 0.0
+    shadow_disagreement: bool = False
+    max_count: int = DEFAULT_COUNT
+    max_bytes: int = DEFAULT_BYTES
+    ttl: float = DEFAULT_TTL
+
+    def check(self) -> None:
+        """Check that the policy selects something and that its time to live is in range.
+
+        Raises:
+            InvalidField: the policy has no condition, or its time to live is out of range.
+        """
+        selects = self.random_fraction or self.max_margin or self.max_typicality or self.rare_class_fraction
+        if not selects and not self.shadow_disagreement:
+            raise InvalidField(
+                "The capture policy has no condition, so it would capture nothing. Set random_fraction, "
+                "max_margin, max_typicality, rare_class_fraction or shadow_disagreement, or clear the "
+                "policy.",
+                field="capture",
+            )
+        # Written so that NaN fails.
+        if not MIN_TTL <= self.ttl <= MAX_TTL:
+            raise InvalidField(
+                f"The ttl of the capture policy is {self.ttl:g} seconds. Choose one of 1 minute to 10 years.",
+                field="capture.ttl",
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "CapturePolicy":
+        """Return the policy that `to_json` wrote, of this or a newer release."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})

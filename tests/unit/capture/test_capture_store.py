@@ -1,0 +1,181 @@
+"""Captured inputs are stored whole, within their bounds, counted, and erased with their contents."""
+
+import pytest
+
+from captures import Captures
+from fakes import ManualClock
+from headstart_server.capture.capture_rows import Gaps, ModelGoneError, begin
+from headstart_server.capture.captured_inputs import mark_reviewed
+from headstart_server.errors import CapturedInputNotFound, ModelNotFound, TenantQuotaExceeded
+from headstart_server.jobs.limits import TenantLimits
+from headstart_server.models import usage
+from headstart_server.models.capture_policy import CapturePolicy
+from postgres import on_both_databases
+
+pytestmark = on_both_databases
+
+
+def read(captures: Captures, name: str, model: str = "pets") -> bytes:
+    return captures.inputs.get(model, name)[1]
+
+
+def contains(captures: Captures, content: bytes) -> bool:
+    files = [path for path in captures.folder.rglob("*") if path.is_file()]
+    return any(content in path.read_bytes() for path in files)
+
+
+def test_a_stored_input_is_found_with_its_content_and_prediction(captures: Captures) -> None:
+    captures.model()
+    captures.write(["one", "two"])
+    found = captures.inputs.find("pets", "two")
+    assert found is not None
+    assert (found.version, found.predicted.label, found.random_sample) == (1, "cat", True)
+    assert captures.inputs.input_of(found) == "two"
+    assert read(captures, "one") == b"one"
+    assert found.expires - found.created == CapturePolicy().ttl
+
+
+def test_an_input_of_another_model_or_an_unknown_one_is_not_found(captures: Captures) -> None:
+    captures.model()
+    captures.model("cars")
+    captures.write(["one"])
+    assert captures.inputs.find("cars", "one") is None
+    with pytest.raises(CapturedInputNotFound, match="'cars'"):
+        captures.inputs.get("cars", "one")
+    with pytest.raises(ModelNotFound):
+        captures.inputs.get("boats", "one")
+
+
+def test_the_bytes_of_captured_inputs_count_and_their_sum_is_right(captures: Captures) -> None:
+    captures.model("red/pets")
+    captures.write(["one", "two"], model="red/pets")
+    with captures.database.snapshot() as connection:
+        assert usage.wrong_sums(connection) == []
+    assert captures.usage("red") == captures.inputs.status("red/pets").captured_bytes > 0
+    captures.publisher.registry.delete_model("red/pets", force=True)
+    assert captures.usage("red") == 0
+    with captures.database.snapshot() as connection:
+        assert usage.wrong_sums(connection) == []
+
+
+def test_a_tenant_with_a_full_quota_stores_nothing(captures: Captures) -> None:
+    captures.model()
+    captures.limits = TenantLimits(stored_bytes=1)
+    with pytest.raises(TenantQuotaExceeded):
+        captures.write(["one"])
+    assert captures.inputs.find("pets", "one") is None
+    captures.eraser.clean()
+    assert captures.objects() == []
+
+
+@pytest.mark.parametrize("bound", [{"max_count": 5}, {"max_bytes": 1 << 20}])
+def test_the_oldest_inputs_are_deleted_beyond_a_bound(
+    captures: Captures, clock: ManualClock, bound: dict[str, int]
+) -> None:
+    captures.model(**bound)
+    for place in range(4):
+        clock.advance(1.0)
+        size = 1 << 19 if "max_bytes" in bound else 10
+        captures.write([f"{place}-{each}-".ljust(60, "x") for each in range(2)], content=bytes(size // 2))
+    status = captures.inputs.status("pets")
+    assert status.captured_count <= 5
+    assert status.captured_bytes <= bound.get("max_bytes", 1 << 30)
+    assert captures.inputs.find("pets", "3-1-".ljust(60, "x")) is not None
+    assert captures.inputs.find("pets", "0-0-".ljust(60, "x")) is None
+    captures.eraser.clean()
+    assert len(captures.objects()) < 4
+    assert captures.usage() == status.captured_bytes
+
+
+def test_an_input_expires_and_its_object_is_removed(captures: Captures, clock: ManualClock) -> None:
+    captures.model(ttl=100.0)
+    captures.write(["one"])
+    clock.advance(99.0)
+    assert captures.inputs.find("pets", "one") is not None
+    clock.advance(2.0)
+    assert captures.inputs.find("pets", "one") is None
+    assert captures.eraser.clean() == 1
+    assert captures.objects() == []
+    assert captures.usage() == 0
+
+
+def test_a_shorter_time_to_live_applies_to_inputs_captured_before(
+    captures: Captures, clock: ManualClock
+) -> None:
+    captures.model(ttl=1000.0)
+    captures.write(["one"])
+    captures.set_policy("pets", CapturePolicy(random_fraction=1.0, ttl=100.0))
+    captures.set_policy("pets", CapturePolicy(random_fraction=1.0, ttl=1000.0))
+    clock.advance(101.0)
+    assert captures.inputs.find("pets", "one") is None
+
+
+def test_an_erased_input_leaves_its_neighbors_and_no_trace(captures: Captures) -> None:
+    captures.model()
+    captures.write(["secret", "one", "two"])
+    assert captures.eraser.erase("pets", "secret")
+    assert not captures.eraser.erase("pets", "secret")
+    assert captures.inputs.find("pets", "secret") is None
+    assert not contains(captures, b"secret")
+    assert (read(captures, "one"), read(captures, "two")) == (b"one", b"two")
+    assert len(captures.objects()) == 1
+    with captures.database.snapshot() as connection:
+        assert usage.wrong_sums(connection) == []
+    (row, _) = captures.inputs.pending("pets", 10)
+    features = captures.files.features(row.batch, row.features)
+    assert features is not None
+    assert len(features.views["last"]) == 2
+
+
+def test_erasing_every_input_of_an_object_removes_it(captures: Captures) -> None:
+    captures.model()
+    captures.write(["one", "two"])
+    captures.eraser.erase("pets", "one")
+    captures.eraser.erase("pets", "two")
+    assert captures.objects() == []
+    assert captures.usage() == 0
+
+
+def test_inputs_of_a_deleted_model_are_gone_even_if_it_comes_back(captures: Captures) -> None:
+    captures.model()
+    captures.write(["one"])
+    captures.publisher.registry.delete_model("pets", force=True)
+    captures.publisher.publish("pets")
+    assert captures.inputs.find("pets", "one") is None
+    assert captures.publisher.registry.model("pets").capture is None
+    with pytest.raises(ModelGoneError):
+        captures.write(["two"])
+    captures.eraser.clean()
+    assert captures.objects() == []
+
+
+def test_reviewed_inputs_are_not_pending(captures: Captures) -> None:
+    captures.model()
+    captures.write(["one", "two"])
+    with captures.database.write() as connection:
+        mark_reviewed(connection, "pets", "one", 1.0)
+    assert [row.prediction_id for row in captures.inputs.pending("pets", 10)] == ["two"]
+    status = captures.inputs.status("pets")
+    assert (status.captured_count, status.pending_count) == (2, 1)
+
+
+def test_gaps_are_counted_by_cause(captures: Captures) -> None:
+    captures.model()
+    captures.store.note_gaps("pets", Gaps(queue_full=2))
+    captures.store.note_gaps("pets", Gaps(queue_full=1, quota_full=4, storage_failed=3))
+    status = captures.inputs.status("pets")
+    assert (status.queue_full, status.storage_failed, status.quota_full) == (3, 3, 4)
+    assert status.last_gap is not None
+
+
+def test_what_a_killed_process_left_is_removed(captures: Captures, clock: ManualClock) -> None:
+    captures.model()
+    batch = begin(captures.database, "pets")
+    (captures.folder / batch).mkdir()
+    (captures.folder / "orphan").mkdir()
+    captures.eraser.clean()
+    assert captures.objects() == sorted([batch, "orphan"])
+    clock.advance(601.0)
+    captures.eraser.clean()
+    assert captures.eraser.remove_orphans(older_than=0.0) == 1
+    assert captures.objects() == []
