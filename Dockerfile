@@ -10,7 +10,7 @@
 # The server writes only to /var/lib/headstart and /tmp, so the root may be read-only:
 #   docker run --read-only --tmpfs /tmp -v headstart:/var/lib/headstart -p 8765:8765 \
 #     -e HEADSTART_PLAINTEXT=true headstart
-# This accepts connections without TLS. With a certificate (docs/operate/security.md) replace the variable by:
+# This accepts connections without TLS. With a certificate (docs/operate/tls-and-access.md) replace the variable by:
 #     -v ./tls:/tls:ro -e HEADSTART_TLS_CERT=/tls/tls.crt -e HEADSTART_TLS_KEY=/tls/tls.key -e HEADSTART_CA=/tls/ca.crt
 # To check the machine and the settings first, run the image with the same options and the command `doctor`.
 # The health check reads the same variables. It connects to localhost, so the certificate must be valid for localhost,

@@ -58,8 +58,8 @@ test-install: $(VENV)/.stamp-dev ## Check each extra in a fresh environment: mak
 	@PYTHONPATH=tests $(BIN)/python -m install.run $(ARGS)
 
 .PHONY: test-newest
-test-newest: $(VENV)/.stamp-dev ## The same with the newest version of everything; writes the table of docs/start/install.md.
-	@PYTHONPATH=tests $(BIN)/python -m install.run --newest --quick --write-versions docs/start/install.md $(ARGS)
+test-newest: $(VENV)/.stamp-dev ## The same with the newest version of everything; writes the table of docs/understand/testing.md.
+	@PYTHONPATH=tests $(BIN)/python -m install.run --newest --quick --write-versions docs/understand/testing.md $(ARGS)
 
 .PHONY: test-fresh
 test-fresh: ## Run README's commands in bare Debian 12 and 13, as a new user (needs root).

@@ -1,6 +1,8 @@
 """Builds the documentation site into build/site and checks it: `make docs`."""
 
 import argparse
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,8 @@ from docs_site.staging import DOCS, ROOT, StagingError, stage
 #: Where the settings have what this machine and the contract add.
 _PLACE_OF_GRPC_PAGES = '["GRPC PAGES"]'
 _PLACE_OF_CLIENT = "../../client"
+#: What a terminal reads as colors.
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def main() -> None:
@@ -47,9 +51,11 @@ def build(folder: Path) -> Path:
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, "NO_COLOR": "1"},
     )
     if done.returncode:
-        sys.exit(f"Zensical could not build the site:\n{done.stdout}{done.stderr}")
+        lines = _COLORS.sub("", done.stdout or done.stderr).splitlines()
+        sys.exit("\n".join(["Zensical could not build the site:", *lines]))
     (sources / "site").rename(site)
     llms.write(pages, site)
     return site

@@ -25,7 +25,7 @@ protos with everything that they import, and `/v1/protos` of the HTTP port sends
 well ([HTTP](../http.md)), and [errors](../errors.md) lists what a call may fail with.
 
 An access file grants the permissions `predict`, `train` and `admin` on models
-([security](../../operate/security.md)). *Any* means any of them.
+([TLS and access](../../operate/tls-and-access.md)). *Any* means any of them.
 """
 _SCALARS = {
     getattr(FieldDescriptor, name): name.removeprefix("TYPE_").lower()

@@ -21,7 +21,7 @@ from programs import CURL
 pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "README.md").read_text() + (ROOT / "docs" / "start" / "tutorial.md").read_text()
+TEXT = (ROOT / "README.md").read_text() + (ROOT / "docs" / "start" / "tour.md").read_text()
 #: Named blocks in the order in which a reader runs them.
 SHELL = ("first-model", "tour-train", "tour-evaluate", "tour-promote", "tour-texts")
 PYTHON = ("first-model", "tour-versions", "tour-stub")

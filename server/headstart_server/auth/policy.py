@@ -1,4 +1,4 @@
-"""The access file: who may do what, as TOML. See docs/operate/security.md for its form."""
+"""The access file: who may do what, as TOML. See docs/operate/tls-and-access.md for its form."""
 
 import re
 import tomllib

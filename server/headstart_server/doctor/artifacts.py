@@ -112,7 +112,7 @@ def _remedy(cause: str) -> str:
     if _CREDENTIALS.search(cause):
         return (
             "Check the credentials that the library finds (AWS_ACCESS_KEY_ID, AWS_PROFILE, a role; "
-            "GOOGLE_APPLICATION_CREDENTIALS), and their rights on the bucket. See docs/operate/operations.md."
+            "GOOGLE_APPLICATION_CREDENTIALS), and their rights on the bucket. See docs/operate/replicas.md."
         )
     if "no bucket" in words or "nosuchbucket" in words or "does not exist" in words:
         return "Create the bucket, or correct its name in --artifacts."

@@ -29,7 +29,7 @@ def _access(config: Settings) -> Finding:
         return warning(
             "access file",
             f"none: every caller that reaches {config.server.host} may do everything.",
-            "Set --access-file; docs/operate/security.md describes the file.",
+            "Set --access-file; docs/operate/tls-and-access.md describes the file.",
         )
     if reason := unreadable(path):
         return failed("access file", reason, remedy_of(path))
@@ -39,7 +39,7 @@ def _access(config: Settings) -> Finding:
         message, _, command = str(error).partition(": ")
         return failed("access file", f"{message}.", command.rstrip(".") or message)
     except (OSError, ValueError) as error:
-        remedy = f"Correct {path}; docs/operate/security.md describes its form."
+        remedy = f"Correct {path}; docs/operate/tls-and-access.md describes its form."
         return failed("access file", str(error), remedy)
     return ok("access file", f"{path} is valid")
 

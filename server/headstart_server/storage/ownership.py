@@ -144,5 +144,5 @@ def check_location(mark: str, name: str, recorded: tuple[str, str], database: st
         raise ForeignArtifactsError(
             f"The artifacts of the database {database} are in {recorded[1]}, not in {name}. "
             "Give every replica the same --artifacts. If you have moved the artifacts, see 'Moving "
-            "artifacts' in docs/operate/operations.md."
+            "artifacts' in docs/operate/replicas.md."
         )

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Documents whose tables end with the column `test`, and the least number of their promises.
-DOCUMENTS = {"docs/operate/security.md": 50, "docs/understand/threat-model.md": 25}
+DOCUMENTS = {"docs/understand/security-promises.md": 50, "docs/understand/threat-model.md": 25}
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 
 

@@ -123,7 +123,7 @@ def database(tmp_path: Path, address: str | None) -> Iterator[Database]:
 
 
 def forget_place(database: Database) -> None:
-    """Do what docs/operate/operations.md says for artifacts that were moved."""
+    """Do what docs/operate/replicas.md says for artifacts that were moved."""
     with database.write() as connection:
         connection.execute(text("UPDATE identity SET artifacts = NULL"))
 
