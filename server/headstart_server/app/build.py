@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from importlib.metadata import version as package_version
 from importlib.util import find_spec
 
+import numpy as np
 import structlog
 from threadpoolctl import threadpool_limits
 
@@ -32,9 +33,12 @@ from headstart_server.backbones.sources.allowed_sources import check_sources
 from headstart_server.backbones.worker.optional_packages import has_keras
 from headstart_server.capture.batches import BatchFiles
 from headstart_server.capture.capture_eraser import CaptureEraser
+from headstart_server.capture.capture_store import CaptureStore
 from headstart_server.capture.captured_inputs import CapturedInputs
+from headstart_server.capture.input_capture import InputCapture
 from headstart_server.capture.review_lists import ReviewLists
 from headstart_server.capture.review_ranking import ReviewRanking
+from headstart_server.capture.selection import CaptureSelector
 from headstart_server.database.address import address_of as database_address
 from headstart_server.database.address import hosts, sqlite_file
 from headstart_server.datasets.dataset_store import DatasetStore
@@ -123,6 +127,7 @@ class Objects:
         self.memory_bytes = _memory_bytes(settings)
         self.dataset_uris = _dataset_reader(settings)
         self._create_jobs(settings.jobs)
+        self._create_capture()
         self._create_embedding(settings, closing)
         self._create_training(settings)
         self._create_exporter(settings.storage)
@@ -168,12 +173,11 @@ class Objects:
             window=TRAIN_WINDOW,
             max_bytes=(storage.version_cache_memory or 0) // 2,
         )
-        captures = BatchFiles(self.roots.captures)
-        self.captured_inputs = CapturedInputs(database, captures)
-        self.capture_eraser = CaptureEraser(database, captures)
-        ranking = ReviewRanking(self.registry, captures)
-        self.review_lists = ReviewLists(database, self.registry, self.captured_inputs, ranking)
-        self.eraser = ExampleEraser(database, self.registry, self.datasets, self._drop_contents)
+        self.capture_files = BatchFiles(self.roots.captures)
+        self.capture_eraser = CaptureEraser(database, self.capture_files)
+        self.eraser = ExampleEraser(
+            database, self.registry, self.datasets, self._drop_contents, self.capture_eraser
+        )
 
     def _create_jobs(self, jobs: JobsGroup) -> None:
         limits, telemetry = self.settings.limits, self.telemetry
@@ -206,6 +210,15 @@ class Objects:
         self.heartbeat = Heartbeat(self.job_store, lease, is_shared=self.database.is_shared)
         self.poller = Poller(self.job_store.reader, self.notifier, self.registry.index.sync)
         self.watcher = JobWatcher(self.job_store.reader, self.notifier)
+
+    def _create_capture(self) -> None:
+        database, registry, files = self.database, self.registry, self.capture_files
+        store = CaptureStore(database, files, self.job_store.quotas.tenant_limits)
+        selector = CaptureSelector(registry, np.random.default_rng().random)
+        self.capture = InputCapture(registry.index, selector, store, self.telemetry)
+        self.captured_inputs = CapturedInputs(database, files, settle=self.capture.settle)
+        ranking = ReviewRanking(registry, files)
+        self.review_lists = ReviewLists(database, registry, self.captured_inputs, ranking)
 
     def _create_embedding(self, settings: Settings, closing: ExitStack) -> None:
         self.cache = FeatureCache(

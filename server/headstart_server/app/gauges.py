@@ -48,7 +48,14 @@ def _add_storage(objects: Objects) -> None:
             "influence": objects.influence.nbytes,
         },
     )
-    read(metrics.DISK, lambda: {"feature_cache": cache.disk_nbytes, "examples": usage.example_bytes})
+    read(
+        metrics.DISK,
+        lambda: {
+            "feature_cache": cache.disk_nbytes,
+            "examples": usage.example_bytes,
+            "captured_inputs": usage.capture_bytes,
+        },
+    )
 
 
 def _queue_depth(objects: Objects) -> dict[str, float]:

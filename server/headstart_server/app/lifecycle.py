@@ -108,7 +108,7 @@ class App:
         if http is not None:
             stopping.push_async_callback(http.stop, 0.0)
         stopping.push_async_callback(asyncio.to_thread, self._leave)
-        for service in (objects.heartbeat, objects.poller, self._webhook_sender):
+        for service in (objects.heartbeat, objects.poller, objects.capture, self._webhook_sender):
             if service is not None:
                 stopping.push_async_callback(asyncio.to_thread, service.stop)
                 service.start()

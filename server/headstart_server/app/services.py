@@ -31,6 +31,7 @@ from headstart_server.evaluation.evaluator import Evaluator
 from headstart_server.prediction.prediction_monitor import PredictionMonitor
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.prediction.recorder import PredictionRecorder
+from headstart_server.prediction.shadow import SHADOW_ALIAS
 from headstart_server.report.reporter import Reporter
 from headstart_server.settings.settings import Settings
 from headstart_server.training.rebasing import RebaseService
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from headstart_server.api.http.port import HttpPort
     from headstart_server.webhooks.sender import WebhookSender
 
-#: The alias of each model's shadow.
-SHADOW_ALIAS = "shadow"
 #: Concurrent reads of datasets at URIs; further ones wait.
 GATHERINGS = 4
 
@@ -146,6 +145,7 @@ def _predictor(objects: Objects) -> Predictor:
         ),
         load=BoundedExecutor(LOAD_THREADS).run,
         influence=objects.influence,
+        capture=objects.capture,
     )
 
 

@@ -55,6 +55,9 @@ class CaptureStore:
             TenantQuotaExceeded: the tenant has no space for them.
             ServiceUnavailable or StorageFull: the storage failed.
         """
+        with self._database.read() as connection:
+            # Before anything is written: a full quota may stay full for days.
+            self._check_quota(connection, model, sum(len(each.content) for each in inputs))
         batch = begin(self._database, model)
         try:
             nbytes, facts = self._files.write(batch, [each.content for each in inputs], features)

@@ -1,6 +1,6 @@
 """Finds captured inputs and reads their contents, on any replica."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,14 +74,29 @@ class CapturedInputs:
     Args:
         database: has the rows.
         files: has contents and features.
+        settle: stores what waits in this process.
     """
 
-    def __init__(self, database: Database, files: BatchFiles) -> None:
+    def __init__(
+        self, database: Database, files: BatchFiles, settle: Callable[[], object] = lambda: None
+    ) -> None:
         self._database = database
         self._files = files
+        self._settle = settle
 
     def find(self, model: str, prediction_id: str) -> CapturedInput | None:
-        """Return the captured input of a prediction; None if none is stored."""
+        """Return the captured input of a prediction; None if none is stored.
+
+        An input is stored within a second after its prediction; on the replica that predicted it is found at
+        any time.
+        """
+        found = self._find(model, prediction_id)
+        if found is None:
+            self._settle()
+            found = self._find(model, prediction_id)
+        return found
+
+    def _find(self, model: str, prediction_id: str) -> CapturedInput | None:
         with self._database.read() as connection:
             now = self._database.now(connection)
             query = select_captured().where(

@@ -1,5 +1,6 @@
 """Ranks captured inputs with a version, from their stored features and what was seen at capture."""
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ class ReviewRanking:
     def __init__(self, registry: Registry, files: BatchFiles, feature_bytes: int = FEATURE_BYTES) -> None:
         self._registry = registry
         self._files = files
+        self._lock = threading.Lock()
         self._features: LruCache[str, BatchFeatures] = LruCache(feature_bytes, _nbytes)
 
     def ranked(self, model: str, number: int, found: Sequence[Row[Any]], limit: int) -> list[list[Any]]:
@@ -113,7 +115,8 @@ class ReviewRanking:
         return usable
 
     def _read(self, batch: str, facts: Any) -> BatchFeatures | None:
-        features = self._features.get(batch)
+        with self._lock:
+            features = self._features.get(batch)
         if features is None:
             try:
                 features = self._files.features(batch, facts)
@@ -121,7 +124,8 @@ class ReviewRanking:
                 # The list is ranked by what the database has.
                 return None
             if features is not None:
-                self._features.add(batch, features)
+                with self._lock:
+                    self._features.add(batch, features)
         return features
 
 

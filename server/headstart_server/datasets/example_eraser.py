@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy import Connection, Row, exists, func, insert, or_, select, update
 
 from headstart_server.auth.permissions import Scope
+from headstart_server.capture.capture_eraser import CaptureEraser
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.database.scoped import within
@@ -87,6 +88,7 @@ class ExampleEraser:
         datasets: holds the contents.
         drop: removes what this machine has of some contents: called with their digests, and the jobs in whose
             archives they were.
+        captures: erases captured inputs, by the IDs of their predictions; None without capture.
     """
 
     def __init__(
@@ -95,11 +97,13 @@ class ExampleEraser:
         registry: Registry,
         datasets: DatasetStore,
         drop: Callable[[Collection[str], Collection[str]], object],
+        captures: CaptureEraser | None = None,
     ) -> None:
         self._database = database
         self._registry = registry
         self._datasets = datasets
         self._drop = drop
+        self._captures = captures
         self._seen = 0
 
     def erase(self, example_id: str, model: str = "", scope: Scope | None = None) -> Erasure:
@@ -121,17 +125,29 @@ class ExampleEraser:
         if model:
             self._registry.model(model)
         found = self._find(example_id, model, scope)
-        if not found.places and not found.unread:
+        captured = self._erase_captured(example_id, model, scope)
+        if not found.places and not found.unread and not captured:
             where = f"of model '{model}' " if model else ""
             raise ExampleNotFound(
                 f"No version {where}and no job under way has an example with the id {example_id[:80]!r}.",
                 metadata={"id": example_id},
             )
         self._note(found)
-        contents = self._carry_out({archive for archive, _ in found.places})
+        contents = captured + self._carry_out({archive for archive, _ in found.places})
         self.drop_here()
         log.info("example_erased", versions=len(found.versions), contents=contents)
         return Erasure(versions=found.versions, unread=found.unread, job_ids=found.job_ids, contents=contents)
+
+    def _erase_captured(self, example_id: str, model: str, scope: Scope | None) -> int:
+        """Erase the captured input of a prediction; return the number of erased inputs."""
+        if self._captures is None:
+            return 0
+        names = [
+            name
+            for name in self._captures.models_with(example_id)
+            if model in ("", name) and (scope is None or scope.covers(name))
+        ]
+        return sum(self._captures.erase(name, example_id) for name in names)
 
     def carry_out(self) -> int:
         """Take what was deleted out of the archives, or look whether it is out of them still.

@@ -38,6 +38,8 @@ class TenantUsageGauge:
         self._largest: Mapping[str, Stored] = {}
         #: Bytes of the examples of all tenants.
         self.example_bytes = 0.0
+        #: Bytes of the captured inputs of all tenants.
+        self.capture_bytes = 0.0
 
     def refresh(self) -> None:
         """Read the usage of all tenants.
@@ -47,6 +49,7 @@ class TenantUsageGauge:
         """
         found = self._read()
         self.example_bytes = float(sum(stored.example_bytes for stored in found.values()))
+        self.capture_bytes = float(sum(stored.capture_bytes for stored in found.values()))
         largest = heapq.nlargest(MOST_SHOWN, found, key=lambda tenant: (found[tenant].nbytes, tenant))
         self._largest = {tenant: found[tenant] for tenant in largest}
 

@@ -127,7 +127,7 @@ DISK = _gauge(
     "headstart_disk_bytes",
     "Disk or bucket space used by a component.",
     "component",
-    values=("feature_cache", "examples"),
+    values=("feature_cache", "examples", "captured_inputs"),
 )
 DISK_FULL = _gauge(
     "headstart_disk_full",
@@ -180,6 +180,19 @@ CANARY_DURATION = _histogram(
     buckets=_CANARY_SECONDS,
 )
 RESIDENT_VERSIONS = _gauge("headstart_resident_versions", "Versions loaded in memory.")
+
+CAPTURED = _counter(
+    "headstart_captured_inputs_total",
+    "Inputs stored for review, by condition that selected them; several conditions may select one.",
+    "reason",
+    values=("random", "low_margin", "low_typicality", "rare_class", "shadow_disagreement"),
+)
+CAPTURES_DROPPED = _counter(
+    "headstart_captures_dropped_total",
+    "Predictions not considered, or selected inputs not stored, by cause. The predictions succeeded.",
+    "cause",
+    values=("queue_full", "storage_failed", "quota_full"),
+)
 
 # Drift.
 FEATURE_DRIFT = _gauge(

@@ -67,6 +67,8 @@ class Telemetry:
         self._prediction_drift = metrics.PREDICTION_DRIFT.gauge(registry)
         self._confidence_drift = metrics.CONFIDENCE_DRIFT.gauge(registry)
         self._shadow = metrics.SHADOW_PREDICTIONS.counter(registry)
+        self._captured = metrics.CAPTURED.counter(registry)
+        self._captures_dropped = metrics.CAPTURES_DROPPED.counter(registry)
         self._batch_size = metrics.BATCH_SIZE.histogram(registry)
         self._batch_duration = metrics.BATCH_DURATION.histogram(registry)
         self._embedding_latency = metrics.EMBEDDING_LATENCY.histogram(registry)
@@ -127,6 +129,15 @@ class Telemetry:
         """Record on how many inputs the shadow agreed with the served version."""
         self._versions.series(self._shadow, model, shadow, "true").inc(agreed)
         self._versions.series(self._shadow, model, shadow, "false").inc(differed)
+
+    def inputs_captured(self, reasons: Mapping[str, int]) -> None:
+        """Record inputs that were stored for review, by condition."""
+        for reason, count in reasons.items():
+            self._series(self._captured, reason).inc(count)
+
+    def captures_dropped(self, cause: str, count: int) -> None:
+        """Record inputs that were lost for review."""
+        self._series(self._captures_dropped, cause).inc(count)
 
     def batch_ran(self, lane: _Named, rows: int, seconds: float, slowest: float) -> None:
         """Record a batch; `slowest` is the latency of its slowest row, from arrival to end."""

@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 
 from headstart_server.embedding.queue import RowFeatures, stacked
-from headstart_server.errors import AliasNotFound, ServiceUnavailable, VersionNotFound
+from headstart_server.errors import ServiceUnavailable, VersionNotFound
 from headstart_server.learning.analysis.typicality import TypicalityModel
 from headstart_server.learning.features.feature_matrix import Float64
 from headstart_server.lru import LruCache
@@ -19,10 +19,10 @@ from headstart_server.models.evidence import TYPICALITY_FILE
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.traffic import Traffic
-from headstart_server.models.version import Selector
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.prediction.head_predictions import agreement
 from headstart_server.prediction.prediction_drift import PredictionDrift, expected_predictions
+from headstart_server.prediction.shadow import shadow_of
 from headstart_server.prediction.version_prediction import VersionPrediction
 
 log = structlog.get_logger(__name__)
@@ -196,7 +196,7 @@ class PredictionMonitor:
 
     def _ask_shadow(self, look: _Look) -> None:
         version, own = look.answer.version, look.answer.outputs
-        shadow = self._shadow(version)
+        shadow = shadow_of(self._registry, version, self._alias)
         if shadow is None:
             return
         theirs = shadow.head.outputs(stacked(look.rows, shadow.head.views))
@@ -204,17 +204,3 @@ class PredictionMonitor:
         if agrees is not None:
             agreed = int(agrees.sum())
             self._observer.shadow_compared(version.model, shadow.number, agreed, len(agrees) - agreed)
-
-    def _shadow(self, version: ResidentVersion) -> ResidentVersion | None:
-        """The shadow of a version, if it has one that can be put on the same features."""
-        try:
-            number = self._registry.index.resolve(Selector(model=version.model, alias=self._alias))
-        except AliasNotFound:
-            return None
-        if number == version.number:
-            return None
-        shadow = self._registry.files.resident(version.model, number) or self._registry.files.load(
-            version.model, number
-        )
-        same = shadow.backbone_digest == version.backbone_digest and shadow.tail is None
-        return shadow if same and shadow.head.task is version.head.task else None

@@ -26,6 +26,7 @@ from headstart_server.models.version import Selector
 from headstart_server.prediction.influence import InfluenceModel, InfluenceSource
 from headstart_server.prediction.input_faults import aligned, fault, gathered, settled, wrong_modalities
 from headstart_server.prediction.predict_options import PredictOptions, SaliencyOptions
+from headstart_server.prediction.prediction_capture import PredictionCapture
 from headstart_server.prediction.recorder import PredictionRecorder
 from headstart_server.prediction.saliency import Saliency, class_index, saliency_of
 from headstart_server.prediction.statistics import StageTimes
@@ -59,6 +60,7 @@ class Predictor:
         recorder: records each Predict.
         load: runs in a thread what reads a version's files, which may wait for a bucket.
         influence: provides the training examples of versions; None if influence is not supported.
+        capture: stores some inputs in the background; None for none.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Predictor:
         recorder: PredictionRecorder | None = None,
         load: Callable[..., Awaitable[ResidentVersion]] = asyncio.to_thread,
         influence: InfluenceSource | None = None,
+        capture: PredictionCapture | None = None,
     ) -> None:
         self._registry = registry
         self._pool = pool
@@ -81,6 +84,7 @@ class Predictor:
         self.recorder = recorder or PredictionRecorder()
         self._load = load
         self._influence = influence
+        self._capture = capture
         # Each takes a core and the features of a whole dataset.
         self._influence_turn = asyncio.Semaphore(1)
 
@@ -120,7 +124,7 @@ class Predictor:
             self.recorder.failed(versions, self._clock() - started)
             raise
         self.recorder.answered(result, rows, len(contents))
-        return result
+        return result if self._capture is None else self._capture.observe(result, rows, contents)
 
     async def _predict(
         self,

@@ -55,6 +55,7 @@ class VersionPrediction:
         influences: the most influential training examples of each input; empty unless requested.
         saliency: which parts of each input speak for the answer; empty unless requested.
         truncation: of each input whose end the backbone did not see, how much it saw, by place.
+        prediction_ids: ID of the prediction for each input; empty unless the model captures inputs.
     """
 
     version: ResidentVersion
@@ -68,6 +69,7 @@ class VersionPrediction:
     influences: Sequence[Sequence[ExampleInfluence]] = ()
     saliency: Sequence[Saliency] = ()
     truncation: Mapping[int, Truncation] = field(default_factory=dict)
+    prediction_ids: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -30,6 +30,7 @@ from headstart.v1 import (
     model_service_pb2,
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
+    review_service_pb2_grpc,
     server_service_pb2_grpc,
     version_selector_pb2,
 )
@@ -62,6 +63,7 @@ class Api:
         self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(channel)
         self.evaluation = evaluation_service_pb2_grpc.EvaluationServiceStub(channel)
+        self.review = review_service_pb2_grpc.ReviewServiceStub(channel)
         self.about = server_service_pb2_grpc.ServerServiceStub(channel)
         self.health = health_pb2_grpc.HealthStub(channel)
 

@@ -45,6 +45,8 @@ ELSEWHERE = {
     "test_more_inputs_than_the_server_holds_are_refused_with_the_limit",
     "BACKBONE_UNAVAILABLE": "integration/server/test_declared_backbones.py::"
     "test_one_that_cannot_be_had_is_refused_with_the_reason_and_hinders_no_other",
+    "CAPTURED_INPUT_NOT_FOUND": "integration/server/test_capture.py::"
+    "test_an_erased_input_is_gone_from_lists_contents_and_storage",
     "CANCELLED": "unit/evaluation/test_evaluator.py::test_a_caller_that_left_ends_the_work_for_it",
     "CRASHED_REPEATEDLY": "unit/jobs/test_crashes.py::test_a_job_that_kills_its_process_fails_alone",
     "DATABASE_UNAVAILABLE": "integration/server/test_replicas.py::"

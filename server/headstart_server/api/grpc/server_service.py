@@ -80,6 +80,7 @@ def _usage_message(owner: str, usage: Usage) -> pb.Usage:
         version_limit=usage.limits.versions or None,
         version_bytes=usage.stored.version_bytes,
         example_bytes=usage.stored.example_bytes,
+        capture_bytes=usage.stored.capture_bytes,
         stored_bytes_limit=usage.limits.stored_bytes or None,
         queued_job_count=usage.queued,
         queued_job_limit=usage.queued_limit or None,

@@ -118,6 +118,8 @@ def _fill(predictions: Sequence[pb.Prediction], answer: VersionPrediction) -> No
     if answer.abstention_result is not None or answer.neighbors or answer.saliency or answer.influences:
         for place, prediction in enumerate(predictions):
             _add_evidence(prediction, answer, place)
+    for prediction, prediction_id in zip(predictions, answer.prediction_ids, strict=False):
+        prediction.prediction_id = prediction_id
     for place, cut in answer.truncation.items():
         predictions[place].truncation.CopyFrom(truncation_message(cut))
 

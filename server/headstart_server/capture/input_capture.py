@@ -1,0 +1,302 @@
+"""Captures inputs of Predict calls: IDs in the event loop, everything else in a background thread."""
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+
+import numpy as np
+import structlog
+
+from headstart_server.backbones.contract.backbone import Content
+from headstart_server.capture.batches import BatchFeatures
+from headstart_server.capture.capture_rows import Gaps, ModelGoneError, NewCapture
+from headstart_server.capture.capture_store import CaptureStore
+from headstart_server.capture.captured_input import CapturedInput, CaptureReason
+from headstart_server.capture.directions import directions_bytes
+from headstart_server.capture.observations import Observation, Observations
+from headstart_server.capture.predicted import classes_of, targets_of
+from headstart_server.capture.selection import CaptureSelector, Selection
+from headstart_server.embedding.queue import RowFeatures
+from headstart_server.errors import (
+    DatabaseUnavailable,
+    ServiceUnavailable,
+    StorageFull,
+    TenantQuotaExceeded,
+    VersionNotFound,
+)
+from headstart_server.learning.examples.stored_content import encode, media_type_of
+from headstart_server.models.capture_policy import CapturePolicy
+from headstart_server.models.model_index import ModelIndex
+from headstart_server.models.resident import ResidentVersion
+from headstart_server.observability.telemetry import Telemetry
+from headstart_server.prediction.version_prediction import PredictResult
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two looks at what waits.
+INTERVAL_SECONDS = 0.25
+#: Seconds in which a server that stops stores what waits.
+STOP_SECONDS = 5.0
+#: Inputs and bytes of contents in one object, at most; a quarter of the bounds of a policy if that is less.
+MAX_BATCH, MAX_BATCH_BYTES = 100, 4 << 20
+#: Inputs that are considered together.
+_GROUP = 256
+_ID_BYTES = 16
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class _Batch:
+    """Inputs that are stored together."""
+
+    backbone_digest: str
+    inputs: list[NewCapture] = field(default_factory=list)
+    views: list[Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]] = field(default_factory=list)
+    nbytes: int = 0
+
+
+class InputCapture:
+    """Captures inputs as the policies of models say. Predict never waits for it.
+
+    Args:
+        index: has the policies of models.
+        selector: selects predictions.
+        store: stores inputs.
+        telemetry: counts captured and lost inputs.
+        observations: the queue.
+        interval: seconds between two looks at the queue.
+    """
+
+    def __init__(
+        self,
+        index: ModelIndex,
+        selector: CaptureSelector,
+        store: CaptureStore,
+        telemetry: Telemetry,
+        observations: Observations | None = None,
+        *,
+        interval: float = INTERVAL_SECONDS,
+    ) -> None:
+        self._index = index
+        self._selector = selector
+        self._store = store
+        self._telemetry = telemetry
+        self._observations = observations or Observations()
+        self._interval = interval
+        self._gaps: dict[str, Counter[str]] = {}
+        # One at a time stores what waits.
+        self._storing = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+
+    def observe(
+        self, result: PredictResult, rows: Mapping[str, Sequence[RowFeatures]], contents: Sequence[Content]
+    ) -> PredictResult:
+        """Return a result with the IDs of its predictions; see `PredictionCapture`."""
+        policies = [self._index.capture_policy(each.version.model) for each in result.predictions]
+        if not any(policies):
+            return result
+        cuts = frozenset(
+            each.version.tail.cut for each in result.predictions if each.version.tail is not None
+        )
+        usable = [content for place, content in enumerate(contents) if place not in result.faults]
+        predictions = list(result.predictions)
+        for place, policy in enumerate(policies):
+            if policy is None:
+                continue
+            identified = replace(predictions[place], prediction_ids=_new_ids(len(usable)))
+            predictions[place] = identified
+            self._observations.put(
+                Observation(
+                    prediction=identified,
+                    policy=policy,
+                    contents=usable,
+                    rows=rows[identified.version.backbone],
+                    cuts=cuts,
+                )
+            )
+        return replace(result, predictions=predictions)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Store what waits, and end the thread."""
+        self._stopping.set()
+        self._thread.join(STOP_SECONDS)
+
+    def settle(self) -> None:
+        """Store what waits now; so that feedback finds a prediction that was returned a moment ago."""
+        if len(self._observations):
+            self.store_waiting()
+
+    def store_waiting(self) -> None:
+        """Consider all predictions that wait, and store the selected ones and the gaps."""
+        with self._storing:
+            waiting, dropped = self._observations.take()
+            for model, count in dropped.items():
+                self._lost(model, "queue_full", count)
+            try:
+                for batch in self._batches(waiting):
+                    self._write(batch)
+            finally:
+                self._note_gaps()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._interval):
+            self._store_safely()
+        self._store_safely()
+
+    def _store_safely(self) -> None:
+        try:
+            self.store_waiting()
+        except Exception:
+            log.exception("capture_failed")
+
+    def _batches(self, waiting: Iterable[Observation]) -> Iterable[_Batch]:
+        """Yield the selected inputs in parts of one model, backbone and set of views."""
+        for group in _groups(waiting):
+            try:
+                yield from self._selected(group)
+            except VersionNotFound:
+                # The version was deleted; so are its predictions.
+                continue
+            except ServiceUnavailable:
+                count = sum(len(each.contents) for each in group)
+                self._lost(group[0].prediction.version.model, "storage_failed", count)
+
+    def _selected(self, group: Sequence[Observation]) -> Iterable[_Batch]:
+        version, policy = group[-1].prediction.version, group[-1].policy
+        rows = [row for each in group for row in each.rows]
+        names = _view_names(group)
+        views = {name: np.stack([row.views[name] for row in rows]) for name in names}
+        outputs = np.concatenate([each.prediction.outputs for each in group])
+        selection = self._selector.select(policy, version, outputs, views)
+        if not len(selection.places):
+            return
+        chosen = {name: view[selection.places] for name, view in views.items()}
+        directions = directions_bytes(chosen, names)
+        captured = _captured_inputs(version, group, outputs, selection)
+        batch = _Batch(backbone_digest=version.backbone_digest)
+        for place, (one, content, age) in enumerate(captured):
+            batch_count, batch_bytes = _batch_bounds(policy)
+            row = {name: view[place] for name, view in chosen.items()}
+            nbytes = len(content) + sum(view.nbytes for view in row.values())
+            if nbytes > policy.max_bytes:
+                self._lost(version.model, "quota_full", 1)
+                continue
+            if batch.inputs and (len(batch.inputs) >= batch_count or batch.nbytes + nbytes > batch_bytes):
+                yield batch
+                batch = _Batch(backbone_digest=version.backbone_digest)
+            batch.inputs.append(
+                NewCapture(captured=one, content=content, direction=directions[place], age=age)
+            )
+            batch.views.append(row)
+            batch.nbytes += nbytes
+        if batch.inputs:
+            yield batch
+
+    def _write(self, batch: _Batch) -> None:
+        model, count = batch.inputs[0].captured.model, len(batch.inputs)
+        features = BatchFeatures(
+            backbone_digest=batch.backbone_digest,
+            views={name: np.stack([row[name] for row in batch.views]) for name in batch.views[0]},
+        )
+        try:
+            self._store.write(model, batch.inputs, features)
+        except TenantQuotaExceeded:
+            self._lost(model, "quota_full", count)
+        except (ServiceUnavailable, StorageFull) as error:
+            log.warning("capture_write_failed", model=model, inputs=count, error=error.message)
+            self._lost(model, "storage_failed", count)
+        except ModelGoneError:
+            return
+        else:
+            reasons = Counter(
+                reason.name.lower()
+                for each in batch.inputs
+                for reason in each.captured.reasons
+                if reason.name
+            )
+            self._telemetry.inputs_captured(reasons)
+
+    def _lost(self, model: str, cause: str, count: int) -> None:
+        self._telemetry.captures_dropped(cause, count)
+        self._gaps.setdefault(model, Counter())[cause] += count
+
+    def _note_gaps(self) -> None:
+        """Count in the database what was lost; what cannot be counted now is counted later."""
+        for model in list(self._gaps):
+            try:
+                self._store.note_gaps(model, Gaps(**self._gaps[model]))
+            except (DatabaseUnavailable, StorageFull):
+                return
+            del self._gaps[model]
+
+
+def _new_ids(count: int) -> list[str]:
+    """Return unguessable IDs."""
+    text = os.urandom(_ID_BYTES * count).hex()
+    return [text[start : start + 2 * _ID_BYTES] for start in range(0, len(text), 2 * _ID_BYTES)]
+
+
+def _batch_bounds(policy: CapturePolicy) -> tuple[int, int]:
+    """Return the most inputs and bytes of an object, so that deleting the oldest one deletes few."""
+    return min(MAX_BATCH, max(policy.max_count // 4, 1)), min(MAX_BATCH_BYTES, policy.max_bytes // 4)
+
+
+def _groups(waiting: Iterable[Observation]) -> list[list[Observation]]:
+    """Return predictions by version, in parts of some hundred inputs."""
+    groups: dict[tuple[str, int], list[list[Observation]]] = {}
+    for each in waiting:
+        version = each.prediction.version
+        parts = groups.setdefault((version.model, version.number), [[]])
+        if sum(len(one.contents) for one in parts[-1]) + len(each.contents) > _GROUP and parts[-1]:
+            parts.append([])
+        parts[-1].append(each)
+    return [part for parts in groups.values() for part in parts]
+
+
+def _view_names(group: Sequence[Observation]) -> list[str]:
+    """Return the views of the backbone: what all rows have, without activations at cuts."""
+    shared = set.intersection(*({*row.views} for each in group for row in each.rows))
+    return sorted(shared.difference(*(each.cuts for each in group)))
+
+
+def _captured_inputs(
+    version: ResidentVersion, group: Sequence[Observation], outputs: np.ndarray, selection: Selection
+) -> Iterable[tuple[CapturedInput, bytes, float]]:
+    """Yield the selected inputs with their contents and their ages in seconds."""
+    chosen = outputs[selection.places]
+    targets, classes = targets_of(version.head, chosen), classes_of(version.head, chosen)
+    flat = [
+        (prediction_id, content, each.time)
+        for each in group
+        for prediction_id, content in zip(each.prediction.prediction_ids, each.contents, strict=True)
+    ]
+    now = time.monotonic()
+    for place, index in enumerate(selection.places.tolist()):
+        prediction_id, content, seen = flat[index]
+        kind, stored = encode(content)
+        margin = float(selection.margins[place])
+        captured = CapturedInput(
+            model=version.model,
+            prediction_id=prediction_id,
+            version=version.number,
+            created=0.0,
+            expires=0.0,
+            predicted=targets[place],
+            classes=classes[place],
+            margin=None if np.isnan(margin) else margin,
+            typicality=None if selection.typicality is None else float(selection.typicality[place]),
+            reasons=CaptureReason(int(selection.reasons[place])),
+            kind=kind,
+            media_type=media_type_of(content),
+            digest=sha256(stored).hexdigest(),
+            nbytes=len(stored),
+        )
+        yield captured, stored, now - seen

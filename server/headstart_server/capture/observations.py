@@ -1,0 +1,88 @@
+"""Predictions that wait to be considered for capture, under a limit of inputs and bytes."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from headstart_server.backbones.contract.backbone import Content
+from headstart_server.embedding.queue import RowFeatures
+from headstart_server.models.capture_policy import CapturePolicy
+from headstart_server.prediction.version_prediction import VersionPrediction
+
+#: Predictions and bytes that may wait.
+MAX_WAITING, MAX_WAITING_BYTES = 8192, 128 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Observation:
+    """The predictions of one version in one call.
+
+    Attributes:
+        prediction: what it predicted for n inputs.
+        policy: the policy of its model.
+        contents: the inputs, [n].
+        rows: their features, [n].
+        cuts: names of activations among the features.
+        time: when they were predicted, on a clock that only goes up.
+    """
+
+    prediction: VersionPrediction
+    policy: CapturePolicy
+    contents: Sequence[Content]
+    rows: Sequence[RowFeatures]
+    cuts: frozenset[str] = frozenset()
+    time: float = field(default_factory=time.monotonic)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds in memory, about."""
+        views = sum(view.nbytes for view in self.rows[0].views.values()) if self.rows else 0
+        return sum(map(nbytes_of, self.contents)) + views * len(self.rows)
+
+
+def nbytes_of(content: Content) -> int:
+    """Return the bytes of a content; of a text its characters."""
+    return len(content) if isinstance(content, bytes | str) else content.nbytes
+
+
+class Observations:
+    """A queue from the event loop to the thread that captures. It never waits.
+
+    Args:
+        max_waiting: maximum number of predictions that wait.
+        max_bytes: maximum bytes that wait.
+    """
+
+    def __init__(self, max_waiting: int = MAX_WAITING, max_bytes: int = MAX_WAITING_BYTES) -> None:
+        self._max_waiting = max_waiting
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._waiting: deque[Observation] = deque()
+        self._count = self._nbytes = 0
+        self._dropped: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, observation: Observation) -> bool:
+        """Add predictions, or count them as dropped if the queue is full; return whether they were added."""
+        count, nbytes = len(observation.contents), observation.nbytes
+        with self._lock:
+            if self._count + count > self._max_waiting or self._nbytes + nbytes > self._max_bytes:
+                model = observation.prediction.version.model
+                self._dropped[model] = self._dropped.get(model, 0) + count
+                return False
+            self._waiting.append(observation)
+            self._count += count
+            self._nbytes += nbytes
+        return True
+
+    def take(self) -> tuple[list[Observation], dict[str, int]]:
+        """Return all that waits, and the number of dropped predictions by model, and forget both."""
+        with self._lock:
+            waiting, self._waiting = list(self._waiting), deque()
+            dropped, self._dropped = self._dropped, {}
+            self._count = self._nbytes = 0
+        return waiting, dropped

@@ -1,0 +1,184 @@
+"""Inputs of Predict calls are captured as the policy of their model says, listed for review, and erased."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from headstart.v1 import capture_policy_pb2, model_service_pb2
+from headstart.v1 import review_service_pb2 as pb
+from integration.server.calls import TIMEOUT, Api, digit, digits, refused
+from server_process import ServerProcess, eventually
+
+
+@pytest.fixture
+def captured(api: Api, model: str) -> Iterator[str]:
+    """A model that captures all inputs."""
+    api.published(digits((0, 1, 7), 8), model=model)
+    set_policy(api, model, random_fraction=1.0)
+    yield model
+    set_policy(api, model)
+
+
+def set_policy(api: Api, model: str, **policy: Any) -> model_service_pb2.UpdateModelResponse:
+    message = capture_policy_pb2.CapturePolicy(**policy) if policy else None
+    request = model_service_pb2.UpdateModelRequest(
+        model=model, capture=message, update_mask=FieldMask(paths=["capture"])
+    )
+    return api.models.UpdateModel(request, timeout=TIMEOUT)
+
+
+def predict(api: Api, model: str, *images: bytes, **fields: Any) -> list[str]:
+    """Return the IDs of predictions."""
+    response = api.predict(model, *images, **fields)
+    return [each.prediction_id for each in response.results[0].predictions]
+
+
+def listed(api: Api, model: str, **fields: Any) -> pb.ListReviewResponse:
+    return api.review.ListReview(pb.ListReviewRequest(model=model, **fields), timeout=TIMEOUT)
+
+
+def get(api: Api, model: str, prediction_id: str, **fields: Any) -> pb.GetCapturedInputResponse:
+    request = pb.GetCapturedInputRequest(model=model, prediction_id=prediction_id, **fields)
+    return api.review.GetCapturedInput(request, timeout=TIMEOUT)
+
+
+def test_a_model_without_a_policy_has_no_prediction_ids(api: Api, digits_model: str) -> None:
+    assert predict(api, digits_model, digit(0, 20)) == [""]
+    assert not listed(api, digits_model).entries
+
+
+def test_captured_inputs_are_listed_with_reasons_and_read_with_their_contents(
+    api: Api, captured: str
+) -> None:
+    images = [digit(label, 20 + place) for place in range(3) for label in (0, 1, 7)]
+    ids = predict(api, captured, *images)
+    assert len(set(ids)) == len(images)
+    assert all(0 < len(each) <= 64 for each in ids)
+    assert get(api, captured, ids[4]).content == images[4]
+    response = listed(api, captured)
+    assert {entry.captured_input.prediction_id for entry in response.entries} == set(ids)
+    assert response.status.captured_count == response.status.pending_count == len(ids)
+    assert response.version == 1
+    for entry in response.entries:
+        assert entry.captured_input.random_sample
+        assert list(entry.captured_input.reasons) == [pb.CAPTURE_REASON_RANDOM]
+        assert entry.captured_input.media_type == "image/png"
+        assert entry.reason != pb.REVIEW_REASON_UNSPECIFIED
+        assert entry.label.class_name == entry.captured_input.predicted.class_name
+        assert entry.margin == pytest.approx(entry.captured_input.margin, abs=1e-6)
+    values = [entry.value for entry in response.entries]
+    assert values[0] == 1.0
+    assert all(0 < value <= 1 for value in values)
+
+
+def test_pages_are_stable_while_inputs_are_added_and_erased(api: Api, captured: str) -> None:
+    ids = predict(api, captured, *(digit(label, 30 + place) for place in range(4) for label in (0, 1)))
+    eventually(lambda: len(listed(api, captured).entries) == len(ids), TIMEOUT, "all inputs")
+    whole = [entry.captured_input.prediction_id for entry in listed(api, captured).entries]
+    first = listed(api, captured, page_size=3)
+    predict(api, captured, digit(7, 30))
+    erase(api, captured, whole[4])
+    found = [entry.captured_input.prediction_id for entry in first.entries]
+    token = first.next_page_token
+    while token:
+        page = listed(api, captured, page_size=3, page_token=token)
+        found += [entry.captured_input.prediction_id for entry in page.entries]
+        token = page.next_page_token
+    assert found == [each for each in whole if each != whole[4]]
+
+
+def erase(api: Api, model: str, example_id: str) -> model_service_pb2.EraseExampleResponse:
+    request = model_service_pb2.EraseExampleRequest(model=model, example_id=example_id)
+    return api.models.EraseExample(request, timeout=TIMEOUT)
+
+
+def test_an_erased_input_is_gone_from_lists_contents_and_storage(
+    api: Api, captured: str, server: ServerProcess
+) -> None:
+    image = digit(1, 40)
+    kept, erased = predict(api, captured, digit(0, 40), image)
+    assert get(api, captured, erased).content == image
+    assert erase(api, captured, erased).deleted_contents == 1
+    assert refused(lambda: get(api, captured, erased)).reason == "CAPTURED_INPUT_NOT_FOUND"
+    assert [entry.captured_input.prediction_id for entry in listed(api, captured).entries] == [kept]
+    files = [path for path in (server.data / "captures").rglob("*") if path.is_file()]
+    assert files
+    assert not any(image in path.read_bytes() for path in files)
+
+
+def test_a_thumbnail_is_a_small_jpeg_and_other_sizes_are_rejected(api: Api, captured: str) -> None:
+    (name,) = predict(api, captured, digit(0, 41))
+    response = get(api, captured, name, thumbnail_size=64)
+    assert response.media_type == "image/jpeg"
+    assert response.content.startswith(b"\xff\xd8\xff")
+    assert response.etag != get(api, captured, name).etag
+    assert "thumbnail_size" in refused(lambda: get(api, captured, name, thumbnail_size=100)).fields
+
+
+def test_http_returns_the_content_itself(api: Api, captured: str, server: ServerProcess) -> None:
+    image = digit(7, 42)
+    (name,) = predict(api, captured, image)
+    get(api, captured, name)
+    url = f"http://{server.event('http_listening')}/v1/models/{captured}"
+    with urllib.request.urlopen(f"{url}/captured/{name}", timeout=TIMEOUT) as response:
+        assert response.headers["content-type"] == "image/png"
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.read() == image
+    with urllib.request.urlopen(f"{url}/review?page_size=1", timeout=TIMEOUT) as response:
+        entries = json.load(response)["entries"]
+    assert entries[0]["capturedInput"]["predictionId"] == name
+
+
+def test_only_uncertain_inputs_are_captured_by_a_margin(api: Api, captured: str) -> None:
+    set_policy(api, captured, max_margin=0.3)
+    images = [digit(label, 50 + place) for place in range(6) for label in (0, 1, 7)]
+    response = api.predict(captured, *images)
+    predictions = response.results[0].predictions
+    expected = {
+        each.prediction_id
+        for each in predictions
+        if each.classes[0].probability - each.classes[1].probability <= 0.3
+    }
+    sure = next(each.prediction_id for each in predictions if each.prediction_id not in expected)
+    assert refused(lambda: get(api, captured, sure)).reason == "CAPTURED_INPUT_NOT_FOUND"
+    entries = listed(api, captured).entries
+    assert {entry.captured_input.prediction_id for entry in entries} == expected
+    assert not any(entry.captured_input.random_sample for entry in entries)
+
+
+def test_a_policy_is_part_of_the_model_and_is_cleared_by_the_mask(api: Api, captured: str) -> None:
+    model = set_policy(api, captured, random_fraction=0.5, ttl=Duration(seconds=3600)).model
+    assert (model.capture.random_fraction, model.capture.ttl.seconds) == (0.5, 3600)
+    assert model.capture.max_count > 0
+    assert not set_policy(api, captured).model.HasField("capture")
+    assert predict(api, captured, digit(0, 43)) == [""]
+
+
+@pytest.mark.parametrize(
+    ("policy", "field"),
+    [
+        ({"max_count": 5}, "capture"),
+        ({"random_fraction": 1.5}, "capture.random_fraction"),
+        ({"random_fraction": 0.5, "max_bytes": 5}, "capture.max_bytes"),
+        ({"random_fraction": 0.5, "ttl": Duration(seconds=5)}, "capture.ttl"),
+        ({"max_margin": float("nan")}, "capture.max_margin"),
+    ],
+)
+def test_an_invalid_policy_is_rejected_by_name(
+    api: Api, digits_model: str, policy: dict[str, Any], field: str
+) -> None:
+    assert field in refused(lambda: set_policy(api, digits_model, **policy)).fields
+
+
+def test_unknown_names_and_tokens_are_rejected(api: Api, captured: str) -> None:
+    assert refused(lambda: listed(api, "missing")).reason == "MODEL_NOT_FOUND"
+    assert refused(lambda: get(api, "missing", "x")).reason == "MODEL_NOT_FOUND"
+    assert refused(lambda: listed(api, captured, version=99)).reason == "VERSION_NOT_FOUND"
+    assert "alias" in refused(lambda: listed(api, captured, version=1, alias="stable")).fields
+    assert "page_token" in refused(lambda: listed(api, captured, page_token="x")).fields
+    assert refused(lambda: get(api, captured, "../secret")).reason == "CAPTURED_INPUT_NOT_FOUND"
