@@ -1,0 +1,1 @@
+"""A terminal: its keys, and the images that it can show."""

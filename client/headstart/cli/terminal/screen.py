@@ -1,0 +1,161 @@
+"""A full-screen view in a terminal, and its keys."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+__all__ = ["Key", "Screen", "TerminalScreen", "open_screen", "printable"]
+
+_ALTERNATE, _NORMAL = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+_CLEAR = "\x1b[H\x1b[2J"
+
+
+class Key:
+    """Names of keys that are not characters."""
+
+    BACKSPACE = "backspace"
+    ENTER = "enter"
+    ESCAPE = "escape"
+    LEFT = "left"
+    RIGHT = "right"
+
+
+_NAMES = {
+    "\x7f": Key.BACKSPACE,
+    "\b": Key.BACKSPACE,
+    "\r": Key.ENTER,
+    "\n": Key.ENTER,
+    "\x1b": Key.ESCAPE,
+    "\x1b[D": Key.LEFT,
+    "\x1bOD": Key.LEFT,
+    "\x1b[C": Key.RIGHT,
+    "\x1bOC": Key.RIGHT,
+}
+
+
+class Screen(Protocol):
+    """A view with keys."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The columns and rows."""
+
+    def show(self, text: str) -> None:
+        """Replace what is shown."""
+
+    def key(self) -> str:
+        """Wait for a key; return its character, or its name in `Key`."""
+
+    def line(self, prompt: str) -> str:
+        """Let the user type a line; return it."""
+
+
+class TerminalScreen:
+    """The view of this process's terminal."""
+
+    def __init__(self, termios: Any, tty: Any) -> None:
+        self._termios = termios
+        self._tty = tty
+        self._input = sys.stdin.fileno()
+        self._before = termios.tcgetattr(self._input)
+        self._typed: list[str] = []
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """As `Screen.size`."""
+        columns, rows = os.get_terminal_size(sys.stdout.fileno())
+        return columns, rows
+
+    def show(self, text: str) -> None:
+        """As `Screen.show`."""
+        self._write(f"{_CLEAR}{text}")
+
+    def key(self) -> str:
+        """As `Screen.key`."""
+        while not self._typed:
+            data = os.read(self._input, 256)
+            if not data:
+                raise EOFError
+            self._typed = list(_keys(data.decode(errors="ignore")))
+        return self._typed.pop(0)
+
+    def line(self, prompt: str) -> str:
+        """As `Screen.line`."""
+        self.cooked()
+        self._write("\x1b[?25h")
+        try:
+            return input(prompt)
+        finally:
+            self._write("\x1b[?25l")
+            self.raw()
+
+    def raw(self) -> None:
+        """Get each key as it is pressed; Ctrl-C interrupts as ever."""
+        self._tty.setcbreak(self._input)
+
+    def cooked(self) -> None:
+        """Let the terminal edit lines again."""
+        self._termios.tcsetattr(self._input, self._termios.TCSADRAIN, self._before)
+
+    def enter(self) -> None:
+        """Begin the view; what was shown before comes back at its end."""
+        self._write(_ALTERNATE)
+        self.raw()
+
+    def leave(self) -> None:
+        """End the view."""
+        self.cooked()
+        self._write(_NORMAL)
+
+    def _write(self, text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+@contextmanager
+def open_screen() -> Iterator[Screen]:
+    """Open the full-screen view of this process's terminal.
+
+    Raises:
+        ValueError: there is no terminal.
+    """
+    try:
+        import termios  # noqa: PLC0415 - Unix has it
+        import tty  # noqa: PLC0415
+    except ModuleNotFoundError:
+        raise ValueError("A review needs a Unix terminal. List the inputs with -o json.") from None
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ValueError(
+            "A review needs a terminal, but stdin or stdout is not one. Run the command in a terminal, or "
+            "list the inputs with -o json and answer with: headstart feedback."
+        )
+    screen = TerminalScreen(termios, tty)
+    screen.enter()
+    try:
+        yield screen
+    finally:
+        screen.leave()
+
+
+def printable(text: str) -> str:
+    """Return a text without characters that control a terminal: inputs and names may come from strangers."""
+    return "".join(each if each.isprintable() or each == "\n" else "�" for each in text.replace("\t", "    "))
+
+
+def _keys(text: str) -> Iterator[str]:
+    """Yield the keys in what a terminal sent; unknown escape sequences are left out."""
+    place = 0
+    while place < len(text):
+        if text[place] == "\x1b" and text[place + 1 : place + 2] in ("[", "O"):
+            end = place + 2
+            while end < len(text) and not ("@" <= text[end] <= "~"):
+                end += 1
+            sequence = text[place : end + 1]
+            place = end + 1
+            if sequence in _NAMES:
+                yield _NAMES[sequence]
+            continue
+        yield _NAMES.get(text[place], text[place])
+        place += 1
