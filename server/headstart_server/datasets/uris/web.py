@@ -42,13 +42,13 @@ def read_web(
                 preload_content=False,
                 decode_content=False,
             )
-            answer = connection.getresponse()
-            _check(answer.status, answer.headers.get("content-encoding", "identity"))
-            content = answer.read(max_bytes + 1, decode_content=False)
-            if len(content) > max_bytes:
-                raise TooLargeError(f"it has more than {max_bytes} bytes")
-            if answer.length_remaining:
-                raise SourceUnavailableError
+            with closing(connection.getresponse()) as answer:
+                _check(answer.status, answer.headers.get("content-encoding", "identity"))
+                content = answer.read(max_bytes + 1, decode_content=False)
+                if len(content) > max_bytes:
+                    raise TooLargeError(f"it has more than {max_bytes} bytes")
+                if answer.length_remaining:
+                    raise SourceUnavailableError
     except (HTTPError, HTTPException, OSError, ValueError) as error:
         # What a peer of TLS or HTTP sent is not repeated.
         raise SourceUnavailableError from error
