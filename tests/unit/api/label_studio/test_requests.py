@@ -1,0 +1,250 @@
+"""Requests of Label Studio through the HTTP port: callers, paths, bodies, and tasks of every kind."""
+
+import asyncio
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headstart.v1 import input_pb2, label_pb2, model_pb2, model_service_pb2
+from headstart.v1 import model_service_pb2_grpc as model_stubs
+from headstart.v1 import prediction_service_pb2 as pb
+from headstart.v1 import prediction_service_pb2_grpc as prediction_stubs
+from headstart_server.api.grpc.call import Call, CallCheck
+from headstart_server.api.grpc.call_observer import CallObserver
+from headstart_server.api.grpc.interceptor import CallInterceptor
+from headstart_server.api.http.gateway import Gateway
+from headstart_server.api.http.in_process_server import InProcessServer
+from headstart_server.api.http.inputs import UploadLimits
+from headstart_server.api.label_studio.contents import TaskContents
+from headstart_server.api.label_studio.label_studio import LabelStudio
+from headstart_server.errors import ModelNotFound, Unauthenticated, UndecodableInput
+from headstart_server.observability.telemetry import Telemetry
+
+CONFIG = """<View><Text name="text" value="$text"/><Choices name="kind" toName="text">
+<Choice value="cat"/><Choice value="dog"/></Choices></View>"""
+
+
+class Models(model_stubs.ModelServiceServicer):
+    """Has one model of one version."""
+
+    async def GetVersion(  # noqa: N802
+        self, request: model_service_pb2.GetVersionRequest, context: Any
+    ) -> model_service_pb2.GetVersionResponse:
+        if request.target.model != "pets":
+            raise ModelNotFound("There is no such model.")
+        version = model_pb2.Version(model="pets", version=3, task=input_pb2.TASK_SINGLE_LABEL)
+        return model_service_pb2.GetVersionResponse(version=version)
+
+
+class Predictions(prediction_stubs.PredictionServiceServicer):
+    """Predicts the text itself; refuses texts that begin with `bad`."""
+
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+
+    async def Predict(self, request: pb.PredictRequest, context: Any) -> pb.PredictResponse:  # noqa: N802
+        self.counts.append(len(request.inputs))
+        assert request.skip_invalid_inputs
+        assert (request.targets[0].model, request.targets[0].version) == ("pets", 3)
+        bad = [place for place, each in enumerate(request.inputs) if each.text.startswith("bad")]
+        if len(bad) == len(request.inputs):
+            raise UndecodableInput("Every input is bad.")
+        found = [
+            pb.Prediction(
+                label=label_pb2.Label(class_name=each.text),
+                classes=[pb.ClassProbability(name=each.text, probability=0.75)],
+            )
+            for each in request.inputs
+        ]
+        for place in bad:
+            found[place] = pb.Prediction()
+        return pb.PredictResponse(
+            results=[pb.VersionPredictions(model="pets", version=3, predictions=found)],
+            faults=[pb.InputFault(index=place) for place in bad],
+        )
+
+
+class TokenCheck(CallCheck):
+    """Admits callers with the token."""
+
+    async def begin(self, call: Call) -> None:
+        if dict(call.context.invocation_metadata() or ()).get("authorization") != "Bearer word":
+            raise Unauthenticated("Send a token.")
+
+
+class Site:
+    """The HTTP port of a server with one model."""
+
+    def __init__(self, folder: Path, *checks: CallCheck) -> None:
+        server = InProcessServer(CallInterceptor(CallObserver(Telemetry("test")), checks))
+        self.predictions = Predictions()
+        model_stubs.add_ModelServiceServicer_to_server(Models(), server.server)
+        prediction_stubs.add_PredictionServiceServicer_to_server(self.predictions, server.server)
+        limits = UploadLimits(
+            message_bytes=1 << 20,
+            input_bytes=500,
+            dataset_bytes=9000,
+            examples=10,
+            inputs=16,
+            scratch=folder,
+        )
+        label_studio = LabelStudio(server, limits, TaskContents(None, None, 500))
+        self.gateway = Gateway(server, limits, max_calls=4, version="1", protocols=[label_studio])
+
+    async def ask(self, verb: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """Code and content."""
+        sent: list[dict[str, Any]] = []
+        content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        requested = [{"type": "http.request", "body": content}]
+
+        async def receive() -> dict[str, Any]:
+            if requested:
+                return requested.pop()
+            await asyncio.Event().wait()
+            return {}
+
+        async def send(event: Any) -> None:
+            sent.append(event)
+
+        scope = {
+            "type": "http",
+            "method": verb,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [(b"host", b"localhost")]
+            + [(name.encode(), text.encode()) for name, text in headers.items()],
+            "client": ("127.0.0.1", 4321),
+        }
+        await self.gateway(scope, receive, send)
+        return sent[0]["status"], json.loads(b"".join(event["body"] for event in sent[1:]))
+
+    async def predict(self, *texts: Any, config: str = CONFIG) -> tuple[int, Any]:
+        tasks = [{"id": place, "data": {"text": text}} for place, text in enumerate(texts)]
+        return await self.ask(
+            "POST", "/label-studio/pets/predict", {"tasks": tasks, "label_config": config, "project": "1.17"}
+        )
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pets", "pets@3", "pets@stable", "pets%403"])
+async def test_a_backend_is_healthy_and_names_its_version(site: Site, name: str) -> None:
+    assert await site.ask("GET", f"/label-studio/{name}/health") == (
+        200,
+        {"status": "UP", "model_class": "pets"},
+    )
+    assert await site.ask("POST", f"/label-studio/{name}/setup", {"schema": CONFIG}) == (
+        200,
+        {"model_version": "pets@3"},
+    )
+    assert (await site.ask("GET", f"/label-studio/{name}/versions"))[1] == {"versions": ["pets@3"]}
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "code"),
+    [
+        ("GET", "/label-studio", 404),
+        ("GET", "/label-studio/", 404),
+        ("GET", "/label-studio/health", 404),
+        ("GET", "/label-studio/pets/other", 404),
+        ("POST", "/label-studio/pets/health", 404),
+        ("GET", "/label-studio/pets/predict", 404),
+        ("GET", "/label-studio/none/health", 404),
+        ("GET", "/label-studio/@stable/health", 400),
+        ("GET", "/label-studio/%00/health", 404),
+    ],
+)
+async def test_other_paths_are_refused_with_the_expected_one(
+    site: Site, verb: str, path: str, code: int
+) -> None:
+    answered, content = await site.ask(verb, path)
+    assert answered == code, content
+    assert content["message"]
+
+
+async def test_tasks_get_pre_annotations_in_their_order(site: Site) -> None:
+    code, content = await site.predict("cat", "bad", "dog", "bird", 7, "cat")
+    assert code == 200
+    assert content["model_version"] == "pets@3"
+    shown = [
+        each["result"][0]["value"]["choices"][0] if each["result"] else None for each in content["results"]
+    ]
+    # A class that the project does not have is not shown: Label Studio would refuse all predictions for it.
+    assert shown == ["cat", None, "dog", None, None, "cat"]
+    assert content["results"][0] == {
+        "result": [
+            {"from_name": "kind", "to_name": "text", "type": "choices", "value": {"choices": ["cat"]}}
+        ],
+        "model_version": "pets@3",
+        "score": 0.75,
+    }
+    assert content["results"][1] == {"result": [], "model_version": "pets@3"}
+
+
+async def test_many_tasks_become_several_calls_of_the_allowed_size(site: Site) -> None:
+    code, content = await site.predict(*["cat"] * 100)
+    assert code == 200
+    assert len(content["results"]) == 100
+    assert all(each["result"] for each in content["results"])
+    assert sum(site.predictions.counts) == 100
+    assert max(site.predictions.counts) <= 16
+
+
+async def test_if_no_task_can_be_predicted_the_reason_is_reported(site: Site) -> None:
+    code, content = await site.predict("bad", "bad too")
+    assert code == 400
+    assert content["message"] == "Every input is bad."
+    code, content = await site.predict(7)
+    assert code == 400
+    assert "data.text" in content["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b"\xff",
+        b'{"tasks": 3}',
+        b'{"tasks": [3]}',
+        b"[" * 100_000,
+        b'{"label_config": "' + b"a" * 100_000 + b'"}',
+        {
+            "tasks": [{"data": {"text": "cat"}}],
+            "label_config": CONFIG.replace("<Choices", "<Choices choice='multiple'"),
+        },
+        {"tasks": [{}] * 10_001, "label_config": CONFIG},
+        {"tasks": [{"data": []}], "label_config": CONFIG},
+    ],
+)
+async def test_malformed_requests_are_refused(site: Site, body: Any) -> None:
+    code, content = await site.ask("POST", "/label-studio/pets/predict", body)
+    assert code == 400, content
+    assert "expected" in content["message"].lower() or "needs" in content["message"]
+
+
+async def test_large_bodies_are_refused(site: Site) -> None:
+    code, _ = await site.ask("POST", "/label-studio/pets/predict", b" " * (3 << 20))
+    assert code == 413
+
+
+async def test_the_password_of_basic_authentication_is_the_token(tmp_path: Path) -> None:
+    site = Site(tmp_path, TokenCheck())
+
+    def basic(text: str) -> str:
+        return f"Basic {base64.b64encode(text.encode()).decode()}"
+
+    path = "/label-studio/pets/health"
+    assert (await site.ask("GET", path, authorization=basic("anyone:word")))[0] == 200
+    assert (await site.ask("GET", path, authorization="Bearer word"))[0] == 200
+    for wrong in (basic("word"), basic("word:"), basic("a:other"), "Basic !!!", "Basic", ""):
+        code, content = await site.ask("GET", path, authorization=wrong)
+        assert (code, content["message"]) == (401, "Send a token.")
+    assert (await site.ask("POST", "/label-studio/pets/predict", b"["))[0] == 401
