@@ -9,6 +9,7 @@ from grpc_health.v1 import health_pb2
 
 from headstart.v1 import (
     evaluation_service_pb2,
+    example_service_pb2,
     fine_tuning_service_pb2,
     model_service_pb2,
     prediction_service_pb2,
@@ -21,6 +22,7 @@ from headstart_server.api.grpc.requests.request_checks import limit_of
 
 MODULES = [
     evaluation_service_pb2,
+    example_service_pb2,
     fine_tuning_service_pb2,
     model_service_pb2,
     prediction_service_pb2,

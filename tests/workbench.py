@@ -20,6 +20,7 @@ from headstart_server.jobs.archive_retention import ArchiveRetention
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
+from headstart_server.learning.examples.example_edit import ExampleEdit
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.models.version import Selector, Version
@@ -206,6 +207,11 @@ class Workbench:
         """The jobs whose archives are there after a sweep."""
         self.archives.sweep()
         return {path.stem for path in self.folder.iterdir()}
+
+
+def removals(*ids: str) -> tuple[ExampleEdit, ...]:
+    """Edits that leave examples out."""
+    return tuple(ExampleEdit(id=name, remove=True) for name in ids)
 
 
 def _spec(fields: dict[str, object]) -> FineTuneSpec:

@@ -6,6 +6,7 @@ from headstart.async_handles import AsyncAliasHandle, AsyncModelHandle, AsyncVer
 from headstart.async_job import AsyncJob
 from headstart.calls.rebasing import RebaseSettings
 from headstart.client import Client
+from headstart.edits import Edits, ExampleEdit
 from headstart.errors import (
     Aborted,
     Cancelled,
@@ -169,12 +170,14 @@ __all__ = [
     "DatasetFindings",
     "DeadlineExceeded",
     "DuplicateGroup",
+    "Edits",
     "Energy",
     "ErasedExample",
     "ErrorDetails",
     "Evaluation",
     "EvaluationResult",
     "Example",
+    "ExampleEdit",
     "ExampleFault",
     "ExampleOutcome",
     "ExampleReference",

@@ -1,24 +1,29 @@
 """Encode settings as messages, by the messages' descriptors."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from datetime import datetime, timedelta
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 
+from headstart.label_values import LabelValue
 from headstart.spec import RECIPES, FineTuneSpec, PromotionGate, Recipe
-from headstart.v1 import comparison_pb2
+from headstart.v1 import comparison_pb2, label_pb2
 from headstart.v1 import job_pb2 as pb
 
-__all__ = ["encode", "gate_message", "recipe_message", "spec_message"]
+__all__ = ["encode", "gate_message", "label_message", "recipe_message", "spec_message"]
+
+_LABEL = "headstart.v1.Label"
 
 Filled = TypeVar("Filled", bound=Message)
 
 
 def spec_message(spec: FineTuneSpec, *, validate_only: bool = False) -> pb.FineTuneSpec:
     """Return the message of a spec."""
-    message = encode(spec, pb.FineTuneSpec(validate_only=validate_only, removed_example_ids=spec.remove))
+    message = encode(spec, pb.FineTuneSpec(validate_only=validate_only))
     if isinstance(spec.parent, int):
         message.parent_version = spec.parent
     elif spec.parent is not None:
@@ -39,6 +44,23 @@ def recipe_message(recipe: Recipe) -> pb.Recipe:
 def gate_message(gate: PromotionGate | None) -> comparison_pb2.PromotionGate | None:
     """Return the message of a gate; None for None."""
     return None if gate is None else encode(gate, comparison_pb2.PromotionGate())
+
+
+def label_message(label: LabelValue) -> label_pb2.Label:
+    """Return the message of a label: a class, several classes, a number, or classes with probabilities."""
+    if isinstance(label, str):
+        return label_pb2.Label(class_name=label)
+    if isinstance(label, Mapping):
+        return label_pb2.Label(probabilities=label_pb2.SoftLabel(probabilities=label))
+    if isinstance(label, Real) and not isinstance(label, Integral):
+        return label_pb2.Label(number=float(label))
+    if not isinstance(label, Collection) or not all(isinstance(each, str) for each in label):
+        raise TypeError(
+            "A label must be a class, a list of classes, a float, or classes with probabilities. "
+            "Give an integer as a text if it is a class, or as a float if it is a number. "
+            f"Received: {label!r}"
+        )
+    return label_pb2.Label(classes=label_pb2.LabelSet(class_names=label))
 
 
 def encode(value: Any, message: Filled) -> Filled:
@@ -64,8 +86,18 @@ def _set(message: Message, field: Any, item: Any) -> None:
             getattr(message, field.name).extend(item)
         else:
             setattr(message, field.name, item)
+    else:
+        _set_message(message, field, item)
+
+
+def _set_message(message: Message, field: Any, item: Any) -> None:
+    if field.message_type.full_name == _LABEL:
+        getattr(message, field.name).CopyFrom(label_message(item))
     elif field.message_type.GetOptions().map_entry:
         getattr(message, field.name).update(item)
+    elif field.is_repeated:
+        for each in item:
+            encode(each, getattr(message, field.name).add())
     elif isinstance(item, datetime):
         getattr(message, field.name).FromDatetime(item)
     elif isinstance(item, timedelta):

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any, Literal, TypeAlias, TypedDict
 
+from headstart.edits import Edits, ExampleEdit, parse_edits
 from headstart.inputs.task import Task, TaskName, parse_task
 
 __all__ = [
@@ -195,7 +196,7 @@ class FineTuneSpec:
     task: Task = Task.UNSPECIFIED
     promote_if: PromotionGate | None = None
     parent: int | str | None = None
-    remove: tuple[str, ...] = ()
+    edits: tuple[ExampleEdit, ...] = ()
     discard_examples: bool = False
     priority: int = 0
     webhook: str = ""
@@ -228,7 +229,9 @@ class SpecSettings(TypedDict, total=False):
             `PromotionGate` with other margins. None: moved unconditionally.
         parent: number or alias of a version of the same model whose stored examples are trained on, too. An
             example with the ID of one of them replaces it. None: no parent.
-        remove: IDs of the parent's examples that are removed.
+        edits: changes of the parent's examples, as `ExampleEdit` values, or as a mapping from the ID or index
+            of an example to its new label.
+        remove: IDs of the parent's examples that are left out; the short form of such edits.
         discard_examples: True deletes the examples when the job has ended: the version cannot be a parent,
             and its report has no images.
         priority: queued jobs of a higher priority run first, -10 to 10. Default 0.
@@ -251,6 +254,7 @@ class SpecSettings(TypedDict, total=False):
     task: Task | TaskName | None
     promote_if: PromotionGate | bool | None
     parent: int | str | None
+    edits: Edits | None
     remove: Collection[str] | None
     discard_examples: bool
     priority: int
@@ -282,6 +286,7 @@ def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> Fi
         raise ValueError(f"expire_time must have a time zone, such as UTC. Received: {moment!r}")
     if lifetime is not None and not isinstance(lifetime, timedelta):
         arguments["ttl"] = timedelta(seconds=lifetime)
+    arguments.pop("remove", None)
     arguments |= _task(settings) | _gate(settings) | _parent(settings)
     return FineTuneSpec(model=model, request_id=request_id, **arguments)
 
@@ -334,11 +339,9 @@ def _gate(settings: SpecSettings) -> dict[str, Any]:
 
 
 def _parent(settings: SpecSettings) -> dict[str, Any]:
-    parent, removed = settings.get("parent"), settings.get("remove")
+    parent, edits = settings.get("parent"), parse_edits(settings.get("edits"), settings.get("remove"))
     if isinstance(parent, bool) or not isinstance(parent, int | str | None):
         raise TypeError(f"parent must be a version's number or an alias. Received: {parent!r}")
-    if isinstance(removed, str) or not all(isinstance(each, str) for each in removed or ()):
-        raise TypeError(f"remove must be a list of ids. Received: {removed!r}")
-    if removed and parent is None:
-        raise ValueError("remove requires a parent. Pass the version that has the examples")
-    return {"remove": tuple(removed or ())}
+    if edits and parent is None:
+        raise ValueError("edits and remove require a parent. Pass the version that has the examples")
+    return {"edits": edits}

@@ -48,7 +48,7 @@ def test_every_setting_of_later_versions_is_an_option(run, server):
 
     spec = spec_of(server)
     assert spec.parent_version == 3
-    assert list(spec.removed_example_ids) == ["cat/1.jpg", "cat/2.jpg"]
+    assert [edit.example_id for edit in spec.edits if edit.remove] == ["cat/1.jpg", "cat/2.jpg"]
     assert (spec.promote_if.HasField("max_drop"), spec.promote_if.max_class_drop) == (True, 0.2)
     assert spec.task == input_pb2.TASK_SINGLE_LABEL
     assert spec.discard_examples

@@ -76,7 +76,10 @@ def test_examples_may_be_added_to_those_of_a_version(client: Client, server: Fak
 
     ((first,),) = server.requests["FineTune"]
     assert first.spec.parent_alias == "stable"
-    assert list(first.spec.removed_example_ids) == ["cat/1.jpg", "cat/2.jpg"]
+    assert [(edit.example_id, edit.remove) for edit in first.spec.edits] == [
+        ("cat/1.jpg", True),
+        ("cat/2.jpg", True),
+    ]
     assert first.spec.promote_if.HasField("max_drop")
     assert not first.spec.promote_if.HasField("max_class_drop")
     assert first.spec.task == input_pb2.TASK_SINGLE_LABEL

@@ -112,6 +112,7 @@ def fine_tune(
         task=parse_task(task) if task else None,
         promote_if=options.gate_of(is_gated, max_drop, max_class_drop, significance, alias),
         parent=options.parent_of(parent, remove),
+        edits=None,
         remove=remove,
         discard_examples=discard_examples,
         priority=priority,

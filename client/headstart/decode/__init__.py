@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from headstart.decode.decoder import Decoder, Reader, enum_converter
 from headstart.inputs import tensors
 from headstart.inputs.task import Task
+from headstart.label_values import LabelValue
 from headstart.results import (
     Alias,
     AliasEvent,
@@ -30,8 +31,7 @@ from headstart.results import (
     ServerInfo,
     Version,
 )
-from headstart.results.label_values import LabelValue
-from headstart.spec import RECIPES, Auto, FineTuneSpec, Recipe
+from headstart.spec import RECIPES, Auto, Recipe
 from headstart.transport.status import details_from_status
 from headstart.v1 import evaluation_service_pb2, input_pb2, job_pb2, label_pb2, model_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
@@ -169,7 +169,6 @@ _DECODER: Final = Decoder(
         ExampleFault: {
             "reason": lambda fault: ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_"),
         },
-        FineTuneSpec: {"remove": "removed_example_ids"},
         InputFault: {"reason": lambda fault: ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_")},
         JobStatus: {"promotion": _promotion("version"), "step_durations": _step_durations},
         ModelPredictions: {"predictions": _predictions},

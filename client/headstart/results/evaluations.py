@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from headstart.display import figure, percent, table
+from headstart.label_values import LabelValue
 from headstart.results.faults import ExampleFault
 from headstart.results.findings import DatasetFindings, ExampleReference
-from headstart.results.label_values import LabelValue
 from headstart.results.models import Metrics, Version
 
 __all__ = [

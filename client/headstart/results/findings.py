@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from headstart.results.label_values import LabelValue
+from headstart.label_values import LabelValue
 
 __all__ = [
     "DatasetFindings",

@@ -248,6 +248,7 @@ class Lineage:
         removed_example_count: number of the parent's examples that were removed or replaced.
         trained_blocks: number of the backbone's last blocks that were trained with the head.
         note: note for people about the training; may be empty.
+        edited_example_count: number of the parent's examples that were changed.
     """
 
     job_id: str
@@ -266,6 +267,7 @@ class Lineage:
     removed_example_count: int = 0
     trained_blocks: int = 0
     note: str = ""
+    edited_example_count: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from headstart.display import bars, figure, heatmap_png, table
 from headstart.errors import PredictionError
 from headstart.inputs.task import Task
+from headstart.label_values import LabelValue
 from headstart.results.findings import ExampleReference
-from headstart.results.label_values import LabelValue
 from headstart.v1 import prediction_service_pb2 as pb
 
 __all__ = [

@@ -7,6 +7,7 @@ from google.rpc import status_pb2 as _status_pb2
 from headstart.v1 import comparison_pb2 as _comparison_pb2
 from headstart.v1 import energy_pb2 as _energy_pb2
 from headstart.v1 import errors_pb2 as _errors_pb2
+from headstart.v1 import example_pb2 as _example_pb2
 from headstart.v1 import input_pb2 as _input_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -70,7 +71,7 @@ WEBHOOK_STATE_DELIVERED: WebhookState
 WEBHOOK_STATE_GIVEN_UP: WebhookState
 
 class FineTuneSpec(_message.Message):
-    __slots__ = ("model", "backbone", "recipe", "held_out_fraction", "seed", "display_name", "tags", "alias", "expire_time", "ttl", "request_id", "validate_only", "max_excluded_fraction", "task", "promote_if", "parent_version", "parent_alias", "removed_example_ids", "discard_examples", "priority", "backbone_candidates", "backbone_time_budget", "webhook", "dataset_uri")
+    __slots__ = ("model", "backbone", "recipe", "held_out_fraction", "seed", "display_name", "tags", "alias", "expire_time", "ttl", "request_id", "validate_only", "max_excluded_fraction", "task", "promote_if", "parent_version", "parent_alias", "discard_examples", "priority", "backbone_candidates", "backbone_time_budget", "webhook", "dataset_uri", "edits")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -95,13 +96,13 @@ class FineTuneSpec(_message.Message):
     PROMOTE_IF_FIELD_NUMBER: _ClassVar[int]
     PARENT_VERSION_FIELD_NUMBER: _ClassVar[int]
     PARENT_ALIAS_FIELD_NUMBER: _ClassVar[int]
-    REMOVED_EXAMPLE_IDS_FIELD_NUMBER: _ClassVar[int]
     DISCARD_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_TIME_BUDGET_FIELD_NUMBER: _ClassVar[int]
     WEBHOOK_FIELD_NUMBER: _ClassVar[int]
     DATASET_URI_FIELD_NUMBER: _ClassVar[int]
+    EDITS_FIELD_NUMBER: _ClassVar[int]
     model: str
     backbone: str
     recipe: Recipe
@@ -119,14 +120,14 @@ class FineTuneSpec(_message.Message):
     promote_if: _comparison_pb2.PromotionGate
     parent_version: int
     parent_alias: str
-    removed_example_ids: _containers.RepeatedScalarFieldContainer[str]
     discard_examples: bool
     priority: int
     backbone_candidates: _containers.RepeatedScalarFieldContainer[str]
     backbone_time_budget: _duration_pb2.Duration
     webhook: str
     dataset_uri: str
-    def __init__(self, model: _Optional[str] = ..., backbone: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., held_out_fraction: _Optional[float] = ..., seed: _Optional[int] = ..., display_name: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., alias: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., max_excluded_fraction: _Optional[float] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., parent_version: _Optional[int] = ..., parent_alias: _Optional[str] = ..., removed_example_ids: _Optional[_Iterable[str]] = ..., discard_examples: bool = ..., priority: _Optional[int] = ..., backbone_candidates: _Optional[_Iterable[str]] = ..., backbone_time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., webhook: _Optional[str] = ..., dataset_uri: _Optional[str] = ...) -> None: ...
+    edits: _containers.RepeatedCompositeFieldContainer[_example_pb2.ExampleEdit]
+    def __init__(self, model: _Optional[str] = ..., backbone: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., held_out_fraction: _Optional[float] = ..., seed: _Optional[int] = ..., display_name: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., alias: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., max_excluded_fraction: _Optional[float] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., parent_version: _Optional[int] = ..., parent_alias: _Optional[str] = ..., discard_examples: bool = ..., priority: _Optional[int] = ..., backbone_candidates: _Optional[_Iterable[str]] = ..., backbone_time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., webhook: _Optional[str] = ..., dataset_uri: _Optional[str] = ..., edits: _Optional[_Iterable[_Union[_example_pb2.ExampleEdit, _Mapping]]] = ...) -> None: ...
 
 class Recipe(_message.Message):
     __slots__ = ("auto", "ridge", "logistic", "mlp", "partial")

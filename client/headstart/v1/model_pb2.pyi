@@ -193,7 +193,7 @@ class ConfusionCell(_message.Message):
     def __init__(self, actual: _Optional[int] = ..., predicted: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
 
 class Lineage(_message.Message):
-    __slots__ = ("job_id", "backbone", "backbone_digest", "dataset_digest", "recipe", "seed", "example_count", "software", "runtime", "stop_reason", "fit_duration", "parent_version", "added_example_count", "removed_example_count", "trained_blocks", "note")
+    __slots__ = ("job_id", "backbone", "backbone_digest", "dataset_digest", "recipe", "seed", "example_count", "software", "runtime", "stop_reason", "fit_duration", "parent_version", "added_example_count", "removed_example_count", "trained_blocks", "note", "edited_example_count")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -210,6 +210,7 @@ class Lineage(_message.Message):
     REMOVED_EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
     TRAINED_BLOCKS_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
+    EDITED_EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     backbone: str
     backbone_digest: str
@@ -226,7 +227,8 @@ class Lineage(_message.Message):
     removed_example_count: int
     trained_blocks: int
     note: str
-    def __init__(self, job_id: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., dataset_digest: _Optional[str] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., seed: _Optional[int] = ..., example_count: _Optional[int] = ..., software: _Optional[str] = ..., runtime: _Optional[str] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., fit_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., parent_version: _Optional[int] = ..., added_example_count: _Optional[int] = ..., removed_example_count: _Optional[int] = ..., trained_blocks: _Optional[int] = ..., note: _Optional[str] = ...) -> None: ...
+    edited_example_count: int
+    def __init__(self, job_id: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., dataset_digest: _Optional[str] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., seed: _Optional[int] = ..., example_count: _Optional[int] = ..., software: _Optional[str] = ..., runtime: _Optional[str] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., fit_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., parent_version: _Optional[int] = ..., added_example_count: _Optional[int] = ..., removed_example_count: _Optional[int] = ..., trained_blocks: _Optional[int] = ..., note: _Optional[str] = ..., edited_example_count: _Optional[int] = ...) -> None: ...
 
 class Backbone(_message.Message):
     __slots__ = ("backbone", "modality", "views", "input_size", "parameter_count", "source", "license", "default", "description")

@@ -13,6 +13,8 @@ from grpc_reflection.v1alpha import reflection
 from headstart.v1 import (
     evaluation_service_pb2,
     evaluation_service_pb2_grpc,
+    example_service_pb2,
+    example_service_pb2_grpc,
     fine_tuning_service_pb2,
     fine_tuning_service_pb2_grpc,
     model_service_pb2,
@@ -75,6 +77,12 @@ _SERVICES: tuple[tuple[Any, str, type, Callable[[Any, grpc.aio.Server], None]], 
         "ReviewService",
         review_service_pb2_grpc.ReviewServiceServicer,
         review_service_pb2_grpc.add_ReviewServiceServicer_to_server,
+    ),
+    (
+        example_service_pb2,
+        "ExampleService",
+        example_service_pb2_grpc.ExampleServiceServicer,
+        example_service_pb2_grpc.add_ExampleServiceServicer_to_server,
     ),
     (
         server_service_pb2,

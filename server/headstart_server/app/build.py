@@ -44,6 +44,8 @@ from headstart_server.database.address import hosts, sqlite_file
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.example_archive import archive_name
 from headstart_server.datasets.example_eraser import ErasedMembers, ExampleEraser
+from headstart_server.datasets.example_reader import ExampleReader
+from headstart_server.datasets.thumbnail_store import ThumbnailStore
 from headstart_server.datasets.uris.location import Kind
 from headstart_server.datasets.uris.policy import dataset_uri_policy
 from headstart_server.datasets.uris.reader import DatasetReader
@@ -173,6 +175,10 @@ class Objects:
             window=TRAIN_WINDOW,
             max_bytes=(storage.version_cache_memory or 0) // 2,
         )
+        thumbnails = ThumbnailStore(storage.data_dir / "thumbnails", max_bytes=storage.thumbnail_storage or 0)
+        self.examples = ExampleReader(
+            self.registry, self.datasets, thumbnails, max_pixels=self.settings.limits.max_pixels
+        )
         self.capture_files = BatchFiles(self.roots.captures)
         self.capture_eraser = CaptureEraser(database, self.capture_files)
         self.eraser = ExampleEraser(
@@ -301,6 +307,7 @@ class Objects:
         """Remove this machine's copies of erased examples."""
         self.cache.remove(digests)
         self.influence.clear()
+        self.examples.forget(digests)
         if self.roots.copies is not None:
             for archive in archives:
                 self.roots.copies.remove(archive_name(archive))

@@ -11,6 +11,7 @@ from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.call_observer import CallObserver
 from headstart_server.api.grpc.caller import caller
 from headstart_server.api.grpc.evaluation_service import EvaluationService
+from headstart_server.api.grpc.example_service import ExampleService
 from headstart_server.api.grpc.executors import LOAD_THREADS, REMOVAL_THREADS, UPLOAD_THREADS, BoundedExecutor
 from headstart_server.api.grpc.fine_tuning_service import FineTuningService
 from headstart_server.api.grpc.interceptor import CallInterceptor
@@ -64,6 +65,7 @@ def grpc_server(objects: Objects) -> Server:
             executor,
             max_pixels=settings.limits.max_pixels,
         ),
+        ExampleService(objects.examples, executor),
         ServerService(
             server_info(settings, package_version("headstart")),
             objects.pool,

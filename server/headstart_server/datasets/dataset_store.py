@@ -21,6 +21,7 @@ from headstart_server.datasets.example_archive import (
     OpenArchive,
     archive_name,
     damage_reported,
+    media_type,
     member_name,
 )
 from headstart_server.datasets.parents import Parent
@@ -111,6 +112,9 @@ class DatasetWriter:
                     weight=example.weight,
                     archive=self._job_id,
                     member=member,
+                    media_type=media_type(example.content),
+                    nbytes=len(content),
+                    feedback=example.feedback,
                 )
             )
 
@@ -152,9 +156,16 @@ class DatasetWriter:
             StorageUnavailable: the bucket does not answer.
         """
         dataset = self._whole()
+        if self._parent is not None:
+            self._parent.edited.check_classes(self._count.class_counts, self._count.total)
         summary = self._count.summary()
         if self._parent is not None:
-            summary = replace(summary, added_count=len(self._added), removed_count=len(dataset.left_out))
+            summary = replace(
+                summary,
+                added_count=len(self._added),
+                removed_count=len(dataset.left_out),
+                edited_count=self._parent.edited.edited_count,
+            )
         self.archives = frozenset(dataset.archives - {self._job_id})
         with storage_errors():
             content = json.dumps(dataset.to_json(), ensure_ascii=False)
@@ -169,6 +180,7 @@ class DatasetWriter:
         if self._parent is None:
             return ExampleList(examples=self._added)
         ids = {example.id for example in self._added if example.id}
+        self._parent.edited.check_replaced(ids)
         replaced = [example for example in self._parent.examples if example.id in ids]
         inherited = [example for example in self._parent.examples if example.id not in ids]
         for example in inherited:

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from zipfile import ZipFile
 
 from headstart_server.backbones.contract.backbone import Content
+from headstart_server.backbones.preprocessing.image_files import media_type_of
 from headstart_server.errors import ArtifactDamaged, ServiceUnavailable, StorageFull
 from headstart_server.learning.examples.stored_content import decode
 from headstart_server.learning.examples.stored_example import StoredExample
@@ -28,6 +29,13 @@ def archive_name(job_id: str) -> str:
 def member_name(place: int) -> str:
     """The name of the content of this place in an archive."""
     return f"{place:08d}"
+
+
+def media_type(content: Content) -> str:
+    """Return the media type of a content as it is sent to callers: a tensor is sent as a JSON list."""
+    if isinstance(content, bytes):
+        return media_type_of(content) or "application/octet-stream"
+    return "text/plain; charset=utf-8" if isinstance(content, str) else "application/json"
 
 
 class OpenArchive:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from headstart_server.errors import ExampleNotFound, ExamplesNotKept
+from headstart_server.datasets.edited_examples import EditedExamples, edited
+from headstart_server.errors import ExamplesNotKept
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.task import Task
@@ -20,15 +21,23 @@ class Parent:
         number: the version's number.
         backbone: name of the backbone it was fitted on.
         task: the kind of task.
-        examples: its examples but those left out.
-        left_out: its examples that are left out.
+        edited: its examples after the edits of the fine-tune.
     """
 
     number: int
     backbone: str
     task: Task
-    examples: Sequence[StoredExample]
-    left_out: Sequence[StoredExample]
+    edited: EditedExamples
+
+    @property
+    def examples(self) -> Sequence[StoredExample]:
+        """The examples that are trained on, too."""
+        return self.edited.examples
+
+    @property
+    def left_out(self) -> Sequence[StoredExample]:
+        """The examples that were removed or erased."""
+        return self.edited.left_out
 
 
 def find_parent(
@@ -40,30 +49,23 @@ def find_parent(
 
     Args:
         registry: has the versions.
-        spec: names the parent, and what is left out of its examples.
+        spec: names the parent, and the edits of its examples.
         erased: returns the members of some archives whose examples were erased; they are not inherited.
 
     Raises:
         ModelNotFound, VersionNotFound or AliasNotFound: there is no such version.
         ExamplesNotKept: its examples are not there any more.
-        ExampleNotFound: it was not trained on an example that shall be left out.
+        InvalidField, InvalidLabel or WrongTask: names an edit that cannot be made.
     """
     selector = Selector(model=spec.model, number=spec.parent_version, alias=spec.parent_alias)
     version = registry.version(spec.model, registry.index.find(selector))
     kept = retained_examples(registry, version, "Send all examples again without a parent.")
-    removed = set(spec.removed_example_ids)
-    _check_known(removed, kept.examples, version.number)
-    gone = set(erased(kept.archives))
-
-    def stays(example: StoredExample) -> bool:
-        return example.id not in removed and (example.archive, example.member) not in gone
-
+    task = version.manifest.task
     return Parent(
         number=version.number,
         backbone=version.manifest.backbone,
-        task=version.manifest.task,
-        examples=[example for example in kept.examples if stays(example)],
-        left_out=[example for example in kept.examples if not stays(example)],
+        task=task,
+        edited=edited(kept.examples, spec.edits, set(erased(kept.archives)), task),
     )
 
 
@@ -85,15 +87,3 @@ def retained_examples(registry: Registry, version: Version, instead: str) -> Exa
             metadata={"model": version.model, "version": str(version.number)},
         )
     return kept
-
-
-def _check_known(removed: Collection[str], examples: Sequence[StoredExample], number: int) -> None:
-    unknown = sorted(set(removed) - {example.id for example in examples})
-    if unknown:
-        more = f" ({len(unknown)} of {len(removed)} ids are unknown.)" if len(unknown) > 1 else ""
-        raise ExampleNotFound(
-            f"Version {number} was not trained on an example with the ID {unknown[0][:80]!r}. Remove it from "
-            f"removed_example_ids.{more}",
-            field="spec.removed_example_ids",
-            metadata={"id": unknown[0], "version": str(number)},
-        )

@@ -179,6 +179,7 @@ class Job:
         task: the kind of task.
         added_count: number of examples that came with it; None without a parent: all.
         removed_count: number of the parent's examples that were left out or replaced.
+        edited_count: number of the parent's examples that were changed.
         crashes: how often a process died while it ran this job and no other.
         staged: where an earlier attempt has put its fit aside; None for nowhere.
         choosing: what earlier attempts have found of backbones, as they wrote it down; None for nothing.
@@ -212,6 +213,7 @@ class Job:
     task: Task = Task.SINGLE_LABEL
     added_count: int | None = None
     removed_count: int = 0
+    edited_count: int = 0
     crashes: int = 0
     staged: str | None = None
     choosing: Mapping[str, Any] | None = None

@@ -170,6 +170,7 @@ def _job(connection: Connection, row: Row[Any]) -> Job:
         task=Task(row.payload.get("task", Task.SINGLE_LABEL)),
         added_count=row.payload.get("added_count"),
         removed_count=row.payload.get("removed_count", 0),
+        edited_count=row.payload.get("edited_count", 0),
         created=row.created,
         started=row.started,
         finished=row.finished,

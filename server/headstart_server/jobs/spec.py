@@ -1,12 +1,13 @@
 """What a fine-tune shall do, and what its parts may be."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from typing import Any
 
 from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.example_checks import has_control_characters
+from headstart_server.learning.examples.example_edit import ExampleEdit, checked_edits
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.recipe import (
     TIME_BUDGETS,
@@ -24,8 +25,8 @@ from headstart_server.models.names import check_alias_name, check_full_name
 AUTO = "auto"
 #: Candidates that a spec may name.
 MAX_CANDIDATES = 16
-#: Ids of examples that one fine-tune may leave out.
-MAX_REMOVED_IDS = 100_000
+#: Edits of one fine-tune.
+MAX_EDITS = 100_000
 #: Seconds of a hundred years. The times of the contract end with the year 9999.
 MAX_TTL = 3_155_760_000.0
 PRIORITIES = (-10, 10)
@@ -51,7 +52,7 @@ class FineTuneSpec:
         promote_if: when the alias is moved; None for always.
         parent_version: number of the version of the model whose examples are trained on too; None for none.
         parent_alias: an alias that stands for that number, until it is looked up; None for none.
-        removed_example_ids: ids of the parent's examples that are left out.
+        edits: changes of the parent's examples.
         discard_examples: whether the examples are removed when the job has ended.
         priority: queued jobs of a higher one run first, -10 to 10.
         backbone_candidates: with `auto` the names of those that are tried; () where that is left open.
@@ -76,7 +77,7 @@ class FineTuneSpec:
     promote_if: PromotionCriteria | None = None
     parent_version: int | None = None
     parent_alias: str | None = None
-    removed_example_ids: tuple[str, ...] = ()
+    edits: tuple[ExampleEdit, ...] = ()
     discard_examples: bool = False
     backbone_candidates: tuple[str, ...] = ()
     backbone_time_budget: float | None = None
@@ -94,7 +95,7 @@ class FineTuneSpec:
         return self.parent_version is not None or self.parent_alias is not None
 
     def check(self) -> "FineTuneSpec":
-        """Return the spec if each of its parts is in its range.
+        """Return the spec, with the labels of its edits in normal form, if each of its parts is in its range.
 
         Raises:
             InvalidField: names the first that is not.
@@ -130,7 +131,7 @@ class FineTuneSpec:
                     "Expected an alias that is moved if promote_if allows it. Received: no alias.",
                     field="spec.promote_if",
                 )
-        return self
+        return replace(self, edits=checked_edits(self.edits)) if self.edits else self
 
     def _check_parent(self) -> None:
         if self.parent_version is not None and self.parent_version < 1:
@@ -140,21 +141,14 @@ class FineTuneSpec:
             )
         if self.parent_alias is not None:
             check_alias_name(self.parent_alias, "spec.parent_alias")
-        removed = self.removed_example_ids
-        if removed and not self.has_parent:
+        if self.edits and not self.has_parent:
             raise InvalidField(
-                f"Expected removed_example_ids with a parent only. Received: {len(removed)} and no parent.",
-                field="spec.removed_example_ids",
+                f"{len(self.edits)} edits need a parent. Set parent_version or parent_alias.",
+                field="spec.edits",
             )
-        if len(removed) > MAX_REMOVED_IDS:
+        if len(self.edits) > MAX_EDITS:
             raise InvalidField(
-                f"Expected at most {MAX_REMOVED_IDS} removed_example_ids. Received: {len(removed)}.",
-                field="spec.removed_example_ids",
-            )
-        if "" in removed:
-            raise InvalidField(
-                "Expected removed_example_ids that name examples. Received: an empty one.",
-                field="spec.removed_example_ids",
+                f"Expected at most {MAX_EDITS} edits. Received: {len(self.edits)}.", field="spec.edits"
             )
 
     def _check_choosing(self) -> None:
@@ -189,7 +183,10 @@ class FineTuneSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
-        return {**asdict(self), "recipe": recipe_json(self.recipe)}
+        # Without the edits, whose labels have their own form.
+        fields = asdict(replace(self, edits=()))
+        edits = [edit.to_json() for edit in self.edits]
+        return {**fields, "recipe": recipe_json(self.recipe), "edits": edits}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "FineTuneSpec":
@@ -199,8 +196,8 @@ class FineTuneSpec:
             given["task"] = Task(given["task"])
         if given.get("promote_if"):
             given["promote_if"] = PromotionCriteria(**known(PromotionCriteria, given["promote_if"]))
-        for name in ("removed_example_ids", "backbone_candidates"):
-            given[name] = tuple(given.get(name, ()))
+        given["backbone_candidates"] = tuple(given.get("backbone_candidates", ()))
+        given["edits"] = tuple(map(ExampleEdit.from_json, given.get("edits", ())))
         return cls(**given)
 
 

@@ -16,7 +16,7 @@ from headstart_server.learning.heads.recipe import Partial
 #: The kinds of jobs. Servers claim only kinds that they know.
 FINE_TUNE, FINE_TUNE_WITH_SELECTION = "fine_tune", "choosing_fine_tune"
 #: IDs of excluded examples that are reported with a job; there may be megabytes of them.
-MAX_REPORTED_IDS = 100
+MAX_REPORTED_EDITS = 100
 # Built once: building a statement takes longer than executing it.
 _EARLIER = select(jobs.c.job_id, jobs.c.request_hash).where(
     jobs.c.tenant == bindparam("tenant"), jobs.c.request_id == bindparam("request_id")
@@ -124,6 +124,7 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
             "task": summary.task,
             "added_count": summary.added_count,
             "removed_count": summary.removed_count,
+            **({"edited_count": summary.edited_count} if summary.edited_count else {}),
             # Jobs of a server without traces have none.
             **({} if submission.trace_context is None else {"trace_context": submission.trace_context}),
             **({"webhook": webhook} if webhook else {}),
@@ -145,5 +146,5 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
 
 
 def _shortened(spec: FineTuneSpec) -> FineTuneSpec:
-    """Return the spec with fewer IDs; the dataset's list has all."""
-    return replace(spec, removed_example_ids=spec.removed_example_ids[:MAX_REPORTED_IDS])
+    """Return the spec with fewer edits; the list of the dataset has the result of all."""
+    return replace(spec, edits=spec.edits[:MAX_REPORTED_EDITS])

@@ -54,6 +54,7 @@ class Manifest:
         thresholds: of several labels the probability of each class from which on it applies; else none.
         added_count: number of examples that came with the fine-tune itself.
         removed_count: number of the parent's examples that were left out or replaced.
+        edited_count: number of the parent's examples that were changed.
         task: the kind of task.
         tail: what the version's own tail is; None if it takes the backbone's last view.
         note: what a person should know of how the head came about; may be empty.
@@ -84,6 +85,7 @@ class Manifest:
     parent: int = 0
     added_count: int = 0
     removed_count: int = 0
+    edited_count: int = 0
     thresholds: tuple[float, ...] = ()
     task: Task = Task.SINGLE_LABEL
     tail: TailFacts | None = None

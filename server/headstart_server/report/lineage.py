@@ -120,7 +120,8 @@ def _parent(manifest: Manifest) -> str | None:
     if not manifest.parent:
         return None
     removed = f", {manifest.removed_count:,} of its examples left out" if manifest.removed_count else ""
-    return f"version {manifest.parent}, {plural(manifest.added_count, 'example')} added{removed}"
+    edited = f", {manifest.edited_count:,} changed" if manifest.edited_count else ""
+    return f"version {manifest.parent}, {plural(manifest.added_count, 'example')} added{removed}{edited}"
 
 
 def _tail(manifest: Manifest) -> str | None:

@@ -143,6 +143,12 @@ class StorageGroup(Group):
         off=None,
         basic=True,
     )
+    thumbnail_storage: int | None = setting(
+        "256MiB",
+        "Disk space in --data-dir for thumbnails of examples.",
+        Size("1MiB"),
+        off=None,
+    )
     feature_cache_memory: int | None = setting(
         "256MiB", "Memory for features of inputs that were seen before.", Size("1MiB"), off=None
     )

@@ -204,6 +204,7 @@ class FineTuneRun:
             parent=spec.parent_version or 0,
             added_count=self._job.example_count if self._job.added_count is None else self._job.added_count,
             removed_count=self._job.removed_count,
+            edited_count=self._job.edited_count,
             note=fitted.note,
             requested_recipe=None if isinstance(spec.recipe, Auto) else spec.recipe,
             backbone_selection=self._selection,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
+from headstart_server.datasets.edited_examples import EditedExamples
 from headstart_server.datasets.parents import Parent, retained_examples
 from headstart_server.embedding.modality import check_kind
 from headstart_server.errors import InvalidField
@@ -156,8 +157,10 @@ class RebaseService:
             number=version.number,
             backbone=version.manifest.backbone,
             task=version.manifest.task,
-            examples=[each for each in marked if (each.archive, each.member) not in gone],
-            left_out=[each for each in marked if (each.archive, each.member) in gone],
+            edited=EditedExamples(
+                examples=[each for each in marked if (each.archive, each.member) not in gone],
+                left_out=[each for each in marked if (each.archive, each.member) in gone],
+            ),
         )
 
 

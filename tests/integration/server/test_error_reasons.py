@@ -237,8 +237,8 @@ def refused_calls(server: ServerProcess, owner: Api, busy: job_pb2.Job) -> dict[
         "BACKBONE_NOT_FOUND": lambda: owner.validate(examples(), model="x", backbone="resnet"),
         "ETAG_MISMATCH": lambda: changed_alias(owner),
         "EXAMPLES_NOT_KEPT": lambda: owner.fine_tune(examples(), model="lean", parent_version=1),
-        "EXAMPLE_NOT_FOUND": lambda: owner.fine_tune(
-            [], model="made", parent_version=1, removed_example_ids=["e9"]
+        "EXAMPLE_NOT_FOUND": lambda: models.EraseExample(
+            model_service_pb2.EraseExampleRequest(model="made", example_id="e9")
         ),
         "INPUT_TOO_LARGE": lambda: embed(owner, image=png(np.zeros((500, 500, 3), np.uint8))),
         "INVALID_FIELD": lambda: owner.fine_tune(examples(), model="My Model"),

@@ -6,7 +6,7 @@ import time
 import grpc
 import pytest
 
-from headstart.v1 import comparison_pb2, input_pb2, job_pb2, version_selector_pb2
+from headstart.v1 import comparison_pb2, example_pb2, input_pb2, job_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1.errors_pb2 import ErrorReason
 from integration.server.calls import Api, Refusal, digit, digits, example, refused
@@ -25,6 +25,11 @@ def named(count: int, start: int = 0, labels: tuple[int, ...] = LABELS) -> list[
         for place in range(start, start + count)
         for label in labels
     ]
+
+
+def removals(*ids: str) -> list[example_pb2.ExampleEdit]:
+    """Edits that leave examples out."""
+    return [example_pb2.ExampleEdit(example_id=name, remove=True) for name in ids]
 
 
 def head(server: ServerProcess, job: job_pb2.Job) -> str:
@@ -51,7 +56,7 @@ def test_a_set_sent_in_two_parts_gives_bitwise_the_head_of_the_set_at_once(
 def test_a_child_opens_a_class_leaves_examples_out_and_reports_its_lineage(api: Api, model: str):
     api.published(named(6), model=model, alias="stable")
     job = api.published(
-        named(6, labels=(4,)), model=model, parent_alias="stable", removed_example_ids=["0-0", "1-5"]
+        named(6, labels=(4,)), model=model, parent_alias="stable", edits=removals("0-0", "1-5")
     )
     version = api.version(model, 2)
 
@@ -106,11 +111,11 @@ def test_what_cannot_be_gone_on_from_is_refused_with_its_reason(api: Api, model:
     assert (missing.code, missing.reason) == (NOT_FOUND, "VERSION_NOT_FOUND")
     missing = reason(api, model=model, parent_alias="stable")
     assert (missing.code, missing.reason) == (NOT_FOUND, "ALIAS_NOT_FOUND")
-    unknown = reason(api, model=model, parent_version=1, removed_example_ids=["0-0", "missing"])
-    assert (unknown.code, unknown.reason) == (NOT_FOUND, "EXAMPLE_NOT_FOUND")
-    assert "'missing'" in unknown.fields["spec.removed_example_ids"]
-    orphan = reason(api, named(3), model=model, removed_example_ids=["0-0"])
-    assert (orphan.code, list(orphan.fields)) == (INVALID, ["spec.removed_example_ids"])
+    unknown = reason(api, model=model, parent_version=1, edits=removals("0-0", "missing"))
+    assert (unknown.code, unknown.reason) == (INVALID, "INVALID_FIELD")
+    assert "'missing'" in unknown.fields["spec.edits[1].example_id"]
+    orphan = reason(api, named(3), model=model, edits=removals("0-0"))
+    assert (orphan.code, list(orphan.fields)) == (INVALID, ["spec.edits"])
     number = input_pb2.Example(input=input_pb2.Input(image=digit(0, 9)), label={"number": 1.0})
     other = reason(api, [number], model=model, parent_version=1)
     assert (other.code, other.reason) == (INVALID, "WRONG_TASK")
@@ -130,7 +135,7 @@ def test_a_repeated_request_gives_the_first_job_though_the_alias_moved(api: Api,
 
 def test_validation_with_a_parent_looks_at_all_examples(api: Api, model: str):
     api.published(named(3), model=model)
-    found = api.validate(named(1, start=3), model=model, parent_version=1, removed_example_ids=["7-0"])
+    found = api.validate(named(1, start=3), model=model, parent_version=1, edits=removals("7-0"))
     assert found.valid
     assert dict(found.class_counts) == {"0": 4, "1": 4, "7": 3}
 

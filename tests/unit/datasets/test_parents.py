@@ -11,7 +11,6 @@ from fakes import FakeBackbone, JobDriver
 from headstart_server.errors import (
     AliasNotFound,
     DatasetTooLarge,
-    ExampleNotFound,
     ExamplesNotKept,
     InvalidField,
     ModelNotFound,
@@ -26,7 +25,7 @@ from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.recipe import Ridge
 from headstart_server.models.version import Version
-from workbench import Workbench, pet, pets
+from workbench import Workbench, pet, pets, removals
 
 
 @pytest.fixture
@@ -61,9 +60,7 @@ def test_a_set_that_came_in_parts_gives_the_head_of_the_same_set_at_once(
 
 def test_a_child_reports_where_it_came_from(bench: Workbench, driver: JobDriver) -> None:
     bench.published(pets(4))
-    child = bench.published(
-        [*pets(1, start=4), pet("cat", 0)], parent_version=1, removed_example_ids=("dog0",)
-    )
+    child = bench.published([*pets(1, start=4), pet("cat", 0)], parent_version=1, edits=removals("dog0"))
     manifest = child.manifest
     assert (manifest.parent, manifest.added_count, manifest.removed_count) == (1, 4, 2)
     assert manifest.example_count == 12 - 2 + 4
@@ -75,7 +72,7 @@ def test_a_child_reports_where_it_came_from(bench: Workbench, driver: JobDriver)
 
 def test_no_example_need_come_to_leave_some_out_or_to_fit_again(bench: Workbench) -> None:
     bench.published(pets(4))
-    child = bench.published(parent_version=1, removed_example_ids=("cat0", "dog1"))
+    child = bench.published(parent_version=1, edits=removals("cat0", "dog1"))
     assert set(bench.ids(child)) == {example.id for example in pets(4)} - {"cat0", "dog1"}
     again = bench.published(parent_version=1, seed=7)
     assert (again.manifest.seed, again.manifest.example_count) == (7, 12)
@@ -115,7 +112,7 @@ def test_new_classes_open_and_classes_without_examples_close(bench: Workbench) -
     bench.published(pets(3, ("cat", "dog")))
     wider = bench.published(pets(3, ("emu",)), parent_version=1)
     assert wider.manifest.class_names == ("cat", "dog", "emu")
-    narrower = bench.published(parent_version=2, removed_example_ids=("cat0", "cat1", "cat2"))
+    narrower = bench.published(parent_version=2, edits=removals("cat0", "cat1", "cat2"))
     assert narrower.manifest.class_names == ("dog", "emu")
 
 
@@ -234,7 +231,7 @@ def test_archives_go_with_the_last_version_that_needs_them(bench: Workbench) -> 
     bench.published(pets(3))
     bench.published(pets(1, start=3), parent_version=1)
     everything = tuple(example.id for example in pets(3))
-    bench.published(pets(3, start=4), parent_version=2, removed_example_ids=everything)
+    bench.published(pets(3, start=4), parent_version=2, edits=removals(*everything))
     first, second, third = (bench.registry.version("pets", number).manifest.job_id for number in (1, 2, 3))
     assert bench.files() == {first, second, third}
     bench.registry.delete_version("pets", 1, force=True)
@@ -279,25 +276,24 @@ def test_a_version_of_the_first_release_cannot_be_a_parent(bench: Workbench, dri
 
 def test_an_id_that_the_parent_does_not_have_is_named(bench: Workbench) -> None:
     bench.published(pets(2))
-    with pytest.raises(ExampleNotFound, match=r"'no-one'.*2 of 3 ids") as caught:
-        bench.accept(parent_version=1, removed_example_ids=("cat0", "no-one", "nowhere"))
-    assert caught.value.field == "spec.removed_example_ids"
-    assert caught.value.metadata["id"] == "no-one"
+    with pytest.raises(InvalidField, match=r"Edit 1 names example 'no-one'") as caught:
+        bench.accept(parent_version=1, edits=removals("cat0", "no-one", "nowhere"))
+    assert caught.value.field == "spec.edits[1].example_id"
 
 
 @pytest.mark.parametrize(
     "spec",
     [
-        {"removed_example_ids": ("cat0",)},
-        {"removed_example_ids": ("",), "parent_version": 1},
-        {"removed_example_ids": ("x",) * 100_001, "parent_version": 1},
+        {"edits": removals("cat0")},
+        {"edits": removals(""), "parent_version": 1},
+        {"edits": removals("x") * 100_001, "parent_version": 1},
     ],
 )
 def test_ids_to_remove_that_cannot_be_meant_are_refused(bench: Workbench, spec: dict[str, object]) -> None:
     bench.published(pets(2))
     with pytest.raises(InvalidField) as caught:
         bench.accept(pets(1), **spec)
-    assert caught.value.field == "spec.removed_example_ids"
+    assert (caught.value.field or "").startswith("spec.edits")
 
 
 def test_a_share_to_hold_out_does_not_go_with_held_out_examples_of_the_parent(bench: Workbench) -> None:
@@ -325,8 +321,9 @@ def test_the_limits_are_of_the_whole_dataset(tmp_path: Path, driver: JobDriver) 
 
 def test_leaving_out_too_much_is_reported_like_sending_too_little(bench: Workbench) -> None:
     bench.published(pets(2, ("cat", "dog")))
-    with pytest.raises(Exception, match="two classes"):
-        bench.accept(parent_version=1, removed_example_ids=("cat0", "cat1"))
+    with pytest.raises(InvalidField, match="leaves class 'cat' without examples") as caught:
+        bench.accept(parent_version=1, edits=removals("cat0", "cat1"))
+    assert caught.value.field == "spec.edits[1]"
 
 
 # Repeated requests
@@ -334,7 +331,7 @@ def test_leaving_out_too_much_is_reported_like_sending_too_little(bench: Workben
 
 def test_a_repeated_request_is_the_same_though_its_alias_was_moved_meanwhile(bench: Workbench) -> None:
     bench.published(pets(3), alias="stable")
-    settings = {"parent_alias": "stable", "alias": "stable", "removed_example_ids": ("cat0",)}
+    settings = {"parent_alias": "stable", "alias": "stable", "edits": removals("cat0")}
     job = bench.accept([pet("cat", 5)], request_id="r", **settings)
     assert job.spec.parent_version == 1
     assert job.spec.parent_alias is None
@@ -349,8 +346,8 @@ def test_a_repeated_request_is_the_same_though_its_alias_was_moved_meanwhile(ben
     ("examples", "changes"),
     [
         ([pet("cat", 6)], {}),
-        ([pet("cat", 5)], {"removed_example_ids": ("cat1",)}),
-        ([pet("cat", 5)], {"removed_example_ids": ()}),
+        ([pet("cat", 5)], {"edits": removals("cat1")}),
+        ([pet("cat", 5)], {"edits": ()}),
         ([pet("cat", 5)], {"parent_alias": None, "parent_version": 1}),
         ([Example(content=b"cat:5", target=Target.of_label("cat"), id="dog0")], {}),
     ],
@@ -360,7 +357,7 @@ def test_a_repeated_request_with_other_content_is_refused(
     bench: Workbench, examples: list[Example], changes: dict[str, object]
 ) -> None:
     bench.published(pets(3), alias="stable")
-    settings = {"parent_alias": "stable", "removed_example_ids": ("cat0",)}
+    settings = {"parent_alias": "stable", "edits": removals("cat0")}
     bench.accept([pet("cat", 5)], request_id="r", **settings)
     with pytest.raises(RequestIdReused):
         bench.accept(examples, request_id="r", **{**settings, **changes})
@@ -371,8 +368,8 @@ def test_a_job_reports_at_most_a_hundred_of_the_ids_that_it_leaves_out(
 ) -> None:
     bench.published(pets(110, ("cat", "dog")))
     removed = tuple(f"cat{place}" for place in range(105))
-    job = bench.accept(parent_version=1, removed_example_ids=removed)
-    assert job.spec.removed_example_ids == removed[:100]
+    job = bench.accept(parent_version=1, edits=removals(*removed))
+    assert job.spec.edits == removals(*removed[:100])
     assert driver.job_store.reader.get(job.job_id).removed_count == 105
     assert job.example_count == 115
 
@@ -382,7 +379,7 @@ def test_a_job_reports_at_most_a_hundred_of_the_ids_that_it_leaves_out(
 
 def test_validation_looks_at_the_whole_dataset(bench: Workbench) -> None:
     bench.published(pets(3))
-    found = bench.validate([pet("fox", 1)], parent_version=1, removed_example_ids=("cat0",))
+    found = bench.validate([pet("fox", 1)], parent_version=1, edits=removals("cat0"))
     assert found.valid
     assert found.example_count == 9
     assert found.class_counts == {"cat": 2, "dog": 3, "emu": 3, "fox": 1}

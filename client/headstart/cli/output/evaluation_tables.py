@@ -7,6 +7,7 @@ from rich.text import Text
 
 from headstart.cli.output.layout import add_row, facts_grid, figure, new_table, percent, plural
 from headstart.cli.output.tables import fault_lines
+from headstart.label_values import label_text
 from headstart.results import (
     ClassMetrics,
     Evaluation,
@@ -15,7 +16,6 @@ from headstart.results import (
     Metrics,
     MetricsSource,
 )
-from headstart.results.label_values import label_text
 
 __all__ = ["accuracy_interval", "evaluation_view", "measured"]
 

@@ -8,6 +8,7 @@ from rich.text import Text
 from headstart.cli.output.evaluation_tables import measured
 from headstart.cli.output.layout import facts_grid, percent
 from headstart.cli.output.tables import class_list, fault_lines
+from headstart.label_values import label_text
 from headstart.results import (
     DatasetFindings,
     DuplicateGroup,
@@ -17,7 +18,6 @@ from headstart.results import (
     LearningPoint,
     Validation,
 )
-from headstart.results.label_values import label_text
 
 __all__ = ["findings_lines", "validation_view"]
 

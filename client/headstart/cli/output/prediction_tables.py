@@ -8,8 +8,8 @@ from rich.text import Text
 
 from headstart.cli.output.layout import add_row, new_table, percent, shortened
 from headstart.inputs.task import Task
+from headstart.label_values import label_text
 from headstart.results import AbstentionReason, ClassProbability, Influence, Neighbor, Prediction
-from headstart.results.label_values import label_text
 
 __all__ = ["prediction_view"]
 

@@ -73,6 +73,9 @@ RULES: Mapping[str, Rule] = {
     f"{_V1}FineTuningService/DeleteJob": Rule(on=Subject.JOB, rights=_ADMIN, changes=True),
     f"{_V1}FineTuningService/WatchJobs": Rule(on=Subject.LISTED, rights=_TRAIN),
     f"{_V1}FineTuningService/ListJobs": Rule(on=Subject.LISTED, rights=_TRAIN),
+    # Both show what was trained on.
+    f"{_V1}ExampleService/ListExamples": Rule(on=Subject.MODEL, rights=_TRAIN),
+    f"{_V1}ExampleService/GetExampleContent": Rule(on=Subject.MODEL, rights=_TRAIN),
     f"{_V1}ModelService/ListModels": Rule(on=Subject.LISTED, rights=_SOME),
     f"{_V1}ModelService/GetModel": Rule(on=Subject.MODEL, rights=_SOME),
     f"{_V1}ModelService/GetVersion": Rule(on=Subject.MODEL, rights=_SOME),

@@ -121,6 +121,7 @@ def _colour_table_size(flags: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
+    media_type: str
     begins: Callable[[bytes], bool]
     opener: Callable[[io.BytesIO], ImageFile]
     #: Parses the size in the header, if opening the file would already allocate or warn.
@@ -129,13 +130,28 @@ class _Kind:
     check_parts: Callable[[bytes], None] | None = None
 
 
+def _begins(*beginnings: bytes) -> Callable[[bytes], bool]:
+    return lambda data: data.startswith(beginnings)
+
+
 _KINDS = (
-    _Kind(lambda data: data.startswith(b"\xff\xd8\xff"), _JpegFile, check_parts=check_jpeg_parts),
-    _Kind(lambda data: data.startswith(b"\x89PNG\r\n\x1a\n"), PngImageFile, check_parts=check_png_parts),
-    _Kind(lambda data: data.startswith(b"RIFF") and data[8:12] == b"WEBP", WebPImageFile, _webp_size),
-    _Kind(lambda data: data.startswith((b"GIF87a", b"GIF89a")), GifImageFile, _gif_size),
-    _Kind(lambda data: data.startswith(b"BM"), BmpImageFile, check_parts=check_bmp_parts),
+    _Kind("image/jpeg", _begins(b"\xff\xd8\xff"), _JpegFile, check_parts=check_jpeg_parts),
+    _Kind("image/png", _begins(b"\x89PNG\r\n\x1a\n"), PngImageFile, check_parts=check_png_parts),
+    _Kind(
+        "image/webp",
+        lambda data: data.startswith(b"RIFF") and data[8:12] == b"WEBP",
+        WebPImageFile,
+        _webp_size,
+    ),
+    _Kind("image/gif", _begins(b"GIF87a", b"GIF89a"), GifImageFile, _gif_size),
+    _Kind("image/bmp", _begins(b"BM"), BmpImageFile, check_parts=check_bmp_parts),
 )
+
+
+def media_type_of(data: bytes) -> str | None:
+    """Return the media type of an image file by its beginning; None for a format that is not decoded."""
+    kind = _kind_of(data)
+    return None if kind is None else kind.media_type
 
 
 def _kind_of(data: bytes) -> _Kind | None:

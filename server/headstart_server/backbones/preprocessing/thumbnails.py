@@ -1,6 +1,7 @@
 """Thumbnails of examples."""
 
 import io
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -10,22 +11,23 @@ from headstart_server.backbones.preprocessing.image_files import check_size
 from headstart_server.backbones.preprocessing.jpeg import JpegHeader
 from headstart_server.backbones.preprocessing.loaded_image import load_image, turn_upright
 
-#: Longer side of a thumbnail, in pixels.
+#: Longer side of a thumbnail in a report, in pixels.
 SIDE = 96
 _QUALITY = 80
 
 
-def thumbnail(content: Content, *, max_pixels: int) -> bytes | None:
+def thumbnail(content: Content, *, max_pixels: int, side: int = SIDE) -> bytes | None:
     """Return the whole image, upright and small, as a JPEG file; None for other content.
 
     Args:
         content: bytes of an image file, or an array of pixels as `ImageDecoder` takes it.
         max_pixels: maximum pixels to decode.
+        side: most pixels of the longer side.
     """
     try:
-        image = _from_array(content, max_pixels) if isinstance(content, np.ndarray) else None
+        image = _from_array(content, max_pixels, side) if isinstance(content, np.ndarray) else None
         if isinstance(content, bytes):
-            image = _from_file(content, max_pixels)
+            image = _from_file(content, max_pixels, side)
     # As in `ImageDecoder`: Pillow raises nearly any exception on damaged bytes. An image was
     # decoded before it was trained on, so this error is not reported.
     except Exception:  # noqa: BLE001
@@ -33,21 +35,21 @@ def thumbnail(content: Content, *, max_pixels: int) -> bytes | None:
     return None if image is None else _jpeg(image)
 
 
-def _from_file(content: bytes, max_pixels: int) -> Image.Image:
-    loaded = load_image(content, max_pixels=max_pixels, scale_of=_scale)
+def _from_file(content: bytes, max_pixels: int, side: int) -> Image.Image:
+    loaded = load_image(content, max_pixels=max_pixels, scale_of=partial(_scale, side))
     pixels = loaded.pixels
     small = _over_white(Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels)
-    small.thumbnail((SIDE, SIDE))
+    small.thumbnail((side, side))
     return turn_upright(small, loaded.exif)
 
 
-def _scale(header: JpegHeader) -> int:
+def _scale(side: int, header: JpegHeader) -> int:
     """Return the smallest fraction that leaves at least twice the needed side."""
-    return next((scale for scale in (8, 4, 2) if max(header.scaled(scale)) >= 2 * SIDE), 1)
+    return next((scale for scale in (8, 4, 2) if max(header.scaled(scale)) >= 2 * side), 1)
 
 
 def _from_array(
-    pixels: np.ndarray[tuple[int, ...], np.dtype[np.generic]], max_pixels: int
+    pixels: np.ndarray[tuple[int, ...], np.dtype[np.generic]], max_pixels: int, side: int
 ) -> Image.Image | None:
     is_picture = pixels.dtype == np.uint8 and (
         pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3))
@@ -58,7 +60,7 @@ def _from_array(
     image = Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels).convert(
         "RGB"
     )
-    image.thumbnail((SIDE, SIDE))
+    image.thumbnail((side, side))
     return image
 
 

@@ -1,7 +1,7 @@
 """Examples, their limits, and the digest of a dataset."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
@@ -32,13 +32,14 @@ class DatasetLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Example:
-    """A labeled input; its weight is above 0."""
+    """A labeled input; its weight is above 0. `feedback` marks feedback on a prediction."""
 
     content: Content
     target: Target
     id: str = ""
     held_out: bool = False
     weight: float = 1.0
+    feedback: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +58,7 @@ class DatasetSummary:
 
     The digest is a SHA-256 over contents, labels and weights, independent of the order of the examples.
     `added_count` counts the examples of the fine-tune itself, None for all; `removed_count` those of the
-    parent that were excluded or replaced.
+    parent that were excluded or replaced, `edited_count` those that were changed.
     """
 
     example_count: int
@@ -67,6 +68,7 @@ class DatasetSummary:
     task: Task = Task.SINGLE_LABEL
     added_count: int | None = None
     removed_count: int = 0
+    edited_count: int = 0
 
 
 @dataclass(kw_only=True, slots=True)
@@ -109,6 +111,16 @@ class DatasetCount:
             DatasetTooLarge or TooManyClasses: the dataset exceeds a limit with it.
         """
         self._take(example, example.digest)
+
+    @property
+    def total(self) -> int:
+        """Number of examples so far."""
+        return self._targets.total
+
+    @property
+    def class_counts(self) -> Mapping[str, int]:
+        """Number of examples of each class so far."""
+        return self._targets.class_counts
 
     def digest(self) -> str:
         """Return the SHA-256 over the examples so far, independent of their order."""

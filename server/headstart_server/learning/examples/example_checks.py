@@ -2,6 +2,7 @@
 
 import math
 import unicodedata
+from dataclasses import dataclass
 
 from headstart_server.errors import InvalidField, InvalidLabel
 from headstart_server.learning.examples.target import Target
@@ -23,7 +24,19 @@ FIELDS = {
 }
 
 
-def checked_target(target: Target, index: int) -> Target:
+@dataclass(frozen=True, slots=True)
+class ListKind:
+    """The list of a request that a checked part is in: the noun of an entry, and the path of the field."""
+
+    noun: str
+    path: str
+
+
+EXAMPLES = ListKind("example", "examples")
+EDITS = ListKind("edit", "spec.edits")
+
+
+def checked_target(target: Target, index: int, kind: ListKind = EXAMPLES) -> Target:
     """Return a label in its normal form: shares sum to 1, and no share is 0.
 
     Raises:
@@ -32,42 +45,43 @@ def checked_target(target: Target, index: int) -> Target:
     if target.task is Task.REGRESSION:
         if target.value is None or not abs(target.value) <= MAX_VALUE:
             raise InvalidField(
-                f"Expected a finite number up to {MAX_VALUE:g} as the value of example {index}. "
+                f"Expected a finite number up to {MAX_VALUE:g} as the value of {kind.noun} {index}. "
                 f"Received: {target.value}.",
-                field=f"examples[{index}].label.number",
+                field=f"{kind.path}[{index}].label.number",
             )
         return target
     hard = all(share == 1.0 for share in target.shares.values())
     field = FIELDS[target.task] if hard else "label.probabilities"
     if target.task is Task.SINGLE_LABEL and not target.shares:
-        check_label("", index)
+        check_label("", index, kind=kind)
     for name in target.shares:
-        check_label(name, index, field)
+        check_label(name, index, field, kind)
     if target.task is Task.MULTI_LABEL or (hard and len(target.shares) == 1):
         return target
-    return _checked_shares(target, index)
+    return _checked_shares(target, index, kind)
 
 
-def _checked_shares(target: Target, index: int) -> Target:
-    field = f"examples[{index}].label.probabilities"
+def _checked_shares(target: Target, index: int, kind: ListKind) -> Target:
+    field = f"{kind.path}[{index}].label.probabilities"
     for name, share in target.shares.items():
         # Written so that NaN fails.
         if not 0 <= share < math.inf:
             raise InvalidField(
-                f"Expected shares of 0 or more in the soft label of example {index}. "
+                f"Expected shares of 0 or more in the soft label of {kind.noun} {index}. "
                 f"Received: {share} for {name!r}.",
                 field=field,
             )
     total = math.fsum(target.shares.values())
     if abs(total - 1) > SHARES_TOLERANCE:
         raise InvalidField(
-            f"Expected shares that sum up to 1 in the soft label of example {index}. Received: {total:g}.",
+            f"Expected shares that sum up to 1 in the soft label of {kind.noun} {index}. "
+            f"Received: {total:g}.",
             field=field,
         )
     return Target.of_shares({name: share / total for name, share in target.shares.items() if share})
 
 
-def check_weight(weight: float, index: int) -> None:
+def check_weight(weight: float, index: int, kind: ListKind = EXAMPLES) -> None:
     """Check the weight of an example.
 
     Raises:
@@ -76,33 +90,36 @@ def check_weight(weight: float, index: int) -> None:
     # Written so that NaN fails.
     if not 0 < weight <= MAX_WEIGHT:
         raise InvalidField(
-            f"Expected a weight above 0 and up to {MAX_WEIGHT:g} for example {index}. Received: {weight}.",
-            field=f"examples[{index}].weight",
+            f"Expected a weight above 0 and up to {MAX_WEIGHT:g} for {kind.noun} {index}. "
+            f"Received: {weight}.",
+            field=f"{kind.path}[{index}].weight",
         )
 
 
-def check_label(label: str, index: int, name: str = "label.class_name") -> None:
+def check_label(label: str, index: int, name: str = "label.class_name", kind: ListKind = EXAMPLES) -> None:
     """Check a label in the field `name` of an example.
 
     Raises:
         InvalidLabel: it is empty, too long or has control characters.
     """
     size = len(label.encode())
-    field = f"examples[{index}].{name}"
+    field = f"{kind.path}[{index}].{name}"
     if not label.strip():
         came = "an empty label" if not label else "a blank label"
         raise InvalidLabel(
-            f"Example {index} has no label. Expected the name of its class. Received: {came}.", field=field
+            f"{kind.noun.capitalize()} {index} has no label. Expected the name of its class. "
+            f"Received: {came}.",
+            field=field,
         )
     if size > MAX_LABEL_BYTES:
         raise InvalidLabel(
-            f"The label of example {index} is too long. Expected at most {MAX_LABEL_BYTES} bytes. "
+            f"The label of {kind.noun} {index} is too long. Expected at most {MAX_LABEL_BYTES} bytes. "
             f"Received: {size}, beginning with {label[:24]!r}.",
             field=field,
         )
     if has_control_characters(label):
         raise InvalidLabel(
-            f"The label of example {index} has a control character. Received: {label!r}.", field=field
+            f"The label of {kind.noun} {index} has a control character. Received: {label!r}.", field=field
         )
 
 

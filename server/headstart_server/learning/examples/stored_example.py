@@ -7,7 +7,13 @@ from headstart_server.learning.examples.target import Target
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredExample:
-    """An example without its content, which is member `member` of the archive of job `archive`."""
+    """An example without its content, which is member `member` of the archive of job `archive`.
+
+    Attributes:
+        media_type: media type of the content; empty if it is unknown.
+        nbytes: size of the content in bytes; 0 if it is unknown.
+        feedback: whether it came from feedback on a prediction.
+    """
 
     target: Target
     id: str
@@ -17,3 +23,6 @@ class StoredExample:
     weight: float = 1.0
     archive: str = ""
     member: int = 0
+    media_type: str = ""
+    nbytes: int = 0
+    feedback: bool = False

@@ -49,6 +49,13 @@ class ExampleList:
             "target": [example.target.to_json() for example in self.examples],
             "held_out": _places(example.held_out for example in self.examples),
         }
+        if any(example.media_type for example in self.examples):
+            types = _Names()
+            columns["media_type"] = [types.place(example.media_type) for example in self.examples]
+            columns["media_types"] = types.names
+            columns["size"] = [example.nbytes for example in self.examples]
+        if feedback := _places(example.feedback for example in self.examples):
+            columns["feedback"] = feedback
         if any(example.weight != 1 for example in self.examples):
             columns["weight"] = [example.weight for example in self.examples]
         fields: dict[str, Any] = {"format": _FORMAT, "count": len(self.examples), **columns}
@@ -68,7 +75,10 @@ class ExampleList:
             raise ValueError(
                 f"Expected a list of examples of format {_FORMAT}. Received: {fields['format']}."
             )
-        held_out = set(fields["held_out"])
+        held_out, feedback = set(fields["held_out"]), set(fields.get("feedback", ()))
+        types = fields.get("media_types", [""])
+        media_types: Iterable[int] = fields.get("media_type") or repeat(0, fields["count"])
+        sizes: Iterable[int] = fields.get("size") or repeat(0, fields["count"])
         columns = (fields[name] for name in ("archive", "member", "digest", "kind", "id", "target"))
         weights: Iterable[float] = fields.get("weight") or repeat(1.0, fields["count"])
         examples = [
@@ -81,9 +91,12 @@ class ExampleList:
                 weight=weight,
                 archive=fields["archives"][archive],
                 member=member,
+                media_type=types[media_type],
+                nbytes=nbytes,
+                feedback=place in feedback,
             )
-            for place, (weight, archive, member, digest, kind, name, target) in enumerate(
-                zip(weights, *columns, strict=True)
+            for place, (weight, media_type, nbytes, archive, member, digest, kind, name, target) in enumerate(
+                zip(weights, media_types, sizes, *columns, strict=True)
             )
         ]
         outcomes = _outcomes_of(fields["outcomes"]) if "outcomes" in fields else ()
@@ -133,6 +146,7 @@ def _outcomes_json(outcomes: Sequence[PredictionOutcome | None]) -> dict[str, An
         if any(one.value is not None for one in known)
         else None,
         "probability": [_short(outcome.probability) for outcome in known],
+        "confidence": [_short(outcome.confidence) for outcome in known],
         "loss": [_short(outcome.loss) for outcome in known],
         "held_out": _places(outcome.held_out for outcome in known),
         "uncounted": _places(not outcome.counted for outcome in known),
@@ -144,7 +158,8 @@ def _outcomes_of(fields: Mapping[str, Any]) -> list[PredictionOutcome | None]:
     classes = fields["classes"]
     held_out, uncounted, missing = (set(fields[name]) for name in ("held_out", "uncounted", "missing"))
     values: Iterable[float | None] = fields["value"] or repeat(None, len(fields["loss"]))
-    columns = zip(fields["labels"], values, fields["probability"], fields["loss"], strict=True)
+    confidences: Iterable[float | None] = fields.get("confidence") or repeat(None, len(fields["loss"]))
+    columns = zip(fields["labels"], values, fields["probability"], confidences, fields["loss"], strict=True)
     known = [
         PredictionOutcome(
             labels=tuple(classes[place] for place in labels),
@@ -153,8 +168,9 @@ def _outcomes_of(fields: Mapping[str, Any]) -> list[PredictionOutcome | None]:
             loss=loss,
             held_out=place in held_out,
             counted=place not in uncounted,
+            confidence=confidence,
         )
-        for place, (labels, value, probability, loss) in enumerate(columns)
+        for place, (labels, value, probability, confidence, loss) in enumerate(columns)
     ]
     coming = iter(known)
     return [None if place in missing else next(coming) for place in range(len(known) + len(missing))]

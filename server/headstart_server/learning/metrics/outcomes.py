@@ -97,6 +97,7 @@ class PredictionOutcome:
         loss: log loss in nats (several labels: mean over the classes); for regression the absolute error.
         held_out: whether the example was held out of training. Otherwise a head fitted without its fold
             predicted it.
+        confidence: probability of the predicted class of a single label; None for other tasks.
         counted: whether it says something about the version; False if the predicting head could not know the
             class of the example.
     """
@@ -107,6 +108,7 @@ class PredictionOutcome:
     loss: float
     held_out: bool = False
     counted: bool = True
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -172,12 +174,15 @@ class LabeledOutputs:
     def _of_classes(self) -> Iterator[PredictionOutcome]:
         predictions = ClassPredictions.from_outputs(self.targets, self.outputs, self.thresholds)
         names = self.targets.class_names
+        is_single = self.targets.task is Task.SINGLE_LABEL
         columns = zip(
             predictions.predicted,
             label_probability(self.targets, self.outputs, predictions).tolist(),
             losses(self.targets, self.outputs).tolist(),
+            self.outputs.max(axis=1).tolist(),
             strict=True,
         )
-        for flags, probability, loss in columns:
+        for flags, probability, loss, highest in columns:
             labels = tuple(names[place] for place in np.flatnonzero(flags).tolist())
-            yield PredictionOutcome(labels=labels, probability=probability, loss=loss)
+            confidence = highest if is_single else None
+            yield PredictionOutcome(labels=labels, probability=probability, loss=loss, confidence=confidence)

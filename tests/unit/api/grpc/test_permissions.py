@@ -99,7 +99,9 @@ def all_messages() -> dict[str, Descriptor]:
 def may_name_a_model(field: FieldDescriptor) -> bool:
     is_text = field.type == FieldDescriptor.TYPE_STRING
     words = field.name.split("_")
-    return is_text and ("model" in words or field.full_name.endswith(".Model.name"))
+    # Datasets are named and permitted like models.
+    is_dataset = field.name == "dataset" and field.full_name.startswith("headstart.")
+    return is_text and ("model" in words or is_dataset or field.full_name.endswith(".Model.name"))
 
 
 def test_no_field_that_names_a_model_is_forgotten() -> None:

@@ -5,6 +5,7 @@ import binascii
 import json
 from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,13 +13,15 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headstart.inputs import tensors
-from headstart.v1 import input_pb2, job_pb2, label_pb2, version_selector_pb2
+from headstart.v1 import example_pb2, input_pb2, job_pb2, label_pb2, version_selector_pb2
 from headstart_server.api.grpc.messages.comparisons import gate_message, gate_of
 from headstart_server.api.grpc.messages.recipes import recipe_message, recipe_of
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.dataset import Example
+from headstart_server.learning.examples.example_checks import EDITS, EXAMPLES, ListKind
+from headstart_server.learning.examples.example_edit import ExampleEdit
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.models.version import Selector
@@ -78,7 +81,7 @@ def examples_of(messages: Sequence[input_pb2.Example], start: int) -> list[Examp
     ]
 
 
-def target_of(message: label_pb2.Label, index: int) -> Target:
+def target_of(message: label_pb2.Label, index: int, entry: ListKind = EXAMPLES) -> Target:
     """Return the target of an example. Without a label it is an empty class name, which is rejected later.
 
     Raises:
@@ -96,8 +99,8 @@ def target_of(message: label_pb2.Label, index: int) -> Target:
         # Counted once: there may be a million of them.
         twice, _ = Counter(names).most_common(1)[0]
         raise InvalidField(
-            f"Expected each class of example {index} once. Received: {twice[:24]!r} twice.",
-            field=f"examples[{index}].label.classes",
+            f"Expected each class of {entry.noun} {index} once. Received: {twice[:24]!r} twice.",
+            field=f"{entry.path}[{index}].label.classes",
         )
     return Target.of_labels(names)
 
@@ -144,7 +147,7 @@ def spec_of(message: job_pb2.FineTuneSpec) -> FineTuneSpec:
         promote_if=gate_of(message.promote_if) if message.HasField("promote_if") else None,
         parent_version=message.parent_version if parent == "parent_version" else None,
         parent_alias=message.parent_alias if parent == "parent_alias" else None,
-        removed_example_ids=tuple(message.removed_example_ids),
+        edits=tuple(map(edit_of, message.edits, count())),
         discard_examples=message.discard_examples,
         priority=message.priority,
         backbone_candidates=tuple(message.backbone_candidates),
@@ -169,7 +172,7 @@ def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
         task=TASKS[spec.task] if spec.task else None,
         promote_if=gate_message(spec.promote_if),
         parent_version=spec.parent_version,
-        removed_example_ids=spec.removed_example_ids,
+        edits=map(edit_message, spec.edits),
         discard_examples=spec.discard_examples,
         priority=spec.priority,
         backbone_candidates=spec.backbone_candidates,
@@ -182,6 +185,32 @@ def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
         message.ttl.FromNanoseconds(int(spec.ttl * 1e9))
     if spec.backbone_time_budget is not None:
         message.backbone_time_budget.FromNanoseconds(round(spec.backbone_time_budget * 1e9))
+    return message
+
+
+def edit_of(message: example_pb2.ExampleEdit, position: int) -> ExampleEdit:
+    """Return the edit of a message."""
+    return ExampleEdit(
+        id=message.example_id,
+        index=message.index if message.WhichOneof("example") == "index" else None,
+        target=target_of(message.label, position, EDITS) if message.HasField("label") else None,
+        weight=message.weight if message.HasField("weight") else None,
+        held_out=message.held_out if message.HasField("held_out") else None,
+        remove=message.remove,
+    )
+
+
+def edit_message(edit: ExampleEdit) -> example_pb2.ExampleEdit:
+    """Return the message of an edit."""
+    message = example_pb2.ExampleEdit(
+        example_id=edit.id if edit.index is None else None,
+        index=edit.index,
+        label=None if edit.target is None else label_message(edit.target),
+        weight=edit.weight,
+        remove=edit.remove,
+    )
+    if edit.held_out is not None:
+        message.held_out = edit.held_out
     return message
 
 

@@ -120,6 +120,7 @@ def version_message(version: Version) -> model_pb2.Version:
             parent_version=manifest.parent or None,
             added_example_count=manifest.added_count,
             removed_example_count=manifest.removed_count,
+            edited_example_count=manifest.edited_count,
             trained_blocks=manifest.tail.blocks if manifest.tail else 0,
             note=manifest.note,
         ),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from headstart_server.errors import HeadstartError, InvalidField, InvalidLabel
 from headstart_server.jobs.spec import (
     MAX_CANDIDATES,
-    MAX_REMOVED_IDS,
+    MAX_EDITS,
     PRIORITIES,
 )
 from headstart_server.jobs.watching import MAX_TOKEN
@@ -205,6 +205,28 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "example_id": _EXAMPLE_ID,
         "weight": _range(0.0, MAX_WEIGHT),
     },
+    "headstart.v1.ExampleEdit": {
+        "example_id": _EXAMPLE_ID,
+        "index": _range(0, _INT64),
+        "weight": _range(0.0, MAX_WEIGHT),
+    },
+    "headstart.v1.ExampleFilter": {
+        "label": _LABEL,
+        "predicted_label": _LABEL,
+        "example_id_prefix": _EXAMPLE_ID,
+    },
+    "headstart.v1.GetExampleContentRequest": {
+        "dataset": _model(),
+        "example_id": _EXAMPLE_ID,
+        "index": _range(0, _INT64),
+        "thumbnail_size": _range(64, 512),
+    },
+    "headstart.v1.ListExamplesRequest": {
+        "dataset": _model(),
+        "order_by": _name(64),
+        "page_size": _PAGE_SIZE,
+        "page_token": _PAGE_TOKEN,
+    },
     "headstart.v1.ExampleBatch": {"examples": _many(MAX_BATCH_EXAMPLES)},
     "headstart.v1.FineTuneSpec": {
         "model": _model(),
@@ -218,7 +240,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "max_excluded_fraction": _range(0.0, 1.0),
         "parent_version": _range(1, _INT64),
         "parent_alias": _ALIAS,
-        "removed_example_ids": _bytes_name(MAX_LABEL_BYTES, MAX_REMOVED_IDS),
+        "edits": _many(MAX_EDITS),
         "priority": _PRIORITY,
         "backbone_candidates": _CANDIDATES,
         "webhook": _URI,

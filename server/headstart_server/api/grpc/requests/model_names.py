@@ -51,7 +51,9 @@ class _Plan:
     def found(self, message: Message) -> Iterator[tuple[Message, str]]:
         """Return the fields in a message: the part that has it, and its name."""
         for name in self.names:
-            yield message, name
+            # A field of a oneof that is not set names no model.
+            if not message.DESCRIPTOR.fields_by_name[name].has_presence or message.HasField(name):
+                yield message, name
         for field, inner in self.parts:
             for part in _parts_of(message, field):
                 yield from inner.found(part)

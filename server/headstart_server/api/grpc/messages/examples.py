@@ -1,0 +1,108 @@
+"""Between the messages of examples and the values of the datasets."""
+
+from collections.abc import Mapping
+
+from headstart.v1 import example_pb2 as pb
+from headstart.v1 import example_service_pb2, label_pb2
+from headstart_server.api.grpc.messages.common import label_message
+from headstart_server.datasets.example_index import (
+    ExampleFilter,
+    ExampleIssue,
+    ListedExample,
+    predicted_target,
+)
+from headstart_server.datasets.example_reader import ExampleSource
+from headstart_server.errors import InvalidField
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.examples.task import Task
+
+ISSUES: Mapping[ExampleIssue, pb.ExampleIssue] = {
+    ExampleIssue.LABEL_ISSUE: pb.EXAMPLE_ISSUE_LABEL_ISSUE,
+    ExampleIssue.DUPLICATE: pb.EXAMPLE_ISSUE_DUPLICATE,
+    ExampleIssue.CONTRADICTION: pb.EXAMPLE_ISSUE_CONTRADICTION,
+    ExampleIssue.OUTLIER: pb.EXAMPLE_ISSUE_OUTLIER,
+    ExampleIssue.ERROR: pb.EXAMPLE_ISSUE_ERROR,
+}
+_ISSUES = {number: issue for issue, number in ISSUES.items()}
+_ORDERS = {"": False, "index": False, "suspicion": True}
+
+
+def example_filter_of(message: example_service_pb2.ExampleFilter) -> ExampleFilter:
+    """Return the filter of a message.
+
+    Raises:
+        InvalidField: the issue is unknown.
+    """
+    issue = None
+    if message.HasField("issue"):
+        issue = _ISSUES.get(message.issue)
+        if issue is None:
+            raise InvalidField(
+                f"Expected an issue of 1 to {len(_ISSUES)}. Received: {message.issue}.", field="filter.issue"
+            )
+    return ExampleFilter(
+        label=message.label,
+        predicted_label=message.predicted_label,
+        issue=issue,
+        held_out=message.held_out if message.HasField("held_out") else None,
+        id_prefix=message.example_id_prefix,
+    )
+
+
+def is_by_suspicion(order_by: str) -> bool:
+    """Return whether the order is by suspicion.
+
+    Raises:
+        InvalidField: the order is unknown.
+    """
+    if order_by not in _ORDERS:
+        raise InvalidField(
+            f"Expected the order 'index' or 'suspicion'. Received: {order_by[:80]!r}.", field="order_by"
+        )
+    return _ORDERS[order_by]
+
+
+def record_message(source: ExampleSource, listed: ListedExample, *, has_content: bool) -> pb.ExampleRecord:
+    """Return the record of an example."""
+    example, outcome = listed.example, listed.outcome
+    message = pb.ExampleRecord(
+        example=label_pb2.ExampleReference(
+            index=listed.index, example_id=example.id, label=label_message(_reduced(example.target))
+        ),
+        label=label_message(example.target),
+        held_out=example.held_out or (outcome is not None and outcome.held_out),
+        weight=example.weight,
+        findings=[_finding(issue, suggested) for issue, suggested in listed.findings],
+        media_type=example.media_type,
+        size_bytes=example.nbytes,
+        origin=_origin(source, listed),
+        has_content=has_content,
+    )
+    if outcome is not None:
+        predicted = predicted_target(outcome, example.target.task)
+        if predicted is not None:
+            message.predicted_label.CopyFrom(label_message(predicted))
+        message.loss = outcome.loss
+        if outcome.probability is not None:
+            message.label_probability = outcome.probability
+        if outcome.confidence is not None:
+            message.predicted_probability = outcome.confidence
+    return message
+
+
+def _reduced(target: Target) -> Target:
+    """Return a label with a soft label as its most probable class."""
+    is_soft = target.task is Task.SINGLE_LABEL and not target.is_hard
+    return Target.of_label(target.label) if is_soft else target
+
+
+def _finding(issue: ExampleIssue, suggested: Target | None) -> pb.ExampleFinding:
+    return pb.ExampleFinding(
+        issue=ISSUES[issue], suggested_label=None if suggested is None else label_message(suggested)
+    )
+
+
+def _origin(source: ExampleSource, listed: ListedExample) -> pb.ExampleOrigin:
+    if source.uploaded not in (None, listed.example.archive):
+        return pb.EXAMPLE_ORIGIN_PARENT
+    return pb.EXAMPLE_ORIGIN_FEEDBACK if listed.example.feedback else pb.EXAMPLE_ORIGIN_UPLOADED

@@ -1,0 +1,266 @@
+"""Reads the examples of versions for callers: pages of records, contents and thumbnails."""
+
+import json
+import threading
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from hashlib import sha256
+
+from headstart_server.backbones.contract.backbone import Content
+from headstart_server.backbones.preprocessing.thumbnails import thumbnail
+from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.example_archive import media_type
+from headstart_server.datasets.example_index import ExampleFilter, ExampleIndex, ListedExample
+from headstart_server.datasets.thumbnail_store import SIDES, ThumbnailStore
+from headstart_server.errors import (
+    ArtifactDamaged,
+    ExampleNotFound,
+    ExamplesNotKept,
+    InvalidField,
+    UndecodableInput,
+)
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.lru import LruCache
+from headstart_server.models.registry import Registry
+from headstart_server.models.version import Selector, Version
+
+#: Bytes of the lists that stay in memory; one larger list may stay, too.
+INDEX_BYTES = 64 << 20
+
+JPEG = "image/jpeg"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ExampleSource:
+    """The examples of a version or dataset.
+
+    Attributes:
+        key: identifies the list; a changed list has another key.
+        name: the source in words, for messages.
+        index: the examples.
+        has_contents: whether contents are stored.
+        uploaded: the archive of the examples that came with the fine-tune; None for all.
+        version: the version; None for a dataset.
+    """
+
+    key: str
+    name: str
+    index: ExampleIndex
+    has_contents: bool
+    uploaded: str | None = None
+    version: Version | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListedPage:
+    """Examples of a list.
+
+    Attributes:
+        examples: the examples, each with whether its content is stored.
+        total: number of all examples that meet the condition.
+    """
+
+    examples: Sequence[tuple[ListedExample, bool]]
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExampleContent:
+    """The content of an example as it is sent."""
+
+    content: bytes
+    media_type: str
+    etag: str
+
+
+class ExampleReader:
+    """Reads examples. Safe to use from many threads.
+
+    Args:
+        registry: has the versions.
+        datasets: has the contents.
+        thumbnails: stores thumbnails.
+        max_pixels: the largest image that is decoded.
+    """
+
+    def __init__(
+        self, registry: Registry, datasets: DatasetStore, thumbnails: ThumbnailStore, *, max_pixels: int
+    ) -> None:
+        self._registry = registry
+        self._datasets = datasets
+        self._thumbnails = thumbnails
+        self._max_pixels = max_pixels
+        # One list is read at a time, so that many callers need the memory of one.
+        self._turn = threading.Lock()
+        self._indexes: LruCache[str, ExampleIndex] = LruCache(INDEX_BYTES, lambda index: index.nbytes)
+
+    def version(self, selector: Selector) -> ExampleSource:
+        """Return the examples of a version.
+
+        Raises:
+            ModelNotFound, VersionNotFound or AliasNotFound: the version does not exist.
+            ExamplesNotKept: the version has no list of its examples.
+            ArtifactDamaged: the list is damaged.
+        """
+        version = self._registry.version(selector.model, self._registry.index.find(selector))
+        index = self.cached(version.artifact, lambda: self._version_index(version))
+        return ExampleSource(
+            key=version.artifact,
+            name=f"version {version.number} of model '{version.model}'",
+            index=index,
+            has_contents=version.has_examples,
+            uploaded=version.manifest.job_id,
+            version=version,
+        )
+
+    def cached(self, key: str, read: Callable[[], ExampleIndex]) -> ExampleIndex:
+        """Return a list that is in memory, or read it."""
+        with self._turn:
+            index = self._indexes.get(key)
+            if index is None:
+                index = read()
+                self._indexes.add(key, index)
+            return index
+
+    def forget(self, digests: Collection[str]) -> None:
+        """Remove the thumbnails of erased contents, and the lists in memory."""
+        self._thumbnails.remove(digests)
+        with self._turn:
+            for key in self._indexes:
+                self._indexes.pop(key)
+
+    def page(
+        self, source: ExampleSource, condition: ExampleFilter, *, by_suspicion: bool, start: int, limit: int
+    ) -> ListedPage:
+        """Return examples that meet a condition, from a position in their order on."""
+        selected = source.index.select(condition, by_suspicion=by_suspicion)
+        listed = [source.index.at(place) for place in selected[start : start + limit].tolist()]
+        erased = set(self._datasets.erased({each.example.archive for each in listed}))
+        return ListedPage(
+            examples=[(each, source.has_contents and _member(each.example) not in erased) for each in listed],
+            total=len(selected),
+        )
+
+    def content(
+        self, source: ExampleSource, *, example_id: str, index: int | None, side: int | None
+    ) -> ExampleContent:
+        """Return the content of an example, or a thumbnail.
+
+        Args:
+            source: the examples.
+            example_id: the ID of the example; empty if `index` is given.
+            index: the index of the example; None if `example_id` is given.
+            side: the longer side of a thumbnail in pixels; None for the content.
+
+        Raises:
+            InvalidField: the request names no single example, or a thumbnail that cannot be made.
+            ExampleNotFound: the source has no such example.
+            ExamplesNotKept: the content was erased or discarded.
+            StorageUnavailable: the bucket does not answer.
+        """
+        if side is not None and side not in SIDES:
+            raise InvalidField(
+                f"Expected a thumbnail_size of {', '.join(map(str, SIDES))}. Received: {side}.",
+                field="thumbnail_size",
+            )
+        example = source.index.stored(_find(source, example_id, index))
+        self._check_stored(source, example)
+        etag = sha256(f"{example.digest}\0{side}".encode()).hexdigest()[:32]
+        if side is None:
+            content = self._read(source, example)
+            return ExampleContent(content=_sent(content), media_type=media_type(content), etag=etag)
+        made = self._thumbnails.get(
+            example.digest, side, lambda: self._thumbnail(self._read(source, example), side)
+        )
+        try:
+            # It may have been erased while the thumbnail was made, and after the thumbnails were removed.
+            self._check_stored(source, example)
+        except ExamplesNotKept:
+            self._thumbnails.remove([example.digest])
+            raise
+        return ExampleContent(content=made, media_type=JPEG, etag=etag)
+
+    def _version_index(self, version: Version) -> ExampleIndex:
+        listed = self._registry.files.examples(version)
+        if listed is None:
+            raise ExamplesNotKept(
+                f"Version {version.number} of model '{version.model}' has no list of its examples. Train "
+                "the model again.",
+                metadata={"model": version.model, "version": str(version.number)},
+            )
+        selector = Selector(model=version.model, number=version.number)
+        _, _, findings = self._registry.files.evaluation(selector)
+        return ExampleIndex(listed, findings)
+
+    def _check_stored(self, source: ExampleSource, example: StoredExample) -> None:
+        if not source.has_contents or _member(example) in set(self._datasets.erased({example.archive})):
+            raise _not_kept(source, example)
+
+    def _read(self, source: ExampleSource, example: StoredExample) -> Content:
+        with closing(self._datasets.reader()) as reader:
+            try:
+                return reader.read(example)
+            except ArtifactDamaged:
+                # The archive is removed when nothing needs it; the check comes after the removal.
+                self._check_still_stored(source)
+                raise
+
+    def _check_still_stored(self, source: ExampleSource) -> None:
+        if source.version is not None:
+            self._registry.version(source.version.model, source.version.number)
+
+    def _thumbnail(self, content: Content, side: int) -> bytes:
+        made = thumbnail(content, max_pixels=self._max_pixels, side=side)
+        if made is not None:
+            return made
+        if isinstance(content, bytes):
+            raise UndecodableInput("The image cannot be decoded. Request the content without thumbnail_size.")
+        raise InvalidField(
+            "Only images have thumbnails. Request the content without thumbnail_size.", field="thumbnail_size"
+        )
+
+
+def _find(source: ExampleSource, example_id: str, index: int | None) -> int:
+    if index is not None:
+        if index < len(source.index):
+            return index
+        raise ExampleNotFound(
+            f"The {source.name} has {len(source.index)} examples, and none with the index {index}. "
+            "ListExamples lists them.",
+            metadata={"index": str(index)},
+        )
+    if not example_id:
+        raise InvalidField("The example is missing. Set example_id or index.", field="example_id")
+    found = source.index.indexes_of(example_id)
+    if len(found) > 1:
+        raise InvalidField(
+            f"Several examples of {source.name} have the ID {example_id[:80]!r}. Use the index.",
+            field="example_id",
+        )
+    if not found:
+        raise ExampleNotFound(
+            f"No example of {source.name} has the ID {example_id[:80]!r}. ListExamples lists the examples.",
+            metadata={"id": example_id},
+        )
+    return found[0]
+
+
+def _member(example: StoredExample) -> tuple[str, int]:
+    return example.archive, example.member
+
+
+def _not_kept(source: ExampleSource, example: StoredExample) -> ExamplesNotKept:
+    name = f"the example {example.id[:80]!r}" if example.id else "the example"
+    return ExamplesNotKept(
+        f"The content of {name} of {source.name} is no longer stored: it was erased, discarded or removed to "
+        "stay within --example-storage. Send it again with a fine-tune."
+    )
+
+
+def _sent(content: Content) -> bytes:
+    if isinstance(content, bytes):
+        return content
+    if isinstance(content, str):
+        return content.encode()
+    return json.dumps(content.tolist()).encode()

@@ -1,0 +1,95 @@
+"""Thumbnails of images, each made once and stored within a limit."""
+
+import re
+import threading
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from pathlib import Path
+
+from headstart_server.lru import LruCache
+from headstart_server.storage.atomic_files import staged_file
+
+#: Longer sides of thumbnails in pixels.
+SIDES = (64, 128, 256, 512)
+_NAME = re.compile(r"([0-9a-f]{64})-([0-9]+)\.jpg")
+
+
+class ThumbnailStore:
+    """The thumbnails that were used last, as files. Safe to use from many threads.
+
+    Args:
+        folder: folder of the files, which owns everything in it.
+        max_bytes: most bytes of all files; 0 stores none.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._files: LruCache[str, int] = LruCache(max(max_bytes, 1), lambda size: size)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._load()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all files."""
+        with self._lock:
+            return self._files.size
+
+    def get(self, digest: str, side: int, make: Callable[[], bytes]) -> bytes:
+        """Return a thumbnail, made now if it is not stored.
+
+        Args:
+            digest: content digest of the image.
+            side: the longer side in pixels.
+            make: makes the thumbnail.
+        """
+        name = _name(digest, side)
+        with self._lock:
+            is_stored = self._files.get(name) is not None
+        if is_stored:
+            with suppress(OSError):
+                return (self._folder / name).read_bytes()
+        content = make()
+        # Without a thumbnail that cannot be stored, the next caller makes it again.
+        with suppress(OSError):
+            self._store(name, content)
+        return content
+
+    def remove(self, digests: Collection[str]) -> None:
+        """Remove the thumbnails of some images."""
+        with self._lock:
+            for digest in digests:
+                for side in SIDES:
+                    self._files.pop(_name(digest, side))
+                    self._unlink(_name(digest, side))
+
+    def _store(self, name: str, content: bytes) -> None:
+        if len(content) > self._max_bytes:
+            return
+        with staged_file(self._folder / name) as staging:
+            staging.write_bytes(content)
+        with self._lock:
+            for old, _ in self._files.add(name, len(content)):
+                self._unlink(old)
+
+    def _load(self) -> None:
+        """Find the files of earlier runs, the oldest first, and remove all others."""
+        found = []
+        for path in self._folder.iterdir():
+            status = path.stat()
+            if _NAME.fullmatch(path.name) and status.st_size and status.st_size <= self._max_bytes:
+                found.append((status.st_mtime, path.name, status.st_size))
+            else:
+                self._unlink(path.name)
+        for _, name, size in sorted(found):
+            for old, _ in self._files.add(name, size):
+                self._unlink(old)
+
+    def _unlink(self, name: str) -> None:
+        with suppress(OSError):
+            (self._folder / name).unlink(missing_ok=True)
+
+
+def _name(digest: str, side: int) -> str:
+    return f"{digest}-{side}.jpg"
