@@ -109,6 +109,8 @@ def test_examples_may_come_in_several_parts(store: DatasetStore) -> None:
             kind="text",
             archive="job",
             member=1,
+            media_type="text/plain; charset=utf-8",
+            nbytes=3,
         )
 
 

@@ -112,7 +112,10 @@ def test_new_classes_open_and_classes_without_examples_close(bench: Workbench) -
     bench.published(pets(3, ("cat", "dog")))
     wider = bench.published(pets(3, ("emu",)), parent_version=1)
     assert wider.manifest.class_names == ("cat", "dog", "emu")
-    narrower = bench.published(parent_version=2, edits=removals("cat0", "cat1", "cat2"))
+    replaced = [
+        Example(content=f"dog:2{i}".encode(), target=Target.of_label("dog"), id=f"cat{i}") for i in range(3)
+    ]
+    narrower = bench.published(replaced, parent_version=2)
     assert narrower.manifest.class_names == ("dog", "emu")
 
 
