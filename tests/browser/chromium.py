@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from programs import CHROMIUM
 
 WEB = Path(__file__).resolve().parents[2] / "server/headstart_server/console/web"
 #: Milliseconds that something may take on a shared machine.
 PATIENCE = 30_000
+
+expect.set_options(timeout=PATIENCE)
 
 
 @contextmanager
@@ -53,7 +55,7 @@ class Console:
     def open(self, path: str = "/") -> Page:
         """Go to a page, and wait until it shows its title."""
         self.page.goto(self.url + path)
-        self.page.wait_for_selector("h1, h2")
+        self.page.wait_for_selector("h1")
         return self.page
 
     def overflow(self) -> int:

@@ -9,6 +9,9 @@ import { Shell } from "./ui/shell";
 import { Toasts } from "./ui/toasts";
 import { AccessPage, TokenForm } from "./views/access";
 import { HomePage } from "./views/home";
+import { JobsPage } from "./views/jobs";
+import { ModelPage } from "./views/model";
+import { NewPage } from "./views/new";
 
 export function App() {
   const { state, caller, error } = useStore(session);
@@ -48,6 +51,9 @@ function Lost({ message }: { message?: string }) {
 function Page({ place }: { place: Place }) {
   const [root] = place.path;
   if (root === undefined || (root === "models" && place.path.length === 1)) return <HomePage />;
+  if (root === "models") return <ModelPage key={place.path[1]} place={place} />;
+  if (root === "jobs") return <JobsPage />;
+  if (root === "new") return <NewPage place={place} />;
   if (root === "access") return <AccessPage />;
   return (
     <Empty isPage icon="search" title="No such page">

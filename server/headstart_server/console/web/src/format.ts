@@ -70,3 +70,7 @@ export function labelText(label: Label | undefined): string {
 
 export const number = (value: number): string =>
   value.toLocaleString(LOCALE, { maximumSignificantDigits: 4, useGrouping: false });
+
+/** Return a name that nothing else has. Pages over plain HTTP have no `crypto.randomUUID`. */
+export const uniqueId = (): string =>
+  [...crypto.getRandomValues(new Uint8Array(12))].map((each) => each.toString(16).padStart(2, "0")).join("");

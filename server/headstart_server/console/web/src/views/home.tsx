@@ -12,6 +12,7 @@ import { Badge, Empty, LinkButton, PageHead, Skeleton } from "../ui/basics";
 import { AccuracyMeter, Sparkline } from "../ui/charts";
 import { AsCode } from "../ui/code";
 import { needsAttention } from "./attention";
+import { NewPage } from "./new";
 
 export function HomePage() {
   useTitle("");
@@ -20,9 +21,10 @@ export function HomePage() {
   const canTrain = may(caller, "RIGHT_TRAIN");
   if (known === undefined) return <Skeleton lines={5} />;
   if (known.length === 0) {
+    if (canTrain) return <NewPage isFirst />;
     return (
       <Empty isPage icon="cube" title="No models yet">
-        <p>{canTrain ? "Create the first one from your examples." : "Models that you may use appear here."}</p>
+        <p>Models that you may use appear here.</p>
       </Empty>
     );
   }

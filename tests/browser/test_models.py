@@ -1,0 +1,218 @@
+"""From folders to a model in production: new, try, versions, aliases, jobs and traffic."""
+
+import itertools
+import re
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from browser.api import HttpApi
+from browser.chromium import PATIENCE, Console
+from browser.scenes import COLORS, folders, image, training_images
+from server_process import running
+
+_numbers = itertools.count(1)
+PAIR = {"red": "red", "blue": "blue"}
+#: Alone on this machine 3 s; tests share it.
+FIRST_ANSWER_SECONDS = 15.0
+
+
+@pytest.fixture
+def api(url: str) -> HttpApi:
+    return HttpApi(url)
+
+
+@pytest.fixture
+def model(api: HttpApi) -> str:
+    """A model with two versions; `stable` names the first."""
+    name = f"colors-{next(_numbers)}"
+    api.train(name, training_images(PAIR), alias="stable")
+    api.train(name, training_images({"green": "green"}), parentVersion="1")
+    return name
+
+
+def choose_folder(page: Page, folder: Path) -> None:
+    page.set_input_files("input[aria-label='Choose a folder']", folder)
+
+
+def test_an_empty_server_learns_two_folders_and_answers_in_seconds(tmp_path, chromium) -> None:
+    photos = folders(tmp_path / "photos", {"ant": "red", "bee": "blue"})
+    (tmp_path / "new.png").write_bytes(image(COLORS["blue"], 7))
+    with running(tmp_path / "data", "--http-port", "0") as started:
+        started.wait_until_serving()
+        console = Console(chromium, f"http://{started.event('http_listening')}")
+        page = console.open("/")
+        expect(page.get_by_text("Create your first model")).to_be_visible()
+        began = time.monotonic()
+        choose_folder(page, photos)
+        expect(page.get_by_text("20 images")).to_have_count(2)
+        page.get_by_role("button", name="Train").click()
+        expect(page.get_by_text(re.compile("Version 1 of ant-bee"))).to_be_visible(timeout=PATIENCE)
+        page.set_input_files("input[aria-label='Choose an image']", tmp_path / "new.png")
+        expect(page.locator(".answer")).to_have_text("bee")
+        took = time.monotonic() - began
+        print(f"first live answer after {took:.2f} s")
+        assert took < FIRST_ANSWER_SECONDS
+        page.get_by_role("link", name="Open the model").click()
+        page.wait_for_url("**/models/ant-bee/try")
+        console.close()
+        started.terminate()
+
+
+def test_the_check_names_wrong_labels_and_the_accuracy(console, tmp_path) -> None:
+    photos = folders(tmp_path / "photos", {"ant": "red", "bee": "blue"}, count=12)
+    (photos / "ant" / "wrong.png").write_bytes(image(COLORS["blue"], 500))
+    page = console().open("/new")
+    choose_folder(page, photos)
+    page.get_by_label("Name of the model").fill(f"checked-{next(_numbers)}")
+
+    expect(page.locator(".verdict")).to_contain_text("accurate; 1 label looks wrong")
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", 'a "quoted" one', "../x"])
+def test_hostile_names_do_no_harm(console, api, tmp_path, name) -> None:
+    model = f"hostile-{next(_numbers)}"
+    opened: Console = console()
+    page = opened.open("/new")
+    page.get_by_label("Name of the model").fill(model)
+    for place, color in enumerate(("red", "blue")):
+        files = folders(tmp_path / color, {color: color}, count=4)
+        card = page.locator(".class-card").nth(place)
+        card.get_by_label("Add images").set_input_files(sorted((files / color).iterdir()))
+        card.locator(".class-name").fill(name if place else "plain")
+    page.get_by_role("button", name="Train").click()
+    expect(page.get_by_text(f"Version 1 of {model}")).to_be_visible()
+
+    assert set(api.call(f"/v1/models/{model}/versions/1")["version"]["classNames"]) == {"plain", name}
+    page.goto(f"{opened.url}/models/{model}/try")
+    (tmp_path / "new.png").write_bytes(image(COLORS["blue"], 7))
+    page.set_input_files("input[aria-label='Choose an image']", tmp_path / "new.png")
+    expect(page.locator(".answer")).to_have_text(name)
+
+
+def test_texts_are_learned_and_predicted_while_they_are_typed(console) -> None:
+    page = console().open("/new")
+    page.get_by_text("Texts", exact=True).click()
+    for place, word in enumerate(("wonderful", "terrible")):
+        card = page.locator(".class-card").nth(place)
+        card.locator(".class-name").fill(word)
+        card.locator("textarea").fill(
+            "\n".join(f"A {word} {each}" for each in ("film", "book", "song", "play"))
+        )
+    page.get_by_role("button", name="Train").click()
+    page.get_by_label("Text", exact=True).fill("What a terrible concert")
+    expect(page.locator(".answer")).to_have_text("terrible")
+
+
+def test_the_camera_records_while_its_button_is_held(console) -> None:
+    page = console().open("/new")
+    card = page.locator(".class-card").first
+    card.get_by_role("button", name="Camera").click()
+    hold = card.get_by_role("button", name=re.compile("Hold to record"))
+    hold.focus()
+    page.keyboard.down("Space")
+    expect(card.locator(".thumb").nth(2)).to_be_visible()
+    page.keyboard.up("Space")
+
+
+def test_an_answer_is_explained_compared_and_corrected(console, api, model, tmp_path) -> None:
+    (tmp_path / "new.png").write_bytes(image(COLORS["green"], 7))
+    page = console().open(f"/models/{model}/try?version=2&with=1")
+    page.set_input_files("input[aria-label='Choose an image']", tmp_path / "new.png")
+    page.get_by_text("Explanation").click()
+    page.get_by_text("Similar examples").click()
+    page.wait_for_selector(".saliency img")
+    expect(page.locator("section[aria-label='Version 2'] .answer")).to_have_text("green")
+    expect(page.locator("section[aria-label='Version 1'] .answer")).not_to_have_text("green")
+    expect(page.locator(".neighbors li").first).to_contain_text("green")
+    page.get_by_role("group", name="Correct the answer").get_by_role("button", name="red").click()
+    page.get_by_role("button", name="Train a new version").click()
+    expect(page.get_by_text("3 versions")).to_be_visible()
+
+    assert api.call(f"/v1/models/{model}/versions/3")["version"]["lineage"]["addedExampleCount"] == "1"
+
+
+def test_versions_are_compared_and_an_alias_is_split_moved_and_rolled_back(console, api, model) -> None:
+    def stable() -> dict:
+        return api.call(f"/v1/models/{model}/aliases/stable")["version"]
+
+    page = console().open(f"/models/{model}/versions")
+    page.get_by_label("Compare version 1").check()
+    page.get_by_label("Compare version 2").check()
+    expect(page.locator(".verdict")).to_be_visible()
+    card = page.get_by_label("Alias stable")
+    card.get_by_role("button", name="Move or split").click()
+    page.get_by_label("Canary").select_option("2")
+    page.get_by_label("Share of version 2").fill("10")
+    page.get_by_role("button", name="Save").click()
+    expect(card.get_by_role("row", name=re.compile("^2 10 %"))).to_be_visible()
+    aliases = api.call(f"/v1/models/{model}")["model"]["aliases"]
+    assert aliases[0]["traffic"] == [{"version": "2", "fraction": 0.1}]
+
+    card.get_by_role("button", name="Move or split").click()
+    page.get_by_label("Serves").select_option("2")
+    page.get_by_label("Canary").select_option("")
+    page.get_by_role("button", name="Save").click()
+    expect(card.locator(".badge", has_text="version 2")).to_be_visible()
+    assert stable()["version"] == "2"
+    card.get_by_role("button", name="Roll back").click()
+    expect(card.locator(".badge", has_text="version 1")).to_be_visible()
+    assert stable()["version"] == "1"
+    assert api.call(f"/v1/models/{model}")["model"]["aliases"][0]["traffic"][0]["version"] == "2"
+
+
+def test_an_alias_that_someone_else_moved_is_not_overwritten(console, api, model) -> None:
+    page = console().open(f"/models/{model}/versions")
+    card = page.get_by_label("Alias stable")
+    card.get_by_role("button", name="Move or split").click()
+    api.call(f"/v1/models/{model}/aliases/stable", {"version": "2"}, "PUT")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_contain_text("Someone else has moved the alias")
+
+
+def test_a_job_of_another_client_appears_in_the_list(console, api) -> None:
+    page = console().open("/jobs")
+    name = f"live-{next(_numbers)}"
+    api.train(name, training_images(PAIR))
+    row = page.locator(".job", has_text=name)
+    expect(row.get_by_text("succeeded")).to_be_visible()
+
+
+def test_traffic_is_shown_by_version(console, api, model) -> None:
+    for seed in range(3):
+        api.call(f"/v1/models/{model}/versions/2:predict", image(COLORS["red"], seed))
+    page = console().open(f"/models/{model}/traffic")
+    expect(page.get_by_role("row", name=re.compile("^2 3 0"))).to_be_visible()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1440, "light")])
+def test_every_view_fits_its_window_and_has_no_violations(console, model, width, scheme) -> None:
+    opened: Console = console(width=width, scheme=scheme)
+    pages = {
+        "/": ".model-card .measure",
+        "/new": ".drop-hint",
+        "/jobs": ".job",
+        "/access": ".quota",
+        f"/models/{model}/try": ".try-panel",
+        f"/models/{model}/versions?first=1&second=2": ".verdict",
+        f"/models/{model}/traffic": ".empty",
+    }
+    found = {}
+    for path, content in pages.items():
+        opened.open(path).wait_for_selector(content)
+        found[path] = (opened.overflow(), opened.violations())
+    assert found == dict.fromkeys(pages, (0, []))
+
+
+def test_each_view_shows_itself_as_code(console, model) -> None:
+    opened: Console = console()
+    for path in ("/", "/new", "/jobs", "/access", f"/models/{model}/try", f"/models/{model}/traffic"):
+        page = opened.open(path)
+        page.get_by_role("button", name="As code").first.click()
+        for language in ("Python", "CLI", "curl"):
+            page.locator("dialog").get_by_text(language, exact=True).click()
+            assert page.locator("dialog pre").inner_text().strip()
+        page.keyboard.press("Escape")
+        expect(page.locator("dialog")).to_have_count(0)
