@@ -289,6 +289,14 @@ class DataUnreadable(HeadstartError, reason="DATA_UNREADABLE"):
     """The data at a dataset URI is missing, or the server may not read it."""
 
 
+class PredictionNotCaptured(HeadstartError, reason="PREDICTION_NOT_CAPTURED"):
+    """The input of the prediction was not captured, or is not stored any longer."""
+
+
+class UnknownClass(HeadstartError, reason="UNKNOWN_CLASS"):
+    """Feedback names a class that the model does not know, and its policy rejects such feedback."""
+
+
 class ServiceUnavailable(HeadstartError):
     """A service that the server depends on does not answer; a job is not at fault.
 

@@ -43,6 +43,12 @@ class JobStep(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_STEP_PUBLISH: _ClassVar[JobStep]
     JOB_STEP_SELECT_BACKBONE: _ClassVar[JobStep]
 
+class JobTrigger(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    JOB_TRIGGER_UNSPECIFIED: _ClassVar[JobTrigger]
+    JOB_TRIGGER_REQUEST: _ClassVar[JobTrigger]
+    JOB_TRIGGER_RETRAIN: _ClassVar[JobTrigger]
+
 class WebhookState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     WEBHOOK_STATE_UNSPECIFIED: _ClassVar[WebhookState]
@@ -65,6 +71,9 @@ JOB_STEP_FIT: JobStep
 JOB_STEP_EVALUATE: JobStep
 JOB_STEP_PUBLISH: JobStep
 JOB_STEP_SELECT_BACKBONE: JobStep
+JOB_TRIGGER_UNSPECIFIED: JobTrigger
+JOB_TRIGGER_REQUEST: JobTrigger
+JOB_TRIGGER_RETRAIN: JobTrigger
 WEBHOOK_STATE_UNSPECIFIED: WebhookState
 WEBHOOK_STATE_PENDING: WebhookState
 WEBHOOK_STATE_DELIVERED: WebhookState
@@ -228,7 +237,7 @@ class PartialRecipe(_message.Message):
     def __init__(self, blocks: _Optional[int] = ..., learning_rate: _Optional[float] = ..., max_epochs: _Optional[int] = ..., patience: _Optional[int] = ..., temperature: _Optional[float] = ..., balanced: bool = ..., time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "state", "spec", "progress", "version", "error", "example_count", "class_count", "dataset_digest", "excluded_examples", "excluded_count", "create_time", "start_time", "end_time", "step_durations", "last_event", "queue_position", "task", "promotion", "estimated_start_time", "estimated_end_time", "energy", "webhook")
+    __slots__ = ("job_id", "state", "spec", "progress", "version", "error", "example_count", "class_count", "dataset_digest", "excluded_examples", "excluded_count", "create_time", "start_time", "end_time", "step_durations", "last_event", "queue_position", "task", "promotion", "estimated_start_time", "estimated_end_time", "energy", "webhook", "trigger")
     class StepDurationsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -259,6 +268,7 @@ class Job(_message.Message):
     ESTIMATED_END_TIME_FIELD_NUMBER: _ClassVar[int]
     ENERGY_FIELD_NUMBER: _ClassVar[int]
     WEBHOOK_FIELD_NUMBER: _ClassVar[int]
+    TRIGGER_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     state: JobState
     spec: FineTuneSpec
@@ -282,7 +292,8 @@ class Job(_message.Message):
     estimated_end_time: _timestamp_pb2.Timestamp
     energy: _energy_pb2.Energy
     webhook: WebhookDelivery
-    def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., spec: _Optional[_Union[FineTuneSpec, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., version: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., example_count: _Optional[int] = ..., class_count: _Optional[int] = ..., dataset_digest: _Optional[str] = ..., excluded_examples: _Optional[_Iterable[_Union[ExampleFault, _Mapping]]] = ..., excluded_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., step_durations: _Optional[_Mapping[str, _duration_pb2.Duration]] = ..., last_event: _Optional[int] = ..., queue_position: _Optional[int] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ..., estimated_start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., energy: _Optional[_Union[_energy_pb2.Energy, _Mapping]] = ..., webhook: _Optional[_Union[WebhookDelivery, _Mapping]] = ...) -> None: ...
+    trigger: JobTrigger
+    def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., spec: _Optional[_Union[FineTuneSpec, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., version: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., example_count: _Optional[int] = ..., class_count: _Optional[int] = ..., dataset_digest: _Optional[str] = ..., excluded_examples: _Optional[_Iterable[_Union[ExampleFault, _Mapping]]] = ..., excluded_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., step_durations: _Optional[_Mapping[str, _duration_pb2.Duration]] = ..., last_event: _Optional[int] = ..., queue_position: _Optional[int] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ..., estimated_start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., energy: _Optional[_Union[_energy_pb2.Energy, _Mapping]] = ..., webhook: _Optional[_Union[WebhookDelivery, _Mapping]] = ..., trigger: _Optional[_Union[JobTrigger, str]] = ...) -> None: ...
 
 class WebhookDelivery(_message.Message):
     __slots__ = ("uri", "state", "attempt_count", "error", "next_attempt_time", "end_time")

@@ -8,6 +8,7 @@ from headstart.v1 import comparison_pb2 as _comparison_pb2
 from headstart.v1 import energy_pb2 as _energy_pb2
 from headstart.v1 import input_pb2 as _input_pb2
 from headstart.v1 import job_pb2 as _job_pb2
+from headstart.v1 import retrain_policy_pb2 as _retrain_policy_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -53,7 +54,7 @@ MODALITY_TEXT: Modality
 MODALITY_TENSOR: Modality
 
 class Model(_message.Message):
-    __slots__ = ("model", "create_time", "newest_version", "version_count", "aliases", "display_name", "description", "tags", "capture")
+    __slots__ = ("model", "create_time", "newest_version", "version_count", "aliases", "display_name", "description", "tags", "capture", "retrain")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +71,7 @@ class Model(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_FIELD_NUMBER: _ClassVar[int]
+    RETRAIN_FIELD_NUMBER: _ClassVar[int]
     model: str
     create_time: _timestamp_pb2.Timestamp
     newest_version: int
@@ -79,7 +81,8 @@ class Model(_message.Message):
     description: str
     tags: _containers.ScalarMap[str, str]
     capture: _capture_policy_pb2.CapturePolicy
-    def __init__(self, model: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest_version: _Optional[int] = ..., version_count: _Optional[int] = ..., aliases: _Optional[_Iterable[_Union[Alias, _Mapping]]] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., capture: _Optional[_Union[_capture_policy_pb2.CapturePolicy, _Mapping]] = ...) -> None: ...
+    retrain: _retrain_policy_pb2.RetrainPolicy
+    def __init__(self, model: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest_version: _Optional[int] = ..., version_count: _Optional[int] = ..., aliases: _Optional[_Iterable[_Union[Alias, _Mapping]]] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., capture: _Optional[_Union[_capture_policy_pb2.CapturePolicy, _Mapping]] = ..., retrain: _Optional[_Union[_retrain_policy_pb2.RetrainPolicy, _Mapping]] = ...) -> None: ...
 
 class Alias(_message.Message):
     __slots__ = ("alias", "version", "etag", "update_time", "traffic")
@@ -193,7 +196,7 @@ class ConfusionCell(_message.Message):
     def __init__(self, actual: _Optional[int] = ..., predicted: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
 
 class Lineage(_message.Message):
-    __slots__ = ("job_id", "backbone", "backbone_digest", "dataset_digest", "recipe", "seed", "example_count", "software", "runtime", "stop_reason", "fit_duration", "parent_version", "added_example_count", "removed_example_count", "trained_blocks", "note", "edited_example_count")
+    __slots__ = ("job_id", "backbone", "backbone_digest", "dataset_digest", "recipe", "seed", "example_count", "software", "runtime", "stop_reason", "fit_duration", "parent_version", "added_example_count", "removed_example_count", "trained_blocks", "note", "edited_example_count", "feedback_count")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -211,6 +214,7 @@ class Lineage(_message.Message):
     TRAINED_BLOCKS_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
     EDITED_EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FEEDBACK_COUNT_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     backbone: str
     backbone_digest: str
@@ -228,7 +232,8 @@ class Lineage(_message.Message):
     trained_blocks: int
     note: str
     edited_example_count: int
-    def __init__(self, job_id: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., dataset_digest: _Optional[str] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., seed: _Optional[int] = ..., example_count: _Optional[int] = ..., software: _Optional[str] = ..., runtime: _Optional[str] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., fit_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., parent_version: _Optional[int] = ..., added_example_count: _Optional[int] = ..., removed_example_count: _Optional[int] = ..., trained_blocks: _Optional[int] = ..., note: _Optional[str] = ..., edited_example_count: _Optional[int] = ...) -> None: ...
+    feedback_count: int
+    def __init__(self, job_id: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., dataset_digest: _Optional[str] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., seed: _Optional[int] = ..., example_count: _Optional[int] = ..., software: _Optional[str] = ..., runtime: _Optional[str] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., fit_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., parent_version: _Optional[int] = ..., added_example_count: _Optional[int] = ..., removed_example_count: _Optional[int] = ..., trained_blocks: _Optional[int] = ..., note: _Optional[str] = ..., edited_example_count: _Optional[int] = ..., feedback_count: _Optional[int] = ...) -> None: ...
 
 class Backbone(_message.Message):
     __slots__ = ("backbone", "modality", "views", "input_size", "parameter_count", "source", "license", "default", "description")

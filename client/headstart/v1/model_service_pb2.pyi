@@ -9,6 +9,7 @@ from headstart.v1 import alias_event_pb2 as _alias_event_pb2
 from headstart.v1 import capture_policy_pb2 as _capture_policy_pb2
 from headstart.v1 import evaluation_pb2 as _evaluation_pb2
 from headstart.v1 import model_pb2 as _model_pb2
+from headstart.v1 import retrain_policy_pb2 as _retrain_policy_pb2
 from headstart.v1 import version_selector_pb2 as _version_selector_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -355,7 +356,7 @@ class UpdateVersionResponse(_message.Message):
     def __init__(self, version: _Optional[_Union[_model_pb2.Version, _Mapping]] = ...) -> None: ...
 
 class UpdateModelRequest(_message.Message):
-    __slots__ = ("model", "display_name", "description", "tags", "update_mask", "capture")
+    __slots__ = ("model", "display_name", "description", "tags", "update_mask", "capture", "retrain")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -369,13 +370,15 @@ class UpdateModelRequest(_message.Message):
     TAGS_FIELD_NUMBER: _ClassVar[int]
     UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_FIELD_NUMBER: _ClassVar[int]
+    RETRAIN_FIELD_NUMBER: _ClassVar[int]
     model: str
     display_name: str
     description: str
     tags: _containers.ScalarMap[str, str]
     update_mask: _field_mask_pb2.FieldMask
     capture: _capture_policy_pb2.CapturePolicy
-    def __init__(self, model: _Optional[str] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., capture: _Optional[_Union[_capture_policy_pb2.CapturePolicy, _Mapping]] = ...) -> None: ...
+    retrain: _retrain_policy_pb2.RetrainPolicy
+    def __init__(self, model: _Optional[str] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., capture: _Optional[_Union[_capture_policy_pb2.CapturePolicy, _Mapping]] = ..., retrain: _Optional[_Union[_retrain_policy_pb2.RetrainPolicy, _Mapping]] = ...) -> None: ...
 
 class UpdateModelResponse(_message.Message):
     __slots__ = ("model",)

@@ -25,12 +25,13 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from headstart.v1 import feedback_pb2 as headstart_dot_v1_dot_feedback__pb2
 from headstart.v1 import label_pb2 as headstart_dot_v1_dot_label__pb2
 from headstart.v1 import model_pb2 as headstart_dot_v1_dot_model__pb2
 from headstart.v1 import prediction_service_pb2 as headstart_dot_v1_dot_prediction__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headstart/v1/review_service.proto\x12\x0cheadstart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headstart/v1/label.proto\x1a\x18headstart/v1/model.proto\x1a%headstart/v1/prediction_service.proto\"\x80\x01\n\x11ListReviewRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x14\n\x07version\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05\x61lias\x18\x05 \x01(\tB\n\n\x08_version\"\x97\x01\n\x12ListReviewResponse\x12*\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x19.headstart.v1.ReviewEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12+\n\x06status\x18\x03 \x01(\x0b\x32\x1b.headstart.v1.CaptureStatus\x12\x0f\n\x07version\x18\x04 \x01(\x03\"\xdf\x01\n\x0bReviewEntry\x12\x33\n\x0e\x63\x61ptured_input\x18\x01 \x01(\x0b\x32\x1b.headstart.v1.CapturedInput\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x1a.headstart.v1.ReviewReason\x12\r\n\x05value\x18\x03 \x01(\x01\x12\"\n\x05label\x18\x04 \x01(\x0b\x32\x13.headstart.v1.Label\x12\x13\n\x06margin\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x14near_duplicate_count\x18\x06 \x01(\x03\x42\t\n\x07_margin\"\xe0\x03\n\rCapturedInput\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rprediction_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\tpredicted\x18\x06 \x01(\x0b\x32\x13.headstart.v1.Label\x12/\n\x07\x63lasses\x18\x07 \x03(\x0b\x32\x1e.headstart.v1.ClassProbability\x12\x13\n\x06margin\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\ntypicality\x18\t \x01(\x01H\x01\x88\x01\x01\x12,\n\x07reasons\x18\n \x03(\x0e\x32\x1b.headstart.v1.CaptureReason\x12\x15\n\rrandom_sample\x18\x0b \x01(\x08\x12(\n\x08modality\x18\x0c \x01(\x0e\x32\x16.headstart.v1.Modality\x12\x12\n\nmedia_type\x18\r \x01(\t\x12\x12\n\nsize_bytes\x18\x0e \x01(\x03\x42\t\n\x07_marginB\r\n\x0b_typicality\"\xdb\x01\n\rCaptureStatus\x12\x16\n\x0e\x63\x61ptured_count\x18\x01 \x01(\x03\x12\x16\n\x0e\x63\x61ptured_bytes\x18\x02 \x01(\x03\x12\x15\n\rpending_count\x18\x03 \x01(\x03\x12\x18\n\x10queue_full_count\x18\x04 \x01(\x03\x12\x1c\n\x14storage_failed_count\x18\x05 \x01(\x03\x12\x18\n\x10quota_full_count\x18\x06 \x01(\x03\x12\x31\n\rlast_gap_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"{\n\x17GetCapturedInputRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\rprediction_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\x0ethumbnail_size\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x11\n\x0f_thumbnail_size\"\x82\x01\n\x18GetCapturedInputResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x33\n\x0e\x63\x61ptured_input\x18\x04 \x01(\x0b\x32\x1b.headstart.v1.CapturedInput*\xc3\x01\n\x0cReviewReason\x12\x1d\n\x19REVIEW_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17REVIEW_REASON_UNCERTAIN\x10\x01\x12\x17\n\x13REVIEW_REASON_NOVEL\x10\x02\x12\x1e\n\x1aREVIEW_REASON_DISAGREEMENT\x10\x03\x12\x1c\n\x18REVIEW_REASON_RARE_CLASS\x10\x04\x12 \n\x1cREVIEW_REASON_REPRESENTATIVE\x10\x05*\xd3\x01\n\rCaptureReason\x12\x1e\n\x1a\x43\x41PTURE_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43\x41PTURE_REASON_RANDOM\x10\x01\x12\x1d\n\x19\x43\x41PTURE_REASON_LOW_MARGIN\x10\x02\x12!\n\x1d\x43\x41PTURE_REASON_LOW_TYPICALITY\x10\x03\x12\x1d\n\x19\x43\x41PTURE_REASON_RARE_CLASS\x10\x04\x12&\n\"CAPTURE_REASON_SHADOW_DISAGREEMENT\x10\x05\x32\x9c\x02\n\rReviewService\x12r\n\nListReview\x12\x1f.headstart.v1.ListReviewRequest\x1a .headstart.v1.ListReviewResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/models/{model}/review\x12\x96\x01\n\x10GetCapturedInput\x12%.headstart.v1.GetCapturedInputRequest\x1a&.headstart.v1.GetCapturedInputResponse\"3\x82\xd3\xe4\x93\x02-\x12+/v1/models/{model}/captured/{prediction_id}B=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headstart/v1/review_service.proto\x12\x0cheadstart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bheadstart/v1/feedback.proto\x1a\x18headstart/v1/label.proto\x1a\x18headstart/v1/model.proto\x1a%headstart/v1/prediction_service.proto\"\x80\x01\n\x11ListReviewRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x14\n\x07version\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05\x61lias\x18\x05 \x01(\tB\n\n\x08_version\"\x97\x01\n\x12ListReviewResponse\x12*\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x19.headstart.v1.ReviewEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12+\n\x06status\x18\x03 \x01(\x0b\x32\x1b.headstart.v1.CaptureStatus\x12\x0f\n\x07version\x18\x04 \x01(\x03\"\xdf\x01\n\x0bReviewEntry\x12\x33\n\x0e\x63\x61ptured_input\x18\x01 \x01(\x0b\x32\x1b.headstart.v1.CapturedInput\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x1a.headstart.v1.ReviewReason\x12\r\n\x05value\x18\x03 \x01(\x01\x12\"\n\x05label\x18\x04 \x01(\x0b\x32\x13.headstart.v1.Label\x12\x13\n\x06margin\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x14near_duplicate_count\x18\x06 \x01(\x03\x42\t\n\x07_margin\"\xe0\x03\n\rCapturedInput\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rprediction_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\tpredicted\x18\x06 \x01(\x0b\x32\x13.headstart.v1.Label\x12/\n\x07\x63lasses\x18\x07 \x03(\x0b\x32\x1e.headstart.v1.ClassProbability\x12\x13\n\x06margin\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\ntypicality\x18\t \x01(\x01H\x01\x88\x01\x01\x12,\n\x07reasons\x18\n \x03(\x0e\x32\x1b.headstart.v1.CaptureReason\x12\x15\n\rrandom_sample\x18\x0b \x01(\x08\x12(\n\x08modality\x18\x0c \x01(\x0e\x32\x16.headstart.v1.Modality\x12\x12\n\nmedia_type\x18\r \x01(\t\x12\x12\n\nsize_bytes\x18\x0e \x01(\x03\x42\t\n\x07_marginB\r\n\x0b_typicality\"\xdb\x01\n\rCaptureStatus\x12\x16\n\x0e\x63\x61ptured_count\x18\x01 \x01(\x03\x12\x16\n\x0e\x63\x61ptured_bytes\x18\x02 \x01(\x03\x12\x15\n\rpending_count\x18\x03 \x01(\x03\x12\x18\n\x10queue_full_count\x18\x04 \x01(\x03\x12\x1c\n\x14storage_failed_count\x18\x05 \x01(\x03\x12\x18\n\x10quota_full_count\x18\x06 \x01(\x03\x12\x31\n\rlast_gap_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"{\n\x17GetCapturedInputRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\rprediction_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\x0ethumbnail_size\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x11\n\x0f_thumbnail_size\"\x82\x01\n\x18GetCapturedInputResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x33\n\x0e\x63\x61ptured_input\x18\x04 \x01(\x0b\x32\x1b.headstart.v1.CapturedInput*\xc3\x01\n\x0cReviewReason\x12\x1d\n\x19REVIEW_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17REVIEW_REASON_UNCERTAIN\x10\x01\x12\x17\n\x13REVIEW_REASON_NOVEL\x10\x02\x12\x1e\n\x1aREVIEW_REASON_DISAGREEMENT\x10\x03\x12\x1c\n\x18REVIEW_REASON_RARE_CLASS\x10\x04\x12 \n\x1cREVIEW_REASON_REPRESENTATIVE\x10\x05*\xd3\x01\n\rCaptureReason\x12\x1e\n\x1a\x43\x41PTURE_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43\x41PTURE_REASON_RANDOM\x10\x01\x12\x1d\n\x19\x43\x41PTURE_REASON_LOW_MARGIN\x10\x02\x12!\n\x1d\x43\x41PTURE_REASON_LOW_TYPICALITY\x10\x03\x12\x1d\n\x19\x43\x41PTURE_REASON_RARE_CLASS\x10\x04\x12&\n\"CAPTURE_REASON_SHADOW_DISAGREEMENT\x10\x05\x32\xae\x05\n\rReviewService\x12r\n\nListReview\x12\x1f.headstart.v1.ListReviewRequest\x1a .headstart.v1.ListReviewResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/models/{model}/review\x12\x96\x01\n\x10GetCapturedInput\x12%.headstart.v1.GetCapturedInputRequest\x1a&.headstart.v1.GetCapturedInputResponse\"3\x82\xd3\xe4\x93\x02-\x12+/v1/models/{model}/captured/{prediction_id}\x12}\n\x0cSendFeedback\x12!.headstart.v1.SendFeedbackRequest\x1a\".headstart.v1.SendFeedbackResponse\"&\x82\xd3\xe4\x93\x02 \"\x1b/v1/models/{model}/feedback:\x01*\x12z\n\x0cListFeedback\x12!.headstart.v1.ListFeedbackRequest\x1a\".headstart.v1.ListFeedbackResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/models/{model}/feedback\x12\x94\x01\n\x12GetFeedbackSummary\x12\'.headstart.v1.GetFeedbackSummaryRequest\x1a(.headstart.v1.GetFeedbackSummaryResponse\"+\x82\xd3\xe4\x93\x02%\x12#/v1/models/{model}/feedback/summaryB=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,24 +49,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVIEWSERVICE'].methods_by_name['ListReview']._serialized_options = b'\202\323\344\223\002\033\022\031/v1/models/{model}/review'
   _globals['_REVIEWSERVICE'].methods_by_name['GetCapturedInput']._loaded_options = None
   _globals['_REVIEWSERVICE'].methods_by_name['GetCapturedInput']._serialized_options = b'\202\323\344\223\002-\022+/v1/models/{model}/captured/{prediction_id}'
-  _globals['_REVIEWREASON']._serialized_start=1713
-  _globals['_REVIEWREASON']._serialized_end=1908
-  _globals['_CAPTUREREASON']._serialized_start=1911
-  _globals['_CAPTUREREASON']._serialized_end=2122
-  _globals['_LISTREVIEWREQUEST']._serialized_start=239
-  _globals['_LISTREVIEWREQUEST']._serialized_end=367
-  _globals['_LISTREVIEWRESPONSE']._serialized_start=370
-  _globals['_LISTREVIEWRESPONSE']._serialized_end=521
-  _globals['_REVIEWENTRY']._serialized_start=524
-  _globals['_REVIEWENTRY']._serialized_end=747
-  _globals['_CAPTUREDINPUT']._serialized_start=750
-  _globals['_CAPTUREDINPUT']._serialized_end=1230
-  _globals['_CAPTURESTATUS']._serialized_start=1233
-  _globals['_CAPTURESTATUS']._serialized_end=1452
-  _globals['_GETCAPTUREDINPUTREQUEST']._serialized_start=1454
-  _globals['_GETCAPTUREDINPUTREQUEST']._serialized_end=1577
-  _globals['_GETCAPTUREDINPUTRESPONSE']._serialized_start=1580
-  _globals['_GETCAPTUREDINPUTRESPONSE']._serialized_end=1710
-  _globals['_REVIEWSERVICE']._serialized_start=2125
-  _globals['_REVIEWSERVICE']._serialized_end=2409
+  _globals['_REVIEWSERVICE'].methods_by_name['SendFeedback']._loaded_options = None
+  _globals['_REVIEWSERVICE'].methods_by_name['SendFeedback']._serialized_options = b'\202\323\344\223\002 \"\033/v1/models/{model}/feedback:\001*'
+  _globals['_REVIEWSERVICE'].methods_by_name['ListFeedback']._loaded_options = None
+  _globals['_REVIEWSERVICE'].methods_by_name['ListFeedback']._serialized_options = b'\202\323\344\223\002\035\022\033/v1/models/{model}/feedback'
+  _globals['_REVIEWSERVICE'].methods_by_name['GetFeedbackSummary']._loaded_options = None
+  _globals['_REVIEWSERVICE'].methods_by_name['GetFeedbackSummary']._serialized_options = b'\202\323\344\223\002%\022#/v1/models/{model}/feedback/summary'
+  _globals['_REVIEWREASON']._serialized_start=1742
+  _globals['_REVIEWREASON']._serialized_end=1937
+  _globals['_CAPTUREREASON']._serialized_start=1940
+  _globals['_CAPTUREREASON']._serialized_end=2151
+  _globals['_LISTREVIEWREQUEST']._serialized_start=268
+  _globals['_LISTREVIEWREQUEST']._serialized_end=396
+  _globals['_LISTREVIEWRESPONSE']._serialized_start=399
+  _globals['_LISTREVIEWRESPONSE']._serialized_end=550
+  _globals['_REVIEWENTRY']._serialized_start=553
+  _globals['_REVIEWENTRY']._serialized_end=776
+  _globals['_CAPTUREDINPUT']._serialized_start=779
+  _globals['_CAPTUREDINPUT']._serialized_end=1259
+  _globals['_CAPTURESTATUS']._serialized_start=1262
+  _globals['_CAPTURESTATUS']._serialized_end=1481
+  _globals['_GETCAPTUREDINPUTREQUEST']._serialized_start=1483
+  _globals['_GETCAPTUREDINPUTREQUEST']._serialized_end=1606
+  _globals['_GETCAPTUREDINPUTRESPONSE']._serialized_start=1609
+  _globals['_GETCAPTUREDINPUTRESPONSE']._serialized_end=1739
+  _globals['_REVIEWSERVICE']._serialized_start=2154
+  _globals['_REVIEWSERVICE']._serialized_end=2840
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@ import datetime
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from headstart.v1 import feedback_pb2 as _feedback_pb2
 from headstart.v1 import label_pb2 as _label_pb2
 from headstart.v1 import model_pb2 as _model_pb2
 from headstart.v1 import prediction_service_pb2 as _prediction_service_pb2

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from headstart.v1 import feedback_pb2 as headstart_dot_v1_dot_feedback__pb2
 from headstart.v1 import review_service_pb2 as headstart_dot_v1_dot_review__service__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
@@ -45,6 +46,21 @@ class ReviewServiceStub(object):
                 request_serializer=headstart_dot_v1_dot_review__service__pb2.GetCapturedInputRequest.SerializeToString,
                 response_deserializer=headstart_dot_v1_dot_review__service__pb2.GetCapturedInputResponse.FromString,
                 _registered_method=True)
+        self.SendFeedback = channel.unary_unary(
+                '/headstart.v1.ReviewService/SendFeedback',
+                request_serializer=headstart_dot_v1_dot_feedback__pb2.SendFeedbackRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_feedback__pb2.SendFeedbackResponse.FromString,
+                _registered_method=True)
+        self.ListFeedback = channel.unary_unary(
+                '/headstart.v1.ReviewService/ListFeedback',
+                request_serializer=headstart_dot_v1_dot_feedback__pb2.ListFeedbackRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_feedback__pb2.ListFeedbackResponse.FromString,
+                _registered_method=True)
+        self.GetFeedbackSummary = channel.unary_unary(
+                '/headstart.v1.ReviewService/GetFeedbackSummary',
+                request_serializer=headstart_dot_v1_dot_feedback__pb2.GetFeedbackSummaryRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_feedback__pb2.GetFeedbackSummaryResponse.FromString,
+                _registered_method=True)
 
 
 class ReviewServiceServicer(object):
@@ -65,6 +81,29 @@ class ReviewServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SendFeedback(self, request, context):
+        """Records feedback on a prediction whose input was captured, or the label of another input. The feedback is durable
+        once the call returns. Later feedback on the same input supersedes earlier feedback that no job has taken, and
+        otherwise corrects it in the next version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFeedback(self, request, context):
+        """Lists feedback, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFeedbackSummary(self, request, context):
+        """Returns the accuracy in production, counts of feedback, and the state of the automatic retraining.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReviewServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +116,21 @@ def add_ReviewServiceServicer_to_server(servicer, server):
                     servicer.GetCapturedInput,
                     request_deserializer=headstart_dot_v1_dot_review__service__pb2.GetCapturedInputRequest.FromString,
                     response_serializer=headstart_dot_v1_dot_review__service__pb2.GetCapturedInputResponse.SerializeToString,
+            ),
+            'SendFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendFeedback,
+                    request_deserializer=headstart_dot_v1_dot_feedback__pb2.SendFeedbackRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_feedback__pb2.SendFeedbackResponse.SerializeToString,
+            ),
+            'ListFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFeedback,
+                    request_deserializer=headstart_dot_v1_dot_feedback__pb2.ListFeedbackRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_feedback__pb2.ListFeedbackResponse.SerializeToString,
+            ),
+            'GetFeedbackSummary': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFeedbackSummary,
+                    request_deserializer=headstart_dot_v1_dot_feedback__pb2.GetFeedbackSummaryRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_feedback__pb2.GetFeedbackSummaryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +188,87 @@ class ReviewService(object):
             '/headstart.v1.ReviewService/GetCapturedInput',
             headstart_dot_v1_dot_review__service__pb2.GetCapturedInputRequest.SerializeToString,
             headstart_dot_v1_dot_review__service__pb2.GetCapturedInputResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstart.v1.ReviewService/SendFeedback',
+            headstart_dot_v1_dot_feedback__pb2.SendFeedbackRequest.SerializeToString,
+            headstart_dot_v1_dot_feedback__pb2.SendFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstart.v1.ReviewService/ListFeedback',
+            headstart_dot_v1_dot_feedback__pb2.ListFeedbackRequest.SerializeToString,
+            headstart_dot_v1_dot_feedback__pb2.ListFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFeedbackSummary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstart.v1.ReviewService/GetFeedbackSummary',
+            headstart_dot_v1_dot_feedback__pb2.GetFeedbackSummaryRequest.SerializeToString,
+            headstart_dot_v1_dot_feedback__pb2.GetFeedbackSummaryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,11 @@ from headstart_server.evaluation.influence_models import InfluenceModels
 from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.export.cache import ExportCache
 from headstart_server.export.exporter import Exporter, ExportNetwork
+from headstart_server.feedback.captured_contents import StoredCaptures
+from headstart_server.feedback.feedback_service import FeedbackService
+from headstart_server.feedback.feedback_store import FeedbackStore
+from headstart_server.feedback.retrainer import RETRAIN_SECONDS, Retrainer
+from headstart_server.feedback.retraining import Retraining
 from headstart_server.jobs.archive_retention import ArchiveRetention
 from headstart_server.jobs.heartbeat import Heartbeat, Lease
 from headstart_server.jobs.job import Job, JobState
@@ -132,6 +137,7 @@ class Objects:
         self._create_capture()
         self._create_embedding(settings, closing)
         self._create_training(settings)
+        self._create_feedback()
         self._create_exporter(settings.storage)
         self.audit = _audit_log(settings.auth, closing)
 
@@ -285,6 +291,23 @@ class Objects:
                 webhooks=self.webhooks,
                 data=self.dataset_uris or NoDatasetSource(),
             ),
+        )
+
+    def _create_feedback(self) -> None:
+        store = FeedbackStore(self.database, self.job_store.quotas.tenant_limits)
+        self.feedback = FeedbackService(
+            store, self.registry, self.datasets, self.pool, captured=StoredCaptures(self.captured_inputs)
+        )
+        cleaner = self.job_store.cleaner
+        self.retrainer = Retrainer(
+            Retraining(
+                store,
+                self.registry,
+                self.datasets,
+                self.submissions,
+                # The fence of the model's row decides; the turn spares the other replicas the work.
+                lambda: not self.database.is_shared or cleaner.take_cleaning_turn("retrain", RETRAIN_SECONDS),
+            )
         )
 
     def _create_exporter(self, storage: StorageGroup) -> None:

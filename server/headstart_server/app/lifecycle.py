@@ -118,6 +118,8 @@ class App:
             http.start()
             log.info("http_listening", address=f"{settings.server.host}:{http.port}")
         objects.workers.start()
+        stopping.push_async_callback(asyncio.to_thread, objects.retrainer.stop)
+        objects.retrainer.start()
         log.info("backbone_loading", backbone=objects.pool.default)
         address = f"{settings.server.host}:{server.port}"
         log.info("listening", address=address, data_dir=str(settings.storage.data_dir))

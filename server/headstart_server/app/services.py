@@ -62,7 +62,9 @@ def grpc_server(objects: Objects) -> Server:
         ReviewService(
             objects.captured_inputs,
             objects.review_lists,
-            executor,
+            objects.feedback,
+            objects.pool,
+            executor=executor,
             max_pixels=settings.limits.max_pixels,
         ),
         ExampleService(objects.examples, executor),

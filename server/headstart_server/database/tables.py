@@ -131,6 +131,8 @@ models = Table(
     Column("tags", JSON(none_as_null=True)),
     # Its capture policy; null for none.
     Column("capture", JSON(none_as_null=True)),
+    # The policy of its automatic retraining; null for none.
+    Column("retrain", JSON(none_as_null=True)),
     Index("models_by_change", "changed"),
 )
 

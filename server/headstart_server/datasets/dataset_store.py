@@ -25,6 +25,7 @@ from headstart_server.datasets.example_archive import (
     member_name,
 )
 from headstart_server.datasets.parents import Parent
+from headstart_server.datasets.single_archive import write_single
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ArtifactDamaged, HeadstartError, InvalidField, StorageUnavailable
 from headstart_server.learning.examples.dataset import (
@@ -342,6 +343,15 @@ class DatasetStore:
             raise
         finally:
             written.unlink(missing_ok=True)
+
+    def write_single(self, archive: str, example: Example) -> tuple[StoredExample, int]:
+        """Write an archive of one example; return the stored example, and the bytes of the archive.
+
+        Raises:
+            StorageFull: the disk is full.
+            StorageUnavailable: the bucket does not answer.
+        """
+        return write_single(self._folder, archive, example, INDEX)
 
     def reader(self) -> ArchiveReader:
         """A reader of the contents of any examples; close it."""

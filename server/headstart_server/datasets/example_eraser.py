@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, exists, func, insert, or_, select, true, update
 
 from headstart_server.auth.permissions import Scope
 from headstart_server.capture.capture_eraser import CaptureEraser
 from headstart_server.database.database import Database
+from headstart_server.database.feedback_tables import feedback
 from headstart_server.database.locks import Lock
 from headstart_server.database.scoped import within
 from headstart_server.database.tables import forgotten, jobs
@@ -18,6 +19,7 @@ from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidFie
 from headstart_server.jobs.archive_retention import CHUNK
 from headstart_server.jobs.rows import under_way
 from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.models import feedback_rows
 from headstart_server.models.registry import Registry
 
 log = structlog.get_logger(__name__)
@@ -51,6 +53,11 @@ class _Found:
     versions: list[tuple[str, int]] = field(default_factory=list)
     unread: list[tuple[str, int]] = field(default_factory=list)
     job_ids: list[str] = field(default_factory=list)
+    feedback_ids: list[str] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.places and not self.unread and not self.feedback_ids
 
     def add(self, examples: Sequence[StoredExample], example_id: str) -> bool:
         here = {(one.archive, one.member): one.digest for one in examples if one.id == example_id}
@@ -126,13 +133,15 @@ class ExampleEraser:
             self._registry.model(model)
         found = self._find(example_id, model, scope)
         captured = self._erase_captured(example_id, model, scope)
-        if not found.places and not found.unread and not captured:
+        if found.is_empty and not captured:
             where = f"of model '{model}' " if model else ""
             raise ExampleNotFound(
                 f"No version {where}and no job under way has an example with the id {example_id[:80]!r}.",
                 metadata={"id": example_id},
             )
-        self._note(found)
+        while self._note(found) - set(found.job_ids):
+            # A retrain has taken the feedback since jobs were read.
+            found = self._find(example_id, model, scope)
         contents = captured + self._carry_out({archive for archive, _ in found.places})
         self.drop_here()
         log.info("example_erased", versions=len(found.versions), contents=contents)
@@ -196,6 +205,8 @@ class ExampleEraser:
 
     def _find(self, example_id: str, model: str, scope: Scope | None) -> _Found:
         found = _Found()
+        # Feedback first: a job may take it.
+        self._find_feedback(found, example_id, model, scope)
         # Jobs first: one that ends after the look has a version when versions are looked at.
         for job_id in self._under_way(model, scope):
             try:
@@ -226,9 +237,20 @@ class ExampleEraser:
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
 
-    def _note(self, found: _Found) -> None:
-        if not found.places:
-            return
+    def _find_feedback(self, found: _Found, example_id: str, model: str, scope: Scope | None) -> None:
+        among = feedback.c.model == model if model else true()
+        if scope is not None:
+            among = and_(among, within(feedback.c.model, scope))
+        with self._database.read() as connection:
+            for row in feedback_rows.of_example(connection, example_id, among):
+                found.feedback_ids.append(row.feedback_id)
+                if row.nbytes:
+                    found.places[row.feedback_id, 0] = row.digest
+
+    def _note(self, found: _Found) -> set[str]:
+        """Record what is erased, and delete the feedback; return the jobs that train on that feedback."""
+        if not found.places and not found.feedback_ids:
+            return set()
         with self._database.write("examples.erase") as connection:
             # Numbers in the order of commits, so that no reader can see one and miss an earlier one.
             self._database.lock(connection, Lock.QUEUE)
@@ -249,6 +271,7 @@ class ExampleEraser:
             ]
             if rows:
                 connection.execute(insert(forgotten), rows)
+            return feedback_rows.erase(connection, found.feedback_ids)
 
     def _rewrite(self, archive: str) -> int:
         count = 0

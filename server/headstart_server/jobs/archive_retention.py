@@ -28,7 +28,7 @@ from headstart_server.database.tables import aliases, archive_sizes, archive_use
 from headstart_server.errors import ExamplesNotKept
 from headstart_server.jobs import stored
 from headstart_server.jobs.rows import under_way
-from headstart_server.models import usage
+from headstart_server.models import feedback_rows, usage
 from headstart_server.models.alias_rows import has_traffic
 
 #: Rows that one transaction of a sweep looks at: those who accept jobs wait for it.
@@ -172,7 +172,7 @@ class ArchiveRetention:
                     stored.measure(connection, archive, nbytes)
 
     def _release_orphans(self) -> None:
-        """Release what is held by jobs that ended without a version, and by none that is known."""
+        """Release what is held by jobs that ended without a version, and by unknown holders."""
         after = ""
         while True:
             with self._database.write("archives.release") as connection:
@@ -182,6 +182,7 @@ class ArchiveRetention:
                 # Jobs first: one that ends after the look has a version when versions are looked at.
                 living = set(connection.execute(_UNFINISHED, {"holders": page}).scalars())
                 living.update(connection.execute(_PUBLISHED, {"holders": page}).scalars())
+                living.update(feedback_rows.holders_among(connection, page))
                 usage.release(connection, sorted(set(page) - living))
                 after = page[-1]
 
@@ -243,8 +244,9 @@ _Place = tuple[float, str]
 
 
 def _kept_bytes(connection: Connection) -> int:
-    """Return the bytes of the archives that versions need; those of unfinished jobs never count."""
-    return stored.example_bytes(connection) - int(connection.execute(_UNFINISHED_BYTES).scalar() or 0)
+    """Return the bytes of the archives that versions need; unfinished jobs and feedback never count."""
+    others = int(connection.execute(_UNFINISHED_BYTES).scalar() or 0) + feedback_rows.stored_bytes(connection)
+    return stored.example_bytes(connection) - others
 
 
 def _kept(connection: Connection, after: _Place) -> Sequence[_Place]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import Enum, IntEnum, StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +19,12 @@ class WebhookState(Enum):
     PENDING = "pending"
     DELIVERED = "delivered"
     GIVEN_UP = "given_up"
+
+
+def origin_of(uri: str) -> str:
+    """Return scheme, host and port of a URL: the rest may be a secret."""
+    url = urlsplit(uri)
+    return f"{url.scheme}://{url.netloc}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +50,7 @@ class Webhook:
     @property
     def origin(self) -> str:
         """Scheme, host and port of the URL: the rest may be a secret."""
-        url = urlsplit(self.uri)
-        return f"{url.scheme}://{url.netloc}"
+        return origin_of(self.uri)
 
 
 class JobState(Enum):
@@ -85,6 +90,13 @@ class Isolation(IntEnum):
     SHARED = 0
     SUSPECTED = 1
     ALONE = 2
+
+
+class JobTrigger(StrEnum):
+    """Why a job was accepted: a caller requested it, or the model's policy retrains from feedback."""
+
+    REQUEST = "request"
+    RETRAIN = "retrain"
 
 
 class JobStep(Enum):
@@ -190,6 +202,7 @@ class Job:
         storage_retries: runs that storage errors ended.
         principal: the name of the principal who sent it; empty without an access file.
         replica: the replica that runs it: host name and a uuid; empty unless it runs.
+        trigger: why it was accepted.
     """
 
     job_id: str
@@ -224,6 +237,7 @@ class Job:
     storage_retries: int = 0
     principal: str = ""
     replica: str = ""
+    trigger: JobTrigger = JobTrigger.REQUEST
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -90,6 +90,7 @@ class JobQueue:
             JobQueueFull: too many jobs are queued.
             QuotaExceeded or TenantQuotaExceeded: the model or the tenant may have no further version.
             ExamplesNotKept: an archive that it needs may be gone.
+            FeedbackChangedError: the feedback that it trains on has changed.
             DatabaseUnavailable: the database does not answer; the job may still be accepted.
         """
         full = None

@@ -21,12 +21,21 @@ from sqlalchemy import (
 from headstart_server.database.tables import job_events, jobs
 from headstart_server.errors import JobNotFound, WrittenByNewerRelease
 from headstart_server.jobs import webhook_rows
-from headstart_server.jobs.job import Findings, Isolation, Job, JobError, JobState, JobStep, Progress
+from headstart_server.jobs.job import (
+    Findings,
+    Isolation,
+    Job,
+    JobError,
+    JobState,
+    JobStep,
+    JobTrigger,
+    Progress,
+)
 from headstart_server.jobs.spec import FineTuneSpec, known, names_of
 from headstart_server.learning.examples.dataset import ExampleFault
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.promotion import Promotion
-from headstart_server.models import usage
+from headstart_server.models import feedback_rows, usage
 from headstart_server.observability.energy import Energy
 
 
@@ -78,11 +87,12 @@ def add_event(
     state: JobState,
     progress: Progress | None,
 ) -> None:
-    """Write one event; with an end without a version the job's archives are released."""
+    """Write one event; an end without a version releases the job's archives and its feedback."""
     data = {"state": state.value, "progress": _progress_json(progress)}
     event = {"job_id": job_id, "seq": number, "time": now, "attempt": attempt, "data": data}
     connection.execute(_ADD_EVENT, event)
     if state in (JobState.FAILED, JobState.CANCELLED):
+        feedback_rows.give_back(connection, job_id, now)
         usage.release(connection, [job_id])
 
 
@@ -192,6 +202,7 @@ def _job(connection: Connection, row: Row[Any]) -> Job:
         if row.payload.get("webhook")
         else None,
         principal=row.payload.get("principal", ""),
+        trigger=JobTrigger(row.payload.get("trigger", JobTrigger.REQUEST)),
         replica=(row.owner or "") if state is JobState.RUNNING else "",
     )
 

@@ -8,10 +8,12 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from headstart_server.database.tables import JOBS, counters, jobs
 from headstart_server.errors import RequestIdReused
 from headstart_server.jobs import archive_retention, rows, stored, webhook_rows
-from headstart_server.jobs.job import Job, JobState
+from headstart_server.jobs.job import Job, JobState, JobTrigger
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.dataset import DatasetSummary
 from headstart_server.learning.heads.recipe import Partial
+from headstart_server.models import feedback_rows
+from headstart_server.models.feedback_rows import ChosenFeedback
 
 #: The kinds of jobs. Servers claim only kinds that they know.
 FINE_TUNE, FINE_TUNE_WITH_SELECTION = "fine_tune", "choosing_fine_tune"
@@ -47,6 +49,7 @@ class Submission:
         principal: the name of the principal who sent it; empty without an access file.
         trace_context: the span of the submitting call, as W3C's `traceparent`; None if it is not traced.
         memory_bytes: estimated bytes of memory while it runs; None if unknown.
+        feedback: the feedback that an automatic retrain trains on; None for a job that a caller requested.
     """
 
     job_id: str
@@ -60,6 +63,7 @@ class Submission:
     principal: str = ""
     trace_context: str | None = None
     memory_bytes: int | None = None
+    feedback: ChosenFeedback | None = None
 
 
 def replayed(
@@ -102,7 +106,10 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
 
     Raises:
         ExamplesNotKept: an archive that it needs may be gone.
+        FeedbackChangedError: the feedback that it trains on has changed.
     """
+    if submission.feedback is not None:
+        feedback_rows.take(connection, submission.spec.model, submission.job_id, submission.feedback, now=now)
     summary = submission.summary
     webhook = submission.spec.webhook or webhook
     values = {
@@ -129,6 +136,7 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
             **({} if submission.trace_context is None else {"trace_context": submission.trace_context}),
             **({"webhook": webhook} if webhook else {}),
             **({"principal": submission.principal} if submission.principal else {}),
+            **({} if submission.feedback is None else {"trigger": JobTrigger.RETRAIN.value}),
         },
         "request_id": submission.request_id,
         "request_hash": submission.request_hash,

@@ -25,6 +25,7 @@ from headstart_server.models import (
     alias_history,
     alias_rows,
     captures,
+    feedback_rows,
     rows,
     updates,
     usage,
@@ -270,6 +271,7 @@ class Registry:
             manifest=manifest.to_json(),
             promotion=None if promotion is None else promotion.to_json(),
         )
+        feedback_rows.learn(connection, manifest.job_id, number)
         if discards_examples:
             usage.release(connection, [manifest.job_id])
         usage.add_version(connection, manifest.model, size_bytes)
@@ -440,12 +442,15 @@ class Registry:
                 )
             connection.execute(delete(aliases).where(aliases.c.model == model))
             alias_history.forget(connection, model)
+            feedback_rows.delete_model(connection, model)
             found = rows.delete_versions(connection, model)
             now = self._database.now(connection)
             connection.execute(
                 update(models)
                 .where(models.c.name == model)
-                .values(deleted=now, display_name=None, description=None, tags=None, capture=None)
+                .values(
+                    deleted=now, display_name=None, description=None, tags=None, capture=None, retrain=None
+                )
             )
             captures.delete_of(connection, model)
         self._forget([(model, row.number, row.artifact) for row in found])

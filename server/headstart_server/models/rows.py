@@ -25,6 +25,7 @@ from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import usage
 from headstart_server.models.alias_rows import aliases_of, drop_version
 from headstart_server.models.capture_policy import CapturePolicy
+from headstart_server.models.retrain_policy import RetrainPolicy
 from headstart_server.models.version import Alias, Manifest, Model, Version
 
 #: Rows that one statement looks for by their names.
@@ -214,6 +215,7 @@ def model_of(connection: Connection, row: Row[Any]) -> Model:
         description=row.description or "",
         tags=row.tags or {},
         capture=None if row.capture is None else CapturePolicy.from_json(row.capture),
+        retrain=None if row.retrain is None else RetrainPolicy.from_json(row.retrain),
     )
 
 

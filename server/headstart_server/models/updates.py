@@ -8,8 +8,9 @@ from sqlalchemy import Connection, or_, update
 
 from headstart_server.database.tables import models, versions
 from headstart_server.errors import InvalidField
-from headstart_server.models import captures, rows
+from headstart_server.models import captures, feedback_rows, rows
 from headstart_server.models.capture_policy import CapturePolicy
+from headstart_server.models.retrain_policy import RetrainPolicy
 
 #: Seconds that a version is kept at least and at most: 100 years.
 MIN_TTL, MAX_TTL = 1.0, 3_155_760_000.0
@@ -85,7 +86,8 @@ def update_model(connection: Connection, model: str, details: Mapping[str, Any])
     Args:
         connection: of a transaction that holds the counter of the registry.
         model: its name.
-        details: the new `display_name`, `description`, `tags` and `capture` policy, those that change.
+        details: the new `display_name`, `description`, `tags`, `capture` and `retrain` policies, those that
+            change.
 
     Raises:
         ModelNotFound: there is no such model.
@@ -96,5 +98,9 @@ def update_model(connection: Connection, model: str, details: Mapping[str, Any])
     if policy is not None:
         values["capture"] = policy.to_json()
         captures.shorten(connection, model, policy.ttl)
+    if "retrain" in values:
+        retrain: RetrainPolicy | None = values["retrain"]
+        values["retrain"] = None if retrain is None else retrain.to_json()
+        feedback_rows.reset(connection, model)
     if values:
         connection.execute(update(models).where(models.c.name == model).values(values))

@@ -10,6 +10,7 @@ from headstart_server.learning.metrics.backbone_selection import BackboneSelecti
 from headstart_server.learning.metrics.metrics import Metrics
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models.capture_policy import CapturePolicy
+from headstart_server.models.retrain_policy import RetrainPolicy
 from headstart_server.observability.energy import Energy
 
 
@@ -55,6 +56,7 @@ class Manifest:
         added_count: number of examples that came with the fine-tune itself.
         removed_count: number of the parent's examples that were left out or replaced.
         edited_count: number of the parent's examples that were changed.
+        feedback_count: number of examples that came from feedback with the fine-tune itself.
         task: the kind of task.
         tail: what the version's own tail is; None if it takes the backbone's last view.
         note: what a person should know of how the head came about; may be empty.
@@ -86,6 +88,7 @@ class Manifest:
     added_count: int = 0
     removed_count: int = 0
     edited_count: int = 0
+    feedback_count: int = 0
     thresholds: tuple[float, ...] = ()
     task: Task = Task.SINGLE_LABEL
     tail: TailFacts | None = None
@@ -212,6 +215,7 @@ class Model:
         description: a description for people.
         tags: key-value pairs.
         capture: which inputs of Predict calls are stored for review; None for none.
+        retrain: when it is retrained from feedback; None for never.
     """
 
     name: str
@@ -224,6 +228,7 @@ class Model:
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     capture: CapturePolicy | None = None
+    retrain: RetrainPolicy | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -29,6 +29,7 @@ from headstart_server.jobs.submitting import Submission
 from headstart_server.jobs.upload_quota import UploadQuota
 from headstart_server.learning.examples.dataset import DatasetSummary, Example
 from headstart_server.learning.heads.recipe import check_task
+from headstart_server.models.feedback_rows import ChosenFeedback
 from headstart_server.observability.tracing import Tracing
 from headstart_server.training.dataset_source import DatasetSource
 from headstart_server.training.job_memory import check_memory
@@ -76,6 +77,7 @@ class UploadRequest:
         repeated: whether the request ID was accepted before. Then the examples are only compared with those.
         tenant: the tenant; empty for none.
         principal: the name of the principal; empty without an access file.
+        feedback: the feedback that an automatic retrain trains on; None for a caller's request.
     """
 
     request_json: Mapping[str, Any]
@@ -85,6 +87,7 @@ class UploadRequest:
     repeated: bool
     tenant: str
     principal: str
+    feedback: ChosenFeedback | None = None
 
 
 class DatasetUpload:
@@ -212,6 +215,7 @@ class DatasetUpload:
             trace_context=self._tools.tracing.context(),
             tenant=self._request.tenant,
             principal=self._request.principal,
+            feedback=self._request.feedback,
         )
 
     def _earlier(self, request_hash: str) -> Job:

@@ -11,7 +11,7 @@ from headstart_server.embedding.cache_scope import working_for
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.tails import VersionTail
 from headstart_server.evaluation.paired_predictions import ComparedHead
-from headstart_server.jobs.job import Findings, Job, JobStep
+from headstart_server.jobs.job import Findings, Job, JobStep, JobTrigger
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.heads.recipe import Auto
 from headstart_server.learning.metrics.backbone_selection import BackboneSelection
@@ -205,6 +205,7 @@ class FineTuneRun:
             added_count=self._job.example_count if self._job.added_count is None else self._job.added_count,
             removed_count=self._job.removed_count,
             edited_count=self._job.edited_count,
+            feedback_count=(self._job.added_count or 0) if self._job.trigger is JobTrigger.RETRAIN else 0,
             note=fitted.note,
             requested_recipe=None if isinstance(spec.recipe, Auto) else spec.recipe,
             backbone_selection=self._selection,

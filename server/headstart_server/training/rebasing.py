@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
+from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.edited_examples import EditedExamples
 from headstart_server.datasets.parents import Parent, retained_examples
 from headstart_server.embedding.modality import check_kind
@@ -17,6 +18,8 @@ from headstart_server.learning.metrics.promotion import PromotionCriteria
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
 from headstart_server.training.submission_service import SubmissionService, check_request_id
+
+_INSTEAD = "It cannot be rebased: send all examples with a fine-tune on the other backbone."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +130,7 @@ class RebaseService:
         info = self._submissions.pool.request(requested.backbone) if is_named else None
         if not repeated:
             version = self._registry.version(spec.source.model, self._registry.index.find(spec.source))
-            parent = self._parent(version)
+            parent = inherited(self._registry, self._submissions.datasets, version, _INSTEAD)
             full = _like(requested, version, keeps_recipe=spec.recipe is None)
             if info is not None and parent.examples:
                 check_kind(info, parent.examples[0].kind, "backbone")
@@ -144,24 +147,31 @@ class RebaseService:
         with closing(upload):
             return upload.accept()
 
-    def _parent(self, version: Version) -> Parent:
-        """The old version with its examples; those that it held out of training are marked so."""
-        kept = retained_examples(
-            self._registry,
-            version,
-            "It cannot be rebased: send all examples with a fine-tune on the other backbone.",
-        )
-        gone = set(self._submissions.datasets.erased(kept.archives))
-        marked = _marked(kept)
-        return Parent(
-            number=version.number,
-            backbone=version.manifest.backbone,
-            task=version.manifest.task,
-            edited=EditedExamples(
-                examples=[each for each in marked if (each.archive, each.member) not in gone],
-                left_out=[each for each in marked if (each.archive, each.member) in gone],
-            ),
-        )
+
+def inherited(registry: Registry, datasets: DatasetStore, version: Version, instead: str) -> Parent:
+    """Return a version with its examples as a parent; those that it held out of training are marked so.
+
+    Args:
+        registry: has the versions.
+        datasets: knows which examples were erased.
+        version: the version.
+        instead: what to do if its examples are not kept.
+
+    Raises:
+        ExamplesNotKept: they are not.
+    """
+    kept = retained_examples(registry, version, instead)
+    gone = set(datasets.erased(kept.archives))
+    examples = marked(kept)
+    return Parent(
+        number=version.number,
+        backbone=version.manifest.backbone,
+        task=version.manifest.task,
+        edited=EditedExamples(
+            examples=[each for each in examples if (each.archive, each.member) not in gone],
+            left_out=[each for each in examples if (each.archive, each.member) in gone],
+        ),
+    )
 
 
 def _like(requested: FineTuneSpec, version: Version, *, keeps_recipe: bool) -> FineTuneSpec:
@@ -182,7 +192,7 @@ def _like(requested: FineTuneSpec, version: Version, *, keeps_recipe: bool) -> F
     )
 
 
-def _marked(kept: ExampleList) -> Sequence[StoredExample]:
+def marked(kept: ExampleList) -> Sequence[StoredExample]:
     """The examples, with those marked that were held out: old and new are measured on the same ones."""
     if not kept.outcomes:
         return kept.examples

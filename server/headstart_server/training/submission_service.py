@@ -15,6 +15,7 @@ from headstart_server.jobs.job import Job
 from headstart_server.jobs.job_store import JobStore
 from headstart_server.jobs.spec import AUTO, FineTuneSpec
 from headstart_server.jobs.upload_quota import PendingUploads, UploadQuota
+from headstart_server.models.feedback_rows import ChosenFeedback
 from headstart_server.models.registry import Registry
 from headstart_server.observability.tracing import NO_TRACING, Tracing
 from headstart_server.training.candidates import Candidates, can, check_known_recipe, check_trainable_here
@@ -162,6 +163,7 @@ class SubmissionService:
         previews: bool = False,
         tenant: str = "",
         principal: str = "",
+        feedback: ChosenFeedback | None = None,
     ) -> DatasetUpload:
         """Open an upload for a checked spec.
 
@@ -175,6 +177,7 @@ class SubmissionService:
             previews: whether no job shall come of it.
             tenant: on whose behalf; empty for none.
             principal: the name of the principal who sends it; empty without an access file.
+            feedback: the feedback that an automatic retrain trains on; None for a caller's request.
 
         Raises:
             InvalidField, BackboneNotFound, JobQueueFull or TenantQuotaExceeded: as `open`.
@@ -201,6 +204,7 @@ class SubmissionService:
             repeated=repeated,
             tenant=tenant,
             principal=principal,
+            feedback=feedback,
         )
         refusal = partial(self.job_store.quotas.refusal, tenant, spec.model)
         quota = UploadQuota(self._pending, tenant, most, refusal)

@@ -101,6 +101,10 @@ RULES: Mapping[str, Rule] = {
     # Inputs that others sent.
     f"{_V1}ReviewService/ListReview": Rule(on=Subject.MODEL, rights=_REVIEW),
     f"{_V1}ReviewService/GetCapturedInput": Rule(on=Subject.MODEL, rights=_REVIEW),
+    f"{_V1}ReviewService/SendFeedback": Rule(on=Subject.MODEL, rights=_FEEDBACK, changes=True),
+    # It names those who sent it.
+    f"{_V1}ReviewService/ListFeedback": Rule(on=Subject.MODEL, rights=_TRAIN | _REVIEW),
+    f"{_V1}ReviewService/GetFeedbackSummary": Rule(on=Subject.MODEL, rights=_TRAIN | _REVIEW | _FEEDBACK),
     # About the server and its caller.
     f"{_V1}ServerService/GetServerInfo": Rule(on=Subject.ANY, rights=_SOME),
     f"{_V1}ServerService/WhoAmI": Rule(on=Subject.ANY, rights=_SOME),

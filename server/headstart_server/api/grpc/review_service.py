@@ -9,6 +9,7 @@ from headstart.v1 import review_service_pb2 as pb
 from headstart.v1 import review_service_pb2_grpc as stubs
 from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.executors import BoundedExecutor
+from headstart_server.api.grpc.feedback_service import FeedbackCalls
 from headstart_server.api.grpc.messages.captures import captured_message, review_entry_message, status_message
 from headstart_server.api.grpc.messages.common import page_key, page_token
 from headstart_server.api.grpc.messages.pages import page_size_of
@@ -16,7 +17,9 @@ from headstart_server.backbones.preprocessing.thumbnails import thumbnail
 from headstart_server.capture.captured_input import CapturedInput
 from headstart_server.capture.captured_inputs import CapturedInputs
 from headstart_server.capture.review_lists import ReviewLists
+from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import InvalidField
+from headstart_server.feedback.feedback_service import FeedbackService
 from headstart_server.learning.examples.stored_content import TENSOR_TYPE, decode
 from headstart_server.models.version import Selector
 
@@ -24,22 +27,31 @@ from headstart_server.models.version import Selector
 _SIDES = (64, 128, 256, 512)
 
 
-class ReviewService(stubs.ReviewServiceServicer):
-    """Decodes, calls and encodes; the work is that of the room `capture`.
+class ReviewService(FeedbackCalls, stubs.ReviewServiceServicer):
+    """Decodes, calls and encodes; the work is that of the rooms `capture` and `feedback`.
 
     Args:
         captured: finds captured inputs.
         lists: ranks them.
-        executor: where lists are ranked and contents are read.
+        feedback: accepts and counts feedback.
+        pool: waits for the backbone that checks an input.
+        executor: where feedback is stored, lists are ranked and contents are read.
         max_pixels: maximum pixels of an image that gets a thumbnail.
     """
 
     def __init__(
-        self, captured: CapturedInputs, lists: ReviewLists, executor: BoundedExecutor, *, max_pixels: int
+        self,
+        captured: CapturedInputs,
+        lists: ReviewLists,
+        feedback: FeedbackService,
+        pool: BackbonePool,
+        *,
+        executor: BoundedExecutor,
+        max_pixels: int,
     ) -> None:
+        super().__init__(feedback, pool, executor)
         self._captured = captured
         self._lists = lists
-        self._executor = executor
         self._max_pixels = max_pixels
 
     async def ListReview(self, request: pb.ListReviewRequest, context: Context) -> pb.ListReviewResponse:

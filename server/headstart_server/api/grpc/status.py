@@ -87,6 +87,8 @@ CODES: dict[str, grpc.StatusCode] = {
     "DATA_UNAVAILABLE": _AWAY,
     "WRITTEN_BY_NEWER_RELEASE": _UNREADY,
     "JOB_NOT_FINISHED": _UNREADY,
+    "PREDICTION_NOT_CAPTURED": _UNREADY,
+    "UNKNOWN_CLASS": _INVALID,
 }
 
 #: Reasons of RESOURCE_EXHAUSTED that pass by themselves, so that `RetryInfo` has a delay.

@@ -25,6 +25,7 @@ from headstart_server.jobs.job import (
     JobEvent,
     JobState,
     JobStep,
+    JobTrigger,
     Progress,
     Webhook,
     WebhookState,
@@ -53,6 +54,11 @@ _WEBHOOK_STATES = {
     WebhookState.GIVEN_UP: job_pb2.WEBHOOK_STATE_GIVEN_UP,
 }
 
+_TRIGGERS = {
+    JobTrigger.REQUEST: job_pb2.JOB_TRIGGER_REQUEST,
+    JobTrigger.RETRAIN: job_pb2.JOB_TRIGGER_RETRAIN,
+}
+
 
 def job_message(job: Job, likely: Times | None = None) -> job_pb2.Job:
     """The message of a job, and of when it is likely to start and end."""
@@ -76,6 +82,7 @@ def job_message(job: Job, likely: Times | None = None) -> job_pb2.Job:
         last_event=job.last_event,
         queue_position=job.queue_position,
         task=TASKS[job.task],
+        trigger=_TRIGGERS[job.trigger],
         promotion=promotion_message(job.promotion),
         estimated_start_time=timestamp(likely.start),
         estimated_end_time=timestamp(likely.finish),
@@ -174,6 +181,15 @@ def webhook_body(job: Job) -> bytes:
         data = job_message(job)
     rename_models(data, own_name)
     event = webhook_pb2.WebhookEvent(
-        type=f"job.{job.state.value}", timestamp=timestamp(job.finished), tenant=tenant, data=data
+        type=_event_type(job), timestamp=timestamp(job.finished), tenant=tenant, data=data
     )
     return to_json(event).encode()
+
+
+def _event_type(job: Job) -> str:
+    if job.trigger is not JobTrigger.RETRAIN:
+        return f"job.{job.state.value}"
+    if job.state is not JobState.SUCCEEDED:
+        return f"retrain.{job.state.value}"
+    is_kept = job.promotion is not None and not job.promotion.is_promoted
+    return "retrain.kept" if is_kept else "retrain.promoted"

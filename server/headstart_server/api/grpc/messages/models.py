@@ -11,6 +11,7 @@ from headstart_server.api.grpc.messages.comparisons import promotion_message
 from headstart_server.api.grpc.messages.energy import energy_message
 from headstart_server.api.grpc.messages.evaluations import metrics_message
 from headstart_server.api.grpc.messages.recipes import recipe_message
+from headstart_server.api.grpc.messages.retraining import policy_message
 from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.learning.heads.lbfgs import StopReason
@@ -52,6 +53,7 @@ def model_message(model: Model) -> model_pb2.Model:
         description=model.description,
         tags=model.tags,
         capture=None if model.capture is None else capture_policy_message(model.capture),
+        retrain=policy_message(model.retrain),
     )
 
 
@@ -123,6 +125,7 @@ def version_message(version: Version) -> model_pb2.Version:
             edited_example_count=manifest.edited_count,
             trained_blocks=manifest.tail.blocks if manifest.tail else 0,
             note=manifest.note,
+            feedback_count=manifest.feedback_count,
         ),
         size_bytes=version.size_bytes,
         aliases=version.aliases,

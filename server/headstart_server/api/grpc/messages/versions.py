@@ -10,13 +10,14 @@ from headstart.v1 import model_service_pb2 as pb
 from headstart_server.api.grpc.messages.captures import capture_policy_of
 from headstart_server.api.grpc.messages.common import optional_seconds
 from headstart_server.api.grpc.messages.models import version_message
+from headstart_server.api.grpc.messages.retraining import policy_of
 from headstart_server.errors import InvalidField
 from headstart_server.models.updates import Expiration
 from headstart_server.models.version import Version
 from headstart_server.models.version_list import VersionFilter
 
 _DETAILS = ("display_name", "description", "tags")
-_EXPIRATION, _CAPTURE = "expiration", "capture"
+_EXPIRATION, _CAPTURE, _RETRAIN = "expiration", "capture", "retrain"
 
 
 def filter_of(message: pb.VersionFilter) -> VersionFilter:
@@ -58,10 +59,13 @@ def details_of(request: pb.UpdateVersionRequest | pb.UpdateModelRequest) -> dict
         InvalidField: the mask names nothing, or something that cannot be changed.
     """
     is_model = isinstance(request, pb.UpdateModelRequest)
-    _check_mask(request.update_mask.paths, (*_DETAILS, _CAPTURE if is_model else _EXPIRATION))
+    paths = request.update_mask.paths
+    _check_mask(paths, (*_DETAILS, *((_CAPTURE, _RETRAIN) if is_model else (_EXPIRATION,))))
     values: dict[str, Any] = {"display_name": request.display_name, "description": request.description}
-    if isinstance(request, pb.UpdateModelRequest) and _CAPTURE in request.update_mask.paths:
+    if isinstance(request, pb.UpdateModelRequest) and _CAPTURE in paths:
         values[_CAPTURE] = capture_policy_of(request.capture) if request.HasField(_CAPTURE) else None
+    if isinstance(request, pb.UpdateModelRequest) and _RETRAIN in paths:
+        values[_RETRAIN] = policy_of(request.retrain) if request.HasField(_RETRAIN) else None
     for key in request.tags:
         if not key:
             raise InvalidField("A tag has no key. Give each tag a key.", field="tags")

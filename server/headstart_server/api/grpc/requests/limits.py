@@ -30,6 +30,7 @@ from headstart_server.learning.heads.recipe import (
 )
 from headstart_server.models.capture_policy import MAX_COUNT, MIN_BYTES
 from headstart_server.models.names import MAX_MODEL_NAME
+from headstart_server.models.retrain_policy import MAX_FAILURES, MAX_FEEDBACK_COUNT
 from headstart_server.models.traffic_split import MAX_SHARES
 from headstart_server.prediction.predict_options import MAX_FALSE_ALARM_RATE, MAX_INFLUENCES, MAX_NEIGHBORS
 from headstart_server.prediction.predictor import MAX_TARGETS
@@ -327,6 +328,26 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "tags": _many(64),
     },
     "headstart.v1.UpdateModelRequest.TagsEntry": _TAG,
+    "headstart.v1.RetrainPolicy": {
+        "alias": _ALIAS,
+        "min_feedback_count": _range(1, MAX_FEEDBACK_COUNT),
+        "min_accuracy": _range(0.0, 1.0),
+        "webhook": _URI,
+        "max_failures": _range(1, MAX_FAILURES),
+    },
+    "headstart.v1.SendFeedbackRequest": {
+        "model": _model(),
+        "prediction_id": _name(64),
+        "request_id": _REQUEST_ID,
+        "version": _range(1, _INT64),
+    },
+    "headstart.v1.ListFeedbackRequest": {
+        "model": _model(),
+        "states": _many(16),
+        "page_size": _PAGE_SIZE,
+        "page_token": _PAGE_TOKEN,
+    },
+    "headstart.v1.GetFeedbackSummaryRequest": {"model": _model()},
     "headstart.v1.SubmitFineTuneRequest": {"examples": _many(MAX_BATCH_EXAMPLES)},
     "google.protobuf.FieldMask": {"paths": _name(64, 16, unique=True)},
     "google.protobuf.Timestamp": {

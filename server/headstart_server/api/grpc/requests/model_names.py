@@ -16,6 +16,7 @@ _RESPONSE_FIELDS = frozenset(
     {
         "headstart.v1.EvaluateResponse.model",
         "headstart.v1.ExportHeader.model",
+        "headstart.v1.Feedback.model",
         "headstart.v1.AliasEvent.model",
         "headstart.v1.CapturedInput.model",
         "headstart.v1.JobEvent.model",

@@ -1,0 +1,84 @@
+"""The calls about feedback of ReviewService."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from headstart.v1 import feedback_pb2 as pb
+from headstart_server.api.grpc.call import Context
+from headstart_server.api.grpc.caller import caller
+from headstart_server.api.grpc.executors import BoundedExecutor
+from headstart_server.api.grpc.messages.common import page_key, page_token
+from headstart_server.api.grpc.messages.feedback import (
+    OUTCOMES,
+    feedback_message,
+    sent_feedback_of,
+    states_of,
+    summary_message,
+    window_of,
+)
+from headstart_server.api.grpc.messages.pages import page_of, page_size_of
+from headstart_server.api.grpc.messages.retraining import status_message
+from headstart_server.embedding.backbone_pool import BackbonePool
+from headstart_server.feedback.feedback import Feedback
+from headstart_server.feedback.feedback_service import FeedbackService
+
+
+class FeedbackCalls:
+    """Decodes, calls and encodes; all work is the `feedback` room's.
+
+    Args:
+        feedback: accepts and counts feedback.
+        pool: waits for the backbone that checks an input.
+        executor: where feedback is stored.
+    """
+
+    def __init__(self, feedback: FeedbackService, pool: BackbonePool, executor: BoundedExecutor) -> None:
+        self._feedback = feedback
+        self._pool = pool
+        self._executor = executor
+
+    async def SendFeedback(
+        self, request: pb.SendFeedbackRequest, context: Context
+    ) -> pb.SendFeedbackResponse:
+        sent = sent_feedback_of(request, caller().principal.name)
+
+        async def send() -> pb.SendFeedbackResponse:
+            found, outcome = await self._executor.run(self._feedback.send, sent)
+            return pb.SendFeedbackResponse(feedback=feedback_message(found), outcome=OUTCOMES[outcome])
+
+        return await self._pool.when_ready(send, request.ByteSize)
+
+    async def ListFeedback(
+        self, request: pb.ListFeedbackRequest, context: Context
+    ) -> pb.ListFeedbackResponse:
+        states = states_of(request)
+
+        def fetch(before: list[Any] | None, limit: int) -> Sequence[Feedback]:
+            return self._feedback.store.list(
+                request.model, states=states, before=before[0] if before else None, limit=limit
+            )
+
+        found, last = await asyncio.to_thread(
+            page_of,
+            fetch,
+            feedback_message,
+            lambda feedback: [feedback.number],
+            after=page_key(request.page_token, int),
+            size=page_size_of(request.page_size),
+        )
+        return pb.ListFeedbackResponse(feedback=found, next_page_token=page_token(last))
+
+    async def GetFeedbackSummary(
+        self, request: pb.GetFeedbackSummaryRequest, context: Context
+    ) -> pb.GetFeedbackSummaryResponse:
+        window = window_of(request)
+        return await self._executor.run(self._summary, request.model, window)
+
+    def _summary(self, model: str, window: float | None) -> pb.GetFeedbackSummaryResponse:
+        store = self._feedback.store
+        message = summary_message(store.counts(model, window))
+        policy, state = store.retrain_state(model)
+        if policy is not None:
+            message.retrain.CopyFrom(status_message(policy, state, store.now()))
+        return message

@@ -1,0 +1,93 @@
+"""Between the messages of retrain policies and their values."""
+
+from headstart.v1 import feedback_pb2, retrain_policy_pb2
+from headstart_server.api.grpc.messages.common import optional_seconds, span, timestamp
+from headstart_server.api.grpc.messages.comparisons import gate_message, gate_of
+from headstart_server.errors import InvalidField
+from headstart_server.feedback.feedback import RetrainState
+from headstart_server.jobs.job import origin_of
+from headstart_server.learning.metrics.promotion import PromotionCriteria
+from headstart_server.models.retrain_policy import (
+    DEFAULT_MAX_FAILURES,
+    DEFAULT_MIN_INTERVAL,
+    RetrainPolicy,
+    UnknownClasses,
+)
+
+_UNKNOWN_CLASSES = {
+    UnknownClasses.ALLOW: retrain_policy_pb2.UNKNOWN_CLASSES_ALLOW,
+    UnknownClasses.REJECT: retrain_policy_pb2.UNKNOWN_CLASSES_REJECT,
+}
+
+
+def policy_of(message: retrain_policy_pb2.RetrainPolicy) -> RetrainPolicy:
+    """Return the policy of a message.
+
+    Raises:
+        InvalidField: a part of it is not in its range.
+    """
+    interval = optional_seconds(message, "min_interval_duration")
+    return RetrainPolicy(
+        alias=message.alias,
+        min_feedback_count=message.min_feedback_count if message.HasField("min_feedback_count") else None,
+        max_delay=optional_seconds(message, "max_delay_duration"),
+        min_accuracy=message.min_accuracy if message.HasField("min_accuracy") else None,
+        promote_if=gate_of(message.promote_if) if message.HasField("promote_if") else PromotionCriteria(),
+        min_interval=DEFAULT_MIN_INTERVAL if interval is None else interval,
+        unknown_classes=_unknown_classes_of(message),
+        webhook=message.webhook or None,
+        max_failures=message.max_failures if message.HasField("max_failures") else DEFAULT_MAX_FAILURES,
+    ).check()
+
+
+def policy_message(policy: RetrainPolicy | None) -> retrain_policy_pb2.RetrainPolicy | None:
+    """Return the message of a policy, without the secret part of its webhook; None for None."""
+    if policy is None:
+        return None
+    message = retrain_policy_pb2.RetrainPolicy(
+        alias=policy.alias,
+        min_feedback_count=policy.min_feedback_count,
+        min_accuracy=policy.min_accuracy,
+        promote_if=gate_message(policy.promote_if),
+        min_interval_duration=span(policy.min_interval),
+        unknown_classes=_UNKNOWN_CLASSES[policy.unknown_classes],
+        webhook=origin_of(policy.webhook) if policy.webhook else "",
+        max_failures=policy.max_failures,
+    )
+    if policy.max_delay is not None:
+        message.max_delay_duration.CopyFrom(span(policy.max_delay))
+    return message
+
+
+def status_message(policy: RetrainPolicy, state: RetrainState, now: float) -> feedback_pb2.RetrainStatus:
+    """Return the message of what the retraining of a model does."""
+    if state.job_id:
+        stage = feedback_pb2.RETRAIN_STATE_RUNNING
+    elif state.failures >= policy.max_failures:
+        stage = feedback_pb2.RETRAIN_STATE_STOPPED
+    elif state.failures:
+        stage = feedback_pb2.RETRAIN_STATE_BACKING_OFF
+    else:
+        stage = feedback_pb2.RETRAIN_STATE_IDLE
+    is_waiting = state.not_before > now and stage != feedback_pb2.RETRAIN_STATE_STOPPED
+    return feedback_pb2.RetrainStatus(
+        state=stage,
+        job_id=state.job_id,
+        last_job_id=state.last_job_id,
+        last_version=state.last_version or None,
+        failure_count=state.failures,
+        error=state.error.get("message", ""),
+        next_time=timestamp(state.not_before) if is_waiting else None,
+    )
+
+
+def _unknown_classes_of(message: retrain_policy_pb2.RetrainPolicy) -> UnknownClasses:
+    if not message.HasField("unknown_classes"):
+        return UnknownClasses.ALLOW
+    for value, number in _UNKNOWN_CLASSES.items():
+        if number == message.unknown_classes:
+            return value
+    raise InvalidField(
+        f"The value {message.unknown_classes} of unknown_classes is unknown. Use ALLOW or REJECT.",
+        field="retrain.unknown_classes",
+    )

@@ -1,0 +1,75 @@
+"""The tables of feedback and of automatic retraining."""
+
+from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, String, Table, UniqueConstraint
+
+from headstart_server.database.tables import metadata
+
+# Answers of people to predictions, and labels of further inputs. The content of each that is to be trained on
+# is in an archive with the same name, until a version has learned it.
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("feedback_id", String(64), primary_key=True),
+    # Counts up from 1 in the order of commits.
+    Column("number", BigInteger, nullable=False, unique=True),
+    Column("model", String(128), nullable=False),
+    # As `FeedbackState`.
+    Column("state", String(16), nullable=False),
+    Column("request_id", String(128)),
+    Column("request_hash", String(64), nullable=False),
+    Column("principal", String(128), nullable=False),
+    Column("created", Float, nullable=False),
+    # ID of the example in a version.
+    Column("example_id", String(256), nullable=False),
+    # Null without a prediction.
+    Column("prediction_id", String(64)),
+    # Digest of the content, and how it is stored.
+    Column("digest", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    # Bytes of the archive; 0 without one.
+    Column("nbytes", BigInteger, nullable=False),
+    # As `Answer`.
+    Column("answer", String(16), nullable=False),
+    # The true label and the predicted one; null if they are unknown.
+    Column("target", JSON(none_as_null=True)),
+    Column("predicted", JSON(none_as_null=True)),
+    # Whether the prediction was correct; null if that is unknown, or later feedback is about the same one.
+    Column("correct", Integer),
+    # Of the prediction: the version, the class, the week since 1970-01-05, and whether it is in the random
+    # sample.
+    Column("version", BigInteger),
+    Column("class_name", String(256)),
+    Column("week", Integer, nullable=False),
+    Column("sampled", Integer, nullable=False),
+    # The job that trains on it, or whose version has learned it.
+    Column("job_id", String(64)),
+    Column("learned", BigInteger),
+    UniqueConstraint("model", "request_id", name="feedback_request"),
+    Index("feedback_by_state", "model", "state", "number"),
+    Index("feedback_by_model", "model", "number"),
+    Index("feedback_by_content", "model", "digest"),
+    Index("feedback_by_prediction", "model", "prediction_id"),
+    Index("feedback_by_example", "example_id"),
+    Index("feedback_by_job", "job_id"),
+)
+
+# What the automatic retraining of each model does. The row is the fence: it names the only job under way.
+retrains = Table(
+    "retrains",
+    metadata,
+    Column("model", String(128), primary_key=True),
+    Column("job_id", String(64)),
+    # The version that the alias named when the job was accepted; 0 for none.
+    Column("baseline", BigInteger, nullable=False, default=0, server_default="0"),
+    # The version that the last retrain published, and the one that the alias named then.
+    Column("last_version", BigInteger, nullable=False, default=0, server_default="0"),
+    Column("last_baseline", BigInteger, nullable=False, default=0, server_default="0"),
+    # Retrains that failed since the last one that succeeded, and the last error.
+    Column("failures", Integer, nullable=False, default=0, server_default="0"),
+    Column("error", JSON(none_as_null=True)),
+    # The last job that ended.
+    Column("last_job_id", String(64)),
+    # The next one is not accepted before.
+    Column("not_before", Float, nullable=False, default=0.0, server_default="0"),
+    Index("retrains_by_job", "job_id"),
+)

@@ -1,0 +1,1 @@
+"""Feedback of people on predictions, and automatic retraining from it."""

@@ -1,0 +1,37 @@
+"""Captured inputs as feedback takes them."""
+
+from headstart_server.capture.captured_inputs import CapturedInputs
+from headstart_server.feedback.feedback import AnsweredPrediction
+from headstart_server.feedback.feedback_service import CapturedContent
+
+
+class StoredCaptures:
+    """Finds captured inputs with their contents.
+
+    Args:
+        captured: has them.
+    """
+
+    def __init__(self, captured: CapturedInputs) -> None:
+        self._captured = captured
+
+    def find(self, model: str, prediction_id: str) -> CapturedContent | None:
+        """Return the input of a prediction; None if it is not stored.
+
+        Raises:
+            ArtifactDamaged: the content is damaged.
+            StorageUnavailable or LocalStorageUnavailable: the storage failed.
+        """
+        found = self._captured.find(model, prediction_id)
+        content = None if found is None else self._captured.input_of(found)
+        if found is None or content is None:
+            return None
+        return CapturedContent(
+            content=content,
+            prediction=AnsweredPrediction(
+                version=found.version,
+                predicted=found.predicted,
+                is_random=found.random_sample,
+                time=found.created,
+            ),
+        )

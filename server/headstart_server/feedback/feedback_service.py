@@ -1,0 +1,287 @@
+"""Accepts feedback: checks it, stores its content, then records it."""
+
+import json
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Protocol
+
+from headstart_server.backbones.contract.backbone import Content
+from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.embedding.backbone_pool import BackbonePool
+from headstart_server.embedding.cache import content_digest
+from headstart_server.embedding.modality import check_modality, kind_of
+from headstart_server.errors import (
+    AliasNotFound,
+    DatabaseUnavailable,
+    HeadstartError,
+    InputTooLarge,
+    InvalidField,
+    PredictionNotCaptured,
+    StorageUnavailable,
+    UndecodableInput,
+    UnknownClass,
+    VersionNotFound,
+    WrongTask,
+)
+from headstart_server.feedback.feedback import AnsweredPrediction, Feedback, FeedbackOutcome, NewFeedback
+from headstart_server.feedback.feedback_store import FeedbackStore
+from headstart_server.learning.examples.dataset import Example
+from headstart_server.learning.examples.example_checks import checked_target
+from headstart_server.learning.examples.stored_content import encode
+from headstart_server.learning.examples.target import Target
+from headstart_server.learning.examples.task import Task
+from headstart_server.models.feedback_rows import Answer
+from headstart_server.models.registry import Registry
+from headstart_server.models.retrain_policy import RetrainPolicy, UnknownClasses
+from headstart_server.models.version import Selector, Version
+
+_TASKS = {
+    Task.SINGLE_LABEL: "one class",
+    Task.MULTI_LABEL: "a set of classes",
+    Task.REGRESSION: "a number",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class CapturedContent:
+    """A captured input: its content, and the prediction for it, whose ID is left out."""
+
+    content: Content
+    prediction: AnsweredPrediction
+
+
+class CapturedContents(Protocol):
+    """The captured inputs of models."""
+
+    def find(self, model: str, prediction_id: str) -> CapturedContent | None:
+        """Return the input of a prediction; None if it is not stored."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SentFeedback:
+    """Feedback as a caller sends it.
+
+    Attributes:
+        model: the model.
+        prediction_id: the prediction that it is about; empty for an input without one.
+        content: the input; None for a prediction.
+        answer: what it says.
+        target: the true label; None unless the answer is a label.
+        request_id: the caller's ID of the request; empty for none.
+        number: the version that predicted an input; None if the caller does not say.
+        principal: name of the principal who sends it.
+    """
+
+    model: str
+    prediction_id: str = ""
+    content: Content | None = None
+    answer: Answer
+    target: Target | None = None
+    request_id: str = ""
+    number: int | None = None
+    principal: str = ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that the caller sent, except the request ID."""
+        values = {
+            "prediction_id": self.prediction_id,
+            "content": None if self.content is None else content_digest(self.content),
+            "answer": self.answer.value,
+            "target": None if self.target is None else self.target.to_json(),
+            "number": self.number,
+        }
+        return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+class FeedbackService:
+    """Accepts feedback.
+
+    Args:
+        store: records it.
+        registry: has the versions.
+        datasets: stores contents.
+        pool: has the backbones, which check inputs.
+        captured: has the inputs of predictions.
+        on_added: called after each feedback that was recorded.
+    """
+
+    def __init__(
+        self,
+        store: FeedbackStore,
+        registry: Registry,
+        datasets: DatasetStore,
+        pool: BackbonePool,
+        *,
+        captured: CapturedContents,
+        on_added: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.store = store
+        self._registry = registry
+        self._datasets = datasets
+        self._pool = pool
+        self._captured = captured
+        self._on_added = on_added
+
+    def send(self, sent: SentFeedback) -> tuple[Feedback, FeedbackOutcome]:
+        """Record feedback. Once this returns, the feedback and its content are durable.
+
+        Returns:
+            The feedback, the earlier one if the request repeats it; and what the request did.
+
+        Raises:
+            InvalidField or InvalidLabel: a part of the request is invalid.
+            RequestIdReused: the request ID was accepted before with other content.
+            ModelNotFound, ModelNotReady, VersionNotFound or AliasNotFound: what it names does not exist.
+            PredictionNotCaptured: the input of the prediction is not stored.
+            UnknownClass: the policy rejects feedback with a new class.
+            WrongTask, WrongModality, UndecodableInput or InputTooLarge: the model cannot learn it.
+            TenantQuotaExceeded: the tenant stores as much as it may.
+            Loading: the backbone that checks the input is not loaded yet; this starts the loading.
+            StorageFull, StorageUnavailable or DatabaseUnavailable: it cannot be stored now.
+        """
+        sent = replace(sent, target=_checked(sent.target))
+        earlier = self.store.replayed(sent.model, sent.request_id or None, sent.digest)
+        if earlier is not None:
+            return earlier, FeedbackOutcome.REPEATED
+        self._registry.model(sent.model)
+        policy, _ = self.store.retrain_state(sent.model)
+        version = self._reference(sent.model, policy)
+        content, prediction = self._subject(sent, version)
+        target = prediction.predicted if sent.answer is Answer.CONFIRMED else sent.target
+        if target is not None:
+            _check_target(target, version, policy)
+        return self._record(sent, content, prediction, target)
+
+    def _reference(self, model: str, policy: RetrainPolicy | None) -> Version:
+        """Return the version that feedback has to fit: the one to be retrained, or the default one."""
+        find = self._registry.index.find
+        if policy is not None:
+            with suppress(AliasNotFound, VersionNotFound):
+                return self._registry.version(model, find(Selector(model=model, alias=policy.alias)))
+        return self._registry.version(model, find(Selector(model=model)))
+
+    def _subject(self, sent: SentFeedback, version: Version) -> tuple[Content, AnsweredPrediction]:
+        if sent.prediction_id:
+            captured = self._captured.find(sent.model, sent.prediction_id)
+            if captured is None:
+                raise PredictionNotCaptured(
+                    f"No input of prediction {sent.prediction_id[:80]!r} is stored: it was not captured, "
+                    "or it has expired or was erased. Send the input instead of the prediction ID.",
+                    metadata={"prediction_id": sent.prediction_id},
+                )
+            if sent.answer is Answer.CONFIRMED and captured.prediction.predicted is None:
+                raise InvalidField(
+                    "The prediction has no label that could be confirmed. Send the true label.",
+                    field="confirmed",
+                )
+            return captured.content, replace(captured.prediction, prediction_id=sent.prediction_id)
+        if sent.content is None:
+            raise InvalidField("Send a prediction_id or an input.", field="subject")
+        if sent.answer is not Answer.LABEL:
+            raise InvalidField(
+                f"Feedback about an input without prediction cannot be {sent.answer.value}. Send the true "
+                "label, or the prediction_id.",
+                field=sent.answer.value,
+            )
+        self._check_content(sent.content, version)
+        if sent.number is not None:
+            self._registry.version(sent.model, sent.number)
+        return sent.content, AnsweredPrediction(version=sent.number)
+
+    def _check_content(self, content: Content, version: Version) -> None:
+        """Check that a retrain can use an input: one that cannot be decoded would make each retrain fail."""
+        backbone = version.manifest.backbone
+        check_modality(self._pool.metadata(backbone), content, "input")
+        limit = self._datasets.limits.max_input_bytes
+        nbytes = len(encode(content)[1])
+        if nbytes > limit:
+            raise InputTooLarge(
+                f"The input is too large. Expected at most {limit} bytes. Received: {nbytes}.", field="input"
+            )
+        try:
+            self._pool.get(backbone).decode(content)
+        except (UndecodableInput, InputTooLarge) as error:
+            error.field = "input"
+            raise
+
+    def _record(
+        self, sent: SentFeedback, content: Content, prediction: AnsweredPrediction, target: Target | None
+    ) -> tuple[Feedback, FeedbackOutcome]:
+        feedback_id = f"feedback-{uuid.uuid4().hex}"
+        new = NewFeedback(
+            feedback_id=feedback_id,
+            model=sent.model,
+            request_id=sent.request_id or None,
+            request_hash=sent.digest,
+            principal=sent.principal,
+            answer=sent.answer,
+            target=target,
+            prediction=prediction,
+            digest=content_digest(content),
+            kind=kind_of(content),
+            nbytes=0,
+        )
+        if target is None:
+            return self.store.add(new)
+        example = Example(content=content, target=target, id=new.example_id)
+        # Durable before the row that names it; without a row a cleaning removes it.
+        _, nbytes = self._datasets.write_single(feedback_id, example)
+        try:
+            found, outcome = self.store.add(replace(new, nbytes=nbytes))
+        except DatabaseUnavailable:
+            # The row may still have been written.
+            raise
+        except BaseException:
+            self._remove(feedback_id)
+            raise
+        if outcome is FeedbackOutcome.REPEATED:
+            self._remove(feedback_id)
+        else:
+            self._on_added()
+        return found, outcome
+
+    def _remove(self, feedback_id: str) -> None:
+        with suppress(StorageUnavailable):
+            self._datasets.remove(feedback_id)
+
+
+def _checked(target: Target | None) -> Target | None:
+    """Return a label in its normal form.
+
+    Raises:
+        InvalidLabel or InvalidField: what is wrong with it.
+    """
+    if target is None:
+        return None
+    try:
+        return checked_target(target, 0)
+    except HeadstartError as error:
+        error.field = (error.field or "").removeprefix("examples[0].")
+        error.message = error.message.replace("Example 0", "The feedback").replace(
+            "example 0", "the feedback"
+        )
+        raise
+
+
+def _check_target(target: Target, version: Version, policy: RetrainPolicy | None) -> None:
+    manifest = version.manifest
+    if target.task is not manifest.task:
+        raise WrongTask(
+            f"The label is {_TASKS[target.task]}, but version {version.number} of model '{version.model}' "
+            f"predicts {_TASKS[manifest.task]}. Send a label of the same kind.",
+            field="label",
+        )
+    if policy is None or policy.unknown_classes is UnknownClasses.ALLOW or target.task is Task.REGRESSION:
+        return
+    unknown = sorted(set(target.shares) - set(manifest.class_names))
+    if unknown:
+        raise UnknownClass(
+            f"Version {version.number} of model '{version.model}' does not know the class {unknown[0]!r}, "
+            "and the retrain policy rejects unknown classes. Send a known class, or change the policy.",
+            field="label",
+            metadata={"class_name": unknown[0], "version": str(version.number)},
+        )

@@ -1,0 +1,362 @@
+"""The rows of feedback: recorded once, listed and counted."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, Row, and_, bindparam, func, select, update
+
+from headstart_server.auth.tenants import tenant_of
+from headstart_server.capture.captured_inputs import mark_reviewed
+from headstart_server.database.database import Database
+from headstart_server.database.feedback_tables import feedback, retrains
+from headstart_server.database.locks import Lock
+from headstart_server.database.tables import archive_uses, models
+from headstart_server.errors import RequestIdReused
+from headstart_server.feedback.feedback import (
+    AnswerCount,
+    AnsweredPrediction,
+    Feedback,
+    FeedbackCounts,
+    FeedbackOutcome,
+    NewFeedback,
+    RetrainState,
+)
+from headstart_server.jobs import stored
+from headstart_server.jobs.limits import TenantLimits
+from headstart_server.learning.examples.target import Target
+from headstart_server.models import feedback_rows, rows
+from headstart_server.models.feedback_rows import Answer, FeedbackState
+from headstart_server.models.retrain_policy import RetrainPolicy
+
+#: Seconds of a week, and of the first Monday since 1970.
+WEEK, FIRST_MONDAY = 604_800, 345_600
+_MODEL: BindParameter[str] = bindparam("model")
+# Built once: building a statement takes longer than executing it.
+_BY_REQUEST = select(feedback).where(
+    feedback.c.model == _MODEL, feedback.c.request_id == bindparam("request_id")
+)
+_SAME_CONTENT = (
+    select(feedback)
+    .where(feedback.c.model == _MODEL, feedback.c.digest == bindparam("digest"))
+    .order_by(feedback.c.number.desc())
+)
+_UNCOUNT = (
+    update(feedback)
+    .where(feedback.c.model == bindparam("named"), feedback.c.prediction_id == bindparam("prediction"))
+    .values(correct=None)
+)
+_PENDING = (
+    select(feedback)
+    .where(feedback.c.model == _MODEL, feedback.c.state == FeedbackState.PENDING.value)
+    .order_by(feedback.c.number)
+)
+#: States in which the same answer again is a repetition: no version has learned it, nothing has replaced it.
+_OPEN = (FeedbackState.PENDING, FeedbackState.TRAINING, FeedbackState.RECORDED)
+
+
+class FeedbackStore:
+    """Records feedback and reads it. Each method is one transaction.
+
+    Args:
+        database: holds the rows.
+        tenant_limits: returns the limits of what a tenant may store.
+    """
+
+    def __init__(self, database: Database, tenant_limits: Callable[[str], TenantLimits]) -> None:
+        self._database = database
+        self._tenant_limits = tenant_limits
+
+    def replayed(self, model: str, request_id: str | None, request_hash: str) -> Feedback | None:
+        """Return the feedback of a request that was accepted before; None if it was not.
+
+        Raises:
+            RequestIdReused: it was accepted with other content.
+        """
+        with self._database.read() as connection:
+            return _replayed(connection, model, request_id, request_hash)
+
+    def add(self, new: NewFeedback) -> tuple[Feedback, FeedbackOutcome]:
+        """Record feedback. Once this returns it is on disk.
+
+        Returns:
+            The feedback, the earlier one if the request repeats it; and what the request did.
+
+        Raises:
+            RequestIdReused: the request ID was accepted before with other content.
+            ModelNotFound: the model was deleted.
+            TenantQuotaExceeded: the tenant stores as much as it may.
+            DatabaseUnavailable: the database does not answer; the feedback may still be recorded.
+        """
+        with self._database.write("feedback.add") as connection:
+            # Numbers follow the order of commits, and of two requests with the same ID one is first.
+            self._database.lock(connection, Lock.QUEUE)
+            earlier = _replayed(connection, new.model, new.request_id, new.request_hash)
+            if earlier is not None:
+                return earlier, FeedbackOutcome.REPEATED
+            same = connection.execute(_SAME_CONTENT, {"model": new.model, "digest": new.digest}).all()
+            earlier = _repeated(new, [_feedback(row) for row in same])
+            if earlier is not None:
+                return earlier, FeedbackOutcome.REPEATED
+            rows.require_model(connection, new.model)
+            replaced = [
+                row.feedback_id
+                for row in same
+                if row.state in (FeedbackState.PENDING, FeedbackState.RECORDED)
+            ]
+            if new.prediction.prediction_id is not None:
+                named = {"named": new.model, "prediction": new.prediction.prediction_id}
+                connection.execute(_UNCOUNT, named)
+                mark_reviewed(
+                    connection, new.model, new.prediction.prediction_id, self._database.now(connection)
+                )
+            feedback_rows.supersede(connection, replaced)
+            self._insert(connection, new)
+            row = connection.execute(select(feedback).where(feedback.c.feedback_id == new.feedback_id)).one()
+        return _feedback(row), FeedbackOutcome.REPLACED if replaced else FeedbackOutcome.ACCEPTED
+
+    def _insert(self, connection: Connection, new: NewFeedback) -> None:
+        now, tenant = self._database.now(connection), tenant_of(new.model)
+        if new.nbytes:
+            limits = self._tenant_limits(tenant)
+            if limits.stored_bytes:
+                there = stored.stored(connection, tenant)
+                if there.nbytes + new.nbytes > limits.stored_bytes:
+                    raise stored.over_bytes(connection, limits, there, new.model, new.nbytes)
+            use = {"holder": new.feedback_id, "archive": new.feedback_id}
+            connection.execute(archive_uses.insert(), use)
+            stored.note_archive(connection, new.feedback_id, tenant, new.nbytes)
+        about = new.prediction
+        predicted = about.predicted
+        feedback_rows.insert_feedback(
+            connection,
+            feedback_id=new.feedback_id,
+            number=feedback_rows.next_number(connection),
+            model=new.model,
+            state=(FeedbackState.PENDING if new.nbytes else FeedbackState.RECORDED).value,
+            request_id=new.request_id,
+            request_hash=new.request_hash,
+            principal=new.principal,
+            created=now,
+            example_id=new.example_id,
+            prediction_id=about.prediction_id,
+            digest=new.digest,
+            kind=new.kind,
+            nbytes=new.nbytes,
+            answer=new.answer.value,
+            target=None if new.target is None else new.target.to_json(),
+            predicted=None if predicted is None else predicted.to_json(),
+            correct=None if new.is_correct is None else int(new.is_correct),
+            version=about.version,
+            class_name=predicted.label if predicted is not None else None,
+            week=math.floor(((now if about.time is None else about.time) - FIRST_MONDAY) / WEEK),
+            sampled=int(about.is_random),
+        )
+
+    def list(
+        self, model: str, *, states: Sequence[FeedbackState] = (), before: int | None, limit: int
+    ) -> Sequence[Feedback]:
+        """Return feedback, the newest first.
+
+        Args:
+            model: the model.
+            states: only feedback in one of these states; empty for all.
+            before: only feedback with a smaller number; None for all.
+            limit: most feedback to return.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        query = select(feedback).where(feedback.c.model == model)
+        if states:
+            query = query.where(feedback.c.state.in_([state.value for state in states]))
+        if before is not None:
+            query = query.where(feedback.c.number < before)
+        with self._database.snapshot() as connection:
+            rows.require_model(connection, model)
+            found = connection.execute(query.order_by(feedback.c.number.desc()).limit(limit)).all()
+        return [_feedback(row) for row in found]
+
+    def pending(self, model: str, limit: int) -> Sequence[Feedback]:
+        """Return pending feedback, the oldest first."""
+        with self._database.read() as connection:
+            found = connection.execute(_PENDING.limit(limit), {"model": model}).all()
+        return [_feedback(row) for row in found]
+
+    def counts(self, model: str, window: float | None = None) -> FeedbackCounts:
+        """Count the feedback of a model.
+
+        Args:
+            model: the model.
+            window: seconds; only feedback of so long ago at most. None for all.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        with self._database.snapshot() as connection:
+            rows.require_model(connection, model)
+            recent = feedback.c.model == model
+            if window is not None:
+                recent = and_(recent, feedback.c.created >= self._database.now(connection) - window)
+            states = connection.execute(
+                select(feedback.c.state, func.count()).where(recent).group_by(feedback.c.state)
+            ).all()
+            return FeedbackCounts(
+                by_state={FeedbackState(state): int(count) for state, count in states},
+                answers=_answer_counts(connection, recent),
+            )
+
+    def answers_of(self, model: str, version: int) -> AnswerCount:
+        """Count the answers about the predictions of one version."""
+        here = and_(feedback.c.model == model, feedback.c.version == version)
+        with self._database.read() as connection:
+            found = _answer_counts(connection, here)
+        return AnswerCount(
+            version=version,
+            week=0,
+            class_name="",
+            answers=sum(each.answers for each in found),
+            correct=sum(each.correct for each in found),
+            sampled=sum(each.sampled for each in found),
+            sampled_correct=sum(each.sampled_correct for each in found),
+        )
+
+    def retrain_state(self, model: str) -> tuple[RetrainPolicy | None, RetrainState]:
+        """Return the policy of a model's retraining, None without one, and what the retraining does."""
+        with self._database.snapshot() as connection:
+            policy = feedback_rows.policy_of(connection, model)
+            row = connection.execute(select(retrains).where(retrains.c.model == model)).one_or_none()
+        return policy, RetrainState() if row is None else _state(row)
+
+    def ready(self) -> Sequence[tuple[str, int, float]]:
+        """Return the models whose policy may start a retrain now.
+
+        Returns:
+            Each model, the number of its pending feedback, and the seconds since the first of it.
+        """
+        with self._database.snapshot() as connection:
+            # Most servers have no policy: the rest is left out for them.
+            named = models.c.retrain.is_not(None), models.c.deleted.is_(None)
+            if connection.execute(select(models.c.name).where(*named).limit(1)).first() is None:
+                return []
+            now = self._database.now(connection)
+            found = connection.execute(
+                select(models.c.name, func.count(), func.min(feedback.c.created))
+                .join(feedback, feedback.c.model == models.c.name)
+                .join(retrains, retrains.c.model == models.c.name)
+                .where(*named, feedback.c.state == FeedbackState.PENDING.value)
+                .where(retrains.c.job_id.is_(None), retrains.c.not_before <= now)
+                .group_by(models.c.name)
+                .order_by(models.c.name)
+            ).all()
+        return [(model, int(count), now - float(first)) for model, count, first in found]
+
+    def now(self) -> float:
+        """Return the time in seconds since 1970, by the database's clock."""
+        with self._database.read() as connection:
+            return self._database.now(connection)
+
+    def note_failure(self, model: str, reason: str, message: str) -> None:
+        """Record that no retrain could be accepted, and postpone the next one."""
+        with self._database.write("feedback.note_failure") as connection:
+            error = {"reason": reason, "message": message}
+            feedback_rows.note_failure(connection, model, error, now=self._database.now(connection))
+
+
+def _replayed(
+    connection: Connection, model: str, request_id: str | None, request_hash: str
+) -> Feedback | None:
+    if request_id is None:
+        return None
+    row = connection.execute(_BY_REQUEST, {"model": model, "request_id": request_id}).one_or_none()
+    if row is None:
+        return None
+    if row.request_hash != request_hash:
+        raise RequestIdReused(
+            f"Request ID {request_id!r} was used before for feedback {row.feedback_id} with other content. "
+            "Use a new request ID for new feedback.",
+            field="request_id",
+            metadata={"feedback_id": row.feedback_id},
+        )
+    return _feedback(row)
+
+
+def _repeated(new: NewFeedback, same: Sequence[Feedback]) -> Feedback | None:
+    """Return the newest feedback about the same content if it says the same and nothing came of it yet."""
+    newest = same[0] if same else None
+    if newest is None or newest.state not in _OPEN:
+        return None
+    is_same = (
+        newest.prediction.prediction_id == new.prediction.prediction_id
+        and newest.answer is new.answer
+        and newest.target == new.target
+    )
+    return newest if is_same else None
+
+
+def _answer_counts(connection: Connection, condition: Any) -> list[AnswerCount]:
+    known = feedback.c.correct.is_not(None)
+    random = and_(known, feedback.c.sampled == 1)
+    right = feedback.c.correct == 1
+    groups = (feedback.c.version, feedback.c.week, feedback.c.class_name)
+    query = (
+        select(
+            *groups,
+            func.count().label("answers"),
+            func.count().filter(right).label("correct"),
+            func.count().filter(random).label("sampled"),
+            func.count().filter(and_(random, right)).label("sampled_correct"),
+        )
+        .where(condition, known)
+        .group_by(*groups)
+    )
+    return [
+        AnswerCount(
+            version=None if row.version is None else int(row.version),
+            week=int(row.week),
+            class_name=row.class_name or "",
+            answers=int(row.answers),
+            correct=int(row.correct),
+            sampled=int(row.sampled),
+            sampled_correct=int(row.sampled_correct),
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def _feedback(row: Row[Any]) -> Feedback:
+    return Feedback(
+        feedback_id=row.feedback_id,
+        number=int(row.number),
+        model=row.model,
+        state=FeedbackState(row.state),
+        answer=Answer(row.answer),
+        target=None if row.target is None else Target.from_json(row.target),
+        prediction=AnsweredPrediction(
+            prediction_id=row.prediction_id,
+            version=None if row.version is None else int(row.version),
+            predicted=None if row.predicted is None else Target.from_json(row.predicted),
+            is_random=bool(row.sampled),
+        ),
+        example_id=row.example_id,
+        principal=row.principal,
+        created=row.created,
+        job_id=row.job_id or "",
+        learned=None if row.learned is None else int(row.learned),
+        request_id=row.request_id,
+        digest=row.digest,
+        kind=row.kind,
+        nbytes=int(row.nbytes),
+    )
+
+
+def _state(row: Row[Any]) -> RetrainState:
+    return RetrainState(
+        job_id=row.job_id or "",
+        last_job_id=row.last_job_id or "",
+        last_version=int(row.last_version),
+        last_baseline=int(row.last_baseline),
+        failures=int(row.failures),
+        error=dict(row.error or {}),
+        not_before=row.not_before,
+    )

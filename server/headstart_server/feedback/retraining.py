@@ -1,0 +1,212 @@
+"""Retrains a model from its feedback: chooses the parent and the feedback, and submits the job."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+
+import structlog
+
+from headstart_server.auth.tenants import tenant_of
+from headstart_server.backbones.contract.backbone import Content
+from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.edited_examples import EditedExamples
+from headstart_server.datasets.parents import Parent
+from headstart_server.errors import (
+    Draining,
+    ExamplesNotKept,
+    HeadstartError,
+    JobQueueFull,
+    ServiceUnavailable,
+    StorageFull,
+    VersionNotFound,
+)
+from headstart_server.feedback.feedback import Feedback, RetrainState
+from headstart_server.feedback.feedback_store import FeedbackStore
+from headstart_server.jobs.job import Job
+from headstart_server.jobs.spec import PRIORITIES, FineTuneSpec
+from headstart_server.learning.examples.dataset import Example
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.heads.recipe import reopened_recipe
+from headstart_server.models.feedback_rows import ChosenFeedback, FeedbackChangedError
+from headstart_server.models.registry import Registry
+from headstart_server.models.retrain_policy import RetrainPolicy
+from headstart_server.models.version import Selector, Version
+from headstart_server.training.rebasing import inherited
+from headstart_server.training.submission_service import SubmissionService
+
+log = structlog.get_logger(__name__)
+
+#: Feedback of one retrain; more waits for the next one.
+MAX_FEEDBACK = 5000
+#: Randomly sampled answers without which the accuracy in production starts no retrain.
+MIN_SAMPLE = 20
+#: Errors that say nothing about the policy: the retrain is tried again.
+_PASSING = (ServiceUnavailable, StorageFull, JobQueueFull, Draining)
+_INSTEAD = "Fine-tune the model with all its examples, and keep them."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetrainCause:
+    """What a policy judges: pending feedback, seconds since the first of it, and answers in production.
+
+    The accuracy is None if too few predictions were sampled.
+    """
+
+    pending: int
+    waited: float
+    accuracy: float | None
+
+    def starts(self, policy: RetrainPolicy) -> bool:
+        """Return whether a policy starts a retrain. Without pending feedback none does."""
+        if not self.pending:
+            return False
+        has_enough = policy.min_feedback_count is not None and self.pending >= policy.min_feedback_count
+        is_late = policy.max_delay is not None and self.waited >= policy.max_delay
+        has_dropped = (
+            policy.min_accuracy is not None
+            and self.accuracy is not None
+            and self.accuracy < policy.min_accuracy
+        )
+        return has_enough or is_late or has_dropped
+
+
+class Retraining:
+    """Submits retrains.
+
+    Args:
+        store: has the feedback and the policies.
+        registry: has the versions.
+        datasets: has the contents.
+        submissions: accepts jobs.
+        take_turn: returns whether this replica may submit a retrain now.
+    """
+
+    def __init__(
+        self,
+        store: FeedbackStore,
+        registry: Registry,
+        datasets: DatasetStore,
+        submissions: SubmissionService,
+        take_turn: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._datasets = datasets
+        self._submissions = submissions
+        self._take_turn = take_turn
+
+    def run(self) -> Sequence[Job]:
+        """Submit a retrain of each model whose policy starts one; return the jobs.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer.
+        """
+        jobs = []
+        for model, pending, waited in self._store.ready():
+            job = self._consider(model, pending, waited)
+            if job is not None:
+                log.info("retrain_submitted", model=model, job_id=job.job_id, feedback=job.added_count)
+                jobs.append(job)
+        return jobs
+
+    def _consider(self, model: str, pending: int, waited: float) -> Job | None:
+        policy, state = self._store.retrain_state(model)
+        if policy is None or state.failures >= policy.max_failures:
+            return None
+        try:
+            baseline = self._registry.alias_number(model, policy.alias)
+            accuracy = self._accuracy(model, policy, baseline)
+            cause = RetrainCause(pending=pending, waited=waited, accuracy=accuracy)
+            if not cause.starts(policy) or not self._take_turn():
+                return None
+            return self._submit(model, policy, state, baseline)
+        except FeedbackChangedError:
+            # Another replica was first, or the feedback changed meanwhile: the next look decides.
+            return None
+        except _PASSING as error:
+            log.info("retrain_postponed", model=model, error=error.message)
+            return None
+        except HeadstartError as error:
+            log.warning("retrain_failed", model=model, reason=error.reason, error=error.message)
+            self._store.note_failure(model, error.reason, error.message)
+            return None
+
+    def _accuracy(self, model: str, policy: RetrainPolicy, baseline: int) -> float | None:
+        """Return the accuracy in production of the version that the alias names, by the random sample."""
+        if policy.min_accuracy is None or not baseline:
+            return None
+        found = self._store.answers_of(model, baseline)
+        return found.sampled_correct / found.sampled if found.sampled >= MIN_SAMPLE else None
+
+    def _submit(self, model: str, policy: RetrainPolicy, state: RetrainState, baseline: int) -> Job:
+        version, parent = self._parent(model, state, baseline)
+        feedback, superseded = _newest(self._store.pending(model, MAX_FEEDBACK))
+        parent, held_out = _without(parent, {each.digest for each in feedback})
+        chosen = ChosenFeedback(
+            feedback_ids=[each.feedback_id for each in feedback],
+            superseded=[each.feedback_id for each in superseded],
+            baseline=baseline,
+            last_version=state.last_version,
+        )
+        spec = _spec(policy, version).check()
+        upload = self._submissions.upload(
+            spec, "", parent=parent, repeated=False, tenant=tenant_of(model), feedback=chosen
+        )
+        with closing(upload), closing(self._datasets.reader()) as reader:
+            for each in feedback:
+                stored = replace(each.stored, held_out=each.digest in held_out)
+                upload.add([_example(stored, reader.read(stored))])
+            return upload.accept()
+
+    def _parent(self, model: str, state: RetrainState, baseline: int) -> tuple[Version, Parent]:
+        """Return the version to continue from: the last retrained one while the alias names its baseline.
+
+        So feedback that a version learned which was not promoted is in the next version, too.
+        """
+        if state.last_version and baseline in (state.last_baseline, state.last_version):
+            with suppress(VersionNotFound, ExamplesNotKept):
+                return self._inherited(model, state.last_version)
+        return self._inherited(model, baseline or self._registry.index.find(Selector(model=model)))
+
+    def _inherited(self, model: str, number: int) -> tuple[Version, Parent]:
+        version = self._registry.version(model, number)
+        return version, inherited(self._registry, self._datasets, version, _INSTEAD)
+
+
+def _newest(pending: Sequence[Feedback]) -> tuple[list[Feedback], list[Feedback]]:
+    """Return the newest feedback about each content, and the feedback that it takes the place of."""
+    newest = {each.digest: each for each in pending}
+    chosen = [each for each in pending if newest[each.digest] is each]
+    return chosen, [each for each in pending if newest[each.digest] is not each]
+
+
+def _without(parent: Parent, digests: set[str]) -> tuple[Parent, set[str]]:
+    """Return a parent without the examples of some contents, and the contents that were held out."""
+    kept: list[StoredExample] = []
+    replaced: list[StoredExample] = []
+    for example in parent.examples:
+        (replaced if example.digest in digests else kept).append(example)
+    held_out = {example.digest for example in replaced if example.held_out}
+    left_out = [*parent.left_out, *replaced]
+    return replace(parent, edited=EditedExamples(examples=kept, left_out=left_out)), held_out
+
+
+def _spec(policy: RetrainPolicy, version: Version) -> FineTuneSpec:
+    manifest = version.manifest
+    return FineTuneSpec(
+        model=version.model,
+        backbone=manifest.backbone,
+        recipe=manifest.requested_recipe or reopened_recipe(manifest.recipe),
+        seed=manifest.seed,
+        tags=manifest.tags,
+        alias=policy.alias,
+        promote_if=policy.promote_if,
+        parent_version=version.number,
+        task=manifest.task,
+        priority=PRIORITIES[0],
+        webhook=policy.webhook,
+    )
+
+
+def _example(stored: StoredExample, content: Content) -> Example:
+    return Example(content=content, target=stored.target, id=stored.id, held_out=stored.held_out)

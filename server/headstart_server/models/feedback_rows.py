@@ -1,0 +1,296 @@
+"""The states of feedback, changed in the transactions that accept and end jobs and delete models.
+
+Feedback to train on is PENDING until a retrain takes it; then it is TRAINING. The transaction that publishes
+the version makes it LEARNED; one that ends the job without a version makes it PENDING again. Later feedback
+about the same content makes pending feedback SUPERSEDED. So each is an added example of one version at most,
+and of exactly one unless it is superseded or erased.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from headstart_server.database.batches import batched
+from headstart_server.database.feedback_tables import feedback, retrains
+from headstart_server.database.tables import jobs, models
+from headstart_server.models import usage
+from headstart_server.models.retrain_policy import RetrainPolicy
+
+
+class FeedbackState(StrEnum):
+    """What becomes of feedback. RECORDED counts for the accuracy only: its true label is unknown."""
+
+    PENDING = "pending"
+    TRAINING = "training"
+    LEARNED = "learned"
+    SUPERSEDED = "superseded"
+    RECORDED = "recorded"
+
+
+class Answer(StrEnum):
+    """What feedback says."""
+
+    LABEL = "label"
+    CONFIRMED = "confirmed"
+    REJECTED = "rejected"
+
+
+class FeedbackChangedError(Exception):
+    """The feedback changed, or another retrain of the model is under way: choose again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChosenFeedback:
+    """The feedback of a retrain.
+
+    Attributes:
+        feedback_ids: the feedback that it trains on.
+        superseded: pending feedback that other feedback among it takes the place of.
+        baseline: the version that the alias named when it was chosen; 0 for none.
+        last_version: the version of the last retrain when it was chosen; 0 for none.
+    """
+
+    feedback_ids: Collection[str]
+    superseded: Collection[str] = ()
+    baseline: int = 0
+    last_version: int = 0
+
+
+#: States in which the archive of the content is needed.
+_STORED = (FeedbackState.PENDING.value, FeedbackState.TRAINING.value)
+_REPLACEABLE = (FeedbackState.PENDING.value, FeedbackState.RECORDED.value)
+_INSERT = {
+    dialect.dialect.name: dialect.insert(retrains).on_conflict_do_nothing()
+    for dialect in (postgresql, sqlite)
+}
+# Built once: building a statement takes longer than executing it.
+_NEXT_NUMBER = select(func.coalesce(func.max(feedback.c.number), 0) + 1)
+_OF_JOB = select(retrains).where(retrains.c.job_id == bindparam("job")).with_for_update()
+_POLICY = select(models.c.retrain).where(models.c.name == bindparam("model"), models.c.deleted.is_(None))
+_ERROR = select(jobs.c.error).where(jobs.c.job_id == bindparam("job"))
+_TRAINED_BY = select(feedback.c.feedback_id).where(
+    feedback.c.job_id == bindparam("job"), feedback.c.state == FeedbackState.TRAINING.value
+)
+_STORED_BYTES = select(func.sum(feedback.c.nbytes)).where(feedback.c.state.in_(_STORED))
+_HOLDERS = select(feedback.c.feedback_id).where(
+    feedback.c.feedback_id.in_(bindparam("holders", expanding=True)), feedback.c.state.in_(_STORED)
+)
+
+
+def next_number(connection: Connection) -> int:
+    """Return the number of the next feedback; the transaction holds the lock of the queue."""
+    return int(connection.execute(_NEXT_NUMBER).scalar_one())
+
+
+def policy_of(connection: Connection, model: str) -> RetrainPolicy | None:
+    """Return the policy of a model; None without one."""
+    values = connection.execute(_POLICY, {"model": model}).scalar()
+    return None if values is None else RetrainPolicy.from_json(values)
+
+
+def add_state(connection: Connection, model: str) -> None:
+    """Add the row of a model's retraining unless it exists."""
+    connection.execute(_INSERT[connection.dialect.name], {"model": model})
+
+
+def reset(connection: Connection, model: str) -> None:
+    """Forget the failures of a model's retraining, because its policy changed."""
+    add_state(connection, model)
+    here = update(retrains).where(retrains.c.model == model)
+    connection.execute(here.values(failures=0, error=None, not_before=0.0))
+
+
+def supersede(connection: Connection, feedback_ids: Collection[str]) -> None:
+    """Let later feedback take the place of feedback, whose contents are needed no longer."""
+    for part in batched(sorted(feedback_ids), usage.AT_ONCE):
+        here = update(feedback).where(feedback.c.feedback_id.in_(part), feedback.c.state.in_(_REPLACEABLE))
+        connection.execute(here.values(state=FeedbackState.SUPERSEDED.value, job_id=None))
+    usage.release(connection, feedback_ids)
+
+
+def take(
+    connection: Connection,
+    model: str,
+    job_id: str,
+    chosen: "ChosenFeedback",
+    *,
+    now: float,
+) -> None:
+    """Give pending feedback to a job, in the transaction that accepts the job, before it changes other rows.
+
+    Args:
+        connection: of the transaction.
+        model: the model.
+        job_id: the job.
+        chosen: the feedback that the job trains on.
+        now: the time.
+
+    Raises:
+        FeedbackChangedError: some of it is not pending any more, the policy was removed, or another job is
+            under way.
+    """
+    policy = policy_of(connection, model)
+    if policy is None:
+        raise FeedbackChangedError(model)
+    add_state(connection, model)
+    fence = update(retrains).where(
+        retrains.c.model == model,
+        retrains.c.job_id.is_(None),
+        retrains.c.last_version == chosen.last_version,
+        retrains.c.not_before <= now,
+        retrains.c.failures < policy.max_failures,
+    )
+    taken = connection.execute(
+        fence.values(job_id=job_id, baseline=chosen.baseline, not_before=now + policy.min_interval)
+    )
+    if not taken.rowcount:
+        raise FeedbackChangedError(model)
+    supersede(connection, chosen.superseded)
+    count = 0
+    for part in batched(sorted(chosen.feedback_ids), usage.AT_ONCE):
+        here = update(feedback).where(
+            feedback.c.feedback_id.in_(part),
+            feedback.c.model == model,
+            feedback.c.state == FeedbackState.PENDING.value,
+        )
+        moved = connection.execute(here.values(state=FeedbackState.TRAINING.value, job_id=job_id))
+        count += moved.rowcount
+    if count != len(chosen.feedback_ids):
+        raise FeedbackChangedError(model)
+
+
+def learn(connection: Connection, job_id: str, number: int) -> None:
+    """Note that a version has learned the feedback of a job, in the transaction that publishes it."""
+    row = connection.execute(_OF_JOB, {"job": job_id}).one_or_none()
+    trained = list(connection.execute(_TRAINED_BY, {"job": job_id}).scalars())
+    mine = update(feedback).where(
+        feedback.c.job_id == job_id, feedback.c.state == FeedbackState.TRAINING.value
+    )
+    connection.execute(mine.values(state=FeedbackState.LEARNED.value, learned=number))
+    usage.release(connection, trained)
+    if row is not None:
+        here = update(retrains).where(retrains.c.model == row.model)
+        connection.execute(
+            here.values(
+                job_id=None,
+                last_job_id=job_id,
+                failures=0,
+                error=None,
+                last_version=number,
+                last_baseline=row.baseline,
+            )
+        )
+
+
+def give_back(connection: Connection, job_id: str, now: float) -> None:
+    """Make the feedback of a job pending again, in the transaction that ends the job without a version."""
+    row = connection.execute(_OF_JOB, {"job": job_id}).one_or_none()
+    if row is None:
+        return
+    trained = list(connection.execute(_TRAINED_BY, {"job": job_id}).scalars())
+    mine = update(feedback).where(
+        feedback.c.job_id == job_id, feedback.c.state == FeedbackState.TRAINING.value
+    )
+    connection.execute(mine.values(state=FeedbackState.PENDING.value, job_id=None))
+    supersede(connection, _with_later(connection, trained))
+    error = connection.execute(_ERROR, {"job": job_id}).scalar()
+    cancelled = {"reason": "CANCELLED", "message": f"Job '{job_id}' was cancelled."}
+    note_failure(connection, row.model, error or cancelled, now=now, job_id=job_id)
+
+
+def note_failure(
+    connection: Connection, model: str, error: Mapping[str, Any], *, now: float, job_id: str | None = None
+) -> None:
+    """Record that a retrain failed, and postpone the next one.
+
+    Args:
+        connection: of the transaction.
+        model: the model.
+        error: its `reason` and `message`.
+        now: the time.
+        job_id: the job that failed; None if none was accepted.
+    """
+    policy = policy_of(connection, model)
+    add_state(connection, model)
+    here = update(retrains).where(retrains.c.model == model)
+    if job_id is None:
+        here = here.where(retrains.c.job_id.is_(None))
+    failures = int(
+        connection.execute(select(retrains.c.failures).where(retrains.c.model == model)).scalar_one()
+    )
+    seconds = 0.0 if policy is None else policy.backoff(failures + 1)
+    values = {"error": dict(error), "failures": failures + 1, "not_before": now + seconds}
+    if job_id is not None:
+        values |= {"job_id": None, "last_job_id": job_id}
+    connection.execute(here.values(values))
+
+
+def of_example(connection: Connection, example_id: str, models_of: ColumnElement[bool]) -> Sequence[Any]:
+    """Return the rows of the feedback whose example has an ID: its ID, digest, and bytes of its archive.
+
+    Args:
+        connection: of the query.
+        example_id: the ID.
+        models_of: the condition of the models.
+    """
+    columns = (feedback.c.feedback_id, feedback.c.digest, feedback.c.nbytes)
+    return connection.execute(select(*columns).where(feedback.c.example_id == example_id, models_of)).all()
+
+
+def erase(connection: Connection, feedback_ids: Collection[str]) -> set[str]:
+    """Delete feedback, in the transaction that records the erasure of its content.
+
+    Returns:
+        The jobs under way that train on some of it.
+    """
+    job_ids: set[str] = set()
+    for part in batched(sorted(feedback_ids), usage.AT_ONCE):
+        here = delete(feedback).where(feedback.c.feedback_id.in_(part))
+        for row in connection.execute(here.returning(feedback.c.state, feedback.c.job_id)):
+            if row.state == FeedbackState.TRAINING.value:
+                job_ids.add(row.job_id)
+    usage.release(connection, feedback_ids)
+    return job_ids
+
+
+def delete_model(connection: Connection, model: str) -> None:
+    """Delete all feedback of a model and the state of its retraining, in the transaction that deletes it."""
+    connection.execute(delete(retrains).where(retrains.c.model == model))
+    some = select(feedback.c.feedback_id).where(feedback.c.model == model).limit(usage.AT_ONCE)
+    here = delete(feedback).where(feedback.c.feedback_id.in_(some)).returning(feedback.c.feedback_id)
+    while found := list(connection.execute(here).scalars()):
+        usage.release(connection, found)
+
+
+def stored_bytes(connection: Connection) -> int:
+    """Return the bytes of the archives of feedback that no version has learned."""
+    return int(connection.execute(_STORED_BYTES).scalar() or 0)
+
+
+def holders_among(connection: Connection, holders: Sequence[str]) -> set[str]:
+    """Return those of some holders of archives that are feedback whose content is needed."""
+    return set(connection.execute(_HOLDERS, {"holders": holders}).scalars())
+
+
+def insert_feedback(connection: Connection, **values: Any) -> None:
+    """Insert the row of feedback."""
+    connection.execute(insert(feedback), values)
+
+
+def _with_later(connection: Connection, feedback_ids: Collection[str]) -> list[str]:
+    """Return the feedback that later feedback about the same content takes the place of."""
+    later = feedback.alias()
+    is_later = exists().where(
+        later.c.model == feedback.c.model,
+        later.c.digest == feedback.c.digest,
+        later.c.number > feedback.c.number,
+    )
+    found: list[str] = []
+    for part in batched(sorted(feedback_ids), usage.AT_ONCE):
+        query = select(feedback.c.feedback_id).where(feedback.c.feedback_id.in_(part), is_later)
+        found.extend(connection.execute(query).scalars())
+    return found

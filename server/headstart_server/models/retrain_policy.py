@@ -1,0 +1,106 @@
+"""The policy of a model's automatic retraining: what starts it, and how its result is promoted."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any
+
+from headstart_server.errors import InvalidField
+from headstart_server.learning.metrics.promotion import PromotionCriteria
+from headstart_server.models.names import check_alias_name
+
+#: Feedback that starts a retrain at most: a policy that waits for more would never retrain.
+MAX_FEEDBACK_COUNT = 1_000_000
+#: Seconds of 100 years.
+MAX_SECONDS = 3_155_760_000.0
+DEFAULT_MIN_INTERVAL = 60.0
+DEFAULT_MAX_FAILURES, MAX_FAILURES = 5, 100
+#: Seconds before the first retry of a failed retrain at least, and before any at most.
+MIN_BACKOFF, MAX_BACKOFF = 10.0, 86_400.0
+
+
+class UnknownClasses(StrEnum):
+    """Whether feedback may name a class that the version does not know."""
+
+    ALLOW = "allow"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetrainPolicy:
+    """When a model is retrained from feedback.
+
+    Attributes:
+        alias: names the parent of the retrain, and moves if the gate allows it.
+        min_feedback_count: feedback that starts a retrain; None if its number does not matter.
+        max_delay: seconds from the first feedback to a retrain; None if the time does not matter.
+        min_accuracy: a lower accuracy in production starts a retrain; None if it does not matter.
+        promote_if: the gate.
+        min_interval: seconds between the starts of two retrains.
+        unknown_classes: whether feedback may name new classes.
+        webhook: URL that receives the end of each retrain; None for the server's.
+        max_failures: failed retrains in a row after which the policy stops.
+    """
+
+    alias: str
+    min_feedback_count: int | None = None
+    max_delay: float | None = None
+    min_accuracy: float | None = None
+    promote_if: PromotionCriteria = field(default_factory=PromotionCriteria)
+    min_interval: float = DEFAULT_MIN_INTERVAL
+    unknown_classes: UnknownClasses = UnknownClasses.ALLOW
+    webhook: str | None = field(default=None, repr=False)
+    max_failures: int = DEFAULT_MAX_FAILURES
+
+    def check(self) -> "RetrainPolicy":
+        """Return the policy if each of its parts is in its range.
+
+        Raises:
+            InvalidField: names the first that is not.
+        """
+        if not self.alias:
+            raise InvalidField("The policy has no alias. Name the alias to retrain.", field="retrain.alias")
+        check_alias_name(self.alias, "retrain.alias")
+        triggers = (self.min_feedback_count, self.max_delay, self.min_accuracy)
+        if all(trigger is None for trigger in triggers):
+            raise InvalidField(
+                "The policy never starts a retrain. Set min_feedback_count, max_delay or min_accuracy.",
+                field="retrain",
+            )
+        for name, low, high in (
+            ("min_feedback_count", 1, MAX_FEEDBACK_COUNT),
+            ("max_delay", 0.0, MAX_SECONDS),
+            ("min_accuracy", 0.0, 1.0),
+            ("min_interval", 0.0, MAX_SECONDS),
+            ("max_failures", 1, MAX_FAILURES),
+        ):
+            value = getattr(self, name)
+            # Written so that NaN fails.
+            if value is not None and not low <= value <= high:
+                raise InvalidField(
+                    f"Expected {name} from {low:g} to {high:g}. Received: {value:g}.", field=f"retrain.{name}"
+                )
+        self.promote_if.check("retrain.promote_if")
+        return self
+
+    def backoff(self, failures: int) -> float:
+        """Return the seconds before the next retrain after a number of failures in a row."""
+        first = max(MIN_BACKOFF, self.min_interval)
+        return min(MAX_BACKOFF, first * 2.0 ** min(failures - 1, 32))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the policy as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "RetrainPolicy":
+        """Return the policy that `to_json` wrote, this or a newer one's."""
+        known = {each.name for each in fields(cls)}
+        gates = {each.name for each in fields(PromotionCriteria)}
+        policy = cls(**{name: value for name, value in values.items() if name in known})
+        gate = {name: value for name, value in values["promote_if"].items() if name in gates}
+        return replace(
+            policy,
+            promote_if=PromotionCriteria(**gate),
+            unknown_classes=UnknownClasses(policy.unknown_classes),
+        )

@@ -1,0 +1,268 @@
+"""Each acknowledged feedback is an added example of exactly one version, whatever becomes of retrains."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fakes import FakeBackbone, JobDriver
+from feedback_bench import EAGER, FeedbackBench
+from headstart_server.jobs.job import JobTrigger
+from headstart_server.learning.metrics.promotion import PromotionCriteria
+from headstart_server.models.feedback_rows import Answer, ChosenFeedback, FeedbackChangedError, FeedbackState
+from headstart_server.models.retrain_policy import RetrainPolicy
+from postgres import on_both_databases
+from workbench import Workbench, pet, pets
+
+PENDING, TRAINING, LEARNED, SUPERSEDED, RECORDED = FeedbackState
+
+pytestmark = on_both_databases
+
+
+@pytest.fixture
+def bench(tmp_path: Path, driver: JobDriver) -> Iterator[Workbench]:
+    bench = Workbench(tmp_path, driver, FakeBackbone("other", digest="c" * 64))
+    bench.published(pets(4), alias="stable")
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def feedback(bench: Workbench) -> FeedbackBench:
+    feedback = FeedbackBench(bench)
+    feedback.set_policy()
+    return feedback
+
+
+def labeled(feedback: FeedbackBench, *places: int, label: str = "cat") -> list[str]:
+    return [feedback.label("cat", place, label)[0].example_id for place in places]
+
+
+def test_feedback_is_pending_then_in_a_job_then_learned_by_its_version(feedback: FeedbackBench) -> None:
+    first, second = labeled(feedback, 50, 51)
+    assert feedback.states() == {first: PENDING, second: PENDING}
+    (job,) = feedback.retraining.run()
+    assert (job.trigger, job.spec.priority, job.spec.parent_version) == (JobTrigger.RETRAIN, -10, 1)
+    assert feedback.states() == {first: TRAINING, second: TRAINING}
+    assert feedback.store.retrain_state("pets")[1].job_id == job.job_id
+    assert feedback.run(job) == 2
+    assert feedback.states() == {first: LEARNED, second: LEARNED}
+    assert feedback.added(2) == sorted([first, second])
+    version = feedback.bench.registry.version("pets", 2)
+    assert version.manifest.feedback_count == 2
+    assert version.aliases == ("stable",)
+    # The job's archive has the contents now.
+    assert len(feedback.bench.files()) == 2
+    assert feedback.bench.driver.job_store.quotas.recount_usage() == 0
+    assert feedback.retraining.run() == []
+
+
+def test_a_retrain_begins_at_each_of_its_conditions(feedback: FeedbackBench) -> None:
+    feedback.set_policy(RetrainPolicy(alias="stable", min_feedback_count=3, max_delay=60.0))
+    labeled(feedback, 50, 51)
+    assert feedback.retraining.run() == []
+    feedback.bench.driver.clock.advance(60)
+    assert feedback.retrain() == 2
+    labeled(feedback, 52, 53, 54)
+    # Not sooner than `min_interval` after the last one.
+    assert feedback.retraining.run() == []
+    feedback.bench.driver.clock.advance(60)
+    assert feedback.retraining.run() != []
+
+
+def test_a_low_accuracy_of_the_random_sample_begins_a_retrain(feedback: FeedbackBench) -> None:
+    feedback.set_policy(RetrainPolicy(alias="stable", min_accuracy=0.9, min_interval=0.0))
+    for place in range(20):
+        feedback.capture(f"p{place}", "cat", 50 + place, is_random=place < 19)
+        feedback.answer(f"p{place}", Answer.REJECTED if place < 3 else Answer.CONFIRMED)
+    assert feedback.retraining.run() == []
+    feedback.capture("p20", "cat", 80, is_random=True)
+    feedback.answer("p20", Answer.CONFIRMED)
+    # 17 of 20 were correct.
+    assert feedback.retrain() == 2
+    # The accuracy of version 2 is unknown, and there is nothing to learn.
+    assert feedback.retraining.run() == []
+
+
+def test_only_one_retrain_of_a_model_is_under_way(feedback: FeedbackBench) -> None:
+    labeled(feedback, 50)
+    (job,) = feedback.retraining.run()
+    (later,) = labeled(feedback, 51)
+    assert feedback.retraining.run() == []
+    chosen = ChosenFeedback(feedback_ids=[later], baseline=1)
+    with pytest.raises(FeedbackChangedError):
+        feedback.bench.driver.job_store.queue.submit(
+            replace(feedback.bench.driver.submission(), feedback=chosen)
+        )
+    feedback.run(job)
+    assert feedback.retrain() == 3
+    assert feedback.added(3) == [later]
+
+
+def test_a_failed_retrain_gives_its_feedback_back_and_waits(feedback: FeedbackBench) -> None:
+    (name,) = labeled(feedback, 50)
+    feedback.fail(feedback.retraining.run()[0])
+    assert feedback.states() == {name: PENDING}
+    state = feedback.store.retrain_state("pets")[1]
+    assert (state.failures, state.job_id, state.error["reason"]) == (1, "", "INTERNAL")
+    assert feedback.retraining.run() == []
+    feedback.bench.driver.clock.advance(10)
+    assert feedback.retrain() == 2
+    assert feedback.added(2) == [name]
+    assert feedback.store.retrain_state("pets")[1].failures == 0
+
+
+def test_a_cancelled_retrain_gives_its_feedback_back(feedback: FeedbackBench) -> None:
+    (name,) = labeled(feedback, 50)
+    (job,) = feedback.retraining.run()
+    feedback.bench.driver.job_store.queue.cancel(job.job_id)
+    assert feedback.states() == {name: PENDING}
+    assert feedback.store.retrain_state("pets")[1].error["reason"] == "CANCELLED"
+
+
+def test_a_policy_stops_after_failures_until_it_is_changed(feedback: FeedbackBench) -> None:
+    feedback.set_policy(replace(EAGER, max_failures=3))
+    labeled(feedback, 50)
+    for _ in range(3):
+        feedback.fail(feedback.retraining.run()[0])
+        feedback.bench.driver.clock.advance(1000)
+    assert feedback.retraining.run() == []
+    feedback.bench.driver.clock.advance(1e6)
+    assert feedback.retraining.run() == []
+    feedback.set_policy(EAGER)
+    assert feedback.retrain() == 2
+
+
+def test_a_retrain_that_cannot_be_accepted_counts_as_failed(feedback: FeedbackBench) -> None:
+    feedback.bench.registry.delete_version("pets", 1, force=True)
+    feedback.bench.published(pets(4), discard_examples=True)
+    labeled(feedback, 50)
+    assert feedback.retraining.run() == []
+    state = feedback.store.retrain_state("pets")[1]
+    assert (state.failures, state.error["reason"]) == (1, "EXAMPLES_NOT_KEPT")
+
+
+def test_feedback_during_a_retrain_is_a_new_correction(feedback: FeedbackBench) -> None:
+    feedback.capture("p1", "cat", 50)
+    feedback.answer("p1", "dog")
+    (job,) = feedback.retraining.run()
+    feedback.answer("p1", "cat")
+    feedback.run(job)
+    assert feedback.retrain() == 3
+    assert feedback.added(2) == feedback.added(3) == ["p1"]
+    (example,) = [
+        each
+        for each in feedback.bench.examples(feedback.bench.registry.version("pets", 3)).examples
+        if each.id == "p1"
+    ]
+    assert example.target.label == "cat"
+
+
+def test_feedback_that_comes_back_does_not_contradict_later_feedback(feedback: FeedbackBench) -> None:
+    feedback.capture("p1", "cat", 50)
+    feedback.answer("p1", "dog")
+    (job,) = feedback.retraining.run()
+    feedback.answer("p1", "cat")
+    feedback.fail(job)
+    listed = feedback.store.list("pets", before=None, limit=9)
+    assert [(each.state, each.target and each.target.label) for each in listed] == [
+        (PENDING, "cat"),
+        (SUPERSEDED, "dog"),
+    ]
+
+
+def test_a_correction_of_a_training_example_takes_its_place(feedback: FeedbackBench) -> None:
+    # The same content as an example of version 1, which was not labeled by its ID.
+    (name,) = labeled(feedback, 0, label="dog")
+    assert feedback.retrain() == 2
+    ids = feedback.bench.ids(feedback.bench.registry.version("pets", 2))
+    assert name in ids
+    assert "cat0" not in ids
+    assert len(ids) == 12
+
+
+def test_a_correction_of_a_held_out_example_is_held_out(bench: Workbench) -> None:
+    feedback = FeedbackBench(bench)
+    held_out = [pet(word, 20, held_out=True) for word in ("cat", "dog", "emu")]
+    bench.published([*pets(4), *held_out], alias="stable")
+    feedback.set_policy()
+    (name,) = labeled(feedback, 20, label="dog")
+    feedback.retrain()
+    (example,) = [one for one in bench.examples(bench.registry.version("pets", 3)).examples if one.id == name]
+    assert example.held_out
+
+
+def test_feedback_that_was_not_promoted_stays_in_later_versions(feedback: FeedbackBench) -> None:
+    held_out = [pet(word, place, held_out=True) for word in ("cat", "dog", "emu") for place in range(20, 26)]
+    feedback.bench.published([*pets(4), *held_out], alias="stable")
+    feedback.set_policy(replace(EAGER, promote_if=PromotionCriteria(max_drop=0.0, significance=1.0)))
+    wrong = labeled(feedback, *range(50, 70), label="dog")
+    assert feedback.retrain() == 3
+    version = feedback.bench.registry.version("pets", 3)
+    assert version.promotion is not None
+    assert not version.promotion.is_promoted
+    assert feedback.bench.registry.alias_number("pets", "stable") == 2
+    (later,) = labeled(feedback, 71)
+    assert feedback.retrain() == 4
+    assert feedback.added(3) == sorted(wrong)
+    assert feedback.added(4) == [later]
+    fourth = feedback.bench.registry.version("pets", 4)
+    assert fourth.manifest.parent == 3
+    assert set(wrong) <= set(feedback.bench.ids(fourth))
+
+
+def test_a_moved_alias_is_the_next_parent(feedback: FeedbackBench) -> None:
+    labeled(feedback, 50)
+    assert feedback.retrain() == 2
+    feedback.bench.published(pets(5), alias="stable")
+    (name,) = labeled(feedback, 51)
+    assert feedback.retrain() == 4
+    assert feedback.bench.registry.version("pets", 4).manifest.parent == 3
+    assert feedback.added(4) == [name]
+
+
+def test_a_deleted_last_version_is_not_the_parent(feedback: FeedbackBench) -> None:
+    labeled(feedback, 50)
+    assert feedback.retrain() == 2
+    feedback.bench.registry.set_alias("pets", "stable", 1)
+    feedback.bench.registry.delete_version("pets", 2, force=True)
+    labeled(feedback, 51)
+    assert feedback.retrain() == 3
+    assert feedback.bench.registry.version("pets", 3).manifest.parent == 1
+
+
+def test_a_model_without_the_alias_gets_it(feedback: FeedbackBench) -> None:
+    feedback.set_policy(replace(EAGER, alias="new"))
+    labeled(feedback, 50)
+    assert feedback.retrain() == 2
+    assert feedback.bench.registry.alias_number("pets", "new") == 2
+
+
+def test_a_retrain_that_crashes_keeps_its_feedback(feedback: FeedbackBench) -> None:
+    (name,) = labeled(feedback, 50)
+    (job,) = feedback.retraining.run()
+    feedback.bench.driver.claim()
+    feedback.bench.driver.crash()
+    assert feedback.states() == {name: TRAINING}
+    assert feedback.run(job) == 2
+    assert feedback.added(2) == [name]
+
+
+def test_two_models_are_retrained_next_to_each_other(feedback: FeedbackBench) -> None:
+    feedback.bench.published(pets(4), model="red/cars", alias="stable")
+    feedback.set_policy(model="red/cars")
+    labeled(feedback, 50)
+    feedback.label("cat", 50, "cat", model="red/cars")
+    assert [job.spec.model for job in feedback.retraining.run()] == ["pets", "red/cars"]
+
+
+def test_deleting_a_model_during_its_retrain_ends_the_fence(feedback: FeedbackBench) -> None:
+    labeled(feedback, 50)
+    (job,) = feedback.retraining.run()
+    feedback.bench.registry.delete_model("pets", force=True)
+    feedback.run(job)
+    feedback.set_policy()
+    (name,) = labeled(feedback, 51)
+    assert feedback.retrain() == 3
+    assert feedback.states() == {name: LEARNED}
