@@ -1,11 +1,8 @@
 """The code of README and of the tour runs as written."""
 
-import csv
 import json
-import os
 import re
 import shlex
-import subprocess
 import sys
 import urllib.request
 import zipfile
@@ -13,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import reviews
-from benchmarks.sample_images import digits, split
+from e2e.newcomer import GRPC, run, write_files
 from programs import CURL
 
 # Some commands use a backbone for the first time, which converts it.
@@ -28,26 +24,13 @@ PYTHON = ("first-model", "tour-versions", "tour-stub")
 CURL_BLOCKS = ("curl", "tour-curl")
 #: `make test-fresh` and `make test-install` run these.
 ELSEWHERE = ("demo", "install")
-ADDRESS = "localhost:8765"
 
 
 @pytest.fixture(scope="module", name="folder")
 def files_of_readme(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that the documents use: two folders of photos, two images more, and a list of texts."""
+    """The files that the documents use."""
     folder = tmp_path_factory.mktemp("newcomer")
-    train, test = split([each for each in digits() if each.label in "01"], train=5, test=6)
-    cat, dog = test[0], test[6]
-    new = [each for each in test if each not in (cat, dog)]
-    for place, images in (("photos", train), ("new-photos", new)):
-        for image in images:
-            path = folder / place / {"0": "cat", "1": "dog"}[image.label] / f"{image.id}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(image.png)
-    for name, image in (("cat.jpg", cat), ("dog.jpg", dog)):
-        (folder / name).write_bytes(image.png)
-    with (folder / "reviews.csv").open("w", newline="") as file:
-        rows = ((review.text, review.label) for review in reviews.split(train=15, test=0)[0])
-        csv.writer(file).writerows([("review", "verdict"), *rows])
+    write_files(folder)
     return folder
 
 
@@ -72,15 +55,6 @@ def commands(name: str) -> list[list[str]]:
     """Return the words of each line of a block, without comments."""
     lines = (re.sub(r"\s{2,}#.*", "", line).strip() for line in block("sh", name).splitlines())
     return [shlex.split(line) for line in lines if line]
-
-
-def run(command: list[str], folder: Path, target: str) -> str:
-    environment = {**os.environ, "HEADSTART_SERVER": target}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_every_block_is_named_and_run_by_a_test() -> None:
@@ -111,7 +85,7 @@ def test_the_commands_work_as_written(folder: Path, target: str) -> None:
 
 def test_the_python_works_as_written(folder: Path, target: str) -> None:
     outputs = {
-        name: run([sys.executable, "-c", block("python", name).replace(ADDRESS, target)], folder, target)
+        name: run([sys.executable, "-c", block("python", name).replace(GRPC, target)], folder, target)
         for name in PYTHON
     }
     lines = outputs["first-model"].splitlines()

@@ -1,0 +1,69 @@
+"""The code of the start pages and guides runs as written, in its order, against a server."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from e2e.newcomer import GRPC, HTTP, blocks, run, write_files
+
+# Some commands use a backbone for the first time, which converts it.
+pytestmark = pytest.mark.timeout(900)
+
+DOCS = Path(__file__).parents[2] / "docs"
+#: Models that other tests of this server make, too; a file such as reviews.csv keeps its name.
+_MODELS = re.compile(r"\b(pets|reviews)\b(?!\.)")
+#: Pages whose blocks named `run` are run; a block with the name of a file is that file.
+PAGES = (
+    "guides/texts.md",
+    "guides/unknown-inputs.md",
+    "guides/explain.md",
+    "guides/migrate.md",
+)
+
+
+@pytest.fixture(scope="module", name="pets")
+def model_of_the_guides(tmp_path_factory: pytest.TempPathFactory, target: str) -> None:
+    """The model that guides name, with an alias."""
+    folder = tmp_path_factory.mktemp("pets")
+    write_files(folder)
+    run(["headstart", "fine-tune", "guided-pets", "./photos", "--alias", "stable"], folder, target)
+
+
+def outputs(page: str, folder: Path, target: str, http: str) -> list[str]:
+    """Run the blocks of a page, and return what each one prints."""
+    printed = []
+    for language, name, code in blocks((DOCS / page).read_text()):
+        written = _MODELS.sub(r"guided-\1", code.replace(GRPC, target).replace(HTTP, http))
+        if name != "run":
+            (folder / name).write_text(written)
+        elif language == "sh":
+            printed.append(run(["bash", "-euo", "pipefail", "-c", written], folder, target))
+        else:
+            printed.append(run(["python", "-c", written], folder, target))
+    return printed
+
+
+@pytest.mark.usefixtures("pets")
+@pytest.mark.parametrize("page", PAGES)
+def test_the_code_of_a_page_runs(page: str, tmp_path: Path, target: str, http: str) -> None:
+    write_files(tmp_path)
+    chats = {"The parcel is late": "shipping", "Where is my parcel?": "shipping", "I want my money": "refund"}
+    lines = [
+        json.dumps({"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": label}]})
+        for text, label in chats.items()
+    ]
+    (tmp_path / "chat.jsonl").write_text("\n".join(lines))
+    assert outputs(page, tmp_path, target, http)
+
+
+def test_the_tutorial_finds_the_wrong_label_and_rejects_noise(tmp_path: Path, target: str, http: str) -> None:
+    page = (DOCS / "start/first-model.md").read_text()
+    _, trained, corrected, _, rejected, python, _ = outputs("start/first-model.md", tmp_path, target, http)
+    line = "circle/wrong.png (circle) looks like triangle"
+    assert line in page
+    assert line in trained
+    assert "only the second is right" in corrected
+    assert "unknown: unlike" in rejected, rejected
+    assert python.startswith("circle ")
