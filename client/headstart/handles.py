@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from headstart.arguments import FineTuneSettings
-from headstart.calls.model_calls import Details
+from headstart.calls.model_calls import Details, ModelDetails
 from headstart.calls.rebasing import RebaseSettings
 from headstart.errors import PredictionError
 from headstart.inputs.contents import Content
@@ -19,6 +19,8 @@ from headstart.prediction_settings import PredictArguments
 from headstart.results import (
     Alias,
     AliasEvent,
+    CapturedContent,
+    CaptureStatus,
     Comparison,
     EvaluationResult,
     Export,
@@ -29,6 +31,7 @@ from headstart.results import (
     Prediction,
     Report,
     ReportFormat,
+    ReviewEntry,
     Validation,
     Version,
     VersionEvaluation,
@@ -303,8 +306,20 @@ class ModelHandle(VersionMethods):
             self.model, backbone=backbone, version=version, alias=alias, request_id=request_id, **settings
         )
 
-    def update(self, **details: Unpack[Details]) -> Model:
-        """Update the details of the model; as `Client.update_model`."""
+    def review(self) -> Iterator[ReviewEntry]:
+        """Yield captured inputs for review; as `Client.review`."""
+        return self._client.review(self.model)
+
+    def captured_input(self, prediction_id: str, *, thumbnail_size: int | None = None) -> CapturedContent:
+        """Return a captured input with its content; as `Client.captured_input`."""
+        return self._client.captured_input(self.model, prediction_id, thumbnail_size=thumbnail_size)
+
+    def capture_status(self) -> CaptureStatus:
+        """Return how much the model has captured; as `Client.capture_status`."""
+        return self._client.capture_status(self.model)
+
+    def update(self, **details: Unpack[ModelDetails]) -> Model:
+        """Update the details and policies of the model; as `Client.update_model`."""
         return self._client.update_model(self.model, **details)
 
     def delete(self, *, force: bool = False) -> int:

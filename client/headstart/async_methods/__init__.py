@@ -3,12 +3,17 @@
 from headstart.async_methods.evaluation import AsyncEvaluationMethods
 from headstart.async_methods.models import AsyncModelMethods
 from headstart.async_methods.prediction import AsyncPredictionMethods
+from headstart.async_methods.review import AsyncReviewMethods
 from headstart.async_methods.training import AsyncTrainingMethods
 
 __all__ = ["AsyncClientMethods"]
 
 
 class AsyncClientMethods(
-    AsyncTrainingMethods, AsyncEvaluationMethods, AsyncPredictionMethods, AsyncModelMethods
+    AsyncTrainingMethods,
+    AsyncEvaluationMethods,
+    AsyncPredictionMethods,
+    AsyncModelMethods,
+    AsyncReviewMethods,
 ):
     """All methods that send calls."""

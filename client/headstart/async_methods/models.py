@@ -11,6 +11,7 @@ from headstart.calls import calls, model_calls
 from headstart.calls.model_calls import (
     PAGE_SIZE,
     Details,
+    ModelDetails,
     VersionQuery,
     VersionView,
     model_change,
@@ -91,7 +92,7 @@ class AsyncModelMethods(AsyncMethods):
         call = version_change(model, version, details, expire_time=expire_time, ttl=ttl)
         return await self._connection.send(call)
 
-    async def update_model(self, model: str, **details: Unpack[Details]) -> Model:
+    async def update_model(self, model: str, **details: Unpack[ModelDetails]) -> Model:
         """Update the details of a model; as `Client.update_model`."""
         return await self._connection.send(model_change(model, details))
 

@@ -1,19 +1,21 @@
 """Calls that read and update versions and models, as values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from headstart.calls.calls import Call, Page
 from headstart.decode import decode
-from headstart.results import AliasEvent, Model, Traffic, Version
+from headstart.results import AliasEvent, CapturePolicy, Model, Traffic, Version
+from headstart.v1 import capture_policy_pb2
 from headstart.v1 import model_service_pb2 as pb
 from headstart.version_ref import VersionRef, selector
 
 __all__ = [
     "PAGE_SIZE",
     "Details",
+    "ModelDetails",
     "VersionQuery",
     "VersionView",
     "alias_event_list",
@@ -63,6 +65,12 @@ class Details(TypedDict, total=False):
     tags: Mapping[str, str]
 
 
+class ModelDetails(Details, total=False):
+    """Details and policies of a model; a policy of None is removed."""
+
+    capture: CapturePolicy | None
+
+
 def version_change(
     model: str,
     version: int,
@@ -81,11 +89,16 @@ def version_change(
     return version_update(model, version, details, expires=expires, expire_time=time, ttl=ttl)
 
 
-def model_change(model: str, details: Details) -> Call[Model]:
+def model_change(model: str, details: ModelDetails) -> Call[Model]:
     """Return the call that updates a model."""
     if not details:
-        raise ValueError("The update is empty. Pass display_name, description or tags.")
-    return model_update(model, details)
+        raise ValueError("The update is empty. Pass display_name, description, tags or capture.")
+    changes: dict[str, Any] = {**details}
+    if (policy := details.get("capture")) is not None:
+        changes["capture"] = capture_policy_pb2.CapturePolicy(
+            **{each.name: getattr(policy, each.name) for each in fields(policy)}
+        )
+    return model_update(model, changes)
 
 
 def get_model(model: str) -> Call[Model]:

@@ -8,6 +8,7 @@ import typer
 from headstart.cli.about import usage, wait, whoami
 from headstart.cli.aliases import aliases
 from headstart.cli.backbones import backbones
+from headstart.cli.captured import captured
 from headstart.cli.check import check
 from headstart.cli.completion import complete_contexts
 from headstart.cli.contexts import contexts, login
@@ -180,7 +181,7 @@ app.command(rich_help_panel=_TRAIN, epilog=_SETTINGS)(check)
 app.command(formats=RESULT, rich_help_panel=_TRAIN)(rebase)
 app.command(rich_help_panel=_TRAIN)(predict)
 app.command(rich_help_panel=_TRAIN)(embed)
-for _noun in (models, versions, aliases, jobs, stored_examples, backbones):
+for _noun in (models, versions, aliases, jobs, stored_examples, captured, backbones):
     app.add_typer(_noun, rich_help_panel=_STORED)
 app.command(rich_help_panel=_SERVER)(login)
 app.add_typer(contexts, rich_help_panel=_SERVER)

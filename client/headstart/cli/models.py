@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from headstart.cli.captured import capture_inputs
 from headstart.cli.confirmation import confirm, deleted_model
 from headstart.cli.help import noun
 from headstart.cli.options import ModelArgument
@@ -16,7 +17,8 @@ from headstart.cli.session import session_of
 
 __all__ = ["models"]
 
-models = noun("model", "List, show and delete models, and show their traffic.")
+models = noun("model", "List, show and delete models, show their traffic, and capture inputs.")
+models.command("capture")(capture_inputs)
 
 
 @models.command("list", formats=LIST)

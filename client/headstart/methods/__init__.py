@@ -3,10 +3,11 @@
 from headstart.methods.evaluation import EvaluationMethods
 from headstart.methods.models import ModelMethods
 from headstart.methods.prediction import PredictionMethods
+from headstart.methods.review import ReviewMethods
 from headstart.methods.training import TrainingMethods
 
 __all__ = ["ClientMethods"]
 
 
-class ClientMethods(TrainingMethods, EvaluationMethods, PredictionMethods, ModelMethods):
+class ClientMethods(TrainingMethods, EvaluationMethods, PredictionMethods, ModelMethods, ReviewMethods):
     """All methods that send calls."""

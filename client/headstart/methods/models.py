@@ -11,6 +11,7 @@ from headstart.calls import calls, model_calls
 from headstart.calls.model_calls import (
     PAGE_SIZE,
     Details,
+    ModelDetails,
     VersionQuery,
     VersionView,
     model_change,
@@ -131,15 +132,17 @@ class ModelMethods(Methods):
         call = version_change(model, version, details, expire_time=expire_time, ttl=ttl)
         return self._connection.send(call)
 
-    def update_model(self, model: str, **details: Unpack[Details]) -> Model:
-        """Update the details of a model. Omitted values stay unchanged.
+    def update_model(self, model: str, **details: Unpack[ModelDetails]) -> Model:
+        """Update the details and policies of a model. Omitted values stay unchanged.
 
         Args:
             model: the model.
-            **details: the new ``display_name``, ``description`` and ``tags``.
+            **details: the new ``display_name``, ``description``, ``tags`` and ``capture``, a `CapturePolicy`
+                or None to end the capture.
 
         Raises:
             NotFound: the model does not exist.
+            InvalidArgument: a value is out of range.
             ValueError: no change is given.
         """
         return self._connection.send(model_change(model, details))
@@ -217,7 +220,8 @@ class ModelMethods(Methods):
     def erase_example(self, model: str, example_id: str) -> ErasedExample:
         """Erase the content and the features of an example from all datasets with its ID.
 
-        Versions that were trained on it are not changed; the response lists them.
+        Versions that were trained on it are not changed; the response lists them. The ID of a prediction
+        erases its captured input.
 
         Args:
             model: the model whose examples are erased; ``"-"`` for all models.

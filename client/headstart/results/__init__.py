@@ -61,6 +61,7 @@ from headstart.results.models import (
     Version,
     VersionTraffic,
 )
+from headstart.results.policies import CapturePolicy
 from headstart.results.predictions import (
     AbstentionReason,
     ClassProbability,
@@ -76,6 +77,14 @@ from headstart.results.predictions import (
     Truncation,
 )
 from headstart.results.reports import Report, ReportFormat
+from headstart.results.review import (
+    CapturedContent,
+    CapturedInput,
+    CaptureReason,
+    CaptureStatus,
+    ReviewEntry,
+    ReviewReason,
+)
 from headstart.results.server import Caller, Feature, Permission, Right, ServerInfo, ServerLimits, Usage
 
 __all__ = [
@@ -89,6 +98,11 @@ __all__ = [
     "BackboneStatus",
     "Caller",
     "CandidateOutcome",
+    "CapturePolicy",
+    "CaptureReason",
+    "CaptureStatus",
+    "CapturedContent",
+    "CapturedInput",
     "ClassMetrics",
     "ClassProbability",
     "ComparedClass",
@@ -136,6 +150,8 @@ __all__ = [
     "ReliabilityBin",
     "Report",
     "ReportFormat",
+    "ReviewEntry",
+    "ReviewReason",
     "Right",
     "Saliency",
     "ServerInfo",

@@ -13,6 +13,7 @@ from headstart.inputs.task import Task
 from headstart.results.choosing import BackboneSelection
 from headstart.results.comparisons import Promotion
 from headstart.results.energy import Energy
+from headstart.results.policies import CapturePolicy
 from headstart.spec import Recipe
 
 __all__ = [
@@ -358,6 +359,7 @@ class Model:
         display_name: title for people.
         description: description for people.
         tags: key-value pairs.
+        capture: which inputs of Predict calls are stored for review; None for none.
     """
 
     model: str
@@ -369,6 +371,7 @@ class Model:
     display_name: str = ""
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+    capture: CapturePolicy | None = None
 
     def __repr__(self) -> str:
         aliases = "".join(f", {each.alias}: {each.version}" for each in self.aliases)

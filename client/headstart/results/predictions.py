@@ -153,6 +153,7 @@ class Prediction:
         influences: training examples with the largest influence. Only with ``influence``.
         saliency: parts of the image that support the prediction. Only with ``saliency``.
         truncation: the part of the input that the backbone read; None if it read all of it.
+        prediction_id: ID for feedback; empty unless the model has a capture policy.
     """
 
     classes: tuple[ClassProbability, ...]
@@ -169,6 +170,7 @@ class Prediction:
     influences: tuple[Influence, ...] = ()
     saliency: Saliency | None = None
     truncation: Truncation | None = None
+    prediction_id: str = ""
 
     def _repr_html_(self) -> str:
         rows = [(each.name, each.probability, each.name in self.labels) for each in self.classes]

@@ -1,15 +1,14 @@
 """Captured inputs of a model, and their review."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
-from headstart.results.label_values import LabelValue
+from headstart.label_values import LabelValue
 from headstart.results.models import Modality
 from headstart.results.predictions import ClassProbability
 
 __all__ = [
-    "CapturePolicy",
     "CaptureReason",
     "CaptureStatus",
     "CapturedContent",
@@ -17,31 +16,6 @@ __all__ = [
     "ReviewEntry",
     "ReviewReason",
 ]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CapturePolicy:
-    """Which inputs of Predict calls a model stores for review. At least one condition is required.
-
-    Attributes:
-        random_fraction: fraction of the inputs that is captured at random.
-        max_margin: margin at or below which an input is captured.
-        max_typicality: typicality at or below which an input is captured.
-        rare_class_fraction: fraction of the examples below which a predicted class is rare.
-        shadow_disagreement: whether inputs are captured for which the alias ``shadow`` predicts another label.
-        max_count: maximum number of captured inputs. None: 10,000.
-        max_bytes: maximum size of the captured inputs. None: 1 GiB.
-        ttl: time after which a captured input is deleted. None: 30 days.
-    """
-
-    random_fraction: float = 0.0
-    max_margin: float = 0.0
-    max_typicality: float = 0.0
-    rare_class_fraction: float = 0.0
-    shadow_disagreement: bool = False
-    max_count: int | None = None
-    max_bytes: int | None = None
-    ttl: timedelta | None = None
 
 
 class CaptureReason(StrEnum):

@@ -148,11 +148,12 @@ class Usage:
         version_limit: maximum versions, including those of queued and running jobs.
         version_bytes: size of versions.
         example_bytes: size of the examples that versions and jobs need.
-        stored_bytes_limit: maximum bytes of versions and examples together.
+        stored_bytes_limit: maximum bytes of versions, examples and captured inputs together.
         queued_job_count: number of queued jobs.
         queued_job_limit: maximum queued jobs.
         running_job_count: number of running jobs.
         running_job_limit: maximum running jobs.
+        capture_bytes: size of captured inputs with their features.
     """
 
     tenant: str
@@ -165,8 +166,9 @@ class Usage:
     queued_job_limit: int | None
     running_job_count: int
     running_job_limit: int | None
+    capture_bytes: int = 0
 
     @property
     def stored_bytes(self) -> int:
-        """The size of versions and examples together."""
-        return self.version_bytes + self.example_bytes
+        """The size of versions, examples and captured inputs together."""
+        return self.version_bytes + self.example_bytes + self.capture_bytes

@@ -13,11 +13,10 @@ from headstart_server.backbones.contract.backbone import Backbone, Content, Moda
 from headstart_server.backbones.contract.runtimes import RuntimeSettings, default_cache
 from headstart_server.capture.directions import directions_bytes, directions_of
 from headstart_server.capture.margins import margins_of
-from headstart_server.capture.predicted import targets_of
 from headstart_server.capture.ranking import Candidates, rank
 from headstart_server.learning.analysis.typicality import fit_typicality_model
 from headstart_server.learning.examples.target import Targets
-from headstart_server.learning.features.feature_matrix import Float32, Float64, Ints
+from headstart_server.learning.features.feature_matrix import Float32, Ints
 from headstart_server.learning.heads.fitting import FittedHead, fit
 from headstart_server.learning.heads.recipe import Auto
 from loop.measurement import Options, Result

@@ -1,14 +1,19 @@
 """Inputs of Predict calls are captured as the policy of their model says, listed for review, and erased."""
 
 import json
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from headstart import AsyncClient, CapturePolicy, Client
 from headstart.v1 import capture_policy_pb2, model_service_pb2
 from headstart.v1 import review_service_pb2 as pb
 from integration.server.calls import TIMEOUT, Api, digit, digits, refused
@@ -182,3 +187,57 @@ def test_unknown_names_and_tokens_are_rejected(api: Api, captured: str) -> None:
     assert "alias" in refused(lambda: listed(api, captured, version=1, alias="stable")).fields
     assert "page_token" in refused(lambda: listed(api, captured, page_token="x")).fields
     assert refused(lambda: get(api, captured, "../secret")).reason == "CAPTURED_INPUT_NOT_FOUND"
+
+
+def test_the_client_sets_a_policy_lists_and_reads(captured: str, server: ServerProcess) -> None:
+    image = digit(0, 60)
+    with Client(server.target) as client:
+        model = client.model(captured)
+        policy = model.update(capture=CapturePolicy(random_fraction=1.0, ttl=timedelta(days=1))).capture
+        assert policy is not None
+        assert (policy.random_fraction, policy.ttl) == (1.0, timedelta(days=1))
+        prediction = model.predict(image)
+        found = model.captured_input(prediction.prediction_id)
+        assert found.content == image
+        assert found.captured_input.predicted == prediction.label
+        (entry,) = model.review()
+        assert entry.captured_input == found.captured_input
+        assert model.capture_status().pending_count == 1
+        assert client.usage().capture_bytes > len(image)
+        assert model.update(capture=None).capture is None
+
+
+async def test_the_asynchronous_client_lists_and_reads(captured: str, server: ServerProcess) -> None:
+    image = digit(7, 60)
+    async with AsyncClient(server.target) as client:
+        model = client.model(captured)
+        prediction = await model.predict(image)
+        found = await model.captured_input(prediction.prediction_id, thumbnail_size=64)
+        assert found.media_type == "image/jpeg"
+        entries = [each async for each in model.review()]
+        assert [each.captured_input.prediction_id for each in entries] == [prediction.prediction_id]
+        assert (await model.capture_status()).captured_count == 1
+
+
+def test_the_commands_set_a_policy_list_and_save(
+    captured: str, server: ServerProcess, tmp_path: Path
+) -> None:
+    image = digit(1, 60)
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "headstart", "--server", server.target, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT).stdout
+
+    assert "0.5" in run("model", "capture", captured, "--random", "0.5")
+    assert "captures no inputs" in run("model", "capture", captured, "--off")
+    document = json.loads(run("--json", "model", "capture", captured, "--random", "1", "--ttl", "7d"))
+    assert document["model"]["capture"]["ttl"] == "604800s"
+    with Client(server.target) as client:
+        name = client.predict(image, model=captured).prediction_id
+        client.captured_input(captured, name)
+    assert run("-o", "name", "captured", "list", captured).split() == [name]
+    assert name in run("captured", "list", captured)
+    assert "1 input" in run("captured", "status", captured)
+    saved = tmp_path / "digit.png"
+    run("captured", "show", captured, name, "--output", str(saved))
+    assert saved.read_bytes() == image
