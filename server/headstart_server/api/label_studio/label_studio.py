@@ -21,6 +21,7 @@ from headstart_server.api.http.in_process_server import InProcessServer
 from headstart_server.api.http.inputs import UploadLimits
 from headstart_server.api.http.json_text import SMALL_BYTES, in_json_thread, load_json
 from headstart_server.api.http.response import HttpError, HttpResponse, error_response
+from headstart_server.api.label_studio.annotations import EVENTS, AnnotationReceiver
 from headstart_server.api.label_studio.calls import CallFailedError, Calls
 from headstart_server.api.label_studio.contents import TaskContents
 from headstart_server.api.label_studio.labeling import labeling_of
@@ -51,11 +52,13 @@ class LabelStudio(HttpProtocol):
         self._server = server
         self._limits = limits
         self._predictor = TaskPredictor(contents, limits.inputs)
+        self._receiver = AnnotationReceiver(contents)
         self._work: Mapping[tuple[str, str], _Work] = {
             ("GET", "health"): self._health,
             ("POST", "setup"): self._setup,
             ("POST", "predict"): self._predict,
             ("GET", "versions"): self._versions,
+            ("POST", "webhook"): self._webhook,
         }
 
     def serves(self, path: str) -> bool:
@@ -119,3 +122,10 @@ class LabelStudio(HttpProtocol):
         check_task(labeling, version.task, version.name)
         results = await self._predictor.predict(calls, version, labeling, body.get("tasks"))
         return {"results": results, "model_version": version.name}
+
+    async def _webhook(self, calls: Calls, selector: Selector, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        if body.get("action") not in EVENTS:
+            return {"feedback": []}
+        version = await served_version(calls, selector)
+        sent = await self._receiver.receive(calls, version, body)
+        return {"feedback": [each.feedback.feedback_id for each in sent]}

@@ -1,0 +1,128 @@
+"""Annotations of Label Studio as feedback."""
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+from google.rpc import error_details_pb2
+
+from headstart.v1 import feedback_pb2 as pb
+from headstart_server.api.grpc.caller import tenant
+from headstart_server.api.label_studio.calls import CallFailedError, Calls
+from headstart_server.api.label_studio.contents import TaskContents
+from headstart_server.api.label_studio.labeling import Labeling, labeling_of, region_ids
+from headstart_server.api.label_studio.pre_annotations import check_task
+from headstart_server.api.label_studio.served_version import ServedVersion
+from headstart_server.errors import HeadstartError, InvalidField
+
+log = structlog.get_logger(__name__)
+
+#: The events that have annotations.
+EVENTS = frozenset({"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED"})
+#: Annotations of one event.
+MAX_ANNOTATIONS = 1000
+_SEND_FEEDBACK = "/headstart.v1.ReviewService/SendFeedback"
+MAX_PREDICTION_ID = 64
+_NOT_CAPTURED = "PREDICTION_NOT_CAPTURED"
+#: The namespace of request IDs that are made of annotations.
+_NAMESPACE = uuid.UUID("6e0a6f5e-7a4e-4a37-9d3f-0d9c0f0a7b52")
+
+
+class AnnotationReceiver:
+    """Records annotations as feedback.
+
+    Args:
+        contents: reads the contents of tasks.
+    """
+
+    def __init__(self, contents: TaskContents) -> None:
+        self._contents = contents
+
+    async def receive(
+        self, calls: Calls, version: ServedVersion, event: Mapping[str, Any]
+    ) -> list[pb.SendFeedbackResponse]:
+        """Record the annotations of an event; return the responses.
+
+        Label Studio neither shows nor repeats what fails, so failures are also logged.
+
+        Raises:
+            HeadstartError or CallFailedError: an annotation is malformed, or its feedback is refused.
+        """
+        try:
+            return await self._receive(calls, version, event)
+        except (HeadstartError, CallFailedError) as error:
+            log.warning("label_studio_annotation_failed", model=version.model, error=str(error))
+            raise
+
+    async def _receive(
+        self, calls: Calls, version: ServedVersion, event: Mapping[str, Any]
+    ) -> list[pb.SendFeedbackResponse]:
+        project = event.get("project")
+        labeling = labeling_of(project.get("label_config") if isinstance(project, dict) else None)
+        check_task(labeling, version.task, version.name)
+        annotations, tasks = _many(event, "annotation"), _many(event, "task")
+        if len(annotations) != len(tasks) or len(annotations) > MAX_ANNOTATIONS:
+            raise InvalidField(
+                f"Expected as many tasks as annotations, at most {MAX_ANNOTATIONS}. Received: {len(tasks)} and "
+                f"{len(annotations)}.",
+                field="annotation",
+            )
+        sent = [
+            await self._send(calls, version, labeling, annotation, task)
+            for annotation, task in zip(annotations, tasks, strict=True)
+        ]
+        return [each for each in sent if each is not None]
+
+    async def _send(
+        self,
+        calls: Calls,
+        version: ServedVersion,
+        labeling: Labeling,
+        annotation: Mapping[str, Any],
+        task: Mapping[str, Any],
+    ) -> pb.SendFeedbackResponse | None:
+        """Record one annotation; None if it was skipped, or has no answer."""
+        if annotation.get("was_cancelled"):
+            return None
+        label = labeling.label_of(annotation.get("result"))
+        if label is None:
+            return None
+        request = pb.SendFeedbackRequest(model=version.model, label=label, request_id=_request_id(annotation))
+        # An accepted pre-annotation has the ID of its prediction. Others have IDs of Label Studio, which no
+        # captured prediction has.
+        for prediction_id in region_ids(annotation.get("result"), labeling)[:1]:
+            request.prediction_id = prediction_id[:MAX_PREDICTION_ID]
+            try:
+                return await _call(calls, request)
+            except CallFailedError as error:
+                if _reason(error) != _NOT_CAPTURED:
+                    raise
+        request.input.CopyFrom(await self._contents.input_of(labeling, task.get("data"), tenant()))
+        return await _call(calls, request)
+
+
+async def _call(calls: Calls, request: pb.SendFeedbackRequest) -> pb.SendFeedbackResponse:
+    response: pb.SendFeedbackResponse = await calls.call(_SEND_FEEDBACK, request)
+    return response
+
+
+def _many(event: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
+    """Return the objects of an event, which is about one or several."""
+    values = event.get(name)
+    found = values if isinstance(values, list) else [values]
+    if not all(isinstance(each, dict) for each in found):
+        raise InvalidField(f"Expected an object, or a list of objects, in {name}.", field=name)
+    return found
+
+
+def _request_id(annotation: Mapping[str, Any]) -> str:
+    """Return the same ID for the same state of an annotation, however often Label Studio sends it."""
+    known = [annotation.get(name) for name in ("unique_id", "id", "project", "task", "created_at", "updated_at")]
+    return str(uuid.uuid5(_NAMESPACE, json.dumps([*known, annotation.get("result")])))
+
+
+def _reason(error: CallFailedError) -> str:
+    info = error_details_pb2.ErrorInfo()
+    return next((info.reason for packed in error.status.details if packed.Unpack(info)), "")
