@@ -2,12 +2,13 @@
 
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from foreign.label_studio import TOKEN, LabelStudio, label_studio
-from headstart.v1 import input_pb2
-from integration.server.calls import Api, digit, digits
+from headstart.v1 import capture_policy_pb2, feedback_pb2, input_pb2, model_service_pb2
+from integration.server.calls import TIMEOUT, Api, digit, digits
 from programs import LABEL_STUDIO
 from server_process import ServerProcess, running
 
@@ -145,3 +146,63 @@ def test_a_backend_that_does_not_fit_the_project_is_not_connected(
 ):
     with pytest.raises(AssertionError, match=said):
         studio.connect(studio.project(config), url(backend, path))
+
+
+def chosen(name: str, **fields: Any) -> list[dict[str, Any]]:
+    """The results of an annotation with one choice."""
+    value = {"choices": [name]}
+    return [{"from_name": "digit", "to_name": "img", "type": "choices", "value": value, **fields}]
+
+
+def feedback(api: Api, model: str) -> list[feedback_pb2.Feedback]:
+    """The feedback of a model, the oldest first."""
+    request = feedback_pb2.ListFeedbackRequest(model=model)
+    return list(reversed(api.review.ListFeedback(request, timeout=TIMEOUT).feedback))
+
+
+def test_annotations_are_feedback(studio: LabelStudio, backend: ServerProcess, api: Api):
+    api.published(digits((0, 1, 7), 12), model="taught")
+    project = studio.project(DIGITS)
+    studio.upload(project, {f"{label}.png": digit(label, 42) for label in (0, 1, 7)})
+    studio.connect(project, url(backend, "taught"))
+    first, second, third = studio.tasks(project)
+
+    annotation = studio.annotate(first["id"], chosen("7"))
+    studio.annotate(second["id"], chosen("1"), was_cancelled=True)
+    studio.annotate(third["id"], [])
+
+    (sent,) = feedback(api, "taught")
+    assert sent.label.class_name == "7"
+    assert sent.state == feedback_pb2.FEEDBACK_STATE_PENDING
+    assert not sent.prediction_id
+
+    studio.ask(f"/api/annotations/{annotation['id']}", {"result": chosen("0")}, verb="PATCH")
+    before, after = feedback(api, "taught")
+    assert before.state == feedback_pb2.FEEDBACK_STATE_SUPERSEDED
+    assert (after.label.class_name, after.state) == ("0", feedback_pb2.FEEDBACK_STATE_PENDING)
+
+
+def test_an_accepted_pre_annotation_is_feedback_on_its_prediction(
+    studio: LabelStudio, backend: ServerProcess, api: Api
+):
+    api.published(digits((0, 1, 7), 12), model="captured")
+    policy = capture_policy_pb2.CapturePolicy(random_fraction=1.0)
+    api.models.UpdateModel(
+        model_service_pb2.UpdateModelRequest(
+            model="captured", capture=policy, update_mask={"paths": ["capture"]}
+        ),
+        timeout=TIMEOUT,
+    )
+    project = studio.project(DIGITS)
+    studio.upload(project, {"7.png": digit(7, 42)})
+    studio.connect(project, url(backend, "captured"))
+    studio.predict(project)
+    (task,), (shown,) = studio.tasks(project), studio.predictions(project)
+
+    # What the labeling interface sends for an accepted prediction: its results, with their IDs.
+    studio.annotate(task["id"], shown["result"], parent_prediction=shown["id"])
+
+    (sent,) = feedback(api, "captured")
+    assert sent.prediction_id == shown["result"][0]["id"]
+    assert sent.label.class_name == shown["result"][0]["value"]["choices"][0]
+    assert sent.predicted == sent.label

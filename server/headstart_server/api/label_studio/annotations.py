@@ -23,8 +23,8 @@ log = structlog.get_logger(__name__)
 EVENTS = frozenset({"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED"})
 #: Annotations of one event.
 MAX_ANNOTATIONS = 1000
+_MAX_PREDICTION_ID = 64
 _SEND_FEEDBACK = "/headstart.v1.ReviewService/SendFeedback"
-MAX_PREDICTION_ID = 64
 _NOT_CAPTURED = "PREDICTION_NOT_CAPTURED"
 #: The namespace of request IDs that are made of annotations.
 _NAMESPACE = uuid.UUID("6e0a6f5e-7a4e-4a37-9d3f-0d9c0f0a7b52")
@@ -65,8 +65,8 @@ class AnnotationReceiver:
         annotations, tasks = _many(event, "annotation"), _many(event, "task")
         if len(annotations) != len(tasks) or len(annotations) > MAX_ANNOTATIONS:
             raise InvalidField(
-                f"Expected as many tasks as annotations, at most {MAX_ANNOTATIONS}. Received: {len(tasks)} and "
-                f"{len(annotations)}.",
+                f"Expected as many tasks as annotations, at most {MAX_ANNOTATIONS}. Received: {len(tasks)} "
+                f"and {len(annotations)}.",
                 field="annotation",
             )
         sent = [
@@ -93,7 +93,7 @@ class AnnotationReceiver:
         # An accepted pre-annotation has the ID of its prediction. Others have IDs of Label Studio, which no
         # captured prediction has.
         for prediction_id in region_ids(annotation.get("result"), labeling)[:1]:
-            request.prediction_id = prediction_id[:MAX_PREDICTION_ID]
+            request.prediction_id = prediction_id[:_MAX_PREDICTION_ID]
             try:
                 return await _call(calls, request)
             except CallFailedError as error:
@@ -111,7 +111,7 @@ async def _call(calls: Calls, request: pb.SendFeedbackRequest) -> pb.SendFeedbac
 def _many(event: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
     """Return the objects of an event, which is about one or several."""
     values = event.get(name)
-    found = values if isinstance(values, list) else [values]
+    found: Sequence[Any] = values if isinstance(values, list) else [values]
     if not all(isinstance(each, dict) for each in found):
         raise InvalidField(f"Expected an object, or a list of objects, in {name}.", field=name)
     return found
@@ -119,7 +119,9 @@ def _many(event: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
 
 def _request_id(annotation: Mapping[str, Any]) -> str:
     """Return the same ID for the same state of an annotation, however often Label Studio sends it."""
-    known = [annotation.get(name) for name in ("unique_id", "id", "project", "task", "created_at", "updated_at")]
+    known = [
+        annotation.get(name) for name in ("unique_id", "id", "project", "task", "created_at", "updated_at")
+    ]
     return str(uuid.uuid5(_NAMESPACE, json.dumps([*known, annotation.get("result")])))
 
 

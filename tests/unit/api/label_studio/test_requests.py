@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from headstart.v1 import input_pb2, label_pb2, model_pb2, model_service_pb2
+from headstart.v1 import feedback_pb2, input_pb2, label_pb2, model_pb2, model_service_pb2
 from headstart.v1 import model_service_pb2_grpc as model_stubs
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1 import prediction_service_pb2_grpc as prediction_stubs
+from headstart.v1 import review_service_pb2_grpc as review_stubs
 from headstart_server.api.grpc.call import Call, CallCheck
 from headstart_server.api.grpc.call_observer import CallObserver
 from headstart_server.api.grpc.interceptor import CallInterceptor
@@ -20,11 +21,18 @@ from headstart_server.api.http.in_process_server import InProcessServer
 from headstart_server.api.http.inputs import UploadLimits
 from headstart_server.api.label_studio.contents import TaskContents
 from headstart_server.api.label_studio.label_studio import LabelStudio
-from headstart_server.errors import ModelNotFound, Unauthenticated, UndecodableInput
+from headstart_server.errors import (
+    ModelNotFound,
+    PredictionNotCaptured,
+    Unauthenticated,
+    UndecodableInput,
+    UnknownClass,
+)
 from headstart_server.observability.telemetry import Telemetry
 
 CONFIG = """<View><Text name="text" value="$text"/><Choices name="kind" toName="text">
 <Choice value="cat"/><Choice value="dog"/></Choices></View>"""
+MULTIPLE = CONFIG.replace("<Choices", '<Choices choice="multiple"')
 
 
 class Models(model_stubs.ModelServiceServicer):
@@ -67,6 +75,24 @@ class Predictions(prediction_stubs.PredictionServiceServicer):
         )
 
 
+class Reviews(review_stubs.ReviewServiceServicer):
+    """Knows one captured prediction, and keeps the feedback."""
+
+    def __init__(self) -> None:
+        self.sent: list[feedback_pb2.SendFeedbackRequest] = []
+
+    async def SendFeedback(  # noqa: N802
+        self, request: feedback_pb2.SendFeedbackRequest, context: Any
+    ) -> feedback_pb2.SendFeedbackResponse:
+        if request.prediction_id not in ("", "captured"):
+            raise PredictionNotCaptured("No input of this prediction is stored.")
+        if request.label.class_name == "bird":
+            raise UnknownClass("The model does not know this class.")
+        self.sent.append(request)
+        feedback = feedback_pb2.Feedback(feedback_id=f"f{len(self.sent)}")
+        return feedback_pb2.SendFeedbackResponse(feedback=feedback)
+
+
 class TokenCheck(CallCheck):
     """Admits callers with the token."""
 
@@ -85,6 +111,8 @@ class Site:
         server = InProcessServer(CallInterceptor(CallObserver(Telemetry("test")), checks))
         self.predictions = Predictions()
         model_stubs.add_ModelServiceServicer_to_server(Models(), server.server)
+        self.reviews = Reviews()
+        review_stubs.add_ReviewServiceServicer_to_server(self.reviews, server.server)
         prediction_stubs.add_PredictionServiceServicer_to_server(self.predictions, server.server)
         limits = UploadLimits(
             message_bytes=1 << 20,
@@ -129,6 +157,27 @@ class Site:
         return await self.ask(
             "POST", "/label-studio/pets/predict", {"tasks": tasks, "label_config": config, "project": "1.17"}
         )
+
+    async def annotate(self, annotated: Any, task: Any = None, **fields: Any) -> tuple[int, Any]:
+        event = {
+            "action": "ANNOTATION_CREATED",
+            "annotation": annotated,
+            "task": task or {"id": 1, "data": {"text": "a text"}},
+            "project": {"id": 1, "label_config": CONFIG},
+            **fields,
+        }
+        return await self.ask("POST", "/label-studio/pets/webhook", event)
+
+
+def annotation(name: str = "cat", **fields: Any) -> dict[str, Any]:
+    result = {
+        "id": "Xy12",
+        "from_name": "kind",
+        "to_name": "text",
+        "type": "choices",
+        "value": {"choices": [name]},
+    }
+    return {"id": 7, "unique_id": "u7", "updated_at": "2026-01-01T00:00:00Z", "result": [result], **fields}
 
 
 @pytest.fixture
@@ -251,3 +300,83 @@ async def test_the_password_of_basic_authentication_is_the_token(tmp_path: Path)
         code, content = await site.ask("GET", path, authorization=wrong)
         assert (code, content["message"]) == (401, "Send a token.")
     assert (await site.ask("POST", "/label-studio/pets/predict", b"["))[0] == 401
+
+
+async def test_an_annotation_is_feedback_on_the_input(site: Site) -> None:
+    assert await site.annotate(annotation("cat")) == (200, {"feedback": ["f1"]})
+    (sent,) = site.reviews.sent
+    assert (sent.model, sent.input.text, sent.label.class_name) == ("pets", "a text", "cat")
+    assert not sent.prediction_id
+
+
+async def test_an_accepted_pre_annotation_is_feedback_on_the_prediction(site: Site) -> None:
+    accepted = annotation("cat")
+    accepted["result"][0]["id"] = "captured"
+    await site.annotate(accepted)
+    assert site.reviews.sent[0].prediction_id == "captured"
+
+
+async def test_the_same_state_of_an_annotation_has_the_same_request_id(site: Site) -> None:
+    changed = annotation("dog", updated_at="2026-01-01T00:01:00Z")
+    for each in (annotation(), annotation(), changed, annotation(unique_id="other")):
+        await site.annotate(each)
+    first, again, later, other = (sent.request_id for sent in site.reviews.sent)
+    assert first == again
+    assert len({first, later, other}) == 3
+
+
+async def test_several_annotations_of_one_event(site: Site) -> None:
+    tasks = [{"data": {"text": text}} for text in ("one", "two")]
+    code, content = await site.annotate(
+        [annotation("cat"), annotation("dog")], tasks, action="ANNOTATIONS_CREATED"
+    )
+    assert (code, content) == (200, {"feedback": ["f1", "f2"]})
+    assert [(sent.input.text, sent.label.class_name) for sent in site.reviews.sent] == [
+        ("one", "cat"),
+        ("two", "dog"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "fields"),
+    [
+        ({"was_cancelled": True}, {}),
+        ({"result": []}, {}),
+        ({}, {"action": "ANNOTATIONS_DELETED"}),
+        ({}, {"action": "PROJECT_UPDATED"}),
+        ({}, {"action": None}),
+    ],
+)
+async def test_events_without_an_answer_are_accepted_and_ignored(
+    site: Site, changed: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    assert await site.annotate(annotation(**changed), **fields) == (200, {"feedback": []})
+    assert site.reviews.sent == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "fields"),
+    [
+        ({"result": "cat"}, {}),
+        ({}, {"annotation": None}),
+        ({}, {"annotation": [3]}),
+        ({}, {"task": [{}, {}]}),
+        ({}, {"task": {"data": {"text": 3}}}),
+        ({}, {"project": None}),
+        ({}, {"project": {"label_config": MULTIPLE}}),
+    ],
+)
+async def test_malformed_events_are_refused_and_logged(
+    site: Site, changed: dict[str, Any], fields: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, content = await site.annotate(annotation(**changed), **fields)
+    assert code == 400, content
+    assert "label_studio_annotation_failed" in capsys.readouterr().out
+
+
+async def test_refused_feedback_is_reported_and_logged(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, content = await site.annotate(annotation("bird"))
+    assert (code, content["message"]) == (400, "The model does not know this class.")
+    assert "label_studio_annotation_failed" in capsys.readouterr().out
