@@ -33,7 +33,7 @@ from headstart_server.models.version import Selector
 
 PREFIX = "/label-studio"
 _PATH = re.compile(rf"{PREFIX}/([^/]+)/([a-z_]+)/?")
-#: Asked with an empty request, it refuses callers who are not known, and counts and logs them.
+#: Called with an empty request, it rejects callers who are not identified, and counts and logs them.
 _GET_VERSION = "/headstart.v1.ModelService/GetVersion"
 
 _Work = Callable[[Calls, Selector, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
