@@ -209,4 +209,6 @@ def _spec(policy: RetrainPolicy, version: Version) -> FineTuneSpec:
 
 
 def _example(stored: StoredExample, content: Content) -> Example:
-    return Example(content=content, target=stored.target, id=stored.id, held_out=stored.held_out)
+    return Example(
+        content=content, target=stored.target, id=stored.id, held_out=stored.held_out, feedback=True
+    )

@@ -1,0 +1,83 @@
+"""Calls that send feedback to a model, and let it retrain from it."""
+
+import uuid
+from typing import Any
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from chaos.clients import CALL_SECONDS, CLASSES, Caller
+from headstart.v1 import feedback_pb2, input_pb2, label_pb2, model_service_pb2, retrain_policy_pb2
+from headstart.v1 import fine_tuning_service_pb2 as tuning
+from integration.server.calls import Api, example, stream
+
+ALIAS = "learned"
+
+
+def begin(caller: Caller, model: str, *, min_feedback_count: int, max_delay: float) -> None:
+    """Fine-tune the first version of a model, and set its policy."""
+    examples = [example(f"quick:{label}:{place}".encode(), label) for place in range(10) for label in CLASSES]
+    request_id = uuid.uuid4().hex
+
+    def fine_tune(api: Api) -> str:
+        requests = stream(examples, model=model, alias=ALIAS, request_id=request_id)
+        return str(api.fine_tuning.FineTune(requests, timeout=CALL_SECONDS).job.job_id)
+
+    def is_published(api: Api, job_id: str) -> bool:
+        job = api.fine_tuning.Status(tuning.StatusRequest(job_id=job_id), timeout=CALL_SECONDS).job
+        return bool(job.version)
+
+    job_id = caller.insist("Begin", model, {}, fine_tune)
+    assert job_id is not None
+    while not caller.insist("Begin", model, {}, lambda api: is_published(api, job_id)):
+        pass
+    policy = retrain_policy_pb2.RetrainPolicy(
+        alias=ALIAS,
+        min_feedback_count=min_feedback_count,
+        max_delay_duration=_duration(max_delay),
+        min_interval_duration=_duration(0.0),
+        max_failures=100,
+    )
+    change = model_service_pb2.UpdateModelRequest(
+        model=model, retrain=policy, update_mask=FieldMask(paths=["retrain"])
+    )
+    caller.insist(
+        "Begin", model, {}, lambda api: api.models.UpdateModel(change, timeout=CALL_SECONDS) and None
+    )
+
+
+def send(caller: Caller, model: str, content: bytes) -> None:
+    """Send the label of an input until a server acknowledges it; at times once more after that."""
+    request = feedback_pb2.SendFeedbackRequest(
+        model=model,
+        input=input_pb2.Input(image=content),
+        label=label_pb2.Label(class_name=CLASSES[len(content) % len(CLASSES)]),
+        request_id=uuid.uuid4().hex,
+    )
+
+    def call(api: Api) -> str:
+        return str(api.review.SendFeedback(request, timeout=CALL_SECONDS).feedback.feedback_id)
+
+    sent: dict[str, Any] = {"request_id": request.request_id}
+    for _ in range(1 + (caller.chance.random() < 0.05)):
+        caller.insist("SendFeedback", model, sent, call)
+
+
+def is_settled(api: Api, model: str) -> bool:
+    """Return whether no feedback waits or is trained on."""
+    request = feedback_pb2.ListFeedbackRequest(
+        model=model,
+        states=[feedback_pb2.FEEDBACK_STATE_PENDING, feedback_pb2.FEEDBACK_STATE_TRAINING],
+        page_size=1,
+    )
+    try:
+        return not api.review.ListFeedback(request, timeout=CALL_SECONDS).feedback
+    except grpc.RpcError:
+        return False
+
+
+def _duration(seconds: float) -> Duration:
+    message = Duration()
+    message.FromNanoseconds(round(seconds * 1e9))
+    return message
