@@ -42,9 +42,11 @@ def begin(caller: Caller, model: str, *, min_feedback_count: int, max_delay: flo
     change = model_service_pb2.UpdateModelRequest(
         model=model, retrain=policy, update_mask=FieldMask(paths=["retrain"])
     )
-    caller.insist(
-        "Begin", model, {}, lambda api: api.models.UpdateModel(change, timeout=CALL_SECONDS) and None
-    )
+    caller.insist("Begin", model, {}, lambda api: _update(api, change))
+
+
+def _update(api: Api, change: model_service_pb2.UpdateModelRequest) -> None:
+    api.models.UpdateModel(change, timeout=CALL_SECONDS)
 
 
 def send(caller: Caller, model: str, content: bytes) -> None:

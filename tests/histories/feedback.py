@@ -75,7 +75,7 @@ def read(database: Database, store: VersionStore) -> tuple[dict[str, FinalFeedba
 def violations(
     history: History, final: Mapping[str, FinalFeedback], retrains: Sequence[FinalRetrain]
 ) -> Iterator[str]:
-    """Yield every broken promise about feedback that has a content of its own, once all retrains have ended."""
+    """Yield every broken promise about feedback on different contents, once all retrains have ended."""
     by_request: dict[str, set[str]] = defaultdict(set)
     for op in history.of("SendFeedback"):
         if not op.is_ok:
