@@ -126,9 +126,13 @@ class AsyncModelMethods(AsyncMethods):
         """Delete a version; as `Client.delete_version`."""
         await self._connection.send(calls.version_deletion(model, version, force))
 
-    async def erase_example(self, model: str, example_id: str) -> ErasedExample:
+    async def erase_example(
+        self, model: str, example_id: str, *, rebuild: bool = False, request_id: str = ""
+    ) -> ErasedExample:
         """Erase the data of an example; as `Client.erase_example`."""
-        return await self._connection.send(calls.example_deletion(example_id, model))
+        return await self._connection.send(
+            calls.example_deletion(example_id, model, rebuild=rebuild, request_id=request_id)
+        )
 
     async def delete_model(self, model: str, *, force: bool = False) -> int:
         """Delete a model; as `Client.delete_model`."""

@@ -236,11 +236,15 @@ def model_deletion(model: str, force: bool = False) -> Call[int]:
     )
 
 
-def example_deletion(example_id: str, model: str) -> Call[ErasedExample]:
+def example_deletion(
+    example_id: str, model: str, *, rebuild: bool = False, request_id: str = ""
+) -> Call[ErasedExample]:
     """Return the call of EraseExample."""
     return Call(
         path=_KEEPING + "EraseExample",
-        request=keeping.EraseExampleRequest(example_id=example_id, model=model),
+        request=keeping.EraseExampleRequest(
+            example_id=example_id, model=model, rebuild=rebuild, request_id=request_id
+        ),
         response=keeping.EraseExampleResponse,
         read=lambda response: decode(response, ErasedExample),
     )

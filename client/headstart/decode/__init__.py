@@ -28,6 +28,7 @@ from headstart.results import (
     Prediction,
     Predictions,
     Promotion,
+    RebuiltVersion,
     ServerInfo,
     Version,
 )
@@ -177,6 +178,7 @@ _DECODER: Final = Decoder(
             "results": _results,
             "features": lambda response: {each.backbone: decode_features(each) for each in response.features},
         },
+        RebuiltVersion: {"promotion": _promotion("new_version")},
         ServerInfo: {
             "default_backbones": lambda info: {
                 _decode_modality(each.modality): each.backbone for each in info.default_backbones

@@ -217,20 +217,29 @@ class ModelMethods(Methods):
         """
         self._connection.send(calls.version_deletion(model, version, force))
 
-    def erase_example(self, model: str, example_id: str) -> ErasedExample:
+    def erase_example(
+        self, model: str, example_id: str, *, rebuild: bool = False, request_id: str = ""
+    ) -> ErasedExample:
         """Erase the content and the features of an example from all datasets with its ID.
 
-        Versions that were trained on it are not changed; the response lists them. The ID of a prediction
-        erases its captured input.
+        Without ``rebuild``, versions that were trained on it are not changed; the response lists them. The ID
+        of a prediction erases its captured input.
 
         Args:
             model: the model whose examples are erased; ``"-"`` for all models.
             example_id: the ID of the example.
+            rebuild: True replaces each version that was trained on it by one that is fitted without it, moves
+                the aliases and deletes the version. The result has a certificate. Set a timeout that is long
+                enough for the fits with `with_options`; a repeated call continues.
+            request_id: repeating a complete erasure with the same ID returns the same certificate. Only with
+                ``rebuild``.
 
         Raises:
             NotFound: no version and no unfinished job has such an example.
         """
-        return self._connection.send(calls.example_deletion(example_id, model))
+        return self._connection.send(
+            calls.example_deletion(example_id, model, rebuild=rebuild, request_id=request_id)
+        )
 
     def delete_model(self, model: str, *, force: bool = False) -> int:
         """Delete a model.

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from headstart.v1 import model_pb2 as headstart_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eheadstart/v1/alias_event.proto\x12\x0cheadstart.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headstart/v1/model.proto\"\xe4\x02\n\nAliasEvent\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32\x1d.headstart.v1.AliasEventCause\x12\x11\n\tprincipal\x18\x05 \x01(\t\x12\x0e\n\x06job_id\x18\x06 \x01(\t\x12\x1d\n\x10previous_version\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07version\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\x34\n\x10previous_traffic\x18\t \x03(\x0b\x32\x1a.headstart.v1.TrafficSplit\x12+\n\x07traffic\x18\n \x03(\x0b\x32\x1a.headstart.v1.TrafficSplitB\x13\n\x11_previous_versionB\n\n\x08_version*\xae\x01\n\x0f\x41liasEventCause\x12!\n\x1d\x41LIAS_EVENT_CAUSE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41LIAS_EVENT_CAUSE_SET\x10\x01\x12\x1f\n\x1b\x41LIAS_EVENT_CAUSE_PUBLISHED\x10\x02\x12\x1d\n\x19\x41LIAS_EVENT_CAUSE_DELETED\x10\x03\x12\x1d\n\x19\x41LIAS_EVENT_CAUSE_EXPIRED\x10\x04\x42=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eheadstart/v1/alias_event.proto\x12\x0cheadstart.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18headstart/v1/model.proto\"\xe4\x02\n\nAliasEvent\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32\x1d.headstart.v1.AliasEventCause\x12\x11\n\tprincipal\x18\x05 \x01(\t\x12\x0e\n\x06job_id\x18\x06 \x01(\t\x12\x1d\n\x10previous_version\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07version\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\x34\n\x10previous_traffic\x18\t \x03(\x0b\x32\x1a.headstart.v1.TrafficSplit\x12+\n\x07traffic\x18\n \x03(\x0b\x32\x1a.headstart.v1.TrafficSplitB\x13\n\x11_previous_versionB\n\n\x08_version*\xcc\x01\n\x0f\x41liasEventCause\x12!\n\x1d\x41LIAS_EVENT_CAUSE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41LIAS_EVENT_CAUSE_SET\x10\x01\x12\x1f\n\x1b\x41LIAS_EVENT_CAUSE_PUBLISHED\x10\x02\x12\x1d\n\x19\x41LIAS_EVENT_CAUSE_DELETED\x10\x03\x12\x1d\n\x19\x41LIAS_EVENT_CAUSE_EXPIRED\x10\x04\x12\x1c\n\x18\x41LIAS_EVENT_CAUSE_ERASED\x10\x05\x42=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020com.headstart.v1P\001Z\030headstart/v1;headstartv1\252\002\014Headstart.V1'
   _globals['_ALIASEVENTCAUSE']._serialized_start=467
-  _globals['_ALIASEVENTCAUSE']._serialized_end=641
+  _globals['_ALIASEVENTCAUSE']._serialized_end=671
   _globals['_ALIASEVENT']._serialized_start=108
   _globals['_ALIASEVENT']._serialized_end=464
 # @@protoc_insertion_point(module_scope)

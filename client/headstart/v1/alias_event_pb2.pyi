@@ -18,11 +18,13 @@ class AliasEventCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ALIAS_EVENT_CAUSE_PUBLISHED: _ClassVar[AliasEventCause]
     ALIAS_EVENT_CAUSE_DELETED: _ClassVar[AliasEventCause]
     ALIAS_EVENT_CAUSE_EXPIRED: _ClassVar[AliasEventCause]
+    ALIAS_EVENT_CAUSE_ERASED: _ClassVar[AliasEventCause]
 ALIAS_EVENT_CAUSE_UNSPECIFIED: AliasEventCause
 ALIAS_EVENT_CAUSE_SET: AliasEventCause
 ALIAS_EVENT_CAUSE_PUBLISHED: AliasEventCause
 ALIAS_EVENT_CAUSE_DELETED: AliasEventCause
 ALIAS_EVENT_CAUSE_EXPIRED: AliasEventCause
+ALIAS_EVENT_CAUSE_ERASED: AliasEventCause
 
 class AliasEvent(_message.Message):
     __slots__ = ("model", "alias", "event_time", "cause", "principal", "job_id", "previous_version", "version", "previous_traffic", "traffic")

@@ -26,6 +26,7 @@ from headstart_server.app.embedders import embedder_factory
 from headstart_server.auth.audit import AuditLog
 from headstart_server.auth.authenticator import Authenticator
 from headstart_server.backbones.catalog import Catalog
+from headstart_server.backbones.contract.cores import available_cores
 from headstart_server.backbones.contract.runtimes import RuntimeKind, has_gpu, runtime_settings
 from headstart_server.backbones.networks.declaration import Declaration, declared
 from headstart_server.backbones.runtimes.keras_matrices import KerasMatrices
@@ -42,6 +43,7 @@ from headstart_server.capture.selection import CaptureSelector
 from headstart_server.database.address import address_of as database_address
 from headstart_server.database.address import hosts, sqlite_file
 from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.erasure_log import ErasureLog
 from headstart_server.datasets.example_archive import archive_name
 from headstart_server.datasets.example_eraser import ErasedMembers, ExampleEraser
 from headstart_server.datasets.example_reader import ExampleReader
@@ -88,6 +90,7 @@ from headstart_server.settings.groups import AuthGroup, ObservabilityGroup, Stor
 from headstart_server.settings.job_groups import BackbonesGroup, JobsGroup, LimitsGroup
 from headstart_server.settings.settings import Settings
 from headstart_server.training.dataset_source import NoDatasetSource
+from headstart_server.training.erasure_service import ErasureService
 from headstart_server.training.feature_step import FeatureStep
 from headstart_server.training.fine_tune import FineTuneRun, FineTuneSteps
 from headstart_server.training.fit_step import FitStep
@@ -95,6 +98,8 @@ from headstart_server.training.job_memory import memory_budget
 from headstart_server.training.progress import ProgressTools
 from headstart_server.training.publish_step import PublishStep
 from headstart_server.training.submission_service import SubmissionOptions, SubmissionService
+from headstart_server.training.successor_publisher import SuccessorPublisher
+from headstart_server.training.version_rebuilder import VersionRebuilder
 from headstart_server.webhooks.policy import WebhookPolicy
 
 log = structlog.get_logger(__name__)
@@ -274,6 +279,13 @@ class Objects:
             size=jobs.job_workers,
             time_limit=jobs.job_time_limit or float("inf"),
             tracing=self.tracing,
+        )
+        self.erasures = ErasureService(
+            self.eraser,
+            ErasureLog(self.database),
+            VersionRebuilder(self.registry, self.datasets, self.pool, steps),
+            SuccessorPublisher(ErasureLog(self.database), self.registry, self.versions, gate),
+            threads=max(1, available_cores()),
         )
         self.webhooks = WebhookPolicy(
             jobs.allow_webhook, own=jobs.webhook_url, allow_private=jobs.allow_private_addresses

@@ -142,8 +142,14 @@ class App:
         stopping.callback(objects.watcher.drain)
         stopping.push_async_callback(server.set_serving, False)
         stopping.callback(objects.submissions.close)
-        for loop in (self._maintenance.clean_repeatedly, self._maintenance.write_traffic_repeatedly):
+        maintenance = self._maintenance
+        for loop in (
+            maintenance.clean_repeatedly,
+            maintenance.write_traffic_repeatedly,
+            maintenance.resume_erasures_repeatedly,
+        ):
             _task(stopping, loop())
+        stopping.callback(objects.erasures.close)
         stopping.callback(lambda: log.info("stopping", grace_seconds=self._grace))
 
     async def _end_calls_and_jobs(self, server: Server, http: "HttpPort | None") -> None:

@@ -7,7 +7,7 @@ from functools import partial
 import structlog
 
 from headstart_server.app.build import Objects
-from headstart_server.errors import DatabaseUnavailable, StorageFull, StorageUnavailable
+from headstart_server.errors import DatabaseUnavailable, ServiceUnavailable, StorageFull, StorageUnavailable
 from headstart_server.jobs.cleaning import run_steps
 from headstart_server.storage.disk import probe
 
@@ -15,6 +15,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds between two writes of the traffic counts.
 TRAFFIC_SECONDS = 10.0
+#: Seconds between two searches for interrupted erasures.
+ERASURE_SECONDS = 60.0
 #: Seconds between two rounds of cleaning.
 CLEAN_SECONDS = 30.0
 #: Seconds between two searches for orphaned files, and the age from which they are removed.
@@ -59,6 +61,18 @@ class Maintenance:
             await asyncio.sleep(TRAFFIC_SECONDS)
             with suppress(DatabaseUnavailable, StorageFull):
                 await asyncio.to_thread(self._objects.traffic.write)
+
+    async def resume_erasures_repeatedly(self) -> None:
+        """Complete interrupted erasures until cancelled, in turn with other replicas."""
+        while True:
+            await asyncio.to_thread(self._resume_erasures)
+            await asyncio.sleep(ERASURE_SECONDS)
+
+    def _resume_erasures(self) -> None:
+        objects = self._objects
+        with suppress(ServiceUnavailable, StorageFull):
+            if objects.job_store.cleaner.take_cleaning_turn("erasures", ERASURE_SECONDS):
+                run_steps({"erasures": objects.erasures.resume})
 
     def clean(self) -> None:
         """Clean up once; a step that fails does not skip the others."""

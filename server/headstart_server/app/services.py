@@ -194,7 +194,7 @@ def _models(objects: Objects, executor: BoundedExecutor, removals: BoundedExecut
         objects.registry,
         objects.pool,
         Reporter(objects.registry, kept.contents, report_document, max_pixels=max_pixels),
-        objects.eraser.erase,
+        objects.erasures.erase,
         executor,
         exporter=objects.exporter,
         removals=removals,

@@ -156,6 +156,8 @@ versions = Table(
     Column("display_name", String(256)),
     Column("description", String(4096)),
     Column("tags", JSON(none_as_null=True)),
+    # The version whose place it took in the order of versions when an example was erased; null for its own.
+    Column("place", BigInteger),
     Index("versions_expiry", "expires"),
     Index("versions_by_artifact", "artifact"),
     Index("versions_by_time", "created", "job_id"),
@@ -305,6 +307,37 @@ forgotten = Table(
     Column("rewritten", Float),
     Index("forgotten_by_removed", "removed"),
     Index("forgotten_by_time", "time"),
+)
+
+# Erasures with rebuild: what was requested, and the certificate once it is complete.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("erasure_id", String(64), primary_key=True),
+    Column("tenant", String(128), nullable=False),
+    Column("request_id", String(128), nullable=False),
+    Column("example_id", String(256), nullable=False),
+    # Empty for all models of the scope.
+    Column("model", String(128), nullable=False),
+    # Tenant and patterns of the models; null for all.
+    Column("scope", JSON(none_as_null=True)),
+    Column("started", Float, nullable=False),
+    # Null until it is complete.
+    Column("finished", Float),
+    Column("contents", BigInteger, nullable=False),
+    UniqueConstraint("tenant", "request_id", name="erasures_request"),
+    Index("erasures_unfinished", "finished"),
+)
+
+# The versions that an erasure replaces.
+erasure_versions = Table(
+    "erasure_versions",
+    metadata,
+    Column("erasure_id", String(64), ForeignKey("erasures.erasure_id", ondelete="CASCADE"), primary_key=True),
+    Column("model", String(128), primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    # Digests, successor and aliases for the certificate; null until it is replaced or skipped.
+    Column("result", JSON(none_as_null=True)),
 )
 
 # The webhook of a job's end, for jobs that have one: written with the job, so that none can be lost.

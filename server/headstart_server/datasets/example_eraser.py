@@ -13,14 +13,17 @@ from headstart_server.database.database import Database
 from headstart_server.database.feedback_tables import feedback
 from headstart_server.database.locks import Lock
 from headstart_server.database.scoped import within
-from headstart_server.database.tables import forgotten, jobs
+from headstart_server.database.tables import archive_uses, forgotten, jobs
 from headstart_server.datasets.dataset_store import ArchiveMember, DatasetStore
+from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest
 from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField, VersionNotFound
 from headstart_server.jobs.archive_retention import CHUNK
 from headstart_server.jobs.rows import under_way
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.models import feedback_rows
 from headstart_server.models.registry import Registry
+from headstart_server.models.rows import next_revision
+from headstart_server.models.usage import is_held
 
 log = structlog.get_logger(__name__)
 
@@ -127,18 +130,9 @@ class ExampleEraser:
             ExampleNotFound: no version and no job has such an example.
             StorageUnavailable: the bucket does not answer; what was found is deleted by a later cleaning.
         """
-        if not example_id:
-            raise InvalidField("The ID of the example is missing.", field="example_id")
-        if model:
-            self._registry.model(model)
-        found = self._find(example_id, model, scope)
-        captured = self._erase_captured(example_id, model, scope)
-        if found.is_empty and not captured:
-            where = f"of model '{model}' " if model else ""
-            raise ExampleNotFound(
-                f"No version {where}and no job under way has an example with the id {example_id[:80]!r}.",
-                metadata={"id": example_id},
-            )
+        request = ErasureRequest(example_id=example_id, model=model, scope=scope)
+        found = self._search(request)
+        captured = self._erase_captured(request)
         while self._note(found) - set(found.job_ids):
             # A retrain has taken the feedback since jobs were read.
             found = self._find(example_id, model, scope)
@@ -147,16 +141,67 @@ class ExampleEraser:
         log.info("example_erased", versions=len(found.versions), contents=contents)
         return Erasure(versions=found.versions, unread=found.unread, job_ids=found.job_ids, contents=contents)
 
-    def _erase_captured(self, example_id: str, model: str, scope: Scope | None) -> int:
+    def _captured_in(self, request: ErasureRequest) -> list[str]:
+        """Return the models that captured the input of a prediction."""
+        if self._captures is None:
+            return []
+        return [
+            name
+            for name in self._captures.models_with(request.example_id)
+            if request.model in ("", name) and (request.scope is None or request.scope.covers(name))
+        ]
+
+    def _erase_captured(self, request: ErasureRequest) -> int:
         """Erase the captured input of a prediction; return the number of erased inputs."""
         if self._captures is None:
             return 0
-        names = [
-            name
-            for name in self._captures.models_with(example_id)
-            if model in ("", name) and (scope is None or scope.covers(name))
-        ]
-        return sum(self._captures.erase(name, example_id) for name in names)
+        return sum(self._captures.erase(name, request.example_id) for name in self._captured_in(request))
+
+    def begin(self, request: ErasureRequest, log: ErasureLog) -> tuple[Erasure, str]:
+        """Exclude an example from training, and store the erasure of it in the same transaction.
+
+        Returns:
+            The versions and jobs that have it, and the ID of the erasure.
+
+        Raises:
+            InvalidField, ModelNotFound or ExampleNotFound: as `erase`.
+        """
+        found, captured = self._search(request), len(self._captured_in(request))
+        erasure_id = ""
+
+        def store(connection: Connection, contents: int) -> None:
+            nonlocal erasure_id
+            erasure_id = log.begin(connection, request, found.versions, contents=contents + captured)
+
+        taken = self._note(found, store)
+        while taken - set(found.job_ids):
+            # As in `erase`.
+            found = self._find(request.example_id, request.model, request.scope)
+            taken = self._note(found)
+        erasure = Erasure(versions=found.versions, unread=found.unread, job_ids=found.job_ids, contents=0)
+        return erasure, erasure_id
+
+    def exclude(self, request: ErasureRequest) -> Sequence[tuple[str, int]]:
+        """Exclude an example again where it came since, and return the versions that were trained on it."""
+        self._erase_captured(request)
+        found = self._find(request.example_id, request.model, request.scope)
+        self._note(found)
+        return found.versions
+
+    def _search(self, request: ErasureRequest) -> _Found:
+        if not request.example_id:
+            raise InvalidField("The ID of the example is missing.", field="example_id")
+        found = self._find(request.example_id, request.model, request.scope)
+        if found.is_empty and not self._captured_in(request):
+            if request.model:
+                self._registry.model(request.model)
+            where = f"of model '{request.model}' " if request.model else ""
+            raise ExampleNotFound(
+                f"No version {where}and no job under way has an example with the ID "
+                f"{request.example_id[:80]!r}. Check the ID and the model.",
+                metadata={"id": request.example_id},
+            )
+        return found
 
     def carry_out(self) -> int:
         """Take what was deleted out of the archives, or look whether it is out of them still.
@@ -247,13 +292,18 @@ class ExampleEraser:
                 if row.nbytes:
                     found.places[row.feedback_id, 0] = row.digest
 
-    def _note(self, found: _Found) -> set[str]:
-        """Record what is erased, and delete the feedback; return the jobs that train on that feedback."""
-        if not found.places and not found.feedback_ids:
+    def _note(self, found: _Found, also: Callable[[Connection, int], None] | None = None) -> set[str]:
+        """Record what is erased, and delete the feedback; return the jobs that train on that feedback.
+
+        `also` gets the number of contents that are stored and were not erased before.
+        """
+        if not found.places and not found.feedback_ids and also is None:
             return set()
         with self._database.write("examples.erase") as connection:
             # Numbers in the order of commits, so that no reader can see one and miss an earlier one.
             self._database.lock(connection, Lock.QUEUE)
+            # Whoever publishes a version either committed before this, or sees these rows.
+            next_revision(connection)
             known = _members(connection, {archive for archive, _ in found.places})
             number = connection.execute(select(func.max(forgotten.c.number))).scalar() or 0
             now = self._database.now(connection)
@@ -271,6 +321,9 @@ class ExampleEraser:
             ]
             if rows:
                 connection.execute(insert(forgotten), rows)
+            if also is not None:
+                held = _held(connection, {archive for archive, _ in found.places}).union(found.feedback_ids)
+                also(connection, sum(row["archive"] in held for row in rows))
             return feedback_rows.erase(connection, found.feedback_ids)
 
     def _rewrite(self, archive: str) -> int:
@@ -297,6 +350,11 @@ def _note_rewritten(connection: Connection, archive: str, *, found: int, now: fl
         connection.execute(here.values(removed=1, rewritten=now))
     else:
         connection.execute(here.values(removed=2))
+
+
+def _held(connection: Connection, archives: Collection[str]) -> set[str]:
+    query = select(archive_uses.c.archive).where(archive_uses.c.archive.in_(sorted(archives)), is_held())
+    return set(connection.execute(query).scalars())
 
 
 def _members(connection: Connection, archives: Collection[str]) -> set[ArchiveMember]:

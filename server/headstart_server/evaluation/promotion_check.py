@@ -1,6 +1,6 @@
 """Compares a new version with the one that an alias names, and decides whether the alias moves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
@@ -25,6 +25,7 @@ from headstart_server.learning.metrics.promotion import (
     rejected_promotion,
 )
 from headstart_server.models.registry import Registry
+from headstart_server.models.version import Version
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +81,30 @@ class PromotionCheck:
                     spec.alias, baseline, f"It could not be compared with version {baseline}: {error.message}"
                 )
         return alias_moved_promotion(spec.alias, baseline)
+
+    def judge_replacement(
+        self, version: Version, candidate: ComparedHead, left_out: Collection[str]
+    ) -> Promotion | None:
+        """Compare a successor with the version that it replaces because of erased examples, by their digests.
+
+        The default criteria decide, and nothing depends on the decision.
+        """
+        alias = next(iter(version.aliases), "")
+        try:
+            before = self._registry.files.load(version.model, version.number)
+            known = self._registry.files.examples(version)
+            if known is None:
+                return None
+            compared = ComparedHead(head=before.head, tail=before.tail, embedder=None, known=known)
+            access = ExampleAccess(reader=self._reader, window=self._window)
+            pairs = pair_predictions(compared, candidate, access, leave_out=left_out)
+            return decide_promotion(PromotionCriteria(), alias, version.number, compare(_judged_on(pairs)))
+        except (ArtifactDamaged, NoCommonExamples) as error:
+            return rejected_promotion(
+                alias,
+                version.number,
+                f"It could not be compared with version {version.number}: {error.message}",
+            )
 
     def _judge(
         self,

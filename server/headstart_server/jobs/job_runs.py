@@ -3,21 +3,28 @@
 A run that lost its job, or whose job was canceled, can therefore change nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from sqlalchemy import Connection, select
+
 from headstart_server.auth.tenants import tenant_of
+from headstart_server.database.batches import batched
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
+from headstart_server.database.tables import forgotten
 from headstart_server.jobs import rows, running, stored
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, Progress
 from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.quotas import Quotas
-from headstart_server.jobs.running import JobLostError
+from headstart_server.jobs.running import ExampleErasedError, JobLostError
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Manifest
+
+#: Archives whose erased examples one statement looks for.
+_ARCHIVES_AT_ONCE = 500
 
 
 class JobRuns:
@@ -77,6 +84,7 @@ class JobRuns:
         size_bytes: int,
         manifest: Manifest,
         promotion: Promotion | None = None,
+        members: Collection[tuple[str, int]] = (),
     ) -> int:
         """End a job and publish its version, in one transaction. Safe to repeat after `DatabaseUnavailable`.
 
@@ -88,6 +96,7 @@ class JobRuns:
             size_bytes: their size.
             manifest: where the version came from.
             promotion: what was decided about the spec's alias; None moves it anyway.
+            members: the archive and the place in it of each example that the version was trained on.
 
         Returns:
             The version's number.
@@ -97,6 +106,7 @@ class JobRuns:
             JobLostError: it belongs to another attempt.
             AliasMovedError: the alias names another version than the one that was judged; nothing was
                 published.
+            ExampleErasedError: one of the examples was erased meanwhile; nothing was published.
             TenantQuotaExceeded: the tenant would store more than it may; nothing was published.
             DatabaseUnavailable: the database does not answer; the version may still be published.
         """
@@ -133,6 +143,8 @@ class JobRuns:
                     discards_examples=spec.discard_examples,
                     principal=job.principal,
                 )
+                # After the registry's counter was locked, so no erasure can commit in between.
+                _check_not_erased(connection, members)
                 result = {
                     "version": number,
                     "promotion": None if promotion is None else promotion.to_json(),
@@ -208,3 +220,12 @@ class JobRuns:
             except JobLostError:
                 return
         self._notifier.publish(job.job_id)
+
+
+def _check_not_erased(connection: Connection, members: Collection[tuple[str, int]]) -> None:
+    archives = sorted({archive for archive, _ in members})
+    for part in batched(archives, _ARCHIVES_AT_ONCE):
+        query = select(forgotten.c.archive, forgotten.c.member).where(forgotten.c.archive.in_(part))
+        erased = {(row.archive, int(row.member)) for row in connection.execute(query)}
+        if not erased.isdisjoint(members):
+            raise ExampleErasedError

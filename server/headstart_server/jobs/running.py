@@ -31,6 +31,10 @@ class JobLostError(Exception):
     """The job belongs to another attempt by now: nothing of this run counts."""
 
 
+class ExampleErasedError(Exception):
+    """An example of the version was erased while the job ran: run the job again without it."""
+
+
 class JobCancelledError(Exception):
     """The job was canceled."""
 

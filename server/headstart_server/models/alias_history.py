@@ -42,12 +42,14 @@ class Cause(StrEnum):
     PUBLISHED: a job published a version and moved the alias to it.
     DELETED: a caller deleted the version.
     EXPIRED: the version expired.
+    ERASED: the version was replaced by one without an erased example.
     """
 
     SET = "set"
     PUBLISHED = "published"
     DELETED = "deleted"
     EXPIRED = "expired"
+    ERASED = "erased"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from sqlalchemy import BindParameter, Connection, bindparam, select
+from sqlalchemy import BindParameter, Connection, bindparam, func, select
 
 from headstart_server.database.clock import DatabaseClock
 from headstart_server.database.database import Database
@@ -31,7 +31,7 @@ _VERSIONS = (
         versions.c.promotion["decision"].as_string().label("decision"),
     )
     .where(versions.c.model.in_(_NAMES))
-    .order_by(versions.c.model, versions.c.number)
+    .order_by(versions.c.model, func.coalesce(versions.c.place, versions.c.number), versions.c.number)
 )
 _CAPTURES = select(models.c.name, models.c.capture).where(
     models.c.name.in_(_NAMES), models.c.deleted.is_(None), models.c.capture.is_not(None)
@@ -44,7 +44,7 @@ class ModelEntry:
     """The versions and aliases of a model.
 
     Attributes:
-        numbers: expiry by number, ascending; None for never, and while a version has a share of an alias.
+        numbers: expiry by number, oldest first; None for never, and while a version has a share of an alias.
         aliases: the numbers that aliases name.
         shares: what others have of an alias's calls, by alias; only of those of which they have some.
         rejected: numbers of the versions that a promotion gate rejected and that no alias names.

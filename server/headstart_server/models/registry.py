@@ -519,6 +519,10 @@ class Registry:
             self._store.remove(artifact)
         return len(leftovers)
 
+    def forget_replaced(self, version: Version) -> None:
+        """Remove a version's files and memory after the transaction that replaced it."""
+        self._forget([(version.model, version.number, version.artifact)])
+
     def _forget(self, deleted: Sequence[tuple[str, int, str]]) -> None:
         for model in {model for model, _, _ in deleted}:
             self.index.refresh(model)

@@ -57,6 +57,7 @@ class Manifest:
         removed_count: number of the parent's examples that were left out or replaced.
         edited_count: number of the parent's examples that were changed.
         feedback_count: number of examples that came from feedback with the fine-tune itself.
+        held_out_fraction: fraction of the examples that was held out at random; 0 for none.
         task: the kind of task.
         tail: what the version's own tail is; None if it takes the backbone's last view.
         note: what a person should know of how the head came about; may be empty.
@@ -89,6 +90,7 @@ class Manifest:
     removed_count: int = 0
     edited_count: int = 0
     feedback_count: int = 0
+    held_out_fraction: float = 0.0
     thresholds: tuple[float, ...] = ()
     task: Task = Task.SINGLE_LABEL
     tail: TailFacts | None = None

@@ -10,10 +10,10 @@ from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.evaluation.batch_predictor import MAX_LISTED_FAULTS
-from headstart_server.jobs.job import Job, JobStep
+from headstart_server.jobs.job import JobStep
 from headstart_server.learning.examples.dataset import ExampleFault
 from headstart_server.learning.features.matrices import Matrices
-from headstart_server.learning.heads.recipe import required_views
+from headstart_server.learning.heads.recipe import Recipe, required_views
 from headstart_server.learning.metrics.backbone_selection import BackboneSelection
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.training.activations import JobActivations
@@ -75,10 +75,10 @@ class FeatureStep:
         return embedder
 
     @contextmanager
-    def activations(self, job: Job) -> Iterator[JobActivations]:
-        """Provide the activations of a job, which are removed at the end of the block."""
-        activations = JobActivations(job.spec.recipe, self._max_activation_bytes, self._memory_bytes)
-        with activations.folder(self._scratch, job.job_id):
+    def activations(self, recipe: Recipe, name: str) -> Iterator[JobActivations]:
+        """Provide the activations that a recipe needs; their folder is removed at the end of the block."""
+        activations = JobActivations(recipe, self._max_activation_bytes, self._memory_bytes)
+        with activations.folder(self._scratch, name):
             yield activations
 
     def extract(

@@ -100,7 +100,7 @@ class FineTuneRun:
             features = self._steps.features
             self._selection = features.select(self._progress, self._steps.fitting.matrices)
             embedder = features.load(self._progress, self._selection)
-            with features.activations(self._job) as activations:
+            with features.activations(self._job.spec.recipe, self._job.job_id) as activations:
                 trained = self._train(embedder, activations)
             return self._evaluate_and_publish(trained)
 
@@ -206,6 +206,7 @@ class FineTuneRun:
             removed_count=self._job.removed_count,
             edited_count=self._job.edited_count,
             feedback_count=(self._job.added_count or 0) if self._job.trigger is JobTrigger.RETRAIN else 0,
+            held_out_fraction=spec.held_out_fraction,
             note=fitted.note,
             requested_recipe=None if isinstance(spec.recipe, Auto) else spec.recipe,
             backbone_selection=self._selection,

@@ -18,7 +18,7 @@ from headstart_server.evaluation.promotion_check import (
 )
 from headstart_server.jobs.job import Findings, JobStep
 from headstart_server.jobs.job_runs import JobRuns
-from headstart_server.jobs.running import JobCancelledError, JobLostError
+from headstart_server.jobs.running import ExampleErasedError, JobCancelledError, JobLostError
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models.registry import AliasMovedError
 from headstart_server.models.store import VersionStore
@@ -71,7 +71,8 @@ class PublishStep:
         """Write a version and commit the end of its job; return the number of the version.
 
         Raises:
-            JobCancelledError or JobLostError: the job was cancelled, or belongs to another attempt.
+            JobCancelledError or JobLostError: the job was cancelled, or belongs to another attempt; or it is
+                in the queue again, because an example was erased meanwhile.
             QuotaExceeded or TenantQuotaExceeded: the version does not fit in.
         """
         job = progress.job
@@ -81,6 +82,8 @@ class PublishStep:
             manifest, size_bytes = progress.retry_until_available(
                 lambda: self._versions.write(artifact, candidate.head, manifest, files)
             )
+
+        members = {(example.archive, example.member) for example in candidate.known.examples}
 
         def succeed(promotion: Promotion | None) -> int:
             while True:
@@ -93,6 +96,7 @@ class PublishStep:
                         size_bytes=size_bytes,
                         manifest=manifest,
                         promotion=promotion,
+                        members=members,
                     )
                 except DatabaseUnavailable:
                     # The commit may have succeeded. The fence decides, whichever attempt has the job by then.
@@ -108,6 +112,11 @@ class PublishStep:
                     promotion = self.decide(candidate, progress)
             baseline = 0 if promotion is None else promotion.baseline
             return succeed(alias_moved_promotion(job.spec.alias or "", baseline))
+        except ExampleErasedError:
+            # The next attempt leaves the example out.
+            self.remove(artifact)
+            self._runs.release(job)
+            raise JobLostError(job.job_id) from None
         except (JobCancelledError, JobLostError, QuotaExceeded, TenantQuotaExceeded):
             # After any other error the version may be published; if not, a cleaning removes its files.
             self.remove(artifact)

@@ -25,7 +25,8 @@ PUBLIC = """
     AliasEvent AliasEventCause AsyncClient AsyncJob Auto Backbone BackboneCandidate BackboneStatus
     BackboneSelection Cancelled CandidateOutcome ClassMetrics ClassProbability Client ComparedClass
     ComparedMetrics Comparison ConfusedPair
-    ConfusionCell Truncation DataLoss DatasetFindings DeadlineExceeded ErasedExample DuplicateGroup
+    ConfusionCell Truncation DataLoss DatasetFindings DeadlineExceeded ErasedExample
+    ErasureCertificate RebuiltVersion DuplicateGroup
     Energy ErrorDetails Evaluation EvaluationResult Example ExampleFault ExampleOutcome ExampleReference
     Export
     FailedPrecondition FieldViolation FineTuneSpec HeadstartError Influence InputFault Internal

@@ -32,6 +32,7 @@ from headstart.results import (
     MetricsSource,
     Modality,
     Model,
+    RebuiltVersion,
     Traffic,
     Usage,
     Version,
@@ -105,17 +106,25 @@ def erased_example_view(example_id: str, deleted: ErasedExample) -> RenderableTy
     """Return the result of erasing an example, and the remaining steps."""
     count = deleted.deleted_contents
     lines = [f"Deleted {count} content{'' if count == 1 else 's'} of example {example_id}, and its features."]
+    if (certificate := deleted.certificate) is not None:
+        lines += [_rebuilt(each) for each in certificate.versions]
+        lines.append(f"Certificate: {certificate.request_id}. Print it with --json.")
+    remaining = deleted.versions if certificate is None else ()
     for heading, names in (
-        (
-            "Versions trained on it; delete them to remove what they learned",
-            _named(deleted.versions),
-        ),
+        ("Versions trained on it; delete them to remove what they learned", _named(remaining)),
         ("Unknown, because their lists are damaged", _named(deleted.unread_versions)),
         ("Jobs under way that had it", ", ".join(deleted.job_ids)),
     ):
         if names:
             lines.append(f"{heading}: {names}.")
     return Text("\n".join(lines))
+
+
+def _rebuilt(each: RebuiltVersion) -> str:
+    if each.new_version is None:
+        return f"{each.model}@{each.version} was not replaced. {each.skipped_reason}"
+    aliases = f", aliases {', '.join(each.aliases)}" if each.aliases else ""
+    return f"{each.model}@{each.version} was replaced by {each.model}@{each.new_version}{aliases}."
 
 
 def _named(versions: Iterable[tuple[str, int]]) -> str:

@@ -6,13 +6,14 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from headstart.v1 import model_pb2, version_selector_pb2
+from headstart.v1 import model_pb2
 from headstart.v1 import model_service_pb2 as pb
 from headstart.v1 import model_service_pb2_grpc as stubs
 from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.caller import caller, scope, tenant
 from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.api.grpc.messages.common import page_key, page_token, selector_of
+from headstart_server.api.grpc.messages.erasures import erasure_message
 from headstart_server.api.grpc.messages.exports import export_format_of, export_messages
 from headstart_server.api.grpc.messages.models import (
     alias_event_message,
@@ -34,9 +35,10 @@ from headstart_server.api.grpc.messages.versions import (
     viewed_message,
 )
 from headstart_server.api.grpc.permissions import ALL_MODELS
-from headstart_server.auth.permissions import Right, Scope
+from headstart_server.auth.permissions import Right
 from headstart_server.auth.tenants import full_name, own_name
 from headstart_server.backbones.contract.backbone import BackboneInfo
+from headstart_server.datasets.erasure_log import ErasureRecord, ErasureRequest
 from headstart_server.datasets.example_eraser import Erasure
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import InvalidField
@@ -57,7 +59,7 @@ class ModelService(stubs.ModelServiceServicer):
         registry: knows models and versions.
         pool: knows backbones.
         reporter: writes reports.
-        erase: deletes the data of an example, by its id and model, within a scope.
+        erase: erases an example, and with `rebuild` replaces the versions that were trained on it.
         executor: where reports are written and examples erased.
         exporter: has versions exported.
         removals: where versions and models are deleted, with their artifacts.
@@ -69,7 +71,7 @@ class ModelService(stubs.ModelServiceServicer):
         registry: Registry,
         pool: BackbonePool,
         reporter: Reporter,
-        erase: Callable[[str, str, Scope | None], Erasure],
+        erase: Callable[..., tuple[Erasure, ErasureRecord | None]],
         executor: BoundedExecutor,
         *,
         exporter: Exporter,
@@ -229,18 +231,18 @@ class ModelService(stubs.ModelServiceServicer):
                 field="model",
             )
         model = "" if request.model == ALL_MODELS else request.model
-        found = await self._executor.run(self._erase, request.example_id, model, scope(Right.ADMIN))
-        return pb.EraseExampleResponse(
-            versions=[
-                version_selector_pb2.VersionRef(model=model, version=number)
-                for model, number in found.versions
-            ],
-            unread_versions=[
-                version_selector_pb2.VersionRef(model=model, version=number) for model, number in found.unread
-            ],
-            job_ids=found.job_ids,
-            deleted_contents=found.contents,
+        if request.request_id and not request.rebuild:
+            raise InvalidField(
+                "request_id requires rebuild. Set rebuild, or omit request_id.", field="request_id"
+            )
+        erased = ErasureRequest(
+            example_id=request.example_id,
+            model=model,
+            scope=scope(Right.ADMIN),
+            request_id=request.request_id,
         )
+        work = partial(self._erase, erased, rebuild=request.rebuild)
+        return erasure_message(*await self._executor.run(work))
 
     async def GetEvaluation(
         self, request: pb.GetEvaluationRequest, context: Context

@@ -28,6 +28,7 @@ _CAUSES = {
     Cause.PUBLISHED: alias_event_pb2.ALIAS_EVENT_CAUSE_PUBLISHED,
     Cause.DELETED: alias_event_pb2.ALIAS_EVENT_CAUSE_DELETED,
     Cause.EXPIRED: alias_event_pb2.ALIAS_EVENT_CAUSE_EXPIRED,
+    Cause.ERASED: alias_event_pb2.ALIAS_EVENT_CAUSE_ERASED,
 }
 STOP_REASONS = {
     "": model_pb2.STOP_REASON_CLOSED_FORM,

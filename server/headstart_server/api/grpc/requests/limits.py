@@ -193,7 +193,11 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "alias": _ALIAS,
     },
     "headstart.v1.DeleteJobRequest": {"job_id": _JOB_ID},
-    "headstart.v1.EraseExampleRequest": {"example_id": _EXAMPLE_ID, "model": _model()},
+    "headstart.v1.EraseExampleRequest": {
+        "example_id": _EXAMPLE_ID,
+        "model": _model(),
+        "request_id": _REQUEST_ID,
+    },
     "headstart.v1.DeleteAliasRequest": {"model": _model(), "alias": _ALIAS, "etag": _name(128)},
     "headstart.v1.DeleteModelRequest": {"model": _model()},
     "headstart.v1.DeleteVersionRequest": {"model": _model(), "version": _ANY},

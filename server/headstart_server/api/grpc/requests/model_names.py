@@ -21,6 +21,7 @@ _RESPONSE_FIELDS = frozenset(
         "headstart.v1.CapturedInput.model",
         "headstart.v1.JobEvent.model",
         "headstart.v1.Model.model",
+        "headstart.v1.RebuiltVersion.model",
         "headstart.v1.Version.model",
         "headstart.v1.VersionRef.model",
         "headstart.v1.VersionPredictions.model",

@@ -1,0 +1,268 @@
+"""Erasures with rebuild in the database: their requests, the replaced versions and the certificates."""
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from headstart_server.auth.permissions import Scope
+from headstart_server.database.database import Database
+from headstart_server.database.tables import erasure_versions, erasures
+from headstart_server.errors import InvalidField, VersionNotFound
+from headstart_server.learning.metrics.promotion import Promotion
+from headstart_server.models import rows
+from headstart_server.models.replacement import Successor, replace_version
+from headstart_server.models.version import Version
+from headstart_server.storage.json_values import JsonValue
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ErasureRequest:
+    """What is erased: an example by its ID, in one model or in all models of a scope.
+
+    Attributes:
+        model: the model; empty for all.
+        scope: the models; None for all.
+        request_id: the caller's ID; empty for none.
+    """
+
+    example_id: str
+    model: str = ""
+    scope: Scope | None = None
+    request_id: str = ""
+
+    @property
+    def tenant(self) -> str:
+        """The tenant within which the request ID is unique."""
+        return "" if self.scope is None else self.scope.tenant
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RebuiltVersion(JsonValue):
+    """A version that was trained on an erased example; `number` is 0 if it was skipped, for a reason."""
+
+    head_digest: str
+    dataset_digest: str
+    number: int = 0
+    new_head_digest: str = ""
+    new_dataset_digest: str = ""
+    aliases: tuple[str, ...] = ()
+    promotion: Promotion | None = None
+    skipped_reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ErasureRecord:
+    """A stored erasure; `finished` is None until it is complete.
+
+    Attributes:
+        contents: number of stored contents that it deletes.
+        versions: the result of each version, by model and number; None until it is replaced or skipped.
+    """
+
+    erasure_id: str
+    request: ErasureRequest
+    started: float
+    finished: float | None
+    contents: int
+    versions: Mapping[tuple[str, int], RebuiltVersion | None]
+
+    @property
+    def pending(self) -> Sequence[tuple[str, int]]:
+        """The versions without a result, by model and number."""
+        return [key for key, result in self.versions.items() if result is None]
+
+    def successor(self, model: str, number: int) -> int:
+        """Return the number of the version that replaced a version, or the number itself."""
+        result = self.versions.get((model, number))
+        return result.number if result is not None and result.number else number
+
+
+class ErasureLog:
+    """Stores erasures. Each method is one transaction.
+
+    Args:
+        database: has the rows.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, request: ErasureRequest) -> ErasureRecord | None:
+        """Return the erasure of a request ID, or without one an unfinished erasure of the same example.
+
+        Raises:
+            InvalidField: the request ID was used for another example or model.
+        """
+        query = select(erasures).where(erasures.c.tenant == request.tenant)
+        if request.request_id:
+            query = query.where(erasures.c.request_id == request.request_id)
+        else:
+            query = query.where(
+                erasures.c.finished.is_(None),
+                erasures.c.example_id == request.example_id,
+                erasures.c.model == request.model,
+            )
+        with self._database.read() as connection:
+            row = connection.execute(query.order_by(erasures.c.started).limit(1)).one_or_none()
+            if row is None:
+                return None
+            if (row.example_id, row.model) != (request.example_id, request.model):
+                raise InvalidField(
+                    f"The request ID {request.request_id!r} was used to erase another example. Send another "
+                    "request ID.",
+                    field="request_id",
+                )
+            return _record(connection, row)
+
+    def get(self, erasure_id: str) -> ErasureRecord:
+        """Return an erasure."""
+        with self._database.read() as connection:
+            query = select(erasures).where(erasures.c.erasure_id == erasure_id)
+            return _record(connection, connection.execute(query).one())
+
+    def unfinished(self) -> Sequence[str]:
+        """Return the IDs of the erasures that are not complete, the oldest first."""
+        query = (
+            select(erasures.c.erasure_id).where(erasures.c.finished.is_(None)).order_by(erasures.c.started)
+        )
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def begin(
+        self,
+        connection: Connection,
+        request: ErasureRequest,
+        versions: Collection[tuple[str, int]],
+        *,
+        contents: int,
+    ) -> str:
+        """Store an erasure in the transaction that excludes the example from training, and return its ID.
+
+        A concurrent call with the same request ID may have stored it before.
+        """
+        same = select(erasures.c.erasure_id).where(
+            erasures.c.tenant == request.tenant, erasures.c.request_id == request.request_id
+        )
+        if request.request_id and (found := connection.execute(same).scalar()) is not None:
+            return str(found)
+        erasure_id = uuid.uuid4().hex
+        scope = request.scope
+        connection.execute(
+            insert(erasures),
+            {
+                "erasure_id": erasure_id,
+                "tenant": request.tenant,
+                "request_id": request.request_id or erasure_id,
+                "example_id": request.example_id,
+                "model": request.model,
+                "scope": None if scope is None else {"tenant": scope.tenant, "models": list(scope.models)},
+                "started": self._database.now(connection),
+                "contents": contents,
+            },
+        )
+        _add_versions(connection, erasure_id, versions)
+        return erasure_id
+
+    def add_versions(self, erasure_id: str, versions: Collection[tuple[str, int]]) -> int:
+        """Add versions that were published since the erasure began, and return the number of new ones."""
+        with self._database.write("erasures.add_versions") as connection:
+            known = set(_versions(connection, erasure_id))
+            new = set(versions) - known
+            _add_versions(connection, erasure_id, new)
+        return len(new)
+
+    def replace(
+        self, erasure_id: str, old: Version, successor: Successor, promotion: Promotion | None
+    ) -> RebuiltVersion | None:
+        """Publish a successor and store the result; None if the version was replaced or deleted before.
+
+        Raises:
+            AliasMovedError: an alias names the version, and the successor was not compared with it.
+        """
+        with self._database.write("erasures.replace") as connection:
+            # Before any other lock, as where a version is published.
+            rows.bump_revision(connection, [old.model])
+            if _versions(connection, erasure_id).get((old.model, old.number)) is not None:
+                return None
+            try:
+                rows.artifact_of(connection, old.model, old.number)
+            except VersionNotFound:
+                return None
+            now = self._database.now(connection)
+            number, moved = replace_version(connection, old, successor, now=now)
+            result = RebuiltVersion(
+                head_digest=old.manifest.head_digest,
+                dataset_digest=old.manifest.dataset_digest,
+                number=number,
+                new_head_digest=successor.manifest.head_digest,
+                new_dataset_digest=successor.manifest.dataset_digest,
+                aliases=tuple(moved),
+                promotion=promotion if moved else None,
+            )
+            _set_result(connection, erasure_id, old.model, old.number, result)
+        return result
+
+    def skip(self, erasure_id: str, model: str, number: int, result: RebuiltVersion) -> None:
+        """Store why a version was not replaced."""
+        with self._database.write("erasures.skip") as connection:
+            _set_result(connection, erasure_id, model, number, result)
+
+    def finish(self, erasure_id: str) -> ErasureRecord:
+        """Store that an erasure is complete, and return it."""
+        with self._database.write("erasures.finish") as connection:
+            connection.execute(
+                update(erasures)
+                .where(erasures.c.erasure_id == erasure_id, erasures.c.finished.is_(None))
+                .values(finished=self._database.now(connection))
+            )
+        return self.get(erasure_id)
+
+
+def _add_versions(connection: Connection, erasure_id: str, versions: Collection[tuple[str, int]]) -> None:
+    added = [
+        {"erasure_id": erasure_id, "model": model, "number": number} for model, number in sorted(versions)
+    ]
+    if added:
+        connection.execute(insert(erasure_versions), added)
+
+
+def _set_result(
+    connection: Connection, erasure_id: str, model: str, number: int, result: RebuiltVersion
+) -> None:
+    connection.execute(
+        update(erasure_versions)
+        .where(
+            erasure_versions.c.erasure_id == erasure_id,
+            erasure_versions.c.model == model,
+            erasure_versions.c.number == number,
+            erasure_versions.c.result.is_(None),
+        )
+        .values(result=result.to_json())
+    )
+
+
+def _versions(connection: Connection, erasure_id: str) -> dict[tuple[str, int], RebuiltVersion | None]:
+    query = select(erasure_versions).where(erasure_versions.c.erasure_id == erasure_id)
+    return {
+        (row.model, int(row.number)): None if row.result is None else RebuiltVersion.from_json(row.result)
+        for row in connection.execute(query.order_by(erasure_versions.c.model, erasure_versions.c.number))
+    }
+
+
+def _record(connection: Connection, row: Row[Any]) -> ErasureRecord:
+    scope = None
+    if row.scope is not None:
+        scope = Scope(tenant=row.scope["tenant"], models=tuple(row.scope["models"]))
+    return ErasureRecord(
+        erasure_id=row.erasure_id,
+        request=ErasureRequest(
+            example_id=row.example_id, model=row.model, scope=scope, request_id=row.request_id
+        ),
+        started=row.started,
+        finished=row.finished,
+        contents=int(row.contents),
+        versions=_versions(connection, row.erasure_id),
+    )

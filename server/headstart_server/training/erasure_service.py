@@ -1,0 +1,171 @@
+"""Erases examples, and replaces the versions that were trained on them."""
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+import structlog
+
+from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, ErasureRequest, RebuiltVersion
+from headstart_server.datasets.example_eraser import Erasure, ExampleEraser
+from headstart_server.errors import Draining, HeadstartError, ServiceUnavailable, StorageFull
+from headstart_server.models.version import Version
+from headstart_server.training.successor_publisher import SuccessorPublisher
+from headstart_server.training.version_rebuilder import RebuiltHead, VersionRebuilder
+
+log = structlog.get_logger(__name__)
+
+#: Searches for versions that were published while others were replaced.
+MAX_ROUNDS = 10
+
+
+class ErasureService:
+    """Erases examples. An erasure that was interrupted continues with the next call, or with `resume`.
+
+    Args:
+        eraser: deletes contents and features.
+        erasures: stores the requests and the results.
+        rebuilder: fits successors.
+        publisher: publishes them.
+        threads: number of successors that are fitted at once.
+    """
+
+    def __init__(
+        self,
+        eraser: ExampleEraser,
+        erasures: ErasureLog,
+        rebuilder: VersionRebuilder,
+        publisher: SuccessorPublisher,
+        *,
+        threads: int,
+    ) -> None:
+        self._eraser = eraser
+        self._erasures = erasures
+        self._rebuilder = rebuilder
+        self._publisher = publisher
+        self._threads = threads
+        self._turn = threading.Lock()
+        self._closed = threading.Event()
+
+    def erase(self, request: ErasureRequest, *, rebuild: bool) -> tuple[Erasure, ErasureRecord | None]:
+        """Erase an example; with `rebuild` also replace the versions that were trained on it.
+
+        Returns:
+            What was found, and with `rebuild` the complete erasure.
+
+        Raises:
+            InvalidField: the example ID is missing, or the request ID was used for another example.
+            ModelNotFound or ExampleNotFound: the model or the example does not exist.
+            ServiceUnavailable: the database or the bucket is unavailable; a repeated call continues.
+        """
+        if not rebuild:
+            return self._eraser.erase(request.example_id, request.model, request.scope), None
+        record = self._erasures.find(request)
+        found = None
+        if record is None:
+            found, erasure_id = self._eraser.begin(request, self._erasures)
+            record = self._erasures.get(erasure_id)
+        if record.finished is None:
+            record = self._complete(record)
+        erasure = Erasure(
+            versions=sorted(record.versions),
+            unread=found.unread if found else (),
+            job_ids=found.job_ids if found else (),
+            contents=record.contents,
+        )
+        return erasure, record
+
+    def resume(self) -> int:
+        """Complete the erasures that were interrupted, and return their number."""
+        unfinished = self._erasures.unfinished()
+        for erasure_id in unfinished:
+            with suppress(Draining):
+                self._complete(self._erasures.get(erasure_id))
+        return len(unfinished)
+
+    def close(self) -> None:
+        """Stop fitting; the next start continues."""
+        self._closed.set()
+
+    def _complete(self, record: ErasureRecord) -> ErasureRecord:
+        with self._turn:
+            record = self._erasures.get(record.erasure_id)
+            if record.finished is not None:
+                return record
+            self._eraser.carry_out()
+            self._eraser.drop_here()
+            for _ in range(MAX_ROUNDS):
+                self._replace_all(record)
+                # A job that had read the example may have published a version before it was excluded.
+                added = self._erasures.add_versions(record.erasure_id, self._eraser.exclude(record.request))
+                record = self._erasures.get(record.erasure_id)
+                if not added and not record.pending:
+                    break
+            self._eraser.carry_out()
+            self._eraser.drop_here()
+            record = self._erasures.finish(record.erasure_id)
+        log.info("versions_rebuilt", versions=len(record.versions), contents=record.contents)
+        return record
+
+    def _replace_all(self, record: ErasureRecord) -> None:
+        results = {key: result for key, result in record.versions.items() if result is not None}
+        for version, rebuilt in self._rebuilt(record.pending):
+            key = (version.model, version.number)
+            if isinstance(rebuilt, HeadstartError):
+                result = _skipped(version, rebuilt.message)
+                self._erasures.skip(record.erasure_id, *key, result)
+            else:
+                parent = results.get((version.model, version.manifest.parent))
+                published = self._publisher.publish(record.erasure_id, version, rebuilt, parent)
+                if published is None:
+                    continue
+                result = published
+            results[key] = result
+
+    def _rebuilt(
+        self, pending: Sequence[tuple[str, int]]
+    ) -> Iterator[tuple[Version, RebuiltHead | HeadstartError]]:
+        """Yield versions in order with their successors, fitted in several threads a few ahead."""
+        with ThreadPoolExecutor(self._threads, "erase") as pool:
+            waiting: deque[tuple[Version, Future[RebuiltHead | HeadstartError]]] = deque()
+            try:
+                for model, number in pending:
+                    version = self._rebuilder.version(model, number)
+                    if version is None:
+                        continue
+                    waiting.append((version, pool.submit(self._rebuild, version)))
+                    if len(waiting) > 2 * self._threads:
+                        version, future = waiting.popleft()
+                        yield version, future.result()
+                while waiting:
+                    version, future = waiting.popleft()
+                    yield version, future.result()
+            finally:
+                for _, future in waiting:
+                    future.cancel()
+
+    def _rebuild(self, version: Version) -> RebuiltHead | HeadstartError:
+        try:
+            return self._rebuilder.rebuild(version, self._checkpoint)
+        except (ServiceUnavailable, StorageFull):
+            raise
+        except HeadstartError as error:
+            if error.retry_after is not None:
+                raise
+            return error
+
+    def _checkpoint(self) -> None:
+        if self._closed.is_set():
+            raise Draining(
+                "The server is stopping. Repeat the call to continue the erasure.", retry_after=1.0
+            )
+
+
+def _skipped(version: Version, reason: str) -> RebuiltVersion:
+    return RebuiltVersion(
+        head_digest=version.manifest.head_digest,
+        dataset_digest=version.manifest.dataset_digest,
+        skipped_reason=reason,
+    )

@@ -1,0 +1,69 @@
+"""Publishes the successor of a version, with the aliases that name the version."""
+
+from dataclasses import replace
+
+from headstart_server.datasets.erasure_log import ErasureLog, RebuiltVersion
+from headstart_server.evaluation.promotion_check import MAX_PROMOTION_CHECKS, PromotionCheck
+from headstart_server.learning.metrics.promotion import Promotion
+from headstart_server.models.registry import AliasMovedError, Registry
+from headstart_server.models.replacement import Successor
+from headstart_server.models.store import VersionStore
+from headstart_server.models.version import Version
+from headstart_server.training.version_rebuilder import RebuiltHead
+
+
+class SuccessorPublisher:
+    """Stores and publishes successors.
+
+    Args:
+        erasures: commits the replacement of a version.
+        registry: drops what is known of replaced versions.
+        store: stores the files.
+        gate: compares a successor with the version that it replaces.
+    """
+
+    def __init__(
+        self, erasures: ErasureLog, registry: Registry, store: VersionStore, gate: PromotionCheck
+    ) -> None:
+        self._erasures = erasures
+        self._registry = registry
+        self._store = store
+        self._gate = gate
+
+    def publish(
+        self, erasure_id: str, version: Version, rebuilt: RebuiltHead, parent: RebuiltVersion | None
+    ) -> RebuiltVersion | None:
+        """Publish the successor of a version; return None if the version was replaced or deleted before.
+
+        Args:
+            erasure_id: the erasure.
+            version: the version.
+            rebuilt: its successor.
+            parent: the result of the version's parent, if that was replaced, too.
+        """
+        manifest = rebuilt.manifest
+        if parent is not None and parent.number:
+            manifest = replace(manifest, parent=parent.number)
+        artifact = f"{manifest.job_id}.1"
+        manifest, size_bytes = self._store.write(artifact, rebuilt.candidate.head, manifest, rebuilt.files)
+        promotion: Promotion | None = None
+        is_judged = bool(version.aliases)
+        for _ in range(MAX_PROMOTION_CHECKS):
+            if is_judged:
+                promotion = self._gate.judge_replacement(version, rebuilt.candidate, rebuilt.left_out)
+            successor = Successor(
+                artifact=artifact,
+                size_bytes=size_bytes,
+                manifest=manifest,
+                archives=rebuilt.candidate.known.archives,
+                judged=is_judged,
+            )
+            try:
+                result = self._erasures.replace(erasure_id, version, successor, promotion)
+            except AliasMovedError:
+                is_judged = True
+                continue
+            if result is not None:
+                self._registry.forget_replaced(version)
+            return result
+        return None

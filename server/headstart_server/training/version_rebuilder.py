@@ -1,0 +1,227 @@
+"""Fits the successor of a version without erased examples, as a fine-tune of the other examples would."""
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from uuid import NAMESPACE_URL, uuid5
+
+import numpy as np
+
+from headstart_server.auth.tenants import tenant_of
+from headstart_server.datasets.dataset_store import ArchiveMember, Dataset, DatasetStore
+from headstart_server.embedding.backbone_pool import BackbonePool
+from headstart_server.embedding.cache_scope import working_for
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.tails import VersionTail
+from headstart_server.errors import ExamplesNotKept, VersionNotFound
+from headstart_server.evaluation.paired_predictions import ComparedHead
+from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.examples.dataset import DatasetCount
+from headstart_server.learning.heads.fitting import FittedHead, fit
+from headstart_server.learning.heads.recipe import Auto, required_views
+from headstart_server.learning.metrics.example_list import ExampleList
+from headstart_server.models import evaluation_file
+from headstart_server.models.registry import Registry
+from headstart_server.models.resident import check_backbone
+from headstart_server.models.store import EXAMPLES_FILE
+from headstart_server.models.tail_file import TAIL_FILE, encode
+from headstart_server.models.version import Manifest, TailFacts, Version
+from headstart_server.training.activations import JobActivations
+from headstart_server.training.evaluation_result import EvaluationResult, evaluate_fit
+from headstart_server.training.extraction import FeatureExtraction, FeatureTable
+from headstart_server.training.fine_tune import FineTuneSteps
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RebuiltHead:
+    """The successor of a version before it is stored.
+
+    Attributes:
+        candidate: its head and its examples.
+        manifest: its manifest.
+        files: its further files.
+        left_out: content digests of the examples that were erased.
+    """
+
+    candidate: ComparedHead
+    manifest: Manifest
+    files: Mapping[str, bytes]
+    left_out: Collection[str]
+
+
+class VersionRebuilder:
+    """Fits successors of versions. Safe to use from many threads.
+
+    Args:
+        registry: has the versions.
+        datasets: has the contents, and knows which were erased.
+        pool: has the backbones.
+        steps: the steps of fine-tunes.
+    """
+
+    def __init__(
+        self, registry: Registry, datasets: DatasetStore, pool: BackbonePool, steps: FineTuneSteps
+    ) -> None:
+        self._registry = registry
+        self._datasets = datasets
+        self._pool = pool
+        self._steps = steps
+
+    def version(self, model: str, number: int) -> Version | None:
+        """Return a version; None if it was deleted."""
+        with suppress(VersionNotFound):
+            return self._registry.version(model, number)
+        return None
+
+    def rebuild(self, version: Version, checkpoint: Callable[[], None] = lambda: None) -> RebuiltHead:
+        """Return the successor of a version.
+
+        Raises:
+            HeadstartError: it cannot be fitted, because of its examples or its backbone.
+        """
+        listed = self._registry.files.examples(version)
+        if listed is None:
+            raise _not_kept(version, "its list of examples is missing.")
+        gone = set(self._datasets.erased(listed.archives))
+        kept = _without(listed, gone)
+        left_out = {one.digest for one in listed.examples if (one.archive, one.member) in gone}
+        embedder = self._pool.load(version.manifest.backbone)
+        check_backbone(self._registry.files.load(version.model, version.number), embedder.digest)
+        recipe = version.manifest.requested_recipe or Auto()
+        with working_for(tenant_of(version.model)):
+            activations = self._steps.features.activations(recipe, f"{version.artifact}.erase")
+            with activations as collected:
+                fitted = self._fit(version, kept, embedder, collected, checkpoint)
+        return self._result(version, kept, fitted, left_out)
+
+    def _fit(
+        self,
+        version: Version,
+        kept: ExampleList,
+        embedder: Embedder,
+        activations: JobActivations,
+        checkpoint: Callable[[], None],
+    ) -> "_Fitted":
+        manifest = version.manifest
+        recipe = manifest.requested_recipe or Auto()
+        table = self._table(version, kept, embedder, activations, checkpoint)
+        spec = FineTuneSpec(
+            model=version.model,
+            backbone=manifest.backbone,
+            held_out_fraction=manifest.held_out_fraction,
+            seed=manifest.seed,
+        )
+        held_out = table.held_out_mask(spec, checkpoint)
+        training = table.part(~held_out)
+        head = fit(
+            recipe,
+            training.views,
+            training.targets,
+            training.digests,
+            seed=manifest.seed,
+            modality=table.modality,
+            tails=activations.tools(embedder, training.digests, lambda _: None, checkpoint),
+            checkpoint=checkpoint,
+            matrices=self._steps.fitting.matrices,
+        )
+        tail = activations.tail(head.tail, version.model)
+        apart = table.part(held_out)
+        own = activations.own_views(tail, embedder, apart.views, apart.digests, checkpoint)
+        analysis = replace(table, indexes=np.arange(len(table.examples))).analysis(head, held_out, checkpoint)
+        result = evaluate_fit(head, table, held_out, own=own)
+        findings = analysis.findings(
+            seed=manifest.seed, estimated_seconds=manifest.fit_seconds, fault_count=0
+        )
+        files = {
+            evaluation_file.EVALUATION_FILE: evaluation_file.encode(result.evaluation, findings),
+            **analysis.files(),
+            **({TAIL_FILE: encode(head.tail)} if head.tail else {}),
+        }
+        return _Fitted(embedder=embedder, head=head, training=training, tail=tail, result=result, files=files)
+
+    def _table(
+        self,
+        version: Version,
+        kept: ExampleList,
+        embedder: Embedder,
+        activations: JobActivations,
+        checkpoint: Callable[[], None],
+    ) -> FeatureTable:
+        recipe = version.manifest.requested_recipe or Auto()
+        with closing(Dataset(kept, self._datasets.reader())) as dataset:
+            extraction = FeatureExtraction(dataset, required_views(recipe, embedder.info.views))
+            extraction.run(
+                embedder,
+                window=self._steps.features.window,
+                checkpoint=checkpoint,
+                cuts=activations.begin(embedder.info, extraction.content_count),
+                taken=lambda digest, row: activations.add(digest, row.views),
+            )
+            activations.finish()
+            if extraction.faults:
+                fault = extraction.faults[min(extraction.faults)]
+                raise _not_kept(version, fault.message)
+            return extraction.table()
+
+    def _result(
+        self, version: Version, kept: ExampleList, fitted: "_Fitted", left_out: Collection[str]
+    ) -> RebuiltHead:
+        head = fitted.head
+        known = replace(kept, outcomes=fitted.result.outcomes)
+        manifest = self._manifest(version, kept, fitted)
+        candidate = ComparedHead(head=head.head, tail=fitted.tail, embedder=fitted.embedder, known=known)
+        files = {EXAMPLES_FILE: known.to_bytes(), **fitted.files}
+        return RebuiltHead(candidate=candidate, manifest=manifest, files=files, left_out=left_out)
+
+    def _manifest(self, version: Version, kept: ExampleList, fitted: "_Fitted") -> Manifest:
+        old, head = version.manifest, fitted.head
+        count = DatasetCount(limits=self._datasets.limits)
+        for example in kept.examples:
+            count.add_stored(example)
+        own = sum(example.archive == old.job_id for example in kept.examples)
+        return replace(
+            old,
+            # A retry after a crash gives the same ID, and a version is published once for each.
+            job_id=uuid5(NAMESPACE_URL, f"erase:{version.artifact}").hex,
+            dataset_digest=count.digest(),
+            recipe=head.recipe,
+            example_count=len(fitted.training.targets),
+            class_names=fitted.training.targets.class_names,
+            metrics=fitted.result.evaluation.metrics,
+            created=self._steps.publishing.now(),
+            software=self._steps.publishing.software,
+            runtime=fitted.embedder.runtime,
+            stop_reason=head.stop_reason or "",
+            thresholds=tuple(head.head.thresholds.tolist()),
+            added_count=own if old.parent else len(kept.examples),
+            note=head.note,
+            tail=None
+            if head.tail is None or fitted.tail is None
+            else TailFacts(blocks=head.tail.blocks, cut=fitted.tail.cut),
+            energy=None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Fitted:
+    embedder: Embedder
+    head: FittedHead
+    training: FeatureTable
+    tail: VersionTail | None
+    result: EvaluationResult
+    files: Mapping[str, bytes]
+
+
+def _not_kept(version: Version, problem: str) -> ExamplesNotKept:
+    return ExamplesNotKept(
+        f"Version {version.number} of model '{version.model}' cannot be fitted again: {problem} Delete the "
+        "version, or fine-tune again without the example.",
+        metadata={"model": version.model, "version": str(version.number)},
+    )
+
+
+def _without(listed: ExampleList, gone: Collection[ArchiveMember]) -> ExampleList:
+    """Return a list without erased examples and without their digests."""
+    kept = [one for one in listed.examples if (one.archive, one.member) not in gone]
+    erased = {one.digest for one in listed.examples} - {one.digest for one in kept}
+    return ExampleList(examples=kept, left_out=[digest for digest in listed.left_out if digest not in erased])

@@ -1,0 +1,258 @@
+"""Erasure with rebuild: every version of an example gets a successor that never had it."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from fakes import FakeBackbone, JobDriver
+from headstart_server.auth.permissions import Scope
+from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, ErasureRequest, RebuiltVersion
+from headstart_server.errors import ExampleNotFound, InvalidField, StorageUnavailable
+from headstart_server.evaluation.promotion_check import PromotionCheck
+from headstart_server.jobs.running import JobLostError
+from headstart_server.learning.examples.dataset import Example
+from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Recipe, Ridge
+from headstart_server.learning.metrics.promotion import Decision
+from headstart_server.models.version import Selector, TrafficSplit, Version
+from headstart_server.training.erasure_service import ErasureService
+from headstart_server.training.successor_publisher import SuccessorPublisher
+from headstart_server.training.version_rebuilder import VersionRebuilder
+from postgres import on_both_databases
+from workbench import Workbench, pet, pets
+
+REQUEST = ErasureRequest(example_id="cat0", model="pets", request_id="r1")
+
+
+class Bench(Workbench):
+    """A workbench that erases."""
+
+    def __init__(self, folder: Path, driver: JobDriver) -> None:
+        super().__init__(folder, driver, FakeBackbone("other", digest="c" * 64))
+        self.log = ErasureLog(driver.publisher.database)
+        self.erasures = self.service()
+
+    def service(self) -> ErasureService:
+        gate = PromotionCheck(self.registry, self.pool, self.datasets.reader, window=5)
+        return ErasureService(
+            self.eraser,
+            self.log,
+            VersionRebuilder(self.registry, self.datasets, self.pool, self.steps),
+            SuccessorPublisher(self.log, self.registry, self.driver.publisher.store, gate),
+            threads=2,
+        )
+
+    def erased(self, request: ErasureRequest = REQUEST) -> ErasureRecord:
+        _, record = self.erasures.erase(request, rebuild=True)
+        assert record is not None
+        return record
+
+    def head_bytes(self, version: Version) -> bytes:
+        folder = self.driver.publisher.folder / "versions" / version.artifact
+        return (folder / "head.safetensors").read_bytes()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, driver: JobDriver) -> Iterator[Bench]:
+    bench = Bench(tmp_path, driver)
+    yield bench
+    bench.close()
+
+
+def result_of(record: ErasureRecord, number: int, model: str = "pets") -> RebuiltVersion:
+    result = record.versions[model, number]
+    assert result is not None
+    return result
+
+
+def without(examples: Sequence[Example], *ids: str) -> list[Example]:
+    return [example for example in examples if example.id not in ids]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "spec"),
+    [
+        (Auto(), {}),
+        (Auto(), {"held_out_fraction": 0.3, "seed": 7}),
+        (Ridge(regularization=0.1), {}),
+        (Logistic(), {}),
+        (Mlp(max_epochs=3), {"seed": 3}),
+    ],
+)
+@on_both_databases
+def test_a_successor_equals_a_fine_tune_without_the_example(
+    bench: Bench, recipe: Recipe, spec: dict[str, object]
+) -> None:
+    old = bench.published(pets(8), recipe=recipe, **spec)
+    scratch = bench.published(without(pets(8), "cat0"), model="scratch", recipe=recipe, **spec)
+    record = bench.erased()
+    result = result_of(record, 1)
+    new = bench.registry.version("pets", result.number)
+    assert bench.head_bytes(new) == bench.head_bytes(scratch)
+    assert (result.head_digest, result.new_head_digest) == (
+        old.manifest.head_digest,
+        scratch.manifest.head_digest,
+    )
+    assert result.new_dataset_digest == scratch.manifest.dataset_digest
+    assert new.manifest.files.keys() == scratch.manifest.files.keys()
+    same = ("evaluation.json", "neighbors.safetensors", "typicality.safetensors")
+    assert [new.manifest.files.get(name) for name in same[1:]] == [
+        scratch.manifest.files.get(name) for name in same[1:]
+    ]
+    assert new.manifest.metrics == scratch.manifest.metrics
+    assert (new.manifest.recipe, new.manifest.example_count) == (
+        scratch.manifest.recipe,
+        scratch.manifest.example_count,
+    )
+    assert [version.number for version in bench.registry.versions("pets", limit=10)] == [2]
+    assert record.finished is not None
+    assert record.contents == 1
+
+
+@on_both_databases
+def test_aliases_traffic_and_details_move_to_the_successors(bench: Bench) -> None:
+    registry = bench.registry
+    bench.published(pets(4), alias="stable", display_name="first", tags={"a": "1"})
+    bench.published(pets(1, start=4), parent_version=1, alias="next")
+    bench.published(pets(4, words=("owl", "emu")), alias="other")
+    registry.set_alias("pets", "other", 3, shares=[TrafficSplit(number=2, fraction=0.25)])
+    record = bench.erased()
+    first, second = result_of(record, 1), result_of(record, 2)
+    assert (first.number, second.number) == (4, 5)
+    assert (first.aliases, second.aliases) == (("stable",), ("next", "other"))
+    assert first.promotion is not None
+    assert first.promotion.decision is Decision.PROMOTED
+    assert registry.index.resolve(Selector(model="pets", alias="stable")) == 4
+    assert registry.index.resolve(Selector(model="pets", alias="other")) == 3
+    others = {alias.name: alias.traffic for alias in registry.model("pets").aliases}["other"]
+    assert others == (TrafficSplit(number=5, fraction=0.25),)
+    one = registry.version("pets", 4)
+    assert (one.manifest.display_name, one.manifest.tags) == ("first", {"a": "1"})
+    child = registry.version("pets", 5)
+    assert child.manifest.parent == 4
+    assert bench.ids(child) == [each.id for each in [*pets(1, start=4), *without(pets(4), "cat0")]]
+    causes = [event.mover.cause.value for event in registry.alias_events("pets", "stable", limit=10)]
+    assert causes == ["erased", "published"]
+
+
+@on_both_databases
+def test_the_default_version_stays_the_newest_one(bench: Bench) -> None:
+    bench.published(pets(4), alias="stable")
+    bench.published(pets(4, words=("owl", "emu")))
+    bench.erased()
+    numbers = [version.number for version in bench.registry.versions("pets", limit=10)]
+    assert sorted(numbers) == [2, 3]
+    assert bench.registry.index.resolve(Selector(model="pets")) == 2
+    # The newest one is replaced by the newest one.
+    bench.erased(ErasureRequest(example_id="owl0", model="pets"))
+    assert bench.registry.index.resolve(Selector(model="pets")) == 4
+
+
+@on_both_databases
+def test_a_repeated_request_returns_the_same_certificate(bench: Bench) -> None:
+    bench.published(pets(4))
+    record = bench.erased()
+    assert bench.erased() == record
+    assert bench.service().erase(REQUEST, rebuild=True)[1] == record
+    with pytest.raises(InvalidField, match="was used to erase another example"):
+        bench.erased(ErasureRequest(example_id="dog0", model="pets", request_id="r1"))
+    with pytest.raises(ExampleNotFound):
+        bench.erased(ErasureRequest(example_id="cat0", model="pets", request_id="r2"))
+
+
+@on_both_databases
+def test_an_interrupted_erasure_continues(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        bench.published(pets(4))
+    count = 0
+    write = bench.driver.publisher.store.write
+
+    def fails(*arguments: object, **fields: object) -> object:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise StorageUnavailable("The bucket does not answer.")
+        return write(*arguments, **fields)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.driver.publisher.store, "write", fails)
+        with pytest.raises(StorageUnavailable):
+            bench.erased()
+    found = bench.log.find(REQUEST)
+    assert found is not None
+    assert (len(found.pending), found.finished) == (2, None)
+    assert bench.service().resume() == 1
+    record = bench.erased()
+    assert [result_of(record, number).number for number in (1, 2, 3)] == [4, 5, 6]
+    assert bench.service().resume() == 0
+
+
+@on_both_databases
+def test_a_running_job_that_has_read_the_example_runs_again_without_it(bench: Bench) -> None:
+    bench.accept(pets(4))
+    job = bench.driver.claim()
+    erased = threading.Event()
+
+    def checkpoint() -> None:
+        # Once the features are extracted, among the steps that follow.
+        if bench.backbone.decoded.total() >= 12 and not erased.is_set():
+            erased.set()
+            bench.erasures.erase(REQUEST, rebuild=True)
+
+    with pytest.raises(JobLostError):
+        bench.run(job, checkpoint)
+    assert erased.is_set()
+    number = bench.run()
+    assert bench.ids(bench.registry.version("pets", number)) == [
+        example.id for example in without(pets(4), "cat0")
+    ]
+
+
+def test_versions_of_several_models_are_replaced_within_a_scope(bench: Bench) -> None:
+    for model in ("red/pets", "red/cars", "blue/pets"):
+        bench.published(pets(4), model=model)
+    record = bench.erased(ErasureRequest(example_id="cat0", scope=Scope(tenant="red", models=("p*",))))
+    assert list(record.versions) == [("red/pets", 1)]
+    assert bench.registry.version("blue/pets", 1).number == 1
+
+
+def test_a_version_that_cannot_be_fitted_again_is_skipped_with_the_reason(bench: Bench) -> None:
+    bench.published(without(pets(2, words=("cat", "dog")), "cat1"))
+    bench.published(pets(4))
+    record = bench.erased()
+    skipped = result_of(record, 1)
+    assert skipped.number == 0
+    assert "class" in skipped.skipped_reason
+    assert result_of(record, 2).number == 3
+    assert bench.registry.version("pets", 1).number == 1
+
+
+def test_contents_and_features_that_are_gone_are_reported(bench: Bench) -> None:
+    bench.published(pets(4), discard_examples=True)
+    bench.archives.sweep()
+    bench.forget_features()
+    record = bench.erased()
+    assert "cannot be fitted again" in result_of(record, 1).skipped_reason
+    assert record.contents == 0
+
+
+def test_versions_with_cached_features_need_no_backbone_pass(bench: Bench) -> None:
+    bench.published(pets(4))
+    before = bench.backbone.decoded.total()
+    bench.erased()
+    assert bench.backbone.decoded.total() == before
+
+
+def test_weights_and_held_out_examples_stay(bench: Bench) -> None:
+    examples = [
+        *pets(5),
+        pet("cat", 20, held_out=True),
+        pet("dog", 20, held_out=True),
+        pet("emu", 20, weight=2.0),
+    ]
+    bench.published(examples)
+    scratch = bench.published(without(examples, "cat0"), model="scratch")
+    result = result_of(bench.erased(), 1)
+    assert result.new_head_digest == scratch.manifest.head_digest
+    assert result.new_dataset_digest == scratch.manifest.dataset_digest
