@@ -491,7 +491,12 @@ class JobDriver:
         self.job_store.runs.report(job, progress, Findings(), staged=staged)
 
     def succeed(
-        self, job: Job, promotion: Promotion | None = None, *, findings: Findings | None = None
+        self,
+        job: Job,
+        promotion: Promotion | None = None,
+        *,
+        findings: Findings | None = None,
+        members: Collection[tuple[str, int]] = (),
     ) -> int:
         head, artifact = make_head(), f"{job.job_id}.{job.attempt}"
         manifest, size = self.publisher.store.write(artifact, head, make_manifest(job.spec.model, job.job_id))
@@ -503,6 +508,7 @@ class JobDriver:
             size_bytes=size,
             manifest=manifest,
             promotion=promotion,
+            members=members,
         )
 
     def events(self, job_id: str) -> list[JobEvent]:

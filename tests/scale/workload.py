@@ -11,7 +11,8 @@ from sqlalchemy import delete, select
 
 from fakes import FakeArchives, JobDriver, Publisher
 from headstart_server.auth.permissions import Scope
-from headstart_server.database.tables import archive_sizes, archive_uses, jobs
+from headstart_server.database.tables import archive_sizes, archive_uses, jobs, versions
+from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest, RebuiltVersion
 from headstart_server.datasets.example_eraser import ErasedMembers, ExampleEraser
 from headstart_server.errors import ArtifactDamaged, HeadstartError
 from headstart_server.jobs import claiming, webhook_rows
@@ -19,9 +20,11 @@ from headstart_server.jobs.archive_retention import ArchiveRetention
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.jobs.job_counts import JobCounts
 from headstart_server.jobs.limits import QueueLimits, TenantLimits
+from headstart_server.jobs.running import ExampleErasedError
 from headstart_server.learning.metrics.promotion import Decision, Promotion
 from headstart_server.models import usage
 from headstart_server.models.registry import AliasMovedError
+from headstart_server.models.replacement import Successor
 from headstart_server.models.traffic import Traffic
 from headstart_server.models.updates import Expiration
 from headstart_server.models.version import Selector, TrafficSplit
@@ -254,7 +257,10 @@ class Workload:
         return self._driver.succeed(self._running(1, alias="live", discard_examples=self._coin())[0])
 
     def _publish_new(self) -> int:
-        return self._driver.succeed(self._running(1, model=f"big/{self._new()}")[0])
+        members = [(self._any_job(), place) for place in range(10)]
+        with suppress(ExampleErasedError):
+            return self._driver.succeed(self._running(1, model=f"big/{self._new()}")[0], members=members)
+        return 0
 
     def _publish_promoted(self) -> int:
         number = self._publisher.registry.alias_number("big/heavy", "live")
@@ -389,16 +395,48 @@ class Workload:
         yield "erase of a tenant", lambda: eraser.erase("none", scope=Scope(tenant="t5"))
         yield "erase of a model", lambda: eraser.erase("none", "big/m1")
         yield "note what is to be erased", self._note
+        yield "erase with rebuild", self._erase_with_rebuild
 
     def _note(self) -> None:
         job = self._any_job()
         found = type(
             "Found", (), {"places": {(job, 1): "digest", (job, 2): "other"}, "versions": (), "job_ids": ()}
         )()
-        self._eraser._note(found)
+        self._eraser._note(found, lambda *_: None)
         for _ in range(2):
             # The second time nothing of it is there, and it is done with.
             self._eraser._rewrite(job)
+
+    def _erase_with_rebuild(self) -> None:
+        registry, model = self._publisher.registry, self._any_model()
+        numbers = [version.number for version in registry.versions(model, limit=2)]
+        with self._publisher.database.write() as connection:
+            found = connection.execute(select(versions.c.job_id).where(versions.c.model == model)).scalars()
+            holders = list(found)
+            uses = select(archive_uses.c.archive).where(archive_uses.c.holder.in_(holders))
+            held = list(connection.execute(uses).scalars())
+        registry.set_alias(model, "live", numbers[0])
+        log, request = ErasureLog(self._publisher.database), ErasureRequest(example_id="1", model=model)
+        request = replace(request, request_id=self._new())
+        with self._publisher.database.write() as connection:
+            erasure_id = log.begin(connection, request, [(model, numbers[0])], contents=1)
+            log.begin(connection, request, [], contents=1)
+        log.find(request)
+        log.find(replace(request, request_id=""))
+        log.unfinished()
+        log.add_versions(erasure_id, [(model, number) for number in numbers])
+        old = registry.version(model, numbers[0])
+        for artifact in ("new", "again"):
+            successor = Successor(
+                artifact=f"{self._new()}.{artifact}",
+                size_bytes=1,
+                manifest=replace(old.manifest, job_id=self._new()),
+                archives=held,
+                judged=True,
+            )
+            log.replace(erasure_id, old, successor, None)
+        log.skip(erasure_id, model, numbers[1], RebuiltVersion(head_digest="", dataset_digest=""))
+        log.finish(erasure_id)
 
     # Cleaning, webhooks and a stop
 
