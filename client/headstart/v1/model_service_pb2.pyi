@@ -7,6 +7,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from headstart.v1 import alias_event_pb2 as _alias_event_pb2
 from headstart.v1 import capture_policy_pb2 as _capture_policy_pb2
+from headstart.v1 import comparison_pb2 as _comparison_pb2
 from headstart.v1 import evaluation_pb2 as _evaluation_pb2
 from headstart.v1 import model_pb2 as _model_pb2
 from headstart.v1 import retrain_policy_pb2 as _retrain_policy_pb2
@@ -146,24 +147,70 @@ class DeleteModelResponse(_message.Message):
     def __init__(self, deleted_versions: _Optional[int] = ...) -> None: ...
 
 class EraseExampleRequest(_message.Message):
-    __slots__ = ("example_id", "model")
+    __slots__ = ("example_id", "model", "rebuild", "request_id")
     EXAMPLE_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    REBUILD_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     example_id: str
     model: str
-    def __init__(self, example_id: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
+    rebuild: bool
+    request_id: str
+    def __init__(self, example_id: _Optional[str] = ..., model: _Optional[str] = ..., rebuild: bool = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class EraseExampleResponse(_message.Message):
-    __slots__ = ("versions", "unread_versions", "job_ids", "deleted_contents")
+    __slots__ = ("versions", "unread_versions", "job_ids", "deleted_contents", "certificate")
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     UNREAD_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     JOB_IDS_FIELD_NUMBER: _ClassVar[int]
     DELETED_CONTENTS_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
     versions: _containers.RepeatedCompositeFieldContainer[_version_selector_pb2.VersionRef]
     unread_versions: _containers.RepeatedCompositeFieldContainer[_version_selector_pb2.VersionRef]
     job_ids: _containers.RepeatedScalarFieldContainer[str]
     deleted_contents: int
-    def __init__(self, versions: _Optional[_Iterable[_Union[_version_selector_pb2.VersionRef, _Mapping]]] = ..., unread_versions: _Optional[_Iterable[_Union[_version_selector_pb2.VersionRef, _Mapping]]] = ..., job_ids: _Optional[_Iterable[str]] = ..., deleted_contents: _Optional[int] = ...) -> None: ...
+    certificate: ErasureCertificate
+    def __init__(self, versions: _Optional[_Iterable[_Union[_version_selector_pb2.VersionRef, _Mapping]]] = ..., unread_versions: _Optional[_Iterable[_Union[_version_selector_pb2.VersionRef, _Mapping]]] = ..., job_ids: _Optional[_Iterable[str]] = ..., deleted_contents: _Optional[int] = ..., certificate: _Optional[_Union[ErasureCertificate, _Mapping]] = ...) -> None: ...
+
+class ErasureCertificate(_message.Message):
+    __slots__ = ("request_id", "example_id", "start_time", "end_time", "versions", "deleted_contents")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_ID_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    DELETED_CONTENTS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    example_id: str
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    versions: _containers.RepeatedCompositeFieldContainer[RebuiltVersion]
+    deleted_contents: int
+    def __init__(self, request_id: _Optional[str] = ..., example_id: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[RebuiltVersion, _Mapping]]] = ..., deleted_contents: _Optional[int] = ...) -> None: ...
+
+class RebuiltVersion(_message.Message):
+    __slots__ = ("model", "version", "head_digest", "dataset_digest", "new_version", "new_head_digest", "new_dataset_digest", "aliases", "promotion", "skipped_reason")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    HEAD_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DATASET_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    NEW_VERSION_FIELD_NUMBER: _ClassVar[int]
+    NEW_HEAD_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    NEW_DATASET_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ALIASES_FIELD_NUMBER: _ClassVar[int]
+    PROMOTION_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_REASON_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    head_digest: str
+    dataset_digest: str
+    new_version: int
+    new_head_digest: str
+    new_dataset_digest: str
+    aliases: _containers.RepeatedScalarFieldContainer[str]
+    promotion: _comparison_pb2.Promotion
+    skipped_reason: str
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., head_digest: _Optional[str] = ..., dataset_digest: _Optional[str] = ..., new_version: _Optional[int] = ..., new_head_digest: _Optional[str] = ..., new_dataset_digest: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ..., skipped_reason: _Optional[str] = ...) -> None: ...
 
 class GetEvaluationRequest(_message.Message):
     __slots__ = ("target",)
