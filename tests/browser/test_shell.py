@@ -20,11 +20,11 @@ def test_the_first_paint_is_fast(console) -> None:
     opened.open("/access")
     opened.open("/access")
 
-    paints = opened.page.evaluate(
-        "performance.getEntriesByName('first-contentful-paint').map((e) => e.startTime)"
-    )
+    script = """new Promise((done) => new PerformanceObserver((list) => done(list.getEntries()[0].startTime))
+        .observe({type: 'paint', buffered: true}))"""
+    paint = opened.page.evaluate(script)
     # 200 ms alone on this machine; tests share it.
-    assert paints[0] < 1000
+    assert paint < 1000
 
 
 def test_the_keyboard_opens_the_search_and_goes_to_a_page(console) -> None:

@@ -12,6 +12,7 @@ import { Button, Empty, ErrorNote, LinkButton, PageHead, Skeleton } from "../ui/
 import { confirm } from "../ui/dialog";
 import { Icon, type IconName } from "../ui/icons";
 import { toast } from "../ui/toasts";
+import { DataView } from "./data";
 import { TrafficView } from "./traffic";
 import { TryView } from "./try";
 import { VersionsView } from "./versions";
@@ -31,6 +32,7 @@ interface Tab {
 
 const TABS: readonly Tab[] = [
   { view: "try", text: "Try", icon: "play" },
+  { view: "data", text: "Fix data", icon: "grid", needsTrain: true },
   { view: "versions", text: "Versions and releases", icon: "branch" },
   { view: "traffic", text: "Traffic", icon: "chart" },
 ];
@@ -106,6 +108,7 @@ function View({ view, place, data }: { view: string; place: Place; data: ModelDa
       </Empty>
     );
   }
+  if (view === "data") return <DataView data={data} place={place} />;
   if (view === "versions") return <VersionsView data={data} place={place} />;
   if (view === "traffic") return <TrafficView data={data} />;
   return <TryView data={data} place={place} />;

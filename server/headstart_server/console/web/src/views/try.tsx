@@ -82,7 +82,7 @@ function Answers({ answer, versions, onCorrect }: { answer: Answer; versions: Ve
           <section key={result.version} class="stack" aria-label={`Version ${result.version}`}>
             {results.length > 1 && <h3 class="muted">Version {result.version}</h3>}
             <PredictionView result={result} />
-            {(result.predictions[0]?.neighbors.length ?? 0) > 0 && <Neighbors result={result} />}
+            {(result.predictions[0]?.neighbors.length ?? 0) > 0 && <Neighbors result={result} version={versions.find((each) => each.version === result.version) ?? versions[0]!} />}
           </section>
         ))}
       </div>

@@ -1,0 +1,103 @@
+"""Wrong labels are found in the grid, corrected with the keyboard, and learned without an upload."""
+
+import itertools
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from browser.api import HttpApi
+from browser.chromium import Console
+from browser.scenes import COLORS, image, training_images
+
+_numbers = itertools.count(1)
+PAIR = {"red": "red", "blue": "blue"}
+WRONG = 5
+
+
+@pytest.fixture
+def api(url: str) -> HttpApi:
+    return HttpApi(url)
+
+
+@pytest.fixture
+def model(api: HttpApi) -> str:
+    """A model with 20 images of each class, of which five have a wrong label."""
+    name = f"flipped-{next(_numbers)}"
+    examples = training_images(PAIR, count=20)
+    flipped = [
+        ("blue" if label == "red" else label, f"flipped/{place}.png" if place < WRONG else key, content)
+        for place, (label, key, content) in enumerate(examples[:WRONG])
+    ]
+    api.train(name, [*flipped, *examples[WRONG:]], alias="stable")
+    return name
+
+
+def cell(page: Page, place: int):
+    return page.locator(f"[data-place='{place}']")
+
+
+def test_five_flipped_labels_are_found_relabeled_learned_and_compared(console, api, model) -> None:
+    page = console().open(f"/models/{model}/data")
+    page.get_by_text("Errors", exact=True).click()
+    expect(page.get_by_role("status").get_by_text("5 examples")).to_be_visible()
+    assert page.locator(".grid-cell img").first.get_attribute("src").startswith("blob:")
+    cell(page, 0).focus()
+    for _ in range(WRONG):
+        # The classes are in the order of their names, and the focus goes on to the next example.
+        page.keyboard.press("2")
+    expect(page.get_by_label("Changes")).to_contain_text("5 changes")
+    page.get_by_role("button", name="Retrain with fixes").click()
+    page.wait_for_url("**/versions?first=1&second=2")
+    expect(page.locator(".verdict")).to_be_visible()
+
+    version = api.call(f"/v1/models/{model}/versions/2")["version"]
+    assert version["lineage"]["parentVersion"] == "1"
+    assert version["metrics"]["accuracy"] == 1.0
+    left = api.call(f"/v1/models/{model}/versions/2/examples?filter.issue=error")
+    assert left["exampleCount"] == "0"
+
+
+def test_keys_move_remove_keep_take_the_suggestion_and_undo(console, api, model) -> None:
+    page = console().open(f"/models/{model}/data?issue=error")
+    expect(cell(page, 0).locator("img")).to_be_visible()
+    cell(page, 0).focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Backspace")
+    page.keyboard.press("Space")
+    expect(cell(page, 0)).to_contain_text("changed")
+    expect(cell(page, 1)).to_contain_text("removed")
+    expect(cell(page, 2)).to_contain_text("kept")
+    expect(page.get_by_label("Changes")).to_contain_text("2 changes")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("u")
+    expect(page.get_by_label("Changes")).to_contain_text("1 change")
+    assert page.evaluate("document.activeElement.dataset.place") == "1"
+
+
+def test_changes_stay_while_another_page_is_open(console, model) -> None:
+    page = console().open(f"/models/{model}/data")
+    cell(page, 0).focus()
+    page.keyboard.press("2")
+    page.get_by_role("link", name="Jobs").click()
+    page.go_back()
+    expect(page.get_by_label("Changes")).to_contain_text("1 change")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1440, "dark")])
+def test_the_grid_fits_its_window_and_has_no_violations(console, model, width, scheme) -> None:
+    opened: Console = console(width=width, scheme=scheme)
+    page = opened.open(f"/models/{model}/data?issue=all")
+    expect(cell(page, 0).locator("img")).to_be_visible()
+
+    assert opened.overflow() <= 0
+    assert opened.violations() == []
+
+
+def test_an_example_with_a_hostile_id_does_no_harm(console, api) -> None:
+    name = f"hostile-data-{next(_numbers)}"
+    examples = training_images(PAIR, count=4)
+    api.train(name, [*examples, ("red", "../<img src=x onerror=alert(1)>", image(COLORS["red"], 99))])
+    page = console().open(f"/models/{name}/data?issue=all&order=index")
+    cell(page, 8).focus()
+    expect(page.get_by_label("Example", exact=True)).to_contain_text("../<img src=x onerror=alert(1)>")
