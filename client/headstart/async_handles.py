@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, Unpack, overload
 from headstart.arguments import FineTuneSettings
 from headstart.async_job import AsyncJob
 from headstart.async_methods import AsyncClientMethods
+from headstart.calls.example_calls import ExampleKey, ExampleQuery, ThumbnailSize
 from headstart.calls.model_calls import Details, ModelDetails
 from headstart.calls.rebasing import RebaseSettings
 from headstart.errors import PredictionError
@@ -23,6 +24,8 @@ from headstart.results import (
     CaptureStatus,
     Comparison,
     EvaluationResult,
+    ExampleContent,
+    ExampleRecord,
     Export,
     ExportFormat,
     JobState,
@@ -124,6 +127,18 @@ class AsyncVersionMethods:
     async def evaluation(self) -> VersionEvaluation:
         """Return the stored evaluation and findings of the version; as `Client.evaluation`."""
         return await self._client.evaluation(str(self.ref))
+
+    def examples(self, **query: Unpack[ExampleQuery]) -> AsyncIterator[ExampleRecord]:
+        """Yield the examples of the version; as `Client.examples`."""
+        return self._client.examples(self.ref, **query)
+
+    async def content(self, example: ExampleKey) -> ExampleContent:
+        """Return the content of an example; as `Client.example_content`."""
+        return await self._client.example_content(self.ref, example)
+
+    async def thumbnail(self, example: ExampleKey, size: ThumbnailSize = 128) -> ExampleContent:
+        """Return a thumbnail of an example; as `Client.example_thumbnail`."""
+        return await self._client.example_thumbnail(self.ref, example, size)
 
     async def report(self, *, format: ReportFormat = "html") -> Report:
         """Return the report of the version; as `Client.report`."""

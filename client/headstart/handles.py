@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from headstart.arguments import FineTuneSettings
+from headstart.calls.example_calls import ExampleKey, ExampleQuery, ThumbnailSize
 from headstart.calls.model_calls import Details, ModelDetails
 from headstart.calls.rebasing import RebaseSettings
 from headstart.errors import PredictionError
@@ -23,6 +24,8 @@ from headstart.results import (
     CaptureStatus,
     Comparison,
     EvaluationResult,
+    ExampleContent,
+    ExampleRecord,
     Export,
     ExportFormat,
     JobState,
@@ -129,6 +132,18 @@ class VersionMethods:
     def evaluation(self) -> VersionEvaluation:
         """Return the stored evaluation and findings of the version; as `Client.evaluation`."""
         return self._client.evaluation(str(self.ref))
+
+    def examples(self, **query: Unpack[ExampleQuery]) -> Iterator[ExampleRecord]:
+        """Yield the examples of the version; as `Client.examples`."""
+        return self._client.examples(self.ref, **query)
+
+    def content(self, example: ExampleKey) -> ExampleContent:
+        """Return the content of an example; as `Client.example_content`."""
+        return self._client.example_content(self.ref, example)
+
+    def thumbnail(self, example: ExampleKey, size: ThumbnailSize = 128) -> ExampleContent:
+        """Return a thumbnail of an example; as `Client.example_thumbnail`."""
+        return self._client.example_thumbnail(self.ref, example, size)
 
     def report(self, *, format: ReportFormat = "html") -> Report:
         """Return the report of the version; as `Client.report`."""

@@ -12,7 +12,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from headstart.calls import calls, job_calls, model_calls, server_calls
+from headstart.calls import calls, example_calls, job_calls, model_calls, server_calls
 from headstart.calls.rebasing import rebase
 from headstart.decode import decode
 from headstart.inputs.examples import open_examples
@@ -90,6 +90,8 @@ def _readers() -> dict[str, list[Any]]:
         "UpdateModel": [model_calls.model_change("m", {"display_name": "x"})],
         "SetAlias": [calls.alias_setting("m", "a", 1, None)],
         "DeleteModel": [calls.model_deletion("m")],
+        "ListExamples": [example_calls.example_list(TARGET, {}, "")],
+        "GetExampleContent": [example_calls.example_content(TARGET, "e")],
         "EraseExample": [calls.example_deletion("e", None)],
         "GetEvaluation": [calls.version_evaluation(TARGET)],
         "GetReport": [calls.version_report(TARGET, "html")],

@@ -1,6 +1,7 @@
 """The methods of `AsyncClient`, by topic."""
 
 from headstart.async_methods.evaluation import AsyncEvaluationMethods
+from headstart.async_methods.examples import AsyncExampleMethods
 from headstart.async_methods.models import AsyncModelMethods
 from headstart.async_methods.prediction import AsyncPredictionMethods
 from headstart.async_methods.review import AsyncReviewMethods
@@ -11,6 +12,7 @@ __all__ = ["AsyncClientMethods"]
 
 class AsyncClientMethods(
     AsyncTrainingMethods,
+    AsyncExampleMethods,
     AsyncEvaluationMethods,
     AsyncPredictionMethods,
     AsyncModelMethods,

@@ -32,7 +32,7 @@ from headstart.inputs.task import parse_task
 from headstart.job import Job
 from headstart.results import Modality, Version
 
-__all__ = ["fine_tune", "print_next_commands", "require_promoted", "show_job"]
+__all__ = ["fine_tune", "print_next_commands", "require_promoted", "run_fine_tune", "show_job"]
 
 _INPUTS = {
     Modality.IMAGE: "IMAGE.jpg",
@@ -124,11 +124,11 @@ def fine_tune(
     if source is None and parent is None:
         raise typer.BadParameter("is needed without --parent", param_hint="SOURCE")
     with session.client() as client:
-        version = _run(session, client, source, model, spec, request_id=request_id, wait=wait)
+        version = run_fine_tune(session, client, source, model, spec, request_id=request_id, wait=wait)
     require_promoted(version, required=require_promotion)
 
 
-def _run(
+def run_fine_tune(
     session: Session,
     client: Client,
     source: str | None,
@@ -138,6 +138,7 @@ def _run(
     request_id: str | None,
     wait: bool,
 ) -> Version | None:
+    """Run a fine-tune, show it and return its version; None without a wait."""
     job: Job | None = None
     try:
         with progress_view(session.err) as view:

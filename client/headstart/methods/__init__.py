@@ -1,6 +1,7 @@
 """The methods of `Client`, by topic."""
 
 from headstart.methods.evaluation import EvaluationMethods
+from headstart.methods.examples import ExampleMethods
 from headstart.methods.models import ModelMethods
 from headstart.methods.prediction import PredictionMethods
 from headstart.methods.review import ReviewMethods
@@ -9,5 +10,7 @@ from headstart.methods.training import TrainingMethods
 __all__ = ["ClientMethods"]
 
 
-class ClientMethods(TrainingMethods, EvaluationMethods, PredictionMethods, ModelMethods, ReviewMethods):
+class ClientMethods(
+    TrainingMethods, ExampleMethods, EvaluationMethods, PredictionMethods, ModelMethods, ReviewMethods
+):
     """All methods that send calls."""

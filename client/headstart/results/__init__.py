@@ -20,6 +20,13 @@ from headstart.results.evaluations import (
     ValuePair,
     VersionEvaluation,
 )
+from headstart.results.examples import (
+    ExampleContent,
+    ExampleFinding,
+    ExampleIssue,
+    ExampleOrigin,
+    ExampleRecord,
+)
 from headstart.results.exports import Export, ExportFormat
 from headstart.results.faults import ExampleFault
 from headstart.results.findings import (
@@ -119,8 +126,13 @@ __all__ = [
     "ErasureCertificate",
     "Evaluation",
     "EvaluationResult",
+    "ExampleContent",
     "ExampleFault",
+    "ExampleFinding",
+    "ExampleIssue",
+    "ExampleOrigin",
     "ExampleOutcome",
+    "ExampleRecord",
     "ExampleReference",
     "Export",
     "ExportFormat",

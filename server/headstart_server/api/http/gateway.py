@@ -4,6 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -35,6 +36,7 @@ from headstart_server.api.http.routes import ROUTES, Body, Route
 from headstart_server.api.http.uploads import examples_of, stream_of
 from headstart_server.errors import DeadlineExceeded
 
+_NO_SCRIPTS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
 _THREAD_BYTES = 32 << 10
 
 
@@ -295,7 +297,10 @@ class _Request:
         self, route: Route, message: Message, details: CallDetails, context: HttpContext
     ) -> HttpResponse | None:
         handler, request = await self._ready(message, details)
-        return await _answer_of(route, await handler.unary_unary(request, context))
+        answer = await _answer_of(route, await handler.unary_unary(request, context))
+        if (etag := answer.headers.get("etag")) and etag in self._exchange.headers.get("if-none-match", ""):
+            return replace(answer, code=304, content=b"")
+        return answer
 
     async def _upload(
         self, request: HttpRequest, details: CallDetails, context: HttpContext
@@ -404,11 +409,11 @@ async def _close(stream: AsyncIterator[Any]) -> None:
 
 async def _answer_of(route: Route, response: Any) -> HttpResponse:
     if route.is_document:
-        return HttpResponse(
-            content=response.content,
-            media_type=response.media_type,
-            headers={"content-disposition": "inline", "referrer-policy": "no-referrer"},
-        )
+        headers = {"content-disposition": "inline", "referrer-policy": "no-referrer"}
+        if etag := getattr(response, "etag", ""):
+            # The content came from a caller, so it runs nothing. It may be erased, so caches revalidate it.
+            headers |= {"etag": f'"{etag}"', "cache-control": "private, no-cache", **_NO_SCRIPTS}
+        return HttpResponse(content=response.content, media_type=response.media_type, headers=headers)
     large = response.ByteSize() > _THREAD_BYTES
     content = await in_json_thread(json_of, response) if large else json_of(response)
     serving = health_pb2.HealthCheckResponse.SERVING

@@ -1,0 +1,92 @@
+"""Calls that read examples, as values."""
+
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from headstart.calls.calls import Call, Page
+from headstart.decode import decode
+from headstart.results import ExampleContent, ExampleIssue, ExampleRecord
+from headstart.v1 import example_service_pb2 as pb
+from headstart.version_ref import VersionRef, selector
+
+__all__ = ["ExampleKey", "ExampleQuery", "ThumbnailSize", "example_content", "example_list"]
+
+_SERVICE = "/headstart.v1.ExampleService/"
+_PAGE_SIZE = 1000
+
+ExampleKey: TypeAlias = str | int | ExampleRecord
+"""An example: its ID, its index or its record."""
+ThumbnailSize: TypeAlias = Literal[64, 128, 256, 512]
+"""Length of the longer side of a thumbnail, in pixels."""
+
+
+class ExampleQuery(TypedDict, total=False):
+    """Conditions on examples, and their order; all are optional.
+
+    Attributes:
+        label: class that the label has.
+        predicted_label: class that the predicted label has.
+        issue: kind of a finding: ``label_issue``, ``duplicate``, ``contradiction``, ``outlier`` or ``error``.
+        held_out: whether the example was held out.
+        id_prefix: beginning of the ID.
+        order_by: ``index`` or ``suspicion``, which lists the highest loss first. Default: ``index``.
+    """
+
+    label: str
+    predicted_label: str
+    issue: ExampleIssue | str | None
+    held_out: bool | None
+    id_prefix: str
+    order_by: Literal["index", "suspicion"]
+
+
+def example_list(
+    version: VersionRef, query: ExampleQuery, token: str, *, size: int = _PAGE_SIZE
+) -> Call[Page[ExampleRecord]]:
+    """Return the call of ListExamples."""
+    return Call(
+        path=_SERVICE + "ListExamples",
+        request=pb.ListExamplesRequest(
+            version=selector(version),
+            filter=_filter(query),
+            order_by=query.get("order_by", ""),
+            page_size=size,
+            page_token=token,
+        ),
+        response=pb.ListExamplesResponse,
+        read=lambda response: Page(
+            items=tuple(decode(example, ExampleRecord) for example in response.examples),
+            next_token=response.next_page_token,
+        ),
+    )
+
+
+def example_content(
+    version: VersionRef, example: ExampleKey, size: ThumbnailSize | None = None
+) -> Call[ExampleContent]:
+    """Return the call of GetExampleContent."""
+    key: dict[str, Any] = {"example_id": example} if isinstance(example, str) else {"index": example}
+    if isinstance(example, ExampleRecord):
+        key = {"index": example.index}
+    return Call(
+        path=_SERVICE + "GetExampleContent",
+        request=pb.GetExampleContentRequest(version=selector(version), thumbnail_size=size, **key),
+        response=pb.GetExampleContentResponse,
+        read=lambda response: decode(response, ExampleContent),
+    )
+
+
+def _filter(query: ExampleQuery) -> pb.ExampleFilter:
+    issue, held_out = query.get("issue"), query.get("held_out")
+    known = [each for each in ExampleIssue if each is not ExampleIssue.UNSPECIFIED]
+    if issue is not None and issue.upper() not in known:
+        names = ", ".join(each.lower() for each in known)
+        raise ValueError(f"issue must be one of {names}. Received: {issue!r}")
+    message = pb.ExampleFilter(
+        label=query.get("label", ""),
+        predicted_label=query.get("predicted_label", ""),
+        issue=None if issue is None else f"EXAMPLE_ISSUE_{issue.upper()}",
+        example_id_prefix=query.get("id_prefix", ""),
+    )
+    if held_out is not None:
+        message.held_out = held_out
+    return message
