@@ -12,6 +12,7 @@ from headstart.cli.captured import captured
 from headstart.cli.check import check
 from headstart.cli.completion import complete_contexts
 from headstart.cli.contexts import contexts, login
+from headstart.cli.edit_examples import stored_examples
 from headstart.cli.exits import EXIT_CODES_HELP
 from headstart.cli.fine_tune import fine_tune
 from headstart.cli.help import ADVANCED, Commands
@@ -23,7 +24,6 @@ from headstart.cli.rebase import rebase
 from headstart.cli.recipe_settings import settings_help
 from headstart.cli.root import RootGroup
 from headstart.cli.session import GlobalOptions, Session
-from headstart.cli.stored_examples import stored_examples
 from headstart.cli.trying import try_examples
 from headstart.cli.versions import versions
 from headstart.release import installed_version

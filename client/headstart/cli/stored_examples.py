@@ -12,7 +12,7 @@ from headstart.cli.session import session_of
 
 __all__ = ["stored_examples"]
 
-stored_examples = noun("example", "Erase stored examples.")
+stored_examples = noun("example", "List, show, relabel, remove and erase examples.")
 _ALL_MODELS = "-"
 
 
