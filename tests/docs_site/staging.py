@@ -29,6 +29,8 @@ FILES = "files"
 _FENCE = re.compile(r"^( *)(`{3,})(.*)$")
 _LINK = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\])\(([^)#\s]*)(#[^)\s]*)?\)")
 _SOURCE = re.compile(r"""\b(src|srcset|href)="([^":#]+)(#[^"]*)?\"""")
+#: A drawing with the colors of the page, in a paragraph that has nothing else.
+_PLOT = re.compile(r"^!\[[^\]]*\]\(([\w./-]*images/(?:plots/[\w-]+|concepts)\.svg)\)$", re.MULTILINE)
 _ITEM = re.compile(r"^( *)(?:[-*]|\d+\.) +")
 
 
@@ -63,7 +65,8 @@ def page(source: Path, name: str, target: Path) -> str:
         if is_code:
             written.append(_code(text, name))
         else:
-            linked = _LINK.sub(lambda match: _link(match, source, name, target), text)
+            drawn = _PLOT.sub(lambda match: _figure((source.parent / match[1]).resolve()), text)
+            linked = _LINK.sub(lambda match: _link(match, source, name, target), drawn)
             written.append(_SOURCE.sub(lambda match: _source(match, source, name, target), linked))
     return python_page.with_all_names(_lists("".join(written)))
 
@@ -119,7 +122,12 @@ def _diagram(text: str, name: str) -> str:
     file = diagram_file(text)
     if not file.exists():
         raise StagingError(f"{name}: its diagram is not drawn yet. Run: make pictures ARGS='--only diagrams'")
-    return f'<figure class="diagram">{file.read_text(encoding="utf-8").strip()}</figure>\n'
+    return _figure(file) + "\n"
+
+
+def _figure(file: Path) -> str:
+    """Return a drawing as part of the page, so that it has the page's colors."""
+    return f'<figure class="diagram">{file.read_text(encoding="utf-8").strip()}</figure>'
 
 
 def _link(match: re.Match[str], source: Path, name: str, target: Path) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import programs
+from pictures import diagrams, plots
 from pictures.recording import Recording
 from sample_images import LabeledImage, digits, split
 from server_process import FIRST_START_SECONDS, running
@@ -21,11 +22,22 @@ WRONG = {"3": "8", "5": "9", "1": "7"}
 
 
 def main() -> None:
-    """Record the terminal, and take images of the report in both color schemes."""
+    """Draw diagrams and plots, record the terminal, and take images of the report in both color schemes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=IMAGES, help="where the images go")
-    target = parser.parse_args().folder
-    target.mkdir(parents=True, exist_ok=True)
+    parser.add_argument("--folder", type=Path, default=IMAGES, help="where the images of a run go")
+    parser.add_argument("--only", choices=("diagrams", "plots", "run"), help="draw a part")
+    given = parser.parse_args()
+    if given.only in {None, "diagrams"}:
+        diagrams.draw()
+    if given.only in {None, "plots"}:
+        plots.draw()
+    if given.only in {None, "run"}:
+        given.folder.mkdir(parents=True, exist_ok=True)
+        run(given.folder)
+
+
+def run(target: Path) -> None:
+    """Make the images of a run of the server."""
     with tempfile.TemporaryDirectory(prefix="headstart-pictures-") as folder:
         work = Path(folder)
         train, test = split(digits(), train=10, test=1)
@@ -43,7 +55,7 @@ def main() -> None:
             (target / "demo.svg").write_text(terminal(work, environment), encoding="utf-8")
             report(work, environment, target)
             server.terminate()
-    for image in sorted(target.iterdir()):
+    for image in sorted(target.glob("*.*")):
         print(f"{image.name}: {image.stat().st_size / 1000:.0f} kB")
 
 

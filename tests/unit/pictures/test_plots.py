@@ -1,0 +1,35 @@
+"""The plots show the numbers of the tables in the documentation."""
+
+from pathlib import Path
+
+import pytest
+
+from pictures import plots
+
+
+def test_the_plots_are_those_of_the_tables() -> None:
+    stale = [
+        name
+        for name, svg in plots.plots().items()
+        if (plots.PLOTS / f"{name}.svg").read_text(encoding="utf-8") != svg
+    ]
+    assert stale == [], "Run: make pictures ARGS='--only plots'"
+
+
+def test_a_bar_has_the_length_and_the_text_of_its_number() -> None:
+    svg = plots._bars("Calls", ["Headstart", "Peer <a>"], [300, 150], unit="/s")
+    assert "Peer &lt;a&gt;" in svg
+    assert "300/s" in svg
+    widths = [int(part.split('"')[0]) for part in svg.split('width="')[1:]]
+    assert widths[0] == 2 * widths[1]
+
+
+def test_a_table_is_found_by_its_first_title_after_a_text(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "| a | b |\n|---|---|\n| 1 | 2 |\n\n## Later\n\n| a | c |\n|---|---|\n| 3 | 1,004.5 ms |\n\nEnd\n"
+    )
+    assert plots.table(page, first="a", after="## Later").column("c") == ["1,004.5 ms"]
+    assert plots.number("1,004.5 ms") == 1004.5
+    with pytest.raises(ValueError, match="no number"):
+        plots.number("none")
