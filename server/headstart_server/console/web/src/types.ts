@@ -8,6 +8,25 @@ export interface Model {
   aliases: Alias[];
   displayName: string;
   description: string;
+  capture?: CapturePolicy;
+  retrain?: RetrainPolicy;
+}
+
+export interface CapturePolicy {
+  randomFraction: number;
+  maxMargin: number;
+  maxTypicality: number;
+  rareClassFraction: number;
+  shadowDisagreement: boolean;
+  maxCount?: string;
+  maxBytes?: string;
+  ttl?: string;
+}
+
+export interface RetrainPolicy {
+  alias: string;
+  minFeedbackCount?: string;
+  webhook?: string;
 }
 
 export interface TrafficSplit {

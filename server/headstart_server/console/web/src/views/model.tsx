@@ -7,12 +7,13 @@ import { onJobEnd } from "../jobs";
 import { modelPath, navigate, type Place } from "../router";
 import { loadModels, may, session } from "../session";
 import { useStore } from "../store";
-import type { Model, Version } from "../types";
+import type { Model, Right, Version } from "../types";
 import { Button, Empty, ErrorNote, LinkButton, PageHead, Skeleton } from "../ui/basics";
 import { confirm } from "../ui/dialog";
 import { Icon, type IconName } from "../ui/icons";
 import { toast } from "../ui/toasts";
 import { DataView } from "./data";
+import { ReviewView } from "./review";
 import { TrafficView } from "./traffic";
 import { TryView } from "./try";
 import { VersionsView } from "./versions";
@@ -27,12 +28,13 @@ interface Tab {
   view: string;
   text: string;
   icon: IconName;
-  needsTrain?: boolean;
+  right?: Right;
 }
 
 const TABS: readonly Tab[] = [
   { view: "try", text: "Try", icon: "play" },
-  { view: "data", text: "Fix data", icon: "grid", needsTrain: true },
+  { view: "data", text: "Fix data", icon: "grid", right: "RIGHT_TRAIN" },
+  { view: "review", text: "Review", icon: "eye", right: "RIGHT_REVIEW" },
   { view: "versions", text: "Versions and releases", icon: "branch" },
   { view: "traffic", text: "Traffic", icon: "chart" },
 ];
@@ -65,7 +67,7 @@ export function ModelPage({ place }: { place: Place }) {
       </Empty>
     );
   }
-  const tabs = TABS.filter((each) => canTrain || !each.needsTrain);
+  const tabs = TABS.filter((each) => !each.right || may(caller, each.right, name));
   const newest = data?.model.newestVersion;
   return (
     <>
@@ -109,6 +111,7 @@ function View({ view, place, data }: { view: string; place: Place; data: ModelDa
     );
   }
   if (view === "data") return <DataView data={data} place={place} />;
+  if (view === "review") return <ReviewView data={data} />;
   if (view === "versions") return <VersionsView data={data} place={place} />;
   if (view === "traffic") return <TrafficView data={data} />;
   return <TryView data={data} place={place} />;
