@@ -8,6 +8,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from grpc_health.v1 import health_pb2
 
 from headstart.v1 import (
+    dataset_service_pb2,
     evaluation_service_pb2,
     example_service_pb2,
     fine_tuning_service_pb2,
@@ -21,6 +22,7 @@ from headstart_server.api.grpc.requests.limits import Limit
 from headstart_server.api.grpc.requests.request_checks import limit_of
 
 MODULES = [
+    dataset_service_pb2,
     evaluation_service_pb2,
     example_service_pb2,
     fine_tuning_service_pb2,

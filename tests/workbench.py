@@ -1,14 +1,19 @@
 """The way of fine-tunes from upload to published version in one process, on a backbone without a network."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fakes import FakeBackbone, FakeSource, JobDriver, ManualClock, Recorder
+from headstart_server.datasets.batch_writer import BatchRequest, BatchWriter
+from headstart_server.datasets.dataset_catalog import DatasetCatalog
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.example_eraser import ErasedMembers, ExampleEraser
+from headstart_server.datasets.named_dataset import NamedDataset
+from headstart_server.datasets.named_examples import NamedExamples
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
@@ -32,7 +37,7 @@ from headstart_server.training.preview_service import Validation
 from headstart_server.training.progress import ProgressTools
 from headstart_server.training.publish_step import PublishStep
 from headstart_server.training.rebasing import RebaseService, RebaseSpec
-from headstart_server.training.submission_service import SubmissionService
+from headstart_server.training.submission_service import SubmissionOptions, SubmissionService
 
 
 def pet(word: str, place: int, label: str | None = None, **fields: object) -> Example:
@@ -83,6 +88,10 @@ class Workbench:
             self.datasets,
             lambda digests, _: self.cache.remove(digests),
         )
+        database = driver.publisher.database
+        self.catalog = DatasetCatalog(database)
+        self.batches = BatchWriter(database, self.datasets, driver.job_store.quotas.tenant_limits)
+        self.named = NamedExamples(self.catalog, self.datasets)
         self.clock = ManualClock(0.0)
         self.source = FakeSource(self.backbone, *backbones)
         self.pool = BackbonePool(self.source, self._embedder, "fake")
@@ -96,6 +105,7 @@ class Workbench:
             self.registry,
             lambda: None,
             max_activation_bytes=1 << 20,
+            options=SubmissionOptions(named=self.named),
         )
         self.rebasing = RebaseService(self.submissions, self.registry)
         self.bench = Evaluator(
@@ -144,6 +154,7 @@ class Workbench:
         upload = self.submissions.open(_spec(spec), request_id, validate_only=False)
         try:
             upload.add(examples)
+            upload.gather()
             return upload.accept()
         finally:
             upload.close()
@@ -153,9 +164,30 @@ class Workbench:
         upload = self.submissions.open(_spec(spec), "", validate_only=True)
         try:
             upload.add(examples)
+            upload.gather()
             return upload.validate()
         finally:
             upload.close()
+
+    def write(
+        self, name: str, batch: int, examples: Sequence[Example], expected: bytes = b""
+    ) -> NamedDataset:
+        """Write a batch of a dataset."""
+
+        def checksum(before: bytes) -> bytes:
+            return sha256(before + b"".join(example.id.encode() for example in examples)).digest()
+
+        request = BatchRequest(
+            dataset=name, number=batch, examples=examples, checksum=checksum, expected=expected
+        )
+        return self.batches.write(request)
+
+    def stored_dataset(self, name: str, *batches: Sequence[Example]) -> NamedDataset:
+        """Create, write and finish a dataset."""
+        self.catalog.create(name, {"display_name": "", "description": "", "tags": {}})
+        for number, batch in enumerate(batches):
+            self.write(name, number, batch)
+        return self.catalog.finish(name)
 
     def run(self, job: Job | None = None, checkpoint: Callable[[], None] = lambda: None) -> int:
         """Run the next job to its version; returns the version's number."""

@@ -9,6 +9,7 @@ from headstart.client import Client
 from headstart.edits import Edits, ExampleEdit
 from headstart.errors import (
     Aborted,
+    AlreadyExists,
     Cancelled,
     DataLoss,
     DeadlineExceeded,
@@ -158,6 +159,7 @@ __all__ = [
     "AliasEvent",
     "AliasEventCause",
     "AliasHandle",
+    "AlreadyExists",
     "AsyncAliasHandle",
     "AsyncClient",
     "AsyncJob",

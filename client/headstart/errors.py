@@ -9,6 +9,7 @@ import grpc
 
 __all__ = [
     "Aborted",
+    "AlreadyExists",
     "Cancelled",
     "DataLoss",
     "DeadlineExceeded",
@@ -152,6 +153,10 @@ class Unavailable(HeadstartError, ConnectionError):
 
 class DeadlineExceeded(HeadstartError, TimeoutError):
     """The deadline passed before the response."""
+
+
+class AlreadyExists(HeadstartError):
+    """A resource of this name exists."""
 
 
 class Aborted(HeadstartError):

@@ -5,13 +5,13 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, Unpack, overload
 
-from headstart.arguments import FineTuneSettings
+from headstart.arguments import FineTuneSettings, MeasureSettings
 from headstart.calls.example_calls import ExampleKey, ExampleQuery, ThumbnailSize
 from headstart.calls.model_calls import Details, ModelDetails
 from headstart.calls.rebasing import RebaseSettings
 from headstart.errors import PredictionError
 from headstart.inputs.contents import Content
-from headstart.inputs.examples import Examples, ExampleSettings
+from headstart.inputs.examples import Examples
 from headstart.inputs.prediction_inputs import Inputs
 from headstart.inputs.task import Task, TaskName
 from headstart.job import Job
@@ -99,7 +99,7 @@ class VersionMethods:
         *,
         task: Task | TaskName | None = None,
         on_upload: UploadReport | None = None,
-        **settings: Unpack[ExampleSettings],
+        **settings: Unpack[MeasureSettings],
     ) -> EvaluationResult:
         """Evaluate the version on labeled examples; as `Client.evaluate`."""
         return self._client.evaluate(
@@ -114,7 +114,7 @@ class VersionMethods:
         *,
         task: Task | TaskName | None = None,
         on_upload: UploadReport | None = None,
-        **settings: Unpack[ExampleSettings],
+        **settings: Unpack[MeasureSettings],
     ) -> Comparison:
         """Compare the version with a baseline, which is the first version of the result.
 

@@ -179,6 +179,7 @@ class FineTuneSpec:
     Attributes:
         model: model that receives the version.
         dataset_uri: URI that the server read the examples from; empty if they were sent.
+        dataset: dataset of the server that has the examples; empty if they were sent.
         request_id: idempotency key of the request.
     """
 
@@ -203,6 +204,7 @@ class FineTuneSpec:
     backbone_candidates: tuple[str, ...] = ()
     backbone_time_budget: timedelta | None = None
     dataset_uri: str = ""
+    dataset: str = ""
     request_id: str = ""
 
 
@@ -239,6 +241,8 @@ class SpecSettings(TypedDict, total=False):
         backbone_candidates: backbones that ``auto`` tries. None: up to 4 of the server's.
         backbone_time_budget: time after which ``auto`` tries no further backbone, a timedelta or seconds.
             None: no limit.
+        dataset: name of a dataset of the server whose examples are trained on, instead of examples that are
+            sent. See `Client.dataset`.
     """
 
     backbone: str | None
@@ -261,6 +265,7 @@ class SpecSettings(TypedDict, total=False):
     webhook: str
     backbone_candidates: Collection[str] | None
     backbone_time_budget: timedelta | float | None
+    dataset: str | None
 
 
 def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> FineTuneSpec:

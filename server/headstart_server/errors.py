@@ -149,6 +149,34 @@ class ModelNotEmpty(HeadstartError, reason="MODEL_NOT_EMPTY"):
     """The model has versions, and its deletion is not forced."""
 
 
+class DatasetNotFound(HeadstartError, reason="DATASET_NOT_FOUND"):
+    """The dataset does not exist."""
+
+
+class DatasetExists(HeadstartError, reason="DATASET_EXISTS"):
+    """A dataset of this name exists."""
+
+
+class DatasetNotReady(HeadstartError, reason="DATASET_NOT_READY"):
+    """The dataset is still being uploaded, or has another number of examples than expected."""
+
+
+class DatasetFinished(HeadstartError, reason="DATASET_FINISHED"):
+    """The upload of the dataset has ended."""
+
+
+class BatchMissing(HeadstartError, reason="BATCH_MISSING"):
+    """A batch before this one has not been written."""
+
+
+class BatchConflict(HeadstartError, reason="BATCH_CONFLICT"):
+    """The batch was written before with other content."""
+
+
+class ChecksumMismatch(HeadstartError, reason="CHECKSUM_MISMATCH"):
+    """The checksum of examples differs from the one in the request."""
+
+
 class BackboneMismatch(HeadstartError, reason="BACKBONE_MISMATCH"):
     """The version was fitted on a backbone with a digest other than the loaded one."""
 

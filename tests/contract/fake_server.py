@@ -642,6 +642,7 @@ _STANDING: dict[str, Any] = {
         unread_versions=[{"model": "old", "version": 1}],
         job_ids=["job-9"],
         deleted_contents=2,
+        datasets=["pets-2026"],
     ),
     "DeleteModel": keeping.DeleteModelResponse(deleted_versions=3),
     "ListBackbones": keeping.ListBackbonesResponse(

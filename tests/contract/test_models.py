@@ -9,6 +9,7 @@ from contract.conftest import QUICK
 from contract.fake_server import UNAVAILABLE, FakeServer, Fault, model, version
 from headstart import (
     Aborted,
+    AlreadyExists,
     BackboneStatus,
     Cancelled,
     Client,
@@ -205,6 +206,7 @@ def test_backbones_and_versions_tell_what_executed_them(client: Client):
         (grpc.StatusCode.FAILED_PRECONDITION, FailedPrecondition),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, ResourceExhausted),
         (grpc.StatusCode.ABORTED, Aborted),
+        (grpc.StatusCode.ALREADY_EXISTS, AlreadyExists),
         (grpc.StatusCode.DATA_LOSS, DataLoss),
         (grpc.StatusCode.UNAUTHENTICATED, Unauthenticated),
         (grpc.StatusCode.PERMISSION_DENIED, PermissionDenied),

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from cost.messages import fillings
+from headstart.v1 import dataset_service_pb2 as storing
 from headstart.v1 import evaluation_service_pb2 as evaluating
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, version_selector_pb2
@@ -22,6 +23,8 @@ from headstart_server.api.compat import tensorflow_serving_pb2 as tfs
 
 #: A model that the server has; its backbone takes any bytes for an image.
 MODEL = "pets"
+#: An open dataset that the server has.
+DATASET = "pets"
 _JSON_BYTES = 15 << 20
 
 
@@ -60,6 +63,7 @@ _VALID: dict[str, Message] = {
     "headstart.v1.EmbedRequest": predicting.EmbedRequest(backbone="fake"),
     "headstart.v1.GetEvaluationRequest": keeping.GetEvaluationRequest(target=_TARGET),
     "headstart.v1.GetReportRequest": keeping.GetReportRequest(target=_TARGET),
+    "headstart.v1.WriteExamplesRequest": storing.WriteExamplesRequest(dataset=DATASET),
     "headstart.v1.GetModelRequest": keeping.GetModelRequest(model=MODEL),
     "inference.ModelInferRequest": oip.ModelInferRequest(model_name=MODEL),
 }
@@ -75,7 +79,7 @@ _SPECS: dict[str, tuple[Message, type[Any]]] = {
 
 def grpc_cases(budget: int) -> Iterator[Case]:
     """Yield requests of every method of every service."""
-    for file in (predicting, tuning, keeping, evaluating, about, oip, tfs):
+    for file in (predicting, tuning, keeping, evaluating, storing, about, oip, tfs):
         for service in file.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
                 yield from _of_method(f"/{service.full_name}/{method.name}", method, budget)

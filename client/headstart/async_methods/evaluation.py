@@ -6,10 +6,11 @@ from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, Unpack
 
+from headstart.arguments import MeasureSettings, open_measured
 from headstart.async_methods.base import AsyncMethods
 from headstart.calls import calls
 from headstart.exports import ExportFiles
-from headstart.inputs.examples import Examples, ExampleSettings, open_examples
+from headstart.inputs.examples import Examples
 from headstart.inputs.task import Task, TaskName
 from headstart.results import (
     Comparison,
@@ -39,12 +40,12 @@ class AsyncEvaluationMethods(AsyncMethods):
         alias: str | None = None,
         task: Task | TaskName | None = None,
         on_upload: UploadReport | None = None,
-        **settings: Unpack[ExampleSettings],
+        **settings: Unpack[MeasureSettings],
     ) -> EvaluationResult:
         """Evaluate a version on labeled examples; as `Client.evaluate`."""
         target = version_ref(model, version, alias)
-        source = await asyncio.to_thread(open_examples, examples, y, task=task, settings=settings)
-        return await self._connection.upload(upload.evaluation(target, source), on_upload)
+        source, dataset = await asyncio.to_thread(open_measured, examples, y, task=task, settings=settings)
+        return await self._connection.upload(upload.evaluation(target, source, dataset), on_upload)
 
     async def compare(
         self,
@@ -55,12 +56,13 @@ class AsyncEvaluationMethods(AsyncMethods):
         *,
         task: Task | TaskName | None = None,
         on_upload: UploadReport | None = None,
-        **settings: Unpack[ExampleSettings],
+        **settings: Unpack[MeasureSettings],
     ) -> Comparison:
         """Compare two versions on the same examples; as `Client.compare`."""
-        values = () if examples is None and y is None and not settings else examples
-        source = await asyncio.to_thread(open_examples, values, y, task=task, settings=settings)
-        sent = upload.comparison(parse_version(first), parse_version(second), source)
+        has_examples = any(value is not None for value in (examples, y, *settings.values()))
+        values = examples if has_examples else ()
+        source, dataset = await asyncio.to_thread(open_measured, values, y, task=task, settings=settings)
+        sent = upload.comparison(parse_version(first), parse_version(second), source, dataset)
         return await self._connection.upload(sent, on_upload)
 
     async def evaluation(

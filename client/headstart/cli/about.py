@@ -52,6 +52,7 @@ def usage(context: typer.Context) -> None:
         ("tenant", tenant_usage.tenant or None),
         ("versions", _of(tenant_usage.version_count, tenant_usage.version_limit)),
         ("stored", _of(stored, tenant_usage.stored_bytes_limit, unit=_MIB)),
+        ("datasets", f"{tenant_usage.dataset_count} with {_of(tenant_usage.dataset_bytes, None, unit=_MIB)}"),
         ("queued jobs", _of(tenant_usage.queued_job_count, tenant_usage.queued_job_limit)),
         ("running jobs", _of(tenant_usage.running_job_count, tenant_usage.running_job_limit)),
     ]

@@ -20,7 +20,7 @@ from headstart.cli.output.comparison_tables import comparison_view
 from headstart.cli.output.evaluation_tables import evaluation_view
 from headstart.cli.output.progress import progress_view
 from headstart.cli.session import session_of
-from headstart.cli.spec_options import TaskOption
+from headstart.cli.spec_options import DatasetOption, TaskOption
 from headstart.inputs.task import parse_task
 from headstart.version_ref import parse_version
 
@@ -31,19 +31,22 @@ def evaluate(
     context: typer.Context,
     *,
     model: VersionArgument,
-    source: Annotated[Path, typer.Argument(help=SOURCE_HELP, show_default=False)],
+    source: Annotated[Path | None, typer.Argument(help=SOURCE_HELP, show_default=False)] = None,
     label_column: LabelColumn = None,
     text_column: TextColumn = None,
     image_column: ImageColumn = None,
     feature_columns: FeatureColumns = None,
     value_column: ValueColumn = None,
     id_column: IdColumn = None,
+    dataset: DatasetOption = None,
     task: TaskOption = None,
 ) -> None:
     """Measure a version on labeled examples, which are not stored.
 
     Example: `headstart version evaluate pets ./test-folder`
     """
+    if source is None and dataset is None:
+        raise typer.BadParameter("is needed without --dataset", param_hint="SOURCE")
     session = session_of(context)
     target = parse_version(model)
     columns = example_settings(
@@ -62,6 +65,7 @@ def evaluate(
             alias=target.alias,
             task=parse_task(task) if task else None,
             on_upload=view.upload,
+            dataset=dataset,
             **columns,
         )
     session.show(session.response("Evaluate"), evaluation_view(result))
@@ -76,6 +80,7 @@ def compare(
         Path | None,
         typer.Argument(help=f"{SOURCE_HELP} Default: what both versions know.", show_default=False),
     ] = None,
+    dataset: DatasetOption = None,
 ) -> None:
     """Compare two versions on the same examples, and test whether they differ by more than chance.
 
@@ -85,5 +90,5 @@ def compare(
     """
     session = session_of(context)
     with session.client() as client, progress_view(session.err) as view:
-        result = client.compare(first, second, source, on_upload=view.upload)
+        result = client.compare(first, second, source, on_upload=view.upload, dataset=dataset)
     session.show(session.response("Compare"), comparison_view(result))

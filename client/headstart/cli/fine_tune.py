@@ -63,6 +63,7 @@ def fine_tune(
     feature_columns: FeatureColumns = None,
     value_column: ValueColumn = None,
     id_column: IdColumn = None,
+    dataset: options.DatasetOption = None,
     task: options.TaskOption = None,
     recipe: options.RecipeOption = None,
     settings: options.SetOption = None,
@@ -117,12 +118,13 @@ def fine_tune(
         discard_examples=discard_examples,
         priority=priority,
         webhook=webhook,
+        dataset=dataset,
         backbone_candidates=backbone_candidate,
         backbone_time_budget=duration_of(backbone_time_budget, "--backbone-time-budget"),
         **columns,
     )
-    if source is None and parent is None:
-        raise typer.BadParameter("is needed without --parent", param_hint="SOURCE")
+    if source is None and parent is None and dataset is None:
+        raise typer.BadParameter("is needed without --parent or --dataset", param_hint="SOURCE")
     with session.client() as client:
         version = run_fine_tune(session, client, source, model, spec, request_id=request_id, wait=wait)
     require_promoted(version, required=require_promotion)

@@ -15,6 +15,7 @@ __all__ = [
     "BackboneBudgetOption",
     "BackboneOption",
     "CandidateOption",
+    "DatasetOption",
     "DiscardOption",
     "DisplayNameOption",
     "HeldOutOption",
@@ -91,6 +92,14 @@ TagOption: TypeAlias = Annotated[
 ]
 AliasOption: TypeAlias = Annotated[
     str | None, typer.Option("--alias", "-a", help="Move this alias to the new version.")
+]
+DatasetOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATASET",
+        help="Use the examples of this dataset of the server instead of SOURCE.",
+        rich_help_panel=ADVANCED,
+    ),
 ]
 TtlOption: TypeAlias = Annotated[
     str | None,

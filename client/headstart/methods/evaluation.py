@@ -4,9 +4,10 @@ import os
 from datetime import timedelta
 from typing import Any, Unpack
 
+from headstart.arguments import MeasureSettings, open_measured
 from headstart.calls import calls
 from headstart.exports import ExportFiles
-from headstart.inputs.examples import Examples, ExampleSettings, open_examples
+from headstart.inputs.examples import Examples
 from headstart.inputs.task import Task, TaskName
 from headstart.methods.base import Methods
 from headstart.results import (
@@ -37,7 +38,7 @@ class EvaluationMethods(Methods):
         alias: str | None = None,
         task: Task | TaskName | None = None,
         on_upload: UploadReport | None = None,
-        **settings: Unpack[ExampleSettings],
+        **settings: Unpack[MeasureSettings],
     ) -> EvaluationResult:
         """Evaluate a version on labeled examples, which are not stored.
 
@@ -49,7 +50,8 @@ class EvaluationMethods(Methods):
             alias: an alias of the version.
             task: whether integers are classes or numbers, as in `SpecSettings`.
             on_upload: as in `fine_tune`.
-            **settings: see `ExampleSettings`.
+            **settings: see `ExampleSettings`; or ``dataset``, the name of a dataset of the server, instead of
+                examples.
 
         Raises:
             NotFound: the model, version or alias does not exist.
@@ -58,8 +60,8 @@ class EvaluationMethods(Methods):
             OSError, TypeError or ValueError: as in `fine_tune`.
         """
         target = version_ref(model, version, alias)
-        source = open_examples(examples, y, task=task, settings=settings)
-        return self._connection.upload(upload.evaluation(target, source), on_upload)
+        source, dataset = open_measured(examples, y, task=task, settings=settings)
+        return self._connection.upload(upload.evaluation(target, source, dataset), on_upload)
 
     def compare(
         self,
@@ -70,7 +72,7 @@ class EvaluationMethods(Methods):
         *,
         task: Task | TaskName | None = None,
         on_upload: UploadReport | None = None,
-        **settings: Unpack[ExampleSettings],
+        **settings: Unpack[MeasureSettings],
     ) -> Comparison:
         """Compare two versions, of one model or of two, on the same examples.
 
@@ -82,7 +84,8 @@ class EvaluationMethods(Methods):
             y: as in `fine_tune`.
             task: as in `evaluate`.
             on_upload: as in `fine_tune`.
-            **settings: see `ExampleSettings`.
+            **settings: see `ExampleSettings`; or ``dataset``, the name of a dataset of the server, instead of
+                examples.
 
         Raises:
             NotFound: a model, version or alias does not exist.
@@ -90,9 +93,10 @@ class EvaluationMethods(Methods):
             InvalidArgument: the versions predict different kinds of labels, or every example is unusable.
             OSError, TypeError or ValueError: as in `fine_tune`.
         """
-        values = () if examples is None and y is None and not settings else examples
-        source = open_examples(values, y, task=task, settings=settings)
-        sent = upload.comparison(parse_version(first), parse_version(second), source)
+        has_examples = any(value is not None for value in (examples, y, *settings.values()))
+        values = examples if has_examples else ()
+        source, dataset = open_measured(values, y, task=task, settings=settings)
+        sent = upload.comparison(parse_version(first), parse_version(second), source, dataset)
         return self._connection.upload(sent, on_upload)
 
     def evaluation(

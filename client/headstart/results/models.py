@@ -458,6 +458,7 @@ class ErasedExample:
         job_ids: unfinished jobs that had it; a job that has not read it yet skips it.
         deleted_contents: number of deleted contents; 0 if none was stored.
         certificate: what was replaced; only with ``rebuild``.
+        datasets: names of the datasets that had it; they do not have it any more.
     """
 
     versions: tuple[tuple[str, int], ...]
@@ -465,6 +466,7 @@ class ErasedExample:
     job_ids: tuple[str, ...]
     deleted_contents: int
     certificate: ErasureCertificate | None = None
+    datasets: tuple[str, ...] = ()
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -75,7 +75,7 @@ class ServerLimits:
     page_size: int
     batch_examples: int
     examples: int
-    dataset_bytes: int
+    dataset_bytes: int = 0
     classes: int
     queued_jobs: int
     run_duration: timedelta | None
@@ -147,12 +147,14 @@ class Usage:
         version_count: number of versions.
         version_limit: maximum versions, including those of queued and running jobs.
         version_bytes: size of versions.
-        example_bytes: size of the examples that versions and jobs need.
+        example_bytes: size of the examples that versions, jobs and datasets need.
         stored_bytes_limit: maximum bytes of versions, examples and captured inputs together.
         queued_job_count: number of queued jobs.
         queued_job_limit: maximum queued jobs.
         running_job_count: number of running jobs.
         running_job_limit: maximum running jobs.
+        dataset_count: number of datasets.
+        dataset_bytes: size of the examples of datasets, which is part of `example_bytes`.
         capture_bytes: size of captured inputs with their features.
     """
 
@@ -166,6 +168,8 @@ class Usage:
     queued_job_limit: int | None
     running_job_count: int
     running_job_limit: int | None
+    dataset_count: int = 0
+    dataset_bytes: int = 0
     capture_bytes: int = 0
 
     @property

@@ -94,26 +94,28 @@ def validation(spec: FineTuneSpec, source: ExampleSource) -> Upload[Validation]:
     return _fine_tuning(message, source, lambda response: decode(response.validation, Validation))
 
 
-def evaluation(target: VersionRef, source: ExampleSource) -> Upload[EvaluationResult]:
-    """Return the upload of Evaluate."""
+def evaluation(target: VersionRef, source: ExampleSource, dataset: str = "") -> Upload[EvaluationResult]:
+    """Return the upload of Evaluate, without examples for a dataset of the server."""
     _check_sent(source)
     return Upload(
         path=_EVALUATION + "Evaluate",
         request=evaluating.EvaluateRequest,
-        spec=evaluating.EvaluateSpec(target=selector(target)),
+        spec=evaluating.EvaluateSpec(target=selector(target), dataset=dataset),
         source=source,
         response=evaluating.EvaluateResponse,
         read=lambda response: decode(response, EvaluationResult),
     )
 
 
-def comparison(first: VersionRef, second: VersionRef, source: ExampleSource) -> Upload[Comparison]:
-    """Return the upload of Compare; without examples, the versions' stored examples are compared."""
+def comparison(
+    first: VersionRef, second: VersionRef, source: ExampleSource, dataset: str = ""
+) -> Upload[Comparison]:
+    """Return the upload of Compare; without examples, the dataset or the versions' own examples count."""
     _check_sent(source)
     return Upload(
         path=_EVALUATION + "Compare",
         request=evaluating.CompareRequest,
-        spec=evaluating.CompareSpec(first=selector(first), second=selector(second)),
+        spec=evaluating.CompareSpec(first=selector(first), second=selector(second), dataset=dataset),
         source=source,
         response=evaluating.CompareResponse,
         read=decode_comparison,

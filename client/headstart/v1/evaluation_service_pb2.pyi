@@ -21,10 +21,12 @@ class EvaluateRequest(_message.Message):
     def __init__(self, spec: _Optional[_Union[EvaluateSpec, _Mapping]] = ..., examples: _Optional[_Union[_fine_tuning_service_pb2.ExampleBatch, _Mapping]] = ...) -> None: ...
 
 class EvaluateSpec(_message.Message):
-    __slots__ = ("target",)
+    __slots__ = ("target", "dataset")
     TARGET_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
     target: _version_selector_pb2.VersionSelector
-    def __init__(self, target: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ...) -> None: ...
+    dataset: str
+    def __init__(self, target: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ..., dataset: _Optional[str] = ...) -> None: ...
 
 class EvaluateResponse(_message.Message):
     __slots__ = ("model", "version", "evaluation", "faults", "fault_count", "trained_count")
@@ -51,12 +53,14 @@ class CompareRequest(_message.Message):
     def __init__(self, spec: _Optional[_Union[CompareSpec, _Mapping]] = ..., examples: _Optional[_Union[_fine_tuning_service_pb2.ExampleBatch, _Mapping]] = ...) -> None: ...
 
 class CompareSpec(_message.Message):
-    __slots__ = ("first", "second")
+    __slots__ = ("first", "second", "dataset")
     FIRST_FIELD_NUMBER: _ClassVar[int]
     SECOND_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
     first: _version_selector_pb2.VersionSelector
     second: _version_selector_pb2.VersionSelector
-    def __init__(self, first: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ..., second: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ...) -> None: ...
+    dataset: str
+    def __init__(self, first: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ..., second: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ..., dataset: _Optional[str] = ...) -> None: ...
 
 class CompareResponse(_message.Message):
     __slots__ = ("first", "second", "comparison", "faults", "fault_count")

@@ -80,7 +80,7 @@ WEBHOOK_STATE_DELIVERED: WebhookState
 WEBHOOK_STATE_GIVEN_UP: WebhookState
 
 class FineTuneSpec(_message.Message):
-    __slots__ = ("model", "backbone", "recipe", "held_out_fraction", "seed", "display_name", "tags", "alias", "expire_time", "ttl", "request_id", "validate_only", "max_excluded_fraction", "task", "promote_if", "parent_version", "parent_alias", "discard_examples", "priority", "backbone_candidates", "backbone_time_budget", "webhook", "dataset_uri", "edits")
+    __slots__ = ("model", "backbone", "recipe", "held_out_fraction", "seed", "display_name", "tags", "alias", "expire_time", "ttl", "request_id", "validate_only", "max_excluded_fraction", "task", "promote_if", "parent_version", "parent_alias", "discard_examples", "priority", "backbone_candidates", "backbone_time_budget", "webhook", "dataset_uri", "dataset", "edits")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +111,7 @@ class FineTuneSpec(_message.Message):
     BACKBONE_TIME_BUDGET_FIELD_NUMBER: _ClassVar[int]
     WEBHOOK_FIELD_NUMBER: _ClassVar[int]
     DATASET_URI_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
     EDITS_FIELD_NUMBER: _ClassVar[int]
     model: str
     backbone: str
@@ -135,8 +136,9 @@ class FineTuneSpec(_message.Message):
     backbone_time_budget: _duration_pb2.Duration
     webhook: str
     dataset_uri: str
+    dataset: str
     edits: _containers.RepeatedCompositeFieldContainer[_example_pb2.ExampleEdit]
-    def __init__(self, model: _Optional[str] = ..., backbone: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., held_out_fraction: _Optional[float] = ..., seed: _Optional[int] = ..., display_name: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., alias: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., max_excluded_fraction: _Optional[float] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., parent_version: _Optional[int] = ..., parent_alias: _Optional[str] = ..., discard_examples: bool = ..., priority: _Optional[int] = ..., backbone_candidates: _Optional[_Iterable[str]] = ..., backbone_time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., webhook: _Optional[str] = ..., dataset_uri: _Optional[str] = ..., edits: _Optional[_Iterable[_Union[_example_pb2.ExampleEdit, _Mapping]]] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., backbone: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., held_out_fraction: _Optional[float] = ..., seed: _Optional[int] = ..., display_name: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., alias: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., max_excluded_fraction: _Optional[float] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., parent_version: _Optional[int] = ..., parent_alias: _Optional[str] = ..., discard_examples: bool = ..., priority: _Optional[int] = ..., backbone_candidates: _Optional[_Iterable[str]] = ..., backbone_time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., webhook: _Optional[str] = ..., dataset_uri: _Optional[str] = ..., dataset: _Optional[str] = ..., edits: _Optional[_Iterable[_Union[_example_pb2.ExampleEdit, _Mapping]]] = ...) -> None: ...
 
 class Recipe(_message.Message):
     __slots__ = ("auto", "ridge", "logistic", "mlp", "partial")

@@ -159,18 +159,20 @@ class EraseExampleRequest(_message.Message):
     def __init__(self, example_id: _Optional[str] = ..., model: _Optional[str] = ..., rebuild: bool = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class EraseExampleResponse(_message.Message):
-    __slots__ = ("versions", "unread_versions", "job_ids", "deleted_contents", "certificate")
+    __slots__ = ("versions", "unread_versions", "job_ids", "deleted_contents", "certificate", "datasets")
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     UNREAD_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     JOB_IDS_FIELD_NUMBER: _ClassVar[int]
     DELETED_CONTENTS_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    DATASETS_FIELD_NUMBER: _ClassVar[int]
     versions: _containers.RepeatedCompositeFieldContainer[_version_selector_pb2.VersionRef]
     unread_versions: _containers.RepeatedCompositeFieldContainer[_version_selector_pb2.VersionRef]
     job_ids: _containers.RepeatedScalarFieldContainer[str]
     deleted_contents: int
     certificate: ErasureCertificate
-    def __init__(self, versions: _Optional[_Iterable[_Union[_version_selector_pb2.VersionRef, _Mapping]]] = ..., unread_versions: _Optional[_Iterable[_Union[_version_selector_pb2.VersionRef, _Mapping]]] = ..., job_ids: _Optional[_Iterable[str]] = ..., deleted_contents: _Optional[int] = ..., certificate: _Optional[_Union[ErasureCertificate, _Mapping]] = ...) -> None: ...
+    datasets: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, versions: _Optional[_Iterable[_Union[_version_selector_pb2.VersionRef, _Mapping]]] = ..., unread_versions: _Optional[_Iterable[_Union[_version_selector_pb2.VersionRef, _Mapping]]] = ..., job_ids: _Optional[_Iterable[str]] = ..., deleted_contents: _Optional[int] = ..., certificate: _Optional[_Union[ErasureCertificate, _Mapping]] = ..., datasets: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ErasureCertificate(_message.Message):
     __slots__ = ("request_id", "example_id", "start_time", "end_time", "versions", "deleted_contents")

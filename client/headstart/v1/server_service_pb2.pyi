@@ -170,7 +170,7 @@ class GetUsageResponse(_message.Message):
     def __init__(self, usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
 
 class Usage(_message.Message):
-    __slots__ = ("tenant", "version_count", "version_limit", "version_bytes", "example_bytes", "stored_bytes_limit", "queued_job_count", "queued_job_limit", "running_job_count", "running_job_limit", "capture_bytes")
+    __slots__ = ("tenant", "version_count", "version_limit", "version_bytes", "example_bytes", "stored_bytes_limit", "queued_job_count", "queued_job_limit", "running_job_count", "running_job_limit", "capture_bytes", "dataset_count", "dataset_bytes")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     VERSION_COUNT_FIELD_NUMBER: _ClassVar[int]
     VERSION_LIMIT_FIELD_NUMBER: _ClassVar[int]
@@ -182,6 +182,8 @@ class Usage(_message.Message):
     RUNNING_JOB_COUNT_FIELD_NUMBER: _ClassVar[int]
     RUNNING_JOB_LIMIT_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DATASET_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DATASET_BYTES_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     version_count: int
     version_limit: int
@@ -193,4 +195,6 @@ class Usage(_message.Message):
     running_job_count: int
     running_job_limit: int
     capture_bytes: int
-    def __init__(self, tenant: _Optional[str] = ..., version_count: _Optional[int] = ..., version_limit: _Optional[int] = ..., version_bytes: _Optional[int] = ..., example_bytes: _Optional[int] = ..., stored_bytes_limit: _Optional[int] = ..., queued_job_count: _Optional[int] = ..., queued_job_limit: _Optional[int] = ..., running_job_count: _Optional[int] = ..., running_job_limit: _Optional[int] = ..., capture_bytes: _Optional[int] = ...) -> None: ...
+    dataset_count: int
+    dataset_bytes: int
+    def __init__(self, tenant: _Optional[str] = ..., version_count: _Optional[int] = ..., version_limit: _Optional[int] = ..., version_bytes: _Optional[int] = ..., example_bytes: _Optional[int] = ..., stored_bytes_limit: _Optional[int] = ..., queued_job_count: _Optional[int] = ..., queued_job_limit: _Optional[int] = ..., running_job_count: _Optional[int] = ..., running_job_limit: _Optional[int] = ..., capture_bytes: _Optional[int] = ..., dataset_count: _Optional[int] = ..., dataset_bytes: _Optional[int] = ...) -> None: ...

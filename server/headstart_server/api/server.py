@@ -11,6 +11,8 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from headstart.v1 import (
+    dataset_service_pb2,
+    dataset_service_pb2_grpc,
     evaluation_service_pb2,
     evaluation_service_pb2_grpc,
     example_service_pb2,
@@ -83,6 +85,12 @@ _SERVICES: tuple[tuple[Any, str, type, Callable[[Any, grpc.aio.Server], None]], 
         "ExampleService",
         example_service_pb2_grpc.ExampleServiceServicer,
         example_service_pb2_grpc.add_ExampleServiceServicer_to_server,
+    ),
+    (
+        dataset_service_pb2,
+        "DatasetService",
+        dataset_service_pb2_grpc.DatasetServiceServicer,
+        dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server,
     ),
     (
         server_service_pb2,

@@ -42,11 +42,14 @@ from headstart_server.capture.review_ranking import ReviewRanking
 from headstart_server.capture.selection import CaptureSelector
 from headstart_server.database.address import address_of as database_address
 from headstart_server.database.address import hosts, sqlite_file
+from headstart_server.datasets.batch_writer import BatchWriter
+from headstart_server.datasets.dataset_catalog import DatasetCatalog
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.erasure_log import ErasureLog
 from headstart_server.datasets.example_archive import archive_name
 from headstart_server.datasets.example_eraser import ErasedMembers, ExampleEraser
 from headstart_server.datasets.example_reader import ExampleReader
+from headstart_server.datasets.named_examples import NamedExamples
 from headstart_server.datasets.thumbnail_store import ThumbnailStore
 from headstart_server.datasets.uris.location import Kind
 from headstart_server.datasets.uris.policy import dataset_uri_policy
@@ -220,6 +223,9 @@ class Objects:
             on_taken_over=telemetry.job_taken_over,
             on_claim_failed=telemetry.claim_failed,
         )
+        self.catalog = DatasetCatalog(self.database, on_deleted=self._sweep_archives)
+        self.named = NamedExamples(self.catalog, self.datasets)
+        self.batches = BatchWriter(self.database, self.datasets, self.job_store.quotas.tenant_limits)
         self.traffic = Traffic(self.database, self.job_store.queue.owner)
         self.usage = TenantUsageGauge(self.job_store.quotas.usage)
         self.job_counts = JobCounts(self.database)
@@ -302,6 +308,7 @@ class Objects:
                 tracing=self.tracing,
                 webhooks=self.webhooks,
                 data=self.dataset_uris or NoDatasetSource(),
+                named=self.named,
             ),
         )
 

@@ -100,12 +100,17 @@ class Maintenance:
                 "expired_versions": objects.registry.delete_expired,
                 # An archive without an example is written before the old one goes. What follows frees space.
                 "erased_examples": objects.eraser.carry_out,
+                "abandoned_datasets": self._delete_abandoned_datasets,
                 "archives": objects.archives.sweep,
                 "traffic": objects.traffic.clean,
                 "captured_inputs": objects.capture_eraser.clean,
                 "old_jobs": partial(objects.job_store.cleaner.forget, objects.settings.jobs.job_retention),
             }
         )
+
+    def _delete_abandoned_datasets(self) -> int:
+        retention = self._objects.settings.jobs.open_dataset_retention
+        return 0 if retention is None else self._objects.catalog.delete_abandoned(retention)
 
     def _clean_files(self) -> None:
         if not self._objects.job_store.cleaner.take_cleaning_turn("files", LEFTOVER_SECONDS):

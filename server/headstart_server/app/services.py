@@ -10,6 +10,7 @@ from headstart_server.api.grpc.access import AccessCheck
 from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.call_observer import CallObserver
 from headstart_server.api.grpc.caller import caller
+from headstart_server.api.grpc.dataset_service import DatasetService
 from headstart_server.api.grpc.evaluation_service import EvaluationService
 from headstart_server.api.grpc.example_service import ExampleService
 from headstart_server.api.grpc.executors import LOAD_THREADS, REMOVAL_THREADS, UPLOAD_THREADS, BoundedExecutor
@@ -58,7 +59,7 @@ def grpc_server(objects: Objects) -> Server:
         _fine_tuning(objects, executor, removals),
         PredictionService(predictor),
         _models(objects, executor, removals),
-        EvaluationService(_bench(objects), executor),
+        EvaluationService(_bench(objects), executor, objects.named),
         ReviewService(
             objects.captured_inputs,
             objects.review_lists,
@@ -68,6 +69,13 @@ def grpc_server(objects: Objects) -> Server:
             max_pixels=settings.limits.max_pixels,
         ),
         ExampleService(objects.examples, executor),
+        DatasetService(
+            objects.catalog,
+            objects.batches,
+            uploads=BoundedExecutor(UPLOAD_THREADS),
+            removals=removals,
+            retention=settings.jobs.open_dataset_retention,
+        ),
         ServerService(
             server_info(settings, package_version("headstart")),
             objects.pool,

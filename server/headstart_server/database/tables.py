@@ -13,6 +13,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -376,6 +377,56 @@ webhook_receivers = Table(
     Column("silent", Integer, nullable=False, default=0, server_default="0"),
     # It is not tried before.
     Column("due", Float, nullable=False, default=0.0, server_default="0"),
+)
+
+# Labeled examples under a name. Uses of archives name the ID, because a name can be used again.
+datasets = Table(
+    "datasets",
+    metadata,
+    # The holder of its archives in `archive_uses`.
+    Column("dataset_id", String(64), primary_key=True),
+    Column("name", String(128), nullable=False, unique=True),
+    Column("tenant", String(128), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("display_name", String(256), nullable=False),
+    Column("description", String(4096), nullable=False),
+    Column("tags", JSON, nullable=False),
+    # Null before the first batch.
+    Column("task", String(32)),
+    Column("modality", String(16)),
+    Column("next_batch", BigInteger, nullable=False),
+    Column("example_count", BigInteger, nullable=False),
+    # Bytes of its archives.
+    Column("nbytes", BigInteger, nullable=False),
+    Column("class_counts", JSON, nullable=False),
+    # Checksum of all examples that were written, in hexadecimal.
+    Column("checksum", String(64), nullable=False),
+    # Digest of its examples; null while it is open.
+    Column("digest", String(64)),
+    # Raised with every change; part of the etag.
+    Column("revision", BigInteger, nullable=False),
+    Column("created", Float, nullable=False),
+    # When the last batch was written.
+    Column("written", Float, nullable=False),
+    Index("datasets_by_tenant", "tenant", "nbytes"),
+    Index("datasets_by_state", "state", "written"),
+)
+
+# The batches of datasets: each has an archive with the contents, and the list of its examples here.
+dataset_batches = Table(
+    "dataset_batches",
+    metadata,
+    Column("dataset_id", String(64), ForeignKey("datasets.dataset_id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("archive", String(64), nullable=False, unique=True),
+    # Digest of all that was sent, which distinguishes a repeated batch from another one.
+    Column("digest", String(64), nullable=False),
+    # The checksum of the dataset after the batch.
+    Column("checksum", String(64), nullable=False),
+    # Digests of the IDs of its examples, 16 bytes each.
+    Column("id_digests", LargeBinary, nullable=False),
+    # The list of its examples, as `ExampleList.to_bytes` writes it.
+    Column("listed", LargeBinary, nullable=False),
 )
 
 counters = Table(

@@ -7,7 +7,7 @@ of each example: those of a parent stay where they are. Both are plain files to 
 import json
 import os
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from hashlib import sha256
@@ -119,6 +119,17 @@ class DatasetWriter:
                 )
             )
 
+    def add_stored(self, examples: Iterable[StoredExample]) -> None:
+        """Add examples of a named dataset, whose contents stay where they are.
+
+        Raises:
+            WrongTask, DatasetTooLarge or TooManyClasses: names the first that cannot be taken.
+        """
+        for example in examples:
+            self._check_id(example.id)
+            self._count.add_of_dataset(example)
+            self._added.append(example)
+
     def _check_id(self, example_id: str) -> None:
         index = len(self._added)
         first = self._ids.setdefault(example_id, index) if example_id else index
@@ -168,13 +179,29 @@ class DatasetWriter:
                 edited_count=self._parent.edited.edited_count,
             )
         self.archives = frozenset(dataset.archives - {self._job_id})
+        self._commit(dataset, shared=shared)
+        return summary
+
+    def finish_batch(self) -> Sequence[StoredExample]:
+        """Make the archive whole and durable, whether or not its examples can be trained on by themselves.
+
+        Returns:
+            The examples that came.
+
+        Raises:
+            StorageFull: the disk is full.
+            StorageUnavailable: the bucket does not answer.
+        """
+        self._commit(ExampleList(examples=self._added), shared=True)
+        return self._added
+
+    def _commit(self, dataset: ExampleList, *, shared: bool) -> None:
         with storage_errors():
             content = json.dumps(dataset.to_json(), ensure_ascii=False)
             self._archive.writestr(INDEX, content, compress_type=ZIP_DEFLATED)
             self._archive.close()
             self.nbytes = self._aside.stat().st_size
         self._folder.commit(archive_name(self._job_id), shared=shared)
-        return summary
 
     def _whole(self) -> ExampleList:
         """The list of all examples: those that came, then the parent's that none of them replaces."""

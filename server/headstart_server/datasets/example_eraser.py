@@ -1,6 +1,6 @@
 """Erases examples: contents and features, with a record that excludes them from training."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from headstart_server.database.feedback_tables import feedback
 from headstart_server.database.locks import Lock
 from headstart_server.database.scoped import within
 from headstart_server.database.tables import archive_uses, forgotten, jobs
+from headstart_server.datasets import dataset_rows
 from headstart_server.datasets.dataset_store import ArchiveMember, DatasetStore
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest
 from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField, VersionNotFound
@@ -42,12 +43,14 @@ class Erasure:
         unread: the versions of which it is not known, because their list is damaged.
         job_ids: the jobs under way that had it. One that has not read it yet leaves it out.
         contents: number of contents that were deleted.
+        datasets: the full names of the named datasets that had it; they have it no longer.
     """
 
     versions: Sequence[tuple[str, int]]
     unread: Sequence[tuple[str, int]]
     job_ids: Sequence[str]
     contents: int
+    datasets: Sequence[str] = ()
 
 
 @dataclass(kw_only=True, slots=True)
@@ -57,12 +60,13 @@ class _Found:
     unread: list[tuple[str, int]] = field(default_factory=list)
     job_ids: list[str] = field(default_factory=list)
     feedback_ids: list[str] = field(default_factory=list)
+    datasets: list[str] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
         return not self.places and not self.unread and not self.feedback_ids
 
-    def add(self, examples: Sequence[StoredExample], example_id: str) -> bool:
+    def add(self, examples: Iterable[StoredExample], example_id: str) -> bool:
         here = {(one.archive, one.member): one.digest for one in examples if one.id == example_id}
         self.places |= here
         return bool(here)
@@ -135,11 +139,11 @@ class ExampleEraser:
         captured = self._erase_captured(request)
         while self._note(found) - set(found.job_ids):
             # A retrain has taken the feedback since jobs were read.
-            found = self._find(example_id, model, scope)
+            found = self._find_again(request, found)
         contents = captured + self._carry_out({archive for archive, _ in found.places})
         self.drop_here()
         log.info("example_erased", versions=len(found.versions), contents=contents)
-        return Erasure(versions=found.versions, unread=found.unread, job_ids=found.job_ids, contents=contents)
+        return _erasure(found, contents)
 
     def _captured_in(self, request: ErasureRequest) -> list[str]:
         """Return the models that captured the input of a prediction."""
@@ -176,10 +180,9 @@ class ExampleEraser:
         taken = self._note(found, store)
         while taken - set(found.job_ids):
             # As in `erase`.
-            found = self._find(request.example_id, request.model, request.scope)
+            found = self._find_again(request, found)
             taken = self._note(found)
-        erasure = Erasure(versions=found.versions, unread=found.unread, job_ids=found.job_ids, contents=0)
-        return erasure, erasure_id
+        return _erasure(found, 0), erasure_id
 
     def exclude(self, request: ErasureRequest) -> Sequence[tuple[str, int]]:
         """Exclude an example again where it came since, and return the versions that were trained on it."""
@@ -187,6 +190,11 @@ class ExampleEraser:
         found = self._find(request.example_id, request.model, request.scope)
         self._note(found)
         return found.versions
+
+    def _find_again(self, request: ErasureRequest, before: _Found) -> _Found:
+        found = self._find(request.example_id, request.model, request.scope)
+        found.datasets = before.datasets
+        return found
 
     def _search(self, request: ErasureRequest) -> _Found:
         if not request.example_id:
@@ -271,6 +279,9 @@ class ExampleEraser:
                 continue
             if listed is not None and found.add(listed.examples, example_id):
                 found.versions.append(name)
+        if not model:
+            with self._database.snapshot() as connection:
+                found.add(dataset_rows.examples_with_id(connection, example_id, scope), example_id)
         return found
 
     def _under_way(self, model: str, scope: Scope | None) -> Sequence[str]:
@@ -293,7 +304,9 @@ class ExampleEraser:
                     found.places[row.feedback_id, 0] = row.digest
 
     def _note(self, found: _Found, also: Callable[[Connection, int], None] | None = None) -> set[str]:
-        """Record what is erased, and delete the feedback; return the jobs that train on that feedback.
+        """Record what is erased, delete the feedback, and remove examples from named datasets.
+
+        Returns the jobs that train on the feedback.
 
         `also` gets the number of contents that are stored and were not erased before.
         """
@@ -324,6 +337,8 @@ class ExampleEraser:
             if also is not None:
                 held = _held(connection, {archive for archive, _ in found.places}).union(found.feedback_ids)
                 also(connection, sum(row["archive"] in held for row in rows))
+            changed = dataset_rows.erase(connection, found.places.keys())
+            found.datasets = sorted({*found.datasets, *changed})
             return feedback_rows.erase(connection, found.feedback_ids)
 
     def _rewrite(self, archive: str) -> int:
@@ -340,6 +355,16 @@ class ExampleEraser:
                 if _members(connection, {archive}) == places:
                     _note_rewritten(connection, archive, found=found, now=self._database.now(connection))
                     return count
+
+
+def _erasure(found: _Found, contents: int) -> Erasure:
+    return Erasure(
+        versions=found.versions,
+        unread=found.unread,
+        job_ids=found.job_ids,
+        contents=contents,
+        datasets=found.datasets,
+    )
 
 
 def _note_rewritten(connection: Connection, archive: str, *, found: int, now: float) -> None:

@@ -26,7 +26,7 @@ from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.database.tables import aliases, archive_sizes, archive_uses, jobs, versions
 from headstart_server.errors import ExamplesNotKept
-from headstart_server.jobs import stored
+from headstart_server.jobs import dataset_usage, stored
 from headstart_server.jobs.rows import under_way
 from headstart_server.models import feedback_rows, usage
 from headstart_server.models.alias_rows import has_traffic
@@ -90,7 +90,7 @@ def hold(connection: Connection, holder: str, archives: Collection[str]) -> None
     """Note which archives a job's dataset lies in, in the transaction that accepts the job.
 
     Raises:
-        ExamplesNotKept: one of the parent's may be gone: the parent version was deleted.
+        ExamplesNotKept: one of them may be gone: the parent version or the dataset was deleted.
     """
     others = sorted(set(archives) - {holder})
     found: set[str] = set()
@@ -99,8 +99,8 @@ def hold(connection: Connection, holder: str, archives: Collection[str]) -> None
         found.update(connection.execute(_HELD, {"archives": part}).scalars())
     if set(others) - found:
         raise ExamplesNotKept(
-            "The version that the fine-tune goes on from was deleted, or its examples were, while new ones "
-            "came. Send all examples again without a parent."
+            "The parent version or the dataset of the fine-tune was deleted, or its examples were, while the "
+            "call was handled. Send all examples again without it."
         )
     connection.execute(_HOLD, [{"holder": holder, "archive": archive} for archive in {*others, holder}])
 
@@ -183,6 +183,7 @@ class ArchiveRetention:
                 living = set(connection.execute(_UNFINISHED, {"holders": page}).scalars())
                 living.update(connection.execute(_PUBLISHED, {"holders": page}).scalars())
                 living.update(feedback_rows.holders_among(connection, page))
+                living |= dataset_usage.existing(connection, page)
                 usage.release(connection, sorted(set(page) - living))
                 after = page[-1]
 
@@ -244,9 +245,9 @@ _Place = tuple[float, str]
 
 
 def _kept_bytes(connection: Connection) -> int:
-    """Return the bytes of the archives that versions need; unfinished jobs and feedback never count."""
+    """Return the bytes of archives that versions need; unfinished jobs, feedback and datasets never count."""
     others = int(connection.execute(_UNFINISHED_BYTES).scalar() or 0) + feedback_rows.stored_bytes(connection)
-    return stored.example_bytes(connection) - others
+    return stored.example_bytes(connection) - others - dataset_usage.dataset_bytes(connection)
 
 
 def _kept(connection: Connection, after: _Place) -> Sequence[_Place]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, func, select, union
 from headstart_server.database.database import Database
 from headstart_server.database.tables import aliases, jobs
 from headstart_server.errors import JobQueueFull, QuotaExceeded, TenantQuotaExceeded
-from headstart_server.jobs import stored
+from headstart_server.jobs import dataset_usage, stored
 from headstart_server.jobs.forecast import Forecast
 from headstart_server.jobs.job import JobState
 from headstart_server.jobs.limits import QueueLimits, TenantLimits
@@ -46,6 +46,8 @@ class Usage:
         queued_limit: most of them.
         running: number of its running jobs.
         running_limit: most of them.
+        dataset_count: number of its datasets.
+        dataset_bytes: bytes of their examples; they are among the stored ones.
     """
 
     stored: Stored
@@ -54,6 +56,8 @@ class Usage:
     queued_limit: int
     running: int
     running_limit: int
+    dataset_count: int
+    dataset_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -204,6 +208,7 @@ def _usage_of(connection: Connection, tenant: str, limits: TenantLimits, queue: 
     """Return what a tenant stores and runs."""
     query = select(jobs.c.state, func.count()).where(jobs.c.tenant == tenant, under_way())
     counted = {str(state): int(count) for state, count in connection.execute(query.group_by(jobs.c.state))}
+    dataset_count, dataset_bytes = dataset_usage.usage_of(connection, tenant)
     return Usage(
         stored=stored.stored(connection, tenant),
         limits=limits,
@@ -211,6 +216,8 @@ def _usage_of(connection: Connection, tenant: str, limits: TenantLimits, queue: 
         queued_limit=queue.queued_per_tenant,
         running=counted.get(JobState.RUNNING.value, 0),
         running_limit=queue.running_per_tenant,
+        dataset_count=dataset_count,
+        dataset_bytes=dataset_bytes,
     )
 
 

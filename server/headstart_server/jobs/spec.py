@@ -59,6 +59,7 @@ class FineTuneSpec:
         backbone_time_budget: with `auto` seconds after which no further one is tried; None for no limit.
         webhook: URL that receives the job's end; None for the server's.
         dataset_uri: where the list of its examples lies; None if they come with the call.
+        dataset: full name of the dataset that has its examples; None if they come with the call.
     """
 
     model: str
@@ -83,6 +84,7 @@ class FineTuneSpec:
     backbone_time_budget: float | None = None
     webhook: str | None = field(default=None, repr=False)
     dataset_uri: str | None = None
+    dataset: str | None = None
 
     @property
     def selects_backbone(self) -> bool:
@@ -103,6 +105,7 @@ class FineTuneSpec:
         check_full_name(self.model, "spec.model")
         if self.alias is not None:
             check_alias_name(self.alias, "spec.alias")
+        self._check_dataset()
         _check_range("spec.held_out_fraction", self.held_out_fraction, 0.0, 0.9)
         _check_range("spec.max_excluded_fraction", self.max_excluded_fraction, 0.0, 1.0)
         _check_range("spec.priority", self.priority, *PRIORITIES)
@@ -132,6 +135,15 @@ class FineTuneSpec:
                     field="spec.promote_if",
                 )
         return replace(self, edits=checked_edits(self.edits)) if self.edits else self
+
+    def _check_dataset(self) -> None:
+        if self.dataset is None:
+            return
+        check_full_name(self.dataset, "spec.dataset", "dataset")
+        if self.dataset_uri is not None:
+            raise InvalidField(
+                "The spec has both a dataset and a dataset_uri. Send one of them.", field="spec.dataset"
+            )
 
     def _check_parent(self) -> None:
         if self.parent_version is not None and self.parent_version < 1:

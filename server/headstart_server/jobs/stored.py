@@ -15,6 +15,7 @@ from headstart_server.auth.tenants import tenant_of
 from headstart_server.database.batches import batched
 from headstart_server.database.tables import archive_sizes, archive_uses, jobs, tenant_usage, versions
 from headstart_server.errors import TenantQuotaExceeded
+from headstart_server.jobs import dataset_usage
 from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.rows import under_way
 from headstart_server.models import usage
@@ -193,16 +194,19 @@ def unmeasured(connection: Connection, sizes: Mapping[str, int]) -> dict[str, in
 
 def measure(connection: Connection, archive: str, nbytes: int) -> None:
     """Write down the size of an archive that `unmeasured` returned; one that is not needed is left out."""
+    dataset = dataset_usage.lock_dataset_of(connection, archive)
     usage.lock(connection, [archive])
     row = connection.execute(_SIZE, {"archive": archive}).one_or_none()
     if row is None:
-        tenant = _tenant_of(connection, archive)
+        tenant = dataset[1] if dataset is not None else _tenant_of(connection, archive)
         if tenant is not None:
             note_archive(connection, archive, tenant, nbytes)
         return
     connection.execute(update(archive_sizes).where(archive_sizes.c.archive == archive).values(nbytes=nbytes))
     if row.is_needed:
         usage.add_examples(connection, {row.tenant: nbytes - int(row.nbytes)})
+    if dataset is not None:
+        dataset_usage.resize(connection, dataset[0], nbytes - int(row.nbytes))
 
 
 def _tenant_of(connection: Connection, archive: str) -> str | None:

@@ -13,8 +13,17 @@ _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}\Z")
 
 
-def check_model_name(name: str, field: str = "model") -> str:
-    """Return the name if it may be a model's.
+def check_dataset_name(name: str, field: str = "dataset") -> str:
+    """Return the name if it may be a dataset's.
+
+    Raises:
+        InvalidField: it may not.
+    """
+    return check_model_name(name, field, "dataset")
+
+
+def check_model_name(name: str, field: str = "model", kind: str = "model") -> str:
+    """Return the name if it may be a model's, or that of another `kind` of thing with such names.
 
     Raises:
         InvalidField: it may not.
@@ -23,14 +32,14 @@ def check_model_name(name: str, field: str = "model") -> str:
         raise InvalidField(f"{field} is missing. Set it in the request.", field=field)
     if not _MODEL.match(name):
         raise InvalidField(
-            "Expected a model name of 1 to 128 of the characters a-z A-Z 0-9 . _ - that begins with a letter "
-            f"or a digit. Received: {_shown(name)}.",
+            f"Expected a {kind} name of 1 to 128 of the characters a-z A-Z 0-9 . _ - that begins with a "
+            f"letter or a digit. Received: {_shown(name)}.",
             field=field,
         )
     return name
 
 
-def check_full_name(name: str, field: str = "model") -> str:
+def check_full_name(name: str, field: str = "model", kind: str = "model") -> str:
     """Return the name if it may be a model's within the server: that of its tenant may stand before it.
 
     Raises:
@@ -39,7 +48,7 @@ def check_full_name(name: str, field: str = "model") -> str:
     tenant, separator, own = name.rpartition(SEPARATOR)
     if separator and not _MODEL.match(tenant):
         own = name
-    check_model_name(own, field)
+    check_model_name(own, field, kind)
     return name
 
 

@@ -45,6 +45,12 @@ class JobsGroup(Group):
     job_retention: float = setting(
         "7d", "How long ended jobs and their events are kept.", Duration(), basic=True
     )
+    open_dataset_retention: float | None = setting(
+        "7d",
+        "Time after the last batch after which an unfinished dataset is deleted.",
+        Duration("1s"),
+        off=None,
+    )
     lease_duration: float = setting(
         "10s",
         "After this time without a heartbeat another replica takes over a job. Heartbeats are sent ten times "

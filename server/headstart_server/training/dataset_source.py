@@ -1,10 +1,12 @@
-"""Sources of datasets that a fine-tune names by a URI."""
+"""Sources of datasets that a fine-tune names."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
-from headstart_server.errors import InvalidField
+from headstart_server.backbones.contract.backbone import Content
+from headstart_server.errors import ArtifactDamaged, DatasetNotFound, InvalidField
 from headstart_server.learning.examples.dataset import Example
+from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.task import Task
 
 
@@ -32,6 +34,32 @@ class DatasetSource(Protocol):
         Raises:
             HeadstartError: names what cannot be read, and why.
         """
+
+
+class NamedDatasets(Protocol):
+    """Datasets that are stored under names."""
+
+    def stored(self, name: str) -> Sequence[StoredExample]:
+        """Return the examples of a dataset without their contents, at least one.
+
+        Raises:
+            HeadstartError: there is no such dataset, or it cannot be used.
+        """
+
+    def content(self, example: StoredExample) -> Content:
+        """Return the content of an example."""
+
+
+class NoNamedDatasets:
+    """No datasets."""
+
+    def stored(self, name: str) -> Sequence[StoredExample]:
+        """As `NamedDatasets.stored`."""
+        raise DatasetNotFound(f"There is no dataset '{name}'.", metadata={"dataset": name})
+
+    def content(self, example: StoredExample) -> Content:
+        """As `NamedDatasets.content`."""
+        raise ArtifactDamaged(f"The content of the example {example.id!r} is missing.")
 
 
 class NoDatasetSource:

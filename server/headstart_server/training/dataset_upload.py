@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from headstart_server.backbones.contract.backbone import BackboneInfo
+from headstart_server.backbones.contract.backbone import BackboneInfo, Content
 from headstart_server.datasets.dataset_store import DatasetStore, DatasetWriter
 from headstart_server.datasets.parents import Parent
 from headstart_server.embedding.backbone_pool import BackbonePool
-from headstart_server.embedding.modality import check_modality, kind_of
+from headstart_server.embedding.modality import check_kind, check_modality, kind_of
 from headstart_server.errors import (
     BackboneNotFound,
     Cancelled,
@@ -28,10 +28,11 @@ from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.jobs.submitting import Submission
 from headstart_server.jobs.upload_quota import UploadQuota
 from headstart_server.learning.examples.dataset import DatasetSummary, Example
+from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.heads.recipe import check_task
 from headstart_server.models.feedback_rows import ChosenFeedback
 from headstart_server.observability.tracing import Tracing
-from headstart_server.training.dataset_source import DatasetSource
+from headstart_server.training.dataset_source import DatasetSource, NamedDatasets
 from headstart_server.training.job_memory import check_memory
 from headstart_server.training.preview_service import PreviewService, Validation
 from headstart_server.training.upload_backbone import SelectedBackbone, UnnamedBackbone, UploadBackbone
@@ -47,6 +48,7 @@ class UploadTools:
         pool: the backbones.
         previews: validates examples without a job.
         data: reads datasets that lie at URIs.
+        named: reads named datasets.
         tracing: knows the call that submits a job.
         memory_bytes: most bytes of memory of all jobs of this server; None for no limit.
         on_accepted: called after each job that was accepted.
@@ -58,6 +60,7 @@ class UploadTools:
     pool: BackbonePool
     previews: PreviewService
     data: DatasetSource
+    named: NamedDatasets
     tracing: Tracing
     memory_bytes: int | None
     on_accepted: Callable[[], None]
@@ -129,16 +132,17 @@ class DatasetUpload:
         Raises:
             HeadstartError: names the first example that cannot be taken, and what was expected.
         """
-        if examples and self._spec.dataset_uri is not None:
+        name = "dataset" if self._spec.dataset is not None else "dataset_uri"
+        if examples and (self._spec.dataset_uri or self._spec.dataset) is not None:
             raise InvalidStream(
-                "The spec has a dataset_uri, and the stream has examples, too. Send one or the other."
+                f"The spec has a {name}, and the stream has examples, too. Send one or the other."
             )
         self._add(examples)
 
     def gather(self) -> None:
-        """Read the examples at the spec's URI, check and store them; nothing happens if it has none.
+        """Take the examples of the dataset that the spec names or has the URI of, if it does.
 
-        Those of a repeated call are not read again: its URI distinguishes it, whatever the data.
+        Those of a repeated call are not read again: the name or the URI distinguishes it, whatever the data.
 
         Raises:
             Cancelled: the caller left meanwhile.
@@ -146,7 +150,11 @@ class DatasetUpload:
             HeadstartError: names the first example that cannot be taken, and what was expected.
         """
         uri = self._spec.dataset_uri
-        if uri is None or self._request.repeated:
+        if self._request.repeated:
+            return
+        if self._spec.dataset is not None:
+            self._take(self._spec.dataset)
+        if uri is None:
             return
         data, task = self._tools.data, self._spec.task
         with closing(data.examples(uri, self._check_awaited, self._request.tenant, task)) as found:
@@ -154,11 +162,28 @@ class DatasetUpload:
             for example in found:
                 self._add([example])
 
+    def _take(self, dataset: str) -> None:
+        """Refer to the examples of a named dataset instead of storing them."""
+        with self._working() as writer:
+            examples = self._tools.named.stored(dataset)
+            self._settle(self._first_content(examples[0]))
+            for index, example in enumerate(examples):
+                if self._spec.max_excluded_fraction <= 0:
+                    check_kind(self._info, example.kind, f"examples[{index}].input", example.id)
+                self._check_use(index, held_out=example.held_out)
+            writer.add_stored(examples)
+
+    def _first_content(self, example: StoredExample) -> Content:
+        """Return a content that means the same backbone as that of a stored example."""
+        if example.kind == "tensor":
+            return self._tools.named.content(example)
+        return "" if example.kind == "text" else b""
+
     def _add(self, examples: Sequence[Example]) -> None:
         with self._working() as writer:
             # Those of a repeated call are only compared with the first one's, whose backbone may be gone.
             if examples and not self._request.repeated:
-                self._settle(examples[0])
+                self._settle(examples[0].content)
                 for index, example in enumerate(examples, start=self._count):
                     self._check(example, index)
             writer.add(examples)
@@ -194,7 +219,7 @@ class DatasetUpload:
     def _request_hash(self, writer: DatasetWriter) -> str:
         # Only what the caller sent counts: an alias, or the examples of a parent, may have changed by now.
         digest = ""
-        if self._spec.dataset_uri is None:
+        if self._spec.dataset_uri is None and self._spec.dataset is None:
             with_ids = any(map(self._request_json.get, ("parent_version", "parent_alias")))
             digest = writer.digest_of_added(with_ids=with_ids)
         content = json.dumps([self._request_json, digest], sort_keys=True)
@@ -287,17 +312,17 @@ class DatasetUpload:
             raise ValueError("Add an input before you read its backbone.")
         return known[0]
 
-    def _settle(self, first: Example) -> None:
-        """Determine the backbone by the first example if the caller named none."""
+    def _settle(self, first: Content) -> None:
+        """Determine the backbone by the content of the first example if the caller named none."""
         pool = self._tools.pool
         match self._backbone:
             case UnnamedBackbone() as unnamed:
-                named = unnamed.meant_by(first.content, pool, self._spec.recipe)
+                named = unnamed.meant_by(first, pool, self._spec.recipe)
                 self._request_json = {**self._request_json, "backbone": named.info.name}
                 self._set_backbone(named)
             case SelectedBackbone(found=()) as selected:
                 # The job finds out which candidates are unavailable.
-                self._set_backbone(selected.like(pool.default_for(first.content), kind_of(first.content)))
+                self._set_backbone(selected.like(pool.default_for(first), kind_of(first)))
 
     def _settle_like_parent(self) -> None:
         """Find the candidates for the content of the parent's examples, if the job selects its backbone."""
@@ -336,7 +361,10 @@ class DatasetUpload:
     def _check(self, example: Example, index: int) -> None:
         if self._spec.max_excluded_fraction <= 0:  # else it is excluded like one that cannot be decoded
             check_modality(self._info, example.content, f"examples[{index}].input", example.id)
-        if example.held_out and self._spec.held_out_fraction > 0:
+        self._check_use(index, held_out=example.held_out)
+
+    def _check_use(self, index: int, *, held_out: bool) -> None:
+        if held_out and self._spec.held_out_fraction > 0:
             raise InvalidField(
                 f"Expected held_out_fraction or examples marked held_out, not both. Received: "
                 f"held_out_fraction {self._spec.held_out_fraction} and example {index} marked.",

@@ -19,7 +19,12 @@ from headstart_server.models.feedback_rows import ChosenFeedback
 from headstart_server.models.registry import Registry
 from headstart_server.observability.tracing import NO_TRACING, Tracing
 from headstart_server.training.candidates import Candidates, can, check_known_recipe, check_trainable_here
-from headstart_server.training.dataset_source import DatasetSource, NoDatasetSource
+from headstart_server.training.dataset_source import (
+    DatasetSource,
+    NamedDatasets,
+    NoDatasetSource,
+    NoNamedDatasets,
+)
 from headstart_server.training.dataset_upload import DatasetUpload, UploadRequest, UploadTools
 from headstart_server.training.preview_service import PreviewService
 from headstart_server.training.upload_backbone import (
@@ -41,6 +46,7 @@ class SubmissionOptions:
         tracing: knows the call that submits a job.
         webhooks: decides which URLs may receive notifications.
         data: reads datasets that lie at URIs.
+        named: reads named datasets.
     """
 
     memory_bytes: int | None = None
@@ -48,6 +54,7 @@ class SubmissionOptions:
     tracing: Tracing = NO_TRACING
     webhooks: WebhookPolicy = field(default_factory=lambda: WebhookPolicy(()))
     data: DatasetSource = field(default_factory=NoDatasetSource)
+    named: NamedDatasets = field(default_factory=NoNamedDatasets)
 
 
 NO_OPTIONS = SubmissionOptions()
@@ -91,6 +98,7 @@ class SubmissionService:
             pool=pool,
             previews=PreviewService(datasets, pool, max_activation_bytes=max_activation_bytes),
             data=options.data,
+            named=options.named,
             tracing=options.tracing,
             memory_bytes=options.memory_bytes,
             on_accepted=on_accepted,

@@ -20,8 +20,8 @@ from grpc_status import rpc_status
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from headstart.v1 import evaluation_service_pb2 as evaluating
 from headstart.v1 import (
+    dataset_service_pb2_grpc,
     evaluation_service_pb2_grpc,
     fine_tuning_service_pb2_grpc,
     input_pb2,
@@ -34,6 +34,7 @@ from headstart.v1 import (
     server_service_pb2_grpc,
     version_selector_pb2,
 )
+from headstart.v1 import evaluation_service_pb2 as evaluating
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import prediction_service_pb2 as predicting
 
@@ -45,6 +46,7 @@ SERVICES = (
     "headstart.v1.PredictionService",
     "headstart.v1.ModelService",
     "headstart.v1.EvaluationService",
+    "headstart.v1.DatasetService",
     "headstart.v1.ServerService",
 )
 TERMINAL = {job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED}
@@ -64,6 +66,7 @@ class Api:
         self.models = model_service_pb2_grpc.ModelServiceStub(channel)
         self.evaluation = evaluation_service_pb2_grpc.EvaluationServiceStub(channel)
         self.review = review_service_pb2_grpc.ReviewServiceStub(channel)
+        self.datasets = dataset_service_pb2_grpc.DatasetServiceStub(channel)
         self.about = server_service_pb2_grpc.ServerServiceStub(channel)
         self.health = health_pb2_grpc.HealthStub(channel)
 

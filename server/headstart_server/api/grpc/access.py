@@ -13,11 +13,12 @@ from headstart_server.api.grpc.call import Call, CallCheck, Context, Method
 from headstart_server.api.grpc.call_audit import CallAudit
 from headstart_server.api.grpc.caller import is_operator, set_caller
 from headstart_server.api.grpc.permissions import RULES, Rule, Subject
-from headstart_server.api.grpc.requests.model_names import model_names, rename_models
+from headstart_server.api.grpc.requests.model_names import dataset_names, model_names, rename_models
 from headstart_server.auth.audit import AuditLog
 from headstart_server.auth.authenticator import Authenticator, Caller, Credentials
-from headstart_server.auth.permissions import Principal
+from headstart_server.auth.permissions import Principal, Right
 from headstart_server.auth.tenants import SEPARATOR, full_name, own_name, tenant_of, without_tenant
+from headstart_server.datasets.dataset_rows import dataset_not_found_error
 from headstart_server.errors import (
     HeadstartError,
     InvalidField,
@@ -27,7 +28,7 @@ from headstart_server.errors import (
     redacted_message,
 )
 from headstart_server.jobs.rows import no_job
-from headstart_server.models.names import MAX_MODEL_NAME, check_model_name
+from headstart_server.models.names import MAX_MODEL_NAME, check_dataset_name, check_model_name
 from headstart_server.models.rows import model_not_found_error
 
 _BEARER = "bearer "
@@ -99,7 +100,7 @@ class AccessCheck(CallCheck):
         set_caller(call.caller)
 
     async def request(self, call: Call, message: Message) -> None:
-        """Check the caller's rights, and add the tenant to the names of models."""
+        """Check the caller's rights, and add the tenant to the names of models and datasets."""
         if call.caller is None:
             raise Unauthenticated("The caller is not identified. Send a token.")
         if self._audit is not None:
@@ -112,7 +113,7 @@ class AccessCheck(CallCheck):
             rename_models(message, partial(_full_name, tenant, rule))
 
     def response(self, call: Call, message: Message) -> None:
-        """Remove the tenant from the names of models."""
+        """Remove the tenant from the names of models and datasets."""
         job = getattr(message, "job", None)
         if call.job_id is None and job is not None:
             call.job_id = job.job_id or None
@@ -163,10 +164,14 @@ class AccessCheck(CallCheck):
 
         Raises:
             PermissionDenied: the caller has a right on each of these models, but not this one.
-            ModelNotFound or JobNotFound: it has no right on one, or the model or job is missing.
-            InvalidField: a model is not named, or not as models may be.
+            ModelNotFound, DatasetNotFound or JobNotFound: it has no right on one, or it is missing.
+            InvalidField: a model or dataset is not named, or not as it may be.
         """
         names = list(dict.fromkeys(model_names(request)))
+        found = list(dict.fromkeys(dataset_names(request)))
+        if rule.makes and rule.on is Subject.DATASET:
+            for name in found:
+                check_dataset_name(name)
         if self._authenticator.is_open:
             if rule.makes:
                 for name in names:
@@ -180,6 +185,8 @@ class AccessCheck(CallCheck):
         if rule.on is Subject.MODEL:
             for name in names:
                 _check_model(principal, rule, name)
+        for name in filter(None, found):
+            _check_dataset(principal, rule, name)
         return names
 
     async def _check_job(self, principal: Principal, rule: Rule, job_id: str) -> str:
@@ -220,22 +227,39 @@ def _check_model(principal: Principal, rule: Rule, name: str) -> None:
     raise model_not_found_error(name)
 
 
+def _check_dataset(principal: Principal, rule: Rule, name: str) -> None:
+    """Check the right on a dataset: that of the rule, or to train where a request about models names it."""
+    rights = rule.rights if rule.on is Subject.DATASET else frozenset({Right.TRAIN})
+    if any(principal.may(right, name) for right in rights):
+        if SEPARATOR in name:
+            raise dataset_not_found_error(name)
+        return
+    # As for models: decided before any lookup.
+    if rule.makes or principal.knows(name):
+        raise PermissionDenied(
+            f"You lack the permission {' or '.join(sorted(rights))} on the dataset '{name}'. Ask the "
+            "operator for it."
+        )
+    raise dataset_not_found_error(name)
+
+
 def _full_name(tenant: str, rule: Rule, name: str) -> str:
     if name == rule.all_models:
         return name
     full = full_name(tenant, name)
     if rule.makes and len(full) > MAX_MODEL_NAME:
         raise InvalidField(
-            f"Expected a model name of at most {MAX_MODEL_NAME - len(full) + len(name)} characters. "
+            f"Expected a name of at most {MAX_MODEL_NAME - len(full) + len(name)} characters. "
             f"Received: {len(name)}.",
-            field="spec.model",
+            field="dataset" if rule.on is Subject.DATASET else "spec.model",
         )
     return full
 
 
 def _denied(rule: Rule) -> PermissionDenied:
     wanted = " or ".join(sorted(rule.rights))
-    where = "" if rule.on in (Subject.ANY, Subject.LISTED) else " on this model"
+    kind = "dataset" if rule.on is Subject.DATASET else "model"
+    where = "" if rule.on in (Subject.ANY, Subject.LISTED) else f" on this {kind}"
     return PermissionDenied(f"You lack the permission {wanted}{where}. Ask the operator for it.")
 
 

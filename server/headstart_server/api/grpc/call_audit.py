@@ -13,6 +13,7 @@ from headstart_server.api.grpc.requests.model_names import model_names
 from headstart_server.api.grpc.status import CODES
 from headstart_server.auth.audit import AuditLog
 from headstart_server.errors import (
+    DatasetNotFound,
     HeadstartError,
     JobNotFound,
     ModelNotFound,
@@ -22,13 +23,13 @@ from headstart_server.errors import (
 from headstart_server.models.traffic_split import MAX_SHARES
 
 #: Fields of a request that the log has, in addition to models and job.
-_FIELDS = ("version", "alias", "force", "request_id")
+_FIELDS = ("version", "alias", "force", "request_id", "dataset", "batch")
 #: Most models that a line names.
 _MAX_MODELS = 20
 #: Most characters of a name, or of another text.
 _MAX_CHARACTERS = 128
 #: The errors of calls whose caller is unknown or has no right; a model without a right does not exist to it.
-_REFUSALS = (Unauthenticated, PermissionDenied, ModelNotFound, JobNotFound)
+_REFUSALS = (Unauthenticated, PermissionDenied, ModelNotFound, DatasetNotFound, JobNotFound)
 
 
 class CallAudit:

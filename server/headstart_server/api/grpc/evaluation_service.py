@@ -17,6 +17,8 @@ from headstart_server.api.grpc.messages.common import examples_of, selector_of
 from headstart_server.api.grpc.messages.comparisons import comparison_message
 from headstart_server.api.grpc.messages.evaluations import evaluation_message
 from headstart_server.api.grpc.messages.jobs import fault_message
+from headstart_server.datasets.named_examples import NamedExamples
+from headstart_server.errors import InvalidStream
 from headstart_server.evaluation.evaluator import ComparisonRun, EvaluationRun, Evaluator
 
 _Result = TypeVar("_Result")
@@ -28,11 +30,13 @@ class EvaluationService(stubs.EvaluationServiceServicer):
     Args:
         bench: measures versions.
         executor: where it does.
+        named: reads named datasets.
     """
 
-    def __init__(self, bench: Evaluator, executor: BoundedExecutor) -> None:
+    def __init__(self, bench: Evaluator, executor: BoundedExecutor, named: NamedExamples) -> None:
         self._bench = bench
         self._executor = executor
+        self._named = named
 
     async def Evaluate(
         self, request_iterator: AsyncIterator[pb.EvaluateRequest], context: Context
@@ -43,7 +47,7 @@ class EvaluationService(stubs.EvaluationServiceServicer):
                 self._executor.run, self._bench.evaluation, selector_of(spec.target, "spec.target")
             )
             run = await self._bench.pool.when_ready(open_run, spec.ByteSize)
-            await self._fed(run, parts)
+            await self._fed(run, parts, spec.dataset)
         evaluation = await self._ended(run, lambda: evaluation_message(run.evaluation()))
         version = run.predictor.versions[0]
         return pb.EvaluateResponse(
@@ -63,7 +67,7 @@ class EvaluationService(stubs.EvaluationServiceServicer):
             first, second = selector_of(spec.first, "spec.first"), selector_of(spec.second, "spec.second")
             open_run = partial(self._executor.run, self._bench.comparison, first, second)
             run = await self._bench.pool.when_ready(open_run, spec.ByteSize)
-            await self._fed(run, parts)
+            await self._fed(run, parts, spec.dataset)
         comparison = await self._ended(run, lambda: comparison_message(run.comparison()))
         one, other = run.predictor.versions
         return pb.CompareResponse(
@@ -75,13 +79,21 @@ class EvaluationService(stubs.EvaluationServiceServicer):
         )
 
     async def _fed(
-        self, run: EvaluationRun | ComparisonRun, batches: AsyncIterator[Sequence[Example]]
+        self, run: EvaluationRun | ComparisonRun, batches: AsyncIterator[Sequence[Example]], dataset: str
     ) -> None:
-        """Have all batches of a stream answered."""
+        """Have all batches of a stream answered, or the examples of the dataset that the spec names."""
         count = 0
         async for batch in batches:
+            if dataset and batch:
+                raise InvalidStream(
+                    "The spec has a dataset, and the stream has examples, too. Send one or the other."
+                )
             await self._ended(run, partial(_add, run, batch, count))
             count += len(batch)
+        if dataset:
+            named = self._named.batches(dataset)
+            while examples := await self._ended(run, partial(next, named, None)):
+                await self._ended(run, partial(run.add, examples))
 
     async def _ended(self, run: EvaluationRun | ComparisonRun, work: Callable[[], _Result]) -> _Result:
         """What some work of a run gives; done in a thread, the writing of messages of many classes too."""

@@ -123,8 +123,9 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                 add = partial(asyncio.to_thread, _add, upload, batch, count)
                 await self._when_ready(add, partial(_nbytes, batch))
                 count += len(batch)
-            if message.dataset_uri:
-                await self._when_ready(partial(self._gathering.run, upload.gather), lambda: 0)
+            if message.dataset_uri or message.dataset:
+                threads = self._gathering if message.dataset_uri else self._uploads
+                await self._when_ready(partial(threads.run, upload.gather), lambda: 0)
             if validate_only:
                 await self._when_ready(partial(asyncio.to_thread, upload.check_backbone), lambda: 0)
                 validation = await self._executor.run(upload.validate)

@@ -21,6 +21,8 @@ class Subject(Enum):
     LISTED = "listed"
     #: Each model that the request names.
     MODEL = "model"
+    #: The dataset that the request names.
+    DATASET = "dataset"
     #: The model of the job that the request names.
     JOB = "job"
 
@@ -32,7 +34,7 @@ class Rule:
     Attributes:
         on: what the right has to be on.
         rights: of which one is needed.
-        makes: whether it may make the model that it names.
+        makes: whether it may make the model or dataset that it names.
         changes: whether it changes something, so that the audit log has it.
         all_models: the name in place of a model that means all models; then the method itself keeps to those
             that the caller has the right on. None: every request names its models.
@@ -92,6 +94,15 @@ RULES: Mapping[str, Rule] = {
     f"{_V1}ModelService/EraseExample": Rule(
         on=Subject.MODEL, rights=_ADMIN, changes=True, all_models=ALL_MODELS
     ),
+    # Permissions' names of models are those of datasets, too. A request about a model that names a dataset
+    # needs the right to train on that.
+    f"{_V1}DatasetService/CreateDataset": Rule(on=Subject.DATASET, rights=_TRAIN, makes=True, changes=True),
+    f"{_V1}DatasetService/WriteExamples": Rule(on=Subject.DATASET, rights=_TRAIN, changes=True),
+    f"{_V1}DatasetService/FinishDataset": Rule(on=Subject.DATASET, rights=_TRAIN, changes=True),
+    f"{_V1}DatasetService/GetDataset": Rule(on=Subject.DATASET, rights=_TRAIN),
+    f"{_V1}DatasetService/ListDatasets": Rule(on=Subject.LISTED, rights=_TRAIN),
+    f"{_V1}DatasetService/UpdateDataset": Rule(on=Subject.DATASET, rights=_TRAIN, changes=True),
+    f"{_V1}DatasetService/DeleteDataset": Rule(on=Subject.DATASET, rights=_ADMIN, changes=True),
     # Both show what was trained on: ids and labels, and pictures.
     f"{_V1}ModelService/GetEvaluation": Rule(on=Subject.MODEL, rights=_TRAIN),
     f"{_V1}ModelService/GetReport": Rule(on=Subject.MODEL, rights=_TRAIN),

@@ -86,4 +86,6 @@ def _usage_message(owner: str, usage: Usage) -> pb.Usage:
         queued_job_limit=usage.queued_limit or None,
         running_job_count=usage.running,
         running_job_limit=usage.running_limit or None,
+        dataset_count=usage.dataset_count,
+        dataset_bytes=usage.dataset_bytes,
     )

@@ -89,6 +89,13 @@ CODES: dict[str, grpc.StatusCode] = {
     "JOB_NOT_FINISHED": _UNREADY,
     "PREDICTION_NOT_CAPTURED": _UNREADY,
     "UNKNOWN_CLASS": _INVALID,
+    "DATASET_NOT_FOUND": _MISSING,
+    "DATASET_EXISTS": grpc.StatusCode.ALREADY_EXISTS,
+    "DATASET_NOT_READY": _UNREADY,
+    "DATASET_FINISHED": _UNREADY,
+    "BATCH_MISSING": _UNREADY,
+    "BATCH_CONFLICT": grpc.StatusCode.ABORTED,
+    "CHECKSUM_MISMATCH": _INVALID,
 }
 
 #: Reasons of RESOURCE_EXHAUSTED that pass by themselves, so that `RetryInfo` has a delay.

@@ -1,7 +1,7 @@
 """Examples, their limits, and the digest of a dataset."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
@@ -122,6 +122,16 @@ class DatasetCount:
         """Number of examples of each class so far."""
         return self._targets.class_counts
 
+    def add_of_dataset(self, example: StoredExample) -> None:
+        """Count an example of a named dataset, which was checked when it arrived.
+
+        Raises:
+            WrongTask: the task requires another kind of label.
+            DatasetTooLarge or TooManyClasses: the dataset exceeds a limit with it.
+        """
+        self._check_task(example.target, self._targets.total)
+        self._take(example, example.digest)
+
     def digest(self) -> str:
         """Return the SHA-256 over the examples so far, independent of their order."""
         return sha256(b"".join(sorted(self._members))).hexdigest()
@@ -157,27 +167,32 @@ class DatasetCount:
             )
 
     def _check_totals(self) -> None:
-        limits = self.limits
-        for what, count, limit in (
-            ("examples", self._targets.total, limits.max_examples),
-            ("bytes", self._nbytes, limits.max_bytes),
-        ):
-            if count > limit:
-                raise DatasetTooLarge(
-                    f"The dataset has more than the {limit:,} {what} that the server allows. Send fewer "
-                    "or smaller "
-                    "examples.",
-                    metadata={"limit": str(limit), "subject": what},
-                )
-        if len(self._targets.class_counts) > limits.max_classes:
-            raise TooManyClasses(
-                f"The dataset has more than the {limits.max_classes:,} classes that the server allows: "
-                "example "
-                f"{self._targets.total - 1} has class {limits.max_classes + 1}. Merge classes. If the "
-                "labels are "
-                "numbers to predict, send them as values.",
-                metadata={"limit": str(limits.max_classes)},
+        check_totals(self.limits, self._targets.total, self._nbytes, len(self._targets.class_counts))
+
+
+def check_totals(limits: DatasetLimits, examples: int, nbytes: int, classes: int) -> None:
+    """Check that a dataset has no more examples, bytes and classes than the server allows.
+
+    Raises:
+        DatasetTooLarge or TooManyClasses: it has.
+    """
+    for what, count, limit in (
+        ("examples", examples, limits.max_examples),
+        ("bytes", nbytes, limits.max_bytes),
+    ):
+        if count > limit:
+            raise DatasetTooLarge(
+                f"The dataset has more than the {limit:,} {what} that the server allows. Send fewer "
+                "or smaller examples.",
+                metadata={"limit": str(limit), "subject": what},
             )
+    if classes > limits.max_classes:
+        raise TooManyClasses(
+            f"The dataset has more than the {limits.max_classes:,} classes that the server allows: example "
+            f"{examples - 1} has class {limits.max_classes + 1}. Merge classes. If the labels are numbers to "
+            "predict, send them as values.",
+            metadata={"limit": str(limits.max_classes)},
+        )
 
 
 _KINDS = {
@@ -199,6 +214,12 @@ def _member(example: Example | StoredExample, content_digest: str) -> bytes:
         return sha256(f"{content_digest}\0{target.label}\0{use}".encode()).digest()
     shown = json.dumps(target.to_json(), ensure_ascii=False)
     return sha256(f"{content_digest}\0{shown}\0{example.weight!r}\0{use}".encode()).digest()
+
+
+def dataset_digest(examples: Iterable[StoredExample]) -> str:
+    """Return the digest of a dataset of stored examples, as `DatasetSummary` has it."""
+    members = sorted(_member(example, example.digest) for example in examples)
+    return sha256(b"".join(members)).hexdigest()
 
 
 def find_label_conflicts(

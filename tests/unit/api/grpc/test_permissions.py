@@ -13,7 +13,13 @@ from headstart.v1 import (
     version_selector_pb2,
 )
 from headstart_server.api.grpc.permissions import RULES, Subject
-from headstart_server.api.grpc.requests.model_names import MODEL_FIELDS, model_names, rename_models
+from headstart_server.api.grpc.requests.model_names import (
+    DATASET_FIELDS,
+    MODEL_FIELDS,
+    dataset_names,
+    model_names,
+    rename_models,
+)
 from headstart_server.api.server import SERVICE_NAMES
 
 MODULES = [*request_fields.MODULES, reflection_pb2]
@@ -57,6 +63,9 @@ def test_the_request_has_what_the_row_is_about(method: str) -> None:
     fill(filled)
     if rule.on is Subject.MODEL:
         assert "x" in set(model_names(filled))
+    elif rule.on is Subject.DATASET:
+        assert set(dataset_names(filled)) == {"x"}
+        assert not set(model_names(filled))
     elif rule.on is Subject.JOB:
         assert "job_id" in request.fields_by_name
     elif rule.on is Subject.ANY:
@@ -67,7 +76,7 @@ def fill(message, depth: int = 0) -> None:
     for field in message.DESCRIPTOR.fields:
         if depth > 5 or (field.containing_oneof and message.WhichOneof(field.containing_oneof.name)):
             continue
-        if field.full_name in MODEL_FIELDS:
+        if field.full_name in MODEL_FIELDS | DATASET_FIELDS:
             setattr(message, field.name, "x")
         elif field.message_type and field.message_type.GetOptions().map_entry:
             continue
@@ -99,9 +108,7 @@ def all_messages() -> dict[str, Descriptor]:
 def may_name_a_model(field: FieldDescriptor) -> bool:
     is_text = field.type == FieldDescriptor.TYPE_STRING
     words = field.name.split("_")
-    # Datasets are named and permitted like models.
-    is_dataset = field.name == "dataset" and field.full_name.startswith("headstart.")
-    return is_text and ("model" in words or is_dataset or field.full_name.endswith(".Model.name"))
+    return is_text and ("model" in words or field.full_name.endswith(".Model.name"))
 
 
 def test_no_field_that_names_a_model_is_forgotten() -> None:
@@ -111,6 +118,12 @@ def test_no_field_that_names_a_model_is_forgotten() -> None:
     others = [message for name, message in all_messages().items() if not name.startswith("headstart.")]
     named = {f.full_name for each in others for f in each.fields if may_name_a_model(f)}
     assert {name for name in named if "model_name" in name} <= MODEL_FIELDS
+
+
+def test_no_field_that_names_a_dataset_is_forgotten() -> None:
+    every = [field for message in all_messages().values() for field in message.fields]
+    texts = {f.full_name for f in every if f.name == "dataset" and f.type == FieldDescriptor.TYPE_STRING}
+    assert texts == DATASET_FIELDS
 
 
 def test_every_listed_field_is_one() -> None:
@@ -141,6 +154,13 @@ def test_names_are_found_and_changed_wherever_they_are() -> None:
     rename_models(request, lambda name: f"t/{name}")
     assert list(model_names(request)) == ["t/a", "t/b", ""]
     assert request.targets[0].version == 1
+
+
+def test_names_of_datasets_are_changed_and_are_no_names_of_models() -> None:
+    request = fine_tuning_service_pb2.FineTuneRequest(spec={"model": "a", "dataset": "b"})
+    assert (list(model_names(request)), list(dataset_names(request))) == (["a"], ["b"])
+    rename_models(request, lambda name: f"t/{name}")
+    assert (request.spec.model, request.spec.dataset) == ("t/a", "t/b")
 
 
 def test_nothing_is_found_where_nothing_is_set_and_nothing_is_set_by_looking() -> None:

@@ -154,6 +154,7 @@ def spec_of(message: job_pb2.FineTuneSpec) -> FineTuneSpec:
         backbone_time_budget=optional_seconds(message, "backbone_time_budget"),
         webhook=message.webhook or None,
         dataset_uri=message.dataset_uri or None,
+        dataset=message.dataset or None,
     )
 
 
@@ -178,6 +179,7 @@ def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
         backbone_candidates=spec.backbone_candidates,
         webhook=spec.webhook or "",
         dataset_uri=spec.dataset_uri or "",
+        dataset=spec.dataset or "",
     )
     if spec.expire_time is not None:
         message.expire_time.FromNanoseconds(int(spec.expire_time * 1e6) * 1000)

@@ -4,6 +4,7 @@ from headstart.v1 import model_service_pb2 as pb
 from headstart.v1.version_selector_pb2 import VersionRef
 from headstart_server.api.grpc.messages.common import timestamp
 from headstart_server.api.grpc.messages.comparisons import promotion_message
+from headstart_server.auth.tenants import own_name
 from headstart_server.datasets.erasure_log import ErasureRecord, RebuiltVersion
 from headstart_server.datasets.example_eraser import Erasure
 
@@ -15,6 +16,7 @@ def erasure_message(erasure: Erasure, record: ErasureRecord | None) -> pb.EraseE
         unread_versions=[VersionRef(model=model, version=number) for model, number in erasure.unread],
         job_ids=erasure.job_ids,
         deleted_contents=erasure.contents,
+        datasets=map(own_name, erasure.datasets),
         certificate=None if record is None else _certificate(record),
     )
 

@@ -1,6 +1,6 @@
 """Between requests about versions and models and the values of the registry."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -60,15 +60,13 @@ def details_of(request: pb.UpdateVersionRequest | pb.UpdateModelRequest) -> dict
     """
     is_model = isinstance(request, pb.UpdateModelRequest)
     paths = request.update_mask.paths
-    _check_mask(paths, (*_DETAILS, *((_CAPTURE, _RETRAIN) if is_model else (_EXPIRATION,))))
+    check_mask(paths, (*_DETAILS, *((_CAPTURE, _RETRAIN) if is_model else (_EXPIRATION,))))
     values: dict[str, Any] = {"display_name": request.display_name, "description": request.description}
     if isinstance(request, pb.UpdateModelRequest) and _CAPTURE in paths:
         values[_CAPTURE] = capture_policy_of(request.capture) if request.HasField(_CAPTURE) else None
     if isinstance(request, pb.UpdateModelRequest) and _RETRAIN in paths:
         values[_RETRAIN] = policy_of(request.retrain) if request.HasField(_RETRAIN) else None
-    for key in request.tags:
-        if not key:
-            raise InvalidField("A tag has no key. Give each tag a key.", field="tags")
+    check_tags(request.tags)
     return {
         name: dict(request.tags) if name == "tags" else values[name]
         for name in request.update_mask.paths
@@ -83,7 +81,22 @@ def expiration_of(request: pb.UpdateVersionRequest) -> Expiration | None:
     return Expiration(time=_optional_time(request, "expire_time"), ttl=optional_seconds(request, "ttl"))
 
 
-def _check_mask(paths: Collection[str], known: Collection[str]) -> None:
+def check_tags(tags: Iterable[str]) -> None:
+    """Check the keys of tags.
+
+    Raises:
+        InvalidField: one is empty.
+    """
+    if not all(tags):
+        raise InvalidField("A tag has no key. Give each tag a key.", field="tags")
+
+
+def check_mask(paths: Collection[str], known: Collection[str]) -> None:
+    """Check that a mask names some of the fields that can be changed, and nothing else.
+
+    Raises:
+        InvalidField: it names none, or another one.
+    """
     if not paths:
         raise InvalidField(
             f"The update_mask names no field. Name those to change: {', '.join(known)}.", field="update_mask"

@@ -7,6 +7,7 @@ fields have entries. A server with any other request field that has no entry doe
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from headstart_server.datasets.batch_writer import MAX_BATCHES
 from headstart_server.errors import HeadstartError, InvalidField, InvalidLabel
 from headstart_server.jobs.spec import (
     MAX_CANDIDATES,
@@ -69,6 +70,7 @@ class Limit:
         lines: whether a text may have line breaks, tabs and other control characters than NUL.
         low, high: least and greatest number; None for those of the type.
         model: whether the text is the name of a model.
+        dataset: whether the text is the name of a dataset.
         error: what a text is rejected with.
     """
 
@@ -80,6 +82,7 @@ class Limit:
     low: float | None = None
     high: float | None = None
     model: bool = False
+    dataset: bool = False
     error: type[HeadstartError] = InvalidField
 
     def __str__(self) -> str:
@@ -126,6 +129,10 @@ def _bytes_name(nbytes: int, entries: int | None = None, error: type[HeadstartEr
 
 def _model(characters: int = MAX_MODEL_NAME) -> Limit:
     return Limit(characters=characters, model=True)
+
+
+def _dataset() -> Limit:
+    return Limit(characters=MAX_MODEL_NAME, dataset=True)
 
 
 def _data(entries: int | None = None) -> Limit:
@@ -221,13 +228,13 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "example_id_prefix": _EXAMPLE_ID,
     },
     "headstart.v1.GetExampleContentRequest": {
-        "dataset": _model(),
+        "dataset": _dataset(),
         "example_id": _EXAMPLE_ID,
         "index": _range(0, _INT64),
         "thumbnail_size": _range(64, 512),
     },
     "headstart.v1.ListExamplesRequest": {
-        "dataset": _model(),
+        "dataset": _dataset(),
         "order_by": _name(64),
         "page_size": _PAGE_SIZE,
         "page_token": _PAGE_TOKEN,
@@ -250,6 +257,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "backbone_candidates": _CANDIDATES,
         "webhook": _URI,
         "dataset_uri": _URI,
+        "dataset": _dataset(),
     },
     "headstart.v1.FineTuneSpec.TagsEntry": _TAG,
     "headstart.v1.GetModelRequest": {"model": _model()},
@@ -352,6 +360,31 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "page_token": _PAGE_TOKEN,
     },
     "headstart.v1.GetFeedbackSummaryRequest": {"model": _model()},
+    "headstart.v1.EvaluateSpec": {"dataset": _dataset()},
+    "headstart.v1.CompareSpec": {"dataset": _dataset()},
+    "headstart.v1.CreateDatasetRequest": {
+        "dataset": _dataset(),
+        "display_name": _bytes_name(256),
+        "description": _DESCRIPTION,
+        "tags": _many(64),
+    },
+    "headstart.v1.CreateDatasetRequest.TagsEntry": _TAG,
+    "headstart.v1.WriteExamplesRequest": {
+        "dataset": _dataset(),
+        "batch": _range(0, MAX_BATCHES - 1),
+        "sha256": Limit(nbytes=32, lines=True),
+    },
+    "headstart.v1.FinishDatasetRequest": {"dataset": _dataset(), "example_count": _range(1, _INT64)},
+    "headstart.v1.GetDatasetRequest": {"dataset": _dataset()},
+    "headstart.v1.ListDatasetsRequest": {"page_size": _PAGE_SIZE, "page_token": _PAGE_TOKEN},
+    "headstart.v1.UpdateDatasetRequest": {
+        "dataset": _dataset(),
+        "display_name": _bytes_name(256),
+        "description": _DESCRIPTION,
+        "tags": _many(64),
+    },
+    "headstart.v1.UpdateDatasetRequest.TagsEntry": _TAG,
+    "headstart.v1.DeleteDatasetRequest": {"dataset": _dataset(), "etag": _name(128)},
     "headstart.v1.SubmitFineTuneRequest": {"examples": _many(MAX_BATCH_EXAMPLES)},
     "google.protobuf.FieldMask": {"paths": _name(64, 16, unique=True)},
     "google.protobuf.Timestamp": {

@@ -1,4 +1,4 @@
-"""Where messages name models: rights to a request, and the names of a tenant's models, follow this list."""
+"""Where messages name models and datasets: rights to requests and names of tenants follow this list."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,40 +36,51 @@ _RESPONSE_FIELDS = frozenset(
 
 #: Every field that holds the name of a model.
 MODEL_FIELDS = _RESPONSE_FIELDS | {name for name, limit in LIMITS.items() if limit.model}
+#: Every field that holds the name of a dataset.
+DATASET_FIELDS = {"headstart.v1.Dataset.dataset"} | {name for name, limit in LIMITS.items() if limit.dataset}
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Where a type of message names models.
+    """Where a type of message names models and datasets.
 
     Attributes:
-        names: its own fields that do.
-        parts: its fields whose messages do, and where in these.
+        names: its own fields that name models.
+        datasets: its own fields that name datasets.
+        parts: its fields whose messages have names, and where in these.
     """
 
     names: tuple[str, ...]
+    datasets: tuple[str, ...]
     parts: tuple[tuple[FieldDescriptor, "_Plan"], ...]
 
-    def found(self, message: Message) -> Iterator[tuple[Message, str]]:
+    def found(self, message: Message, *, datasets: bool) -> Iterator[tuple[Message, str]]:
         """Return the fields in a message: the part that has it, and its name."""
-        for name in self.names:
-            # A field of a oneof that is not set names no model.
+        for name in self.datasets if datasets else self.names:
+            # A field of a oneof that is not set names nothing.
             if not message.DESCRIPTOR.fields_by_name[name].has_presence or message.HasField(name):
                 yield message, name
         for field, inner in self.parts:
             for part in _parts_of(message, field):
-                yield from inner.found(part)
+                yield from inner.found(part, datasets=datasets)
 
 
 def model_names(message: Message) -> Iterator[str]:
     """Return the names of models in a message; an empty one where a part that is there has none."""
-    for part, name in _plan(message.DESCRIPTOR).found(message):
+    for part, name in _plan(message.DESCRIPTOR).found(message, datasets=False):
+        yield getattr(part, name)
+
+
+def dataset_names(message: Message) -> Iterator[str]:
+    """Return the names of datasets in a message; an empty one where a part that is there has none."""
+    for part, name in _plan(message.DESCRIPTOR).found(message, datasets=True):
         yield getattr(part, name)
 
 
 def rename_models(message: Message, change: Callable[[str], str]) -> None:
-    """Change the names of models in a message; empty ones stay empty."""
-    for part, name in list(_plan(message.DESCRIPTOR).found(message)):
+    """Change the names of models and datasets in a message; empty ones stay empty."""
+    plan = _plan(message.DESCRIPTOR)
+    for part, name in [*plan.found(message, datasets=False), *plan.found(message, datasets=True)]:
         before = getattr(part, name)
         if before:
             setattr(part, name, change(before))
@@ -83,16 +94,18 @@ def _plan(descriptor: Descriptor) -> _Plan:
 def _made(descriptor: Descriptor, above: frozenset[str]) -> _Plan:
     # A type within itself names no model further down: a test checks it.
     if descriptor.full_name in above:
-        return _Plan((), ())
-    names, parts = [], []
+        return _Plan((), (), ())
+    names, datasets, parts = [], [], []
     for field in descriptor.fields:
         if field.full_name in MODEL_FIELDS:
             names.append(field.name)
+        elif field.full_name in DATASET_FIELDS:
+            datasets.append(field.name)
         elif (inner := _message_in(field)) is not None:
             plan = _made(inner, above | {descriptor.full_name})
-            if plan.names or plan.parts:
+            if plan.names or plan.datasets or plan.parts:
                 parts.append((field, plan))
-    return _Plan(tuple(names), tuple(parts))
+    return _Plan(tuple(names), tuple(datasets), tuple(parts))
 
 
 def _message_in(field: FieldDescriptor) -> Descriptor | None:

@@ -14,7 +14,7 @@ from headstart.v1 import (
     prediction_service_pb2,
 )
 from headstart_server.api.grpc.requests import request_parsing
-from headstart_server.api.grpc.requests.limits import LIMITS
+from headstart_server.api.grpc.requests.limits import LIMITS, size
 from headstart_server.api.grpc.requests.request_checks import check_request
 from headstart_server.api.grpc.requests.request_parsing import (
     SCAN_BYTES,
@@ -171,7 +171,7 @@ def test_bytes_beyond_the_limit_are_rejected_before_they_are_parsed(place: Place
         scan(start, place.root)
     assert caught.value.field is not None
     assert caught.value.field.endswith(place.field.name)
-    assert "at most 256 MiB" in caught.value.message
+    assert f"at most {size(place.limit.nbytes or 0)}" in caught.value.message
 
 
 def test_each_view_and_each_label_of_a_recipe_may_come_once() -> None:

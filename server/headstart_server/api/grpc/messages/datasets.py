@@ -1,0 +1,75 @@
+"""The messages of named datasets."""
+
+from typing import Any
+
+from headstart.v1 import dataset_service_pb2 as pb
+from headstart_server.api.grpc.messages.common import TASKS, timestamp
+from headstart_server.api.grpc.messages.models import MODALITIES
+from headstart_server.api.grpc.messages.versions import check_mask, check_tags
+from headstart_server.datasets.named_dataset import DatasetState, NamedDataset
+
+_STATES = {
+    DatasetState.OPEN: pb.DATASET_STATE_OPEN,
+    DatasetState.READY: pb.DATASET_STATE_READY,
+}
+_DETAILS = ("display_name", "description", "tags")
+
+
+def dataset_message(dataset: NamedDataset, retention: float | None) -> pb.Dataset:
+    """Return the message of a dataset.
+
+    Args:
+        dataset: the dataset.
+        retention: seconds that an open dataset is kept after its last batch; None for ever.
+    """
+    expires = None
+    if dataset.state is DatasetState.OPEN and retention is not None:
+        expires = dataset.written + retention
+    return pb.Dataset(
+        dataset=dataset.name,
+        display_name=dataset.display_name,
+        description=dataset.description,
+        tags=dataset.tags,
+        state=_STATES[dataset.state],
+        example_count=dataset.example_count,
+        byte_count=dataset.nbytes,
+        next_batch=dataset.next_batch,
+        class_counts=dataset.class_counts,
+        task=None if dataset.task is None else TASKS[dataset.task],
+        modality=None if dataset.modality is None else MODALITIES[dataset.modality],
+        digest=dataset.digest or "",
+        sha256=dataset.checksum,
+        create_time=timestamp(dataset.created),
+        expire_time=timestamp(expires),
+        etag=dataset.etag,
+    )
+
+
+def new_details_of(request: pb.CreateDatasetRequest) -> dict[str, Any]:
+    """Return the details of a new dataset.
+
+    Raises:
+        InvalidField: a tag has no key.
+    """
+    check_tags(request.tags)
+    return {
+        "display_name": request.display_name,
+        "description": request.description,
+        "tags": dict(request.tags),
+    }
+
+
+def changed_details_of(request: pb.UpdateDatasetRequest) -> dict[str, Any]:
+    """Return the new details that a request names in its mask.
+
+    Raises:
+        InvalidField: the mask names nothing, or something that cannot be changed.
+    """
+    check_mask(request.update_mask.paths, _DETAILS)
+    check_tags(request.tags)
+    values = {
+        "display_name": request.display_name,
+        "description": request.description,
+        "tags": dict(request.tags),
+    }
+    return {name: values[name] for name in request.update_mask.paths}

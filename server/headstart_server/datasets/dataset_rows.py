@@ -1,0 +1,277 @@
+"""Named datasets and their batches in the database."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+
+from headstart_server.auth.permissions import Scope
+from headstart_server.backbones.contract.backbone import Modality
+from headstart_server.database.batches import batched
+from headstart_server.database.scoped import within
+from headstart_server.database.tables import archive_uses, dataset_batches, datasets
+from headstart_server.datasets.named_dataset import DatasetState, NamedDataset
+from headstart_server.errors import DatasetNotFound
+from headstart_server.learning.examples.dataset import dataset_digest
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.metrics.example_list import ExampleList
+
+#: Bytes of the digest of an ID.
+ID_BYTES = 16
+#: Archives that one statement looks for.
+_AT_ONCE = 500
+# Built once: building a statement takes longer than executing it.
+_DATASET = select(datasets).where(datasets.c.name == bindparam("name"))
+_LOCKED_DATASET = _DATASET.with_for_update()
+_LOCKED_BY_ID = select(datasets).where(datasets.c.dataset_id == bindparam("dataset_id")).with_for_update()
+_OF_DATASET = dataset_batches.c.dataset_id == bindparam("dataset_id")
+_BATCH = select(dataset_batches.c.digest, dataset_batches.c.checksum).where(
+    _OF_DATASET, dataset_batches.c.number == bindparam("number")
+)
+_ID_DIGESTS = select(dataset_batches.c.number, dataset_batches.c.id_digests).where(_OF_DATASET)
+_LISTED = select(dataset_batches.c.listed).where(_OF_DATASET).order_by(dataset_batches.c.number)
+_LISTED_BATCH = select(dataset_batches.c.listed).where(
+    _OF_DATASET, dataset_batches.c.number == bindparam("number")
+)
+_ADD_BATCH, _ADD_USE = insert(dataset_batches), insert(archive_uses)
+_CHANGE = update(datasets).where(datasets.c.dataset_id == bindparam("which"))
+_CHANGE_BATCH = update(dataset_batches).where(
+    dataset_batches.c.dataset_id == bindparam("which"), dataset_batches.c.number == bindparam("batch")
+)
+_IN_ARCHIVES = (
+    select(dataset_batches)
+    .where(dataset_batches.c.archive.in_(bindparam("archives", expanding=True)))
+    .order_by(dataset_batches.c.dataset_id, dataset_batches.c.number)
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """A batch of a dataset.
+
+    Attributes:
+        number: its number.
+        archive: the archive with its contents.
+        nbytes: bytes of the archive.
+        digest: of all that was sent.
+        checksum: of the dataset after the batch.
+        modality: the kind of input of its examples.
+        examples: its examples.
+        columns: its list in the form of the table, which takes a while to write.
+    """
+
+    number: int
+    archive: str
+    nbytes: int
+    digest: str
+    checksum: bytes
+    modality: Modality
+    examples: Sequence[StoredExample]
+    columns: Mapping[str, bytes]
+
+
+def dataset_not_found_error(name: str) -> DatasetNotFound:
+    """Return the error of a missing dataset."""
+    return DatasetNotFound(
+        f"There is no dataset '{name}'. List the datasets to find its name, or upload it first.",
+        metadata={"dataset": name},
+    )
+
+
+def find(connection: Connection, name: str, *, lock: bool = False) -> NamedDataset:
+    """Return a dataset.
+
+    Args:
+        connection: of the transaction.
+        name: its full name.
+        lock: whether to let no other transaction change it before this one ends.
+
+    Raises:
+        DatasetNotFound: it does not exist.
+    """
+    query = _LOCKED_DATASET if lock else _DATASET
+    row = connection.execute(query, {"name": name}).one_or_none()
+    if row is None:
+        raise dataset_not_found_error(name)
+    return dataset_of(row)
+
+
+def dataset_of(row: Row[Any]) -> NamedDataset:
+    """Return the dataset of a row."""
+    return NamedDataset(
+        dataset_id=row.dataset_id,
+        name=row.name,
+        state=DatasetState(row.state),
+        display_name=row.display_name,
+        description=row.description,
+        tags=row.tags,
+        task=None if row.task is None else Task(row.task),
+        modality=None if row.modality is None else Modality(row.modality),
+        next_batch=int(row.next_batch),
+        example_count=int(row.example_count),
+        nbytes=int(row.nbytes),
+        class_counts=row.class_counts,
+        checksum=bytes.fromhex(row.checksum),
+        digest=row.digest,
+        revision=int(row.revision),
+        created=float(row.created),
+        written=float(row.written),
+    )
+
+
+def change(connection: Connection, dataset: NamedDataset, **values: object) -> None:
+    """Change columns of a dataset, and its revision."""
+    connection.execute(_CHANGE, {"which": dataset.dataset_id, "revision": dataset.revision + 1, **values})
+
+
+def add_batch(connection: Connection, dataset: NamedDataset, batch: Batch, now: float) -> None:
+    """Append a batch to a locked dataset, which needs its archive from now on."""
+    values = {
+        "dataset_id": dataset.dataset_id,
+        "number": batch.number,
+        "archive": batch.archive,
+        "digest": batch.digest,
+        "checksum": batch.checksum.hex(),
+        **batch.columns,
+    }
+    connection.execute(_ADD_BATCH, values)
+    connection.execute(_ADD_USE, {"holder": dataset.dataset_id, "archive": batch.archive, "released": 0})
+    change(
+        connection,
+        dataset,
+        task=batch.examples[0].target.task.value,
+        modality=batch.modality.value,
+        next_batch=batch.number + 1,
+        example_count=dataset.example_count + len(batch.examples),
+        nbytes=dataset.nbytes + batch.nbytes,
+        class_counts=class_counts(batch.examples, dataset.class_counts),
+        checksum=batch.checksum.hex(),
+        written=now,
+    )
+
+
+def class_counts(examples: Iterable[StoredExample], before: Mapping[str, int]) -> dict[str, int]:
+    """Return the number of examples by class after some were added."""
+    counts = Counter(before)
+    for example in examples:
+        counts.update(example.target.shares.keys())
+    return dict(sorted(counts.items()))
+
+
+def batch_identity(connection: Connection, dataset_id: str, number: int) -> tuple[str, bytes] | None:
+    """Return the digest of a batch, and the checksum after it; None if it does not exist."""
+    row = connection.execute(_BATCH, {"dataset_id": dataset_id, "number": number}).one_or_none()
+    return None if row is None else (row.digest, bytes.fromhex(row.checksum))
+
+
+def id_digest(example_id: str) -> bytes:
+    """Return the digest of an ID."""
+    return blake2b(example_id.encode(), digest_size=ID_BYTES).digest()
+
+
+def batches_by_id(connection: Connection, dataset_id: str, wanted: Collection[bytes]) -> dict[bytes, int]:
+    """Return the batch of each ID, by the digest of the ID, that a dataset has."""
+    found: dict[bytes, int] = {}
+    if not wanted:
+        return found
+    for row in connection.execute(_ID_DIGESTS, {"dataset_id": dataset_id}):
+        digests = bytes(row.id_digests)
+        here = {digests[start : start + ID_BYTES] for start in range(0, len(digests), ID_BYTES)}
+        found.update(dict.fromkeys(here.intersection(wanted), int(row.number)))
+    return found
+
+
+def examples_of(connection: Connection, dataset_id: str) -> list[StoredExample]:
+    """Return the examples of a dataset, in the order in which they were written."""
+    rows = connection.execute(_LISTED, {"dataset_id": dataset_id})
+    return [example for row in rows for example in ExampleList.from_bytes(bytes(row.listed)).examples]
+
+
+def examples_with_id(connection: Connection, example_id: str, scope: Scope | None) -> Iterator[StoredExample]:
+    """Yield the examples of an ID in all datasets, or in those within a scope."""
+    digest = id_digest(example_id)
+    query = select(dataset_batches.c.id_digests, dataset_batches.c.dataset_id, dataset_batches.c.number)
+    if scope is not None:
+        mine = select(datasets.c.dataset_id).where(within(datasets.c.name, scope))
+        query = query.where(dataset_batches.c.dataset_id.in_(mine))
+    found = [
+        (row.dataset_id, row.number)
+        for row in connection.execute(query)
+        if _has_digest(bytes(row.id_digests), digest)
+    ]
+    for dataset_id, number in found:
+        listed = connection.execute(_LISTED_BATCH, {"dataset_id": dataset_id, "number": number}).scalar_one()
+        examples = ExampleList.from_bytes(bytes(listed)).examples
+        yield from (example for example in examples if example.id == example_id)
+
+
+def _has_digest(digests: bytes, digest: bytes) -> bool:
+    start = digests.find(digest)
+    while start >= 0 and start % ID_BYTES:
+        start = digests.find(digest, start + 1)
+    return start >= 0
+
+
+def remove(connection: Connection, dataset_id: str) -> None:
+    """Remove a dataset with its batches; its archives are released apart."""
+    connection.execute(delete(dataset_batches).where(_OF_DATASET), {"dataset_id": dataset_id})
+    connection.execute(delete(datasets).where(datasets.c.dataset_id == dataset_id))
+
+
+def erase(connection: Connection, places: Collection[tuple[str, int]]) -> list[str]:
+    """Remove examples from the datasets whose archives have them, by archive and member.
+
+    Returns:
+        The names of the datasets that changed.
+    """
+    archives, batches = sorted({archive for archive, _ in places}), list[Row[Any]]()
+    for part in batched(archives, _AT_ONCE):
+        batches += connection.execute(_IN_ARCHIVES, {"archives": part})
+    changed = []
+    for dataset_id in sorted({row.dataset_id for row in batches}):
+        row = connection.execute(_LOCKED_BY_ID, {"dataset_id": dataset_id}).one_or_none()
+        if row is not None and _erase_of(connection, dataset_of(row), batches, places):
+            changed.append(str(row.name))
+    return changed
+
+
+def _erase_of(
+    connection: Connection,
+    dataset: NamedDataset,
+    batches: Sequence[Row[Any]],
+    places: Collection[tuple[str, int]],
+) -> bool:
+    """Remove examples from the batches of a locked dataset; return whether there were any."""
+    removed: list[StoredExample] = []
+    for batch in batches:
+        if batch.dataset_id != dataset.dataset_id:
+            continue
+        examples = ExampleList.from_bytes(bytes(batch.listed)).examples
+        kept = [example for example in examples if (example.archive, example.member) not in places]
+        if len(kept) < len(examples):
+            removed += [example for example in examples if (example.archive, example.member) in places]
+            values = list_columns(kept)
+            connection.execute(_CHANGE_BATCH, {"which": dataset.dataset_id, "batch": batch.number, **values})
+    if not removed:
+        return False
+    counts = Counter(dataset.class_counts)
+    for example in removed:
+        counts.subtract(example.target.shares.keys())
+    change(
+        connection,
+        dataset,
+        example_count=dataset.example_count - len(removed),
+        class_counts={name: count for name, count in sorted(counts.items()) if count > 0},
+        digest=dataset.digest and dataset_digest(examples_of(connection, dataset.dataset_id)),
+    )
+    return True
+
+
+def list_columns(examples: Sequence[StoredExample]) -> dict[str, bytes]:
+    """Return the examples of a batch in the form of the table."""
+    ids = b"".join(id_digest(example.id) for example in examples if example.id)
+    return {"id_digests": ids, "listed": ExampleList(examples=examples).to_bytes()}

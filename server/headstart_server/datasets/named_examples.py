@@ -1,0 +1,65 @@
+"""The examples of named datasets, for jobs and evaluations."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+
+from headstart_server.backbones.contract.backbone import Content
+from headstart_server.database.batches import batched
+from headstart_server.datasets.dataset_catalog import DatasetCatalog
+from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.errors import EmptyDataset
+from headstart_server.learning.examples.dataset import Example
+from headstart_server.learning.examples.stored_example import StoredExample
+
+#: Examples whose contents are read at once.
+AT_ONCE = 64
+
+
+class NamedExamples:
+    """Reads the examples of named datasets.
+
+    Args:
+        catalog: has the lists.
+        store: has the contents.
+    """
+
+    def __init__(self, catalog: DatasetCatalog, store: DatasetStore) -> None:
+        self._catalog = catalog
+        self._store = store
+
+    def stored(self, name: str) -> Sequence[StoredExample]:
+        """Return the examples of a dataset without their contents.
+
+        Raises:
+            DatasetNotFound or DatasetNotReady: there is no such finished dataset.
+            EmptyDataset: all its examples were erased.
+        """
+        examples = self._catalog.examples(name)
+        if not examples:
+            raise EmptyDataset(f"All examples of the dataset '{name}' were erased. Upload another dataset.")
+        return examples
+
+    def content(self, example: StoredExample) -> Content:
+        """Return the content of an example.
+
+        Raises:
+            ArtifactDamaged: it is damaged or missing.
+            StorageUnavailable: the bucket does not answer.
+        """
+        with closing(self._store.reader()) as reader:
+            return reader.read(example)
+
+    def batches(self, name: str) -> Iterator[list[Example]]:
+        """Yield the examples of a dataset, some at a time; raise as `stored` and `content`."""
+        with closing(self._store.reader()) as reader:
+            for part in batched(self.stored(name), AT_ONCE):
+                yield [
+                    Example(
+                        content=reader.read(example),
+                        target=example.target,
+                        id=example.id,
+                        held_out=example.held_out,
+                        weight=example.weight,
+                    )
+                    for example in part
+                ]
