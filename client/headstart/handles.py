@@ -1,12 +1,13 @@
 """Handles of models, versions and aliases: methods of `Client` with the name filled in."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from headstart.arguments import FineTuneSettings, MeasureSettings
 from headstart.calls.example_calls import ExampleKey, ExampleQuery, ThumbnailSize
+from headstart.calls.feedback_calls import FeedbackSettings
 from headstart.calls.model_calls import Details, ModelDetails
 from headstart.calls.rebasing import RebaseSettings
 from headstart.errors import PredictionError
@@ -28,6 +29,9 @@ from headstart.results import (
     ExampleRecord,
     Export,
     ExportFormat,
+    Feedback,
+    FeedbackState,
+    FeedbackSummary,
     JobState,
     Model,
     PredictedInput,
@@ -35,6 +39,7 @@ from headstart.results import (
     Report,
     ReportFormat,
     ReviewEntry,
+    SentFeedback,
     Validation,
     Version,
     VersionEvaluation,
@@ -320,6 +325,20 @@ class ModelHandle(VersionMethods):
         return self._client.rebase(
             self.model, backbone=backbone, version=version, alias=alias, request_id=request_id, **settings
         )
+
+    def send_feedback(
+        self, prediction_id: str | None = None, **settings: Unpack[FeedbackSettings]
+    ) -> SentFeedback:
+        """Send feedback on a prediction or the label of an input; as `Client.send_feedback`."""
+        return self._client.send_feedback(self.model, prediction_id, **settings)
+
+    def feedback(self, *, states: Sequence[FeedbackState | str] = ()) -> Iterator[Feedback]:
+        """Yield the feedback of the model; as `Client.feedback`."""
+        return self._client.feedback(self.model, states=states)
+
+    def feedback_summary(self, *, window: timedelta | None = None) -> FeedbackSummary:
+        """Return statistics of feedback; as `Client.feedback_summary`."""
+        return self._client.feedback_summary(self.model, window=window)
 
     def review(self) -> Iterator[ReviewEntry]:
         """Yield captured inputs for review; as `Client.review`."""

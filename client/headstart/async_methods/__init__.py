@@ -2,6 +2,7 @@
 
 from headstart.async_methods.evaluation import AsyncEvaluationMethods
 from headstart.async_methods.examples import AsyncExampleMethods
+from headstart.async_methods.feedback import AsyncFeedbackMethods
 from headstart.async_methods.models import AsyncModelMethods
 from headstart.async_methods.prediction import AsyncPredictionMethods
 from headstart.async_methods.review import AsyncReviewMethods
@@ -17,5 +18,6 @@ class AsyncClientMethods(
     AsyncPredictionMethods,
     AsyncModelMethods,
     AsyncReviewMethods,
+    AsyncFeedbackMethods,
 ):
     """All methods that send calls."""

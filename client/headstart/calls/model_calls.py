@@ -7,8 +7,9 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 from headstart.calls.calls import Call, Page
 from headstart.decode import decode
-from headstart.results import AliasEvent, CapturePolicy, Model, Traffic, Version
-from headstart.v1 import capture_policy_pb2
+from headstart.encode import encode
+from headstart.results import AliasEvent, CapturePolicy, Model, RetrainPolicy, Traffic, Version
+from headstart.v1 import capture_policy_pb2, retrain_policy_pb2
 from headstart.v1 import model_service_pb2 as pb
 from headstart.version_ref import VersionRef, selector
 
@@ -69,6 +70,7 @@ class ModelDetails(Details, total=False):
     """Details and policies of a model; a policy of None is removed."""
 
     capture: CapturePolicy | None
+    retrain: RetrainPolicy | None
 
 
 def version_change(
@@ -92,12 +94,14 @@ def version_change(
 def model_change(model: str, details: ModelDetails) -> Call[Model]:
     """Return the call that updates a model."""
     if not details:
-        raise ValueError("The update is empty. Pass display_name, description, tags or capture.")
+        raise ValueError("The update is empty. Pass display_name, description, tags, capture or retrain.")
     changes: dict[str, Any] = {**details}
     if (policy := details.get("capture")) is not None:
         changes["capture"] = capture_policy_pb2.CapturePolicy(
             **{each.name: getattr(policy, each.name) for each in fields(policy)}
         )
+    if (retrain := details.get("retrain")) is not None:
+        changes["retrain"] = encode(retrain, retrain_policy_pb2.RetrainPolicy())
     return model_update(model, changes)
 
 

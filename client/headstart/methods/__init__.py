@@ -2,6 +2,7 @@
 
 from headstart.methods.evaluation import EvaluationMethods
 from headstart.methods.examples import ExampleMethods
+from headstart.methods.feedback import FeedbackMethods
 from headstart.methods.models import ModelMethods
 from headstart.methods.prediction import PredictionMethods
 from headstart.methods.review import ReviewMethods
@@ -11,6 +12,12 @@ __all__ = ["ClientMethods"]
 
 
 class ClientMethods(
-    TrainingMethods, ExampleMethods, EvaluationMethods, PredictionMethods, ModelMethods, ReviewMethods
+    TrainingMethods,
+    ExampleMethods,
+    EvaluationMethods,
+    PredictionMethods,
+    ModelMethods,
+    ReviewMethods,
+    FeedbackMethods,
 ):
     """All methods that send calls."""

@@ -137,8 +137,8 @@ class ModelMethods(Methods):
 
         Args:
             model: the model.
-            **details: the new ``display_name``, ``description``, ``tags`` and ``capture``, a `CapturePolicy`
-                or None to end the capture.
+            **details: the new ``display_name``, ``description``, ``tags``, ``capture``, a `CapturePolicy` or
+                None to end the capture, and ``retrain``, a `RetrainPolicy` or None to end the retraining.
 
         Raises:
             NotFound: the model does not exist.

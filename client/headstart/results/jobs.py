@@ -19,12 +19,22 @@ __all__ = [
     "JobState",
     "JobStatus",
     "JobStep",
+    "JobTrigger",
     "Progress",
     "Validation",
     "WatchedJobs",
     "WebhookDelivery",
     "WebhookState",
 ]
+
+
+class JobTrigger(StrEnum):
+    """Why a job was accepted: a caller requested it, or the model was retrained from feedback."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    """Newer than this client."""
+    REQUEST = "REQUEST"
+    RETRAIN = "RETRAIN"
 
 
 class JobState(StrEnum):
@@ -144,6 +154,7 @@ class JobStatus:
         estimated_end_time: estimated end; None if the job has ended, or if unknown.
         energy: energy of the run that ended the job; None before, or if it cannot be measured.
         webhook: delivery of the webhook; None if the job has none.
+        trigger: why the job was accepted.
     """
 
     job_id: str
@@ -169,6 +180,7 @@ class JobStatus:
     estimated_end_time: datetime | None = None
     energy: Energy | None = None
     webhook: WebhookDelivery | None = None
+    trigger: JobTrigger = JobTrigger.UNSPECIFIED
 
     def __repr__(self) -> str:
         version = "" if self.version is None else f"@{self.version}"

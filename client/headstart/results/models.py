@@ -13,7 +13,7 @@ from headstart.inputs.task import Task
 from headstart.results.choosing import BackboneSelection
 from headstart.results.comparisons import Promotion
 from headstart.results.energy import Energy
-from headstart.results.policies import CapturePolicy
+from headstart.results.policies import CapturePolicy, RetrainPolicy
 from headstart.spec import Recipe
 
 __all__ = [
@@ -253,6 +253,7 @@ class Lineage:
         trained_blocks: number of the backbone's last blocks that were trained with the head.
         note: note for people about the training; may be empty.
         edited_example_count: number of the parent's examples that were changed.
+        feedback_count: number of examples that were learned from feedback.
     """
 
     job_id: str
@@ -272,6 +273,7 @@ class Lineage:
     trained_blocks: int = 0
     note: str = ""
     edited_example_count: int = 0
+    feedback_count: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -363,6 +365,7 @@ class Model:
         description: description for people.
         tags: key-value pairs.
         capture: which inputs of Predict calls are stored for review; None for none.
+        retrain: when the model is retrained from feedback; None for never.
     """
 
     model: str
@@ -375,6 +378,7 @@ class Model:
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
     capture: CapturePolicy | None = None
+    retrain: RetrainPolicy | None = None
 
     def __repr__(self) -> str:
         aliases = "".join(f", {each.alias}: {each.version}" for each in self.aliases)

@@ -1,0 +1,98 @@
+"""Calls about feedback as values."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, TypedDict
+
+from headstart.calls.calls import Call, Page
+from headstart.calls.model_calls import PAGE_SIZE
+from headstart.decode import decode
+from headstart.encode import label_message
+from headstart.inputs.contents import Content, input_message
+from headstart.label_values import LabelValue
+from headstart.results import Feedback, FeedbackState, FeedbackSummary, SentFeedback
+from headstart.v1 import feedback_pb2 as pb
+
+__all__ = ["FeedbackSettings", "feedback_list", "feedback_sending", "feedback_summary"]
+
+_SERVICE = "/headstart.v1.ReviewService/"
+
+
+class FeedbackSettings(TypedDict, total=False):
+    """The subject and the answer of feedback.
+
+    ``input`` instead of a prediction; ``label``, ``confirmed`` or ``rejected``; ``version``, the number of
+    the version that predicted an input; ``request_id``, by default a new one.
+    """
+
+    input: Content
+    label: LabelValue
+    confirmed: bool
+    rejected: bool
+    version: int
+    request_id: str
+
+
+def feedback_sending(model: str, prediction_id: str | None, settings: FeedbackSettings) -> Call[SentFeedback]:
+    """Return the call of SendFeedback."""
+    if (prediction_id is None) == ("input" not in settings):
+        raise ValueError("Pass either a prediction_id or an input.")
+    answers = [name for name in ("label", "confirmed", "rejected") if settings.get(name) not in (None, False)]
+    if len(answers) != 1:
+        raise ValueError(
+            f"Pass one of label, confirmed and rejected. Received: {', '.join(answers) or 'none'}"
+        )
+    fields: dict[str, Any] = {"prediction_id": prediction_id}
+    if "input" in settings:
+        fields["input"] = input_message(settings["input"])
+    fields[answers[0]] = label_message(settings["label"]) if answers[0] == "label" else True
+    request = pb.SendFeedbackRequest(
+        model=model,
+        request_id=settings.get("request_id") or uuid.uuid4().hex,
+        version=settings.get("version"),
+        **fields,
+    )
+    return Call(
+        path=_SERVICE + "SendFeedback",
+        request=request,
+        response=pb.SendFeedbackResponse,
+        read=lambda response: decode(response, SentFeedback),
+        # The request ID makes it so.
+        repeatable=True,
+    )
+
+
+def feedback_list(
+    model: str, states: Sequence[FeedbackState | str], token: str, *, size: int = PAGE_SIZE
+) -> Call[Page[Feedback]]:
+    """Return the call of ListFeedback."""
+    named: Any = [_state(state) for state in states]
+    return Call(
+        path=_SERVICE + "ListFeedback",
+        request=pb.ListFeedbackRequest(model=model, states=named, page_size=size, page_token=token),
+        response=pb.ListFeedbackResponse,
+        read=lambda response: Page(
+            items=tuple(decode(each, Feedback) for each in response.feedback),
+            next_token=response.next_page_token,
+        ),
+    )
+
+
+def feedback_summary(model: str, window: timedelta | None) -> Call[FeedbackSummary]:
+    """Return the call of GetFeedbackSummary."""
+    return Call(
+        path=_SERVICE + "GetFeedbackSummary",
+        request=pb.GetFeedbackSummaryRequest(model=model, window_duration=window),
+        response=pb.GetFeedbackSummaryResponse,
+        read=lambda response: decode(response, FeedbackSummary),
+    )
+
+
+def _state(name: str) -> int:
+    known = {value.removeprefix("FEEDBACK_STATE_"): number for value, number in pb.FeedbackState.items()}
+    number = known.get(name.upper(), 0)
+    if not number:
+        states = ", ".join(sorted(each.lower() for each in known if known[each]))
+        raise ValueError(f"states must be some of {states}. Received: {name!r}")
+    return number
