@@ -43,6 +43,11 @@ PUBLIC = """
     Caller Content ExampleSettings ExampleWarning Examples ExportFormat Feature FineTuneSettings
     InputSettings Inputs Permission PredictSettings Recipe RecipeName ReportFormat Right ScalingName
     ServerInfo ServerLimits TaskName Token Traffic UploadReport Usage VersionTraffic
+    CapturePolicy CaptureReason CaptureStatus CapturedContent CapturedInput ClassFeedback Edits
+    ExampleContent ExampleEdit ExampleFinding ExampleIssue ExampleOrigin ExampleRecord Feedback
+    FeedbackAnswer FeedbackCount FeedbackOutcome FeedbackState FeedbackStatistics FeedbackSummary
+    JobTrigger RetrainPolicy RetrainState RetrainStatus ReviewEntry ReviewReason SentFeedback
+    UnknownClasses VersionFeedback WeekFeedback
 """
 
 
