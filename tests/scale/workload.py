@@ -392,6 +392,7 @@ class Workload:
         )
         yield "drop what was erased", eraser.drop_here
         yield "carry out", eraser.carry_out
+        yield "forget digests", eraser.forget_digests
         yield "erase of a tenant", lambda: eraser.erase("none", scope=Scope(tenant="t5"))
         yield "erase of a model", lambda: eraser.erase("none", "big/m1")
         yield "note what is to be erased", self._note

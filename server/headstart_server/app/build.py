@@ -246,7 +246,7 @@ class Objects:
     def _create_embedding(self, settings: Settings, closing: ExitStack) -> None:
         self.cache = FeatureCache(
             settings.storage.feature_cache_memory or 0,
-            open_feature_store(settings.storage, self.telemetry),
+            open_feature_store(settings.storage, self.telemetry, is_shared=self.database.is_shared),
             self.telemetry.cache_looked_up,
         )
         closing.callback(self.cache.close)
@@ -350,6 +350,8 @@ class Objects:
         self.cache.remove(digests)
         self.influence.clear()
         self.examples.forget(digests)
+        # Exports of versions that were deleted or replaced.
+        self.exporter.sweep()
         if self.roots.copies is not None:
             for archive in archives:
                 self.roots.copies.remove(archive_name(archive))

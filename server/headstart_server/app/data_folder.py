@@ -11,6 +11,7 @@ import structlog
 
 from headstart_server.database.address import sqlite_file
 from headstart_server.database.database import Database
+from headstart_server.datasets.example_eraser import AGAIN_SECONDS
 from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.sqlite_file import delete
 from headstart_server.errors import DatabaseUnavailable, StorageUnavailable
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds that a start waits for a database that does not answer yet.
 DATABASE_WAIT_SECONDS = 30.0
+#: The file whose modification time is when erased examples were last dropped.
+ERASURES_FILE = "erasures"
 #: Seconds that features wait before they are written to disk; a killed server loses them.
 FEATURE_STORE_REST = 1.0
 
@@ -102,12 +105,30 @@ def emptied(folder: Path) -> Path:
     return folder
 
 
-def open_feature_store(storage: StorageGroup, telemetry: Telemetry) -> FeatureStore | None:
-    """Open the file of features; without one, remove the file of an earlier start."""
+def open_feature_store(
+    storage: StorageGroup, telemetry: Telemetry, *, is_shared: bool
+) -> FeatureStore | None:
+    """Open the file of features; without one, remove the file of an earlier start.
+
+    A replica that did not run for long missed erasures, so it begins with an empty file.
+    """
     path = storage.data_dir / "features.sqlite3"
+    if is_shared and _missed_erasures(storage.data_dir):
+        delete(path)
     if storage.feature_cache_disk:
         return FeatureStore(
             path, storage.feature_cache_disk, telemetry.cache_writes_dropped, rest=FEATURE_STORE_REST
         )
     delete(path)
     return None
+
+
+def note_erasures(data_dir: Path) -> None:
+    """Record that this replica has dropped the features of all examples that were erased until now."""
+    (data_dir / ERASURES_FILE).touch()
+
+
+def _missed_erasures(data_dir: Path) -> bool:
+    """Return whether the digests of erased examples may be gone that this replica has not dropped."""
+    file = data_dir / ERASURES_FILE
+    return not file.exists() or time.time() - file.stat().st_mtime > AGAIN_SECONDS / 2

@@ -7,6 +7,7 @@ from functools import partial
 import structlog
 
 from headstart_server.app.build import Objects
+from headstart_server.app.data_folder import note_erasures
 from headstart_server.errors import DatabaseUnavailable, ServiceUnavailable, StorageFull, StorageUnavailable
 from headstart_server.jobs.cleaning import run_steps
 from headstart_server.storage.disk import probe
@@ -82,7 +83,7 @@ class Maintenance:
                 "energy": objects.energy.update,
                 "disks": self._probe_disks,
                 "audit_log": objects.audit.flush_omitted if objects.audit is not None else None,
-                "erased_examples": objects.eraser.drop_here,
+                "erased_examples": self._drop_erased,
                 "exports": objects.exporter.sweep,
                 "usage": objects.usage.refresh,
                 "jobs": objects.job_counts.refresh,
@@ -90,6 +91,10 @@ class Maintenance:
                 "files": self._clean_files,
             }
         )
+
+    def _drop_erased(self) -> None:
+        self._objects.eraser.drop_here()
+        note_erasures(self._objects.settings.storage.data_dir)
 
     def _clean_rows(self) -> None:
         objects = self._objects
@@ -101,6 +106,7 @@ class Maintenance:
                 # An archive without an example is written before the old one goes. What follows frees space.
                 "erased_examples": objects.eraser.carry_out,
                 "abandoned_datasets": self._delete_abandoned_datasets,
+                "erased_digests": objects.eraser.forget_digests,
                 "archives": objects.archives.sweep,
                 "traffic": objects.traffic.clean,
                 "captured_inputs": objects.capture_eraser.clean,

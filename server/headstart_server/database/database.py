@@ -151,6 +151,15 @@ class Database:
         """The time in seconds since 1970, by the database's clock."""
         return self._clock() if self._clock else self._backend.now(connection)
 
+    def empty_log(self) -> None:
+        """Remove what was deleted from the log of an SQLite file as well.
+
+        Raises:
+            DatabaseUnavailable: the database is unavailable.
+        """
+        with self._watched():
+            self._backend.empty_log()
+
     def lock(self, connection: Connection, lock: Lock) -> None:
         """Hold a lock of the whole database to the end of the transaction."""
         self._backend.lock(connection, lock)

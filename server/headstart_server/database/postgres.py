@@ -76,6 +76,9 @@ class Postgres:
             ) from error
         self.turn = nullcontext()
 
+    def empty_log(self) -> None:
+        """Do nothing: the log of PostgreSQL belongs to its operator."""
+
     def lock(self, connection: Connection, lock: Lock) -> None:
         """Wait for a lock that ends with the transaction."""
         connection.execute(select(func.pg_advisory_xact_lock(_LOCKS, lock.value)))

@@ -43,6 +43,11 @@ class Sqlite:
         del connection
         return time.time()
 
+    def empty_log(self) -> None:
+        """Move the log of writes into the file, so that it no longer has what was deleted."""
+        with self.turn, self.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
+
     def words(self, error: SQLAlchemyError) -> str:
         """Return what the driver said, without the statement and its parameters."""
         return str(getattr(error, "orig", error))
@@ -61,6 +66,13 @@ class Sqlite:
 
 def _configure(connection: DBAPIConnection, _: Any) -> None:
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "busy_timeout=10000",
+        "foreign_keys=ON",
+        # What is deleted is overwritten with zeros.
+        "secure_delete=ON",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -37,7 +37,7 @@ from headstart_server.learning.examples.dataset import (
     find_label_conflicts,
 )
 from headstart_server.learning.examples.stored_content import encode
-from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.stored_example import StoredExample, exclusion_mark
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.storage.directory import DirectoryFolder
@@ -215,7 +215,7 @@ class DatasetWriter:
             self._count.add_stored(example)
         return ExampleList(
             examples=[*self._added, *inherited],
-            left_out=[example.digest for example in (*self._parent.left_out, *replaced)],
+            left_out=[exclusion_mark(one.digest) for one in (*self._parent.left_out, *replaced)],
         )
 
     def discard(self) -> None:
@@ -238,7 +238,7 @@ class Dataset:
 
     Attributes:
         examples: the examples in the order of their indexes.
-        left_out: content digests of the parent's examples that were left out or replaced.
+        left_out: marks of the parent's examples that were left out or replaced.
     """
 
     def __init__(self, listed: ExampleList, contents: ArchiveReader) -> None:
@@ -337,12 +337,15 @@ class DatasetStore:
         with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
             return ExampleList.from_json(json.loads(archive.members.read(INDEX)))
 
-    def rewrite(self, job_id: str, members: Collection[int]) -> int:
-        """Rewrite an archive without some of its contents.
+    def rewrite(
+        self, job_id: str, members: Collection[int], listed_in: Collection[ArchiveMember] = ()
+    ) -> int:
+        """Rewrite an archive without some of its contents, if it has them or lists them.
 
         Args:
             job_id: whose archive it is.
             members: the places that go.
+            listed_in: places in any archives that the list of this one no longer names.
 
         Returns:
             The number of contents that were there and are no more; an archive that is gone has none.
@@ -357,11 +360,13 @@ class DatasetStore:
         try:
             with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
                 count = len(gone & set(archive.members.namelist()))
-                if count:
-                    listed = ExampleList.from_json(json.loads(archive.members.read(INDEX)))
+                unlisted = {*((job_id, member) for member in members), *listed_in}
+                listed = ExampleList.from_json(json.loads(archive.members.read(INDEX)))
+                changes = count or any((one.archive, one.member) in unlisted for one in listed.examples)
+                if changes:
                     with storage_errors():
-                        _copy(archive.members, written, gone, without(listed, {(job_id, m) for m in members}))
-            if count:
+                        _copy(archive.members, written, gone, without(listed, unlisted))
+            if changes:
                 self._folder.commit(archive_name(job_id), staged=written)
             return count
         except ArtifactDamaged as error:
@@ -431,10 +436,12 @@ class DatasetStore:
 
 
 def without(listed: ExampleList, gone: Collection[ArchiveMember]) -> ExampleList:
-    """A list without the examples at some places; their digests are among those left out."""
+    """Return a list without the examples at some places; they are marked as left out."""
     removed = [example for example in listed.examples if (example.archive, example.member) in gone]
     kept = [example for example in listed.examples if (example.archive, example.member) not in gone]
-    return ExampleList(examples=kept, left_out=[*listed.left_out, *(example.digest for example in removed)])
+    return ExampleList(
+        examples=kept, left_out=[*listed.left_out, *(exclusion_mark(example.digest) for example in removed)]
+    )
 
 
 def _copy(source: ZipFile, target: Path, gone: Collection[str], listed: ExampleList) -> None:

@@ -1,5 +1,7 @@
 """Erases examples: contents and features, with a record that excludes them from training."""
 
+import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +58,8 @@ class Erasure:
 @dataclass(kw_only=True, slots=True)
 class _Found:
     places: dict[ArchiveMember, str] = field(default_factory=dict)
+    #: Archives of the datasets that have the example; the lists in them may name it.
+    archives: set[str] = field(default_factory=set)
     versions: list[tuple[str, int]] = field(default_factory=list)
     unread: list[tuple[str, int]] = field(default_factory=list)
     job_ids: list[str] = field(default_factory=list)
@@ -67,8 +71,11 @@ class _Found:
         return not self.places and not self.unread and not self.feedback_ids
 
     def add(self, examples: Iterable[StoredExample], example_id: str) -> bool:
+        examples = list(examples)
         here = {(one.archive, one.member): one.digest for one in examples if one.id == example_id}
         self.places |= here
+        if here:
+            self.archives.update(one.archive for one in examples)
         return bool(here)
 
 
@@ -103,6 +110,7 @@ class ExampleEraser:
         drop: removes what this machine has of some contents: called with their digests, and the jobs in whose
             archives they were.
         captures: erases captured inputs, by the IDs of their predictions; None without capture.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -112,13 +120,19 @@ class ExampleEraser:
         datasets: DatasetStore,
         drop: Callable[[Collection[str], Collection[str]], object],
         captures: CaptureEraser | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._registry = registry
         self._datasets = datasets
         self._drop = drop
         self._captures = captures
+        self._clock = clock
         self._seen = 0
+        self._dropping = threading.RLock()
+        #: When each erased content was dropped here, its digest and its archive.
+        self._recent: list[tuple[float, str, str]] = []
 
     def erase(self, example_id: str, model: str = "", scope: Scope | None = None) -> Erasure:
         """Delete the data of an example, wherever it was sent with this id. Safe to repeat.
@@ -185,16 +199,43 @@ class ExampleEraser:
         return _erasure(found, 0), erasure_id
 
     def exclude(self, request: ErasureRequest) -> Sequence[tuple[str, int]]:
-        """Exclude an example again where it came since, and return the versions that were trained on it."""
+        """Exclude an example again where it came since, and return the versions that were trained on it.
+
+        Archives that list it are rewritten, so that only the lists of these versions still name it.
+
+        Raises:
+            StorageUnavailable: the bucket does not answer.
+        """
         self._erase_captured(request)
         found = self._find(request.example_id, request.model, request.scope)
         self._note(found)
+        self._carry_out({archive for archive, _ in found.places})
+        for archive in sorted(found.archives):
+            members = [member for name, member in found.places if name == archive]
+            try:
+                self._datasets.rewrite(archive, members, found.places)
+            except ArtifactDamaged as error:
+                log.warning("archive_rewrite_failed", job_id=archive, error=error.message)
+        self._drop(set(found.places.values()), found.archives)
+        self.drop_here()
         return found.versions
 
     def _find_again(self, request: ErasureRequest, before: _Found) -> _Found:
         found = self._find(request.example_id, request.model, request.scope)
         found.datasets = before.datasets
         return found
+
+    def forget_digests(self) -> None:
+        """Remove the digests of erased contents from the database, as far as no replica needs them.
+
+        Other replicas need them to drop their features. A file of SQLite has no other replicas.
+        """
+        with self._database.write("examples.forget_digests") as connection:
+            done = forgotten.c.number <= self._seen
+            if self._database.is_shared:
+                done = and_(done, forgotten.c.time < self._database.now(connection) - AGAIN_SECONDS)
+            connection.execute(update(forgotten).where(done, forgotten.c.digest != "").values(digest=""))
+        self._database.empty_log()
 
     def _search(self, request: ErasureRequest) -> _Found:
         if not request.example_id:
@@ -240,15 +281,16 @@ class ExampleEraser:
 
     def drop_here(self) -> None:
         """Remove what this machine keeps of what was deleted anywhere: features, and copies of archives."""
-        with self._database.read() as connection:
-            since = self._database.now(connection) - AGAIN_SECONDS
-            query = select(forgotten).where(forgotten.c.number <= self._seen)
-            recent = connection.execute(query.where(forgotten.c.time > since)).all()
-        if recent:
-            self._drop({row.digest for row in recent}, {row.archive for row in recent})
-        while found := self._next_erased():
-            self._drop({row.digest for row in found}, {row.archive for row in found})
-            self._seen = int(found[-1].number)
+        with self._dropping:
+            since = self._clock() - AGAIN_SECONDS
+            self._recent = [each for each in self._recent if each[0] > since]
+            if self._recent:
+                self._drop({digest for _, digest, _ in self._recent}, {name for _, _, name in self._recent})
+            while found := self._next_erased():
+                self._drop({row.digest for row in found if row.digest}, {row.archive for row in found})
+                # A job that had read it may put its features back.
+                self._recent += [(self._clock(), row.digest, row.archive) for row in found if row.digest]
+                self._seen = int(found[-1].number)
 
     def _next_erased(self) -> Sequence[Row[Any]]:
         """Return the erased examples, in parts, that this process has not seen yet."""
@@ -265,6 +307,7 @@ class ExampleEraser:
             try:
                 if found.add(self._datasets.listed(job_id).examples, example_id):
                     found.job_ids.append(job_id)
+                    found.archives.add(job_id)
             except ArtifactDamaged:
                 # It ended meanwhile, or fails for the damage.
                 continue
@@ -279,6 +322,7 @@ class ExampleEraser:
                 continue
             if listed is not None and found.add(listed.examples, example_id):
                 found.versions.append(name)
+                found.archives.add(version.manifest.job_id)
         if not model:
             with self._database.snapshot() as connection:
                 found.add(dataset_rows.examples_with_id(connection, example_id, scope), example_id)

@@ -111,6 +111,9 @@ class FeatureFile:
             self._run(_REMOVE, [(digest,) for digest in digests])
         else:
             self._run(_REMOVE_OF_ONE, [(digest, _number(backbone)) for digest in digests])
+        if digests:
+            # The log still has the pages from before.
+            self._file.empty_log()
 
     def close(self) -> None:
         """Close the file; running reads complete."""

@@ -144,6 +144,8 @@ class SqliteFile:
             self._writer.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             self._writer.execute("PRAGMA auto_vacuum = INCREMENTAL")
         self._writer.execute("PRAGMA journal_mode = WAL")
+        # What is deleted is overwritten with zeros.
+        self._writer.execute("PRAGMA secure_delete = ON")
         # A power failure loses at most the content of the log.
         self._writer.execute("PRAGMA synchronous = NORMAL")
         if is_new:

@@ -13,7 +13,7 @@ from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures, stacked
 from headstart_server.embedding.tails import VersionTail, trained_views
 from headstart_server.errors import UndecodableInput
-from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.stored_example import StoredExample, exclusion_mark
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.heads.head import Head
@@ -70,14 +70,14 @@ def pair_predictions(
         first: one head.
         second: another of the same task.
         reading: how examples are read.
-        leave_out: content digests that are left out unless the second knows them.
+        leave_out: marks of contents that are left out unless the second knows them.
     """
     mine, theirs = _by_digest(second.known), _by_digest(first.known)
     out = set(leave_out)
     shared = {
         digest: example
         for digest, (example, _) in (theirs | mine).items()
-        if digest in mine or digest not in out
+        if digest in mine or not out or exclusion_mark(digest) not in out
     }
     before = _answers(first, theirs, shared, reading)
     after = _answers(second, mine, shared, reading)

@@ -85,7 +85,7 @@ class PromotionCheck:
     def judge_replacement(
         self, version: Version, candidate: ComparedHead, left_out: Collection[str]
     ) -> Promotion | None:
-        """Compare a successor with the version that it replaces because of erased examples, by their digests.
+        """Compare a successor with the version that it replaces because of erased examples, by their marks.
 
         The default criteria decide, and nothing depends on the decision.
         """

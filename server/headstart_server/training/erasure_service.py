@@ -17,6 +17,9 @@ from headstart_server.training.version_rebuilder import RebuiltHead, VersionRebu
 
 log = structlog.get_logger(__name__)
 
+_DELETED = RebuiltVersion(
+    head_digest="", dataset_digest="", skipped_reason="The version was deleted before it was replaced."
+)
 #: Searches for versions that were published while others were replaced.
 MAX_ROUNDS = 10
 
@@ -94,17 +97,14 @@ class ErasureService:
             record = self._erasures.get(record.erasure_id)
             if record.finished is not None:
                 return record
-            self._eraser.carry_out()
-            self._eraser.drop_here()
             for _ in range(MAX_ROUNDS):
-                self._replace_all(record)
                 # A job that had read the example may have published a version before it was excluded.
-                added = self._erasures.add_versions(record.erasure_id, self._eraser.exclude(record.request))
+                self._erasures.add_versions(record.erasure_id, self._eraser.exclude(record.request))
                 record = self._erasures.get(record.erasure_id)
-                if not added and not record.pending:
+                if not record.pending:
                     break
-            self._eraser.carry_out()
-            self._eraser.drop_here()
+                self._replace_all(record)
+            self._eraser.forget_digests()
             record = self._erasures.finish(record.erasure_id)
         log.info("versions_rebuilt", versions=len(record.versions), contents=record.contents)
         return record
@@ -123,6 +123,9 @@ class ErasureService:
                     continue
                 result = published
             results[key] = result
+        for key in record.pending:
+            if key not in results and self._rebuilder.version(*key) is None:
+                self._erasures.skip(record.erasure_id, *key, _DELETED)
 
     def _rebuilt(
         self, pending: Sequence[tuple[str, int]]
@@ -134,6 +137,7 @@ class ErasureService:
                 for model, number in pending:
                     version = self._rebuilder.version(model, number)
                     if version is None:
+                        # It was deleted; `_replace_all` records that.
                         continue
                     waiting.append((version, pool.submit(self._rebuild, version)))
                     if len(waiting) > 2 * self._threads:

@@ -17,6 +17,7 @@ from headstart_server.errors import ExamplesNotKept, VersionNotFound
 from headstart_server.evaluation.paired_predictions import ComparedHead
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.dataset import DatasetCount
+from headstart_server.learning.examples.stored_example import exclusion_mark
 from headstart_server.learning.heads.fitting import FittedHead, fit
 from headstart_server.learning.heads.recipe import Auto, required_views
 from headstart_server.learning.metrics.example_list import ExampleList
@@ -40,7 +41,7 @@ class RebuiltHead:
         candidate: its head and its examples.
         manifest: its manifest.
         files: its further files.
-        left_out: content digests of the examples that were erased.
+        left_out: marks of the examples that were erased.
     """
 
     candidate: ComparedHead
@@ -84,7 +85,9 @@ class VersionRebuilder:
             raise _not_kept(version, "its list of examples is missing.")
         gone = set(self._datasets.erased(listed.archives))
         kept = _without(listed, gone)
-        left_out = {one.digest for one in listed.examples if (one.archive, one.member) in gone}
+        left_out = {
+            exclusion_mark(one.digest) for one in listed.examples if (one.archive, one.member) in gone
+        }
         embedder = self._pool.load(version.manifest.backbone)
         check_backbone(self._registry.files.load(version.model, version.number), embedder.digest)
         recipe = version.manifest.requested_recipe or Auto()
@@ -221,7 +224,6 @@ def _not_kept(version: Version, problem: str) -> ExamplesNotKept:
 
 
 def _without(listed: ExampleList, gone: Collection[ArchiveMember]) -> ExampleList:
-    """Return a list without erased examples and without their digests."""
+    """Return a list without erased examples, which leave no mark in it."""
     kept = [one for one in listed.examples if (one.archive, one.member) not in gone]
-    erased = {one.digest for one in listed.examples} - {one.digest for one in kept}
-    return ExampleList(examples=kept, left_out=[digest for digest in listed.left_out if digest not in erased])
+    return replace(listed, examples=kept, outcomes=())

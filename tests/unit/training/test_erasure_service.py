@@ -1,18 +1,24 @@
 """Erasure with rebuild: every version of an example gets a successor that never had it."""
 
+import gzip
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
+from sqlalchemy import select
 
 from fakes import FakeBackbone, JobDriver
 from headstart_server.auth.permissions import Scope
+from headstart_server.database.tables import forgotten
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, ErasureRequest, RebuiltVersion
+from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ExampleNotFound, InvalidField, StorageUnavailable
 from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.jobs.running import JobLostError
 from headstart_server.learning.examples.dataset import Example
+from headstart_server.learning.examples.example_edit import ExampleEdit
 from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Recipe, Ridge
 from headstart_server.learning.metrics.promotion import Decision
 from headstart_server.models.version import Selector, TrafficSplit, Version
@@ -256,3 +262,57 @@ def test_weights_and_held_out_examples_stay(bench: Bench) -> None:
     result = result_of(bench.erased(), 1)
     assert result.new_head_digest == scratch.manifest.head_digest
     assert result.new_dataset_digest == scratch.manifest.dataset_digest
+
+
+def test_a_version_that_was_deleted_meanwhile_is_listed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.published(pets(4))
+    bench.published(pets(4))
+    begin = bench.eraser.begin
+
+    def deletes(*arguments: object) -> object:
+        found = begin(*arguments)  # type: ignore[arg-type]
+        bench.registry.delete_version("pets", 1, force=True)
+        return found
+
+    monkeypatch.setattr(bench.eraser, "begin", deletes)
+    record = bench.erased()
+    assert result_of(record, 1).skipped_reason == "The version was deleted before it was replaced."
+    assert result_of(record, 2).number == 3
+
+
+@on_both_databases
+def test_nothing_lists_or_marks_the_example_by_its_digest(bench: Bench) -> None:
+    """Neither an archive's list, nor the list of a version that was trained without it."""
+    digest = content_digest(pet("cat", 0).content)
+    bench.published(pets(4))
+    bench.published(pets(1, start=4), parent_version=1)
+    bench.published(parent_version=1, edits=(ExampleEdit(id="cat0", remove=True),))
+    waiting = bench.accept(pets(1, start=5), parent_version=2)
+    bench.erased()
+    bench.archives.sweep()
+    folder = bench.driver.publisher.folder
+    files = [path for path in [*bench.folder.rglob("*"), *(folder / "versions").rglob("*")] if path.is_file()]
+    assert len(files) > 8
+    for path in files:
+        for content in contents_of(path):
+            assert digest.encode() not in content, path
+            assert bytes.fromhex(digest) not in content, path
+            assert b"cat:0" not in content, path
+    with bench.driver.publisher.database.read() as connection:
+        kept = set(connection.execute(select(forgotten.c.digest)).scalars())
+    # Other replicas of a shared database still have to drop their features.
+    assert kept == ({digest} if bench.driver.publisher.database.is_shared else {""})
+    assert bench.driver.claim().job_id == waiting.job_id
+
+
+def contents_of(path: Path) -> Iterator[bytes]:
+    """What a file contains, unpacked."""
+    content = path.read_bytes()
+    yield content
+    if path.suffix == ".gz":
+        yield gzip.decompress(content)
+    if path.suffix == ".zip":
+        with ZipFile(path) as archive:
+            yield from (archive.read(name) for name in archive.namelist())

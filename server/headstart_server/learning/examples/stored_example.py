@@ -1,6 +1,7 @@
 """An example without its content."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 from headstart_server.learning.examples.target import Target
 
@@ -26,3 +27,8 @@ class StoredExample:
     media_type: str = ""
     nbytes: int = 0
     feedback: bool = False
+
+
+def exclusion_mark(digest: str) -> str:
+    """Return the mark of an excluded content in lists, which keep no digest of it."""
+    return sha256(f"excluded {digest}".encode()).hexdigest()[:32]

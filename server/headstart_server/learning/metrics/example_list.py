@@ -25,7 +25,7 @@ class ExampleList:
     Attributes:
         examples: by index: the examples of the fine-tune first, then those of the parent.
         outcomes: the prediction of each example; None if it is missing. Empty before there is a version.
-        left_out: content digests of the parent's examples that were excluded or replaced.
+        left_out: marks of the parent's examples that were excluded or replaced; see `exclusion_mark`.
     """
 
     examples: Sequence[StoredExample]
