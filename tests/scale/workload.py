@@ -13,7 +13,7 @@ from fakes import FakeArchives, JobDriver, Publisher
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.tables import archive_sizes, archive_uses, jobs, versions
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest, RebuiltVersion
-from headstart_server.datasets.example_eraser import ErasedMembers, ExampleEraser
+from headstart_server.datasets.example_eraser import ErasedMembers, ExampleEraser, _Found
 from headstart_server.errors import ArtifactDamaged, HeadstartError
 from headstart_server.jobs import claiming, webhook_rows
 from headstart_server.jobs.archive_retention import ArchiveRetention
@@ -400,9 +400,7 @@ class Workload:
 
     def _note(self) -> None:
         job = self._any_job()
-        found = type(
-            "Found", (), {"places": {(job, 1): "digest", (job, 2): "other"}, "versions": (), "job_ids": ()}
-        )()
+        found = _Found(places={(job, 1): "digest", (job, 2): "other"})
         self._eraser._note(found, lambda *_: None)
         for _ in range(2):
             # The second time nothing of it is there, and it is done with.
