@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
@@ -11,7 +11,7 @@ from headstart_server.backbones.contract.backbone import Content
 from headstart_server.backbones.preprocessing.thumbnails import thumbnail
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.example_archive import media_type
-from headstart_server.datasets.example_index import ExampleFilter, ExampleIndex, ListedExample
+from headstart_server.datasets.example_index import ExampleIndex, ListedExample
 from headstart_server.datasets.thumbnail_store import SIDES, ThumbnailStore
 from headstart_server.errors import (
     ArtifactDamaged,
@@ -53,19 +53,6 @@ class ExampleSource:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ListedPage:
-    """Examples of a list.
-
-    Attributes:
-        examples: the examples, each with whether its content is stored.
-        total: number of all examples that meet the condition.
-    """
-
-    examples: Sequence[tuple[ListedExample, bool]]
-    total: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleContent:
     """The content of an example as it is sent."""
 
@@ -91,6 +78,7 @@ class ExampleReader:
         self._datasets = datasets
         self._thumbnails = thumbnails
         self._max_pixels = max_pixels
+        self._lock = threading.Lock()
         # One list is read at a time, so that many callers need the memory of one.
         self._turn = threading.Lock()
         self._indexes: LruCache[str, ExampleIndex] = LruCache(INDEX_BYTES, lambda index: index.nbytes)
@@ -116,31 +104,31 @@ class ExampleReader:
 
     def cached(self, key: str, read: Callable[[], ExampleIndex]) -> ExampleIndex:
         """Return a list that is in memory, or read it."""
+        with self._lock:
+            found = self._indexes.get(key)
+        if found is not None:
+            return found
         with self._turn:
-            index = self._indexes.get(key)
-            if index is None:
-                index = read()
-                self._indexes.add(key, index)
-            return index
+            with self._lock:
+                found = self._indexes.get(key)
+            if found is None:
+                found = read()
+                with self._lock:
+                    self._indexes.add(key, found)
+            return found
 
     def forget(self, digests: Collection[str]) -> None:
         """Remove the thumbnails of erased contents, and the lists in memory."""
         self._thumbnails.remove(digests)
-        with self._turn:
+        with self._lock:
             for key in self._indexes:
                 self._indexes.pop(key)
 
-    def page(
-        self, source: ExampleSource, condition: ExampleFilter, *, by_suspicion: bool, start: int, limit: int
-    ) -> ListedPage:
-        """Return examples that meet a condition, from a position in their order on."""
-        selected = source.index.select(condition, by_suspicion=by_suspicion)
-        listed = [source.index.at(place) for place in selected[start : start + limit].tolist()]
-        erased = set(self._datasets.erased({each.example.archive for each in listed}))
-        return ListedPage(
-            examples=[(each, source.has_contents and _member(each.example) not in erased) for each in listed],
-            total=len(selected),
-        )
+    def listed(self, source: ExampleSource, indexes: Collection[int]) -> list[tuple[ListedExample, bool]]:
+        """Return examples by their indexes, each with whether its content is stored."""
+        found = [source.index.at(index) for index in indexes]
+        erased = set(self._datasets.erased({each.example.archive for each in found}))
+        return [(each, source.has_contents and _member(each.example) not in erased) for each in found]
 
     def content(
         self, source: ExampleSource, *, example_id: str, index: int | None, side: int | None

@@ -10,6 +10,7 @@ from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.api.grpc.messages.common import page_key, page_token, selector_of
 from headstart_server.api.grpc.messages.examples import example_filter_of, is_by_suspicion, record_message
 from headstart_server.api.grpc.messages.pages import page_of, page_size_of
+from headstart_server.datasets.example_index import ListedExample
 from headstart_server.datasets.example_reader import ExampleReader, ExampleSource
 from headstart_server.errors import InvalidField
 
@@ -43,14 +44,12 @@ class ExampleService(stubs.ExampleServiceServicer):
         if min(number, start) < 0:
             raise InvalidField("The page_token is invalid. Use a next_page_token.", field="page_token")
         source = self._source(request, number)
-        total = 0
+        selected = source.index.select(condition, by_suspicion=by_suspicion).tolist()
 
-        def fetch(after: list[Any] | None, limit: int) -> list[tuple[int, Any, bool]]:
-            nonlocal total
+        def fetch(after: list[Any] | None, limit: int) -> list[tuple[int, ListedExample, bool]]:
             begin = start if after is None else after[1]
-            page = self._reader.page(source, condition, by_suspicion=by_suspicion, start=begin, limit=limit)
-            total = page.total
-            return [(begin + place, *each) for place, each in enumerate(page.examples, start=1)]
+            listed = self._reader.listed(source, selected[begin : begin + limit])
+            return [(begin + place, *each) for place, each in enumerate(listed, start=1)]
 
         shown = 0 if source.version is None else source.version.number
         examples, last = page_of(
@@ -61,7 +60,7 @@ class ExampleService(stubs.ExampleServiceServicer):
             size=page_size_of(request.page_size),
         )
         response = pb.ListExamplesResponse(
-            examples=examples, next_page_token=page_token(last), example_count=total
+            examples=examples, next_page_token=page_token(last), example_count=len(selected)
         )
         if source.version is not None:
             response.version.model, response.version.version = source.version.model, source.version.number

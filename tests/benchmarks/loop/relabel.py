@@ -1,0 +1,61 @@
+"""Relabels examples of a version on a real server, from the call to the first Predict of the new version."""
+
+import re
+import statistics
+import time
+import urllib.request
+from collections.abc import Sequence
+
+from headstart import Client, Example, ExampleEdit
+from loop.measurement import Options, Result
+from sample_images import LabeledImage, digits
+from server_process import ServerProcess, eventually, running
+
+EXAMPLES, RELABELED, ROUNDS, QUICK_ROUNDS = 1000, 20, 9, 5
+MODEL, MOST_SECONDS = "loop", 0.5
+START_SECONDS = 300.0
+
+
+def measure(options: Options) -> Result:
+    """Measure the median of several relabels, and the backbone batches of all of them."""
+    images = digits()[: EXAMPLES + 1]
+    with (
+        running(options.folder / "data", "--metrics-port", "0") as server,
+        Client(server.target, timeout=START_SECONDS) as client,
+    ):
+        eventually(client.ready, START_SECONDS, "the server")
+        sent = [Example(image.png, image.label, image.id) for image in images[:EXAMPLES]]
+        client.fine_tune(sent, model=MODEL).result()
+        seconds, batches = _relabel(server, client, images, QUICK_ROUNDS if options.quick else ROUNDS)
+    median = statistics.median(seconds)
+    return Result(
+        value=f"{median:.2f} s median, {min(seconds):.2f} to {max(seconds):.2f}; {batches} backbone batches",
+        met=median <= MOST_SECONDS and not batches,
+    )
+
+
+def _relabel(
+    server: ServerProcess, client: Client, images: Sequence[LabeledImage], rounds: int
+) -> tuple[list[float], int]:
+    unseen = images[EXAMPLES].png
+    client.predict(unseen, model=MODEL)
+    before, seconds = _train_batches(server), []
+    for number in range(1, rounds + 1):
+        edits = [
+            ExampleEdit(example_id=image.id, label=str((int(image.label) + 1) % 10))
+            for image in images[number * RELABELED : (number + 1) * RELABELED]
+        ]
+        began = time.perf_counter()
+        version = client.fine_tune(model=MODEL, parent=number, edits=edits).result()
+        client.predict(unseen, model=f"{MODEL}@{version.version}")
+        seconds.append(time.perf_counter() - began)
+        if version.lineage.edited_example_count != RELABELED:
+            raise ValueError(f"{version.lineage.edited_example_count} examples were relabeled.")
+    return seconds, _train_batches(server) - before
+
+
+def _train_batches(server: ServerProcess) -> int:
+    with urllib.request.urlopen(f"http://{server.event('metrics_listening')}", timeout=30) as page:
+        text = page.read().decode()
+    found = re.search(r'^headstart_batch_size_count\{[^}]*lane="train"[^}]*\} ([0-9.]+)', text, re.MULTILINE)
+    return int(float(found[1])) if found else 0
