@@ -83,6 +83,7 @@ from headstart.results.models import (
     RebuiltVersion,
     StopReason,
     Traffic,
+    TrafficPoint,
     Version,
     VersionTraffic,
 )
@@ -205,6 +206,7 @@ __all__ = [
     "StopReason",
     "ThresholdPoint",
     "Traffic",
+    "TrafficPoint",
     "Truncation",
     "UnknownClasses",
     "Usage",

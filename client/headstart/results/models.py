@@ -33,6 +33,7 @@ __all__ = [
     "RebuiltVersion",
     "StopReason",
     "Traffic",
+    "TrafficPoint",
     "Version",
     "VersionTraffic",
 ]
@@ -132,6 +133,21 @@ class VersionTraffic:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TrafficPoint:
+    """The requests within an interval of a window of time, over all versions.
+
+    Attributes:
+        start_time: start of the interval.
+        request_count: number of Predict calls.
+        error_count: number of calls that failed, or whose caller disconnected.
+    """
+
+    start_time: datetime
+    request_count: int
+    error_count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Traffic:
     """The traffic of a model's versions in a window of time, summed over all replicas.
 
@@ -139,11 +155,13 @@ class Traffic:
         start_time: start of the window, rounded down to 5 minutes.
         end_time: end of the window.
         versions: versions with traffic, by number.
+        points: requests over time, the oldest first, at most 49. Empty for a server without them.
     """
 
     start_time: datetime
     end_time: datetime
     versions: tuple[VersionTraffic, ...]
+    points: tuple[TrafficPoint, ...] = ()
 
 
 class MetricsSource(StrEnum):

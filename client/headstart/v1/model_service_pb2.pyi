@@ -466,14 +466,26 @@ class GetTrafficRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., window_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class GetTrafficResponse(_message.Message):
-    __slots__ = ("start_time", "end_time", "versions")
+    __slots__ = ("start_time", "end_time", "versions", "points")
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    POINTS_FIELD_NUMBER: _ClassVar[int]
     start_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
     versions: _containers.RepeatedCompositeFieldContainer[VersionTraffic]
-    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[VersionTraffic, _Mapping]]] = ...) -> None: ...
+    points: _containers.RepeatedCompositeFieldContainer[TrafficPoint]
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[VersionTraffic, _Mapping]]] = ..., points: _Optional[_Iterable[_Union[TrafficPoint, _Mapping]]] = ...) -> None: ...
+
+class TrafficPoint(_message.Message):
+    __slots__ = ("start_time", "request_count", "error_count")
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_COUNT_FIELD_NUMBER: _ClassVar[int]
+    start_time: _timestamp_pb2.Timestamp
+    request_count: int
+    error_count: int
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_count: _Optional[int] = ..., error_count: _Optional[int] = ...) -> None: ...
 
 class VersionTraffic(_message.Message):
     __slots__ = ("version", "request_count", "error_count", "input_count", "unknown_count", "latency_p50_duration", "latency_p90_duration", "latency_p99_duration", "sample_count", "feature_drift", "prediction_drift", "confidence_drift")

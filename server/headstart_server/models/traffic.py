@@ -19,6 +19,8 @@ from headstart_server.models import rows
 
 #: Seconds of a bucket, and seconds after which rows are removed.
 BUCKET_SECONDS, KEPT_SECONDS = 300, 7 * 86_400
+#: Most intervals of a window, except the last one, which has begun.
+_INTERVALS = 48
 #: Versions that a replica counts in a bucket.
 MAX_VERSIONS = 200
 #: Latencies are counted in bins: this is the end of the first one in seconds, and how many double it.
@@ -76,6 +78,21 @@ class Counts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Interval:
+    """The requests within a part of a window of time, over all versions.
+
+    Attributes:
+        start: the beginning, in seconds since 1970.
+        requests: requests, including those that failed.
+        errors: requests that failed, or whose caller left.
+    """
+
+    start: float
+    requests: int
+    errors: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
     """The traffic of a model in a window of time.
 
@@ -83,11 +100,13 @@ class Window:
         start: the beginning of the first bucket, in seconds since 1970.
         end: the end of the window.
         versions: what was counted, by the number of the version.
+        intervals: the requests over time, the oldest first, without gaps.
     """
 
     start: float
     end: float
     versions: Mapping[int, Counts]
+    intervals: Sequence[Interval]
 
 
 class Traffic:
@@ -181,7 +200,8 @@ class Traffic:
             if number is not None:
                 query = query.where(traffic.c.number == number)
             found = connection.execute(query.order_by(traffic.c.bucket)).all()
-        return Window(start=float(start), end=now, versions=_summed(found))
+        intervals = _intervals(found, start, now)
+        return Window(start=float(start), end=now, versions=_summed(found), intervals=intervals)
 
     def _of(self, model: str, number: int) -> Counts | None:
         counts = self._pending.get((model, number))
@@ -225,6 +245,22 @@ def _values(key: tuple[str, int], counts: Counts) -> dict[str, Any]:
         **{name: counts.drift.get(name) for name in _DRIFTS},
         "latencies": [[place, count] for place, count in sorted(counts.latencies.items())],
     }
+
+
+def _intervals(found: Iterable[Row[Any]], start: int, end: float) -> Sequence[Interval]:
+    """Return the requests of rows in intervals of the same number of buckets."""
+    buckets = ceil((end - start) / BUCKET_SECONDS)
+    length = ceil(buckets / (_INTERVALS + 1)) * BUCKET_SECONDS
+    sums = [[0, 0] for _ in range(max(1, ceil((end - start) / length)))]
+    for row in found:
+        # A replica with a faster clock may have begun the next bucket.
+        place = min(int(row.bucket - start) // length, len(sums) - 1)
+        sums[place][0] += int(row.requests)
+        sums[place][1] += int(row.errors)
+    return [
+        Interval(start=float(start + place * length), requests=requests, errors=errors)
+        for place, (requests, errors) in enumerate(sums)
+    ]
 
 
 def _summed(found: Iterable[Row[Any]]) -> Mapping[int, Counts]:

@@ -42,7 +42,7 @@ PUBLIC = """
     AliasHandle AsyncAliasHandle AsyncModelHandle AsyncVersionHandle ModelHandle VersionHandle
     Caller Content ExampleSettings ExampleWarning Examples ExportFormat Feature FineTuneSettings
     InputSettings Inputs Permission PredictSettings Recipe RecipeName ReportFormat Right ScalingName
-    ServerInfo ServerLimits TaskName Token Traffic UploadReport Usage VersionTraffic
+    ServerInfo ServerLimits TaskName Token Traffic TrafficPoint UploadReport Usage VersionTraffic
     CapturePolicy CaptureReason CaptureStatus CapturedContent CapturedInput ClassFeedback Edits
     ExampleContent ExampleEdit ExampleFinding ExampleIssue ExampleOrigin ExampleRecord Feedback
     FeedbackAnswer FeedbackCount FeedbackOutcome FeedbackState FeedbackStatistics FeedbackSummary

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,39 @@ def publisher(tmp_path: Path, clock: ManualClock, address: str | None) -> Iterat
 def row_count(publisher: Publisher) -> int:
     with publisher.database.read() as connection:
         return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+def test_requests_over_time_have_no_gaps(publisher: Publisher, clock: ManualClock) -> None:
+    counted = Traffic(publisher.database, "one")
+    for number in (1, 2):
+        counted.answered("pets", number, inputs=1, unknowns=0, seconds=0.01)
+    counted.write()
+    clock.advance(3 * BUCKET_SECONDS)
+    counted.failed("pets", 1)
+    counted.write()
+    window = counted.window("pets", 4 * BUCKET_SECONDS)
+    assert [each.requests for each in window.intervals] == [0, 2, 0, 0, 1]
+    assert [each.errors for each in window.intervals] == [0, 0, 0, 0, 1]
+    assert window.intervals[0].start == window.start
+    assert [each.requests for each in counted.window("pets", 4 * BUCKET_SECONDS, number=2).intervals][1] == 1
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3600.0, 86_400.0, float(KEPT_SECONDS)])
+def test_a_window_has_few_intervals_that_cover_it(publisher: Publisher, seconds: float) -> None:
+    counted = Traffic(publisher.database, "one")
+    counted.answered("pets", 1, inputs=1, unknowns=0, seconds=0.01)
+    counted.write()
+    window = counted.window("pets", seconds)
+    starts = [each.start for each in window.intervals]
+    assert 1 <= len(starts) <= 49
+    lengths = (
+        {after - before for before, after in pairwise([*starts, starts[-1] + starts[1] - starts[0]])}
+        if len(starts) > 1
+        else {BUCKET_SECONDS}
+    )
+    assert len(lengths) == 1
+    assert 0 <= window.end - starts[-1] <= lengths.pop()
+    assert sum(each.requests for each in window.intervals) == 1
 
 
 def test_requests_of_all_replicas_are_summed_by_version(publisher: Publisher) -> None:

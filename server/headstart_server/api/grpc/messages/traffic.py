@@ -31,6 +31,12 @@ def traffic_message(window: Window) -> pb.GetTrafficResponse:
         start_time=timestamp(window.start),
         end_time=timestamp(window.end),
         versions=[_version_message(number, window.versions[number]) for number in sorted(window.versions)],
+        points=[
+            pb.TrafficPoint(
+                start_time=timestamp(each.start), request_count=each.requests, error_count=each.errors
+            )
+            for each in window.intervals
+        ],
     )
 
 
