@@ -8,7 +8,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from playwright.sync_api import expect
+
 import programs
+from browser.chromium import Console, browser
 from pictures import diagrams, plots
 from pictures.recording import Recording
 from sample_images import LabeledImage, digits, split
@@ -17,6 +20,8 @@ from server_process import FIRST_START_SECONDS, running
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 #: Pixels of an image of a page; twice as many are stored, for sharp displays.
 PAGE_WIDTH, PAGE_HEIGHT = 1000, 1250
+#: Views of the console: what their images are called, their paths, and what appears when they are complete.
+VIEWS = {"models": ("/", "text=doubtful"), "labels": ("/models/doubtful/data?issue=all", "img >> nth=12")}
 #: Labels that are made wrong in the report, so that it has something to find: what is shown as what.
 WRONG = {"3": "8", "5": "9", "1": "7"}
 
@@ -44,7 +49,7 @@ def run(target: Path) -> None:
         write(train, work / "digits")
         write(mislabeled(train), work / "doubtful")
         (work / "new.png").write_bytes(test[4].png)
-        with running(work / "data", "--metrics-port", "off") as server:
+        with running(work / "data", "--metrics-port", "off", "--http-port", "0") as server:
             server.wait_until_serving(FIRST_START_SECONDS)
             environment = {
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -54,6 +59,7 @@ def run(target: Path) -> None:
             }
             (target / "demo.svg").write_text(terminal(work, environment), encoding="utf-8")
             report(work, environment, target)
+            console(f"http://{server.event('http_listening')}", target)
             server.terminate()
     for image in sorted(target.glob("*.*")):
         print(f"{image.name}: {image.stat().st_size / 1000:.0f} kB")
@@ -94,6 +100,20 @@ def report(work: Path, environment: Mapping[str, str], target: Path) -> None:
             check=True,
             capture_output=True,
         )
+
+
+def console(url: str, target: Path) -> None:
+    """Take images of views of the console, on the models of the recording and of the report."""
+    with browser() as opened:
+        for scheme in ("light", "dark"):
+            for name, (path, content) in VIEWS.items():
+                console = Console(opened, url, width=1280, scheme=scheme)
+                page = console.open(path)
+                page.wait_for_selector(content)
+                for image in page.locator("img").all():
+                    expect(image).not_to_have_js_property("naturalWidth", 0)
+                page.screenshot(path=target / f"console-{name}-{scheme}.png")
+                console.close()
 
 
 def write(images: list[LabeledImage], folder: Path) -> None:
