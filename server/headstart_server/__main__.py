@@ -163,11 +163,28 @@ def prepare(
     names: Annotated[
         list[str] | None, typer.Argument(help="Backbones to prepare. Default: all.", metavar="BACKBONE...")
     ] = None,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8", help="Also quantize them to 8 bits, and prove that they are as accurate: BACKBONE:int8."
+        ),
+    ] = False,
+    samples: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="Images or .txt files for --int8, a subfolder for each class. Default: samples of packages.",
+        ),
+    ] = None,
 ) -> None:
     """Download and convert backbones ahead of time, to build images.
 
     Prints the digest of each backbone's weights, which its declaration may pin. Progress goes to stderr.
     """
+    if samples is not None and not int8:
+        raise typer.BadParameter("needs --int8. Add it", param_hint="--samples")
     settings = settings_of(loaded)
     from headstart_server.backbones.contract.runtimes import default_cache
     from headstart_server.errors import BackboneNotFound, HeadstartError
@@ -185,7 +202,34 @@ def prepare(
             failed = failed or bool(names) or not isinstance(error, BackboneNotFound)
             continue
         typer.echo(f"{name}: {backbone.runtime}, checked, in {cache}\n  weights: {weights}")
+        if int8 and not _quantize(catalog, backbone, samples):
+            failed = True
     raise typer.Exit(int(failed))
+
+
+def _quantize(catalog: Any, backbone: Any, samples: Path | None) -> bool:
+    """Quantize a backbone and prove its accuracy; return whether it may be used."""
+    from headstart_server.errors import HeadstartError
+
+    name = backbone.info.name
+    try:
+        quantized = catalog.load_quantized(name, samples)
+        from headstart_server.evaluation.quantization import prove
+
+        proof = catalog.quantized.proof(name) or prove(backbone, quantized, samples)
+    except (HeadstartError, ValueError, OSError) as error:
+        typer.echo(f"{name}:int8: {error}", err=True)
+        return False
+    catalog.keep_proof(name, proof)
+    typer.echo(
+        f"{name}:int8: {proof.rows_per_second:.0f} rows/s a thread, {proof.speedup:.2f} times {proof.float_runtime}\n"
+        f"  accuracy on {proof.dataset}: {proof.accuracy:.2%}, in floating point {proof.float_accuracy:.2%}\n"
+        f"  calibration error: {proof.calibration_error:.2%}, in floating point "
+        f"{proof.float_calibration_error:.2%}"
+    )
+    if proof.problem:
+        typer.echo(f"{name}:int8 is not used. {proof.problem}", err=True)
+    return not proof.problem
 
 
 @command.command(cls=ServerCommand)

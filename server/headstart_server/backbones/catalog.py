@@ -8,14 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from headstart_server.backbones.contract.backbone import Backbone, BackboneInfo
-from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.contract.runtimes import (
+    Precision,
+    RuntimeKind,
+    RuntimeSettings,
+)
 from headstart_server.backbones.contract.tail import TailMismatch
 from headstart_server.backbones.contract.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.backbones.contract.vectors import FAMILY, IdentityRuntime, size_of
 from headstart_server.backbones.networks.card import Card, card_of
-from headstart_server.backbones.networks.declaration import Declaration, distinct
+from headstart_server.backbones.networks.declaration import Declaration, DeclarationError, distinct
 from headstart_server.backbones.networks.loaded_backbone import LoadedBackbone, Runtime, Train
 from headstart_server.backbones.networks.network import Network
+from headstart_server.backbones.networks.quantization import (
+    FLOAT_FILE,
+    SUFFIX,
+    QuantizationProof,
+    base_name,
+)
 from headstart_server.backbones.preprocessing import images
 from headstart_server.backbones.runtimes.keras_import import computing_in
 from headstart_server.backbones.runtimes.keras_runtime import KerasRuntime
@@ -30,6 +40,7 @@ from headstart_server.backbones.worker.export_process import export_in_process
 from headstart_server.backbones.worker.export_request import ExportFormat, ExportRequest
 from headstart_server.backbones.worker.optional_packages import keras_missing
 from headstart_server.backbones.worker.prepared_cache import folder_of, keep_card
+from headstart_server.backbones.worker.quantized_backbones import QuantizedBackbones
 from headstart_server.backbones.worker.training_process import train_in_process
 from headstart_server.errors import (
     BackboneNotFound,
@@ -64,15 +75,22 @@ class Catalog:
         runtimes: RuntimeSettings = RuntimeSettings(),  # noqa: B008 - frozen
     ) -> None:
         self._declared = {one.name: one for one in distinct([*BUILT_IN, MINILM, *declared])}
+        for name in self._declared:
+            if base_name(name) is not None:
+                raise DeclarationError(f"Backbone {name!r}: Expected a name that does not end with {SUFFIX}.")
         self._infos = {name: _first_info(one) for name, one in self._declared.items()}
         self._cards: dict[str, Card] = {}
         self._max_pixels = max_pixels
         self._runtimes = runtimes
         self._conversions = Conversions(runtimes.cache, runtimes.shipped)
+        self.quantized = QuantizedBackbones(self._declared, self._conversions, runtimes)
+        for base in self.quantized.usable():
+            self._list_quantized(base)
 
     def list(self) -> Sequence[BackboneInfo]:
-        """Return the metadata of each backbone as far as known, built-in ones first."""
-        return list(self._infos.values())
+        """Return the metadata of each backbone as far as known, preferred quantized ones first."""
+        preferred = {self.quantized.preferred(name) for name in self._declared} - self._declared.keys()
+        return sorted(self._infos.values(), key=lambda info: info.name not in preferred)
 
     def check_name(self, name: str) -> None:
         """Raise `BackboneNotFound` if no backbone has a name."""
@@ -98,7 +116,9 @@ class Catalog:
         """
         declaration = self._declaration(name)
         with _unavailable(declaration):
-            if self._kind(declaration) is RuntimeKind.OPENVINO:
+            if base_name(name) is not None:
+                self.quantized.folder(name)
+            elif self._kind(declaration) is RuntimeKind.OPENVINO:
                 self._prepared(declaration, low_priority=True)
             else:
                 self._opened(declaration)
@@ -119,12 +139,34 @@ class Catalog:
         with _unavailable(declaration):
             if size_of(declaration.source) is not None:
                 return self._loaded_without_network(declaration)
+            if base_name(name) is not None:
+                return self._loaded_quantized(declaration, self.quantized.folder(name))
             if self._kind(declaration) is RuntimeKind.OPENVINO:
                 backbone = self._loaded_in_openvino(declaration)
             else:
                 backbone = self._loaded_in_keras(declaration)
         self._conversions.yields = True
         return backbone
+
+    def load_quantized(self, name: str, samples: Path | None = None) -> Backbone:
+        """Quantize a backbone to 8 bits, unless done before, and load its quantized form without a proof.
+
+        Args:
+            name: name of the backbone in floating point.
+            samples: folder of samples to calibrate on; None for those of packages.
+
+        Raises:
+            HeadstartError: as `load`, or the package that quantizes is missing.
+        """
+        declaration = self._declaration(name)
+        with _unavailable(declaration):
+            return self._loaded_quantized(declaration, self.quantized.quantize(name, samples))
+
+    def keep_proof(self, name: str, proof: QuantizationProof) -> None:
+        """Store the proof of the quantized form of a backbone, which allows or forbids to use it."""
+        self.quantized.prove(name, proof)
+        if not proof.problem:
+            self._list_quantized(name)
 
     def remaining(self, name: str) -> float | None:
         """Estimate the seconds until a backbone is prepared; None if it is not being prepared."""
@@ -172,7 +214,14 @@ class Catalog:
         conversion = None
         if request.form is ExportFormat.OPENVINO:
             with _unavailable(declaration):
-                conversion = self._prepared(declaration, low_priority=True)[1] if has_network else None
+                conversion = self._openvino_folder(declaration) if has_network else None
+        elif (base := base_name(name)) is not None:
+            raise InvalidField(
+                f"Expected the form openvino: backbone '{name}' is quantized for OpenVINO. Received: "
+                f"{request.form}. For other forms, rebase the version onto the backbone '{base}'.",
+                field="form",
+                metadata={"backbone": name},
+            )
         elif has_network and not source.in_keras:
             raise InvalidField(
                 f"Expected the form openvino: backbone '{name}', which comes as {declaration.scheme}, is no "
@@ -194,18 +243,29 @@ class Catalog:
         return self._cards[name].weights
 
     def _loaded_in_openvino(self, declaration: Declaration) -> Backbone:
-        settings = replace(self._runtimes, kind=RuntimeKind.OPENVINO).settled()
         card, folder = self._prepared(declaration)
-        runtime = OpenVinoRuntime(folder / NETWORK_FILE, settings, card.cuts)
+        runtime = OpenVinoRuntime(folder / NETWORK_FILE, self._openvino_settings(), card.cuts)
+        return self._checked(card, runtime, self._training_process(declaration))
+
+    def _loaded_quantized(self, declaration: Declaration, folder: Path) -> Backbone:
+        """Load a quantized backbone; its tails are trained and run in floating point."""
+        card = self._renamed(declaration, Card.read(folder))
+        runtime = OpenVinoRuntime(
+            folder / NETWORK_FILE, self._openvino_settings(), card.cuts, quantized_from=folder / FLOAT_FILE
+        )
+        return self._checked(card, runtime, self._training_process(declaration))
+
+    def _openvino_settings(self) -> RuntimeSettings:
+        return replace(self._runtimes, kind=RuntimeKind.OPENVINO).settled()
+
+    def _training_process(self, declaration: Declaration) -> Train:
         program = [
             "-m",
             "headstart_server.backbones.worker.train_command",
             declaration.as_json(),
-            str(settings.cache),
+            str(self._runtimes.cache),
         ]
-        return self._checked(
-            card, runtime, partial(train_in_process, program, credentials=credentials_of(declaration))
-        )
+        return partial(train_in_process, program, credentials=credentials_of(declaration))
 
     def _loaded_in_keras(self, declaration: Declaration) -> Backbone:
         settings = self._runtimes.settled()
@@ -247,6 +307,16 @@ class Catalog:
         card, folder = self._conversions.find(declaration, low_priority=low_priority)
         return self._known(declaration, card), folder
 
+    def _openvino_folder(self, declaration: Declaration) -> Path:
+        if base_name(declaration.name) is not None:
+            return self.quantized.folder(declaration.name)
+        return self._prepared(declaration, low_priority=True)[1]
+
+    def _list_quantized(self, base: str) -> None:
+        declaration = replace(self._declared[base], name=base + SUFFIX)
+        card = Card.read(self.quantized.folder(declaration.name))
+        self._infos[declaration.name] = self._renamed(declaration, card).info
+
     def _opened(self, declaration: Declaration) -> tuple[Card, Network]:
         """Return the card and the float32 network."""
         cache, source = self._runtimes.cache, source_of(declaration)
@@ -266,14 +336,19 @@ class Catalog:
 
     def _known(self, declaration: Declaration, card: Card) -> Card:
         check_pin(declaration, card.weights)
+        known = self._renamed(declaration, card)
+        if declaration.name in self._declared:
+            self._infos[declaration.name] = known.info
+        return known
+
+    def _renamed(self, declaration: Declaration, card: Card) -> Card:
+        """Return a card with what the declaration says."""
         info = replace(
             card.info,
             name=declaration.name,
             license=declaration.license or card.info.license,
             description=declaration.description or card.info.description,
         )
-        if declaration.name in self._declared:
-            self._infos[declaration.name] = info
         self._cards[declaration.name] = known = replace(card, info=info)
         return known
 
@@ -285,6 +360,9 @@ class Catalog:
     def _declaration(self, name: str) -> Declaration:
         if name in self._declared:
             return self._declared[name]
+        base = base_name(name)
+        if base in self._declared:
+            return replace(self._declared[base], name=name)
         if size_of(name) is not None:
             return Declaration(name=name, source=name)
         known = ", ".join([*sorted(self._declared), f"{FAMILY}SIZE"])

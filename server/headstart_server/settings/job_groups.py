@@ -214,8 +214,9 @@ class BackbonesGroup(Group):
     )
     precision: str = setting(
         "auto",
-        "Number format of backbones; auto is bfloat16 if the device supports it.",
-        Choice(("auto", "float32", "bfloat16")),
+        "Number format of backbones; auto is int8 if it is prepared and faster, else bfloat16 if the device "
+        "supports it.",
+        Choice(("auto", "float32", "bfloat16", "int8")),
     )
     batch_delay: float = setting(
         "0s", "Time that a Predict request may wait for its batch to fill.", Duration(max="1s")

@@ -25,6 +25,7 @@ class Precision(Enum):
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
+    INT8 = "int8"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +36,7 @@ class RuntimeSettings:
         kind: runtime; None chooses Keras where it is installed and there is a GPU or no OpenVINO, else
             OpenVINO.
         precision: None chooses bfloat16 where the device multiplies it natively, else float32. Keras on a CPU
-            chooses float32.
+            chooses float32. `INT8` and None also prefer quantized backbones; see `Catalog.preferred`.
         streams: concurrent batches; 0 means one per core, and with Keras one, on a GPU three.
         cache: folder of converted networks, each made on first use.
         shipped: read-only folder of networks converted ahead, searched first; None without one.
@@ -56,7 +57,7 @@ class RuntimeSettings:
             kind = RuntimeKind.KERAS if prefers_keras else RuntimeKind.OPENVINO
         keras, gpu = kind is RuntimeKind.KERAS, has_gpu()
         precision = self.precision
-        if precision is None:
+        if precision in (None, Precision.INT8):
             fast = gpu if keras else has_bfloat16()
             precision = Precision.BFLOAT16 if fast else Precision.FLOAT32
         chosen = (GPU_STREAMS if gpu else 1) if keras else available_cores()
@@ -85,8 +86,17 @@ def has_gpu() -> bool:
 
 def has_bfloat16() -> bool:
     """Return whether this processor multiplies bfloat16 natively."""
+    return _has_one_of("avx512_bf16", "amx_bf16")
+
+
+def has_int8() -> bool:
+    """Return whether this processor multiplies 8-bit integers natively."""
+    return _has_one_of("avx512_vnni", "avx_vnni", "amx_int8", "asimddp")
+
+
+def _has_one_of(*flags: str) -> bool:
     try:
-        flags = Path("/proc/cpuinfo").read_text()
+        words = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
         return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return not words.isdisjoint(flags)

@@ -18,7 +18,7 @@ from headstart_server.errors import BackboneUnavailable
 Golden = Mapping[str, Mapping[str, ArrayLike]]
 
 #: Largest error of a golden feature, relative to the largest of its view, for each precision.
-_TOLERANCES = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 8e-2}
+_TOLERANCES = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 8e-2, Precision.INT8: 8e-2}
 
 #: Number of means per view.
 _GOLDEN_VALUES = 16

@@ -51,9 +51,17 @@ class OpenVinoRuntime:
             length, and their only dimension.
         settings: settled precision and streams.
         cuts: outputs that are activations at cuts; returned on request only.
+        quantized_from: the same network in floating point, in which tails run; None if `path` is that.
     """
 
-    def __init__(self, path: Path, settings: RuntimeSettings, cuts: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: RuntimeSettings,
+        cuts: Collection[str] = (),
+        *,
+        quantized_from: Path | None = None,
+    ) -> None:
         precision = settings.precision or Precision.FLOAT32
         cores = available_cores()
         core = load_openvino().Core()
@@ -65,7 +73,8 @@ class OpenVinoRuntime:
             "INFERENCE_NUM_THREADS": max(1, cores // settings.streams),
             "ENABLE_CPU_PINNING": False,
         }
-        self._path, self._properties, self._cuts = path, properties, frozenset(cuts)
+        self._float_path, self._properties = quantized_from or path, properties
+        self._cuts = frozenset(cuts)
         self._names = [output.get_any_name() for output in network.outputs]
         #: Free streams; last in, first out, so that a single caller finds warm caches.
         self._free: LifoQueue[_Stream] = LifoQueue()
@@ -74,11 +83,11 @@ class OpenVinoRuntime:
         sizes = (ANY,) if self._has_lengths else SIZES
         for stream in _streams(core, network, properties, settings.streams, sizes):
             self._free.put(stream)
-        self.precision = precision
+        self.precision = Precision.INT8 if quantized_from else precision
         self.streams = settings.streams
         self.stream_per_core = settings.streams >= cores
         self.batch = TOKEN_BATCH if self._has_lengths else BATCH
-        self.name = f"openvino {precision.value}"
+        self.name = f"openvino {self.precision.value}"
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
         """Compute features of rows.
@@ -110,7 +119,7 @@ class OpenVinoRuntime:
 
     def tail(self, plan: TailPlan, weights: TailWeights) -> OpenVinoTail:
         """Return a tail of this network; raise `TailMismatch` if the weights do not fit the plan."""
-        return OpenVinoTail(self._path, plan, weights, self._properties, streams=self.streams)
+        return OpenVinoTail(self._float_path, plan, weights, self._properties, streams=self.streams)
 
     def _infer(self, stream: _Stream, rows: NDArray[np.generic], unwanted: Collection[str]) -> Views:
         request = stream[ANY if self._has_lengths else len(rows)]

@@ -10,10 +10,12 @@ from headstart_server.backbones.sources.source import SourceError
 from headstart_server.backbones.worker.optional_packages import keras_missing
 from headstart_server.backbones.worker.preparation_progress import Progress
 from headstart_server.backbones.worker.prepared_cache import (
+    QUANTIZED,
     folder_of,
     folder_without_source,
     prepare_into,
     prepared_in,
+    quantize_into,
 )
 from headstart_server.backbones.worker.worker_process import Preparations
 from headstart_server.errors import BackboneNotFound
@@ -65,6 +67,41 @@ class Conversions:
         folder = folder_of(declaration, fingerprint, self._cache, RuntimeKind.OPENVINO)
         card = prepared_in(folder) or self._make(declaration, fingerprint, folder, low_priority=low_priority)
         return card, folder
+
+    def quantized(self, declaration: Declaration) -> Path | None:
+        """Return the folder of the quantized form of a backbone; None if it is not prepared."""
+        for cache in filter(None, (self._shipped, self._cache)):
+            folder = folder_without_source(declaration, cache, QUANTIZED)
+            if folder and prepared_in(folder):
+                return folder
+        return None
+
+    def quantize(self, declaration: Declaration, samples: Path | None) -> Path:
+        """Quantize a backbone, unless done before, and return the folder of its quantized form.
+
+        Args:
+            declaration: the backbone in floating point.
+            samples: folder of samples to calibrate on; None for those of packages.
+
+        Raises:
+            BackboneNotFound, SourceError, BackboneUnavailable, Draining or OSError: as `find`, or the
+                package that quantizes is missing.
+        """
+        done = self.quantized(declaration)
+        if done is not None:
+            return done
+        fingerprint = source_of(declaration).fetch(declaration, self._cache)
+        _, prepared = self.find(declaration)
+        folder = self._cache / (prepared.name + QUANTIZED)
+        quantize_into(
+            folder,
+            prepared,
+            declaration,
+            samples,
+            fingerprint=fingerprint,
+            preparations=self._preparations,
+        )
+        return folder
 
     def remaining(self, backbone: str) -> float | None:
         """Estimate the seconds until a backbone is converted; None if it is not being converted."""

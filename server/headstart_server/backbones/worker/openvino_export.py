@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from headstart_server.backbones.contract.backbone import LAST, BackboneInfo
+from headstart_server.backbones.networks.quantization import FLOAT_FILE
 from headstart_server.backbones.runtimes.openvino_import import load_openvino
 from headstart_server.backbones.runtimes.openvino_tail import tail_network
 from headstart_server.backbones.worker.export_request import (
@@ -40,7 +41,8 @@ def openvino_version(path: Path | None, info: BackboneInfo, request: ExportReque
         (rows,) = network.get_parameters()
         views = {result.output(0).get_any_name(): result.input_value(0) for result in network.get_results()}
         if request.tail is not None:
-            views[LAST] = _with_tail(path, info, request, views)
+            floating = path.with_name(FLOAT_FILE)
+            views[LAST] = _with_tail(floating if floating.is_file() else path, info, request, views)
     for view in views.values():
         # Names of former outputs; the input's stays.
         if view.get_node() is not rows:

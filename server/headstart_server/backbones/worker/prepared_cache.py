@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -26,6 +26,10 @@ log = structlog.get_logger(__name__)
 
 #: Python arguments of the prepare command.
 PROGRAM = "headstart_server.backbones.worker.prepare_command"
+QUANTIZE_PROGRAM = "headstart_server.backbones.worker.quantize_command"
+
+#: Follows the name of a backbone's folder in that of its quantized form.
+QUANTIZED = "-int8"
 
 #: Time limit of a preparation in seconds; on two cores it takes about ten, more for large networks.
 PREPARATION_SECONDS = 1800.0
@@ -56,13 +60,52 @@ def folder_of(declaration: Declaration, fingerprint: str, cache: Path, kind: Run
     return cache / f"{key[:32]}-{runtime}-{FORM}"
 
 
-def folder_without_source(declaration: Declaration, shipped: Path) -> Path | None:
-    """Return the folder of a shipped backbone whose source is not on this machine; None if missing."""
-    for file in sorted(shipped.glob(f"*/{_FINGERPRINT}")):
+def folder_without_source(declaration: Declaration, cache: Path, suffix: str = "") -> Path | None:
+    """Return the folder of a prepared backbone without looking at its source; None if missing.
+
+    Args:
+        declaration: the backbone.
+        cache: folder of prepared backbones.
+        suffix: follows the folder's usual name, such as `QUANTIZED`.
+    """
+    for file in sorted(cache.glob(f"*{suffix}/{_FINGERPRINT}")):
         fingerprint = file.read_text(encoding="utf-8")
-        if folder_of(declaration, fingerprint, shipped, RuntimeKind.OPENVINO) == file.parent:
+        expected = folder_of(declaration, fingerprint, cache, RuntimeKind.OPENVINO)
+        if expected.name + suffix == file.parent.name:
             return file.parent
     return None
+
+
+def quantize_into(
+    folder: Path,
+    prepared: Path,
+    declaration: Declaration,
+    samples: Path | None,
+    *,
+    fingerprint: str,
+    preparations: Preparations,
+) -> Card:
+    """Quantize a prepared backbone in a separate process, unless its folder is already present and intact.
+
+    Args:
+        folder: folder of the quantized backbone.
+        prepared: folder of the backbone in floating point.
+        declaration: the backbone.
+        samples: folder of samples to calibrate on; None for those of packages.
+        fingerprint: fingerprint of its source.
+        preparations: runs the process.
+
+    Raises:
+        SourceError, BackboneUnavailable, Draining or OSError: as `prepare_into`.
+    """
+    ready = prepared_in(folder)
+    if ready is not None:
+        return ready
+    with _in_place_of(folder) as part:
+        arguments = [str(prepared), str(samples or ""), str(part), "0"]
+        _run(QUANTIZE_PROGRAM, arguments, declaration.name, preparations)
+        (part / _FINGERPRINT).write_text(fingerprint, encoding="utf-8")
+    return Card.read(folder)
 
 
 def prepare_into(
@@ -156,24 +199,32 @@ def _prepare(
             progress.log()
 
     progress.log()
+    _run(PROGRAM, arguments, declaration.name, preparations, watch, credentials=credentials_of(declaration))
+
+
+def _run(
+    program: str,
+    arguments: list[str],
+    backbone: str,
+    preparations: Preparations,
+    watch: Callable[[str], None] = lambda _: None,
+    *,
+    credentials: Collection[str] = (),
+) -> None:
     try:
         ended = preparations.run(
-            ["-m", PROGRAM, *arguments],
-            PREPARATION_SECONDS,
-            watch,
-            credentials=credentials_of(declaration),
+            ["-m", program, *arguments], PREPARATION_SECONDS, watch, credentials=credentials
         )
     except TimeoutError:
         raise BackboneUnavailable(
-            f"Backbone '{declaration.name}' could not be prepared within {PREPARATION_SECONDS:.0f} seconds.",
-            metadata={"backbone": declaration.name},
+            f"Backbone '{backbone}' could not be prepared within {PREPARATION_SECONDS:.0f} seconds.",
+            metadata={"backbone": backbone},
         ) from None
     if ended.code == REFUSED:
         raise SourceError(json.loads(ended.stdout.splitlines()[-1])["message"])
     if ended.code != 0:
-        log.debug("backbone_preparation_failed", backbone=declaration.name, output=ended.stderr[-5000:])
+        log.debug("backbone_preparation_failed", backbone=backbone, output=ended.stderr[-5000:])
         raise BackboneUnavailable(
-            f"The process that prepares backbone '{declaration.name}' from {declaration.source} ended with "
-            f"{death(ended.code, ended.stderr)}",
-            metadata={"backbone": declaration.name},
+            f"The process that prepares backbone '{backbone}' ended with {death(ended.code, ended.stderr)}",
+            metadata={"backbone": backbone},
         )

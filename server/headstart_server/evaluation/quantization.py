@@ -1,0 +1,112 @@
+"""Compares a quantized backbone with the same backbone in floating point, by the heads fitted on both."""
+
+import time
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from headstart_server.backbones.contract.backbone import Backbone, Content
+from headstart_server.backbones.networks.quantization import QuantizationProof
+from headstart_server.backbones.worker.quantization_samples import labeled_contents
+from headstart_server.learning.examples.target import Targets
+from headstart_server.learning.features.feature_matrix import Float32, Ints
+from headstart_server.learning.heads.fitting import fit
+from headstart_server.learning.heads.recipe import Auto
+from headstart_server.learning.metrics.metrics import MetricsSource, measure
+
+#: Maximum number of labeled examples.
+MAX_EXAMPLES = 1500
+#: Random splits into training and test examples: their mean differs less by chance than one split.
+SPLITS = 5
+#: Rounds of the measurement of speed, and the CPU seconds of each.
+ROUNDS, ROUND_SECONDS = 5, 0.4
+
+Views = dict[str, Float32]
+
+
+def prove(floating: Backbone, quantized: Backbone, samples: Path | None = None) -> QuantizationProof:
+    """Fit heads on features of both backbones, and measure them and the speed of both.
+
+    Args:
+        floating: the backbone in floating point.
+        quantized: its quantized form.
+        samples: folder with one subfolder of labeled examples for each class; None for samples of packages.
+
+    Raises:
+        ValueError: the folder has fewer than two classes, or one of them has fewer than ten examples.
+        OSError: a sample cannot be read.
+    """
+    dataset, examples = labeled_contents(floating.info.modality, samples)
+    contents = [content for content, _ in examples[:MAX_EXAMPLES]]
+    names, labels = np.unique([label for _, label in examples[:MAX_EXAMPLES]], return_inverse=True)
+    counts = np.bincount(labels)
+    if len(names) < 2 or counts.min() < 10:
+        raise ValueError(
+            f"Expected at least 2 classes with 10 examples each in {dataset}. Received: "
+            f"{len(names)} classes, the smallest with {counts.min()} examples."
+        )
+    rows = [floating.decode(content) for content in contents]
+    both = [_features(backbone, rows) for backbone in (floating, quantized)]
+    digests = [_digest(content) for content in contents]
+    measured = np.array(
+        [[_measured(views, labels, list(names), digests, seed) for views in both] for seed in range(SPLITS)]
+    ).mean(axis=0)
+    speeds = np.median(
+        [[_rows_per_second(backbone, rows) for backbone in (floating, quantized)] for _ in range(ROUNDS)],
+        axis=0,
+    )
+    return QuantizationProof(
+        dataset=dataset,
+        example_count=len(contents),
+        float_runtime=floating.runtime,
+        float_accuracy=float(measured[0, 0]),
+        accuracy=float(measured[1, 0]),
+        float_calibration_error=float(measured[0, 1]),
+        calibration_error=float(measured[1, 1]),
+        float_rows_per_second=float(speeds[0]),
+        rows_per_second=float(speeds[1]),
+    )
+
+
+def _features(backbone: Backbone, rows: Sequence[np.ndarray]) -> Views:
+    """Return the views of rows, each alone: rows of texts have several lengths."""
+    found = [backbone.run(row[None]) for row in rows]
+    return {view: np.concatenate([each[view] for each in found]) for view in backbone.info.views}
+
+
+def _digest(content: Content) -> str:
+    return sha256(content.encode() if isinstance(content, str) else bytes(content)).hexdigest()
+
+
+def _measured(
+    views: Views, labels: Ints, names: list[str], digests: Sequence[str], seed: int
+) -> tuple[float, float]:
+    """Fit a head on a random half, and return its accuracy and calibration error on the other half."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    train, test = order[: len(order) // 2], order[len(order) // 2 :]
+    fitted = fit(
+        Auto(),
+        {view: rows[train] for view, rows in views.items()},
+        Targets.of_labels(labels[train], names),
+        [digests[place] for place in train],
+        seed=0,
+    )
+    outputs = fitted.head.outputs({view: rows[test] for view, rows in views.items()})
+    metrics = measure(
+        Targets.of_labels(labels[test], names), outputs, fitted.head.thresholds, source=MetricsSource.HELD_OUT
+    )
+    return metrics.accuracy or 0.0, metrics.calibration_error or 0.0
+
+
+def _rows_per_second(backbone: Backbone, rows: Sequence[np.ndarray]) -> float:
+    """Return the rows of one thread's CPU second, in batches of rows of the same shape."""
+    shape = rows[0].shape
+    batch = np.stack([row for row in rows if row.shape == shape][: backbone.batch])
+    backbone.run(batch)
+    count, start = 0, time.thread_time()
+    while time.thread_time() - start < ROUND_SECONDS:
+        backbone.run(batch)
+        count += len(batch)
+    return count / (time.thread_time() - start)
