@@ -222,7 +222,8 @@ def _quantize(catalog: Any, backbone: Any, samples: Path | None) -> bool:
         return False
     catalog.keep_proof(name, proof)
     typer.echo(
-        f"{name}:int8: {proof.rows_per_second:.0f} rows/s a thread, {proof.speedup:.2f} times {proof.float_runtime}\n"
+        f"{name}:int8: {proof.rows_per_second:.0f} rows/s a thread, {proof.speedup:.2f} times as many as "
+        f"{proof.float_runtime}\n"
         f"  accuracy on {proof.dataset}: {proof.accuracy:.2%}, in floating point {proof.float_accuracy:.2%}\n"
         f"  calibration error: {proof.calibration_error:.2%}, in floating point "
         f"{proof.float_calibration_error:.2%}"

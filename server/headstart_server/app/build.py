@@ -253,7 +253,7 @@ class Objects:
         self.pool = BackbonePool(
             self.source,
             embedder_factory(settings, self.cache, self.telemetry),
-            settings.backbones.default_backbone,
+            _default_backbone(self.source, settings.backbones.default_backbone),
             waiters=Waiters(max_calls=max(1, settings.limits.max_concurrent_requests // WAITING_SHARE)),
         )
         closing.callback(self.pool.close)
@@ -377,6 +377,11 @@ def _audit_log(auth: AuthGroup, closing: ExitStack) -> AuditLog | None:
     audit = AuditLog(auth.audit_log, unauthenticated_rate=int(auth.audit_unauthenticated_rate or 0))
     closing.callback(audit.close)
     return audit
+
+
+def _default_backbone(source: BackboneSource, name: str) -> str:
+    """Return the default backbone: the quantized form of the configured one if it is preferred."""
+    return source.quantized.preferred(name) if isinstance(source, Catalog) else name
 
 
 def _export_network(source: BackboneSource) -> ExportNetwork:

@@ -39,14 +39,13 @@ def _backbones(settings: Settings) -> None:
     if not (backbones.backbones_file or backbones.backbone or backbones.default_backbone):
         return
     from headstart_server.backbones.catalog import Catalog
-    from headstart_server.backbones.contract.runtimes import RuntimeKind, RuntimeSettings, default_cache
+    from headstart_server.backbones.contract.runtimes import runtime_settings
     from headstart_server.backbones.networks.declaration import declared
     from headstart_server.backbones.sources.allowed_sources import check_sources
 
     found = declared(backbones.backbones_file, backbones.backbone)
     check_sources(found, backbones.allow_backbone)
-    cache = backbones.backbone_cache or default_cache()
-    catalog = Catalog(found, runtimes=RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=cache))
+    catalog = Catalog(found, runtimes=runtime_settings(backbones))
     if not backbones.default_backbone:
         return
     try:
@@ -55,6 +54,8 @@ def _backbones(settings: Settings) -> None:
         raise ValueError(
             f"--default-backbone: {error.message} Correct the name, or declare the backbone with --backbone."
         ) from None
+    if backbones.precision == "int8":
+        catalog.quantized.require(backbones.default_backbone)
 
 
 def _database(settings: Settings) -> None:

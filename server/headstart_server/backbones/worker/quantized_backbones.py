@@ -57,6 +57,17 @@ class QuantizedBackbones:
         is_chosen = precision is None and has_int8() and proof.speedup >= MIN_SPEEDUP
         return name + SUFFIX if is_chosen or precision is Precision.INT8 else name
 
+    def require(self, base: str) -> None:
+        """Raise `SourceError` unless the quantized form of a backbone, or `base` as one, may be used."""
+        if base_name(base) is not None or self.preferred(base) != base:
+            return
+        proof = self._proofs.get(base)
+        reason = "It is not prepared." if proof is None else proof.problem or "Only OpenVINO runs it."
+        raise SourceError(
+            f"--precision int8: Backbone '{base}' cannot be used in 8 bits. {reason} Prepare it with "
+            f"headstart-server prepare --int8 {base}, or use --precision auto."
+        )
+
     def folder(self, name: str) -> Path:
         """Return the folder of a quantized backbone.
 
