@@ -22,6 +22,7 @@ INSTALLED_AS = {
     "otel": ("server", "otel"),
     "export": ("export",),
     "kerashub": ("kerashub",),
+    "quantize": ("quantize",),
     "torch": ("torch",),
     "demo": ("demo",),
 }
@@ -44,7 +45,11 @@ OWNERS = {
     "headstart_server.api.http.port": "http",
     "headstart_server.api.http.protocol": "http",
     "headstart_server.api.http.uploads": "http",
+    "headstart_server.api.label_studio": "http",
     "headstart_server.observability.open_telemetry": "otel",
+    "headstart_server.backbones.worker.quantization_samples": "quantize",
+    "headstart_server.backbones.worker.quantize_command": "quantize",
+    "headstart_server.evaluation.quantization": "quantize",
     "headstart_server.backbones.worker.onnx_export": "export",
 }
 #: Packages that only development installs, and that the server imports if the user chooses them.
