@@ -136,10 +136,7 @@ def _link(match: re.Match[str], source: Path, name: str, target: Path) -> str:
 
 
 def _source(match: re.Match[str], source: Path, name: str, target: Path) -> str:
-    """Return an attribute of HTML; a page's address is a folder, so the place is relative to that."""
-    moved = (Path(name).parent / _moved(match[2], source, name, target)).as_posix()
-    folder = name.removesuffix(".md") if Path(name).stem not in {"index", "README"} else Path(name).parent
-    return f'{match[1]}="{os.path.relpath(moved, folder)}{match[3] or ""}"'
+    return f'{match[1]}="{_moved(match[2], source, name, target)}{match[3] or ""}"'
 
 
 def _moved(place: str, source: Path, name: str, target: Path) -> str:

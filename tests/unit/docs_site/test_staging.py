@@ -46,10 +46,8 @@ def test_a_linked_file_of_the_repository_is_copied_to_the_site(source: Path) -> 
     assert (source.parents[2] / "site/files/pyproject.toml.txt").read_text() == "# Title\n"
 
 
-def test_images_in_html_are_relative_to_the_folder_of_the_page(source: Path) -> None:
-    (source.parents[1] / "images").mkdir()
-    (source.parents[1] / "images/a.png").touch()
-    assert staged(source, '<img src="../images/a.png">\n') == '<img src="../../images/a.png">\n'
+def test_images_in_html_move_like_links(source: Path) -> None:
+    assert staged(source, '<img src="../../k8s/README.md">\n') == '<img src="../operate/manifests.md">\n'
 
 
 @pytest.mark.parametrize("place", ["missing.md", "../../k8s/x", "../../../outside.md"])
