@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from headstart_server.learning.features.eigen_cache import EIGEN_CACHE, Eigen
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Float64, Ints
 from headstart_server.learning.features.matrices import Matrices
 from headstart_server.learning.heads.split import Folds
@@ -49,10 +50,16 @@ class DualForm:
         self._target_mean = weights @ task.targets / weights.sum()
         self._targets = (task.targets - self._target_mean) * self._roots[:, None]
         task.checkpoint()
-        held = task.matrices.to_device(self._rows.T)
-        values, self._vectors = task.matrices.eigen(task.matrices.product(held, held, transposed=True))
+        values, self._vectors = self._eigen(task.matrices)
         self._values = np.maximum(values, 0.0)
         self._projected = self._vectors.T @ self._targets
+
+    def _eigen(self, matrices: Matrices) -> Eigen:
+        def decompose() -> Eigen:
+            held = matrices.to_device(self._rows.T)
+            return matrices.eigen(matrices.product(held, held, transposed=True))
+
+        return decompose() if matrices.is_device else EIGEN_CACHE.get(self._rows, decompose)
 
     def out_of_fold(self, regularization: float, folds: int) -> Float64:
         """Return scores [N, C] of each example of the first folds, by a head fitted without its fold."""
