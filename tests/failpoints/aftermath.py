@@ -10,6 +10,7 @@ from zipfile import BadZipFile, ZipFile
 from sqlalchemy import select, text
 
 from failpoints.life import ENDS, Life, life
+from headstart_server.database.feedback_tables import feedback
 from headstart_server.database.tables import aliases, archive_uses, job_events, jobs, versions, webhooks
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.jobs.job import TRANSITIONS, JobState
@@ -68,21 +69,27 @@ def _complete(made: Life) -> Iterator[str]:
         named = {(row.model, row.name): row.number for row in connection.execute(select(aliases))}
         kept = set(connection.execute(select(archive_uses.c.archive)).scalars())
         hooks = connection.execute(select(webhooks)).all()
+        sent = connection.execute(select(feedback)).all()
         wrong = usage.wrong_sums(connection)
     requests = Counter(row.request_id for row in found)
-    if len(requests) != 8 or set(requests.values()) != {1}:
+    # The retrain has no request ID.
+    if len(requests) != 10 or set(requests.values()) != {1}:
         yield f"requests made so many jobs: {requests}"
     for row in found:
         if row.state != ENDS[row.model].value:
             yield f"the job of {row.request_id} is {row.state}: {row.error}"
     if (numbers := sorted((row.model, row.number) for row in published)) != [
+        ("fed", 1),
+        ("fed", 2),
         ("pets", 1),
         ("pets", 2),
         ("returned", 1),
     ]:
         yield f"versions: {numbers}"
-    if named != {("pets", "stable"): 2, ("pets", "old"): 1}:
+    if named != {("fed", "stable"): 2, ("pets", "stable"): 2, ("pets", "old"): 1}:
         yield f"aliases: {named}"
+    if (learned := [(row.state, row.learned) for row in sent]) != [("learned", 2)]:
+        yield f"feedback: {learned}"
     if wrong:
         yield f"sums of what is stored are wrong: {wrong}"
     if undelivered := [hook for hook in hooks if hook.state != "delivered"]:

@@ -11,10 +11,12 @@ from fsspec.implementations.local import LocalFileSystem
 from sqlalchemy import update
 
 from fakes import JobDriver, ManualClock, Publisher
+from feedback_bench import EAGER, FeedbackBench
 from headstart_server.api.grpc.messages.jobs import webhook_body
 from headstart_server.database.tables import tenant_usage
 from headstart_server.errors import ModelNotFound, VersionNotFound
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
+from headstart_server.models.feedback_rows import FeedbackState
 from headstart_server.models.traffic import Traffic
 from headstart_server.outbound.target import Target
 from headstart_server.storage import failpoints
@@ -37,6 +39,7 @@ ENDS = {
     "cancelled": JobState.CANCELLED,
     "gone": JobState.SUCCEEDED,
     "short": JobState.SUCCEEDED,
+    "fed": JobState.SUCCEEDED,
 }
 HOOK = "https://hooks.example.com/in"
 
@@ -92,6 +95,7 @@ class Life:
         self._fine_tune("failing")
         self._fine_tune("returned")
         self._cancel()
+        self._learn()
         self._delete()
         self._send_webhooks()
         self._delete_job()
@@ -122,6 +126,20 @@ class Life:
             self.job_store.runs.release(job)
         else:
             self.bench.run(job)
+
+    def _learn(self) -> None:
+        """Retrain a model from feedback."""
+        self._fine_tune("fed", alias="stable")
+        feedback = FeedbackBench(self.bench)
+        feedback.set_policy(EAGER, "fed")
+        feedback.label("cat", 90, "dog", model="fed", request_id="feedback")
+        while FeedbackState.LEARNED not in feedback.states("fed").values():
+            feedback.retraining.run()
+            if (claimed := self.job_store.queue.claim()) is not None:
+                self._attempt(claimed)
+            else:
+                self.clock.advance(30.0)
+        feedback.store.note_failure("fed", "INTERNAL", "It fails.")
 
     def _cancel(self) -> None:
         job = self.bench.accept(pets(3), request_id="cancelled 0", model="cancelled")

@@ -26,6 +26,7 @@ TRANSACTIONS = {name for name in names() if name.partition(".")[0] not in FILES}
 AT_COMMITS = (
     "aliases.delete",
     "aliases.set",
+    "feedback.add",
     "jobs.cancel",
     "jobs.claim",
     "jobs.report",

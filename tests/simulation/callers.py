@@ -13,7 +13,7 @@ from headstart_server.jobs.submitting import Submission
 from headstart_server.models.version import Selector
 from histories.history import Operation, Outcome
 from simulation.plan import Step
-from simulation.replica import ORIGIN, Replica
+from simulation.replica import ORIGIN, RETRAIN, Replica
 from simulation.scheduler import LostError, Signal
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ class Callers:
         return not self.waiting
 
     def step_of(self, job_id: str) -> Step:
-        """The step that submitted a job."""
+        """The step that submitted a job; that of a retrain is not in the plan."""
+        if job_id.startswith(RETRAIN):
+            return Step(at=0.0, kind="retrain", seconds=0.5)
         number = int(job_id[1:].partition("-")[0])
         return next(s for s in self._world.plan.steps if s.kind == "submit" and s.number == number)
 
@@ -67,6 +69,7 @@ class Callers:
             "read": lambda _: self.read_everywhere(),
             "predict": self._predict,
             "delete": self._delete,
+            "feedback": self._feedback,
         }[step.kind]
         work(step)
 
@@ -187,6 +190,12 @@ class Callers:
             step.replica,
             lambda replica: replica.registry.delete_version(MODEL, step.number, force=True),
         )
+
+    def _feedback(self, step: Step) -> None:
+        """Send feedback, which the model learns some time later."""
+        call = self._call_of("SendFeedback", step.replica, MODEL, request_id=f"feedback {step.number}")
+        feedback_id = self._insist(step, lambda replica: replica.send_feedback(step.number), "feedback")
+        self._add(call, Outcome.OK, feedback_id)
 
     def _call_of(self, kind: str, place: int, key: str, **sent: Any) -> Operation:
         # A process that is started again knows nothing of what was changed through the one before.

@@ -29,6 +29,7 @@ class Outlook:
         claimable: the time from which a job can be claimed, or taken over.
         pending: number of webhooks that are not delivered yet.
         due: the time from which one of them can be sent.
+        waiting: number of feedback that waits for a retrain.
     """
 
     unfinished: int
@@ -36,17 +37,21 @@ class Outlook:
     claimable: float
     pending: int
     due: float
+    waiting: int
 
 
 _OUTLOOK = """
-SELECT j.unfinished, j.running, coalesce(j.claimable, 1e18), w.pending, coalesce(w.due, 1e18) FROM (
+SELECT j.unfinished, j.running, coalesce(j.claimable, 1e18), w.pending, coalesce(w.due, 1e18), f.waiting
+FROM (
     SELECT count(*) AS unfinished, count(lease_until) AS running, min(coalesce(lease_until, 0)) AS claimable
     FROM jobs WHERE state IN ('queued', 'running')
 ) AS j, (
     SELECT count(*) AS pending,
         min(CASE WHEN jobs.finished > 0 THEN max(w.due, coalesce(w.lease_until, 0)) END) AS due
     FROM webhooks AS w JOIN jobs USING (job_id) WHERE w.state = 'pending'
-) AS w
+) AS w, (
+    SELECT count(*) AS waiting FROM feedback WHERE state = 'pending'
+) AS f
 """
 
 

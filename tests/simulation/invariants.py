@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from headstart_server.jobs.job import TRANSITIONS, JobState
 from headstart_server.models import usage
-from histories import checkers
+from histories import checkers, feedback
 from histories.checkers import TERMINAL, FinalJob
+from histories.feedback import FinalFeedback, FinalRetrain
 from histories.history import Operation, Outcome
 from simulation.callers import ALIAS, MODEL
+from simulation.replica import RETRAIN
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -31,6 +33,7 @@ def violations(world: "World") -> list[str]:
         *_of_versions(world),
         *_of_webhooks(world),
         *_of_files(world),
+        *_of_feedback(world),
         *(
             f"the sum of what is stored is wrong: {each}"
             for each in usage.wrong_sums(world.tables.connection)
@@ -80,7 +83,7 @@ def _final(world: "World") -> dict[str, FinalJob]:
 
 def _of_jobs(world: "World") -> Iterator[str]:
     rows = world.tables.rows("SELECT job_id, state, owner, finished, error, attempt, request_id FROM jobs")
-    requests = [row[-1] for row in rows]
+    requests = [row[-1] for row in rows if row[-1] is not None]
     if len(set(requests)) < len(requests):
         yield f"a request made several jobs: {requests}"
     for job_id, state, owner, finished, error, _, _ in rows:
@@ -89,6 +92,7 @@ def _of_jobs(world: "World") -> Iterator[str]:
         if state == "failed" and json.loads(error)["reason"] not in _REASONS:
             yield f"job {job_id} failed: {error}"
     submitted = sum(step.kind == "submit" for step in world.plan.steps)
+    rows = [row for row in rows if not row[0].startswith(RETRAIN)]
     if len(rows) != submitted and not world.faults:
         yield f"{submitted} fine-tunes were submitted until one was accepted, and there are {len(rows)} jobs"
 
@@ -144,6 +148,27 @@ def _of_webhooks(world: "World") -> Iterator[str]:
     for number, job_id in world.callers.accepted.items():
         if "webhook" in world.callers.step_of(job_id).flags and job_id not in seen:
             yield f"job {job_id} of request {number} has lost its webhook"
+
+
+def _of_feedback(world: "World") -> Iterator[str]:
+    """Each acknowledged feedback is learned by exactly one version, and retrains do not overlap."""
+    published = dict(world.tables.rows("SELECT job_id, number FROM published"))
+    versions: dict[str, list[int]] = defaultdict(list)
+    for job_id, feedback_ids in world.retrains.items():
+        for feedback_id in feedback_ids if job_id in published else ():
+            versions[feedback_id].append(published[job_id])
+    final = {
+        feedback_id: FinalFeedback(model=MODEL, state=state, learned=learned, versions=versions[feedback_id])
+        for feedback_id, state, learned in world.tables.rows(
+            "SELECT feedback_id, state, learned FROM feedback"
+        )
+    }
+    retrains = [
+        FinalRetrain(job_id=job_id, model=MODEL, created=created, finished=finished)
+        for job_id, created, finished in world.tables.rows("SELECT job_id, created, finished FROM jobs")
+        if job_id.startswith(RETRAIN)
+    ]
+    yield from feedback.violations(world.history, final, retrains)
 
 
 def _of_files(world: "World") -> Iterator[str]:

@@ -98,6 +98,8 @@ def plan_of(seed: int) -> Plan:
     steps: list[Step] = []
     for job in range(jobs):
         steps += _job(chance, job, replicas)
+    # Drawn by itself, so that other steps do not depend on it.
+    steps += _feedback(random.Random(f"{seed} feedback"), replicas)
     if versions or chance.random() < 0.7:
         steps += _models(chance, replicas, versions + jobs)
     if chance.random() < 0.85:
@@ -135,6 +137,17 @@ def _job(chance: random.Random, job: int, replicas: int) -> Iterator[Step]:
         if chance.random() < share:
             at = begins + chance.expovariate(1.2)
             yield Step(at=at, kind=kind, replica=chance.randrange(replicas), number=job)
+
+
+def _feedback(chance: random.Random, replicas: int) -> Iterator[Step]:
+    """Draw feedback, which a policy lets the model learn."""
+    for number in range(chance.choice((0, 0, 1, 2, 4))):
+        yield Step(
+            at=chance.uniform(0.0, ACTIVE_SECONDS - 1.0),
+            kind="feedback",
+            replica=chance.randrange(replicas),
+            number=number,
+        )
 
 
 def _models(chance: random.Random, replicas: int, numbers: int) -> Iterator[Step]:

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from fakes import make_manifest
+from fakes import SUMMARY, make_manifest
 from headstart_server.api.grpc.messages.jobs import webhook_body
 from headstart_server.errors import DatabaseUnavailable, ServiceUnavailable, StorageUnavailable
+from headstart_server.feedback.feedback import AnsweredPrediction, NewFeedback
+from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.jobs.archive_retention import ArchiveRetention
 from headstart_server.jobs.cleaning import run_steps
 from headstart_server.jobs.heartbeat import Heartbeat, Lease
@@ -14,11 +16,15 @@ from headstart_server.jobs.job import Findings, Job, JobState, JobStep
 from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.job_queue import ReplicaSettings
 from headstart_server.jobs.job_store import open_job_store
+from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.running import JobCancelledError, JobLostError
+from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.jobs.submitting import Submission
 from headstart_server.jobs.webhook_rows import ClaimedPost
 from headstart_server.jobs.workers import WorkerPool
+from headstart_server.learning.examples.target import Target as Label
+from headstart_server.models.feedback_rows import Answer, ChosenFeedback, FeedbackChangedError
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
@@ -33,6 +39,7 @@ from simulation.storage import SimulatedArchives, SimulatedFolder
 if TYPE_CHECKING:
     from simulation.world import World
 
+MODEL = "m"
 #: Short ones: what matters is how they compare with pauses and outages.
 LEASE = Lease(seconds=2.0, interval=0.75)
 #: Seconds between two looks, in the mean.
@@ -42,6 +49,9 @@ WEBHOOK_SECONDS = 1.0
 #: Seconds after which files that belong to nothing are removed.
 LEFTOVER_SECONDS = 40.0
 ORIGIN = "https://hooks.example.com"
+#: What the IDs of retrains begin with.
+RETRAIN = "retrain-"
+RETRAIN_SECONDS = 1.0
 
 
 class LossyNotifier(JobNotifier):
@@ -101,6 +111,8 @@ class Replica:
         spawn(self._poll, "poller", self.host)
         spawn(self._work, "worker", self.host)
         spawn(self._send, "webhooks", self.host)
+        if world.has_feedback:
+            spawn(self._retrain, "retrainer", self.host)
 
     def _build(self) -> None:
         world = self.world
@@ -142,6 +154,7 @@ class Replica:
             chance=world.chance,
         )
         self.woken = Signal(world.scheduler)
+        self.feedback = FeedbackStore(self.database, lambda _: TenantLimits())
 
     def _loses_notification(self) -> bool:
         is_lost = self.world.happens(self.world.plan.loss_share)
@@ -200,6 +213,40 @@ class Replica:
                 while (claimed := self.sender.claim()) is not None:
                     world.scheduler.spawn(lambda each=claimed: self._send_one(each), "webhook", self.host)
 
+    def _retrain(self) -> None:
+        world = self.world
+
+        def seconds() -> float:
+            return RETRAIN_SECONDS * world.chance.uniform(0.8, 1.2)
+
+        while True:
+            world.scheduler.doze(seconds, world.has_pending_feedback)
+            with suppress(ServiceUnavailable, FeedbackChangedError):
+                for model, _, _ in self.feedback.ready():
+                    self._retrain_model(model)
+
+    def _retrain_model(self, model: str) -> None:
+        """Submit a retrain, as `Retraining` does: the state is read before the feedback."""
+        policy, state = self.feedback.retrain_state(model)
+        found = [each.feedback_id for each in self.feedback.pending(model, 100)]
+        if policy is None or not found:
+            return
+        chosen = ChosenFeedback(feedback_ids=found, last_version=state.last_version)
+        job_id = f"{RETRAIN}{uuid4_of(self.world)}"
+        self.world.retrains[job_id] = found
+        spec = FineTuneSpec(model=model, backbone="b", priority=-10)
+        self.submit(
+            Submission(
+                job_id=job_id,
+                spec=spec,
+                summary=SUMMARY,
+                request_id=None,
+                request_hash="h",
+                nbytes=10,
+                feedback=chosen,
+            )
+        )
+
     def _send_one(self, claimed: ClaimedPost) -> None:
         with suppress(DatabaseUnavailable):
             self.sender.send(claimed)
@@ -227,6 +274,27 @@ class Replica:
                 self.files.remove(submission.job_id)
         self.woken.set()
         return job.job_id
+
+    def send_feedback(self, number: int) -> str:
+        """Take in feedback, as the server does: the content first, then the row."""
+        feedback_id = f"feedback-{uuid4_of(self.world)}"
+        self.files.put(feedback_id)
+        found, _ = self.feedback.add(
+            NewFeedback(
+                feedback_id=feedback_id,
+                model=MODEL,
+                request_id=f"feedback {number}",
+                request_hash="h",
+                principal="",
+                answer=Answer.LABEL,
+                target=Label.of_label("cat"),
+                prediction=AnsweredPrediction(),
+                digest=f"content {number}",
+                kind="image",
+                nbytes=10,
+            )
+        )
+        return found.feedback_id
 
     def cancel(self, job_id: str) -> Job:
         job = self.job_store.queue.cancel(job_id)
@@ -267,6 +335,11 @@ class Replica:
         self.workers.stop(0.0)
         with suppress(DatabaseUnavailable):
             self.job_store.queue.leave()
+
+
+def uuid4_of(world: "World") -> str:
+    """Return an ID that the seed determines."""
+    return f"{world.chance.getrandbits(64):016x}"
 
 
 class SimulatedRun:

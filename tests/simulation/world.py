@@ -10,6 +10,7 @@ from pathlib import Path
 from fakes import make_manifest
 from headstart_server.errors import StorageUnavailable
 from headstart_server.jobs.job import Job
+from headstart_server.models.retrain_policy import RetrainPolicy
 from histories.history import History, Window
 from simulation.around import Around
 from simulation.callers import Callers
@@ -43,6 +44,8 @@ class World:
         changes: transactions that changed what pollers look at.
         registry_changes: those that may have changed versions or aliases.
         coverage: how often each kind of trouble occurred.
+        has_feedback: whether callers send feedback.
+        retrains: the feedback of each retrain that was submitted, or was to be.
         faults: what went wrong in the server that must not, such as unexpected exceptions.
     """
 
@@ -61,6 +64,8 @@ class World:
         self.replicas: list[Replica] = []
         self.changes = self.registry_changes = 0
         self.coverage = Coverage()
+        self.has_feedback = any(step.kind == "feedback" for step in plan.steps)
+        self.retrains: dict[str, list[str]] = {}
         self.faults: list[str] = []
         self.is_receiver_away = False
         self._is_healed = False
@@ -137,6 +142,10 @@ class World:
     def has_due_webhooks(self) -> bool:
         """Whether a look at the webhooks may find one."""
         return self.database_now() >= self.tables.outlook.due
+
+    def has_pending_feedback(self) -> bool:
+        """Whether a look for models to retrain may find one."""
+        return self.tables.outlook.waiting > 0
 
     def seconds_of(self, job: Job) -> float:
         """How long a job takes."""
@@ -280,6 +289,7 @@ class World:
             and all(replica.is_serving and replica.host.is_alive for replica in self.replicas)
             and not self.tables.outlook.unfinished
             and not self.tables.outlook.pending
+            and not self.tables.outlook.waiting
         )
 
     def _unsettled(self) -> str:
@@ -289,13 +299,26 @@ class World:
 
     def _publish_first(self) -> None:
         execute = self.tables.raw.execute
+        if self.has_feedback:
+            policy = RetrainPolicy(
+                alias=ALIAS, min_feedback_count=1, min_interval=0.0, max_failures=100
+            ).to_json()
+            execute("INSERT INTO retrains (model) VALUES (?)", (MODEL,))
         if not self.plan.versions:
+            if self.has_feedback:
+                execute(
+                    "INSERT INTO models (name, created, next_number, changed, retrain) "
+                    "VALUES (?, ?, 1, 0, ?)",
+                    (MODEL, BEGIN, json.dumps(policy)),
+                )
             return
         execute("UPDATE counters SET value = 1")
         execute(
             "INSERT INTO models (name, created, next_number, changed) VALUES (?, ?, ?, 1)",
             (MODEL, BEGIN, self.plan.versions + 1),
         )
+        if self.has_feedback:
+            execute("UPDATE models SET retrain = ?", (json.dumps(policy),))
         for number in range(1, self.plan.versions + 1):
             artifact = f"first{number}.1"
             execute(
@@ -306,7 +329,11 @@ class World:
             self.bucket.versions[artifact] = {"head": b"h", "manifest": b"m"}
             self.bucket.written[artifact] = 0.0
         count = self.plan.versions
-        execute("INSERT INTO tenant_usage VALUES ('', ?, ?, 0)", (count, 2 * count))
+        execute(
+            "INSERT INTO tenant_usage (tenant, version_count, version_bytes, example_bytes) "
+            "VALUES ('', ?, ?, 0)",
+            (count, 2 * count),
+        )
         execute("INSERT INTO aliases VALUES (?, ?, 1, 1, ?)", (MODEL, ALIAS, BEGIN))
 
     def _logged(self, level: str, event: dict[str, object]) -> None:
