@@ -9,6 +9,7 @@ from zipfile import BadZipFile, ZipFile
 
 from sqlalchemy import select, text
 
+from failpoints.capturing import broken_captures, left_captures
 from failpoints.life import ENDS, Life, life
 from headstart_server.database.feedback_tables import feedback
 from headstart_server.database.tables import aliases, archive_uses, job_events, jobs, versions, webhooks
@@ -56,6 +57,7 @@ def _whole(made: Life) -> Iterator[str]:
             made.publisher.store.read(row.artifact, Manifest.from_json(row.manifest))
         except ArtifactDamaged as error:
             yield str(error)
+    yield from broken_captures(made.folder, made.database)
     there = {(row.model, row.number) for row in published}
     if lost := [each for each in named if tuple(each) not in there]:
         yield f"aliases of versions that are not there: {lost}"
@@ -97,6 +99,7 @@ def _complete(made: Life) -> Iterator[str]:
     received = set((made.folder / "received").read_text().splitlines())
     if missing := {f"{row.job_id} {row.state.upper()}" for row in found} - received:
         yield f"ends that were never received: {missing}"
+    yield from left_captures(made.folder, made.database)
     yield from _of_files(made, {row.artifact for row in published}, kept)
 
 

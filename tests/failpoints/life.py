@@ -10,6 +10,7 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 from sqlalchemy import update
 
+from failpoints.capturing import capture
 from fakes import JobDriver, ManualClock, Publisher
 from feedback_bench import EAGER, FeedbackBench
 from headstart_server.api.grpc.messages.jobs import webhook_body
@@ -91,6 +92,7 @@ class Life:
         self.bench.registry.delete_alias("pets", "removed")
         self.bench.registry.update_version("pets", 1, {"display_name": "first"}, None)
         self.bench.registry.update_model("pets", {"description": "Pets"})
+        capture(self.folder, self.database, self.bench.registry)
         self.bench.eraser.erase("cat0", "pets")
         self._fine_tune("failing")
         self._fine_tune("returned")

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from headstart_server.capture.captured_input import CapturedInput
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.storage.folder import Folder
 
+#: Inputs and bytes of contents in one object, at most; a single input may be larger.
+MAX_BATCH, MAX_BATCH_BYTES = 100, 4 << 20
 _CONTENTS, _FEATURES = "contents", "features"
 
 
@@ -100,6 +103,23 @@ class BatchFiles:
         if sha256(content).hexdigest() != digest:
             raise ArtifactDamaged("The stored content of the captured input is damaged. Erase it.")
         return content
+
+    def contents(self, batch: str, inputs: Sequence[CapturedInput]) -> dict[str, bytes]:
+        """Return the contents of inputs by prediction ID, without those that are missing or damaged.
+
+        Raises:
+            StorageUnavailable or LocalStorageUnavailable: the storage failed.
+        """
+        try:
+            stored = self._folder.read(batch, _CONTENTS)
+        except OSError:
+            return {}
+        found = {each.prediction_id: stored[each.start : each.start + each.nbytes] for each in inputs}
+        return {
+            each.prediction_id: found[each.prediction_id]
+            for each in inputs
+            if sha256(found[each.prediction_id]).hexdigest() == each.digest
+        }
 
     def features(self, batch: str, facts: Mapping[str, Any]) -> BatchFeatures | None:
         """Return the features of a batch; None if they are missing or damaged.

@@ -3,20 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, exists, select, update
+from sqlalchemy import Row, delete, exists, select, update
 
-from headstart_server.auth.tenants import tenant_of
-from headstart_server.capture.batches import BatchFiles
-from headstart_server.capture.capture_rows import (
-    MODEL,
-    STATE,
-    begin,
-    doom,
-    give_up,
-    publish,
-    select_batch,
-)
-from headstart_server.capture.captured_input import CapturedInput, captured_of
+from headstart_server.capture.batch_rewriter import BatchRewriter
+from headstart_server.capture.batches import MAX_BATCH, MAX_BATCH_BYTES, BatchFiles
+from headstart_server.capture.capture_rows import MODEL
 from headstart_server.database.batches import batched
 from headstart_server.database.capture_tables import (
     DOOMED,
@@ -27,14 +18,16 @@ from headstart_server.database.capture_tables import (
     review_lists,
 )
 from headstart_server.database.database import Database
-from headstart_server.models import usage
 
 #: Seconds after which an unfinished batch is given up, and after which an object without a row is removed.
 ABANDONED_SECONDS, ORPHAN_SECONDS = 600.0, 3600.0
 #: Seconds for which the pages of a review list can be read.
 LIST_SECONDS = 3600.0
-#: Batches that one step of a cleaning treats.
-_AT_ONCE = 200
+#: Batches that one step of a cleaning treats, and that it merges.
+_AT_ONCE, _MERGED_AT_ONCE = 200, 1000
+#: Seconds between the first and last input of a merged batch, by which removals may lag behind expiry, and
+#: seconds after which a batch is merged.
+_MERGED_SECONDS, _SETTLED_SECONDS = 600.0, 60.0
 
 
 class CaptureEraser:
@@ -48,6 +41,7 @@ class CaptureEraser:
     def __init__(self, database: Database, files: BatchFiles) -> None:
         self._database = database
         self._files = files
+        self._rewriter = BatchRewriter(database, files)
 
     def erase(self, model: str, prediction_id: str) -> bool:
         """Erase a captured input with its content and features. Safe to repeat.
@@ -87,6 +81,7 @@ class CaptureEraser:
         """
         self._expire()
         self.rewrite_erased()
+        self._merge()
         return self.remove_doomed()
 
     def give_up_unfinished(self) -> None:
@@ -120,8 +115,7 @@ class CaptureEraser:
         with self._database.read() as connection:
             dirty = connection.execute(query).all()
         for row in dirty:
-            while not self._rewrite(row):
-                pass
+            self._rewriter.replace([row])
 
     def remove_doomed(self, model: str = "") -> int:
         """Remove the objects that do not count any more, and return their number; empty means all models."""
@@ -137,67 +131,20 @@ class CaptureEraser:
                 connection.execute(delete(capture_batches).where(capture_batches.c.batch == batch))
         return len(doomed)
 
-    def _rewrite(self, row: Row[Any]) -> bool:
-        """Write a batch without erased inputs; return False if another input was erased meanwhile."""
-        model, batch = row.model, row.batch
+    def _merge(self) -> None:
+        """Write small batches that were written one after the other as one, so that there are few objects."""
         with self._database.read() as connection:
-            kept = [captured_of(row) for row in connection.execute(select_batch(batch))]
-        features = self._files.features(batch, row.features) if kept else None
-        contents = [
-            self._files.content(each.batch, each.start, each.nbytes, each.digest) if features else None
-            for each in kept
-        ]
-        if features is None or None in contents:
-            # Nothing is left, or another replica was faster, or the object is damaged.
-            self._doom(model, batch)
-            return True
-        new = begin(self._database, model)
-        try:
-            rows = features.rows([each.place for each in kept])
-            nbytes, facts = self._files.write(new, [each or b"" for each in contents], rows)
-            with self._database.write("captures.rewrite") as connection:
-                if self._move(connection, model, kept, batch, new):
-                    publish(
-                        connection,
-                        new,
-                        entries=len(kept),
-                        nbytes=nbytes,
-                        facts=facts,
-                        created=row.created,
-                    )
-                    usage.add_captures(connection, tenant_of(model), nbytes)
-                    return True
-        except BaseException:
-            give_up(self._database, new)
-            raise
-        give_up(self._database, new)
-        return False
-
-    def _move(
-        self, connection: Connection, model: str, kept: Sequence[CapturedInput], old: str, new: str
-    ) -> bool:
-        """Move rows to a new batch if they are all that is left of the old one, which is doomed then."""
-        connection.execute(MODEL, {"model": model}).all()
-        if connection.execute(STATE, {"batch": old}).scalar() != READY:
-            return False
-        there = {row.prediction_id for row in connection.execute(select_batch(old))}
-        if there != {each.prediction_id for each in kept}:
-            return False
-        start = 0
-        for place, each in enumerate(kept):
-            connection.execute(
-                update(captured_inputs)
-                .where(captured_inputs.c.prediction_id == each.prediction_id)
-                .values(batch=new, place=place, start=start)
+            now = self._database.now(connection)
+            small = select(capture_batches).where(
+                capture_batches.c.state == READY,
+                capture_batches.c.dirty == 0,
+                capture_batches.c.entries < MAX_BATCH // 2,
+                capture_batches.c.created.between(now - 2 * _MERGED_SECONDS, now - _SETTLED_SECONDS),
             )
-            start += each.nbytes
-        doom(connection, [old])
-        return True
-
-    def _doom(self, model: str, batch: str) -> None:
-        with self._database.write("captures.doom") as connection:
-            connection.execute(MODEL, {"model": model}).all()
-            doom(connection, [batch])
+            order = small.order_by(capture_batches.c.model, capture_batches.c.created)
+            found = connection.execute(order.limit(_MERGED_AT_ONCE)).all()
+        for group in _mergeable(found):
+            self._rewriter.replace(group)
 
     def _expire(self) -> None:
         """Doom batches that have expired or were given up, and delete old review lists."""
@@ -211,7 +158,7 @@ class CaptureEraser:
             )
             expired = connection.execute(query.limit(_AT_ONCE)).all()
         for row in expired:
-            self._doom(row.model, row.batch)
+            self._rewriter.doom(row.model, [row.batch])
         with self._database.write("captures.expire") as connection:
             connection.execute(
                 update(capture_batches)
@@ -222,3 +169,26 @@ class CaptureEraser:
                 .values(state=DOOMED)
             )
             connection.execute(delete(review_lists).where(review_lists.c.created < now - LIST_SECONDS))
+
+
+def _mergeable(batches: Sequence[Row[Any]]) -> list[list[Row[Any]]]:
+    """Return runs of batches that fit into one object: of one model, backbone and time."""
+    groups: list[list[Row[Any]]] = []
+    for row in batches:
+        group = groups[-1] if groups else []
+        if not group or not _fits(row, group):
+            groups.append([row])
+        else:
+            group.append(row)
+    return [group for group in groups if len(group) > 1]
+
+
+def _fits(row: Row[Any], group: Sequence[Row[Any]]) -> bool:
+    first, facts = group[0], ("backbone_digest", "views")
+    return (
+        row.model == first.model
+        and all(row.features.get(name) == first.features.get(name) for name in facts)
+        and row.created - first.created <= _MERGED_SECONDS
+        and sum(each.entries for each in group) + row.entries <= MAX_BATCH
+        and sum(each.nbytes for each in group) + row.nbytes <= MAX_BATCH_BYTES
+    )

@@ -12,7 +12,7 @@ import numpy as np
 import structlog
 
 from headstart_server.backbones.contract.backbone import Content
-from headstart_server.capture.batches import BatchFeatures
+from headstart_server.capture.batches import MAX_BATCH, MAX_BATCH_BYTES, BatchFeatures
 from headstart_server.capture.capture_rows import Gaps, ModelGoneError, NewCapture
 from headstart_server.capture.capture_store import CaptureStore
 from headstart_server.capture.captured_input import CapturedInput, CaptureReason
@@ -41,10 +41,8 @@ log = structlog.get_logger(__name__)
 INTERVAL_SECONDS = 0.25
 #: Seconds in which a server that stops stores what waits.
 STOP_SECONDS = 5.0
-#: Inputs and bytes of contents in one object, at most; a quarter of the bounds of a policy if that is less.
-MAX_BATCH, MAX_BATCH_BYTES = 100, 4 << 20
 #: Inputs that are considered together.
-_GROUP = 256
+_GROUP = 2 * MAX_BATCH
 _ID_BYTES = 16
 
 
@@ -84,7 +82,7 @@ class InputCapture:
         self._selector = selector
         self._store = store
         self._telemetry = telemetry
-        self._observations = observations or Observations()
+        self._observations = Observations() if observations is None else observations
         self._interval = interval
         self._gaps: dict[str, Counter[str]] = {}
         # One at a time stores what waits.

@@ -1,11 +1,12 @@
 """Ranks captured inputs by the value of a label for the model, with similar inputs apart.
 
-The value of an input is its uncertainty, raised by novelty, disagreement and rare classes, times the
-deviation that remains in its direction once the inputs before it are labeled (sequential design in a linear
-model with a Gaussian prior). So an input that resembles an earlier one is worth little.
+The value of an input is its uncertainty, raised by novelty, disagreement and rare classes, times the variance
+that its label would take from the predictions for all inputs (V-optimal design in a linear model with a
+Gaussian prior, given the training examples and the inputs ranked before it; Yu, Bi and Tresp 2006). So an
+input is worth much if it is uncertain and resembles many others, and little if it resembles one before it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -13,16 +14,16 @@ from numpy.typing import NDArray
 
 from headstart_server.learning.features.feature_matrix import Float32, Float64
 
-#: Cosine from which two inputs are nearly equal.
-NEAR = 0.95
 #: Inputs that are ranked one after the other; those after them have descending values.
-_SEQUENTIAL = 300
-#: Variance of the noise of a label, relative to the variance of the prior in each direction.
-_NOISE = 0.1
+_SEQUENTIAL = 100
+#: Inputs whose variance is measured.
+_MEASURED = 256
+#: Variance of the noise of a label, relative to that of the prior for an input of mean length.
+_NOISE = 1.0
 #: How much each reason raises the uncertainty, which is 0 to 1.
 _NOVELTY, _DISAGREEMENT, _RARE = 0.3, 0.3, 0.3
-#: Uncertainty of an input about which nothing is known.
-_UNKNOWN = 0.5
+#: Uncertainty of an unknown prediction, and value below which an input only represents others.
+_UNKNOWN, _LITTLE = 0.5, 0.2
 
 
 class ReviewReason(StrEnum):
@@ -40,14 +41,20 @@ class Candidates:
     """N inputs to rank.
 
     Attributes:
-        directions: features of length 1 in a small space, [N, d].
+        rows: features in a small space, [N, d].
+        labeled: features of training examples in the same space, [K, d]; may be empty.
+        directions: features of length 1 in a small space, to find nearly equal inputs, [N, D].
+        near: cosine from which two inputs are nearly equal.
         margins: margins of the ranking version, 0 to 1, NaN where it has none, [N].
         typicality: typicality for the ranking version, NaN where it is unknown, [N].
         disagrees: whether another version predicted another label, [N].
         rare: whether the predicted class is rare, [N].
     """
 
+    rows: Float32
+    labeled: Float32
     directions: Float32
+    near: float
     margins: Float64
     typicality: Float64
     disagrees: NDArray[np.bool_]
@@ -71,51 +78,76 @@ class Ranked:
     near_duplicates: int
 
 
+class _Design:
+    """The variance of predictions, given the examples so far."""
+
+    def __init__(self, candidates: Candidates) -> None:
+        center = candidates.rows.mean(axis=0)
+        rows, labeled = candidates.rows - center, candidates.labeled - center
+        scale = np.float32(max(float(np.sqrt(np.square(rows).sum(axis=1).mean())), 1e-12))
+        self._rows, labeled = rows / scale, labeled / scale
+        size = rows.shape[1]
+        precision = _NOISE * np.eye(size) + (labeled.T @ labeled).astype(np.float64)
+        # Covariance of the weights in units of the noise.
+        self._covariance = np.linalg.inv(precision).astype(np.float32)
+        measured = np.random.default_rng(0).permutation(len(rows))[:_MEASURED]
+        projected = self._rows @ self._covariance
+        self._variance = (projected * self._rows).sum(axis=1)
+        self._shared = self._rows[measured] @ projected.T
+
+    def reductions(self) -> Float64:
+        """Return by how much the label of each input would reduce the variance of predictions, [N]."""
+        reduced = np.square(self._shared).sum(axis=0) / (1 + self._variance)
+        found: Float64 = reduced.astype(np.float64)
+        return found
+
+    def add(self, index: int) -> None:
+        """Take an input as labeled."""
+        row = self._covariance @ self._rows[index]
+        known = 1 + float(self._variance[index])
+        covariances = self._rows @ row
+        self._covariance -= np.outer(row, row / known)
+        self._shared -= np.outer(self._shared[:, index], covariances / known)
+        self._variance = np.maximum(self._variance - np.square(covariances) / known, 0.0)
+
+
 def rank(candidates: Candidates, limit: int) -> list[Ranked]:
     """Return at most `limit` inputs by descending value; those nearly equal to an earlier one come last."""
-    directions = candidates.directions
-    if not len(directions):
+    count = len(candidates.rows)
+    if not count or limit < 1:
         return []
-    value, reasons = _values(candidates)
-    variance = np.full(len(directions), 1 / _NOISE)
-    # Covariance of the weights times the directions, updated one selected input at a time (Sherman-Morrison).
-    projected = directions / np.float32(_NOISE)
-    is_open = np.ones(len(directions), np.bool_)
+    uncertain, reasons = _uncertainty(candidates)
+    design = _Design(candidates)
+    is_open = np.ones(count, np.bool_)
     ranked: list[Ranked] = []
     later: list[int] = []
+
+    def add(index: int, value: float, near_duplicates: int) -> None:
+        ranked.append(
+            Ranked(index=index, value=value, reason=reasons[index], near_duplicates=near_duplicates)
+        )
+
     while len(ranked) < min(limit, _SEQUENTIAL) and is_open.any():
-        worth = np.where(is_open, value * np.sqrt(np.maximum(variance, 0.0)), -1.0)
+        worth = np.where(is_open, uncertain * design.reductions(), -1.0)
         index = int(worth.argmax())
-        similar = directions @ directions[index]
-        near = is_open & (similar >= NEAR)
+        near = is_open & (candidates.directions @ candidates.directions[index] >= candidates.near)
         near[index] = False
         is_open[near] = False
         is_open[index] = False
         later += np.flatnonzero(near).tolist()
-        ranked.append(
-            Ranked(
-                index=index,
-                value=float(worth[index]),
-                reason=reasons[index],
-                near_duplicates=int(near.sum()),
-            )
-        )
-        covariance = projected @ directions[index]
-        gain = covariance / (1 + variance[index])
-        projected -= np.outer(gain, projected[index])
-        variance -= covariance.astype(np.float64) ** 2 / (1 + variance[index])
-    worth = value * np.sqrt(np.maximum(variance, 0.0))
+        add(index, float(worth[index]), int(near.sum()))
+        design.add(index)
+    worth = uncertain * design.reductions()
     rest = np.flatnonzero(is_open)
-    order = [*rest[np.argsort(-worth[rest], kind="stable")].tolist(), *later]
-    ranked += [
-        Ranked(index=index, value=float(worth[index]), reason=reasons[index], near_duplicates=0)
-        for index in order[: limit - len(ranked)]
-    ]
+    for index in (*rest[np.argsort(-worth[rest], kind="stable")].tolist(), *later):
+        if len(ranked) == limit:
+            break
+        add(index, float(worth[index]), 0)
     return _relative(ranked)
 
 
-def _values(candidates: Candidates) -> tuple[Float64, list[ReviewReason]]:
-    """Return the value of each input without regard to the others, and the reason that contributed most."""
+def _uncertainty(candidates: Candidates) -> tuple[Float64, list[ReviewReason]]:
+    """Return the raised uncertainty of each input, [N], and the reason that contributed most."""
     margins = np.where(np.isnan(candidates.margins), _UNKNOWN, candidates.margins)
     typicality = np.where(np.isnan(candidates.typicality), 1.0, candidates.typicality)
     parts = {
@@ -130,20 +162,14 @@ def _values(candidates: Candidates) -> tuple[Float64, list[ReviewReason]]:
     # An input that nothing speaks for is listed because it represents others.
     largest = shares.argmax(axis=1).tolist()
     reasons = [
-        names[place] if total >= 0.2 else ReviewReason.REPRESENTATIVE
+        names[place] if total >= _LITTLE else ReviewReason.REPRESENTATIVE
         for place, total in zip(largest, value.tolist(), strict=True)
     ]
     return value + 1e-3, reasons
 
 
 def _relative(ranked: list[Ranked]) -> list[Ranked]:
-    largest = max(each.value for each in ranked)
-    return [
-        Ranked(
-            index=each.index,
-            value=min(each.value / largest, 1.0),
-            reason=each.reason,
-            near_duplicates=each.near_duplicates,
-        )
-        for each in ranked
-    ]
+    """Divide values by the largest, and let none be above the one before it."""
+    largest = max(1e-30, *(each.value for each in ranked))
+    values = np.minimum.accumulate([each.value / largest for each in ranked]).tolist()
+    return [replace(each, value=value) for each, value in zip(ranked, values, strict=True)]

@@ -14,12 +14,16 @@ from headstart_server.capture.margins import margins_of
 from headstart_server.capture.predicted import targets_of
 from headstart_server.capture.ranking import Candidates, rank
 from headstart_server.errors import ServiceUnavailable, StorageFull
+from headstart_server.learning.analysis.typicality import TypicalityModel
 from headstart_server.learning.examples.target import Target
+from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.lru import LruCache
 from headstart_server.models.evidence import TYPICALITY_FILE
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
 
+#: Cosine from which two inputs are nearly equal: an image saved again in another size, and rounded numbers.
+NEAR, NEAR_TENSORS = 0.975, 0.9999
 #: Bytes of features that stay in memory, those used last.
 FEATURE_BYTES = 64 << 20
 
@@ -62,16 +66,23 @@ class ReviewRanking:
         typicality = np.array([np.nan if row.typicality is None else row.typicality for row in found])
         before = [Target.from_json(row.predicted) for row in found]
         predicted = list(before)
-        for places, features in self._usable(version, found):
+        directions = directions_of([row.direction for row in found])
+        usable = self._usable(version, found)
+        model_of = version.evidence.typicality_model
+        rows, labeled = _space(model_of, directions, usable)
+        for places, features in usable:
             outputs = version.head.outputs(features.views)
             margins[places] = margins_of(version.head, outputs)
-            if (model_of := version.evidence.typicality_model) is not None:
+            if model_of is not None:
                 typicality[places] = model_of.typicality(features.views)
             for place, target in zip(places, targets_of(version.head, outputs), strict=True):
                 predicted[place] = target
         reasons = [CaptureReason(row.reasons) for row in found]
         candidates = Candidates(
-            directions=directions_of([row.direction for row in found]),
+            rows=rows,
+            labeled=labeled,
+            directions=directions,
+            near=NEAR_TENSORS if found[0].kind == "tensor" else NEAR,
             margins=margins,
             typicality=typicality,
             disagrees=np.array(
@@ -127,6 +138,24 @@ class ReviewRanking:
                 with self._lock:
                     self._features.add(batch, features)
         return features
+
+
+def _space(
+    model: TypicalityModel | None,
+    directions: Float32,
+    usable: Sequence[tuple[Sequence[int], BatchFeatures]],
+) -> tuple[Float32, Float32]:
+    """Return the inputs and the training examples in one space, if all features can be used.
+
+    Otherwise return the stored directions, and no training examples.
+    """
+    if model is None or sum(len(places) for places, _ in usable) < len(directions):
+        return directions, directions[:0]
+    labeled = model.references.exact().astype(np.float32)
+    rows = np.empty((len(directions), labeled.shape[1]), np.float32)
+    for places, features in usable:
+        rows[places] = model.references.prepared(features.views)
+    return rows, labeled
 
 
 def _nbytes(features: BatchFeatures) -> int:

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from docstrings import sentences
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.backbone import Backbone, Content, Modality
 from headstart_server.backbones.contract.runtimes import RuntimeSettings, default_cache
 from headstart_server.capture.directions import directions_bytes, directions_of
 from headstart_server.capture.margins import margins_of
 from headstart_server.capture.ranking import Candidates, rank
+from headstart_server.capture.review_ranking import NEAR
 from headstart_server.learning.analysis.typicality import fit_typicality_model
 from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.features.feature_matrix import Float32, Ints
@@ -25,9 +27,11 @@ from sample_images import digits
 
 #: Labeled examples of each class at the beginning, rounds, and inputs that each round labels.
 START, ROUNDS, LABELED = 5, 5, 20
-#: Inputs that are captured, and inputs that measure the accuracy.
-CAPTURED, MEASURED = 800, 900
+#: Inputs that are captured; all others measure the accuracy.
+CAPTURED = 800
 SEEDS, QUICK_SEEDS = 10, 3
+#: Datasets on which the gain must exceed its standard error.
+_TARGET_SETS = 2
 _BATCH = 32
 _CACHE = Path(__file__).parents[3] / ".cache" / "loop"
 
@@ -55,10 +59,10 @@ class LabeledSet:
 
 
 def measure(options: Options) -> Result:
-    """Measure the gain of reviewed inputs over random ones on both datasets."""
+    """Measure the gain of reviewed inputs over random ones on each dataset."""
     seeds = range(QUICK_SEEDS if options.quick else SEEDS)
-    values, met = [], True
-    for each in (image_set(), text_set()):
+    values, better = [], 0
+    for each in (image_set(), sentence_set(), text_set()):
         gains = np.array([_gain(each, seed) for seed in seeds])
         error = float(gains[:, 2].std(ddof=1) / np.sqrt(len(gains)))
         reviewed, random, gain = gains.mean(axis=0)
@@ -66,8 +70,8 @@ def measure(options: Options) -> Result:
             f"{each.name} {100 * reviewed:.1f} % against {100 * random:.1f} %: "
             f"{100 * gain:+.2f} ± {100 * error:.2f} points"
         )
-        met = met and bool(gain > error)
-    return Result(value="; ".join(values), met=met)
+        better += int(gain > error)
+    return Result(value="; ".join(values), met=better >= _TARGET_SETS)
 
 
 def image_set() -> LabeledSet:
@@ -90,13 +94,23 @@ def text_set() -> LabeledSet:
     return LabeledSet(name="reviews", modality=Modality.TEXT, views=views, labels=labels)
 
 
+def sentence_set() -> LabeledSet:
+    """Return sentences of docstrings with features of the text backbone."""
+    texts = sentences()
+    names = sorted({sentence.label for sentence in texts})
+    backbone = Catalog(runtimes=RuntimeSettings(cache=default_cache())).load("all-minilm-l6-v2")
+    labels = np.array([names.index(sentence.label) for sentence in texts])
+    views = _features("docstrings", backbone, [sentence.text for sentence in texts])
+    return LabeledSet(name="docstrings", modality=Modality.TEXT, views=views, labels=labels)
+
+
 def _gain(data: LabeledSet, seed: int) -> tuple[float, float, float]:
     """Return the accuracy after the rounds with reviewed inputs and with random ones, and the difference."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(data.labels))
     start = np.concatenate([order[data.labels[order] == index][:START] for index in np.unique(data.labels)])
     others = order[~np.isin(order, start)]
-    captured, measured = others[:CAPTURED], others[CAPTURED : CAPTURED + MEASURED]
+    captured, measured = others[:CAPTURED], others[CAPTURED:]
     reviewed = _accuracy(data, _reviewed(data, start, captured), measured)
     random = _accuracy(data, np.concatenate([start, captured[: ROUNDS * LABELED]]), measured)
     return reviewed, random, reviewed - random
@@ -126,8 +140,12 @@ def _candidates(data: LabeledSet, fitted: FittedHead, examples: Ints, left: Ints
         modality=data.modality,
     )
     typicality = np.full(len(left), np.nan) if model is None else model.typicality(views)
+    directions = directions_of(directions_bytes(views, names))
     return Candidates(
-        directions=directions_of(directions_bytes(views, names)),
+        rows=directions if model is None else model.references.prepared(views),
+        labeled=directions[:0] if model is None else model.references.exact().astype(np.float32),
+        directions=directions,
+        near=NEAR,
         margins=margins_of(fitted.head, outputs),
         typicality=typicality.astype(np.float64),
         disagrees=np.zeros(len(left), np.bool_),

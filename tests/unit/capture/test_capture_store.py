@@ -1,9 +1,12 @@
 """Captured inputs are stored whole, within their bounds, counted, and erased with their contents."""
 
+from typing import Any
+
 import pytest
 
-from captures import Captures
+from captures import Captures, direction
 from fakes import ManualClock
+from headstart_server.capture.capture_eraser import CaptureEraser
 from headstart_server.capture.capture_rows import Gaps, ModelGoneError, begin
 from headstart_server.capture.captured_inputs import mark_reviewed
 from headstart_server.errors import CapturedInputNotFound, ModelNotFound, TenantQuotaExceeded
@@ -179,3 +182,71 @@ def test_what_a_killed_process_left_is_removed(captures: Captures, clock: Manual
     captures.eraser.clean()
     assert captures.eraser.remove_orphans(older_than=0.0) == 1
     assert captures.objects() == []
+
+
+def test_small_batches_become_one_object_with_all_contents(captures: Captures, clock: ManualClock) -> None:
+    captures.model()
+    names = [f"input-{place}" for place in range(12)]
+    for name in names:
+        clock.advance(1.0)
+        captures.write([name])
+    captures.eraser.clean()
+    assert len(captures.objects()) == 12
+    clock.advance(61.0)
+    captures.eraser.clean()
+    assert len(captures.objects()) == 1
+    assert [read(captures, name) for name in names] == [name.encode() for name in names]
+    rows = {row.prediction_id: row for row in captures.inputs.pending("pets", 100)}
+    features = captures.files.features(rows["input-3"].batch, rows["input-3"].features)
+    assert features is not None
+    assert features.views["last"][rows["input-3"].place] == pytest.approx(direction("input-3"))
+    assert captures.usage() == captures.inputs.status("pets").captured_bytes
+    with captures.database.snapshot() as connection:
+        assert usage.wrong_sums(connection) == []
+
+
+def test_batches_of_other_models_or_times_stay_apart(captures: Captures, clock: ManualClock) -> None:
+    captures.model()
+    captures.model("cars")
+    captures.write(["one"])
+    captures.write(["two"], model="cars")
+    clock.advance(700.0)
+    captures.write(["three"])
+    clock.advance(61.0)
+    captures.eraser.clean()
+    assert len(captures.objects()) == 3
+
+
+def test_a_damaged_neighbor_does_not_keep_an_input_from_being_erased(captures: Captures) -> None:
+    captures.model()
+    captures.write(["secret", "damaged", "sound"])
+    (path,) = captures.folder.glob("*/contents")
+    path.write_bytes(path.read_bytes().replace(b"damaged", b"DAMAGED"))
+    captures.eraser.erase("pets", "secret")
+    assert not contains(captures, b"secret")
+    assert read(captures, "sound") == b"sound"
+    assert captures.inputs.find("pets", "damaged") is None
+
+
+def test_inputs_erased_while_their_object_is_written_again_are_gone(
+    captures: Captures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captures.model()
+    captures.write(["one", "two", "three"])
+    other = CaptureEraser(captures.database, captures.files)
+    write = captures.files.write
+    calls: list[str] = []
+
+    def erase_between(batch: str, *arguments: Any) -> Any:
+        calls.append(batch)
+        if len(calls) == 1:
+            other.erase("pets", "two")
+        return write(batch, *arguments)
+
+    monkeypatch.setattr(captures.files, "write", erase_between)
+    captures.eraser.erase("pets", "one")
+    assert not contains(captures, b"one")
+    assert not contains(captures, b"two")
+    assert read(captures, "three") == b"three"
+    captures.eraser.clean()
+    assert len(captures.objects()) == 1

@@ -17,14 +17,12 @@ from headstart_server.backbones.preprocessing.thumbnails import thumbnail
 from headstart_server.capture.captured_input import CapturedInput
 from headstart_server.capture.captured_inputs import CapturedInputs
 from headstart_server.capture.review_lists import ReviewLists
+from headstart_server.datasets.thumbnail_store import SIDES
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import InvalidField
 from headstart_server.feedback.feedback_service import FeedbackService
 from headstart_server.learning.examples.stored_content import TENSOR_TYPE, decode
 from headstart_server.models.version import Selector
-
-#: Sides of thumbnails, in pixels.
-_SIDES = (64, 128, 256, 512)
 
 
 class ReviewService(FeedbackCalls, stubs.ReviewServiceServicer):
@@ -81,7 +79,7 @@ class ReviewService(FeedbackCalls, stubs.ReviewServiceServicer):
         self, request: pb.GetCapturedInputRequest, context: Context
     ) -> pb.GetCapturedInputResponse:
         side = request.thumbnail_size if request.HasField("thumbnail_size") else None
-        if side is not None and side not in _SIDES:
+        if side is not None and side not in SIDES:
             raise InvalidField(
                 f"Expected a thumbnail_size of 64, 128, 256 or 512. Received: {side}.", field="thumbnail_size"
             )
@@ -92,7 +90,7 @@ class ReviewService(FeedbackCalls, stubs.ReviewServiceServicer):
         content, media_type = _shown(captured, stored)
         etag = captured.digest[:32]
         if side is not None:
-            small = thumbnail(decode(captured.kind, stored), max_pixels=self._max_pixels)
+            small = thumbnail(decode(captured.kind, stored), max_pixels=self._max_pixels, side=side)
             if small is None:
                 raise InvalidField(
                     "The captured input is not an image, so it has no thumbnail. Read the content without "
