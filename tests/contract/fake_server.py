@@ -37,6 +37,7 @@ from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import model_service_pb2_grpc as keeping_grpc
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart.v1 import prediction_service_pb2_grpc as predicting_grpc
+from headstart.v1 import review_service_pb2_grpc as reviewing_grpc
 from headstart.v1 import server_service_pb2 as about
 from headstart.v1 import server_service_pb2_grpc as about_grpc
 
@@ -165,8 +166,29 @@ class FakeServer:
         predicting_grpc.add_PredictionServiceServicer_to_server(_Prediction(self), server)
         evaluating_grpc.add_EvaluationServiceServicer_to_server(_Evaluation(self), server)
         about_grpc.add_ServerServiceServicer_to_server(_About(self), server)
+        reviewing_grpc.add_ReviewServiceServicer_to_server(_Review(self), server)
         health_pb2_grpc.add_HealthServicer_to_server(_Health(self), server)
         return server
+
+
+class _Review(reviewing_grpc.ReviewServiceServicer):
+    def __init__(self, fake: FakeServer) -> None:
+        self._fake = fake
+
+    def ListReview(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return self._fake.answer("ListReview", request, context)
+
+    def GetCapturedInput(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return self._fake.answer("GetCapturedInput", request, context)
+
+    def SendFeedback(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return self._fake.answer("SendFeedback", request, context)
+
+    def ListFeedback(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return self._fake.answer("ListFeedback", request, context)
+
+    def GetFeedbackSummary(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return self._fake.answer("GetFeedbackSummary", request, context)
 
 
 class _FineTuning(tuning_grpc.FineTuningServiceServicer):

@@ -15,7 +15,7 @@ from typing import Any
 from foreign.environment import LABEL_STUDIO
 from server_process import HOST, free_port
 
-#: Seconds of the first start, which creates the database: half a minute on two idle cores, minutes on busy ones.
+#: Seconds of the first start, which creates the database: minutes on a busy machine.
 START_SECONDS = 600.0
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 #: Label Studio checks addresses of backends and webhooks; these tests have loopback addresses only.

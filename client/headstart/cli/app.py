@@ -14,6 +14,7 @@ from headstart.cli.completion import complete_contexts
 from headstart.cli.contexts import contexts, login
 from headstart.cli.edit_examples import stored_examples
 from headstart.cli.exits import EXIT_CODES_HELP
+from headstart.cli.feedback import feedback
 from headstart.cli.fine_tune import fine_tune
 from headstart.cli.help import ADVANCED, Commands
 from headstart.cli.jobs import jobs
@@ -22,6 +23,7 @@ from headstart.cli.output.formats import RESULT, Format
 from headstart.cli.prediction import embed, predict
 from headstart.cli.rebase import rebase
 from headstart.cli.recipe_settings import settings_help
+from headstart.cli.review import review
 from headstart.cli.root import RootGroup
 from headstart.cli.session import GlobalOptions, Session
 from headstart.cli.trying import try_examples
@@ -181,7 +183,8 @@ app.command(rich_help_panel=_TRAIN, epilog=_SETTINGS)(check)
 app.command(formats=RESULT, rich_help_panel=_TRAIN)(rebase)
 app.command(rich_help_panel=_TRAIN)(predict)
 app.command(rich_help_panel=_TRAIN)(embed)
-for _noun in (models, versions, aliases, jobs, stored_examples, captured, backbones):
+app.command(rich_help_panel=_TRAIN)(review)
+for _noun in (models, versions, aliases, jobs, stored_examples, captured, feedback, backbones):
     app.add_typer(_noun, rich_help_panel=_STORED)
 app.command(rich_help_panel=_SERVER)(login)
 app.add_typer(contexts, rich_help_panel=_SERVER)

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from headstart.cli.captured import capture_inputs
 from headstart.cli.confirmation import confirm, deleted_model
+from headstart.cli.feedback import retrain
 from headstart.cli.help import noun
 from headstart.cli.options import ModelArgument
 from headstart.cli.output.formats import LIST
@@ -19,6 +20,7 @@ __all__ = ["models"]
 
 models = noun("model", "List, show and delete models, show their traffic, and capture inputs.")
 models.command("capture")(capture_inputs)
+models.command("retrain")(retrain)
 
 
 @models.command("list", formats=LIST)

@@ -44,6 +44,7 @@ class ReviewItem:
         probabilities: the probability of each of the most probable classes.
         why: why it is listed, for people.
         about: further facts, for people.
+        is_image: whether it is an image.
     """
 
     prediction_id: str
@@ -51,6 +52,7 @@ class ReviewItem:
     probabilities: Mapping[str, float]
     why: str
     about: str
+    is_image: bool
 
 
 class ReviewSource(Protocol):

@@ -57,6 +57,7 @@ def item(name: str = "p1", predicted: object = "dog") -> ReviewItem:
         probabilities={"dog": 0.55, "cat": 0.4},
         why="uncertain (margin 0.15)",
         about="version 3",
+        is_image=True,
     )
 
 

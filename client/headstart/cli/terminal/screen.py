@@ -9,6 +9,7 @@ from typing import Any, Protocol
 __all__ = ["Key", "Screen", "TerminalScreen", "open_screen", "printable"]
 
 _ALTERNATE, _NORMAL = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+_MAX_LINE = 4096
 _CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -84,12 +85,16 @@ class TerminalScreen:
     def line(self, prompt: str) -> str:
         """As `Screen.line`."""
         self.cooked()
-        self._write("\x1b[?25h")
+        self._write(f"\x1b[?25h{prompt}")
         try:
-            return input(prompt)
+            # The terminal gives a whole line.
+            data = os.read(self._input, _MAX_LINE)
         finally:
             self._write("\x1b[?25l")
             self.raw()
+        if not data:
+            raise EOFError
+        return data.decode(errors="ignore").rstrip("\r\n")
 
     def raw(self) -> None:
         """Get each key as it is pressed; Ctrl-C interrupts as ever."""
@@ -125,11 +130,11 @@ def open_screen() -> Iterator[Screen]:
         import termios  # noqa: PLC0415 - Unix has it
         import tty  # noqa: PLC0415
     except ModuleNotFoundError:
-        raise ValueError("A review needs a Unix terminal. List the inputs with -o json.") from None
+        raise ValueError("A review needs a Unix terminal. Try: headstart captured list.") from None
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ValueError(
             "A review needs a terminal, but stdin or stdout is not one. Run the command in a terminal, or "
-            "list the inputs with -o json and answer with: headstart feedback."
+            "list the inputs with: headstart captured list."
         )
     screen = TerminalScreen(termios, tty)
     screen.enter()
