@@ -29,6 +29,7 @@ from headstart import (
     PromotionGate,
     RetrainPolicy,
     RetrainState,
+    UnknownClasses,
 )
 from headstart.cli.app import app
 from headstart.v1 import feedback_pb2, input_pb2, model_pb2, model_service_pb2, retrain_policy_pb2
@@ -99,9 +100,9 @@ def test_a_repeated_call_has_the_same_request_id(server: FakeServer, client: Cli
     [
         ({}, "prediction_id or an input"),
         ({"prediction_id": "p", "input": "text", "label": "cat"}, "prediction_id or an input"),
-        ({"prediction_id": "p"}, "exactly one of label"),
-        ({"prediction_id": "p", "label": "cat", "confirmed": True}, "exactly one of label"),
-        ({"prediction_id": "p", "confirmed": True, "rejected": True}, "exactly one of label"),
+        ({"prediction_id": "p"}, "one of label"),
+        ({"prediction_id": "p", "label": "cat", "confirmed": True}, "one of label"),
+        ({"prediction_id": "p", "confirmed": True, "rejected": True}, "one of label"),
     ],
 )
 def test_contradicting_arguments_are_named(client: Client, arguments: dict[str, object], said: str) -> None:
@@ -120,7 +121,7 @@ def test_feedback_is_listed_over_pages(server: FakeServer, client: Client) -> No
     first, second = server.requests["ListFeedback"]
     assert first.states == [feedback_pb2.FEEDBACK_STATE_PENDING, feedback_pb2.FEEDBACK_STATE_LEARNED]
     assert second.page_token == "next"
-    with pytest.raises(ValueError, match="pending, training, learned"):
+    with pytest.raises(ValueError, match="learned, pending, recorded"):
         list(client.feedback("pets", states=["lost"]))
 
 
@@ -157,10 +158,10 @@ def test_a_retrain_policy_is_set_read_and_removed(server: FakeServer, client: Cl
     policy = RetrainPolicy(
         alias="stable",
         min_feedback_count=20,
-        max_delay=timedelta(hours=1),
-        min_interval=timedelta(minutes=5),
+        max_delay_duration=timedelta(hours=1),
+        min_interval_duration=timedelta(minutes=5),
         promote_if=PromotionGate(max_drop=0.02),
-        unknown_classes="reject",
+        unknown_classes=UnknownClasses.REJECT,
     )
     stored = model_pb2.Model(
         model="pets",

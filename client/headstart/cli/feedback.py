@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from headstart.calls.feedback_calls import FeedbackSettings
 from headstart.cli.help import noun
 from headstart.cli.options import ModelArgument
 from headstart.cli.output.feedback_tables import feedback_listing, feedback_table, retrain_view, summary_view
@@ -15,7 +16,7 @@ from headstart.cli.recipe_settings import duration_of
 from headstart.cli.session import session_of
 from headstart.inputs.task import Task
 from headstart.label_values import LabelValue
-from headstart.results import Feedback, RetrainPolicy
+from headstart.results import Feedback, FeedbackState, RetrainPolicy, UnknownClasses
 
 __all__ = ["feedback", "retrain"]
 
@@ -73,16 +74,15 @@ def send(
     Example: `headstart feedback send pets 3f2a... --label cat`
     """
     session = session_of(context)
+    settings = FeedbackSettings(confirmed=confirmed, rejected=rejected)
+    if (content := text if file is None else _content(file)) is not None:
+        settings["input"] = content
+    if request_id is not None:
+        settings["request_id"] = request_id
     with session.client() as client:
-        sent = client.send_feedback(
-            model,
-            prediction_id,
-            label=None if not label else _label(client.get_version(model).task, label),
-            confirmed=confirmed,
-            rejected=rejected,
-            input=text if file is None else _content(file),
-            request_id=request_id,
-        )
+        if label:
+            settings["label"] = _label(client.get_version(model).task, label)
+        sent = client.send_feedback(model, prediction_id, **settings)
     line = f"{sent.outcome.capitalize()}: feedback {sent.feedback.feedback_id}, {sent.feedback.state.lower()}"
     session.show(session.response("SendFeedback"), Text(line))
 
@@ -103,7 +103,7 @@ def list_feedback(
     session = session_of(context)
     found: list[Feedback] = []
     with session.client() as client:
-        for each in client.feedback(model, states=state or ()):
+        for each in client.feedback(model, states=[FeedbackState(each.upper()) for each in state or ()]):
             found.append(each)
             if len(found) == limit:
                 break
@@ -168,10 +168,10 @@ def retrain(
     policy = RetrainPolicy(
         alias=alias or "",
         min_feedback_count=min_feedback,
-        max_delay=duration_of(max_delay, "--max-delay"),
+        max_delay_duration=duration_of(max_delay, "--max-delay"),
         min_accuracy=min_accuracy,
-        min_interval=duration_of(min_interval, "--min-interval"),
-        unknown_classes=None if unknown_classes is None else unknown_classes.value,
+        min_interval_duration=duration_of(min_interval, "--min-interval"),
+        unknown_classes=None if unknown_classes is None else UnknownClasses(unknown_classes.upper()),
         webhook=webhook,
         max_failures=max_failures,
     )

@@ -63,9 +63,7 @@ def review(
         )
         reviewer.run()
     count = len(reviewer.answers)
-    text = (
-        f"{plural(count, 'answer')} recorded. Show the effect: headstart feedback summary {ref.model}"
-    )
+    text = f"{plural(count, 'answer')} recorded. Show the effect: headstart feedback summary {ref.model}"
     session.show({"model": ref.model, "answered": count}, Text(text))
 
 
@@ -84,14 +82,12 @@ class _Source:
 
     def send(self, item: ReviewItem, answer: Answer) -> None:
         """As `ReviewSource.send`."""
-        judged = isinstance(answer, Judgment)
-        self._client.send_feedback(
-            self._model,
-            item.prediction_id,
-            label=None if isinstance(answer, Judgment) else answer,
-            confirmed=judged and answer is Judgment.CONFIRMED,
-            rejected=judged and answer is Judgment.REJECTED,
-        )
+        if answer is Judgment.CONFIRMED:
+            self._client.send_feedback(self._model, item.prediction_id, confirmed=True)
+        elif answer is Judgment.REJECTED:
+            self._client.send_feedback(self._model, item.prediction_id, rejected=True)
+        else:
+            self._client.send_feedback(self._model, item.prediction_id, label=answer)
 
 
 def _item(entry: ReviewEntry) -> ReviewItem:

@@ -85,10 +85,10 @@ def retrain_view(model: str, policy: RetrainPolicy | None) -> RenderableType:
         return Text(f"{model} is not retrained automatically.")
     conditions = {
         "after feedback": policy.min_feedback_count,
-        "after the first one": policy.max_delay and duration(policy.max_delay),
+        "after the first one": policy.max_delay_duration and duration(policy.max_delay_duration),
         "accuracy below": policy.min_accuracy,
-        "at most every": policy.min_interval and duration(policy.min_interval),
-        "unknown classes": policy.unknown_classes,
+        "at most every": policy.min_interval_duration and duration(policy.min_interval_duration),
+        "unknown classes": policy.unknown_classes and policy.unknown_classes.lower(),
         "failures": policy.max_failures,
     }
     facts = {"model": model, "alias": policy.alias}
