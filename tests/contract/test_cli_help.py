@@ -19,6 +19,8 @@ COMMANDS = [[name] for name in TOP] + [
     for each in noun.registered_commands
 ]
 SCREEN = 40
+#: The list of all commands has a line for each.
+TOP_SCREEN = 46
 
 
 def shown(*arguments: str, columns: int = 100) -> str:
@@ -63,7 +65,7 @@ def test_no_help_truncates_an_option(command):
 def test_each_help_fits_one_screen(command):
     lines = shown(*command, "--help").splitlines()
 
-    assert len(lines) <= SCREEN
+    assert len(lines) <= (SCREEN if command else TOP_SCREEN)
     assert [line for line in lines if len(line) > 100] == []
 
 
