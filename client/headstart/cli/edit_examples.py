@@ -12,7 +12,7 @@ from headstart.cli import spec_options as options
 from headstart.cli.fine_tune import run_fine_tune
 from headstart.cli.options import VersionArgument
 from headstart.cli.output.example_tables import example_listing, example_table, example_view
-from headstart.cli.output.formats import LIST
+from headstart.cli.output.formats import LIST, RESULT
 from headstart.cli.session import Session, session_of
 from headstart.cli.stored_examples import stored_examples
 from headstart.client import Client
@@ -116,7 +116,7 @@ def show_example(
     session.show(shown[0] if shown else {}, example_view(record))
 
 
-@stored_examples.command("relabel")
+@stored_examples.command("relabel", formats=RESULT)
 def relabel_examples(
     context: typer.Context,
     version: VersionArgument,
@@ -146,7 +146,7 @@ def relabel_examples(
     _train(session_of(context), version, spec, request_id=request_id, wait=wait)
 
 
-@stored_examples.command("remove")
+@stored_examples.command("remove", formats=RESULT)
 def remove_examples(
     context: typer.Context,
     version: VersionArgument,

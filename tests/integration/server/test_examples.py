@@ -1,17 +1,21 @@
 """Examples of versions: listed, read, edited and erased, over gRPC, HTTP and with the Python client."""
 
+import csv
 import json
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from io import BytesIO
+from pathlib import Path
 
 import grpc
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from headstart import Client, ExampleEdit, ExampleIssue, ExampleOrigin, FailedPrecondition, NotFound
+from headstart.cli.app import app
 from headstart.v1 import example_pb2, example_service_pb2, example_service_pb2_grpc, input_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from integration.server.calls import Api, digit, example, refused
@@ -213,3 +217,41 @@ def test_an_edit_that_cannot_be_made_is_named(api: Api, model: str, edits: list,
     assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
     assert text in refusal.fields[field]
     assert api.versions(model)[0].version == 1
+
+
+def test_the_command_lists_shows_relabels_and_removes(
+    api: Api, server: ServerProcess, model: str, tmp_path: Path
+):
+    wrong = example(digit(0, 30), "1", example_id="wrong")
+    api.published([*named((0, 1), 10), wrong], model=model)
+
+    def run(*arguments: str, code: int = 0) -> str:
+        done = CliRunner().invoke(app, ["--server", server.target, *arguments], env={"COLUMNS": "120"})
+        assert done.exit_code == code, done.output
+        return done.stdout
+
+    listed = run("-o", "csv", "example", "list", model, "--issue", "error", "--by-suspicion")
+    rows = list(csv.DictReader(listed.splitlines()))
+    assert (rows[0]["example_id"], rows[0]["label"], rows[0]["predicted_label"]) == ("wrong", "1", "0")
+    assert run("-o", "name", "example", "list", model, "--id-prefix", "0-", "--limit", "2") == "0-0\n0-1\n"
+    shown = json.loads(run("-o", "json", "example", "show", model, "wrong", "--output", f"{tmp_path}/x.png"))
+    assert shown["example"]["exampleId"] == "wrong"
+    assert (tmp_path / "x.png").read_bytes() == digit(0, 30)
+    run("example", "show", model, "#0", "--output", f"{tmp_path}/x.jpg", "--thumbnail", "64")
+    with Image.open(tmp_path / "x.jpg") as small:
+        assert max(small.size) <= 64
+
+    assert run("-o", "name", "example", "relabel", model, "wrong=0") == f"{model}@2\n"
+    assert run("-o", "name", "example", "remove", f"{model}@2", "#0", "1-3") == f"{model}@3\n"
+    listed = run("-o", "csv", "example", "list", model)
+    after = {row["example_id"]: row for row in csv.DictReader(listed.splitlines())}
+    assert len(after) == 19
+    assert (after["wrong"]["label"], after["wrong"]["origin"]) == ("0", "PARENT")
+
+    for arguments in (
+        ["show", model, "missing"],
+        ["show", model, "wrong", "--thumbnail", "64"],
+        ["list", model, "--issue", "x"],
+        ["relabel", model, "wrong"],
+    ):
+        run("example", *arguments, code=2)

@@ -16,8 +16,8 @@ from headstart_server.learning.analysis.typicality import REFERENCES
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import BLOCK, MAD_TO_DEVIATION
 
-#: Reported outliers.
-MAX_OUTLIERS = 100
+#: Stored outliers.
+MAX_OUTLIERS = 10_000
 #: Robust deviations of the logarithm at which a distance is an outlier (Iglewicz and Hoaglin 1993), and the
 #: minimum ratio to the median: among very similar examples every difference is large.
 _FAR, _LEAST_RATIO = 3.5, 1.5

@@ -11,8 +11,8 @@ from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import BLOCK, MAD_TO_DEVIATION, Float64, Ints
 
-#: Reported label issues.
-MAX_LABEL_ISSUES = 100
+#: Stored label issues.
+MAX_LABEL_ISSUES = 10_000
 #: Fraction of a class's typical probability that an example must reach to count for it, and how many times as
 #: probable as its own label another class must be. docs/lab/heads.md compares other values.
 USUAL, LEAST_ODDS = 0.8, 5.0

@@ -28,14 +28,18 @@ RECOMMENDATION_KINDS = {
 }
 
 
+#: Reported findings of each kind; `ListExamples` lists all.
+MAX_REPORTED = 100
+
+
 def findings_message(findings: DatasetFindings) -> pb.DatasetFindings:
     """The message of findings."""
     return pb.DatasetFindings(
-        duplicates=map(_duplicates_message, findings.duplicates),
+        duplicates=map(_duplicates_message, findings.duplicates[:MAX_REPORTED]),
         duplicate_count=findings.duplicate_count,
-        label_issues=map(_issue_message, findings.label_issues),
+        label_issues=map(_issue_message, findings.label_issues[:MAX_REPORTED]),
         label_issue_count=findings.label_issue_count,
-        outliers=map(_outlier_message, findings.outliers),
+        outliers=map(_outlier_message, findings.outliers[:MAX_REPORTED]),
         outlier_count=findings.outlier_count,
         learning_curve=map(_point_message, findings.learning_curve),
         imbalance=findings.imbalance,
