@@ -1,6 +1,6 @@
 """The asynchronous client: `Client` for asyncio."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
@@ -8,12 +8,14 @@ from typing import Any
 import grpc
 from grpc import aio
 
+from headstart.async_dataset_handle import AsyncDatasetHandle
 from headstart.async_handles import AsyncModelHandle
 from headstart.async_methods import AsyncClientMethods
-from headstart.calls import calls, server_calls
+from headstart.calls import calls, dataset_calls, server_calls
 from headstart.errors import DeadlineExceeded, Unavailable
 from headstart.results import (
     Caller,
+    Dataset,
     ServerInfo,
     Usage,
 )
@@ -135,6 +137,14 @@ class AsyncClient(AsyncClientMethods):
     async def usage(self) -> Usage:
         """Return the usage and the limits of the caller's tenant."""
         return await self._connection.send(server_calls.usage())
+
+    def datasets(self) -> AsyncIterator[Dataset]:
+        """Yield the datasets of the server by name; as `Client.datasets`."""
+        return self._connection.pages(dataset_calls.dataset_list)
+
+    def dataset(self, name: str) -> AsyncDatasetHandle:
+        """Return a handle of a dataset without sending a call; as `Client.dataset`."""
+        return AsyncDatasetHandle(self._connection, name)
 
     def model(self, name: str) -> AsyncModelHandle:
         """Return a handle of a model without sending a call; as `Client.model`."""

@@ -1,18 +1,20 @@
 """The synchronous client."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
 import grpc
 
-from headstart.calls import calls, server_calls
+from headstart.calls import calls, dataset_calls, server_calls
+from headstart.dataset_handle import DatasetHandle
 from headstart.errors import DeadlineExceeded, Unavailable
 from headstart.handles import ModelHandle
 from headstart.methods import ClientMethods
 from headstart.results import (
     Caller,
+    Dataset,
     ServerInfo,
     Usage,
 )
@@ -164,6 +166,14 @@ class Client(ClientMethods):
     def usage(self) -> Usage:
         """Return the usage and the limits of the caller's tenant."""
         return self._connection.send(server_calls.usage())
+
+    def datasets(self) -> Iterator[Dataset]:
+        """Yield the datasets of the server by name. Pages are requested as needed."""
+        return self._connection.pages(dataset_calls.dataset_list)
+
+    def dataset(self, name: str) -> DatasetHandle:
+        """Return a handle of a dataset without sending a call: ``client.dataset("pets").upload("pets/")``."""
+        return DatasetHandle(self._connection, name)
 
     def model(self, name: str) -> ModelHandle:
         """Return a handle of a model without sending a call: ``client.model("pets")[3].predict("cat.jpg")``.

@@ -12,7 +12,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from headstart.calls import calls, example_calls, job_calls, model_calls, server_calls
+from headstart.calls import calls, dataset_calls, example_calls, job_calls, model_calls, server_calls
 from headstart.calls.rebasing import rebase
 from headstart.decode import decode
 from headstart.inputs.examples import open_examples
@@ -23,6 +23,7 @@ from headstart.transport.chunked_calls import EmbeddingRun, PredictionRun
 from headstart.transport.chunks import Chunk
 from headstart.v1 import (
     comparison_pb2,
+    dataset_service_pb2,
     evaluation_service_pb2,
     fine_tuning_service_pb2,
     job_pb2,
@@ -36,6 +37,7 @@ from headstart.version_ref import VersionRef
 SERVICES = (
     fine_tuning_service_pb2.DESCRIPTOR.services_by_name["FineTuningService"],
     evaluation_service_pb2.DESCRIPTOR.services_by_name["EvaluationService"],
+    dataset_service_pb2.DESCRIPTOR.services_by_name["DatasetService"],
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
     prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"],
     server_service_pb2.DESCRIPTOR.services_by_name["ServerService"],
@@ -43,6 +45,7 @@ SERVICES = (
 
 NOT_DECODED = {
     "DeleteAlias": "it contains nothing",
+    "DeleteDataset": "it contains nothing",
     "DeleteJob": "it contains nothing",
     "DeleteVersion": "it contains nothing",
     "SubmitFineTune": "for clients that cannot stream",
@@ -93,6 +96,12 @@ def _readers() -> dict[str, list[Any]]:
         "ListExamples": [example_calls.example_list(TARGET, {}, "")],
         "GetExampleContent": [example_calls.example_content(TARGET, "e")],
         "EraseExample": [calls.example_deletion("e", None)],
+        "CreateDataset": [dataset_calls.dataset_creation("d", {})],
+        "WriteExamples": [dataset_calls.dataset_write("d", 0, [], b"")],
+        "FinishDataset": [dataset_calls.dataset_finish("d", None)],
+        "GetDataset": [dataset_calls.get_dataset("d")],
+        "ListDatasets": [dataset_calls.dataset_list("")],
+        "UpdateDataset": [dataset_calls.dataset_change("d", {"display_name": "D"})],
         "GetEvaluation": [calls.version_evaluation(TARGET)],
         "GetReport": [calls.version_report(TARGET, "html")],
         "ListBackbones": [calls.backbone_page("")],

@@ -12,6 +12,7 @@ from headstart.cli.captured import captured
 from headstart.cli.check import check
 from headstart.cli.completion import complete_contexts
 from headstart.cli.contexts import contexts, login
+from headstart.cli.datasets import datasets
 from headstart.cli.edit_examples import stored_examples
 from headstart.cli.exits import EXIT_CODES_HELP
 from headstart.cli.feedback import feedback
@@ -184,7 +185,7 @@ app.command(formats=RESULT, rich_help_panel=_TRAIN)(rebase)
 app.command(rich_help_panel=_TRAIN)(predict)
 app.command(rich_help_panel=_TRAIN)(embed)
 app.command(rich_help_panel=_TRAIN)(review)
-for _noun in (models, versions, aliases, jobs, stored_examples, captured, feedback, backbones):
+for _noun in (models, versions, aliases, jobs, datasets, stored_examples, captured, feedback, backbones):
     app.add_typer(_noun, rich_help_panel=_STORED)
 app.command(rich_help_panel=_SERVER)(login)
 app.add_typer(contexts, rich_help_panel=_SERVER)

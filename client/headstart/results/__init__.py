@@ -8,6 +8,7 @@ from headstart.results.comparisons import (
     Promotion,
     PromotionDecision,
 )
+from headstart.results.datasets import Dataset, DatasetState
 from headstart.results.energy import Energy
 from headstart.results.evaluations import (
     ClassMetrics,
@@ -137,7 +138,9 @@ __all__ = [
     "Comparison",
     "ConfusedPair",
     "ConfusionCell",
+    "Dataset",
     "DatasetFindings",
+    "DatasetState",
     "DuplicateGroup",
     "Energy",
     "ErasedExample",

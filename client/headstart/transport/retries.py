@@ -121,7 +121,7 @@ class Backoff:
         """Reset the count after a success."""
         self._failures = 0
 
-    def delay_after(self, error: Unavailable) -> float:
+    def delay_after(self, error: HeadstartError) -> float:
         """Return the seconds until the next attempt; raise the error if a limit is exceeded."""
         now = self._clock()
         if self._failures == 0:

@@ -191,8 +191,14 @@ class Objects:
             max_bytes=(storage.version_cache_memory or 0) // 2,
         )
         thumbnails = ThumbnailStore(storage.data_dir / "thumbnails", max_bytes=storage.thumbnail_storage or 0)
+        self.catalog = DatasetCatalog(database, on_deleted=self._sweep_archives)
+        self.named = NamedExamples(self.catalog, self.datasets)
         self.examples = ExampleReader(
-            self.registry, self.datasets, thumbnails, max_pixels=self.settings.limits.max_pixels
+            self.registry,
+            self.catalog,
+            self.datasets,
+            thumbnails,
+            max_pixels=self.settings.limits.max_pixels,
         )
         self.capture_files = BatchFiles(self.roots.captures)
         self.capture_eraser = CaptureEraser(database, self.capture_files)
@@ -224,8 +230,6 @@ class Objects:
             on_taken_over=telemetry.job_taken_over,
             on_claim_failed=telemetry.claim_failed,
         )
-        self.catalog = DatasetCatalog(self.database, on_deleted=self._sweep_archives)
-        self.named = NamedExamples(self.catalog, self.datasets)
         self.batches = BatchWriter(self.database, self.datasets, self.job_store.quotas.tenant_limits)
         self.traffic = Traffic(self.database, self.job_store.queue.owner)
         self.usage = TenantUsageGauge(self.job_store.quotas.usage)

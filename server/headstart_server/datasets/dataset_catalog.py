@@ -206,6 +206,16 @@ class DatasetCatalog:
                 )
             return dataset_rows.examples_of(connection, dataset.dataset_id)
 
+    def written(self, name: str) -> Sequence[StoredExample]:
+        """Return the examples that a dataset has so far, whether it is finished or not.
+
+        Raises:
+            DatasetNotFound: it does not exist.
+        """
+        with self._database.snapshot() as connection:
+            dataset = dataset_rows.find(connection, name)
+            return dataset_rows.examples_of(connection, dataset.dataset_id)
+
     def _digest(self, connection: Connection, dataset: NamedDataset) -> str:
         """Return the digest of a dataset that is to be finished."""
         if dataset.digest is not None:

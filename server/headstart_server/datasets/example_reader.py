@@ -7,8 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 
+from headstart_server.auth.tenants import own_name
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.backbones.preprocessing.thumbnails import thumbnail
+from headstart_server.datasets.dataset_catalog import DatasetCatalog
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.example_archive import media_type
 from headstart_server.datasets.example_index import ExampleIndex, ListedExample
@@ -21,6 +23,7 @@ from headstart_server.errors import (
     UndecodableInput,
 )
 from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.lru import LruCache
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
@@ -42,6 +45,7 @@ class ExampleSource:
         has_contents: whether contents are stored.
         uploaded: the archive of the examples that came with the fine-tune; None for all.
         version: the version; None for a dataset.
+        dataset: the full name of the dataset; empty for a version.
     """
 
     key: str
@@ -50,6 +54,7 @@ class ExampleSource:
     has_contents: bool
     uploaded: str | None = None
     version: Version | None = None
+    dataset: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,15 +71,23 @@ class ExampleReader:
 
     Args:
         registry: has the versions.
+        catalog: has the named datasets.
         datasets: has the contents.
         thumbnails: stores thumbnails.
         max_pixels: the largest image that is decoded.
     """
 
     def __init__(
-        self, registry: Registry, datasets: DatasetStore, thumbnails: ThumbnailStore, *, max_pixels: int
+        self,
+        registry: Registry,
+        catalog: DatasetCatalog,
+        datasets: DatasetStore,
+        thumbnails: ThumbnailStore,
+        *,
+        max_pixels: int,
     ) -> None:
         self._registry = registry
+        self._catalog = catalog
         self._datasets = datasets
         self._thumbnails = thumbnails
         self._max_pixels = max_pixels
@@ -101,6 +114,18 @@ class ExampleReader:
             uploaded=version.manifest.job_id,
             version=version,
         )
+
+    def dataset(self, name: str) -> ExampleSource:
+        """Return the examples of a named dataset, finished or not.
+
+        Raises:
+            DatasetNotFound: the dataset does not exist.
+        """
+        dataset = self._catalog.get(name)
+        key = dataset.etag
+        index = self.cached(key, lambda: ExampleIndex(ExampleList(examples=self._catalog.written(name))))
+        shown = own_name(name)
+        return ExampleSource(key=key, name=f"dataset '{shown}'", index=index, has_contents=True, dataset=name)
 
     def cached(self, key: str, read: Callable[[], ExampleIndex]) -> ExampleIndex:
         """Return a list that is in memory, or read it."""
@@ -197,6 +222,8 @@ class ExampleReader:
     def _check_still_stored(self, source: ExampleSource) -> None:
         if source.version is not None:
             self._registry.version(source.version.model, source.version.number)
+        else:
+            self._catalog.get(source.dataset)
 
     def _thumbnail(self, content: Content, side: int) -> bytes:
         made = thumbnail(content, max_pixels=self._max_pixels, side=side)

@@ -89,5 +89,5 @@ class ExampleService(stubs.ExampleServiceServicer):
                 selector = replace(selector, number=number, alias=None)
             return self._reader.version(selector)
         if kind == "dataset":
-            raise InvalidField("This server has no datasets. Name a version.", field="dataset")
+            return self._reader.dataset(request.dataset)
         raise InvalidField("The source is missing. Set version or dataset.", field="version")

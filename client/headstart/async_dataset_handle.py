@@ -1,0 +1,164 @@
+"""The asynchronous handle of a dataset of the server."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any, TypeVar, Unpack
+
+from headstart.calls import dataset_calls, server_calls
+from headstart.calls.calls import Call
+from headstart.calls.dataset_calls import DatasetUpload, Outage
+from headstart.calls.model_calls import Details
+from headstart.errors import AlreadyExists, HeadstartError, NotFound
+from headstart.inputs.examples import Examples, ExampleSettings, open_examples
+from headstart.inputs.task import Task, TaskName
+from headstart.results import Dataset
+from headstart.transport.async_connection import AsyncConnection
+from headstart.transport.connection import UploadReport
+
+__all__ = ["AsyncDatasetHandle"]
+
+Result = TypeVar("Result")
+#: Seconds of one call that writes a batch; a batch is a few MiB.
+_BATCH_SECONDS = 120.0
+
+
+class AsyncDatasetHandle:
+    """A dataset of the server. Creating a handle sends no call; as `DatasetHandle`.
+
+    Example:
+        >>> await client.dataset("pets-2026").upload("pets/")
+        >>> await client.fine_tune(model="pets", dataset="pets-2026")
+    """
+
+    def __init__(self, connection: AsyncConnection, name: str) -> None:
+        self.dataset = name
+        self._connection = connection
+
+    def __repr__(self) -> str:
+        return f"AsyncDatasetHandle({self.dataset!r})"
+
+    async def get(self) -> Dataset:
+        """Return the dataset.
+
+        Raises:
+            NotFound: the dataset does not exist.
+        """
+        return await self._connection.send(dataset_calls.get_dataset(self.dataset))
+
+    async def create(self, **details: Unpack[Details]) -> Dataset:
+        """Create the dataset, without examples. `upload` creates it, too.
+
+        Args:
+            **details: its ``display_name``, ``description`` and ``tags``.
+
+        Raises:
+            AlreadyExists: a dataset of this name exists.
+            InvalidArgument: the name or a detail is invalid.
+        """
+        return await self._connection.send(dataset_calls.dataset_creation(self.dataset, details))
+
+    async def upload(
+        self,
+        examples: Examples | None = None,
+        y: Any = None,
+        *,
+        task: Task | TaskName | None = None,
+        finish: bool = True,
+        on_upload: UploadReport | None = None,
+        **settings: Unpack[ExampleSettings],
+    ) -> Dataset:
+        """Upload examples to the dataset, which is created if it does not exist.
+
+        Examples are sent in batches of up to 8 MiB, each of which is stored when the server has answered. The
+        upload continues by itself after a lost connection. If this process ends, call it again with the same
+        examples: it continues after the last stored batch.
+
+        Args:
+            examples: as in `Client.fine_tune`.
+            y: as in `Client.fine_tune`.
+            task: as in `Client.evaluate`.
+            finish: False leaves the dataset open. A later call must have these examples first.
+            on_upload: called with the number of examples that the server has and their total, None if it is
+                unknown.
+            **settings: see `ExampleSettings`.
+
+        Raises:
+            InvalidArgument: an example is invalid.
+            Aborted: another client uploads other examples to the dataset.
+            ResourceExhausted: the dataset is too large, or the tenant stores as much as it may.
+            Unavailable: no server answered for `RetryPolicy.outage_seconds`.
+            OSError or TypeError: as in `Client.fine_tune`.
+            ValueError: the dataset has other examples; or as in `Client.fine_tune`.
+        """
+        source = await asyncio.to_thread(open_examples, examples, y, task=task, settings=settings)
+        outage = Outage(self._connection.settings.retries)
+        dataset = await self._existing(outage)
+        info = await self._persist(server_calls.server_info(), outage)
+        upload = DatasetUpload(dataset, source, info.limits.message_bytes)
+        calls = upload.calls()
+        while (call := await asyncio.to_thread(next, calls, None)) is not None:
+            if on_upload is not None:
+                on_upload(upload.sent, upload.total)
+            await self._persist(call, outage)
+        if on_upload is not None:
+            on_upload(upload.sent, upload.total)
+        last = dataset_calls.dataset_finish(self.dataset, None)
+        return await self._persist(last if finish else dataset_calls.get_dataset(self.dataset), outage)
+
+    async def _existing(self, outage: Outage) -> Dataset:
+        """Return the dataset; create it if it does not exist."""
+        while True:
+            try:
+                return await self._persist(dataset_calls.get_dataset(self.dataset), outage)
+            except NotFound:
+                # It exists if another process, or an attempt of this one whose answer was lost, created it.
+                with suppress(AlreadyExists):
+                    return await self._persist(dataset_calls.dataset_creation(self.dataset, {}), outage)
+
+    async def _persist(self, call: Call[Result], outage: Outage) -> Result:
+        """Send a call until a server answers, or the outage is too long."""
+        while True:
+            try:
+                result = await self._connection.send(call, _BATCH_SECONDS)
+            except HeadstartError as error:
+                await asyncio.sleep(outage.interrupted(error))
+            else:
+                outage.answered()
+                return result
+
+    async def finish(self, example_count: int | None = None) -> Dataset:
+        """End the upload: the dataset is ready to be used, and its examples do not change any more.
+
+        Args:
+            example_count: the number of examples that it must have. None: any.
+
+        Raises:
+            NotFound: the dataset does not exist.
+            FailedPrecondition: it has another number of examples.
+            InvalidArgument: it has no examples.
+        """
+        return await self._connection.send(dataset_calls.dataset_finish(self.dataset, example_count))
+
+    async def update(self, **details: Unpack[Details]) -> Dataset:
+        """Update the details of the dataset. Omitted values stay unchanged.
+
+        Args:
+            **details: the new ``display_name``, ``description`` and ``tags``.
+
+        Raises:
+            NotFound: the dataset does not exist.
+            ValueError: no change is given.
+        """
+        return await self._connection.send(dataset_calls.dataset_change(self.dataset, details))
+
+    async def delete(self, *, etag: str | None = None) -> None:
+        """Delete the dataset. Jobs and versions that use its examples keep them.
+
+        Args:
+            etag: the etag that the dataset must have. None: any.
+
+        Raises:
+            NotFound: the dataset does not exist.
+            Aborted: the dataset was changed since its etag was read.
+        """
+        await self._connection.send(dataset_calls.dataset_deletion(self.dataset, etag))

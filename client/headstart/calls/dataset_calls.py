@@ -1,0 +1,196 @@
+"""Calls of DatasetService as values, and an upload that continues where the server is."""
+
+from collections.abc import Iterator
+
+from headstart.calls.calls import Call, Page
+from headstart.calls.model_calls import Details
+from headstart.decode import decode
+from headstart.errors import DeadlineExceeded, HeadstartError, ResourceExhausted, Unavailable
+from headstart.inputs.checksum import NO_EXAMPLES, checksum_after
+from headstart.inputs.examples import ExampleSource
+from headstart.results import Dataset, DatasetState
+from headstart.transport.retries import Backoff, RetryPolicy
+from headstart.transport.upload import batches
+from headstart.v1 import dataset_service_pb2 as pb
+from headstart.v1 import fine_tuning_service_pb2, input_pb2
+
+__all__ = [
+    "DatasetUpload",
+    "Outage",
+    "dataset_change",
+    "dataset_creation",
+    "dataset_deletion",
+    "dataset_finish",
+    "dataset_list",
+    "dataset_write",
+    "get_dataset",
+]
+
+_SERVICE = "/headstart.v1.DatasetService/"
+_PAGE_SIZE = 100
+#: The most bytes and examples of a batch: what a lost connection costs.
+MAX_BATCH_BYTES, MAX_BATCH_EXAMPLES = 8 << 20, 1000
+#: The fraction of the server's message limit that a batch may fill.
+_MESSAGE_SHARE = 0.75
+
+
+def get_dataset(name: str) -> Call[Dataset]:
+    """Return the call of GetDataset."""
+    return Call(
+        path=_SERVICE + "GetDataset",
+        request=pb.GetDatasetRequest(dataset=name),
+        response=pb.GetDatasetResponse,
+        read=lambda response: decode(response.dataset, Dataset),
+    )
+
+
+def dataset_list(token: str) -> Call[Page[Dataset]]:
+    """Return the call of ListDatasets."""
+    return Call(
+        path=_SERVICE + "ListDatasets",
+        request=pb.ListDatasetsRequest(page_size=_PAGE_SIZE, page_token=token),
+        response=pb.ListDatasetsResponse,
+        read=lambda response: Page(
+            items=tuple(decode(each, Dataset) for each in response.datasets),
+            next_token=response.next_page_token,
+        ),
+    )
+
+
+def dataset_creation(name: str, details: Details) -> Call[Dataset]:
+    """Return the call of CreateDataset."""
+    return Call(
+        path=_SERVICE + "CreateDataset",
+        request=pb.CreateDatasetRequest(dataset=name, **details),
+        response=pb.CreateDatasetResponse,
+        read=lambda response: decode(response.dataset, Dataset),
+    )
+
+
+def dataset_change(name: str, details: Details) -> Call[Dataset]:
+    """Return the call of UpdateDataset, with the changed fields in its mask."""
+    if not details:
+        raise ValueError("The update is empty. Pass display_name, description or tags.")
+    request = pb.UpdateDatasetRequest(dataset=name, **details)
+    request.update_mask.paths.extend(details)
+    return Call(
+        path=_SERVICE + "UpdateDataset",
+        request=request,
+        response=pb.UpdateDatasetResponse,
+        read=lambda response: decode(response.dataset, Dataset),
+        repeatable=True,
+    )
+
+
+def dataset_write(name: str, batch: int, examples: list[input_pb2.Example], checksum: bytes) -> Call[Dataset]:
+    """Return the call of WriteExamples."""
+    return Call(
+        path=_SERVICE + "WriteExamples",
+        request=pb.WriteExamplesRequest(
+            dataset=name,
+            batch=batch,
+            examples=fine_tuning_service_pb2.ExampleBatch(examples=examples),
+            sha256=checksum,
+        ),
+        response=pb.WriteExamplesResponse,
+        read=lambda response: decode(response.dataset, Dataset),
+        repeatable=True,
+    )
+
+
+def dataset_finish(name: str, example_count: int | None) -> Call[Dataset]:
+    """Return the call of FinishDataset."""
+    return Call(
+        path=_SERVICE + "FinishDataset",
+        request=pb.FinishDatasetRequest(dataset=name, example_count=example_count),
+        response=pb.FinishDatasetResponse,
+        read=lambda response: decode(response.dataset, Dataset),
+        repeatable=True,
+    )
+
+
+def dataset_deletion(name: str, etag: str | None) -> Call[None]:
+    """Return the call of DeleteDataset."""
+    return Call(
+        path=_SERVICE + "DeleteDataset",
+        request=pb.DeleteDatasetRequest(dataset=name, etag=etag or ""),
+        response=pb.DeleteDatasetResponse,
+        read=lambda _: None,
+    )
+
+
+class Outage:
+    """How long an upload waits for a server.
+
+    Args:
+        policy: how long a server may be away.
+    """
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._backoff = Backoff(policy, seconds=policy.outage_seconds)
+
+    def answered(self) -> None:
+        """Note that the server answered."""
+        self._backoff.reset()
+
+    def interrupted(self, error: HeadstartError) -> float:
+        """Return the seconds to wait after an error that passes; raise any other one, and after an outage."""
+        is_busy = isinstance(error, ResourceExhausted) and error.retry_after is not None
+        if not is_busy and not isinstance(error, Unavailable | DeadlineExceeded):
+            raise error
+        return self._backoff.delay_after(error)
+
+
+class DatasetUpload:
+    """The batches that a dataset lacks, from where the server is; files are read as they are sent.
+
+    Args:
+        dataset: the dataset as the server has it.
+        source: all examples, also those that were written before.
+        message_bytes: the server's limit of a message.
+
+    Raises:
+        ValueError: the examples lie at a URI.
+    """
+
+    def __init__(self, dataset: Dataset, source: ExampleSource, message_bytes: int) -> None:
+        if source.uri:
+            raise ValueError(f"URIs are read for fine-tunes only. Received: {source.uri!r}")
+        self._dataset = dataset
+        self._source = source
+        self._max_bytes = min(MAX_BATCH_BYTES, int(message_bytes * _MESSAGE_SHARE) or MAX_BATCH_BYTES)
+        #: Number of examples that the server has.
+        self.sent = 0
+
+    @property
+    def total(self) -> int | None:
+        """Number of all examples; None if it is unknown."""
+        return self._source.total
+
+    def calls(self) -> Iterator[Call[Dataset]]:
+        """Yield the calls that write the missing batches, in order.
+
+        Raises:
+            ValueError: the examples that were written before are others.
+        """
+        checksum, examples = NO_EXAMPLES, iter(self._source)
+        while checksum != self._dataset.sha256:
+            example = next(examples, None)
+            if example is None:
+                raise ValueError(
+                    f"The dataset {self._dataset.dataset!r} has other examples than these. Upload them under "
+                    "another name, or delete the dataset first."
+                )
+            checksum = checksum_after(checksum, [example])
+            self.sent += 1
+        number = self._dataset.next_batch
+        for batch in batches(examples, max_bytes=self._max_bytes, max_examples=MAX_BATCH_EXAMPLES):
+            if self._dataset.state is DatasetState.READY:
+                raise ValueError(
+                    f"The dataset {self._dataset.dataset!r} is finished without some of these examples. "
+                    "Upload them under another name, or delete the dataset first."
+                )
+            checksum = checksum_after(checksum, batch)
+            yield dataset_write(self._dataset.dataset, number, batch, checksum)
+            number += 1
+            self.sent += len(batch)
