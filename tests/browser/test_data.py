@@ -84,6 +84,26 @@ def test_changes_stay_while_another_page_is_open(console, model) -> None:
     expect(page.get_by_label("Changes")).to_contain_text("1 change")
 
 
+def test_a_long_list_draws_only_what_is_visible_and_loads_the_rest_on_the_way(console, api) -> None:
+    name = f"long-{next(_numbers)}"
+    rows = [
+        {"features": [place % 2 + place / 9000, place / 9000], "label": str(place % 2)}
+        for place in range(3000)
+    ]
+    examples = [
+        {"input": {"features": row["features"]}, "label": {"className": row["label"]}} for row in rows
+    ]
+    job = api.call("/v1/jobs", {"spec": {"model": name}, "examples": examples})["job"]
+    assert api.call(f"/v1/jobs/{job['jobId']}?waitDuration=60s")["job"]["state"] == "JOB_STATE_SUCCEEDED"
+    page = console().open(f"/models/{name}/data?issue=all&order=index")
+    expect(cell(page, 0)).to_contain_text("0")
+    cell(page, 0).focus()
+    page.keyboard.press("End")
+    expect(cell(page, 2999)).to_contain_text("Example 2999")
+    assert page.locator(".grid-cell").count() < 200
+    assert page.evaluate("document.activeElement.dataset.place") == "2999"
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1440, "dark")])
 def test_the_grid_fits_its_window_and_has_no_violations(console, model, width, scheme) -> None:
     opened: Console = console(width=width, scheme=scheme)

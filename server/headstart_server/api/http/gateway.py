@@ -207,6 +207,8 @@ class _Request:
         check_origin(self._exchange.headers, self._gateway.hosts)
         document = self._gateway.document(self._exchange)
         if document is not None:
+            # The request has no body as a rule, and the connection then stays open for the next file.
+            await self._exchange.body.drain()
             return document
         protocol = self._gateway.protocol(self._exchange.path)
         if protocol is not None:

@@ -417,6 +417,11 @@ async def test_the_page_lists_the_calls(site: Site, path: str) -> None:
     assert b"/v1/models/{model}:fineTune" in body
 
 
+async def test_the_connection_stays_open_after_a_document(site: Site) -> None:
+    _, headers, _ = await site.ask("GET", "/api")
+    assert "connection" not in headers
+
+
 async def test_a_body_in_an_encoding_is_refused_instead_of_read_as_it_is(site: Site) -> None:
     kind = {"content-encoding": "gzip"}
     code, headers, content = await site.ask("POST", "/v1/models/pets:rebase", body=b"\x1f\x8b", **kind)

@@ -24,7 +24,9 @@ export interface ExampleQuery {
   order: string;
 }
 
-const PAGE = 500;
+/** Examples of a page: few when the list is opened or scrolled, many on the way to a far place. */
+const PAGE = 300;
+const FAR_PAGE = 1000;
 
 /** Return the path of the content of an example. */
 export function contentPath(model: string, version: string, index: string, thumbnailSize?: number): string {
@@ -55,7 +57,7 @@ export function useExamples(model: string, version: string, query: ExampleQuery)
       try {
         while (!isWhole && records.length < own.wanted) {
           const target = withQuery(path`/v1/models/${model}/versions/${version}/examples`, {
-            pageSize: PAGE,
+            pageSize: own.wanted - records.length > FAR_PAGE ? FAR_PAGE : PAGE,
             pageToken: token,
             orderBy: query.order,
             "filter.issue": query.issue,
