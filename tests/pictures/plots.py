@@ -103,7 +103,7 @@ def _training() -> str:
     if found is None:
         raise ValueError("The row of p99 while a fine-tune runs has no times.")
     times = [float(found[2]), float(found[1])]
-    names = ["Headstart, idle", "Headstart, while a fine-tune runs"]
+    names = ["Headstart, idle", "Headstart, in a fine-tune"]
     return _bars("p99 of Predict, 4 callers, ms", names, times, unit=" ms")
 
 
