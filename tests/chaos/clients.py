@@ -41,6 +41,8 @@ GIVE_UP_SECONDS = 240.0
 CLASSES = ("cat", "dog", "emu")
 #: Different datasets; jobs of the same one must produce the same head.
 DATASETS = 6
+#: The model that learns from feedback.
+FEEDBACK_MODEL = "fed"
 ALIASES = ("stable", "next")
 #: Share of the calls of a traffic split that its second version answers.
 SPLIT = 0.4
@@ -71,6 +73,7 @@ class Clients:
         self._lock = threading.Lock()
         self._accepted: list[str] = []
         self._watchers: list[threading.Thread] = []
+        self._sent = 0
         self.deadly: set[str] = set()
         self.violations: list[str] = []
         works = [self._submit, self._submit, self._cancel, self._predict, self._read_status]
@@ -80,6 +83,7 @@ class Clients:
             self._read_aliases,
             self._read_aliases,
             self._delete,
+            self._send_feedback,
         ]
         self._threads = [
             threading.Thread(target=self._run, args=(work, place), name=work.__name__, daemon=True)
@@ -118,6 +122,17 @@ class Clients:
             except grpc.RpcError as error:
                 self._violation(f"{work.__name__}: {error.code().name}: {error.details()}")
         caller.close()
+
+    # Feedback
+
+    def _send_feedback(self, caller: "Caller") -> None:
+        from chaos import feedback_calls
+
+        if not self._sent:
+            feedback_calls.begin(caller, FEEDBACK_MODEL, min_feedback_count=20, max_delay=2.0)
+        self._sent += 1
+        feedback_calls.send(caller, FEEDBACK_MODEL, f"quick:new:{self._sent}".encode())
+        self._over.wait(caller.chance.uniform(0.05, 0.4))
 
     # Jobs
 

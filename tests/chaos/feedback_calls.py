@@ -1,6 +1,8 @@
 """Calls that send feedback to a model, and let it retrain from it."""
 
+import time
 import uuid
+from functools import partial
 from typing import Any
 
 import grpc
@@ -8,9 +10,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from chaos.clients import CALL_SECONDS, CLASSES, Caller
-from headstart.v1 import feedback_pb2, input_pb2, label_pb2, model_service_pb2, retrain_policy_pb2
+from headstart.v1 import feedback_pb2, input_pb2, job_pb2, label_pb2, model_service_pb2, retrain_policy_pb2
 from headstart.v1 import fine_tuning_service_pb2 as tuning
-from integration.server.calls import Api, example, stream
+from integration.server.calls import TERMINAL, Api, example, stream
 
 ALIAS = "learned"
 
@@ -18,20 +20,25 @@ ALIAS = "learned"
 def begin(caller: Caller, model: str, *, min_feedback_count: int, max_delay: float) -> None:
     """Fine-tune the first version of a model, and set its policy."""
     examples = [example(f"quick:{label}:{place}".encode(), label) for place in range(10) for label in CLASSES]
-    request_id = uuid.uuid4().hex
 
-    def fine_tune(api: Api) -> str:
+    def fine_tune(api: Api, request_id: str) -> str:
         requests = stream(examples, model=model, alias=ALIAS, request_id=request_id)
         return str(api.fine_tuning.FineTune(requests, timeout=CALL_SECONDS).job.job_id)
 
-    def is_published(api: Api, job_id: str) -> bool:
+    def end_of(api: Api, job_id: str) -> job_pb2.Job | None:
         job = api.fine_tuning.Status(tuning.StatusRequest(job_id=job_id), timeout=CALL_SECONDS).job
-        return bool(job.version)
+        return job if job.state in TERMINAL else None
 
-    job_id = caller.insist("Begin", model, {}, fine_tune)
-    assert job_id is not None
-    while not caller.insist("Begin", model, {}, lambda api: is_published(api, job_id)):
-        pass
+    version = 0
+    while not version:
+        # Again, where a job that kills its server made it fail, or the queue was full.
+        request_id = uuid.uuid4().hex
+        job_id = caller.insist("Begin", model, {}, partial(fine_tune, request_id=request_id))
+        job = None
+        while job_id is not None and job is None:
+            job = caller.insist("Begin", model, {}, partial(end_of, job_id=job_id))
+            time.sleep(0.1)
+        version = 0 if job is None else job.version
     policy = retrain_policy_pb2.RetrainPolicy(
         alias=ALIAS,
         min_feedback_count=min_feedback_count,

@@ -13,7 +13,7 @@ from headstart_server.errors import ArtifactDamaged
 from headstart_server.jobs.job import TRANSITIONS, JobState
 from headstart_server.models.store import VersionStore
 from headstart_server.models.version import Manifest
-from histories import checkers
+from histories import checkers, feedback
 from histories.checkers import FinalJob
 from histories.history import History, Outcome
 
@@ -43,6 +43,7 @@ class Leftovers:
             self._events: dict[str, list[tuple[int, str]]] = defaultdict(list)
             for row in connection.execute(select(job_events).order_by(job_events.c.seq)).all():
                 self._events[row.job_id].append((row.seq, row.data["state"]))
+        self._feedback, self._retrains = feedback.read(database, self._store)
         self._deleted = {
             (op.key, op.sent["version"])
             for op in history.of("DeleteVersion")
@@ -76,6 +77,7 @@ class Leftovers:
         yield from self._of_jobs()
         yield from self._of_events()
         yield from self._of_versions()
+        yield from feedback.violations(self._history, self._feedback, self._retrains)
 
     def _of_jobs(self) -> Iterator[str]:
         for job_id, row in self.jobs.items():

@@ -9,11 +9,14 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import func, select
+
 from chaos.clients import Clients
 from chaos.invariants import Leftovers
 from chaos.replica import Replica
 from chaos.trouble import LEASE_SECONDS, OUTAGE_SECONDS, Trouble
 from headstart_server.database.database import Database
+from headstart_server.database.feedback_tables import feedback
 from headstart_server.errors import DatabaseUnavailable
 from headstart_server.jobs.job import JobState
 from histories.history import History
@@ -22,6 +25,9 @@ from programs import POSTGRESQL
 
 #: Seconds that all jobs get to end after the last disturbance.
 SETTLE_SECONDS = 120.0
+
+
+_UNLEARNED = select(func.count()).where(feedback.c.state.in_(["pending", "training"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,12 +137,13 @@ def _settle(address: str, servers: list[Replica]) -> list[str]:
             try:
                 with database.read() as connection:
                     counted = job_queries.counted(connection)
+                    waiting = connection.execute(_UNLEARNED).scalar_one()
             except DatabaseUnavailable:
-                counted = {JobState.QUEUED: 1, JobState.RUNNING: 0}
-            if not counted[JobState.QUEUED] + counted[JobState.RUNNING]:
+                counted, waiting = {JobState.QUEUED: 1, JobState.RUNNING: 0}, 0
+            if not counted[JobState.QUEUED] + counted[JobState.RUNNING] + waiting:
                 return []
             time.sleep(0.2)
-        return [f"jobs have not ended in {SETTLE_SECONDS:g} s: {counted}"]
+        return [f"jobs have not ended in {SETTLE_SECONDS:g} s: {counted}, {waiting} feedback waits"]
     finally:
         database.close()
 
