@@ -207,6 +207,7 @@ def _models(objects: Objects, executor: BoundedExecutor, removals: BoundedExecut
         exporter=objects.exporter,
         removals=removals,
         traffic=objects.traffic,
+        check_webhook=objects.webhooks.check,
     )
 
 

@@ -103,6 +103,9 @@ def test_what_cannot_be_learned_is_rejected_with_a_remedy(client: Client, watche
         client.send_feedback(watched, input=b"no image", label="1")
     with pytest.raises(InvalidArgument, match="never starts a retrain"):
         client.update_model(watched, retrain=RetrainPolicy(alias="stable"))
+    with pytest.raises(InvalidArgument, match="a webhook that the server allows"):
+        policy = RetrainPolicy(alias="stable", min_feedback_count=1, webhook="https://example.org/in")
+        client.update_model(watched, retrain=policy)
     with pytest.raises(ValueError, match="one of label, confirmed and rejected"):
         client.send_feedback(watched, "unknown")
 

@@ -46,6 +46,7 @@ from headstart_server.export.exporter import Exporter
 from headstart_server.models.alias_history import AliasEvent
 from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry
+from headstart_server.models.retrain_policy import RetrainPolicy
 from headstart_server.models.traffic import Traffic
 from headstart_server.models.version import Model, Selector, Version
 from headstart_server.models.version_list import VersionOrder
@@ -64,6 +65,7 @@ class ModelService(stubs.ModelServiceServicer):
         exporter: has versions exported.
         removals: where versions and models are deleted, with their artifacts.
         traffic: knows the traffic of versions.
+        check_webhook: checks that a tenant may use a URL, which a field of a request names.
     """
 
     def __init__(
@@ -77,12 +79,14 @@ class ModelService(stubs.ModelServiceServicer):
         exporter: Exporter,
         removals: BoundedExecutor,
         traffic: Traffic,
+        check_webhook: Callable[[str, str, str], object],
     ) -> None:
         self._registry = registry
         self._pool = pool
         self._reporter = reporter
         self._erase = erase
         self._executor = executor
+        self._check_webhook = check_webhook
         self._exporter = exporter
         self._removals = removals
         self._traffic = traffic
@@ -152,7 +156,11 @@ class ModelService(stubs.ModelServiceServicer):
         return pb.UpdateVersionResponse(version=version_message(version))
 
     async def UpdateModel(self, request: pb.UpdateModelRequest, context: Context) -> pb.UpdateModelResponse:
-        model = await asyncio.to_thread(self._registry.update_model, request.model, details_of(request))
+        details = details_of(request)
+        retrain: RetrainPolicy | None = details.get("retrain")
+        if retrain is not None and retrain.webhook is not None:
+            self._check_webhook(retrain.webhook, tenant(), "retrain.webhook")
+        model = await asyncio.to_thread(self._registry.update_model, request.model, details)
         return pb.UpdateModelResponse(model=model_message(model))
 
     async def GetTraffic(self, request: pb.GetTrafficRequest, context: Context) -> pb.GetTrafficResponse:
