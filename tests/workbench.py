@@ -11,6 +11,7 @@ from fakes import FakeBackbone, FakeSource, JobDriver, ManualClock, Recorder
 from headstart_server.datasets.batch_writer import BatchRequest, BatchWriter
 from headstart_server.datasets.dataset_catalog import DatasetCatalog
 from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.erasure_log import ErasureLog
 from headstart_server.datasets.example_eraser import ErasedMembers, ExampleEraser
 from headstart_server.datasets.named_dataset import NamedDataset
 from headstart_server.datasets.named_examples import NamedExamples
@@ -30,6 +31,7 @@ from headstart_server.learning.examples.target import Target
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.models.version import Selector, Version
 from headstart_server.observability.energy import EnergyMeter
+from headstart_server.training.erasure_service import ErasureService
 from headstart_server.training.feature_step import FeatureStep
 from headstart_server.training.fine_tune import FineTuneRun, FineTuneSteps
 from headstart_server.training.fit_step import FitStep
@@ -38,6 +40,8 @@ from headstart_server.training.progress import ProgressTools
 from headstart_server.training.publish_step import PublishStep
 from headstart_server.training.rebasing import RebaseService, RebaseSpec
 from headstart_server.training.submission_service import SubmissionOptions, SubmissionService
+from headstart_server.training.successor_publisher import SuccessorPublisher
+from headstart_server.training.version_rebuilder import VersionRebuilder
 
 
 def pet(word: str, place: int, label: str | None = None, **fields: object) -> Example:
@@ -130,6 +134,18 @@ class Workbench:
                 now=driver.clock,
             ),
             energy=EnergyMeter(()),
+        )
+
+    def erasure_service(self, threads: int = 1) -> ErasureService:
+        """Return the service that erases examples with rebuild."""
+        log = ErasureLog(self.driver.publisher.database)
+        gate = PromotionCheck(self.registry, self.pool, self.datasets.reader, window=5)
+        return ErasureService(
+            self.eraser,
+            log,
+            VersionRebuilder(self.registry, self.datasets, self.pool, self.steps),
+            SuccessorPublisher(log, self.registry, self.driver.publisher.store, gate),
+            threads=threads,
         )
 
     def _embedder(self, backbone: FakeBackbone) -> Embedder:

@@ -15,6 +15,8 @@ from fakes import JobDriver, ManualClock, Publisher
 from feedback_bench import EAGER, FeedbackBench
 from headstart_server.api.grpc.messages.jobs import webhook_body
 from headstart_server.database.tables import tenant_usage
+from headstart_server.datasets.erasure_log import ErasureRequest
+from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ModelNotFound, VersionNotFound
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.models.feedback_rows import FeedbackState
@@ -35,6 +37,7 @@ BEGIN = 1_700_000_000.0
 #: How each request ends, by its model.
 ENDS = {
     "pets": JobState.SUCCEEDED,
+    "erased": JobState.SUCCEEDED,
     "returned": JobState.SUCCEEDED,
     "failing": JobState.FAILED,
     "cancelled": JobState.CANCELLED,
@@ -65,6 +68,8 @@ class Life:
         secrets = folder / "secrets"
         secrets.write_text("whsec_" + "c2VjcmV0" * 5 + "\n")
         policy = WebhookPolicy([], own=HOOK, resolve=lambda host, port: ["93.184.216.34"])
+        #: What each erasure did to versions, by the place of the example.
+        self.certificates: dict[int, list[tuple[int, str, str, tuple[str, ...]]]] = {}
         self.sender = WebhookSender(
             self.database, policy, secrets, lambda outcome: None, body=webhook_body, post=self._post
         )
@@ -94,6 +99,7 @@ class Life:
         self.bench.registry.update_model("pets", {"description": "Pets"})
         capture(self.folder, self.database, self.bench.registry)
         self.bench.eraser.erase("cat0", "pets")
+        self._erase_with_rebuild()
         self._fine_tune("failing")
         self._fine_tune("returned")
         self._cancel()
@@ -147,6 +153,24 @@ class Life:
         job = self.bench.accept(pets(3), request_id="cancelled 0", model="cancelled")
         if not job.state.is_terminal:
             self.job_store.queue.cancel(job.job_id)
+
+    def _erase_with_rebuild(self) -> None:
+        self._fine_tune("erased", alias="stable")
+        self._fine_tune("erased", start=3, parent_version=1)
+        # Neither contents nor features are left to fit the third one again.
+        self._fine_tune("erased", start=7, discard_examples=True)
+        self.bench.archives.sweep()
+        for place, examples in ((0, pets(3)), (7, pets(3, start=7))):
+            if place:
+                self.bench.cache.remove({content_digest(example.content) for example in examples})
+            request = ErasureRequest(example_id=f"cat{place}", model="erased", request_id=f"erase {place}")
+            _, record = self.bench.erasure_service().erase(request, rebuild=True)
+            assert record is not None
+            self.certificates[place] = [
+                (result.number, result.new_head_digest, result.skipped_reason[:20], result.aliases)
+                for result in record.versions.values()
+                if result is not None
+            ]
 
     def _delete(self) -> None:
         registry = self.bench.registry

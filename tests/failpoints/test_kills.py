@@ -26,6 +26,9 @@ TRANSACTIONS = {name for name in names() if name.partition(".")[0] not in FILES}
 AT_COMMITS = (
     "aliases.delete",
     "aliases.set",
+    "erasures.finish",
+    "erasures.replace",
+    "examples.erase",
     "feedback.add",
     "jobs.cancel",
     "jobs.claim",

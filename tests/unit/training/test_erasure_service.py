@@ -15,16 +15,12 @@ from headstart_server.database.tables import forgotten
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, ErasureRequest, RebuiltVersion
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ExampleNotFound, InvalidField, StorageUnavailable
-from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.jobs.running import JobLostError
 from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.examples.example_edit import ExampleEdit
 from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Recipe, Ridge
 from headstart_server.learning.metrics.promotion import Decision
 from headstart_server.models.version import Selector, TrafficSplit, Version
-from headstart_server.training.erasure_service import ErasureService
-from headstart_server.training.successor_publisher import SuccessorPublisher
-from headstart_server.training.version_rebuilder import VersionRebuilder
 from postgres import on_both_databases
 from workbench import Workbench, pet, pets
 
@@ -37,17 +33,7 @@ class Bench(Workbench):
     def __init__(self, folder: Path, driver: JobDriver) -> None:
         super().__init__(folder, driver, FakeBackbone("other", digest="c" * 64))
         self.log = ErasureLog(driver.publisher.database)
-        self.erasures = self.service()
-
-    def service(self) -> ErasureService:
-        gate = PromotionCheck(self.registry, self.pool, self.datasets.reader, window=5)
-        return ErasureService(
-            self.eraser,
-            self.log,
-            VersionRebuilder(self.registry, self.datasets, self.pool, self.steps),
-            SuccessorPublisher(self.log, self.registry, self.driver.publisher.store, gate),
-            threads=2,
-        )
+        self.erasures = self.erasure_service(threads=2)
 
     def erased(self, request: ErasureRequest = REQUEST) -> ErasureRecord:
         _, record = self.erasures.erase(request, rebuild=True)
@@ -160,7 +146,7 @@ def test_a_repeated_request_returns_the_same_certificate(bench: Bench) -> None:
     bench.published(pets(4))
     record = bench.erased()
     assert bench.erased() == record
-    assert bench.service().erase(REQUEST, rebuild=True)[1] == record
+    assert bench.erasure_service().erase(REQUEST, rebuild=True)[1] == record
     with pytest.raises(InvalidField, match="was used to erase another example"):
         bench.erased(ErasureRequest(example_id="dog0", model="pets", request_id="r1"))
     with pytest.raises(ExampleNotFound):
@@ -188,10 +174,10 @@ def test_an_interrupted_erasure_continues(bench: Bench, monkeypatch: pytest.Monk
     found = bench.log.find(REQUEST)
     assert found is not None
     assert (len(found.pending), found.finished) == (2, None)
-    assert bench.service().resume() == 1
+    assert bench.erasure_service().resume() == 1
     record = bench.erased()
     assert [result_of(record, number).number for number in (1, 2, 3)] == [4, 5, 6]
-    assert bench.service().resume() == 0
+    assert bench.erasure_service().resume() == 0
 
 
 @on_both_databases
