@@ -16,8 +16,6 @@ from headstart_server.learning.features.feature_matrix import Float32, Float64
 
 #: Inputs that are ranked one after the other; those after them have descending values.
 _SEQUENTIAL = 100
-#: Inputs whose variance is measured.
-_MEASURED = 256
 #: Variance of the noise of a label, relative to that of the prior for an input of mean length.
 _NOISE = 1.0
 #: How much each reason raises the uncertainty, which is 0 to 1.
@@ -79,26 +77,27 @@ class Ranked:
 
 
 class _Design:
-    """The variance of predictions, given the examples so far."""
+    """The variance of the predictions for all inputs, given the examples so far.
+
+    A label for an input x takes (z' P x)^2 / (1 + x' P x) from the variance for z, where P is the covariance
+    of the weights. The sums over all z are kept, so that one more label takes some products with a vector.
+    """
 
     def __init__(self, candidates: Candidates) -> None:
         center = candidates.rows.mean(axis=0)
         rows, labeled = candidates.rows - center, candidates.labeled - center
         scale = np.float32(max(float(np.sqrt(np.square(rows).sum(axis=1).mean())), 1e-12))
         self._rows, labeled = rows / scale, labeled / scale
-        size = rows.shape[1]
-        precision = _NOISE * np.eye(size) + (labeled.T @ labeled).astype(np.float64)
-        # Covariance of the weights in units of the noise.
+        precision = _NOISE * np.eye(rows.shape[1]) + (labeled.T @ labeled).astype(np.float64)
+        # In units of the noise.
         self._covariance = np.linalg.inv(precision).astype(np.float32)
-        measured = np.random.default_rng(0).permutation(len(rows))[:_MEASURED]
         projected = self._rows @ self._covariance
-        self._variance = (projected * self._rows).sum(axis=1)
-        self._shared = self._rows[measured] @ projected.T
+        self._variance = (projected * self._rows).sum(axis=1).astype(np.float64)
+        self._sums = ((projected @ (self._rows.T @ self._rows)) * projected).sum(axis=1).astype(np.float64)
 
     def reductions(self) -> Float64:
-        """Return by how much the label of each input would reduce the variance of predictions, [N]."""
-        reduced = np.square(self._shared).sum(axis=0) / (1 + self._variance)
-        found: Float64 = reduced.astype(np.float64)
+        """Return by how much the label of each input would reduce the variance, [N]."""
+        found: Float64 = np.maximum(self._sums, 0.0) / (1 + self._variance)
         return found
 
     def add(self, index: int) -> None:
@@ -106,9 +105,11 @@ class _Design:
         row = self._covariance @ self._rows[index]
         known = 1 + float(self._variance[index])
         covariances = self._rows @ row
-        self._covariance -= np.outer(row, row / known)
-        self._shared -= np.outer(self._shared[:, index], covariances / known)
-        self._variance = np.maximum(self._variance - np.square(covariances) / known, 0.0)
+        shared = self._rows @ (self._covariance @ (self._rows.T @ covariances))
+        parts = covariances.astype(np.float64) / known
+        self._sums += parts * (parts * float(covariances @ covariances) - 2 * shared)
+        self._variance = np.maximum(self._variance - parts**2 * known, 0.0)
+        self._covariance -= np.outer(row, row / np.float32(known))
 
 
 def rank(candidates: Candidates, limit: int) -> list[Ranked]:
