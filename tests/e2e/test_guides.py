@@ -16,6 +16,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 _MODELS = re.compile(r"\b(pets|reviews)\b(?!\.)")
 #: Pages whose blocks named `run` are run; a block with the name of a file is that file.
 PAGES = (
+    "guides/canary.md",
     "guides/texts.md",
     "guides/unknown-inputs.md",
     "guides/explain.md",
@@ -28,7 +29,8 @@ def model_of_the_guides(tmp_path_factory: pytest.TempPathFactory, target: str) -
     """The model that guides name, with an alias."""
     folder = tmp_path_factory.mktemp("pets")
     write_files(folder)
-    run(["headstart", "fine-tune", "guided-pets", "./photos", "--alias", "stable"], folder, target)
+    for _ in range(2):
+        run(["headstart", "fine-tune", "guided-pets", "./photos", "--alias", "stable"], folder, target)
 
 
 def outputs(page: str, folder: Path, target: str, http: str) -> list[str]:
