@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -66,6 +67,9 @@ def test_a_private_server_predicts_until_ctrl_c_and_leaves_nothing(trial: Trial,
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)
     assert len(trial.servers()) == 1
+    (console,) = re.findall(r"Console: (\S+)", trial.said)
+    with urllib.request.urlopen(console) as page:
+        assert b"/console/app.js" in page.read()
 
     trial.process.send_signal(signal.SIGINT)
 

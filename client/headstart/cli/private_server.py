@@ -17,6 +17,8 @@ _HOST = "127.0.0.1"
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 15.0
 _PR_SET_PDEATHSIG = 1
+#: Modules of the extra `http`.
+_HTTP_MODULES = ("uvicorn", "h11", "python_multipart")
 
 
 class PrivateServer:
@@ -32,10 +34,12 @@ class PrivateServer:
         self._log = folder / "server.log"
         self._data = folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
+        self._has_http = all(find_spec(name) for name in _HTTP_MODULES)
 
     def __enter__(self) -> "PrivateServer":
         arguments = ["serve", "--host", _HOST, "--port", "0", "--metrics-port", "off"]
         arguments += ["--data-dir", str(self._data), "--log-format", "json"]
+        arguments += ["--http-port", "0"] if self._has_http else []
         shared = ("HEADSTART_BACKBONE_CACHE", "HEADSTART_PREPARED_BACKBONES")
         environment = {
             name: value
@@ -70,8 +74,15 @@ class PrivateServer:
 
     def address(self) -> str:
         """Wait until the server accepts connections; return its address."""
+        return self._address_of("listening")
+
+    def console(self) -> str | None:
+        """Wait for the web console; return its URL, or None if the extra `http` is not installed."""
+        return f"http://{self._address_of('http_listening')}" if self._has_http else None
+
+    def _address_of(self, event: str) -> str:
         while True:
-            address = self._listening()
+            address = self._logged(event)
             if address:
                 return address
             self.check()
@@ -84,11 +95,11 @@ class PrivateServer:
             last = next((line for line in reversed(lines) if line.strip()), "")
             raise ValueError(f"The server ended with {self._running().returncode}: {last}")
 
-    def _listening(self) -> str:
+    def _logged(self, event: str) -> str:
         for line in self._log.read_text(errors="replace").splitlines():
             if line.startswith("{") and line.endswith("}"):
                 entry = json.loads(line)
-                if entry.get("event") == "listening":
+                if entry.get("event") == event:
                     return str(entry["address"])
         return ""
 

@@ -1,4 +1,4 @@
-"""The command that trains a model on a private server and opens its report."""
+"""The command that trains a model on a private server and opens the web console."""
 
 import re
 import signal
@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -51,12 +52,13 @@ def try_examples(
     feature_columns: FeatureColumns = None,
     value_column: ValueColumn = None,
     id_column: IdColumn = None,
-    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the report in the browser.")] = True,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the console in the browser.")] = True,
 ) -> None:
-    """Train on your examples with a private server, and open the report.
+    """Train on your examples with a private server, and open the web console.
 
     The server listens on a free port of this machine until Ctrl-C, so that you can predict. Then everything
-    that it stored is deleted. The first start downloads and converts a backbone.
+    that it stored is deleted. The first start downloads and converts a backbone. Without
+    the extra `http`, the report opens instead.
 
     Example: `headstart try photos/`
     """
@@ -80,7 +82,9 @@ def try_examples(
             options = replace(caller.options, server=server.address(), context=None, tls=False, token=None)
             session = Session(replace(options, ca=None, cert=None, key=None, token_file=None))
             _train(session, source, model, columns)
-            if show:
+            if console := server.console():
+                _open_console(session, f"{console}/models/{quote(model)}/try", show=show)
+            elif show:
                 _open_report(session, model, Path(folder))
             session.note("The server runs until you press Ctrl-C.")
             while True:
@@ -98,6 +102,12 @@ def _train(session: Session, source: str, model: str, columns: ExampleSettings) 
             upload = timedelta(seconds=time.monotonic() - begin)
             version = job.result(on_event=view.event)
         show_job(session, client, job, version, upload)
+
+
+def _open_console(session: Session, url: str, *, show: bool) -> None:
+    session.note(f"Console: {url}")
+    if show:
+        webbrowser.open(url)
 
 
 def _open_report(session: Session, model: str, folder: Path) -> None:
