@@ -66,9 +66,8 @@ def check_disk(config: Settings) -> Iterator[Finding]:
 
 def _folders(config: Settings) -> Iterator[_Folder]:
     data, storage = config.storage.data_dir, config.storage
-    needs_all = (
-        storage.feature_cache_disk or 0
-    ) + config.limits.max_activation_size * config.jobs.job_workers
+    needs_all = (storage.feature_cache_disk or 0) + (storage.thumbnail_storage or 0)
+    needs_all += config.limits.max_activation_size * config.jobs.job_workers
     artifacts = artifacts_address(config.storage.artifacts) if config.storage.artifacts is not None else data
     kept = (storage.example_storage or 0) + config.limits.max_dataset_size
     if not isinstance(artifacts, Path):
