@@ -69,3 +69,16 @@ def test_the_tutorial_finds_the_wrong_label_and_rejects_noise(tmp_path: Path, ta
     assert "only the second is right" in corrected
     assert "unknown: unlike" in rejected, rejected
     assert python.startswith("circle ")
+
+
+def test_the_model_of_the_data_loop_improves_itself_three_times(
+    tmp_path: Path, target: str, http: str
+) -> None:
+    write_files(tmp_path)
+    _, captured, retrained, rounds, listed, summary = outputs("guides/data-loop.md", tmp_path, target, http)
+    assert "up to 0.9" in captured
+    assert "stable" in retrained
+    assert [int(number) for number in re.findall(r"then version (\d+) with", rounds)] == [2, 3, 4]
+    assert [int(count) for count in re.findall(r"(\d+) examples, ", rounds)] == [13, 16, 19]
+    assert listed.count("learned by version") == 9
+    assert "9 learned" in summary
