@@ -1,6 +1,8 @@
 """Erasure of an example that many versions were trained on, with rebuild, by a real server."""
 
+import json
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -21,12 +23,12 @@ def measure(options: Options) -> Result:
     try:
         server.wait_until_serving()
         with Client(server.target, timeout=3600) as client:
-            return _measure(client, psutil.Process(server.pid), versions)
+            return _measure(client, psutil.Process(server.pid), server.data / "versions", versions)
     finally:
         server.kill()
 
 
-def _measure(client: Client, process: psutil.Process, versions: int) -> Result:
+def _measure(client: Client, process: psutil.Process, folder: Path, versions: int) -> Result:
     examples = _examples()
     client.fine_tune(examples, model="all").result()
     for number in range(2, versions + 1):
@@ -43,8 +45,10 @@ def _measure(client: Client, process: psutil.Process, versions: int) -> Result:
     different = 0
     for each in replaced:
         edits = [] if each.version == 1 else [_edit(each.version)]
-        job = client.fine_tune(model="scratch", parent=1, edits=edits).result()
-        different += job.lineage.head_digest != each.new_head_digest
+        job = client.fine_tune(model="scratch", parent=1, edits=edits)
+        job.result()
+        manifest = json.loads((folder / f"{job.job_id}.1" / "manifest.json").read_text())
+        different += manifest["head_digest"] != each.new_head_digest
     per_version = seconds / versions
     text = (
         f"{seconds:.1f} s, {per_version * 1000:.0f} ms for each of {versions} versions "
