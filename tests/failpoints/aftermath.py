@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 
 from failpoints.capturing import broken_captures, left_captures
 from failpoints.life import ENDS, Life, life
+from failpoints.storing import broken_datasets, left_datasets
 from headstart_server.database.feedback_tables import feedback
 from headstart_server.database.tables import aliases, archive_uses, job_events, jobs, versions, webhooks
 from headstart_server.errors import ArtifactDamaged
@@ -58,6 +59,7 @@ def _whole(made: Life) -> Iterator[str]:
         except ArtifactDamaged as error:
             yield str(error)
     yield from broken_captures(made.folder, made.database)
+    yield from broken_datasets(made.bench)
     there = {(row.model, row.number) for row in published}
     if lost := [each for each in named if tuple(each) not in there]:
         yield f"aliases of versions that are not there: {lost}"
@@ -106,6 +108,7 @@ def _complete(made: Life) -> Iterator[str]:
     yield from left_captures(made.folder, made.database)
     if [[number for number, *_ in each] for each in made.certificates.values()] != [[4, 5], [0]]:
         yield f"certificates: {made.certificates}"
+    yield from left_datasets(made.bench)
     yield from _of_files(made, {row.artifact for row in published}, kept)
 
 

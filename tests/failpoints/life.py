@@ -11,6 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 from sqlalchemy import update
 
 from failpoints.capturing import capture
+from failpoints.storing import store
 from fakes import JobDriver, ManualClock, Publisher
 from feedback_bench import EAGER, FeedbackBench
 from headstart_server.api.grpc.messages.jobs import webhook_body
@@ -98,6 +99,7 @@ class Life:
         self.bench.registry.update_version("pets", 1, {"display_name": "first"}, None)
         self.bench.registry.update_model("pets", {"description": "Pets"})
         capture(self.folder, self.database, self.bench.registry)
+        store(self.bench)
         self.bench.eraser.erase("cat0", "pets")
         self._erase_with_rebuild()
         self._fine_tune("failing")

@@ -26,6 +26,8 @@ TRANSACTIONS = {name for name in names() if name.partition(".")[0] not in FILES}
 AT_COMMITS = (
     "aliases.delete",
     "aliases.set",
+    "datasets.append",
+    "datasets.finish",
     "erasures.finish",
     "erasures.replace",
     "examples.erase",

@@ -14,8 +14,9 @@ import pytest
 from headstart.inputs.checksum import NO_EXAMPLES, checksum_after
 from headstart.v1 import dataset_service_pb2 as storing
 from headstart.v1 import evaluation_service_pb2 as evaluating
+from headstart.v1 import example_service_pb2 as reading
+from headstart.v1 import example_service_pb2_grpc, input_pb2, version_selector_pb2
 from headstart.v1 import fine_tuning_service_pb2 as tuning
-from headstart.v1 import input_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from integration.server.calls import TIMEOUT, Api, digit, example, refusal_of
 from server_process import ServerProcess
@@ -147,6 +148,21 @@ def test_datasets_are_listed_in_pages_changed_and_erased_from(api: Api, stored: 
     assert stored.dataset in erased.datasets
     after = api.datasets.GetDataset(storing.GetDatasetRequest(dataset=stored.dataset)).dataset
     assert (after.example_count, after.class_counts["0"]) == (17, 5)
+
+
+def test_the_examples_of_a_dataset_are_listed_with_their_contents(api: Api, stored: storing.Dataset) -> None:
+    examples = example_service_pb2_grpc.ExampleServiceStub(api.channel)
+    request = reading.ListExamplesRequest(dataset=stored.dataset, filter={"label": "7"}, page_size=4)
+    page = examples.ListExamples(request, timeout=TIMEOUT)
+    assert [each.example.example_id for each in page.examples] == ["7-0", "7-1", "7-2", "7-3"]
+    assert page.example_count == 6
+    request.page_token = page.next_page_token
+    assert len(examples.ListExamples(request, timeout=TIMEOUT).examples) == 2
+    content = reading.GetExampleContentRequest(dataset=stored.dataset, example_id="7-3")
+    assert examples.GetExampleContent(content, timeout=TIMEOUT).content == digit(7, 3)
+    content.dataset = "missing"
+    with refused(grpc.StatusCode.NOT_FOUND, "DATASET_NOT_FOUND"):
+        examples.GetExampleContent(content, timeout=TIMEOUT)
 
 
 def test_a_dataset_is_uploaded_over_http(server: ServerProcess, name: str) -> None:

@@ -152,8 +152,9 @@ class Caller:
         request = prediction_service_pb2.PredictRequest(targets=targets)
         return await self.predicting.Predict(request, metadata=self._metadata)
 
-    async def fine_tune(self, model: str, batches: int = 1) -> Any:
-        requests = [fine_tuning_service_pb2.FineTuneRequest(spec={"model": model, "request_id": "r"})]
+    async def fine_tune(self, model: str, batches: int = 1, dataset: str = "") -> Any:
+        spec = {"model": model, "request_id": "r", "dataset": dataset}
+        requests = [fine_tuning_service_pb2.FineTuneRequest(spec=spec)]
         requests += [fine_tuning_service_pb2.FineTuneRequest(examples={})] * batches
         return await self.tuning.FineTune(iter(requests), metadata=self._metadata)
 
@@ -475,3 +476,14 @@ async def test_the_log_has_all_calls_when_configured(tmp_path: Path) -> None:
     async with serving(port) as channel:
         await Caller(channel, "reader").predict("pets-1")
     assert [line["outcome"] for line in port.lines()] == ["OK"]
+
+
+async def test_a_dataset_needs_the_right_to_train_on_it(port: Port, channel: grpc.aio.Channel) -> None:
+    trainer, red = Caller(channel, "trainer"), Caller(channel, "red")
+    assert (await trainer.fine_tune("pets-1", dataset="pets-2")).job.spec.dataset == "pets-2"
+    code, reason, message = await refused(trainer.fine_tune("pets-1", dataset="cars"))
+    assert (code, reason) == ("PERMISSION_DENIED", "PERMISSION_DENIED")
+    assert "train on the dataset 'cars'" in message
+    assert (await red.fine_tune("pets-1", dataset="pets")).job.spec.dataset == "pets"
+    code, reason, _ = await refused(red.fine_tune("pets-1", dataset="red/pets"))
+    assert (code, reason) == ("NOT_FOUND", "DATASET_NOT_FOUND")
