@@ -320,7 +320,12 @@ class Objects:
     def _create_feedback(self) -> None:
         store = FeedbackStore(self.database, self.job_store.quotas.tenant_limits)
         self.feedback = FeedbackService(
-            store, self.registry, self.datasets, self.pool, captured=StoredCaptures(self.captured_inputs)
+            store,
+            self.registry,
+            self.datasets,
+            self.pool,
+            captured=StoredCaptures(self.captured_inputs),
+            on_sent=self.telemetry.feedback_sent,
         )
         cleaner = self.job_store.cleaner
         self.retrainer = Retrainer(
@@ -330,7 +335,10 @@ class Objects:
                 self.datasets,
                 self.submissions,
                 # The fence of the model's row decides; the turn spares the other replicas the work.
-                lambda: not self.database.is_shared or cleaner.take_cleaning_turn("retrain", RETRAIN_SECONDS),
+                take_turn=lambda: (
+                    not self.database.is_shared or cleaner.take_cleaning_turn("retrain", RETRAIN_SECONDS)
+                ),
+                on_considered=self.telemetry.retrain_considered,
             )
         )
 

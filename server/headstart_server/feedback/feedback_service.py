@@ -106,7 +106,7 @@ class FeedbackService:
         datasets: stores contents.
         pool: has the backbones, which check inputs.
         captured: has the inputs of predictions.
-        on_added: called after each feedback that was recorded.
+        on_sent: called with the outcome of each accepted request.
     """
 
     def __init__(
@@ -117,14 +117,14 @@ class FeedbackService:
         pool: BackbonePool,
         *,
         captured: CapturedContents,
-        on_added: Callable[[], None] = lambda: None,
+        on_sent: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.store = store
         self._registry = registry
         self._datasets = datasets
         self._pool = pool
         self._captured = captured
-        self._on_added = on_added
+        self._on_sent = on_sent
 
     def send(self, sent: SentFeedback) -> tuple[Feedback, FeedbackOutcome]:
         """Record feedback. Once this returns, the feedback and its content are durable.
@@ -143,6 +143,11 @@ class FeedbackService:
             Loading: the backbone that checks the input is not loaded yet; this starts the loading.
             StorageFull, StorageUnavailable or DatabaseUnavailable: it cannot be stored now.
         """
+        found, outcome = self._send(sent)
+        self._on_sent(outcome.value)
+        return found, outcome
+
+    def _send(self, sent: SentFeedback) -> tuple[Feedback, FeedbackOutcome]:
         sent = replace(sent, target=_checked(sent.target))
         earlier = self.store.replayed(sent.model, sent.request_id or None, sent.digest)
         if earlier is not None:
@@ -240,8 +245,6 @@ class FeedbackService:
             raise
         if outcome is FeedbackOutcome.REPEATED:
             self._remove(feedback_id)
-        else:
-            self._on_added()
         return found, outcome
 
     def _remove(self, feedback_id: str) -> None:

@@ -79,6 +79,7 @@ class Retraining:
         datasets: has the contents.
         submissions: accepts jobs.
         take_turn: returns whether this replica may submit a retrain now.
+        on_considered: called with `submitted` or `failed`.
     """
 
     def __init__(
@@ -87,13 +88,16 @@ class Retraining:
         registry: Registry,
         datasets: DatasetStore,
         submissions: SubmissionService,
+        *,
         take_turn: Callable[[], bool] = lambda: True,
+        on_considered: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._registry = registry
         self._datasets = datasets
         self._submissions = submissions
         self._take_turn = take_turn
+        self._on_considered = on_considered
 
     def run(self) -> Sequence[Job]:
         """Submit a retrain of each model whose policy starts one; return the jobs.
@@ -106,6 +110,7 @@ class Retraining:
             job = self._consider(model, pending, waited)
             if job is not None:
                 log.info("retrain_submitted", model=model, job_id=job.job_id, feedback=job.added_count)
+                self._on_considered("submitted")
                 jobs.append(job)
         return jobs
 
@@ -128,6 +133,7 @@ class Retraining:
             return None
         except HeadstartError as error:
             log.warning("retrain_failed", model=model, reason=error.reason, error=error.message)
+            self._on_considered("failed")
             self._store.note_failure(model, error.reason, error.message)
             return None
 

@@ -181,6 +181,18 @@ CANARY_DURATION = _histogram(
 )
 RESIDENT_VERSIONS = _gauge("headstart_resident_versions", "Versions loaded in memory.")
 
+FEEDBACK = _counter(
+    "headstart_feedback_total",
+    "Feedback that was sent: accepted, repeated, or replaced earlier feedback.",
+    "outcome",
+    values=("accepted", "repeated", "replaced"),
+)
+RETRAINS = _counter(
+    "headstart_retrains_total",
+    "Automatic retrains: submitted as a job, or failed before that.",
+    "outcome",
+    values=("submitted", "failed"),
+)
 CAPTURED = _counter(
     "headstart_captured_inputs_total",
     "Inputs stored for review, by condition that selected them; several conditions may select one.",

@@ -67,6 +67,8 @@ class Telemetry:
         self._prediction_drift = metrics.PREDICTION_DRIFT.gauge(registry)
         self._confidence_drift = metrics.CONFIDENCE_DRIFT.gauge(registry)
         self._shadow = metrics.SHADOW_PREDICTIONS.counter(registry)
+        self._feedback = metrics.FEEDBACK.counter(registry)
+        self._retrains = metrics.RETRAINS.counter(registry)
         self._captured = metrics.CAPTURED.counter(registry)
         self._captures_dropped = metrics.CAPTURES_DROPPED.counter(registry)
         self._batch_size = metrics.BATCH_SIZE.histogram(registry)
@@ -129,6 +131,14 @@ class Telemetry:
         """Record on how many inputs the shadow agreed with the served version."""
         self._versions.series(self._shadow, model, shadow, "true").inc(agreed)
         self._versions.series(self._shadow, model, shadow, "false").inc(differed)
+
+    def feedback_sent(self, outcome: str) -> None:
+        """Count feedback."""
+        self._series(self._feedback, outcome).inc()
+
+    def retrain_considered(self, outcome: str) -> None:
+        """Count a retrain that was submitted, or failed before that."""
+        self._series(self._retrains, outcome).inc()
 
     def inputs_captured(self, reasons: Mapping[str, int]) -> None:
         """Record inputs that were stored for review, by condition."""
