@@ -17,7 +17,7 @@ _WIDTH, _ROW, _LABEL, _VALUE = 720, 30, 190, 90
 _STYLE = """\
 <style>
 svg.plot { --text: #374151; --line: #d1d5db; --ours: #4f46e5; --other: #9ca3af; --third: #0d9488 }
-svg.plot text { fill: var(--text); font: 13px sans-serif }
+svg.plot text { fill: var(--text); font-size: 13px; font-family: sans-serif }
 svg.plot .title { font-weight: 600; font-size: 15px }
 @media (prefers-color-scheme: dark) {
   svg.plot { --text: #d1d5db; --line: #374151; --ours: #818cf8; --other: #6b7280; --third: #2dd4bf }
