@@ -38,7 +38,7 @@ from headstart_server.prediction.version_prediction import PredictResult
 log = structlog.get_logger(__name__)
 
 #: Seconds between two looks at what waits.
-INTERVAL_SECONDS = 0.25
+INTERVAL_SECONDS = 0.5
 #: Seconds in which a server that stops stores what waits.
 STOP_SECONDS = 5.0
 #: Inputs that are considered together.
