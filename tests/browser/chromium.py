@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from programs import CHROMIUM
+from programs import CHROMIUM, Requirement
 
 WEB = Path(__file__).resolve().parents[2] / "server/headstart_server/console/web"
+AXE = Requirement(title="axe-core", remedy="make check-console")
 #: Milliseconds that something may take on a shared machine.
 PATIENCE = 30_000
 
@@ -67,6 +68,8 @@ class Console:
     def violations(self) -> list[str]:
         """Return what axe-core finds wrong, each as its rule with the elements."""
         script = WEB / "node_modules/axe-core/axe.min.js"
+        if not script.exists():
+            AXE.refuse()
         # Through the debugger, which the content security policy does not concern.
         self.page.evaluate(script.read_text() + "; undefined")
         found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
@@ -76,7 +79,7 @@ class Console:
         ]
 
     def close(self) -> None:
-        """Close the page; fail if its script failed, or if it asked another origin for something."""
+        """Close the page; fail if its script failed, or if it sent a request to another origin."""
         self._context.close()
         assert self.problems == []
         assert self.other_origins == []
