@@ -70,12 +70,16 @@ ELSEWHERE = {
     "LOADING": "unit/embedding/test_backbone_pool.py::"
     "test_a_backbone_is_loading_when_first_requested_and_ready_then",
     "MESSAGE_TOO_LARGE": "integration/server/test_http.py::test_errors_are_those_of_grpc",
+    "PREDICTION_NOT_CAPTURED": "unit/feedback/test_feedback.py::"
+    "test_the_expired_or_unknown_prediction_is_named",
     "RATE_EXCEEDED": "integration/server/test_limits.py::"
     "test_frequent_callers_get_a_time_to_retry_and_health_is_free",
     "STORAGE_FULL": "integration/server/test_bucket.py::"
     "test_a_full_disk_fails_the_job_whose_examples_do_not_fit_and_nothing_else",
     "STORAGE_UNAVAILABLE": "integration/server/test_bucket.py::"
     "test_resident_versions_answer_and_jobs_wait_while_the_bucket_is_away",
+    "UNKNOWN_CLASS": "unit/feedback/test_feedback.py::"
+    "test_unknown_classes_are_allowed_or_rejected_by_the_policy",
     "TRAINER_DIED": "integration/server/test_partial.py::test_a_trainer_that_is_killed_fails_its_job_alone",
     "WRITTEN_BY_NEWER_RELEASE": "unit/jobs/test_bad_rows.py::"
     "test_a_job_of_a_newer_release_is_named_to_its_caller",
