@@ -21,7 +21,7 @@ from headstart import (
 )
 
 PUBLIC = """
-    Aborted Abstention AbstentionReason Alias
+    Aborted Abstention AbstentionReason Alias AlreadyExists Dataset DatasetState
     AliasEvent AliasEventCause AsyncClient AsyncJob Auto Backbone BackboneCandidate BackboneStatus
     BackboneSelection Cancelled CandidateOutcome ClassMetrics ClassProbability Client ComparedClass
     ComparedMetrics Comparison ConfusedPair
