@@ -4,6 +4,8 @@ Starts its own server on a free port, and leaves nothing running.
 """
 
 import argparse
+import os
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -37,6 +39,12 @@ def main() -> None:
                 run(console, client, train, test)
             server.terminate()
     console.print("\nThe server has stopped; nothing is left behind.")
+    command = Path(sys.executable).with_name("headstart")
+    console.print(
+        "To open the console on your own photos, with a folder for each class: "
+        f"{os.path.relpath(command)} try ./photos",
+        soft_wrap=True,
+    )
 
 
 def run(

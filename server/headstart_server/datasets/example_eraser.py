@@ -359,7 +359,7 @@ class ExampleEraser:
         with self._database.write("examples.erase") as connection:
             # Numbers in the order of commits, so that no reader can see one and miss an earlier one.
             self._database.lock(connection, Lock.QUEUE)
-            # Whoever publishes a version either committed before this, or sees these rows.
+            # A transaction that publishes a version either committed before this, or sees these rows.
             next_revision(connection)
             known = _members(connection, {archive for archive, _ in found.places})
             number = connection.execute(select(func.max(forgotten.c.number))).scalar() or 0

@@ -127,7 +127,7 @@ def test_its_tails_run_in_floating_point_on_its_activations(
     np.testing.assert_array_equal(features, expected)
 
 
-def test_it_is_the_default_where_it_is_asked_for(cache: Path) -> None:
+def test_it_is_the_default_where_the_settings_say_so(cache: Path) -> None:
     assert catalog(cache, Precision.INT8).quantized.preferred(NAME) == QUANTIZED
     assert catalog(cache, Precision.FLOAT32).quantized.preferred(NAME) == NAME
     assert catalog(cache, Precision.INT8).list()[0].name == QUANTIZED

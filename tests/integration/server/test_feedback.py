@@ -1,4 +1,4 @@
-"""Feedback on captured predictions retrains a model, whoever sends it and on whatever way."""
+"""Feedback on captured predictions retrains a model, from every client and over every protocol."""
 
 import json
 import urllib.request
