@@ -25,7 +25,8 @@ from headstart.version_ref import VersionRef, parse_version, version_ref
 def test_every_field_of_a_spec_is_a_setting_or_an_argument():
     names = {field.name for field in fields(FineTuneSpec)}
 
-    assert names == SpecSettings.__annotations__.keys() | {"model", "request_id", "dataset_uri"}
+    settings = SpecSettings.__annotations__.keys() - {"remove"}  # a short form of edits
+    assert names == settings | {"model", "request_id", "dataset", "dataset_uri"}
 
 
 def test_none_means_the_default():
@@ -109,7 +110,7 @@ def test_true_is_the_gate_with_its_defaults_and_false_means_no_gate():
         ({"task": "ranking"}, ValueError, "task must be one of single_label, multi_label, regression. Rec"),
         ({"task": "unspecified"}, ValueError, "task must be one of"),
         ({"promote_if": True}, ValueError, "promote_if requires an alias"),
-        ({"remove": ["a"]}, ValueError, "remove requires a parent"),
+        ({"remove": ["a"]}, ValueError, "edits and remove require a parent"),
         ({"remove": "a.jpg", "parent": 1}, TypeError, "remove must be a list of ids. Received: 'a.jpg'"),
         ({"remove": [1], "parent": 1}, TypeError, r"remove must be a list of ids. Received: \[1\]"),
         ({"parent": True}, TypeError, "parent must be a version's number or an alias. Received: True"),
