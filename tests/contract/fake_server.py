@@ -717,6 +717,14 @@ _STANDING: dict[str, Any] = {
         first=version_selector_pb2.VersionRef(model="pets", version=1),
         second=version_selector_pb2.VersionRef(model="pets", version=2),
         comparison=comparison(),
+        differing_examples=[
+            {
+                "example": {"index": 17, "example_id": "cat/7.png", "label": {"class_name": "cat"}},
+                "version": {"model": "pets", "version": 2},
+                "first_label": {"class_name": "dog"},
+                "second_label": {"class_name": "cat"},
+            }
+        ],
     ),
     "Check": health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING),
 }

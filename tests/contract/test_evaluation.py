@@ -90,6 +90,14 @@ def test_two_versions_are_compared_on_what_both_know(client: Client, server: Fak
     assert found.first.mean_absolute_error is None
     assert found.significant
     assert found.classes[0].second_recall == 0.9
+    (differing,) = found.differing_examples
+    assert (differing.example.index, differing.example.name, differing.example.label) == (
+        17,
+        "cat/7.png",
+        "cat",
+    )
+    assert (differing.first_right, differing.first_label, differing.second_label) == (False, "dog", "cat")
+    assert differing.version == VersionRef("pets", version=2)
     assert "by more than chance" in repr(found)
 
 

@@ -29,6 +29,7 @@ class ExampleQuery(TypedDict, total=False):
         held_out: whether the example was held out.
         id_prefix: beginning of the ID.
         order_by: ``index`` or ``suspicion``, which lists the highest loss first. Default: ``index``.
+        skip: number of examples to leave out at the beginning.
     """
 
     label: str
@@ -37,6 +38,7 @@ class ExampleQuery(TypedDict, total=False):
     held_out: bool | None
     id_prefix: str
     order_by: Literal["index", "suspicion"]
+    skip: int
 
 
 def example_list(
@@ -51,6 +53,7 @@ def example_list(
             order_by=query.get("order_by", ""),
             page_size=size,
             page_token=token,
+            skip=0 if token else query.get("skip", 0),
         ),
         response=pb.ListExamplesResponse,
         read=lambda response: Page(

@@ -50,6 +50,7 @@ def list_examples(
     ] = None,
     id_prefix: Annotated[str, typer.Option(metavar="TEXT", help="Only IDs with this beginning.")] = "",
     by_suspicion: Annotated[bool, typer.Option("--by-suspicion", help="The highest loss first.")] = False,
+    skip: Annotated[int, typer.Option(min=0, help="The number of examples to skip.")] = 0,
     limit: Annotated[int, typer.Option(min=1, help="The maximum number of examples.")] = 50,
 ) -> None:
     """List the examples that a version was trained on, with their out-of-fold predictions.
@@ -63,6 +64,7 @@ def list_examples(
         held_out=held_out,
         id_prefix=id_prefix,
         order_by="suspicion" if by_suspicion else "index",
+        skip=skip,
     )
     session = session_of(context)
     with session.client() as client:

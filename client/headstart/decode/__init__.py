@@ -19,6 +19,7 @@ from headstart.results import (
     AliasEvent,
     ClassProbability,
     Comparison,
+    DifferingExample,
     ErasedExample,
     ExampleFault,
     InputFault,
@@ -115,6 +116,10 @@ def decode_comparison(response: evaluation_service_pb2.CompareResponse) -> Compa
         second_version=_target(response.second.model, response.second.version),
         faults=tuple(decode(fault, ExampleFault) for fault in response.faults),
         fault_count=response.fault_count,
+        differing_examples=tuple(
+            decode(each, DifferingExample, version=_target(each.version.model, each.version.version))
+            for each in response.differing_examples
+        ),
     )
 
 

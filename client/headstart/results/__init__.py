@@ -5,6 +5,7 @@ from headstart.results.comparisons import (
     ComparedClass,
     ComparedMetrics,
     Comparison,
+    DifferingExample,
     Promotion,
     PromotionDecision,
 )
@@ -141,6 +142,7 @@ __all__ = [
     "Dataset",
     "DatasetFindings",
     "DatasetState",
+    "DifferingExample",
     "DuplicateGroup",
     "Energy",
     "ErasedExample",

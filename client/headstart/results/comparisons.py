@@ -4,10 +4,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from headstart.display import figure, percent, table
+from headstart.label_values import LabelValue
 from headstart.results.faults import ExampleFault
+from headstart.results.findings import ExampleReference
 from headstart.version_ref import VersionRef
 
-__all__ = ["ComparedClass", "ComparedMetrics", "Comparison", "Promotion", "PromotionDecision"]
+__all__ = [
+    "ComparedClass",
+    "ComparedMetrics",
+    "Comparison",
+    "DifferingExample",
+    "Promotion",
+    "PromotionDecision",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +54,26 @@ class ComparedClass:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DifferingExample:
+    """An example that only one of two versions predicts correctly.
+
+    Attributes:
+        example: the example; its index is that among the stored examples of ``version``, or among those of
+            the request or dataset.
+        version: the version among whose stored examples it is; None for examples of a request or dataset.
+        first_right: whether only the first version predicts it correctly; otherwise only the second does.
+        first_label: label that the first version predicts; None if it does not know the class.
+        second_label: label that the second version predicts.
+    """
+
+    example: ExampleReference
+    first_right: bool
+    first_label: LabelValue | None
+    second_label: LabelValue | None
+    version: VersionRef | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
     """The comparison of two versions on the same examples.
 
@@ -67,6 +96,8 @@ class Comparison:
         verdict: conclusion in one sentence.
         faults: unusable examples, at most 100.
         fault_count: number of unusable examples.
+        differing_examples: examples that only the first version predicts correctly, at most 100, followed by
+            those that only the second does; `Client.compare` returns them.
     """
 
     example_count: int
@@ -85,6 +116,7 @@ class Comparison:
     second_version: VersionRef | None = None
     faults: tuple[ExampleFault, ...] = ()
     fault_count: int = 0
+    differing_examples: tuple[DifferingExample, ...] = ()
 
     def _repr_html_(self) -> str:
         first = "first" if self.first_version is None else str(self.first_version)

@@ -27,10 +27,11 @@ from headstart.v1 import comparison_pb2 as headstart_dot_v1_dot_comparison__pb2
 from headstart.v1 import evaluation_pb2 as headstart_dot_v1_dot_evaluation__pb2
 from headstart.v1 import fine_tuning_service_pb2 as headstart_dot_v1_dot_fine__tuning__service__pb2
 from headstart.v1 import job_pb2 as headstart_dot_v1_dot_job__pb2
+from headstart.v1 import label_pb2 as headstart_dot_v1_dot_label__pb2
 from headstart.v1 import version_selector_pb2 as headstart_dot_v1_dot_version__selector__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%headstart/v1/evaluation_service.proto\x12\x0cheadstart.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dheadstart/v1/comparison.proto\x1a\x1dheadstart/v1/evaluation.proto\x1a&headstart/v1/fine_tuning_service.proto\x1a\x16headstart/v1/job.proto\x1a#headstart/v1/version_selector.proto\"u\n\x0f\x45valuateRequest\x12*\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.headstart.v1.EvaluateSpecH\x00\x12.\n\x08\x65xamples\x18\x02 \x01(\x0b\x32\x1a.headstart.v1.ExampleBatchH\x00\x42\x06\n\x04part\"T\n\x0c\x45valuateSpec\x12\x33\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\"\xb8\x01\n\x10\x45valuateResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12,\n\nevaluation\x18\x03 \x01(\x0b\x32\x18.headstart.v1.Evaluation\x12*\n\x06\x66\x61ults\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ExampleFault\x12\x13\n\x0b\x66\x61ult_count\x18\x05 \x01(\x03\x12\x15\n\rtrained_count\x18\x06 \x01(\x03\"s\n\x0e\x43ompareRequest\x12)\n\x04spec\x18\x01 \x01(\x0b\x32\x19.headstart.v1.CompareSpecH\x00\x12.\n\x08\x65xamples\x18\x02 \x01(\x0b\x32\x1a.headstart.v1.ExampleBatchH\x00\x42\x06\n\x04part\"\x87\x01\n\x0b\x43ompareSpec\x12\x32\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\x12\x33\n\x06second\x18\x02 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\"\xd3\x01\n\x0f\x43ompareResponse\x12\'\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x18.headstart.v1.VersionRef\x12(\n\x06second\x18\x02 \x01(\x0b\x32\x18.headstart.v1.VersionRef\x12,\n\ncomparison\x18\x03 \x01(\x0b\x32\x18.headstart.v1.Comparison\x12*\n\x06\x66\x61ults\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ExampleFault\x12\x13\n\x0b\x66\x61ult_count\x18\x05 \x01(\x03\x32\xaa\x01\n\x11\x45valuationService\x12K\n\x08\x45valuate\x12\x1d.headstart.v1.EvaluateRequest\x1a\x1e.headstart.v1.EvaluateResponse(\x01\x12H\n\x07\x43ompare\x12\x1c.headstart.v1.CompareRequest\x1a\x1d.headstart.v1.CompareResponse(\x01\x42=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%headstart/v1/evaluation_service.proto\x12\x0cheadstart.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dheadstart/v1/comparison.proto\x1a\x1dheadstart/v1/evaluation.proto\x1a&headstart/v1/fine_tuning_service.proto\x1a\x16headstart/v1/job.proto\x1a\x18headstart/v1/label.proto\x1a#headstart/v1/version_selector.proto\"u\n\x0f\x45valuateRequest\x12*\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.headstart.v1.EvaluateSpecH\x00\x12.\n\x08\x65xamples\x18\x02 \x01(\x0b\x32\x1a.headstart.v1.ExampleBatchH\x00\x42\x06\n\x04part\"T\n\x0c\x45valuateSpec\x12\x33\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\"\xb8\x01\n\x10\x45valuateResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12,\n\nevaluation\x18\x03 \x01(\x0b\x32\x18.headstart.v1.Evaluation\x12*\n\x06\x66\x61ults\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ExampleFault\x12\x13\n\x0b\x66\x61ult_count\x18\x05 \x01(\x03\x12\x15\n\rtrained_count\x18\x06 \x01(\x03\"s\n\x0e\x43ompareRequest\x12)\n\x04spec\x18\x01 \x01(\x0b\x32\x19.headstart.v1.CompareSpecH\x00\x12.\n\x08\x65xamples\x18\x02 \x01(\x0b\x32\x1a.headstart.v1.ExampleBatchH\x00\x42\x06\n\x04part\"\x87\x01\n\x0b\x43ompareSpec\x12\x32\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\x12\x33\n\x06second\x18\x02 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\"\x8f\x02\n\x0f\x43ompareResponse\x12\'\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x18.headstart.v1.VersionRef\x12(\n\x06second\x18\x02 \x01(\x0b\x32\x18.headstart.v1.VersionRef\x12,\n\ncomparison\x18\x03 \x01(\x0b\x32\x18.headstart.v1.Comparison\x12*\n\x06\x66\x61ults\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ExampleFault\x12\x13\n\x0b\x66\x61ult_count\x18\x05 \x01(\x03\x12:\n\x12\x64iffering_examples\x18\x06 \x03(\x0b\x32\x1e.headstart.v1.DifferingExample\"\xd8\x01\n\x10\x44ifferingExample\x12/\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x1e.headstart.v1.ExampleReference\x12)\n\x07version\x18\x02 \x01(\x0b\x32\x18.headstart.v1.VersionRef\x12\x13\n\x0b\x66irst_right\x18\x03 \x01(\x08\x12(\n\x0b\x66irst_label\x18\x04 \x01(\x0b\x32\x13.headstart.v1.Label\x12)\n\x0csecond_label\x18\x05 \x01(\x0b\x32\x13.headstart.v1.Label2\xaa\x01\n\x11\x45valuationService\x12K\n\x08\x45valuate\x12\x1d.headstart.v1.EvaluateRequest\x1a\x1e.headstart.v1.EvaluateResponse(\x01\x12H\n\x07\x43ompare\x12\x1c.headstart.v1.CompareRequest\x1a\x1d.headstart.v1.CompareResponse(\x01\x42=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,18 +45,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPARESPEC'].fields_by_name['first']._serialized_options = b'\342A\001\002'
   _globals['_COMPARESPEC'].fields_by_name['second']._loaded_options = None
   _globals['_COMPARESPEC'].fields_by_name['second']._serialized_options = b'\342A\001\002'
-  _globals['_EVALUATEREQUEST']._serialized_start=251
-  _globals['_EVALUATEREQUEST']._serialized_end=368
-  _globals['_EVALUATESPEC']._serialized_start=370
-  _globals['_EVALUATESPEC']._serialized_end=454
-  _globals['_EVALUATERESPONSE']._serialized_start=457
-  _globals['_EVALUATERESPONSE']._serialized_end=641
-  _globals['_COMPAREREQUEST']._serialized_start=643
-  _globals['_COMPAREREQUEST']._serialized_end=758
-  _globals['_COMPARESPEC']._serialized_start=761
-  _globals['_COMPARESPEC']._serialized_end=896
-  _globals['_COMPARERESPONSE']._serialized_start=899
-  _globals['_COMPARERESPONSE']._serialized_end=1110
-  _globals['_EVALUATIONSERVICE']._serialized_start=1113
-  _globals['_EVALUATIONSERVICE']._serialized_end=1283
+  _globals['_EVALUATEREQUEST']._serialized_start=277
+  _globals['_EVALUATEREQUEST']._serialized_end=394
+  _globals['_EVALUATESPEC']._serialized_start=396
+  _globals['_EVALUATESPEC']._serialized_end=480
+  _globals['_EVALUATERESPONSE']._serialized_start=483
+  _globals['_EVALUATERESPONSE']._serialized_end=667
+  _globals['_COMPAREREQUEST']._serialized_start=669
+  _globals['_COMPAREREQUEST']._serialized_end=784
+  _globals['_COMPARESPEC']._serialized_start=787
+  _globals['_COMPARESPEC']._serialized_end=922
+  _globals['_COMPARERESPONSE']._serialized_start=925
+  _globals['_COMPARERESPONSE']._serialized_end=1196
+  _globals['_DIFFERINGEXAMPLE']._serialized_start=1199
+  _globals['_DIFFERINGEXAMPLE']._serialized_end=1415
+  _globals['_EVALUATIONSERVICE']._serialized_start=1418
+  _globals['_EVALUATIONSERVICE']._serialized_end=1588
 # @@protoc_insertion_point(module_scope)

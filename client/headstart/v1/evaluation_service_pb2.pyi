@@ -3,6 +3,7 @@ from headstart.v1 import comparison_pb2 as _comparison_pb2
 from headstart.v1 import evaluation_pb2 as _evaluation_pb2
 from headstart.v1 import fine_tuning_service_pb2 as _fine_tuning_service_pb2
 from headstart.v1 import job_pb2 as _job_pb2
+from headstart.v1 import label_pb2 as _label_pb2
 from headstart.v1 import version_selector_pb2 as _version_selector_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -63,15 +64,31 @@ class CompareSpec(_message.Message):
     def __init__(self, first: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ..., second: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ..., dataset: _Optional[str] = ...) -> None: ...
 
 class CompareResponse(_message.Message):
-    __slots__ = ("first", "second", "comparison", "faults", "fault_count")
+    __slots__ = ("first", "second", "comparison", "faults", "fault_count", "differing_examples")
     FIRST_FIELD_NUMBER: _ClassVar[int]
     SECOND_FIELD_NUMBER: _ClassVar[int]
     COMPARISON_FIELD_NUMBER: _ClassVar[int]
     FAULTS_FIELD_NUMBER: _ClassVar[int]
     FAULT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DIFFERING_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     first: _version_selector_pb2.VersionRef
     second: _version_selector_pb2.VersionRef
     comparison: _comparison_pb2.Comparison
     faults: _containers.RepeatedCompositeFieldContainer[_job_pb2.ExampleFault]
     fault_count: int
-    def __init__(self, first: _Optional[_Union[_version_selector_pb2.VersionRef, _Mapping]] = ..., second: _Optional[_Union[_version_selector_pb2.VersionRef, _Mapping]] = ..., comparison: _Optional[_Union[_comparison_pb2.Comparison, _Mapping]] = ..., faults: _Optional[_Iterable[_Union[_job_pb2.ExampleFault, _Mapping]]] = ..., fault_count: _Optional[int] = ...) -> None: ...
+    differing_examples: _containers.RepeatedCompositeFieldContainer[DifferingExample]
+    def __init__(self, first: _Optional[_Union[_version_selector_pb2.VersionRef, _Mapping]] = ..., second: _Optional[_Union[_version_selector_pb2.VersionRef, _Mapping]] = ..., comparison: _Optional[_Union[_comparison_pb2.Comparison, _Mapping]] = ..., faults: _Optional[_Iterable[_Union[_job_pb2.ExampleFault, _Mapping]]] = ..., fault_count: _Optional[int] = ..., differing_examples: _Optional[_Iterable[_Union[DifferingExample, _Mapping]]] = ...) -> None: ...
+
+class DifferingExample(_message.Message):
+    __slots__ = ("example", "version", "first_right", "first_label", "second_label")
+    EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    FIRST_RIGHT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_LABEL_FIELD_NUMBER: _ClassVar[int]
+    SECOND_LABEL_FIELD_NUMBER: _ClassVar[int]
+    example: _label_pb2.ExampleReference
+    version: _version_selector_pb2.VersionRef
+    first_right: bool
+    first_label: _label_pb2.Label
+    second_label: _label_pb2.Label
+    def __init__(self, example: _Optional[_Union[_label_pb2.ExampleReference, _Mapping]] = ..., version: _Optional[_Union[_version_selector_pb2.VersionRef, _Mapping]] = ..., first_right: bool = ..., first_label: _Optional[_Union[_label_pb2.Label, _Mapping]] = ..., second_label: _Optional[_Union[_label_pb2.Label, _Mapping]] = ...) -> None: ...

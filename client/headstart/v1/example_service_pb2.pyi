@@ -10,20 +10,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ListExamplesRequest(_message.Message):
-    __slots__ = ("version", "dataset", "filter", "order_by", "page_size", "page_token")
+    __slots__ = ("version", "dataset", "filter", "order_by", "page_size", "page_token", "skip")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     ORDER_BY_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    SKIP_FIELD_NUMBER: _ClassVar[int]
     version: _version_selector_pb2.VersionSelector
     dataset: str
     filter: ExampleFilter
     order_by: str
     page_size: int
     page_token: str
-    def __init__(self, version: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ..., dataset: _Optional[str] = ..., filter: _Optional[_Union[ExampleFilter, _Mapping]] = ..., order_by: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    skip: int
+    def __init__(self, version: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ..., dataset: _Optional[str] = ..., filter: _Optional[_Union[ExampleFilter, _Mapping]] = ..., order_by: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., skip: _Optional[int] = ...) -> None: ...
 
 class ExampleFilter(_message.Message):
     __slots__ = ("label", "predicted_label", "issue", "held_out", "example_id_prefix")

@@ -17,7 +17,7 @@ from headstart_server.evaluation.paired_predictions import ComparedHead, Example
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.features.feature_matrix import Float32
-from headstart_server.learning.metrics.comparison import Comparison, PairedOutcome, compare
+from headstart_server.learning.metrics.comparison import Comparison, PairedOutcome, compare, differing
 from headstart_server.learning.metrics.evaluation import Evaluation, evaluate
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.learning.metrics.metrics import MetricsSource
@@ -111,15 +111,22 @@ class ComparisonRun:
             HeadstartError: as `BatchPredictor.answer`.
         """
         batch = self.predictor.answer(examples)
-        self._came += len(batch.examples)
+        came, self._came = self._came, self._came + len(batch.examples)
         places = np.flatnonzero(batch.usable).tolist()
         if not places:
             return
         usable = [batch.examples[place] for place in places]
         first, second = (self._outcomes(batch, usable, side) for side in (0, 1))
         self._pairs += [
-            PairedOutcome(target=example.target, weight=example.weight, first=one, second=other)
-            for example, one, other in zip(usable, first, second, strict=True)
+            PairedOutcome(
+                target=example.target,
+                weight=example.weight,
+                first=one,
+                second=other,
+                index=came + place,
+                id=example.id,
+            )
+            for place, example, one, other in zip(places, usable, first, second, strict=True)
         ]
 
     def comparison(self) -> Comparison:
@@ -134,7 +141,13 @@ class ComparisonRun:
                 f"None of the {self._came} examples can be used. The first is example {fault.index}: "
                 f"{fault.message}"
             )
-        return compare(self._pairs or self._known())
+        if not self._pairs:
+            self._pairs += self._known()
+        return compare(self._pairs)
+
+    def differing(self) -> tuple[Sequence[PairedOutcome], Sequence[PairedOutcome]]:
+        """The examples of `comparison` that only the first version predicts correctly, or only the second."""
+        return differing(self._pairs)
 
     def _outcomes(
         self, batch: PredictedBatch, usable: Sequence[Example], side: int

@@ -79,6 +79,7 @@ def pair_predictions(
         for digest, (example, _) in (theirs | mine).items()
         if digest in mine or not out or exclusion_mark(digest) not in out
     }
+    places = tuple(_first_places(head.known) for head in (first, second))
     before = _answers(first, theirs, shared, reading)
     after = _answers(second, mine, shared, reading)
     return [
@@ -87,6 +88,9 @@ def pair_predictions(
             weight=example.weight,
             first=_judged(before[digest], theirs.get(digest), example.target),
             second=after[digest],
+            index=places[digest in mine][digest],
+            id=example.id,
+            source=int(digest in mine),
         )
         for digest, example in shared.items()
         if digest in before and digest in after
@@ -101,6 +105,14 @@ def _by_digest(known: ExampleList) -> dict[str, tuple[StoredExample, PredictionO
     found: dict[str, tuple[StoredExample, PredictionOutcome | None]] = {}
     for example, outcome in zip(known.examples, known.outcomes, strict=True):
         found.setdefault(example.digest, (example, outcome))
+    return found
+
+
+def _first_places(known: ExampleList) -> dict[str, int]:
+    """The index of the first example of each content."""
+    found: dict[str, int] = {}
+    for index, example in enumerate(known.examples):
+        found.setdefault(example.digest, index)
     return found
 
 

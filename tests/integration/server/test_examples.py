@@ -107,6 +107,15 @@ def test_pages_continue_and_filters_combine(api: Api, model: str):
         assert first.version.version == 1
         seen += [each.example.example_id for each in first.examples]
     assert seen == [f"7-{place}" for place in range(10)]
+    # A jump skips examples, also after a page.
+    request.page_token, request.skip = "", 3
+    jumped = stub(api).ListExamples(request)
+    assert [each.example.example_id for each in jumped.examples] == seen[3:7]
+    request.page_token, request.skip = jumped.next_page_token, 2
+    assert [each.example.example_id for each in stub(api).ListExamples(request).examples] == seen[9:]
+    request.skip = 2**31 - 1
+    beyond = stub(api).ListExamples(request)
+    assert (len(beyond.examples), beyond.next_page_token, beyond.example_count) == (0, "", 10)
     both = example_service_pb2.ListExamplesRequest(
         version={"model": model, "version": 1}, filter={"label": "7", "example_id_prefix": "7-1"}
     )

@@ -6,7 +6,15 @@ import time
 import grpc
 import pytest
 
-from headstart.v1 import comparison_pb2, example_pb2, input_pb2, job_pb2, version_selector_pb2
+from headstart.v1 import (
+    comparison_pb2,
+    example_pb2,
+    example_service_pb2,
+    example_service_pb2_grpc,
+    input_pb2,
+    job_pb2,
+    version_selector_pb2,
+)
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1.errors_pb2 import ErrorReason
 from integration.server.calls import Api, Refusal, digit, digits, example, refused
@@ -237,11 +245,24 @@ def test_two_versions_are_compared_on_what_they_know_and_on_new_examples(
     assert (known.second.model, known.second.version) == (pair[1].model, 2)
     assert known.comparison.example_count == 24
     assert known.comparison.only_second_right == 8
+    assert len(known.differing_examples) == 8
+    for each in known.differing_examples:
+        assert not each.first_right
+        assert (each.version.version, each.example.label.class_name) == (2, "7")
+        assert (each.first_label.class_name != "7", each.second_label.class_name) == (True, "7")
+    stored = example_service_pb2_grpc.ExampleServiceStub(api.channel).ListExamples(
+        example_service_pb2.ListExamplesRequest(version=pair[1], filter={"label": "7"})
+    )
+    listed = {(each.example.index, each.example.example_id) for each in stored.examples}
+    assert {(each.example.index, each.example.example_id) for each in known.differing_examples} == listed
     new = api.compare(*pair, digits(LABELS, 5, start=60))
     assert new.comparison.example_count == 15
     assert new.comparison.significant == (new.comparison.p_value < 0.05)
     assert {one.name: one.first_recall for one in new.comparison.classes}["7"] == 0
     assert new.comparison.verdict
+    sent = [each for each in new.differing_examples if each.second_label.class_name == "7"]
+    assert sent
+    assert not any(each.HasField("version") for each in new.differing_examples)
 
 
 def test_streams_that_are_none_are_refused(api: Api, digits_model: str):

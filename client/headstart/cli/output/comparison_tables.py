@@ -6,12 +6,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from headstart.cli.output.layout import add_row, facts_grid, figure, new_table, percent, plural
+from headstart.label_values import label_text
 from headstart.results import ComparedClass, ComparedMetrics, Comparison, Promotion
 from headstart.version_ref import VersionRef
 
 __all__ = ["comparison_view", "promotion_line"]
 
 _MAX_CLASSES = 20
+_MAX_EXAMPLES = 5
 
 
 def comparison_view(comparison: Comparison) -> RenderableType:
@@ -28,7 +30,13 @@ def comparison_view(comparison: Comparison) -> RenderableType:
         ("only the second is right", _only(comparison, comparison.only_second_right)),
         ("unusable", comparison.fault_count or None),
     ]
-    return Group(Text(comparison.verdict), table, facts_grid(facts), *_classes(comparison, first, second))
+    return Group(
+        Text(comparison.verdict),
+        table,
+        facts_grid(facts),
+        *_classes(comparison, first, second),
+        *_differing(comparison, first, second),
+    )
 
 
 def promotion_line(promotion: Promotion) -> str:
@@ -74,6 +82,20 @@ def _classes(comparison: Comparison, first: str, second: str) -> Iterable[Render
     remaining = len(changed) - _MAX_CLASSES
     if remaining > 0:
         yield Text(f"  and {remaining} more, which changed less")
+
+
+def _differing(comparison: Comparison, first: str, second: str) -> Iterable[RenderableType]:
+    for name, is_first in ((first, True), (second, False)):
+        found = [each for each in comparison.differing_examples if each.first_right is is_first]
+        if not found:
+            continue
+        table = new_table(f"only {name} is right", "label", first, second)
+        for each in found[:_MAX_EXAMPLES]:
+            labels = (each.example.label, each.first_label, each.second_label)
+            add_row(
+                table, each.example.name, *("" if label is None else label_text(label) for label in labels)
+            )
+        yield table
 
 
 def _change(compared: ComparedClass) -> float:

@@ -15,6 +15,7 @@ from headstart_server.api.grpc.example_stream import stream_parts
 from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.api.grpc.messages.common import examples_of, selector_of
 from headstart_server.api.grpc.messages.comparisons import comparison_message
+from headstart_server.api.grpc.messages.differing import differing_messages
 from headstart_server.api.grpc.messages.evaluations import evaluation_message
 from headstart_server.api.grpc.messages.jobs import fault_message
 from headstart_server.datasets.named_examples import NamedExamples
@@ -68,12 +69,16 @@ class EvaluationService(stubs.EvaluationServiceServicer):
             open_run = partial(self._executor.run, self._bench.comparison, first, second)
             run = await self._bench.pool.when_ready(open_run, spec.ByteSize)
             await self._fed(run, parts, spec.dataset)
-        comparison = await self._ended(run, lambda: comparison_message(run.comparison()))
-        one, other = run.predictor.versions
+        versions = [VersionRef(model=one.model, version=one.number) for one in run.predictor.versions]
+        comparison, differing = await self._ended(
+            run,
+            lambda: (comparison_message(run.comparison()), differing_messages(run.differing(), versions)),
+        )
         return pb.CompareResponse(
-            first=VersionRef(model=one.model, version=one.number),
-            second=VersionRef(model=other.model, version=other.number),
+            first=versions[0],
+            second=versions[1],
             comparison=comparison,
+            differing_examples=differing,
             faults=[fault_message(fault) for fault in run.predictor.faults],
             fault_count=run.predictor.fault_count,
         )

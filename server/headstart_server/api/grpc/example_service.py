@@ -47,7 +47,7 @@ class ExampleService(stubs.ExampleServiceServicer):
         selected = source.index.select(condition, by_suspicion=by_suspicion).tolist()
 
         def fetch(after: list[Any] | None, limit: int) -> list[tuple[int, ListedExample, bool]]:
-            begin = start if after is None else after[1]
+            begin = start + request.skip if after == key else (after or [0, 0])[1]
             listed = self._reader.listed(source, selected[begin : begin + limit])
             return [(begin + place, *each) for place, each in enumerate(listed, start=1)]
 

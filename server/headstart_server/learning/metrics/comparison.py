@@ -6,6 +6,7 @@ The contract documents the fields of the messages with the same names.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf, isnan
 
 import numpy as np
 
@@ -26,16 +27,31 @@ from headstart_server.storage.json_values import JsonValue
 
 #: The p-value below which a difference is significant.
 SIGNIFICANT = 0.05
+#: Reported examples that only one of the versions predicts correctly, for each version.
+MAX_DIFFERING = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairedOutcome:
-    """An example, its weight above 0, and the predictions of two versions."""
+    """An example and the predictions of two versions.
+
+    Attributes:
+        target: the label.
+        weight: the weight, above 0.
+        first: the prediction of the first version.
+        second: the prediction of the second version.
+        index: the index of the example in its source.
+        id: the ID of the example.
+        source: 0 or 1 for the examples of the first or second version; None for examples of the caller.
+    """
 
     target: Target
     weight: float
     first: PredictionOutcome
     second: PredictionOutcome
+    index: int = 0
+    id: str = ""
+    source: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +114,27 @@ def compare(pairs: Sequence[PairedOutcome]) -> Comparison:
     if pairs[0].target.task is Task.REGRESSION:
         return _compare_numbers(pairs, weights)
     return _compare_labels(pairs, weights)
+
+
+def differing(pairs: Sequence[PairedOutcome]) -> tuple[list[PairedOutcome], list[PairedOutcome]]:
+    """Return the examples that only the first version predicts correctly, and those of the second.
+
+    At most `MAX_DIFFERING` of each, with the highest loss of the wrong version first, unknown losses last.
+    """
+    found: tuple[list[PairedOutcome], list[PairedOutcome]] = ([], [])
+    for pair in pairs:
+        if pair.target.task is Task.REGRESSION:
+            continue
+        first, second = is_right(pair.target, pair.first), is_right(pair.target, pair.second)
+        if first != second:
+            found[second].append(pair)
+    found[0].sort(key=lambda pair: _descending(pair.second.loss))
+    found[1].sort(key=lambda pair: _descending(pair.first.loss))
+    return found[0][:MAX_DIFFERING], found[1][:MAX_DIFFERING]
+
+
+def _descending(loss: float) -> float:
+    return inf if isnan(loss) else -loss
 
 
 def is_right(target: Target, outcome: PredictionOutcome) -> bool:

@@ -1,7 +1,8 @@
 """Two versions side by side: figures by hand, by their definitions, and what is said of them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from math import nan
 
 import numpy as np
 import pytest
@@ -11,7 +12,13 @@ from scipy import stats
 
 from headstart_server.errors import NoCommonExamples
 from headstart_server.learning.examples.target import Target
-from headstart_server.learning.metrics.comparison import Comparison, PairedOutcome, compare
+from headstart_server.learning.metrics.comparison import (
+    MAX_DIFFERING,
+    Comparison,
+    PairedOutcome,
+    compare,
+    differing,
+)
 from headstart_server.learning.metrics.outcomes import PredictionOutcome
 
 
@@ -182,3 +189,28 @@ def test_sides_and_order_of_examples_do_not_matter(
 def test_a_comparison_survives_its_json(answers: list[tuple[str, str, str]]) -> None:
     found = compare(pairs_of(answers))
     assert Comparison.from_json(found.to_json()) == found
+
+
+def test_the_examples_that_only_one_version_gets_right_come_with_the_worst_first() -> None:
+    pairs = pairs_of(
+        [
+            ("cat", "cat", "cat"),
+            ("cat", "dog", "dog"),
+            ("cat", "cat", "dog"),
+            ("dog", "cat", "dog"),
+            ("dog", "cat", "dog"),
+            ("dog", "cat", "dog"),
+        ]
+    )
+    losses = {3: 1.0, 4: nan, 5: 3.0}
+    pairs = [
+        replace(pair, index=index, first=replace(pair.first, loss=losses.get(index, pair.first.loss)))
+        for index, pair in enumerate(pairs)
+    ]
+
+    first, second = differing(pairs)
+
+    assert [pair.index for pair in first] == [2]
+    assert [pair.index for pair in second] == [5, 3, 4]
+    assert [len(some) for some in differing(pairs * 200)] == [MAX_DIFFERING, MAX_DIFFERING]
+    assert differing(numbers([(0.0, 1.0)])) == ([], [])

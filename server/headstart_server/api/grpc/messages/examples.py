@@ -67,7 +67,7 @@ def record_message(source: ExampleSource, listed: ListedExample, *, has_content:
     example, outcome = listed.example, listed.outcome
     message = pb.ExampleRecord(
         example=label_pb2.ExampleReference(
-            index=listed.index, example_id=example.id, label=label_message(_reduced(example.target))
+            index=listed.index, example_id=example.id, label=label_message(reduced(example.target))
         ),
         label=label_message(example.target),
         held_out=example.held_out or (outcome is not None and outcome.held_out),
@@ -90,7 +90,7 @@ def record_message(source: ExampleSource, listed: ListedExample, *, has_content:
     return message
 
 
-def _reduced(target: Target) -> Target:
+def reduced(target: Target) -> Target:
     """Return a label with a soft label as its most probable class."""
     is_soft = target.task is Task.SINGLE_LABEL and not target.is_hard
     return Target.of_label(target.label) if is_soft else target

@@ -238,6 +238,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "order_by": _name(64),
         "page_size": _PAGE_SIZE,
         "page_token": _PAGE_TOKEN,
+        "skip": _range(0, _INT32),
     },
     "headstart.v1.ExampleBatch": {"examples": _many(MAX_BATCH_EXAMPLES)},
     "headstart.v1.FineTuneSpec": {
