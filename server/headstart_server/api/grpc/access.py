@@ -169,6 +169,9 @@ class AccessCheck(CallCheck):
         """
         names = list(dict.fromkeys(model_names(request)))
         found = list(dict.fromkeys(dataset_names(request)))
+        principal = caller.principal
+        if not (self._authenticator.is_open or any(map(principal.has, rule.rights))):
+            raise _denied(rule)
         if rule.makes and rule.on is Subject.DATASET:
             for name in found:
                 check_dataset_name(name)
@@ -177,9 +180,6 @@ class AccessCheck(CallCheck):
                 for name in names:
                     check_model_name(name, "spec.model")
             return names
-        principal = caller.principal
-        if not any(map(principal.has, rule.rights)):
-            raise _denied(rule)
         if rule.on is Subject.JOB:
             return [await self._check_job(principal, rule, request.job_id)]  # type: ignore[attr-defined]
         if rule.on is Subject.MODEL:

@@ -23,9 +23,9 @@ from headstart_server.errors import (
 from headstart_server.models.traffic_split import MAX_SHARES
 
 #: Fields of a request that the log has, in addition to models and job.
-_FIELDS = ("version", "alias", "force", "request_id", "dataset", "batch")
-#: Most models that a line names.
-_MAX_MODELS = 20
+_FIELDS = ("version", "alias", "force", "request_id", "dataset", "batch", "prediction_id")
+#: Most models, or fields of a mask, that a line names.
+_MAX_NAMES = 20
 #: Most characters of a name, or of another text.
 _MAX_CHARACTERS = 128
 #: The errors of calls whose caller is unknown or has no right; a model without a right does not exist to it.
@@ -33,11 +33,11 @@ _REFUSALS = (Unauthenticated, PermissionDenied, ModelNotFound, DatasetNotFound, 
 
 
 class CallAudit:
-    """Write calls to the audit log: rejected ones, those that change something, or all.
+    """Write calls to the audit log: rejected ones, those that change something or read inputs, or all.
 
     Args:
         log: the audit log.
-        rules: the permission table, which has what changes something.
+        rules: the permission table, which has the calls that are logged.
         audits_all: whether to log all calls.
     """
 
@@ -50,11 +50,11 @@ class CallAudit:
         """Keep what the log has of a request."""
         part: Any = getattr(request, "spec", request)
         fields = part.DESCRIPTOR.fields_by_name
-        for name in _FIELDS:
-            if name in fields and (value := getattr(part, name)):
-                call.audited[name] = value
+        call.audited.update(_values(part))
         if "traffic" in fields and (shares := part.traffic[:MAX_SHARES]):
             call.audited["traffic"] = {str(each.version): each.fraction for each in shares}
+        if "update_mask" in fields and (paths := part.update_mask.paths[:_MAX_NAMES]):
+            call.audited["update_mask"] = [path[:_MAX_CHARACTERS] for path in paths]
         call.models = list(dict.fromkeys([*call.models, *filter(None, model_names(request))]))
         if "job_id" in request.DESCRIPTOR.fields_by_name:
             call.job_id = request.job_id  # type: ignore[attr-defined]
@@ -64,7 +64,8 @@ class CallAudit:
         # A call may also end before it was admitted because the database or an issuer's keys are unavailable.
         ended_early = call.caller is None or (not call.is_admitted and isinstance(error, HeadstartError))
         rule = self._rules.get(call.method.name)
-        if not (ended_early or self._audits_all or (rule is not None and rule.changes)):
+        is_logged = rule is not None and (rule.changes or rule.reads_inputs)
+        if not (ended_early or self._audits_all or is_logged):
             return
         outcome = _outcome(error)
         line = _line(call, outcome, is_refused=not call.is_admitted and isinstance(error, _REFUSALS))
@@ -75,6 +76,15 @@ class CallAudit:
             self._log.write(line)
 
 
+def _values(message: Message) -> dict[str, Any]:
+    """Return the fields of a message that the log has; those of a selected version in its place."""
+    found: dict[str, Any] = {}
+    for name in _FIELDS:
+        if name in message.DESCRIPTOR.fields_by_name and (value := getattr(message, name)):
+            found.update(_values(value) if isinstance(value, Message) else {name: value})
+    return found
+
+
 def _line(call: Call, outcome: Mapping[str, str | None], *, is_refused: bool) -> dict[str, Any]:
     principal = call.caller.principal if call.caller else None
     return {
@@ -83,7 +93,7 @@ def _line(call: Call, outcome: Mapping[str, str | None], *, is_refused: bool) ->
         "tenant": principal.tenant if principal else None,
         "peer": call.context.peer(),
         "method": call.method.name,
-        "models": [name[:_MAX_CHARACTERS] for name in call.models[:_MAX_MODELS]],
+        "models": [name[:_MAX_CHARACTERS] for name in call.models[:_MAX_NAMES]],
         "job_id": call.job_id and call.job_id[:_MAX_CHARACTERS],
         "request": {
             name: value[:_MAX_CHARACTERS] if isinstance(value, str) else value

@@ -36,6 +36,7 @@ class Rule:
         rights: of which one is needed.
         makes: whether it may make the model or dataset that it names.
         changes: whether it changes something, so that the audit log has it.
+        reads_inputs: whether it returns inputs that others sent, so that the audit log has it, too.
         all_models: the name in place of a model that means all models; then the method itself keeps to those
             that the caller has the right on. None: every request names its models.
     """
@@ -44,6 +45,7 @@ class Rule:
     rights: frozenset[Right] = frozenset()
     makes: bool = False
     changes: bool = False
+    reads_inputs: bool = False
     all_models: str | None = None
 
 
@@ -111,7 +113,7 @@ RULES: Mapping[str, Rule] = {
     f"{_V1}ModelService/ListBackbones": Rule(on=Subject.ANY, rights=_SOME),
     # Inputs that others sent.
     f"{_V1}ReviewService/ListReview": Rule(on=Subject.MODEL, rights=_REVIEW),
-    f"{_V1}ReviewService/GetCapturedInput": Rule(on=Subject.MODEL, rights=_REVIEW),
+    f"{_V1}ReviewService/GetCapturedInput": Rule(on=Subject.MODEL, rights=_REVIEW, reads_inputs=True),
     f"{_V1}ReviewService/SendFeedback": Rule(on=Subject.MODEL, rights=_FEEDBACK, changes=True),
     # It names those who sent it.
     f"{_V1}ReviewService/ListFeedback": Rule(on=Subject.MODEL, rights=_TRAIN | _REVIEW),
