@@ -33,6 +33,7 @@ from headstart_server.models.capture_policy import CapturePolicy
 from headstart_server.models.model_index import ModelIndex
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.observability.telemetry import Telemetry
+from headstart_server.prediction.prediction_capture import is_traffic
 from headstart_server.prediction.version_prediction import PredictResult
 
 log = structlog.get_logger(__name__)
@@ -114,6 +115,7 @@ class InputCapture:
                     contents=usable,
                     rows=rows[identified.version.backbone],
                     cuts=cuts,
+                    is_traffic=is_traffic(),
                 )
             )
         return replace(result, predictions=predictions)
@@ -173,7 +175,8 @@ class InputCapture:
         names = _view_names(group)
         views = {name: np.stack([row.views[name] for row in rows]) for name in names}
         outputs = np.concatenate([each.prediction.outputs for each in group])
-        selection = self._selector.select(policy, version, outputs, views)
+        traffic = np.repeat([each.is_traffic for each in group], [len(each.contents) for each in group])
+        selection = self._selector.select(policy, version, outputs, views, traffic)
         if not len(selection.places):
             return
         chosen = {name: view[selection.places] for name, view in views.items()}

@@ -25,6 +25,7 @@ class Observation:
         contents: the inputs, [n].
         rows: their features, [n].
         cuts: names of activations among the features.
+        is_traffic: whether they may be in the random sample.
         time: when they were predicted, on a clock that only goes up.
     """
 
@@ -33,6 +34,7 @@ class Observation:
     contents: Sequence[Content]
     rows: Sequence[RowFeatures]
     cuts: frozenset[str] = frozenset()
+    is_traffic: bool = True
     time: float = field(default_factory=time.monotonic)
 
     @property

@@ -55,7 +55,12 @@ class CaptureSelector:
         self._fractions: LruCache[tuple[str, int], Float64] = LruCache(MAX_VERSIONS)
 
     def select(
-        self, policy: CapturePolicy, version: ResidentVersion, outputs: Float32, views: Mapping[str, Float32]
+        self,
+        policy: CapturePolicy,
+        version: ResidentVersion,
+        outputs: Float32,
+        views: Mapping[str, Float32],
+        traffic: NDArray[np.bool_],
     ) -> Selection:
         """Select from n predictions of a version.
 
@@ -64,6 +69,7 @@ class CaptureSelector:
             version: the version.
             outputs: what its head gave, [n, C].
             views: the features of the backbone, [n, D of the view].
+            traffic: whether each may be in the random sample, [n].
 
         Raises:
             VersionNotFound: the version was deleted meanwhile.
@@ -71,7 +77,7 @@ class CaptureSelector:
         """
         margins = margins_of(version.head, outputs)
         reasons = np.zeros(len(outputs), np.int64)
-        reasons |= CaptureReason.RANDOM * (self._draw(len(outputs)) < policy.random_fraction)
+        reasons |= CaptureReason.RANDOM * (traffic & (self._draw(len(outputs)) < policy.random_fraction))
         if policy.max_margin:
             # Comparisons with NaN are false, so regression has no low margin.
             reasons |= CaptureReason.LOW_MARGIN * (margins <= policy.max_margin)

@@ -1,11 +1,31 @@
 """What a capture of predictions offers to Predict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.prediction.version_prediction import PredictResult
+
+# Each call is a separate task, or is made within one.
+_IS_TRAFFIC: ContextVar[bool] = ContextVar("is_traffic", default=True)
+
+
+@contextmanager
+def outside_traffic() -> Iterator[None]:
+    """Keep predictions out of the random sample, which measures the accuracy for the model's own callers."""
+    before = _IS_TRAFFIC.set(False)
+    try:
+        yield
+    finally:
+        _IS_TRAFFIC.reset(before)
+
+
+def is_traffic() -> bool:
+    """Return whether predictions of this task may be in the random sample."""
+    return _IS_TRAFFIC.get()
 
 
 class PredictionCapture(Protocol):

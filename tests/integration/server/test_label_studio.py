@@ -186,7 +186,7 @@ def test_an_accepted_pre_annotation_is_feedback_on_its_prediction(
     studio: LabelStudio, backend: ServerProcess, api: Api
 ):
     api.published(digits((0, 1, 7), 12), model="captured")
-    policy = capture_policy_pb2.CapturePolicy(random_fraction=1.0)
+    policy = capture_policy_pb2.CapturePolicy(random_fraction=1.0, max_margin=1.0)
     api.models.UpdateModel(
         model_service_pb2.UpdateModelRequest(
             model="captured", capture=policy, update_mask={"paths": ["capture"]}
@@ -206,3 +206,5 @@ def test_an_accepted_pre_annotation_is_feedback_on_its_prediction(
     assert sent.prediction_id == shown["result"][0]["id"]
     assert sent.label.class_name == shown["result"][0]["value"]["choices"][0]
     assert sent.predicted == sent.label
+    # Someone chose the task, so it does not count for the accuracy of the model's traffic.
+    assert not sent.random_sample

@@ -19,6 +19,7 @@ from headstart_server.models.capture_policy import CapturePolicy
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.prediction.predict_options import PredictOptions
+from headstart_server.prediction.prediction_capture import outside_traffic
 from headstart_server.prediction.statistics import StageTimes
 from headstart_server.prediction.version_prediction import PredictResult, predict_version
 
@@ -222,3 +223,21 @@ def test_a_condition_selects_by_margin_and_the_random_sample_is_independent(capt
     # The fake draw is 0.5 for all, which is not below the fraction.
     again = [captures.inputs.find("pets", name) for name in observed.predictions[0].prediction_ids]
     assert not any(each.random_sample for each in again if each is not None)
+
+
+def test_predictions_outside_the_traffic_are_not_in_the_random_sample(captures: Captures) -> None:
+    captures.model(random_fraction=1.0, max_margin=0.2)
+    capture = make_capture(captures)
+    result, rows = make_result(captures, 200)
+    texts = [f"{place}" for place in range(200)]
+    with outside_traffic():
+        chosen = capture.observe(result, rows, texts)
+    drawn = capture.observe(result, rows, texts)
+    capture.settle()
+    outputs = np.sort(result.predictions[0].outputs, axis=1)
+    low = outputs[:, -1] - outputs[:, -2] <= 0.2
+    found = [captures.inputs.find("pets", name) for name in chosen.predictions[0].prediction_ids]
+    assert [each is not None for each in found] == low.tolist()
+    assert not any(each.random_sample for each in found if each is not None)
+    found = [captures.inputs.find("pets", name) for name in drawn.predictions[0].prediction_ids]
+    assert all(each is not None and each.random_sample for each in found)

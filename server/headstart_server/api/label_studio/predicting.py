@@ -16,6 +16,7 @@ from headstart_server.api.label_studio.labeling import Labeling
 from headstart_server.api.label_studio.pre_annotations import no_pre_annotation, pre_annotation
 from headstart_server.api.label_studio.served_version import ServedVersion
 from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField
+from headstart_server.prediction.prediction_capture import outside_traffic
 
 #: Tasks of one request. Label Studio sends all that a user selects in one.
 MAX_TASKS = 10_000
@@ -89,7 +90,9 @@ class TaskPredictor:
                 request = pb.PredictRequest(
                     targets=[version.selector], inputs=batch.inputs, top_k=10_000, skip_invalid_inputs=True
                 )
-                response = await calls.call(_PREDICT, request)
+                # Tasks that someone chose to label say nothing about the accuracy for the model's callers.
+                with outside_traffic():
+                    response = await calls.call(_PREDICT, request)
             except CallFailedError as error:
                 if error.status.code != code_pb2.INVALID_ARGUMENT:
                     raise

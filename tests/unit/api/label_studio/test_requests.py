@@ -29,6 +29,7 @@ from headstart_server.errors import (
     UnknownClass,
 )
 from headstart_server.observability.telemetry import Telemetry
+from headstart_server.prediction.prediction_capture import is_traffic
 
 CONFIG = """<View><Text name="text" value="$text"/><Choices name="kind" toName="text">
 <Choice value="cat"/><Choice value="dog"/></Choices></View>"""
@@ -52,9 +53,11 @@ class Predictions(prediction_stubs.PredictionServiceServicer):
 
     def __init__(self) -> None:
         self.counts: list[int] = []
+        self.were_traffic: list[bool] = []
 
     async def Predict(self, request: pb.PredictRequest, context: Any) -> pb.PredictResponse:  # noqa: N802
         self.counts.append(len(request.inputs))
+        self.were_traffic.append(is_traffic())
         assert request.skip_invalid_inputs
         assert (request.targets[0].model, request.targets[0].version) == ("pets", 3)
         bad = [place for place, each in enumerate(request.inputs) if each.text.startswith("bad")]
@@ -237,6 +240,12 @@ async def test_tasks_get_pre_annotations_in_their_order(site: Site) -> None:
         "score": 0.75,
     }
     assert content["results"][1] == {"result": [], "model_version": "pets@3"}
+
+
+async def test_pre_annotations_stay_out_of_the_random_sample(site: Site) -> None:
+    assert (await site.predict("cat"))[0] == 200
+    assert site.predictions.were_traffic == [False]
+    assert is_traffic()
 
 
 async def test_many_tasks_become_several_calls_of_the_allowed_size(site: Site) -> None:
