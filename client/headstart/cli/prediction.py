@@ -49,96 +49,107 @@ InputsArgument = Annotated[
 TextOption = Annotated[bool, typer.Option("--text", help="The inputs are texts themselves, not files.")]
 
 
+TopK = Annotated[int, typer.Option("--top-k", "-k", min=0, help="The most classes for each input; 0: all.")]
+OutputTable = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write the predictions to this .csv, .tsv or .jsonl file, or as CSV to stdout (-). If the "
+        "command is interrupted, run it again: it continues.",
+        show_default=False,
+    ),
+]
+ErrorsOption = Annotated[
+    ErrorsChoice,
+    typer.Option(help="Skip inputs that cannot be used and exit with 6, or fail at the first one."),
+]
+Abstain = Annotated[
+    bool,
+    typer.Option("--abstain", help="Report inputs unlike the training examples as unknown."),
+]
+AbstainRate = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=0.5,
+        metavar="RATE",
+        rich_help_panel=ADVANCED,
+        help="The fraction of ordinary inputs that may be unknown by mistake, instead of 0.05.",
+    ),
+]
+MinProbability = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        rich_help_panel=ADVANCED,
+        help="Report an input as unknown if its most probable class has a lower probability.",
+        show_default=False,
+    ),
+]
+Neighbors = Annotated[
+    int, typer.Option(min=0, max=100, help="Show this many of the nearest training examples.")
+]
+InfluenceOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=100,
+        rich_help_panel=ADVANCED,
+        help="Show this many training examples whose omission would change the prediction most.",
+    ),
+]
+SaliencyFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.png",
+        help="Write an image of what supports the prediction; for several inputs FILE-1.png etc.",
+    ),
+]
+SaliencyClass = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLASS",
+        rich_help_panel=ADVANCED,
+        help="The class that --saliency explains. Default: the most probable.",
+        show_default=False,
+    ),
+]
+RoutingKey = Annotated[
+    str,
+    typer.Option(
+        metavar="KEY",
+        rich_help_panel=ADVANCED,
+        help="Where the alias splits traffic, the same key gets the same version. Default: random.",
+        show_default=False,
+    ),
+]
+
+
 def predict(
     context: typer.Context,
     *,
     model: VersionArgument,
     inputs: InputsArgument,
-    top_k: Annotated[
-        int, typer.Option("--top-k", "-k", min=0, help="The most classes for each input; 0: all.")
-    ] = 5,
+    top_k: TopK = 5,
     text: TextOption = False,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Write the predictions to this .csv, .tsv or .jsonl file, or as CSV to stdout (-). If the "
-            "command is interrupted, run it again: it continues.",
-            show_default=False,
-        ),
-    ] = None,
-    errors: Annotated[
-        ErrorsChoice,
-        typer.Option(help="Skip inputs that cannot be used and exit with 6, or fail at the first one."),
-    ] = ErrorsChoice.SKIP,
+    output: OutputTable = None,
+    errors: ErrorsOption = ErrorsChoice.SKIP,
     label_column: LabelColumn = None,
     text_column: TextColumn = None,
     image_column: ImageColumn = None,
     feature_columns: FeatureColumns = None,
     id_column: IdColumn = None,
-    abstain: Annotated[
-        bool,
-        typer.Option("--abstain", help="Report inputs unlike the training examples as unknown."),
-    ] = False,
-    abstain_rate: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=0.5,
-            metavar="RATE",
-            rich_help_panel=ADVANCED,
-            help="The fraction of ordinary inputs that may be unknown by mistake, instead of 0.05.",
-        ),
-    ] = None,
-    min_probability: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            rich_help_panel=ADVANCED,
-            help="Report an input as unknown if its most probable class has a lower probability.",
-            show_default=False,
-        ),
-    ] = None,
-    neighbors: Annotated[
-        int, typer.Option(min=0, max=100, help="Show this many of the nearest training examples.")
-    ] = 0,
-    influence: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            max=100,
-            rich_help_panel=ADVANCED,
-            help="Show this many training examples whose omission would change the prediction most.",
-        ),
-    ] = 0,
-    saliency: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.png",
-            help="Write an image of what supports the prediction; for several inputs FILE-1.png etc.",
-        ),
-    ] = None,
-    saliency_class: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CLASS",
-            rich_help_panel=ADVANCED,
-            help="The class that --saliency explains. Default: the most probable.",
-            show_default=False,
-        ),
-    ] = None,
-    routing_key: Annotated[
-        str,
-        typer.Option(
-            metavar="KEY",
-            rich_help_panel=ADVANCED,
-            help="Where the alias splits traffic, the same key gets the same version. Default: random.",
-            show_default=False,
-        ),
-    ] = "",
+    abstain: Abstain = False,
+    abstain_rate: AbstainRate = None,
+    min_probability: MinProbability = None,
+    neighbors: Neighbors = 0,
+    influence: InfluenceOption = 0,
+    saliency: SaliencyFile = None,
+    saliency_class: SaliencyClass = None,
+    routing_key: RoutingKey = "",
 ) -> None:
     """Predict images, texts or rows of numbers, of files, folders and tables.
 
