@@ -79,8 +79,8 @@ from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.tenant_limits import TenantUsageGauge, tenant_limits
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.learning.examples.dataset import DatasetLimits
-from headstart_server.learning.features.eigen_cache import EIGEN_CACHE
 from headstart_server.learning.features.matrices import DeviceError, Matrices
+from headstart_server.learning.features.result_cache import RESULT_CACHE
 from headstart_server.learning.heads.ridge import NUMPY
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
@@ -362,7 +362,7 @@ class Objects:
         """Remove this machine's copies of erased examples."""
         self.cache.remove(digests)
         self.influence.clear()
-        EIGEN_CACHE.clear()
+        RESULT_CACHE.clear()
         self.examples.forget(digests)
         # Exports of versions that were deleted or replaced.
         self.exporter.sweep()

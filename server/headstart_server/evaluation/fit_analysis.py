@@ -9,6 +9,7 @@ from headstart_server.learning.analysis.duplicates import near_duplicate_groups
 from headstart_server.learning.analysis.neighbors import NeighborExample, index_neighbors
 from headstart_server.learning.analysis.typicality import fit_typicality_model
 from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.features.result_cache import frozen
 from headstart_server.models.evidence import (
     NEIGHBORS_FILE,
     TYPICALITY_FILE,
@@ -50,7 +51,9 @@ class FitAnalysis:
         """Return the files with the typicality model and the neighbors of a version."""
         examined = self._examined
         trained = examined.trained
-        views = {name: matrix[trained] for name, matrix in examined.views.items()}
+        views = examined.views
+        if examined.held_out.any():
+            views = {name: frozen(matrix[trained]) for name, matrix in views.items()}
         names, digests = sorted(views), [examined.digests[place] for place in trained.tolist()]
         indexed = [
             NeighborExample(

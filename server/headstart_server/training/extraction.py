@@ -21,6 +21,7 @@ from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.target_count import check_trainable
 from headstart_server.learning.features.feature_matrix import Float32, Ints
+from headstart_server.learning.features.result_cache import frozen
 from headstart_server.learning.heads.fitting import FittedHead
 from headstart_server.learning.heads.split import held_out_for, strata
 
@@ -60,7 +61,7 @@ class FeatureTable:
         return FeatureTable(
             examples=[self.examples[place] for place in places],
             indexes=self.indexes[chosen],
-            views={name: matrix[chosen] for name, matrix in self.views.items()},
+            views={name: frozen(matrix[chosen]) for name, matrix in self.views.items()},
             targets=self.targets.subset(chosen),
             digests=[self.digests[place] for place in places],
             modality=self.modality,
@@ -190,7 +191,10 @@ class FeatureExtraction:
         return FeatureTable(
             examples=examples,
             indexes=np.array(usable, np.int64),
-            views={name: np.stack([self._rows[digest][name] for digest in digests]) for name in self._wanted},
+            views={
+                name: frozen(np.stack([self._rows[digest][name] for digest in digests]))
+                for name in self._wanted
+            },
             targets=Targets.from_targets(
                 [example.target for example in examples], [example.weight for example in examples]
             ),

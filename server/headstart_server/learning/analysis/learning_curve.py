@@ -11,6 +11,7 @@ from headstart_server.learning.analysis.dataset_findings import LearningPoint
 from headstart_server.learning.examples.target import Targets, balancing
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Float32, Float64, Ints, Scaling
+from headstart_server.learning.features.result_cache import RESULT_CACHE
 from headstart_server.learning.heads.recipe import ResolvedRecipe, Ridge
 from headstart_server.learning.heads.split import Folds, assign_folds, strata
 from headstart_server.learning.metrics.metrics import MetricsSource, measure
@@ -68,8 +69,9 @@ def _of_parts(
     rows = FeatureMatrix(
         dataset.views, settings.views, settings.scaling, order=chosen, checkpoint=dataset.checkpoint
     )
-    matrix = np.concatenate([block.astype(np.float32) for _, block in rows.blocks()])
-    gram = (matrix @ matrix.T).astype(np.float64)
+    gram: Float64 = RESULT_CACHE.get(
+        None if rows.key is None else ("products", rows.key), lambda: _products(rows)
+    )
     weights = targets.weights / targets.weights.mean()
     weights = weights * balancing(targets) if settings.balanced else weights
     points = []
@@ -86,6 +88,12 @@ def _of_parts(
         mean = float(np.mean(scores))
         points.append(LearningPoint(example_count=round(count / len(parts)), score=mean))
     return points
+
+
+def _products(rows: FeatureMatrix) -> Float64:
+    matrix = np.concatenate([block.astype(np.float32) for _, block in rows.blocks()])
+    products: Float64 = (matrix @ matrix.T).astype(np.float64)
+    return products
 
 
 def _settings(recipe: ResolvedRecipe, views: Mapping[str, Float32]) -> Ridge:

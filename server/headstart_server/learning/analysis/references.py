@@ -19,6 +19,7 @@ from headstart_server.learning.features.feature_matrix import (
     normalized,
     robust_scale,
 )
+from headstart_server.learning.features.result_cache import RESULT_CACHE, bytes_key, feature_key
 from headstart_server.learning.features.similarity import QuantizedRows, similarity_rows
 
 #: Dimensions of projected rows; shorter rows are unchanged.
@@ -32,6 +33,13 @@ def project_directions(rows: Float32) -> Float32:
     """
     size = rows.shape[1]
     return rows if size <= PROJECTED else normalized(rows @ _signs(size))
+
+
+def _compared(views: "Views", names: Sequence[str], places: Ints | slice) -> Float32:
+    """Return inputs as rows whose directions are compared, [n, d]; the caller must not change them."""
+    chosen = [views[name] for name in names]
+    key = feature_key(chosen, "directions", bytes_key(np.arange(len(chosen[0]))[places]))
+    return RESULT_CACHE.get(key, lambda: project_directions(similarity_rows(views, names, places)))
 
 
 def project_distances(rows: Float32) -> Float32:
@@ -118,7 +126,7 @@ class Directions:
         return self.rows.values.astype(np.float64) * self.rows.scales[:, np.newaxis]
 
     def prepared(self, views: Views, places: Ints | slice = slice(None)) -> Float32:
-        return project_directions(similarity_rows(views, self.views, places))
+        return _compared(views, self.views, places)
 
     def nearest(
         self, rows: Float32, own: Own | None = None, checkpoint: Callable[[], None] = lambda: None
@@ -215,7 +223,7 @@ def build_references(
         parts = []
         for block in blocks:
             checkpoint()
-            parts.append(project_directions(similarity_rows(views, names, block)))
+            parts.append(_compared(views, names, block))
         return parts
 
     return Directions(views=tuple(names), rows=QuantizedRows.from_blocks(compared()))

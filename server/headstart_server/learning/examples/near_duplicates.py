@@ -14,6 +14,7 @@ from headstart_server.learning.features.feature_matrix import (
     robust_scale,
     scale_features,
 )
+from headstart_server.learning.features.result_cache import RESULT_CACHE, bytes_key, feature_key
 
 #: Squared distance of near-duplicates relative to the mean squared distance of two examples of one class. An
 #: image saved again at another size is within 0.01 to 0.1 of it; different handwritten digits rarely have
@@ -86,12 +87,20 @@ class _Contents:
         if modality is Modality.TENSOR:
             self._centre, self._scale = robust_scale(features[places])
             self.varying = int(np.isfinite(self._scale).sum())
+        #: Identifies the rows in the cache.
+        self.key = feature_key([features], "contents", modality, bytes_key(places))
 
     def __len__(self) -> int:
         return len(self._places)
 
     def rows(self, chosen: slice | Ints) -> Float32:
         """Return rows [n, D]: of length 1, or in deviations around the median."""
+        if self.key is not None:
+            whole: Float32 = RESULT_CACHE.get(self.key, lambda: self._rows(slice(None)))
+            return whole[chosen]
+        return self._rows(chosen)
+
+    def _rows(self, chosen: slice | Ints) -> Float32:
         rows = self._features[self._places[chosen]]
         if self._centre is None:
             return scale_features(rows, Scaling.ROOT)
@@ -103,7 +112,8 @@ class _Contents:
         sums, squares = np.zeros((len(counts), self._features.shape[1])), np.zeros(len(counts))
         for block in self._blocks():
             rows = self.rows(block).astype(np.float64)
-            np.add.at(sums, labels[block], rows)
+            shown, starts = np.unique(np.sort(labels[block]), return_index=True)
+            sums[shown] += np.add.reduceat(rows[np.argsort(labels[block], kind="stable")], starts, axis=0)
             np.add.at(squares, labels[block], np.square(rows).sum(axis=1))
         # Over ordered pairs of a class the squared distances sum up to 2 n sum |a|^2 - 2 |sum a|^2.
         total = 2 * float(counts @ squares - np.square(sums).sum())
@@ -142,7 +152,7 @@ class _Search:
         """Return the index of the representative of each content, [N]; its own if it is alone."""
         representative = np.arange(len(self._contents))
         free = np.ones(len(self._contents), np.bool_)
-        near_count = np.concatenate([near.sum(axis=1) for _, near in self._blocks(representative)])
+        near_count = self._near_count()
         candidates = np.flatnonzero(near_count > 1)
         candidates = candidates[np.argsort(-near_count[candidates], kind="stable")]
         for places, near in self._blocks(candidates):
@@ -155,6 +165,16 @@ class _Search:
                     free[taken] = False
                     representative[taken] = place
         return representative
+
+    def _near_count(self) -> Ints:
+        every = np.arange(len(self._contents))
+        if self._contents.key is None:
+            return np.concatenate([near.sum(axis=1) for _, near in self._blocks(every)])
+        # Contents with a key fit into one block, and their labels change only the bounds.
+        key = ("distances", self._contents.key)
+        distances: Float32 = RESULT_CACHE.get(key, lambda: self._left[every] @ self._right.T)
+        counts: Ints = (distances <= self._bounds).sum(axis=1)
+        return counts
 
     def _blocks(self, places: Ints) -> Iterator[tuple[Ints, np.ndarray]]:
         """Yield for blocks of contents which other contents may be near each, [n, N]."""

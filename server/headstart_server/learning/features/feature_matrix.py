@@ -1,11 +1,14 @@
 """Features as solvers use them: scaled, centered, in blocks that bound the memory."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from headstart_server.learning.features.result_cache import RESULT_CACHE, bytes_key, feature_key
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -74,6 +77,16 @@ def robust_scale(features: NDArray[np.floating]) -> tuple[Float64, Float64]:
     return center, np.where(scale > 0, scale, np.inf)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Center:
+    mean: Float64
+    multiplier: Float64
+
+    @property
+    def nbytes(self) -> int:
+        return self.mean.nbytes + self.multiplier.nbytes
+
+
 class FeatureMatrix:
     """Rows of examples around their mean with a mean length of 1, computed in blocks from float32 features.
 
@@ -90,6 +103,7 @@ class FeatureMatrix:
     Attributes:
         mean: of the scaled features, [D].
         multiplier: of each feature, [D]; 0 if nothing can be learned from it.
+        key: identifies the rows in the cache; None if they are not worth it.
     """
 
     def __init__(
@@ -107,26 +121,19 @@ class FeatureMatrix:
         self._order = np.arange(len(self._views[0])) if order is None else order
         self._checkpoint = checkpoint
         self.size = sum(view.shape[1] for view in self._views)
-        self.mean = np.zeros(self.size)
-        self.multiplier = np.ones(self.size)
-        self.mean = self._sum(lambda rows: rows.sum(axis=0)) / len(self)
-        if scaling is Scaling.STANDARD:
-            deviation = np.sqrt(self._sum(lambda rows: np.square(rows).sum(axis=0)) / len(self))
-            self.multiplier = _inverse(deviation, np.abs(self.mean))
-        length = float(self._sum(lambda rows: np.linalg.norm(rows, axis=1).sum())) / len(self)
-        # Features are float32: rows that differ by rounding only are equal, and must not be scaled up.
-        largest = 1.0 if scaling is Scaling.STANDARD else float(np.linalg.norm(self.mean))
-        alike = length <= 2 * np.finfo(np.float32).eps * largest
-        self.multiplier = self.multiplier * (0.0 if alike else 1.0 / length)
+        self._held: Float64 | None = None
+        self.key = feature_key(self._views, "rows", scaling, bytes_key(self._order))
+        center = RESULT_CACHE.get(self.key, self._centered)
+        self.mean, self.multiplier = center.mean, center.multiplier
 
     def __len__(self) -> int:
         return len(self._order)
 
     def block(self, places: slice | Ints) -> Float64:
         """Return the rows of some positions of the order, [n, D]."""
-        chosen = self._order[places]
-        features = np.concatenate([view[chosen] for view in self._views], axis=1, dtype=np.float64)
-        rows: Float64 = (scale_features(features, self._scaling) - self.mean) * self.multiplier
+        # All of them are held only while there is one block.
+        rows: Float64 = (self._scaled(places) if self._held is None else self._held) - self.mean
+        rows *= self.multiplier
         return rows
 
     def transformed(self, views: Mapping[str, NDArray[np.floating]]) -> Float64:
@@ -142,6 +149,27 @@ class FeatureMatrix:
             self._checkpoint()
             part = places[start : start + BLOCK]
             yield part, self.block(part)
+
+    def _centered(self) -> "_Center":
+        if len(self) <= BLOCK:
+            self._held = self._scaled(slice(None))
+        self.mean = np.zeros(self.size)
+        self.multiplier = np.ones(self.size)
+        self.mean = self._sum(lambda rows: rows.sum(axis=0)) / len(self)
+        if self._scaling is Scaling.STANDARD:
+            deviation = np.sqrt(self._sum(lambda rows: np.square(rows).sum(axis=0)) / len(self))
+            self.multiplier = _inverse(deviation, np.abs(self.mean))
+        length = float(self._sum(lambda rows: np.linalg.norm(rows, axis=1).sum())) / len(self)
+        # Features are float32: rows that differ by rounding only are equal, and must not be scaled up.
+        largest = 1.0 if self._scaling is Scaling.STANDARD else float(np.linalg.norm(self.mean))
+        alike = length <= 2 * np.finfo(np.float32).eps * largest
+        self._held = None
+        return _Center(mean=self.mean, multiplier=self.multiplier * (0.0 if alike else 1.0 / length))
+
+    def _scaled(self, places: slice | Ints) -> Float64:
+        chosen = self._order[places]
+        features = np.concatenate([view[chosen] for view in self._views], axis=1, dtype=np.float64)
+        return scale_features(features, self._scaling)
 
     def _sum(self, of: Callable[[Float64], Float64]) -> Float64:
         return np.asarray(sum(of(rows) for _, rows in self.blocks()), np.float64)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from headstart_server.backbones.contract.backbone import LAST
 from headstart_server.learning.features.feature_matrix import BLOCK
+from headstart_server.learning.features.result_cache import MAX_BYTES, ROWS
 from headstart_server.learning.heads.mlp import HIDDEN_UNITS, MOST_AXES
 from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Partial, Recipe, required_views
 
@@ -46,7 +47,15 @@ def estimated_bytes(recipe: Recipe, sizes: Sizes) -> int:
     # The matrices, and those of the training examples if others are held out.
     kept = 2 * features
     step = max(_alike(sizes, names), _fit(recipe, sizes), _assessment(sizes, names))
-    return int(_BASE + sizes.examples * _EXAMPLE + max(gathered, kept + step))
+    remembered = _remembered(sizes, names)
+    return int(_BASE + sizes.examples * _EXAMPLE + max(gathered, kept + step + remembered))
+
+
+def _remembered(sizes: Sizes, names: tuple[str, ...]) -> float:
+    """Return the bytes of a solved candidate that the cache keeps while another is solved."""
+    if not ROWS[0] <= sizes.examples <= ROWS[1]:
+        return 0.0
+    return min(MAX_BYTES, _DOUBLE * sizes.examples * (_width(sizes, names) + sizes.examples))
 
 
 def _fit(recipe: Recipe, sizes: Sizes) -> float:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from headstart_server.learning.features.eigen_cache import EIGEN_CACHE, Eigen
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Float64, Ints
 from headstart_server.learning.features.matrices import Matrices
+from headstart_server.learning.features.result_cache import RESULT_CACHE, bytes_key
 from headstart_server.learning.heads.split import Folds
 
 #: Maximum bytes of rows held on a device in double precision: 10,000 of 2,064 features are 165 MB.
@@ -35,6 +35,31 @@ class RidgeTask:
         return [np.flatnonzero(self.folds.assignment == fold) for fold in range(self.folds.count)]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Decomposed:
+    """Weighted rows [N, D] around their mean, with the eigenvalues and eigenvectors of their products."""
+
+    row_mean: Float64
+    rows: Float64
+    values: Float64
+    vectors: Float64
+
+    @property
+    def nbytes(self) -> int:
+        return sum(part.nbytes for part in (self.row_mean, self.rows, self.values, self.vectors))
+
+    @classmethod
+    def from_task(cls, task: RidgeTask) -> "_Decomposed":
+        weights, matrices = task.weights, task.matrices
+        matrix = np.concatenate([block for _, block in task.rows.blocks()])
+        row_mean = weights @ matrix / weights.sum()
+        rows = (matrix - row_mean) * np.sqrt(weights)[:, None]
+        task.checkpoint()
+        held = matrices.to_device(rows.T)
+        values, vectors = matrices.eigen(matrices.product(held, held, transposed=True))
+        return cls(row_mean=row_mean, rows=rows, values=np.maximum(values, 0.0), vectors=vectors)
+
+
 class DualForm:
     """The N x N form, for no more examples than features; weights are multiplied into rows and targets."""
 
@@ -44,22 +69,15 @@ class DualForm:
         weights = task.weights
         self._roots = np.sqrt(weights)
         self._share = self._roots / np.sqrt(weights.sum())
-        matrix = np.concatenate([block for _, block in task.rows.blocks()])
-        self._row_mean = weights @ matrix / weights.sum()
-        self._rows = (matrix - self._row_mean) * self._roots[:, None]
         self._target_mean = weights @ task.targets / weights.sum()
         self._targets = (task.targets - self._target_mean) * self._roots[:, None]
-        task.checkpoint()
-        values, self._vectors = self._eigen(task.matrices)
-        self._values = np.maximum(values, 0.0)
+        # Relabeled examples have the same rows.
+        is_kept = task.rows.key is not None and not task.matrices.is_device
+        key = ("dual", task.rows.key, bytes_key(weights)) if is_kept else None
+        solved = RESULT_CACHE.get(key, lambda: _Decomposed.from_task(task))
+        self._row_mean, self._rows = solved.row_mean, solved.rows
+        self._values, self._vectors = solved.values, solved.vectors
         self._projected = self._vectors.T @ self._targets
-
-    def _eigen(self, matrices: Matrices) -> Eigen:
-        def decompose() -> Eigen:
-            held = matrices.to_device(self._rows.T)
-            return matrices.eigen(matrices.product(held, held, transposed=True))
-
-        return decompose() if matrices.is_device else EIGEN_CACHE.get(self._rows, decompose)
 
     def out_of_fold(self, regularization: float, folds: int) -> Float64:
         """Return scores [N, C] of each example of the first folds, by a head fitted without its fold."""
