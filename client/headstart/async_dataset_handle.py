@@ -1,17 +1,20 @@
 """The asynchronous handle of a dataset of the server."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar, Unpack
 
-from headstart.calls import dataset_calls, server_calls
+from headstart.calls import dataset_calls, example_calls, server_calls
 from headstart.calls.calls import Call
 from headstart.calls.dataset_calls import DatasetUpload, Outage
+from headstart.calls.example_calls import ExampleKey, ExampleQuery, ThumbnailSize
 from headstart.calls.model_calls import Details
 from headstart.errors import AlreadyExists, HeadstartError, NotFound
 from headstart.inputs.examples import Examples, ExampleSettings, open_examples
 from headstart.inputs.task import Task, TaskName
-from headstart.results import Dataset
+from headstart.results import Dataset, ExampleContent, ExampleRecord
 from headstart.transport.async_connection import AsyncConnection
 from headstart.transport.connection import UploadReport
 
@@ -138,6 +141,18 @@ class AsyncDatasetHandle:
             InvalidArgument: it has no examples.
         """
         return await self._connection.send(dataset_calls.dataset_finish(self.dataset, example_count))
+
+    def examples(self, **query: Unpack[ExampleQuery]) -> AsyncIterator[ExampleRecord]:
+        """Yield the examples of the dataset; as `DatasetHandle.examples`."""
+        return self._connection.pages(partial(example_calls.example_list, self.dataset, query))
+
+    async def content(self, example: ExampleKey) -> ExampleContent:
+        """Return the content of an example; as `Client.example_content`."""
+        return await self._connection.send(example_calls.example_content(self.dataset, example))
+
+    async def thumbnail(self, example: ExampleKey, size: ThumbnailSize = 128) -> ExampleContent:
+        """Return a thumbnail of an example; as `Client.example_thumbnail`."""
+        return await self._connection.send(example_calls.example_content(self.dataset, example, size))
 
     async def update(self, **details: Unpack[Details]) -> Dataset:
         """Update the details of the dataset. Omitted values stay unchanged.

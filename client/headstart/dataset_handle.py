@@ -1,17 +1,20 @@
 """Handle of a dataset of the server."""
 
 import time
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar, Unpack
 
-from headstart.calls import dataset_calls, server_calls
+from headstart.calls import dataset_calls, example_calls, server_calls
 from headstart.calls.calls import Call
 from headstart.calls.dataset_calls import DatasetUpload, Outage
+from headstart.calls.example_calls import ExampleKey, ExampleQuery, ThumbnailSize
 from headstart.calls.model_calls import Details
 from headstart.errors import AlreadyExists, HeadstartError, NotFound
 from headstart.inputs.examples import Examples, ExampleSettings, open_examples
 from headstart.inputs.task import Task, TaskName
-from headstart.results import Dataset
+from headstart.results import Dataset, ExampleContent, ExampleRecord
 from headstart.transport.connection import Connection, UploadReport
 
 __all__ = ["DatasetHandle"]
@@ -136,6 +139,26 @@ class DatasetHandle:
             InvalidArgument: it has no examples.
         """
         return self._connection.send(dataset_calls.dataset_finish(self.dataset, example_count))
+
+    def examples(self, **query: Unpack[ExampleQuery]) -> Iterator[ExampleRecord]:
+        """Yield the examples of the dataset. Pages are requested as needed.
+
+        Args:
+            **query: conditions on the examples, and their order. Predictions and findings belong to versions.
+
+        Raises:
+            NotFound: the dataset does not exist.
+            InvalidArgument: a condition needs a version.
+        """
+        return self._connection.pages(partial(example_calls.example_list, self.dataset, query))
+
+    def content(self, example: ExampleKey) -> ExampleContent:
+        """Return the content of an example; as `Client.example_content`."""
+        return self._connection.send(example_calls.example_content(self.dataset, example))
+
+    def thumbnail(self, example: ExampleKey, size: ThumbnailSize = 128) -> ExampleContent:
+        """Return a thumbnail of an example; as `Client.example_thumbnail`."""
+        return self._connection.send(example_calls.example_content(self.dataset, example, size))
 
     def update(self, **details: Unpack[Details]) -> Dataset:
         """Update the details of the dataset. Omitted values stay unchanged.

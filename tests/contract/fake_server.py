@@ -728,3 +728,32 @@ _STANDING: dict[str, Any] = {
     ),
     "Check": health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING),
 }
+
+
+def rebuilt_response() -> keeping.EraseExampleResponse:
+    """Return the response to an erasure that replaced one version and skipped another."""
+    certificate = keeping.ErasureCertificate(
+        request_id="r1",
+        example_id="cat-17",
+        start_time={"seconds": 1_700_000_000},
+        end_time={"seconds": 1_700_000_002},
+        versions=[
+            keeping.RebuiltVersion(
+                model="pets",
+                version=2,
+                head_digest="h2",
+                dataset_digest="d2",
+                new_version=4,
+                new_head_digest="h4",
+                new_dataset_digest="d4",
+                aliases=["stable"],
+            ),
+            keeping.RebuiltVersion(model="pets", version=3, skipped_reason="Its examples are not stored."),
+        ],
+        deleted_contents=2,
+    )
+    return keeping.EraseExampleResponse(
+        versions=[{"model": "pets", "version": 2}, {"model": "pets", "version": 3}],
+        deleted_contents=2,
+        certificate=certificate,
+    )

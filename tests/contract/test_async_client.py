@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from contract.conftest import QUICK
-from contract.fake_server import UNAVAILABLE, FakeServer, Fault, event, job, predicted_unless_bad
+from contract.fake_server import (
+    UNAVAILABLE,
+    FakeServer,
+    Fault,
+    event,
+    job,
+    predicted_unless_bad,
+    rebuilt_response,
+)
 from headstart import (
     AsyncClient,
     InvalidArgument,
@@ -191,6 +199,22 @@ async def test_the_rest_of_the_service_is_there(client: AsyncClient, server: Fak
     assert [each.job_id async for each in client.jobs(states=["QUEUED"])] == ["job-1"]
     assert (await client.job("job-1").cancel()).state is JobState.CANCELLED
     assert (await client.job("job-1").status()).version == 3
+
+
+async def test_an_erasure_with_rebuild_has_a_certificate(client: AsyncClient, server: FakeServer):
+    server.standing["EraseExample"] = rebuilt_response()
+
+    erased = await client.erase_example("pets", "cat-17", rebuild=True, request_id="r1")
+
+    request = server.requests["EraseExample"][0]
+    assert (request.model, request.rebuild, request.request_id) == ("pets", True, "r1")
+    assert erased.certificate is not None
+    replaced, skipped = erased.certificate.versions
+    assert (replaced.version, replaced.new_version, replaced.aliases) == (2, 4, ("stable",))
+    assert (replaced.head_digest, replaced.new_head_digest) == ("h2", "h4")
+    assert (skipped.new_version, skipped.skipped_reason) == (None, "Its examples are not stored.")
+    assert erased.certificate.end_time is not None
+    assert erased.certificate.end_time > erased.certificate.start_time
 
 
 async def test_versions_are_measured_compared_and_reported(client: AsyncClient, server: FakeServer):

@@ -23,6 +23,7 @@ from contract.fake_server import (
     job,
     predicted,
     predicted_unless_bad,
+    rebuilt_response,
     version,
 )
 from headstart.cli.app import app
@@ -535,6 +536,23 @@ def test_the_data_of_an_example_is_deleted_and_the_versions_trained_on_it_are_na
     request = server.requests["EraseExample"][0]
     assert (request.example_id, request.model) == ("cat-17", "pets")
     assert json.loads(run("example", "erase", "-", "cat-17", "-y", "--json").stdout)["deletedContents"] == "2"
+
+
+def test_an_erasure_with_rebuild_prints_what_replaced_each_version_and_its_certificate(run, server):
+    server.standing["EraseExample"] = rebuilt_response()
+
+    said = run("example", "erase", "pets", "cat-17", "--rebuild", code=2).stderr
+    assert "erase example cat-17 of model pets, and replace every version that was trained on it" in said
+    assert not server.requests["EraseExample"]
+    said = run("example", "erase", "pets", "cat-17", "--rebuild", "--request-id", "r1", "--yes").stdout
+    request = server.requests["EraseExample"][0]
+    assert (request.rebuild, request.request_id) == (True, "r1")
+    assert "pets@2 was replaced by pets@4, aliases stable." in said
+    assert "pets@3 was not replaced. Its examples are not stored." in said
+    assert "Certificate: r1. Print it with --json." in said
+    assert "delete them to remove what they learned" not in said
+    shown = json.loads(run("example", "erase", "pets", "cat-17", "--rebuild", "-y", "--json").stdout)
+    assert shown["certificate"]["versions"][0]["newHeadDigest"] == "h4"
 
 
 @pytest.mark.parametrize(("answer", "deleted"), [(b"y\n", 1), (b"n\n", 0)])

@@ -42,13 +42,13 @@ class ExampleQuery(TypedDict, total=False):
 
 
 def example_list(
-    version: VersionRef, query: ExampleQuery, token: str, *, size: int = _PAGE_SIZE
+    source: VersionRef | str, query: ExampleQuery, token: str, *, size: int = _PAGE_SIZE
 ) -> Call[Page[ExampleRecord]]:
-    """Return the call of ListExamples."""
+    """Return the call of ListExamples, of a version or of the dataset of a name."""
     return Call(
         path=_SERVICE + "ListExamples",
         request=pb.ListExamplesRequest(
-            version=selector(version),
+            **_of(source),
             filter=_filter(query),
             order_by=query.get("order_by", ""),
             page_size=size,
@@ -64,18 +64,22 @@ def example_list(
 
 
 def example_content(
-    version: VersionRef, example: ExampleKey, size: ThumbnailSize | None = None
+    source: VersionRef | str, example: ExampleKey, size: ThumbnailSize | None = None
 ) -> Call[ExampleContent]:
-    """Return the call of GetExampleContent."""
+    """Return the call of GetExampleContent, of a version or of the dataset of a name."""
     key: dict[str, Any] = {"example_id": example} if isinstance(example, str) else {"index": example}
     if isinstance(example, ExampleRecord):
         key = {"index": example.index}
     return Call(
         path=_SERVICE + "GetExampleContent",
-        request=pb.GetExampleContentRequest(version=selector(version), thumbnail_size=size, **key),
+        request=pb.GetExampleContentRequest(thumbnail_size=size, **_of(source), **key),
         response=pb.GetExampleContentResponse,
         read=lambda response: decode(response, ExampleContent),
     )
+
+
+def _of(source: VersionRef | str) -> dict[str, Any]:
+    return {"dataset": source} if isinstance(source, str) else {"version": selector(source)}
 
 
 def _filter(query: ExampleQuery) -> pb.ExampleFilter:

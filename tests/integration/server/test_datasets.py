@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
+from headstart import AsyncClient, Client
 from headstart.inputs.checksum import NO_EXAMPLES, checksum_after
 from headstart.v1 import dataset_service_pb2 as storing
 from headstart.v1 import evaluation_service_pb2 as evaluating
@@ -163,6 +164,23 @@ def test_the_examples_of_a_dataset_are_listed_with_their_contents(api: Api, stor
     content.dataset = "missing"
     with refused(grpc.StatusCode.NOT_FOUND, "DATASET_NOT_FOUND"):
         examples.GetExampleContent(content, timeout=TIMEOUT)
+
+
+async def test_the_client_lists_the_examples_of_a_dataset(
+    server: ServerProcess, stored: storing.Dataset
+) -> None:
+    with Client(server.target) as client:
+        dataset = client.dataset(stored.dataset)
+        records = list(dataset.examples(label="7"))
+        assert [each.example.example_id for each in records] == [f"7-{place}" for place in range(6)]
+        assert dataset.content(records[3]).content == dataset.content("7-3").content == digit(7, 3)
+        assert dataset.thumbnail("7-3", 64).media_type == "image/jpeg"
+        assert len(list(dataset.examples())) == 18
+    async with AsyncClient(server.target) as client:
+        dataset = client.dataset(stored.dataset)
+        assert [each async for each in dataset.examples(label="7")] == records
+        assert (await dataset.content("7-3")).content == digit(7, 3)
+        assert (await dataset.thumbnail("7-3", 64)).media_type == "image/jpeg"
 
 
 def test_a_dataset_is_uploaded_over_http(server: ServerProcess, name: str) -> None:
