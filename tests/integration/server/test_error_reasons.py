@@ -17,14 +17,15 @@ import pytest
 from headstart.errors import HeadstartError
 from headstart.inputs import tensors
 from headstart.transport.status import RpcFailure, error_from_rpc, error_from_status
-from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import (
+    dataset_service_pb2,
     input_pb2,
     job_pb2,
     model_service_pb2,
     prediction_service_pb2,
     version_selector_pb2,
 )
+from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart_server.api.grpc.status import CODES, TEMPORARY
 from headstart_server.api.http.response import http_code
 from headstart_server.auth.tokens import token_hash
@@ -273,6 +274,34 @@ def refused_calls(server: ServerProcess, owner: Api, busy: job_pb2.Job) -> dict[
     }
 
 
+def dataset_errors(owner: Api) -> dict[str, Callable[[], object]]:
+    """Return the call that fails for each reason of datasets; `open` has one batch, `done` is finished."""
+    datasets = owner.datasets
+    batch = tuning.ExampleBatch(examples=examples())
+    for name in ("open", "done"):
+        datasets.CreateDataset(dataset_service_pb2.CreateDatasetRequest(dataset=name))
+        datasets.WriteExamples(
+            dataset_service_pb2.WriteExamplesRequest(dataset=name, batch=0, examples=batch)
+        )
+    datasets.FinishDataset(dataset_service_pb2.FinishDatasetRequest(dataset="done"))
+
+    def write(**fields: Any) -> None:
+        request = dataset_service_pb2.WriteExamplesRequest(**{"dataset": "open", "batch": 1, **fields})
+        datasets.WriteExamples(request, timeout=TIMEOUT)
+
+    return {
+        "BATCH_CONFLICT": lambda: write(batch=0, examples=tuning.ExampleBatch(examples=examples(6))),
+        "BATCH_MISSING": lambda: write(batch=3, examples=batch),
+        "CHECKSUM_MISMATCH": lambda: write(examples=batch, sha256=bytes(32)),
+        "DATASET_EXISTS": lambda: datasets.CreateDataset(
+            dataset_service_pb2.CreateDatasetRequest(dataset="open")
+        ),
+        "DATASET_FINISHED": lambda: write(dataset="done", examples=batch),
+        "DATASET_NOT_FOUND": lambda: write(dataset="opne", examples=batch),
+        "DATASET_NOT_READY": lambda: owner.fine_tune([], model="x", dataset="open"),
+    }
+
+
 def described(sets: Path, name: str, provoke: Callable[[], object]) -> dict[str, Any]:
     """Return what a caller gets to know of an error; IDs and folders are replaced."""
     try:
@@ -302,6 +331,7 @@ def without_details(message: str, sets: Path) -> str:
 @pytest.fixture(scope="module")
 def errors(server: ServerProcess, owner: Api, sets: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
     found = {name: described(sets, name, each) for name, each in fine_tunes(server, owner, sets).items()}
+    found |= {name: described(sets, name, each) for name, each in dataset_errors(owner).items()}
     busy = request.getfixturevalue("busy")
     calls = refused_calls(server, owner, busy)
     return dict(sorted((found | {name: described(sets, name, each) for name, each in calls.items()}).items()))
