@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,21 +11,41 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from cost.messages import fillings
+from headstart.v1 import capture_policy_pb2, feedback_pb2, input_pb2, version_selector_pb2
 from headstart.v1 import dataset_service_pb2 as storing
 from headstart.v1 import evaluation_service_pb2 as evaluating
+from headstart.v1 import example_service_pb2 as reading
 from headstart.v1 import fine_tuning_service_pb2 as tuning
-from headstart.v1 import input_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
+from headstart.v1 import review_service_pb2 as reviewing
 from headstart.v1 import server_service_pb2 as about
 from headstart_server.api.compat import open_inference_pb2 as oip
 from headstart_server.api.compat import tensorflow_serving_pb2 as tfs
+from pathological_images import SIDE, bomb, comments, scans, tiny_frames
 
 #: A model that the server has; its backbone takes any bytes for an image.
 MODEL = "pets"
+#: A model that the server has, too, which captures all inputs.
+WATCHED = "watched"
 #: An open dataset that the server has.
 DATASET = "pets"
+#: Finished datasets that the server has: one of many examples, and one of images made to cost much.
+MANY, IMAGES = "many", "images"
+#: Examples of the large dataset.
+MANY_COUNT = 10_000
 _JSON_BYTES = 15 << 20
+#: Bytes of the pixels of the largest image.
+_PIXEL_BYTES = 8 * SIDE * SIDE
+
+
+#: Images whose thumbnails cost as much as they can.
+COSTLY_IMAGES: dict[str, Callable[[], bytes]] = {
+    "a JPEG of 10 scans": lambda: scans(10),
+    "a PNG that unpacks to 512 MB": bomb,
+    "a GIF with a long comment": lambda: comments(200_000),
+    "a WebP of 100,000 frames": lambda: tiny_frames(100_000),
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +59,7 @@ class Case:
         streams: whether the method takes a stream.
         body: over HTTP; None over gRPC.
         media_type: of the body.
-        inflated: bytes of the largest file of an archive.
+        inflated: bytes of the largest file of an archive, or of the pixels of an image that is read.
     """
 
     name: str
@@ -64,6 +84,16 @@ _VALID: dict[str, Message] = {
     "headstart.v1.GetEvaluationRequest": keeping.GetEvaluationRequest(target=_TARGET),
     "headstart.v1.GetReportRequest": keeping.GetReportRequest(target=_TARGET),
     "headstart.v1.WriteExamplesRequest": storing.WriteExamplesRequest(dataset=DATASET),
+    "headstart.v1.ListExamplesRequest": reading.ListExamplesRequest(version=_TARGET),
+    "headstart.v1.GetExampleContentRequest": reading.GetExampleContentRequest(version=_TARGET, index=0),
+    "headstart.v1.ListReviewRequest": reviewing.ListReviewRequest(model=WATCHED),
+    "headstart.v1.GetCapturedInputRequest": reviewing.GetCapturedInputRequest(model=WATCHED),
+    "headstart.v1.SendFeedbackRequest": feedback_pb2.SendFeedbackRequest(
+        model=WATCHED, label={"class_name": "cat"}
+    ),
+    "headstart.v1.ListFeedbackRequest": feedback_pb2.ListFeedbackRequest(model=WATCHED),
+    "headstart.v1.GetFeedbackSummaryRequest": feedback_pb2.GetFeedbackSummaryRequest(model=WATCHED),
+    "headstart.v1.EraseExampleRequest": keeping.EraseExampleRequest(model=MODEL),
     "headstart.v1.GetModelRequest": keeping.GetModelRequest(model=MODEL),
     "inference.ModelInferRequest": oip.ModelInferRequest(model_name=MODEL),
 }
@@ -79,7 +109,7 @@ _SPECS: dict[str, tuple[Message, type[Any]]] = {
 
 def grpc_cases(budget: int) -> Iterator[Case]:
     """Yield requests of every method of every service."""
-    for file in (predicting, tuning, keeping, evaluating, storing, about, oip, tfs):
+    for file in (predicting, tuning, keeping, evaluating, reading, reviewing, storing, about, oip, tfs):
         for service in file.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
                 yield from _of_method(f"/{service.full_name}/{method.name}", method, budget)
@@ -93,6 +123,46 @@ def _of_method(path: str, method: Any, budget: int) -> Iterator[Case]:
         content = message.SerializeToString()
         before = [] if first is None or field.startswith("spec") else [first[0].SerializeToString()]
         yield Case(f"{path} {field}", path, [*before, content], streams=method.client_streaming)
+
+
+def stored_cases() -> Iterator[Case]:
+    """Yield small requests that take much work: about many examples, and images made to cost much."""
+    of_many: dict[str, Any] = {"dataset": MANY, "page_size": 1000}
+    requests: dict[str, tuple[str, Message]] = {
+        "a page": ("ExampleService/ListExamples", reading.ListExamplesRequest(**of_many)),
+        "the last one": (
+            "ExampleService/ListExamples",
+            reading.ListExamplesRequest(filter={"example_id_prefix": f"{MANY_COUNT - 1}"}, **of_many),
+        ),
+        "one content": (
+            "ExampleService/GetExampleContent",
+            reading.GetExampleContentRequest(dataset=MANY, index=MANY_COUNT - 1),
+        ),
+        "a ranking": ("ReviewService/ListReview", reviewing.ListReviewRequest(model=WATCHED, page_size=1000)),
+        "feedback": (
+            "ReviewService/SendFeedback",
+            feedback_pb2.SendFeedbackRequest(
+                model=WATCHED, input={"image": bytes(30 << 20)}, label={"class_name": "cat"}
+            ),
+        ),
+        "an erasure from a dataset": (
+            "ModelService/EraseExample",
+            keeping.EraseExampleRequest(model="-", example_id="7"),
+        ),
+        "an erasure with rebuild": (
+            "ModelService/EraseExample",
+            keeping.EraseExampleRequest(model=WATCHED, example_id="cat:0", rebuild=True, request_id="r"),
+        ),
+    }
+    for place, name in enumerate(COSTLY_IMAGES):
+        requests[f"a thumbnail of {name}"] = (
+            "ExampleService/GetExampleContent",
+            reading.GetExampleContentRequest(dataset=IMAGES, index=place, thumbnail_size=512),
+        )
+    for name, (method, message) in requests.items():
+        path = f"/headstart.v1.{method}"
+        inflated = _PIXEL_BYTES if "thumbnail" in name else 0
+        yield Case(f"stored {path}, {name}", path, [message.SerializeToString()], inflated=inflated)
 
 
 def http_cases(budget: int) -> Iterator[Case]:
@@ -174,15 +244,17 @@ def _archives(tune: str, budget: int) -> Iterator[Case]:
         )
 
 
-def examples() -> list[bytes]:
-    """Return the messages of the fine-tune that makes the model."""
+def examples(model: str) -> list[bytes]:
+    """Return the messages of the fine-tune that makes a model."""
     return [
-        tuning.FineTuneRequest(spec={"model": MODEL}).SerializeToString(),
+        tuning.FineTuneRequest(spec={"model": model}).SerializeToString(),
         tuning.FineTuneRequest(
             examples=tuning.ExampleBatch(
                 examples=[
                     input_pb2.Example(
-                        input=input_pb2.Input(image=f"{label}:{place}".encode()), label={"class_name": label}
+                        example_id=f"{label}:{place}",
+                        input=input_pb2.Input(image=f"{label}:{place}".encode()),
+                        label={"class_name": label},
                     )
                     for label in ("cat", "dog")
                     for place in range(5)
@@ -190,3 +262,39 @@ def examples() -> list[bytes]:
             )
         ).SerializeToString(),
     ]
+
+
+def datasets() -> Iterator[tuple[str, Message]]:
+    """Yield the calls that make the datasets of the server."""
+    labels = ("cat", "dog")
+    many = [
+        input_pb2.Example(
+            example_id=str(place),
+            input={"image": str(place).encode()},
+            label={"class_name": labels[place % 2]},
+        )
+        for place in range(MANY_COUNT)
+    ]
+    images = [
+        input_pb2.Example(input={"image": make()}, label={"class_name": labels[place % 2]})
+        for place, make in enumerate(COSTLY_IMAGES.values())
+    ]
+    for name, stored in ((DATASET, []), (MANY, many), (IMAGES, images)):
+        yield "CreateDataset", storing.CreateDatasetRequest(dataset=name)
+        if stored:
+            batch = tuning.ExampleBatch(examples=stored)
+            yield "WriteExamples", storing.WriteExamplesRequest(dataset=name, examples=batch)
+            yield "FinishDataset", storing.FinishDatasetRequest(dataset=name)
+
+
+def captures() -> Iterator[tuple[str, Message]]:
+    """Yield the calls after which a model has captured inputs."""
+    capture = capture_policy_pb2.CapturePolicy(random_fraction=1.0)
+    yield (
+        "ModelService/UpdateModel",
+        keeping.UpdateModelRequest(model=WATCHED, capture=capture, update_mask={"paths": ["capture"]}),
+    )
+    target = version_selector_pb2.VersionSelector(model=WATCHED)
+    for start in range(0, 2000, 50):
+        inputs = [input_pb2.Input(image=f"captured {start + place}".encode()) for place in range(50)]
+        yield "PredictionService/Predict", predicting.PredictRequest(targets=[target], inputs=inputs)

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chaos.replica import Replica
-from cost.cases import Case
-from cost.cases import examples as training
+from cost import cases
+from cost.cases import MODEL, WATCHED, Case
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from server_process import START_SECONDS, eventually, free_port
 
@@ -82,7 +83,7 @@ class Limits:
 
 
 class Server(Replica):
-    """A server with a probe, and one model."""
+    """A server with a probe, two models and three datasets."""
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self.http_port, self.probe_port, self.control_port = free_port(), free_port(), free_port()
@@ -90,7 +91,7 @@ class Server(Replica):
         super().__init__(folder, http_port=self.http_port, probe=self.probe_port, **settings)
 
     def start(self) -> None:
-        """Start it, and train its model."""
+        """Start it, and store what requests are about."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, str(SERVE), json.dumps(self._settings)],
@@ -100,14 +101,14 @@ class Server(Replica):
             )
         self._control = subprocess.Popen([sys.executable, str(CONTROL), str(self.control_port)])
         eventually(lambda: self.events("serving") or None, START_SECONDS, "a server that serves")
-        with grpc.insecure_channel(self.target) as channel:
-            fine_tune = channel.stream_unary("/headstart.v1.FineTuningService/FineTune")
-            job = tuning.FineTuneResponse.FromString(fine_tune(iter(training()), timeout=60)).job
-            status = channel.unary_unary("/headstart.v1.FineTuningService/Status")
-            request = tuning.StatusRequest(
-                job_id=job.job_id, wait_duration={"seconds": 60}
-            ).SerializeToString()
-            assert tuning.StatusResponse.FromString(status(request, timeout=90)).job.version == 1
+        options = [("grpc.max_send_message_length", -1)]
+        with grpc.insecure_channel(self.target, options) as channel:
+            for model in (MODEL, WATCHED):
+                _train(channel, model)
+            for method, request in cases.datasets():
+                _call(channel, f"DatasetService/{method}", request)
+            for method, request in cases.captures():
+                _call(channel, method, request)
 
     def kill(self) -> None:
         """End it and its control."""
@@ -138,6 +139,20 @@ class Server(Replica):
     def _memory(self, name: str) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(status.partition(f"{name}:")[2].split()[0]) << 10
+
+
+def _train(channel: grpc.Channel, model: str) -> None:
+    fine_tune = channel.stream_unary("/headstart.v1.FineTuningService/FineTune")
+    job = tuning.FineTuneResponse.FromString(fine_tune(iter(cases.examples(model)), timeout=60)).job
+    request = tuning.StatusRequest(job_id=job.job_id, wait_duration={"seconds": 60})
+    answer = _call(channel, "FineTuningService/Status", request)
+    assert tuning.StatusResponse.FromString(answer).job.version == 1
+
+
+def _call(channel: grpc.Channel, method: str, request: Message) -> bytes:
+    """Send a request, and return the response."""
+    answer: bytes = channel.unary_unary(f"/headstart.v1.{method}")(request.SerializeToString(), timeout=90)
+    return answer
 
 
 @dataclass

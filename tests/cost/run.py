@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cost.cases import grpc_cases, http_cases
+from cost.cases import grpc_cases, http_cases, stored_cases
 from cost.measure import Limits, Server, calibrated, cost_of
 
 
@@ -45,14 +45,15 @@ def measured(
     """
     findings, count = [], 0
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(Path(folder))
+        # So that a thumbnail is made each time.
+        server = Server(Path(folder), thumbnail_storage="off")
         try:
             server.start()
             limits = calibrated(server)
             limits = Limits(limits.pause * tolerance, limits.health * tolerance)
             print(f"limits: pause {limits.pause * 1000:.0f} ms, health {limits.health * 1000:.0f} ms")
             began = time.monotonic()
-            for case in itertools.chain(http_cases(budget), grpc_cases(budget)):
+            for case in itertools.chain(stored_cases(), http_cases(budget), grpc_cases(budget)):
                 if not any(part in case.name for part in only) or time.monotonic() - began > seconds:
                     continue
                 for gzip in (False, True) if case.body is None else (False,):
