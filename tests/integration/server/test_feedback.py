@@ -4,12 +4,24 @@ import json
 import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from google.protobuf.json_format import ParseDict
 
-from headstart import AsyncClient, CapturePolicy, Client, FailedPrecondition, InvalidArgument, RetrainPolicy
+from headstart import (
+    AsyncClient,
+    CapturePolicy,
+    Client,
+    FailedPrecondition,
+    InvalidArgument,
+    PromotionGate,
+    RetrainPolicy,
+)
 from headstart.v1 import feedback_pb2 as pb
-from integration.server.calls import TIMEOUT, Api, digit, digits
+from headstart.v1 import job_pb2, webhook_pb2
+from integration.server.calls import TIMEOUT, Api, digit, digits, example
+from integration.server.receiver import Receiver
 from server_process import ServerProcess, eventually
 
 
@@ -123,3 +135,38 @@ def test_an_erased_example_has_no_feedback(api: Api, client: Client, watched: st
     client.erase_example(watched, prediction_id)
     request = pb.ListFeedbackRequest(model=watched)
     assert not api.review.ListFeedback(request, timeout=TIMEOUT).feedback
+
+
+@pytest.mark.parametrize(("label", "kind"), [("0", "retrain.promoted"), ("1", "retrain.kept")])
+def test_the_end_of_a_retrain_is_reported_by_the_webhook_of_its_policy(
+    api: Api, client: Client, model: str, receiver: Receiver, label: str, kind: str
+) -> None:
+    held_out = [
+        example(digit(name, place), str(name), held_out=True) for name in (0, 1, 7) for place in range(20, 32)
+    ]
+    api.published([*digits((0, 1, 7), 8), *held_out], model=model, alias="stable")
+    # Twelve zeros that are called ones lower the accuracy.
+    loose, strict = (
+        PromotionGate(max_drop=1.0, max_class_drop=1.0),
+        PromotionGate(max_drop=0.0, significance=1.0),
+    )
+    policy = RetrainPolicy(
+        alias="stable",
+        min_feedback_count=12,
+        min_interval_duration=timedelta(0),
+        promote_if=loose if kind == "retrain.promoted" else strict,
+        webhook=f"{receiver.url}/retrained",
+    )
+    client.update_model(model, retrain=policy)
+    for place in range(40, 52):
+        client.model(model).send_feedback(input=digit(0, place), label=label)
+
+    def retrains() -> list[Any] | None:
+        return [each for each in client.jobs(model=model) if each.status().trigger == "RETRAIN"] or None
+
+    (job,) = eventually(retrains, TIMEOUT, "retrain")
+    ((path, body, headers),) = receiver.wait(job.job_id)
+    assert (path, body["type"], body["data"]["spec"]["model"]) == ("/retrained", kind, model)
+    assert ParseDict(body, webhook_pb2.WebhookEvent()).data.trigger == job_pb2.JOB_TRIGGER_RETRAIN
+    assert headers["webhook-id"] == f"job_{job.job_id}"
+    assert client.get_version(model, alias="stable").version == (2 if kind == "retrain.promoted" else 1)
