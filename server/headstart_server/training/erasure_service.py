@@ -97,17 +97,24 @@ class ErasureService:
             record = self._erasures.get(record.erasure_id)
             if record.finished is not None:
                 return record
-            for _ in range(MAX_ROUNDS):
-                # A job that had read the example may have published a version before it was excluded.
-                self._erasures.add_versions(record.erasure_id, self._eraser.exclude(record.request))
-                record = self._erasures.get(record.erasure_id)
-                if not record.pending:
-                    break
-                self._replace_all(record)
+            try:
+                self._replace_pending(record.erasure_id)
+            finally:
+                self._rebuilder.forget()
             self._eraser.forget_digests()
             record = self._erasures.finish(record.erasure_id)
         log.info("versions_rebuilt", versions=len(record.versions), contents=record.contents)
         return record
+
+    def _replace_pending(self, erasure_id: str) -> None:
+        record = self._erasures.get(erasure_id)
+        for _ in range(MAX_ROUNDS):
+            # A job that had read the example may have published a version before it was excluded.
+            self._erasures.add_versions(erasure_id, self._eraser.exclude(record.request))
+            record = self._erasures.get(erasure_id)
+            if not record.pending:
+                break
+            self._replace_all(record)
 
     def _replace_all(self, record: ErasureRecord) -> None:
         results = {key: result for key, result in record.versions.items() if result is not None}

@@ -1,8 +1,10 @@
 """Fits the successor of a version without erased examples, as a fine-tune of the other examples would."""
 
+import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
@@ -16,11 +18,13 @@ from headstart_server.embedding.tails import VersionTail
 from headstart_server.errors import ExamplesNotKept, VersionNotFound
 from headstart_server.evaluation.paired_predictions import ComparedHead
 from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.analysis.dataset_findings import DatasetFindings
 from headstart_server.learning.examples.dataset import DatasetCount
 from headstart_server.learning.examples.stored_example import exclusion_mark
 from headstart_server.learning.heads.fitting import FittedHead, fit
-from headstart_server.learning.heads.recipe import Auto, required_views
+from headstart_server.learning.heads.recipe import Auto, Partial, required_views
 from headstart_server.learning.metrics.example_list import ExampleList
+from headstart_server.lru import LruCache
 from headstart_server.models import evaluation_file
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import check_backbone
@@ -31,6 +35,9 @@ from headstart_server.training.activations import JobActivations
 from headstart_server.training.evaluation_result import EvaluationResult, evaluate_fit
 from headstart_server.training.extraction import FeatureExtraction, FeatureTable
 from headstart_server.training.fine_tune import FineTuneSteps
+
+#: Fits that are remembered while an erasure goes on.
+_MAX_FITS = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -67,6 +74,8 @@ class VersionRebuilder:
         self._datasets = datasets
         self._pool = pool
         self._steps = steps
+        self._lock = threading.Lock()
+        self._fits: LruCache[str, _Fitted] = LruCache(_MAX_FITS)
 
     def version(self, model: str, number: int) -> Version | None:
         """Return a version; None if it was deleted."""
@@ -90,12 +99,33 @@ class VersionRebuilder:
         }
         embedder = self._pool.load(version.manifest.backbone)
         check_backbone(self._registry.files.load(version.model, version.number), embedder.digest)
-        recipe = version.manifest.requested_recipe or Auto()
         with working_for(tenant_of(version.model)):
-            activations = self._steps.features.activations(recipe, f"{version.artifact}.erase")
-            with activations as collected:
-                fitted = self._fit(version, kept, embedder, collected, checkpoint)
+            fitted = self._fit_once(version, kept, embedder, checkpoint)
         return self._result(version, kept, fitted, left_out)
+
+    def forget(self) -> None:
+        """Forget the fits: an example that is erased later must not stay in memory."""
+        with self._lock:
+            for key in self._fits:
+                self._fits.pop(key)
+
+    def _fit_once(
+        self, version: Version, kept: ExampleList, embedder: Embedder, checkpoint: Callable[[], None]
+    ) -> "_Fitted":
+        """Fit a version, unless another one with the same examples and settings was fitted a moment ago."""
+        key = _fit_key(version, kept, embedder)
+        with self._lock:
+            found = self._fits.get(key)
+        if found is not None:
+            return found
+        recipe = version.manifest.requested_recipe or Auto()
+        with self._steps.features.activations(recipe, f"{version.artifact}.erase") as collected:
+            fitted = self._fit(version, kept, embedder, collected, checkpoint)
+        # The tail of `partial` belongs to one model.
+        if not isinstance(recipe, Partial):
+            with self._lock:
+                self._fits.add(key, fitted)
+        return fitted
 
     def _fit(
         self,
@@ -132,15 +162,17 @@ class VersionRebuilder:
         own = activations.own_views(tail, embedder, apart.views, apart.digests, checkpoint)
         analysis = replace(table, indexes=np.arange(len(table.examples))).analysis(head, held_out, checkpoint)
         result = evaluate_fit(head, table, held_out, own=own)
-        findings = analysis.findings(
-            seed=manifest.seed, estimated_seconds=manifest.fit_seconds, fault_count=0
+        findings = analysis.findings(seed=manifest.seed, estimated_seconds=0.0, fault_count=0)
+        files = {**analysis.files(), **({TAIL_FILE: encode(head.tail)} if head.tail else {})}
+        return _Fitted(
+            embedder=embedder,
+            head=head,
+            training=training,
+            tail=tail,
+            result=result,
+            findings=findings,
+            files=files,
         )
-        files = {
-            evaluation_file.EVALUATION_FILE: evaluation_file.encode(result.evaluation, findings),
-            **analysis.files(),
-            **({TAIL_FILE: encode(head.tail)} if head.tail else {}),
-        }
-        return _Fitted(embedder=embedder, head=head, training=training, tail=tail, result=result, files=files)
 
     def _table(
         self,
@@ -173,7 +205,13 @@ class VersionRebuilder:
         known = replace(kept, outcomes=fitted.result.outcomes)
         manifest = self._manifest(version, kept, fitted)
         candidate = ComparedHead(head=head.head, tail=fitted.tail, embedder=fitted.embedder, known=known)
-        files = {EXAMPLES_FILE: known.to_bytes(), **fitted.files}
+        findings = replace(fitted.findings, estimated_seconds=version.manifest.fit_seconds)
+        evaluation = evaluation_file.encode(fitted.result.evaluation, findings)
+        files = {
+            EXAMPLES_FILE: known.to_bytes(),
+            evaluation_file.EVALUATION_FILE: evaluation,
+            **fitted.files,
+        }
         return RebuiltHead(candidate=candidate, manifest=manifest, files=files, left_out=left_out)
 
     def _manifest(self, version: Version, kept: ExampleList, fitted: "_Fitted") -> Manifest:
@@ -212,7 +250,23 @@ class _Fitted:
     training: FeatureTable
     tail: VersionTail | None
     result: EvaluationResult
+    findings: DatasetFindings
     files: Mapping[str, bytes]
+
+
+def _fit_key(version: Version, kept: ExampleList, embedder: Embedder) -> str:
+    """Return the hash of what a fit depends on."""
+    manifest = version.manifest
+    examples = [(one.id, one.target, one.held_out, one.digest, one.kind, one.weight) for one in kept.examples]
+    settings = (
+        tenant_of(version.model),
+        embedder.digest,
+        manifest.backbone,
+        manifest.requested_recipe,
+        manifest.held_out_fraction,
+        manifest.seed,
+    )
+    return sha256(repr((settings, examples)).encode()).hexdigest()
 
 
 def _not_kept(version: Version, problem: str) -> ExamplesNotKept:

@@ -4,6 +4,7 @@ import gzip
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
@@ -18,9 +19,11 @@ from headstart_server.errors import ExampleNotFound, InvalidField, StorageUnavai
 from headstart_server.jobs.running import JobLostError
 from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.examples.example_edit import ExampleEdit
+from headstart_server.learning.heads.fitting import FittedHead, fit
 from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Recipe, Ridge
 from headstart_server.learning.metrics.promotion import Decision
 from headstart_server.models.version import Selector, TrafficSplit, Version
+from headstart_server.training import version_rebuilder
 from postgres import on_both_databases
 from workbench import Workbench, pet, pets
 
@@ -302,3 +305,27 @@ def contents_of(path: Path) -> Iterator[bytes]:
     if path.suffix == ".zip":
         with ZipFile(path) as archive:
             yield from (archive.read(name) for name in archive.namelist())
+
+
+def test_versions_of_the_same_examples_and_settings_are_fitted_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[int] = []
+
+    def counted(*arguments: Any, **options: Any) -> FittedHead:
+        fitted.append(options["seed"])
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(version_rebuilder, "fit", counted)
+    for seed in (0, 0, 1, 0, 0, 1):
+        bench.published(pets(), seed=seed)
+    bench.erasures = bench.erasure_service(threads=1)
+    record = bench.erased()
+    successors = [result_of(record, number) for number in range(1, 7)]
+    assert sorted(fitted) == [0, 1]
+    assert len({each.number for each in successors}) == 6
+    assert bench.registry.version("pets", successors[5].number).manifest.seed == 1
+    assert len({successors[place].new_head_digest for place in (0, 1, 3, 4)}) == 1
+    assert successors[2].new_head_digest == successors[5].new_head_digest
+    bench.erased(ErasureRequest(example_id="cat1", model="pets", request_id="r2"))
+    assert sorted(fitted) == [0, 0, 1, 1]
