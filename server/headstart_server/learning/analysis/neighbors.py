@@ -8,7 +8,7 @@ import numpy as np
 from headstart_server.learning.analysis.references import sample_by_digest
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.features.feature_matrix import BLOCK, Float32
-from headstart_server.learning.features.result_cache import RESULT_CACHE, bytes_key, feature_key
+from headstart_server.learning.features.result_cache import RESULT_CACHE, feature_key
 from headstart_server.learning.features.similarity import QuantizedRows, similarity_rows
 
 #: Maximum number of examples of an index, which must fit into memory.
@@ -108,7 +108,7 @@ def index_neighbors(
             checkpoint()
             yield similarity_rows(views, names, chosen[start : start + BLOCK])
 
-    key = feature_key([views[name] for name in names], "neighbors", bytes_key(chosen))
+    key = feature_key([views[name] for name in names], "neighbors", chosen)
     return NeighborIndex(
         views=tuple(names),
         rows=RESULT_CACHE.get(key, lambda: QuantizedRows.from_blocks(blocks())),

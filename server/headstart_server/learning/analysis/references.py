@@ -15,11 +15,11 @@ from headstart_server.learning.features.feature_matrix import (
     Float32,
     Float64,
     Ints,
+    RobustScale,
     concatenate_views,
     normalized,
-    robust_scale,
 )
-from headstart_server.learning.features.result_cache import RESULT_CACHE, bytes_key, feature_key
+from headstart_server.learning.features.result_cache import RESULT_CACHE, feature_key
 from headstart_server.learning.features.similarity import QuantizedRows, similarity_rows
 
 #: Dimensions of projected rows; shorter rows are unchanged.
@@ -38,8 +38,22 @@ def project_directions(rows: Float32) -> Float32:
 def _compared(views: "Views", names: Sequence[str], places: Ints | slice) -> Float32:
     """Return inputs as rows whose directions are compared, [n, d]; the caller must not change them."""
     chosen = [views[name] for name in names]
-    key = feature_key(chosen, "directions", bytes_key(np.arange(len(chosen[0]))[places]))
+    key = feature_key(chosen, "directions", _at(chosen[0], places))
     return RESULT_CACHE.get(key, lambda: project_directions(similarity_rows(views, names, places)))
+
+
+def _at(view: Float32, places: Ints | slice) -> Ints:
+    return np.arange(len(view))[places]
+
+
+def _robust_scale(views: "Views", names: Sequence[str], places: Ints) -> tuple[Float64, Float64]:
+    found = RESULT_CACHE.get(
+        feature_key([views[name] for name in names], "scale", places),
+        lambda: RobustScale.from_features(
+            concatenate_views({name: views[name][places] for name in names}, names)
+        ),
+    )
+    return found.center, found.scale
 
 
 def project_distances(rows: Float32) -> Float32:
@@ -165,9 +179,14 @@ class Magnitudes:
         return self.values.astype(np.float64)
 
     def prepared(self, views: Views, places: Ints | slice = slice(None)) -> Float32:
-        features = concatenate_views({name: views[name][places] for name in self.views}, self.views)
-        rows = np.clip((features - self.center) / self.scale, -_FARTHEST, _FARTHEST)
-        return project_distances(rows.astype(np.float32))
+        def compute() -> Float32:
+            features = concatenate_views({name: views[name][places] for name in self.views}, self.views)
+            rows = np.clip((features - self.center) / self.scale, -_FARTHEST, _FARTHEST)
+            return project_distances(rows.astype(np.float32))
+
+        chosen = [views[name] for name in self.views]
+        key = feature_key(chosen, "magnitudes", self.center, self.scale, _at(chosen[0], places))
+        return RESULT_CACHE.get(key, compute)
 
     def nearest(
         self, rows: Float32, own: Own | None = None, checkpoint: Callable[[], None] = lambda: None
@@ -207,7 +226,7 @@ def build_references(
     """
     blocks = [places[start : start + BLOCK] for start in range(0, len(places), BLOCK)]
     if modality is Modality.TENSOR:
-        center, scale = robust_scale(concatenate_views({name: views[name][places] for name in names}, names))
+        center, scale = _robust_scale(views, names, places)
         # A constant feature is at distance 1 if it changes by its absolute value.
         scale = np.where(np.isfinite(scale), scale, np.where(center == 0, 1.0, np.abs(center)))
         space = Magnitudes(

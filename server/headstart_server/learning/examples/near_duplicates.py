@@ -10,11 +10,11 @@ from headstart_server.learning.features.feature_matrix import (
     Float32,
     Float64,
     Ints,
+    RobustScale,
     Scaling,
-    robust_scale,
     scale_features,
 )
-from headstart_server.learning.features.result_cache import RESULT_CACHE, bytes_key, feature_key
+from headstart_server.learning.features.result_cache import RESULT_CACHE, feature_key
 
 #: Squared distance of near-duplicates relative to the mean squared distance of two examples of one class. An
 #: image saved again at another size is within 0.01 to 0.1 of it; different handwritten digits rarely have
@@ -85,10 +85,13 @@ class _Contents:
         #: Features that differ between contents.
         self.varying = features.shape[1]
         if modality is Modality.TENSOR:
-            self._centre, self._scale = robust_scale(features[places])
+            scale = RESULT_CACHE.get(
+                feature_key([features], "scale", places), lambda: RobustScale.from_features(features[places])
+            )
+            self._centre, self._scale = scale.center, scale.scale
             self.varying = int(np.isfinite(self._scale).sum())
         #: Identifies the rows in the cache.
-        self.key = feature_key([features], "contents", modality, bytes_key(places))
+        self.key = feature_key([features], "contents", modality, places)
 
     def __len__(self) -> int:
         return len(self._places)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.learning.features.result_cache import RESULT_CACHE, bytes_key, feature_key
+from headstart_server.learning.features.result_cache import RESULT_CACHE, feature_key
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -87,6 +87,25 @@ class _Center:
         return self.mean.nbytes + self.multiplier.nbytes
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RobustScale:
+    """Median and deviation of each feature, as `robust_scale` returns them."""
+
+    center: Float64
+    scale: Float64
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self.center.nbytes + self.scale.nbytes
+
+    @classmethod
+    def from_features(cls, features: NDArray[np.floating]) -> "RobustScale":
+        """Compute them."""
+        center, scale = robust_scale(features)
+        return cls(center=center, scale=scale)
+
+
 class FeatureMatrix:
     """Rows of examples around their mean with a mean length of 1, computed in blocks from float32 features.
 
@@ -122,7 +141,7 @@ class FeatureMatrix:
         self._checkpoint = checkpoint
         self.size = sum(view.shape[1] for view in self._views)
         self._held: Float64 | None = None
-        self.key = feature_key(self._views, "rows", scaling, bytes_key(self._order))
+        self.key = feature_key(self._views, "rows", scaling, self._order)
         center = RESULT_CACHE.get(self.key, self._centered)
         self.mean, self.multiplier = center.mean, center.multiplier
 

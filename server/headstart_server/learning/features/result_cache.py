@@ -71,7 +71,7 @@ def frozen(array: AnyArray) -> AnyArray:
     return array
 
 
-def feature_key(views: Sequence[AnyArray], *parts: Hashable) -> Hashable | None:
+def feature_key(views: Sequence[AnyArray], *parts: Hashable | AnyArray) -> Hashable | None:
     """Return a key of what is computed from features [N, D] and other values.
 
     It is None if remembering the result is not worth it, or if an array can change. The content of a
@@ -79,7 +79,8 @@ def feature_key(views: Sequence[AnyArray], *parts: Hashable) -> Hashable | None:
     """
     if not all(ROWS[0] <= len(view) <= ROWS[1] and _is_constant(view) for view in views):
         return None
-    return tuple(_digest(view) for view in views), parts
+    hashed = tuple(bytes_key(part) if isinstance(part, np.ndarray) else part for part in parts)
+    return tuple(_digest(view) for view in views), hashed
 
 
 def bytes_key(array: AnyArray) -> bytes:
