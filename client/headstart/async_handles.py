@@ -26,6 +26,7 @@ from headstart.results import (
     Comparison,
     EvaluationResult,
     ExampleContent,
+    ExampleMap,
     ExampleRecord,
     Export,
     ExportFormat,
@@ -136,6 +137,10 @@ class AsyncVersionMethods:
     def examples(self, **query: Unpack[ExampleQuery]) -> AsyncIterator[ExampleRecord]:
         """Yield the examples of the version; as `Client.examples`."""
         return self._client.examples(self.ref, **query)
+
+    async def example_map(self) -> ExampleMap:
+        """Return the examples of the version in two dimensions; as `Client.example_map`."""
+        return await self._client.example_map(self.ref)
 
     async def content(self, example: ExampleKey) -> ExampleContent:
         """Return the content of an example; as `Client.example_content`."""

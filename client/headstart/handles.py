@@ -26,6 +26,7 @@ from headstart.results import (
     Comparison,
     EvaluationResult,
     ExampleContent,
+    ExampleMap,
     ExampleRecord,
     Export,
     ExportFormat,
@@ -141,6 +142,10 @@ class VersionMethods:
     def examples(self, **query: Unpack[ExampleQuery]) -> Iterator[ExampleRecord]:
         """Yield the examples of the version; as `Client.examples`."""
         return self._client.examples(self.ref, **query)
+
+    def example_map(self) -> ExampleMap:
+        """Return the examples of the version in two dimensions; as `Client.example_map`."""
+        return self._client.example_map(self.ref)
 
     def content(self, example: ExampleKey) -> ExampleContent:
         """Return the content of an example; as `Client.example_content`."""

@@ -61,6 +61,42 @@ def test_an_empty_server_learns_two_folders_and_answers_in_seconds(tmp_path, chr
         started.terminate()
 
 
+def test_examples_that_were_not_sent_survive_a_reload(console, api, tmp_path) -> None:
+    photos = folders(tmp_path / "photos", {"ant": "red", "bee": "blue"}, count=5)
+    page = console().open("/new")
+    choose_folder(page, photos)
+    expect(page.get_by_text("5 images")).to_have_count(2)
+    model = f"kept-{next(_numbers)}"
+    page.get_by_label("Name of the model").fill(model)
+    page.wait_for_function(
+        """model => new Promise(resolve => {
+            const request = indexedDB.open('headstart-drafts');
+            request.onsuccess = () => {
+                const all = request.result.transaction('drafts').objectStore('drafts').getAll();
+                all.onsuccess = () => resolve(all.result.some(each => each.model === model));
+            };
+        })""",
+        arg=model,
+    )
+    page.reload()
+    expect(page.get_by_text("5 images")).to_have_count(2)
+    expect(page.get_by_label("Name of the model")).to_have_value(model)
+    page.get_by_role("button", name="Train").click()
+    expect(page.get_by_text(f"Version 1 of {model}")).to_be_visible()
+    assert api.call(f"/v1/models/{model}/versions/1")["version"]["lineage"]["exampleCount"] == "10"
+    page.reload()
+    expect(page.get_by_text("5 images")).to_have_count(0)
+
+
+def test_a_model_with_wrong_labels_is_marked_among_the_models(console, api) -> None:
+    name = f"marked-{next(_numbers)}"
+    api.train(name, [*training_images(PAIR, 16), ("red", "wrong", image(COLORS["blue"], 900))])
+    page = console().open("/")
+    card = page.locator(".model-card", has_text=name)
+    card.scroll_into_view_if_needed()
+    expect(card).to_contain_text("1 label to check")
+
+
 def test_the_check_names_wrong_labels_and_the_accuracy(console, tmp_path) -> None:
     photos = folders(tmp_path / "photos", {"ant": "red", "bee": "blue"}, count=12)
     (photos / "ant" / "wrong.png").write_bytes(image(COLORS["blue"], 500))
@@ -142,6 +178,10 @@ def test_versions_are_compared_and_an_alias_is_split_moved_and_rolled_back(conso
     page.get_by_label("Compare version 1").check()
     page.get_by_label("Compare version 2").check()
     expect(page.locator(".verdict")).to_be_visible()
+    only = page.get_by_label("Only version 2 is right")
+    expect(only.locator("li")).to_have_count(8)
+    expect(only.locator("li img").first).to_be_visible()
+    expect(only.locator("li").first).to_contain_text("green")
     card = page.get_by_label("Alias stable")
     card.get_by_role("button", name="Move or split").click()
     page.get_by_label("Canary").select_option("2")
@@ -198,6 +238,7 @@ def test_every_view_fits_its_window_and_has_no_violations(console, model, width,
         f"/models/{model}/try": ".try-panel",
         f"/models/{model}/versions?first=1&second=2": ".verdict",
         f"/models/{model}/traffic": ".empty",
+        f"/models/{model}/map": ".legend",
     }
     found = {}
     for path, content in pages.items():
@@ -208,7 +249,15 @@ def test_every_view_fits_its_window_and_has_no_violations(console, model, width,
 
 def test_each_view_shows_itself_as_code(console, model) -> None:
     opened: Console = console()
-    for path in ("/", "/new", "/jobs", "/access", f"/models/{model}/try", f"/models/{model}/traffic"):
+    for path in (
+        "/",
+        "/new",
+        "/jobs",
+        "/access",
+        f"/models/{model}/try",
+        f"/models/{model}/traffic",
+        f"/models/{model}/map",
+    ):
         page = opened.open(path)
         page.get_by_role("button", name="As code").first.click()
         for language in ("Python", "CLI", "curl"):

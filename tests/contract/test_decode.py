@@ -95,6 +95,7 @@ def _readers() -> dict[str, list[Any]]:
         "DeleteModel": [calls.model_deletion("m")],
         "ListExamples": [example_calls.example_list(TARGET, {}, "")],
         "GetExampleContent": [example_calls.example_content(TARGET, "e")],
+        "GetExampleMap": [example_calls.example_map(TARGET)],
         "EraseExample": [calls.example_deletion("e", None)],
         "CreateDataset": [dataset_calls.dataset_creation("d", {})],
         "WriteExamples": [dataset_calls.dataset_write("d", 0, [], b"")],

@@ -7,7 +7,7 @@ from typing import Unpack
 from headstart.async_methods.base import AsyncMethods
 from headstart.calls import example_calls
 from headstart.calls.example_calls import ExampleKey, ExampleQuery, ThumbnailSize
-from headstart.results import ExampleContent, ExampleRecord
+from headstart.results import ExampleContent, ExampleMap, ExampleRecord
 from headstart.version_ref import VersionRef, parse_version
 
 
@@ -19,6 +19,10 @@ class AsyncExampleMethods(AsyncMethods):
     ) -> AsyncIterator[ExampleRecord]:
         """Yield the examples of a version; as `Client.examples`."""
         return self._connection.pages(partial(example_calls.example_list, parse_version(version), query))
+
+    async def example_map(self, version: VersionRef | str) -> ExampleMap:
+        """Return the examples of a version in two dimensions; as `Client.example_map`."""
+        return await self._connection.send(example_calls.example_map(parse_version(version)))
 
     async def example_content(self, version: VersionRef | str, example: ExampleKey) -> ExampleContent:
         """Return the content of an example; as `Client.example_content`."""

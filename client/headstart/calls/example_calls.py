@@ -4,11 +4,11 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 from headstart.calls.calls import Call, Page
 from headstart.decode import decode
-from headstart.results import ExampleContent, ExampleIssue, ExampleRecord
+from headstart.results import ExampleContent, ExampleIssue, ExampleMap, ExampleRecord
 from headstart.v1 import example_service_pb2 as pb
 from headstart.version_ref import VersionRef, selector
 
-__all__ = ["ExampleKey", "ExampleQuery", "ThumbnailSize", "example_content", "example_list"]
+__all__ = ["ExampleKey", "ExampleQuery", "ThumbnailSize", "example_content", "example_list", "example_map"]
 
 _SERVICE = "/headstart.v1.ExampleService/"
 _PAGE_SIZE = 1000
@@ -80,6 +80,16 @@ def example_content(
 
 def _of(source: VersionRef | str) -> dict[str, Any]:
     return {"dataset": source} if isinstance(source, str) else {"version": selector(source)}
+
+
+def example_map(version: VersionRef) -> Call[ExampleMap]:
+    """Return the call of GetExampleMap."""
+    return Call(
+        path=_SERVICE + "GetExampleMap",
+        request=pb.GetExampleMapRequest(version=selector(version)),
+        response=pb.GetExampleMapResponse,
+        read=lambda response: decode(response, ExampleMap),
+    )
 
 
 def _filter(query: ExampleQuery) -> pb.ExampleFilter:

@@ -11,7 +11,13 @@ from headstart.calls.example_calls import ExampleQuery
 from headstart.cli import spec_options as options
 from headstart.cli.fine_tune import run_fine_tune
 from headstart.cli.options import VersionArgument
-from headstart.cli.output.example_tables import example_listing, example_table, example_view
+from headstart.cli.output.example_tables import (
+    example_listing,
+    example_table,
+    example_view,
+    map_listing,
+    map_table,
+)
 from headstart.cli.output.formats import LIST, RESULT
 from headstart.cli.session import Session, session_of
 from headstart.cli.stored_examples import stored_examples
@@ -75,6 +81,18 @@ def list_examples(
     document = session.response("ListExamples")
     document["examples"] = document.get("examples", [])[:limit]
     session.show(document, example_table(found), example_listing(found))
+
+
+@stored_examples.command("map", formats=LIST)
+def map_examples(context: typer.Context, version: VersionArgument) -> None:
+    """Show the examples of a version in two dimensions; `-o csv` lists the points.
+
+    Example: `headstart example map pets -o csv`
+    """
+    session = session_of(context)
+    with session.client() as client:
+        found = client.example_map(version)
+    session.show(session.response("GetExampleMap"), map_table(found), map_listing(found))
 
 
 @stored_examples.command("show")

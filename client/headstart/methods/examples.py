@@ -7,7 +7,7 @@ from typing import Unpack
 from headstart.calls import example_calls
 from headstart.calls.example_calls import ExampleKey, ExampleQuery, ThumbnailSize
 from headstart.methods.base import Methods
-from headstart.results import ExampleContent, ExampleRecord
+from headstart.results import ExampleContent, ExampleMap, ExampleRecord
 from headstart.version_ref import VersionRef, parse_version
 
 
@@ -26,6 +26,18 @@ class ExampleMethods(Methods):
             ValueError: the issue is unknown.
         """
         return self._connection.pages(partial(example_calls.example_list, parse_version(version), query))
+
+    def example_map(self, version: VersionRef | str) -> ExampleMap:
+        """Return the examples of a version in two dimensions, at most 100,000 points.
+
+        Args:
+            version: as in `examples`.
+
+        Raises:
+            NotFound: the version does not exist.
+            FailedPrecondition: the version has no map.
+        """
+        return self._connection.send(example_calls.example_map(parse_version(version)))
 
     def example_content(self, version: VersionRef | str, example: ExampleKey) -> ExampleContent:
         """Return the content of an example.

@@ -26,6 +26,7 @@ from headstart.results.examples import (
     ExampleContent,
     ExampleFinding,
     ExampleIssue,
+    ExampleMap,
     ExampleOrigin,
     ExampleRecord,
 )
@@ -153,6 +154,7 @@ __all__ = [
     "ExampleFault",
     "ExampleFinding",
     "ExampleIssue",
+    "ExampleMap",
     "ExampleOrigin",
     "ExampleOutcome",
     "ExampleRecord",

@@ -6,7 +6,14 @@ from enum import StrEnum
 from headstart.label_values import LabelValue
 from headstart.results.findings import ExampleReference
 
-__all__ = ["ExampleContent", "ExampleFinding", "ExampleIssue", "ExampleOrigin", "ExampleRecord"]
+__all__ = [
+    "ExampleContent",
+    "ExampleFinding",
+    "ExampleIssue",
+    "ExampleMap",
+    "ExampleOrigin",
+    "ExampleRecord",
+]
 
 
 class ExampleIssue(StrEnum):
@@ -90,6 +97,37 @@ class ExampleRecord:
     def issues(self) -> tuple[ExampleIssue, ...]:
         """The kinds of findings."""
         return tuple(finding.issue for finding in self.findings)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExampleMap:
+    """The examples of a version in two dimensions: the first two principal components of their features.
+
+    Attributes:
+        example_count: number of all examples of the version.
+        stride: point i is the example with the index i * ``stride``; 1 if each example is a point.
+        x: first coordinate of each point, -1 to 1.
+        y: second coordinate of each point, -1 to 1.
+        class_names: names of the classes; empty for regression.
+        classes: class of each point, as its position in ``class_names``; -1 without a class. Empty for
+            regression.
+        values: label of each point; for regression only.
+    """
+
+    example_count: int
+    stride: int
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    class_names: tuple[str, ...] = ()
+    classes: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
+
+    def label(self, point: int) -> LabelValue:
+        """Return the label of a point; None without a class."""
+        if self.values:
+            return self.values[point]
+        place = self.classes[point]
+        return None if place < 0 else self.class_names[place]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from headstart.v1 import example_pb2 as headstart_dot_v1_dot_example__pb2
 from headstart.v1 import version_selector_pb2 as headstart_dot_v1_dot_version__selector__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"headstart/v1/example_service.proto\x12\x0cheadstart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1aheadstart/v1/example.proto\x1a#headstart/v1/version_selector.proto\"\xd8\x01\n\x13ListExamplesRequest\x12\x30\n\x07version\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorH\x00\x12\x11\n\x07\x64\x61taset\x18\x02 \x01(\tH\x00\x12+\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1b.headstart.v1.ExampleFilter\x12\x10\n\x08order_by\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\x12\x0c\n\x04skip\x18\x07 \x01(\x05\x42\x08\n\x06source\"\xb0\x01\n\rExampleFilter\x12\r\n\x05label\x18\x01 \x01(\t\x12\x17\n\x0fpredicted_label\x18\x02 \x01(\t\x12.\n\x05issue\x18\x03 \x01(\x0e\x32\x1a.headstart.v1.ExampleIssueH\x00\x88\x01\x01\x12\x15\n\x08held_out\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x19\n\x11\x65xample_id_prefix\x18\x05 \x01(\tB\x08\n\x06_issueB\x0b\n\t_held_out\"\xa0\x01\n\x14ListExamplesResponse\x12-\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x1b.headstart.v1.ExampleRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x15\n\rexample_count\x18\x03 \x01(\x03\x12)\n\x07version\x18\x04 \x01(\x0b\x32\x18.headstart.v1.VersionRef\"\xcb\x01\n\x18GetExampleContentRequest\x12\x30\n\x07version\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorH\x00\x12\x11\n\x07\x64\x61taset\x18\x02 \x01(\tH\x00\x12\x14\n\nexample_id\x18\x03 \x01(\tH\x01\x12\x0f\n\x05index\x18\x04 \x01(\x03H\x01\x12\x1b\n\x0ethumbnail_size\x18\x05 \x01(\x05H\x02\x88\x01\x01\x42\x08\n\x06sourceB\t\n\x07\x65xampleB\x11\n\x0f_thumbnail_size\"N\n\x19GetExampleContentResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t2\x95\x05\n\x0e\x45xampleService\x12\xa8\x02\n\x0cListExamples\x12!.headstart.v1.ListExamplesRequest\x1a\".headstart.v1.ListExamplesResponse\"\xd0\x01\x82\xd3\xe4\x93\x02\xc9\x01\x12#/v1/models/{version.model}/examplesZ@\x12>/v1/models/{version.model}/versions/{version.version}/examplesZ=\x12;/v1/models/{version.model}/aliases/{version.alias}/examplesZ!\x12\x1f/v1/datasets/{dataset}/examples\x12\xd7\x02\n\x11GetExampleContent\x12&.headstart.v1.GetExampleContentRequest\x1a\'.headstart.v1.GetExampleContentResponse\"\xf0\x01\x82\xd3\xe4\x93\x02\xe9\x01\x12+/v1/models/{version.model}/examples:contentZH\x12\x46/v1/models/{version.model}/versions/{version.version}/examples:contentZE\x12\x43/v1/models/{version.model}/aliases/{version.alias}/examples:contentZ)\x12\'/v1/datasets/{dataset}/examples:contentB=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"headstart/v1/example_service.proto\x12\x0cheadstart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1aheadstart/v1/example.proto\x1a#headstart/v1/version_selector.proto\"\xd8\x01\n\x13ListExamplesRequest\x12\x30\n\x07version\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorH\x00\x12\x11\n\x07\x64\x61taset\x18\x02 \x01(\tH\x00\x12+\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1b.headstart.v1.ExampleFilter\x12\x10\n\x08order_by\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\x12\x0c\n\x04skip\x18\x07 \x01(\x05\x42\x08\n\x06source\"\xb0\x01\n\rExampleFilter\x12\r\n\x05label\x18\x01 \x01(\t\x12\x17\n\x0fpredicted_label\x18\x02 \x01(\t\x12.\n\x05issue\x18\x03 \x01(\x0e\x32\x1a.headstart.v1.ExampleIssueH\x00\x88\x01\x01\x12\x15\n\x08held_out\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x19\n\x11\x65xample_id_prefix\x18\x05 \x01(\tB\x08\n\x06_issueB\x0b\n\t_held_out\"\xa0\x01\n\x14ListExamplesResponse\x12-\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x1b.headstart.v1.ExampleRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x15\n\rexample_count\x18\x03 \x01(\x03\x12)\n\x07version\x18\x04 \x01(\x0b\x32\x18.headstart.v1.VersionRef\"\xcb\x01\n\x18GetExampleContentRequest\x12\x30\n\x07version\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorH\x00\x12\x11\n\x07\x64\x61taset\x18\x02 \x01(\tH\x00\x12\x14\n\nexample_id\x18\x03 \x01(\tH\x01\x12\x0f\n\x05index\x18\x04 \x01(\x03H\x01\x12\x1b\n\x0ethumbnail_size\x18\x05 \x01(\x05H\x02\x88\x01\x01\x42\x08\n\x06sourceB\t\n\x07\x65xampleB\x11\n\x0f_thumbnail_size\"N\n\x19GetExampleContentResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"L\n\x14GetExampleMapRequest\x12\x34\n\x07version\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\"\xb5\x01\n\x15GetExampleMapResponse\x12)\n\x07version\x18\x01 \x01(\x0b\x32\x18.headstart.v1.VersionRef\x12\x15\n\rexample_count\x18\x02 \x01(\x03\x12\x0e\n\x06stride\x18\x03 \x01(\x03\x12\t\n\x01x\x18\x04 \x03(\x02\x12\t\n\x01y\x18\x05 \x03(\x02\x12\x13\n\x0b\x63lass_names\x18\x06 \x03(\t\x12\x0f\n\x07\x63lasses\x18\x07 \x03(\x05\x12\x0e\n\x06values\x18\x08 \x03(\x01\x32\xac\x07\n\x0e\x45xampleService\x12\xa8\x02\n\x0cListExamples\x12!.headstart.v1.ListExamplesRequest\x1a\".headstart.v1.ListExamplesResponse\"\xd0\x01\x82\xd3\xe4\x93\x02\xc9\x01\x12#/v1/models/{version.model}/examplesZ@\x12>/v1/models/{version.model}/versions/{version.version}/examplesZ=\x12;/v1/models/{version.model}/aliases/{version.alias}/examplesZ!\x12\x1f/v1/datasets/{dataset}/examples\x12\xd7\x02\n\x11GetExampleContent\x12&.headstart.v1.GetExampleContentRequest\x1a\'.headstart.v1.GetExampleContentResponse\"\xf0\x01\x82\xd3\xe4\x93\x02\xe9\x01\x12+/v1/models/{version.model}/examples:contentZH\x12\x46/v1/models/{version.model}/versions/{version.version}/examples:contentZE\x12\x43/v1/models/{version.model}/aliases/{version.alias}/examples:contentZ)\x12\'/v1/datasets/{dataset}/examples:content\x12\x94\x02\n\rGetExampleMap\x12\".headstart.v1.GetExampleMapRequest\x1a#.headstart.v1.GetExampleMapResponse\"\xb9\x01\x82\xd3\xe4\x93\x02\xb2\x01\x12\'/v1/models/{version.model}/examples:mapZD\x12\x42/v1/models/{version.model}/versions/{version.version}/examples:mapZA\x12?/v1/models/{version.model}/aliases/{version.alias}/examples:mapB=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,20 +36,28 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headstart.v1.example_servic
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020com.headstart.v1P\001Z\030headstart/v1;headstartv1\252\002\014Headstart.V1'
+  _globals['_GETEXAMPLEMAPREQUEST'].fields_by_name['version']._loaded_options = None
+  _globals['_GETEXAMPLEMAPREQUEST'].fields_by_name['version']._serialized_options = b'\342A\001\002'
   _globals['_EXAMPLESERVICE'].methods_by_name['ListExamples']._loaded_options = None
   _globals['_EXAMPLESERVICE'].methods_by_name['ListExamples']._serialized_options = b'\202\323\344\223\002\311\001\022#/v1/models/{version.model}/examplesZ@\022>/v1/models/{version.model}/versions/{version.version}/examplesZ=\022;/v1/models/{version.model}/aliases/{version.alias}/examplesZ!\022\037/v1/datasets/{dataset}/examples'
   _globals['_EXAMPLESERVICE'].methods_by_name['GetExampleContent']._loaded_options = None
   _globals['_EXAMPLESERVICE'].methods_by_name['GetExampleContent']._serialized_options = b'\202\323\344\223\002\351\001\022+/v1/models/{version.model}/examples:contentZH\022F/v1/models/{version.model}/versions/{version.version}/examples:contentZE\022C/v1/models/{version.model}/aliases/{version.alias}/examples:contentZ)\022\'/v1/datasets/{dataset}/examples:content'
-  _globals['_LISTEXAMPLESREQUEST']._serialized_start=148
-  _globals['_LISTEXAMPLESREQUEST']._serialized_end=364
-  _globals['_EXAMPLEFILTER']._serialized_start=367
-  _globals['_EXAMPLEFILTER']._serialized_end=543
-  _globals['_LISTEXAMPLESRESPONSE']._serialized_start=546
-  _globals['_LISTEXAMPLESRESPONSE']._serialized_end=706
-  _globals['_GETEXAMPLECONTENTREQUEST']._serialized_start=709
-  _globals['_GETEXAMPLECONTENTREQUEST']._serialized_end=912
-  _globals['_GETEXAMPLECONTENTRESPONSE']._serialized_start=914
-  _globals['_GETEXAMPLECONTENTRESPONSE']._serialized_end=992
-  _globals['_EXAMPLESERVICE']._serialized_start=995
-  _globals['_EXAMPLESERVICE']._serialized_end=1656
+  _globals['_EXAMPLESERVICE'].methods_by_name['GetExampleMap']._loaded_options = None
+  _globals['_EXAMPLESERVICE'].methods_by_name['GetExampleMap']._serialized_options = b'\202\323\344\223\002\262\001\022\'/v1/models/{version.model}/examples:mapZD\022B/v1/models/{version.model}/versions/{version.version}/examples:mapZA\022?/v1/models/{version.model}/aliases/{version.alias}/examples:map'
+  _globals['_LISTEXAMPLESREQUEST']._serialized_start=181
+  _globals['_LISTEXAMPLESREQUEST']._serialized_end=397
+  _globals['_EXAMPLEFILTER']._serialized_start=400
+  _globals['_EXAMPLEFILTER']._serialized_end=576
+  _globals['_LISTEXAMPLESRESPONSE']._serialized_start=579
+  _globals['_LISTEXAMPLESRESPONSE']._serialized_end=739
+  _globals['_GETEXAMPLECONTENTREQUEST']._serialized_start=742
+  _globals['_GETEXAMPLECONTENTREQUEST']._serialized_end=945
+  _globals['_GETEXAMPLECONTENTRESPONSE']._serialized_start=947
+  _globals['_GETEXAMPLECONTENTRESPONSE']._serialized_end=1025
+  _globals['_GETEXAMPLEMAPREQUEST']._serialized_start=1027
+  _globals['_GETEXAMPLEMAPREQUEST']._serialized_end=1103
+  _globals['_GETEXAMPLEMAPRESPONSE']._serialized_start=1106
+  _globals['_GETEXAMPLEMAPRESPONSE']._serialized_end=1287
+  _globals['_EXAMPLESERVICE']._serialized_start=1290
+  _globals['_EXAMPLESERVICE']._serialized_end=2230
 # @@protoc_insertion_point(module_scope)

@@ -1,4 +1,5 @@
 from google.api import annotations_pb2 as _annotations_pb2
+from google.api import field_behavior_pb2 as _field_behavior_pb2
 from headstart.v1 import example_pb2 as _example_pb2
 from headstart.v1 import version_selector_pb2 as _version_selector_pb2
 from google.protobuf.internal import containers as _containers
@@ -76,3 +77,29 @@ class GetExampleContentResponse(_message.Message):
     media_type: str
     etag: str
     def __init__(self, content: _Optional[bytes] = ..., media_type: _Optional[str] = ..., etag: _Optional[str] = ...) -> None: ...
+
+class GetExampleMapRequest(_message.Message):
+    __slots__ = ("version",)
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    version: _version_selector_pb2.VersionSelector
+    def __init__(self, version: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ...) -> None: ...
+
+class GetExampleMapResponse(_message.Message):
+    __slots__ = ("version", "example_count", "stride", "x", "y", "class_names", "classes", "values")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    STRIDE_FIELD_NUMBER: _ClassVar[int]
+    X_FIELD_NUMBER: _ClassVar[int]
+    Y_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    version: _version_selector_pb2.VersionRef
+    example_count: int
+    stride: int
+    x: _containers.RepeatedScalarFieldContainer[float]
+    y: _containers.RepeatedScalarFieldContainer[float]
+    class_names: _containers.RepeatedScalarFieldContainer[str]
+    classes: _containers.RepeatedScalarFieldContainer[int]
+    values: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, version: _Optional[_Union[_version_selector_pb2.VersionRef, _Mapping]] = ..., example_count: _Optional[int] = ..., stride: _Optional[int] = ..., x: _Optional[_Iterable[float]] = ..., y: _Optional[_Iterable[float]] = ..., class_names: _Optional[_Iterable[str]] = ..., classes: _Optional[_Iterable[int]] = ..., values: _Optional[_Iterable[float]] = ...) -> None: ...

@@ -46,6 +46,11 @@ class ExampleServiceStub(object):
                 request_serializer=headstart_dot_v1_dot_example__service__pb2.GetExampleContentRequest.SerializeToString,
                 response_deserializer=headstart_dot_v1_dot_example__service__pb2.GetExampleContentResponse.FromString,
                 _registered_method=True)
+        self.GetExampleMap = channel.unary_unary(
+                '/headstart.v1.ExampleService/GetExampleMap',
+                request_serializer=headstart_dot_v1_dot_example__service__pb2.GetExampleMapRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_example__service__pb2.GetExampleMapResponse.FromString,
+                _registered_method=True)
 
 
 class ExampleServiceServicer(object):
@@ -68,6 +73,14 @@ class ExampleServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetExampleMap(self, request, context):
+        """Returns the map of the examples of a version: their features in two dimensions, computed when the version was
+        trained. If the version has no map, the call fails with FAILED_PRECONDITION.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExampleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +93,11 @@ def add_ExampleServiceServicer_to_server(servicer, server):
                     servicer.GetExampleContent,
                     request_deserializer=headstart_dot_v1_dot_example__service__pb2.GetExampleContentRequest.FromString,
                     response_serializer=headstart_dot_v1_dot_example__service__pb2.GetExampleContentResponse.SerializeToString,
+            ),
+            'GetExampleMap': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetExampleMap,
+                    request_deserializer=headstart_dot_v1_dot_example__service__pb2.GetExampleMapRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_example__service__pb2.GetExampleMapResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -138,6 +156,33 @@ class ExampleService(object):
             '/headstart.v1.ExampleService/GetExampleContent',
             headstart_dot_v1_dot_example__service__pb2.GetExampleContentRequest.SerializeToString,
             headstart_dot_v1_dot_example__service__pb2.GetExampleContentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetExampleMap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstart.v1.ExampleService/GetExampleMap',
+            headstart_dot_v1_dot_example__service__pb2.GetExampleMapRequest.SerializeToString,
+            headstart_dot_v1_dot_example__service__pb2.GetExampleMapResponse.FromString,
             options,
             channel_credentials,
             insecure,

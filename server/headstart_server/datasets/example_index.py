@@ -115,6 +115,10 @@ class ExampleIndex:
             findings=[(issue, self._suggestion(issue, index, outcome)) for issue in found],
         )
 
+    def target(self, index: int) -> Target:
+        """Return the label of an example."""
+        return self._targets[index]
+
     def indexes_of(self, example_id: str) -> Sequence[int]:
         """Return the indexes of the examples with an ID, at most two."""
         found: list[int] = []

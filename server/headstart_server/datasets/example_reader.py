@@ -23,6 +23,7 @@ from headstart_server.errors import (
     UndecodableInput,
 )
 from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.lru import LruCache
 from headstart_server.models.registry import Registry
@@ -148,6 +149,19 @@ class ExampleReader:
         with self._lock:
             for key in self._indexes:
                 self._indexes.pop(key)
+
+    def positions(self, source: ExampleSource) -> Float32:
+        """Return the positions of the examples of a version on their map, [N, 2].
+
+        Raises:
+            ExamplesNotKept: the version has no map of its examples.
+            ArtifactDamaged: the map is damaged.
+        """
+        version = source.version
+        found = None if version is None else self._registry.files.positions(version)
+        if found is None or len(found) != len(source.index):
+            raise ExamplesNotKept(f"The {source.name} has no map of its examples. Train the model again.")
+        return found
 
     def listed(self, source: ExampleSource, indexes: Collection[int]) -> list[tuple[ListedExample, bool]]:
         """Return examples by their indexes, each with whether its content is stored."""

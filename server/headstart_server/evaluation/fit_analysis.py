@@ -6,13 +6,16 @@ from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
 from headstart_server.learning.analysis.dataset_analysis import analyze_dataset
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings
 from headstart_server.learning.analysis.duplicates import near_duplicate_groups
+from headstart_server.learning.analysis.example_map import map_examples
 from headstart_server.learning.analysis.neighbors import NeighborExample, index_neighbors
 from headstart_server.learning.analysis.typicality import fit_typicality_model
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.features.result_cache import frozen
 from headstart_server.models.evidence import (
+    MAP_FILE,
     NEIGHBORS_FILE,
     TYPICALITY_FILE,
+    map_to_bytes,
     neighbors_bytes,
     typicality_model_to_bytes,
 )
@@ -48,7 +51,7 @@ class FitAnalysis:
         )
 
     def files(self) -> dict[str, bytes]:
-        """Return the files with the typicality model and the neighbors of a version."""
+        """Return the files with the map, the typicality model and the neighbors of a version."""
         examined = self._examined
         trained = examined.trained
         views = examined.views
@@ -66,7 +69,8 @@ class FitAnalysis:
         groups = [self._groups[place] for place in trained.tolist()]
         check = examined.checkpoint
         index = index_neighbors(views, names, indexed, digests, checkpoint=check)
-        files = {NEIGHBORS_FILE: neighbors_bytes(index)}
+        positions = map_examples(examined.views, names, examined.digests, check)
+        files = {NEIGHBORS_FILE: neighbors_bytes(index), MAP_FILE: map_to_bytes(positions)}
         typicality_model = fit_typicality_model(
             views, names, digests, groups, modality=examined.modality, checkpoint=check
         )

@@ -1,4 +1,4 @@
-"""The files of a version that hold its typicality model and its neighbors."""
+"""The files of a version that hold its typicality model, its neighbors and the map of its examples."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -15,10 +15,14 @@ from headstart_server.learning.analysis.neighbors import NeighborExample, Neighb
 from headstart_server.learning.analysis.references import Directions, Magnitudes
 from headstart_server.learning.analysis.typicality import TypicalityModel
 from headstart_server.learning.examples.target import Target
+from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.features.similarity import QuantizedRows
 
 TYPICALITY_FILE = "typicality.safetensors"
 NEIGHBORS_FILE = "neighbors.safetensors"
+MAP_FILE = "map.safetensors"
+#: Positions are stored in steps of this part of the half width.
+_MAP_STEPS = 32_767
 
 _FACTS = "facts"
 
@@ -94,6 +98,23 @@ def neighbors_of(content: bytes) -> NeighborIndex:
                 for place, name, target in examples
             ),
         )
+
+
+def map_to_bytes(positions: Float32) -> bytes:
+    """Return positions [N, 2] from -1 to 1 as the content of a file, 4 bytes for each example."""
+    return _saved({"positions": np.rint(positions * _MAP_STEPS).astype(np.int16)}, {})
+
+
+def map_from_bytes(content: bytes) -> Float32:
+    """Return the positions that `map_to_bytes` wrote.
+
+    Raises:
+        InvalidEvidenceError: it did not.
+    """
+    with _reading("positions") as names:
+        tensors, _ = _loaded(content, *names)
+        positions: Float32 = tensors["positions"].reshape(-1, 2).astype(np.float32) / np.float32(_MAP_STEPS)
+        return positions
 
 
 def _saved(tensors: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> bytes:

@@ -6,11 +6,17 @@ from typing import TypeVar
 
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings
+from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.metrics.evaluation import Evaluation
 from headstart_server.learning.metrics.example_list import ExampleList, read_outcomes
 from headstart_server.learning.metrics.outcomes import PredictionOutcome
 from headstart_server.models import evaluation_file
-from headstart_server.models.evidence import NEIGHBORS_FILE
+from headstart_server.models.evidence import (
+    MAP_FILE,
+    NEIGHBORS_FILE,
+    InvalidEvidenceError,
+    map_from_bytes,
+)
 from headstart_server.models.model_index import ModelIndex
 from headstart_server.models.resident import ResidentVersion, ResidentVersions
 from headstart_server.models.store import EXAMPLES_FILE, VersionStore
@@ -124,6 +130,23 @@ class VersionFiles:
             ArtifactDamaged: the list is damaged or missing.
         """
         return self._listed(version, read_outcomes) or ()
+
+    def positions(self, version: Version) -> Float32 | None:
+        """Return the positions of the examples of a version on their map, [N, 2]; None if none are stored.
+
+        Raises:
+            VersionNotFound: it was deleted meanwhile.
+            ArtifactDamaged: the map is damaged or missing.
+        """
+        content = self.file(version, MAP_FILE)
+        try:
+            return None if content is None else map_from_bytes(content)
+        except InvalidEvidenceError as error:
+            raise ArtifactDamaged(
+                f"The map of the examples of version {version.number} of model '{version.model}' cannot be "
+                "read by this release.",
+                metadata={"model": version.model, "version": str(version.number)},
+            ) from error
 
     def _listed(self, version: Version, read: Callable[[bytes], _Read]) -> _Read | None:
         content = self.file(version, EXAMPLES_FILE)

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -264,3 +265,28 @@ def test_the_command_lists_shows_relabels_and_removes(
         ["relabel", model, "wrong"],
     ):
         run("example", *arguments, code=2)
+
+
+def test_the_map_of_a_version_separates_its_classes(
+    api: Api, client: Client, model: str, url: str, server: ServerProcess
+):
+    api.published([*named((0, 1), 12), *named((7,), 3)], model=model, alias="stable")
+
+    found = client.model(model)["stable"].example_map()
+
+    assert (found.example_count, found.stride, len(found.x), len(found.y)) == (27, 1, 27, 27)
+    records = list(client.model(model)[1].examples())
+    assert [found.label(point) for point in range(27)] == [record.label for record in records]
+    points = np.stack([found.x, found.y], axis=1)
+    assert 0.9 < np.abs(points).max() <= 1
+    centers = [points[[label == name for label in map(found.label, range(27))]].mean(axis=0) for name in "01"]
+    nearest = np.abs(points[:, None] - np.array(centers)).sum(axis=2).argmin(axis=1)
+    own = [int(found.label(point) == "1") for point in range(27) if found.label(point) != "7"]
+    right = nearest[[found.label(point) != "7" for point in range(27)]] == np.array(own)
+    assert right.mean() > 0.9
+    status, content, _ = get(f"{url}/v1/models/{model}/versions/1/examples:map")
+    assert status == 200
+    assert json.loads(content)["classNames"] == ["0", "1", "7"]
+    assert json.loads(content)["x"] == pytest.approx(found.x)
+    shown = CliRunner().invoke(app, ["--server", server.target, "-o", "csv", "example", "map", model])
+    assert len(list(csv.DictReader(shown.stdout.splitlines()))) == 27

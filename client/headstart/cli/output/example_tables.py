@@ -8,9 +8,9 @@ from rich.text import Text
 from headstart.cli.output.formats import Listing, listing
 from headstart.cli.output.layout import add_row, facts_grid, figure, new_table, percent, shortened
 from headstart.label_values import label_text
-from headstart.results import ExampleRecord
+from headstart.results import ExampleMap, ExampleRecord
 
-__all__ = ["example_listing", "example_table", "example_view"]
+__all__ = ["example_listing", "example_table", "example_view", "map_listing", "map_table"]
 
 _MAX_NAME = 60
 
@@ -77,6 +77,33 @@ def example_listing(examples: Iterable[ExampleRecord]) -> Listing:
             "size_bytes": lambda each: each.size_bytes,
             "origin": lambda each: each.origin,
             "has_content": lambda each: each.has_content,
+        },
+    )
+
+
+def map_table(found: ExampleMap) -> RenderableType:
+    """Return a table of the classes on a map, with the center of each."""
+    table = new_table("label", "points", "center x", "center y", numbers=("points", "center x", "center y"))
+    places: dict[str, list[int]] = {}
+    for point in range(len(found.x)):
+        places.setdefault("all" if found.values else label_text(found.label(point)), []).append(point)
+    for name in sorted(places):
+        points = places[name]
+        centers = (sum(axis[point] for point in points) / len(points) for axis in (found.x, found.y))
+        add_row(table, name, len(points), *(f"{center:.3f}" for center in centers))
+    return table
+
+
+def map_listing(found: ExampleMap) -> Listing:
+    """Return the points of a map as names and rows."""
+    return listing(
+        range(len(found.x)),
+        lambda point: f"#{point * found.stride}",
+        {
+            "index": lambda point: point * found.stride,
+            "x": lambda point: found.x[point],
+            "y": lambda point: found.y[point],
+            "label": lambda point: "" if found.label(point) is None else label_text(found.label(point)),
         },
     )
 

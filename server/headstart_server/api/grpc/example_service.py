@@ -8,7 +8,12 @@ from headstart.v1 import example_service_pb2_grpc as stubs
 from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.api.grpc.messages.common import page_key, page_token, selector_of
-from headstart_server.api.grpc.messages.examples import example_filter_of, is_by_suspicion, record_message
+from headstart_server.api.grpc.messages.examples import (
+    example_filter_of,
+    is_by_suspicion,
+    map_message,
+    record_message,
+)
 from headstart_server.api.grpc.messages.pages import page_of, page_size_of
 from headstart_server.datasets.example_index import ListedExample
 from headstart_server.datasets.example_reader import ExampleReader, ExampleSource
@@ -36,6 +41,11 @@ class ExampleService(stubs.ExampleServiceServicer):
         self, request: pb.GetExampleContentRequest, context: Context
     ) -> pb.GetExampleContentResponse:
         return await self._executor.run(self._content, request)
+
+    async def GetExampleMap(
+        self, request: pb.GetExampleMapRequest, context: Context
+    ) -> pb.GetExampleMapResponse:
+        return await self._executor.run(self._map, request)
 
     def _list(self, request: pb.ListExamplesRequest) -> pb.ListExamplesResponse:
         condition, by_suspicion = example_filter_of(request.filter), is_by_suspicion(request.order_by)
@@ -77,6 +87,10 @@ class ExampleService(stubs.ExampleServiceServicer):
         return pb.GetExampleContentResponse(
             content=found.content, media_type=found.media_type, etag=found.etag
         )
+
+    def _map(self, request: pb.GetExampleMapRequest) -> pb.GetExampleMapResponse:
+        source = self._reader.version(selector_of(request.version, "version"))
+        return map_message(source, self._reader.positions(source))
 
     def _source(
         self, request: pb.ListExamplesRequest | pb.GetExampleContentRequest, number: int = 0

@@ -80,6 +80,7 @@ RULES: Mapping[str, Rule] = {
     # Both show what was trained on.
     f"{_V1}ExampleService/ListExamples": Rule(on=Subject.MODEL, rights=_TRAIN),
     f"{_V1}ExampleService/GetExampleContent": Rule(on=Subject.MODEL, rights=_TRAIN),
+    f"{_V1}ExampleService/GetExampleMap": Rule(on=Subject.MODEL, rights=_TRAIN),
     f"{_V1}ModelService/ListModels": Rule(on=Subject.LISTED, rights=_SOME),
     f"{_V1}ModelService/GetModel": Rule(on=Subject.MODEL, rights=_SOME),
     f"{_V1}ModelService/GetVersion": Rule(on=Subject.MODEL, rights=_SOME),

@@ -1,6 +1,7 @@
 """Between the messages of examples and the values of the datasets."""
 
 from collections.abc import Mapping
+from math import ceil
 
 from headstart.v1 import example_pb2 as pb
 from headstart.v1 import example_service_pb2, label_pb2
@@ -15,6 +16,7 @@ from headstart_server.datasets.example_reader import ExampleSource
 from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
+from headstart_server.learning.features.feature_matrix import Float32
 
 ISSUES: Mapping[ExampleIssue, pb.ExampleIssue] = {
     ExampleIssue.LABEL_ISSUE: pb.EXAMPLE_ISSUE_LABEL_ISSUE,
@@ -24,6 +26,8 @@ ISSUES: Mapping[ExampleIssue, pb.ExampleIssue] = {
     ExampleIssue.ERROR: pb.EXAMPLE_ISSUE_ERROR,
 }
 _ISSUES = {number: issue for issue, number in ISSUES.items()}
+#: Points of a map; of more examples some are left out evenly.
+MAX_POINTS = 100_000
 _ORDERS = {"": False, "index": False, "suspicion": True}
 
 
@@ -88,6 +92,34 @@ def record_message(source: ExampleSource, listed: ListedExample, *, has_content:
         if outcome.confidence is not None:
             message.predicted_probability = outcome.confidence
     return message
+
+
+def map_message(source: ExampleSource, positions: Float32) -> example_service_pb2.GetExampleMapResponse:
+    """Return the message of a map; `positions` [N, 2] are those of all examples of a version."""
+    count = len(positions)
+    stride = max(1, ceil(count / MAX_POINTS))
+    # Shorter in JSON, and still finer than a pixel.
+    shown = positions[::stride].round(4)
+    targets = [source.index.target(index) for index in range(0, count, stride)]
+    message = example_service_pb2.GetExampleMapResponse(
+        example_count=count, stride=stride, x=shown[:, 0].tolist(), y=shown[:, 1].tolist()
+    )
+    if source.version is not None:
+        message.version.model, message.version.version = source.version.model, source.version.number
+    if targets and targets[0].task is Task.REGRESSION:
+        message.values.extend(target.value or 0.0 for target in targets)
+        return message
+    labels = [_first_class(target) for target in targets]
+    names = sorted(set(labels) - {""})
+    places = {"": -1} | {name: place for place, name in enumerate(names)}
+    message.class_names.extend(names)
+    message.classes.extend(places[label] for label in labels)
+    return message
+
+
+def _first_class(target: Target) -> str:
+    """Return the class of a label on a map; empty without a class."""
+    return target.label if target.task is Task.SINGLE_LABEL else min(target.shares, default="")
 
 
 def reduced(target: Target) -> Target:

@@ -2,6 +2,7 @@
 
 import { path, upload, withQuery } from "./api";
 import { base64, type Found, tableType } from "./files";
+import { forget, read, remember } from "./draft-memory";
 import { Store } from "./store";
 import type { Job, JobEvent, Validation } from "./types";
 
@@ -47,6 +48,23 @@ export const emptyDraft = (): Draft => ({
 });
 
 export const draft = new Store<Draft>(emptyDraft());
+
+/** Bring back the examples that were not sent before a reload, and keep the following ones. */
+export async function keepDraft(): Promise<void> {
+  const before = await read();
+  // The page for examples of another model shows its own draft.
+  const isMeant = location.pathname !== "/new" || before?.parent === draft.value.parent;
+  if (before && isMeant && !draft.value.file && draft.value.classes.every((each) => !each.items.length && !each.lines)) {
+    const items = before.classes.flatMap((each) => [each.id, ...each.items.map((item) => item.id)]);
+    lastId = items.reduce((most, each) => Math.max(most, each), lastId);
+    draft.set({ ...emptyDraft(), ...before });
+  }
+  draft.subscribe((value) => {
+    const isSent = value.training?.job && !value.training.error;
+    if ((exampleCount(value) || value.file) && !isSent) remember(value);
+    else forget();
+  });
+}
 
 export function change(changes: Partial<Draft>): void {
   draft.update((old) => ({ ...old, ...changes }));

@@ -24,9 +24,8 @@ export interface ExampleQuery {
   order: string;
 }
 
-/** Examples of a page: few when the list is opened or scrolled, many on the way to a far place. */
+/** Examples that are loaded at once. */
 const PAGE = 300;
-const FAR_PAGE = 1000;
 
 /** Return the path of the content of an example. */
 export function contentPath(model: string, version: string, index: string, thumbnailSize?: number): string {
@@ -34,62 +33,77 @@ export function contentPath(model: string, version: string, index: string, thumb
 }
 
 export interface ExampleList {
-  records: readonly ExampleRecord[];
+  /** The examples by their place; those that are not loaded yet are missing. */
+  records: readonly (ExampleRecord | undefined)[];
   total: number | undefined;
   error?: ApiError;
-  /** Load until this many are here. */
-  need: (count: number) => void;
+  /** Load the examples from one place to before another one. */
+  need: (first: number, end: number) => void;
 }
 
-/** List the examples of a version that pass a filter. */
+/** Return the path of a page of examples that pass a filter, from a place on. */
+function pagePath(model: string, version: string, query: ExampleQuery, skip: number, pageSize: number): string {
+  return withQuery(path`/v1/models/${model}/versions/${version}/examples`, {
+    pageSize,
+    skip: skip || undefined,
+    orderBy: query.order,
+    "filter.issue": query.issue,
+    "filter.label": query.label,
+    "filter.predictedLabel": query.predicted,
+    "filter.exampleIdPrefix": query.prefix,
+  });
+}
+
+interface ExamplePage {
+  examples: ExampleRecord[];
+  exampleCount: string;
+}
+
+/** Return an example by its index. */
+export async function exampleAt(model: string, version: string, index: number, signal: AbortSignal): Promise<ExampleRecord | undefined> {
+  const all = { issue: "", label: "", predicted: "", prefix: "", order: "index" };
+  return (await get<ExamplePage>(pagePath(model, version, all, index, 1), { signal })).examples[0];
+}
+
+/** List the examples of a version that pass a filter. Only the pages that are seen are loaded, the newest wish first. */
 export function useExamples(model: string, version: string, query: ExampleQuery): ExampleList {
-  const [state, setState] = useState<{ records: ExampleRecord[]; total?: number; error?: ApiError }>({ records: [] });
-  const run = useRef<{ wanted: number; isRunning: boolean; load: () => Promise<void> } | undefined>(undefined);
+  const [state, setState] = useState<{ records: (ExampleRecord | undefined)[]; total?: number; error?: ApiError }>({ records: [] });
+  const run = useRef<((first: number, end: number) => void) | undefined>(undefined);
   const key = JSON.stringify([model, version, query]);
   useEffect(() => {
     const controller = new AbortController();
-    let records: ExampleRecord[] = [];
-    let token = "";
-    let isWhole = false;
+    const records: (ExampleRecord | undefined)[] = [];
+    let total: number | undefined;
+    let wanted = { first: 0, end: 1 };
+    let isRunning = false;
+    const firstMissing = (): number | undefined => {
+      for (let place = wanted.first; place < Math.min(wanted.end, total ?? 1); place++) if (!records[place]) return place;
+      return undefined;
+    };
     const load = async () => {
-      if (own.isRunning) return;
-      own.isRunning = true;
+      if (isRunning) return;
+      isRunning = true;
       try {
-        while (!isWhole && records.length < own.wanted) {
-          const target = withQuery(path`/v1/models/${model}/versions/${version}/examples`, {
-            pageSize: own.wanted - records.length > FAR_PAGE ? FAR_PAGE : PAGE,
-            pageToken: token,
-            orderBy: query.order,
-            "filter.issue": query.issue,
-            "filter.label": query.label,
-            "filter.predictedLabel": query.predicted,
-            "filter.exampleIdPrefix": query.prefix,
-          });
-          const page = await get<{ examples: ExampleRecord[]; nextPageToken: string; exampleCount: string }>(target, {
-            signal: controller.signal,
-          });
-          records = records.concat(page.examples);
-          token = page.nextPageToken;
-          isWhole = !token;
-          setState({ records, total: Number(page.exampleCount) });
+        for (let place = firstMissing(); place !== undefined; place = firstMissing()) {
+          const page = await get<ExamplePage>(pagePath(model, version, query, place, PAGE), { signal: controller.signal });
+          total = Number(page.exampleCount);
+          page.examples.forEach((each, offset) => (records[(place as number) + offset] = each));
+          setState({ records: records.slice(), total });
+          if (!page.examples.length) break;
         }
       } catch (error) {
-        if (!controller.signal.aborted && error instanceof ApiError) setState({ records, total: records.length, error });
+        if (!controller.signal.aborted && error instanceof ApiError) setState({ records: records.slice(), total: total ?? 0, error });
       }
-      own.isRunning = false;
+      isRunning = false;
     };
-    const own = { wanted: 1, isRunning: false, load };
-    run.current = own;
+    run.current = (first, end) => {
+      wanted = { first, end };
+      void load();
+    };
     setState({ records: [] });
     void load();
     return () => controller.abort();
   }, [key]);
-  const need = useCallback((count: number) => {
-    const current = run.current;
-    if (current && count > current.wanted) {
-      current.wanted = count;
-      void current.load();
-    }
-  }, []);
+  const need = useCallback((first: number, end: number) => run.current?.(first, end), []);
   return { records: state.records, total: state.total, error: state.error, need };
 }

@@ -237,6 +237,25 @@ export interface Comparison {
   verdict: string;
 }
 
+/** An example that only one of two versions predicts correctly. */
+export interface DifferingExample {
+  example: ExampleReference;
+  version?: { model: string; version: string };
+  firstRight: boolean;
+  firstLabel?: Label;
+  secondLabel?: Label;
+}
+
+export interface ExampleMap {
+  exampleCount: string;
+  stride: string;
+  x: number[];
+  y: number[];
+  classNames: string[];
+  classes: number[];
+  values: number[];
+}
+
 export interface VersionTraffic {
   version: string;
   requestCount: string;

@@ -16,7 +16,7 @@ export function VirtualGrid(props: {
   cursor: { current: number };
   onFocus: (place: number) => void;
   onKey: (event: KeyboardEvent) => void;
-  onVisible: (end: number) => void;
+  onVisible: (first: number, end: number) => void;
   cellClass: (place: number) => string;
   renderCell: (place: number) => ComponentChildren;
 }) {
@@ -35,7 +35,7 @@ export function VirtualGrid(props: {
   const rows = Math.ceil(props.count / columns);
   const first = Math.max(0, Math.floor(top / props.cellHeight) - OVERSCAN_ROWS);
   const last = Math.min(rows, Math.ceil((top + size.height) / props.cellHeight) + OVERSCAN_ROWS);
-  useEffect(() => props.onVisible(last * columns), [last, columns]);
+  useEffect(() => props.onVisible(first * columns, last * columns), [first, last, columns]);
 
   const move = (place: number) => {
     const target = Math.min(props.count - 1, Math.max(0, place));

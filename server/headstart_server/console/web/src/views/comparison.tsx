@@ -1,20 +1,27 @@
+import { useState } from "preact/hooks";
+
 import { call } from "../api";
-import { count, number, percent, signedPoints } from "../format";
+import { contentPath } from "../examples";
+import { count, counted, labelText, number, percent, signedPoints } from "../format";
 import { useLoad } from "../hooks";
 import { setQuery } from "../router";
-import type { Comparison } from "../types";
+import { modalityOf, session } from "../session";
+import { useStore } from "../store";
+import type { Comparison, DifferingExample } from "../types";
 import { Badge, Button, Card, ErrorNote, Skeleton } from "../ui/basics";
 import { DifferenceBar } from "../ui/charts";
+import { Remote } from "../ui/remote";
 import type { ModelData } from "./model";
 
 const SHOWN_CLASSES = 40;
+const SHOWN_EXAMPLES = 12;
 
 /** Compare two versions on the stored examples of both. */
 export function ComparisonCard({ data, first, second }: { data: ModelData; first: string; second: string }) {
   const { model } = data.model;
   const { data: found, error, isSlow, reload } = useLoad(
     (signal) =>
-      call<{ comparison: Comparison }>(
+      call<{ comparison: Comparison; differingExamples: DifferingExample[] }>(
         "POST",
         "/v1/models:compare",
         { spec: { first: { model, version: first }, second: { model, version: second } } },
@@ -30,7 +37,63 @@ export function ComparisonCard({ data, first, second }: { data: ModelData; first
       {error && <ErrorNote error={error} retry={reload} />}
       {isSlow && <Skeleton lines={4} />}
       {found && <ComparisonView comparison={found.comparison} first={first} second={second} />}
+      {found && <Differing data={data} found={found} first={first} second={second} />}
     </Card>
+  );
+}
+
+/** The examples that only one of both versions predicts correctly. */
+function Differing(props: { data: ModelData; found: { comparison: Comparison; differingExamples: DifferingExample[] }; first: string; second: string }) {
+  const { data, found, first, second } = props;
+  const sides = [
+    { right: first, total: Number(found.comparison.onlyFirstRight), examples: found.differingExamples.filter((each) => each.firstRight) },
+    { right: second, total: Number(found.comparison.onlySecondRight), examples: found.differingExamples.filter((each) => !each.firstRight) },
+  ].filter((each) => each.examples.length);
+  return (
+    <>
+      {sides.map((each) => (
+        <DifferingSide key={each.right} data={data} {...each} />
+      ))}
+    </>
+  );
+}
+
+function DifferingSide({ data, right, total, examples }: { data: ModelData; right: string; total: number; examples: readonly DifferingExample[] }) {
+  const [shown, setShown] = useState(SHOWN_EXAMPLES);
+  const { backbones } = useStore(session);
+  return (
+    <section class="stack" aria-label={`Only version ${right} is right`}>
+      <div class="row spread">
+        <h3>Only version {right} is right</h3>
+        <span class="muted number">{total > examples.length ? `${count(examples.length)} of ${count(total)}` : counted(total, "example")}</span>
+      </div>
+      <ul class="neighbors differing">
+        {examples.slice(0, shown).map((each) => {
+          const owner = data.versions.find((version) => version.version === each.version?.version);
+          const kind = modalityOf(backbones, owner?.lineage.backbone ?? "");
+          const target = owner?.hasExamples ? contentPath(owner.model, owner.version, each.example.index, kind === "image" ? 128 : undefined) : "";
+          const name = each.example.exampleId || `example ${each.example.index}`;
+          return (
+            <li key={`${each.version?.version} ${each.example.index}`}>
+              <span class="cell-content">
+                <Remote target={target} kind={kind} alt={name} />
+              </span>
+              <strong class="cut" title={name}>
+                {labelText(each.example.label)}
+              </strong>
+              <span class="hint cut">not {labelText(each.firstRight ? each.secondLabel : each.firstLabel)}</span>
+            </li>
+          );
+        })}
+      </ul>
+      {examples.length > shown && (
+        <div class="row">
+          <Button size="small" onClick={() => setShown(examples.length)}>
+            Show {examples.length - shown} more
+          </Button>
+        </div>
+      )}
+    </section>
   );
 }
 

@@ -26,7 +26,7 @@ const ISSUES = [
   { value: "", text: "All" },
 ] as const;
 const THUMBNAIL = 128;
-const AHEAD = 500;
+const AHEAD = 100;
 
 /** Find examples with wrong labels, correct them, and train a new version. */
 export function DataView({ data, place }: { data: ModelData; place: Place }) {
@@ -131,7 +131,7 @@ function DataGrid({ data, version, place }: { data: ModelData; version: Version;
             cursor={cursor}
             onFocus={setFocused}
             onKey={onKey}
-            onVisible={(end) => list.need(end + AHEAD)}
+            onVisible={(first, end) => list.need(first, end + AHEAD)}
             cellClass={(at) => stateOf(edits.get(list.records[at]?.example.index ?? ""))}
             renderCell={(at) => <Cell record={list.records[at]} edit={edits.get(list.records[at]?.example.index ?? "")} version={version} kind={kind} />}
           />

@@ -7,7 +7,7 @@ import { liveJobs, isEnded } from "../jobs";
 import { modelPath } from "../router";
 import { may, models, session } from "../session";
 import { useStore } from "../store";
-import type { Model, Traffic, Version } from "../types";
+import type { Findings, Model, Traffic, Version } from "../types";
 import { Badge, Empty, LinkButton, PageHead, Skeleton } from "../ui/basics";
 import { AccuracyMeter, Sparkline } from "../ui/charts";
 import { AsCode } from "../ui/code";
@@ -64,6 +64,7 @@ function ModelCard({ model }: { model: Model }) {
   const element = useRef<HTMLAnchorElement>(null);
   const [isSeen, setSeen] = useState(false);
   const live = useStore(liveJobs);
+  const canTrain = may(useStore(session).caller, "RIGHT_TRAIN", model.model);
   useEffect(() => {
     const observer = new IntersectionObserver((entries) => {
       if (entries.some((each) => each.isIntersecting)) setSeen(true);
@@ -75,16 +76,18 @@ function ModelCard({ model }: { model: Model }) {
   const { data } = useLoad(
     async (signal) => {
       if (!isSeen || !shown) return undefined;
-      const [version, traffic] = await Promise.all([
+      const [version, traffic, evaluation] = await Promise.all([
         get<{ version: Version }>(withQuery(path`/v1/models/${model.model}/versions/${shown}`, { view: "basic" }), { signal }),
         get<Traffic>(withQuery(path`/v1/models/${model.model}/traffic`, { windowDuration: "86400s" }), { signal }).catch(() => undefined),
+        canTrain ? get<{ findings?: Findings }>(path`/v1/models/${model.model}/versions/${shown}/evaluation`, { signal }).catch(() => undefined) : undefined,
       ]);
-      return { version: version.version, traffic };
+      return { version: version.version, traffic, labelIssues: Number(evaluation?.findings?.labelIssueCount ?? 0) };
     },
-    [isSeen, model.model, shown],
+    [isSeen, model.model, shown, canTrain],
   );
   const running = [...live.values()].find((each) => each.model === model.model && !isEnded(each.state));
   const attention = needsAttention(data?.traffic);
+  const issues = data?.labelIssues ?? 0;
   const requests = (data?.traffic?.versions ?? []).reduce((sum, each) => sum + Number(each.requestCount), 0);
   return (
     <a ref={element} class="model-card" href={modelPath(model.model)}>
@@ -94,6 +97,11 @@ function ModelCard({ model }: { model: Model }) {
         {!running && attention ? (
           <Badge tone="warn" title={attention}>
             Check
+          </Badge>
+        ) : null}
+        {!running && !attention && issues ? (
+          <Badge tone="warn" title={`${counted(issues, "label")} of version ${shown} ${issues === 1 ? "looks" : "look"} wrong`}>
+            {counted(issues, "label")} to check
           </Badge>
         ) : null}
       </div>

@@ -13,6 +13,7 @@ import { confirm } from "../ui/dialog";
 import { Icon, type IconName } from "../ui/icons";
 import { toast } from "../ui/toasts";
 import { DataView } from "./data";
+import { MapView } from "./map";
 import { ReviewView } from "./review";
 import { TrafficView } from "./traffic";
 import { TryView } from "./try";
@@ -34,6 +35,7 @@ interface Tab {
 const TABS: readonly Tab[] = [
   { view: "try", text: "Try", icon: "play" },
   { view: "data", text: "Fix data", icon: "grid", right: "RIGHT_TRAIN" },
+  { view: "map", text: "Data map", icon: "map", right: "RIGHT_TRAIN" },
   { view: "review", text: "Review", icon: "eye", right: "RIGHT_REVIEW" },
   { view: "versions", text: "Versions and releases", icon: "branch" },
   { view: "traffic", text: "Traffic", icon: "chart" },
@@ -111,6 +113,7 @@ function View({ view, place, data }: { view: string; place: Place; data: ModelDa
     );
   }
   if (view === "data") return <DataView data={data} place={place} />;
+  if (view === "map") return <MapView data={data} place={place} />;
   if (view === "review") return <ReviewView data={data} />;
   if (view === "versions") return <VersionsView data={data} place={place} />;
   if (view === "traffic") return <TrafficView data={data} />;
