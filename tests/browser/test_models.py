@@ -61,6 +61,19 @@ def test_an_empty_server_learns_two_folders_and_answers_in_seconds(tmp_path, chr
         started.terminate()
 
 
+#: Returns the names of the models whose unsent examples the browser stores.
+STORED_DRAFTS = """() => new Promise(resolve => {
+    const request = indexedDB.open('headstart-drafts');
+    request.onsuccess = () => {
+        const all = request.result.transaction('drafts').objectStore('drafts').getAll();
+        all.onsuccess = () => {
+            request.result.close();
+            resolve(all.result.map(each => each.model));
+        };
+    };
+})"""
+
+
 def test_examples_that_were_not_sent_survive_a_reload(console, api, tmp_path) -> None:
     photos = folders(tmp_path / "photos", {"ant": "red", "bee": "blue"}, count=5)
     page = console().open("/new")
@@ -68,16 +81,9 @@ def test_examples_that_were_not_sent_survive_a_reload(console, api, tmp_path) ->
     expect(page.get_by_text("5 images")).to_have_count(2)
     model = f"kept-{next(_numbers)}"
     page.get_by_label("Name of the model").fill(model)
-    page.wait_for_function(
-        """model => new Promise(resolve => {
-            const request = indexedDB.open('headstart-drafts');
-            request.onsuccess = () => {
-                const all = request.result.transaction('drafts').objectStore('drafts').getAll();
-                all.onsuccess = () => resolve(all.result.some(each => each.model === model));
-            };
-        })""",
-        arg=model,
-    )
+    deadline = time.monotonic() + 30
+    while model not in page.evaluate(STORED_DRAFTS):
+        assert time.monotonic() < deadline
     page.reload()
     expect(page.get_by_text("5 images")).to_have_count(2)
     expect(page.get_by_label("Name of the model")).to_have_value(model)

@@ -116,6 +116,9 @@ class VersionTraffic:
             of the training examples; None if too few inputs were sampled.
         prediction_drift: population stability index of the predictions against the evaluation.
         confidence_drift: change of the mean probability of the predicted class since the evaluation.
+        compared_count: number of sampled inputs that this version, as part of a traffic split, and the
+            version that the alias names both predicted.
+        agreed_count: number of these inputs that both predict alike.
     """
 
     version: int
@@ -130,6 +133,8 @@ class VersionTraffic:
     feature_drift: float | None
     prediction_drift: float | None
     confidence_drift: float | None
+    compared_count: int = 0
+    agreed_count: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

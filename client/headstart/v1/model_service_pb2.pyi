@@ -488,7 +488,7 @@ class TrafficPoint(_message.Message):
     def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_count: _Optional[int] = ..., error_count: _Optional[int] = ...) -> None: ...
 
 class VersionTraffic(_message.Message):
-    __slots__ = ("version", "request_count", "error_count", "input_count", "unknown_count", "latency_p50_duration", "latency_p90_duration", "latency_p99_duration", "sample_count", "feature_drift", "prediction_drift", "confidence_drift")
+    __slots__ = ("version", "request_count", "error_count", "input_count", "unknown_count", "latency_p50_duration", "latency_p90_duration", "latency_p99_duration", "sample_count", "feature_drift", "prediction_drift", "confidence_drift", "compared_count", "agreed_count")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_COUNT_FIELD_NUMBER: _ClassVar[int]
     ERROR_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -501,6 +501,8 @@ class VersionTraffic(_message.Message):
     FEATURE_DRIFT_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_DRIFT_FIELD_NUMBER: _ClassVar[int]
     CONFIDENCE_DRIFT_FIELD_NUMBER: _ClassVar[int]
+    COMPARED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    AGREED_COUNT_FIELD_NUMBER: _ClassVar[int]
     version: int
     request_count: int
     error_count: int
@@ -513,4 +515,6 @@ class VersionTraffic(_message.Message):
     feature_drift: float
     prediction_drift: float
     confidence_drift: float
-    def __init__(self, version: _Optional[int] = ..., request_count: _Optional[int] = ..., error_count: _Optional[int] = ..., input_count: _Optional[int] = ..., unknown_count: _Optional[int] = ..., latency_p50_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., latency_p90_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., latency_p99_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., sample_count: _Optional[int] = ..., feature_drift: _Optional[float] = ..., prediction_drift: _Optional[float] = ..., confidence_drift: _Optional[float] = ...) -> None: ...
+    compared_count: int
+    agreed_count: int
+    def __init__(self, version: _Optional[int] = ..., request_count: _Optional[int] = ..., error_count: _Optional[int] = ..., input_count: _Optional[int] = ..., unknown_count: _Optional[int] = ..., latency_p50_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., latency_p90_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., latency_p99_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., sample_count: _Optional[int] = ..., feature_drift: _Optional[float] = ..., prediction_drift: _Optional[float] = ..., confidence_drift: _Optional[float] = ..., compared_count: _Optional[int] = ..., agreed_count: _Optional[int] = ...) -> None: ...

@@ -231,6 +231,9 @@ traffic = Table(
     Column("unknowns", BigInteger, nullable=False),
     # Inputs that were sampled for drift.
     Column("samples", BigInteger, nullable=False),
+    # Inputs that the version and another one of a traffic split predicted, and those that they agree about.
+    Column("compared", BigInteger, nullable=False, default=0, server_default="0"),
+    Column("agreed", BigInteger, nullable=False, default=0, server_default="0"),
     # Pairs of a bin and the number of requests whose latency is in it.
     Column("latencies", JSON, nullable=False),
     Column("feature_drift", Float),

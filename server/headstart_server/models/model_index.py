@@ -203,6 +203,23 @@ class ModelIndex:
         entry = self._entries.get(model)
         return None if entry is None else entry.capture
 
+    def split_pairs(self, model: str, number: int) -> set[tuple[int, int]]:
+        """Return the versions that serve an alias together with a version. Reads memory only.
+
+        Each is a pair of numbers: the version of the traffic split, and the one to compare a prediction of
+        `number` with. One of both is the version that the alias names.
+        """
+        entry = self._entries.get(model)
+        found: set[tuple[int, int]] = set()
+        for alias, shares in (entry.shares if entry is not None else {}).items():
+            named = entry.aliases.get(alias) if entry is not None else None
+            for share in shares:
+                if number == named:
+                    found.add((share.number, share.number))
+                elif number == share.number and named is not None:
+                    found.add((number, named))
+        return found
+
     def numbers(self, model: str) -> list[int]:
         """Return the numbers of a model's versions, ascending, without expired ones. Reads memory only.
 

@@ -26,7 +26,7 @@ MAX_VERSIONS = 200
 #: Latencies are counted in bins: this is the end of the first one in seconds, and how many double it.
 _FIRST, _BINS_OF_TWO, _LAST_BIN = 1e-4, 4, 80
 _DRIFTS = ("feature_drift", "prediction_drift", "confidence_drift")
-_COUNTS = ("requests", "errors", "inputs", "unknowns", "samples")
+_COUNTS = ("requests", "errors", "inputs", "unknowns", "samples", "compared", "agreed")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -39,6 +39,8 @@ class Counts:
         inputs: inputs of the requests that were answered.
         unknowns: inputs that were unknown, where the request wanted to know.
         samples: inputs that were sampled for drift.
+        compared: sampled inputs that were also predicted by the other version of a traffic split.
+        agreed: those of them that both versions predict alike.
         latencies: number of answered requests, by the bin of their latency.
         drift: the last known drift of each kind.
     """
@@ -48,6 +50,8 @@ class Counts:
     inputs: int = 0
     unknowns: int = 0
     samples: int = 0
+    compared: int = 0
+    agreed: int = 0
     latencies: dict[int, int] = field(default_factory=dict)
     drift: dict[str, float] = field(default_factory=dict)
 
@@ -153,6 +157,14 @@ class Traffic:
             if counts is not None:
                 counts.samples += inputs
                 counts.drift.update(drift)
+
+    def split_compared(self, model: str, number: int, inputs: int, agreed: int) -> None:
+        """Count inputs that a version of a traffic split and the version of the alias predicted."""
+        with self._lock:
+            counts = self._of(model, number)
+            if counts is not None:
+                counts.compared += inputs
+                counts.agreed += agreed
 
     def write(self) -> None:
         """Write what was counted since the last time; if that fails, the next time writes it, too.

@@ -22,7 +22,7 @@ from headstart_server.models.traffic import Traffic
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.prediction.head_predictions import agreement
 from headstart_server.prediction.prediction_drift import PredictionDrift, expected_predictions
-from headstart_server.prediction.shadow import shadow_of
+from headstart_server.prediction.shadow import comparable, shadow_of
 from headstart_server.prediction.version_prediction import VersionPrediction
 
 log = structlog.get_logger(__name__)
@@ -153,6 +153,7 @@ class PredictionMonitor:
         try:
             self._look_for_drift(look)
             self._ask_shadow(look)
+            self._compare_split(look)
         except (ServiceUnavailable, VersionNotFound):
             # The version was deleted, or its files cannot be had just now: there are other Predicts.
             return
@@ -195,12 +196,25 @@ class PredictionMonitor:
         return followed
 
     def _ask_shadow(self, look: _Look) -> None:
-        version, own = look.answer.version, look.answer.outputs
+        version = look.answer.version
         shadow = shadow_of(self._registry, version, self._alias)
-        if shadow is None:
+        agreed = None if shadow is None else _agreed(look, shadow)
+        if shadow is not None and agreed is not None:
+            self._observer.shadow_compared(version.model, shadow.number, agreed, len(look.rows) - agreed)
+
+    def _compare_split(self, look: _Look) -> None:
+        version = look.answer.version
+        if self._traffic is None:
             return
-        theirs = shadow.head.outputs(stacked(look.rows, shadow.head.views))
-        agrees = agreement(version.head, own, shadow.head, theirs)
-        if agrees is not None:
-            agreed = int(agrees.sum())
-            self._observer.shadow_compared(version.model, shadow.number, agreed, len(agrees) - agreed)
+        for counted, number in self._registry.index.split_pairs(version.model, version.number):
+            other = comparable(self._registry, version, number)
+            agreed = None if other is None else _agreed(look, other)
+            if agreed is not None:
+                self._traffic.split_compared(version.model, counted, len(look.rows), agreed)
+
+
+def _agreed(look: _Look, other: ResidentVersion) -> int | None:
+    """Return for how many inputs another version predicts the same; None if that cannot be compared."""
+    theirs = other.head.outputs(stacked(look.rows, other.head.views))
+    agrees = agreement(look.answer.version.head, look.answer.outputs, other.head, theirs)
+    return None if agrees is None else int(agrees.sum())

@@ -1,4 +1,4 @@
-"""The shadow of a version: another version of its model whose predictions are compared, but not returned."""
+"""Other versions of a model whose predictions are compared with those of a version, but not returned."""
 
 from headstart_server.errors import AliasNotFound
 from headstart_server.models.registry import Registry
@@ -22,8 +22,16 @@ def shadow_of(
         number = registry.index.resolve(Selector(model=version.model, alias=alias))
     except AliasNotFound:
         return None
-    if number == version.number:
-        return None
+    return None if number == version.number else comparable(registry, version, number)
+
+
+def comparable(registry: Registry, version: ResidentVersion, number: int) -> ResidentVersion | None:
+    """Return another version of the same model if its head can be applied to the same features; else None.
+
+    Raises:
+        VersionNotFound or ArtifactDamaged: it was deleted meanwhile, or its files are damaged.
+        ServiceUnavailable: its files cannot be read now.
+    """
     shadow = registry.files.resident(version.model, number) or registry.files.load(version.model, number)
     same = shadow.backbone_digest == version.backbone_digest and shadow.tail is None
     return shadow if same and shadow.head.task is version.head.task else None

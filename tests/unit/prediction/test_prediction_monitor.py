@@ -14,7 +14,8 @@ from headstart_server.learning.examples.target import Target
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.learning.metrics.outcomes import PredictionOutcome
 from headstart_server.models.store import EXAMPLES_FILE
-from headstart_server.models.version import Selector
+from headstart_server.models.traffic import Traffic
+from headstart_server.models.version import Selector, TrafficSplit
 from headstart_server.prediction.prediction_monitor import FEWEST, Drift, PredictionMonitor
 from unit.prediction.test_evidence import evidence_of
 from unit.prediction.test_predictor import Stall
@@ -213,6 +214,36 @@ async def test_without_a_shadow_on_the_same_backbone_nothing_is_reported(
     stall.publisher.publish()
     await look(stall, seen, [b"cat:1"])
 
+    assert seen.shadows == []
+
+
+# Traffic splits
+
+
+async def test_both_versions_of_a_traffic_split_are_compared_whichever_answered(stall: Stall, seen: Looks):
+    registry = stall.publisher.registry
+    stall.publisher.publish(head=make_head(seed=1))
+    stall.publisher.publish(head=make_head(seed=0))
+    words = [b"cat:1", b"dog:2", b"emu:3", b"fox:4"]
+    both = await stall.predict(words, [Selector(model="pets", number=number) for number in (1, 2)])
+    own, theirs = (answer.indexes[:, 0].tolist() for answer in both.predictions)
+    agreed = sum(one == other for one, other in zip(own, theirs, strict=True))
+    traffic = Traffic(stall.publisher.database, "one")
+    monitor = PredictionMonitor(registry, seen, share=1.0, shadow_alias="shadow", traffic=traffic)
+
+    await look(stall, seen, words, monitor)
+    registry.set_alias("pets", "stable", 1, shares=[TrafficSplit(number=2, fraction=0.1)])
+    # Version 2 answers, and then version 1.
+    await look(stall, seen, words, monitor)
+    registry.set_alias("pets", "stable", 2, shares=[TrafficSplit(number=1, fraction=0.1)])
+    await look(stall, seen, words, monitor)
+    traffic.write()
+
+    versions = traffic.window("pets", 60.0).versions
+    assert {number: (each.compared, each.agreed) for number, each in versions.items()} == {
+        1: (4, agreed),
+        2: (4, agreed),
+    }
     assert seen.shadows == []
 
 

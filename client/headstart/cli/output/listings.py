@@ -105,6 +105,8 @@ def traffic_listing(model: str, traffic: Traffic) -> Listing:
             "feature_drift": lambda each: each.feature_drift,
             "prediction_drift": lambda each: each.prediction_drift,
             "confidence_drift": lambda each: each.confidence_drift,
+            "compared_count": lambda each: each.compared_count,
+            "agreed_count": lambda each: each.agreed_count,
         },
     )
 

@@ -51,5 +51,7 @@ def _version_message(number: int, counts: Counts) -> pb.VersionTraffic:
         latency_p90_duration=duration(counts.latency(0.9)),
         latency_p99_duration=duration(counts.latency(0.99)),
         sample_count=counts.samples,
+        compared_count=counts.compared,
+        agreed_count=counts.agreed,
         **counts.drift,
     )

@@ -5,7 +5,7 @@ import type { Draft, Item } from "./draft";
 
 const NAME = "headstart-drafts";
 const DAY_MS = 86_400_000;
-const DELAY_MS = 400;
+const DELAY_MS = 200;
 
 type Kept = Pick<Draft, "model" | "mode" | "uri" | "parent" | "isStable" | "file"> & {
   tab: string;

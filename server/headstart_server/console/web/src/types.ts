@@ -267,6 +267,8 @@ export interface VersionTraffic {
   featureDrift?: number;
   predictionDrift?: number;
   confidenceDrift?: number;
+  comparedCount: string;
+  agreedCount: string;
 }
 
 export interface Traffic {

@@ -134,6 +134,9 @@ function Canary({ model, alias }: { model: string; alias: Alias }) {
             <th scope="col" class="number">
               p99
             </th>
+            <th scope="col" class="number">
+              Agreement
+            </th>
           </tr>
         </thead>
         <tbody>
@@ -144,12 +147,21 @@ function Canary({ model, alias }: { model: string; alias: Alias }) {
               <td class="number">{count(of(each.version)?.requestCount)}</td>
               <td class="number">{count(of(each.version)?.errorCount)}</td>
               <td class="number">{span(seconds(of(each.version)?.latencyP99Duration))}</td>
+              <td class="number" title={`Sampled inputs that version ${each.version} and version ${alias.version} predict alike`}>
+                {each.version === alias.version ? "" : agreementOf(of(each.version))}
+              </td>
             </tr>
           ))}
         </tbody>
       </table>
     </div>
   );
+}
+
+/** Return how often a version predicts the same as that of the alias; a dash without a sample. */
+function agreementOf(traffic: VersionTraffic | undefined): string {
+  const compared = Number(traffic?.comparedCount ?? 0);
+  return compared ? percent(Number(traffic?.agreedCount) / compared) : "–";
 }
 
 function EditAlias({ alias, data, onClose }: { alias: Alias; data: ModelData; onClose: () => void }) {
