@@ -184,7 +184,7 @@ def test_pages_of_other_sites_are_refused(url: str):
 
 def test_the_document_is_served_and_valid(url: str):
     validate(ask(f"{url}/openapi.json")[1])
-    assert b"/v1/jobs/{job_id}" in ask(f"{url}/")[1]
+    assert b"/v1/jobs/{job_id}" in ask(f"{url}/api")[1]
 
 
 def test_a_job_is_cancelled(url: str, model: str, api: Api):
