@@ -25,12 +25,6 @@ class HttpApi:
         with urllib.request.urlopen(request, timeout=60) as response:
             return json.load(response)
 
-    def send_lines(self, path: str, body: bytes) -> Any:
-        """Return the response to a body of JSON lines."""
-        request = urllib.request.Request(self.url + path, body, {"content-type": "application/jsonl"})
-        with urllib.request.urlopen(request, timeout=600) as response:
-            return json.load(response)
-
     def train(self, model: str, examples: Iterable[tuple[str, str, bytes]], **spec: Any) -> dict[str, Any]:
         """Train on images, each with its class and ID; return the job that succeeded."""
         listed = [

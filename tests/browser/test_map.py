@@ -1,7 +1,6 @@
 """The map of examples: points by class, chosen with the mouse and the keyboard, also 100,000 of them."""
 
 import itertools
-import json
 import time
 
 import numpy as np
@@ -9,7 +8,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from browser.api import HttpApi
+from browser.chromium import Console
 from browser.scenes import COLORS, image, training_images
+from headstart import Client
+from server_process import ServerProcess, running
 
 _numbers = itertools.count(1)
 PAIR = {"red": "red", "blue": "blue"}
@@ -72,30 +74,28 @@ def test_a_point_shows_its_example_and_classes_are_hidden(console, api) -> None:
     assert sum(colors(page).values()) < sum(both.values())
 
 
-def upload_rows(api: HttpApi, name: str, count: int) -> None:
+def train_rows(server: ServerProcess, name: str, count: int) -> None:
     """Train on rows of numbers of three classes."""
     random = np.random.default_rng(3)
     centers = random.standard_normal((3, 4)) * 4
     labels = random.integers(0, 3, count)
-    rows = (centers[labels] + random.standard_normal((count, 4))).round(3)
-    lines = [json.dumps({"spec": {"model": name, "recipe": {"ridge": {}}}})]
-    lines += [
-        json.dumps({"features": row, "label": f"class {label}"})
-        for row, label in zip(rows.tolist(), labels.tolist(), strict=True)
-    ]
-    job = api.send_lines(f"/v1/models/{name}:fineTune", "\n".join(lines).encode())["job"]
-    deadline = time.monotonic() + 600
-    while job["state"] in ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING"):
-        assert time.monotonic() < deadline
-        job = api.call(f"/v1/jobs/{job['jobId']}?waitDuration=30s")["job"]
-    assert job["state"] == "JOB_STATE_SUCCEEDED", job
+    rows = (centers[labels] + random.standard_normal((count, 4))).astype("float32")
+    with Client(server.target) as client:
+        client.fine_tune(rows, [f"class {label}" for label in labels], model=name).result()
 
 
 @pytest.mark.thorough
-def test_a_hundred_thousand_examples_scroll_jump_and_are_mapped(console, api) -> None:
-    name = f"large-{next(_numbers)}"
-    upload_rows(api, name, 100_000)
-    page = console().open(f"/models/{name}/data?issue=all&order=index")
+def test_a_hundred_thousand_examples_scroll_jump_and_are_mapped(console, tmp_path) -> None:
+    flags = ("--http-port", "0", "--max-examples", "100000")
+    with running(tmp_path / "data", *flags) as server:
+        server.wait_until_serving()
+        url = f"http://{server.event('http_listening')}"
+        train_rows(server, "large", 100_000)
+        scroll_jump_and_map(console(url=url), url)
+
+
+def scroll_jump_and_map(opened: Console, url: str) -> None:
+    page = opened.open("/models/large/data?issue=all&order=index")
     expect(page.locator("[data-place='0']")).to_contain_text("class")
     page.locator("[data-place='0']").focus()
     began = time.monotonic()
@@ -119,7 +119,7 @@ def test_a_hundred_thousand_examples_scroll_jump_and_are_mapped(console, api) ->
         })"""
     )
     began = time.monotonic()
-    page.goto(f"{api.url}/models/{name}/map")
+    page.goto(f"{url}/models/large/map")
     expect(page.get_by_role("button", name="class 2")).to_be_visible()
     page.wait_for_function("document.querySelector('canvas.map').width > 300")
     mapped = time.monotonic() - began
