@@ -47,6 +47,8 @@ SERVICES = (
     "headstart.v1.ModelService",
     "headstart.v1.EvaluationService",
     "headstart.v1.DatasetService",
+    "headstart.v1.ExampleService",
+    "headstart.v1.ReviewService",
     "headstart.v1.ServerService",
 )
 TERMINAL = {job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED}

@@ -7,10 +7,13 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from headstart.v1 import (
+    dataset_service_pb2_grpc,
     evaluation_service_pb2_grpc,
+    example_service_pb2_grpc,
     fine_tuning_service_pb2_grpc,
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
+    review_service_pb2_grpc,
     server_service_pb2_grpc,
 )
 from headstart_server.api.grpc.call_observer import CallObserver
@@ -43,6 +46,9 @@ async def server() -> AsyncIterator[Server]:
             model_service_pb2_grpc.ModelServiceServicer(),
             evaluation_service_pb2_grpc.EvaluationServiceServicer(),
             server_service_pb2_grpc.ServerServiceServicer(),
+            dataset_service_pb2_grpc.DatasetServiceServicer(),
+            example_service_pb2_grpc.ExampleServiceServicer(),
+            review_service_pb2_grpc.ReviewServiceServicer(),
         ],
     )
     await server.start()

@@ -27,6 +27,7 @@ PUBLIC = """
     ComparedMetrics Comparison ConfusedPair
     ConfusionCell Truncation DataLoss DatasetFindings DeadlineExceeded ErasedExample
     ErasureCertificate RebuiltVersion DuplicateGroup
+    DifferingExample ExampleMap
     Energy ErrorDetails Evaluation EvaluationResult Example ExampleFault ExampleOutcome ExampleReference
     Export
     FailedPrecondition FieldViolation FineTuneSpec HeadstartError Influence InputFault Internal
