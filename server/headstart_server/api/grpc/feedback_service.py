@@ -19,6 +19,7 @@ from headstart_server.api.grpc.messages.feedback import (
 )
 from headstart_server.api.grpc.messages.pages import page_of, page_size_of
 from headstart_server.api.grpc.messages.retraining import status_message
+from headstart_server.api.grpc.requests.request_parsing import in_thread_if_large
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.feedback.feedback import Feedback
 from headstart_server.feedback.feedback_service import FeedbackService
@@ -41,7 +42,7 @@ class FeedbackCalls:
     async def SendFeedback(
         self, request: pb.SendFeedbackRequest, context: Context
     ) -> pb.SendFeedbackResponse:
-        sent = sent_feedback_of(request, caller().principal.name)
+        sent = await in_thread_if_large(sent_feedback_of, request, caller().principal.name)
 
         async def send() -> pb.SendFeedbackResponse:
             found, outcome = await self._executor.run(self._feedback.send, sent)
