@@ -7,7 +7,13 @@ from sqlalchemy import Connection, NullPool, Table, create_engine, text
 
 from fakes import JobDriver, Publisher
 from headstart_server.database import tables
+from headstart_server.database.capture_tables import capture_batches, captured_inputs
+from headstart_server.database.feedback_tables import feedback, retrains
+from headstart_server.database.tables import dataset_batches, datasets
+from headstart_server.datasets.dataset_rows import list_columns
 from headstart_server.jobs.limits import QueueLimits
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.target import Target
 
 #: The job that the others are copies of.
 TEMPLATE = "template"
@@ -41,7 +47,7 @@ class Sizes:
 
     @property
     def models(self) -> int:
-        """Models, and as many archives, webhooks and erased examples."""
+        """Models, and as many archives, webhooks, erased examples and named datasets."""
         return self.jobs // 10
 
     @property
@@ -193,8 +199,120 @@ def _fill_all(connection: Connection, sizes: Sizes) -> None:
             f"{BEGIN}, CASE WHEN i % 1000 = 0 THEN 1 ELSE 2 END, {BEGIN} FROM series"
         )
     )
+    _fill_rooms(connection, sizes)
     connection.execute(text(f"UPDATE counters SET value = {sizes.models + 10} WHERE name = 'registry'"))
     connection.execute(text(f"UPDATE counters SET value = {sizes.jobs} WHERE name = '{tables.JOBS}'"))
+
+
+def _fill_rooms(connection: Connection, sizes: Sizes) -> None:
+    """Fill named datasets, feedback and captured inputs."""
+    model = _MODEL.format(k=f"(i % {sizes.models})")
+    example = StoredExample(
+        target=Target.of_label("cat"), id="e", held_out=False, digest="d", kind="text", archive="a"
+    )
+    rows = {
+        datasets: (
+            sizes.models,
+            {
+                "dataset_id": "'d' || i",
+                "name": "'t' || (i % 997) || '/d' || i",
+                "tenant": "'t' || (i % 997)",
+                "state": "CASE WHEN i % 10 = 0 THEN 'open' ELSE 'ready' END",
+                "display_name": "''",
+                "description": "''",
+                "tags": "'{}'",
+                "next_batch": "1",
+                "example_count": "1",
+                "nbytes": "1",
+                "class_counts": "'{}'",
+                "checksum": f"'{bytes(32).hex()}'",
+                "revision": "1",
+                "created": f"{BEGIN}",
+                "written": f"{BEGIN}",
+            },
+        ),
+        dataset_batches: (
+            sizes.models,
+            {
+                "dataset_id": "'d' || i",
+                "number": "0",
+                "archive": "'of-d' || i",
+                "digest": "'d' || i",
+                "checksum": f"'{bytes(32).hex()}'",
+                "id_digests": ":id_digests",
+                "listed": ":listed",
+            },
+        ),
+        capture_batches: (
+            sizes.models,
+            {
+                "batch": "'b' || i",
+                "model": model,
+                "state": "'ready'",
+                "entries": "5",
+                "nbytes": "1000",
+                "features": "'{}'",
+                "created": f"{BEGIN} + i",
+            },
+        ),
+        captured_inputs: (
+            5 * sizes.models,
+            {
+                "prediction_id": "'p' || i",
+                "model": model,
+                "number": "1",
+                "batch": f"'b' || (i % {sizes.models})",
+                "place": f"i / {sizes.models}",
+                "start": "0",
+                "nbytes": "100",
+                "digest": "'d' || i",
+                "kind": "'text'",
+                "media_type": "''",
+                "created": f"{BEGIN} + i",
+                "expires": f"{sizes.now + 1e6}",
+                "predicted": "'[]'",
+                "classes": "'[]'",
+                "reasons": "1",
+                "direction": ":id_digests",
+            },
+        ),
+        feedback: (
+            5 * sizes.models,
+            {
+                "feedback_id": "'f' || i",
+                "number": "i + 1",
+                "model": model,
+                "state": "CASE WHEN i % 10 = 0 THEN 'pending' ELSE 'learned' END",
+                "request_id": "'r' || i",
+                "request_hash": "'h'",
+                "principal": "''",
+                "created": f"{BEGIN} + i",
+                "example_id": "'p' || i",
+                "prediction_id": "'p' || i",
+                "digest": "'d' || i",
+                "kind": "'text'",
+                "nbytes": "1",
+                "answer": "'label'",
+                "correct": "1",
+                "version": "1",
+                "class_name": "'cat'",
+                "week": "2800",
+                "sampled": "0",
+                "job_id": "CASE WHEN i % 10 > 0 THEN 'job-of-' || i END",
+            },
+        ),
+        retrains: (sizes.models, {"model": model}),
+    }
+    blobs = list_columns([example])
+    for table, (count, values) in rows.items():
+        named = {name: blobs[name] for name in blobs if f":{name}" in values.values()}
+        connection.execute(
+            text(
+                f"INSERT INTO {table.name} ({', '.join(values)}) {_series(connection, count)} "
+                f"SELECT {', '.join(values.values())} FROM series"
+            ),
+            named,
+        )
 
 
 def _copy(

@@ -29,6 +29,7 @@ from headstart_server.models.traffic import Traffic
 from headstart_server.models.updates import Expiration
 from headstart_server.models.version import Selector, TrafficSplit
 from scale.dataset import QUEUED, RUNNING, Sizes
+from scale.rooms import Rooms
 
 Operation = Callable[[], object]
 
@@ -78,6 +79,7 @@ class Workload:
             NoFiles(),
             lambda *_: None,  # type: ignore[arg-type]
         )
+        self._rooms = Rooms(publisher, self._driver, self._eraser, sizes, lambda _: _LIMITS)
         self._promotes = True
         self._counts = JobCounts(publisher.database)
         #: Errors of operations, by their names.
@@ -102,6 +104,7 @@ class Workload:
     def _operations(self) -> Iterator[tuple[str, Operation]]:
         yield from self._reads()
         yield from self._writes()
+        yield from self._rooms.operations()
         yield from self._models()
         yield from self._erasing()
         yield from self._cleaning()

@@ -51,6 +51,8 @@ feedback = Table(
     Index("feedback_by_prediction", "model", "prediction_id"),
     Index("feedback_by_example", "example_id"),
     Index("feedback_by_job", "job_id"),
+    # For the sum of what is stored.
+    Index("feedback_by_size", "state", "nbytes"),
 )
 
 # What the automatic retraining of each model does. The row is the fence: it names the only job under way.
