@@ -270,7 +270,7 @@ def _fill_rooms(connection: Connection, sizes: Sizes) -> None:
                 "media_type": "''",
                 "created": f"{BEGIN} + i",
                 "expires": f"{sizes.now + 1e6}",
-                "predicted": "'[]'",
+                "predicted": """'"cat"'""",
                 "classes": "'[]'",
                 "reasons": "1",
                 "direction": ":id_digests",

@@ -154,6 +154,10 @@ class Rooms:
         feedback.list(model, states=[FeedbackState.PENDING], before=10**9, limit=101)
         feedback.pending(model, 100)
         feedback.retrain_state(model)
+        feedback.counts(model)
+        feedback.counts(model, 3600.0)
+        feedback.answers_of(model, 1)
+        feedback.ready()
 
     def _replace_feedback(self) -> None:
         model, digest = self._model(), self._new()

@@ -12,7 +12,7 @@ _WITHOUT_GROWTH = ("database.py", "migrations.py", "probe.py", "sqlite.py", "pos
 
 def sites() -> Iterator[tuple[Path, ast.FunctionDef, ast.Call]]:
     """Yield file, function and call of each place that executes a statement."""
-    for room in ("database", "datasets", "jobs", "models", "webhooks"):
+    for room in ("database", "datasets", "jobs", "models", "webhooks", "capture", "feedback"):
         for path in sorted((SERVER / room).glob("*.py")):
             if path.name not in _WITHOUT_GROWTH:
                 for function in ast.walk(ast.parse(path.read_text())):

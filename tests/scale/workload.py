@@ -28,6 +28,7 @@ from headstart_server.models.replacement import Successor
 from headstart_server.models.traffic import Traffic
 from headstart_server.models.updates import Expiration
 from headstart_server.models.version import Selector, TrafficSplit
+from scale.captured import Captured
 from scale.dataset import QUEUED, RUNNING, Sizes
 from scale.rooms import Rooms
 
@@ -80,6 +81,7 @@ class Workload:
             lambda *_: None,  # type: ignore[arg-type]
         )
         self._rooms = Rooms(publisher, self._driver, self._eraser, sizes, lambda _: _LIMITS)
+        self._captured = Captured(publisher, sizes, lambda _: _LIMITS)
         self._promotes = True
         self._counts = JobCounts(publisher.database)
         #: Errors of operations, by their names.
@@ -105,6 +107,7 @@ class Workload:
         yield from self._reads()
         yield from self._writes()
         yield from self._rooms.operations()
+        yield from self._captured.operations()
         yield from self._models()
         yield from self._erasing()
         yield from self._cleaning()

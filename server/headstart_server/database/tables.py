@@ -135,6 +135,13 @@ models = Table(
     # The policy of its automatic retraining; null for none.
     Column("retrain", JSON(none_as_null=True)),
     Index("models_by_change", "changed"),
+    # Of the models that are retrained automatically.
+    Index(
+        "models_retrained",
+        "name",
+        sqlite_where=text("retrain IS NOT NULL"),
+        postgresql_where=text("retrain IS NOT NULL"),
+    ),
 )
 
 versions = Table(
