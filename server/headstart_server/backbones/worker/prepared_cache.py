@@ -103,7 +103,7 @@ def quantize_into(
         return ready
     with _in_place_of(folder) as part:
         arguments = [str(prepared), str(samples or ""), str(part), "0"]
-        _run(QUANTIZE_PROGRAM, arguments, declaration.name, preparations)
+        _run(QUANTIZE_PROGRAM, arguments, declaration, preparations)
         (part / _FINGERPRINT).write_text(fingerprint, encoding="utf-8")
     return Card.read(folder)
 
@@ -199,13 +199,13 @@ def _prepare(
             progress.log()
 
     progress.log()
-    _run(PROGRAM, arguments, declaration.name, preparations, watch, credentials=credentials_of(declaration))
+    _run(PROGRAM, arguments, declaration, preparations, watch, credentials=credentials_of(declaration))
 
 
 def _run(
     program: str,
     arguments: list[str],
-    backbone: str,
+    declaration: Declaration,
     preparations: Preparations,
     watch: Callable[[str], None] = lambda _: None,
     *,
@@ -217,14 +217,15 @@ def _run(
         )
     except TimeoutError:
         raise BackboneUnavailable(
-            f"Backbone '{backbone}' could not be prepared within {PREPARATION_SECONDS:.0f} seconds.",
-            metadata={"backbone": backbone},
+            f"Backbone '{declaration.name}' could not be prepared within {PREPARATION_SECONDS:.0f} seconds.",
+            metadata={"backbone": declaration.name},
         ) from None
     if ended.code == REFUSED:
         raise SourceError(json.loads(ended.stdout.splitlines()[-1])["message"])
     if ended.code != 0:
-        log.debug("backbone_preparation_failed", backbone=backbone, output=ended.stderr[-5000:])
+        log.debug("backbone_preparation_failed", backbone=declaration.name, output=ended.stderr[-5000:])
         raise BackboneUnavailable(
-            f"The process that prepares backbone '{backbone}' ended with {death(ended.code, ended.stderr)}",
-            metadata={"backbone": backbone},
+            f"The process that prepares backbone '{declaration.name}' from {declaration.source} ended with "
+            f"{death(ended.code, ended.stderr)}",
+            metadata={"backbone": declaration.name},
         )
