@@ -10,7 +10,8 @@ from browser.chromium import Console, browser
 from server_process import ServerProcess, running
 
 
-@pytest.fixture(scope="session")
+# Of a module: while Playwright runs, its event loop is in the way of asynchronous tests of the same process.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with browser() as opened:
         yield opened

@@ -39,7 +39,7 @@ def blocks(page: str) -> list[tuple[str, str, str]]:
 def run(command: list[str], folder: Path, target: str) -> str:
     """Return what a command prints to stdout."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "HEADSTART_SERVER": target, "PATH": path}
+    environment = {**os.environ, "HEADSTART_SERVER": target, "PATH": path, "COLUMNS": "200"}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
