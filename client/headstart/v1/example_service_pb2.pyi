@@ -1,6 +1,6 @@
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
-from headstart.v1 import example_pb2 as _example_pb2
+from headstart.v1 import example_record_pb2 as _example_record_pb2
 from headstart.v1 import version_selector_pb2 as _version_selector_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -37,10 +37,10 @@ class ExampleFilter(_message.Message):
     EXAMPLE_ID_PREFIX_FIELD_NUMBER: _ClassVar[int]
     label: str
     predicted_label: str
-    issue: _example_pb2.ExampleIssue
+    issue: _example_record_pb2.ExampleIssue
     held_out: bool
     example_id_prefix: str
-    def __init__(self, label: _Optional[str] = ..., predicted_label: _Optional[str] = ..., issue: _Optional[_Union[_example_pb2.ExampleIssue, str]] = ..., held_out: bool = ..., example_id_prefix: _Optional[str] = ...) -> None: ...
+    def __init__(self, label: _Optional[str] = ..., predicted_label: _Optional[str] = ..., issue: _Optional[_Union[_example_record_pb2.ExampleIssue, str]] = ..., held_out: bool = ..., example_id_prefix: _Optional[str] = ...) -> None: ...
 
 class ListExamplesResponse(_message.Message):
     __slots__ = ("examples", "next_page_token", "example_count", "version")
@@ -48,11 +48,11 @@ class ListExamplesResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
-    examples: _containers.RepeatedCompositeFieldContainer[_example_pb2.ExampleRecord]
+    examples: _containers.RepeatedCompositeFieldContainer[_example_record_pb2.ExampleRecord]
     next_page_token: str
     example_count: int
     version: _version_selector_pb2.VersionRef
-    def __init__(self, examples: _Optional[_Iterable[_Union[_example_pb2.ExampleRecord, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., example_count: _Optional[int] = ..., version: _Optional[_Union[_version_selector_pb2.VersionRef, _Mapping]] = ...) -> None: ...
+    def __init__(self, examples: _Optional[_Iterable[_Union[_example_record_pb2.ExampleRecord, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., example_count: _Optional[int] = ..., version: _Optional[_Union[_version_selector_pb2.VersionRef, _Mapping]] = ...) -> None: ...
 
 class GetExampleContentRequest(_message.Message):
     __slots__ = ("version", "dataset", "example_id", "index", "thumbnail_size")

@@ -7,7 +7,7 @@ from google.rpc import status_pb2 as _status_pb2
 from headstart.v1 import comparison_pb2 as _comparison_pb2
 from headstart.v1 import energy_pb2 as _energy_pb2
 from headstart.v1 import errors_pb2 as _errors_pb2
-from headstart.v1 import example_pb2 as _example_pb2
+from headstart.v1 import example_record_pb2 as _example_record_pb2
 from headstart.v1 import input_pb2 as _input_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -137,8 +137,8 @@ class FineTuneSpec(_message.Message):
     webhook: str
     dataset_uri: str
     dataset: str
-    edits: _containers.RepeatedCompositeFieldContainer[_example_pb2.ExampleEdit]
-    def __init__(self, model: _Optional[str] = ..., backbone: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., held_out_fraction: _Optional[float] = ..., seed: _Optional[int] = ..., display_name: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., alias: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., max_excluded_fraction: _Optional[float] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., parent_version: _Optional[int] = ..., parent_alias: _Optional[str] = ..., discard_examples: bool = ..., priority: _Optional[int] = ..., backbone_candidates: _Optional[_Iterable[str]] = ..., backbone_time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., webhook: _Optional[str] = ..., dataset_uri: _Optional[str] = ..., dataset: _Optional[str] = ..., edits: _Optional[_Iterable[_Union[_example_pb2.ExampleEdit, _Mapping]]] = ...) -> None: ...
+    edits: _containers.RepeatedCompositeFieldContainer[_example_record_pb2.ExampleEdit]
+    def __init__(self, model: _Optional[str] = ..., backbone: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., held_out_fraction: _Optional[float] = ..., seed: _Optional[int] = ..., display_name: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., alias: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., max_excluded_fraction: _Optional[float] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., parent_version: _Optional[int] = ..., parent_alias: _Optional[str] = ..., discard_examples: bool = ..., priority: _Optional[int] = ..., backbone_candidates: _Optional[_Iterable[str]] = ..., backbone_time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., webhook: _Optional[str] = ..., dataset_uri: _Optional[str] = ..., dataset: _Optional[str] = ..., edits: _Optional[_Iterable[_Union[_example_record_pb2.ExampleEdit, _Mapping]]] = ...) -> None: ...
 
 class Recipe(_message.Message):
     __slots__ = ("auto", "ridge", "logistic", "mlp", "partial")

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from headstart import Client, ExampleEdit, ExampleIssue, ExampleOrigin, FailedPrecondition, NotFound
 from headstart.cli.app import app
-from headstart.v1 import example_pb2, example_service_pb2, example_service_pb2_grpc, input_pb2
+from headstart.v1 import example_record_pb2, example_service_pb2, example_service_pb2_grpc, input_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from integration.server.calls import Api, digit, example, refused
 from server_process import ServerProcess
@@ -222,7 +222,7 @@ def test_an_erased_example_leaves_no_thumbnail(api: Api, client: Client, server:
 )
 def test_an_edit_that_cannot_be_made_is_named(api: Api, model: str, edits: list, field: str, text: str):
     api.published(named((0, 1), 4), model=model)
-    made = [example_pb2.ExampleEdit(**each) for each in edits]
+    made = [example_record_pb2.ExampleEdit(**each) for each in edits]
     refusal = refused(lambda: api.fine_tune([], model=model, parent_version=1, edits=made))
     assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
     assert text in refusal.fields[field]

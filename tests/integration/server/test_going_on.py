@@ -8,7 +8,7 @@ import pytest
 
 from headstart.v1 import (
     comparison_pb2,
-    example_pb2,
+    example_record_pb2,
     example_service_pb2,
     example_service_pb2_grpc,
     input_pb2,
@@ -35,9 +35,9 @@ def named(count: int, start: int = 0, labels: tuple[int, ...] = LABELS) -> list[
     ]
 
 
-def removals(*ids: str) -> list[example_pb2.ExampleEdit]:
+def removals(*ids: str) -> list[example_record_pb2.ExampleEdit]:
     """Edits that leave examples out."""
-    return [example_pb2.ExampleEdit(example_id=name, remove=True) for name in ids]
+    return [example_record_pb2.ExampleEdit(example_id=name, remove=True) for name in ids]
 
 
 def head(server: ServerProcess, job: job_pb2.Job) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 from headstart.inputs import tensors
 from headstart.v1 import (
     evaluation_pb2,
-    example_pb2,
+    example_record_pb2,
     input_pb2,
     job_pb2,
     label_pb2,
@@ -142,7 +142,7 @@ def test_influence_is_the_change_of_a_prediction_without_an_example(api: Api, mo
     assert changes == sorted(changes, reverse=True)
     most = before.influences[0]
     assert named[most.example.index - len(kept_out)].example_id == most.example.example_id
-    removal = example_pb2.ExampleEdit(example_id=most.example.example_id, remove=True)
+    removal = example_record_pb2.ExampleEdit(example_id=most.example.example_id, remove=True)
     api.published([], parent_version=first.version, edits=[removal], **spec)
     (after,) = api.predict(model, digit(7, 40)).results[0].predictions
     by_name = {each.name: each.probability for each in after.classes}

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headstart.inputs import tensors
-from headstart.v1 import example_pb2, input_pb2, job_pb2, label_pb2, version_selector_pb2
+from headstart.v1 import example_record_pb2, input_pb2, job_pb2, label_pb2, version_selector_pb2
 from headstart_server.api.grpc.messages.comparisons import gate_message, gate_of
 from headstart_server.api.grpc.messages.recipes import recipe_message, recipe_of
 from headstart_server.backbones.contract.backbone import Content
@@ -190,7 +190,7 @@ def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
     return message
 
 
-def edit_of(message: example_pb2.ExampleEdit, position: int) -> ExampleEdit:
+def edit_of(message: example_record_pb2.ExampleEdit, position: int) -> ExampleEdit:
     """Return the edit of a message."""
     return ExampleEdit(
         id=message.example_id,
@@ -202,9 +202,9 @@ def edit_of(message: example_pb2.ExampleEdit, position: int) -> ExampleEdit:
     )
 
 
-def edit_message(edit: ExampleEdit) -> example_pb2.ExampleEdit:
+def edit_message(edit: ExampleEdit) -> example_record_pb2.ExampleEdit:
     """Return the message of an edit."""
-    message = example_pb2.ExampleEdit(
+    message = example_record_pb2.ExampleEdit(
         example_id=edit.id if edit.index is None else None,
         index=edit.index,
         label=None if edit.target is None else label_message(edit.target),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from math import ceil
 
-from headstart.v1 import example_pb2 as pb
+from headstart.v1 import example_record_pb2 as pb
 from headstart.v1 import example_service_pb2, label_pb2
 from headstart_server.api.grpc.messages.common import label_message
 from headstart_server.datasets.example_index import (
