@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
-from headstart_server.backbones.contract.backbone import Backbone, Content
+from headstart_server.backbones.contract.backbone import Backbone
 from headstart_server.backbones.networks.quantization import QuantizationProof
 from headstart_server.backbones.worker.quantization_samples import labeled_contents
+from headstart_server.embedding.cache import content_digest
 from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.features.feature_matrix import Float32, Ints
 from headstart_server.learning.heads.fitting import fit
@@ -49,7 +49,7 @@ def prove(floating: Backbone, quantized: Backbone, samples: Path | None = None) 
         )
     rows = [floating.decode(content) for content in contents]
     both = [_features(backbone, rows) for backbone in (floating, quantized)]
-    digests = [_digest(content) for content in contents]
+    digests = [content_digest(content) for content in contents]
     measured = np.array(
         [[_measured(views, labels, list(names), digests, seed) for views in both] for seed in range(SPLITS)]
     ).mean(axis=0)
@@ -74,10 +74,6 @@ def _features(backbone: Backbone, rows: Sequence[np.ndarray]) -> Views:
     """Return the views of rows, each alone: rows of texts have several lengths."""
     found = [backbone.run(row[None]) for row in rows]
     return {view: np.concatenate([each[view] for each in found]) for view in backbone.info.views}
-
-
-def _digest(content: Content) -> str:
-    return sha256(content.encode() if isinstance(content, str) else bytes(content)).hexdigest()
 
 
 def _measured(
