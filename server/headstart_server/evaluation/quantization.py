@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart_server.backbones.contract.backbone import Backbone
+from headstart_server.backbones.contract.backbone import Backbone, Modality
 from headstart_server.backbones.networks.quantization import QuantizationProof
 from headstart_server.backbones.worker.quantization_samples import labeled_contents
 from headstart_server.embedding.cache import content_digest
@@ -38,7 +38,8 @@ def prove(floating: Backbone, quantized: Backbone, samples: Path | None = None) 
         ValueError: the folder has fewer than two classes, or one of them has fewer than ten examples.
         OSError: a sample cannot be read.
     """
-    dataset, examples = labeled_contents(floating.info.modality, samples)
+    modality = floating.info.modality
+    dataset, examples = labeled_contents(modality, samples)
     contents = [content for content, _ in examples[:MAX_EXAMPLES]]
     names, labels = np.unique([label for _, label in examples[:MAX_EXAMPLES]], return_inverse=True)
     counts = np.bincount(labels)
@@ -51,7 +52,10 @@ def prove(floating: Backbone, quantized: Backbone, samples: Path | None = None) 
     both = [_features(backbone, rows) for backbone in (floating, quantized)]
     digests = [content_digest(content) for content in contents]
     measured = np.array(
-        [[_measured(views, labels, list(names), digests, seed) for views in both] for seed in range(SPLITS)]
+        [
+            [_measured(views, labels, list(names), digests, seed=seed, modality=modality) for views in both]
+            for seed in range(SPLITS)
+        ]
     ).mean(axis=0)
     speeds = np.median(
         [[_rows_per_second(backbone, rows) for backbone in (floating, quantized)] for _ in range(ROUNDS)],
@@ -77,7 +81,7 @@ def _features(backbone: Backbone, rows: Sequence[np.ndarray]) -> Views:
 
 
 def _measured(
-    views: Views, labels: Ints, names: list[str], digests: Sequence[str], seed: int
+    views: Views, labels: Ints, names: list[str], digests: Sequence[str], *, seed: int, modality: Modality
 ) -> tuple[float, float]:
     """Fit a head on a random half, and return its accuracy and calibration error on the other half."""
     order = np.random.default_rng(seed).permutation(len(labels))
@@ -88,6 +92,7 @@ def _measured(
         Targets.of_labels(labels[train], names),
         [digests[place] for place in train],
         seed=0,
+        modality=modality,
     )
     outputs = fitted.head.outputs({view: rows[test] for view, rows in views.items()})
     metrics = measure(
