@@ -204,8 +204,11 @@ check-console: $(CONSOLE)/web/node_modules/.stamp ## Check that the built consol
 	@cd $(CONSOLE)/web && npm run --silent build -- $(CURDIR)/build/console
 	@diff -r build/console $(CONSOLE)/static || { echo "The built console differs from its sources. Run: make console"; exit 1; }
 
+.PHONY: console-packages
+console-packages: $(CONSOLE)/web/node_modules/.stamp
+
 $(CONSOLE)/web/node_modules/.stamp: $(CONSOLE)/web/package-lock.json
-	@cd $(@D)/.. && npm ci --silent --ignore-scripts
+	@cd $(CONSOLE)/web && npm ci --silent --ignore-scripts
 	@touch $@
 
 .PHONY: protos

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from integration.server.calls import digit
-from programs import GO, JAVA, NODE, PYTHON_PLUGIN
+from programs import GO, JAVA, NODE, NPM, PYTHON_PLUGIN
 from server_process import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -122,7 +122,9 @@ def node_modules() -> Path:
         making = folder.with_suffix(f".{os.getpid()}")
         making.mkdir(parents=True)
         (making / "package.json").write_bytes(listed)
-        run("npm", "install", "--no-audit", "--no-fund", "--prefer-offline", folder=making)
+        install = ["npm", "install", "--no-audit", "--no-fund", "--prefer-offline"]
+        if subprocess.run(install, cwd=making, check=False).returncode != 0:
+            NPM.refuse()
         making.rename(folder)
     return folder / "node_modules"
 
