@@ -23,12 +23,15 @@ from headstart.results.evaluations import (
     VersionEvaluation,
 )
 from headstart.results.examples import (
+    ErasedExample,
+    ErasureCertificate,
     ExampleContent,
     ExampleFinding,
     ExampleIssue,
     ExampleMap,
     ExampleOrigin,
     ExampleRecord,
+    RebuiltVersion,
 )
 from headstart.results.exports import Export, ExportFormat
 from headstart.results.faults import ExampleFault
@@ -75,19 +78,10 @@ from headstart.results.models import (
     AliasEventCause,
     Backbone,
     BackboneStatus,
-    ConfusionCell,
-    ErasedExample,
-    ErasureCertificate,
-    Lineage,
-    Metrics,
-    MetricsSource,
     Modality,
     Model,
-    RebuiltVersion,
-    StopReason,
     Traffic,
     TrafficPoint,
-    Version,
     VersionTraffic,
 )
 from headstart.results.policies import CapturePolicy, RetrainPolicy, UnknownClasses
@@ -115,6 +109,7 @@ from headstart.results.review import (
     ReviewReason,
 )
 from headstart.results.server import Caller, Feature, Permission, Right, ServerInfo, ServerLimits, Usage
+from headstart.results.versions import ConfusionCell, Lineage, Metrics, MetricsSource, StopReason, Version
 
 __all__ = [
     "AbstentionReason",

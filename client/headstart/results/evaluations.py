@@ -6,7 +6,7 @@ from headstart.display import figure, percent, table
 from headstart.label_values import LabelValue
 from headstart.results.faults import ExampleFault
 from headstart.results.findings import DatasetFindings, ExampleReference
-from headstart.results.models import Metrics, Version
+from headstart.results.versions import Metrics, Version
 
 __all__ = [
     "ClassMetrics",

@@ -1,18 +1,23 @@
 """Stored examples of versions and datasets."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from headstart.label_values import LabelValue
+from headstart.results.comparisons import Promotion
 from headstart.results.findings import ExampleReference
 
 __all__ = [
+    "ErasedExample",
+    "ErasureCertificate",
     "ExampleContent",
     "ExampleFinding",
     "ExampleIssue",
     "ExampleMap",
     "ExampleOrigin",
     "ExampleRecord",
+    "RebuiltVersion",
 ]
 
 
@@ -148,3 +153,76 @@ class ExampleContent:
     def text(self) -> str:
         """The content as text."""
         return self.content.decode()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RebuiltVersion:
+    """A version that was trained on an erased example, and its successor.
+
+    Attributes:
+        model: the model.
+        version: number of the version, which was deleted unless it was skipped.
+        head_digest: SHA-256 of its head.
+        dataset_digest: digest of its dataset.
+        new_version: number of the successor; None if the version was skipped.
+        new_head_digest: SHA-256 of the head of the successor.
+        new_dataset_digest: digest of the dataset of the successor.
+        aliases: aliases that moved to the successor.
+        promotion: decision of the default gate about the successor; None without an alias. The aliases moved
+            in any case.
+        skipped_reason: problem and remedy if the version could not be replaced; else empty.
+    """
+
+    model: str
+    version: int
+    head_digest: str
+    dataset_digest: str
+    new_version: int | None
+    new_head_digest: str
+    new_dataset_digest: str
+    aliases: tuple[str, ...]
+    promotion: Promotion | None
+    skipped_reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ErasureCertificate:
+    """What an erasure with rebuild did.
+
+    Attributes:
+        request_id: ID of the request.
+        example_id: ID of the example.
+        start_time: when the erasure began.
+        end_time: when it was complete.
+        versions: the versions that were trained on the example, with their successors.
+        deleted_contents: number of stored contents that were deleted.
+    """
+
+    request_id: str
+    example_id: str
+    start_time: datetime
+    end_time: datetime | None
+    versions: tuple[RebuiltVersion, ...]
+    deleted_contents: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ErasedExample:
+    """The result of erasing an example.
+
+    Attributes:
+        versions: model and number of the versions that were trained on it. Without ``rebuild`` they are not
+            changed: delete them to remove what they learned from it.
+        unread_versions: versions whose list of examples is damaged and could not be searched.
+        job_ids: unfinished jobs that had it; a job that has not read it yet skips it.
+        deleted_contents: number of deleted contents; 0 if none was stored.
+        certificate: what was replaced; only with ``rebuild``.
+        datasets: names of the datasets that had it; they do not have it any more.
+    """
+
+    versions: tuple[tuple[str, int], ...]
+    unread_versions: tuple[tuple[str, int], ...]
+    job_ids: tuple[str, ...]
+    deleted_contents: int
+    certificate: ErasureCertificate | None = None
+    datasets: tuple[str, ...] = ()
