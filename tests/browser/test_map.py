@@ -85,12 +85,15 @@ def train_rows(server: ServerProcess, name: str, count: int) -> None:
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(900)
 def test_a_hundred_thousand_examples_scroll_jump_and_are_mapped(console, tmp_path) -> None:
     flags = ("--http-port", "0", "--max-examples", "100000")
     with running(tmp_path / "data", *flags) as server:
         server.wait_until_serving()
         url = f"http://{server.event('http_listening')}"
+        began = time.monotonic()
         train_rows(server, "large", 100_000)
+        print(f"trained on 100,000 rows in {time.monotonic() - began:.1f} s")
         scroll_jump_and_map(console(url=url), url)
 
 
@@ -125,5 +128,5 @@ def scroll_jump_and_map(opened: Console, url: str) -> None:
     mapped = time.monotonic() - began
     print(f"jump to the end {jumped:.2f} s, {frames:.0f} frames per second, map after {mapped:.2f} s")
     # Alone on this machine 1 s, 30 frames per second and 3 s; tests share it.
-    assert (jumped < 10, frames > 10, mapped < 30) == (True, True, True)
+    assert (jumped < 3, frames > 10, mapped < 30) == (True, True, True)
     assert len(colors(page)) >= 3

@@ -36,13 +36,14 @@ from headstart_server.learning.examples.dataset import (
     ExampleFault,
     find_label_conflicts,
 )
-from headstart_server.learning.examples.stored_content import encode
+from headstart_server.learning.examples.stored_content import decode, encode
 from headstart_server.learning.examples.stored_example import StoredExample, exclusion_mark
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.storage.directory import DirectoryFolder
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.folder import Folder, old_entries
+from headstart_server.storage.zip_member import read_stored
 
 INDEX = "examples.json"
 
@@ -384,6 +385,16 @@ class DatasetStore:
             StorageUnavailable: the bucket does not answer.
         """
         return write_single(self._folder, archive, example, INDEX)
+
+    def read(self, example: StoredExample) -> Content:
+        """Return the content of one example, without opening its whole archive.
+
+        Raises:
+            ArtifactDamaged: the archive is missing or damaged.
+            StorageUnavailable: the bucket does not answer.
+        """
+        with damage_reported(example.archive), self._folder.open(archive_name(example.archive)) as file:
+            return decode(example.kind, read_stored(file, member_name(example.member), example.member))
 
     def reader(self) -> ArchiveReader:
         """A reader of the contents of any examples; close it."""

@@ -3,7 +3,6 @@
 import json
 import threading
 from collections.abc import Callable, Collection
-from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -225,13 +224,12 @@ class ExampleReader:
             raise _not_kept(source, example)
 
     def _read(self, source: ExampleSource, example: StoredExample) -> Content:
-        with closing(self._datasets.reader()) as reader:
-            try:
-                return reader.read(example)
-            except ArtifactDamaged:
-                # The archive is removed when nothing needs it; the check comes after the removal.
-                self._check_still_stored(source)
-                raise
+        try:
+            return self._datasets.read(example)
+        except ArtifactDamaged:
+            # The archive is removed when nothing needs it; the check comes after the removal.
+            self._check_still_stored(source)
+            raise
 
     def _check_still_stored(self, source: ExampleSource) -> None:
         if source.version is not None:
