@@ -24,6 +24,9 @@ BUG ?=
 # How long fuzz feeds in all.
 SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
 
+# The tests start hundreds of processes, which would each compile all files again where Python may not keep bytecode.
+export PYTHONDONTWRITEBYTECODE :=
+
 VENV := .venv
 BIN := $(VENV)/bin
 # Other servers for comparison, each in a separate environment.
