@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openapi_spec_validator import validate
 
 from integration.server.calls import Api, digit, digits
 from programs import CURL
@@ -183,6 +182,9 @@ def test_pages_of_other_sites_are_refused(url: str):
 
 
 def test_the_document_is_served_and_valid(url: str):
+    # Slow to import: it compiles a grammar.
+    from openapi_spec_validator import validate
+
     validate(ask(f"{url}/openapi.json")[1])
     assert b"/v1/jobs/{job_id}" in ask(f"{url}/api")[1]
 

@@ -13,10 +13,8 @@ from headstart.inputs import tensors
 from headstart.inputs.examples import open_examples
 from headstart.inputs.prediction_inputs import open_inputs
 
-datasets = pytest.importorskip("datasets")
 pandas = pytest.importorskip("pandas")
 polars = pytest.importorskip("polars")
-torch = pytest.importorskip("torch")
 
 X = np.array([[5.1, 3.5], [4.9, 3.0], [6.2, 2.9]])
 COLUMNS = {"length": [5.1, 4.9, 6.2], "name": ["a", "b", "c"], "wide": [True, False, True]}
@@ -37,7 +35,28 @@ def learned(source: Any, y: Any = None, task: str | None = None, **settings: Any
     return pairs
 
 
-FRAMES = [pandas.DataFrame, polars.DataFrame, datasets.Dataset.from_dict]
+@pytest.fixture
+def datasets() -> Any:
+    """Hugging Face's library; each worker would import it and PyTorch at collection, for seconds."""
+    return pytest.importorskip("datasets")
+
+
+@pytest.fixture
+def torch() -> Any:
+    return pytest.importorskip("torch")
+
+
+def dataset_of(columns: dict[str, list[Any]]) -> Any:
+    """Return a dataset of Hugging Face."""
+    return pytest.importorskip("datasets").Dataset.from_dict(columns)
+
+
+def tensor_of(rows: np.ndarray) -> Any:
+    """Return a tensor of PyTorch."""
+    return pytest.importorskip("torch").from_numpy(rows)
+
+
+FRAMES = [pandas.DataFrame, polars.DataFrame, dataset_of]
 
 
 @pytest.mark.parametrize("make", FRAMES)
@@ -61,7 +80,7 @@ def test_texts_of_a_frame(make: Any) -> None:
     assert first.example_id == "7"
 
 
-def test_a_dataset_s_class_names_and_images() -> None:
+def test_a_dataset_s_class_names_and_images(datasets: Any) -> None:
     image = Image.fromarray(np.zeros((2, 3, 3), np.uint8))
     dataset = datasets.Dataset.from_dict(
         {"image": [image, image], "label": [1, 0]},
@@ -75,7 +94,7 @@ def test_a_dataset_s_class_names_and_images() -> None:
     assert Image.open(io.BytesIO(learned(undecoded)[0][0])).size == (3, 2)
 
 
-def test_the_splits_of_a_dataset_are_not_classes() -> None:
+def test_the_splits_of_a_dataset_are_not_classes(datasets: Any) -> None:
     splits = datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": ["a"], "label": ["b"]})})
     with pytest.raises(ValueError, match=r"the splits of a dataset: train\. Give one of them"):
         open_examples(splits)
@@ -84,7 +103,7 @@ def test_the_splits_of_a_dataset_are_not_classes() -> None:
     assert learned(streamed) == [("a", "b")]
 
 
-@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy, list, pandas.DataFrame, lambda x: x.tolist()])
+@pytest.mark.parametrize("make", [np.asarray, tensor_of, list, pandas.DataFrame, lambda x: x.tolist()])
 def test_inputs_and_their_targets_apart(make: Any) -> None:
     rows = X.tolist()
     assert learned(make(X), ["a", "b", "a"]) == list(zip(rows, ["a", "b", "a"], strict=True))
@@ -108,20 +127,19 @@ def test_generators_of_inputs_and_targets() -> None:
     assert learned((row for row in X), (name for name in "aba")) == list(zip(X.tolist(), "aba", strict=True))
 
 
-class _Squares(torch.utils.data.Dataset):  # type: ignore[misc,name-defined]
-    classes = ("even", "odd")
+def test_datasets_of_torch(torch: Any) -> None:
+    class Squares(torch.utils.data.Dataset):  # type: ignore[misc]
+        classes = ("even", "odd")
 
-    def __len__(self) -> int:
-        return 2
+        def __len__(self) -> int:
+            return 2
 
-    def __getitem__(self, place: int) -> tuple[Any, int]:
-        if place >= 2:
-            raise AssertionError("read past its end")
-        return torch.full((3,), float(place)), place % 2
+        def __getitem__(self, place: int) -> tuple[Any, int]:
+            if place >= 2:
+                raise AssertionError("read past its end")
+            return torch.full((3,), float(place)), place % 2
 
-
-def test_datasets_of_torch() -> None:
-    assert learned(_Squares()) == [([0, 0, 0], "even"), ([1, 1, 1], "odd")]
+    assert learned(Squares()) == [([0, 0, 0], "even"), ([1, 1, 1], "odd")]
     pairs = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.tensor([1, 0, 1]))
     assert learned(pairs) == list(zip(X.tolist(), ["1", "0", "1"], strict=True))
 

@@ -6,9 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import kubernetes_validate
-
 #: A document of a manifest, as YAML gives it.
 Document = dict[str, Any]
 
@@ -174,6 +171,10 @@ CUSTOM = {
 
 def validate(document: Document) -> None:
     """Check a document against the schema of its kind."""
+    # Slow to import: they compile a grammar, which each worker would do at collection.
+    import jsonschema
+    import kubernetes_validate
+
     if schema := CUSTOM.get(document["kind"]):
         jsonschema.validate(document, schema)
     else:

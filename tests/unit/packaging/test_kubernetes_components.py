@@ -6,7 +6,6 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
@@ -100,6 +99,8 @@ def test_all_of_production_is_valid_labeled_and_without_a_secret(production: lis
 def test_a_field_that_the_gateway_api_has_not_there_is_found(
     only: Callable[..., Document], field: str
 ) -> None:
+    import jsonschema
+
     route = only("GRPCRoute")
     rule = {**route["spec"]["rules"][0], field: 1}
     with pytest.raises(jsonschema.ValidationError):

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 
 from headstart_server.settings.settings import Settings
@@ -68,6 +67,9 @@ def container(pod: Document) -> Document:
 
 
 def test_every_document_is_valid_for_the_newest_kubernetes_we_know(documents: dict[str, Document]) -> None:
+    # Slow to import, as in `manifests`.
+    import kubernetes_validate
+
     for document in documents.values():
         kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
 

@@ -8,7 +8,6 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import code_pb2
-from openapi_spec_validator import validate
 
 from headstart_server.api.grpc.status import CODES, status_of
 from headstart_server.api.http.comments import comment
@@ -87,6 +86,9 @@ def document() -> Any:
 
 
 def test_the_document_is_valid_openapi() -> None:
+    # Slow to import: it compiles a grammar.
+    from openapi_spec_validator import validate
+
     validate(document())
 
 
