@@ -31,7 +31,7 @@ from headstart_server.backbones.contract.runtimes import RuntimeKind, has_gpu, r
 from headstart_server.backbones.networks.declaration import Declaration, declared
 from headstart_server.backbones.runtimes.keras_matrices import KerasMatrices
 from headstart_server.backbones.sources.allowed_sources import check_sources
-from headstart_server.backbones.worker.optional_packages import has_keras
+from headstart_server.backbones.worker.optional_packages import trains_networks
 from headstart_server.capture.batches import BatchFiles
 from headstart_server.capture.capture_eraser import CaptureEraser
 from headstart_server.capture.capture_store import CaptureStore
@@ -217,7 +217,7 @@ class Objects:
             lease_seconds=jobs.lease_duration,
             memory_bytes=self.memory_bytes,
             backbones=names,
-            trains_networks=names is None or has_keras(),
+            trains_networks=names is None or trains_networks(),
         )
         self.job_store = open_job_store(
             self.database,

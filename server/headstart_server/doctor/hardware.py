@@ -13,6 +13,7 @@ from headstart_server.backbones.contract.runtimes import (
     RuntimeSettings,
     has_bfloat16,
     has_gpu,
+    keras_backend,
     runtime_settings,
 )
 from headstart_server.doctor.backbones import parameter_count
@@ -145,10 +146,10 @@ def gpu_finding(kind: RuntimeKind | None) -> Finding:
             "Use --runtime auto or keras to run networks on the GPU.",
             **details,
         )
-    if importlib.util.find_spec("tensorflow") is None:
+    if (backend := keras_backend()) is None or importlib.util.find_spec(backend) is None:
         return failed(
             "GPU",
-            "An NVIDIA GPU is present, but TensorFlow is not installed.",
+            f"An NVIDIA GPU is present, but {backend or 'TensorFlow, JAX or PyTorch'} is not installed.",
             "pip install 'headstart[gpu]', or use --runtime openvino.",
             **details,
         )

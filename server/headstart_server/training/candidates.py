@@ -5,7 +5,7 @@ from math import prod
 
 from headstart_server.backbones.contract.backbone import BackboneInfo
 from headstart_server.backbones.contract.memory import available_bytes
-from headstart_server.backbones.worker.optional_packages import keras_missing
+from headstart_server.backbones.worker.optional_packages import training_missing
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.modality import takes
 from headstart_server.errors import InvalidField
@@ -121,7 +121,7 @@ def check_trainable_here(recipe: Recipe) -> None:
     Raises:
         InvalidField: they are missing.
     """
-    if isinstance(recipe, Partial) and (lacking := keras_missing("The recipe 'partial'")):
+    if isinstance(recipe, Partial) and (lacking := training_missing("The recipe 'partial'")):
         raise InvalidField(lacking, field="spec.recipe.partial")
 
 

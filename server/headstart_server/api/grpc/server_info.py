@@ -10,7 +10,7 @@ from headstart_server.api.grpc.requests.limits import (
     MAX_INPUTS,
     MAX_TEXT,
 )
-from headstart_server.backbones.worker.optional_packages import export_formats, has_keras
+from headstart_server.backbones.worker.optional_packages import export_formats, trains_networks
 from headstart_server.models.alias_rows import MAX_ALIASES
 from headstart_server.prediction.predict_options import MAX_NEIGHBORS
 from headstart_server.prediction.predictor import MAX_TARGETS
@@ -57,7 +57,7 @@ def _features(config: Settings) -> dict[pb.Feature, bool]:
         pb.FEATURE_AUTHENTICATION: config.auth.access_file is not None,
         pb.FEATURE_WEBHOOKS: bool(config.jobs.allow_webhook),
         pb.FEATURE_DATASET_URIS: bool(config.jobs.allow_dataset_uri),
-        pb.FEATURE_PARTIAL_RECIPE: has_keras(),
+        pb.FEATURE_PARTIAL_RECIPE: trains_networks(),
         pb.FEATURE_KEPT_EXAMPLES: config.storage.example_storage is not None,
         pb.FEATURE_MONITORING: config.observability.monitor_sample_rate is not None,
         pb.FEATURE_OPEN_INFERENCE_PROTOCOL: "oip" in config.server.compat_protocols,

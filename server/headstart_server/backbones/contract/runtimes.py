@@ -11,6 +11,8 @@ from headstart_server.settings.job_groups import BackbonesGroup
 
 #: Batches in flight on a GPU: measured on an H100, three reach 92 % of the device's own rate and one 53 %.
 GPU_STREAMS = 3
+#: Backends of Keras, the default first.
+KERAS_BACKENDS = ("tensorflow", "jax", "torch")
 
 
 class RuntimeKind(Enum):
@@ -53,7 +55,7 @@ class RuntimeSettings:
         kind = self.kind
         if kind is None:
             has_keras, has_openvino = map(importlib.util.find_spec, ("keras", "openvino"))
-            prefers_keras = has_keras and (has_gpu() or not has_openvino)
+            prefers_keras = has_keras and keras_backend() and (has_gpu() or not has_openvino)
             kind = RuntimeKind.KERAS if prefers_keras else RuntimeKind.OPENVINO
         keras, gpu = kind is RuntimeKind.KERAS, has_gpu()
         precision = self.precision
@@ -72,6 +74,12 @@ def runtime_settings(backbones: BackbonesGroup) -> RuntimeSettings:
         cache=backbones.backbone_cache or default_cache(),
         shipped=backbones.prepared_backbones,
     )
+
+
+def keras_backend() -> str | None:
+    """Return the backend that Keras runs on: ``KERAS_BACKEND``, or the first that is installed; None without one."""
+    installed = (name for name in KERAS_BACKENDS if importlib.util.find_spec(name) is not None)
+    return os.environ.get("KERAS_BACKEND") or next(installed, None)
 
 
 def default_cache() -> Path:

@@ -220,7 +220,10 @@ def _trained(network: Any, plan: TailPlan, boundary: Any, request: TailRequest) 
     outputs = keras.layers.Dense(request.targets.shape[1], name=_HEAD)(features)
     model = keras.Model([rows, fixed], outputs)
     model.compile(
-        optimizer=keras.optimizers.Adam(request.learning_rate), loss=_loss(request.loss), jit_compile=False
+        optimizer=keras.optimizers.Adam(request.learning_rate),
+        loss=_loss(request.loss),
+        # JAX runs each operation on its own unless the step is compiled; TensorFlow has a graph anyway.
+        jit_compile=keras.backend.backend() == "jax",
     )
     model.optimizer.build(model.trainable_variables)
     return model

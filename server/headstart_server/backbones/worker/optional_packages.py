@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Iterable
 
+from headstart_server.backbones.contract.runtimes import keras_backend
 from headstart_server.backbones.worker.export_request import ExportFormat
 
 #: Packages that the extra `server` adds to `serving`, and the slim image lacks.
@@ -17,9 +18,14 @@ _OF_FORMS = {
 }
 
 
-def has_keras() -> bool:
-    """Return whether Keras sources, training of networks and Keras exports are available."""
-    return not missing_packages()
+def trains_networks() -> bool:
+    """Return whether networks can be trained: Keras and one of its backends are installed."""
+    return training_missing("") is None
+
+
+def training_missing(purpose: str) -> str | None:
+    """Return an error message for a feature that needs Keras on any backend; None if they are installed."""
+    return None if keras_backend() and not missing_packages(["keras"]) else keras_missing(purpose)
 
 
 def keras_missing(purpose: str) -> str | None:

@@ -4,6 +4,7 @@ It reads the request from the folder and writes the result there. Each epoch is 
 exits when stdin ends: the server has stopped.
 """
 
+import importlib.util
 import json
 import os
 import sys
@@ -21,16 +22,16 @@ def main(declaration: str, cache: str, folder: str) -> None:
     stdout = own_stdout()
     end_with_stdin()
     os.nice(NICE)
-    os.environ["KERAS_BACKEND"] = "tensorflow"
     cores = str(available_cores())
     os.environ |= {"TF_NUM_INTRAOP_THREADS": cores, "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": cores}
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf  # noqa: PLC0415 - reads these when it is imported
+    if importlib.util.find_spec("tensorflow") is not None:
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+        import tensorflow as tf  # noqa: PLC0415 - reads these when it is imported
 
+        tf.config.experimental.enable_op_determinism()
+        tf.random.set_seed(0)
     from headstart_server.backbones.runtimes.keras_training import train  # noqa: PLC0415 - not before TensorFlow
-
-    tf.config.experimental.enable_op_determinism()
-    tf.random.set_seed(0)
 
     def progress(epoch: TailEpoch) -> None:
         print(json.dumps({"number": epoch.number, "loss": epoch.loss}), file=stdout, flush=True)

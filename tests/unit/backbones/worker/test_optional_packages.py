@@ -9,7 +9,7 @@ import pytest
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.runtimes import RuntimeKind, RuntimeSettings
 from headstart_server.backbones.worker.export_request import ExportFormat
-from headstart_server.backbones.worker.optional_packages import has_keras, keras_missing
+from headstart_server.backbones.worker.optional_packages import keras_missing, trains_networks
 from headstart_server.errors import BackboneUnavailable, ExportUnavailable, InvalidField
 from headstart_server.learning.heads.recipe import Mlp, Partial
 from headstart_server.training.candidates import check_trainable_here
@@ -17,18 +17,17 @@ from headstart_server.training.candidates import check_trainable_here
 
 @pytest.fixture
 def slim(monkeypatch: pytest.MonkeyPatch) -> None:
-    for package in ("keras", "tensorflow"):
+    for package in ("keras", "tensorflow", "jax", "torch"):
         monkeypatch.setitem(sys.modules, package, None)
 
 
 def test_with_both_packages_nothing_is_missing() -> None:
-    assert has_keras()
+    assert trains_networks()
     assert keras_missing("An export") is None
 
 
 def test_the_missing_package_and_the_remedy_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    assert not has_keras()
     assert keras_missing("An export as keras") == (
         "An export as keras needs tensorflow, which this installation lacks. Use the full image, or install "
         "'headstart[server]' where the server runs."
