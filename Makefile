@@ -187,6 +187,14 @@ bench-durability: $(VENV)/.stamp-dev ## Measure jobs, take-overs and replicas on
 bench-loop: $(VENV)/.stamp-demo ## Measure the data loop against its targets: make bench-loop ARGS='--only relabel --quick'.
 	@PYTHONPATH=$(CURDIR)/tests:$(CURDIR)/tests/benchmarks $(BIN)/python -m loop $(ARGS)
 
+.PHONY: gpu-check
+gpu-check: $(VENV)/.stamp-demo ## Check and measure on an NVIDIA GPU; on a CPU in short form.
+	@PYTHONPATH=$(CURDIR)/tests:$(CURDIR)/tests/benchmarks $(BIN)/python -m gpu $(ARGS)
+
+.PHONY: gpu-bundle
+gpu-bundle: $(BIN)/python ## Make a folder that runs gpu-check without a network: make gpu-bundle ARGS='--python 3.12'.
+	@PYTHONPATH=$(CURDIR)/tests/benchmarks $(BIN)/python -m gpu.bundle $(ARGS)
+
 .PHONY: docs
 docs: $(VENV)/.stamp-dev ## Build the documentation site into build/site, and check its links.
 	@PYTHONPATH=tests $(BIN)/python -m docs_site.build

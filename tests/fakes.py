@@ -110,6 +110,7 @@ class FakeBackbone:
         self.runtime = "fake float32"
         self.streams = 1
         self.stream_per_core = False
+        self.on_device = False
         self.batch = 8
         self.decoded: Counter[bytes] = Counter()
         self.batches: list[int] = []

@@ -13,7 +13,8 @@ from headstart_server.embedding.queue import LaneQueue
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.settings.settings import Settings
 
-#: Maximum rows of a training batch. A Predict waits for one at most: some tens of milliseconds on a CPU.
+#: Maximum rows of a training batch while there are Predicts, which wait for one at most: some tens of
+#: milliseconds on a CPU.
 TRAIN_SLICE = 8
 
 
@@ -39,6 +40,7 @@ def embedder_factory(
             max_pending=settings.limits.max_pending_inputs,
             cache_predictions=settings.storage.cache_predictions,
             cache_key=tenant_key if settings.storage.isolate_feature_cache else shared_key,
+            least_window=(backbone.streams + 1) * _train_batch(backbone) + threads,
         )
 
     return start
@@ -50,11 +52,17 @@ def _thread_count(backbone: Backbone) -> int:
     return max(cores + 1, backbone.streams) if backbone.stream_per_core else cores + backbone.streams
 
 
+def _train_batch(backbone: Backbone) -> int:
+    """Return the rows of a training batch when no Predict waits: a device that computes alone is filled."""
+    return backbone.batch if backbone.on_device else min(backbone.batch, TRAIN_SLICE)
+
+
 def _queue(settings: Settings, backbone: Backbone, threads: int) -> LaneQueue:
     share = settings.jobs.train_share
     return LaneQueue(
         max_batch=backbone.batch,
         train_slice=min(backbone.batch, TRAIN_SLICE),
+        train_batch=_train_batch(backbone),
         streams=backbone.streams,
         train_share=share,
         # Rounded up: fewer concurrent turns than that could never reach the share.

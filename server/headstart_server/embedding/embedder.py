@@ -33,6 +33,7 @@ class Embedder:
         max_pending: maximum number of held Predict inputs, decoded or not; further ones are rejected.
         cache_predictions: whether Predict reads and fills the cache too.
         cache_key: maps a backbone's key to the key of the current tenant; None disables caching.
+        least_window: minimum number of a dataset's items in flight, so that every batch can be full.
         clock: monotonic seconds, the same as the batcher's.
     """
 
@@ -45,6 +46,7 @@ class Embedder:
         max_pending: int,
         cache_predictions: bool = False,
         cache_key: Callable[[str], str | None] = shared_key,
+        least_window: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backbone = backbone
@@ -52,6 +54,7 @@ class Embedder:
         self._cache = cache
         self._max_pending = max_pending
         self._cache_predictions = cache_predictions
+        self._least_window = least_window
         self._clock = clock
         self._lock = threading.Lock()
         self._pending = 0
@@ -143,7 +146,8 @@ class Embedder:
         Args:
             digests: content digest of each item; only the first item of a digest is processed.
             read: returns the content of an item by its index; called from a thread of the batcher.
-            window: maximum number of items in flight, which bounds the memory for decoded rows.
+            window: maximum number of items in flight, which bounds the memory for decoded rows; raised to
+                the number that fills a device's batches.
             cuts: cuts whose activations are returned in addition to the views. Activations are not cached, so
                 every item passes the backbone.
             checkpoint: called at least every `CHECK_SECONDS`; may raise to stop.
@@ -151,6 +155,7 @@ class Embedder:
         Yields:
             The index of an item, and its features or the error of its decoding, in order.
         """
+        window = max(window, self._least_window)
         under_way: deque[tuple[int, Future[RowFeatures]]] = deque()
         try:
             for place, cached in self._look_up(digests, window, cuts):

@@ -14,6 +14,9 @@ from headstart_server.embedding.ready_rows import ReadyRows
 
 Row = NDArray[np.generic]
 
+#: Seconds without a Predict after which training runs in its largest batches.
+QUIET_SECONDS = 1.0
+
 
 class Lane(Enum):
     """Priority of inputs in a backbone's queue."""
@@ -132,7 +135,9 @@ class LaneQueue:
 
     Args:
         max_batch: maximum rows of a Predict batch.
-        train_slice: maximum rows of a training batch.
+        train_slice: maximum rows of a training batch while there are Predicts.
+        train_batch: maximum rows of a training batch when none came for `QUIET_SECONDS`; at least
+            `train_slice`, which is the default.
         streams: batches that may run concurrently.
         train_share: fraction of the time that training receives while Predicts wait, in [0, 1).
         train_turns: maximum concurrent training items while Predicts wait.
@@ -146,6 +151,7 @@ class LaneQueue:
         *,
         max_batch: int,
         train_slice: int,
+        train_batch: int = 0,
         streams: int = 1,
         train_share: float = 0.2,
         train_turns: int = 1,
@@ -155,6 +161,10 @@ class LaneQueue:
     ) -> None:
         self._lanes = {lane: _LaneState() for lane in Lane}
         self._sizes = {Lane.PREDICT: max_batch, Lane.TRAIN: train_slice}
+        self._train_batch = max(train_batch, train_slice)
+        #: Training batches that run now, and the end of the last Predict batch.
+        self._training = 0
+        self._served = -inf
         self._free = streams
         self._train_weight = train_share / (1.0 - train_share)
         self._train_turns = train_turns
@@ -205,6 +215,9 @@ class LaneQueue:
         item = self._preparation(lane, now) if shape is None else self._batch(lane, shape, now)
         state.turns += 1
         self._free -= bool(item.batch)
+        self._training += bool(item.batch) and lane is Lane.TRAIN
+        if lane is Lane.PREDICT:
+            self._served = now
         return item
 
     def has_work(self) -> bool:
@@ -222,6 +235,7 @@ class LaneQueue:
         """Account for the seconds of a finished item."""
         self._lanes[item.lane].turns -= 1
         self._free += bool(item.batch)
+        self._training -= bool(item.batch) and item.lane is Lane.TRAIN
         if item.lane is Lane.PREDICT:
             self._owed += self._train_weight * seconds if item.contended else 0.0
         elif item.contended:
@@ -250,7 +264,7 @@ class LaneQueue:
         batch: list[PendingInput] = []
         abandoned = 0
         contended = self._is_contended()
-        size = self._size(lane, shape)
+        size = self._size(lane, shape, now)
         while len(batch) < size and (entry := rows.pop(shape)) is not None:
             if not entry.future.set_running_or_notify_cancel():
                 abandoned += 1
@@ -266,10 +280,15 @@ class LaneQueue:
             contended=contended,
         )
 
-    def _size(self, lane: Lane, shape: tuple[int, ...]) -> int:
+    def _size(self, lane: Lane, shape: tuple[int, ...], now: float) -> int:
         """Return the maximum number of rows of a batch."""
-        size, most = self._sizes[lane], self._most_rows(shape)
+        large = lane is Lane.TRAIN and self._is_quiet(now)
+        size, most = self._train_batch if large else self._sizes[lane], self._most_rows(shape)
         return size if most is None else min(size, most)
+
+    def _is_quiet(self, now: float) -> bool:
+        """Return whether no Predict is likely to come soon: a batch that runs longer delays none."""
+        return not self._lanes[Lane.PREDICT] and now - self._served >= QUIET_SECONDS
 
     def _preparation(self, lane: Lane, now: float) -> WorkItem:
         state = self._lanes[lane]
@@ -310,13 +329,18 @@ class LaneQueue:
             return False
         return bool(state.continuations or state.raw) or self._ready(lane, now) is not None
 
+    def _leaves_device(self, lane: Lane, now: float) -> bool:
+        """Return whether a training batch must wait: a device runs batches in turn, those of Predicts too."""
+        one_at_a_time = self._train_batch > self._sizes[Lane.TRAIN]
+        return lane is Lane.TRAIN and one_at_a_time and self._training > 0 and not self._is_quiet(now)
+
     def _ready(self, lane: Lane, now: float) -> tuple[int, ...] | None:
         """Return the shape of the oldest rows that may run now; None if none may."""
         state = self._lanes[lane]
-        if not self._free or not state.rows:
+        if not self._free or not state.rows or self._leaves_device(lane, now):
             return None
         for shape, first, count in state.rows.firsts():
-            filled = count >= self._size(lane, shape)
+            filled = count >= self._size(lane, shape, now)
             # At most one: a row must not wait while inputs arrive that cannot be decoded. And nothing
             # precedes it meanwhile.
             if self._pairing and not filled and state.raw and state.begun == first.begun:

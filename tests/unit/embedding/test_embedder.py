@@ -36,6 +36,7 @@ class Bench:
         cache_bytes: int = 1 << 20,
         store: FeatureStore | None = None,
         cache_key: Callable[[str], str | None] = shared_key,
+        least_window: int = 0,
     ) -> None:
         self.clock = ManualClock()
         self.backbone = FakeBackbone()
@@ -50,6 +51,7 @@ class Bench:
             max_pending=4,
             cache_predictions=cache_predictions,
             cache_key=cache_key,
+            least_window=least_window,
             clock=self.clock,
         )
 
@@ -453,6 +455,22 @@ def test_a_server_that_stops_ends_it() -> None:
 
 class StopError(Exception):
     pass
+
+
+@pytest.mark.parametrize(("least", "window", "expected"), [(0, 3, 3), (5, 3, 5), (2, 3, 3)])
+def test_a_device_gets_as_many_inputs_at_once_as_fill_it(least: int, window: int, expected: int) -> None:
+    bench = Bench(least_window=least)
+    waiting: list[int] = []
+
+    def checkpoint() -> None:
+        waiting.append(bench.embedder.waiting(Lane.TRAIN))
+        bench.pump()
+
+    digests = [str(place) for place in range(8)]
+    assert (
+        len(list(bench.embedder.extract(digests, lambda _: b"x", window=window, checkpoint=checkpoint))) == 8
+    )
+    assert waiting[0] == expected
 
 
 def test_a_checkpoint_that_raises_stops_it_and_takes_its_rows_out_of_the_queue() -> None:

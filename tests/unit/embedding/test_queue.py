@@ -356,6 +356,31 @@ def test_training_alone_takes_every_turn_slice_by_slice() -> None:
     ]
 
 
+def test_training_alone_fills_a_device_with_large_batches() -> None:
+    queue = LaneQueue(max_batch=4, train_slice=2, train_batch=4, streams=3)
+    filled(TRAIN, rows=10, queue=queue)
+    assert [kind(queue.next_item(0.0)) for _ in range(4)] == [
+        (TRAIN, "run", 4),
+        (TRAIN, "run", 4),
+        (TRAIN, "run", 2),
+        None,
+    ]
+
+
+def test_next_to_predicts_training_runs_one_small_batch_on_a_device_at_a_time() -> None:
+    queue = LaneQueue(max_batch=4, train_slice=2, train_batch=4, streams=3)
+    filled(TRAIN, rows=10, queue=queue)
+    filled(PREDICT, rows=1, queue=queue)
+    queue.finish(taken(queue, 5.0), 0.0)
+    first = taken(queue, 5.0)
+    assert kind(first) == (TRAIN, "run", 2)
+    assert queue.next_item(5.0) is None
+    queue.finish(first, 0.0)
+    assert kind(queue.next_item(5.5)) == (TRAIN, "run", 2)
+    # A second after the last Predict the device belongs to training again, whatever runs.
+    assert kind(queue.next_item(6.0)) == (TRAIN, "run", 4)
+
+
 def test_what_ends_of_itself_takes_no_stream() -> None:
     queue = LaneQueue(max_batch=4, train_slice=2)
     late, left, fine = entry(PREDICT, row=True, deadline=1.0), entry(PREDICT, row=True), entry(PREDICT)

@@ -98,6 +98,10 @@ class Backbone(Protocol):
         """Whether a batch occupies one core; otherwise it occupies a device, or all cores."""
 
     @property
+    def on_device(self) -> bool:
+        """Whether a device computes batches while the processor prepares others."""
+
+    @property
     def batch(self) -> int:
         """Rows of a batch that use a stream fully; longer batches only add latency."""
 

@@ -77,7 +77,7 @@ def runtime_settings(backbones: BackbonesGroup) -> RuntimeSettings:
 
 
 def keras_backend() -> str | None:
-    """Return the backend that Keras runs on: ``KERAS_BACKEND``, or the first that is installed; None without one."""
+    """Return the backend of Keras: ``KERAS_BACKEND``, or the first that is installed; None without one."""
     installed = (name for name in KERAS_BACKENDS if importlib.util.find_spec(name) is not None)
     return os.environ.get("KERAS_BACKEND") or next(installed, None)
 

@@ -73,6 +73,7 @@ class IdentityRuntime:
     name = "identity float32"
     precision = Precision.FLOAT32
     stream_per_core = True
+    on_device = False
     batch = BATCH
     streams = 1
 

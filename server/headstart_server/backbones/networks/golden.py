@@ -76,13 +76,8 @@ def check_golden(name: str, views: Views, golden: Golden, precision: Precision) 
     Raises:
         GoldenMismatch: they differ by more than rounding in this precision.
     """
-    tolerance = _TOLERANCES[precision]
-    for view, expected in golden.items():
-        received = summarise(views[view][0])
-        size = len(views[view][0])
-        # Stretches of both signs may average to nearly zero: then the features' size is the reference.
-        least = {"norm": 0.0, "values": float(np.asarray(expected["norm"])) / np.sqrt(size)}
-        error = max(_relative_error(received[fact], expected[fact], least[fact]) for fact in expected)
+    tolerance = tolerance_of(precision)
+    for view, error in golden_errors(views, golden).items():
         if not error <= tolerance:  # a NaN fails too
             raise GoldenMismatch(
                 f"Expected {name} to give the golden features of view {view!r} within {tolerance:g}. "
@@ -90,6 +85,23 @@ def check_golden(name: str, views: Views, golden: Golden, precision: Precision) 
                 "are not those this backbone was prepared with.",
                 metadata={"backbone": name},
             )
+
+
+def tolerance_of(precision: Precision) -> float:
+    """Return the largest error of a golden feature in a precision, relative to the largest of its view."""
+    return _TOLERANCES[precision]
+
+
+def golden_errors(views: Views, golden: Golden) -> dict[str, float]:
+    """Return the largest relative error of each view, [1, size], of the synthetic input."""
+    errors = {}
+    for view, expected in golden.items():
+        received = summarise(views[view][0])
+        size = len(views[view][0])
+        # Stretches of both signs may average to nearly zero: then the features' size is the reference.
+        least = {"norm": 0.0, "values": float(np.asarray(expected["norm"])) / np.sqrt(size)}
+        errors[view] = max(_relative_error(received[fact], expected[fact], least[fact]) for fact in expected)
+    return errors
 
 
 def _relative_error(received: ArrayLike, expected: ArrayLike, least: float) -> float:

@@ -24,6 +24,7 @@ class Runtime(Protocol):
     precision: Precision
     streams: int
     stream_per_core: bool
+    on_device: bool
     batch: int
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
@@ -70,6 +71,10 @@ class LoadedBackbone:
     @property
     def stream_per_core(self) -> bool:
         return self._runtime.stream_per_core
+
+    @property
+    def on_device(self) -> bool:
+        return self._runtime.on_device
 
     @property
     def batch(self) -> int:

@@ -114,7 +114,11 @@ def _keep_compilations(jax: Any, folder: Path) -> None:
 
 
 def _as_numpy(views: Mapping[str, Any], unwanted: Collection[str]) -> Views:
-    return {name: np.asarray(features) for name, features in views.items() if name not in unwanted}
+    wanted = {name: features for name, features in views.items() if name not in unwanted}
+    # All copies start before the first is awaited.
+    for features in wanted.values():
+        features.copy_to_host_async()
+    return {name: np.asarray(features) for name, features in wanted.items()}
 
 
 def _torch(model: Any) -> Execute:

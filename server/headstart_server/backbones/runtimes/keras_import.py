@@ -9,7 +9,7 @@ from headstart_server.backbones.contract.runtimes import Precision, keras_backen
 
 
 def load_keras() -> Any:
-    """Return the module ``keras``, on the backend of ``KERAS_BACKEND``; by default on one that is installed."""
+    """Return the module ``keras``, on the backend of ``KERAS_BACKEND``, or on one that is installed."""
     # TensorFlow logs unstructured lines about instructions and devices on stderr.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Otherwise Keras imports TensorFlow, which may be missing where JAX or PyTorch is installed.

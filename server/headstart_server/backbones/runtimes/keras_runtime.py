@@ -41,7 +41,7 @@ class KerasRuntime:
     """
 
     def __init__(self, model: Any, settings: RuntimeSettings, cuts: Collection[str] = ()) -> None:
-        on_gpu = has_gpu()
+        self.on_device = on_gpu = has_gpu()
         self.precision = settings.precision or Precision.FLOAT32
         self.name = f"keras {load_keras().backend.backend()} {self.precision.value}"
         self.streams = settings.streams

@@ -85,6 +85,7 @@ class OpenVinoRuntime:
             self._free.put(stream)
         self.precision = Precision.INT8 if quantized_from else precision
         self.streams = settings.streams
+        self.on_device = False
         self.stream_per_core = settings.streams >= cores
         self.batch = TOKEN_BATCH if self._has_lengths else BATCH
         self.name = f"openvino {self.precision.value}"

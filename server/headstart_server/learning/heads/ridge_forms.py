@@ -17,6 +17,8 @@ from headstart_server.learning.heads.split import Folds
 
 #: Maximum bytes of rows held on a device in double precision: 10,000 of 2,064 features are 165 MB.
 HELD_ON_DEVICE = 1 << 30
+#: Least rows of a block on a device.
+LEAST_ROWS = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -130,7 +132,8 @@ class PrimalForm:
             solution = without.solve(regularization)
             shift = without.target_mean - without.row_mean @ matrices.to_host(solution)
             for places, block in fold.blocks():
-                scores[places] = matrices.to_host(matrices.product(block, solution)) + shift
+                found = matrices.to_host(matrices.product(block, solution))
+                scores[places] = found[: len(places)] + shift
         return scores
 
     def solve(self, regularization: float) -> tuple[Float64, Float64, Float64]:
@@ -141,7 +144,11 @@ class PrimalForm:
 
 
 class _Fold:
-    """The rows of a fold as arrays: computed each time they are needed, or held."""
+    """The rows of a fold as arrays: computed each time they are needed, or held.
+
+    On a device the arrays are filled up with zeros to powers of two: it compiles a program for each shape,
+    and sizes of folds differ from job to job.
+    """
 
     def __init__(self, task: RidgeTask, places: Ints, *, held: bool) -> None:
         self._task = task
@@ -152,8 +159,15 @@ class _Fold:
         return self._made() if self._held is None else self._held
 
     def _made(self) -> Iterator[tuple[Ints, Any]]:
+        matrices = self._task.matrices
         for places, block in self._task.rows.blocks(self._places):
-            yield places, self._task.matrices.to_device(block)
+            yield places, matrices.to_device(_filled(block) if matrices.is_device else block)
+
+
+def _filled(matrix: Float64) -> Float64:
+    """Return a matrix filled up with rows of zeros to the least power of two, from `LEAST_ROWS` on."""
+    count = max(LEAST_ROWS, 1 << (len(matrix) - 1).bit_length())
+    return np.concatenate([matrix, np.zeros((count - len(matrix), *matrix.shape[1:]))])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -176,6 +190,10 @@ class _Sums:
         rows, targets, weight = np.zeros(size), np.zeros(columns), 0.0
         for places, block in fold.blocks():
             weights, shown = task.weights[places], task.targets[places]
+            targets += weights @ shown
+            weight += float(weights.sum())
+            if matrices.is_device:
+                weights, shown = _filled(weights[:, None])[:, 0], _filled(shown)
             rooted = block * matrices.to_device(np.sqrt(weights)[:, None])
             gram = gram + matrices.product(rooted, rooted, transposed=True)
             # The column of weights next to the targets sums up the rows.
@@ -183,8 +201,6 @@ class _Sums:
             of_block = matrices.product(block, sums, transposed=True)
             cross = cross + of_block[:, :-1]
             rows += matrices.to_host(of_block[:, -1])
-            targets += weights @ shown
-            weight += float(weights.sum())
         return cls(weight=weight, rows=rows, targets=targets, gram=gram, cross=cross)
 
     def plus(self, part: "_Sums", sign: float) -> "_Sums":

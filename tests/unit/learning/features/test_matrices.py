@@ -22,6 +22,7 @@ class Device(NumpyMatrices):
 
     def __init__(self, *, fails_at: int = -1) -> None:
         self.put_count = 0
+        self.shapes: set[tuple[int, ...]] = set()
         self.inside = False
         self._fails_at = fails_at
 
@@ -34,6 +35,7 @@ class Device(NumpyMatrices):
     def to_device(self, matrix):
         assert self.inside
         self.put_count += 1
+        self.shapes.add(matrix.shape)
         if self.put_count == self._fails_at:
             raise DeviceError("no memory is left")
         return matrix.astype(np.longdouble)
@@ -71,6 +73,14 @@ def test_a_device_gives_what_numpy_gives_whether_it_holds_or_fails(
     np.testing.assert_allclose(one.weights, other.weights, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(one.bias, other.bias, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(one.scores, other.scores, rtol=1e-5, atol=1e-6)
+
+
+def test_a_device_gets_the_same_shapes_from_jobs_of_different_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ridge, "LARGE", 0)
+    devices = [Device(), Device(), Device()]
+    for device, count in zip(devices, (2000, 1987, 1601), strict=True):
+        solved(device, count, 12)
+    assert devices[0].shapes == devices[1].shapes == devices[2].shapes
 
 
 def test_small_problems_stay_where_they_are() -> None:
