@@ -195,6 +195,10 @@ gpu-check: $(VENV)/.stamp-demo ## Check and measure on an NVIDIA GPU; on a CPU i
 gpu-bundle: $(BIN)/python ## Make a folder that runs gpu-check without a network: make gpu-bundle ARGS='--python 3.12'.
 	@PYTHONPATH=$(CURDIR)/tests/benchmarks $(BIN)/python -m gpu.bundle $(ARGS)
 
+.PHONY: bench-console
+bench-console: $(VENV)/.stamp-dev ## Measure the web console in Chromium: make bench-console ARGS='--quick --write'.
+	@PYTHONPATH=tests:tests/benchmarks $(BIN)/python tests/benchmarks/console_speed.py $(ARGS)
+
 .PHONY: docs
 docs: $(VENV)/.stamp-dev ## Build the documentation site into build/site, and check its links.
 	@PYTHONPATH=tests $(BIN)/python -m docs_site.build
