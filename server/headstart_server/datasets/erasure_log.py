@@ -185,7 +185,7 @@ class ErasureLog:
         with self._database.write("erasures.replace") as connection:
             # Before any other lock, as where a version is published.
             rows.bump_revision(connection, [old.model])
-            if _versions(connection, erasure_id).get((old.model, old.number)) is not None:
+            if _has_result(connection, erasure_id, old):
                 return None
             try:
                 rows.artifact_of(connection, old.model, old.number)
@@ -242,6 +242,16 @@ def _set_result(
         )
         .values(result=result.to_json())
     )
+
+
+def _has_result(connection: Connection, erasure_id: str, version: Version) -> bool:
+    query = select(erasure_versions.c.number).where(
+        erasure_versions.c.erasure_id == erasure_id,
+        erasure_versions.c.model == version.model,
+        erasure_versions.c.number == version.number,
+        erasure_versions.c.result.is_not(None),
+    )
+    return connection.execute(query).first() is not None
 
 
 def _versions(connection: Connection, erasure_id: str) -> dict[tuple[str, int], RebuiltVersion | None]:

@@ -314,7 +314,7 @@ class ExampleEraser:
         for version in self._registry.all_versions(model, scope):
             name = (version.model, version.number)
             try:
-                listed = self._registry.files.examples(version)
+                listed = self._registry.files.examples_alone(version, having=example_id)
             except VersionNotFound:
                 continue
             except ArtifactDamaged:

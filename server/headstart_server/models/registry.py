@@ -519,12 +519,18 @@ class Registry:
             self._store.remove(artifact)
         return len(leftovers)
 
-    def forget_replaced(self, version: Version) -> None:
-        """Remove a version's files and memory after the transaction that replaced it."""
-        self._forget([(version.model, version.number, version.artifact)])
+    def forget_replaced(self, version: Version, *, refresh: bool = True) -> None:
+        """Remove a version's files and memory after the transaction that replaced it.
 
-    def _forget(self, deleted: Sequence[tuple[str, int, str]]) -> None:
-        for model in {model for model, _, _ in deleted}:
+        Args:
+            version: the version.
+            refresh: whether to read the versions of its model again. If many are replaced, `index.sync` after
+                the last is faster.
+        """
+        self._forget([(version.model, version.number, version.artifact)], refresh=refresh)
+
+    def _forget(self, deleted: Sequence[tuple[str, int, str]], *, refresh: bool = True) -> None:
+        for model in {model for model, _, _ in deleted} if refresh else ():
             self.index.refresh(model)
         for model, number, artifact in deleted:
             self._resident.drop(model, number)

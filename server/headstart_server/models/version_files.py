@@ -8,7 +8,7 @@ from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.metrics.evaluation import Evaluation
-from headstart_server.learning.metrics.example_list import ExampleList, read_outcomes
+from headstart_server.learning.metrics.example_list import ExampleList, read_examples, read_outcomes
 from headstart_server.learning.metrics.outcomes import PredictionOutcome
 from headstart_server.models import evaluation_file
 from headstart_server.models.evidence import (
@@ -121,6 +121,18 @@ class VersionFiles:
             ArtifactDamaged: the list is damaged or missing.
         """
         return self._listed(version, ExampleList.from_bytes)
+
+    def examples_alone(self, version: Version, having: str = "") -> ExampleList | None:
+        """Return the examples of a version without predictions, fast; None if no list is stored.
+
+        Args:
+            version: the version.
+            having: an example ID; a list that does not have it is returned empty.
+
+        Raises:
+            VersionNotFound or ArtifactDamaged: as `examples`.
+        """
+        return self._listed(version, lambda content: read_examples(content, having))
 
     def outcomes(self, version: Version) -> Sequence[PredictionOutcome | None]:
         """Return only the predictions of a version for its examples; empty if no list is stored.

@@ -101,6 +101,7 @@ class ErasureService:
                 self._replace_pending(record.erasure_id)
             finally:
                 self._rebuilder.forget()
+                self._publisher.finish()
             self._eraser.forget_digests()
             record = self._erasures.finish(record.erasure_id)
         log.info("versions_rebuilt", versions=len(record.versions), contents=record.contents)

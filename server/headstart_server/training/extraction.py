@@ -108,11 +108,12 @@ class FeatureExtraction:
     Attributes:
         faults: the examples that cannot be used, by index; those that cannot be decoded once it has run.
         content_count: number of different contents.
+        views: names of the views.
     """
 
     def __init__(self, dataset: Dataset, views: Sequence[str]) -> None:
         self._dataset = dataset
-        self._wanted = views
+        self.views = tuple(views)
         self.faults: dict[int, ExampleFault] = {fault.index: fault for fault in dataset.contradictions()}
         self._places: dict[str, list[int]] = {}
         for index in self.usable:
@@ -126,6 +127,11 @@ class FeatureExtraction:
     def usable(self) -> list[int]:
         """The indexes of the examples that can be used."""
         return [index for index in range(len(self._dataset)) if index not in self.faults]
+
+    @property
+    def usable_digests(self) -> list[str]:
+        """The content digests of the examples that can be used."""
+        return [self._dataset.examples[index].digest for index in self.usable]
 
     def run(
         self,
@@ -154,14 +160,14 @@ class FeatureExtraction:
             return self._dataset.read(first[place])
 
         done, total = 0, sum(map(len, self._places.values()))
-        needed = [*self._wanted, *cuts]
+        needed = [*self.views, *cuts]
         for place, came in embedder.extract(
             list(self._places), read, window=window, cuts=cuts, checkpoint=checkpoint
         ):
             digest = self._dataset.examples[first[place]].digest
             outcome = finite(came, needed) if isinstance(came, RowFeatures) else came
             if isinstance(outcome, RowFeatures):
-                self._rows[digest] = {name: outcome.views[name] for name in self._wanted}
+                self._rows[digest] = {name: outcome.views[name] for name in self.views}
                 taken(digest, outcome)
             else:
                 for index in self._places[digest]:
@@ -178,8 +184,11 @@ class FeatureExtraction:
             if embedder.truncation(self._dataset.read(self._places[digest][0])) is not None:
                 self._truncated.add(digest)
 
-    def table(self) -> FeatureTable:
-        """The usable examples, once it has run.
+    def table(self, known: FeatureTable | None = None) -> FeatureTable:
+        """Return the usable examples, once it has run.
+
+        Args:
+            known: has the features of the same contents in the same order, so that it need not run.
 
         Raises:
             EmptyDataset, TooFewClasses or InvalidField: they cannot be trained on.
@@ -191,17 +200,19 @@ class FeatureExtraction:
         return FeatureTable(
             examples=examples,
             indexes=np.array(usable, np.int64),
-            views={
-                name: frozen(np.stack([self._rows[digest][name] for digest in digests]))
-                for name in self._wanted
-            },
+            views=self._stacked(digests) if known is None else known.views,
             targets=Targets.from_targets(
                 [example.target for example in examples], [example.weight for example in examples]
             ),
             digests=digests,
-            modality=self._modality,
-            truncated=frozenset(self._truncated),
+            modality=self._modality if known is None else known.modality,
+            truncated=frozenset(self._truncated) if known is None else known.truncated,
         )
+
+    def _stacked(self, digests: Sequence[str]) -> Mapping[str, Float32]:
+        return {
+            name: frozen(np.stack([self._rows[digest][name] for digest in digests])) for name in self.views
+        }
 
 
 def check_faults(spec: FineTuneSpec, faults: Mapping[int, ExampleFault], count: int) -> None:

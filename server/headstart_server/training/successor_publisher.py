@@ -1,5 +1,7 @@
 """Publishes the successor of a version, with the aliases that name the version."""
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from headstart_server.datasets.erasure_log import ErasureLog, RebuiltVersion
@@ -11,6 +13,9 @@ from headstart_server.models.store import VersionStore
 from headstart_server.models.version import Version
 from headstart_server.training.version_rebuilder import RebuiltHead
 
+#: Seconds between two looks at all versions of a model while many of them are replaced.
+REFRESH_SECONDS = 0.25
+
 
 class SuccessorPublisher:
     """Stores and publishes successors.
@@ -20,15 +25,24 @@ class SuccessorPublisher:
         registry: drops what is known of replaced versions.
         store: stores the files.
         gate: compares a successor with the version that it replaces.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(
-        self, erasures: ErasureLog, registry: Registry, store: VersionStore, gate: PromotionCheck
+        self,
+        erasures: ErasureLog,
+        registry: Registry,
+        store: VersionStore,
+        gate: PromotionCheck,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._erasures = erasures
         self._registry = registry
         self._store = store
         self._gate = gate
+        self._clock = clock
+        self._refreshed = -REFRESH_SECONDS
 
     def publish(
         self, erasure_id: str, version: Version, rebuilt: RebuiltHead, parent: RebuiltVersion | None
@@ -64,6 +78,17 @@ class SuccessorPublisher:
                 is_judged = True
                 continue
             if result is not None:
-                self._registry.forget_replaced(version)
+                self._forget(version)
             return result
         return None
+
+    def finish(self) -> None:
+        """Make the last successors visible in this process."""
+        self._registry.index.sync()
+
+    def _forget(self, version: Version) -> None:
+        now = self._clock()
+        is_due = now >= self._refreshed + REFRESH_SECONDS
+        self._registry.forget_replaced(version, refresh=is_due)
+        if is_due:
+            self._refreshed = now

@@ -19,7 +19,7 @@ from headstart_server.errors import ExamplesNotKept, VersionNotFound
 from headstart_server.evaluation.paired_predictions import ComparedHead
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings
-from headstart_server.learning.examples.dataset import DatasetCount
+from headstart_server.learning.examples.dataset import dataset_digest
 from headstart_server.learning.examples.stored_example import exclusion_mark
 from headstart_server.learning.heads.fitting import FittedHead, fit
 from headstart_server.learning.heads.recipe import Auto, Partial, required_views
@@ -38,6 +38,8 @@ from headstart_server.training.fine_tune import FineTuneSteps
 
 #: Fits that are remembered while an erasure goes on.
 _MAX_FITS = 4
+#: Bytes of features that are remembered while an erasure goes on.
+_MAX_FEATURE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -76,6 +78,7 @@ class VersionRebuilder:
         self._steps = steps
         self._lock = threading.Lock()
         self._fits: LruCache[str, _Fitted] = LruCache(_MAX_FITS)
+        self._features: LruCache[str, FeatureTable] = LruCache(_MAX_FEATURE_BYTES, _nbytes)
 
     def version(self, model: str, number: int) -> Version | None:
         """Return a version; None if it was deleted."""
@@ -89,7 +92,7 @@ class VersionRebuilder:
         Raises:
             HeadstartError: it cannot be fitted, because of its examples or its backbone.
         """
-        listed = self._registry.files.examples(version)
+        listed = self._registry.files.examples_alone(version)
         if listed is None:
             raise _not_kept(version, "its list of examples is missing.")
         gone = set(self._datasets.erased(listed.archives))
@@ -104,10 +107,12 @@ class VersionRebuilder:
         return self._result(version, kept, fitted, left_out)
 
     def forget(self) -> None:
-        """Forget the fits: an example that is erased later must not stay in memory."""
+        """Forget fits and features: an example that is erased later must not stay in memory."""
         with self._lock:
             for key in self._fits:
                 self._fits.pop(key)
+            for key in self._features:
+                self._features.pop(key)
 
     def _fit_once(
         self, version: Version, kept: ExampleList, embedder: Embedder, checkpoint: Callable[[], None]
@@ -185,6 +190,12 @@ class VersionRebuilder:
         recipe = version.manifest.requested_recipe or Auto()
         with closing(Dataset(kept, self._datasets.reader())) as dataset:
             extraction = FeatureExtraction(dataset, required_views(recipe, embedder.info.views))
+            key = _features_key(version, embedder, extraction)
+            with self._lock:
+                found = self._features.get(key)
+            # The recipe `partial` needs activations, too.
+            if found is not None and not isinstance(recipe, Partial):
+                return extraction.table(found)
             extraction.run(
                 embedder,
                 window=self._steps.features.window,
@@ -196,7 +207,11 @@ class VersionRebuilder:
             if extraction.faults:
                 fault = extraction.faults[min(extraction.faults)]
                 raise _not_kept(version, fault.message)
-            return extraction.table()
+            table = extraction.table()
+            if _nbytes(table) <= _MAX_FEATURE_BYTES:
+                with self._lock:
+                    self._features.add(key, table)
+            return table
 
     def _result(
         self, version: Version, kept: ExampleList, fitted: "_Fitted", left_out: Collection[str]
@@ -216,15 +231,12 @@ class VersionRebuilder:
 
     def _manifest(self, version: Version, kept: ExampleList, fitted: "_Fitted") -> Manifest:
         old, head = version.manifest, fitted.head
-        count = DatasetCount(limits=self._datasets.limits)
-        for example in kept.examples:
-            count.add_stored(example)
         own = sum(example.archive == old.job_id for example in kept.examples)
         return replace(
             old,
             # A retry after a crash gives the same ID, and a version is published once for each.
             job_id=uuid5(NAMESPACE_URL, f"erase:{version.artifact}").hex,
-            dataset_digest=count.digest(),
+            dataset_digest=dataset_digest(kept.examples),
             recipe=head.recipe,
             example_count=len(fitted.training.targets),
             class_names=fitted.training.targets.class_names,
@@ -267,6 +279,16 @@ def _fit_key(version: Version, kept: ExampleList, embedder: Embedder) -> str:
         manifest.seed,
     )
     return sha256(repr((settings, examples)).encode()).hexdigest()
+
+
+def _nbytes(table: FeatureTable) -> int:
+    return sum(view.nbytes for view in table.views.values())
+
+
+def _features_key(version: Version, embedder: Embedder, extraction: FeatureExtraction) -> str:
+    """Return the hash of what the features of a dataset depend on."""
+    settings = (tenant_of(version.model), embedder.digest, embedder.runtime, extraction.views)
+    return sha256(repr((settings, extraction.usable_digests)).encode()).hexdigest()
 
 
 def _not_kept(version: Version, problem: str) -> ExamplesNotKept:

@@ -12,7 +12,7 @@ from loop.measurement import Options, Result
 from server_process import ServerProcess
 
 VERSIONS, QUICK_VERSIONS, EXAMPLES = 200, 20, 1000
-SIZE, CLASSES = 64, 10
+SIZE, CLASSES = 1280, 10
 LIMIT_SECONDS = 30.0
 
 

@@ -15,6 +15,7 @@ from headstart_server.learning.analysis.references import build_references, samp
 from headstart_server.learning.analysis.typicality import REFERENCES
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import BLOCK, MAD_TO_DEVIATION
+from headstart_server.learning.features.result_cache import feature_key
 
 #: Stored outliers.
 MAX_OUTLIERS = 10_000
@@ -41,7 +42,8 @@ def find_outliers(dataset: AnalyzedDataset, groups: Sequence[str]) -> tuple[list
         part = slice(start, start + BLOCK)
         rows = references.prepared(dataset.views, part)
         own = group[part, None] == group[None, kept]
-        far[part] = references.nearest(rows, own.__getitem__, dataset.checkpoint)
+        key = feature_key([dataset.views[name] for name in names], "outliers", dataset.modality, kept, start)
+        far[part] = references.nearest(rows, own.__getitem__, dataset.checkpoint, key)
     ratios = far / max(float(np.median(far)), float(np.finfo(np.float32).tiny))
     logs = np.log(np.maximum(ratios, np.finfo(np.float32).tiny))
     deviation = MAD_TO_DEVIATION * float(np.median(np.abs(logs - np.median(logs))))

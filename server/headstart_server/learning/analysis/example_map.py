@@ -8,9 +8,11 @@ from headstart_server.learning.features.feature_matrix import (
     BLOCK,
     Float32,
     Float64,
+    Ints,
     concatenate_views,
     normalized,
 )
+from headstart_server.learning.features.result_cache import RESULT_CACHE, feature_key
 
 #: Examples that the axes are computed from; more hardly turn them.
 _SAMPLE = 4096
@@ -32,11 +34,19 @@ def map_examples(
     examples. `checkpoint` is called between blocks and may raise to stop.
     """
     order = np.array(sorted(range(len(digests)), key=digests.__getitem__), np.int64)
+    key = feature_key([views[name] for name in names], "map", order)
+    positions: Float32 = RESULT_CACHE.get(key, lambda: _positions(views, names, order, checkpoint))
+    return positions
+
+
+def _positions(
+    views: Mapping[str, Float32], names: Sequence[str], order: Ints, checkpoint: Callable[[], None]
+) -> Float32:
     sample = _rows(views, names, order[:_SAMPLE])
     center = sample.mean(axis=0)
     axes = _principal_axes(sample - center, checkpoint)
     parts = []
-    for start in range(0, len(digests), BLOCK):
+    for start in range(0, len(order), BLOCK):
         checkpoint()
         parts.append((_rows(views, names, slice(start, start + BLOCK)) - center) @ axes)
     positions: Float64 = np.concatenate(parts)

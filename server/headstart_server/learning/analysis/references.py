@@ -1,8 +1,8 @@
 """Training examples that inputs are compared with, in the space that suits their modality."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import shake_128
 from typing import Protocol
 
@@ -20,7 +20,12 @@ from headstart_server.learning.features.feature_matrix import (
     normalized,
 )
 from headstart_server.learning.features.result_cache import RESULT_CACHE, feature_key
-from headstart_server.learning.features.similarity import QuantizedRows, similarity_rows
+from headstart_server.learning.features.similarity import (
+    QuantizedRows,
+    nearest_of,
+    part_key,
+    similarity_rows,
+)
 
 #: Dimensions of projected rows; shorter rows are unchanged.
 PROJECTED = 256
@@ -104,12 +109,17 @@ class References(Protocol):
         """Return inputs as rows that can be compared, [n, d], from their features by view."""
 
     def nearest(
-        self, rows: Float32, own: Own | None = None, checkpoint: Callable[[], None] = lambda: None
+        self,
+        rows: Float32,
+        own: Own | None = None,
+        checkpoint: Callable[[], None] = lambda: None,
+        key: Hashable | None = None,
     ) -> Float32:
         """Return the distance of each prepared row [n, d] from the nearest reference example, [n].
 
         `own` returns for a slice of the rows which references are their own and do not count, [n, N];
-        `checkpoint` is called between blocks and may raise to stop.
+        `checkpoint` is called between blocks and may raise to stop. `key` identifies the rows and the
+        reference examples in the cache.
         """
 
 
@@ -143,9 +153,13 @@ class Directions:
         return _compared(views, self.views, places)
 
     def nearest(
-        self, rows: Float32, own: Own | None = None, checkpoint: Callable[[], None] = lambda: None
+        self,
+        rows: Float32,
+        own: Own | None = None,
+        checkpoint: Callable[[], None] = lambda: None,
+        key: Hashable | None = None,
     ) -> Float32:
-        return self.rows.nearest(rows, own, checkpoint)
+        return self.rows.nearest(rows, own, checkpoint, key)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -189,22 +203,28 @@ class Magnitudes:
         return RESULT_CACHE.get(key, compute)
 
     def nearest(
-        self, rows: Float32, own: Own | None = None, checkpoint: Callable[[], None] = lambda: None
+        self,
+        rows: Float32,
+        own: Own | None = None,
+        checkpoint: Callable[[], None] = lambda: None,
+        key: Hashable | None = None,
     ) -> Float32:
-        # In float32 the difference of squares would not separate near rows.
-        references = self.exact()
-        squares = np.square(references).sum(axis=1)
         nearest = np.empty(len(rows), np.float32)
         size = max(_DISTANCES // max(len(self), 1), 1)
         for start in range(0, len(rows), size):
             checkpoint()
             part = slice(start, start + size)
-            block = rows[part].astype(np.float64)
-            distances = squares - 2 * (block @ references.T) + np.square(block).sum(axis=1, keepdims=True)
-            if own is not None:
-                distances[own(part)] = np.inf
-            nearest[part] = np.sqrt(np.maximum(distances.min(axis=1), 0.0))
+            found = RESULT_CACHE.get(part_key(key, start), partial(self._distances, rows[part]))
+            nearest[part] = nearest_of(found, None if own is None else own(part))
         return nearest
+
+    def _distances(self, rows: Float32) -> Float32:
+        """Return the distance between each row, [n, d], and each reference example, [n, N]."""
+        # In float32 the difference of squares would not separate near rows.
+        references, exact = self.exact(), rows.astype(np.float64)
+        squares = np.square(references).sum(axis=1) + np.square(exact).sum(axis=1, keepdims=True)
+        distances: Float32 = np.sqrt(np.maximum(squares - 2 * (exact @ references.T), 0.0)).astype(np.float32)
+        return distances
 
 
 def sample_by_digest(digests: Sequence[str], count: int) -> Ints:

@@ -9,6 +9,7 @@ import numpy as np
 from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.learning.analysis.references import References, build_references
 from headstart_server.learning.features.feature_matrix import BLOCK, Float32, Float64
+from headstart_server.learning.features.result_cache import feature_key
 
 #: Maximum number of references, and of stored distances. More hardly improve typicality and enlarge versions.
 REFERENCES = 2048
@@ -105,5 +106,6 @@ def fit_typicality_model(
     for start in range(0, len(measured), BLOCK):
         checkpoint()
         parts.append(references.prepared(views, measured[start : start + BLOCK]))
-    distances = references.nearest(np.concatenate(parts), own, checkpoint)
+    key = feature_key([views[name] for name in names], "typicality", modality, order)
+    distances = references.nearest(np.concatenate(parts), own, checkpoint, key)
     return TypicalityModel(references=references, distances=np.sort(distances[np.isfinite(distances)]))

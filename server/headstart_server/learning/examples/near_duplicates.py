@@ -14,7 +14,7 @@ from headstart_server.learning.features.feature_matrix import (
     Scaling,
     scale_features,
 )
-from headstart_server.learning.features.result_cache import RESULT_CACHE, feature_key
+from headstart_server.learning.features.result_cache import RESULT_CACHE, bytes_key, feature_key
 
 #: Squared distance of near-duplicates relative to the mean squared distance of two examples of one class. An
 #: image saved again at another size is within 0.01 to 0.1 of it; different handwritten digits rarely have
@@ -65,7 +65,11 @@ def group_near_duplicates(
         limit = contents.varying * ROW_DEVIATIONS**2
     else:
         limit = SHARE * contents.spread(labels[first])
-    representative = _Search(contents, max(limit, _ROUNDING), checkpoint).representatives()
+    limit = max(limit, _ROUNDING)
+    representative: Ints = RESULT_CACHE.get(
+        None if contents.key is None else ("representatives", contents.key, limit),
+        lambda: _Search(contents, limit, checkpoint).representatives(),
+    )
     earliest = np.full(len(names), len(names))
     np.minimum.at(earliest, representative, np.arange(len(names)))
     found: list[str] = names[earliest[representative][members]].tolist()
@@ -111,6 +115,10 @@ class _Contents:
 
     def spread(self, labels: Ints) -> float:
         """Return the mean squared distance of two different rows of one class; 0 if no class has two."""
+        key = None if self.key is None else ("spread", self.key, bytes_key(labels))
+        return float(RESULT_CACHE.get(key, lambda: np.float64(self._spread(labels))))
+
+    def _spread(self, labels: Ints) -> float:
         counts = np.bincount(labels)
         sums, squares = np.zeros((len(counts), self._features.shape[1])), np.zeros(len(counts))
         for block in self._blocks():

@@ -4,7 +4,7 @@ import threading
 import weakref
 from collections.abc import Callable, Hashable, Sequence
 from hashlib import blake2b
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,19 +39,38 @@ class ResultCache:
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._lock = threading.Lock()
         self._found: LruCache[Hashable, Any] = LruCache(max_bytes, lambda result: int(result.nbytes))
+        #: Locks of the results that are being computed.
+        self._pending: dict[Hashable, threading.Lock] = {}
 
     def get(self, key: Hashable | None, compute: Callable[[], Sized]) -> Sized:
-        """Return the result of a key, which the caller must not change; None as key computes it again."""
+        """Return the result of a key, which the caller must not change; None as key computes it again.
+
+        Threads that need the same result wait for the one that computes it.
+        """
         if key is None:
             return compute()
         with self._lock:
-            found: Sized | None = self._found.get(key)
-        if found is None:
-            found = compute()
-            # A large one would displace all others.
-            if found.nbytes <= self._found.limit // 2:
+            known: Sized | None = self._found.get(key)
+            pending = self._pending.setdefault(key, threading.Lock()) if known is None else None
+        if known is not None or pending is None:
+            return cast(Sized, known)
+        with pending:
+            try:
+                return self._computed(key, compute)
+            finally:
                 with self._lock:
-                    self._found.add(key, found)
+                    self._pending.pop(key, None)
+
+    def _computed(self, key: Hashable, compute: Callable[[], Sized]) -> Sized:
+        with self._lock:
+            known: Sized | None = self._found.get(key)
+        if known is not None:
+            return known
+        found = compute()
+        # A large one would displace all others.
+        if found.nbytes <= self._found.limit // 2:
+            with self._lock:
+                self._found.add(key, found)
         return found
 
     def clear(self) -> None:

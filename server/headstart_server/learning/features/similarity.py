@@ -1,13 +1,15 @@
 """Similarity of inputs: the cosine of the angle between the roots of their features."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.learning.features.feature_matrix import BLOCK, Float32, normalized, signed_root
+from headstart_server.learning.features.result_cache import RESULT_CACHE
 
 Int8 = NDArray[np.int8]
 
@@ -79,18 +81,30 @@ class QuantizedRows:
         rows: Float32,
         own: Callable[[slice], np.ndarray] | None = None,
         checkpoint: Callable[[], None] = lambda: None,
+        key: Hashable | None = None,
     ) -> Float32:
         """Return the distance of each row of length 1, [n, D], from the nearest of these, [n].
 
-        `own` returns for a slice of the rows which of these are their own and do not count, [n, N].
+        `own` returns for a slice of the rows which of these are their own and do not count, [n, N]; `key`
+        identifies the rows and these in the cache.
         """
         nearest = np.empty(len(rows), np.float32)
         size = max(_PRODUCTS // max(len(self), 1), 1)
         for start in range(0, len(rows), size):
             checkpoint()
             part = slice(start, start + size)
-            distances = self.distances(rows[part])
-            if own is not None:
-                distances[own(part)] = np.inf
-            nearest[part] = distances.min(axis=1)
+            found = RESULT_CACHE.get(part_key(key, start), partial(self.distances, rows[part]))
+            nearest[part] = nearest_of(found, None if own is None else own(part))
         return nearest
+
+
+def part_key(key: Hashable | None, start: int) -> Hashable | None:
+    """Return the key of the distances from the rows at a position on."""
+    return None if key is None else (key, start)
+
+
+def nearest_of(distances: Float32, own: NDArray[np.bool_] | None) -> Float32:
+    """Return the least distance in each row, [n], of those that are not its own."""
+    others = distances if own is None else np.where(own, np.float32(np.inf), distances)
+    least: Float32 = others.min(axis=1)
+    return least

@@ -85,10 +85,12 @@ class DualForm:
         """Return scores [N, C] of each example of the first folds, by a head fitted without its fold."""
         shrink = self._values / (self._values + regularization)
         residuals = self._targets - self._vectors @ (shrink[:, None] * self._projected)
+        roots = np.sqrt(shrink)
         for inside in self._members[:folds]:
             self._checkpoint()
-            vectors, share = self._vectors[inside], self._share[inside]
-            hat = (vectors * shrink) @ vectors.T + np.outer(share, share)
+            vectors, share = self._vectors[inside] * roots, self._share[inside]
+            # A product with its own transpose takes half the time.
+            hat = vectors @ vectors.T + np.outer(share, share)
             residuals[inside] = np.linalg.solve(np.eye(len(inside)) - hat, residuals[inside])
         scores: Float64 = (self._targets - residuals) / self._roots[:, None] + self._target_mean
         return scores

@@ -1,5 +1,8 @@
 """Temperature scaling of out-of-fold scores."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 
 from headstart_server.learning.features.feature_matrix import BLOCK, Float64
@@ -34,17 +37,18 @@ def fit_temperature(scores: Float64, shares: Float64, weights: Float64) -> tuple
     examples.
     """
     prior = typical_margin(scores, weights) / PRIOR_MARGIN / float(weights.sum())
+    loss = _SmoothedLoss(scores, shares, weights)
     # The loss is convex in 1 / temperature: Newton's method, kept within a bracket that only shrinks.
     low, high = 1.0 / HIGHEST, 1.0 / LOWEST
-    if _slopes(scores, shares, weights, high)[1] + prior <= 0:
+    if loss.slopes(high)[1] + prior <= 0:
         low = high
-    elif _slopes(scores, shares, weights, low)[1] + prior >= 0:
+    elif loss.slopes(low)[1] + prior >= 0:
         high = low
     inverse = np.sqrt(low * high)
     for _ in range(_STEPS):
         if high - low <= _CLOSE * low:
             break
-        _, slope, curvature = _slopes(scores, shares, weights, inverse)
+        _, slope, curvature = loss.slopes(inverse)
         slope += prior
         low, high = (inverse, high) if slope < 0 else (low, inverse)
         step = inverse - slope / curvature if curvature > 0 else high
@@ -53,12 +57,12 @@ def fit_temperature(scores: Float64, shares: Float64, weights: Float64) -> tuple
             inverse = moved
             break
         inverse = moved
-    return float(1.0 / inverse), _slopes(scores, shares, weights, inverse)[0]
+    return float(1.0 / inverse), loss.slopes(inverse)[0]
 
 
 def smoothed_log_loss(scores: Float64, shares: Float64, weights: Float64, temperature: float) -> float:
     """Return the loss that `fit_temperature` minimizes, at a given temperature."""
-    return _slopes(scores, shares, weights, 1.0 / temperature)[0]
+    return _SmoothedLoss(scores, shares, weights).slopes(1.0 / temperature)[0]
 
 
 def typical_margin(scores: Float64, weights: Float64) -> float:
@@ -82,21 +86,48 @@ def smoothed_losses(scores: Float64, shares: Float64, temperature: float, count:
     return lost
 
 
-def _slopes(scores: Float64, shares: Float64, weights: Float64, inverse: float) -> tuple[float, float, float]:
-    """Return the mean smoothed log loss at 1 / temperature, and its first two derivatives."""
-    smoothing = SMOOTHING / (float(weights.sum()) + SMOOTHING)
-    totals = np.zeros(3)
-    for start in range(0, len(shares), BLOCK):
-        part = slice(start, start + BLOCK)
-        block = scores[part].astype(np.float64, copy=False)
-        shifted = block - block.max(axis=1, keepdims=True)
-        powers = np.exp(shifted * inverse)
-        sums = powers.sum(axis=1)
-        right = np.einsum("nc,nc->n", shares[part], shifted)
-        wanted = (1 - smoothing) * right + smoothing * shifted.mean(axis=1)
-        mean = (powers * shifted).sum(axis=1) / sums
-        variance = (powers * shifted * shifted).sum(axis=1) / sums - mean * mean
-        losses = np.log(sums) - inverse * wanted
-        totals += weights[part] @ np.stack([losses, mean - wanted, variance], axis=1)
-    loss, slope, curvature = (totals / weights.sum()).tolist()
-    return loss, slope, curvature
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Block:
+    """Scores [n, C] less the highest of each row, the smoothed score of the labels [n], and weights [n]."""
+
+    shifted: Float64
+    wanted: Float64
+    weights: Float64
+
+
+class _SmoothedLoss:
+    """The mean smoothed log loss as a function of 1 / temperature.
+
+    Args:
+        scores, shares, weights: as of `fit_temperature`.
+    """
+
+    def __init__(self, scores: Float64, shares: Float64, weights: Float64) -> None:
+        self._scores, self._shares, self._weights = scores, shares, weights
+        # One block is small, and each step of a search uses it.
+        self._held = list(self._made()) if len(scores) <= BLOCK else None
+
+    def slopes(self, inverse: float) -> tuple[float, float, float]:
+        """Return the loss at 1 / temperature, and its first two derivatives."""
+        totals = np.zeros(3)
+        for block in self._made() if self._held is None else self._held:
+            shifted = block.shifted
+            powers = np.exp(shifted * inverse)
+            sums = powers.sum(axis=1)
+            powers *= shifted
+            mean = powers.sum(axis=1) / sums
+            variance = np.einsum("nc,nc->n", powers, shifted) / sums - mean * mean
+            losses = np.log(sums) - inverse * block.wanted
+            totals += block.weights @ np.stack([losses, mean - block.wanted, variance], axis=1)
+        loss, slope, curvature = (totals / self._weights.sum()).tolist()
+        return loss, slope, curvature
+
+    def _made(self) -> Iterator[_Block]:
+        smoothing = SMOOTHING / (float(self._weights.sum()) + SMOOTHING)
+        for start in range(0, len(self._shares), BLOCK):
+            part = slice(start, start + BLOCK)
+            block = self._scores[part].astype(np.float64, copy=False)
+            shifted = block - block.max(axis=1, keepdims=True)
+            right, mean = np.einsum("nc,nc->n", self._shares[part], shifted), shifted.mean(axis=1)
+            wanted = (1 - smoothing) * right + smoothing * mean
+            yield _Block(shifted=shifted, wanted=wanted, weights=self._weights[part])

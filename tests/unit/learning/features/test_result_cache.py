@@ -1,6 +1,8 @@
 """What is computed from features is computed once, with the same bits, within a limit."""
 
 import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -37,6 +39,37 @@ class Maker:
 
 def rows(count: int = COUNT, seed: int = 0) -> Float32:
     return np.random.default_rng(seed).standard_normal((count, 300)).astype(np.float32)
+
+
+def test_threads_wait_for_the_one_that_computes_the_result() -> None:
+    cache, begun, go_on = ResultCache(), threading.Event(), threading.Event()
+
+    class Slow(Maker):
+        def __call__(self) -> NDArray[np.float64]:
+            begun.set()
+            go_on.wait(30)
+            return super().__call__()
+
+    make = Slow()
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(cache.get, "key", make)
+        assert begun.wait(30)
+        others = [pool.submit(cache.get, "key", make) for _ in range(2)]
+        go_on.set()
+        found = [first.result(), *(other.result() for other in others)]
+    assert make.count == 1
+    assert all(each is found[0] for each in found)
+
+
+def test_a_computation_that_stops_leaves_the_key_to_the_next() -> None:
+    cache = ResultCache()
+
+    def stop() -> NDArray[np.float64]:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        cache.get("key", stop)
+    assert len(cache.get("key", Maker(3))) == 3
 
 
 def test_equal_features_have_equal_keys_and_others_have_others() -> None:

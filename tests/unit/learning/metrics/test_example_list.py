@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target
-from headstart_server.learning.metrics.example_list import ExampleList
+from headstart_server.learning.metrics.example_list import ExampleList, read_examples
 from headstart_server.learning.metrics.outcomes import PredictionOutcome
 
 names = st.text(max_size=8)
@@ -85,3 +85,25 @@ def test_a_list_of_a_later_release_is_rejected() -> None:
     fields = ExampleList(examples=[]).to_json()
     with pytest.raises(ValueError, match="format"):
         ExampleList.from_json({**fields, "format": 2})
+
+
+def test_examples_are_read_without_predictions_and_only_if_an_id_is_among_them() -> None:
+    stored = [
+        StoredExample(
+            target=Target.of_label("cat"),
+            id=name,
+            held_out=False,
+            digest="d",
+            kind="text",
+            archive="one",
+            member=place,
+        )
+        for place, name in enumerate(["plain", 'quo"ted', "über"])
+    ]
+    outcome = PredictionOutcome(labels=("cat",), probability=0.5, loss=0.1)
+    content = ExampleList(examples=stored, outcomes=[outcome] * 3, left_out=["mark"]).to_bytes()
+    for having in ("", "plain", 'quo"ted', "über"):
+        found = read_examples(content, having)
+        assert list(found.examples) == stored
+        assert (found.outcomes, found.left_out) == ((), ["mark"])
+    assert not read_examples(content, "other").examples
