@@ -20,6 +20,7 @@ COLORS: Mapping[str, tuple[int, int, int]] = {
     "red": (200, 40, 40),
     "blue": (40, 60, 200),
     "green": (40, 170, 70),
+    "gray": (128, 128, 128),
 }
 
 

@@ -24,12 +24,17 @@ export function tableType(file: File): string {
 export async function filesOfDrop(transfer: DataTransfer): Promise<Found[]> {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
   if (!entries.length) return [...transfer.files].map((file) => ({ path: file.name, file }));
-  return (await Promise.all(entries.map((entry) => filesBelow(entry, "")))).flat();
+  return ordered((await Promise.all(entries.map((entry) => filesBelow(entry, "")))).flat());
 }
 
 /** Return the files of an input, with the folders that were chosen. */
 export const filesOfInput = (input: HTMLInputElement): Found[] =>
-  [...(input.files ?? [])].map((file) => ({ path: file.webkitRelativePath || file.name, file }));
+  ordered([...(input.files ?? [])].map((file) => ({ path: file.webkitRelativePath || file.name, file })));
+
+const names = new Intl.Collator("en", { numeric: true });
+
+/** Return files in the order of their paths: a browser lists folders in any order. */
+const ordered = (found: readonly Found[]): Found[] => [...found].sort((one, other) => names.compare(one.path, other.path));
 
 async function filesBelow(entry: FileSystemEntry, folder: string): Promise<Found[]> {
   const path = folder + entry.name;

@@ -13,7 +13,7 @@ export const counted = (value: string | number, noun: string, plural = `${noun}s
 export function percent(value: number | undefined, digits = 1): string {
   if (value === undefined || Number.isNaN(value)) return "–";
   const text = (value * 100).toFixed(digits);
-  return `${digits ? text.replace(/\.0+$/, "") : text} %`;
+  return `${digits ? text.replace(/\.0+$/, "") : text}%`;
 }
 
 export function signedPoints(value: number): string {

@@ -65,6 +65,10 @@ export function may(caller: Caller | undefined, right: Right, model?: string): b
 const matches = (pattern: string, model: string): boolean =>
   pattern.endsWith("*") ? model.startsWith(pattern.slice(0, -1)) : pattern === model;
 
+/** How to measure what needs a sample of the inputs; empty if the server takes one. */
+export const howToSample = (info: ServerInfo | undefined): string =>
+  info && !info.features.includes("FEATURE_MONITORING") ? "Start the server with --monitor-sample-rate 10% to measure it." : "";
+
 /** Return the modality of a backbone; rows of numbers have no listed backbone. */
 export function modalityOf(backbones: Backbone[], name: string): "image" | "text" | "numbers" {
   const found = backbones.find((each) => each.backbone === name)?.modality;

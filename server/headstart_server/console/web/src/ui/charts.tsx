@@ -18,7 +18,7 @@ export function AccuracyMeter({ metrics, isLarge }: { metrics: Metrics | undefin
     <div class={isLarge ? "measure large" : "measure"} title={`Measured on ${count(metrics.exampleCount)} examples`}>
       <strong>{percent(metrics.accuracy)}</strong>
       <span class="muted">
-        {percent(low, 0).replace(" %", "")}–{percent(high, 0)}
+        {percent(low, 0).replace("%", "")}–{percent(high, 0)}
       </span>
       <svg class="interval" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">
         <rect class="interval-ground" x="0" y="3" width="100" height="2" rx="1" />

@@ -3,6 +3,8 @@ import { useState } from "preact/hooks";
 import { ApiError, call, get, path, withQuery } from "../api";
 import { ago, count, exactTime, percent, seconds, span } from "../format";
 import { useAction, useLoad } from "../hooks";
+import { howToSample, session } from "../session";
+import { useStore } from "../store";
 import type { Alias, AliasEvent, Traffic, VersionTraffic } from "../types";
 import { Badge, Button, Card, ErrorNote, Field, Note } from "../ui/basics";
 import { at, AsCode, py, shell } from "../ui/code";
@@ -108,6 +110,7 @@ function Canary({ model, alias }: { model: string; alias: Alias }) {
     [model, alias.etag],
     TRAFFIC_MS,
   );
+  const remedy = howToSample(useStore(session).info);
   const rest = 1 - alias.traffic.reduce((sum, each) => sum + each.fraction, 0);
   const sides = [{ version: alias.version, fraction: rest }, ...alias.traffic];
   const of = (version: string): VersionTraffic | undefined => data?.versions.find((each) => each.version === version);
@@ -154,6 +157,7 @@ function Canary({ model, alias }: { model: string; alias: Alias }) {
           ))}
         </tbody>
       </table>
+      {remedy && <p class="hint">Agreement compares both versions on a sample of the inputs. {remedy}</p>}
     </div>
   );
 }
@@ -202,11 +206,11 @@ function EditAlias({ alias, data, onClose }: { alias: Alias; data: ModelData; on
       <VersionSelect label="Serves" data={data} value={version} onChange={setVersion} />
       {data.versions.length > 1 && <VersionSelect label="Canary" data={data} value={canary} none="No canary" onChange={setCanary} />}
       {canary && canary !== version && (
-        <Field label={`Share of version ${canary}`} hint={`Version ${version} answers the other ${100 - share} %.`}>
+        <Field label={`Share of version ${canary}`} hint={`Version ${version} answers the other ${100 - share}%.`}>
           {(id) => (
             <div class="row">
               <input id={id} type="range" min={1} max={100} value={share} onInput={(event) => setShare(Number(event.currentTarget.value))} />
-              <output class="number share">{share} %</output>
+              <output class="number share">{share}%</output>
             </div>
           )}
         </Field>

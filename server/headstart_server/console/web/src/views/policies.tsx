@@ -126,7 +126,7 @@ function Share(props: { label: string; hint: string; value: number; onChange: (v
             value={Math.round(props.value * 100)}
             onInput={(event) => props.onChange(Number(event.currentTarget.value) / 100)}
           />
-          <output class="number share">{Math.round(props.value * 100)} %</output>
+          <output class="number share">{Math.round(props.value * 100)}%</output>
         </div>
       )}
     </Field>

@@ -3,6 +3,8 @@ import { useState } from "preact/hooks";
 import { get, path, withQuery } from "../api";
 import { count, percent, seconds, span } from "../format";
 import { useLoad } from "../hooks";
+import { howToSample, session } from "../session";
+import { useStore } from "../store";
 import type { Traffic } from "../types";
 import { Badge, Card, Empty, ErrorNote, Segmented, Skeleton } from "../ui/basics";
 import { Sparkline } from "../ui/charts";
@@ -24,6 +26,7 @@ export function TrafficView({ data }: { data: ModelData }) {
   const { model } = data.model;
   const target = withQuery(path`/v1/models/${model}/traffic`, { windowDuration: window });
   const { data: traffic, error, isSlow, reload } = useLoad((signal) => get<Traffic>(target, { signal }), [target], REFRESH_MS);
+  const remedy = howToSample(useStore(session).info);
   const versions = traffic?.versions ?? [];
   const sum = (name: "requestCount" | "errorCount" | "unknownCount" | "inputCount") =>
     versions.reduce((total, each) => total + Number(each[name]), 0);
@@ -59,7 +62,7 @@ export function TrafficView({ data }: { data: ModelData }) {
             <div class="table-scroll" tabIndex={0} role="region" aria-label="Traffic by version">
               <VersionTable traffic={traffic as Traffic} />
             </div>
-            <p class="hint">Summed over all replicas. Drift is measured on a sample of the inputs, once there are enough.</p>
+            <p class="hint">Summed over all replicas. Drift is measured on a sample of the inputs, once there are enough. {remedy}</p>
           </Card>
         </>
       )}
