@@ -10,8 +10,9 @@ PYTHON ?=
 FITS := (3, 11) <= sys.version_info < (3, 14)
 # What else to give pytest, the demo or a benchmark, for instance: make test ARGS='-k batcher'
 ARGS ?=
-# How many files of tests run at once; 0: in this process, where breakpoint() works.
-WORKERS ?= 2
+# How many files of tests run at once; 0: in this process, where breakpoint() works. One more than two cores: tests
+# that wait for servers leave them idle.
+WORKERS ?= 3
 # How long chaos goes on, on each database, and the rehearsal, with each load balancer.
 MINUTES ?= 1
 # What fuzz feeds with: hypothesis, or atheris, which looks for what reaches new lines of the parsers.

@@ -14,7 +14,7 @@ from simulation.plan import plan_of
 from simulation.runner import Failure, Simulator, simulator
 
 #: Seconds in which clean simulations are run, and how many there are at the least and at the most.
-SECONDS = 15.0
+SECONDS = 5.0
 AT_LEAST, AT_MOST = 300, 5000
 #: Simulations in which a bug must be found; most are within a hundred.
 BUDGET = 10_000

@@ -171,7 +171,8 @@ def port() -> int:
 
 
 def started(data: Path, port: int, failpoints: str = "") -> ServerProcess:
-    arguments = serve_command(data, port=port)
+    # A backbone that loads nothing: no content is decoded here.
+    arguments = serve_command(data, "--default-backbone", "features:2", port=port)
     flags = arguments[arguments.index("serve") :]
     server = ServerProcess(data, *flags, settings={"HEADSTART_FAILPOINTS": failpoints})
     server.event("listening")
