@@ -66,6 +66,7 @@ def run(
     seconds: float,
     seed: int,
     outage_seconds: float = OUTAGE_SECONDS,
+    promised_seconds: float = 1.0,
 ) -> Outcome:
     """Run servers on one database under chaos.
 
@@ -76,6 +77,7 @@ def run(
         seconds: how long.
         seed: of all choices.
         outage_seconds: for how long the database is away at the most.
+        promised_seconds: after which every replica knows of a change.
     """
     artifacts = folder / "artifacts"
     address = postgres.database() if postgres else f"sqlite:///{folder / 'jobs.sqlite3'}"
@@ -95,7 +97,7 @@ def run(
         )
         for place in range(replicas)
     ]
-    history = History(time.monotonic)
+    history = History(time.monotonic, promised_seconds)
     trouble = Trouble(servers, postgres, seed, history, outage_seconds)
     clients = Clients([server.target for server in servers], history, seed)
     try:

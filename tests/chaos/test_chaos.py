@@ -6,6 +6,7 @@ import pytest
 
 from chaos.run import run
 from postgres import PostgresServer
+from server_process import SECOND
 
 SECONDS = 20.0
 #: Calls that clients make from the first version on, even on a busy machine.
@@ -15,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def test_one_server_on_a_file_keeps_its_promises_through_chaos(tmp_path: Path) -> None:
-    outcome = run(tmp_path, replicas=1, postgres=None, seconds=SECONDS, seed=5)
+    outcome = run(tmp_path, replicas=1, postgres=None, seconds=SECONDS, seed=5, promised_seconds=SECOND)
 
     print(outcome)
     assert outcome.violations == []
@@ -28,7 +29,9 @@ def test_three_servers_on_postgresql_keep_their_promises_through_chaos(tmp_path:
     # A separate one: it is stopped and killed as well.
     postgres = PostgresServer()
     try:
-        outcome = run(tmp_path, replicas=3, postgres=postgres, seconds=SECONDS, seed=6)
+        outcome = run(
+            tmp_path, replicas=3, postgres=postgres, seconds=SECONDS, seed=6, promised_seconds=SECOND
+        )
     finally:
         postgres.close()
 

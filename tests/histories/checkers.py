@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from histories.history import History, Operation, Outcome
 from histories.linearizability import Read, Write, first_violation
 
-#: Seconds after which every replica knows of a change, unless it is disturbed.
-PROMISED_SECONDS = 1.0
 #: Seconds after which a call of unknown outcome has no effect any more: longer than any pause or outage.
 EFFECT_SECONDS = 60.0
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
@@ -99,7 +97,8 @@ class _Knowledge:
         changed when it committed a change that it acknowledged: not before that call began.
         """
         own = [math.nextafter(change.called, math.inf) for change in self._changes if _is_known(change, read)]
-        return max(self.undisturbed_before(read.server, read.called, PROMISED_SECONDS), *own, 0.0)
+        seconds = self._history.promised_seconds
+        return max(self.undisturbed_before(read.server, read.called, seconds), *own, 0.0)
 
     def undisturbed_before(self, server: str, moment: float, seconds: float) -> float:
         """Return the time that is so many undisturbed seconds of a server before a moment."""

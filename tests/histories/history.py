@@ -72,10 +72,12 @@ class History:
 
     Args:
         now: returns the seconds of one clock for all clients.
+        promised_seconds: after which every replica knows of a change, unless it is disturbed.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], promised_seconds: float = 1.0) -> None:
         self.now = now
+        self.promised_seconds = promised_seconds
         self._lock = threading.Lock()
         self._operations: list[Operation] = []
         self._windows: list[Window] = []
