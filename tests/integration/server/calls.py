@@ -38,8 +38,8 @@ from headstart.v1 import evaluation_service_pb2 as evaluating
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import prediction_service_pb2 as predicting
 
-#: Seconds that a call may take before a test gives up: far more than any takes.
-TIMEOUT = 60.0
+#: Seconds that a call, or what comes of it, may take before a test gives up: far more than any takes.
+TIMEOUT = 90.0
 SERVICES = (
     "",
     "headstart.v1.FineTuningService",

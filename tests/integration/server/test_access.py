@@ -54,7 +54,7 @@ from headstart_server.api.compat import open_inference_pb2 as oip
 from headstart_server.api.grpc.permissions import RULES, Subject
 from headstart_server.auth.permissions import Right
 from headstart_server.auth.tokens import token_hash
-from integration.server.calls import refusal_of
+from integration.server.calls import TIMEOUT, refusal_of
 from server_process import START_SECONDS, ServerProcess, eventually, running
 
 AUTHORITY = identity("authority")
@@ -600,7 +600,7 @@ def test_the_audit_log_has_who_did_what_and_goes_on_in_a_new_file(place: Place) 
             # Earlier tests may have used up the lines about unauthenticated callers of this second.
             return any(map(is_refusal, place.audited()[-1:]))
 
-        eventually(refused, 30.0, "an audit line about an unauthenticated caller")
+        eventually(refused, TIMEOUT, "an audit line about an unauthenticated caller")
         found = [line for line in place.audited() if line["models"] == ["audited"]]
         assert [(line["principal"], line["method"].split("/")[-1], line["outcome"]) for line in found] == [
             ("red", "FineTune", "OK"),
@@ -610,8 +610,8 @@ def test_the_audit_log_has_who_did_what_and_goes_on_in_a_new_file(place: Place) 
 
         log.rename(place.folder / "audit.1")
         os.kill(place.server.pid, signal.SIGHUP)
-        eventually(log.exists, 30.0, "a new audit log")
-        eventually(refused, 30.0, "an audit line in the new file")
+        eventually(log.exists, TIMEOUT, "a new audit log")
+        eventually(refused, TIMEOUT, "an audit line in the new file")
         assert all(map(is_refusal, place.audited()))
 
 

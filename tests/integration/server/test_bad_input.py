@@ -21,6 +21,7 @@ from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart.v1.errors_pb2 import ErrorReason
 from integration.server.calls import (
+    TIMEOUT,
     Api,
     Refusal,
     digit,
@@ -55,7 +56,7 @@ def no_trace(api: Api, server: ServerProcess, model: str) -> Iterator[None]:
     folder = server.data / "datasets"
     before = set(folder.iterdir())
     yield
-    eventually(lambda: set(folder.iterdir()) <= before, 10, "a folder of datasets without new files")
+    eventually(lambda: set(folder.iterdir()) <= before, TIMEOUT, "a folder of datasets without new files")
     assert not api.fine_tuning.ListJobs(tuning.ListJobsRequest(model=model)).jobs
 
 
@@ -743,7 +744,7 @@ def test_a_caller_that_dies_amid_its_examples_leaves_nothing(api: Api, server: S
         caller.stdin.write(messages)
         caller.stdin.close()
         assert caller.stdout.readline() == "sent\n"
-        eventually(lambda: list((server.data / "datasets").glob("*.part")), 10, "the first examples")
+        eventually(lambda: list((server.data / "datasets").glob("*.part")), TIMEOUT, "the first examples")
         caller.kill()
 
 
@@ -823,7 +824,7 @@ def test_an_expired_deadline_ends_the_call(api: Api, server: ServerProcess, digi
             lambda timeout=timeout: api.predict(digits_model, *[digit(0, 0)] * 16, timeout=timeout)
         )
         assert refusal.code == grpc.StatusCode.DEADLINE_EXCEEDED
-    eventually(lambda: held(server) == 0, 10, "an empty queue")
+    eventually(lambda: held(server) == 0, TIMEOUT, "an empty queue")
 
 
 def held(server: ServerProcess) -> float:
@@ -837,10 +838,10 @@ def test_callers_that_leave_free_their_place(api: Api, server: ServerProcess, di
     for place in range(60):
         calls = [api.prediction.Predict.future(request, timeout=30) for _ in range(4)]
         if place % 2:
-            eventually(lambda calls=calls: held(server) > 0 or calls[0].done(), 10, "a queue")
+            eventually(lambda calls=calls: held(server) > 0 or calls[0].done(), TIMEOUT, "a queue")
         for call in calls:
             call.cancel()
-    eventually(lambda: held(server) == 0, 10, "an empty queue")
+    eventually(lambda: held(server) == 0, TIMEOUT, "an empty queue")
 
     # The server holds 64 inputs at most, so this is answered only if every place is free again.
     def answered() -> bool:
@@ -851,4 +852,4 @@ def test_callers_that_leave_free_their_place(api: Api, server: ServerProcess, di
                 raise
             return False
 
-    eventually(answered, 10, "all places to be free")
+    eventually(answered, TIMEOUT, "all places to be free")

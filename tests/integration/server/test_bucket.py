@@ -20,7 +20,7 @@ from headstart.v1 import input_pb2, job_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart_server.database.database import Database
 from headstart_server.database.tables import jobs, versions
-from integration.server.calls import Api, duration, example, refused, serves
+from integration.server.calls import TIMEOUT, Api, duration, example, refused, serves
 from postgres import PostgresServer
 from s3 import SECRET, Fault, S3Server
 from server_process import SECOND, eventually, free_port
@@ -155,7 +155,7 @@ def test_an_alias_that_moves_at_one_is_followed_by_the_other_within_a_second(ser
 def test_a_job_is_cancelled_from_whichever_server(service: Service):
     first, second = service.apis
     job = first.fine_tune(slow(400, "cancel"), model="cancelled")
-    eventually(lambda: second.status(job.job_id).state == RUNNING, 30, "a job at work")
+    eventually(lambda: second.status(job.job_id).state == RUNNING, TIMEOUT, "a job at work")
     for api in (first, second):
         api.fine_tuning.Cancel(tuning.CancelRequest(job_id=job.job_id))
     assert second.ended(job.job_id, 10).state == CANCELLED
@@ -175,9 +175,9 @@ def test_resident_versions_answer_and_jobs_wait_while_the_bucket_is_away(service
     publish(first, "unread")
     publish(first, "resident")
     for api in service.apis:
-        within(2.0, lambda api=api: api.predict("resident", b"quick1:x"))
+        within(2 * SECOND, lambda api=api: api.predict("resident", b"quick1:x"))
     job = first.fine_tune(slow(100, "outage"), model="waits")
-    eventually(lambda: second.status(job.job_id).progress.done > 5, 30, "a job at work")
+    eventually(lambda: second.status(job.job_id).progress.done > 5, TIMEOUT, "a job at work")
     slowest, answered = 0.0, 0
     with service.s3.proxy.failing(Fault.AWAY):
         began = time.monotonic()
@@ -254,7 +254,7 @@ def test_a_bucket_that_hangs_holds_up_no_resident_version_and_nothing_for_longer
     for model in ("held-up", "prompt"):
         publish(first, model)
     for api in service.apis:
-        within(2.0, lambda api=api: api.predict("prompt", b"quick1:x"))
+        within(2 * SECOND, lambda api=api: api.predict("prompt", b"quick1:x"))
     job = first.fine_tune(slow(200, "hanging"), model="waits-on")
     refusals: list[tuple[str, float]] = []
 
@@ -276,7 +276,7 @@ def test_a_bucket_that_hangs_holds_up_no_resident_version_and_nothing_for_longer
                 slowest, answered = max(slowest, time.monotonic() - started), answered + 1
             time.sleep(0.02)
         healthy = [serves(api) for api in service.apis]
-        eventually(lambda: first.status(job.job_id).state == RUNNING, 30, "a job that waits")
+        eventually(lambda: first.status(job.job_id).state == RUNNING, TIMEOUT, "a job that waits")
     ended = second.ended(job.job_id, 60)
 
     assert {reason for reason, _ in refusals} == {"STORAGE_UNAVAILABLE"}
@@ -313,9 +313,11 @@ def test_errors_and_slowness_of_the_bucket_fail_no_job(service: Service):
 def test_a_full_disk_fails_the_job_whose_examples_do_not_fit_and_nothing_else(service: Service):
     first, second = service.apis
     publish(first, "ancestor")
-    within(2.0, lambda: second.predict("ancestor", b"quick1:x"))
+    within(2 * SECOND, lambda: second.predict("ancestor", b"quick1:x"))
     busy = [first.fine_tune(slow(300, f"busy{place}"), model="roomy") for place in range(2)]
-    eventually(lambda: all(second.status(job.job_id).state == RUNNING for job in busy), 30, "jobs at work")
+    eventually(
+        lambda: all(second.status(job.job_id).state == RUNNING for job in busy), TIMEOUT, "jobs at work"
+    )
     # It waits behind them, so that no disk has its parent's examples when it is begun.
     child = first.fine_tune([example(b"quick9:9", "c9")], model="ancestor", parent_version=1)
     copies = [replica.folder / "data" / "copies" for replica in service.replicas]
@@ -327,7 +329,7 @@ def test_a_full_disk_fails_the_job_whose_examples_do_not_fit_and_nothing_else(se
         refusal = refused(lambda: first.fine_tune(quick(), model="refused-disk", request_id="disk"))
         failed = second.ended(child.job_id, 60)
         states = [second.ended(job.job_id, 60).state for job in busy]
-        within(2.0, lambda: second.predict("roomy", b"quick1:x"))
+        within(2 * SECOND, lambda: second.predict("roomy", b"quick1:x"))
         left = [path for folder in copies for path in folder.iterdir()]
     finally:
         for replica in service.replicas:
@@ -423,8 +425,8 @@ def test_what_is_past_its_time_is_cleaned_out_of_the_bucket_too_and_by_one_serve
         left = [key for key in service.s3.keys(service.bucket) if any(job in key for job in jobs_of)]
         return all(lasting.job_id in key for key in left)
 
-    eventually(gone, 30, "the files of the versions to be removed")
-    eventually(lambda: not knows(second, lasting.job_id), 30, "the jobs to be erased")
+    eventually(gone, TIMEOUT, "the files of the versions to be removed")
+    eventually(lambda: not knows(second, lasting.job_id), TIMEOUT, "the jobs to be erased")
     left = [key for key in service.s3.keys(service.bucket) if any(job in key for job in jobs_of)]
     assert any(key.endswith(f"{passing[0].job_id}.zip") for key in there)
     # The version is there with its examples though its job is not.
@@ -449,7 +451,7 @@ def knows(api: Api, job_id: str) -> bool:
 def test_a_deleted_model_leaves_nothing_in_the_bucket(service: Service):
     first, second = service.apis
     job = publish(first, "deleted")
-    within(2.0, lambda: second.predict("deleted", b"quick1:x"))
+    within(2 * SECOND, lambda: second.predict("deleted", b"quick1:x"))
     second.models.DeleteModel(keeping.DeleteModelRequest(model="deleted", force=True))
     assert not [key for key in service.s3.keys(service.bucket) if job.job_id in key]
     eventually(lambda: not answers(first, "deleted"), SECOND, "that the model is gone everywhere")

@@ -447,7 +447,7 @@ def test_calls_and_predictions_are_counted_as_others_are(api: Api, server: Serve
             - before.value("headstart_predictions_total", **inputs),
         ) == (1, 2)
 
-    eventually(counted, 10, "a call and two inputs to be counted")
+    eventually(counted, TIMEOUT, "a call and two inputs to be counted")
 
 
 def test_a_deleted_model_is_there_for_no_one(api: Api):

@@ -11,6 +11,7 @@ from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1.errors_pb2 import ErrorReason
 from integration.server.calls import (
     TERMINAL,
+    TIMEOUT,
     Api,
     digit,
     digits,
@@ -273,7 +274,7 @@ def test_a_version_is_not_found_once_its_ttl_has_passed(api: Api, model: str):
             return error.code()
         return None
 
-    assert eventually(refusal, 10, "the version's end") == grpc.StatusCode.NOT_FOUND
+    assert eventually(refusal, TIMEOUT, "the version's end") == grpc.StatusCode.NOT_FOUND
     by_number = refused(lambda: api.predict(model, digit(0, 9), version=job.version))
     assert (by_number.reason, by_number.metadata["version"]) == ("VERSION_NOT_FOUND", "2")
     assert refused(lambda: api.predict(model, digit(0, 9), alias="brief")).code == grpc.StatusCode.NOT_FOUND
@@ -299,7 +300,7 @@ def test_a_queued_job_is_cancelled_at_once_and_a_running_one_soon(api: Api, mode
     jobs = [api.fine_tune(noise(800, seed=10 + place), model=model) for place in range(3)]
     queued = api.fine_tuning.Cancel(tuning.CancelRequest(job_id=jobs[2].job_id)).job
     for job in jobs[:2]:
-        eventually(lambda job=job: api.status(job.job_id).progress.done > 0, 30, "progress")
+        eventually(lambda job=job: api.status(job.job_id).progress.done > 0, TIMEOUT, "progress")
         api.fine_tuning.Cancel(tuning.CancelRequest(job_id=job.job_id))
     started = time.monotonic()
     ended = [api.ended(job.job_id) for job in jobs]

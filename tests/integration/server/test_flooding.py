@@ -18,6 +18,7 @@ from headstart import Client
 from headstart_server.api.grpc.call_slots import STREAMS_PER_ADDRESS
 from headstart_server.api.grpc.connections import ADDRESS_SHARE
 from headstart_server.auth.tokens import token_hash
+from integration.server.calls import TIMEOUT
 from server_process import START_SECONDS, eventually, free_port
 
 HOST = "127.0.0.1"
@@ -132,9 +133,9 @@ def test_an_address_gets_no_more_http_connections_than_its_share(server: Flooded
         def is_open() -> list[socket.socket]:
             return [each for each in held if not _is_closed(each)]
 
-        eventually(lambda: len(is_open()) <= most, 10, "connections that are closed")
+        eventually(lambda: len(is_open()) <= most, TIMEOUT, "connections that are closed")
         assert len(is_open()) == most
-    eventually(lambda: _http_works(server), 30, "a port that takes connections again")
+    eventually(lambda: _http_works(server), TIMEOUT, "a port that takes connections again")
 
 
 def _is_closed(connection: socket.socket) -> bool:

@@ -17,7 +17,7 @@ from headstart.v1 import (
 )
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1.errors_pb2 import ErrorReason
-from integration.server.calls import Api, Refusal, digit, digits, example, refused
+from integration.server.calls import TIMEOUT, Api, Refusal, digit, digits, example, refused
 from server_process import ServerProcess, eventually
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -95,14 +95,14 @@ def test_a_deleted_parent_leaves_its_child_all_it_needs(api: Api, server: Server
     assert third.example_count == 18
     api.models.DeleteModel(keeping.DeleteModelRequest(model=model, force=True))
     mine = {first.job_id, second.job_id, third.job_id}
-    eventually(lambda: not mine & archives(server), 10, "the archives to go with the model")
+    eventually(lambda: not mine & archives(server), TIMEOUT, "the archives to go with the model")
 
 
 def test_discarded_examples_are_gone_with_the_end_of_the_job(api: Api, server: ServerProcess, model: str):
     job = api.published(named(4), model=model, discard_examples=True)
 
     assert not api.version(model, 1).has_examples
-    eventually(lambda: job.job_id not in archives(server), 10, "the archive to go")
+    eventually(lambda: job.job_id not in archives(server), TIMEOUT, "the archive to go")
     refusal = refused(lambda: api.fine_tune(named(1), model=model, parent_version=1))
     assert (refusal.code, refusal.reason) == (UNREADY, "EXAMPLES_NOT_KEPT")
 

@@ -10,7 +10,7 @@ import pytest
 
 from headstart.v1 import comparison_pb2, input_pb2, job_pb2
 from headstart.v1 import model_service_pb2 as keeping
-from integration.server.calls import Api, digit, digits, example, noise
+from integration.server.calls import TIMEOUT, Api, digit, digits, example, noise
 from server_process import ServerProcess, eventually, running
 
 # Three servers start one after another.
@@ -108,7 +108,7 @@ def third_server(story: Story, server: ServerProcess, api: Api) -> None:
     story.stable = aliases[0].version
     for model in api.models.ListModels(keeping.ListModelsRequest()).models:
         api.models.DeleteModel(keeping.DeleteModelRequest(model=model.model, force=True))
-    eventually(lambda: not archives(server), 10, "the archives to go with their models")
+    eventually(lambda: not archives(server), TIMEOUT, "the archives to go with their models")
     story.emptied = archives(server)
 
 

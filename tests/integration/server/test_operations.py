@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from integration.server.calls import SERVICES, Api, Start, digit, digits, example, refused
+from integration.server.calls import SERVICES, TIMEOUT, Api, Start, digit, digits, example, refused
 from server_process import START_SECONDS, Samples, ServerProcess, eventually, serve_command
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -78,7 +78,7 @@ def grows(server: ServerProcess, before: Samples, by: float, name: str, **labels
     def grew() -> bool:
         return server.metrics().value(name, **labels) - before.value(name, **labels) == by
 
-    eventually(grew, 10, f"{name} of {labels} to grow by {by:g}")
+    eventually(grew, TIMEOUT, f"{name} of {labels} to grow by {by:g}")
 
 
 def test_calls_and_predictions_are_counted(api: Api, server: ServerProcess, digits_model: str):

@@ -19,7 +19,7 @@ from headstart import Client, Prediction
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2
 from headstart.v1 import model_service_pb2 as keeping
-from integration.server.calls import TERMINAL, Api, Refusal, duration, example, refused, serves
+from integration.server.calls import TERMINAL, TIMEOUT, Api, Refusal, duration, example, refused, serves
 from postgres import PostgresServer
 from s3 import Fault, Proxy
 from server_process import SECOND, eventually
@@ -146,9 +146,11 @@ def test_a_version_lives_for_its_time_at_replicas_whose_clocks_are_an_hour_apart
         spec = {"ttl": duration(seconds)}
         assert ended(first, first.fine_tune(quick(), model=model, **spec).job_id).state == SUCCEEDED
     for api in service.apis:
-        within(2.0, lambda api=api: api.predict("lasting", b"quick1:x"))
+        within(2 * SECOND, lambda api=api: api.predict("lasting", b"quick1:x"))
     for api in service.apis:
-        eventually(lambda api=api: not answers(lambda: api.predict("passing", b"quick1:x")), 20, "its end")
+        eventually(
+            lambda api=api: not answers(lambda: api.predict("passing", b"quick1:x")), TIMEOUT, "its end"
+        )
         api.predict("lasting", b"quick1:x")
 
 
@@ -164,7 +166,7 @@ def test_a_version_that_is_deleted_is_gone_everywhere_within_a_second(service: S
 def test_a_cancel_at_any_replica_ends_a_job_in_a_long_step_within_a_second_or_so(service: Service):
     first, second, third = service.apis
     job = first.fine_tune(slow(2000, "long"), model="long")
-    eventually(lambda: second.status(job.job_id).progress.done > 5, 30, "a job at work")
+    eventually(lambda: second.status(job.job_id).progress.done > 5, TIMEOUT, "a job at work")
     began = time.monotonic()
     third.fine_tuning.Cancel(tuning.CancelRequest(job_id=job.job_id))
     last = list(second.watch(job.job_id))[-1]
@@ -200,7 +202,7 @@ def test_jobs_run_at_all_replicas_and_a_full_queue_says_when_to_come_again(servi
 def test_a_job_of_a_killed_replica_is_taken_over_within_its_lease(service: Service):
     first, second, _ = service.apis
     job = first.fine_tune(slow(150, "killed"), model="killed")
-    eventually(lambda: second.status(job.job_id).progress.done > 5, 30, "a job at work")
+    eventually(lambda: second.status(job.job_id).progress.done > 5, TIMEOUT, "a job at work")
     # Whichever replica runs it: all die, and two come back.
     for replica in service.replicas:
         replica.kill()
@@ -270,9 +272,9 @@ def test_predictions_of_resident_versions_go_on_through_an_outage_and_jobs_after
     resident = f"resident-{hangs}"
     assert ended(first, first.fine_tune(quick(), model=resident).job_id).state == SUCCEEDED
     for api in service.apis:
-        within(2.0, lambda api=api: api.predict(resident, b"quick1:x"))
+        within(2 * SECOND, lambda api=api: api.predict(resident, b"quick1:x"))
     job = first.fine_tune(slow(250, f"outage{hangs}"), model=f"outage-{hangs}")
-    eventually(lambda: second.status(job.job_id).progress.done > 5, 30, "a job at work")
+    eventually(lambda: second.status(job.job_id).progress.done > 5, TIMEOUT, "a job at work")
     refusals: list[Refusal] = []
     asking = threading.Thread(target=lambda: refusals.append(refused(lambda: second.status(job.job_id))))
     (service.postgres.pause if hangs else service.postgres.stop)()
@@ -308,9 +310,9 @@ def test_a_full_disk_is_reported_leaves_nothing_behind_and_everything_goes_on(se
     first, second, third = service.apis
     assert ended(first, first.fine_tune(quick(), model="roomy").job_id).state == SUCCEEDED
     for api in service.apis:
-        within(2.0, lambda api=api: api.predict("roomy", b"quick1:x"))
+        within(2 * SECOND, lambda api=api: api.predict("roomy", b"quick1:x"))
     job = first.fine_tune(slow(200, "full"), model="too-much")
-    eventually(lambda: second.status(job.job_id).progress.done > 5, 30, "a job at work")
+    eventually(lambda: second.status(job.job_id).progress.done > 5, TIMEOUT, "a job at work")
     artifacts, full = service.folder / "artifacts", service.folder / "full"
     # A server that was killed amid an upload leaves it to a later cleaning.
     before = set(artifacts.rglob("*.part"))
@@ -350,7 +352,7 @@ def test_no_call_is_failed_by_replicas_that_are_replaced_one_after_another(servi
     first = service.apis[0]
     assert ended(first, first.fine_tune(quick(), model="rolling").job_id).state == SUCCEEDED
     for api in service.apis:
-        within(2.0, lambda api=api: api.predict("rolling", b"quick1:x"))
+        within(2 * SECOND, lambda api=api: api.predict("rolling", b"quick1:x"))
     job = first.fine_tune(slow(300, "rolling"), model="rolled")
     over = threading.Event()
     codes: Counter[grpc.StatusCode] = Counter()

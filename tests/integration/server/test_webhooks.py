@@ -9,7 +9,7 @@ from google.protobuf.json_format import ParseDict
 from headstart import Client, WebhookState
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2, webhook_pb2
-from integration.server.calls import Api, refused
+from integration.server.calls import TIMEOUT, Api, refused
 from integration.server.receiver import SECRET, Receiver, receiving, secret_file
 from server_process import ServerProcess, eventually, running
 
@@ -123,7 +123,7 @@ def crash_and_tell(tmp_path: Path, receiver: Receiver) -> None:
         ids = {headers["webhook-id"] for _, _, headers in receiver.wait(job_id, 2)}
         assert len(ids) == 1
         with Api.connect(server.target) as api:
-            eventually(lambda: delivery(api, job_id).state == DELIVERED, 30, "the outcome")
+            eventually(lambda: delivery(api, job_id).state == DELIVERED, TIMEOUT, "the outcome")
 
 
 def test_the_secret_that_signs_posts_is_never_printed(server: ServerProcess):

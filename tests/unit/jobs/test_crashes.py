@@ -18,7 +18,7 @@ PROGRAM = Path(__file__).with_name("crashing_server.py")
 TESTS = PROGRAM.parents[2]
 
 
-@pytest.mark.parametrize("how", ["abort", "kill"])
+@pytest.mark.parametrize("how", ["abort", pytest.param("kill", marks=pytest.mark.thorough)])
 def test_a_job_that_kills_its_process_fails_alone(tmp_path: Path, address: str | None, how: str) -> None:
     driver = JobDriver(Publisher(tmp_path, time.time, address=address))  # type: ignore[arg-type]
     for job_id in ("deadly", "neighbor", "other"):
