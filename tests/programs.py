@@ -83,6 +83,7 @@ class Requirement:
 
 CURL = Requirement(title="curl", package="curl", executables=("curl",))
 CHROMIUM = Requirement(title="Chromium", package="chromium", executables=("chromium", "google-chrome"))
+H2LOAD = Requirement(title="h2load", package="nghttp2-client", executables=("h2load",), in_ci=False)
 HAPROXY = Requirement(title="HAProxy", package="haproxy", executables=("haproxy",))
 KUSTOMIZE = Requirement(
     title="kustomize",
@@ -118,7 +119,7 @@ CLIENTS = Requirement(title="clients of other servers", remedy="connect to PyPI"
 LABEL_STUDIO = Requirement(title="label-studio", remedy="connect to PyPI", in_ci=False)
 PERF_ANALYZER = Requirement(title="perf_analyzer", remedy="use a system that its wheels support", in_ci=False)
 
-PROGRAMS = (CURL, CHROMIUM, GO, HAPROXY, KUSTOMIZE, NGINX, NODE, POSTGRESQL, PROMETHEUS, PROMTOOL)
+PROGRAMS = (CURL, CHROMIUM, GO, H2LOAD, HAPROXY, KUSTOMIZE, NGINX, NODE, POSTGRESQL, PROMETHEUS, PROMTOOL)
 _BY_REASON = {
     each.reason: each for each in (*PROGRAMS, JAVA, NPM, PYTHON_PLUGIN, CLIENTS, LABEL_STUDIO, PERF_ANALYZER)
 }
