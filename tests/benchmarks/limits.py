@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -17,7 +18,7 @@ import openvino
 
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1 import prediction_service_pb2_grpc as stubs
-from headstart_server.backbones.catalog import Catalog
+from headstart_server.backbones.catalog import DEFAULT, Catalog
 from headstart_server.backbones.contract.backbone import Backbone
 from headstart_server.backbones.contract.cores import available_cores
 from headstart_server.backbones.contract.runtimes import (
@@ -26,6 +27,8 @@ from headstart_server.backbones.contract.runtimes import (
     RuntimeSettings,
     default_cache,
 )
+from headstart_server.backbones.networks.quantization import SUFFIX, base_name
+from headstart_server.backbones.runtimes.openvino_runtime import NETWORK_FILE
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
@@ -36,11 +39,11 @@ from sample_images import photographs
 BATCH = 2
 
 
-def network_and_engine(seconds: float) -> dict[str, float]:
+def network_and_engine(subject: "_Subject", seconds: float) -> dict[str, float]:
     """Rows a second of OpenVINO in process, and of the engine around it, in turns; decoded beforehand."""
-    backbone = _backbone()
+    backbone = subject.backbone()
     rows = [backbone.decode(file) for file in photographs(64)]
-    alone, engine = _OpenVino(backbone, np.stack(rows[:BATCH])), _Engine(backbone, rows)
+    alone, engine = _OpenVino(subject, np.stack(rows[:BATCH])), _Engine(backbone, rows)
     rates: dict[str, list[float]] = {"alone": [], "engine": []}
     for measure in (alone.rate, engine.rate):
         measure(seconds / 4)
@@ -51,9 +54,9 @@ def network_and_engine(seconds: float) -> dict[str, float]:
     return {name: float(np.median(found)) for name, found in rates.items()}
 
 
-def decode_and_network(seconds: float) -> dict[str, float]:
+def decode_and_network(subject: "_Subject", seconds: float) -> dict[str, float]:
     """Images a second of decoding and network alone, in a thread for each core, in the engine's batches."""
-    backbone = _backbone()
+    backbone = subject.backbone()
     files = photographs(64)
 
     def work(number: int) -> int:
@@ -68,9 +71,9 @@ def decode_and_network(seconds: float) -> dict[str, float]:
 class _OpenVino:
     """OpenVINO and nothing else: compiled for this batch, as many requests in flight as streams."""
 
-    def __init__(self, backbone: Backbone, rows: np.ndarray) -> None:
-        settings = _settings()
-        path = _catalog().conversion()
+    def __init__(self, subject: "_Subject", rows: np.ndarray) -> None:
+        settings = subject.settings
+        path = subject.network()
         precision = "bf16" if settings.precision is Precision.BFLOAT16 else "f32"
         core = openvino.Core()
         network = core.read_model(path)
@@ -85,9 +88,10 @@ class _OpenVino:
             },
         )
         self._rows = rows
+        self._streams = settings.streams
 
     def rate(self, seconds: float) -> float:
-        queue = openvino.AsyncInferQueue(self._network, _settings().streams)
+        queue = openvino.AsyncInferQueue(self._network, self._streams)
         began, count = time.perf_counter(), 0
         while time.perf_counter() < began + seconds:
             queue.start_async({0: self._rows}, share_inputs=True)
@@ -161,16 +165,27 @@ def _in_threads(work: Callable[[int], int], seconds: float) -> float:
     return sum(counts) / (time.perf_counter() - began)
 
 
-def _settings() -> RuntimeSettings:
-    return RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=default_cache()).settled()
+class _Subject:
+    """The default backbone in one precision.
 
+    Args:
+        precision: its precision; `INT8` is its quantized form.
+        cache: folder of prepared backbones.
+    """
 
-def _backbone() -> Backbone:
-    return _catalog().load()
+    def __init__(self, precision: Precision, cache: Path) -> None:
+        self.settings = RuntimeSettings(kind=RuntimeKind.OPENVINO, precision=precision, cache=cache).settled()
+        self._catalog = Catalog(runtimes=self.settings)
+        self._name = DEFAULT + (SUFFIX if precision is Precision.INT8 else "")
 
+    def backbone(self) -> Backbone:
+        return self._catalog.load(self._name)
 
-def _catalog() -> Catalog:
-    return Catalog(runtimes=_settings())
+    def network(self) -> Path:
+        """Return the path of its network."""
+        if base_name(self._name) is None:
+            return self._catalog.conversion(self._name)
+        return self._catalog.quantized.folder(self._name) / NETWORK_FILE
 
 
 class _Echo(stubs.PredictionServiceServicer):
@@ -200,12 +215,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("network", "decode", "echo"))
     parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--precision", type=Precision, default=Precision.FLOAT32)
+    parser.add_argument("--backbone-cache", type=Path, default=default_cache())
     arguments = parser.parse_args()
     if arguments.what == "echo":
         asyncio.run(serve_echo())
         return
     measure = {"network": network_and_engine, "decode": decode_and_network}[arguments.what]
-    json.dump(measure(arguments.seconds), sys.stdout)
+    json.dump(measure(_Subject(arguments.precision, arguments.backbone_cache), arguments.seconds), sys.stdout)
 
 
 if __name__ == "__main__":
