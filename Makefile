@@ -149,11 +149,11 @@ lock: $(VENV)/.stamp-dev ## Write the images' lock files: make lock ARGS=--upgra
 	@PYTHONPATH=tests $(BIN)/python -m images.locks write $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/.stamp-demo ## Measure; prints the table the documentation quotes.
+bench: $(VENV)/.stamp-bench ## Measure; prints the table the documentation quotes.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/bench.py $(ARGS)
 
 .PHONY: bench-peers
-bench-peers: $(VENV)/.stamp-demo $(PEERS:%=$(PEER_VENVS)/%/.stamp) ## Compare with other model servers; takes minutes.
+bench-peers: $(VENV)/.stamp-bench $(PEERS:%=$(PEER_VENVS)/%/.stamp) ## Compare with other model servers; takes minutes.
 	@PYTHONPATH=$(CURDIR)/tests:$(CURDIR)/tests/benchmarks $(BIN)/python -m peers $(ARGS)
 
 .PHONY: bench-recipes

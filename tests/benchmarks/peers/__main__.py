@@ -16,9 +16,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from peers.contenders import FLAVORS, HEADSTART, Contender, Job, peers
+from light_load import H2LOAD
+from peers.contenders import FLAVORS, HEADSTART, Contender, Job, headstarts, peers
 from peers.measuring import Measured, Plan, measure
-from peers.publishing import publish
+from peers.process_group import ServerEnded
+from peers.publishing import publish, quantize
 from peers.tables import print_tables
 from peers.variants import names
 from report import machine, software
@@ -36,22 +38,27 @@ def main() -> None:
     # A server is ended on the way out, so also on this way.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments = _arguments()
-    chosen = [
-        peer
-        for peer in peers()
-        if (not arguments.only or peer.name in arguments.only) and arguments.flavor in (None, peer.flavor)
-    ]
+    only, flavors = arguments.only, arguments.flavor or FLAVORS
+    chosen = [peer for peer in peers() if (not only or peer.name in only) and peer.flavor in flavors]
     print(f"Machine: {machine()}\nSoftware: {software()}")
     versions = dict.fromkeys(f"{peer.server} {peer.version()}" for peer in chosen)
     print(f"Peers: {', '.join(versions)}\n", flush=True)
     measured = _kept(arguments.json) if arguments.add else []
     with tempfile.TemporaryDirectory(prefix="headstart-peers-") as place:
         networks, images = _prepared(Path(place), max(arguments.variants))
+        print(f"{quantize(networks)}\n", flush=True)
         for count in arguments.variants:
             callers = CALLERS if count == arguments.variants[0] else CALLERS[1:]
-            plan = Plan(callers=callers, seconds=arguments.seconds, bound=arguments.bound, images=images)
+            plan = Plan(
+                callers=callers,
+                seconds=arguments.seconds,
+                bound=arguments.bound,
+                images=images,
+                # It sends one request again and again, so it cannot choose among variants.
+                light=count == 1 and H2LOAD.find() is not None,
+            )
             # Ours first and last: what else the machine does meanwhile then shows as their difference.
-            for contender in (HEADSTART, *chosen, HEADSTART):
+            for contender in (*headstarts(), *chosen, *headstarts()):
                 measured.append(_measured(contender, plan, names(count), networks))
                 if arguments.json is not None:
                     arguments.json.write_text(json.dumps([asdict(one) for one in measured], indent=1))
@@ -67,7 +74,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--variants", type=int, nargs="+", help="numbers of variants (default: 1 10 50)")
     parser.add_argument("--bound", type=float, default=300.0, help="seconds a server gets to become ready")
     parser.add_argument("--quick", action="store_true", help="loads of 1 s, and 1 and 3 variants")
-    parser.add_argument("--flavor", choices=FLAVORS, help="what runs the peers' networks (default: both)")
+    parser.add_argument(
+        "--flavor",
+        action="append",
+        choices=FLAVORS,
+        help="what runs the peers' networks; may be repeated (default: all)",
+    )
     parser.add_argument("--json", type=Path, help="file that gets everything measured")
     parser.add_argument(
         "--add",
@@ -90,6 +102,7 @@ def _kept(file: Path) -> list[Measured]:
     for one in found:
         # JSON's keys are texts.
         one.loads = {int(callers): load for callers, load in one.loads.items()}
+        one.light_loads = {int(callers): load for callers, load in one.light_loads.items()}
     return found
 
 
@@ -120,9 +133,7 @@ def _measured(contender: Contender, plan: Plan, variants: Sequence[str], network
                 cores=len(os.sched_getaffinity(0)),
                 ports=_ports(),
             )
-            if contender is HEADSTART:
-                publish(job)
-            one = measure(contender, job, plan)
+            one = _published(contender, job) or measure(contender, job, plan)
         one.attempts = attempt + 1
         if not one.ended_early:
             break
@@ -135,9 +146,19 @@ def _measured(contender: Contender, plan: Plan, variants: Sequence[str], network
     return one
 
 
+def _published(contender: Contender, job: Job) -> Measured | None:
+    """Fine-tune what Headstart serves; return why it cannot, as what was measured."""
+    if contender.name == HEADSTART:
+        try:
+            publish(contender, job)
+        except (ServerEnded, TimeoutError) as error:
+            return Measured(title=contender.title, variants=len(job.variants), fault=str(error))
+    return None
+
+
 def _place(one: Measured) -> int:
     """Where its row stands: the pieces of a run come in any order."""
-    return [contender.title for contender in (HEADSTART, *peers())].index(one.title)
+    return [contender.title for contender in (*headstarts(), *peers())].index(one.title)
 
 
 def _ports() -> Sequence[int]:

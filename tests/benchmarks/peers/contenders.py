@@ -5,15 +5,22 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import Distribution
+from importlib.metadata import Distribution, version
 from pathlib import Path
 
-from peers.protocols import Asking, FormAsking, HeadstartAsking, InferenceAsking
+from headstart_server.backbones.contract.runtimes import Precision, has_bfloat16
+from peers.protocols import Asking, FormAsking, HeadstartAsking, InferenceAsking, MinimalAsking
 from peers.variants import body_path
 
 HERE = Path(__file__).parent
+#: What Headstart calls the body of the peers' networks.
+BACKBONE = "mobilenet-v2"
 ENVIRONMENTS = HERE.parents[2] / ".venv-peers"
-FLAVORS = ("keras", "openvino")
+#: What runs the peers' networks: Keras as documented, or OpenVINO added by hand, also with networks quantized
+#: by hand. Without a hint OpenVINO takes the best precision of the processor for the rest.
+KERAS, OPENVINO, INT8 = FLAVORS = ("keras", "openvino", "openvino-int8")
+#: Of Headstart and of the minimal server, which run in this environment.
+HEADSTART, MINIMAL = "headstart", "minimal"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,8 +53,8 @@ class Contender:
 
     Attributes:
         server: its name in the tables.
-        name: of its program, requirements and environment; "headstart" for ours.
-        flavor: what runs the network.
+        name: of its program, requirements and environment; see `HEADSTART` and `MINIMAL`.
+        flavor: what runs the network; the precision of Headstart.
         protocol: how it is called.
         package: what PyPI calls it.
         processes: whether each core gets a process that loads every network; else one process loads them.
@@ -67,7 +74,7 @@ class Contender:
 
     def missing(self) -> str | None:
         """Why it cannot be started; None if it can."""
-        if self.name == "headstart" or (ENVIRONMENTS / self.name / ".stamp").exists():
+        if self.name in {HEADSTART, MINIMAL} or (ENVIRONMENTS / self.name / ".stamp").exists():
             return None
         reason = ENVIRONMENTS / f"{self.name}.failed"
         if reason.exists():
@@ -76,28 +83,31 @@ class Contender:
 
     def version(self) -> str:
         """Of its package, as installed."""
+        if self.name == MINIMAL:
+            return version(self.package)
         places = [str(place) for place in (ENVIRONMENTS / self.name).glob("lib/python*/site-packages")]
         found = Distribution.discover(name=self.package, path=places)
         return next((one.version for one in found), "not installed")
 
     def loads(self, job: Job) -> int:
         """Networks that are loaded once it is ready."""
-        return 0 if self.name == "headstart" else len(job.variants) * (job.cores if self.processes else 1)
+        return 0 if self.name == HEADSTART else len(job.variants) * (job.cores if self.processes else 1)
 
     def command(self, job: Job) -> list[str]:
         """What starts it."""
-        if self.name == "headstart":
-            declared = ["--backbones-file", str(_declaration(job)), "--default-backbone", "mobilenet-v2"]
-            places = ["--backbone-cache", str(job.networks / "cache"), "--data-dir", str(job.folder / "data")]
+        if self.name == HEADSTART:
+            data = ["--data-dir", str(job.folder / "data"), "--precision", self.flavor]
             ports = ["--port", str(job.ports[0]), "--metrics-port", "off"]
-            return [sys.executable, "-m", "headstart_server", "serve", *declared, *places, *ports]
-        python = ENVIRONMENTS / self.name / "bin" / "python"
+            backbone = [*declared(job.networks), "--default-backbone", BACKBONE]
+            return [sys.executable, "-m", "headstart_server", "serve", *backbone, *data, *ports]
+        is_ours = self.name == MINIMAL
+        python = sys.executable if is_ours else ENVIRONMENTS / self.name / "bin" / "python"
         return [str(python), str(HERE / "servers" / f"serve_{self.name}.py")]
 
     def environment(self, job: Job) -> dict[str, str]:
         """Return the variables it is started with, without the settings of the person who measures."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADSTART_")}
-        if self.name == "headstart":
+        if self.name == HEADSTART:
             return kept
         kept.pop("PYTHONPATH", None)
         settings = {
@@ -117,29 +127,36 @@ class Contender:
         }
 
 
-def _declaration(job: Job) -> Path:
-    """The body that the peers' networks have, declared as anybody's own file is."""
-    path = job.networks / "backbones.toml"
+def declared(networks: Path) -> list[str]:
+    """Return the flags that declare the body of the peers' networks, as anybody's own file, and its cache."""
+    path = networks / "backbones.toml"
     path.write_text(
-        f"""[backbones.mobilenet-v2]
-source = "keras-file:{body_path(job.networks)}"
+        f"""[backbones.{BACKBONE}]
+source = "keras-file:{body_path(networks)}"
 scale = {1 / 127.5!r}
 mean = [1.0]
 license = "Apache-2.0"
 description = "MobileNetV2 with random weights, for measuring."
 """
     )
-    return path
+    return ["--backbones-file", str(path), "--backbone-cache", str(networks / "cache")]
 
 
-HEADSTART = Contender(
-    server="Headstart",
-    name="headstart",
-    flavor="openvino",
-    protocol="headstart",
-    package="headstart",
-    processes=False,
-)
+def headstarts() -> list[Contender]:
+    """Return Headstart in 8 bits, and in the best precision in floating point of this processor."""
+    in_floats = Precision.BFLOAT16 if has_bfloat16() else Precision.FLOAT32
+    return [
+        Contender(
+            server="Headstart",
+            name=HEADSTART,
+            flavor=precision.value,
+            protocol="headstart",
+            package="headstart",
+            processes=False,
+        )
+        for precision in (Precision.INT8, in_floats)
+    ]
+
 
 #: Name, title, package, protocol, and whether each core gets its own process.
 _PEERS = (
@@ -152,8 +169,16 @@ _PEERS = (
 
 
 def peers() -> list[Contender]:
-    """Every peer in every flavor."""
-    return [
+    """Every peer in every flavor, and the server that a person would write by hand."""
+    minimal = Contender(
+        server="Minimal gRPC server",
+        name=MINIMAL,
+        flavor=OPENVINO,
+        protocol="minimal",
+        package="grpcio",
+        processes=False,
+    )
+    return [minimal] + [
         Contender(
             server=title, name=name, flavor=flavor, protocol=protocol, package=package, processes=processes
         )
@@ -168,6 +193,7 @@ def asking_of(protocol: str, variants: Sequence[str], files: Sequence[bytes]) ->
         "headstart": lambda: HeadstartAsking(variants, files),
         "inference": lambda: InferenceAsking(variants, files, [1]),
         "inference-batched": lambda: InferenceAsking(variants, files, [1, 1]),
+        "minimal": lambda: MinimalAsking(files),
         "form-variant": lambda: FormAsking(variants, files, field="image", path="/predict"),
         "form-path": lambda: FormAsking(variants, files, field="images", path="/{}"),
     }

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from peers.contenders import Contender, Job, asking_of
+import light_load
+from light_load import LoadError
+from peers.contenders import HEADSTART, Contender, Job, asking_of
 from peers.process_group import ProcessGroup, ServerEnded, listens, started, wait_until
-from peers.transports import FAILURES, connected
+from peers.transports import ANSWER_SECONDS, FAILURES, connected
 from peers.variants import CLASSES, expected_path
 
 #: Largest difference of a probability from the one that Keras gives in float32.
@@ -35,6 +37,7 @@ class Measured:
         ready_seconds: from its start until every variant was loaded everywhere and had answered.
         memory: bytes held after the loads.
         loads: by the number of callers, what `peers.load` printed.
+        light_loads: by the number of callers, what h2load measured with one image of the first variant.
         fault: why something is missing.
         ended_early: whether it ended by itself before it was ready.
         attempts: how often it was started.
@@ -46,6 +49,7 @@ class Measured:
     ready_seconds: float | None = None
     memory: int | None = None
     loads: dict[int, dict[str, Any]] = field(default_factory=dict)
+    light_loads: dict[int, dict[str, Any]] = field(default_factory=dict)
     fault: str | None = None
     ended_early: bool = False
     attempts: int = 1
@@ -61,12 +65,14 @@ class Plan:
         seconds: of each load.
         bound: seconds a server gets until it is ready.
         images: folder of the image files.
+        light: whether h2load is used, too.
     """
 
     callers: Sequence[int]
     seconds: float
     bound: float
     images: Path
+    light: bool
 
 
 def measure(contender: Contender, job: Job, plan: Plan) -> Measured:
@@ -87,8 +93,12 @@ def measure(contender: Contender, job: Job, plan: Plan) -> Measured:
                 load = measured.loads[callers] = _load(contender, job, plan, callers)
                 load["server_cpu_ms"] = 1e3 * (group.cpu_seconds() - before) / max(1, load["answered"])
                 group.check()
+            for callers in plan.callers if plan.light else ():
+                measured.light_loads[callers] = _light_load(contender, job, first, callers, plan.seconds)
+                group.check()
             measured.memory = group.memory()
-        except (ServerEnded, TimeoutError, WrongAnswer) as error:
+            _check_first(contender, job, group, first)
+        except (ServerEnded, TimeoutError, WrongAnswer, LoadError) as error:
             measured.fault = str(error)
             measured.ended_early = isinstance(error, ServerEnded) and measured.ready_seconds is None
             measured.memory = measured.memory or group.memory()
@@ -103,10 +113,21 @@ def _wait_until_ready(
     loads = contender.loads(job)
     wait_until(lambda: len(list(job.loaded.iterdir())) >= loads, group, deadline, "loaded")
     wait_until(lambda: listens(job.ports[0]), group, deadline, "listening")
-    expected = json.loads(expected_path(job.networks).read_text())
     for variant in job.variants:
-        answer = asyncio.run(_first_answer(contender, job, group, file, variant, deadline))
-        _check(contender, variant, answer, expected)
+        _check_answer(contender, job, group, file, variant, deadline)
+
+
+def _check_first(contender: Contender, job: Job, group: ProcessGroup, file: bytes) -> None:
+    """Check that the first variant still answers as it should: fast wrong answers are not counted."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    _check_answer(contender, job, group, file, job.variants[0], deadline)
+
+
+def _check_answer(
+    contender: Contender, job: Job, group: ProcessGroup, file: bytes, variant: str, deadline: float
+) -> None:
+    answer = asyncio.run(_first_answer(contender, job, group, file, variant, deadline))
+    _check(contender, variant, answer, json.loads(expected_path(job.networks).read_text()))
 
 
 async def _first_answer(
@@ -130,11 +151,22 @@ def _check(
 ) -> None:
     if len(answer) != CLASSES or abs(sum(answer) - 1) > 0.01:
         raise WrongAnswer(f"{variant} answered {answer}, no probabilities of {CLASSES} classes")
-    if contender.name == "headstart":
+    if contender.name == HEADSTART:
         return  # its heads were fitted, not given
     errors = {name: float(np.abs(np.subtract(answer, values)).max()) for name, values in expected.items()}
     if min(errors, key=errors.__getitem__) != variant or errors[variant] > TOLERANCE:
         raise WrongAnswer(f"{variant} answered {answer} for {expected[variant]}")
+
+
+def _light_load(contender: Contender, job: Job, file: bytes, callers: int, seconds: float) -> dict[str, Any]:
+    target, variant = f"127.0.0.1:{job.ports[0]}", job.variants[0]
+    asking = asking_of(contender.protocol, [variant], [file])
+    message = asking.request(variant, 0)
+    if asking.method is None:
+        request = light_load.http_request(target, message)
+    else:
+        request = light_load.grpc_request(target, asking.method, message)
+    return light_load.measure(request, callers=callers, seconds=seconds)
 
 
 def _load(contender: Contender, job: Job, plan: Plan, callers: int) -> dict[str, Any]:

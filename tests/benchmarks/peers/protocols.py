@@ -91,6 +91,21 @@ class InferenceAsking:
         return [*contents.fp32_contents, *contents.fp64_contents]
 
 
+class MinimalAsking:
+    """The message of the minimal server, over gRPC: a name, a zero byte, and an image file."""
+
+    method = "/minimal.Classifier/Classify"
+
+    def __init__(self, files: Sequence[bytes]) -> None:
+        self._files = files
+
+    def request(self, variant: str, image: int) -> bytes:
+        return variant.encode() + b"\0" + self._files[image]
+
+    def probabilities(self, answer: bytes) -> Sequence[float]:
+        return np.frombuffer(answer, np.float32).tolist()
+
+
 class FormAsking:
     """A form with a file, over HTTP; the answer is JSON.
 

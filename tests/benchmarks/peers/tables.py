@@ -1,14 +1,21 @@
 """The tables of the comparison, in Markdown, from what was measured."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from statistics import mean
+from typing import Any
 
-from peers.contenders import FLAVORS, HEADSTART
+from peers.contenders import INT8, KERAS, MINIMAL, OPENVINO, headstarts, peers
 from peers.measuring import Measured
 from report import print_table
 
+Loads = Callable[[Measured], Mapping[int, Mapping[str, Any]]]
 Value = Callable[[Measured], float | None]
 Best = Callable[[Sequence[float]], float]
+
+#: The loads of the client in Python, and of h2load.
+_PYTHON: Loads = attrgetter("loads")
+_H2LOAD: Loads = attrgetter("light_loads")
 
 
 def print_tables(measured: Sequence[Measured], callers: Sequence[int]) -> None:
@@ -20,27 +27,32 @@ def print_tables(measured: Sequence[Measured], callers: Sequence[int]) -> None:
         for title in titles
         for count in counts
     }
-    _print_speed([groups[title, counts[0]] for title in titles], callers)
+    first = [groups[title, counts[0]] for title in titles]
+    _print_speed("One network, one 640 x 480 JPEG a call", first, callers, _PYTHON)
+    if any(one.light_loads for one in measured):
+        _print_speed("The same, with load from h2load", first, callers, _H2LOAD)
     if counts[1:]:
         _print_variants([groups[title, count] for count in counts for title in titles], callers[1:])
     _print_ratios(measured, counts, callers[1:])
     for note in sorted({note for one in measured for note in one.notes}):
-        print(f"The peers said: {note}.")
+        print(f"The peers printed: {note}.")
 
 
-def _print_speed(groups: Sequence[Sequence[Measured]], callers: Sequence[int]) -> None:
+def _print_speed(
+    title: str, groups: Sequence[Sequence[Measured]], callers: Sequence[int], loads: Loads
+) -> None:
     head = ["server"]
     for number in callers:
         head += [f"{_callers(number)}: calls/s", "p50", "p99"]
     rows = []
-    for group in groups:
+    for group in filter(None, groups):
         row = [group[0].title]
         for number in callers:
-            row.append(_cell(group, _rate(number), "{:.0f}"))
-            row.append(_cell(group, _latency(number, "p50_ms"), "{:.0f} ms"))
-            row.append(_cell(group, _latency(number, "p99_ms"), "{:.0f} ms"))
+            row.append(_cell(group, _figure(loads, number, "per_second"), "{:.0f}"))
+            row.append(_cell(group, _figure(loads, number, "p50_ms"), "{:.0f} ms"))
+            row.append(_cell(group, _figure(loads, number, "p99_ms"), "{:.0f} ms"))
         rows.append(_cells_of(row, group))
-    print_table("One network, one 640 x 480 JPEG a call", head, rows)
+    print_table(title, head, rows)
 
 
 def _print_variants(groups: Sequence[Sequence[Measured]], callers: Sequence[int]) -> None:
@@ -51,37 +63,54 @@ def _print_variants(groups: Sequence[Sequence[Measured]], callers: Sequence[int]
         row = [str(group[0].variants), group[0].title]
         row.append(_cell(group, lambda one: one.ready_seconds, "{:.1f} s"))
         row.append(_cell(group, lambda one: one.memory and one.memory / 2**20, "{:,.0f} MiB"))
-        row += [_cell(group, _rate(number), "{:.0f}") for number in callers]
+        row += [_cell(group, _figure(_PYTHON, number, "per_second"), "{:.0f}") for number in callers]
         rows.append(_cells_of(row, group))
-    print_table("Variants of the network, each call asks one at random", head, rows)
+    print_table("Variants of the network, each call to one at random", head, rows)
 
 
 def _print_ratios(measured: Sequence[Measured], counts: Sequence[int], callers: Sequence[int]) -> None:
+    """Print one row for each precision of Headstart and group of peers that was measured."""
+    figures: list[tuple[str, Value, Best]] = [
+        (f"{name}, {_callers(number)}", _figure(loads, number, "per_second"), max)
+        for name, loads in (("h2load", _H2LOAD), ("Python client", _PYTHON))
+        for number in callers
+    ]
+    figures += [("memory", lambda one: one.memory, min), ("start", lambda one: one.ready_seconds, min)]
     rows = []
     for count in counts:
-        for flavor in FLAVORS:
-            here = [one for one in measured if one.variants == count]
-            ours = [one for one in here if one.title == HEADSTART.title]
-            others = [one for one in here if one.title != HEADSTART.title and one.title.endswith(flavor)]
-            row = [str(count), f"peers with {flavor}"]
-            row += [_advantage(ours, others, _rate(number), max) for number in callers]
-            row.append(_advantage(ours, others, lambda one: one.memory, min))
-            row.append(_advantage(ours, others, lambda one: one.ready_seconds, min))
-            rows.append(row)
-    head = ["variants", "against", *(f"calls/s, {_callers(number)}" for number in callers), "memory", "start"]
-    print_table("How many times better Headstart is than the best of the peers in each", head, rows)
+        here = [one for one in measured if one.variants == count]
+        for title in [each.title for each in headstarts()]:
+            own = [one for one in here if one.title == title]
+            for against, titles in _rivals().items():
+                others = [one for one in here if one.title in titles]
+                if own and others:
+                    cells = [_advantage(own, others, value, best) for _, value, best in figures]
+                    rows.append([str(count), title, against, *cells])
+    head = ["variants", "what", "against", *(name for name, _, _ in figures)]
+    print_table("How many times better Headstart is than the best of the others in each", head, rows)
+
+
+def _rivals() -> dict[str, set[str]]:
+    """Return what Headstart is compared with, each with the titles of its contenders."""
+    servers = [each for each in peers() if each.name != MINIMAL]
+    flavors = {
+        "best peer as documented (Keras)": KERAS,
+        "best peer with OpenVINO in its best precision": OPENVINO,
+        "best peer with OpenVINO, quantized by hand": INT8,
+    }
+    minimal = f"minimal hand-written gRPC server with OpenVINO in {headstarts()[-1].flavor}"
+    return {
+        against: {each.title for each in servers if each.flavor == flavor}
+        for against, flavor in flavors.items()
+    } | {minimal: {each.title for each in peers() if each.name == MINIMAL}}
 
 
 def _callers(number: int) -> str:
     return "1 caller" if number == 1 else f"{number} callers"
 
 
-def _rate(callers: int) -> Value:
-    return lambda one: one.loads.get(callers, {}).get("per_second")
-
-
-def _latency(callers: int, which: str) -> Value:
-    return lambda one: one.loads.get(callers, {}).get(which)
+def _figure(loads: Loads, callers: int, which: str) -> Value:
+    return lambda one: loads(one).get(callers, {}).get(which)
 
 
 def _values(group: Sequence[Measured], value: Value) -> list[float]:
@@ -101,7 +130,8 @@ def _cell(group: Sequence[Measured], value: Value, form: str) -> str:
 def _cells_of(row: list[str], group: Sequence[Measured]) -> list[str]:
     """A row, with what went wrong behind the name."""
     faults = [one.fault for one in group if one.fault]
-    failures = sum(sum(load["failures"].values()) for one in group for load in one.loads.values())
+    loads = [load for one in group for load in (*one.loads.values(), *one.light_loads.values())]
+    failures = sum(sum(load["failures"].values()) for load in loads)
     if failures:
         faults.append(f"{failures} calls failed")
     place = row.index(group[0].title)

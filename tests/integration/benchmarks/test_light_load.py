@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import grpc
 import pytest
 
-from benchmarks import light_load
-from benchmarks.light_load import LoadError, grpc_request, http_request, measure
+import light_load
+from light_load import LoadError, grpc_request, http_request, measure
 from programs import H2LOAD, Requirement
 from server_process import free_port
 

@@ -13,6 +13,8 @@ from PIL import Image
 SIDE = 224
 #: Rows of the largest batch that a peer may form: on a CPU larger ones take longer for each row.
 MAX_BATCH = 8
+#: End of the name of a network's file by its flavor.
+SUFFIXES = {"openvino": ".xml", "openvino-int8": ".int8.xml"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,7 @@ class Settings:
     """What the comparison asks of a peer; handed down in the environment variable PEER, as JSON.
 
     Attributes:
-        flavor: keras, or openvino: the same network converted by hand.
+        flavor: keras, or the same network converted by hand: openvino, or openvino-int8 if also quantized.
         networks: folder of the variants' files.
         variants: their names.
         port: where to serve.
@@ -60,8 +62,11 @@ class Network:
     """
 
     def __init__(self, name: str, settings: Settings) -> None:
-        load = {"keras": _load_keras, "openvino": _load_openvino}[settings.flavor]
-        self._run = load(Path(settings.networks) / name)
+        path = Path(settings.networks) / name
+        if settings.flavor == "keras":
+            self._run = _load_keras(path)
+        else:
+            self._run = _load_openvino(path.with_suffix(SUFFIXES[settings.flavor]))
         self.predict(np.zeros((1, SIDE, SIDE, 3), np.float32))
         (Path(settings.loaded) / f"{os.getpid()}-{name}").touch()
 
@@ -92,13 +97,14 @@ def _load_keras(path: Path):
 
 
 def _load_openvino(path: Path):
+    # Without a hint for the precision OpenVINO takes the fastest that the processor has, such as bfloat16.
     # It would tell its maker of each import, over the network.
     sys.modules.setdefault("openvino_telemetry", None)
     import openvino
 
-    model = openvino.Core().compile_model(f"{path}.xml", "CPU", {"PERFORMANCE_HINT": "THROUGHPUT"})
+    model = openvino.Core().compile_model(path, "CPU", {"PERFORMANCE_HINT": "THROUGHPUT"})
     precision = model.get_property("INFERENCE_PRECISION_HINT").to_string()
-    print(f"OpenVINO computes in {precision}", flush=True)
+    print(f"OpenVINO computes {path.suffixes[0]} in {precision}", flush=True)
 
     def run(pixels: np.ndarray) -> np.ndarray:
         # The same as preprocess_input, without TensorFlow in memory.
