@@ -7,7 +7,9 @@ from PIL import Image
 from headstart_server.backbones.contract.backbone import Content, Truncation
 from headstart_server.backbones.preprocessing.image_files import check_size, describe_bytes
 from headstart_server.backbones.preprocessing.jpeg import JpegHeader
-from headstart_server.backbones.preprocessing.loaded_image import load_image, turn_upright
+from headstart_server.backbones.preprocessing.loaded_image import load_image, transposition_of, turn_upright
+from headstart_server.backbones.preprocessing.resizing import IS_FAST, scale_bicubic
+from headstart_server.backbones.preprocessing.resizing import MAX_PIXELS as MAX_SCALED_PIXELS
 from headstart_server.errors import HeadstartError, UndecodableInput, WrongModality
 
 #: Default maximum pixels of an image: 8,000 x 8,000.
@@ -63,7 +65,7 @@ class ImageDecoder:
             InputTooLarge: the image has too many pixels.
         """
         if isinstance(content, np.ndarray):
-            return self._square(_from_pixels(content, max_pixels=self._max_pixels))
+            return self._square(_checked(content, max_pixels=self._max_pixels))
         if not isinstance(content, bytes):
             kind = "a text" if isinstance(content, str) else type(content).__name__
             raise WrongModality(f"Expected an image: encoded bytes or pixels. Received: {kind}.")
@@ -85,33 +87,54 @@ class ImageDecoder:
     def _decode_file(self, data: bytes) -> NDArray[np.uint8]:
         loaded = load_image(data, max_pixels=self._max_pixels, scale_of=self._jpeg_scale)
         pixels = loaded.pixels
-        image = _from_array(pixels) if isinstance(pixels, np.ndarray) else _resizable(pixels)
-        return self._square(image, exif=loaded.exif)
+        return self._square(
+            pixels if isinstance(pixels, np.ndarray) else _resizable(pixels), exif=loaded.exif
+        )
 
     def _jpeg_scale(self, header: JpegHeader) -> int:
         needed = _JPEG_MARGIN * self._side
         return next((scale for scale in (8, 4, 2) if self._crop * min(header.scaled(scale)) >= needed), 1)
 
-    def _square(self, image: Image.Image, *, exif: object = None) -> NDArray[np.uint8]:
+    def _square(self, image: Image.Image | NDArray[np.uint8], *, exif: object = None) -> NDArray[np.uint8]:
         """Crop and scale in one pass, then rotate: the crop is central, so rotating last is equivalent."""
-        width, height = image.size
+        if isinstance(image, Image.Image) and image.mode == "RGB" and _is_small(image.size):
+            image = np.asarray(image)
+        if isinstance(image, np.ndarray):
+            image = _central(image)
+            height, width = image.shape[:2]
+        else:
+            width, height = image.size
         kept = self._crop * min(width, height)
         left, top = (width - kept) / 2, (height - kept) / 2
-        filters = Image.Resampling
+        is_bicubic = kept < _HAMMING_FROM * self._side
+        if isinstance(image, np.ndarray):
+            if is_bicubic and IS_FAST and image.shape[2:] == (3,) and _is_small((width, height)):
+                return _upright(scale_bicubic(image, (left, top, kept), self._side), exif)
+            image = Image.fromarray(image)
         square = image.resize(
             (self._side, self._side),
-            filters.HAMMING if kept >= _HAMMING_FROM * self._side else filters.BICUBIC,
+            Image.Resampling.BICUBIC if is_bicubic else Image.Resampling.HAMMING,
             box=(left, top, left + kept, top + kept),
         )
         return np.asarray(turn_upright(_rgb(square), exif))
 
 
-def _from_pixels(pixels: NDArray[np.generic], *, max_pixels: int) -> Image.Image:
+def _is_small(size: tuple[int, int]) -> bool:
+    return size[0] * size[1] <= MAX_SCALED_PIXELS
+
+
+def _upright(pixels: NDArray[np.uint8], exif: object) -> NDArray[np.uint8]:
+    transposition = transposition_of(exif)
+    return pixels if transposition is None else np.asarray(Image.fromarray(pixels).transpose(transposition))
+
+
+def _checked(pixels: NDArray[np.generic], *, max_pixels: int) -> NDArray[np.uint8]:
+    """Return pixels [height, width], or [height, width, 3 or 4], after their type and size were checked."""
     match pixels.shape:
         case (height, width) | (height, width, 1 | 3 | 4) if pixels.dtype == np.uint8:
             check_size((width, height), max_pixels=max_pixels)
             is_color = pixels.ndim == 3 and pixels.shape[-1] > 1
-            return _from_array(pixels if is_color else pixels.reshape(height, width))
+            return (pixels if is_color else pixels.reshape(height, width)).astype(np.uint8, copy=False)
     hint = " Scale floats from 0 to 1 by 255, and convert them to uint8." if pixels.dtype.kind == "f" else ""
     raise WrongModality(
         "Expected pixels: uint8 of shape [height, width, 3], [height, width, 4], [height, width, 1] or "
@@ -119,11 +142,11 @@ def _from_pixels(pixels: NDArray[np.generic], *, max_pixels: int) -> Image.Image
     )
 
 
-def _from_array(pixels: NDArray[np.generic]) -> Image.Image:
-    """Return the center square of pixels with the margin that resampling needs, without copying the rest."""
+def _central(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the center square of pixels with the margin that resampling needs, without a copy."""
     height, width = pixels.shape[:2]
     top, left = max(0, height - width) // 2, max(0, width - height) // 2
-    return Image.fromarray(pixels[top : height - top, left : width - left])
+    return pixels[top : height - top, left : width - left]
 
 
 def _resizable(image: Image.Image) -> Image.Image:

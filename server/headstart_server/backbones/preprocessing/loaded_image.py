@@ -32,8 +32,13 @@ def turn_upright(image: Image.Image, exif: object) -> Image.Image:
         image: stored image.
         exif: EXIF of its file, with or without the leading `Exif`; anything except bytes is ignored.
     """
-    transposition = _TRANSPOSITIONS.get(_orientation(exif)) if isinstance(exif, bytes) else None
+    transposition = transposition_of(exif)
     return image if transposition is None else image.transpose(transposition)
+
+
+def transposition_of(exif: object) -> Image.Transpose | None:
+    """Return how an image must be transposed to be upright; None if it is; see `turn_upright`."""
+    return _TRANSPOSITIONS.get(_orientation(exif)) if isinstance(exif, bytes) else None
 
 
 def _orientation(exif: bytes) -> int:
