@@ -18,7 +18,7 @@ from headstart import Client
 from headstart_server.backbones.catalog import DEFAULT, Catalog
 from headstart_server.backbones.contract.runtimes import Precision
 from headstart_server.backbones.preprocessing.images import ImageDecoder
-from report import machine, print_table, software
+from report import WRITE_HELP, machine, print_table, software, write_section
 from sample_images import LabeledImage, digits, split
 from server_process import ServerProcess, running
 from speed import Speed, Subject, program
@@ -69,7 +69,8 @@ class Measured:
 def main() -> None:
     """Measure and print."""
     arguments = _arguments()
-    print(f"Machine: {machine()}\nSoftware: {software()}\n", flush=True)
+    setting = f"Machine: {machine()}. Software: {software()}."
+    print(f"{setting}\n", flush=True)
     # A converted network is in the cache from a server's second start on: that is what is measured.
     print(f"{speed.prepare(CACHE)}\n", flush=True)
     subjects = [Subject(precision=each, cache=CACHE) for each in speed.precisions(CACHE)]
@@ -98,6 +99,8 @@ def main() -> None:
         [each.row for each in (*precision_targets(measured, networks, keras), *targets)],
     )
     print_tables(measured, networks, keras, held)
+    if arguments.write:
+        write_section("make bench", setting)
 
 
 def _arguments() -> argparse.Namespace:
@@ -107,6 +110,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only-speed", action="store_true", help="leave out fine-tunes under load, many versions, and Keras"
     )
+    parser.add_argument("--write", action="store_true", help=WRITE_HELP)
     arguments = parser.parse_args()
     arguments.seconds = arguments.seconds or (QUICK_SECONDS if arguments.quick else 6.0)
     arguments.turns = QUICK_TURNS if arguments.quick else TURNS

@@ -1,12 +1,25 @@
-"""What every benchmark prints: the machine, the software, and tables in Markdown."""
+"""What every benchmark prints: the machine, the software, and tables in Markdown; pages take them over."""
 
+import argparse
 import os
 import platform
-from collections.abc import Sequence
+import re
+import sys
+import textwrap
+import time
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version as package_version
 from pathlib import Path
 
 import psutil
+
+PAGE = Path(__file__).parents[2] / "docs" / "understand" / "benchmarks.md"
+WRITE_HELP = "write the tables into docs/understand/benchmarks.md"
+#: Columns of a page.
+WIDTH = 100
+
+#: The tables that were printed, by their titles.
+_printed: dict[str, str] = {}
 
 
 def machine() -> str:
@@ -31,7 +44,59 @@ def software() -> str:
 
 def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table in Markdown."""
-    print(f"**{title}**\n")
-    for row in (head, ["---"] * len(head), *rows):
-        print(f"| {' | '.join(map(str, row))} |")
-    print(flush=True)
+    lines = [f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *rows)]
+    _printed[title] = "\n".join(lines)
+    print(f"**{title}**\n\n{_printed[title]}\n", flush=True)
+
+
+def write_section(target: str, setting: str, page: Path = PAGE) -> None:
+    """Write what was printed into the section of a page whose heading names a command of this project.
+
+    Args:
+        target: command without its arguments, which are those of this process.
+        setting: machine and software; replaces the paragraph that begins with ``Machine:``.
+        page: the page.
+
+    Raises:
+        ValueError: the page has no such section, or the section lacks the title of a table.
+    """
+    text = written(page.read_text(encoding="utf-8"), command(target, sys.argv[1:]), setting, _printed)
+    page.write_text(text, encoding="utf-8")
+
+
+def command(target: str, given: Sequence[str]) -> str:
+    """Return a command as a reader runs it, without the arguments that only say where results go."""
+    arguments = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    arguments.add_argument("--write", action="store_true")
+    arguments.add_argument("--add", action="store_true")
+    arguments.add_argument("--json")
+    kept = arguments.parse_known_args(list(given))[1]
+    return f"{target} ARGS='{' '.join(kept)}'" if kept else target
+
+
+def written(text: str, run: str, setting: str, tables: Mapping[str, str]) -> str:
+    """Return the text of a page with other tables in one section; see `write_section`."""
+    target = run.partition(" ARGS")[0]
+    heading = re.search(rf"^(## [^`\n]*)`{re.escape(target)}(?: ARGS[^`]*)?`.*$", text, re.M)
+    if heading is None:
+        raise ValueError(f"The page has no section '## … `{target}`'. Add it.")
+    following = re.compile(r"^## ", re.M).search(text, heading.end())
+    end = following.start() if following else len(text)
+    section = text[heading.end() : end]
+    paragraph = textwrap.fill(setting, WIDTH, break_long_words=False, break_on_hyphens=False)
+    section = re.sub(r"^Machine: .*?(?=\n\n)", lambda _: paragraph, section, count=1, flags=re.M | re.S)
+    for title, table in tables.items():
+        words = r"\s+".join(map(re.escape, title.split()))
+        section, count = re.subn(
+            rf"(^\*\*{words}\*\*\n\n)(?:\|.*\n)+",
+            lambda found, table=table: f"{found[1]}{table}\n",
+            section,
+            count=1,
+            flags=re.M,
+        )
+        if not count:
+            raise ValueError(
+                f"The section '{heading[0]}' has no table '**{title}**'. Add the title and a table."
+            )
+    date = time.strftime("%Y-%m-%d")
+    return f"{text[: heading.start()]}{heading[1]}`{run}`, on {date}{section}{text[end:]}"

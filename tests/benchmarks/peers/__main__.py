@@ -23,7 +23,7 @@ from peers.process_group import ServerEnded
 from peers.publishing import publish, quantize
 from peers.tables import print_tables
 from peers.variants import names
-from report import machine, software
+from report import WRITE_HELP, machine, software, write_section
 from sample_images import photographs
 
 CALLERS = (1, 8, 32)
@@ -40,9 +40,9 @@ def main() -> None:
     arguments = _arguments()
     only, flavors = arguments.only, arguments.flavor or FLAVORS
     chosen = [peer for peer in peers() if (not only or peer.name in only) and peer.flavor in flavors]
-    print(f"Machine: {machine()}\nSoftware: {software()}")
     versions = dict.fromkeys(f"{peer.server} {peer.version()}" for peer in chosen)
-    print(f"Peers: {', '.join(versions)}\n", flush=True)
+    setting = f"Machine: {machine()}. Software: {software()}. Peers: {', '.join(versions)}."
+    print(f"{setting}\n", flush=True)
     measured = _kept(arguments.json) if arguments.add else []
     with tempfile.TemporaryDirectory(prefix="headstart-peers-") as place:
         networks, images = _prepared(Path(place), max(arguments.variants))
@@ -64,6 +64,8 @@ def main() -> None:
                     arguments.json.write_text(json.dumps([asdict(one) for one in measured], indent=1))
     print()
     print_tables(sorted(measured, key=_place), CALLERS)
+    if arguments.write:
+        write_section("make bench-peers", setting)
 
 
 def _arguments() -> argparse.Namespace:
@@ -86,6 +88,7 @@ def _arguments() -> argparse.Namespace:
         action="store_true",
         help="keep what the file of --json holds, and print tables of all: for a run in pieces",
     )
+    parser.add_argument("--write", action="store_true", help=WRITE_HELP)
     arguments = parser.parse_args()
     if arguments.add and arguments.json is None:
         parser.error("--add needs the file to add to: --json FILE")
