@@ -123,5 +123,5 @@ class FeedbackBench:
 
     def added(self, number: int) -> list[str]:
         """IDs of the examples that a version's fine-tune added to those of its parent."""
-        version = self.bench.registry.version("pets", number)
+        version = self.bench.registry.reader.version("pets", number)
         return sorted(self.bench.ids(version)[: version.manifest.added_count])

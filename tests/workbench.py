@@ -212,7 +212,7 @@ class Workbench:
     def published(self, examples: Sequence[Example] = (), **spec: object) -> Version:
         """Fine-tune, and give the version."""
         model = self.accept(examples, **spec).spec.model
-        return self.registry.version(model, self.run())
+        return self.registry.reader.version(model, self.run())
 
     def rebase(
         self,
@@ -230,7 +230,7 @@ class Workbench:
     def rebased(self, **spec: object) -> Version:
         """Fit a version again, and return the new one."""
         model = self.rebase(**spec).spec.model
-        return self.registry.version(model, self.run())
+        return self.registry.reader.version(model, self.run())
 
     def examples(self, version: Version) -> ExampleList:
         """The list of a version's examples."""
@@ -245,7 +245,7 @@ class Workbench:
         """Take all features out of the cache, so that they are computed again."""
         digests = {
             example.digest
-            for version in self.registry.versions("pets", limit=1000)
+            for version in self.registry.reader.versions("pets", limit=1000)
             for example in self.examples(version).examples
         }
         self.cache.remove(digests)

@@ -269,7 +269,7 @@ class Workload:
         return 0
 
     def _publish_promoted(self) -> int:
-        number = self._publisher.registry.alias_number("big/heavy", "live")
+        number = self._publisher.registry.reader.alias_number("big/heavy", "live")
         self._promotes = not self._promotes
         baseline = number if self._coin() else number + 1
         decision = Decision.PROMOTED if self._promotes else Decision.KEPT
@@ -319,23 +319,26 @@ class Workload:
         registry = self._publisher.registry
         yield "start the registry", self._publisher.reopened
         yield "catch up", registry.index.sync
-        yield "a model", lambda: registry.model("big/heavy")
+        yield "a model", lambda: registry.reader.model("big/heavy")
         for scope in (None, Scope(tenant="big"), Scope(), Scope(tenant="t5"), Scope(tenant="absent")):
-            yield f"models {scope}", lambda scope=scope: registry.models(after="", limit=101, scope=scope)
-        yield "a version", lambda: registry.version("big/heavy", self._random.randrange(1, 500))
-        yield "versions", lambda: registry.versions("big/heavy", limit=101)
-        yield "older versions", lambda: registry.versions("big/heavy", after=[50, 50], limit=101)
+            yield (
+                f"models {scope}",
+                lambda scope=scope: registry.reader.models(after="", limit=101, scope=scope),
+            )
+        yield "a version", lambda: registry.reader.version("big/heavy", self._random.randrange(1, 500))
+        yield "versions", lambda: registry.reader.versions("big/heavy", limit=101)
+        yield "older versions", lambda: registry.reader.versions("big/heavy", after=[50, 50], limit=101)
         yield "find a missing version", lambda: registry.index.find(Selector(model="none"))
         for scope in (None, Scope(tenant="t5"), Scope(tenant="absent")):
             yield f"all versions {scope}", lambda scope=scope: self._some_versions("", scope)
         yield "all versions of a model", lambda: self._some_versions("big/heavy", None)
-        yield "alias number", lambda: registry.alias_number("big/heavy", "live")
+        yield "alias number", lambda: registry.reader.alias_number("big/heavy", "live")
         yield "set an alias", self._set_alias
-        yield "aliases' shares", lambda: registry.model(self._model(7))
-        yield "moves of a model's aliases", lambda: registry.alias_events(self._any_model(), limit=101)
+        yield "aliases' shares", lambda: registry.reader.model(self._model(7))
+        yield "moves of a model's aliases", lambda: registry.reader.alias_events(self._any_model(), limit=101)
         yield (
             "older moves of an alias",
-            lambda: registry.alias_events(self._any_model(), "live", before=10**9, limit=101),
+            lambda: registry.reader.alias_events(self._any_model(), "live", before=10**9, limit=101),
         )
         yield "update a version", self._update_version
         yield (
@@ -350,7 +353,7 @@ class Workload:
         yield "no such version", lambda: registry.set_alias("big/heavy", "live", 10**9)
 
     def _some_versions(self, model: str, scope: Scope | None) -> None:
-        for place, _ in enumerate(self._publisher.registry.all_versions(model, scope)):
+        for place, _ in enumerate(self._publisher.registry.reader.all_versions(model, scope)):
             if place > 1000:
                 break
 
@@ -365,7 +368,7 @@ class Workload:
     def _update_version(self) -> None:
         registry, model = self._publisher.registry, self._any_model()
         with suppress(HeadstartError):
-            number = registry.model(model).newest
+            number = registry.reader.model(model).newest
             registry.update_version(model, number, {"description": "the best"}, Expiration(ttl=1e6))
 
     def _traffic(self) -> None:
@@ -380,7 +383,7 @@ class Workload:
     def _delete_version(self, model: str, number: int = 0) -> None:
         registry = self._publisher.registry
         with suppress(HeadstartError):
-            number = number or registry.model(model).newest
+            number = number or registry.reader.model(model).newest
             registry.delete_version(model, number, force=True)
 
     def _delete_model(self) -> None:
@@ -414,7 +417,7 @@ class Workload:
 
     def _erase_with_rebuild(self) -> None:
         registry, model = self._publisher.registry, self._any_model()
-        numbers = [version.number for version in registry.versions(model, limit=2)]
+        numbers = [version.number for version in registry.reader.versions(model, limit=2)]
         with self._publisher.database.write() as connection:
             found = connection.execute(select(versions.c.job_id).where(versions.c.model == model)).scalars()
             holders = list(found)
@@ -430,7 +433,7 @@ class Workload:
         log.find(replace(request, request_id=""))
         log.unfinished()
         log.add_versions(erasure_id, [(model, number) for number in numbers])
-        old = registry.version(model, numbers[0])
+        old = registry.reader.version(model, numbers[0])
         for artifact in ("new", "again"):
             successor = Successor(
                 artifact=f"{self._new()}.{artifact}",

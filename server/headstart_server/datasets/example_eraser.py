@@ -243,7 +243,7 @@ class ExampleEraser:
         found = self._find(request.example_id, request.model, request.scope)
         if found.is_empty and not self._captured_in(request):
             if request.model:
-                self._registry.model(request.model)
+                self._registry.reader.model(request.model)
             where = f"of model '{request.model}' " if request.model else ""
             raise ExampleNotFound(
                 f"No version {where}and no job under way has an example with the ID "
@@ -311,7 +311,7 @@ class ExampleEraser:
             except ArtifactDamaged:
                 # It ended meanwhile, or fails for the damage.
                 continue
-        for version in self._registry.all_versions(model, scope):
+        for version in self._registry.reader.all_versions(model, scope):
             name = (version.model, version.number)
             try:
                 listed = self._registry.files.examples_alone(version, having=example_id)

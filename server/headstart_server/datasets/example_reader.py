@@ -104,7 +104,7 @@ class ExampleReader:
             ExamplesNotKept: the version has no list of its examples.
             ArtifactDamaged: the list is damaged.
         """
-        version = self._registry.version(selector.model, self._registry.index.find(selector))
+        version = self._registry.reader.version(selector.model, self._registry.index.find(selector))
         index = self.cached(version.artifact, lambda: self._version_index(version))
         return ExampleSource(
             key=version.artifact,
@@ -233,7 +233,7 @@ class ExampleReader:
 
     def _check_still_stored(self, source: ExampleSource) -> None:
         if source.version is not None:
-            self._registry.version(source.version.model, source.version.number)
+            self._registry.reader.version(source.version.model, source.version.number)
         else:
             self._catalog.get(source.dataset)
 

@@ -58,7 +58,7 @@ def find_parent(
         InvalidField, InvalidLabel or WrongTask: names an edit that cannot be made.
     """
     selector = Selector(model=spec.model, number=spec.parent_version, alias=spec.parent_alias)
-    version = registry.version(spec.model, registry.index.find(selector))
+    version = registry.reader.version(spec.model, registry.index.find(selector))
     kept = retained_examples(registry, version, "Send all examples again without a parent.")
     task = version.manifest.task
     return Parent(

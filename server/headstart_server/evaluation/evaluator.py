@@ -199,7 +199,7 @@ class Evaluator:
             HeadstartError: it cannot be found, or not be answered by.
         """
         respondent = self._respondent(target)
-        version = self._registry.version(respondent.version.model, respondent.version.number)
+        version = self._registry.reader.version(respondent.version.model, respondent.version.number)
         known = self._registry.files.examples(version)
         trained = {one.digest for one in known.examples if not one.held_out} if known is not None else set()
         return EvaluationRun(self._predictor([respondent]), trained)
@@ -252,7 +252,7 @@ class Evaluator:
         return pair_predictions(first, second, reading)
 
     def _examples(self, version: ResidentVersion) -> ExampleList:
-        known = self._registry.files.examples(self._registry.version(version.model, version.number))
+        known = self._registry.files.examples(self._registry.reader.version(version.model, version.number))
         if known is None:
             raise NoCommonExamples(
                 f"Of version {version.number} of model '{version.model}' it is not known what it was trained "

@@ -79,7 +79,7 @@ class InfluenceModels:
             ExamplesNotKept: training examples of the version were deleted.
             VersionNotFound: the version was deleted.
         """
-        stored = self._registry.version(version.model, version.number)
+        stored = self._registry.reader.version(version.model, version.number)
         with self._lock:
             found = self._models.get(stored.artifact)
         if found is None:

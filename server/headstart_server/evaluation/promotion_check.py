@@ -67,7 +67,7 @@ class PromotionCheck:
             return None
         baseline = 0
         for _ in range(MAX_PROMOTION_CHECKS):
-            baseline = self._registry.alias_number(spec.model, spec.alias)
+            baseline = self._registry.reader.alias_number(spec.model, spec.alias)
             if not baseline:
                 return first_promotion(spec.alias)
             try:
@@ -123,7 +123,7 @@ class PromotionCheck:
                 f"Version {baseline} predicts another kind of label: {before.head.task} instead of "
                 f"{candidate.head.task}.",
             )
-        known = self._registry.files.examples(self._registry.version(model, baseline))
+        known = self._registry.files.examples(self._registry.reader.version(model, baseline))
         if known is None:
             return rejected_promotion(
                 alias,

@@ -159,13 +159,13 @@ class Exporter:
         def is_live(artifact: str) -> bool:
             nonlocal live
             if live is None:
-                live = {version.artifact for version in self._registry.all_versions()}
+                live = {version.artifact for version in self._registry.reader.all_versions()}
             return artifact in live
 
         self._cache.sweep(is_live)
 
     def _version(self, selector: Selector) -> Version:
-        return self._registry.version(selector.model, self._registry.index.resolve(selector))
+        return self._registry.reader.version(selector.model, self._registry.index.resolve(selector))
 
     async def _create(self, key: Key, version: Version) -> None:
         running = self._running.get(key)

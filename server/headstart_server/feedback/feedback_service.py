@@ -152,7 +152,7 @@ class FeedbackService:
         earlier = self.store.replayed(sent.model, sent.request_id or None, sent.digest)
         if earlier is not None:
             return earlier, FeedbackOutcome.REPEATED
-        self._registry.model(sent.model)
+        self._registry.reader.model(sent.model)
         policy, _ = self.store.retrain_state(sent.model)
         version = self._reference(sent.model, policy)
         content, prediction = self._subject(sent, version)
@@ -166,8 +166,8 @@ class FeedbackService:
         find = self._registry.index.find
         if policy is not None:
             with suppress(AliasNotFound, VersionNotFound):
-                return self._registry.version(model, find(Selector(model=model, alias=policy.alias)))
-        return self._registry.version(model, find(Selector(model=model)))
+                return self._registry.reader.version(model, find(Selector(model=model, alias=policy.alias)))
+        return self._registry.reader.version(model, find(Selector(model=model)))
 
     def _subject(self, sent: SentFeedback, version: Version) -> tuple[Content, AnsweredPrediction]:
         if sent.prediction_id:
@@ -194,7 +194,7 @@ class FeedbackService:
             )
         self._check_content(sent.content, version)
         if sent.number is not None:
-            self._registry.version(sent.model, sent.number)
+            self._registry.reader.version(sent.model, sent.number)
         return sent.content, AnsweredPrediction(version=sent.number)
 
     def _check_content(self, content: Content, version: Version) -> None:

@@ -119,7 +119,7 @@ class Retraining:
         if policy is None or state.failures >= policy.max_failures:
             return None
         try:
-            baseline = self._registry.alias_number(model, policy.alias)
+            baseline = self._registry.reader.alias_number(model, policy.alias)
             accuracy = self._accuracy(model, policy, baseline)
             cause = RetrainCause(pending=pending, waited=waited, accuracy=accuracy)
             if not cause.starts(policy) or not self._take_turn():
@@ -175,7 +175,7 @@ class Retraining:
         return self._inherited(model, baseline or self._registry.index.find(Selector(model=model)))
 
     def _inherited(self, model: str, number: int) -> tuple[Version, Parent]:
-        version = self._registry.version(model, number)
+        version = self._registry.reader.version(model, number)
         return version, inherited(self._registry, self._datasets, version, _INSTEAD)
 
 

@@ -140,6 +140,16 @@ def has_traffic() -> ColumnElement[bool]:
     )
 
 
+def delete_alias(connection: Connection, model: str, alias: str) -> None:
+    """Delete an alias of a model."""
+    connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.name == alias))
+
+
+def delete_aliases(connection: Connection, model: str) -> None:
+    """Delete all aliases of a model."""
+    connection.execute(delete(aliases).where(aliases.c.model == model))
+
+
 def drop_version(connection: Connection, model: str, number: int, now: float) -> None:
     """Remove the aliases that name a version, and the shares that it has of others."""
     connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.number == number))

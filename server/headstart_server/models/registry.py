@@ -1,18 +1,13 @@
-"""Models, versions and aliases in the database."""
+"""Changing models, versions and aliases."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, not_, or_, select, update
+from sqlalchemy import Connection
 
-from headstart_server.auth.permissions import Scope
-from headstart_server.database.batches import batched
 from headstart_server.database.database import Database
-from headstart_server.database.scoped import within
-from headstart_server.database.tables import aliases, models, versions
 from headstart_server.errors import (
     AliasNotFound,
     EtagMismatch,
@@ -29,26 +24,19 @@ from headstart_server.models import (
     rows,
     updates,
     usage,
-    version_list,
 )
-from headstart_server.models.alias_history import AliasEvent, Cause, Mover
+from headstart_server.models.alias_history import Cause, Mover
 from headstart_server.models.model_index import ModelIndex
+from headstart_server.models.model_reader import ModelReader
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
 from headstart_server.models.traffic_split import check_traffic
 from headstart_server.models.updates import Expiration
 from headstart_server.models.version import Alias, Manifest, Model, TrafficSplit, Version
 from headstart_server.models.version_files import VersionFiles
-from headstart_server.models.version_list import VersionFilter, VersionOrder
 
-#: Models whose names are read in one statement.
-_MODELS_AT_ONCE = 500
 #: Expired versions that one transaction deletes: others wait for it to change a model.
 _EXPIRED_AT_ONCE = 100
-#: Models whose versions are looked for in one statement.
-_MODELS_OF_VERSIONS = 50
-#: Versions that are read in one statement.
-_VERSIONS_AT_ONCE = 200
 
 
 class AliasMovedError(Exception):
@@ -56,7 +44,7 @@ class AliasMovedError(Exception):
 
 
 class Registry:
-    """List, name and delete models and versions in the database; `index` finds them, `files` reads them.
+    """Change models and versions; `reader` lists them, `index` resolves names, `files` opens them.
 
     Args:
         database: has the rows.
@@ -82,141 +70,8 @@ class Registry:
         self._resident = resident
         self._on_deleted = on_deleted
         self.index = ModelIndex(database, resident.drop, clock=clock, refreshing=refreshing)
-        self.files = VersionFiles(store, resident, self.index, self.version)
-
-    # Reading
-
-    def model(self, name: str) -> Model:
-        """Return a model.
-
-        Raises:
-            ModelNotFound: the model does not exist.
-        """
-        with self._database.snapshot() as connection:
-            row = connection.execute(
-                select(models).where(models.c.name == name, models.c.deleted.is_(None))
-            ).one_or_none()
-            if row is None:
-                raise rows.model_not_found_error(name)
-            return self._seen_here(rows.model_of(connection, row))
-
-    def models(self, *, after: str, limit: int, scope: Scope | None = None) -> list[Model]:
-        """Return models by name, those after a name; with a scope only those within it."""
-        query = select(models).where(models.c.name > after, models.c.deleted.is_(None))
-        if scope is not None:
-            query = query.where(within(models.c.name, scope))
-        with self._database.snapshot() as connection:
-            found = connection.execute(query.order_by(models.c.name).limit(limit)).all()
-            return [self._seen_here(rows.model_of(connection, row)) for row in found]
-
-    def version(self, model: str, number: int) -> Version:
-        """Return a version.
-
-        Raises:
-            VersionNotFound: the version does not exist.
-        """
-        with self._database.snapshot() as connection:
-            row = connection.execute(
-                rows.select_versions().where(versions.c.model == model, versions.c.number == number)
-            ).one_or_none()
-            if row is None:
-                raise rows.version_not_found_error(model, number)
-            return rows.version_of(row, alias_rows.aliases_of(connection, model))
-
-    def versions(
-        self,
-        model: str,
-        *,
-        limit: int,
-        condition: VersionFilter | None = None,
-        order: VersionOrder | None = None,
-        after: Sequence[Any] | None = None,
-    ) -> list[Version]:
-        """Return versions of a model, by default the newest first.
-
-        Args:
-            model: the model.
-            limit: the most versions.
-            condition: the conditions that they must meet; None for all.
-            order: their order; None for the newest first.
-            after: the key of the order that they follow; None for the first ones.
-        """
-        condition, order = condition or VersionFilter(), order or VersionOrder()
-        with self._database.snapshot() as connection:
-            found = version_list.listed(
-                connection, model, condition=condition, order=order, after=after, limit=limit
-            )
-            named = alias_rows.aliases_of(connection, model)
-            resident = self._resident.numbers(model)
-            return [
-                replace(rows.version_of(row, named), is_resident=int(row.number) in resident) for row in found
-            ]
-
-    def all_versions(self, model: str = "", scope: Scope | None = None) -> Iterator[Version]:
-        """Yield every version by model and number; read in parts, so concurrent changes may be missed.
-
-        Args:
-            model: only those of this model; empty for all.
-            scope: only those of models within it; None for all.
-        """
-        names = [model] if model else self._names(scope)
-        for part in batched(
-            (name for name in names if scope is None or scope.covers(name)), _MODELS_OF_VERSIONS
-        ):
-            after = ("", 0)
-            while found := self._some_versions(part, after):
-                yield from (rows.version_of(row, ()) for row in found)
-                after = (found[-1].model, int(found[-1].number))
-
-    def _names(self, scope: Scope | None) -> Iterator[str]:
-        """Return the names of the models that have or had versions."""
-        after = ""
-        while True:
-            query = select(models.c.name).where(models.c.name > after, models.c.deleted.is_(None))
-            if scope is not None:
-                query = query.where(within(models.c.name, scope))
-            with self._database.read() as connection:
-                some = query.order_by(models.c.name).limit(_MODELS_AT_ONCE)
-                page = list(connection.execute(some).scalars())
-            if not page:
-                return
-            yield from page
-            after = page[-1]
-
-    def _some_versions(self, names: Sequence[str], after: tuple[str, int]) -> Sequence[Row[Any]]:
-        later = or_(
-            versions.c.model > after[0], and_(versions.c.model == after[0], versions.c.number > after[1])
-        )
-        query = rows.select_versions().where(versions.c.model.in_(names), later)
-        with self._database.read() as connection:
-            return connection.execute(
-                query.order_by(versions.c.model, versions.c.number).limit(_VERSIONS_AT_ONCE)
-            ).all()
-
-    def alias_number(self, model: str, alias: str) -> int:
-        """Return the number of the version that an alias names now, by its row; 0 without such an alias."""
-        with self._database.read() as connection:
-            return alias_rows.alias_number(connection, model, alias)
-
-    def alias_events(
-        self, model: str, alias: str = "", *, before: int | None = None, limit: int
-    ) -> Sequence[AliasEvent]:
-        """Return moves of a model's aliases, the newest first.
-
-        Args:
-            model: the model.
-            alias: only those of this alias; empty for all.
-            before: only those with a smaller id; None for all.
-            limit: the most moves.
-
-        Raises:
-            ModelNotFound: there is no such model.
-        """
-        with self._database.snapshot() as connection:
-            rows.require_model(connection, model)
-            return alias_history.events(connection, model, alias, before=before, limit=limit)
-
-    # Changing
+        self.reader = ModelReader(database, resident)
+        self.files = VersionFiles(store, resident, self.index, self.reader.version)
 
     def insert(
         self,
@@ -346,7 +201,7 @@ class Registry:
                 )
             mover = Mover(cause=Cause.SET, principal=principal)
             with alias_history.recorded(connection, [model], mover, self._database.now(connection)):
-                connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.name == alias))
+                alias_rows.delete_alias(connection, model, alias)
         self.index.refresh(model)
 
     def update_version(
@@ -369,7 +224,7 @@ class Registry:
             now = self._database.now(connection)
             updates.update_version(connection, model, number, details, expiration=expiration, now=now)
         self.index.refresh(model)
-        return self.version(model, number)
+        return self.reader.version(model, number)
 
     def update_model(self, model: str, details: Mapping[str, Any]) -> Model:
         """Change the details and policies of a model.
@@ -385,7 +240,7 @@ class Registry:
             rows.bump_revision(connection, [model])
             updates.update_model(connection, model, details)
         self.index.refresh(model)
-        return self.model(model)
+        return self.reader.model(model)
 
     def delete_version(self, model: str, number: int, *, force: bool, principal: str = "") -> None:
         """Delete a version; `principal` as in `set_alias`.
@@ -440,18 +295,11 @@ class Registry:
                     "Delete them first, or set force.",
                     metadata={"model": model, "versions": str(count)},
                 )
-            connection.execute(delete(aliases).where(aliases.c.model == model))
+            alias_rows.delete_aliases(connection, model)
             alias_history.forget(connection, model)
             feedback_rows.delete_model(connection, model)
             found = rows.delete_versions(connection, model)
-            now = self._database.now(connection)
-            connection.execute(
-                update(models)
-                .where(models.c.name == model)
-                .values(
-                    deleted=now, display_name=None, description=None, tags=None, capture=None, retrain=None
-                )
-            )
+            rows.delete_model(connection, model, self._database.now(connection))
             captures.delete_of(connection, model)
         self._forget([(model, row.number, row.artifact) for row in found])
         return len(found)
@@ -474,17 +322,11 @@ class Registry:
     def _delete_some_expired(self) -> int:
         with self._database.write("versions.delete_expired") as connection:
             now = self._database.now(connection)
-            query = (
-                select(versions.c.model, versions.c.number, versions.c.artifact)
-                .where(versions.c.expires <= now, not_(alias_rows.has_traffic()))
-                .order_by(versions.c.expires)
-                .limit(_EXPIRED_AT_ONCE)
-            )
-            found = connection.execute(query).all()
+            found = rows.expired_versions(connection, now, limit=_EXPIRED_AT_ONCE)
             if found:
                 rows.bump_revision(connection, {row.model for row in found})
                 # From here on alone; another replica may have been at them until now.
-                found = connection.execute(query).all()
+                found = rows.expired_versions(connection, now, limit=_EXPIRED_AT_ONCE)
             names = [row.model for row in found]
             with alias_history.recorded(connection, names, Mover(cause=Cause.EXPIRED), now):
                 deleted = [rows.delete_version(connection, row.model, row.number, now) for row in found]
@@ -539,9 +381,6 @@ class Registry:
                 self._store.remove(artifact)
         if deleted:
             self._on_deleted()
-
-    def _seen_here(self, model: Model) -> Model:
-        return replace(model, resident_count=len(self._resident.numbers(model.name)))
 
 
 def _check_etag(connection: Connection, model: str, alias: str, etag: str) -> Alias | None:

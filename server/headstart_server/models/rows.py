@@ -14,6 +14,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    not_,
     select,
     update,
 )
@@ -23,7 +24,7 @@ from headstart_server.database.tables import REGISTRY, archive_uses, counters, m
 from headstart_server.errors import ModelNotFound, ModelNotReady, VersionNotFound, WrittenByNewerRelease
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import usage
-from headstart_server.models.alias_rows import aliases_of, drop_version
+from headstart_server.models.alias_rows import aliases_of, drop_version, has_traffic
 from headstart_server.models.capture_policy import CapturePolicy
 from headstart_server.models.retrain_policy import RetrainPolicy
 from headstart_server.models.version import Alias, Manifest, Model, Version
@@ -198,6 +199,22 @@ def delete_versions(connection: Connection, model: str) -> list[Row[Any]]:
         found.extend(deleted)
     usage.remove_versions(connection, found)
     return found
+
+
+def delete_model(connection: Connection, name: str, now: float) -> None:
+    """Mark a model without versions as deleted, and remove its details and policies."""
+    connection.execute(
+        update(models)
+        .where(models.c.name == name)
+        .values(deleted=now, display_name=None, description=None, tags=None, capture=None, retrain=None)
+    )
+
+
+def expired_versions(connection: Connection, now: float, *, limit: int) -> list[Row[Any]]:
+    """Return model, number and artifact of versions that have expired and are in no traffic split."""
+    query = select(versions.c.model, versions.c.number, versions.c.artifact)
+    expired = query.where(versions.c.expires <= now, not_(has_traffic()))
+    return list(connection.execute(expired.order_by(versions.c.expires).limit(limit)))
 
 
 def model_of(connection: Connection, row: Row[Any]) -> Model:

@@ -83,7 +83,7 @@ class VersionRebuilder:
     def version(self, model: str, number: int) -> Version | None:
         """Return a version; None if it was deleted."""
         with suppress(VersionNotFound):
-            return self._registry.version(model, number)
+            return self._registry.reader.version(model, number)
         return None
 
     def rebuild(self, version: Version, checkpoint: Callable[[], None] = lambda: None) -> RebuiltHead:

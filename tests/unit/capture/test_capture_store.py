@@ -145,7 +145,7 @@ def test_inputs_of_a_deleted_model_are_gone_even_if_it_comes_back(captures: Capt
     captures.publisher.registry.delete_model("pets", force=True)
     captures.publisher.publish("pets")
     assert captures.inputs.find("pets", "one") is None
-    assert captures.publisher.registry.model("pets").capture is None
+    assert captures.publisher.registry.reader.model("pets").capture is None
     with pytest.raises(ModelGoneError):
         captures.write(["two"])
     captures.eraser.clean()

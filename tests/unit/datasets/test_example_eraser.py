@@ -221,7 +221,7 @@ def test_what_a_killed_server_had_begun_is_ended_by_the_next_cleaning(
     assert CAT.content not in on_disk(bench)
     assert before <= {path.name for path in bench.folder.iterdir()}
     assert not list(bench.folder.glob("*.part"))
-    version = bench.registry.version("pets", 1)
+    version = bench.registry.reader.version("pets", 1)
     assert len(RetainedExamples(bench.registry, bench.datasets.reader).contents(version, range(12))) == 11
 
 

@@ -66,7 +66,7 @@ def test_a_child_reports_where_it_came_from(bench: Workbench, driver: JobDriver)
     assert manifest.example_count == 12 - 2 + 4
     job = driver.job_store.reader.get(manifest.job_id)
     assert (job.example_count, job.class_count, job.spec.parent_version) == (14, 3, 1)
-    parent = bench.registry.version("pets", 1).manifest
+    parent = bench.registry.reader.version("pets", 1).manifest
     assert (parent.parent, parent.added_count, parent.removed_count) == (0, 12, 0)
 
 
@@ -212,7 +212,7 @@ def test_a_job_succeeds_whose_parent_was_deleted_after_it_was_accepted(bench: Wo
     bench.forget_features()
     bench.registry.delete_model("pets", force=True)
     bench.files()
-    version = bench.registry.version("pets", bench.run())
+    version = bench.registry.reader.version("pets", bench.run())
     assert head_digest(version) == head_digest(bench.published(pets(4), model="others"))
 
 
@@ -235,7 +235,9 @@ def test_archives_go_with_the_last_version_that_needs_them(bench: Workbench) -> 
     bench.published(pets(1, start=3), parent_version=1)
     everything = tuple(example.id for example in pets(3))
     bench.published(pets(3, start=4), parent_version=2, edits=removals(*everything))
-    first, second, third = (bench.registry.version("pets", number).manifest.job_id for number in (1, 2, 3))
+    first, second, third = (
+        bench.registry.reader.version("pets", number).manifest.job_id for number in (1, 2, 3)
+    )
     assert bench.files() == {first, second, third}
     bench.registry.delete_version("pets", 1, force=True)
     bench.registry.delete_version("pets", 2, force=True)

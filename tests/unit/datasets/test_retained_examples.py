@@ -39,7 +39,7 @@ class Bench:
             number = self.publisher.registry.insert(
                 connection, artifact="job-1.1", size_bytes=size, manifest=written, expires=None, alias=None
             )
-        self.version = replace(self.publisher.registry.version("pets", number), has_examples=True)
+        self.version = replace(self.publisher.registry.reader.version("pets", number), has_examples=True)
         self.kept = RetainedExamples(self.publisher.registry, self.datasets.reader)
 
     def contents(self, *indexes: int, **changes: bool) -> dict[int, object]:

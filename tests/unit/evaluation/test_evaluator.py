@@ -269,7 +269,7 @@ def test_features_that_are_gone_are_computed_again_from_the_archives(bench: Work
     before = compared(bench, version(1), version(1, "others"))
     bench.forget_features()
     bench.cache.remove(
-        [example.digest for example in bench.examples(bench.registry.version("others", 1)).examples]
+        [example.digest for example in bench.examples(bench.registry.reader.version("others", 1)).examples]
     )
     assert compared(bench, version(1), version(1, "others")) == before
     assert before.example_count == 48
@@ -281,7 +281,7 @@ def test_without_the_archives_what_both_know_is_compared(bench: Workbench) -> No
     bench.files()
     bench.forget_features()
     bench.cache.remove(
-        [example.digest for example in bench.examples(bench.registry.version("others", 1)).examples]
+        [example.digest for example in bench.examples(bench.registry.reader.version("others", 1)).examples]
     )
     found = compared(bench, version(1), version(1, "others"))
     assert found.example_count == 12

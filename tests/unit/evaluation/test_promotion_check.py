@@ -42,7 +42,7 @@ def promotion_of(version: Version) -> Promotion:
 
 
 def named(bench: Workbench) -> int:
-    return bench.registry.alias_number("pets", "stable")
+    return bench.registry.reader.alias_number("pets", "stable")
 
 
 def test_the_first_version_is_promoted_for_there_is_nothing_to_be_worse_than(bench: Workbench) -> None:
@@ -64,7 +64,7 @@ def test_a_version_that_is_as_good_is_promoted_and_the_figures_are_kept(
     assert named(bench) == 2
     assert driver.job_store.reader.get(version.manifest.job_id).promotion == promotion
     assert driver.restarted().reader.get(version.manifest.job_id).promotion == promotion
-    assert driver.publisher.reopened().version("pets", 2).promotion == promotion
+    assert driver.publisher.reopened().reader.version("pets", 2).promotion == promotion
 
 
 def test_a_worse_version_is_published_but_the_alias_stays(bench: Workbench, driver: JobDriver) -> None:
@@ -199,9 +199,9 @@ def test_shares_that_an_alias_gives_end_only_when_it_moves_and_are_no_baseline(b
     bench.registry.set_alias("pets", "stable", 1, shares=[share])
     kept = promotion_of(gated(bench, muddled(12, start=300)))
     assert (kept.decision, kept.baseline) == (Decision.KEPT, 1)
-    assert bench.registry.model("pets").aliases[0].traffic == (share,)
+    assert bench.registry.reader.model("pets").aliases[0].traffic == (share,)
     assert promotion_of(gated(bench, pets(12))).is_promoted
-    (alias,) = bench.registry.model("pets").aliases
+    (alias,) = bench.registry.reader.model("pets").aliases
     assert (alias.number, alias.traffic) == (4, ())
 
 
@@ -325,5 +325,5 @@ def test_a_job_that_crashed_before_it_ended_is_judged_again_and_published_once(
     driver.crash()
     number = bench.run()
     assert number == 2
-    assert promotion_of(bench.registry.version("pets", 2)).is_promoted
+    assert promotion_of(bench.registry.reader.version("pets", 2)).is_promoted
     assert named(bench) == 2

@@ -168,7 +168,7 @@ def test_feedback_is_erased_during_its_retrain(feedback: FeedbackBench) -> None:
     assert feedback.bench.eraser.erase("p1").job_ids == [job.job_id]
     number = feedback.run(job)
     assert pet("cat", 50).content not in on_disk(feedback.bench)
-    assert "p1" not in feedback.bench.ids(feedback.bench.registry.version("pets", number))
+    assert "p1" not in feedback.bench.ids(feedback.bench.registry.reader.version("pets", number))
     assert feedback.states() == {kept.example_id: LEARNED}
 
 
@@ -183,7 +183,7 @@ def test_deleting_a_model_deletes_its_feedback(feedback: FeedbackBench) -> None:
     assert feedback.bench.files() == set()
     feedback.bench.published(pets(4))
     assert feedback.states() == {}
-    assert feedback.bench.registry.model("pets").retrain is None
+    assert feedback.bench.registry.reader.model("pets").retrain is None
     assert feedback.bench.driver.job_store.quotas.recount_usage() == 0
 
 

@@ -49,7 +49,7 @@ def test_feedback_is_pending_then_in_a_job_then_learned_by_its_version(feedback:
     assert feedback.run(job) == 2
     assert feedback.states() == {first: LEARNED, second: LEARNED}
     assert feedback.added(2) == sorted([first, second])
-    version = feedback.bench.registry.version("pets", 2)
+    version = feedback.bench.registry.reader.version("pets", 2)
     assert version.manifest.feedback_count == 2
     assert version.aliases == ("stable",)
     # The job's archive has the contents now.
@@ -153,7 +153,7 @@ def test_feedback_during_a_retrain_is_a_new_correction(feedback: FeedbackBench) 
     assert feedback.added(2) == feedback.added(3) == ["p1"]
     (example,) = [
         each
-        for each in feedback.bench.examples(feedback.bench.registry.version("pets", 3)).examples
+        for each in feedback.bench.examples(feedback.bench.registry.reader.version("pets", 3)).examples
         if each.id == "p1"
     ]
     assert example.target.label == "cat"
@@ -176,7 +176,7 @@ def test_a_correction_of_a_training_example_takes_its_place(feedback: FeedbackBe
     # The same content as an example of version 1, which was not labeled by its ID.
     (name,) = labeled(feedback, 0, label="dog")
     assert feedback.retrain() == 2
-    ids = feedback.bench.ids(feedback.bench.registry.version("pets", 2))
+    ids = feedback.bench.ids(feedback.bench.registry.reader.version("pets", 2))
     assert name in ids
     assert "cat0" not in ids
     assert len(ids) == 12
@@ -189,7 +189,9 @@ def test_a_correction_of_a_held_out_example_is_held_out(bench: Workbench) -> Non
     feedback.set_policy()
     (name,) = labeled(feedback, 20, label="dog")
     feedback.retrain()
-    (example,) = [one for one in bench.examples(bench.registry.version("pets", 3)).examples if one.id == name]
+    (example,) = [
+        one for one in bench.examples(bench.registry.reader.version("pets", 3)).examples if one.id == name
+    ]
     assert example.held_out
 
 
@@ -199,15 +201,15 @@ def test_feedback_that_was_not_promoted_stays_in_later_versions(feedback: Feedba
     feedback.set_policy(replace(EAGER, promote_if=PromotionCriteria(max_drop=0.0, significance=1.0)))
     wrong = labeled(feedback, *range(50, 70), label="dog")
     assert feedback.retrain() == 3
-    version = feedback.bench.registry.version("pets", 3)
+    version = feedback.bench.registry.reader.version("pets", 3)
     assert version.promotion is not None
     assert not version.promotion.is_promoted
-    assert feedback.bench.registry.alias_number("pets", "stable") == 2
+    assert feedback.bench.registry.reader.alias_number("pets", "stable") == 2
     (later,) = labeled(feedback, 71)
     assert feedback.retrain() == 4
     assert feedback.added(3) == sorted(wrong)
     assert feedback.added(4) == [later]
-    fourth = feedback.bench.registry.version("pets", 4)
+    fourth = feedback.bench.registry.reader.version("pets", 4)
     assert fourth.manifest.parent == 3
     assert set(wrong) <= set(feedback.bench.ids(fourth))
 
@@ -218,7 +220,7 @@ def test_a_moved_alias_is_the_next_parent(feedback: FeedbackBench) -> None:
     feedback.bench.published(pets(5), alias="stable")
     (name,) = labeled(feedback, 51)
     assert feedback.retrain() == 4
-    assert feedback.bench.registry.version("pets", 4).manifest.parent == 3
+    assert feedback.bench.registry.reader.version("pets", 4).manifest.parent == 3
     assert feedback.added(4) == [name]
 
 
@@ -229,14 +231,14 @@ def test_a_deleted_last_version_is_not_the_parent(feedback: FeedbackBench) -> No
     feedback.bench.registry.delete_version("pets", 2, force=True)
     labeled(feedback, 51)
     assert feedback.retrain() == 3
-    assert feedback.bench.registry.version("pets", 3).manifest.parent == 1
+    assert feedback.bench.registry.reader.version("pets", 3).manifest.parent == 1
 
 
 def test_a_model_without_the_alias_gets_it(feedback: FeedbackBench) -> None:
     feedback.set_policy(replace(EAGER, alias="new"))
     labeled(feedback, 50)
     assert feedback.retrain() == 2
-    assert feedback.bench.registry.alias_number("pets", "new") == 2
+    assert feedback.bench.registry.reader.alias_number("pets", "new") == 2
 
 
 def test_a_retrain_that_crashes_keeps_its_feedback(feedback: FeedbackBench) -> None:

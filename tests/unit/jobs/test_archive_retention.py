@@ -51,7 +51,7 @@ def test_examples_stay_while_their_job_waits_runs_and_has_a_version(shop: Shop) 
     number = shop.driver.succeed(job)
     assert shop.left == {"one"}
     assert shop.archives.are_kept("one")
-    assert shop.driver.publisher.registry.version("pets", number).has_examples
+    assert shop.driver.publisher.registry.reader.version("pets", number).has_examples
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_job_given_back_keeps_its_examples(shop: Shop) -> None:
 
 def test_discarded_examples_go_with_the_end_of_their_job(shop: Shop) -> None:
     number = shop.published("one", discard_examples=True)
-    assert not shop.driver.publisher.registry.version("pets", number).has_examples
+    assert not shop.driver.publisher.registry.reader.version("pets", number).has_examples
     assert shop.left == set()
 
 
@@ -166,7 +166,9 @@ def test_beyond_the_bound_the_oldest_versions_lose_their_examples_first_those_wi
     assert shop.left == {"aliased", "new"}
     shop.published("newer", size=15)
     assert shop.left == {"aliased", "newer"}
-    assert [version.has_examples for version in driver.publisher.registry.versions("pets", limit=9)] == [
+    assert [
+        version.has_examples for version in driver.publisher.registry.reader.versions("pets", limit=9)
+    ] == [
         True,
         False,
         False,

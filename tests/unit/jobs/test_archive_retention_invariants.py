@@ -42,7 +42,7 @@ class ArchivesMachine(RuleBasedStateMachine):
         self._folder.cleanup()
 
     def living(self) -> set[str]:
-        versions = self.driver.publisher.registry.versions("pets", limit=1000)
+        versions = self.driver.publisher.registry.reader.versions("pets", limit=1000)
         published = {version.manifest.job_id for version in versions}
         return {
             job
@@ -54,7 +54,7 @@ class ArchivesMachine(RuleBasedStateMachine):
     def begin_upload(self, place: int, with_parent: bool) -> None:
         self.count += 1
         job_id = f"upload-{self.count}"
-        versions = self.driver.publisher.registry.versions("pets", limit=1000)
+        versions = self.driver.publisher.registry.reader.versions("pets", limit=1000)
         parent = set()
         if with_parent and versions:
             parent = self.datasets[versions[place % len(versions)].manifest.job_id]
@@ -111,7 +111,7 @@ class ArchivesMachine(RuleBasedStateMachine):
 
     @rule(place=PLACE)
     def delete_version(self, place: int) -> None:
-        versions = self.driver.publisher.registry.versions("pets", limit=1000)
+        versions = self.driver.publisher.registry.reader.versions("pets", limit=1000)
         if versions:
             number = versions[place % len(versions)].number
             self.driver.publisher.registry.delete_version("pets", number, force=True)

@@ -17,8 +17,8 @@ def test_an_ended_job_is_deleted_with_its_events_and_its_version_stays(driver: J
     for look in (lambda: driver.job_store.reader.get("a"), lambda: driver.job_store.reader.events("a", 0)):
         with pytest.raises(JobNotFound):
             look()
-    assert driver.publisher.registry.version("pets", number).manifest.job_id == "a"
-    assert driver.publisher.registry.version("pets", number).has_examples
+    assert driver.publisher.registry.reader.version("pets", number).manifest.job_id == "a"
+    assert driver.publisher.registry.reader.version("pets", number).has_examples
     with pytest.raises(JobNotFound):
         driver.job_store.queue.delete("a")
     # Its request ID is free again.

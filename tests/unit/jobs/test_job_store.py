@@ -129,7 +129,7 @@ def test_a_job_whose_alias_has_no_place_any_more_publishes_nothing(
     with pytest.raises(QuotaExceeded):
         driver.succeed(job)
     assert publisher.registry.index.numbers("pets") == [1]
-    assert {alias.name for alias in publisher.registry.model("pets").aliases} == {"one", "other"}
+    assert {alias.name for alias in publisher.registry.reader.model("pets").aliases} == {"one", "other"}
     publisher.registry.delete_alias("pets", "other")
     assert driver.succeed(job) == 2
 
@@ -237,7 +237,7 @@ def test_success_publishes_the_version_and_moves_the_alias(driver: JobDriver, cl
     assert ended.progress == Progress(step=JobStep.PUBLISH, fraction=1.0)
     registry = driver.publisher.registry
     assert registry.index.resolve(Selector(model="pets", alias="stable")) == 1
-    version = registry.version("pets", 1)
+    version = registry.reader.version("pets", 1)
     assert (version.artifact, version.expires) == ("a.1", clock() + 60)
     assert registry.files.load("pets", 1)
 
@@ -296,7 +296,7 @@ def test_an_accepted_cancel_never_ends_as_a_success_or_a_failure(driver: JobDriv
     with pytest.raises(JobCancelledError):
         driver.job_store.runs.fail(job, ERROR, Findings())
     with pytest.raises(ModelNotFound):
-        driver.publisher.registry.model("pets")
+        driver.publisher.registry.reader.model("pets")
     driver.job_store.runs.finish_cancelled(job)
     assert driver.job_store.reader.get("a").state is JobState.CANCELLED
 
@@ -385,7 +385,7 @@ def test_a_run_that_lost_its_job_can_change_nothing(
     assert driver.job_store.reader.get("a") == before
     assert driver.events("a") == events
     with pytest.raises(ModelNotFound):
-        driver.publisher.registry.model("pets")
+        driver.publisher.registry.reader.model("pets")
 
 
 def test_an_attempt_that_is_not_the_newest_is_refused_even_while_the_job_runs(driver: JobDriver) -> None:
@@ -402,8 +402,8 @@ def test_two_attempts_publish_one_version(driver: JobDriver) -> None:
     assert driver.succeed(second) == 1
     with pytest.raises(JobLostError):
         driver.succeed(first)
-    assert driver.publisher.registry.model("pets").version_count == 1
-    assert driver.publisher.registry.version("pets", 1).artifact == "a.2"
+    assert driver.publisher.registry.reader.model("pets").version_count == 1
+    assert driver.publisher.registry.reader.version("pets", 1).artifact == "a.2"
 
 
 # Asking

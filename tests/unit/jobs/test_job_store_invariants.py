@@ -196,11 +196,12 @@ class LedgerMachine(RuleBasedStateMachine):
         }
         registry = self.driver.publisher.registry
         try:
-            assert registry.model("pets").version_count == len(succeeded)
+            assert registry.reader.model("pets").version_count == len(succeeded)
         except ModelNotFound:
             assert not succeeded
         versions = {
-            version.manifest.job_id: version.number for version in registry.versions("pets", limit=1000)
+            version.manifest.job_id: version.number
+            for version in registry.reader.versions("pets", limit=1000)
         }
         assert versions == succeeded
 

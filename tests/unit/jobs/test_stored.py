@@ -25,7 +25,7 @@ def limited(publisher: Publisher, **limits: int) -> JobDriver:
 
 
 def size_of(publisher: Publisher, model: str, number: int) -> int:
-    return publisher.registry.version(model, number).size_bytes
+    return publisher.registry.reader.version(model, number).size_bytes
 
 
 def test_versions_and_archives_are_counted_for_their_tenant(publisher: Publisher) -> None:

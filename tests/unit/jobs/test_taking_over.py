@@ -251,7 +251,7 @@ def test_a_success_that_is_recorded_twice_counts_once(driver: JobDriver) -> None
     events = driver.events("a")
     assert driver.succeed(job) == 1
     assert driver.events("a") == events
-    assert driver.publisher.registry.model("pets").version_count == 1
+    assert driver.publisher.registry.reader.model("pets").version_count == 1
 
 
 def test_a_failure_that_is_recorded_twice_counts_once(driver: JobDriver) -> None:

@@ -32,7 +32,7 @@ def publisher(tmp_path: Path, clock: ManualClock, address: str | None) -> Iterat
 
 def moves(publisher: Publisher, alias: str = "") -> list[tuple[Any, ...]]:
     """Alias, cause, principal and versions of each move, the oldest first."""
-    found = publisher.registry.alias_events("pets", alias, limit=100)
+    found = publisher.registry.reader.alias_events("pets", alias, limit=100)
     return [
         (each.alias, each.mover.cause, each.mover.principal, each.before, each.after)
         for each in reversed(found)
@@ -59,11 +59,11 @@ def test_moves_of_callers_are_recorded_with_versions_traffic_and_time(
         ("stable", Cause.SET, "ann", 2, None),
     ]
     assert moves(publisher)[2] == ("other", Cause.SET, "", None, 1)
-    removed, moved, first = registry.alias_events("pets", "stable", limit=9)
+    removed, moved, first = registry.reader.alias_events("pets", "stable", limit=9)
     assert (first.time, moved.time) == (clock() - 10, clock())
     assert (moved.traffic_before, moved.traffic_after) == ((), tuple(split))
     assert (removed.traffic_before, removed.traffic_after) == (tuple(split), ())
-    assert registry.alias_events("pets", before=moved.id, limit=9)[0].id == first.id
+    assert registry.reader.alias_events("pets", before=moved.id, limit=9)[0].id == first.id
 
 
 def test_a_move_that_fails_is_not_recorded(publisher: Publisher) -> None:
@@ -86,7 +86,7 @@ def test_deletions_and_expirations_are_recorded_and_a_deleted_model_has_no_histo
     registry.set_alias("pets", "b", 2, shares=[TrafficSplit(number=1, fraction=0.5)])
     registry.delete_version("pets", 1, force=True, principal="ann")
     assert moves(publisher)[-2:] == [("a", Cause.DELETED, "ann", 1, None), ("b", Cause.DELETED, "ann", 2, 2)]
-    (last, *_) = registry.alias_events("pets", "b", limit=9)
+    (last, *_) = registry.reader.alias_events("pets", "b", limit=9)
     assert (last.traffic_before, last.traffic_after) == ((TrafficSplit(number=1, fraction=0.5),), ())
     publisher.publish(alias="c", expires=clock() + 5)
     clock.advance(10.0)
@@ -94,7 +94,7 @@ def test_deletions_and_expirations_are_recorded_and_a_deleted_model_has_no_histo
     assert moves(publisher, "c")[-1] == ("c", Cause.EXPIRED, "", 4, None)
     registry.delete_model("pets", force=True)
     with pytest.raises(ModelNotFound):
-        registry.alias_events("pets", limit=9)
+        registry.reader.alias_events("pets", limit=9)
     publisher.publish()
     assert moves(publisher) == []
 
@@ -103,7 +103,7 @@ def test_a_job_that_moves_an_alias_is_named(publisher: Publisher) -> None:
     driver = JobDriver(publisher)
     job = driver.running("j", alias="stable")
     driver.succeed(job)
-    (event,) = publisher.registry.alias_events("pets", limit=9)
+    (event,) = publisher.registry.reader.alias_events("pets", limit=9)
     assert event.mover == Mover(cause=Cause.PUBLISHED, principal=job.principal, job_id="j")
 
 

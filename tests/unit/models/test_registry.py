@@ -92,7 +92,7 @@ def test_a_job_publishes_one_version_at_most(publisher: Publisher) -> None:
     publisher.publish(job_id="twice")
     with pytest.raises(IntegrityError):
         publisher.publish(job_id="twice")
-    assert publisher.registry.model("pets").version_count == 1
+    assert publisher.registry.reader.model("pets").version_count == 1
 
 
 # Finding
@@ -189,8 +189,8 @@ def test_expired_versions_are_deleted_with_their_aliases_and_files(
     assert publisher.registry.delete_expired() == 0
     clock.advance(10)
     assert publisher.registry.delete_expired() == 1
-    assert publisher.registry.model("pets").aliases == ()
-    assert [version.number for version in publisher.registry.versions("pets", limit=9)] == [1]
+    assert publisher.registry.reader.model("pets").aliases == ()
+    assert [version.number for version in publisher.registry.reader.versions("pets", limit=9)] == [1]
     assert sorted(publisher.store.artifacts()) == ["job-1.1", "job-3.1"]
     clock.advance(10)
     assert publisher.registry.delete_expired() == 1
@@ -254,7 +254,7 @@ def test_a_deleted_version_leaves_memory_disk_and_rows(publisher: Publisher) -> 
     publisher.registry.delete_version("pets", 1, force=False)
     assert publisher.registry.files.resident("pets", 1) is None
     assert list(publisher.store.artifacts()) == ["job-2.1"]
-    for look in (publisher.registry.files.load, publisher.registry.version):
+    for look in (publisher.registry.files.load, publisher.registry.reader.version):
         with pytest.raises(VersionNotFound):
             look("pets", 1)
     with pytest.raises(VersionNotFound):
@@ -304,14 +304,16 @@ def test_a_version_deleted_elsewhere_while_it_is_loaded_does_not_stay_in_memory(
     store.reading = registry = Registry(publisher.database, store, kept, clock=clock)
     assert registry.files.load("pets", 1)
     assert (len(kept), kept.nbytes) == (0, 0)
-    assert registry.model("pets").resident_count == 0
+    assert registry.reader.model("pets").resident_count == 0
 
 
 def in_memory(registry: Registry, model: str = "pets") -> tuple[int, list[int]]:
     """How many versions a replica says it has in memory, and which."""
-    found = [one.number for one in registry.versions(model, limit=9) if one.is_resident]
-    assert registry.model(model).resident_count == len(found)
-    assert {one.name: one.resident_count for one in registry.models(after="", limit=9)}[model] == len(found)
+    found = [one.number for one in registry.reader.versions(model, limit=9) if one.is_resident]
+    assert registry.reader.model(model).resident_count == len(found)
+    assert {one.name: one.resident_count for one in registry.reader.models(after="", limit=9)}[model] == len(
+        found
+    )
     return len(found), found
 
 
@@ -368,7 +370,7 @@ def test_a_version_that_aliases_name_is_deleted_by_force_only(publisher: Publish
     )
     assert publisher.registry.index.resolve(Selector(model="pets", alias="stable")) == 1
     publisher.registry.delete_version("pets", 1, force=True)
-    assert publisher.registry.model("pets").aliases == ()
+    assert publisher.registry.reader.model("pets").aliases == ()
     with pytest.raises(AliasNotFound):
         publisher.registry.index.resolve(Selector(model="pets", alias="stable"))
 
@@ -384,23 +386,23 @@ def test_a_deleted_model_is_gone_until_it_is_fine_tuned_again(publisher: Publish
         with pytest.raises(ModelNotFound):
             newest(registry)
         with pytest.raises(ModelNotFound):
-            registry.model("pets")
+            registry.reader.model("pets")
         with pytest.raises(ModelNotFound):
             registry.set_alias("pets", "stable", 1)
-        assert [model.name for model in registry.models(after="", limit=9)] == ["cars"]
+        assert [model.name for model in registry.reader.models(after="", limit=9)] == ["cars"]
     with pytest.raises(ModelNotFound):
         publisher.registry.delete_model("pets", force=True)
     with pytest.raises(ModelNotFound):
         publisher.registry.delete_version("pets", 1, force=True)
     publisher.publish()
-    assert publisher.registry.model("pets").version_count == 1
-    assert publisher.registry.model("pets").aliases == ()
+    assert publisher.registry.reader.model("pets").version_count == 1
+    assert publisher.registry.reader.model("pets").aliases == ()
 
 
 def test_a_model_without_versions_stays_listed(publisher: Publisher) -> None:
     publisher.publish()
     publisher.registry.delete_version("pets", 1, force=False)
-    model = publisher.registry.model("pets")
+    model = publisher.registry.reader.model("pets")
     assert (model.newest, model.version_count) == (0, 0)
     with pytest.raises(ModelNotFound):
         newest(publisher.registry)
@@ -416,7 +418,7 @@ def test_deleting_what_is_not_there_is_reported(publisher: Publisher) -> None:
 
 def test_files_without_a_row_are_left_over_and_removed(publisher: Publisher) -> None:
     publisher.publish()
-    manifest = publisher.registry.version("pets", 1).manifest
+    manifest = publisher.registry.reader.version("pets", 1).manifest
     publisher.store.write("lost.1", make_head(), manifest)
     assert publisher.registry.remove_leftovers(set) == 1
     assert list(publisher.store.artifacts()) == ["job-1.1"]
@@ -532,9 +534,9 @@ def test_an_alias_is_set_moved_and_removed(publisher: Publisher, clock: ManualCl
     clock.advance(5)
     second = moved(publisher.registry, 2)
     assert (second.number, second.updated) == (2, clock())
-    assert publisher.registry.model("pets").aliases == (second,)
-    assert publisher.registry.version("pets", 2).aliases == ("stable",)
-    assert publisher.registry.version("pets", 1).aliases == ()
+    assert publisher.registry.reader.model("pets").aliases == (second,)
+    assert publisher.registry.reader.version("pets", 2).aliases == ("stable",)
+    assert publisher.registry.reader.version("pets", 1).aliases == ()
     publisher.registry.delete_alias("pets", "stable")
     with pytest.raises(AliasNotFound):
         publisher.registry.index.resolve(Selector(model="pets", alias="stable"))
@@ -616,7 +618,7 @@ def test_an_alias_names_versions_there_are(publisher: Publisher) -> None:
         publisher.registry.delete_alias("pets", "stable")
     with pytest.raises(ModelNotFound):
         publisher.registry.set_alias("cars", "stable", 1)
-    assert publisher.registry.model("pets").aliases == ()
+    assert publisher.registry.reader.model("pets").aliases == ()
 
 
 # Shares of an alias's calls
@@ -648,8 +650,8 @@ def test_an_alias_gives_others_a_share_at_every_replica(publisher: Publisher) ->
         # A caller that does not predict means the version that it names.
         assert registry.index.resolve(Selector(model="pets", alias="stable")) == 1
         assert registry.index.resolve(Selector(model="pets"), TrafficRouter()) == 3
-        assert registry.model("pets").aliases == (alias,)
-    assert publisher.registry.version("pets", 2).aliases == ()
+        assert registry.reader.model("pets").aliases == (alias,)
+    assert publisher.registry.reader.version("pets", 2).aliases == ()
     selector = Selector(model="pets", alias="stable")
     for key in KEYS:
         assert other.index.find(
@@ -681,7 +683,7 @@ def test_whatever_moves_an_alias_ends_the_shares_it_gave(publisher: Publisher) -
     publisher.registry.set_alias("pets", "stable", 1, shares=[half(2)])
     publisher.registry.delete_alias("pets", "stable")
     moved(publisher.registry, 1)
-    assert publisher.registry.model("pets").aliases[0].traffic == ()
+    assert publisher.registry.reader.model("pets").aliases[0].traffic == ()
 
 
 def test_an_alias_that_an_earlier_release_moves_gives_no_shares_any_more(publisher: Publisher) -> None:
@@ -693,7 +695,7 @@ def test_an_alias_that_an_earlier_release_moves_gives_no_shares_any_more(publish
         connection.execute(update(aliases).values(number=2, moves=aliases.c.moves + 1))
     publisher.registry.index.sync()
     assert answering(publisher.registry) == {2}
-    assert publisher.registry.model("pets").aliases[0].traffic == ()
+    assert publisher.registry.reader.model("pets").aliases[0].traffic == ()
     # And the rows it left are in no one's way.
     publisher.registry.set_alias("pets", "stable", 2, shares=[half(1)])
     assert answering(publisher.registry) == {1, 2}
@@ -709,13 +711,13 @@ def test_a_version_with_a_share_is_deleted_by_force_only(publisher: Publisher) -
         publisher.registry.delete_version("pets", 2, force=False)
     assert "'pets': stable (a share of the traffic)." in caught.value.message
     publisher.registry.delete_version("pets", 2, force=True)
-    (left,) = publisher.registry.model("pets").aliases
+    (left,) = publisher.registry.reader.model("pets").aliases
     assert (left.number, left.traffic) == (1, (TrafficSplit(number=3, fraction=0.25),))
     assert left.etag != given.etag
     assert answering(publisher.registry) == answering(publisher.reopened()) == {1, 3}
     # The alias goes with the version that it names, and its shares with it.
     publisher.registry.delete_version("pets", 1, force=True)
-    assert publisher.registry.model("pets").aliases == ()
+    assert publisher.registry.reader.model("pets").aliases == ()
     publisher.registry.delete_version("pets", 3, force=False)
 
 
@@ -739,7 +741,7 @@ def test_shares_are_given_to_versions_there_are(publisher: Publisher) -> None:
     publisher.publish()
     with pytest.raises(VersionNotFound):
         publisher.registry.set_alias("pets", "stable", 1, shares=[half(2)])
-    assert publisher.registry.model("pets").aliases == ()
+    assert publisher.registry.reader.model("pets").aliases == ()
 
 
 def test_a_model_is_deleted_with_its_shares(publisher: Publisher) -> None:
@@ -758,7 +760,7 @@ def test_models_come_by_name_in_pages(publisher: Publisher) -> None:
     for name in ("cars", "Pets", "birds", "ants-2", "ants"):
         publisher.publish(name)
     pages, after = [], ""
-    while page := publisher.registry.models(after=after, limit=2):
+    while page := publisher.registry.reader.models(after=after, limit=2):
         pages.append([model.name for model in page])
         after = page[-1].name
     assert pages == [["Pets", "ants"], ["ants-2", "birds"], ["cars"]]
@@ -785,10 +787,10 @@ def test_a_scope_has_the_models_of_one_tenant_that_fit(
 ) -> None:
     for name in ("Pets", "pets", "pets-1", "100%", "red/pets", "red/cars", "blue/pets"):
         publisher.publish(name)
-    found = publisher.registry.models(after="", limit=9, scope=scope)
+    found = publisher.registry.reader.models(after="", limit=9, scope=scope)
     # Whether capital letters come first is the database's.
     assert sorted(model.name for model in found) == names
-    versions = publisher.registry.all_versions(scope=scope)
+    versions = publisher.registry.reader.all_versions(scope=scope)
     assert sorted(version.model for version in versions) == names
 
 
@@ -797,7 +799,7 @@ def test_versions_come_newest_first_in_pages(publisher: Publisher) -> None:
         publisher.publish()
     publisher.publish("cars")
     pages, after = [], None
-    while page := publisher.registry.versions("pets", after=after, limit=2):
+    while page := publisher.registry.reader.versions("pets", after=after, limit=2):
         pages.append([version.number for version in page])
         after = VersionOrder().key(page[-1])
     assert pages == [[5, 4], [3, 2], [1]]
@@ -806,7 +808,7 @@ def test_versions_come_newest_first_in_pages(publisher: Publisher) -> None:
 def test_a_version_has_its_lineage(publisher: Publisher, clock: ManualClock) -> None:
     clock.advance(3)
     publisher.publish(alias="stable", expires=clock() + 60, display_name="Our pets", seed=2**64 - 1)
-    version = publisher.registry.version("pets", 1)
+    version = publisher.registry.reader.version("pets", 1)
     assert (version.model, version.number, version.aliases) == ("pets", 1, ("stable",))
     assert (version.created, version.expires) == (clock(), clock() + 60)
     assert (version.manifest.display_name, version.manifest.seed) == ("Our pets", 2**64 - 1)
@@ -881,4 +883,4 @@ def test_a_model_with_versions_is_deleted_by_force_only(publisher: Publisher) ->
     publisher.registry.delete_version("pets", 1, force=False)
     assert publisher.registry.delete_model("pets", force=False) == 0
     with pytest.raises(ModelNotFound):
-        publisher.registry.model("pets")
+        publisher.registry.reader.model("pets")

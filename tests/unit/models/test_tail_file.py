@@ -44,7 +44,7 @@ def test_a_version_is_loaded_with_its_tail_and_a_plain_one_without(publisher: Pu
     tail = publisher.registry.files.load("pets", tailed).tail
     assert tail is not None
     assert (tail.cut, tail.is_ready) == ("cut2", False)
-    manifest = publisher.registry.version("pets", tailed).manifest
+    manifest = publisher.registry.reader.version("pets", tailed).manifest
     assert manifest.tail is not None
     assert (manifest.tail.blocks, list(manifest.files)) == (2, [TAIL_FILE])
 

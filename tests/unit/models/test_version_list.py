@@ -31,7 +31,7 @@ def publisher(tmp_path: Path, clock: ManualClock, address: str | None) -> Iterat
 def numbers(
     publisher: Publisher, order: str = "", after: Any = None, limit: int = 9, **condition: Any
 ) -> list[int]:
-    found = publisher.registry.versions(
+    found = publisher.registry.reader.versions(
         "pets",
         limit=limit,
         condition=VersionFilter(**condition),
@@ -62,7 +62,7 @@ def test_versions_are_listed_in_each_order_and_continue_after_each(
         assert sorted(whole) == [1, 2, 3, 4]
         seen: list[int] = []
         after = None
-        while found := publisher.registry.versions("pets", limit=1, order=order, after=after):
+        while found := publisher.registry.reader.versions("pets", limit=1, order=order, after=after):
             seen += [version.number for version in found]
             after = order.key(found[-1])
             assert [type(part) for part in after] == list(order.key_types)
@@ -97,7 +97,7 @@ def test_versions_are_filtered_by_tags_alias_backbone_and_time(
     assert numbers(publisher, tags={"TEAM": "a"}) == []
     assert numbers(publisher, alias="stable") == [2]
     assert numbers(publisher, alias="other") == []
-    backbone = publisher.registry.version("pets", 1).manifest.backbone
+    backbone = publisher.registry.reader.version("pets", 1).manifest.backbone
     assert numbers(publisher, backbone=backbone) == [3, 2, 1]
     assert numbers(publisher, backbone="other") == []
     assert numbers(publisher, created_after=start + 10.0) == [3, 2]
@@ -117,7 +117,7 @@ def test_details_of_a_version_are_changed_one_by_one_and_its_manifest_stays(publ
     changed = registry.update_version("pets", number, {"display_name": "", "tags": {}}, None)
     assert (changed.manifest.display_name, dict(changed.manifest.tags)) == ("", {})
     assert changed.description == "long\ntext"
-    assert publisher.reopened().version("pets", number) == changed
+    assert publisher.reopened().reader.version("pets", number) == changed
     assert registry.update_version("pets", number, {}, None) == changed
 
 
@@ -156,11 +156,11 @@ def test_an_expiration_out_of_range_is_rejected_and_changes_nothing(
     publisher: Publisher, expiration: Expiration, field: str
 ) -> None:
     number = publisher.publish()
-    before = publisher.registry.version("pets", number)
+    before = publisher.registry.reader.version("pets", number)
     with pytest.raises(InvalidField) as caught:
         publisher.registry.update_version("pets", number, {"display_name": "x"}, expiration)
     assert caught.value.field == field
-    assert publisher.registry.version("pets", number) == before
+    assert publisher.registry.reader.version("pets", number) == before
 
 
 def test_details_of_a_model_are_changed_and_go_with_it(publisher: Publisher) -> None:
@@ -173,7 +173,7 @@ def test_details_of_a_model_are_changed_and_go_with_it(publisher: Publisher) -> 
     with pytest.raises(ModelNotFound):
         registry.update_model("pets", {"display_name": "x"})
     publisher.publish()
-    again = registry.model("pets")
+    again = registry.reader.model("pets")
     assert (again.display_name, again.description, dict(again.tags)) == ("", "", {})
 
 

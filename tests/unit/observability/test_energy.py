@@ -235,7 +235,7 @@ def test_a_job_and_its_version_tell_what_the_run_cost(tmp_path_factory: pytest.T
 
         FineTuneRun(driver.claim(), tools, checkpoint).execute()
         ended = driver.job_store.reader.get(job.job_id).findings.energy
-        version = bench.registry.version("pets", 1).manifest.energy
+        version = bench.registry.reader.version("pets", 1).manifest.energy
 
     assert version.total_joules > 0
     assert ended.total_joules >= version.total_joules

@@ -353,7 +353,7 @@ def test_the_next_attempt_does_not_try_again_what_was_tried(bench: Workbench) ->
     job = killed_in(bench, "select_backbone", "large is being loaded.")
     before = passes(bench)
     bench.cache.remove({example.digest for example in bench.datasets.listed(job.job_id).examples})
-    choice = choice_of(bench.registry.version("pets", _run_again(bench, job)))
+    choice = choice_of(bench.registry.reader.version("pets", _run_again(bench, job)))
     assert passes(bench)["poor"] == before["poor"]
     assert choice.backbone == "good"
     assert [each.outcome for each in choice.candidates] == [CandidateOutcome.TRIED] * 3
@@ -373,7 +373,7 @@ def test_a_candidate_that_kills_the_server_is_left_and_does_not_fail_the_job(ben
         with pytest.raises(Killed):
             bench.run()
         bench.driver.crash()
-    choice = choice_of(bench.registry.version("pets", bench.run()))
+    choice = choice_of(bench.registry.reader.version("pets", bench.run()))
     assert choice.backbone == "good"
     assert choice.candidates[1].outcome is CandidateOutcome.FAILED
     assert choice.candidates[1].message == "The server died 2 times while it was tried."
@@ -392,7 +392,7 @@ def test_a_server_that_stops_for_other_reasons_is_no_fault_of_a_candidate(bench:
         with pytest.raises(Killed):
             FineTuneRun(claimed, bench.steps, check).execute()
         bench.driver.job_store.runs.release(claimed)
-    assert set(outcomes(choice_of(bench.registry.version("pets", bench.run()))).values()) == {
+    assert set(outcomes(choice_of(bench.registry.reader.version("pets", bench.run()))).values()) == {
         CandidateOutcome.TRIED
     }
 
@@ -401,7 +401,7 @@ def test_a_choice_stays_whatever_a_next_attempt_would_find(bench: Workbench) -> 
     job = killed_in(bench, "select_backbone", "Took good.")
     loads = list(bench.source.loads)
     bench.source.backbones["good"].seconds = 99.0
-    version = bench.registry.version("pets", _run_again(bench, job))
+    version = bench.registry.reader.version("pets", _run_again(bench, job))
     assert version.manifest.backbone == "good"
     assert choice_of(version).candidates[1].milliseconds == pytest.approx(5)
     assert bench.source.loads == loads
@@ -413,7 +413,7 @@ def test_what_was_found_of_examples_that_are_deleted_since_is_found_again(bench:
     job = killed_in(bench, "select_backbone", "large is being loaded.")
     bench.eraser.erase("cat0", "")
     before = passes(bench)
-    choice = choice_of(bench.registry.version("pets", _run_again(bench, job)))
+    choice = choice_of(bench.registry.reader.version("pets", _run_again(bench, job)))
     assert choice.example_count == 23
     assert passes(bench)["poor"] > before["poor"]
 
@@ -424,7 +424,7 @@ def test_the_time_of_earlier_attempts_counts_and_that_between_them_does_not(benc
     bench.source.backbones["good"].seconds = 1.0
     job = killed_in(bench, "select_backbone", "good is being loaded.", budget=42.0)
     bench.clock.advance(5000.0)
-    choice = choice_of(bench.registry.version("pets", _run_again(bench, job)))
+    choice = choice_of(bench.registry.reader.version("pets", _run_again(bench, job)))
     assert choice.candidates[1].message == "The time budget of 42 s ended while it was tried."
     assert passes(bench)["good"] > 0
 
@@ -467,7 +467,9 @@ def test_a_candidate_that_was_being_prepared_when_the_server_stops_is_not_to_bla
         bench.run()
     bench.source.before_load = lambda name: None
     choice = choice_of(
-        bench.registry.version("pets", _run_again(bench, bench.driver.job_store.reader.get(job.job_id)))
+        bench.registry.reader.version(
+            "pets", _run_again(bench, bench.driver.job_store.reader.get(job.job_id))
+        )
     )
     assert set(outcomes(choice).values()) == {CandidateOutcome.TRIED}
 

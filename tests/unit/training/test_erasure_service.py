@@ -83,7 +83,7 @@ def test_a_successor_equals_a_fine_tune_without_the_example(
     scratch = bench.published(without(pets(8), "cat0"), model="scratch", recipe=recipe, **spec)
     record = bench.erased()
     result = result_of(record, 1)
-    new = bench.registry.version("pets", result.number)
+    new = bench.registry.reader.version("pets", result.number)
     assert bench.head_bytes(new) == bench.head_bytes(scratch)
     assert (result.head_digest, result.new_head_digest) == (
         old.manifest.head_digest,
@@ -100,7 +100,7 @@ def test_a_successor_equals_a_fine_tune_without_the_example(
         scratch.manifest.recipe,
         scratch.manifest.example_count,
     )
-    assert [version.number for version in bench.registry.versions("pets", limit=10)] == [2]
+    assert [version.number for version in bench.registry.reader.versions("pets", limit=10)] == [2]
     assert record.finished is not None
     assert record.contents == 1
 
@@ -120,14 +120,14 @@ def test_aliases_traffic_and_details_move_to_the_successors(bench: Bench) -> Non
     assert first.promotion.decision is Decision.PROMOTED
     assert registry.index.resolve(Selector(model="pets", alias="stable")) == 4
     assert registry.index.resolve(Selector(model="pets", alias="other")) == 3
-    others = {alias.name: alias.traffic for alias in registry.model("pets").aliases}["other"]
+    others = {alias.name: alias.traffic for alias in registry.reader.model("pets").aliases}["other"]
     assert others == (TrafficSplit(number=5, fraction=0.25),)
-    one = registry.version("pets", 4)
+    one = registry.reader.version("pets", 4)
     assert (one.manifest.display_name, one.manifest.tags) == ("first", {"a": "1"})
-    child = registry.version("pets", 5)
+    child = registry.reader.version("pets", 5)
     assert child.manifest.parent == 4
     assert bench.ids(child) == [each.id for each in [*pets(1, start=4), *without(pets(4), "cat0")]]
-    causes = [event.mover.cause.value for event in registry.alias_events("pets", "stable", limit=10)]
+    causes = [event.mover.cause.value for event in registry.reader.alias_events("pets", "stable", limit=10)]
     assert causes == ["erased", "published"]
 
 
@@ -136,7 +136,7 @@ def test_the_default_version_stays_the_newest_one(bench: Bench) -> None:
     bench.published(pets(4), alias="stable")
     bench.published(pets(4, words=("owl", "emu")))
     bench.erased()
-    numbers = [version.number for version in bench.registry.versions("pets", limit=10)]
+    numbers = [version.number for version in bench.registry.reader.versions("pets", limit=10)]
     assert sorted(numbers) == [2, 3]
     assert bench.registry.index.resolve(Selector(model="pets")) == 2
     # The newest one is replaced by the newest one.
@@ -199,7 +199,7 @@ def test_a_running_job_that_has_read_the_example_runs_again_without_it(bench: Be
         bench.run(job, checkpoint)
     assert erased.is_set()
     number = bench.run()
-    assert bench.ids(bench.registry.version("pets", number)) == [
+    assert bench.ids(bench.registry.reader.version("pets", number)) == [
         example.id for example in without(pets(4), "cat0")
     ]
 
@@ -209,7 +209,7 @@ def test_versions_of_several_models_are_replaced_within_a_scope(bench: Bench) ->
         bench.published(pets(4), model=model)
     record = bench.erased(ErasureRequest(example_id="cat0", scope=Scope(tenant="red", models=("p*",))))
     assert list(record.versions) == [("red/pets", 1)]
-    assert bench.registry.version("blue/pets", 1).number == 1
+    assert bench.registry.reader.version("blue/pets", 1).number == 1
 
 
 def test_a_version_that_cannot_be_fitted_again_is_skipped_with_the_reason(bench: Bench) -> None:
@@ -220,7 +220,7 @@ def test_a_version_that_cannot_be_fitted_again_is_skipped_with_the_reason(bench:
     assert skipped.number == 0
     assert "class" in skipped.skipped_reason
     assert result_of(record, 2).number == 3
-    assert bench.registry.version("pets", 1).number == 1
+    assert bench.registry.reader.version("pets", 1).number == 1
 
 
 def test_contents_and_features_that_are_gone_are_reported(bench: Bench) -> None:
@@ -324,7 +324,7 @@ def test_versions_of_the_same_examples_and_settings_are_fitted_once(
     successors = [result_of(record, number) for number in range(1, 7)]
     assert sorted(fitted) == [0, 1]
     assert len({each.number for each in successors}) == 6
-    assert bench.registry.version("pets", successors[5].number).manifest.seed == 1
+    assert bench.registry.reader.version("pets", successors[5].number).manifest.seed == 1
     assert len({successors[place].new_head_digest for place in (0, 1, 3, 4)}) == 1
     assert successors[2].new_head_digest == successors[5].new_head_digest
     bench.erased(ErasureRequest(example_id="cat1", model="pets", request_id="r2"))

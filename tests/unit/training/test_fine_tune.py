@@ -121,7 +121,7 @@ class Rig:
         """Fine-tune, and give the manifest of the version."""
         job = self.job(examples, job_id, **spec)
         number = self.run(job).execute()
-        return self.driver.publisher.registry.version(job.spec.model, number).manifest
+        return self.driver.publisher.registry.reader.version(job.spec.model, number).manifest
 
     def answer(self, content: bytes, number: int = 1) -> str:
         head = self.driver.publisher.registry.files.load("pets", number).head
@@ -184,8 +184,8 @@ def test_the_next_fine_tune_moves_the_alias_and_a_ttl_ends_a_version(rig: Rig, d
     rig.fine_tune(pets(), "two", alias="stable")
     registry = driver.publisher.registry
     assert registry.index.resolve(Selector(model="pets", alias="stable")) == 2
-    assert registry.version("pets", 1).expires == driver.clock() + 60
-    assert registry.version("pets", 2).expires is None
+    assert registry.reader.version("pets", 1).expires == driver.clock() + 60
+    assert registry.reader.version("pets", 2).expires is None
 
 
 def test_the_same_examples_in_any_order_give_the_same_head_to_the_bit(
@@ -242,7 +242,7 @@ def test_a_recipe_is_carried_out_on_the_view_it_names(rig: Rig, driver: JobDrive
     version = driver.publisher.registry.files.load("pets", 1)
     assert version.head.views == ("taps",)
     assert version.head.weights.shape == (3, 3)
-    recipe = driver.publisher.registry.version("pets", 1).manifest.recipe
+    recipe = driver.publisher.registry.reader.version("pets", 1).manifest.recipe
     assert (recipe.views, recipe.regularization, recipe.folds) == (("taps",), 0.5, 3)
 
 
@@ -450,7 +450,7 @@ def test_a_run_that_lost_its_job_publishes_nothing_and_removes_its_files(rig: Ri
     rig.run(second).execute()
     with pytest.raises(JobLostError):
         rig.run(first).execute()
-    assert driver.publisher.registry.model("pets").version_count == 1
+    assert driver.publisher.registry.reader.model("pets").version_count == 1
     assert list(driver.publisher.store.artifacts()) == ["job.2"]
 
 
@@ -458,7 +458,7 @@ def test_a_fault_after_the_commit_does_not_take_the_files_of_the_version(
     tmp_path: Path, publisher: Publisher, driver: JobDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refresh(model: str) -> None:
-        assert publisher.registry.versions(model, limit=1)
+        assert publisher.registry.reader.versions(model, limit=1)
         raise OSError("the database is away")
 
     rig = Rig(tmp_path, driver, driver.restarted())
@@ -598,7 +598,7 @@ def test_where_training_does_not_help_the_version_is_plain_and_says_so(rig: Rig)
     rig.backbone.train = lambda request: replace(trained_tail(request), epoch=0)
     job = rig.job(pets(6), recipe=Partial())
     number = rig.run(job).execute()
-    manifest = rig.driver.publisher.registry.version("pets", number).manifest
+    manifest = rig.driver.publisher.registry.reader.version("pets", number).manifest
     assert manifest.tail is None
     assert TAIL_FILE not in manifest.files
     assert manifest.note.startswith("No trained blocks: ")
@@ -666,13 +666,13 @@ def test_a_head_that_took_long_is_not_fitted_again(
     driver.crash()
     second = driver.claim()
     rig.run(second).execute()
-    manifest = driver.publisher.registry.version("pets", 2).manifest
+    manifest = driver.publisher.registry.reader.version("pets", 2).manifest
     assert slow.fits == 2
     assert manifest.head_digest == reference.head_digest
     assert manifest.metrics == reference.metrics
     assert manifest.recipe == reference.recipe
     assert manifest.fit_seconds == STAGE_SECONDS
-    assert driver.publisher.registry.version("pets", 2).artifact == "job.2"
+    assert driver.publisher.registry.reader.version("pets", 2).artifact == "job.2"
     assert sorted(driver.publisher.store.artifacts()) == ["job.2", "whole.1"]
 
 
@@ -721,5 +721,5 @@ def test_work_goes_on_without_the_database_and_the_version_is_published_once(
     assert rig.run(rig.job(pets())).execute() == 1
     rig.batcher.close()
     assert len(slept) == 2
-    assert publisher.registry.model("pets").version_count == 1
+    assert publisher.registry.reader.model("pets").version_count == 1
     assert driver.job_store.reader.get("job").state is JobState.SUCCEEDED

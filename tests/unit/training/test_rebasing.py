@@ -53,7 +53,7 @@ def test_a_rebase_is_of_the_version_that_is_named_and_a_moved_alias_gives_no_sha
     new = bench.rebased(backbone="other", source_alias="stable", alias="stable")
     assert new.manifest.parent == 1
     assert named(bench) == new.number == 3
-    assert bench.registry.model("pets").aliases[0].traffic == ()
+    assert bench.registry.reader.model("pets").aliases[0].traffic == ()
 
 
 def test_the_newest_version_is_fitted_again_from_its_own_examples(bench: Workbench) -> None:
@@ -65,7 +65,7 @@ def test_the_newest_version_is_fitted_again_from_its_own_examples(bench: Workben
     assert (new.manifest.added_count, new.manifest.removed_count) == (0, 0)
     assert new.manifest.dataset_digest == old.manifest.dataset_digest
     assert bench.ids(new) == bench.ids(old)
-    assert bench.registry.version("pets", 1) == old
+    assert bench.registry.reader.version("pets", 1) == old
     assert new.promotion is None
     # To the bit what a fine-tune of the same examples gives.
     again = bench.published(pets(), seed=7, backbone="other", model="again")
@@ -161,7 +161,7 @@ def test_auto_tries_those_that_take_the_examples(bench: Workbench) -> None:
     job = bench.rebase(backbone="auto", source_alias="stable", alias="stable")
     # All but the one for texts; in the order of their sizes.
     assert job.spec.backbone_candidates == ("fake", "poor", "other")
-    new = bench.registry.version("pets", bench.run())
+    new = bench.registry.reader.version("pets", bench.run())
     assert new.manifest.backbone_selection is not None
     assert new.manifest.backbone == "fake"
     assert (new.manifest.parent, named(bench)) == (1, 2)
@@ -217,7 +217,7 @@ def test_what_cannot_be_done_is_refused_before_there_is_a_job(
         bench.rebase(**spec)
     assert getattr(caught.value, "field", None) == field
     assert bench.driver.job_store.reader.count().get(JobState.QUEUED, 0) == 0
-    assert bench.files() == {bench.registry.version("pets", 1).manifest.job_id}
+    assert bench.files() == {bench.registry.reader.version("pets", 1).manifest.job_id}
 
 
 def test_the_same_request_gives_the_same_job_even_if_the_version_is_gone(bench: Workbench) -> None:

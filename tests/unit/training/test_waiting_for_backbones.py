@@ -37,7 +37,7 @@ def test_a_job_is_accepted_and_waits_for_its_backbone(
     assert (job.state, job.spec.backbone) == (JobState.QUEUED, used)
 
     may_load.set()
-    assert bench.registry.version("pets", bench.run()).manifest.backbone == used
+    assert bench.registry.reader.version("pets", bench.run()).manifest.backbone == used
 
 
 def test_a_job_fails_if_its_backbone_turns_out_to_lack_what_its_recipe_needs(

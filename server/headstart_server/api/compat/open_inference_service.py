@@ -310,7 +310,7 @@ class OpenInferenceService:
 
     def _index(self, only_ready: bool, among: Scope | None) -> pb.RepositoryIndexResponse:
         response = pb.RepositoryIndexResponse()
-        for version in self._registry.all_versions(scope=among):
+        for version in self._registry.reader.all_versions(scope=among):
             reason = unready_message(self._pool, version)
             if only_ready and reason:
                 continue

@@ -87,9 +87,11 @@ class TensorFlowModelService:
     def _status(self, selector: Selector) -> pb.GetModelStatusResponse:
         if selector.number is None and selector.alias is None:
             live = set(self._registry.index.numbers(selector.model))
-            versions = [each for each in self._registry.all_versions(selector.model) if each.number in live]
+            versions = [
+                each for each in self._registry.reader.all_versions(selector.model) if each.number in live
+            ]
         else:
-            versions = [self._registry.version(selector.model, self._registry.index.resolve(selector))]
+            versions = [self._registry.reader.version(selector.model, self._registry.index.resolve(selector))]
         # The newest first, as callers of TensorFlow Serving are used to.
         ordered = sorted(versions, key=lambda version: -version.number)
         return pb.GetModelStatusResponse(model_version_status=map(self._version_status, ordered))

@@ -98,7 +98,7 @@ class ModelService(stubs.ModelServiceServicer):
         def fetch(after: list[Any] | None, limit: int) -> Sequence[Model]:
             # Tokens are the caller's to read: they name models as the caller does.
             name = full_name(owner, after[0]) if after else ""
-            return self._registry.models(after=name, limit=limit, scope=among)
+            return self._registry.reader.models(after=name, limit=limit, scope=among)
 
         models, last = await asyncio.to_thread(
             page_of,
@@ -111,14 +111,14 @@ class ModelService(stubs.ModelServiceServicer):
         return pb.ListModelsResponse(models=models, next_page_token=page_token(last))
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
-        model = await asyncio.to_thread(self._registry.model, request.model)
+        model = await asyncio.to_thread(self._registry.reader.model, request.model)
         return pb.GetModelResponse(model=model_message(model))
 
     async def GetVersion(self, request: pb.GetVersionRequest, context: Context) -> pb.GetVersionResponse:
         selector, full = selector_of(request.target, "target"), is_full(request, default=True)
 
         def get() -> pb.GetVersionResponse:
-            version = self._registry.version(selector.model, self._registry.index.find(selector))
+            version = self._registry.reader.version(selector.model, self._registry.index.find(selector))
             return pb.GetVersionResponse(version=viewed_message(version, full=full))
 
         return await self._executor.run(get)
@@ -129,10 +129,10 @@ class ModelService(stubs.ModelServiceServicer):
         order, condition = VersionOrder.of(request.order_by), filter_of(request.filter)
         full = is_full(request, default=False)
         key = page_key(request.page_token, *order.key_types)
-        await asyncio.to_thread(self._registry.model, request.model)
+        await asyncio.to_thread(self._registry.reader.model, request.model)
 
         def fetch(after: list[Any] | None, limit: int) -> Sequence[Version]:
-            return self._registry.versions(
+            return self._registry.reader.versions(
                 request.model, limit=limit, condition=condition, order=order, after=after
             )
 
@@ -174,7 +174,7 @@ class ModelService(stubs.ModelServiceServicer):
         self, request: pb.ListAliasEventsRequest, context: Context
     ) -> pb.ListAliasEventsResponse:
         def fetch(before: list[Any] | None, limit: int) -> Sequence[AliasEvent]:
-            return self._registry.alias_events(
+            return self._registry.reader.alias_events(
                 request.model, request.alias, before=before[0] if before else None, limit=limit
             )
 

@@ -1,0 +1,171 @@
+"""Reading models, versions and aliases from the database."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Row, and_, or_, select
+
+from headstart_server.auth.permissions import Scope
+from headstart_server.database.batches import batched
+from headstart_server.database.database import Database
+from headstart_server.database.scoped import within
+from headstart_server.database.tables import models, versions
+from headstart_server.models import alias_history, alias_rows, rows, version_list
+from headstart_server.models.alias_history import AliasEvent
+from headstart_server.models.resident import ResidentVersions
+from headstart_server.models.version import Model, Version
+from headstart_server.models.version_list import VersionFilter, VersionOrder
+
+#: Models whose names are read in one statement.
+_MODELS_AT_ONCE = 500
+#: Models whose versions are looked for in one statement.
+_MODELS_OF_VERSIONS = 50
+#: Versions that are read in one statement.
+_VERSIONS_AT_ONCE = 200
+
+
+class ModelReader:
+    """Read models and versions from the database, as all replicas have committed them.
+
+    Args:
+        database: has the rows.
+        resident: says which versions this replica has in memory.
+    """
+
+    def __init__(self, database: Database, resident: ResidentVersions) -> None:
+        self._database = database
+        self._resident = resident
+
+    def model(self, name: str) -> Model:
+        """Return a model.
+
+        Raises:
+            ModelNotFound: the model does not exist.
+        """
+        with self._database.snapshot() as connection:
+            row = connection.execute(
+                select(models).where(models.c.name == name, models.c.deleted.is_(None))
+            ).one_or_none()
+            if row is None:
+                raise rows.model_not_found_error(name)
+            return self._seen_here(rows.model_of(connection, row))
+
+    def models(self, *, after: str, limit: int, scope: Scope | None = None) -> list[Model]:
+        """Return models by name, those after a name; with a scope only those within it."""
+        query = select(models).where(models.c.name > after, models.c.deleted.is_(None))
+        if scope is not None:
+            query = query.where(within(models.c.name, scope))
+        with self._database.snapshot() as connection:
+            found = connection.execute(query.order_by(models.c.name).limit(limit)).all()
+            return [self._seen_here(rows.model_of(connection, row)) for row in found]
+
+    def version(self, model: str, number: int) -> Version:
+        """Return a version.
+
+        Raises:
+            VersionNotFound: the version does not exist.
+        """
+        with self._database.snapshot() as connection:
+            row = connection.execute(
+                rows.select_versions().where(versions.c.model == model, versions.c.number == number)
+            ).one_or_none()
+            if row is None:
+                raise rows.version_not_found_error(model, number)
+            return rows.version_of(row, alias_rows.aliases_of(connection, model))
+
+    def versions(
+        self,
+        model: str,
+        *,
+        limit: int,
+        condition: VersionFilter | None = None,
+        order: VersionOrder | None = None,
+        after: Sequence[Any] | None = None,
+    ) -> list[Version]:
+        """Return versions of a model, by default the newest first.
+
+        Args:
+            model: the model.
+            limit: the most versions.
+            condition: the conditions that they must meet; None for all.
+            order: their order; None for the newest first.
+            after: the key of the order that they follow; None for the first ones.
+        """
+        condition, order = condition or VersionFilter(), order or VersionOrder()
+        with self._database.snapshot() as connection:
+            found = version_list.listed(
+                connection, model, condition=condition, order=order, after=after, limit=limit
+            )
+            named = alias_rows.aliases_of(connection, model)
+            resident = self._resident.numbers(model)
+            return [
+                replace(rows.version_of(row, named), is_resident=int(row.number) in resident) for row in found
+            ]
+
+    def all_versions(self, model: str = "", scope: Scope | None = None) -> Iterator[Version]:
+        """Yield every version by model and number; read in parts, so concurrent changes may be missed.
+
+        Args:
+            model: only those of this model; empty for all.
+            scope: only those of models within it; None for all.
+        """
+        names = [model] if model else self._names(scope)
+        for part in batched(
+            (name for name in names if scope is None or scope.covers(name)), _MODELS_OF_VERSIONS
+        ):
+            after = ("", 0)
+            while found := self._some_versions(part, after):
+                yield from (rows.version_of(row, ()) for row in found)
+                after = (found[-1].model, int(found[-1].number))
+
+    def _names(self, scope: Scope | None) -> Iterator[str]:
+        """Return the names of the models that have or had versions."""
+        after = ""
+        while True:
+            query = select(models.c.name).where(models.c.name > after, models.c.deleted.is_(None))
+            if scope is not None:
+                query = query.where(within(models.c.name, scope))
+            with self._database.read() as connection:
+                some = query.order_by(models.c.name).limit(_MODELS_AT_ONCE)
+                page = list(connection.execute(some).scalars())
+            if not page:
+                return
+            yield from page
+            after = page[-1]
+
+    def _some_versions(self, names: Sequence[str], after: tuple[str, int]) -> Sequence[Row[Any]]:
+        later = or_(
+            versions.c.model > after[0], and_(versions.c.model == after[0], versions.c.number > after[1])
+        )
+        query = rows.select_versions().where(versions.c.model.in_(names), later)
+        with self._database.read() as connection:
+            return connection.execute(
+                query.order_by(versions.c.model, versions.c.number).limit(_VERSIONS_AT_ONCE)
+            ).all()
+
+    def alias_number(self, model: str, alias: str) -> int:
+        """Return the number of the version that an alias names now, by its row; 0 without such an alias."""
+        with self._database.read() as connection:
+            return alias_rows.alias_number(connection, model, alias)
+
+    def alias_events(
+        self, model: str, alias: str = "", *, before: int | None = None, limit: int
+    ) -> Sequence[AliasEvent]:
+        """Return moves of a model's aliases, the newest first.
+
+        Args:
+            model: the model.
+            alias: only those of this alias; empty for all.
+            before: only those with a smaller id; None for all.
+            limit: the most moves.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        with self._database.snapshot() as connection:
+            rows.require_model(connection, model)
+            return alias_history.events(connection, model, alias, before=before, limit=limit)
+
+    def _seen_here(self, model: Model) -> Model:
+        return replace(model, resident_count=len(self._resident.numbers(model.name)))
