@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from contract.fake_server import FakeServer
-from headstart.cli import about
 from headstart.cli.app import app
+from headstart.cli.nouns import server as about
 
 
 def test_it_waits_until_the_server_is_there(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,30 +5,29 @@ from typing import Annotated
 
 import typer
 
-from headstart.cli.about import usage, wait, whoami
-from headstart.cli.aliases import aliases
-from headstart.cli.backbones import backbones
-from headstart.cli.captured import captured
-from headstart.cli.check import check
 from headstart.cli.completion import complete_contexts
-from headstart.cli.contexts import contexts, login
-from headstart.cli.datasets import datasets
-from headstart.cli.edit_examples import stored_examples
 from headstart.cli.exits import EXIT_CODES_HELP
-from headstart.cli.feedback import feedback
-from headstart.cli.fine_tune import fine_tune
 from headstart.cli.help import ADVANCED, Commands
-from headstart.cli.jobs import jobs
-from headstart.cli.models import models
+from headstart.cli.nouns.aliases import aliases
+from headstart.cli.nouns.captured import captured
+from headstart.cli.nouns.contexts import contexts, login
+from headstart.cli.nouns.datasets import datasets
+from headstart.cli.nouns.examples import stored_examples
+from headstart.cli.nouns.feedback import feedback
+from headstart.cli.nouns.jobs import jobs
+from headstart.cli.nouns.models import models
+from headstart.cli.nouns.server import backbones, usage, wait, whoami
+from headstart.cli.nouns.versions import versions
 from headstart.cli.output.formats import RESULT, Format
-from headstart.cli.prediction import embed, predict
-from headstart.cli.rebase import rebase
-from headstart.cli.recipe_settings import settings_help
-from headstart.cli.review import review
+from headstart.cli.prediction.predict import embed, predict
+from headstart.cli.prediction.review import review
 from headstart.cli.root import RootGroup
 from headstart.cli.session import GlobalOptions, Session
-from headstart.cli.trying import try_examples
-from headstart.cli.versions import versions
+from headstart.cli.training.check import check
+from headstart.cli.training.fine_tune import fine_tune
+from headstart.cli.training.rebase import rebase
+from headstart.cli.training.recipe_settings import settings_help
+from headstart.cli.training.trying import try_examples
 from headstart.release import installed_version
 from headstart.transport.settings import DEFAULT_SERVER
 

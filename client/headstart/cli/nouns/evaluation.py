@@ -20,7 +20,7 @@ from headstart.cli.output.comparison_tables import comparison_view
 from headstart.cli.output.evaluation_tables import evaluation_view
 from headstart.cli.output.progress import progress_view
 from headstart.cli.session import session_of
-from headstart.cli.spec_options import DatasetOption, TaskOption
+from headstart.cli.training.spec_options import DatasetOption, TaskOption
 from headstart.inputs.task import parse_task
 from headstart.version_ref import parse_version
 

@@ -5,16 +5,16 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from headstart.cli.captured import capture_inputs
 from headstart.cli.confirmation import confirm, deleted_model
-from headstart.cli.feedback import retrain
 from headstart.cli.help import noun
+from headstart.cli.nouns.captured import capture_inputs
+from headstart.cli.nouns.feedback import retrain
 from headstart.cli.options import ModelArgument
 from headstart.cli.output.formats import LIST
 from headstart.cli.output.listings import model_listing, traffic_listing
 from headstart.cli.output.model_tables import model_table, model_view, traffic_table
-from headstart.cli.recipe_settings import duration_of
 from headstart.cli.session import session_of
+from headstart.cli.training.recipe_settings import duration_of
 
 __all__ = ["models"]
 

@@ -6,7 +6,6 @@ from datetime import timedelta
 import typer
 
 from headstart.arguments import FineTuneSettings
-from headstart.cli import spec_options as options
 from headstart.cli.exits import ExitCode
 from headstart.cli.options import (
     FeatureColumns,
@@ -24,8 +23,9 @@ from headstart.cli.output.formats import Format, Listing
 from headstart.cli.output.model_tables import version_summary
 from headstart.cli.output.progress import progress_view
 from headstart.cli.output.tables import job_facts
-from headstart.cli.recipe_settings import duration_of, recipe_of
 from headstart.cli.session import Session, session_of
+from headstart.cli.training import spec_options as options
+from headstart.cli.training.recipe_settings import duration_of, recipe_of
 from headstart.client import Client
 from headstart.errors import HeadstartError
 from headstart.inputs.task import parse_task

@@ -1,4 +1,4 @@
-"""The commands `headstart whoami`, `headstart usage` and `headstart wait`."""
+"""The commands `headstart backbone`, `headstart whoami`, `headstart usage` and `headstart wait`."""
 
 import time
 
@@ -7,10 +7,15 @@ from rich.console import Group
 from rich.text import Text
 
 from headstart.cli.exits import ExitCode
+from headstart.cli.help import noun
+from headstart.cli.output.formats import LIST
 from headstart.cli.output.layout import add_row, facts_grid, new_table
+from headstart.cli.output.listings import backbone_listing
+from headstart.cli.output.model_tables import backbone_list
 from headstart.cli.session import session_of
 
-__all__ = ["usage", "wait", "whoami"]
+__all__ = ["backbones", "usage", "wait", "whoami"]
+
 
 _MIB = 1 << 20
 _SHORTEST, _LONGEST = 0.1, 1.0
@@ -87,3 +92,18 @@ def wait(context: typer.Context) -> None:
     if session.as_json:
         session.print_json({"ready": False})
     raise typer.Exit(ExitCode.UNAVAILABLE)
+
+
+backbones = noun("backbone", "List the backbones of the server.")
+
+
+@backbones.command("list", formats=LIST)
+def list_backbones(context: typer.Context) -> None:
+    """List the backbones of the server.
+
+    Example: `headstart backbone list`
+    """
+    session = session_of(context)
+    with session.client() as client:
+        listed = client.backbones()
+    session.show(session.response("ListBackbones"), backbone_list(listed), backbone_listing(listed))

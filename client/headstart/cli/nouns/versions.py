@@ -8,14 +8,14 @@ from rich.text import Text
 
 from headstart.calls.model_calls import Details
 from headstart.cli.confirmation import confirm, deleted_version
-from headstart.cli.evaluation import compare, evaluate
-from headstart.cli.export import export
 from headstart.cli.help import noun
+from headstart.cli.nouns.evaluation import compare, evaluate
+from headstart.cli.nouns.export import export
+from headstart.cli.nouns.report import report
 from headstart.cli.options import ModelArgument, NumberedVersionArgument, VersionArgument, numbered_version
 from headstart.cli.output.formats import LIST
 from headstart.cli.output.listings import version_listing
 from headstart.cli.output.model_tables import version_table, version_view
-from headstart.cli.report import report
 from headstart.cli.session import session_of
 
 __all__ = ["versions"]

@@ -12,8 +12,8 @@ from headstart.cli.help import noun
 from headstart.cli.options import ModelArgument
 from headstart.cli.output.feedback_tables import feedback_listing, feedback_table, retrain_view, summary_view
 from headstart.cli.output.formats import LIST
-from headstart.cli.recipe_settings import duration_of
 from headstart.cli.session import session_of
+from headstart.cli.training.recipe_settings import duration_of
 from headstart.inputs.task import Task
 from headstart.label_values import LabelValue
 from headstart.results import Feedback, FeedbackState, RetrainPolicy, UnknownClasses

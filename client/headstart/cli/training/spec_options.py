@@ -7,7 +7,7 @@ import typer
 
 from headstart.cli.completion import complete_backbones
 from headstart.cli.help import ADVANCED
-from headstart.cli.recipe_settings import RecipeChoice
+from headstart.cli.training.recipe_settings import RecipeChoice
 from headstart.spec import PromotionGate
 
 __all__ = [

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from headstart.cli.options import VersionArgument
 from headstart.cli.output.layout import plural, short_moment
-from headstart.cli.reviewer import Answer, Judgment, Reviewer, ReviewItem
+from headstart.cli.prediction.reviewer import Answer, Judgment, Reviewer, ReviewItem
 from headstart.cli.session import session_of
 from headstart.cli.terminal.images import ImageProtocol, detect
 from headstart.cli.terminal.screen import open_screen

@@ -2,7 +2,6 @@
 
 import typer
 
-from headstart.cli import spec_options as options
 from headstart.cli.exits import ExitCode
 from headstart.cli.options import (
     FeatureColumns,
@@ -17,8 +16,9 @@ from headstart.cli.options import (
 )
 from headstart.cli.output.finding_tables import validation_view
 from headstart.cli.output.progress import progress_view
-from headstart.cli.recipe_settings import recipe_of
 from headstart.cli.session import session_of
+from headstart.cli.training import spec_options as options
+from headstart.cli.training.recipe_settings import recipe_of
 from headstart.inputs.task import parse_task
 from headstart.spec import SpecSettings
 

@@ -5,14 +5,14 @@ from typing import Annotated
 import typer
 
 from headstart.calls.rebasing import RebaseSettings
-from headstart.cli import spec_options as options
 from headstart.cli.completion import complete_backbones
 from headstart.cli.exits import ExitCode
-from headstart.cli.fine_tune import print_next_commands, require_promoted, show_job
 from headstart.cli.options import VersionArgument
 from headstart.cli.output.progress import progress_view
-from headstart.cli.recipe_settings import RecipeChoice, duration_of
 from headstart.cli.session import session_of
+from headstart.cli.training import spec_options as options
+from headstart.cli.training.fine_tune import print_next_commands, require_promoted, show_job
+from headstart.cli.training.recipe_settings import RecipeChoice, duration_of
 from headstart.job import Job
 
 __all__ = ["rebase"]

@@ -8,7 +8,6 @@ import numpy as np
 import typer
 from rich.text import Text as Line
 
-from headstart.cli.batch_prediction import BatchPrediction, named_inputs
 from headstart.cli.help import ADVANCED
 from headstart.cli.options import (
     FeatureColumns,
@@ -21,6 +20,7 @@ from headstart.cli.options import (
 )
 from headstart.cli.output.layout import plural
 from headstart.cli.output.prediction_tables import prediction_view
+from headstart.cli.prediction.batch import BatchPrediction, named_inputs
 from headstart.cli.session import session_of
 from headstart.evidence import Abstention
 from headstart.inputs.prediction_inputs import InputSettings

@@ -24,7 +24,7 @@ from headstart.cli.output.formats import LIST
 from headstart.cli.output.layout import plural
 from headstart.cli.output.progress import progress_view
 from headstart.cli.session import session_of
-from headstart.cli.spec_options import TagOption, TaskOption, tags_of
+from headstart.cli.training.spec_options import TagOption, TaskOption, tags_of
 from headstart.inputs.task import parse_task
 
 __all__ = ["datasets"]

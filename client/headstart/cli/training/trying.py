@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 import typer
 
-from headstart.cli.fine_tune import show_job
 from headstart.cli.options import (
     FeatureColumns,
     IdColumn,
@@ -26,8 +25,9 @@ from headstart.cli.options import (
     example_settings,
 )
 from headstart.cli.output.progress import progress_view
-from headstart.cli.private_server import PrivateServer
 from headstart.cli.session import Session, session_of
+from headstart.cli.training.fine_tune import show_job
+from headstart.cli.training.private_server import PrivateServer
 from headstart.inputs.examples import ExampleSettings
 
 __all__ = ["try_examples"]

@@ -1,0 +1,1 @@
+"""The commands that predict, and the review of predictions in the terminal."""
