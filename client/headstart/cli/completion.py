@@ -10,14 +10,13 @@ from typing import Any, TypeAlias
 import typer
 from rich.console import Console
 
-from headstart.cli.contexts_file import ContextsFile
-from headstart.cli.session import GlobalOptions, Session
+from headstart.cli.global_options import GlobalOptions
+from headstart.cli.session import Session
 from headstart.client import Client
 
 __all__ = [
     "complete_aliases",
     "complete_backbones",
-    "complete_contexts",
     "complete_jobs",
     "complete_models",
     "complete_numbered_versions",
@@ -95,14 +94,6 @@ def complete_backbones(context: typer.Context, incomplete: str) -> Names:
     return _starting(incomplete, ["auto", *_query(context, names)])
 
 
-def complete_contexts(incomplete: str) -> Names:
-    """Return the names of the stored contexts."""
-    try:
-        return _starting(incomplete, ContextsFile().read().contexts)
-    except (OSError, ValueError):
-        return []
-
-
 def _starting(incomplete: str, names: Iterable[str]) -> Names:
     return [each for each in names if each.startswith(incomplete)]
 
@@ -133,7 +124,7 @@ def _options(context: typer.Context) -> GlobalOptions:
     }
     return GlobalOptions(
         server=parameters.get("server"),
-        context=None if parameters.get("server") else parameters.get("context_name"),
+        context_name=None if parameters.get("server") else parameters.get("context_name"),
         tls=bool(parameters.get("tls")),
         token=parameters.get("token"),
         **paths,

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Context", "Contexts", "ContextsFile"]
+__all__ = ["Context", "Contexts", "ContextsFile", "complete_contexts"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -159,3 +159,11 @@ def _toml(contexts: Contexts) -> str:
 def _value(value: str | bool) -> str:
     # A JSON string is a basic string of TOML, except for the one control character that JSON does not escape.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def complete_contexts(incomplete: str) -> list[str]:
+    """Return the names of the stored contexts."""
+    try:
+        return [name for name in ContextsFile().read().contexts if name.startswith(incomplete)]
+    except (OSError, ValueError):
+        return []

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from headstart.cli.option_groups import expanded
 from headstart.cli.output.formats import DOCUMENT, Format
 
 __all__ = ["ADVANCED", "Command", "Commands", "NounGroup", "noun"]
@@ -88,7 +89,13 @@ class Commands(typer.Typer):
     ) -> Callable[[Function], Function]:
         """Return a decorator that adds a function as a command with these output formats."""
         kind = type("Command", (Command,), {"formats": tuple(formats)})
-        return super().command(name, cls=kind, **more)
+        add = super().command(name, cls=kind, **more)
+
+        def decorate(function: Function) -> Function:
+            add(expanded(function))
+            return function
+
+        return decorate
 
 
 def noun(name: str, help: str) -> Commands:

@@ -1,6 +1,7 @@
 """Options that several commands share: examples and versions."""
 
 import csv
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, TypeAlias, cast
 
 import typer
@@ -17,17 +18,12 @@ from headstart.version_ref import parse_version
 __all__ = [
     "SOURCE_HELP",
     "AliasArgument",
-    "FeatureColumns",
-    "IdColumn",
-    "ImageColumn",
-    "LabelColumn",
+    "ExampleColumns",
+    "InputColumns",
     "ModelArgument",
     "NumberedVersionArgument",
     "SourceArgument",
-    "TextColumn",
-    "ValueColumn",
     "VersionArgument",
-    "example_settings",
     "numbered_version",
 ]
 
@@ -50,23 +46,6 @@ def _column(name: str, more: str = "") -> typer.models.OptionInfo:
     )
     return option
 
-
-TextColumn: TypeAlias = Annotated[str | None, _column("text")]
-LabelColumn: TypeAlias = Annotated[str | None, _column("label")]
-ImageColumn: TypeAlias = Annotated[str | None, _column("image", " It holds paths.")]
-ValueColumn: TypeAlias = Annotated[str | None, _column("value", " It holds numbers to predict.")]
-IdColumn: TypeAlias = Annotated[str | None, _column("id")]
-FeatureColumns: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--feature-columns",
-        metavar="NAME,...",
-        help="The columns of numbers to learn from. Default: all that hold numbers, if there are neither "
-        "texts nor images.",
-        show_default=False,
-        rich_help_panel=_COLUMNS,
-    ),
-]
 
 ModelArgument: TypeAlias = Annotated[
     str,
@@ -111,21 +90,38 @@ AliasArgument: TypeAlias = Annotated[
 ]
 
 
-def example_settings(
-    *,
-    label: str | None,
-    text: str | None,
-    image: str | None,
-    value: str | None,
-    id: str | None,
-    features: str | None,
-) -> ExampleSettings:
-    """Return the settings of the columns of examples."""
-    columns = {"label": label, "text": text, "image": image, "value": value, "id": id}
-    settings: dict[str, Any] = {f"{name}_column": each for name, each in columns.items() if each is not None}
-    if features is not None:
-        settings["feature_columns"] = next(csv.reader([features], skipinitialspace=True), [])
-    return cast(ExampleSettings, settings)
+@dataclass(frozen=True, kw_only=True)
+class InputColumns:
+    """The columns of a table of inputs."""
+
+    label_column: Annotated[str | None, _column("label")] = None
+    text_column: Annotated[str | None, _column("text")] = None
+    image_column: Annotated[str | None, _column("image", " It holds paths.")] = None
+    id_column: Annotated[str | None, _column("id")] = None
+    feature_columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="The columns of numbers to learn from. Default: all that hold numbers, if there are neither "
+            "texts nor images.",
+            show_default=False,
+            rich_help_panel=_COLUMNS,
+        ),
+    ] = None
+
+    def settings(self) -> ExampleSettings:
+        """Return the settings of the columns."""
+        settings: dict[str, Any] = {name: each for name, each in asdict(self).items() if each is not None}
+        if self.feature_columns is not None:
+            settings["feature_columns"] = next(csv.reader([self.feature_columns], skipinitialspace=True), [])
+        return cast(ExampleSettings, settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleColumns(InputColumns):
+    """The columns of a table of examples."""
+
+    value_column: Annotated[str | None, _column("value", " It holds numbers to predict.")] = None
 
 
 def numbered_version(text: str) -> tuple[str, int]:

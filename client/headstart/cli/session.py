@@ -6,7 +6,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +14,7 @@ import typer
 from rich.console import Console, RenderableType
 
 from headstart.cli.contexts_file import Context, ContextsFile
+from headstart.cli.global_options import GlobalOptions
 from headstart.cli.output.formats import Format, Listing
 from headstart.cli.output.recorder import Recorder
 from headstart.client import Client
@@ -23,26 +23,10 @@ from headstart.transport.channel import TlsConfig
 from headstart.transport.retries import RetryPolicy
 from headstart.transport.settings import DEFAULT_SERVER, checked_server
 
-__all__ = ["GlobalOptions", "Session", "session_of"]
+__all__ = ["Session", "session_of"]
 
 _RETRIES = RetryPolicy()
 _PIPE_WIDTH = 240  # a pipe has no terminal width, and the default of 80 columns would truncate tables
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GlobalOptions:
-    """The global options; None: the context's value, and for `context` the current one."""
-
-    server: str | None = None
-    context: str | None = None
-    tls: bool = False
-    ca: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
-    token: str | None = field(default=None, repr=False)
-    token_file: Path | None = None
-    timeout: float = 60.0
-    format: Format = Format.TABLE
 
 
 class Session:
@@ -70,7 +54,7 @@ class Session:
         if options.server is None:
             file = ContextsFile()
             stored = file.read()
-            name = options.context or stored.current
+            name = options.context_name or stored.current
             if name:
                 context = stored.get(name)
                 if file.is_exposed():
@@ -146,8 +130,8 @@ class Session:
         """Return a command line for the same server, quoted for the shell."""
         options = self.options
         flags: list[str] = []
-        if options.server is None and options.context:
-            flags = ["--context", options.context]
+        if options.server is None and options.context_name:
+            flags = ["--context", options.context_name]
         elif options.server not in (None, DEFAULT_SERVER, os.environ.get("HEADSTART_SERVER")):
             flags = ["--server", str(options.server)]
         files = {"--ca": options.ca, "--cert": options.cert, "--key": options.key}

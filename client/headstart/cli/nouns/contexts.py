@@ -9,9 +9,8 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from headstart.cli.completion import complete_contexts
 from headstart.cli.confirmation import confirm
-from headstart.cli.contexts_file import Context, Contexts, ContextsFile
+from headstart.cli.contexts_file import Context, Contexts, ContextsFile, complete_contexts
 from headstart.cli.help import noun
 from headstart.cli.output.formats import LIST, listing
 from headstart.cli.output.layout import add_row, facts_grid, new_table
@@ -54,7 +53,7 @@ def login(
     Example: `headstart login models.example.com:443 --tls --token-file ~/.headstart-token`
     """
     command = session_of(context)
-    options = replace(command.options, server=server or command.options.server, context=None)
+    options = replace(command.options, server=server or command.options.server, context_name=None)
     if options.token is None and options.token_file is None:
         options = replace(options, token=_token(from_stdin=token_stdin))
     session = Session(options)

@@ -9,16 +9,7 @@ from rich.text import Text
 
 from headstart.cli.confirmation import confirm
 from headstart.cli.help import noun
-from headstart.cli.options import (
-    SOURCE_HELP,
-    FeatureColumns,
-    IdColumn,
-    ImageColumn,
-    LabelColumn,
-    TextColumn,
-    ValueColumn,
-    example_settings,
-)
+from headstart.cli.options import SOURCE_HELP, ExampleColumns
 from headstart.cli.output.dataset_tables import dataset_listing, dataset_table, dataset_view
 from headstart.cli.output.formats import LIST
 from headstart.cli.output.layout import plural
@@ -62,12 +53,7 @@ def upload_dataset(
     dataset: DatasetArgument,
     source: Annotated[Path, typer.Argument(help=SOURCE_HELP, show_default=False)],
     *,
-    label_column: LabelColumn = None,
-    text_column: TextColumn = None,
-    image_column: ImageColumn = None,
-    feature_columns: FeatureColumns = None,
-    value_column: ValueColumn = None,
-    id_column: IdColumn = None,
+    columns: ExampleColumns,
     task: TaskOption = None,
 ) -> None:
     """Upload labeled examples to a dataset, which is created if it does not exist.
@@ -77,17 +63,9 @@ def upload_dataset(
     Example: `headstart dataset upload pets-2026 photos/`
     """
     session = session_of(context)
-    columns = example_settings(
-        label=label_column,
-        text=text_column,
-        image=image_column,
-        value=value_column,
-        id=id_column,
-        features=feature_columns,
-    )
     with session.client() as client, progress_view(session.err) as view:
         stored = client.dataset(dataset).upload(
-            source, task=parse_task(task) if task else None, on_upload=view.upload, **columns
+            source, task=parse_task(task) if task else None, on_upload=view.upload, **columns.settings()
         )
     session.show(session.response("FinishDataset"), dataset_view(stored))
     session.note(f"Train on it: {session.command(f'fine-tune MODEL --dataset {dataset}')}")

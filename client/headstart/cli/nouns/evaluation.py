@@ -5,17 +5,7 @@ from typing import Annotated
 
 import typer
 
-from headstart.cli.options import (
-    SOURCE_HELP,
-    FeatureColumns,
-    IdColumn,
-    ImageColumn,
-    LabelColumn,
-    TextColumn,
-    ValueColumn,
-    VersionArgument,
-    example_settings,
-)
+from headstart.cli.options import SOURCE_HELP, ExampleColumns, VersionArgument
 from headstart.cli.output.comparison_tables import comparison_view
 from headstart.cli.output.evaluation_tables import evaluation_view
 from headstart.cli.output.progress import progress_view
@@ -32,12 +22,7 @@ def evaluate(
     *,
     model: VersionArgument,
     source: Annotated[Path | None, typer.Argument(help=SOURCE_HELP, show_default=False)] = None,
-    label_column: LabelColumn = None,
-    text_column: TextColumn = None,
-    image_column: ImageColumn = None,
-    feature_columns: FeatureColumns = None,
-    value_column: ValueColumn = None,
-    id_column: IdColumn = None,
+    columns: ExampleColumns,
     dataset: DatasetOption = None,
     task: TaskOption = None,
 ) -> None:
@@ -49,14 +34,6 @@ def evaluate(
         raise typer.BadParameter("is needed without --dataset", param_hint="SOURCE")
     session = session_of(context)
     target = parse_version(model)
-    columns = example_settings(
-        label=label_column,
-        text=text_column,
-        image=image_column,
-        value=value_column,
-        id=id_column,
-        features=feature_columns,
-    )
     with session.client() as client, progress_view(session.err) as view:
         result = client.evaluate(
             source,
@@ -66,7 +43,7 @@ def evaluate(
             task=parse_task(task) if task else None,
             on_upload=view.upload,
             dataset=dataset,
-            **columns,
+            **columns.settings(),
         )
     session.show(session.response("Evaluate"), evaluation_view(result))
 

@@ -215,7 +215,7 @@ def relabel_examples(
             raise typer.BadParameter(f"use ID=CLASS instead of {text!r}", param_hint="ID=CLASS")
         changes.append(_edit(name, label=label))
     spec = FineTuneSettings(
-        edits=changes, alias=alias, promote_if=options.gate_of(promote_if_not_worse, None, None, None, alias)
+        edits=changes, alias=alias, promote_if=options.GateOptions().gate(promote_if_not_worse, alias)
     )
     _train(session_of(context), version, spec, request_id=request_id, wait=wait)
 
@@ -239,7 +239,7 @@ def remove_examples(
     """
     changes = [_edit(name, remove=True) for name in examples]
     spec = FineTuneSettings(
-        edits=changes, alias=alias, promote_if=options.gate_of(promote_if_not_worse, None, None, None, alias)
+        edits=changes, alias=alias, promote_if=options.GateOptions().gate(promote_if_not_worse, alias)
     )
     _train(session_of(context), version, spec, request_id=request_id, wait=wait)
 

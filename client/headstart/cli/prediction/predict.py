@@ -1,5 +1,6 @@
 """Commands that predict, and that return features."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -9,15 +10,7 @@ import typer
 from rich.text import Text as Line
 
 from headstart.cli.help import ADVANCED
-from headstart.cli.options import (
-    FeatureColumns,
-    IdColumn,
-    ImageColumn,
-    LabelColumn,
-    TextColumn,
-    VersionArgument,
-    example_settings,
-)
+from headstart.cli.options import InputColumns, VersionArgument
 from headstart.cli.output.layout import plural
 from headstart.cli.output.prediction_tables import prediction_view
 from headstart.cli.prediction.batch import BatchPrediction, named_inputs
@@ -49,7 +42,6 @@ InputsArgument = Annotated[
 TextOption = Annotated[bool, typer.Option("--text", help="The inputs are texts themselves, not files.")]
 
 
-TopK = Annotated[int, typer.Option("--top-k", "-k", min=0, help="The most classes for each input; 0: all.")]
 OutputTable = Annotated[
     str | None,
     typer.Option(
@@ -65,67 +57,102 @@ ErrorsOption = Annotated[
     ErrorsChoice,
     typer.Option(help="Skip inputs that cannot be used and exit with 6, or fail at the first one."),
 ]
-Abstain = Annotated[
-    bool,
-    typer.Option("--abstain", help="Report inputs unlike the training examples as unknown."),
-]
-AbstainRate = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        max=0.5,
-        metavar="RATE",
-        rich_help_panel=ADVANCED,
-        help="The fraction of ordinary inputs that may be unknown by mistake, instead of 0.05.",
-    ),
-]
-MinProbability = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        max=1,
-        rich_help_panel=ADVANCED,
-        help="Report an input as unknown if its most probable class has a lower probability.",
-        show_default=False,
-    ),
-]
-Neighbors = Annotated[
-    int, typer.Option(min=0, max=100, help="Show this many of the nearest training examples.")
-]
-InfluenceOption = Annotated[
-    int,
-    typer.Option(
-        min=0,
-        max=100,
-        rich_help_panel=ADVANCED,
-        help="Show this many training examples whose omission would change the prediction most.",
-    ),
-]
-SaliencyFile = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE.png",
-        help="Write an image of what supports the prediction; for several inputs FILE-1.png etc.",
-    ),
-]
-SaliencyClass = Annotated[
-    str | None,
-    typer.Option(
-        metavar="CLASS",
-        rich_help_panel=ADVANCED,
-        help="The class that --saliency explains. Default: the most probable.",
-        show_default=False,
-    ),
-]
-RoutingKey = Annotated[
-    str,
-    typer.Option(
-        metavar="KEY",
-        rich_help_panel=ADVANCED,
-        help="Where the alias splits traffic, the same key gets the same version. Default: random.",
-        show_default=False,
-    ),
-]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceOptions:
+    """What to predict and to show for each input."""
+
+    top_k: Annotated[
+        int, typer.Option("--top-k", "-k", min=0, help="The most classes for each input; 0: all.")
+    ] = 5
+    abstain: Annotated[
+        bool,
+        typer.Option("--abstain", help="Report inputs unlike the training examples as unknown."),
+    ] = False
+    abstain_rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=0.5,
+            metavar="RATE",
+            rich_help_panel=ADVANCED,
+            help="The fraction of ordinary inputs that may be unknown by mistake, instead of 0.05.",
+        ),
+    ] = None
+    min_probability: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            rich_help_panel=ADVANCED,
+            help="Report an input as unknown if its most probable class has a lower probability.",
+            show_default=False,
+        ),
+    ] = None
+    neighbors: Annotated[
+        int, typer.Option(min=0, max=100, help="Show this many of the nearest training examples.")
+    ] = 0
+    influence: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=100,
+            rich_help_panel=ADVANCED,
+            help="Show this many training examples whose omission would change the prediction most.",
+        ),
+    ] = 0
+    saliency: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="Write an image of what supports the prediction; for several inputs FILE-1.png etc.",
+        ),
+    ] = None
+    saliency_class: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS",
+            rich_help_panel=ADVANCED,
+            help="The class that --saliency explains. Default: the most probable.",
+            show_default=False,
+        ),
+    ] = None
+    routing_key: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY",
+            rich_help_panel=ADVANCED,
+            help="Where the alias splits traffic, the same key gets the same version. Default: random.",
+            show_default=False,
+        ),
+    ] = ""
+
+    def settings(self, *, is_table: bool) -> PredictSettings:
+        """Return the settings of the calls; `is_table`: whether the predictions are written to a table."""
+        if self.saliency_class and self.saliency is None:
+            raise typer.BadParameter(
+                "needs the file to write to, --saliency FILE.png", param_hint="--saliency-class"
+            )
+        if self.saliency and (self.saliency.suffix.lower() != ".png" or is_table):
+            problem = "cannot be combined with --output" if is_table else "must end in .png"
+            raise typer.BadParameter(f"{problem}. Received: {self.saliency}", param_hint="--saliency")
+        return PredictSettings(
+            top_k=self.top_k,
+            abstain=self._abstention(),
+            neighbors=self.neighbors,
+            influence=self.influence,
+            saliency=self.saliency is not None and (self.saliency_class or True),
+            routing_key=self.routing_key,
+        )
+
+    def _abstention(self) -> Abstention | None:
+        rate, min_probability = self.abstain_rate, self.min_probability
+        if not self.abstain and rate is None and min_probability is None:
+            return None
+        if not self.abstain and rate is None:  # only improbable inputs are unknown, not unlike ones
+            rate = 0.0
+        return Abstention(false_alarm_rate=rate, min_probability=min_probability or 0.0)
 
 
 def predict(
@@ -133,23 +160,11 @@ def predict(
     *,
     model: VersionArgument,
     inputs: InputsArgument,
-    top_k: TopK = 5,
     text: TextOption = False,
     output: OutputTable = None,
     errors: ErrorsOption = ErrorsChoice.SKIP,
-    label_column: LabelColumn = None,
-    text_column: TextColumn = None,
-    image_column: ImageColumn = None,
-    feature_columns: FeatureColumns = None,
-    id_column: IdColumn = None,
-    abstain: Abstain = False,
-    abstain_rate: AbstainRate = None,
-    min_probability: MinProbability = None,
-    neighbors: Neighbors = 0,
-    influence: InfluenceOption = 0,
-    saliency: SaliencyFile = None,
-    saliency_class: SaliencyClass = None,
-    routing_key: RoutingKey = "",
+    columns: InputColumns,
+    evidence: EvidenceOptions,
 ) -> None:
     """Predict images, texts or rows of numbers, of files, folders and tables.
 
@@ -162,35 +177,12 @@ def predict(
     Texts: `headstart predict reviews --text "A joy from the first minute to the last."`
     """
     session = session_of(context)
-    if saliency_class and saliency is None:
-        raise typer.BadParameter(
-            "needs the file to write to, --saliency FILE.png", param_hint="--saliency-class"
-        )
-    if saliency and (saliency.suffix.lower() != ".png" or output is not None):
-        problem = "cannot be combined with --output" if output is not None else "must end in .png"
-        raise typer.BadParameter(f"{problem}. Received: {saliency}", param_hint="--saliency")
-    columns = example_settings(
-        label=label_column,
-        text=text_column,
-        image=image_column,
-        value=None,
-        id=id_column,
-        features=feature_columns,
-    )
-    settings = PredictSettings(
-        top_k=top_k,
-        abstain=_abstention(abstain, abstain_rate, min_probability),
-        neighbors=neighbors,
-        influence=influence,
-        saliency=saliency is not None and (saliency_class or True),
-        routing_key=routing_key,
-    )
     job = BatchPrediction(
         session=session,
         model=model,
-        settings=settings,
+        settings=evidence.settings(is_table=output is not None),
         sources=inputs,
-        columns=cast(InputSettings, columns),
+        columns=cast(InputSettings, columns.settings()),
         is_text=text,
         fails=errors is ErrorsChoice.FAIL,
     )
@@ -200,7 +192,7 @@ def predict(
     predicted = job.collect()
     names = [each.name for each in predicted]
     predictions = [cast(Prediction, each.outcome) for each in predicted]
-    written = _write_overlays(saliency, predicted) if saliency else []
+    written = _write_overlays(evidence.saliency, predicted) if evidence.saliency else []
     session.show(job.document(predicted), prediction_view(names, predictions))
     for path in written:
         session.note(f"Written to {path}.")
@@ -247,14 +239,6 @@ def embed(
     ]
     names = [item.name for item in items]
     session.show({"inputs": names, **session.response("Embed")}, Line("\n".join([*lines, done])))
-
-
-def _abstention(enabled: bool, rate: float | None, min_probability: float | None) -> Abstention | None:
-    if not enabled and rate is None and min_probability is None:
-        return None
-    if not enabled and rate is None:  # only improbable inputs are unknown, not unlike ones
-        rate = 0.0
-    return Abstention(false_alarm_rate=rate, min_probability=min_probability or 0.0)
 
 
 def _write_overlays(file: Path, predicted: list[PredictedInput]) -> list[Path]:

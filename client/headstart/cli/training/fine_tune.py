@@ -7,17 +7,7 @@ import typer
 
 from headstart.arguments import FineTuneSettings
 from headstart.cli.exits import ExitCode
-from headstart.cli.options import (
-    FeatureColumns,
-    IdColumn,
-    ImageColumn,
-    LabelColumn,
-    ModelArgument,
-    SourceArgument,
-    TextColumn,
-    ValueColumn,
-    example_settings,
-)
+from headstart.cli.options import ExampleColumns, ModelArgument, SourceArgument
 from headstart.cli.output.finding_tables import findings_lines
 from headstart.cli.output.formats import Format, Listing
 from headstart.cli.output.model_tables import version_summary
@@ -25,10 +15,9 @@ from headstart.cli.output.progress import progress_view
 from headstart.cli.output.tables import job_facts
 from headstart.cli.session import Session, session_of
 from headstart.cli.training import spec_options as options
-from headstart.cli.training.recipe_settings import duration_of, recipe_of
+from headstart.cli.training.recipe_settings import duration_of
 from headstart.client import Client
 from headstart.errors import HeadstartError
-from headstart.inputs.task import parse_task
 from headstart.job import Job
 from headstart.results import Modality, Version
 
@@ -52,30 +41,17 @@ def fine_tune(
     alias: options.AliasOption = None,
     promote_if_not_worse: options.PromoteOption = False,
     require_promotion: options.RequirePromotionOption = False,
-    max_drop: options.MaxDropOption = None,
-    max_class_drop: options.MaxClassDropOption = None,
-    significance: options.SignificanceOption = None,
+    gate: options.GateOptions,
     parent: options.ParentOption = None,
     remove: options.RemoveOption = None,
-    label_column: LabelColumn = None,
-    text_column: TextColumn = None,
-    image_column: ImageColumn = None,
-    feature_columns: FeatureColumns = None,
-    value_column: ValueColumn = None,
-    id_column: IdColumn = None,
+    columns: ExampleColumns,
     dataset: options.DatasetOption = None,
-    task: options.TaskOption = None,
-    recipe: options.RecipeOption = None,
-    settings: options.SetOption = None,
-    held_out_fraction: options.HeldOutOption = 0.0,
-    max_excluded_fraction: options.MaxExcludedOption = 0.0,
-    seed: options.SeedOption = 0,
+    training: options.TrainingOptions,
     tag: options.TagOption = None,
     display_name: options.DisplayNameOption = "",
     ttl: options.TtlOption = None,
     discard_examples: options.DiscardOption = False,
-    priority: options.PriorityOption = 0,
-    webhook: options.WebhookOption = "",
+    queue: options.QueueOptions,
     request_id: options.RequestIdOption = None,
     wait: options.WaitOption = True,
 ) -> None:
@@ -90,38 +66,23 @@ def fine_tune(
     More examples: `headstart fine-tune pets more-photos/ --parent stable`
     """
     session = session_of(context)
-    columns = example_settings(
-        label=label_column,
-        text=text_column,
-        image=image_column,
-        value=value_column,
-        id=id_column,
-        features=feature_columns,
-    )
-    is_gated = promote_if_not_worse or require_promotion
     spec = FineTuneSettings(
         backbone=backbone,
-        recipe=recipe_of(recipe, settings),
-        held_out_fraction=held_out_fraction,
-        seed=seed,
         display_name=display_name,
         tags=options.tags_of(tag),
         alias=alias,
         ttl=duration_of(ttl, "--ttl"),
-        expire_time=None,
-        max_excluded_fraction=max_excluded_fraction,
-        task=parse_task(task) if task else None,
-        promote_if=options.gate_of(is_gated, max_drop, max_class_drop, significance, alias),
+        promote_if=gate.gate(promote_if_not_worse or require_promotion, alias),
         parent=options.parent_of(parent, remove),
-        edits=None,
         remove=remove,
         discard_examples=discard_examples,
-        priority=priority,
-        webhook=webhook,
         dataset=dataset,
         backbone_candidates=backbone_candidate,
         backbone_time_budget=duration_of(backbone_time_budget, "--backbone-time-budget"),
-        **columns,
+        priority=queue.priority,
+        webhook=queue.webhook,
+        **training.spec(),
+        **columns.settings(),
     )
     if source is None and parent is None and dataset is None:
         raise typer.BadParameter("is needed without --parent or --dataset", param_hint="SOURCE")

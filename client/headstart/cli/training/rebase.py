@@ -49,11 +49,8 @@ def rebase(
         ),
     ] = None,
     require_promotion: options.RequirePromotionOption = False,
-    max_drop: options.MaxDropOption = None,
-    max_class_drop: options.MaxClassDropOption = None,
-    significance: options.SignificanceOption = None,
-    priority: options.PriorityOption = 0,
-    webhook: options.WebhookOption = "",
+    gate: options.GateOptions,
+    queue: options.QueueOptions,
     request_id: options.RequestIdOption = None,
     wait: options.WaitOption = True,
 ) -> None:
@@ -68,9 +65,9 @@ def rebase(
         backbone_candidates=backbone_candidate,
         backbone_time_budget=duration_of(backbone_time_budget, "--backbone-time-budget"),
         recipe=recipe.value if recipe else None,
-        promote_if=options.gate_of(False, max_drop, max_class_drop, significance, alias),
-        priority=priority,
-        webhook=webhook,
+        promote_if=gate.gate(False, alias),
+        priority=queue.priority,
+        webhook=queue.webhook,
     )
     job: Job | None = None
     with session.client() as client:

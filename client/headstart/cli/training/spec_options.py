@@ -1,5 +1,6 @@
 """Options of fine-tunes, checks and rebases."""
 
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Annotated, TypeAlias
 
@@ -7,8 +8,9 @@ import typer
 
 from headstart.cli.completion import complete_backbones
 from headstart.cli.help import ADVANCED
-from headstart.cli.training.recipe_settings import RecipeChoice
-from headstart.spec import PromotionGate
+from headstart.cli.training.recipe_settings import RecipeChoice, recipe_of
+from headstart.inputs.task import parse_task
+from headstart.spec import PromotionGate, SpecSettings
 
 __all__ = [
     "AliasOption",
@@ -18,25 +20,18 @@ __all__ = [
     "DatasetOption",
     "DiscardOption",
     "DisplayNameOption",
-    "HeldOutOption",
-    "MaxClassDropOption",
-    "MaxDropOption",
-    "MaxExcludedOption",
+    "GateOptions",
     "ParentOption",
-    "PriorityOption",
     "PromoteOption",
-    "RecipeOption",
+    "QueueOptions",
     "RemoveOption",
     "RequestIdOption",
     "RequirePromotionOption",
-    "SeedOption",
-    "SetOption",
-    "SignificanceOption",
     "TagOption",
     "TaskOption",
+    "TrainingOptions",
     "TtlOption",
     "WaitOption",
-    "gate_of",
     "parent_of",
     "tags_of",
 ]
@@ -69,19 +64,6 @@ BackboneBudgetOption: TypeAlias = Annotated[
         rich_help_panel=ADVANCED,
     ),
 ]
-HeldOutOption: TypeAlias = Annotated[
-    float,
-    typer.Option(
-        metavar="FRACTION",
-        min=0,
-        max=0.9,
-        help="Hold this fraction of the examples out of training and measure on it; 0 measures out of fold.",
-        rich_help_panel=ADVANCED,
-    ),
-]
-SeedOption: TypeAlias = Annotated[
-    int, typer.Option(min=0, help="The seed of every random choice.", rich_help_panel=ADVANCED)
-]
 DisplayNameOption: TypeAlias = Annotated[
     str,
     typer.Option(metavar="TEXT", help="A title for people.", show_default=False, rich_help_panel=ADVANCED),
@@ -109,16 +91,6 @@ TtlOption: TypeAlias = Annotated[
         rich_help_panel=ADVANCED,
     ),
 ]
-MaxExcludedOption: TypeAlias = Annotated[
-    float,
-    typer.Option(
-        metavar="FRACTION",
-        min=0,
-        max=1,
-        help="Exclude unusable examples, up to this fraction of all. By default one fails the job.",
-        rich_help_panel=ADVANCED,
-    ),
-]
 
 
 class TaskChoice(StrEnum):
@@ -131,10 +103,7 @@ class TaskChoice(StrEnum):
 
 TaskOption: TypeAlias = Annotated[
     TaskChoice | None,
-    typer.Option(
-        metavar="TASK",
-        help="single-label, multi-label or regression. Default: from the labels.",
-    ),
+    typer.Option(metavar="TASK", help="single-label, multi-label or regression. Default: from the labels."),
 ]
 PromoteOption: TypeAlias = Annotated[
     bool,
@@ -148,37 +117,6 @@ RequirePromotionOption: TypeAlias = Annotated[
     typer.Option(
         "--require-promotion",
         help="The same, and exit with 5 if the alias stays on the old version.",
-    ),
-]
-MaxDropOption: TypeAlias = Annotated[
-    float | None,
-    typer.Option(
-        metavar="FRACTION",
-        min=0,
-        max=1,
-        help="The tolerated drop in accuracy. Implies --promote-if-not-worse. Default: 0.01.",
-        rich_help_panel=ADVANCED,
-    ),
-]
-MaxClassDropOption: TypeAlias = Annotated[
-    float | None,
-    typer.Option(
-        metavar="FRACTION",
-        min=0,
-        max=1,
-        help="The tolerated drop in the recall of a class. Implies --promote-if-not-worse. Default: 0.1.",
-        rich_help_panel=ADVANCED,
-    ),
-]
-SignificanceOption: TypeAlias = Annotated[
-    float | None,
-    typer.Option(
-        metavar="P",
-        min=0,
-        max=1,
-        help="Keep the alias only if a drop has at most this p-value; 1 counts every drop. Implies "
-        "--promote-if-not-worse. Default: 0.05.",
-        rich_help_panel=ADVANCED,
     ),
 ]
 ParentOption: TypeAlias = Annotated[
@@ -200,21 +138,6 @@ DiscardOption: TypeAlias = Annotated[
         rich_help_panel=ADVANCED,
     ),
 ]
-PriorityOption: TypeAlias = Annotated[
-    int,
-    typer.Option(
-        min=-10, max=10, help="Queued jobs with a higher priority run first.", rich_help_panel=ADVANCED
-    ),
-]
-WebhookOption: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        metavar="URL",
-        help="Call this URL when the job ends. The server must allow it.",
-        show_default=False,
-        rich_help_panel=ADVANCED,
-    ),
-]
 RequestIdOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -226,33 +149,130 @@ RequestIdOption: TypeAlias = Annotated[
 WaitOption: TypeAlias = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Wait until the job has ended. --no-wait prints the job.")
 ]
-RecipeOption: TypeAlias = Annotated[
-    RecipeChoice | None,
-    typer.Option(metavar="RECIPE", help="Train with auto, ridge, logistic, mlp or partial. Default: auto."),
-]
-SetOption: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="A setting of the recipe, such as folds=5. Repeatable.",
-    ),
-]
 
 
-def gate_of(
-    enabled: bool,
-    max_drop: float | None,
-    max_class_drop: float | None,
-    significance: float | None,
-    alias: str | None,
-) -> PromotionGate | None:
-    """Return the gate; a margin implies it."""
-    if not enabled and max_drop is None and max_class_drop is None and significance is None:
-        return None
-    if alias is None:
-        raise typer.BadParameter("name the alias to move, with --alias", param_hint="--promote-if-not-worse")
-    return PromotionGate(max_drop=max_drop, max_class_drop=max_class_drop, significance=significance)
+@dataclass(frozen=True, kw_only=True)
+class GateOptions:
+    """The margins of a promotion gate."""
+
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FRACTION",
+            min=0,
+            max=1,
+            help="The tolerated drop in accuracy. Implies --promote-if-not-worse. Default: 0.01.",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None
+    max_class_drop: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FRACTION",
+            min=0,
+            max=1,
+            help="The tolerated drop in the recall of a class. Implies --promote-if-not-worse. Default: 0.1.",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None
+    significance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            min=0,
+            max=1,
+            help="Keep the alias only if a drop has at most this p-value; 1 counts every drop. Implies "
+            "--promote-if-not-worse. Default: 0.05.",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None
+
+    def gate(self, enabled: bool, alias: str | None) -> PromotionGate | None:
+        """Return the gate; a margin implies it."""
+        margins = asdict(self)
+        if not enabled and all(margin is None for margin in margins.values()):
+            return None
+        if alias is None:
+            raise typer.BadParameter(
+                "name the alias to move, with --alias", param_hint="--promote-if-not-worse"
+            )
+        return PromotionGate(**margins)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How a head is trained."""
+
+    task: TaskOption = None
+    recipe: Annotated[
+        RecipeChoice | None,
+        typer.Option(
+            metavar="RECIPE", help="Train with auto, ridge, logistic, mlp or partial. Default: auto."
+        ),
+    ] = None
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A setting of the recipe, such as folds=5. Repeatable.",
+        ),
+    ] = None
+    held_out_fraction: Annotated[
+        float,
+        typer.Option(
+            metavar="FRACTION",
+            min=0,
+            max=0.9,
+            help="Hold this fraction of the examples out of training and measure on it; 0 measures out of "
+            "fold.",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = 0.0
+    max_excluded_fraction: Annotated[
+        float,
+        typer.Option(
+            metavar="FRACTION",
+            min=0,
+            max=1,
+            help="Exclude unusable examples, up to this fraction of all. By default one fails the job.",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = 0.0
+    seed: Annotated[
+        int, typer.Option(min=0, help="The seed of every random choice.", rich_help_panel=ADVANCED)
+    ] = 0
+
+    def spec(self) -> SpecSettings:
+        """Return the settings of the fine-tune."""
+        return SpecSettings(
+            recipe=recipe_of(self.recipe, self.settings),
+            task=parse_task(self.task) if self.task else None,
+            held_out_fraction=self.held_out_fraction,
+            max_excluded_fraction=self.max_excluded_fraction,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueOptions:
+    """How a job waits, and what its end calls."""
+
+    priority: Annotated[
+        int,
+        typer.Option(
+            min=-10, max=10, help="Queued jobs with a higher priority run first.", rich_help_panel=ADVANCED
+        ),
+    ] = 0
+    webhook: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="Call this URL when the job ends. The server must allow it.",
+            show_default=False,
+            rich_help_panel=ADVANCED,
+        ),
+    ] = ""
 
 
 def parent_of(version: str | None, removed: list[str] | None) -> int | str | None:

@@ -7,7 +7,6 @@ import time
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -15,20 +14,12 @@ from urllib.parse import quote
 
 import typer
 
-from headstart.cli.options import (
-    FeatureColumns,
-    IdColumn,
-    ImageColumn,
-    LabelColumn,
-    TextColumn,
-    ValueColumn,
-    example_settings,
-)
+from headstart.cli.global_options import GlobalOptions
+from headstart.cli.options import ExampleColumns
 from headstart.cli.output.progress import progress_view
 from headstart.cli.session import Session, session_of
 from headstart.cli.training.fine_tune import show_job
 from headstart.cli.training.private_server import PrivateServer
-from headstart.inputs.examples import ExampleSettings
 
 __all__ = ["try_examples"]
 
@@ -46,12 +37,7 @@ def try_examples(
             show_default=False,
         ),
     ],
-    label_column: LabelColumn = None,
-    text_column: TextColumn = None,
-    image_column: ImageColumn = None,
-    feature_columns: FeatureColumns = None,
-    value_column: ValueColumn = None,
-    id_column: IdColumn = None,
+    columns: ExampleColumns,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open the console in the browser.")] = True,
 ) -> None:
     """Train on your examples with a private server, and open the web console.
@@ -63,14 +49,6 @@ def try_examples(
     Example: `headstart try photos/`
     """
     caller = session_of(context)
-    columns = example_settings(
-        label=label_column,
-        text=text_column,
-        image=image_column,
-        value=value_column,
-        id=id_column,
-        features=feature_columns,
-    )
     model = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).stem).strip("-._")[:64] or "try"
     with (
         _stoppable(),
@@ -79,8 +57,13 @@ def try_examples(
     ):
         try:
             caller.note("Starting a private server …")
-            options = replace(caller.options, server=server.address(), context=None, tls=False, token=None)
-            session = Session(replace(options, ca=None, cert=None, key=None, token_file=None))
+            options = GlobalOptions(
+                server=server.address(),
+                timeout=caller.options.timeout,
+                output_format=caller.options.output_format,
+                as_json=caller.options.as_json,
+            )
+            session = Session(options)
             _train(session, source, model, columns)
             if console := server.console():
                 _open_console(session, f"{console}/models/{quote(model)}/try", show=show)
@@ -94,11 +77,11 @@ def try_examples(
             caller.note("Stopping the server and deleting what it stored.")
 
 
-def _train(session: Session, source: str, model: str, columns: ExampleSettings) -> None:
+def _train(session: Session, source: str, model: str, columns: ExampleColumns) -> None:
     with session.client() as client:
         with progress_view(session.err) as view:
             begin = time.monotonic()
-            job = client.fine_tune(source, model=model, on_upload=view.upload, **columns)
+            job = client.fine_tune(source, model=model, on_upload=view.upload, **columns.settings())
             upload = timedelta(seconds=time.monotonic() - begin)
             version = job.result(on_event=view.event)
         show_job(session, client, job, version, upload)
