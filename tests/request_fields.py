@@ -18,7 +18,7 @@ from headstart.v1 import (
     server_service_pb2,
 )
 from headstart_server.api.compat import open_inference_pb2, tensorflow_serving_pb2
-from headstart_server.api.grpc.requests.limits import Limit
+from headstart_server.api.grpc.requests.limit import Limit
 from headstart_server.api.grpc.requests.request_checks import limit_of
 
 MODULES = [

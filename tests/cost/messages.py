@@ -6,7 +6,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from headstart_server.api.grpc.requests.limits import Limit
+from headstart_server.api.grpc.requests.limit import Limit
 from headstart_server.api.grpc.requests.request_checks import limit_of
 
 #: Bytes of an entry of a repeated message, at least: its tag and its length.

@@ -5,8 +5,8 @@ fields have entries. A server with any other request field that has no entry doe
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from headstart_server.api.grpc.requests.limit import MAX_INT32, MAX_INT64, Limit
 from headstart_server.datasets.batch_writer import MAX_BATCHES
 from headstart_server.errors import HeadstartError, InvalidField, InvalidLabel
 from headstart_server.jobs.spec import (
@@ -55,64 +55,6 @@ MAX_ROUTING_KEY, MAX_URI_BYTES = 256, 2048
 MAX_DURATION = 315_576_000_000
 #: Numbers of a tensor in a typed field; those of 64 bits may take eight times their bytes on the wire.
 MAX_NUMBERS, MAX_LONG_NUMBERS = 16 << 20, 8 << 20
-_INT32, _INT64 = (1 << 31) - 1, (1 << 63) - 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limit:
-    """The limit of one field.
-
-    Attributes:
-        entries: most entries of a repeated field or a map; None for a single value.
-        unique: whether each entry may come once only.
-        characters: most characters of each text.
-        nbytes: most bytes of each value of bytes, or of each text in UTF-8.
-        lines: whether a text may have line breaks, tabs and other control characters than NUL.
-        low, high: least and greatest number; None for those of the type.
-        model: whether the text is the name of a model.
-        dataset: whether the text is the name of a dataset.
-        error: what a text is rejected with.
-    """
-
-    entries: int | None = None
-    unique: bool = False
-    characters: int | None = None
-    nbytes: int | None = None
-    lines: bool = False
-    low: float | None = None
-    high: float | None = None
-    model: bool = False
-    dataset: bool = False
-    error: type[HeadstartError] = InvalidField
-
-    def __str__(self) -> str:
-        """Return the limit in words, as the protos state it."""
-        parts = []
-        if self.entries is not None:
-            parts.append(f"at most {self.entries} entries{', each once' if self.unique else ''}")
-        each = "each at most" if parts else "at most"
-        if self.characters is not None:
-            parts.append(f"{each} {self.characters} characters")
-        if self.nbytes is not None:
-            parts.append(f"{each} {size(self.nbytes)}")
-        if self.characters is not None or (self.nbytes is not None and not self.lines):
-            parts.append("no NUL" if self.lines else "no control characters")
-        if self.low is not None and self.high is not None:
-            numbers = f"{number(self.low)} to {number(self.high)}"
-            if self.high >= _INT32:
-                numbers = f"{number(self.low)} or more"
-            parts.append(numbers)
-        return ", ".join(parts)
-
-
-def size(nbytes: int) -> str:
-    """Return a number of bytes in words."""
-    return f"{nbytes >> 20} MiB" if nbytes and nbytes % (1 << 20) == 0 else f"{nbytes} bytes"
-
-
-def number(value: float) -> str:
-    """Return a number as it is written in errors and comments."""
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _many(entries: int, *, unique: bool = False) -> Limit:
@@ -159,7 +101,7 @@ _JOB_ID = _name(128)
 _LABEL = _bytes_name(MAX_LABEL_BYTES, error=InvalidLabel)
 _LABELS = _bytes_name(MAX_LABEL_BYTES, MAX_CLASSES, InvalidLabel)
 _EXAMPLE_ID = _bytes_name(MAX_LABEL_BYTES)
-_PAGE_SIZE, _PAGE_TOKEN = _range(0, _INT32), _name(2048)
+_PAGE = {"page_size": _range(0, MAX_INT32), "page_token": _name(2048)}
 _REQUEST_ID, _URI = _bytes_name(128), _bytes_name(MAX_URI_BYTES)
 _PRIORITY = _range(*PRIORITIES)
 _RECIPE_VIEWS = _name(128, MAX_RECIPE_VIEWS, unique=True)
@@ -171,7 +113,11 @@ _FEATURE_NUMBERS = _many(1 << 16)
 
 #: A tag: its key and its value.
 _TAG = {"key": _bytes_name(63), "value": _bytes_name(256)}
-_DESCRIPTION = Limit(nbytes=4096, lines=True)
+_DETAILS = {
+    "display_name": _bytes_name(256),
+    "description": Limit(nbytes=4096, lines=True),
+    "tags": _many(64),
+}
 
 _TABLE: Mapping[str, Mapping[str, Limit]] = {
     "headstart.v1.Abstention": {
@@ -185,20 +131,14 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "max_typicality": _range(0.0, 1.0),
         "rare_class_fraction": _range(0.0, 1.0),
         "max_count": _range(1, MAX_COUNT),
-        "max_bytes": _range(MIN_BYTES, _INT64),
+        "max_bytes": _range(MIN_BYTES, MAX_INT64),
     },
     "headstart.v1.GetCapturedInputRequest": {
         "model": _model(),
         "prediction_id": _name(MAX_PREDICTION_ID),
         "thumbnail_size": _range(64, 512),
     },
-    "headstart.v1.ListReviewRequest": {
-        "model": _model(),
-        "page_size": _PAGE_SIZE,
-        "page_token": _PAGE_TOKEN,
-        "version": _ANY,
-        "alias": _ALIAS,
-    },
+    "headstart.v1.ListReviewRequest": {"model": _model(), **_PAGE, "version": _ANY, "alias": _ALIAS},
     "headstart.v1.DeleteJobRequest": {"job_id": _JOB_ID},
     "headstart.v1.EraseExampleRequest": {
         "example_id": _EXAMPLE_ID,
@@ -213,13 +153,10 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "inputs": _many(MAX_INPUTS),
         "views": _name(128, MAX_VIEWS, unique=True),
     },
-    "headstart.v1.Example": {
-        "example_id": _EXAMPLE_ID,
-        "weight": _range(0.0, MAX_WEIGHT),
-    },
+    "headstart.v1.Example": {"example_id": _EXAMPLE_ID, "weight": _range(0.0, MAX_WEIGHT)},
     "headstart.v1.ExampleEdit": {
         "example_id": _EXAMPLE_ID,
-        "index": _range(0, _INT64),
+        "index": _range(0, MAX_INT64),
         "weight": _range(0.0, MAX_WEIGHT),
     },
     "headstart.v1.ExampleFilter": {
@@ -230,15 +167,14 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
     "headstart.v1.GetExampleContentRequest": {
         "dataset": _dataset(),
         "example_id": _EXAMPLE_ID,
-        "index": _range(0, _INT64),
+        "index": _range(0, MAX_INT64),
         "thumbnail_size": _range(64, 512),
     },
     "headstart.v1.ListExamplesRequest": {
         "dataset": _dataset(),
         "order_by": _name(64),
-        "page_size": _PAGE_SIZE,
-        "page_token": _PAGE_TOKEN,
-        "skip": _range(0, _INT32),
+        **_PAGE,
+        "skip": _range(0, MAX_INT32),
     },
     "headstart.v1.ExampleBatch": {"examples": _many(MAX_BATCH_EXAMPLES)},
     "headstart.v1.FineTuneSpec": {
@@ -251,7 +187,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "alias": _ALIAS,
         "request_id": _REQUEST_ID,
         "max_excluded_fraction": _range(0.0, 1.0),
-        "parent_version": _range(1, _INT64),
+        "parent_version": _range(1, MAX_INT64),
         "parent_alias": _ALIAS,
         "edits": _many(MAX_EDITS),
         "priority": _PRIORITY,
@@ -265,20 +201,15 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
     "headstart.v1.Input": {"image": _data(), "text": Limit(characters=MAX_TEXT, lines=True)},
     "headstart.v1.Label": {"class_name": _LABEL, "number": _range(-MAX_VALUE, MAX_VALUE)},
     "headstart.v1.LabelSet": {"class_names": _LABELS},
-    "headstart.v1.ListBackbonesRequest": {"page_size": _PAGE_SIZE, "page_token": _PAGE_TOKEN},
-    "headstart.v1.ListJobsRequest": {
-        "model": _model(),
-        "states": _many(16),
-        "page_size": _PAGE_SIZE,
-        "page_token": _PAGE_TOKEN,
-    },
-    "headstart.v1.ListModelsRequest": {"page_size": _PAGE_SIZE, "page_token": _PAGE_TOKEN},
+    "headstart.v1.ListBackbonesRequest": _PAGE,
+    "headstart.v1.ListJobsRequest": {"model": _model(), "states": _many(16), **_PAGE},
+    "headstart.v1.ListModelsRequest": _PAGE,
     "headstart.v1.LogisticRecipe": {**_settings(Logistic), "views": _RECIPE_VIEWS},
     "headstart.v1.MlpRecipe": {**_settings(Mlp), "views": _RECIPE_VIEWS},
     "headstart.v1.PartialRecipe": _settings(Partial),
     "headstart.v1.PredictRequest": {
         "inputs": _many(MAX_INPUTS),
-        "top_k": _range(1, _INT32),
+        "top_k": _range(1, MAX_INT32),
         "targets": _many(MAX_TARGETS),
         "neighbors": _range(0, MAX_NEIGHBORS),
         "influence": _range(0, MAX_INFLUENCES),
@@ -287,7 +218,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
     "headstart.v1.PromotionGate": {
         "max_drop": _range(0.0, 1.0),
         "max_class_drop": _range(0.0, 1.0),
-        "min_class_examples": _range(1, _INT32),
+        "min_class_examples": _range(1, MAX_INT32),
         "significance": _range(0.0, 1.0),
     },
     "headstart.v1.RebaseRequest": {
@@ -318,28 +249,12 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
     "headstart.v1.TrafficSplit": {"version": _ANY, "fraction": _range(0.0, 1.0)},
     "headstart.v1.WatchJobsRequest": {"model": _model(), "resume_token": _name(MAX_TOKEN)},
     "headstart.v1.WatchRequest": {"job_id": _JOB_ID, "after_event": _ANY},
-    "headstart.v1.ListVersionsRequest": {
-        "model": _model(),
-        "page_size": _PAGE_SIZE,
-        "page_token": _PAGE_TOKEN,
-        "order_by": _name(64),
-    },
+    "headstart.v1.ListVersionsRequest": {"model": _model(), **_PAGE, "order_by": _name(64)},
     "headstart.v1.VersionFilter": {"tags": _many(64), "alias": _ALIAS, "backbone": _BACKBONE},
     "headstart.v1.VersionFilter.TagsEntry": _TAG,
-    "headstart.v1.UpdateVersionRequest": {
-        "model": _model(),
-        "version": _ANY,
-        "display_name": _bytes_name(256),
-        "description": _DESCRIPTION,
-        "tags": _many(64),
-    },
+    "headstart.v1.UpdateVersionRequest": {"model": _model(), "version": _ANY, **_DETAILS},
     "headstart.v1.UpdateVersionRequest.TagsEntry": _TAG,
-    "headstart.v1.UpdateModelRequest": {
-        "model": _model(),
-        "display_name": _bytes_name(256),
-        "description": _DESCRIPTION,
-        "tags": _many(64),
-    },
+    "headstart.v1.UpdateModelRequest": {"model": _model(), **_DETAILS},
     "headstart.v1.UpdateModelRequest.TagsEntry": _TAG,
     "headstart.v1.RetrainPolicy": {
         "alias": _ALIAS,
@@ -352,38 +267,23 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "model": _model(),
         "prediction_id": _name(64),
         "request_id": _REQUEST_ID,
-        "version": _range(1, _INT64),
+        "version": _range(1, MAX_INT64),
     },
-    "headstart.v1.ListFeedbackRequest": {
-        "model": _model(),
-        "states": _many(16),
-        "page_size": _PAGE_SIZE,
-        "page_token": _PAGE_TOKEN,
-    },
+    "headstart.v1.ListFeedbackRequest": {"model": _model(), "states": _many(16), **_PAGE},
     "headstart.v1.GetFeedbackSummaryRequest": {"model": _model()},
     "headstart.v1.EvaluateSpec": {"dataset": _dataset()},
     "headstart.v1.CompareSpec": {"dataset": _dataset()},
-    "headstart.v1.CreateDatasetRequest": {
-        "dataset": _dataset(),
-        "display_name": _bytes_name(256),
-        "description": _DESCRIPTION,
-        "tags": _many(64),
-    },
+    "headstart.v1.CreateDatasetRequest": {"dataset": _dataset(), **_DETAILS},
     "headstart.v1.CreateDatasetRequest.TagsEntry": _TAG,
     "headstart.v1.WriteExamplesRequest": {
         "dataset": _dataset(),
         "batch": _range(0, MAX_BATCHES - 1),
         "sha256": Limit(nbytes=32, lines=True),
     },
-    "headstart.v1.FinishDatasetRequest": {"dataset": _dataset(), "example_count": _range(1, _INT64)},
+    "headstart.v1.FinishDatasetRequest": {"dataset": _dataset(), "example_count": _range(1, MAX_INT64)},
     "headstart.v1.GetDatasetRequest": {"dataset": _dataset()},
-    "headstart.v1.ListDatasetsRequest": {"page_size": _PAGE_SIZE, "page_token": _PAGE_TOKEN},
-    "headstart.v1.UpdateDatasetRequest": {
-        "dataset": _dataset(),
-        "display_name": _bytes_name(256),
-        "description": _DESCRIPTION,
-        "tags": _many(64),
-    },
+    "headstart.v1.ListDatasetsRequest": _PAGE,
+    "headstart.v1.UpdateDatasetRequest": {"dataset": _dataset(), **_DETAILS},
     "headstart.v1.UpdateDatasetRequest.TagsEntry": _TAG,
     "headstart.v1.DeleteDatasetRequest": {"dataset": _dataset(), "etag": _name(128)},
     "headstart.v1.SubmitFineTuneRequest": {"examples": _many(MAX_BATCH_EXAMPLES)},
@@ -392,12 +292,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "seconds": _range(-MAX_DURATION, MAX_DURATION),
         "nanos": _range(0, 999_999_999),
     },
-    "headstart.v1.ListAliasEventsRequest": {
-        "model": _model(),
-        "alias": _ALIAS,
-        "page_size": _PAGE_SIZE,
-        "page_token": _PAGE_TOKEN,
-    },
+    "headstart.v1.ListAliasEventsRequest": {"model": _model(), "alias": _ALIAS, **_PAGE},
     "headstart.v1.GetTrafficRequest": {"model": _model(), "version": _ANY},
     # The range of the type; each field has a narrower one.
     "google.protobuf.Duration": {

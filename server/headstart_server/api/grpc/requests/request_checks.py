@@ -9,7 +9,8 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from headstart_server.api.grpc.requests.limits import LIMITS, Limit, number, size
+from headstart_server.api.grpc.requests.limit import Limit, number, size
+from headstart_server.api.grpc.requests.limits import LIMITS
 from headstart_server.errors import HeadstartError
 
 #: Characters of a text that an error shows.

@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError
 
-from headstart_server.api.grpc.requests.limits import Limit
+from headstart_server.api.grpc.requests.limit import Limit
 from headstart_server.api.grpc.requests.request_checks import LimitExceededError, limit_of, too_long, too_many
 from headstart_server.errors import InvalidField
 

@@ -14,7 +14,8 @@ from headstart.v1 import (
     prediction_service_pb2,
 )
 from headstart_server.api.grpc.requests import request_parsing
-from headstart_server.api.grpc.requests.limits import LIMITS, size
+from headstart_server.api.grpc.requests.limit import size
+from headstart_server.api.grpc.requests.limits import LIMITS
 from headstart_server.api.grpc.requests.request_checks import check_request
 from headstart_server.api.grpc.requests.request_parsing import (
     SCAN_BYTES,

@@ -1,0 +1,64 @@
+"""The limit of one request field."""
+
+from dataclasses import dataclass
+
+from headstart_server.errors import HeadstartError, InvalidField
+
+MAX_INT32, MAX_INT64 = (1 << 31) - 1, (1 << 63) - 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limit:
+    """The limit of one field.
+
+    Attributes:
+        entries: most entries of a repeated field or a map; None for a single value.
+        unique: whether each entry may come once only.
+        characters: most characters of each text.
+        nbytes: most bytes of each value of bytes, or of each text in UTF-8.
+        lines: whether a text may have line breaks, tabs and other control characters than NUL.
+        low, high: least and greatest number; None for those of the type.
+        model: whether the text is the name of a model.
+        dataset: whether the text is the name of a dataset.
+        error: what a text is rejected with.
+    """
+
+    entries: int | None = None
+    unique: bool = False
+    characters: int | None = None
+    nbytes: int | None = None
+    lines: bool = False
+    low: float | None = None
+    high: float | None = None
+    model: bool = False
+    dataset: bool = False
+    error: type[HeadstartError] = InvalidField
+
+    def __str__(self) -> str:
+        """Return the limit in words, as the protos state it."""
+        parts = []
+        if self.entries is not None:
+            parts.append(f"at most {self.entries} entries{', each once' if self.unique else ''}")
+        each = "each at most" if parts else "at most"
+        if self.characters is not None:
+            parts.append(f"{each} {self.characters} characters")
+        if self.nbytes is not None:
+            parts.append(f"{each} {size(self.nbytes)}")
+        if self.characters is not None or (self.nbytes is not None and not self.lines):
+            parts.append("no NUL" if self.lines else "no control characters")
+        if self.low is not None and self.high is not None:
+            numbers = f"{number(self.low)} to {number(self.high)}"
+            if self.high >= MAX_INT32:
+                numbers = f"{number(self.low)} or more"
+            parts.append(numbers)
+        return ", ".join(parts)
+
+
+def size(nbytes: int) -> str:
+    """Return a number of bytes in words."""
+    return f"{nbytes >> 20} MiB" if nbytes and nbytes % (1 << 20) == 0 else f"{nbytes} bytes"
+
+
+def number(value: float) -> str:
+    """Return a number as it is written in errors and comments."""
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
