@@ -12,8 +12,9 @@ from sqlalchemy import select, text
 from failpoints.capturing import broken_captures, left_captures
 from failpoints.life import ENDS, Life, life
 from failpoints.storing import broken_datasets, left_datasets
+from headstart_server.database.dataset_tables import archive_uses
 from headstart_server.database.feedback_tables import feedback
-from headstart_server.database.tables import aliases, archive_uses, job_events, jobs, versions, webhooks
+from headstart_server.database.tables import aliases, job_events, jobs, versions, webhooks
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.jobs.job import TRANSITIONS, JobState
 from headstart_server.models import usage

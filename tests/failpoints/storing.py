@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from headstart_server.database.tables import dataset_batches, datasets
+from headstart_server.database.dataset_tables import dataset_batches, datasets
 from headstart_server.errors import DatasetExists
 from workbench import Workbench, pets
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, NullPool, Table, create_engine, text
 
 from fakes import JobDriver, Publisher
-from headstart_server.database import tables
+from headstart_server.database import dataset_tables, tables
 from headstart_server.database.capture_tables import capture_batches, captured_inputs
+from headstart_server.database.dataset_tables import dataset_batches, datasets
 from headstart_server.database.feedback_tables import feedback, retrains
-from headstart_server.database.tables import dataset_batches, datasets
 from headstart_server.datasets.dataset_rows import list_columns
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.learning.examples.stored_example import StoredExample
@@ -167,7 +167,7 @@ def _fill_all(connection: Connection, sizes: Sizes) -> None:
     )
     _copy(
         connection,
-        tables.archive_uses,
+        dataset_tables.archive_uses,
         sizes.versions,
         {
             "holder": job.format(i=newest),
@@ -175,12 +175,12 @@ def _fill_all(connection: Connection, sizes: Sizes) -> None:
         },
     )
     own = {"holder": job.format(i="i"), "archive": job.format(i="i")}
-    _copy(connection, tables.archive_uses, QUEUED + RUNNING, own)
+    _copy(connection, dataset_tables.archive_uses, QUEUED + RUNNING, own)
     tenant = f"CASE WHEN {heavy_version} THEN 'big' ELSE {_TENANT.format(**of_version)} END"
     archives = {"archive": job.format(i=newest), "tenant": tenant, "nbytes": "1000000"}
-    _copy(connection, tables.archive_sizes, sizes.models, archives)
+    _copy(connection, dataset_tables.archive_sizes, sizes.models, archives)
     own = {"archive": job.format(i="i"), "tenant": _TENANT.format(**of_job), "nbytes": "1000000"}
-    _copy(connection, tables.archive_sizes, QUEUED + RUNNING, own)
+    _copy(connection, dataset_tables.archive_sizes, QUEUED + RUNNING, own)
     _copy(
         connection,
         tables.webhooks,

@@ -11,7 +11,8 @@ from sqlalchemy import delete, select
 
 from fakes import FakeArchives, JobDriver, Publisher
 from headstart_server.auth.permissions import Scope
-from headstart_server.database.tables import archive_sizes, archive_uses, jobs, versions
+from headstart_server.database.dataset_tables import archive_sizes, archive_uses
+from headstart_server.database.tables import jobs, versions
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest, RebuiltVersion
 from headstart_server.datasets.example_eraser import ErasedMembers, ExampleEraser, _Found
 from headstart_server.errors import ArtifactDamaged, HeadstartError

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Table, insert, inspect, select, update
 from sqlalchemy.schema import CreateColumn
 
 # Registers its tables.
-from headstart_server.database import capture_tables, feedback_tables  # noqa: F401
+from headstart_server.database import capture_tables, dataset_tables, feedback_tables  # noqa: F401
 from headstart_server.database.tables import (
     JOBS,
     REGISTRY,

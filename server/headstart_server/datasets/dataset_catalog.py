@@ -9,9 +9,9 @@ from sqlalchemy import Connection, func, insert, select
 from headstart_server.auth.permissions import Scope
 from headstart_server.auth.tenants import tenant_of
 from headstart_server.database.database import Database
+from headstart_server.database.dataset_tables import datasets
 from headstart_server.database.locks import Lock
 from headstart_server.database.scoped import within
-from headstart_server.database.tables import datasets
 from headstart_server.datasets import dataset_rows
 from headstart_server.datasets.named_dataset import DatasetState, NamedDataset
 from headstart_server.errors import (

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.database import Database
-from headstart_server.database.tables import erasure_versions, erasures
+from headstart_server.database.dataset_tables import erasure_versions, erasures
 from headstart_server.errors import InvalidField, VersionNotFound
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import rows

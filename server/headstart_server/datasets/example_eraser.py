@@ -12,10 +12,11 @@ from sqlalchemy import Connection, Row, and_, exists, func, insert, or_, select,
 from headstart_server.auth.permissions import Scope
 from headstart_server.capture.capture_eraser import CaptureEraser
 from headstart_server.database.database import Database
+from headstart_server.database.dataset_tables import archive_uses, forgotten
 from headstart_server.database.feedback_tables import feedback
 from headstart_server.database.locks import Lock
 from headstart_server.database.scoped import within
-from headstart_server.database.tables import archive_uses, forgotten, jobs
+from headstart_server.database.tables import jobs
 from headstart_server.datasets import dataset_rows
 from headstart_server.datasets.dataset_store import ArchiveMember, DatasetStore
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest

@@ -9,9 +9,10 @@ from sqlalchemy import BindParameter, Connection, Row, and_, bindparam, func, se
 from headstart_server.auth.tenants import tenant_of
 from headstart_server.capture.captured_inputs import mark_reviewed
 from headstart_server.database.database import Database
+from headstart_server.database.dataset_tables import archive_uses
 from headstart_server.database.feedback_tables import feedback, retrains
 from headstart_server.database.locks import Lock
-from headstart_server.database.tables import archive_uses, models
+from headstart_server.database.tables import models
 from headstart_server.errors import RequestIdReused
 from headstart_server.feedback.feedback import (
     AnswerCount,

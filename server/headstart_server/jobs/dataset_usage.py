@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from sqlalchemy import BindParameter, Connection, bindparam, func, select, update
 
-from headstart_server.database.tables import dataset_batches, datasets
+from headstart_server.database.dataset_tables import dataset_batches, datasets
 
 _HOLDERS: BindParameter[str] = bindparam("holders", expanding=True)
 # Built once: building a statement takes longer than executing it.

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, insert, select
 
-from headstart_server.database.tables import archive_uses, versions
+from headstart_server.database.dataset_tables import archive_uses
+from headstart_server.database.tables import versions
 from headstart_server.models import alias_history, alias_rows, rows, usage
 from headstart_server.models.alias_history import Cause, Mover
 from headstart_server.models.registry import AliasMovedError

@@ -20,7 +20,8 @@ from sqlalchemy import (
 )
 
 from headstart_server.database.batches import batched
-from headstart_server.database.tables import REGISTRY, archive_uses, counters, models, versions
+from headstart_server.database.dataset_tables import archive_uses
+from headstart_server.database.tables import REGISTRY, counters, models, versions
 from headstart_server.errors import ModelNotFound, ModelNotReady, VersionNotFound, WrittenByNewerRelease
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import usage

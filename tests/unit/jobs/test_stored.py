@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import delete, select
 
 from fakes import FakeArchives, JobDriver, Publisher
-from headstart_server.database.tables import archive_sizes
+from headstart_server.database.dataset_tables import archive_sizes
 from headstart_server.errors import TenantQuotaExceeded
 from headstart_server.jobs.archive_retention import ArchiveRetention
 from headstart_server.jobs.job import Findings, JobError, JobState

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from fakes import FakeBackbone, JobDriver
 from headstart_server.auth.permissions import Scope
-from headstart_server.database.tables import forgotten
+from headstart_server.database.dataset_tables import forgotten
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, ErasureRequest, RebuiltVersion
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ExampleNotFound, InvalidField, StorageUnavailable
