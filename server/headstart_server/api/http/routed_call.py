@@ -1,0 +1,233 @@
+"""One call over HTTP of a method of the gRPC services."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc import code_pb2
+from grpc_health.v1 import health_pb2
+
+from headstart_server.api.http.body import ClientDisconnectedError
+from headstart_server.api.http.downloads import Download
+from headstart_server.api.http.exchange import HttpExchange
+from headstart_server.api.http.forms import options_of
+from headstart_server.api.http.in_process_server import CallDetails, InProcessServer
+from headstart_server.api.http.inputs import UploadLimits
+from headstart_server.api.http.json_text import in_json_thread
+from headstart_server.api.http.messages import fill, fill_parameters, json_of, line_of
+from headstart_server.api.http.request import HttpRequest, message_of
+from headstart_server.api.http.response import HttpError, HttpResponse, error_response
+from headstart_server.api.http.routes import Body, Route
+from headstart_server.api.http.uploads import examples_of, stream_of
+from headstart_server.errors import DeadlineExceeded
+
+_NO_SCRIPTS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
+_THREAD_BYTES = 32 << 10
+#: Messages of which bytes are made in a thread.
+_LARGE_BYTES = 1 << 20
+
+
+class RoutedCall:
+    """One request of a route, until its response is sent.
+
+    Args:
+        server: has the handlers.
+        limits: the limits of a request.
+        exchange: the request and its response.
+        route: the method that is called.
+
+    Attributes:
+        context: the context of the handler.
+        details: the name and the metadata of the call.
+    """
+
+    def __init__(
+        self, server: InProcessServer, limits: UploadLimits, exchange: HttpExchange, route: Route
+    ) -> None:
+        self._server = server
+        self._limits = limits
+        self._exchange = exchange
+        self._route = route
+        self.context = exchange.context()
+        self.details = CallDetails(route.method, self.context.invocation_metadata())
+
+    async def answer(self, path: dict[str, list[str]], *, is_known: bool) -> HttpResponse | None:
+        """Return the response; None if it is sent, or if the caller left.
+
+        Args:
+            path: the variables of the path.
+            is_known: whether the caller is authenticated.
+        """
+        route = self._route
+        coding = self._exchange.headers.get("content-encoding", "identity")
+        if coding != "identity":
+            raise HttpError(
+                415,
+                code_pb2.INVALID_ARGUMENT,
+                f"Bodies with Content-Encoding {coding[:80]!r} are not accepted. Send the body as it is.",
+                {"accept-encoding": "identity"},
+            )
+        media_type, options = options_of(self._exchange.headers.get("content-type", ""))
+        request = HttpRequest(
+            route=route, path=path, query=self._exchange.query(route), media_type=media_type, options=options
+        )
+        if route.body is Body.EXAMPLES:
+            work: Any = self._upload(request)
+        else:
+            if is_known:
+                message = await message_of(request, self._exchange.body, self._limits)
+            else:
+                # The call's own refusal, counted and written down, before megabytes of a stranger are held.
+                message = GetMessageClass(route.descriptor.input_type)()
+            if route.is_files:
+                work = self._downloaded(message)
+            elif route.is_events:
+                work = self._watched(message)
+            else:
+                work = self._unary(message)
+        return await self._ended(asyncio.ensure_future(work))
+
+    async def _ended(self, task: "asyncio.Task[HttpResponse | None]") -> HttpResponse | None:
+        """The answer of a call; it is cancelled when its caller leaves or its deadline passes."""
+        gone = asyncio.ensure_future(self._exchange.body.gone())
+        try:
+            await asyncio.wait(
+                {task, gone}, timeout=self.context.time_remaining(), return_when=asyncio.FIRST_COMPLETED
+            )
+            if not task.done():
+                self.context.broke_off = True
+                task.cancel()
+                await asyncio.wait({task})
+                if not gone.done() and not self._exchange.has_begun:
+                    raise DeadlineExceeded("The call's deadline passed before its answer.")
+                return None
+            return task.result()
+        except grpc.aio.AbortError:
+            return error_response(self.context.status)
+        finally:
+            for each in (task, gone):
+                each.cancel()
+
+    async def _unary(self, message: Message) -> HttpResponse | None:
+        handler, request = await self._ready(message)
+        answer = await _answer_of(self._route, await handler.unary_unary(request, self.context))
+        if (etag := answer.headers.get("etag")) and etag in self._exchange.headers.get("if-none-match", ""):
+            return replace(answer, code=304, content=b"")
+        return answer
+
+    async def _upload(self, request: HttpRequest) -> HttpResponse | None:
+        handler = await self._server.find(self.details)
+        async with aclosing(self._requests(request)) as requests:
+            return await _answer_of(request.route, await handler.stream_unary(requests, self.context))
+
+    async def _requests(self, request: HttpRequest) -> AsyncGenerator[bytes, None]:
+        """The messages of a stream; what is wrong with them is raised in its handler, as with gRPC.
+
+        They are serialized, and parsed in the handler, where messages are checked, measured and counted.
+        """
+        kind: Any = GetMessageClass(request.route.descriptor.input_type)
+        spec: Any = GetMessageClass(request.route.message)()
+
+        def completed() -> Message:
+            fill_parameters(spec, request.path, request.query)
+            return spec  # type: ignore[no-any-return]
+
+        try:
+            examples = examples_of(self._exchange.body.pieces(), request, spec, self._limits)
+            async with aclosing(
+                stream_of(examples, kind, completed, media_type=request.media_type)
+            ) as messages:
+                async for message in messages:
+                    yield await _bytes_of(message)
+                    # Bodies that are here already would leave others no turn.
+                    await asyncio.sleep(0)
+        except ClientDisconnectedError:
+            self.context.broke_off = True
+            raise
+
+    async def _watched(self, message: Message) -> HttpResponse | None:
+        """Send the answers of a stream as events; None once they are sent."""
+        seen = self._exchange.headers.get("last-event-id", "")
+        if seen:
+            resumes = "resume_token" in message.DESCRIPTOR.fields_by_name
+            fill(
+                message,
+                {"resume_token" if resumes else "after_event": [seen]},
+                "the header Last-Event-ID",
+            )
+        events = await self._stream(message)
+        try:
+            first = await anext(events, None)
+            if first is None:
+                # Nothing more will happen: 204 makes a browser stop reconnecting.
+                return HttpResponse(code=204)
+            await self._exchange.begin_events()
+            await self._exchange.send_job_event(first)
+            async for each in events:
+                await self._exchange.send_job_event(each)
+        except grpc.aio.AbortError:
+            if not self._exchange.has_begun:
+                raise
+            await self._exchange.write(f"event: error\ndata: {line_of(self.context.status)}\n\n")
+        finally:
+            await _close(events)
+        await self._exchange.end()
+        return None
+
+    async def _downloaded(self, message: Message) -> None:
+        """Send the files of an export, as they come; an answer that broke off is shorter than it says."""
+        messages = await self._stream(message)
+        try:
+            async for each in messages:
+                # Before the header there are signs of life, for which an answer over HTTP has no place.
+                if each.HasField("header"):
+                    await self._exchange.send_files(Download(each.header), messages)
+        except grpc.aio.AbortError:
+            if not self._exchange.has_begun:
+                raise
+        finally:
+            await _close(messages)
+
+    async def _stream(self, message: Message) -> AsyncIterator[Any]:
+        """The answers of a call that streams them."""
+        handler, request = await self._ready(message)
+        answers: AsyncIterator[Any] = handler.unary_stream(request, self.context)
+        return answers
+
+    async def _ready(self, message: Message) -> tuple[Any, Any]:
+        """The handler of a call with one message, and the message as bytes, which the handler parses."""
+        handler = await self._server.find(self.details)
+        return handler, await _bytes_of(message)
+
+
+async def _bytes_of(message: Message) -> bytes:
+    """Return the bytes of a message, which is emptied: it is as large as they are."""
+    work = message.SerializeToString
+    content = await in_json_thread(work) if message.ByteSize() > _LARGE_BYTES else work()
+    message.Clear()
+    return content
+
+
+async def _close(stream: AsyncIterator[Any]) -> None:
+    close = getattr(stream, "aclose", None)
+    if close is not None:
+        await close()
+
+
+async def _answer_of(route: Route, response: Any) -> HttpResponse:
+    if route.is_document:
+        headers = {"content-disposition": "inline", "referrer-policy": "no-referrer"}
+        if etag := getattr(response, "etag", ""):
+            # The content came from a caller, so it runs nothing. It may be erased, so caches revalidate it.
+            headers |= {"etag": f'"{etag}"', "cache-control": "private, no-cache", **_NO_SCRIPTS}
+        return HttpResponse(content=response.content, media_type=response.media_type, headers=headers)
+    large = response.ByteSize() > _THREAD_BYTES
+    content = await in_json_thread(json_of, response) if large else json_of(response)
+    serving = health_pb2.HealthCheckResponse.SERVING
+    away = isinstance(response, health_pb2.HealthCheckResponse) and response.status != serving
+    return HttpResponse(code=503 if away else 200, content=content)
