@@ -21,8 +21,6 @@ class OmittedLines:
     """Lines that were not written, because there were too many.
 
     Attributes:
-        kind: what they were about.
-        count: how many.
         since: when the first of them would have been, in seconds since 1970.
     """
 
@@ -40,11 +38,7 @@ class _Second:
 
 
 class AuditThrottle:
-    """Limit the lines of each kind per second. Not safe to use from several threads.
-
-    Args:
-        most: lines of a kind in a second.
-    """
+    """Limit the lines of each kind per second. Not safe to use from several threads."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -55,7 +49,6 @@ class AuditThrottle:
         """Return whether a line may be written, and the omitted lines to report before it.
 
         Args:
-            kind: what it is about.
             now: the time, in seconds since 1970.
         """
         here = self._seconds.setdefault(kind, _Second(second=int(now)))

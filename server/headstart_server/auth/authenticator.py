@@ -31,7 +31,6 @@ class Credentials:
     """The credentials of a caller.
 
     Attributes:
-        token: the bearer token, if any.
         certificate_names: the names in their certificate, which was checked by the port.
     """
 
@@ -52,7 +51,6 @@ class Caller:
     """Who is calling.
 
     Attributes:
-        principal: who may do what.
         subject: whom an issuer's token is about; empty for others.
     """
 
@@ -95,12 +93,7 @@ class Authenticator:
         return credentials.bearer is not None and credentials.bearer.count(".") == 2
 
     def identify(self, credentials: Credentials) -> Caller:
-        """Who is calling. A token goes before a certificate.
-
-        Raises:
-            Unauthenticated: no credentials came, or unknown ones.
-            IssuerKeysUnavailable: the keys of a token's issuer cannot be had.
-        """
+        """Who is calling. A token goes before a certificate."""
         if self._path is None:
             return Caller(principal=UNRESTRICTED)
         self._reload()

@@ -35,10 +35,8 @@ class KeySet:
     not answer the keys that are known stay good. A file is read again when it changes.
 
     Args:
-        source: an address, or a file.
         make: makes a key of its JSON form; raises if it is of a kind that is not known.
         fetch: reads an address.
-        clock: seconds that only go up.
     """
 
     def __init__(
@@ -149,7 +147,6 @@ class Issuer:
     """Checks the tokens of one issuer.
 
     Args:
-        settings: what its tokens have to be.
         keys: its keys; None takes those that the settings name.
     """
 
@@ -159,12 +156,7 @@ class Issuer:
         self._keys = keys or KeySet(settings.keys, _key)
 
     def claims(self, token: str) -> Mapping[str, Any]:
-        """What a token says. May wait for the network.
-
-        Raises:
-            Unauthenticated: its signature, issuer, audience or times are not what they have to be.
-            IssuerKeysUnavailable: the issuer's keys cannot be had.
-        """
+        """What a token says. May wait for the network."""
         settings = self._settings
         try:
             key = self._keys.key(str(jwt.get_unverified_header(token).get("kid")))

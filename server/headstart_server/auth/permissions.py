@@ -22,7 +22,6 @@ class Grant:
     """Rights on some models.
 
     Attributes:
-        rights: what may be done.
         models: names of models, or what they begin with, followed by ``*``.
     """
 
@@ -41,7 +40,6 @@ class Principal:
     Attributes:
         name: for the audit log and for people.
         tenant: whose models and jobs there are for them; empty for those of no tenant.
-        grants: what they may do.
     """
 
     name: str
@@ -72,7 +70,6 @@ class Scope:
 
     Attributes:
         tenant: the tenant; empty for none.
-        models: as in `Grant`.
     """
 
     tenant: str = ""

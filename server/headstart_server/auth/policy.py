@@ -32,7 +32,6 @@ class IssuerSettings:
         audience: what the claim ``aud`` has to be, or to have among others.
         keys: an ``https://`` address of its key set, or a file.
         leeway_seconds: how far clocks may be apart.
-        algorithms: kinds of signatures that are taken.
     """
 
     issuer: str
@@ -44,13 +43,7 @@ class IssuerSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimRule:
-    """Somebody whom an issuer's token names.
-
-    Attributes:
-        issuer: whose token it has to be.
-        claims: what it has to say; of a claim that is a list, what has to be in it.
-        principal: who that is.
-    """
+    """Somebody whom an issuer's token names."""
 
     issuer: str
     claims: Mapping[str, str]
@@ -82,11 +75,7 @@ class Policy:
     """Who may do what.
 
     Attributes:
-        by_token: principals by the hash of a token.
-        by_certificate: principals by a name in their certificate.
         claim_rules: those whom issuers name; the first that fits counts.
-        issuers: the issuers, by name.
-        tenants: what is said of tenants, by name.
     """
 
     by_token: Mapping[str, Principal] = field(default_factory=dict)

@@ -59,8 +59,6 @@ class Catalog:
 
     Args:
         declared: backbones in addition to the built-in ones.
-        max_pixels: maximum pixels of an image.
-        runtimes: how networks are executed.
 
     Raises:
         DeclarationError: a declared backbone's source is unknown, or its name is taken.
@@ -97,11 +95,7 @@ class Catalog:
         self._declaration(name)
 
     def info(self, name: str) -> BackboneInfo:
-        """Return the metadata of one backbone as far as known; ``features:SIZE`` exists for any size.
-
-        Raises:
-            BackboneNotFound: the name is unknown.
-        """
+        """Return the metadata of one backbone as far as known; ``features:SIZE`` exists for any size."""
         declaration = self._declaration(name)
         return self._infos.get(name) or _first_info(declaration)
 
@@ -133,7 +127,6 @@ class Catalog:
         Raises:
             BackboneNotFound: the name is unknown, or a package that ships the backbone is not installed.
             BackboneUnavailable: its source is unavailable, or provides something other than declared.
-            GoldenMismatch: its features differ from the expected ones.
         """
         declaration = self._declaration(name)
         with _unavailable(declaration):
@@ -154,9 +147,6 @@ class Catalog:
         Args:
             name: name of the backbone in floating point.
             samples: folder of samples to calibrate on; None for those of packages.
-
-        Raises:
-            HeadstartError: as `load`, or the package that quantizes is missing.
         """
         declaration = self._declaration(name)
         with _unavailable(declaration):
@@ -198,16 +188,11 @@ class Catalog:
         """Export a version with its backbone as one network into an empty folder.
 
         Args:
-            name: name of the backbone.
-            request: version to export.
-            folder: target folder.
             checkpoint: called at least ten times a second once the backbone is prepared; may raise to stop.
 
         Raises:
             BackboneNotFound: the name is unknown, or a package that ships the backbone is not installed.
             BackboneUnavailable: its source is unavailable, or provides something other than declared.
-            ExportUnavailable: the format needs Keras, which is not installed.
-            HeadstartError: as `export_in_process`.
         """
         declaration = self._declaration(name)
         source, has_network = source_of(declaration), size_of(declaration.source) is None
@@ -342,7 +327,6 @@ class Catalog:
         return known
 
     def _renamed(self, declaration: Declaration, card: Card) -> Card:
-        """Return a card with what the declaration says."""
         info = replace(
             card.info,
             name=declaration.name,

@@ -12,10 +12,6 @@ class DatabaseClock:
     """Estimates the database's time: its last reading plus the time that has passed since.
 
     The clock of this machine may be anything: only what passes on it counts. Safe to use from many threads.
-
-    Args:
-        database: whose time it is.
-        clock: seconds that only go up.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:

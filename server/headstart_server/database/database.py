@@ -128,10 +128,6 @@ class Database:
     def artifacts(self, mark: str, name: str) -> tuple[str, str]:
         """Record where the artifacts are unless that is recorded already.
 
-        Args:
-            mark: distinguishes the place from others.
-            name: what it is called in messages.
-
         Returns:
             The recorded mark and name.
 

@@ -31,10 +31,6 @@ class SchemaError(HeadstartError):
 def migrate(connection: Connection, name: str) -> None:
     """Make what is missing.
 
-    Args:
-        connection: in a transaction that holds the lock of the schema.
-        name: of the database, for the message.
-
     Raises:
         SchemaError: the tables were written by a newer Headstart that this one cannot share them with.
     """

@@ -51,14 +51,7 @@ _NO_TEXT = "22021"
 
 
 class Postgres:
-    """How transactions go in PostgreSQL.
-
-    Args:
-        address: of the database.
-
-    Raises:
-        DatabaseUnavailable: its driver is not installed.
-    """
+    """How transactions go in PostgreSQL. Raise DatabaseUnavailable if its driver is not installed."""
 
     is_shared = True
     begin_write = "BEGIN"

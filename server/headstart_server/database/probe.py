@@ -52,7 +52,6 @@ class ProbeError(RuntimeError):
     """A database cannot be examined.
 
     Args:
-        message: what it, or its driver, reports.
         state: its SQLSTATE; empty if the connection failed.
     """
 

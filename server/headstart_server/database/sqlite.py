@@ -17,9 +17,6 @@ class Sqlite:
 
     Writes take turns in this process before they reach SQLite's own lock, which has no queue: without the
     turn a writer can be passed over for seconds.
-
-    Args:
-        address: of the file.
     """
 
     is_shared = False

@@ -87,8 +87,6 @@ class _Look:
     """Looks at one backbone without fetching or converting anything.
 
     Args:
-        declaration: the backbone.
-        settings: the server's runtime settings.
         is_default: whether the server loads it at its start.
     """
 
@@ -102,7 +100,6 @@ class _Look:
         self._is_own = declaration not in (*BUILT_IN, MINILM)
 
     def finding(self) -> Finding:
-        """Return whether it can be used, and what its first use would have to do."""
         cache = self._settings.cache
         url = next((url for url in self._urls() if not _downloaded(self._declaration, cache)), None)
         if url is not None:
@@ -214,7 +211,6 @@ def _downloaded(declaration: Declaration, cache: Path) -> bool:
 
 
 def _other_releases(folders: Sequence[Path]) -> list[str]:
-    """Return the releases for which a backbone is prepared, from the names of the folders."""
     found = set()
     for folder in folders:
         key = folder.name.partition("-")[0]

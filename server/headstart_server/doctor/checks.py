@@ -39,13 +39,7 @@ CHECKS: Mapping[str, Check] = {
 def run_checks(
     config: Settings, checks: Mapping[str, Check] = CHECKS, *, seconds: float = CHECK_SECONDS
 ) -> list[Finding]:
-    """Return the findings of all checks, in their order.
-
-    Args:
-        config: the settings to check.
-        checks: the checks by name.
-        seconds: the time limit of each check.
-    """
+    """Return the findings of all checks, in their order."""
     found: dict[str, list[Finding]] = {}
 
     def run(name: str, check: Check) -> None:

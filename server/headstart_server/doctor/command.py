@@ -30,7 +30,6 @@ def run_doctor(config: Settings, *, as_json: bool, strict: bool) -> int:
     """Check a server's settings and this machine, and print the findings.
 
     Args:
-        config: the settings.
         as_json: whether to print JSON instead of text.
         strict: whether warnings count as failures.
 

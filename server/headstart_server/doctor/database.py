@@ -31,7 +31,6 @@ def check_database(config: Settings, clock: Callable[[], float] = time.time) -> 
     """Check the database, and how far its clock is from this machine's.
 
     Args:
-        config: the settings.
         clock: this machine's clock.
     """
     target = config.storage.database_target

@@ -35,9 +35,6 @@ class _Folder:
     """A folder that a server writes to.
 
     Attributes:
-        name: its name in the report.
-        setting: the flag that names it.
-        path: the folder.
         need_mib: MiB that may still be written to it.
         is_local: whether it needs a local file system.
         is_kept: whether its content has to outlive a restart of the machine or container.
@@ -52,7 +49,6 @@ class _Folder:
 
     @property
     def or_other(self) -> str:
-        """The end of every remedy."""
         return f"or choose another folder with {self.setting}"
 
 
@@ -191,11 +187,7 @@ def nearest(path: Path) -> Path:
 
 
 def _try_to_write(folder: Path) -> None:
-    """Write, sync and lock a file without a name in a folder.
-
-    Raises:
-        OSError: one of these is impossible.
-    """
+    """Write, sync and lock a file without a name in a folder. Raise OSError if one of these is impossible."""
     with tempfile.TemporaryFile(dir=folder, prefix=".headstart-doctor-") as file:
         file.write(bytes(4096))
         file.flush()

@@ -25,8 +25,6 @@ class Finding:
 
     Attributes:
         name: the thing that was checked.
-        status: the outcome.
-        summary: the fact that was found.
         remedy: what to do; required for warnings and failures.
         details: further facts, for programs.
     """

@@ -90,7 +90,6 @@ def quota_finding(cores: int, quota: float | None) -> Finding:
     """Return how many cores the server may use.
 
     Args:
-        cores: the cores that this process may run on.
         quota: the limit of its control group in cores; None without one.
     """
     if quota is None or quota >= cores:

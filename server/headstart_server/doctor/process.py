@@ -74,7 +74,6 @@ def umask_finding(umask: int | None) -> Finding:
 
 
 def _umask() -> int | None:
-    """Read the umask without setting it."""
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("Umask:"):

@@ -21,7 +21,6 @@ def check_tls(config: Settings, clock: Callable[[], float] = time.time) -> Itera
     """Check certificate, key and client CA.
 
     Args:
-        config: the settings.
         clock: seconds since 1970.
     """
     files = tls_files(config.tls)
@@ -83,7 +82,6 @@ def certificate_finding(name: str, facts: dict[str, Any], now: float) -> Finding
     """Return whether a certificate is valid now and for some time.
 
     Args:
-        name: the name of the finding.
         facts: the certificate as `ssl.SSLSocket.getpeercert` returns it.
         now: seconds since 1970.
     """

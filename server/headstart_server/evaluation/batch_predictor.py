@@ -23,12 +23,7 @@ MAX_LISTED_FAULTS = 100
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LoadedVersion:
-    """A version that predicts.
-
-    Attributes:
-        version: the version.
-        embedder: gives the features of its backbone.
-    """
+    """A version that predicts."""
 
     version: ResidentVersion
     embedder: Embedder
@@ -55,13 +50,10 @@ class BatchPredictor:
     """Has the examples of one caller answered.
 
     Args:
-        respondents: the versions to ask, all of one task.
-        limits: how many examples, and how large ones, to take.
         window: most examples under way to a backbone at once.
 
     Attributes:
         faults: the first examples that cannot be used.
-        fault_count: how many there are.
     """
 
     def __init__(self, respondents: Sequence[LoadedVersion], limits: DatasetLimits, *, window: int) -> None:
@@ -75,11 +67,7 @@ class BatchPredictor:
         self._left = threading.Event()
 
     def answer(self, examples: Sequence[Example]) -> PredictedBatch:
-        """Answer some examples.
-
-        Raises:
-            HeadstartError: names the first example that cannot be taken; undecodable ones are faults instead.
-        """
+        """Answer some examples."""
         for index, example in enumerate(examples, self._came):
             for embedder in self._embedders.values():
                 check_modality(embedder.info, example.content, f"examples[{index}].input", example.id)
@@ -137,7 +125,6 @@ class BatchPredictor:
         return rows
 
     def _cuts(self, backbone: str) -> frozenset[str]:
-        """The cuts that the versions on a backbone need."""
         of_backbone = [version.tail for version in self.versions if version.backbone == backbone]
         return frozenset().union(*map(required_cuts, of_backbone))
 
@@ -155,10 +142,6 @@ class BatchPredictor:
                 )
 
     def check_connected(self) -> None:
-        """Check that the caller has not left.
-
-        Raises:
-            Cancelled: it has.
-        """
+        """Check that the caller has not left."""
         if self._left.is_set():
             raise Cancelled("The caller left before its examples had all been answered.")

@@ -32,7 +32,6 @@ class EvaluationRun:
     """One version on the examples of one caller.
 
     Args:
-        predictor: has them answered by the version.
         trained: content digests of the examples that the version was trained on.
 
     Attributes:
@@ -51,11 +50,7 @@ class EvaluationRun:
         self._outputs: list[Float32] = []
 
     def add(self, examples: Sequence[Example]) -> None:
-        """Answer some examples, and keep the answers.
-
-        Raises:
-            HeadstartError: as `BatchPredictor.answer`.
-        """
+        """Answer some examples, and keep the answers."""
         batch = self.predictor.answer(examples)
         self._targets += [example.target for example in batch.examples]
         self._weights += [example.weight for example in batch.examples]
@@ -67,11 +62,7 @@ class EvaluationRun:
         self._outputs.append(batch.outputs[0])
 
     def evaluation(self) -> Evaluation:
-        """How good the version is on what came.
-
-        Raises:
-            EmptyDataset: nothing came.
-        """
+        """How good the version is on what came."""
         if not self._targets:
             raise EmptyDataset("Expected labelled examples to measure the version on. Received: no example.")
         head = self.predictor.versions[0].head
@@ -91,12 +82,7 @@ class EvaluationRun:
 
 
 class ComparisonRun:
-    """Two versions on the examples of one caller or, if none come, on those that both know.
-
-    Args:
-        predictor: has them answered by the two versions.
-        known: compares them on what they know.
-    """
+    """Two versions on the examples of one caller or, if none come, on those that both know."""
 
     def __init__(self, predictor: BatchPredictor, known: Callable[[], Sequence[PairedOutcome]]) -> None:
         self.predictor = predictor
@@ -105,11 +91,7 @@ class ComparisonRun:
         self._came = 0
 
     def add(self, examples: Sequence[Example]) -> None:
-        """Answer some examples, and keep the predictions.
-
-        Raises:
-            HeadstartError: as `BatchPredictor.answer`.
-        """
+        """Answer some examples, and keep the predictions."""
         batch = self.predictor.answer(examples)
         came, self._came = self._came, self._came + len(batch.examples)
         places = np.flatnonzero(batch.usable).tolist()
@@ -130,11 +112,7 @@ class ComparisonRun:
         ]
 
     def comparison(self) -> Comparison:
-        """The two versions side by side.
-
-        Raises:
-            NoCommonExamples: there is nothing to compare on.
-        """
+        """The two versions side by side. Raise NoCommonExamples if there is nothing to compare on."""
         if self._came and not self._pairs:
             fault = self.predictor.faults[0]
             raise NoCommonExamples(
@@ -167,11 +145,8 @@ class Evaluator:
     """Opens measurements of versions.
 
     Args:
-        registry: finds versions.
-        pool: gives features.
         is_under_way: whether a job for a model is queued or running.
         reader: opens a reader of stored contents.
-        limits: how many examples, and how large ones, to take.
         window: most examples under way to a backbone at once.
     """
 
@@ -193,11 +168,7 @@ class Evaluator:
         self._window = window
 
     def evaluation(self, target: Selector) -> EvaluationRun:
-        """Open the measurement of a version.
-
-        Raises:
-            HeadstartError: it cannot be found, or not be answered by.
-        """
+        """Open the measurement of a version."""
         respondent = self._respondent(target)
         version = self._registry.reader.version(respondent.version.model, respondent.version.number)
         known = self._registry.files.examples(version)
@@ -205,12 +176,7 @@ class Evaluator:
         return EvaluationRun(self._predictor([respondent]), trained)
 
     def comparison(self, first: Selector, second: Selector) -> ComparisonRun:
-        """Open the comparison of two versions.
-
-        Raises:
-            WrongTask: they tell different kinds of things.
-            HeadstartError: one cannot be found, or not be answered by.
-        """
+        """Open the comparison of two versions."""
         respondents = [self._respondent(first), self._respondent(second)]
         one, other = (respondent.version for respondent in respondents)
         if one.head.task is not other.head.task:

@@ -26,7 +26,6 @@ class FitAnalysis:
 
     Args:
         examples: the examples, [N].
-        dataset: the same examples with their features and the head.
     """
 
     def __init__(self, examples: Sequence[StoredExample], dataset: AnalyzedDataset) -> None:
@@ -38,7 +37,6 @@ class FitAnalysis:
         """What is found in the examples.
 
         Args:
-            seed: the fine-tune's.
             estimated_seconds: how long a fine-tune of them takes; 0 if unknown.
             fault_count: number of further examples that cannot be used.
         """

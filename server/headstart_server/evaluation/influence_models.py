@@ -50,7 +50,6 @@ class InfluenceModels:
     """Builds influence models from stored examples and cached features, and keeps those used last.
 
     Args:
-        registry: has the versions.
         reader: opens a reader of stored contents.
         window: maximum number of examples in flight between archive and backbone.
         max_bytes: bytes of all models in memory; a larger model is rejected.
@@ -76,8 +75,6 @@ class InfluenceModels:
 
         Raises:
             InvalidField: the recipe of the version is not ridge, or its model is too large.
-            ExamplesNotKept: training examples of the version were deleted.
-            VersionNotFound: the version was deleted.
         """
         stored = self._registry.reader.version(version.model, version.number)
         with self._lock:

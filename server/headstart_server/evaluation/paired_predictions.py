@@ -30,10 +30,8 @@ class ComparedHead:
     """A head with the examples it knows the answers to.
 
     Attributes:
-        head: the head.
         tail: its own tail; None if it takes the backbone's last view.
         embedder: gives its features; None if this server has not the backbone that it was fitted on.
-        known: its examples with the prediction for each.
     """
 
     head: Head
@@ -67,9 +65,6 @@ def pair_predictions(
     label of the second counts for both: labels change when they are corrected.
 
     Args:
-        first: one head.
-        second: another of the same task.
-        reading: how examples are read.
         leave_out: marks of contents that are left out unless the second knows them.
     """
     mine, theirs = _by_digest(second.known), _by_digest(first.known)
@@ -101,7 +96,6 @@ _Known = Mapping[str, tuple[StoredExample, PredictionOutcome | None]]
 
 
 def _by_digest(known: ExampleList) -> dict[str, tuple[StoredExample, PredictionOutcome | None]]:
-    """The first example of each content."""
     found: dict[str, tuple[StoredExample, PredictionOutcome | None]] = {}
     for example, outcome in zip(known.examples, known.outcomes, strict=True):
         found.setdefault(example.digest, (example, outcome))
@@ -109,7 +103,6 @@ def _by_digest(known: ExampleList) -> dict[str, tuple[StoredExample, PredictionO
 
 
 def _first_places(known: ExampleList) -> dict[str, int]:
-    """The index of the first example of each content."""
     found: dict[str, int] = {}
     for index, example in enumerate(known.examples):
         found.setdefault(example.digest, index)

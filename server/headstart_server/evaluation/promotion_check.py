@@ -37,8 +37,6 @@ class PromotionCheck:
     """Judges whether an alias may be moved to a version that is about to be published.
 
     Args:
-        registry: knows what the alias names, and how good that is.
-        pool: gives features of examples that one of the two was not fitted on.
         reader: opens a reader of stored contents.
         window: most examples under way between archive and backbone at once.
     """
@@ -151,7 +149,6 @@ def alias_moved_promotion(alias: str, baseline: int) -> Promotion:
     """The decision about an alias that names another version each time the new one has been judged.
 
     Args:
-        alias: the alias.
         baseline: the version that was judged against last.
     """
     return rejected_promotion(

@@ -30,8 +30,6 @@ def prove(floating: Backbone, quantized: Backbone, samples: Path | None = None) 
     """Fit heads on features of both backbones, and measure them and the speed of both.
 
     Args:
-        floating: the backbone in floating point.
-        quantized: its quantized form.
         samples: folder with one subfolder of labeled examples for each class; None for samples of packages.
 
     Raises:

@@ -33,12 +33,7 @@ class ExportedFile:
 
 
 class OpenExport:
-    """An export with open files, which stay readable after the cache drops them.
-
-    Args:
-        files: its files.
-        streams: the open files.
-    """
+    """An export with open files, which stay readable after the cache drops them."""
 
     def __init__(self, files: Sequence[ExportedFile], streams: Sequence[IO[bytes]]) -> None:
         self.files = files
@@ -71,10 +66,8 @@ class ExportCache:
     """The most recently used exports. Safe to use from many threads.
 
     Args:
-        folder: folder of the cache, which owns everything in it.
         max_bytes: maximum bytes; the most recently used export stays whatever its size.
         max_seconds: age at which an export is created again.
-        clock: a monotonic clock in seconds.
     """
 
     def __init__(

@@ -106,9 +106,6 @@ class Exporter:
     """Creates exports. Belongs to one event loop.
 
     Args:
-        registry: loads versions.
-        export_network: writes an export.
-        cache: keeps exports.
         max_concurrent: exports created concurrently.
         max_queued: further exports that may wait.
     """
@@ -138,11 +135,6 @@ class Exporter:
         """Return an export of a version, created if it is not cached; the caller closes it.
 
         If all callers of an export are cancelled, its creation stops.
-
-        Raises:
-            ModelNotFound, VersionNotFound or AliasNotFound: the version does not exist.
-            ExportQueueFull: the queue of exports is full.
-            HeadstartError: as `VersionFiles.load` and `Catalog.export`.
         """
         version = await asyncio.to_thread(self._version, selector)
         key = (version.artifact, form)

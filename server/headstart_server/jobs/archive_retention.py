@@ -110,8 +110,6 @@ class ArchiveRetention:
     """Removes the archives that are needed no more.
 
     Args:
-        database: holds who needs which.
-        files: holds the archives.
         max_bytes: most bytes of archives to keep for versions; 0 keeps none. Beyond it the version published
             longest ago loses its examples first, those that an alias names after all others.
     """
@@ -284,7 +282,6 @@ def _oldest_kept(connection: Connection) -> Sequence[_Place]:
 
 
 def _named(connection: Connection, archives: Collection[str]) -> set[str]:
-    """Those of some archives that a row names."""
     found: set[str] = set()
     for part in batched(sorted(archives), CHUNK):
         found.update(connection.execute(_NAMED, {"archives": part}).scalars())

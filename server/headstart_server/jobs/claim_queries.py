@@ -47,8 +47,6 @@ class Needs:
     """The part of a claimant on which the condition of a runnable job depends.
 
     Attributes:
-        takes_any_backbone: whether the backbone does not matter.
-        trains_networks: as in `Claimant`.
         has_memory_limit: whether jobs may be too large.
         per_tenant: most jobs of a tenant that run at once; 0 for any number.
     """

@@ -76,7 +76,6 @@ class Claimant:
     Attributes:
         owner: host name and a uuid of the process.
         lease_seconds: for how long a claim holds.
-        limits: of all replicas.
         held: the jobs that this process is at work on.
         may_take_over: whether jobs of silent owners may be taken.
         backbones: names of the backbones of this process, in addition to features of any size; jobs that name
@@ -148,9 +147,6 @@ def claim(connection: Connection, claimant: Claimant, now: float, *, only: str |
     """Take the next job; the caller holds the lock of the queue.
 
     Args:
-        connection: of the transaction.
-        claimant: who claims.
-        now: the time.
         only: the one job to consider; None for all.
     """
     query = DEAD_ROWS if claimant.may_take_over else OWN_DEAD_ROWS
@@ -199,11 +195,7 @@ def fail(connection: Connection, job_id: str, cause: str, now: float) -> None:
 
 
 def renew(connection: Connection, held: Collection[Job], owner: str, until: float) -> Mapping[str, bool]:
-    """Renew the leases of jobs.
-
-    Returns:
-        For each job that is still this claim's, whether it was canceled.
-    """
+    """Renew the leases of jobs; return for each job that is still this claim's, whether it was canceled."""
     attempts = {job.job_id: job.attempt for job in held}
     values = {"held": list(attempts), "me": owner, "lease_until": until}
     found = connection.execute(_RENEW, values).all()

@@ -88,11 +88,7 @@ def _take_turn(connection: Connection, name: str, *, now: float, seconds: float)
 
 
 def check_deletable(job: Job) -> None:
-    """Check that a caller may delete a job.
-
-    Raises:
-        JobNotFinished: it is queued or running, or its webhook is not delivered yet.
-    """
+    """Check that a caller may delete a job."""
     metadata = {"job_id": job.job_id}
     if not job.state.is_terminal:
         raise JobNotFinished(

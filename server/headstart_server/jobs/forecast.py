@@ -66,10 +66,8 @@ class Forecast:
     job has used yet, and the jobs behind it, have no estimate.
 
     Args:
-        database: holds the jobs.
         slots: jobs that this replica runs at once.
         most: jobs that may run at once over all replicas; 0 for no limit.
-        clock: seconds that only go up.
     """
 
     def __init__(
@@ -85,11 +83,7 @@ class Forecast:
         self._next_start: float | None = None
 
     def of(self, job: Job) -> Times:
-        """When a job is likely to start and end.
-
-        Raises:
-            DatabaseUnavailable: the database does not answer.
-        """
+        """When a job is likely to start and end."""
         if job.state.is_terminal:
             return Times()
         times = self._refreshed().get(job.job_id)
@@ -99,11 +93,7 @@ class Forecast:
         return times
 
     def seconds_to_next_start(self) -> float | None:
-        """Seconds until the queue is likely to be shorter by a job; None where that is not known.
-
-        Raises:
-            DatabaseUnavailable: the database does not answer.
-        """
+        """Seconds until the queue is likely to be shorter by a job; None where that is not known."""
         self._refreshed()
         return self._next_start
 

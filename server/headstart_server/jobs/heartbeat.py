@@ -32,10 +32,6 @@ class DatabaseContact:
 
     After an outage longer than a lease, or a sleep of this process, every owner looks dead, though most are
     not: they need a moment to renew their leases. So no job is taken over before a lease's time in contact.
-
-    Args:
-        lease: the lease of all replicas.
-        clock: seconds that only go up.
     """
 
     def __init__(self, lease: Lease, clock: Callable[[], float] = time.monotonic) -> None:
@@ -68,9 +64,7 @@ class Claim:
     """A job that this process has claimed. Its run reads flags here, without a query.
 
     Args:
-        job: the job as it was claimed.
         until: when the claim ends unless it is renewed, on the clock.
-        clock: seconds that only go up.
     """
 
     def __init__(self, job: Job, until: float, clock: Callable[[], float]) -> None:
@@ -114,10 +108,7 @@ class Heartbeat:
     """Renews the claims of this process in one statement, in a separate thread.
 
     Args:
-        job_store: where claims are renewed.
-        lease: how often and for how long.
         is_shared: whether other replicas may be alive though they look dead; else none can be.
-        clock: seconds that only go up.
         wait: waits so many seconds; None waits for as long, or until the heartbeat is stopped.
     """
 

@@ -32,8 +32,6 @@ class Webhook:
     """What became of a POST.
 
     Attributes:
-        uri: where it goes.
-        state: whether it arrived.
         attempts: how often it was tried.
         error: why the last try failed; empty if it did not.
         due: when it is tried next, in seconds since 1970; None once it is not, and before its job has ended.
@@ -114,13 +112,11 @@ class Progress:
     """How far a job is.
 
     Attributes:
-        step: the step it is on.
         fraction: part of the whole job that is done, 0 to 1.
         done: items of this step that are done.
         total: items of this step in all; 0 where they cannot be counted.
         loss: log loss in nats, once known.
         accuracy: accuracy, once known.
-        message: a message for people.
     """
 
     step: JobStep
@@ -137,8 +133,6 @@ class JobError:
     """Why a job failed.
 
     Attributes:
-        reason: a reason of the contract.
-        message: for people.
         metadata: facts for programs.
     """
 
@@ -169,11 +163,7 @@ class Job:
     """One accepted fine-tune.
 
     Attributes:
-        job_id: its name.
-        state: where it stands.
-        spec: the accepted request.
         attempt: how often it was claimed; each write of a run names its attempt.
-        cancel: whether it was canceled.
         example_count: number of examples, the parent's among them.
         class_count: number of their classes.
         dataset_digest: SHA-256 over examples and labels.
@@ -181,14 +171,12 @@ class Job:
         started: when it was first claimed; None before.
         finished: when it ended; None before.
         progress: the last reported; None before it runs.
-        findings: what it found.
         error: why it failed; None otherwise.
         version: number of the version it published; 0 otherwise.
         promotion: what became of the alias that was to be moved under a condition; None without one or an
             end.
         last_event: number of its newest event.
         queue_position: number of jobs before it; 0 unless queued.
-        task: the kind of task.
         added_count: number of examples that came with it; None without a parent: all.
         removed_count: number of the parent's examples that were left out or replaced.
         edited_count: number of the parent's examples that were changed.
@@ -202,7 +190,6 @@ class Job:
         storage_retries: runs that storage errors ended.
         principal: the name of the principal who sent it; empty without an access file.
         replica: the replica that runs it: host name and a uuid; empty unless it runs.
-        trigger: why it was accepted.
     """
 
     job_id: str
@@ -245,12 +232,9 @@ class JobEvent:
     """One thing that happened to a job.
 
     Attributes:
-        job_id: the job.
         number: 1 for its first event, then one more for each.
         time: when, in seconds since 1970.
-        state: its state from then on.
         progress: how far it was; None while queued.
-        model: the model that the job makes a version of.
     """
 
     job_id: str

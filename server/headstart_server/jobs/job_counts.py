@@ -17,9 +17,6 @@ class JobCounts:
     """Counts the jobs under way, and those that ended since all of them were counted.
 
     Safe to use from many threads. Jobs that were removed since then still count.
-
-    Args:
-        database: holds the jobs.
     """
 
     def __init__(self, database: Database) -> None:
@@ -28,14 +25,7 @@ class JobCounts:
         self._counted: tuple[float, Mapping[JobState, int]] | None = None
 
     def refresh(self) -> tuple[float, Mapping[JobState, int]]:
-        """Count all jobs.
-
-        Returns:
-            When the last of them ended, and their number in each state.
-
-        Raises:
-            DatabaseUnavailable: the database does not answer.
-        """
+        """Count all jobs; return when the last of them ended, and their number in each state."""
         with self._database.snapshot() as connection:
             ended = connection.execute(select(func.max(jobs.c.finished))).scalar() or 0.0
             counted = (float(ended), job_queries.counted(connection))
@@ -44,11 +34,7 @@ class JobCounts:
         return counted
 
     def __call__(self) -> Mapping[str, float]:
-        """Return the number of jobs in each state.
-
-        Raises:
-            DatabaseUnavailable: the database does not answer.
-        """
+        """Return the number of jobs in each state."""
         with self._lock:
             counted = self._counted
         since, before = counted or self.refresh()

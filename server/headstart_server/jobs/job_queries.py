@@ -74,11 +74,7 @@ def narrowed(model: str, scope: Scope | None) -> list[ColumnElement[bool]]:
 
 
 def events(connection: Connection, job_id: str, after: int) -> Sequence[JobEvent]:
-    """The events of a job with a number above `after`, in order.
-
-    Raises:
-        JobNotFound: there is no such job.
-    """
+    """The events of a job with a number above `after`, in order."""
     found = events_of(connection, job_id, after)
     if not found:
         rows.get(connection, job_id)

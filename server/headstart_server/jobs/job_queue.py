@@ -46,13 +46,8 @@ class JobQueue:
     """Accepts jobs and hands them to replicas. Each method is one transaction.
 
     Args:
-        database: holds the jobs.
-        notifier: is called for each job that changed, after the commit.
-        quotas: limits of the queue and of tenants.
-        replica: this process.
         webhook: URL for jobs that name none; None for no webhook.
         on_taken_over: called for each job that is taken from a process that died.
-        on_claim_failed: called for each claim, and each row of one, that fails.
     """
 
     def __init__(
@@ -86,8 +81,6 @@ class JobQueue:
             The job; the earlier one if the submission's request ID was accepted before.
 
         Raises:
-            RequestIdReused: the request ID was accepted before with other content.
-            JobQueueFull: too many jobs are queued.
             QuotaExceeded or TenantQuotaExceeded: the model or the tenant may have no further version.
             ExamplesNotKept: an archive that it needs may be gone.
             FeedbackChangedError: the feedback that it trains on has changed.
@@ -117,22 +110,13 @@ class JobQueue:
         """Return the job of a request ID that was accepted before; None if it was not.
 
         Args:
-            request_id: the caller's ID.
             request_hash: digest of everything that the caller sent; None if that is not known yet.
-            tenant: the caller's tenant.
-
-        Raises:
-            RequestIdReused: it was accepted with other content.
         """
         with self._database.snapshot() as connection:
             return submitting.replayed(connection, tenant, request_id, request_hash)
 
     def cancel(self, job_id: str) -> Job:
-        """Cancel a job: a queued one ends immediately, a running one at its next check, an ended one stays.
-
-        Raises:
-            JobNotFound: there is no such job.
-        """
+        """Cancel a job: a queued one ends now, a running one at its next check, an ended one stays."""
         with self._database.write("jobs.cancel") as connection:
             job = rows.get(connection, job_id, lock=True)
             mine = jobs.c.job_id == job_id
@@ -159,12 +143,7 @@ class JobQueue:
         return job
 
     def delete(self, job_id: str) -> None:
-        """Delete a job that has ended, with its events; its version stays.
-
-        Raises:
-            JobNotFound: there is no such job.
-            JobNotFinished: it is queued or running, or its webhook is not delivered yet.
-        """
+        """Delete a job that has ended, with its events; its version stays."""
         with self._database.write("jobs.delete") as connection:
             job = rows.get(connection, job_id, lock=True)
             cleaning.check_deletable(job)

@@ -19,11 +19,7 @@ class JobReader:
         self._database = database
 
     def get(self, job_id: str) -> Job:
-        """A job.
-
-        Raises:
-            JobNotFound: there is no such job.
-        """
+        """A job."""
         with self._database.snapshot() as connection:
             return rows.get(connection, job_id)
 
@@ -43,7 +39,6 @@ class JobReader:
             scope: only those of models within it; None for all.
             states: only those in one of these; empty for all.
             before: only those after this (created, job_id) in the list.
-            limit: most jobs to return.
         """
         with self._database.snapshot() as connection:
             return job_queries.listed(
@@ -51,11 +46,7 @@ class JobReader:
             )
 
     def events(self, job_id: str, after: int) -> Sequence[JobEvent]:
-        """The events of a job with a number above `after`, in order.
-
-        Raises:
-            JobNotFound: there is no such job.
-        """
+        """The events of a job with a number above `after`, in order."""
         with self._database.snapshot() as connection:
             return job_queries.events(connection, job_id, after)
 
@@ -68,7 +59,6 @@ class JobReader:
         """Return the events of all jobs after a position.
 
         Args:
-            position: of the watcher.
             model: only jobs of this model; empty for all.
             scope: only jobs of models within it; None for all.
         """

@@ -28,14 +28,7 @@ _ARCHIVES_AT_ONCE = 500
 
 
 class JobRuns:
-    """Records the progress and the ends of claimed jobs. Each method is one transaction.
-
-    Args:
-        database: holds the jobs.
-        registry: inserts the version in the transaction that ends its job.
-        notifier: is called for each job that changed, after the commit.
-        quotas: limits of what tenants store.
-    """
+    """Records the progress and the ends of claimed jobs. Each method is one transaction."""
 
     def __init__(self, database: Database, registry: Registry, notifier: JobNotifier, quotas: Quotas) -> None:
         self._database = database
@@ -55,16 +48,12 @@ class JobRuns:
         """Record the progress of a running job as its newest event.
 
         Args:
-            job: the job as it was claimed.
-            progress: how far it is.
-            findings: what it found.
             staged: name of the written files of the version, which a next attempt only publishes.
             choosing: state of the backbone selection for the next attempt; None leaves the last one.
 
         Raises:
             JobCancelledError: it was canceled.
             JobLostError: it belongs to another attempt.
-            DatabaseUnavailable: the database does not answer.
         """
         values: dict[str, Any] = {"checkpoint": rows.checkpoint(progress, findings, staged)}
         if choosing is not None:
@@ -89,12 +78,7 @@ class JobRuns:
         """End a job and publish its version, in one transaction. Safe to repeat after `DatabaseUnavailable`.
 
         Args:
-            job: the job.
-            progress: where it stands at its end.
-            findings: what it found.
             artifact: where the version's files lie.
-            size_bytes: their size.
-            manifest: where the version came from.
             promotion: what was decided about the spec's alias; None moves it anyway.
             members: the archive and the place in it of each example that the version was trained on.
 
@@ -161,7 +145,6 @@ class JobRuns:
         Raises:
             JobCancelledError: it was canceled.
             JobLostError: it belongs to another attempt.
-            DatabaseUnavailable: the database does not answer.
         """
         with self._database.write("jobs.fail") as connection:
             progress = rows.get(connection, job.job_id).progress

@@ -22,9 +22,7 @@ class JobStore:
     Attributes:
         queue: accepts, claims, cancels and deletes jobs.
         runs: records what claimed jobs report and how they end.
-        reader: queries jobs and events.
         quotas: checks limits and reports usage.
-        cleaner: deletes old jobs.
         forecast: estimates when jobs start and end.
     """
 

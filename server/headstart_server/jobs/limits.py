@@ -9,10 +9,8 @@ class QueueLimits:
 
     Attributes:
         queued: jobs that wait.
-        queued_per_tenant: of them, those of one tenant.
         running: jobs that run at once, whatever the workers of all replicas could.
         running_per_tenant: of them, those of one tenant; the jobs of others go before its further ones.
-        versions_per_model: versions of one model, with those that its jobs are about to make.
     """
 
     queued: int = 100

@@ -20,8 +20,6 @@ class Poller:
     """Polls the database for all subscribers of this process, in a separate thread.
 
     Args:
-        reader: reads the newest events of the subscribed jobs.
-        notifier: wakes the subscribers.
         sync: brings the routes of models up to date.
         seconds: mean seconds between two polls; a random part keeps replicas apart.
     """
@@ -54,11 +52,7 @@ class Poller:
             self._thread.join()
 
     def poll(self) -> None:
-        """Poll once.
-
-        Raises:
-            DatabaseUnavailable: the database does not answer.
-        """
+        """Poll once."""
         self._sync()
         followed = self._notifier.subscribed_ids()
         newest = self._reader.last_events(followed) if followed else {}

@@ -40,13 +40,8 @@ class Usage:
     """What a tenant stores and runs; a limit of 0 is unlimited.
 
     Attributes:
-        stored: its versions and examples.
-        limits: how much of them it may have.
         queued: number of its queued jobs.
-        queued_limit: most of them.
         running: number of its running jobs.
-        running_limit: most of them.
-        dataset_count: number of its datasets.
         dataset_bytes: bytes of their examples; they are among the stored ones.
     """
 
@@ -66,7 +61,6 @@ class QueueFullness:
 
     Attributes:
         queued: jobs that wait.
-        limit: how many may.
         whose: the tenant whose limit it is; None for that of all.
     """
 
@@ -76,14 +70,7 @@ class QueueFullness:
 
 
 class Quotas:
-    """Checks the limits of the queue, of models and of tenants, and reports what tenants use.
-
-    Args:
-        database: holds the rows.
-        forecast: estimates when a full queue gets shorter.
-        queue_limits: of the queue.
-        tenant_limits: returns the storage limits of a tenant.
-    """
+    """Checks the limits of the queue, of models and of tenants, and reports what tenants use."""
 
     def __init__(
         self,
@@ -110,11 +97,7 @@ class Quotas:
         return None
 
     def check_submission(self, connection: Connection, submission: Submission) -> None:
-        """Check that a model and its tenant may have the version of one more job.
-
-        Raises:
-            QuotaExceeded or TenantQuotaExceeded: they may not.
-        """
+        """Check that a model and its tenant may have the version of one more job."""
         model, tenant = submission.spec.model, submission.tenant
         _check_versions(connection, self.queue_limits.versions_per_model, model)
         _check_aliases(connection, model, submission.spec.alias)
@@ -122,11 +105,7 @@ class Quotas:
         stored.check_room(connection, limits, tenant, model, more_bytes=submission.nbytes)
 
     def check_room(self, tenant: str = "") -> None:
-        """Check that a job would be accepted now.
-
-        Raises:
-            JobQueueFull: too many jobs are queued.
-        """
+        """Check that a job would be accepted now."""
         with self._database.read() as connection:
             full = self.fullness(connection, tenant)
         if full is not None:
@@ -136,15 +115,10 @@ class Quotas:
         """Check that a tenant may store more.
 
         Args:
-            tenant: the tenant.
-            model: the model that it is for.
             previews: whether the upload is only validated; then the whole capacity is available to it.
 
         Returns:
             The bytes that there is room for; None for any number.
-
-        Raises:
-            TenantQuotaExceeded: it may not.
         """
         limits = self.tenant_limits(tenant)
         if limits == TenantLimits():
@@ -205,7 +179,6 @@ class Quotas:
 
 
 def _usage_of(connection: Connection, tenant: str, limits: TenantLimits, queue: QueueLimits) -> Usage:
-    """Return what a tenant stores and runs."""
     query = select(jobs.c.state, func.count()).where(jobs.c.tenant == tenant, under_way())
     counted = {str(state): int(count) for state, count in connection.execute(query.group_by(jobs.c.state))}
     dataset_count, dataset_bytes = dataset_usage.usage_of(connection, tenant)
@@ -227,10 +200,6 @@ def _check_versions(connection: Connection, limit: int, model: str) -> None:
     Args:
         connection: of the transaction that accepts the job, so that of two at once one is first.
         limit: most versions of a model; 0 for none.
-        model: the model.
-
-    Raises:
-        QuotaExceeded: it may not.
     """
     if not limit:
         return
@@ -254,12 +223,7 @@ def _check_aliases(connection: Connection, model: str, alias: str | None) -> Non
     """Check that a model may have the alias of one more job; aliases that unfinished jobs will make count.
 
     Args:
-        connection: of the transaction that accepts the job.
-        model: the model.
         alias: the alias that the job moves; None for none.
-
-    Raises:
-        QuotaExceeded: the model has too many aliases for a new one.
     """
     if alias is None:
         return

@@ -25,9 +25,7 @@ class RecoveredJob:
     """A job that was taken from a process that died.
 
     Attributes:
-        job_id: the job.
         owner: the process; None if it is unknown.
-        crashes: crashes that count as the job's.
         has_ended: whether the job failed, or was canceled, instead of going back into the queue.
     """
 
@@ -41,11 +39,9 @@ def recover(connection: Connection, dead: Sequence[Row[Any]], owner: str, now: f
     """Put jobs of dead processes back into the queue, and fail those that crashed too often.
 
     Args:
-        connection: of a transaction that holds the queue's lock.
         dead: rows of jobs whose lease has expired, as `columns` selects them.
         owner: this process. What it holds by the row and not by its memory is a claim whose reply was lost,
             and no crash.
-        now: the time.
     """
     counts = _running(connection, {row.owner for row in dead if row.owner})
     crowded = [name for name, count in counts.items() if count > 1 and name != owner]

@@ -136,11 +136,7 @@ def _promotion(result: Mapping[str, Any] | None) -> Promotion | None:
 
 
 def get(connection: Connection, job_id: str, *, lock: bool = False) -> Job:
-    """A job; a lock keeps others from changing it until the end of the transaction.
-
-    Raises:
-        JobNotFound: there is no such job.
-    """
+    """A job; a lock keeps others from changing it until the end of the transaction."""
     row = connection.execute(_LOCKED_JOB if lock else _JOB, {"job_id": job_id}).one_or_none()
     if row is None:
         raise no_job(job_id)
@@ -155,11 +151,7 @@ def no_job(job_id: str) -> JobNotFound:
 
 
 def job(connection: Connection, row: Row[Any]) -> Job:
-    """Return the job of a row.
-
-    Raises:
-        WrittenByNewerRelease: the row has a form that this release does not know.
-    """
+    """Return the job of a row."""
     try:
         return _job(connection, row)
     except (AttributeError, LookupError, TypeError, ValueError) as error:

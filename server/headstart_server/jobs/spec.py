@@ -39,7 +39,6 @@ class FineTuneSpec:
     Attributes:
         model: the model that gets a new version.
         backbone: name of the backbone; `auto` for one of the candidates.
-        recipe: how the head is fitted.
         held_out_fraction: share of the examples kept out of training to measure accuracy, 0 to 0.9.
         seed: seeds every random choice.
         display_name: a title for people.
@@ -97,11 +96,7 @@ class FineTuneSpec:
         return self.parent_version is not None or self.parent_alias is not None
 
     def check(self) -> "FineTuneSpec":
-        """Return the spec, with the labels of its edits in normal form, if each of its parts is in its range.
-
-        Raises:
-            InvalidField: names the first that is not.
-        """
+        """Return the spec, with the labels of its edits in normal form, if each part is in its range."""
         check_full_name(self.model, "spec.model")
         if self.alias is not None:
             check_alias_name(self.alias, "spec.alias")

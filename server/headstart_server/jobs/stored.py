@@ -49,7 +49,6 @@ class Stored:
     """What is stored.
 
     Attributes:
-        version_count: number of versions.
         version_bytes: bytes of their files: heads, tails, manifests, lists, evaluations and evidence.
         example_bytes: bytes of archives of examples.
         capture_bytes: bytes of captured inputs with their features.
@@ -108,16 +107,10 @@ def check_room(
 
     Args:
         connection: of the transaction that accepts the job, so that of two at once one is first.
-        limits: the tenant's.
-        tenant: the tenant.
-        model: the model of the version, for the message.
         more_bytes: bytes of the new job's examples.
 
     Returns:
         The bytes that there is room for; None for any number.
-
-    Raises:
-        TenantQuotaExceeded: it may not.
     """
     if not limits.versions and not limits.stored_bytes:
         return None
@@ -146,11 +139,7 @@ def check_room(
 
 
 def check_published(connection: Connection, limits: TenantLimits, tenant: str, model: str) -> None:
-    """Check that what a tenant stores is within its limit, in the transaction that publishes a version.
-
-    Raises:
-        TenantQuotaExceeded: it is not; nothing may be published.
-    """
+    """Check that what a tenant stores is within its limit, in the transaction that publishes a version."""
     if not limits.stored_bytes:
         return
     there = stored(connection, tenant)
@@ -183,7 +172,6 @@ def unmeasured(connection: Connection, sizes: Mapping[str, int]) -> dict[str, in
     """Return the archives whose size is not written down, or has changed.
 
     Args:
-        connection: for reading.
         sizes: bytes of each archive by its job.
     """
     known: dict[str, int] = {}

@@ -39,8 +39,6 @@ class Submission:
 
     Attributes:
         job_id: its ID; the dataset is already stored under it.
-        spec: what to do.
-        summary: what is known of its dataset.
         request_id: the caller's id of the request; None for none.
         request_hash: digest of all that the caller sent.
         archives: the jobs whose archives hold its examples, in addition to its own.
@@ -72,13 +70,8 @@ def replayed(
     """The job that the same request made before, if it did.
 
     Args:
-        connection: of the transaction.
-        tenant: who asks.
         request_id: the caller's id; None for none.
         request_hash: digest of all that the caller sent; None if that is not known yet.
-
-    Raises:
-        RequestIdReused: the request id was accepted before with other content.
     """
     if request_id is None:
         return None
@@ -99,13 +92,9 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
     """Insert the job, the archives that it needs, its first event and its webhook.
 
     Args:
-        connection: of the transaction.
-        submission: the job.
-        now: the time.
         webhook: where the POST goes if the spec does not say; None for nowhere.
 
     Raises:
-        ExamplesNotKept: an archive that it needs may be gone.
         FeedbackChangedError: the feedback that it trains on has changed.
     """
     if submission.feedback is not None:

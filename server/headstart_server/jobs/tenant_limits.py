@@ -27,11 +27,7 @@ def tenant_limits(limits: LimitsGroup, authenticator: Authenticator) -> Callable
 
 
 class TenantUsageGauge:
-    """What tenants stored at the last refresh: a scrape must not wait for a sum over all.
-
-    Args:
-        read: gives what each tenant stores.
-    """
+    """What tenants stored at the last refresh: a scrape must not wait for a sum over all."""
 
     def __init__(self, read: Callable[[], Mapping[str, Stored]]) -> None:
         self._read = read
@@ -42,11 +38,7 @@ class TenantUsageGauge:
         self.capture_bytes = 0.0
 
     def refresh(self) -> None:
-        """Read the usage of all tenants.
-
-        Raises:
-            DatabaseUnavailable: the database does not answer.
-        """
+        """Read the usage of all tenants."""
         found = self._read()
         self.example_bytes = float(sum(stored.example_bytes for stored in found.values()))
         self.capture_bytes = float(sum(stored.capture_bytes for stored in found.values()))

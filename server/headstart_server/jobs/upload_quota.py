@@ -28,8 +28,6 @@ class UploadQuota:
     """Reserves the bytes of one upload from its tenant's quota. Used by one caller.
 
     Args:
-        others: counts the bytes of all uploads.
-        tenant: on whose behalf it is.
         most: bytes that the tenant's uploads may bring together; None for any number.
         refusal: gives the error for so many bytes.
     """
@@ -48,14 +46,7 @@ class UploadQuota:
         self._taken = 0
 
     def reserve(self, nbytes: int) -> None:
-        """Reserve the bytes received so far.
-
-        Args:
-            nbytes: all of this upload so far.
-
-        Raises:
-            TenantQuotaExceeded: they exceed the quota.
-        """
+        """Reserve the bytes received so far."""
         if self._most is None:
             return
         total = self._others.add(self._tenant, nbytes - self._taken)

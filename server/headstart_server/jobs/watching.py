@@ -47,11 +47,7 @@ class Position:
 
     @classmethod
     def of_token(cls, token: str) -> "Position":
-        """Return the position of a token.
-
-        Raises:
-            InvalidField: it is no token of `token`.
-        """
+        """Return the position of a token."""
         try:
             unpack = zlib.decompressobj()
             content = unpack.decompress(base64.urlsafe_b64decode(token.encode()), _MAX_TOKEN_BYTES)
@@ -81,8 +77,6 @@ class Watched:
     """What a step read.
 
     Attributes:
-        events: the events.
-        position: the position behind them.
         has_more: whether the next step finds more without waiting.
     """
 
@@ -95,8 +89,6 @@ def step(connection: Connection, position: Position, *, model: str, scope: Scope
     """Read the events after a position.
 
     Args:
-        connection: whose statements all see the same commit.
-        position: of the watcher.
         model: only jobs of this model; empty for all.
         scope: only jobs of models within it; None for all.
     """

@@ -97,11 +97,7 @@ class ClaimedPost:
     """A POST that this process is to send.
 
     Attributes:
-        job_id: the job.
-        uri: where it goes.
         attempt: the number of this try: what comes of it is written down only while it is the newest.
-        ended: when the job ended.
-        receiver: whose turn it is, see `receiver_of`.
         was_silent: whether the receiver did not answer the last try.
     """
 
@@ -154,8 +150,6 @@ def claim(
     """Take the oldest POST of the receiver that has waited longest for its turn, for some seconds.
 
     Args:
-        connection: of a transaction that holds the lock of webhooks.
-        now: the time.
         lease_seconds: after which another process may take it.
         answering_only: whether receivers that did not answer the last try are left out.
 
@@ -193,8 +187,6 @@ def note_silence(connection: Connection, receiver: str, due: Callable[[int], flo
     """Record that a receiver did not answer.
 
     Args:
-        connection: of the transaction.
-        receiver: the receiver.
         due: returns when it is tried next, from the number of tries without an answer.
     """
     silent = int(connection.execute(_SILENT, {"of": receiver}).scalar_one_or_none() or 0) + 1

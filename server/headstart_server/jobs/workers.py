@@ -76,18 +76,13 @@ class WorkerPool:
     """Claims jobs and runs each in a thread. No job can end a thread of it.
 
     Args:
-        job_store: where jobs are claimed and ended.
-        heartbeat: keeps up the claims.
         make_run: makes the run of a claimed job; its second argument is the checkpoint that the run must call
             between pieces of work, and that raises to stop it. While the job's claim is in doubt it does not
             return.
         on_end: called with the id of each job that reached its end.
-        observer: counts how runs end.
         size: number of threads, and so of jobs that run at once.
         time_limit: seconds after which a run fails.
-        clock: seconds that only go up; the heartbeat's.
         sleep: waits so many seconds.
-        tracing: makes a span of each run.
     """
 
     def __init__(
@@ -190,7 +185,6 @@ class WorkerPool:
             return self._heartbeat.track(job, called)
 
     def _log(self, job: Job) -> structlog.typing.FilteringBoundLogger:
-        """Return a logger whose events name the job and this replica."""
         bound: structlog.typing.FilteringBoundLogger = log.bind(
             replica=self._job_store.queue.owner, job_id=job.job_id, model=job.spec.model
         )

@@ -57,7 +57,6 @@ class Mover:
     """Who moves aliases.
 
     Attributes:
-        cause: why.
         principal: name of the caller, or of the caller who sent the job; empty for none.
         job_id: the job; empty for none.
     """
@@ -73,14 +72,9 @@ class AliasEvent:
 
     Attributes:
         id: larger for later events.
-        model: the model.
-        alias: the alias.
         time: when, in seconds since 1970.
-        mover: who moved it.
         before: the version it named; None if it is new.
         after: the version it names; None if it was removed.
-        traffic_before: what other versions had of its calls.
-        traffic_after: what other versions have of its calls.
     """
 
     id: int
@@ -100,9 +94,6 @@ def recorded(connection: Connection, models: Iterable[str], mover: Mover, now: f
 
     Args:
         connection: of a transaction that holds the counter of the registry, which orders the events.
-        models: the models.
-        mover: who moves them.
-        now: the time.
     """
     before = {model: _by_name(connection, model) for model in sorted(set(models))}
     yield
@@ -139,11 +130,8 @@ def events(
     """Return events of a model, the newest first.
 
     Args:
-        connection: for reading.
-        model: the model.
         alias: only those of this alias; empty for all.
         before: only those with a smaller id; None for all.
-        limit: the most events.
     """
     query = select(alias_events).where(alias_events.c.model == model)
     if alias:

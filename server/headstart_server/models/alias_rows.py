@@ -48,11 +48,7 @@ _SHARES = (
 
 
 def check_count(model: str, count: int) -> None:
-    """Check that a model that has so many aliases may have one more.
-
-    Raises:
-        QuotaExceeded: it may not.
-    """
+    """Check that a model that has so many aliases may have one more."""
     if count >= MAX_ALIASES:
         raise QuotaExceeded(
             f"Expected at most {MAX_ALIASES} aliases of model '{model}'. Received: one more. Remove one.",

@@ -38,11 +38,7 @@ class CapturePolicy:
     ttl: float = DEFAULT_TTL
 
     def check(self) -> None:
-        """Check that the policy selects something and that its time to live is in range.
-
-        Raises:
-            InvalidField: the policy has no condition, or its time to live is out of range.
-        """
+        """Check that the policy selects something and that its time to live is in range."""
         selects = self.random_fraction or self.max_margin or self.max_typicality or self.rare_class_fraction
         if not selects and not self.shadow_disagreement:
             raise InvalidField(

@@ -43,11 +43,7 @@ def typicality_model_to_bytes(typicality_model: TypicalityModel) -> bytes:
 
 
 def typicality_model_from_bytes(content: bytes) -> TypicalityModel:
-    """What `typicality_model_to_bytes` wrote.
-
-    Raises:
-        InvalidEvidenceError: it did not.
-    """
+    """What `typicality_model_to_bytes` wrote. Raise InvalidEvidenceError if it did not."""
     with _reading("references", "scales", "distances"):
         tensors, facts = _all(content)
         views = tuple(facts["views"])
@@ -82,11 +78,7 @@ def neighbors_bytes(index: NeighborIndex) -> bytes:
 
 
 def neighbors_of(content: bytes) -> NeighborIndex:
-    """What `neighbors_bytes` wrote.
-
-    Raises:
-        InvalidEvidenceError: it did not.
-    """
+    """What `neighbors_bytes` wrote. Raise InvalidEvidenceError if it did not."""
     with _reading("rows", "scales", "places") as names:
         tensors, facts = _loaded(content, *names)
         examples = zip(tensors["places"].tolist(), facts["ids"], facts["targets"], strict=True)
@@ -106,11 +98,7 @@ def map_to_bytes(positions: Float32) -> bytes:
 
 
 def map_from_bytes(content: bytes) -> Float32:
-    """Return the positions that `map_to_bytes` wrote.
-
-    Raises:
-        InvalidEvidenceError: it did not.
-    """
+    """Return the positions that `map_to_bytes` wrote. Raise InvalidEvidenceError if it did not."""
     with _reading("positions") as names:
         tensors, _ = _loaded(content, *names)
         positions: Float32 = tensors["positions"].reshape(-1, 2).astype(np.float32) / np.float32(_MAP_STEPS)

@@ -48,7 +48,6 @@ class ChosenFeedback:
     """The feedback of a retrain.
 
     Attributes:
-        feedback_ids: the feedback that it trains on.
         superseded: pending feedback that other feedback among it takes the place of.
         baseline: the version that the alias named when it was chosen; 0 for none.
         last_version: the version of the last retrain when it was chosen; 0 for none.
@@ -123,11 +122,7 @@ def take(
     """Give pending feedback to a job, in the transaction that accepts the job, before it changes other rows.
 
     Args:
-        connection: of the transaction.
-        model: the model.
-        job_id: the job.
         chosen: the feedback that the job trains on.
-        now: the time.
 
     Raises:
         FeedbackChangedError: some of it is not pending any more, the policy was removed, or another job is
@@ -208,10 +203,6 @@ def note_failure(
     """Record that a retrain failed, and postpone the next one.
 
     Args:
-        connection: of the transaction.
-        model: the model.
-        error: its `reason` and `message`.
-        now: the time.
         job_id: the job that failed; None if none was accepted.
     """
     policy = policy_of(connection, model)
@@ -230,13 +221,7 @@ def note_failure(
 
 
 def of_example(connection: Connection, example_id: str, models_of: ColumnElement[bool]) -> Sequence[Any]:
-    """Return the rows of the feedback whose example has an ID: its ID, digest, and bytes of its archive.
-
-    Args:
-        connection: of the query.
-        example_id: the ID.
-        models_of: the condition of the models.
-    """
+    """Return the rows of the feedback whose example has an ID: its ID, digest, and bytes of its archive."""
     columns = (feedback.c.feedback_id, feedback.c.digest, feedback.c.nbytes)
     return connection.execute(select(*columns).where(feedback.c.example_id == example_id, models_of)).all()
 

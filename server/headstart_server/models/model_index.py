@@ -45,10 +45,8 @@ class ModelEntry:
 
     Attributes:
         numbers: expiry by number, oldest first; None for never, and while a version has a share of an alias.
-        aliases: the numbers that aliases name.
         shares: what others have of an alias's calls, by alias; only of those of which they have some.
         rejected: numbers of the versions that a promotion gate rejected and that no alias names.
-        capture: its capture policy; None for none.
     """
 
     numbers: dict[int, float | None]
@@ -73,12 +71,7 @@ class ModelEntry:
 
 
 def read_model_entries(connection: Connection, names: Sequence[str]) -> dict[str, ModelEntry]:
-    """The entries of models; of those that are not there empty ones.
-
-    Args:
-        connection: whose statements all see the same commit.
-        names: the models.
-    """
+    """The entries of models; of those that are not there empty ones."""
     numbers: dict[str, dict[int, float | None]] = {name: {} for name in names}
     named: dict[str, dict[str, int]] = {name: {} for name in names}
     shares: dict[str, dict[str, tuple[TrafficSplit, ...]]] = {name: {} for name in names}
@@ -112,9 +105,7 @@ class ModelIndex:
     """Resolves selectors in memory, so that a Predict of a resident version reads neither database nor disk.
 
     Args:
-        database: has the rows.
         on_removed: called with the model and number of each version that is gone.
-        clock: seconds that only go up.
         refreshing: lets one refresh through at a time; None takes a lock of threads.
     """
 
@@ -145,12 +136,9 @@ class ModelIndex:
         """Return the number of the version that a selector names. Reads memory only.
 
         Args:
-            selector: the version.
             router: chooses where an alias gives others a share of its calls; None for the version it names.
 
         Raises:
-            ModelNotFound: no such model, or it has no version.
-            AliasNotFound: the model has no such alias.
             VersionNotFound: the model has no such version, or it has expired.
         """
         entry = self._entries.get(selector.model)
@@ -182,7 +170,6 @@ class ModelIndex:
         So a version that one replica has reported can be used on another one immediately.
 
         Raises:
-            ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.
             DatabaseUnavailable: memory knows none, and the database does not answer.
         """
         number = self.known(selector, router)
@@ -221,11 +208,7 @@ class ModelIndex:
         return found
 
     def numbers(self, model: str) -> list[int]:
-        """Return the numbers of a model's versions, ascending, without expired ones. Reads memory only.
-
-        Raises:
-            ModelNotFound: no such model, or it has no version.
-        """
+        """Return the numbers of a model's versions, ascending, without expired ones. Reads memory only."""
         entry = self._entries.get(model)
         live = [number for number, expiry in entry.numbers.items() if self._is_live(expiry)] if entry else []
         if not live:

@@ -26,23 +26,14 @@ _VERSIONS_AT_ONCE = 200
 
 
 class ModelReader:
-    """Read models and versions from the database, as all replicas have committed them.
-
-    Args:
-        database: has the rows.
-        resident: says which versions this replica has in memory.
-    """
+    """Read models and versions from the database, as all replicas have committed them."""
 
     def __init__(self, database: Database, resident: ResidentVersions) -> None:
         self._database = database
         self._resident = resident
 
     def model(self, name: str) -> Model:
-        """Return a model.
-
-        Raises:
-            ModelNotFound: the model does not exist.
-        """
+        """Return a model."""
         with self._database.snapshot() as connection:
             row = connection.execute(
                 select(models).where(models.c.name == name, models.c.deleted.is_(None))
@@ -61,11 +52,7 @@ class ModelReader:
             return [self._seen_here(rows.model_of(connection, row)) for row in found]
 
     def version(self, model: str, number: int) -> Version:
-        """Return a version.
-
-        Raises:
-            VersionNotFound: the version does not exist.
-        """
+        """Return a version."""
         with self._database.snapshot() as connection:
             row = connection.execute(
                 rows.select_versions().where(versions.c.model == model, versions.c.number == number)
@@ -86,8 +73,6 @@ class ModelReader:
         """Return versions of a model, by default the newest first.
 
         Args:
-            model: the model.
-            limit: the most versions.
             condition: the conditions that they must meet; None for all.
             order: their order; None for the newest first.
             after: the key of the order that they follow; None for the first ones.
@@ -120,7 +105,6 @@ class ModelReader:
                 after = (found[-1].model, int(found[-1].number))
 
     def _names(self, scope: Scope | None) -> Iterator[str]:
-        """Return the names of the models that have or had versions."""
         after = ""
         while True:
             query = select(models.c.name).where(models.c.name > after, models.c.deleted.is_(None))
@@ -155,13 +139,8 @@ class ModelReader:
         """Return moves of a model's aliases, the newest first.
 
         Args:
-            model: the model.
             alias: only those of this alias; empty for all.
             before: only those with a smaller id; None for all.
-            limit: the most moves.
-
-        Raises:
-            ModelNotFound: there is no such model.
         """
         with self._database.snapshot() as connection:
             rows.require_model(connection, model)

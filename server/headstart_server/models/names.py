@@ -14,20 +14,12 @@ _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}\Z")
 
 
 def check_dataset_name(name: str, field: str = "dataset") -> str:
-    """Return the name if it may be a dataset's.
-
-    Raises:
-        InvalidField: it may not.
-    """
+    """Return the name if it may be a dataset's."""
     return check_model_name(name, field, "dataset")
 
 
 def check_model_name(name: str, field: str = "model", kind: str = "model") -> str:
-    """Return the name if it may be a model's, or that of another `kind` of thing with such names.
-
-    Raises:
-        InvalidField: it may not.
-    """
+    """Return the name if it may be a model's, or that of another `kind` of thing with such names."""
     if not name:
         raise InvalidField(f"{field} is missing. Set it in the request.", field=field)
     if not _MODEL.match(name):
@@ -40,11 +32,7 @@ def check_model_name(name: str, field: str = "model", kind: str = "model") -> st
 
 
 def check_full_name(name: str, field: str = "model", kind: str = "model") -> str:
-    """Return the name if it may be a model's within the server: that of its tenant may stand before it.
-
-    Raises:
-        InvalidField: it may not.
-    """
+    """Return the name if it may be a model's within the server: that of its tenant may stand before it."""
     tenant, separator, own = name.rpartition(SEPARATOR)
     if separator and not _MODEL.match(tenant):
         own = name
@@ -53,11 +41,7 @@ def check_full_name(name: str, field: str = "model", kind: str = "model") -> str
 
 
 def check_alias_name(name: str, field: str = "alias") -> str:
-    """Return the name if it may be an alias's.
-
-    Raises:
-        InvalidField: it may not.
-    """
+    """Return the name if it may be an alias's."""
     if not _ALIAS.match(name):
         raise InvalidField(
             "Expected an alias of 1 to 128 of the characters a-z A-Z 0-9 . _ - that begins with a letter. "

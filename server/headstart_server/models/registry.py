@@ -47,12 +47,7 @@ class Registry:
     """Change models and versions; `reader` lists them, `index` resolves names, `files` opens them.
 
     Args:
-        database: has the rows.
-        store: has the files.
-        resident: keeps heads in memory.
         on_deleted: called after versions were deleted, once their rows are gone.
-        clock: seconds that only go up.
-        refreshing: see `ModelIndex`.
     """
 
     def __init__(
@@ -89,14 +84,9 @@ class Registry:
         """Add a version within the transaction that ends its job; call `refresh` after the commit.
 
         Args:
-            connection: of the transaction.
-            artifact: where its files lie.
-            size_bytes: their size.
-            manifest: where it came from.
             expires: when it will be deleted; None for never.
             alias: the alias to move to it; None for none.
             promotion: what was decided about the alias; None moves it anyway.
-            discards_examples: whether it keeps no examples.
             principal: name of the caller who sent the job, for the history of the alias.
 
         Returns:
@@ -149,20 +139,14 @@ class Registry:
         """Set or move an alias.
 
         Args:
-            model: the model.
-            alias: the alias.
-            number: the version that it names from now on.
             etag: act only if the alias has this etag now; empty acts anyway.
             shares: the new traffic split; the one before ends.
-            principal: name of the caller, for the history.
 
         Returns:
             The alias as it is now.
 
         Raises:
             InvalidField: the traffic split is invalid.
-            ModelNotFound or VersionNotFound: what is named is not there.
-            EtagMismatch: the alias has another etag.
             QuotaExceeded: the model may have no further alias.
         """
         check_traffic(number, shares)
@@ -183,14 +167,7 @@ class Registry:
         """Delete an alias.
 
         Args:
-            model: the model.
-            alias: the alias.
             etag: delete it only if this is its etag; empty deletes it in any case.
-            principal: name of the caller, for the history.
-
-        Raises:
-            ModelNotFound or AliasNotFound: it does not exist.
-            EtagMismatch: the alias has another etag.
         """
         with self._database.write("aliases.delete") as connection:
             rows.bump_revision(connection, [model])
@@ -210,13 +187,10 @@ class Registry:
         """Change the details of a version, and when it expires.
 
         Args:
-            model: its model.
-            number: its number.
             details: the new `display_name`, `description` and `tags`, those that change.
             expiration: when it expires from now on; None keeps that.
 
         Raises:
-            ModelNotFound or VersionNotFound: there is no such version.
             InvalidField: the expiration is out of range.
         """
         with self._database.write("versions.update") as connection:
@@ -230,11 +204,7 @@ class Registry:
         """Change the details and policies of a model.
 
         Args:
-            model: its name.
             details: the new `display_name`, `description`, `tags` and `capture` policy, those that change.
-
-        Raises:
-            ModelNotFound: there is no such model.
         """
         with self._database.write("models.update") as connection:
             rows.bump_revision(connection, [model])
@@ -243,12 +213,7 @@ class Registry:
         return self.reader.model(model)
 
     def delete_version(self, model: str, number: int, *, force: bool, principal: str = "") -> None:
-        """Delete a version; `principal` as in `set_alias`.
-
-        Raises:
-            VersionNotFound: the version does not exist.
-            VersionInUse: aliases name it, or give it a share, and `force` is not set.
-        """
+        """Delete a version; `principal` as in `set_alias`."""
         with self._database.write("versions.delete") as connection:
             rows.bump_revision(connection, [model])
             artifact = rows.artifact_of(connection, model, number)
@@ -274,16 +239,8 @@ class Registry:
     def delete_model(self, model: str, *, force: bool) -> int:
         """Delete a model with its aliases; its version numbers are not used again.
 
-        Args:
-            model: the model.
-            force: whether to delete its versions, too.
-
         Returns:
             The number of versions deleted.
-
-        Raises:
-            ModelNotFound: it does not exist.
-            ModelNotEmpty: it has versions, and `force` is not set.
         """
         with self._database.write("models.delete") as connection:
             rows.bump_revision(connection, [model])

@@ -19,7 +19,6 @@ class Successor:
 
     Attributes:
         artifact: name of its files in the store.
-        size_bytes: their size.
         manifest: its manifest; `job_id` is unique and names no job.
         archives: jobs in whose archives its examples are.
         judged: whether it was compared with the version that it replaces.
@@ -36,12 +35,6 @@ def replace_version(
     connection: Connection, old: Version, successor: Successor, *, now: float
 ) -> tuple[int, list[str]]:
     """Publish a successor in the place of a version, move the aliases and delete the version.
-
-    Args:
-        connection: of a transaction that holds the counter of the registry.
-        old: the version.
-        successor: the version that replaces it.
-        now: the time.
 
     Returns:
         The number of the successor, and the aliases that moved to it.

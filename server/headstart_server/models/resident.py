@@ -38,11 +38,6 @@ class ResidentVersion:
     """A version ready to predict.
 
     Attributes:
-        model: the model.
-        number: the version's number.
-        backbone: name of the backbone it was fitted on.
-        backbone_digest: digest of that backbone.
-        head: the head.
         tail: the version's own tail; None if its head takes the backbone's last view.
         evidence: the files that explain its predictions, as far as calls needed them.
     """
@@ -62,11 +57,7 @@ class ResidentVersion:
 
 
 def check_backbone(version: ResidentVersion, digest: str) -> None:
-    """Check that a version was fitted on the backbone of this digest.
-
-    Raises:
-        BackboneMismatch: it was not.
-    """
+    """Check that a version was fitted on the backbone of this digest."""
     if digest != version.backbone_digest:
         raise BackboneMismatch(
             f"Version {version.number} of model '{version.model}' was fitted on digest "
@@ -80,10 +71,7 @@ def embedder_of(version: ResidentVersion, pool: BackbonePool) -> Embedder:
     """Return the embedder of a version's backbone, without waiting.
 
     Raises:
-        BackboneNotFound: its backbone is not declared any more.
-        BackboneUnavailable: its backbone is unavailable.
         Loading: its backbone is not loaded yet; this starts the loading.
-        BackboneMismatch: its backbone has another digest by now.
     """
     try:
         embedder = pool.get(version.backbone)

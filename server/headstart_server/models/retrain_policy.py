@@ -35,9 +35,7 @@ class RetrainPolicy:
         min_feedback_count: feedback that starts a retrain; None if its number does not matter.
         max_delay: seconds from the first feedback to a retrain; None if the time does not matter.
         min_accuracy: a lower accuracy in production starts a retrain; None if it does not matter.
-        promote_if: the gate.
         min_interval: seconds between the starts of two retrains.
-        unknown_classes: whether feedback may name new classes.
         webhook: URL that receives the end of each retrain; None for the server's.
         max_failures: failed retrains in a row after which the policy stops.
     """
@@ -53,11 +51,7 @@ class RetrainPolicy:
     max_failures: int = DEFAULT_MAX_FAILURES
 
     def check(self) -> "RetrainPolicy":
-        """Return the policy if each of its parts is in its range.
-
-        Raises:
-            InvalidField: names the first that is not.
-        """
+        """Return the policy if each of its parts is in its range."""
         if not self.alias:
             raise InvalidField("The policy has no alias. Name the alias to retrain.", field="retrain.alias")
         check_alias_name(self.alias, "retrain.alias")

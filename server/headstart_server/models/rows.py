@@ -122,21 +122,13 @@ def changed_models(connection: Connection, since: int) -> list[str]:
 
 
 def require_model(connection: Connection, name: str) -> None:
-    """Check that there is a model.
-
-    Raises:
-        ModelNotFound: the model does not exist.
-    """
+    """Check that there is a model."""
     if connection.execute(_MODEL, {"model": name}).one_or_none() is None:
         raise model_not_found_error(name)
 
 
 def artifact_of(connection: Connection, model: str, number: int) -> str:
-    """The artifact of a version.
-
-    Raises:
-        ModelNotFound or VersionNotFound: the version does not exist.
-    """
+    """The artifact of a version."""
     require_model(connection, model)
     artifact: str | None = connection.execute(_ARTIFACT, {"model": model, "number": number}).scalar()
     if artifact is None:
@@ -153,14 +145,7 @@ def known_artifacts(connection: Connection, artifacts: Sequence[str]) -> set[str
 
 
 def next_number(connection: Connection, model: str, *, now: float, change: int) -> int:
-    """Return the number of a model's next version, and count it; a new or deleted model comes into being.
-
-    Args:
-        connection: of the transaction that publishes the version.
-        model: the model.
-        now: the time.
-        change: the number of the change, see `next_revision`.
-    """
+    """Return the number of a model's next version, and count it; a new or deleted model comes into being."""
     number: int | None = connection.execute(_NEXT_NUMBER, {"model": model}).scalar()
     if number is None:
         number = 1
@@ -244,11 +229,7 @@ def select_versions() -> Select[Any]:
 
 
 def version_of(row: Row[Any], named: tuple[Alias, ...]) -> Version:
-    """Return the version of a row of `select_versions`, given the aliases of its model.
-
-    Raises:
-        WrittenByNewerRelease: the row has a form that this release does not know.
-    """
+    """Return the version of a row of `select_versions`, given the aliases of its model."""
     try:
         return _version_of(row, named)
     except (AttributeError, LookupError, TypeError, ValueError) as error:

@@ -37,9 +37,6 @@ class VersionStore:
 
     The rows in the database decide whether files are a version: files without a row are left over from a run
     that did not publish. Each is proven by its digest when it is read.
-
-    Args:
-        root: the folder of all; a path is that of a directory, made if need be.
     """
 
     def __init__(self, root: Folder | Path) -> None:
@@ -52,15 +49,11 @@ class VersionStore:
 
         Args:
             artifact: the name, unique to the attempt of the job that writes it.
-            head: the head.
-            manifest: its manifest; `head_digest` and `files` are filled in here.
-            files: further files of the version by their names.
 
         Returns:
             The manifest as it was written, and the size of the files in bytes.
 
         Raises:
-            StorageFull: the disk is full.
             StorageUnavailable: the bucket does not answer.
         """
         # One entry: several would come in any order, and equal heads must be equal files.
@@ -153,11 +146,7 @@ class VersionStore:
         return content
 
     def read_manifest(self, artifact: str) -> Manifest:
-        """The manifest of files that are no version, such as a head that a job has put aside.
-
-        Raises:
-            ArtifactDamaged: it is missing, or no manifest.
-        """
+        """The manifest of files that are no version, such as a head that a job has put aside."""
         try:
             return Manifest.from_json(json.loads(self._folder.read(artifact, MANIFEST_FILE)))
         except (OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:

@@ -16,11 +16,7 @@ def encode(weights: TailWeights) -> bytes:
 
 
 def decode(content: bytes, blocks: int) -> TailWeights:
-    """The tail of the bytes of a file.
-
-    Raises:
-        ValueError: they are not those of a tail.
-    """
+    """The tail of the bytes of a file. Raise ValueError if they are not those of a tail."""
     try:
         return TailWeights(blocks=blocks, tensors=load_tensors(content))
     except SafetensorError as error:

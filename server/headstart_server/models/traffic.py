@@ -42,7 +42,6 @@ class Counts:
         compared: sampled inputs that were also predicted by the other version of a traffic split.
         agreed: those of them that both versions predict alike.
         latencies: number of answered requests, by the bin of their latency.
-        drift: the last known drift of each kind.
     """
 
     requests: int = 0
@@ -102,8 +101,6 @@ class Window:
 
     Attributes:
         start: the beginning of the first bucket, in seconds since 1970.
-        end: the end of the window.
-        versions: what was counted, by the number of the version.
         intervals: the requests over time, the oldest first, without gaps.
     """
 
@@ -114,12 +111,7 @@ class Window:
 
 
 class Traffic:
-    """Counts the traffic of this replica, and reads that of all replicas. Safe to use from many threads.
-
-    Args:
-        database: holds the rows.
-        owner: name of this replica.
-    """
+    """Counts the traffic of this replica, and reads that of all replicas. Safe to use from many threads."""
 
     def __init__(self, database: Database, owner: str) -> None:
         self._database = database
@@ -197,12 +189,7 @@ class Traffic:
         """Return the traffic of the last seconds, from the beginning of a bucket.
 
         Args:
-            model: the model.
-            seconds: the length of the window.
             number: only that of this version; None for all.
-
-        Raises:
-            ModelNotFound: there is no such model.
         """
         with self._database.snapshot() as connection:
             rows.require_model(connection, model)

@@ -34,9 +34,7 @@ class TrafficRouter:
         """Return the version that serves an alias.
 
         Args:
-            model: the model.
             named: number of the version that the alias names.
-            shares: those that others have.
         """
         if not self._key:
             self._key = self._key_of_caller() or token_hex(16)
@@ -65,10 +63,6 @@ def check_traffic(named: int | None, shares: Sequence[TrafficSplit]) -> None:
 
     Args:
         named: number of the version that the alias names; None if it is removed.
-        shares: the traffic split.
-
-    Raises:
-        InvalidField: names what is not in its range.
     """
     if shares and named is None:
         raise InvalidField(

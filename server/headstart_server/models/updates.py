@@ -59,15 +59,10 @@ def update_version(
     """Change a version.
 
     Args:
-        connection: of a transaction that holds the counter of the registry.
-        model: its model.
-        number: its number.
         details: the new `display_name`, `description` and `tags`, those that change.
         expiration: when it expires from now on; None keeps that.
-        now: the time.
 
     Raises:
-        ModelNotFound or VersionNotFound: there is no such version, or it has expired.
         InvalidField: the expiration is out of range.
     """
     rows.artifact_of(connection, model, number)
@@ -84,13 +79,8 @@ def update_model(connection: Connection, model: str, details: Mapping[str, Any])
     """Change a model.
 
     Args:
-        connection: of a transaction that holds the counter of the registry.
-        model: its name.
         details: the new `display_name`, `description`, `tags`, `capture` and `retrain` policies, those that
             change.
-
-    Raises:
-        ModelNotFound: there is no such model.
     """
     rows.require_model(connection, model)
     values = dict(details)

@@ -121,7 +121,6 @@ def remove_versions(connection: Connection, removed: Iterable[Row[Any]]) -> None
     """Count versions out, and release their archives.
 
     Args:
-        connection: of the transaction that deletes them.
         removed: the deleted rows, with `model`, `job_id` and `size_bytes`.
     """
     by_tenant: dict[str, list[Row[Any]]] = {}
@@ -163,7 +162,6 @@ class Sums:
     Attributes:
         tenant: the tenant; empty for models that have none.
         recorded: number of versions, their bytes, bytes of archives and of captured inputs, as recorded.
-        counted: the same, as they are.
     """
 
     tenant: str
@@ -172,11 +170,7 @@ class Sums:
 
 
 def wrong_sums(connection: Connection) -> list[Sums]:
-    """Count what is stored, and return the sums that are wrong.
-
-    Args:
-        connection: whose statements all see the same commit.
-    """
+    """Count what is stored, and return the sums that are wrong."""
     counted: dict[str, list[int]] = {}
     for row in connection.execute(_VERSIONS):
         here = counted.setdefault(tenant_of(row.model), [0] * len(_SUMS))

@@ -32,20 +32,13 @@ class Manifest:
     """All that is known about a version, and all that is needed to make it again.
 
     Attributes:
-        model: the model.
-        job_id: the job that made it.
-        backbone: the backbone's name.
         backbone_digest: SHA-256 over its weights, architecture and preprocessing.
         dataset_digest: SHA-256 over examples and labels.
-        recipe: as it was carried out.
-        seed: the seed.
         example_count: number of examples trained on.
         class_names: the classes, in the order of the head's columns.
-        metrics: how good it is.
         display_name: a title for people.
         tags: the caller's key-value pairs.
         created: when it was made, in seconds since 1970.
-        software: the Headstart that made it.
         runtime: what executed the backbone, and in which precision.
         stop_reason: why the solver ended: converged, steps or time; empty for a closed form.
         fit_seconds: how long it took to fit the head.
@@ -58,7 +51,6 @@ class Manifest:
         edited_count: number of the parent's examples that were changed.
         feedback_count: number of examples that came from feedback with the fine-tune itself.
         held_out_fraction: fraction of the examples that was held out at random; 0 for none.
-        task: the kind of task.
         tail: what the version's own tail is; None if it takes the backbone's last view.
         note: what a person should know of how the head came about; may be empty.
         requested_recipe: the recipe of the request, before settings were chosen; None for `auto`.
@@ -142,18 +134,13 @@ class Version:
     """A published version.
 
     Attributes:
-        model: the model.
         number: 1 for the first version of a model, then one more for each; never used again.
         artifact: where its files lie in the store.
-        size_bytes: their size.
         created: when it was published, in seconds since 1970.
         expires: when it will be deleted; None for never.
-        manifest: where it came from.
-        aliases: the aliases that name it.
         promotion: what became of the alias that was to be moved to it under a condition; None without one.
         has_examples: whether its examples are kept, so that others can go on from it.
         is_resident: whether it is in this replica's memory.
-        description: a description for people.
     """
 
     model: str
@@ -175,7 +162,6 @@ class TrafficSplit:
     """A version that serves a fraction of the Predicts for an alias.
 
     Attributes:
-        number: the version's number.
         fraction: above 0, at most 1.
     """
 
@@ -188,11 +174,8 @@ class Alias:
     """A movable name for a version.
 
     Attributes:
-        name: the name.
-        number: the version's number.
         etag: changes with every move, and with the shares.
         updated: when it was last moved, in seconds since 1970.
-        traffic: its traffic split, by number.
     """
 
     name: str
@@ -207,14 +190,10 @@ class Model:
     """A name that holds versions and aliases.
 
     Attributes:
-        name: the name.
         created: when its first version was published, in seconds since 1970.
         newest: number of its newest version; 0 if all were deleted.
-        version_count: number of its versions.
-        aliases: its aliases, by name.
         resident_count: number of its versions in this replica's memory.
         display_name: a title for people.
-        description: a description for people.
         tags: key-value pairs.
         capture: which inputs of Predict calls are stored for review; None for none.
         retrain: when it is retrained from feedback; None for never.
@@ -238,7 +217,6 @@ class Selector:
     """Names a version: by number, by alias, or, with neither, the default: the newest not rejected by a gate.
 
     Attributes:
-        model: the model.
         number: a version's number, or None.
         alias: an alias, or None.
     """

@@ -29,9 +29,6 @@ class VersionFiles:
     """Reads the files of versions. A version whose row is gone was deleted, so its files are not damaged.
 
     Args:
-        store: has the files.
-        resident: keeps heads in memory.
-        index: finds versions.
         read_version: returns the row of a version, or raises `VersionNotFound`.
     """
 
@@ -90,10 +87,6 @@ class VersionFiles:
         It stays in memory with the version; an index of neighbours only if it is not larger than a quarter of
         what all versions may take.
 
-        Args:
-            version: as `load` gave it.
-            files: the names of the files that are wanted.
-
         Raises:
             VersionNotFound: it was deleted meanwhile.
             ArtifactDamaged: a file is damaged or missing.
@@ -118,7 +111,6 @@ class VersionFiles:
 
         Raises:
             VersionNotFound: it was deleted meanwhile.
-            ArtifactDamaged: the list is damaged or missing.
         """
         return self._listed(version, ExampleList.from_bytes)
 
@@ -139,7 +131,6 @@ class VersionFiles:
 
         Raises:
             VersionNotFound: it was deleted meanwhile.
-            ArtifactDamaged: the list is damaged or missing.
         """
         return self._listed(version, read_outcomes) or ()
 
@@ -148,7 +139,6 @@ class VersionFiles:
 
         Raises:
             VersionNotFound: it was deleted meanwhile.
-            ArtifactDamaged: the map is damaged or missing.
         """
         content = self.file(version, MAP_FILE)
         try:
@@ -174,12 +164,7 @@ class VersionFiles:
             ) from error
 
     def evaluation(self, selector: Selector) -> tuple[Version, Evaluation | None, DatasetFindings | None]:
-        """Return a version with its evaluation and the findings in its examples; None where none is stored.
-
-        Raises:
-            ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.
-            ArtifactDamaged: its evaluation is damaged or missing.
-        """
+        """Return a version with its evaluation and the findings in its examples; None if not stored."""
         version = self._read_version(selector.model, self._index.find(selector))
         content = self.file(version, evaluation_file.EVALUATION_FILE)
         if content is None:
@@ -198,7 +183,6 @@ class VersionFiles:
 
         Raises:
             VersionNotFound: it was deleted meanwhile.
-            ArtifactDamaged: the file is damaged or missing.
         """
         try:
             return self._store.read_file(version.artifact, version.manifest, name)

@@ -23,7 +23,6 @@ class VersionFilter:
     """The conditions that a version must meet, all of them.
 
     Attributes:
-        tags: its tags, each with this value.
         alias: an alias that names it; empty for any.
         backbone: its backbone; empty for any.
         created_after: the time from which on it was published; None for any.
@@ -67,11 +66,7 @@ class VersionOrder:
 
     @classmethod
     def of(cls, text: str) -> "VersionOrder":
-        """Return the order of a text such as `create_time desc`; an empty one is the default.
-
-        Raises:
-            InvalidField: there is no such order.
-        """
+        """Return the order of a text such as `create_time desc`; an empty one is the default."""
         if not text:
             return cls()
         name, *rest = text.split() or [""]

@@ -32,11 +32,7 @@ class Metric:
 
     Args:
         name: the name, with the unit and, for counters, `_total` at its end.
-        kind: the type.
-        help: the meaning, in one sentence.
-        labels: the names of its labels.
         values: all values of its last label, where the server's code determines them.
-        buckets: the bounds of a histogram.
         condition: when the server has this metric; empty for always.
     """
 

@@ -11,9 +11,7 @@ class MetricsPort:
     """Serve a registry over HTTP; listens when it is created.
 
     Args:
-        host: the address to listen on.
         port: 0 takes a free one.
-        registry: the metrics.
 
     Raises:
         OSError: the port is in use, or the address belongs to another machine.

@@ -46,9 +46,7 @@ class BoundedSeries:
 
         Args:
             metric: a metric with the label `model`, then `version` unless that is None, then further ones.
-            model: the model.
             version: the version; None for metrics of models.
-            further: values of the further labels.
         """
         with self._lock:
             labels = self._admitted((model, "" if version is None else str(version)))

@@ -41,12 +41,7 @@ class _Quality(Protocol):
 
 
 class Telemetry:
-    """Record the metrics of `headstart_server.observability.metrics`, in one registry.
-
-    Args:
-        software: the version of this software.
-        versions: finds the series of models and versions.
-    """
+    """Record the metrics of `headstart_server.observability.metrics`, in one registry."""
 
     def __init__(self, software: str, versions: BoundedSeries | None = None) -> None:
         # The creation times would be a fifth of the series, and no rule or dashboard reads them.
@@ -92,7 +87,6 @@ class Telemetry:
         """Add a metric whose values are read at each scrape.
 
         Args:
-            metric: a metric with one label, or none.
             read: returns the value of each label value, or the one value. If it raises an error, the scrape
                 omits the metric and the error is logged.
         """

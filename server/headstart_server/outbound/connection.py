@@ -13,12 +13,7 @@ from headstart_server.outbound.target import Target
 
 
 def make_connection(target: Target, quiet_seconds: float) -> HTTPConnection:
-    """Return a connection that is not open yet; proxies of the environment are ignored.
-
-    Args:
-        target: where to.
-        quiet_seconds: to connect, or without a byte.
-    """
+    """Return a connection that is not open yet; proxies of the environment are ignored."""
     if not target.is_tls:
         return HTTPConnection(target.address, target.port, timeout=quiet_seconds)
     return HTTPSConnection(

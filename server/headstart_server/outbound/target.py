@@ -54,11 +54,7 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def resolve_host(host: str, port: int) -> list[str]:
-    """Return the addresses of a host.
-
-    Raises:
-        OSError: it has none.
-    """
+    """Return the addresses of a host. Raise OSError if it has none."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(address[0]) for _, _, _, _, address in found]
 
@@ -87,11 +83,7 @@ class Target:
     """The resolved address of a URL.
 
     Attributes:
-        address: the IP address.
-        port: of it.
         host: the name, for the certificate and the header `Host`.
-        path: with its query.
-        is_tls: whether it is https.
     """
 
     address: str
@@ -113,9 +105,7 @@ def resolve_target(
     """Resolve a URL.
 
     Args:
-        url: it.
         resolve: gives the addresses of a host and port.
-        allow_private: whether they may be others than of the internet.
 
     Raises:
         TargetRefusedError: the address is not allowed.

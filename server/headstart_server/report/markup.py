@@ -24,7 +24,6 @@ def tag(name: str, /, *children: Child, **attributes: str | float | bool | None)
     """Return an element.
 
     Args:
-        name: trusted name.
         children: content: markup unchanged, other text escaped, None skipped, iterables expanded.
         attributes: trusted names, with ``_`` for ``-`` and a trailing one dropped; values are escaped. True
             gives the name alone, None and False nothing.

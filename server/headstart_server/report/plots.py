@@ -14,7 +14,6 @@ class Scale:
     """Maps values to coordinates, linearly or, for values above 0, by their logarithm.
 
     Attributes:
-        low: the value at the start.
         high: the value at the end, different from `low`.
         start: coordinate of `low`.
         end: coordinate of `high`; may be less than `start`, as on an upward axis.

@@ -48,8 +48,6 @@ class Reporter:
     """Writes reports.
 
     Args:
-        registry: loads versions.
-        read_contents: returns the retained contents of examples.
         write_json: writes the facts as a JSON document.
         max_pixels: the largest image that is decoded.
     """
@@ -68,12 +66,7 @@ class Reporter:
         self._formats = {**_FORMATS, ReportFormat.JSON: (write_json, "application/json")}
 
     def report(self, selector: Selector, form: ReportFormat) -> Report:
-        """Return the report of a version.
-
-        Raises:
-            ModelNotFound, VersionNotFound or AliasNotFound: the version does not exist.
-            ArtifactDamaged: one of its files is damaged.
-        """
+        """Return the report of a version."""
         version, evaluation, findings = self._registry.files.evaluation(selector)
         indexes = sample_indexes(evaluation, findings) if form is ReportFormat.HTML else []
         facts = ReportFacts(

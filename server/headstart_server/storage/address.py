@@ -35,11 +35,7 @@ class BucketAddress:
 
 
 def artifacts_address(text: str) -> Path | BucketAddress:
-    """Parse the value of `--artifacts`.
-
-    Raises:
-        ValueError: it is neither a folder nor a bucket.
-    """
+    """Parse the value of `--artifacts`. Raise ValueError if it is neither a folder nor a bucket."""
     protocol, separator, rest = text.partition("://")
     if not separator and text.partition(":")[0] not in _SCHEMES:
         return Path(text)

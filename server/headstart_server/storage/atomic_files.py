@@ -44,7 +44,6 @@ def staged_file(path: Path, *, replaces: bool = True) -> Iterator[Path]:
     """Yield the path of a new file that is renamed to `path` if the block succeeds; see `staged_folder`.
 
     Args:
-        path: the file.
         replaces: whether the last of several concurrent writers wins; else the first one, where the file
             system supports links.
     """

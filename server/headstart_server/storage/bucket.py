@@ -51,10 +51,6 @@ class Bucket:
     """The objects of a bucket. Thread-safe.
 
     While the bucket is unavailable, calls fail immediately, except one at a time that probes it.
-
-    Args:
-        files: file system without a listing cache.
-        name: name of the bucket in messages.
     """
 
     def __init__(self, files: AbstractFileSystem, name: str) -> None:
@@ -189,7 +185,6 @@ class Bucket:
         return facts
 
     def _call(self, call: Callable[[float], Answer], *, nbytes: int = 0, writes: bool = False) -> Answer:
-        """Call with the seconds that moving `nbytes` may take."""
         missing: FileNotFoundError | None = None
         seconds = PROBE_SECONDS if self._breaker.is_open else CALL_SECONDS
         seconds += nbytes / LINE_BYTES

@@ -21,10 +21,7 @@ class BucketFolder:
     An object exists whole or not at all. Nothing is renamed: the database knows which names are complete.
 
     Args:
-        bucket: the bucket.
-        root: prefix of all object names, including the bucket.
         scratch: directory of files to upload; private to this process and emptied.
-        copies: local copies of opened objects.
     """
 
     def __init__(self, bucket: Bucket, root: str, scratch: Path, copies: LocalCopies) -> None:

@@ -29,7 +29,6 @@ class CircuitBreaker:
     Args:
         subject: `database` or `storage`, the prefix of the log events.
         error: class of the errors that open the breaker and that rejected calls raise.
-        clock: monotonic seconds.
     """
 
     def __init__(

@@ -35,8 +35,6 @@ class LocalCopies:
         """Open a copy for reading, fetching it first if missing; an open copy survives its removal.
 
         Args:
-            name: name of the object.
-            fingerprint: fingerprint of its content.
             fetch: downloads the content into a file.
 
         Raises:

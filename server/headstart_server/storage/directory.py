@@ -19,7 +19,6 @@ class DirectoryFolder:
     """Stores files in a directory, which replicas may share if all of them see its renames.
 
     Args:
-        root: the directory; created if missing.
         check: called when a file is missing; raises if the whole directory is.
     """
 

@@ -41,9 +41,7 @@ class Folder(Protocol):
         """Move a staged file to its name, whole or not at all.
 
         Args:
-            name: the name.
             staged: path of the staged file, for concurrent writers; None for `staging_path` of the name.
-            shared: whether other replicas may open it.
         """
 
     def open(self, name: str) -> BinaryIO:

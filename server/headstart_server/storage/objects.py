@@ -30,9 +30,6 @@ class ObjectReader:
     """Reads objects of all buckets of a kind, with the credentials in its library's environment.
 
     The library's error messages are logged only: they may contain endpoints and accounts.
-
-    Args:
-        files: file system without a listing cache.
     """
 
     def __init__(self, files: AbstractFileSystem) -> None:
@@ -40,10 +37,6 @@ class ObjectReader:
 
     def read(self, path: str, max_bytes: int) -> bytes:
         """Return the content of an object.
-
-        Args:
-            path: bucket and name.
-            max_bytes: maximum size.
 
         Raises:
             ObjectUnreadableError: the object is missing, unreadable or too large.
@@ -80,9 +73,5 @@ class ObjectReader:
 
 
 def open_objects(scheme: Scheme) -> ObjectReader:
-    """Return a reader of all buckets of a kind.
-
-    Raises:
-        ModuleNotFoundError: its library is not installed.
-    """
+    """Return a reader of all buckets of a kind. Raise ModuleNotFoundError if its library is not installed."""
     return ObjectReader(open_filesystem(BucketAddress(scheme=scheme, bucket="any")))

@@ -133,9 +133,6 @@ def check_location(mark: str, name: str, recorded: tuple[str, str], database: st
 
     Args:
         mark: identity of this server's storage.
-        name: name of this server's storage.
-        recorded: identity and name of the recorded storage.
-        database: name of the database.
 
     Raises:
         ForeignArtifactsError: the storage is another one.

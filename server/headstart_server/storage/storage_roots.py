@@ -36,14 +36,11 @@ class StorageRoots:
     """Folders of a server's artifacts.
 
     Attributes:
-        versions: files of versions.
-        datasets: archives of examples.
         captures: contents and features of captured inputs.
         copies: local copies of archives in a bucket; None on a disk.
         bucket: bucket of both folders, and the path within it; None for a directory.
         marker: ownership marker; None in a server's own folder.
         mark: identity of a folder; None for a bucket, and in the folder of the server's own database.
-        name: name of the storage in messages.
         folders: artifact directories outside the server's own folder.
     """
 

@@ -29,11 +29,7 @@ _LARGEST = np.float32(np.finfo(np.float16).max)
 
 
 def check_room(cut: Cut, count: int, max_bytes: int) -> None:
-    """Check that the activations of so many examples are not more than there may be.
-
-    Raises:
-        DatasetTooLarge: they are.
-    """
+    """Check that the activations of so many examples are not more than there may be."""
     needed = count * cut.size * _STORED.itemsize
     if needed > max_bytes:
         each = cut.size * _STORED.itemsize
@@ -47,13 +43,7 @@ def check_room(cut: Cut, count: int, max_bytes: int) -> None:
 
 
 class ActivationFile:
-    """Activations of different contents at a cut, written one after another as a ``.npy`` file.
-
-    Args:
-        path: the file to write.
-        cut: where they come from.
-        count: most contents.
-    """
+    """Activations of different contents at a cut, written one after another as a ``.npy`` file."""
 
     def __init__(self, path: Path, cut: Cut, count: int) -> None:
         self.path = path
@@ -70,21 +60,13 @@ class ActivationFile:
             self._file.close()
 
     def add(self, digest: str, activation: Float32) -> None:
-        """Write the activation of a content, [height, width, channels].
-
-        Raises:
-            StorageFull: the disk is full.
-        """
+        """Write the activation of a content, [height, width, channels]."""
         with storage_errors():
             self._file.write(np.clip(activation, -_LARGEST, _LARGEST).astype(_STORED).tobytes())
         self._row_of[digest] = len(self._row_of)
 
     def finish(self) -> None:
-        """End the file; contents that were not added are rows of zeros.
-
-        Raises:
-            StorageFull: the disk is full.
-        """
+        """End the file; contents that were not added are rows of zeros."""
         with storage_errors():
             missing = self._count - len(self._row_of)
             for _ in range(missing):
@@ -105,8 +87,6 @@ class JobActivations:
     """The activations that a job needs: those of its recipe's cut, and none if it trains a head alone.
 
     Args:
-        recipe: the job's.
-        max_bytes: most bytes of them.
         memory_bytes: most bytes of memory of a process that trains on them; None for no limit.
     """
 
@@ -135,11 +115,7 @@ class JobActivations:
                     self._file.close()
 
     def begin(self, info: BackboneInfo, count: int) -> frozenset[str]:
-        """Begin to collect them, of so many contents at most; gives the names of the cuts that are needed.
-
-        Raises:
-            DatasetTooLarge: they would be more than there may be.
-        """
+        """Begin to collect them, of so many contents at most; gives the names of the cuts that are needed."""
         if not self._blocks:
             return frozenset()
         cut = info.tails[self._blocks].cut
@@ -148,20 +124,12 @@ class JobActivations:
         return frozenset({cut.name})
 
     def add(self, digest: str, views: Views) -> None:
-        """Take the activation of a content from its views.
-
-        Raises:
-            StorageFull: the disk is full.
-        """
+        """Take the activation of a content from its views."""
         if self._file is not None:
             self._file.add(digest, views[self._file.cut.name])
 
     def finish(self) -> None:
-        """End the collection.
-
-        Raises:
-            StorageFull: the disk is full.
-        """
+        """End the collection."""
         if self._file is not None:
             self._file.finish()
 

@@ -59,10 +59,6 @@ class BackboneSelector:
     examples that are not held out and measured out of fold.
 
     Args:
-        progress: reports on the job.
-        pool: where features come from.
-        datasets: where examples are read.
-        matrices: where large heads are solved.
         window: most examples under way between archive and backbone at once.
     """
 
@@ -93,7 +89,6 @@ class BackboneSelector:
 
         Raises:
             UnusableExamplesError, EmptyDataset, TooFewClasses or InvalidField: the examples cannot be used.
-            BackboneNotFound: no candidate could be tried.
             JobCancelledError or JobLostError: as the checkpoint, or the job store.
         """
         if self._job.choosing is not None:
@@ -320,7 +315,6 @@ class _TimeOverError(Exception):
 
 
 def _digest(dataset: Dataset) -> str:
-    """A digest of the examples in their order."""
     names = [(example.digest, example.target.to_json()) for example in dataset.examples]
     return sha256(json.dumps(names).encode()).hexdigest()
 

@@ -43,12 +43,9 @@ class Candidates:
     """The candidates of one fine-tune, once the first of its inputs has come.
 
     Args:
-        pool: knows the backbones.
-        spec: leaves the backbone open.
         available: returns the bytes of available memory; None if unknown.
 
     Raises:
-        BackboneNotFound: this server does not have a candidate.
         InvalidField: one cannot do what the recipe needs, or they are of several modalities.
     """
 
@@ -74,7 +71,6 @@ class Candidates:
         """The candidates for examples of a kind, the cheapest by its size first.
 
         Args:
-            usual: the backbone that is meant for them where none is named.
             kind: image, text or tensor.
 
         Raises:
@@ -116,21 +112,13 @@ class Candidates:
 
 
 def check_trainable_here(recipe: Recipe) -> None:
-    """Check that the packages that a recipe needs are installed.
-
-    Raises:
-        InvalidField: they are missing.
-    """
+    """Check that the packages that a recipe needs are installed."""
     if isinstance(recipe, Partial) and (lacking := training_missing("The recipe 'partial'")):
         raise InvalidField(lacking, field="spec.recipe.partial")
 
 
 def check_recipe(info: BackboneInfo, recipe: Recipe) -> None:
-    """Check that a backbone has what a recipe needs: views, and places to be cut.
-
-    Raises:
-        InvalidField: it has not.
-    """
+    """Check that a backbone has what a recipe needs: views, and places to be cut."""
     unknown = [view for view in required_views(recipe, info.views) if view not in info.views]
     if unknown:
         raise InvalidField(

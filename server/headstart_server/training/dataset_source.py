@@ -14,11 +14,7 @@ class DatasetSource(Protocol):
     """Datasets that lie at URIs."""
 
     def check(self, uri: str, tenant: str) -> None:
-        """Check that the list at a URI may be read on behalf of a tenant; empty for none.
-
-        Raises:
-            InvalidField: it may not.
-        """
+        """Check that the list at a URI may be read on behalf of a tenant; empty for none."""
 
     def examples(
         self, uri: str, checkpoint: Callable[[], None], tenant: str, task: Task | None
@@ -26,13 +22,9 @@ class DatasetSource(Protocol):
         """The examples of the list at a URI, in its order.
 
         Args:
-            uri: it.
             checkpoint: called before each; may raise to stop.
             tenant: on whose behalf; empty for none.
             task: what is learned; None if the caller does not say.
-
-        Raises:
-            HeadstartError: names what cannot be read, and why.
         """
 
 
@@ -40,11 +32,7 @@ class NamedDatasets(Protocol):
     """Datasets that are stored under names."""
 
     def stored(self, name: str) -> Sequence[StoredExample]:
-        """Return the examples of a dataset without their contents, at least one.
-
-        Raises:
-            HeadstartError: there is no such dataset, or it cannot be used.
-        """
+        """Return the examples of a dataset without their contents, at least one."""
 
     def content(self, example: StoredExample) -> Content:
         """Return the content of an example."""

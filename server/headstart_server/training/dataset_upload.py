@@ -43,13 +43,8 @@ class UploadTools:
     """What uploads use, shared by all of them.
 
     Attributes:
-        queue: accepts jobs.
-        datasets: where examples are stored.
-        pool: the backbones.
         previews: validates examples without a job.
         data: reads datasets that lie at URIs.
-        named: reads named datasets.
-        tracing: knows the call that submits a job.
         memory_bytes: most bytes of memory of all jobs of this server; None for no limit.
         on_accepted: called after each job that was accepted.
         check_open: raises Draining when the server stops.
@@ -94,14 +89,7 @@ class UploadRequest:
 
 
 class DatasetUpload:
-    """The examples of one fine-tune while they are sent. Used by one caller.
-
-    Args:
-        tools: what accepts it.
-        request: the request.
-        backbone: the backbone, as far as it is known.
-        quota: limits the bytes.
-    """
+    """The examples of one fine-tune while they are sent. Used by one caller."""
 
     def __init__(
         self,
@@ -127,11 +115,7 @@ class DatasetUpload:
         self._left = threading.Event()
 
     def add(self, examples: Sequence[Example]) -> None:
-        """Check and store some examples.
-
-        Raises:
-            HeadstartError: names the first example that cannot be taken, and what was expected.
-        """
+        """Check and store some examples."""
         name = "dataset" if self._spec.dataset is not None else "dataset_uri"
         if examples and (self._spec.dataset_uri or self._spec.dataset) is not None:
             raise InvalidStream(
@@ -145,9 +129,7 @@ class DatasetUpload:
         Those of a repeated call are not read again: the name or the URI distinguishes it, whatever the data.
 
         Raises:
-            Cancelled: the caller left meanwhile.
             Draining: the server stops.
-            HeadstartError: names the first example that cannot be taken, and what was expected.
         """
         uri = self._spec.dataset_uri
         if self._request.repeated:
@@ -195,9 +177,6 @@ class DatasetUpload:
 
         Returns:
             The job; an earlier one if the request id was accepted before.
-
-        Raises:
-            HeadstartError: the examples cannot be trained on, or the job store refuses the job.
         """
         with self._working() as writer:
             request_hash = self._request_hash(writer)
@@ -256,7 +235,6 @@ class DatasetUpload:
 
         Raises:
             Loading: it is not loaded yet; this starts the loading.
-            BackboneUnavailable: it cannot be loaded.
         """
         if known := self._backbone.infos(self._tools.pool):
             self._tools.pool.get(known[0].name)
@@ -267,9 +245,7 @@ class DatasetUpload:
         The features stay in the cache, so that a fine-tune of the same examples need not compute them again.
 
         Raises:
-            Cancelled: the caller left meanwhile.
             Draining: the server stops.
-            HeadstartError: the examples cannot be trained on whatever they hold.
         """
         with self._working() as writer:
             summary = writer.finish(shared=False)
@@ -346,9 +322,6 @@ class DatasetUpload:
 
         Returns:
             Bytes; None if the sizes of the backbone are not known yet.
-
-        Raises:
-            JobMemoryLimit: the job would take more than all jobs together may.
         """
         return check_memory(
             self._spec.recipe,

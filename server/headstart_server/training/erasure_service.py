@@ -28,10 +28,6 @@ class ErasureService:
     """Erases examples. An erasure that was interrupted continues with the next call, or with `resume`.
 
     Args:
-        eraser: deletes contents and features.
-        erasures: stores the requests and the results.
-        rebuilder: fits successors.
-        publisher: publishes them.
         threads: number of successors that are fitted at once.
     """
 
@@ -60,7 +56,6 @@ class ErasureService:
 
         Raises:
             InvalidField: the example ID is missing, or the request ID was used for another example.
-            ModelNotFound or ExampleNotFound: the model or the example does not exist.
             ServiceUnavailable: the database or the bucket is unavailable; a repeated call continues.
         """
         if not rebuild:

@@ -40,8 +40,6 @@ def evaluate_fit(
     """Measure a fitted head.
 
     Args:
-        fitted: fitted on the examples that were not kept out, in their order.
-        table: all examples.
         held_out_mask: whether each was kept out of training, [N].
         own: the views of those that were, as the head takes them; None for the backbone's.
     """

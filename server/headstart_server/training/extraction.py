@@ -36,7 +36,6 @@ class FeatureTable:
         views: features [N, D of the view] by view.
         targets: what each shows, [N].
         digests: content digest of each, [N].
-        modality: the kind of input.
         truncated: content digests of those of which the backbone does not see the end.
     """
 
@@ -101,10 +100,6 @@ class FeatureTable:
 class FeatureExtraction:
     """Has each different content of a dataset decoded and passed through the backbone, once.
 
-    Args:
-        dataset: the examples.
-        views: the views that are wanted.
-
     Attributes:
         faults: the examples that cannot be used, by index; those that cannot be decoded once it has run.
         content_count: number of different contents.
@@ -146,7 +141,6 @@ class FeatureExtraction:
         """Compute the features.
 
         Args:
-            embedder: gives them, on the train lane.
             window: most examples under way at once.
             checkpoint: called between pieces of work; may raise to stop.
             cuts: names of the cuts whose activations are wanted in addition to the views.
@@ -217,11 +211,6 @@ class FeatureExtraction:
 
 def check_faults(spec: FineTuneSpec, faults: Mapping[int, ExampleFault], count: int) -> None:
     """Check that no more examples are faulty than a spec allows.
-
-    Args:
-        spec: allows a share.
-        faults: the faulty examples by their index.
-        count: number of all examples.
 
     Raises:
         UnusableExamplesError: more are; it names the first.

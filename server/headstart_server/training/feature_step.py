@@ -27,8 +27,6 @@ class FeatureStep:
     """Turns the examples of a job into features.
 
     Args:
-        datasets: the stored examples.
-        pool: the backbones.
         window: most examples under way between archive and backbone at once.
         scratch: folder for the files of running jobs; emptied at each start.
         max_activation_bytes: most bytes of one job's activations in it.
@@ -63,11 +61,7 @@ class FeatureStep:
             return selector.select()
 
     def load(self, progress: ProgressReporter, selection: BackboneSelection | None) -> Embedder:
-        """Load the backbone of a job.
-
-        Raises:
-            InvalidField: it lacks what the recipe needs.
-        """
+        """Load the backbone of a job. Raise InvalidField if it lacks what the recipe needs."""
         spec = progress.job.spec
         embedder = self._pool.load(spec.backbone if selection is None else selection.backbone)
         # The backbone may not have been prepared yet when the job was accepted.

@@ -35,15 +35,7 @@ from headstart_server.training.publish_step import PublishStep
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FineTuneSteps:
-    """The steps of all fine-tunes of a server, which keep nothing of a single job.
-
-    Attributes:
-        reporting: what a reporter of progress works with.
-        features: extracts features.
-        fitting: fits heads.
-        publishing: publishes versions.
-        energy: measures the energy of each run.
-    """
+    """The steps of all fine-tunes of a server, which keep nothing of a single job."""
 
     reporting: ProgressTools
     features: FeatureStep
@@ -69,8 +61,6 @@ class FineTuneRun:
     """One attempt at one job.
 
     Args:
-        job: the job as it was claimed.
-        steps: the steps to take.
         checkpoint: called between pieces of work; raises to stop.
     """
 
@@ -90,7 +80,6 @@ class FineTuneRun:
         """Run the job, and return the number of the published version.
 
         Raises:
-            HeadstartError: why the job failed.
             JobCancelledError or JobLostError: from the job store or the checkpoint.
         """
         tenant = tenant_of(self._job.spec.model)

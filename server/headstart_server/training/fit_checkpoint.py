@@ -21,33 +21,20 @@ OUTPUTS_FILE = "outputs.npz"
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FitCheckpoint:
-    """A fit of an earlier attempt.
-
-    Attributes:
-        fitted: what was fitted.
-        seconds: what that took.
-    """
+    """A fit of an earlier attempt."""
 
     fitted: FittedHead
     seconds: float
 
 
 class FitCheckpoints:
-    """Puts fits aside as folders of the version store that no version's row names, and finds them again.
-
-    Args:
-        versions: the store.
-    """
+    """Puts fits aside as folders of the version store that no version's row names, and finds them again."""
 
     def __init__(self, versions: VersionStore) -> None:
         self._versions = versions
 
     def write(self, artifact: str, fitted: FittedHead, manifest: Manifest) -> None:
-        """Put a fit aside under a name, with what is known of the version to be.
-
-        Raises:
-            StorageFull: the disk is full.
-        """
+        """Put a fit aside under a name, with what is known of the version to be."""
         outputs = io.BytesIO()
         arrays: dict[str, Any] = {"counted": fitted.counted}
         if fitted.outputs is not None:
@@ -62,7 +49,6 @@ class FitCheckpoints:
         """A fit that was put aside.
 
         Args:
-            artifact: its name.
             count: the number of examples it must be of.
 
         Returns:

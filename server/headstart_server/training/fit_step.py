@@ -21,12 +21,7 @@ STAGE_SECONDS = 1.0
 
 
 class FitStep:
-    """Fits heads, and stores fits that took long for the next attempt at their job.
-
-    Args:
-        versions: stores the fits.
-        matrices: solves large heads.
-    """
+    """Fits heads, and stores fits that took long for the next attempt at their job."""
 
     def __init__(self, versions: VersionStore, matrices: Matrices = NUMPY) -> None:
         self.matrices = matrices
@@ -43,10 +38,6 @@ class FitStep:
         """Return a fitted head and the seconds that it took.
 
         Args:
-            embedder: trains the tail of the recipe `partial`.
-            table: the training examples.
-            activations: their activations.
-            progress: reports on the job.
             manifest: describes the version of a fit, to store with it.
         """
         with progress.step(JobStep.FIT):
@@ -61,7 +52,6 @@ class FitStep:
         return made
 
     def _earlier(self, table: FeatureTable, progress: ProgressReporter) -> FitCheckpoint | None:
-        """Return the fit of an earlier attempt if it is complete."""
         staged = progress.staged
         found = None
         if staged is not None:

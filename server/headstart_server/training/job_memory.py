@@ -38,17 +38,12 @@ def check_memory(
     """Estimate the memory of a job, and check that it fits if it runs alone.
 
     Args:
-        recipe: how it fits.
         views: sizes of the views of each backbone that it may use; empty ones are not known yet.
-        examples: number of examples.
         outputs: number of classes, or 1 for numbers.
         limit: most bytes; None for no limit.
 
     Returns:
         The estimated bytes; None if no sizes are known.
-
-    Raises:
-        JobMemoryLimit: it does not fit.
     """
     known = [Sizes(examples=examples, views=sizes, outputs=outputs) for sizes in views if sizes]
     if not known:

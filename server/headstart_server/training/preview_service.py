@@ -30,12 +30,7 @@ PREVIEW_WINDOW = 32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreviewResult:
-    """What a fine-tune would give.
-
-    Attributes:
-        evaluation: how good its version would be.
-        findings: what was found in its examples.
-    """
+    """What a fine-tune would give."""
 
     evaluation: Evaluation
     findings: DatasetFindings
@@ -47,7 +42,6 @@ class Validation:
 
     Attributes:
         valid: whether it would be accepted and not fail for its data.
-        example_count: number of examples.
         class_counts: number of examples of each class, by name.
         faults: examples that cannot be used, at most 100.
         fault_count: number of examples that cannot be used.
@@ -71,12 +65,8 @@ class DatasetPreview:
     """Looks at the stored examples of a fine-tune as its job would; their features stay in the cache for it.
 
     Args:
-        spec: what to do.
-        dataset: the examples.
-        embedder: gives features, on the train lane.
         window: most examples under way at once.
         checkpoint: called between pieces of work; may raise to stop.
-        clock: seconds that only go up.
     """
 
     def __init__(
@@ -144,8 +134,6 @@ class PreviewService:
     """Validates the examples of uploads without a job.
 
     Args:
-        datasets: where examples are stored.
-        pool: the backbones.
         max_activation_bytes: most bytes of one job's activations.
     """
 

@@ -35,11 +35,8 @@ class ProgressTools:
     """What the reporters of all jobs work with.
 
     Attributes:
-        runs: stores progress.
         observer: receives finished steps.
-        clock: seconds that only go up.
         sleep: waits for a number of seconds.
-        tracing: makes a span of each step.
     """
 
     runs: JobRuns
@@ -53,8 +50,6 @@ class ProgressReporter:
     """Reports the progress of one attempt at a job to the job store and an observer. Used by one thread.
 
     Args:
-        job: the job as it was claimed.
-        tools: what to work with.
         checkpoint: called between pieces of work; raises to stop.
 
     Attributes:
@@ -112,13 +107,9 @@ class ProgressReporter:
         """Write down how far the job is, unless that was just done.
 
         Args:
-            step: the step it is on.
-            done: items of it that are done.
             total: items of it in all; 0 where they cannot be counted.
             metrics: how good it is, once known.
-            message: a message for people.
             part: the part of the step that is done; None for that of its items.
-            force: whether to write it in any case.
             choosing: what was found of backbones so far; None for what was written last.
 
         Raises:

@@ -30,10 +30,6 @@ class PublishStep:
     """Publishes versions.
 
     Args:
-        runs: commits the end of a job with its version.
-        versions: stores heads.
-        gate: decides whether an alias may be moved.
-        software: name and version of this software, for manifests.
         now: seconds since 1970.
     """
 
@@ -73,7 +69,6 @@ class PublishStep:
         Raises:
             JobCancelledError or JobLostError: the job was cancelled, or belongs to another attempt; or it is
                 in the queue again, because an example was erased meanwhile.
-            QuotaExceeded or TenantQuotaExceeded: the version does not fit in.
         """
         job = progress.job
         artifact = f"{job.job_id}.{job.attempt}"

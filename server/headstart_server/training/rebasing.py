@@ -34,7 +34,6 @@ class RebaseSpec:
         backbone_time_budget: as in `FineTuneSpec`.
         recipe: how the head is fitted; None for that of the old version.
         gate: what may be lost when the alias is moved.
-        gate_given: whether the caller set the gate.
         priority: as in `FineTuneSpec`.
         webhook: as in `FineTuneSpec`.
     """
@@ -88,12 +87,7 @@ class RebaseSpec:
 
 
 class RebaseService:
-    """Accepts rebases: jobs like those of a fine-tune, which go on from a version with no more examples.
-
-    Args:
-        submissions: accepts jobs.
-        registry: has the versions.
-    """
+    """Accepts rebases: jobs like those of a fine-tune, which go on from a version with no more examples."""
 
     def __init__(self, submissions: SubmissionService, registry: Registry) -> None:
         self._submissions = submissions
@@ -103,19 +97,12 @@ class RebaseService:
         """Accept a rebase.
 
         Args:
-            spec: what to do.
             request_id: the caller's id; empty for none.
             tenant: on whose behalf; empty for none.
             principal: the name of the principal who sends it; empty without an access file.
 
         Returns:
             The job; an earlier one if the request id was accepted before.
-
-        Raises:
-            ModelNotFound, VersionNotFound or AliasNotFound: there is no such version.
-            ExamplesNotKept: the version's examples are not there any more.
-            WrongModality: the backbone does not take them.
-            HeadstartError: as `SubmissionService.open` and `DatasetUpload.accept`.
         """
         self._submissions.check_open()
         check_request_id(request_id)
@@ -149,17 +136,7 @@ class RebaseService:
 
 
 def inherited(registry: Registry, datasets: DatasetStore, version: Version, instead: str) -> Parent:
-    """Return a version with its examples as a parent; those that it held out of training are marked so.
-
-    Args:
-        registry: has the versions.
-        datasets: knows which examples were erased.
-        version: the version.
-        instead: what to do if its examples are not kept.
-
-    Raises:
-        ExamplesNotKept: they are not.
-    """
+    """Return a version with its examples as a parent; those that it held out of training are marked so."""
     kept = retained_examples(registry, version, instead)
     gone = set(datasets.erased(kept.archives))
     examples = marked(kept)

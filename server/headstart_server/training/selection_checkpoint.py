@@ -21,7 +21,6 @@ class CandidateTrial:
     """What was found of one candidate.
 
     Attributes:
-        candidate: its outcome; its rank is set when all are known.
         scores: what it was worth on each example of the dataset, higher is better: 1 or 0, or the size of the
             error below 0; NaN where it says nothing, [N]. None if it was not tried.
     """

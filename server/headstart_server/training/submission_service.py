@@ -43,10 +43,8 @@ class SubmissionOptions:
     Attributes:
         memory_bytes: most bytes of memory of all jobs of this server; None for no limit.
         available_memory: returns the bytes of available memory; None if unknown.
-        tracing: knows the call that submits a job.
         webhooks: decides which URLs may receive notifications.
         data: reads datasets that lie at URIs.
-        named: reads named datasets.
     """
 
     memory_bytes: int | None = None
@@ -64,13 +62,8 @@ class SubmissionService:
     """Opens uploads and accepts jobs.
 
     Args:
-        job_store: where jobs are accepted.
-        datasets: where examples are stored.
-        pool: which backbones there are.
-        registry: which versions there are to go on from.
         on_accepted: called after each job that was accepted.
         max_activation_bytes: most bytes of one job's activations.
-        options: what a server may do without.
     """
 
     def __init__(
@@ -126,10 +119,8 @@ class SubmissionService:
 
         Raises:
             InvalidField: a part of the spec is not in its range.
-            BackboneNotFound: there is no such backbone.
             ModelNotFound, VersionNotFound, AliasNotFound, ExamplesNotKept, ExampleNotFound or WrongTask:
                 there is no such parent, or it does not have or predict the requested task.
-            JobQueueFull: too many jobs are queued.
             TenantQuotaExceeded: the tenant stores as much as it may.
             Draining: the server is stopping.
         """
@@ -186,9 +177,6 @@ class SubmissionService:
             tenant: on whose behalf; empty for none.
             principal: the name of the principal who sends it; empty without an access file.
             feedback: the feedback that an automatic retrain trains on; None for a caller's request.
-
-        Raises:
-            InvalidField, BackboneNotFound, JobQueueFull or TenantQuotaExceeded: as `open`.
         """
         if spec.webhook is not None:
             self._webhooks.check(spec.webhook, tenant)
@@ -232,11 +220,7 @@ class SubmissionService:
         return UnnamedBackbone()
 
     def check_open(self) -> None:
-        """Check that uploads are taken.
-
-        Raises:
-            Draining: the server is stopping.
-        """
+        """Check that uploads are taken. Raise Draining if the server is stopping."""
         if self._closed.is_set():
             raise Draining(
                 "The server is stopping and takes no new jobs. Try again at another replica.",
@@ -249,11 +233,7 @@ class SubmissionService:
 
 
 def check_request_id(request_id: str) -> None:
-    """Check that a request id can be kept.
-
-    Raises:
-        InvalidField: it cannot.
-    """
+    """Check that a request id can be kept."""
     if len(request_id.encode()) > 128:
         raise InvalidField(
             f"Expected a request id of at most 128 bytes. Received: {len(request_id.encode())}.",
@@ -275,7 +255,6 @@ def _earlier_backbone(parent: Parent | None, earlier: Job | None) -> str:
 
 
 def _check_inherited(spec: FineTuneSpec, parent: Parent) -> None:
-    """Check that a spec fits what it goes on from."""
     if spec.task not in (None, parent.task):
         raise WrongTask(
             f"Expected the task of the parent, version {parent.number}: {parent.task}. "

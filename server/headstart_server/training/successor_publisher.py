@@ -18,15 +18,7 @@ REFRESH_SECONDS = 0.25
 
 
 class SuccessorPublisher:
-    """Stores and publishes successors.
-
-    Args:
-        erasures: commits the replacement of a version.
-        registry: drops what is known of replaced versions.
-        store: stores the files.
-        gate: compares a successor with the version that it replaces.
-        clock: a monotonic clock in seconds.
-    """
+    """Stores and publishes successors."""
 
     def __init__(
         self,
@@ -47,14 +39,7 @@ class SuccessorPublisher:
     def publish(
         self, erasure_id: str, version: Version, rebuilt: RebuiltHead, parent: RebuiltVersion | None
     ) -> RebuiltVersion | None:
-        """Publish the successor of a version; return None if the version was replaced or deleted before.
-
-        Args:
-            erasure_id: the erasure.
-            version: the version.
-            rebuilt: its successor.
-            parent: the result of the version's parent, if that was replaced, too.
-        """
+        """Publish the successor of a version; return None if the version was replaced or deleted before."""
         manifest = rebuilt.manifest
         if parent is not None and parent.number:
             manifest = replace(manifest, parent=parent.number)

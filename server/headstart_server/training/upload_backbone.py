@@ -43,7 +43,6 @@ class UnnamedBackbone:
         """Return the default backbone for a content.
 
         Raises:
-            BackboneNotFound: the server has no backbone for it.
             InvalidField: the backbone lacks what the recipe needs.
         """
         info = pool.request(pool.default_for(content).name)
@@ -56,7 +55,6 @@ class SelectedBackbone:
     """A backbone that the job selects among candidates.
 
     Attributes:
-        candidates: finds them for a kind of content.
         found: the candidates, cheapest first; empty before the kind is known.
     """
 
@@ -75,7 +73,6 @@ class SelectedBackbone:
         """Return the selection for a kind of content.
 
         Args:
-            default: the backbone that such content has where none is named.
             kind: image, text or tensor.
 
         Raises:

@@ -47,9 +47,6 @@ class RebuiltHead:
     """The successor of a version before it is stored.
 
     Attributes:
-        candidate: its head and its examples.
-        manifest: its manifest.
-        files: its further files.
         left_out: marks of the examples that were erased.
     """
 
@@ -60,14 +57,7 @@ class RebuiltHead:
 
 
 class VersionRebuilder:
-    """Fits successors of versions. Safe to use from many threads.
-
-    Args:
-        registry: has the versions.
-        datasets: has the contents, and knows which were erased.
-        pool: has the backbones.
-        steps: the steps of fine-tunes.
-    """
+    """Fits successors of versions. Safe to use from many threads."""
 
     def __init__(
         self, registry: Registry, datasets: DatasetStore, pool: BackbonePool, steps: FineTuneSteps
@@ -87,11 +77,7 @@ class VersionRebuilder:
         return None
 
     def rebuild(self, version: Version, checkpoint: Callable[[], None] = lambda: None) -> RebuiltHead:
-        """Return the successor of a version.
-
-        Raises:
-            HeadstartError: it cannot be fitted, because of its examples or its backbone.
-        """
+        """Return the successor of a version."""
         listed = self._registry.files.examples_alone(version)
         if listed is None:
             raise _not_kept(version, "its list of examples is missing.")
@@ -267,7 +253,6 @@ class _Fitted:
 
 
 def _fit_key(version: Version, kept: ExampleList, embedder: Embedder) -> str:
-    """Return the hash of what a fit depends on."""
     manifest = version.manifest
     examples = [(one.id, one.target, one.held_out, one.digest, one.kind, one.weight) for one in kept.examples]
     settings = (

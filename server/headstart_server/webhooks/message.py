@@ -21,7 +21,6 @@ class WebhookSecrets:
 
     Attributes:
         of_server: those for the server's own URL, and for tenants without their own.
-        of_tenants: those of each tenant that has its own.
     """
 
     of_server: Sequence[Secret[bytes]]
@@ -49,7 +48,6 @@ def read_secrets(path: Path, own: str | None = None) -> WebhookSecrets:
     Several may be in use while they are changed; each signs.
 
     Args:
-        path: of the file.
         own: the server's own URL, which needs a secret of the server; None for none.
 
     Raises:
@@ -91,10 +89,7 @@ def headers_of(
     """The headers of a signed POST.
 
     Args:
-        message_id: the same for each try.
         seconds: when it is sent, since 1970.
-        body: what is sent.
-        secrets: it is signed with each.
     """
     signed = f"{message_id}.{seconds}.".encode() + body
     signatures = [

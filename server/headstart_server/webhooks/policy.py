@@ -55,12 +55,7 @@ class WebhookPolicy:
         """Return the URL if a job may name it.
 
         Args:
-            uri: the URL.
             tenant: of the job; empty for none.
-            field: for the error.
-
-        Raises:
-            InvalidField: it is not.
         """
         try:
             url = split_url(uri)

@@ -15,13 +15,7 @@ _WHOLE_SECONDS = 15.0
 
 
 class WebhookPostError(Exception):
-    """A POST that did not arrive.
-
-    Args:
-        why: for people.
-        is_gone: whether the receiver wants no more of them.
-        answered: whether the receiver answered at all.
-    """
+    """A POST that did not arrive."""
 
     def __init__(self, why: str, *, is_gone: bool = False, answered: bool = True) -> None:
         super().__init__(why)

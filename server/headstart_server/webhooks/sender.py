@@ -48,13 +48,10 @@ class WebhookSender:
     """Polls for POSTs to send in one thread, and sends each in another.
 
     Args:
-        database: has their rows.
-        policy: allows or refuses receivers.
         secrets: file of the secrets that they are signed with, read for each: a changed one takes effect.
         observer: is called with the outcome of each try: `delivered`, `failed` or `given_up`.
         body: returns the body of the POST for an ended job.
         post: sends headers and a body to a target; raises `WebhookPostError`.
-        chance: spreads the tries.
     """
 
     def __init__(
@@ -98,14 +95,7 @@ class WebhookSender:
             self._free.acquire(timeout=_STOP_SECONDS / SENDERS)
 
     def claim(self, *, answering_only: bool = False) -> ClaimedPost | None:
-        """Claim a POST to send; None if no POST is due.
-
-        Args:
-            answering_only: as in `webhook_rows.claim`.
-
-        Raises:
-            DatabaseUnavailable: the database does not answer.
-        """
+        """Claim a POST to send; None if no POST is due."""
         with self._database.read() as connection:
             if not webhook_rows.is_any(connection, self._database.now(connection)):
                 return None

@@ -28,8 +28,6 @@ def check_shape(shape: Sequence[int], name: str, max_inputs: int) -> int:
 
     Args:
         shape: [n, ...].
-        name: of the tensor.
-        max_inputs: most inputs of one call.
 
     Raises:
         InvalidField: it has no dimension or too many of them, or one below 1, or too many inputs.
@@ -64,11 +62,7 @@ def check_strings_shape(shape: Sequence[int], name: str, max_inputs: int) -> int
 
 
 def from_bytes(data: bytes, dtype: np.dtype[Any], shape: Sequence[int], name: str) -> Array:
-    """The array whose little-endian bytes these are; it shares them.
-
-    Raises:
-        InvalidField: there are too few or too many.
-    """
+    """The array whose little-endian bytes these are; it shares them."""
     expected = math.prod(shape) * dtype.itemsize
     if len(data) != expected:
         raise InvalidField(
@@ -85,10 +79,6 @@ async def from_values(
     """The array of these values.
 
     Args:
-        values: numbers.
-        dtype: of the array.
-        shape: of the array.
-        name: of the tensor.
         repeats: whether the last value stands for all that are missing.
 
     Raises:
@@ -118,11 +108,7 @@ async def from_values(
 
 
 def rows_of(array: Array, name: str) -> list[Content]:
-    """One input for each row of an array [n, ...].
-
-    Raises:
-        InvalidField: it has no further dimension.
-    """
+    """One input for each row of an array [n, ...]. Raise InvalidField if it has no further dimension."""
     if array.ndim < 2:
         raise InvalidField(
             f"Expected a shape of [n, size] for features, or [n, height, width, 3] for pixels, in input "

@@ -51,24 +51,14 @@ _ALL = PredictOptions(top_k=0)
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ResolvedVersion:
-    """The version that a call asks.
-
-    Attributes:
-        version: the version, in memory.
-        backbone: the facts of its backbone.
-    """
+    """The version that a call asks."""
 
     version: ResidentVersion
     backbone: BackboneInfo
 
 
 class CompatPredictor:
-    """Finds versions and lets them answer.
-
-    Args:
-        predictor: answers.
-        clock: seconds that only go up; the predictor's.
-    """
+    """Finds versions and lets them answer."""
 
     def __init__(self, predictor: Predictor, clock: Callable[[], float] = time.monotonic) -> None:
         self._predictor = predictor
@@ -85,20 +75,12 @@ class CompatPredictor:
         return self._predictor.recorder.statistics
 
     async def number(self, selector: Selector) -> int:
-        """The number of the version that is meant, without loading it.
-
-        Raises:
-            ModelNotFound, AliasNotFound or VersionNotFound: it is missing.
-        """
+        """The number of the version that is meant, without loading it."""
         (number,) = await self._predictor.numbers([selector])
         return number
 
     def call(self, context: Context, key: str = "") -> CanaryCall:
         """A call that predicts, which chooses where an alias gives others a share of its calls.
-
-        Args:
-            context: of the call.
-            key: that of the message, where it has one.
 
         Raises:
             InvalidField: the key is too long.
@@ -111,12 +93,8 @@ class CompatPredictor:
         """The version that is meant; what inputs mean depends on its backbone.
 
         Args:
-            selector: the version.
             router: of the call; None for the version that an alias names, whatever shares it gives.
             nbytes: gives the bytes that the call holds while it waits for the backbone; None does not wait.
-
-        Raises:
-            HeadstartError: it cannot be found, or its backbone is not there yet.
         """
         version, backbone = await self._predictor.find(selector, router, nbytes)
         return ResolvedVersion(version=version, backbone=backbone)
@@ -131,13 +109,7 @@ class CompatPredictor:
         """What a version answers, all classes of it.
 
         Args:
-            found: the version.
-            contents: the inputs.
-            context: of the call, which knows its deadline.
             timeout: seconds from the message, in addition to the deadline; None if it has no limit.
-
-        Raises:
-            HeadstartError: names what cannot be read or answered.
         """
         return (await self.answers([found], contents, context, timeout))[0]
 
@@ -165,7 +137,6 @@ def selector_of(name: str, version: str, field: str) -> Selector:
     Args:
         name: such as `pets`, `pets@stable` or `pets@3`.
         version: a version's number, such as `3`; empty for what the name says, or else the newest.
-        field: of the name, for errors.
 
     Raises:
         InvalidField: there is no name, or the version is no number, or both version and alias are given.

@@ -82,14 +82,7 @@ def routing_key_of(request: pb.ModelInferRequest) -> str:
 
 
 class OpenInferenceService:
-    """Models of the registry as models of the protocol, their versions by number.
-
-    Args:
-        predictor: finds versions and lets them answer.
-        registry: knows models and versions.
-        pool: knows backbones.
-        executor: where all versions are listed.
-    """
+    """Models of the registry as models of the protocol, their versions by number."""
 
     def __init__(
         self, predictor: CompatPredictor, registry: Registry, pool: BackbonePool, executor: BoundedExecutor

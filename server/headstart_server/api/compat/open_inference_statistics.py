@@ -8,11 +8,6 @@ def statistics_message(model: str, number: int, counts: VersionCounts) -> pb.Mod
     """The statistics of a version.
 
     An execution is a call: backbones run batches of many versions' inputs, and a head runs once for a call.
-
-    Args:
-        model: the model.
-        number: of the version.
-        counts: what was counted of it.
     """
 
     def of_calls(seconds: float) -> pb.StatisticDuration:

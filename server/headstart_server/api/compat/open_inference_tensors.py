@@ -56,12 +56,7 @@ async def inputs_of(request: pb.ModelInferRequest, backbone: BackboneInfo, max_i
     """The inputs of a request: those of its one tensor.
 
     Args:
-        request: the request.
         backbone: what is to look at them; it decides whether bytes are pictures or texts.
-        max_inputs: most inputs of one call.
-
-    Raises:
-        HeadstartError: names what was expected of the tensor.
     """
     if len(request.inputs) != 1:
         names = ", ".join(repr(each.name) for each in request.inputs[:10]) or "none"
@@ -112,9 +107,6 @@ def output_message(
     """The message of an output.
 
     Args:
-        name: its name.
-        kind: what its elements are.
-        values: its values.
         raw: gets its bytes; None puts its values into the message.
     """
     datatype, field = _OUTPUTS[kind]
@@ -132,7 +124,6 @@ def shared_memory_refused(what: str, parameters: Mapping[str, pb.InferParameter]
 
     Args:
         what: the tensor, such as `input 'x'`.
-        parameters: its own.
     """
     region = parameters[SHARED_MEMORY].string_param
     return InvalidField(

@@ -29,8 +29,6 @@ class Output:
     """One output of a version.
 
     Attributes:
-        name: its name.
-        kind: what its elements are.
         classes: the number of classes, for [n, classes]; None for one element for each input, [n].
     """
 

@@ -26,7 +26,6 @@ class BoundService:
     """A service of another protocol.
 
     Attributes:
-        name: its full name.
         handler: answers its methods.
     """
 
@@ -74,15 +73,7 @@ def services_of(
     pool: BackbonePool,
     executor: BoundedExecutor,
 ) -> Sequence[BoundService]:
-    """The services of some protocols.
-
-    Args:
-        protocols: their names.
-        predictor: finds versions and lets them answer.
-        registry: knows models and versions.
-        pool: knows backbones.
-        executor: for what takes long.
-    """
+    """The services of some protocols."""
     services = []
     if OIP in protocols:
         known = open_inference_pb2.DESCRIPTOR.services_by_name

@@ -19,11 +19,7 @@ DEFAULT_SIGNATURE = "serving_default"
 
 
 def selector_of(spec: pb.ModelSpec) -> Selector:
-    """The selector of a model's spec: a version by number, an alias by its label, or the newest.
-
-    Raises:
-        InvalidField: it names no model.
-    """
+    """The selector of a model's spec: a version by number, an alias by its label, or the newest."""
     if not spec.name:
         raise InvalidField("Expected a model in model_spec. Received: none.", field="model_spec.name")
     kind = spec.WhichOneof("version_choice")
@@ -35,11 +31,7 @@ def selector_of(spec: pb.ModelSpec) -> Selector:
 
 
 def check_signature(spec: pb.ModelSpec, known: Collection[str]) -> None:
-    """Check that a spec asks for one of these signatures, or for none.
-
-    Raises:
-        InvalidField: it asks for another one.
-    """
+    """Check that a spec asks for one of these signatures, or for none."""
     if spec.signature_name not in ("", *known):
         raise InvalidField(
             f"Expected a signature_name of {' or '.join(known)}. Received: {spec.signature_name[:80]!r}.",
@@ -55,13 +47,7 @@ def spec_message(found: ResolvedVersion, signature: str) -> pb.ModelSpec:
 
 
 class TensorFlowModelService:
-    """Report which versions are available.
-
-    Args:
-        registry: knows models and versions.
-        pool: knows backbones.
-        executor: where the versions of a model are looked at.
-    """
+    """Report which versions are available."""
 
     def __init__(self, registry: Registry, pool: BackbonePool, executor: BoundedExecutor) -> None:
         self._registry = registry

@@ -34,11 +34,7 @@ _CLASSIFY_METHOD, _REGRESS_METHOD = "tensorflow/serving/classify", "tensorflow/s
 
 
 class TensorFlowPredictionService:
-    """Models of the registry as servables: versions by number, aliases by label.
-
-    Args:
-        predictor: finds versions and lets them answer.
-    """
+    """Models of the registry as servables: versions by number, aliases by label."""
 
     def __init__(self, predictor: CompatPredictor) -> None:
         self._predictor = predictor

@@ -28,8 +28,6 @@ async def stored(pieces: AsyncIterator[bytes], folder: Path, most: int) -> IO[by
     """Return a body as a file without a name.
 
     Raises:
-        DatasetTooLarge: it is larger than examples may be.
-        StorageFull: the disk is full.
         LocalStorageUnavailable: the storage failed in another way.
     """
     with storage_errors():
@@ -59,8 +57,6 @@ def files_of(file: IO[bytes], *, max_files: int, max_bytes: int) -> Iterator[tup
 
     Raises:
         InvalidField: it is no archive, a file cannot be read, or is in no folder.
-        DatasetTooLarge: it has more files.
-        InputTooLarge: a file is larger.
     """
     try:
         _check_directory(file, max_files)

@@ -27,7 +27,6 @@ class RequestBody:
     """A body that is read once.
 
     Args:
-        receive: gives the next piece, as ASGI servers do.
         idle_seconds: time that may be waited for a body that never comes.
     """
 
@@ -96,11 +95,7 @@ class RequestBody:
 
 
 async def read_within(pieces: AsyncIterator[bytes], most: int) -> bytes:
-    """All pieces of a body as one.
-
-    Raises:
-        MessageTooLarge: they have more bytes than that.
-    """
+    """All pieces of a body as one."""
     found = bytearray()
     async for piece in pieces:
         found += piece

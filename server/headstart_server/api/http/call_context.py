@@ -16,11 +16,9 @@ class HttpContext:
     """What handlers use of a `grpc.aio.ServicerContext`; there is no connection of gRPC behind it.
 
     Args:
-        metadata: what came with the call.
         peer: who calls, in gRPC's form, such as `ipv4:127.0.0.1:1234`.
         auth: the properties of the caller's certificate, as in gRPC; empty without one.
         timeout: seconds until the caller's deadline; None for none.
-        clock: seconds that only go up.
     """
 
     def __init__(

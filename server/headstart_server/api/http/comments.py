@@ -58,7 +58,6 @@ def _comments() -> dict[str, str]:
 
 @cache
 def _fields() -> frozenset[str]:
-    """The names that fields have in the protos and not in JSON."""
     names = {name.rpartition(".")[2] for name in _comments()}
     return frozenset(name for name in names if name.islower() and "_" in name)
 

@@ -52,9 +52,7 @@ class ConsoleFile:
     """A file of the console.
 
     Attributes:
-        content: the bytes.
         compressed: the bytes, compressed with gzip; None if that does not make them smaller.
-        media_type: of the file.
         etag: changes with the content.
     """
 
@@ -74,7 +72,6 @@ class Console:
         """Return the response to a GET request; None if the path is not part of the console.
 
         Args:
-            path: of the request.
             query: of the request; files with one never change.
             headers: of the request, by lower-case name.
         """
@@ -98,7 +95,6 @@ class Console:
 
 
 def _built_files() -> Iterator[tuple[str, ConsoleFile]]:
-    """Yield each built file with its path."""
     for each in sorted(files("headstart_server.console").joinpath("static").iterdir(), key=str):
         content, ending = each.read_bytes(), each.name.rpartition(".")[2]
         compressed = gzip.compress(content, 9, mtime=0) if ending in _COMPRESSED else None

@@ -14,11 +14,7 @@ _BLOCK = 512
 
 
 class Download:
-    """The body of an export's answer, in pieces as they come.
-
-    Args:
-        header: what the export holds.
-    """
+    """The body of an export's answer, in pieces as they come."""
 
     def __init__(self, header: pb.ExportHeader) -> None:
         self._files: Sequence[Any] = header.files
@@ -78,7 +74,6 @@ class Download:
 
 
 def _start(file: pb.ExportedFile) -> bytes:
-    """The header of a file in a tar."""
     header = tarfile.TarInfo(file.name)
     header.size = file.size_bytes
     return header.tobuf(tarfile.PAX_FORMAT)

@@ -28,17 +28,9 @@ _SAFE = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 class HttpExchange:
     """One HTTP request, and the sending of its response.
 
-    Args:
-        scope: the request's, as in ASGI.
-        body: reads its body.
-        send: sends events of ASGI.
-
     Attributes:
         headers: the headers, by lower-case name.
-        verb: the method of HTTP.
         path: the path as it was sent: a name may hold an escaped slash.
-        query_text: the query as it was sent.
-        has_begun: whether the response has begun.
     """
 
     def __init__(self, scope: Scope, body: RequestBody, send: Send) -> None:
@@ -108,11 +100,7 @@ class HttpExchange:
         await self._send_event({"type": "http.response.body", "body": body})
 
     def query(self, route: Route) -> dict[str, list[str]]:
-        """Return the parameters of the query.
-
-        Raises:
-            InvalidField: the query is malformed.
-        """
+        """Return the parameters of the query."""
         text = self.query_text
         try:
             query = parse_qs(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=1000)

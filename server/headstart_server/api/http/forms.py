@@ -20,10 +20,8 @@ class Part:
     """One field of a form.
 
     Attributes:
-        name: the field's.
         filename: the file's, with folders if its sender gave them; None for a value.
         media_type: of the content, in lower case; empty if the part has none.
-        content: the bytes.
     """
 
     name: str
@@ -45,13 +43,8 @@ async def parts_of(pieces: AsyncIterator[bytes], boundary: str, most: int) -> As
     """The parts of a form.
 
     Args:
-        pieces: of the body.
         boundary: what stands between parts, from the header of the request.
         most: bytes of one part.
-
-    Raises:
-        InvalidField: it is no form.
-        InputTooLarge: a part has more bytes.
     """
     reader, step = _Reader(most), _STEP_BYTES
     try:

@@ -32,24 +32,16 @@ class HttpProtocol(ABC):
 
     @abstractmethod
     async def answer(self, exchange: HttpExchange) -> HttpResponse:
-        """Return the response to a request.
-
-        Raises:
-            HttpError or HeadstartError: the request is invalid.
-        """
+        """Return the response to a request. Raise HttpError or HeadstartError if the request is invalid."""
 
 
 class Gateway:
     """Serve HTTP requests with the methods of the gRPC services.
 
     Args:
-        server: has the handlers.
-        limits: the limits of a request.
         max_calls: concurrent calls; further ones are rejected.
-        version: of this software.
         hosts: accepted names in the header `Host`; None for any.
         console: the web console; None without it, and `/` then lists the calls.
-        protocols: other protocols, which answer their paths.
     """
 
     def __init__(
@@ -132,11 +124,7 @@ class Gateway:
         )
 
     def begin(self) -> None:
-        """Count a call in.
-
-        Raises:
-            HttpError: too many are under way.
-        """
+        """Count a call in. Raise HttpError if too many are under way."""
         if self._calls >= self._max_calls:
             raise HttpError(
                 429,

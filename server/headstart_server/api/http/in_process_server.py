@@ -27,11 +27,7 @@ class CallDetails(grpc.HandlerCallDetails):
 
 
 class InProcessServer:
-    """Collect services as a gRPC server does, and find their handlers for one call.
-
-    Args:
-        interceptor: that of the gRPC server, so that it rejects and counts these calls, too.
-    """
+    """Collect services as a gRPC server does, and find their handlers for one call."""
 
     def __init__(self, interceptor: CallInterceptor) -> None:
         self._interceptor = interceptor
@@ -57,11 +53,7 @@ class InProcessServer:
         return await self._interceptor.knows(details.method, context)
 
     async def find(self, details: CallDetails) -> Any:
-        """Return the wrapped handler of a call.
-
-        Raises:
-            KeyError: the method does not exist.
-        """
+        """Return the wrapped handler of a call. Raise KeyError if the method does not exist."""
         return await self._interceptor.intercept_service(self._find, details)
 
     async def _find(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:

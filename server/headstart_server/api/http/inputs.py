@@ -30,11 +30,6 @@ class UploadLimits:
     """How much a request may hold.
 
     Attributes:
-        message_bytes: of one message.
-        input_bytes: of one input.
-        dataset_bytes: of all examples.
-        examples: how many.
-        inputs: how many inputs one call may have.
         scratch: folder for archives on their way.
     """
 
@@ -55,7 +50,6 @@ def check_json(media_type: str, others: str) -> None:
     """Check that a body may be JSON.
 
     Args:
-        media_type: of the body.
         others: the further accepted media types, for the error.
 
     Raises:
@@ -75,22 +69,13 @@ def json_body(media_type: str) -> str:
 
 
 def check_json_size(text: bytes, limits: UploadLimits) -> None:
-    """Check that a text of JSON inside a body is not too large.
-
-    Raises:
-        MessageTooLarge: it is.
-    """
+    """Check that a text of JSON inside a body is not too large."""
     if len(text) > limits.json_bytes:
         raise json_too_large(limits.json_bytes)
 
 
 async def read_json_body(pieces: AsyncIterator[bytes], media_type: str, limits: UploadLimits) -> bytes:
-    """Return a body of JSON.
-
-    Raises:
-        InvalidField: it is a file of another kind.
-        MessageTooLarge: it is too large.
-    """
+    """Return a body of JSON. Raise InvalidField if it is a file of another kind."""
     try:
         return await read_within(_checked(pieces, media_type), limits.json_bytes)
     except MessageTooLarge:
@@ -130,11 +115,7 @@ def input_of(part: Part) -> input_pb2.Input:
 
 
 def text_input(content: bytes, where: str) -> input_pb2.Input:
-    """The input of a text.
-
-    Raises:
-        InvalidField: it is not in UTF-8.
-    """
+    """The input of a text. Raise InvalidField if it is not in UTF-8."""
     try:
         return input_pb2.Input(text=content.decode())
     except UnicodeDecodeError as error:

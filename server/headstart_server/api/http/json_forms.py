@@ -28,11 +28,6 @@ FEATURES_SCHEMA: Mapping[str, Any] = {
 def expand(values: Any, message: Any, path: str = "") -> Any:
     """Return JSON values of a message with the short forms of inputs and labels written out.
 
-    Args:
-        values: of the JSON.
-        message: the kind of message that they are of.
-        path: of the message, for errors.
-
     Raises:
         ValueError: a row is invalid; its path is named.
     """
@@ -58,7 +53,6 @@ def expand(values: Any, message: Any, path: str = "") -> Any:
 
 @cache
 def _has_form(message: Descriptor) -> bool:
-    """Return whether a message is one with a short form, or contains one."""
     known, found = {message}, [message]
     while found:
         inner: Any = [field.message_type for field in found.pop().fields if field.message_type is not None]

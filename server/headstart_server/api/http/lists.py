@@ -27,12 +27,8 @@ async def examples_of_list(
     """Yield the examples of a list.
 
     Args:
-        file: the list; it is closed.
         suffix: of files of its format, such as `.csv`.
         task: what is learned; None if that is unknown.
-
-    Raises:
-        InvalidField: the list is invalid; the line is named.
     """
     with file:
         file.seek(0)

@@ -29,11 +29,7 @@ _SWITCHES = {"true": True, "false": False, "1": True, "0": False, "": True}
 
 
 def parse_json(text: bytes, message: Message, where: str = "the body") -> None:
-    """Fill a message from JSON.
-
-    Raises:
-        InvalidField: it is no JSON of such a message.
-    """
+    """Fill a message from JSON."""
     try:
         ParseDict(expand(load_json(text), message.DESCRIPTOR), message)
     except (ParseError, UnicodeError, RecursionError, ValueError, TypeError, AttributeError) as error:
@@ -41,11 +37,7 @@ def parse_json(text: bytes, message: Message, where: str = "the body") -> None:
 
 
 async def read_json(text: bytes, message: Message, where: str = "the body") -> None:
-    """Fill a message from JSON; a large text is read in a thread.
-
-    Raises:
-        InvalidField: it is no JSON of such a message.
-    """
+    """Fill a message from JSON; a large text is read in a thread."""
     if len(text) > SMALL_BYTES:
         await in_json_thread(parse_json, text, message, where)
     else:
@@ -53,11 +45,7 @@ async def read_json(text: bytes, message: Message, where: str = "the body") -> N
 
 
 def parse_values(values: Any, message: Message, where: str) -> None:
-    """Fill a message from values of JSON.
-
-    Raises:
-        InvalidField: they are none of such a message.
-    """
+    """Fill a message from values of JSON."""
     try:
         ParseDict(expand(values, message.DESCRIPTOR), message)
     except (ParseError, UnicodeError, RecursionError, ValueError, TypeError, AttributeError) as error:
@@ -65,11 +53,7 @@ def parse_values(values: Any, message: Message, where: str) -> None:
 
 
 def fill(message: Message, values: Mapping[str, Sequence[str]], where: str) -> None:
-    """Set fields of a message from texts, by their paths such as `target.alias`.
-
-    Raises:
-        InvalidField: the field does not exist, or the text is not one of its values.
-    """
+    """Set fields of a message from texts, by their paths such as `target.alias`."""
     tree: dict[str, Any] = {}
     kind: Any = message.DESCRIPTOR
     for path, texts in values.items():
@@ -131,7 +115,6 @@ def line_of(message: Message) -> str:
 
 
 def _unreadable(message: Message, where: str, error: Exception) -> InvalidField:
-    """Return the error of values that are not a message's."""
     text = str(error) or type(error).__name__
     if "bytes-like object" in text:
         text = f"a text has more than {MAX_TEXT} characters"
@@ -179,7 +162,6 @@ def _field(kind: Descriptor, name: str) -> FieldDescriptor | None:
 
 
 def _start(words: str) -> str:
-    """Return words as the start of a sentence."""
     return words[0].upper() + words[1:]
 
 

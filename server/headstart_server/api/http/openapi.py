@@ -53,11 +53,7 @@ _FILES: _Schema = {
 
 
 def openapi(version: str) -> bytes:
-    """The document as JSON.
-
-    Args:
-        version: of this software.
-    """
+    """The document as JSON."""
     schemas = _Schemas()
     schemas.reference(status_pb2.Status.DESCRIPTOR)
     paths: dict[str, dict[str, Any]] = {}
@@ -111,7 +107,6 @@ class _Schemas:
         self.found: dict[str, _Schema] = {}
 
     def reference(self, message: Any) -> _Schema:
-        """Where the schema of a message is."""
         if message.full_name in _KNOWN:
             return _KNOWN[message.full_name]
         name = message.full_name.removeprefix("headstart.v1.")
@@ -122,7 +117,6 @@ class _Schemas:
         return {"$ref": f"#/components/schemas/{name}"}
 
     def of_field(self, field: FieldDescriptor) -> _Schema:
-        """The schema of a field."""
         message = field.message_type
         if message is not None and message.GetOptions().map_entry:
             schema = {"type": "object", "additionalProperties": self._single(message.fields_by_name["value"])}

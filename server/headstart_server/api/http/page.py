@@ -13,11 +13,7 @@ code { font-family: ui-monospace, monospace; font-size: .9em }
 
 
 def page(version: str) -> bytes:
-    """The page in HTML, UTF-8.
-
-    Args:
-        version: of this software.
-    """
+    """The page in HTML, UTF-8."""
     rows = "\n".join(
         f"<tr><td><code>{route.verb}</code></td><td><code>{_path(route.verb, route.shown_path)}</code></td>"
         f"<td>{escape(route.descriptor.full_name.removeprefix('headstart.v1.'))}</td></tr>"

@@ -26,8 +26,6 @@ class HttpPort:
     """Serves an ASGI application.
 
     Args:
-        application: what answers.
-        host: address to listen on.
         port: 0 takes a free one.
         tls: None for a plain port.
         max_connections: most connections; one address may hold a quarter of them.

@@ -27,7 +27,6 @@ def proto_text(file: FileDescriptorProto, comment: Comments) -> str:
     """Return the source text of a file.
 
     Args:
-        file: its descriptors.
         comment: returns the comment of a part by its full name; empty for none.
     """
     return "\n".join(_Writer(file, comment).lines()) + "\n"

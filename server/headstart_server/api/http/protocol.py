@@ -22,7 +22,6 @@ class Protocol(H11Protocol):
     Args:
         contexts: knows which sessions may be taken up again; None on a plain port.
         header_seconds: time limit for the headers of a request.
-        arguments: uvicorn's.
     """
 
     def __init__(
@@ -97,11 +96,7 @@ def _with_auth(application: Any, auth: Mapping[str, Sequence[bytes]]) -> Any:
 
 
 def auth_of(certificate: Mapping[str, Any]) -> dict[str, list[bytes]]:
-    """What a client's certificate says, under the names that gRPC has for it.
-
-    Args:
-        certificate: as `ssl` gives it.
-    """
+    """What a client's certificate says, under the names that gRPC has for it."""
     common = [
         value.encode()
         for part in certificate.get("subject", ())

@@ -35,10 +35,6 @@ class HttpRequest:
     """A request, without its body.
 
     Attributes:
-        route: of the request.
-        path: the fields in its path.
-        query: those in its query.
-        media_type: of the body.
         options: of the media type.
     """
 
@@ -52,13 +48,7 @@ class HttpRequest:
 async def message_of(request: HttpRequest, body: RequestBody, limits: UploadLimits) -> Message:
     """The message that a request stands for.
 
-    Args:
-        request: what the request says.
-        body: its body.
-        limits: how much the body may hold.
-
     Raises:
-        HeadstartError: the body, the path or the query are none of such a message.
         ClientDisconnectedError: the caller left before the end.
     """
     route = request.route
@@ -83,7 +73,6 @@ async def message_of(request: HttpRequest, body: RequestBody, limits: UploadLimi
 
 
 def _body_of(route: Route, message: Message) -> Message:
-    """Return the part of a message that the body is."""
     if route.field == "*":
         return message
     part: Message = getattr(message, route.field)

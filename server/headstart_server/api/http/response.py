@@ -41,14 +41,7 @@ def http_code(code: int, reason: str) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpResponse:
-    """A whole answer.
-
-    Attributes:
-        code: of HTTP.
-        content: its body.
-        media_type: of the body.
-        headers: further ones.
-    """
+    """A whole answer."""
 
     code: int = 200
     content: bytes = b""
@@ -74,9 +67,7 @@ def error_response(
     """The answer of an error.
 
     Args:
-        status: what became of the call.
         code: of HTTP; None takes the one that stands for the status' own.
-        headers: further ones.
     """
     fields = dict(headers or {})
     for packed in status.details:

@@ -33,18 +33,7 @@ _LARGE_BYTES = 1 << 20
 
 
 class RoutedCall:
-    """One request of a route, until its response is sent.
-
-    Args:
-        server: has the handlers.
-        limits: the limits of a request.
-        exchange: the request and its response.
-        route: the method that is called.
-
-    Attributes:
-        context: the context of the handler.
-        details: the name and the metadata of the call.
-    """
+    """One request of a route, until its response is sent."""
 
     def __init__(
         self, server: InProcessServer, limits: UploadLimits, exchange: HttpExchange, route: Route
@@ -57,12 +46,7 @@ class RoutedCall:
         self.details = CallDetails(route.method, self.context.invocation_metadata())
 
     async def answer(self, path: dict[str, list[str]], *, is_known: bool) -> HttpResponse | None:
-        """Return the response; None if it is sent, or if the caller left.
-
-        Args:
-            path: the variables of the path.
-            is_known: whether the caller is authenticated.
-        """
+        """Return the response; None if it is sent, or if the caller left."""
         route = self._route
         coding = self._exchange.headers.get("content-encoding", "identity")
         if coding != "identity":
@@ -194,7 +178,6 @@ class RoutedCall:
             await _close(messages)
 
     async def _stream(self, message: Message) -> AsyncIterator[Any]:
-        """The answers of a call that streams them."""
         handler, request = await self._ready(message)
         answers: AsyncIterator[Any] = handler.unary_stream(request, self.context)
         return answers

@@ -53,9 +53,7 @@ class Route:
     """One kind of request.
 
     Attributes:
-        verb: of HTTP.
         path: with the paths of fields as variables, such as `/v1/jobs/{job_id}`; `=**` matches slashes, too.
-        descriptor: of the method.
         field: the field of the message that is the body; `*` means the whole message, empty means no body.
     """
 

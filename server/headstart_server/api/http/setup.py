@@ -34,11 +34,6 @@ def upload_limits(config: Settings) -> UploadLimits:
 def open_http(config: Settings, server: InProcessServer, protocols: Sequence[HttpProtocol] = ()) -> HttpPort:
     """Return the port, listening and not yet served.
 
-    Args:
-        config: the settings.
-        server: the handlers of the gRPC services.
-        protocols: other protocols on the port.
-
     Raises:
         OSError: the port is in use, or a TLS file cannot be read.
         ModuleNotFoundError: the extra `http` is not installed.

@@ -21,7 +21,6 @@ class ReloadingTlsContexts:
     nothing. Used in one thread.
 
     Args:
-        files: where they are.
         clock: seconds since 1970, those that `ssl` notes with a session.
 
     Raises:

@@ -50,17 +50,7 @@ Examples = AsyncGenerator[input_pb2.Example, None]
 async def examples_of(
     pieces: AsyncIterator[bytes], request: HttpRequest, spec: Message, limits: UploadLimits
 ) -> Examples:
-    """The examples of a body, one at a time; before the first the spec gets what the body says of it.
-
-    Args:
-        pieces: of the body.
-        request: the request, without its body.
-        spec: of the call; what the body says of it is added.
-        limits: how much the body may hold.
-
-    Raises:
-        HeadstartError: the body is not what it says, or too large.
-    """
+    """The examples of a body, one at a time; before the first the spec gets what the body says of it."""
     if request.media_type == FORM:
         found = _of_form(pieces, request.options.get("boundary", ""), spec, limits)
     elif request.media_type in JSON_LINES:
@@ -84,8 +74,6 @@ async def stream_of(
     """The messages of a stream of spec and examples.
 
     Args:
-        examples: of the body.
-        request: the kind of message.
         spec: gives the spec, once the first example has come.
         media_type: of the body. An archive says nothing of the spec, and is put on disk before its first
             example is there: the spec goes before, so that what is refused by it is not put there.
@@ -150,7 +138,6 @@ def _labelled(part: Part) -> input_pb2.Example:
 
 
 def _id(path: str) -> str:
-    """The end of a path, where it is too long."""
     return path.encode(errors="replace")[-_MAX_ID_BYTES:].decode(errors="ignore")
 
 
@@ -216,7 +203,6 @@ def _is_spec(line: bytes, spec: Message) -> bool:
 
 
 def _is_row(line: bytes, number: int) -> bool:
-    """Return whether the line with a number is a row of the format of files."""
     return is_row(_loaded(line, f"line {number}"))
 
 

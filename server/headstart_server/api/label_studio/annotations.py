@@ -31,11 +31,7 @@ _NAMESPACE = uuid.UUID("6e0a6f5e-7a4e-4a37-9d3f-0d9c0f0a7b52")
 
 
 class AnnotationReceiver:
-    """Records annotations as feedback.
-
-    Args:
-        contents: reads the contents of tasks.
-    """
+    """Records annotations as feedback."""
 
     def __init__(self, contents: TaskContents) -> None:
         self._contents = contents
@@ -109,7 +105,6 @@ async def _call(calls: Calls, request: pb.SendFeedbackRequest) -> pb.SendFeedbac
 
 
 def _many(event: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
-    """Return the objects of an event, which is about one or several."""
     values = event.get(name)
     found: Sequence[Any] = values if isinstance(values, list) else [values]
     if not all(isinstance(each, dict) for each in found):

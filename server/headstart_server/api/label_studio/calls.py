@@ -15,11 +15,7 @@ _BASIC = "basic "
 
 
 class CallFailedError(Exception):
-    """A call that ended with an error.
-
-    Attributes:
-        status: the error.
-    """
+    """A call that ended with an error."""
 
     def __init__(self, status: status_pb2.Status) -> None:
         super().__init__(status.message)
@@ -27,12 +23,7 @@ class CallFailedError(Exception):
 
 
 class Calls:
-    """Calls methods with the credentials of a request, so that every check applies to them.
-
-    Args:
-        server: the handlers.
-        exchange: the request.
-    """
+    """Calls methods with the credentials of a request, so that every check applies to them."""
 
     def __init__(self, server: InProcessServer, exchange: HttpExchange) -> None:
         self._server = server

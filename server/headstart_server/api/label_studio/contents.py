@@ -26,7 +26,6 @@ def task_contents(config: Settings, reader: DatasetReader | None) -> "TaskConten
     """Return the reader of tasks' contents.
 
     Args:
-        config: the settings.
         reader: reads files at allowed URIs; None if none is allowed.
 
     Raises:
@@ -45,7 +44,6 @@ class TaskContents:
     Args:
         site: the Label Studio instance; None if no file of one may be read.
         reader: reads files at allowed URIs; None if none is allowed.
-        max_bytes: of one content.
     """
 
     def __init__(self, site: LabelStudioSite | None, reader: DatasetReader | None, max_bytes: int) -> None:

@@ -40,13 +40,7 @@ _Work = Callable[[Calls, Selector, Mapping[str, Any]], Awaitable[Mapping[str, An
 
 
 class LabelStudio(HttpProtocol):
-    """Answers the requests below `/label-studio`.
-
-    Args:
-        server: the handlers of the gRPC services.
-        limits: the limits of a request.
-        contents: reads the contents of tasks.
-    """
+    """Answers the requests below `/label-studio`."""
 
     def __init__(self, server: InProcessServer, limits: UploadLimits, contents: TaskContents) -> None:
         self._server = server
@@ -66,11 +60,7 @@ class LabelStudio(HttpProtocol):
         return path == PREFIX or path.startswith(f"{PREFIX}/")
 
     async def answer(self, exchange: HttpExchange) -> HttpResponse:
-        """Return the response to a request.
-
-        Raises:
-            HttpError or HeadstartError: the request is invalid.
-        """
+        """Return the response to a request. Raise HttpError or HeadstartError if the request is invalid."""
         match = _PATH.fullmatch(exchange.path)
         work = self._work.get((exchange.verb, match[2])) if match else None
         if match is None or work is None:

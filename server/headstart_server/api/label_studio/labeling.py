@@ -37,11 +37,7 @@ class Labeling:
     """The control of a project, and the object that it labels.
 
     Attributes:
-        control: the name of the control.
-        shown: the name of the object.
-        answer: the kind of answer.
         choices: the values of the choices; empty for numbers and for choices that tasks list themselves.
-        is_image: whether the object is an image; else a text.
         key: the key of a task's data that has the object.
         is_url: whether the data is a URL of the object; else the object itself.
     """
@@ -60,11 +56,7 @@ class Labeling:
         return "number" if self.answer is Answer.NUMBER else "choices"
 
     def label_of(self, result: Any) -> label_pb2.Label | None:
-        """Return the label of an annotation's results; None without an answer of the control.
-
-        Raises:
-            InvalidField: a result is malformed.
-        """
+        """Return the label of an annotation's results; None without an answer of the control."""
         values = [
             each.get("value")
             for each in _objects(result, "annotation.result")
@@ -113,14 +105,7 @@ class _Control:
 
 
 def labeling_of(config: Any) -> Labeling:
-    """Return the labeling of a configuration: its first control that labels a whole image or text.
-
-    Args:
-        config: XML.
-
-    Raises:
-        InvalidField: it is no such configuration.
-    """
+    """Return the labeling of a configuration: its first control that labels a whole image or text."""
     if not isinstance(config, str) or not config.strip():
         raise InvalidField(f"{_EXPECTED}. Received: no configuration.", field=_FIELD)
     if len(config) > MAX_CONFIG_BYTES:
@@ -161,7 +146,6 @@ def _labeling(control: _Control, shown: _Control) -> Labeling:
 
 
 def _parsed(config: str) -> tuple[dict[str, _Control], list[_Control]]:
-    """Return the objects by their names, and the controls in their order."""
     objects: dict[str, _Control] = {}
     controls: list[_Control] = []
 

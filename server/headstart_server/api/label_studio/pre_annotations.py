@@ -15,11 +15,7 @@ _NAMES = {
 
 
 def check_task(labeling: Labeling, task: input_pb2.Task, version: str) -> None:
-    """Check that a control can show the predictions of a version.
-
-    Raises:
-        InvalidField: it cannot.
-    """
+    """Check that a control can show the predictions of a version."""
     if TASKS[labeling.answer] != task:
         wanted = next(answer.value for answer, known in TASKS.items() if known == task)
         raise InvalidField(

@@ -45,12 +45,7 @@ class _Batch:
 
 
 class TaskPredictor:
-    """Predicts tasks.
-
-    Args:
-        contents: reads the contents of tasks.
-        max_inputs: inputs of one Predict.
-    """
+    """Predicts tasks."""
 
     def __init__(self, contents: TaskContents, max_inputs: int) -> None:
         self._contents = contents

@@ -15,8 +15,6 @@ class ServedVersion:
     """A version.
 
     Attributes:
-        model: its model, as the caller names it.
-        number: its number.
         task: the kind of label that it predicts.
     """
 

@@ -25,10 +25,8 @@ class LabelStudioSite:
     """Reads files of one Label Studio instance, with its token.
 
     Args:
-        url: its URL.
         token: a personal or legacy access token of a user; None reads public files only.
         resolve: gives the addresses of a host and port.
-        clock: seconds that only go up.
 
     Raises:
         ValueError: the URL is invalid.

@@ -39,14 +39,12 @@ class BackboneInfo:
 
     Attributes:
         name: as callers write it.
-        modality: kind of its inputs.
         views: size of each view, including ``last``. Empty before the first preparation, as are the values
             below.
         input_size: (height, width) in pixels of images, (maximum tokens,) of texts, (size,) of tensors.
         parameter_count: number of weights.
         source: origin of the weights.
         license: SPDX identifier of the weights' license.
-        description: one sentence.
         tails: tail plans by their number of last blocks; empty if unsupported.
     """
 
@@ -124,7 +122,6 @@ class Backbone(Protocol):
         """Compute features of rows [n, ...] as made by `decode`. At most `streams` concurrent calls.
 
         Args:
-            rows: the rows.
             cuts: cuts whose activations are returned too; the views do not depend on it.
         """
 
@@ -141,7 +138,6 @@ class Backbone(Protocol):
         """Train a tail with a linear head on it. Callable from any thread; takes seconds to minutes.
 
         Args:
-            request: the training request.
             progress: receives each epoch.
             checkpoint: called at least ten times a second; may raise to stop.
 

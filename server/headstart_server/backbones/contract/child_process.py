@@ -51,10 +51,7 @@ def start_child(
     """Start Python in a process without the server's secrets; raise `OSError` if it cannot be started.
 
     Args:
-        arguments: arguments of Python.
         stdin: its end ends the process, see `end_with_stdin`.
-        stdout: as in `subprocess.Popen`.
-        stderr: as in `subprocess.Popen`.
         credentials: names of the secret environment variables that this process needs.
         more: further arguments of `subprocess.Popen`.
     """

@@ -55,13 +55,11 @@ class TailRequest:
         fixed_features: features that the head takes before the tail's; [N, F], F may be 0.
         targets: wanted outputs, [N, C]; probabilities for SOFTMAX and SIGMOID.
         weights: weight of each example, [N].
-        loss: loss to minimize.
         folds: fold of each example, 0 to K - 1, [N].
         heads: initial weights, with the bias in the last row: [K + 1, F + D + 1, C]; head k did not see fold
             k,
             the last one saw all.
         learning_rate: Adam's peak rate, after the first epoch; it falls until the last.
-        max_epochs: maximum epochs.
         patience: epochs without a better loss after which training stops.
         batch: examples of a step.
         seed: seeds the order of the examples.
@@ -115,10 +113,8 @@ class TailResult:
     Attributes:
         epoch: epoch of the lowest loss; 0 if training never lowered it, and the tail is the backbone's.
         losses: loss after each epoch, beginning with the initial one.
-        stop: why training ended.
         outputs: out-of-fold outputs of each example at that epoch, [N, C].
         head: weights and, in the last row, bias of the full network at that epoch, [F + D + 1, C].
-        tail: its tail.
     """
 
     epoch: int

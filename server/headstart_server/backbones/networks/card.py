@@ -21,10 +21,8 @@ class Card:
     """Metadata of a prepared backbone.
 
     Attributes:
-        info: metadata of the backbone.
         digest: SHA-256 over weights, architecture and preprocessing.
         weights: SHA-256 of its weights alone; a declaration may pin it.
-        decoding: how inputs are decoded.
         golden: its features of a synthetic input.
         in_keras: whether its source provides a Keras model, which then also runs on a GPU.
     """

@@ -44,7 +44,6 @@ class Declaration:
         weights: file of weights for a network that the source names, instead of its default weights.
         max_tokens: tokens after which a text is truncated.
         license: SPDX identifier of the weights' license.
-        description: one sentence.
     """
 
     name: str

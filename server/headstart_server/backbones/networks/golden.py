@@ -71,11 +71,7 @@ def summarise(features: NDArray[np.float32]) -> dict[str, ArrayLike]:
 
 
 def check_golden(name: str, views: Views, golden: Golden, precision: Precision) -> None:
-    """Compare the features of the synthetic input, [1, size] per view, with the golden ones.
-
-    Raises:
-        GoldenMismatch: they differ by more than rounding in this precision.
-    """
+    """Compare the features of the synthetic input, [1, size] per view, with the golden ones."""
     tolerance = tolerance_of(precision)
     for view, error in golden_errors(views, golden).items():
         if not error <= tolerance:  # a NaN fails too

@@ -22,7 +22,6 @@ class Network:
         info: metadata, with the sizes of all views.
         model: from decoded rows to views by name, float32 [n, size]: a Keras model, or an `openvino.Model`
             with outputs of these names; None if the rows are the features.
-        decoding: how inputs are decoded.
         weights: SHA-256 of its weights in hexadecimal, or of their single file; a declaration may pin it.
         identity: everything else that determines its features: architecture, scaling, preprocessing. With the
             weights it makes the digest.

@@ -31,11 +31,9 @@ def open_image(data: bytes, *, max_pixels: int) -> ImageFile:
 
     Args:
         data: bytes of a JPEG, PNG, WebP, GIF or BMP file.
-        max_pixels: maximum pixels of the decoded image.
 
     Raises:
         UndecodableInput: the bytes are not an image in one of these formats, or one with too many parts.
-        InputTooLarge: the header announces more pixels.
         Exception: errors of Pillow for a damaged header, from struct.error to MemoryError.
     """
     kind = _kind_of(data)

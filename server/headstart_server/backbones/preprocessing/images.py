@@ -40,7 +40,6 @@ class ImageDecoder:
     Args:
         side: height and width of the result, in pixels.
         crop: fraction of the shorter side that the center crop keeps.
-        max_pixels: maximum pixels of an image.
     """
 
     def __init__(self, side: int, *, crop: float = CROP, max_pixels: int = MAX_PIXELS) -> None:
@@ -62,7 +61,6 @@ class ImageDecoder:
         Raises:
             WrongModality: the content is neither bytes nor an array of pixels.
             UndecodableInput: the bytes are not an image, or a damaged one.
-            InputTooLarge: the image has too many pixels.
         """
         if isinstance(content, np.ndarray):
             return self._square(_checked(content, max_pixels=self._max_pixels))

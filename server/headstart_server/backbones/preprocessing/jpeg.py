@@ -27,8 +27,6 @@ class JpegHeader:
     """Header of an ordinary JPEG.
 
     Attributes:
-        width: in pixels.
-        height: in pixels.
         components: 1 is gray, 3 are YCbCr or RGB, 4 are CMYK or YCCK.
         exif: data of its EXIF segment, beginning with `Exif`; may be empty.
     """
@@ -85,8 +83,6 @@ def decode_jpeg(data: bytes, header: JpegHeader, scale: int) -> NDArray[np.uint8
     """Decode a flawless grayscale or color JPEG, without holding the interpreter's lock.
 
     Args:
-        data: bytes of a JPEG.
-        header: its header.
         scale: 1, 2, 4 or 8; the image is decoded at 1/`scale` of its size.
 
     Returns:

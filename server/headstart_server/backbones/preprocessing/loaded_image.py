@@ -29,7 +29,6 @@ def turn_upright(image: Image.Image, exif: object) -> Image.Image:
     """Rotate and mirror an image as its EXIF says.
 
     Args:
-        image: stored image.
         exif: EXIF of its file, with or without the leading `Exif`; anything except bytes is ignored.
     """
     transposition = transposition_of(exif)
@@ -84,12 +83,10 @@ def load_image(data: bytes, *, max_pixels: int, scale_of: Callable[[JpegHeader],
 
     Args:
         data: the bytes of a JPEG, PNG, WebP, GIF (its first frame) or BMP file.
-        max_pixels: the most pixels it may have.
         scale_of: returns 1, 2, 4 or 8 for a JPEG that may be decoded at that fraction of its size.
 
     Raises:
         UndecodableInput: the bytes are not an image in one of these formats, or one of too many parts.
-        InputTooLarge: the image has too many pixels.
         Exception: whatever Pillow raises for damaged bytes, from struct.error to MemoryError.
     """
     header = read_jpeg_header(data)

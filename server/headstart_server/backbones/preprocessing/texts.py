@@ -48,7 +48,6 @@ class TextDecoder:
             int32 [length], with the least of `lengths` that holds the text.
 
         Raises:
-            WrongModality: the content is not a text.
             UndecodableInput: the text has no token: it is empty, or only spaces.
         """
         encoding = self._encode(content)

@@ -21,8 +21,6 @@ def thumbnail(content: Content, *, max_pixels: int, side: int = SIDE) -> bytes |
 
     Args:
         content: bytes of an image file, or an array of pixels as `ImageDecoder` takes it.
-        max_pixels: maximum pixels to decode.
-        side: most pixels of the longer side.
     """
     try:
         image = _from_array(content, max_pixels, side) if isinstance(content, np.ndarray) else None

@@ -38,9 +38,6 @@ def compiled(model: Any, settings: RuntimeSettings, *, on_gpu: bool, max_batch: 
 
     Args:
         model: Keras model with one input, [n, ...], and named outputs, [n, size].
-        settings: settled settings.
-        on_gpu: whether it runs on a GPU.
-        max_batch: largest batch.
 
     Raises:
         ValueError: Keras runs on a backend other than TensorFlow, JAX or PyTorch.

@@ -71,7 +71,6 @@ class KerasRuntime:
 
         Args:
             rows: [n, ...] in the model's input dtype, n >= 1. Callable from many threads.
-            cuts: cuts whose activations are returned too.
 
         Returns:
             By name float32 [n, size], and for a cut [n, height, width, channels].

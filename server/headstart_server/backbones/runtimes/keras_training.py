@@ -50,11 +50,8 @@ def train(
 
     Args:
         network: backbone as a float32 Keras model; its last layers are modified.
-        plan: layers to train.
-        request: the training request.
         progress: receives each epoch.
         checkpoint: called at each step; may raise to stop.
-        clock: monotonic seconds.
     """
     late = clock() + request.seconds if request.seconds is not None else float("inf")
 
@@ -127,7 +124,6 @@ class _Networks:
         self._states = [self._begun(start, head) for head in request.heads]
 
     def train(self, epoch: int, step: Callable[[], None]) -> None:
-        """Train each network for an epoch."""
         request = self._request
         for member in range(len(self._states)):
             self._put(self._states[member])
@@ -165,11 +161,9 @@ class _Networks:
         return outputs
 
     def of_all(self) -> _State:
-        """Return the state of the network that sees all examples."""
         return self._states[-1]
 
     def parts(self, state: _State) -> tuple[Float32, Any]:
-        """Return head and tail of a state."""
         self._put(state)
         weights, bias = self._head.get_weights()
         return np.vstack([weights, bias]), taken(self._network, self._plan)

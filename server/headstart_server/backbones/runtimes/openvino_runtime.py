@@ -49,7 +49,6 @@ class OpenVinoRuntime:
     Args:
         path: converted network, from [n, ...] to outputs of [n, size]. A dynamic dimension of rows is their
             length, and their only dimension.
-        settings: settled precision and streams.
         cuts: outputs that are activations at cuts; returned on request only.
         quantized_from: the same network in floating point, in which tails run; None if `path` is that.
     """
@@ -144,7 +143,6 @@ class OpenVinoRuntime:
 def _streams(
     core: Any, network: Any, properties: Mapping[str, object], count: int, sizes: Sequence[int]
 ) -> Iterator[_Stream]:
-    """Compile streams, those of one size after each other."""
     requests: dict[int, list[Any]] = {}
     for size in sizes:
         sized = network.clone()

@@ -28,10 +28,6 @@ class OpenVinoTail:
     needed concurrently, `streams` at most.
 
     Args:
-        path: converted network.
-        plan: the part that is the tail.
-        weights: weights of the tail.
-        properties: compilation properties.
         streams: maximum concurrent passes; others wait.
 
     Raises:

@@ -13,7 +13,6 @@ def check_sources(declarations: Iterable[Declaration], allowed: Sequence[str]) -
     """Check that backbones come from allowed sources.
 
     Args:
-        declarations: the backbones.
         allowed: prefixes of sources, up to the end of a part: ``keras:``, ``hf:ORG``, or a folder, alone or
             with a scheme, that must contain the files after links are resolved. Empty allows all.
 

@@ -31,10 +31,6 @@ class BertShape:
         positions: maximum tokens of a text.
         width: numbers per token between layers.
         inner: numbers per token within a layer's second half.
-        heads: heads of each attention.
-        layers: number of layers.
-        epsilon: epsilon of the normalizations.
-        pad_id: ID of padding.
         normalized: whether ``last`` has length 1.
         taps: layers, from 1, whose pooled outputs form ``taps``; empty for no such view.
     """
@@ -170,5 +166,4 @@ class _Network:
 
 
 def _layer(name: str) -> str:
-    """Return the name of the layer of a weight."""
     return name.removeprefix("encoder.").replace(".", "_")

@@ -21,11 +21,7 @@ def file_in_package(distribution: str, pattern: str) -> Path:
     """Return the single file of an installed package that matches a pattern, without running the package.
 
     Args:
-        distribution: name by which the package is installed.
         pattern: pattern such as ``models/*.pth``, in the package's folder.
-
-    Raises:
-        BackboneNotFound: no file matches, or several do.
     """
     package = distribution.replace("-", "_")
     spec = importlib.util.find_spec(package)

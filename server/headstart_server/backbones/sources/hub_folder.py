@@ -39,13 +39,7 @@ class Format(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HubFolder:
-    """A folder that contains a network; none of its content is run.
-
-    Attributes:
-        path: the folder.
-        format: its format.
-        config: its ``config.json``.
-    """
+    """A folder that contains a network; none of its content is run."""
 
     path: Path
     format: Format
@@ -130,7 +124,6 @@ def folder_of_handle(handle: str, cache: Path) -> Path:
     Args:
         handle: ``hf://ORG/NAME``, optionally with ``@REVISION``, ``kaggle://ORG/MODEL/keras/VARIANT``,
             optionally with ``/VERSION``, or the name of a preset of KerasHub.
-        cache: folder of downloads.
 
     Raises:
         SourceError: it is unavailable.

@@ -31,7 +31,6 @@ class _Sentence:
     """A folder's way from tokens to one vector.
 
     Attributes:
-        pooling: pooling of tokens.
         normalized: whether the vector has length 1.
         max_tokens: maximum tokens of a text; None if unspecified.
     """
@@ -94,7 +93,6 @@ def hub_texts(folder: HubFolder, declaration: Declaration) -> Network:
 
 
 def _model(backbone: Any, declaration: Declaration, said: _Sentence, pad_id: int) -> Any:
-    """Return a model from IDs to features."""
     keras = load_keras()
     ops = keras.ops
     ids = keras.Input((None,), dtype="int32", name="ids")

@@ -87,7 +87,6 @@ def check_parts(config: Any, file: str, packages: Collection[str] = ()) -> None:
 
     Args:
         config: serialized Keras model.
-        file: its file.
         packages: packages allowed in addition to Keras.
     """
     for part in _parts(config):

@@ -18,9 +18,6 @@ class KerasHub:
     """``kerashub:PRESET``, ``hf:ORG/NAME``, ``timm:NAME``, or with any of them the path of a local folder.
 
     The content of the folder decides how it is read, so any scheme may declare a folder of Hugging Face.
-
-    Args:
-        prefix: prefix of the scheme's handles for KerasHub.
     """
 
     options = IMAGE_OPTIONS | {"modality", "max_tokens"}

@@ -40,7 +40,6 @@ def image_network(
         body: model from float32 pixels [n, height, width, 3] to one output, or to several by name of which
             one
             is declared as the layer, or with the declared layer.
-        declaration: the declaration.
         architecture: identifies the model and `preprocess` in the digest, independent of file paths.
         weights: SHA-256 of its weights in hexadecimal.
         size: height and width that it takes, in pixels.

@@ -13,7 +13,6 @@ def features_of(model: Any, layer: str | None, *, takes_last: bool) -> Any:
     """Return the output whose values are the features.
 
     Args:
-        model: an `openvino.Model`.
         layer: name of an output, else of a tensor, else of a node; None chooses the input of a final
             classifier, else the output.
         takes_last: whether the last of several outputs is chosen without a `layer`.

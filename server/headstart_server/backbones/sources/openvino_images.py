@@ -95,7 +95,6 @@ def image_network(
 
 
 def _the_input(model: Any) -> Any:
-    """Return the only parameter, the images."""
     inputs = model.get_parameters()
     if len(inputs) != 1:
         names = ", ".join(one.get_friendly_name() for one in inputs) or "none"

@@ -17,7 +17,6 @@ def read_model(framework: str, path: Path) -> Any:
 
     Args:
         framework: ``onnx`` or ``tf``; other files are rejected.
-        path: the file or folder.
 
     Raises:
         SourceError: it is damaged, or has operations that OpenVINO lacks.

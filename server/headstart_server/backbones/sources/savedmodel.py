@@ -67,10 +67,6 @@ class SavedModel:
 def chosen(signatures: Mapping[str, list[str]], layer: str | None) -> tuple[str, str | None]:
     """Return the chosen signature, and the chosen part of it.
 
-    Args:
-        signatures: names of outputs, by the names of signatures.
-        layer: the declared layer.
-
     Raises:
         SourceError: the choice is ambiguous.
     """

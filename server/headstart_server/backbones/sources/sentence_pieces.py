@@ -22,7 +22,6 @@ class PieceModel:
 
     Attributes:
         scores: log probabilities by piece.
-        unknown: piece of unknown text.
         normalization: compiled character map; empty for none.
     """
 

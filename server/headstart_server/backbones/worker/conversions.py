@@ -42,7 +42,6 @@ class Conversions:
         """Return the card of a backbone and the folder of its converted network.
 
         Args:
-            declaration: the backbone.
             low_priority: whether to convert at low priority, because no call waits for it.
 
         Raises:
@@ -80,7 +79,6 @@ class Conversions:
         """Quantize a backbone, unless done before, and return the folder of its quantized form.
 
         Args:
-            declaration: the backbone in floating point.
             samples: folder of samples to calibrate on; None for those of packages.
 
         Raises:

@@ -71,10 +71,6 @@ def export_into(
     """Export a version into an empty folder.
 
     Args:
-        folder: target folder.
-        declaration: the backbone.
-        cache: folder of downloads.
-        request: version to export.
         conversion: folder of the backbone's OpenVINO network, for that format.
 
     Raises:

@@ -55,20 +55,13 @@ def export_in_process(
     """Export into an empty folder in another process, which is killed when this raises.
 
     Args:
-        declaration: the backbone.
-        cache: folder of downloads.
-        request: version to export.
-        folder: target folder.
         checkpoint: called every `CHECK_SECONDS`; may raise to stop.
         conversion: folder of the backbone's OpenVINO network, for that format.
         program: Python arguments of the export command.
 
     Raises:
         InvalidField: the network has an operation that the format lacks.
-        BackboneMismatch: the version was fitted on another digest of the backbone.
         ArtifactDamaged: its tail does not fit the backbone.
-        ExportUnavailable: a package that the format needs is not installed.
-        ExportFailed: the process crashed or took too long.
     """
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         work = Path(name)

@@ -68,7 +68,6 @@ class ExportRequest:
     ``answers(slopes * (x @ weights + bias) + offsets)``.
 
     Attributes:
-        form: export format.
         digest: backbone digest of the version.
         views: names of the views, side by side.
         roots: whether the signed square root of each feature is taken.
@@ -80,7 +79,6 @@ class ExportRequest:
         slopes: factors of scores, [C].
         offsets: added to them, [C].
         answers: outputs that scores become.
-        tail: the version's tail, if any.
         facts: additional metadata, as JSON values.
     """
 

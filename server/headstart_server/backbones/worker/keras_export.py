@@ -27,11 +27,6 @@ def keras_version(network: Network, request: ExportRequest, name: str) -> Any:
     It has only layers and operations of Keras, or of KerasHub, so that it loads with `safe_mode` and without
     Headstart.
 
-    Args:
-        network: backbone in float32.
-        request: the version.
-        name: name of the input.
-
     Raises:
         TailMismatch: the tail does not belong to this backbone.
     """

@@ -46,7 +46,6 @@ def _check(written: Any, *, inputs: int) -> None:
 
 
 def _put(constants: Mapping[str, NDArray[np.generic]], graph: Any) -> None:
-    """Give constant inputs of a graph their values."""
     loose = [one for one in graph.input if one.name in constants]
     for one in loose:
         graph.input.remove(one)

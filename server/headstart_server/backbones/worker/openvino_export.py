@@ -24,9 +24,6 @@ def openvino_version(path: Path | None, info: BackboneInfo, request: ExportReque
 
     Args:
         path: converted backbone; None if rows are the features.
-        info: metadata of the backbone.
-        request: the version.
-        name: name of the input.
 
     Raises:
         TailMismatch: the tail does not belong to this backbone.

@@ -45,14 +45,7 @@ _WORDS = {"name", "license", "description", "digest"}
 
 
 def folder_of(declaration: Declaration, fingerprint: str, cache: Path, kind: RuntimeKind) -> Path:
-    """Return the folder of a backbone prepared for a runtime and, with OpenVINO, for its release.
-
-    Args:
-        declaration: the backbone.
-        fingerprint: changes with its weights.
-        cache: folder of all prepared backbones.
-        kind: the runtime.
-    """
+    """Return the folder of a backbone prepared for a runtime and, with OpenVINO, for its release."""
     said = json.loads(declaration.as_json())
     said = {name: value for name, value in said.items() if name not in _WORDS}
     key = hashlib.sha256(json.dumps([said, fingerprint], sort_keys=True).encode()).hexdigest()
@@ -64,8 +57,6 @@ def folder_without_source(declaration: Declaration, cache: Path, suffix: str = "
     """Return the folder of a prepared backbone without looking at its source; None if missing.
 
     Args:
-        declaration: the backbone.
-        cache: folder of prepared backbones.
         suffix: follows the folder's usual name, such as `QUANTIZED`.
     """
     for file in sorted(cache.glob(f"*{suffix}/{_FINGERPRINT}")):
@@ -88,12 +79,8 @@ def quantize_into(
     """Quantize a prepared backbone in a separate process, unless its folder is already present and intact.
 
     Args:
-        folder: folder of the quantized backbone.
         prepared: folder of the backbone in floating point.
-        declaration: the backbone.
         samples: folder of samples to calibrate on; None for those of packages.
-        fingerprint: fingerprint of its source.
-        preparations: runs the process.
 
     Raises:
         SourceError, BackboneUnavailable, Draining or OSError: as `prepare_into`.
@@ -121,12 +108,6 @@ def prepare_into(
     """Prepare a backbone in a separate process, unless its folder is already present and intact.
 
     Args:
-        folder: its `folder_of` OpenVINO.
-        declaration: the backbone.
-        cache: folder of downloads.
-        fingerprint: fingerprint of its source.
-        preparations: runs the process.
-        progress: logs the progress.
         low_priority: whether to run at low priority, because no call waits.
 
     Raises:

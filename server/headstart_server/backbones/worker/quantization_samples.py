@@ -38,9 +38,7 @@ def calibration_contents(modality: Modality, folder: Path | None, count: int) ->
     """Return contents to calibrate on.
 
     Args:
-        modality: image or text.
         folder: folder whose files are read, with its subfolders; None for samples of packages.
-        count: maximum number of contents.
 
     Raises:
         ValueError: the modality cannot be quantized, or the folder has no file of the modality.

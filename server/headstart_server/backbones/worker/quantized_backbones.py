@@ -19,11 +19,6 @@ class QuantizedBackbones:
     """The quantized forms of declared backbones.
 
     Only `quantize` makes them; a server uses those that were prepared and proven before it started.
-
-    Args:
-        declared: backbones in floating point, by name.
-        conversions: finds and makes prepared backbones.
-        runtimes: how networks are executed.
     """
 
     def __init__(

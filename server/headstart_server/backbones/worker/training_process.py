@@ -25,14 +25,8 @@ def train_in_process(
 
     Args:
         program: Python arguments of the train command, without its folder.
-        request: the training request. Its files are written to the folder of its activations.
         progress: receives each epoch.
         checkpoint: called every `CHECK_SECONDS`; may raise to stop.
-        credentials: as in `start_child`.
-
-    Raises:
-        TrainerDied: the process exited without a result.
-        JobMemoryLimit: it exceeded the memory limit of the request.
     """
     with TemporaryDirectory(dir=request.activations.parent) as name:
         folder = Path(name)

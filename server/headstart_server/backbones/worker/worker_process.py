@@ -44,8 +44,6 @@ def run_program(
         program: arguments of a program that exits with its stdin, see `end_with_stdin`.
         checkpoint: called with the process ID every `CHECK_SECONDS`; may raise to stop.
         on_line: receives each complete line of stdout.
-        seconds: time limit.
-        credentials: as in `start_child`.
 
     Raises:
         TimeoutError: the time limit was exceeded.
@@ -85,10 +83,7 @@ class Preparations:
         """Run a program as `run_program` does.
 
         Args:
-            program: arguments of the program.
-            seconds: time limit.
             watch: receives each line of stdout, and an empty text after some seconds without one.
-            credentials: as in `start_child`.
 
         Raises:
             Draining: the server is stopping.

@@ -26,7 +26,6 @@ class AnalyzedDataset:
         held_out: whether each example is held out of training, [N].
         fitted: the head fitted on the others, in their order.
         checkpoint: called between pieces of work; may raise to stop.
-        modality: the kind of input.
         truncated: content digests of examples that the backbone truncates.
     """
 

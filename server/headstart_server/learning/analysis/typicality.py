@@ -31,7 +31,6 @@ class TypicalityModel:
     1975; Weissman 1978), so that fewer than 19 examples suffice for 5 %.
 
     Attributes:
-        references: training examples, at most `REFERENCES`.
         distances: of training examples from the nearest reference of another group, ascending, [K].
     """
 

@@ -82,12 +82,7 @@ class DatasetCount:
     _members: list[bytes] = field(default_factory=list)
 
     def add(self, example: Example, content_digest: str) -> Example:
-        """Count an example and return it in its normal form.
-
-        Raises:
-            InvalidLabel, InvalidField, WrongTask, InputTooLarge, DatasetTooLarge or TooManyClasses: names the
-                example.
-        """
+        """Count an example and return it in its normal form."""
         index, limits = self._targets.total, self.limits
         size = _content_bytes(example.content)
         example = replace(example, target=checked_target(example.target, index))
@@ -105,11 +100,7 @@ class DatasetCount:
         return example
 
     def add_stored(self, example: StoredExample) -> None:
-        """Count an example of the parent version, which was checked when it arrived.
-
-        Raises:
-            DatasetTooLarge or TooManyClasses: the dataset exceeds a limit with it.
-        """
+        """Count an example of the parent version, which was checked when it arrived."""
         self._take(example, example.digest)
 
     @property
@@ -123,12 +114,7 @@ class DatasetCount:
         return self._targets.class_counts
 
     def add_of_dataset(self, example: StoredExample) -> None:
-        """Count an example of a named dataset, which was checked when it arrived.
-
-        Raises:
-            WrongTask: the task requires another kind of label.
-            DatasetTooLarge or TooManyClasses: the dataset exceeds a limit with it.
-        """
+        """Count an example of a named dataset, which was checked when it arrived."""
         self._check_task(example.target, self._targets.total)
         self._take(example, example.digest)
 
@@ -171,11 +157,7 @@ class DatasetCount:
 
 
 def check_totals(limits: DatasetLimits, examples: int, nbytes: int, classes: int) -> None:
-    """Check that a dataset has no more examples, bytes and classes than the server allows.
-
-    Raises:
-        DatasetTooLarge or TooManyClasses: it has.
-    """
+    """Check that a dataset has no more examples, bytes and classes than the server allows."""
     for what, count, limit in (
         ("examples", examples, limits.max_examples),
         ("bytes", nbytes, limits.max_bytes),

@@ -37,11 +37,7 @@ EDITS = ListKind("edit", "spec.edits")
 
 
 def checked_target(target: Target, index: int, kind: ListKind = EXAMPLES) -> Target:
-    """Return a label in its normal form: shares sum to 1, and no share is 0.
-
-    Raises:
-        InvalidLabel or InvalidField: what is wrong with it.
-    """
+    """Return a label in its normal form: shares sum to 1, and no share is 0."""
     if target.task is Task.REGRESSION:
         if target.value is None or not abs(target.value) <= MAX_VALUE:
             raise InvalidField(
@@ -82,11 +78,7 @@ def _checked_shares(target: Target, index: int, kind: ListKind) -> Target:
 
 
 def check_weight(weight: float, index: int, kind: ListKind = EXAMPLES) -> None:
-    """Check the weight of an example.
-
-    Raises:
-        InvalidField: it is not above 0, or too large.
-    """
+    """Check the weight of an example. Raise InvalidField if it is not above 0, or too large."""
     # Written so that NaN fails.
     if not 0 < weight <= MAX_WEIGHT:
         raise InvalidField(

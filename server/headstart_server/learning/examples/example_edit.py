@@ -19,7 +19,6 @@ class ExampleEdit:
         target: the new label; None keeps the label.
         weight: the new weight; None keeps the weight.
         held_out: whether the example is held out from now on; None keeps that.
-        remove: whether the example is left out.
     """
 
     id: str = ""

@@ -45,8 +45,6 @@ class TargetCount:
         """Check that a head can be fitted on the training examples and tested on the held-out ones.
 
         Raises:
-            EmptyDataset: there are no training examples.
-            TooFewClasses: all training examples have the same label.
             InvalidField: all numbers are the same, or a class has held-out examples only.
         """
         trained = self.total - self.held_out

@@ -114,8 +114,6 @@ class FeatureMatrix:
 
     Args:
         views: features [N, D of the view] by view.
-        names: the views to concatenate.
-        scaling: how features are scaled.
         checkpoint: called between blocks; may raise to stop.
         order: the rows to use, in this order; None for all.
 

@@ -51,11 +51,9 @@ class FittedHead:
     """A fitted head with its out-of-fold metrics, which are empty if nothing could be validated.
 
     Attributes:
-        recipe: the recipe with every choice made.
         outputs: calibrated out-of-fold outputs in the given order of the examples, [N, C], or None.
         counted: whether the output of each example says something about the head, [N].
         tail: weights of the head's own tail; None if the head uses the backbone's `last`.
-        note: how the head was fitted, for people.
     """
 
     head: Head
@@ -109,16 +107,11 @@ def fit(
     The result does not depend on the order of the examples: they are sorted by content first.
 
     Args:
-        recipe: the recipe.
         views: features [N, D] of each view that the recipe needs.
-        targets: labels of the examples, [N].
         groups: the content digest of each example, [N]. Equal or nearly equal examples are not split between
             folds.
-        seed: seeds the folds.
-        modality: the kind of input, by which near-duplicates are found.
         tails: trains tails; only the recipe `partial` needs it.
         checkpoint: called between pieces of work; may raise to stop.
-        matrices: computes large products and solves.
 
     Raises:
         InvalidField: the recipe does not support the task.

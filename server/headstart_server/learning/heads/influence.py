@@ -48,10 +48,7 @@ class RidgeInfluence:
     """Computes influences on predictions of one head.
 
     Args:
-        head: the head.
-        recipe: its recipe, with every choice made.
         views: features [N, D of the view] of its training examples by view.
-        targets: their labels.
         checkpoint: called between pieces of work; may raise to stop.
 
     Raises:

@@ -181,7 +181,6 @@ class _Search:
         self._choice = choice
 
     def at(self, regularization: float, folds: int | None = None) -> _Trial:
-        """Try a regularization on all folds, or on the first ones."""
         task = self._task
         folds = task.folds.count if folds is None else folds
         scores = self._system.out_of_fold(regularization, folds)

@@ -31,9 +31,7 @@ class CrossFitted:
     """Keeps, for each fold, the scores of the setting that is best on the other folds.
 
     Args:
-        targets: labels of N examples.
         weights: weight of each example in choices, [N]; their sum is the number of different examples.
-        folds: the cross-validation partition.
         temperature: of a single label; None selects it.
         shift: regression: summand that converts scaled scores to the unit of the examples.
         scale: regression: factor that converts scaled scores to the unit of the examples.

@@ -36,12 +36,8 @@ class PairedOutcome:
     """An example and the predictions of two versions.
 
     Attributes:
-        target: the label.
         weight: the weight, above 0.
-        first: the prediction of the first version.
-        second: the prediction of the second version.
         index: the index of the example in its source.
-        id: the ID of the example.
         source: 0 or 1 for the examples of the first or second version; None for examples of the caller.
     """
 

@@ -121,10 +121,8 @@ def evaluate(
         outputs: calibrated outputs, [N, C].
         thresholds: of several labels, [C]; empty for 0.5.
         ids: the caller's ID of each example, [N].
-        source: how the outputs were computed.
         groups: the group of near-duplicates of each example, [N]; None if all differ.
         counted: whether each example says something about the head, [N]; None for all.
-        interval: the interval of a regression head.
     """
     places = np.arange(len(targets)) if counted is None else np.flatnonzero(counted)
     targets, outputs = targets.subset(places), outputs[places]

@@ -29,11 +29,7 @@ class PromotionCriteria:
     significance: float = 0.05
 
     def check(self, field: str) -> "PromotionCriteria":
-        """Return the criteria if each value is in its range; `field` names them in errors.
-
-        Raises:
-            InvalidField: names the first invalid value.
-        """
+        """Return the criteria if each value is in its range; `field` names them in errors."""
         for name in ("max_drop", "max_class_drop"):
             value = getattr(self, name)
             # Written so that NaN fails.

@@ -34,11 +34,7 @@ TASKS = {
 
 
 def content_of(message: input_pb2.Input, field: str) -> Content:
-    """The content of an input.
-
-    Raises:
-        InvalidField: it has none, or its tensor is malformed.
-    """
+    """The content of an input. Raise InvalidField if it has none, or its tensor is malformed."""
     kind = message.WhichOneof("content")
     if kind == "image":
         return message.image
@@ -82,11 +78,7 @@ def examples_of(messages: Sequence[input_pb2.Example], start: int) -> list[Examp
 
 
 def target_of(message: label_pb2.Label, index: int, entry: ListKind = EXAMPLES) -> Target:
-    """Return the target of an example. Without a label it is an empty class name, which is rejected later.
-
-    Raises:
-        InvalidField: a class is named twice.
-    """
+    """Return the target of an example. Without a label it is an empty class name, which is rejected later."""
     kind = message.WhichOneof("value")
     if kind == "number":
         return Target.of_value(message.number)
@@ -117,11 +109,7 @@ def label_message(target: Target) -> label_pb2.Label:
 
 
 def task_of(value: int, field: str) -> Task:
-    """Return the task of a message's number.
-
-    Raises:
-        InvalidField: there is no such task.
-    """
+    """Return the task of a message's number."""
     for task, number in TASKS.items():
         if number == value:
             return task
@@ -217,11 +205,7 @@ def edit_message(edit: ExampleEdit) -> example_record_pb2.ExampleEdit:
 
 
 def selector_of(message: version_selector_pb2.VersionSelector, field: str) -> Selector:
-    """The selector of a message.
-
-    Raises:
-        InvalidField: the model is missing.
-    """
+    """The selector of a message. Raise InvalidField if the model is missing."""
     if not message.model:
         raise InvalidField(f"{field}.model is missing. Set it in the request.", field=f"{field}.model")
     kind = message.WhichOneof("selector")
@@ -274,11 +258,7 @@ def page_token(key: Sequence[Any] | None) -> str:
 
 
 def page_key(token: str, *types: type) -> list[Any] | None:
-    """The key in a page token, None for the first page.
-
-    Raises:
-        InvalidField: `page_token` did not make the token for such a key.
-    """
+    """The key in a page token, None for the first page."""
     if not token:
         return None
     try:

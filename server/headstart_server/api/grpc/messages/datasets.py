@@ -19,7 +19,6 @@ def dataset_message(dataset: NamedDataset, retention: float | None) -> pb.Datase
     """Return the message of a dataset.
 
     Args:
-        dataset: the dataset.
         retention: seconds that an open dataset is kept after its last batch; None for ever.
     """
     expires = None
@@ -46,11 +45,7 @@ def dataset_message(dataset: NamedDataset, retention: float | None) -> pb.Datase
 
 
 def new_details_of(request: pb.CreateDatasetRequest) -> dict[str, Any]:
-    """Return the details of a new dataset.
-
-    Raises:
-        InvalidField: a tag has no key.
-    """
+    """Return the details of a new dataset. Raise InvalidField if a tag has no key."""
     check_tags(request.tags)
     return {
         "display_name": request.display_name,

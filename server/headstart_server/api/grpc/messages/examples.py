@@ -32,11 +32,7 @@ _ORDERS = {"": False, "index": False, "suspicion": True}
 
 
 def example_filter_of(message: example_service_pb2.ExampleFilter) -> ExampleFilter:
-    """Return the filter of a message.
-
-    Raises:
-        InvalidField: the issue is unknown.
-    """
+    """Return the filter of a message. Raise InvalidField if the issue is unknown."""
     issue = None
     if message.HasField("issue"):
         issue = _ISSUES.get(message.issue)
@@ -54,11 +50,7 @@ def example_filter_of(message: example_service_pb2.ExampleFilter) -> ExampleFilt
 
 
 def is_by_suspicion(order_by: str) -> bool:
-    """Return whether the order is by suspicion.
-
-    Raises:
-        InvalidField: the order is unknown.
-    """
+    """Return whether the order is by suspicion."""
     if order_by not in _ORDERS:
         raise InvalidField(
             f"Expected the order 'index' or 'suspicion'. Received: {order_by[:80]!r}.", field="order_by"

@@ -25,11 +25,7 @@ EXPORT_FORMS = {
 
 
 def export_format_of(value: int) -> ExportFormat:
-    """The form of an export.
-
-    Raises:
-        InvalidField: there is no such form.
-    """
+    """The form of an export."""
     for number, form in EXPORT_FORMS.items():
         if number == value:
             return form

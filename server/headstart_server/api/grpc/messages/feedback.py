@@ -73,11 +73,7 @@ def sent_feedback_of(request: pb.SendFeedbackRequest, principal: str) -> SentFee
 
 
 def states_of(request: pb.ListFeedbackRequest) -> list[FeedbackState]:
-    """Return the states that a request wants.
-
-    Raises:
-        InvalidField: one is unknown.
-    """
+    """Return the states that a request wants."""
     known = {number: state for state, number in STATES.items()}
     for number in request.states:
         if number not in known:
@@ -86,11 +82,7 @@ def states_of(request: pb.ListFeedbackRequest) -> list[FeedbackState]:
 
 
 def window_of(request: pb.GetFeedbackSummaryRequest) -> float | None:
-    """Return the seconds of the window that a request wants; None for all time.
-
-    Raises:
-        InvalidField: they are out of range.
-    """
+    """Return the seconds of the window that a request wants; None for all time."""
     seconds = optional_seconds(request, "window_duration")
     if seconds is not None and not 0 < seconds <= MAX_SECONDS:
         raise InvalidField(

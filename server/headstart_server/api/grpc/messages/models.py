@@ -159,7 +159,6 @@ def backbone_status_message(name: str, loaded: Embedder | None, problem: str) ->
     """Return the message of the status of a backbone on this replica.
 
     Args:
-        name: the backbone.
         loaded: its embedder; None if it is not loaded.
         problem: the error of the last attempt to prepare or load it; empty for none.
     """

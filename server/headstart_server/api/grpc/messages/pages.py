@@ -34,10 +34,6 @@ def page_of(
 
     Args:
         fetch: returns so many entries that follow a key; None for the first ones.
-        message_of: returns the message of an entry.
-        key_of: returns the key of an entry.
-        after: the key that the page follows.
-        size: the most entries.
     """
     messages: list[_Message] = []
     nbytes, key = 0, after

@@ -47,9 +47,7 @@ def predictions_message(
     """Return the message of what a version predicts.
 
     Args:
-        answer: what it predicts.
         skipped: the places of inputs that were skipped, which the answer is not about.
-        inputs: the number of all inputs, if any was skipped.
     """
     message = pb.VersionPredictions(
         model=answer.version.model,

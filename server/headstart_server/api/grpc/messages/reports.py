@@ -20,11 +20,7 @@ REPORT_FORMATS = {
 
 
 def report_format_of(message: model_service_pb2.GetReportRequest) -> ReportFormat:
-    """Return the format of a report that a request names, HTML by default.
-
-    Raises:
-        InvalidField: there is no such format.
-    """
+    """Return the format of a report that a request names, HTML by default."""
     if not message.HasField("format"):
         return ReportFormat.HTML
     for number, form in REPORT_FORMATS.items():

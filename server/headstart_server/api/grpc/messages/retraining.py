@@ -21,11 +21,7 @@ _UNKNOWN_CLASSES = {
 
 
 def policy_of(message: retrain_policy_pb2.RetrainPolicy) -> RetrainPolicy:
-    """Return the policy of a message.
-
-    Raises:
-        InvalidField: a part of it is not in its range.
-    """
+    """Return the policy of a message. Raise InvalidField if a part of it is not in its range."""
     interval = optional_seconds(message, "min_interval_duration")
     return RetrainPolicy(
         alias=message.alias,

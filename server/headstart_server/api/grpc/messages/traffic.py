@@ -9,11 +9,7 @@ _DEFAULT_SECONDS = 3600.0
 
 
 def window_seconds_of(request: pb.GetTrafficRequest) -> float:
-    """Return the seconds of the window that a request wants.
-
-    Raises:
-        InvalidField: they are out of range.
-    """
+    """Return the seconds of the window that a request wants."""
     seconds = optional_seconds(request, "window_duration")
     if seconds is None:
         return _DEFAULT_SECONDS

@@ -32,11 +32,7 @@ def filter_of(message: pb.VersionFilter) -> VersionFilter:
 
 
 def is_full(request: pb.GetVersionRequest | pb.ListVersionsRequest, *, default: bool) -> bool:
-    """Return whether a request wants all of a version.
-
-    Raises:
-        InvalidField: the view is unknown.
-    """
+    """Return whether a request wants all of a version. Raise InvalidField if the view is unknown."""
     if not request.HasField("view"):
         return default
     if request.view not in (pb.VERSION_VIEW_BASIC, pb.VERSION_VIEW_FULL):
@@ -82,11 +78,7 @@ def expiration_of(request: pb.UpdateVersionRequest) -> Expiration | None:
 
 
 def check_tags(tags: Iterable[str]) -> None:
-    """Check the keys of tags.
-
-    Raises:
-        InvalidField: one is empty.
-    """
+    """Check the keys of tags. Raise InvalidField if one is empty."""
     if not all(tags):
         raise InvalidField("A tag has no key. Give each tag a key.", field="tags")
 

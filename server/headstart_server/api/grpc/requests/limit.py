@@ -14,12 +14,9 @@ class Limit:
     Attributes:
         entries: most entries of a repeated field or a map; None for a single value.
         unique: whether each entry may come once only.
-        characters: most characters of each text.
         nbytes: most bytes of each value of bytes, or of each text in UTF-8.
         lines: whether a text may have line breaks, tabs and other control characters than NUL.
         low, high: least and greatest number; None for those of the type.
-        model: whether the text is the name of a model.
-        dataset: whether the text is the name of a dataset.
         error: what a text is rejected with.
     """
 

@@ -47,7 +47,6 @@ class _Plan:
     Attributes:
         names: its own fields that name models.
         datasets: its own fields that name datasets.
-        parts: its fields whose messages have names, and where in these.
     """
 
     names: tuple[str, ...]

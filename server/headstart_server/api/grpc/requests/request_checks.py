@@ -27,10 +27,7 @@ class LimitExceededError(Exception):
     """A field of a message holds more than its limit.
 
     Args:
-        limit: the limit that was exceeded.
         expected: what the field may hold, in words.
-        received: what it holds.
-        remedy: what the caller can do.
     """
 
     def __init__(self, limit: Limit, expected: str, received: str, remedy: str) -> None:
@@ -70,11 +67,7 @@ def check_request(message: Message, nbytes: int | None = None) -> None:
     """Check a request against the limits of its fields.
 
     Args:
-        message: the request.
         nbytes: the bytes it was parsed from: no value in it is longer. None if unknown.
-
-    Raises:
-        InvalidField or InvalidLabel: a field exceeds its limit.
     """
     try:
         run(steps_of(message.DESCRIPTOR), message, 1 << 62 if nbytes is None else nbytes)
@@ -95,11 +88,7 @@ def check_text(text: str, field: str) -> None:
 
 
 def run(steps: Sequence[Step], message: Any, nbytes: int) -> None:
-    """Run the checks of one message.
-
-    Raises:
-        LimitExceededError: a field exceeds its limit.
-    """
+    """Run the checks of one message. Raise LimitExceededError if a field exceeds its limit."""
     for step in steps:
         step(message, nbytes)
 

@@ -93,10 +93,6 @@ class RequiredFieldsCheck(CallCheck):
 class RequestParser:
     """Parses requests of one type, and checks them before and after.
 
-    Args:
-        kind: the type.
-        parse: parses its bytes.
-
     Raises:
         ValueError: a field of the type has no limit.
     """

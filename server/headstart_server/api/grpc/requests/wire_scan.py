@@ -65,9 +65,6 @@ class _Field:
     """What the scan knows of a field.
 
     Attributes:
-        name: of the field.
-        limit: its limit.
-        most: occurrences.
         longest: bytes of a value; 0 where they do not matter.
         nbytes: in memory, of each element.
         is_list: whether a path names the entry by its index.
@@ -85,7 +82,6 @@ class _Field:
     inner: "Mapping[int, _Field] | None"
 
     def at(self, index: int) -> str:
-        """Return how a path names an entry."""
         return f"{self.name}[{index}]" if self.is_list else self.name
 
 
@@ -110,11 +106,6 @@ def fields_of(kind: Descriptor) -> Mapping[int, Any]:
 
 def scan(content: bytes, kind: Descriptor, max_tags: int = MAX_TAGS) -> None:
     """Check the number of elements of a serialized request, and the length of its values.
-
-    Args:
-        content: the request.
-        kind: its type.
-        max_tags: most tags of the request.
 
     Raises:
         TooManyElementsError: the message has too many elements in all.

@@ -193,7 +193,6 @@ def _check_tensors(config: Any, name: str) -> None:
 
 
 def _input_shape(program: Any) -> list[int | None]:
-    """Return the shape of the only input that is not a parameter."""
     module = program["graph_module"]
     inputs = [
         spec["user_input"]["arg"] for spec in module["signature"]["input_specs"] if "user_input" in spec

@@ -44,7 +44,6 @@ class ResNet:
         return keras.Model(images, x)
 
     def _block(self, layers: TorchLayers, x: Any, name: str, channels: int, stride: int) -> Any:
-        """Add a residual block."""
         filters = channels * 4 if self.bottleneck else channels
         plan = [(channels, 3, stride), (channels, 3, 1)]
         if self.bottleneck:
