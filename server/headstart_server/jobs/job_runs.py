@@ -75,24 +75,18 @@ class JobRuns:
         promotion: Promotion | None = None,
         members: Collection[tuple[str, int]] = (),
     ) -> int:
-        """End a job and publish its version, in one transaction. Safe to repeat after `DatabaseUnavailable`.
+        """End a job and publish its version in one transaction; return the version's number.
 
         Args:
-            artifact: where the version's files lie.
             promotion: what was decided about the spec's alias; None moves it anyway.
             members: the archive and the place in it of each example that the version was trained on.
 
-        Returns:
-            The version's number.
-
         Raises:
-            JobCancelledError: it was canceled.
-            JobLostError: it belongs to another attempt.
-            AliasMovedError: the alias names another version than the one that was judged; nothing was
-                published.
-            ExampleErasedError: one of the examples was erased meanwhile; nothing was published.
-            TenantQuotaExceeded: the tenant would store more than it may; nothing was published.
-            DatabaseUnavailable: the database does not answer; the version may still be published.
+            JobCancelledError or JobLostError: it was canceled, or belongs to another attempt.
+            AliasMovedError: the alias names another version than the one that was judged.
+            ExampleErasedError: one of the examples was erased meanwhile.
+            TenantQuotaExceeded: the tenant would store more than it may.
+            DatabaseUnavailable: the version may still be published; it is safe to repeat the call.
         """
         spec, tenant = job.spec, tenant_of(job.spec.model)
         limits = self._quotas.tenant_limits(tenant)
@@ -103,16 +97,10 @@ class JobRuns:
             now = self._database.now(connection)
             # The fence comes first: a run that lost its job must get that error, and not a version.
             try:
-                running.write(
-                    connection,
-                    job,
-                    JobState.SUCCEEDED,
-                    progress,
-                    now=now,
-                    checkpoint=rows.checkpoint(progress, findings),
-                )
+                state, checkpoint = JobState.SUCCEEDED, rows.checkpoint(progress, findings)
+                running.write(connection, job, state, progress, now=now, checkpoint=checkpoint)
             except JobLostError:
-                if not running.is_written(connection, job, JobState.SUCCEEDED):
+                if not running.is_written(connection, job, state):
                     raise
                 number = rows.get(connection, job.job_id).version
             else:
@@ -129,11 +117,7 @@ class JobRuns:
                 )
                 # After the registry's counter was locked, so no erasure can commit in between.
                 _check_not_erased(connection, members)
-                result = {
-                    "version": number,
-                    "promotion": None if promotion is None else promotion.to_json(),
-                }
-                rows.set_result(connection, job.job_id, result)
+                _set_version(connection, job, number, promotion)
                 stored.check_published(connection, limits, tenant, spec.model)
         self._registry.index.refresh(manifest.model)
         self._notifier.publish(job.job_id)
@@ -203,6 +187,11 @@ class JobRuns:
             except JobLostError:
                 return
         self._notifier.publish(job.job_id)
+
+
+def _set_version(connection: Connection, job: Job, number: int, promotion: Promotion | None) -> None:
+    decision = None if promotion is None else promotion.to_json()
+    rows.set_result(connection, job.job_id, {"version": number, "promotion": decision})
 
 
 def _check_not_erased(connection: Connection, members: Collection[tuple[str, int]]) -> None:

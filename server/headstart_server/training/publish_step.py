@@ -80,33 +80,27 @@ class PublishStep:
 
         members = {(example.archive, example.member) for example in candidate.known.examples}
 
-        def succeed(promotion: Promotion | None) -> int:
-            while True:
-                try:
-                    return self._runs.succeed(
-                        job,
-                        progress.progress(JobStep.PUBLISH, 1, 1, manifest.metrics),
-                        findings(),
-                        artifact=artifact,
-                        size_bytes=size_bytes,
-                        manifest=manifest,
-                        promotion=promotion,
-                        members=members,
-                    )
-                except DatabaseUnavailable:
-                    # The commit may have succeeded. The fence decides, whichever attempt has the job by then.
-                    progress.pause()
-                    with suppress(JobCancelledError, JobLostError):
-                        progress.checkpoint()
+        def commit(promotion: Promotion | None) -> int:
+            return self._runs.succeed(
+                job,
+                progress.progress(JobStep.PUBLISH, 1, 1, manifest.metrics),
+                findings(),
+                artifact=artifact,
+                size_bytes=size_bytes,
+                manifest=manifest,
+                promotion=promotion,
+                members=members,
+            )
 
         try:
             for _ in range(MAX_PROMOTION_CHECKS):
                 try:
-                    return succeed(promotion)
+                    return _repeated(commit, promotion, progress)
                 except AliasMovedError:
                     promotion = self.decide(candidate, progress)
             baseline = 0 if promotion is None else promotion.baseline
-            return succeed(alias_moved_promotion(job.spec.alias or "", baseline))
+            moved = alias_moved_promotion(job.spec.alias or "", baseline)
+            return _repeated(commit, moved, progress)
         except ExampleErasedError:
             # The next attempt leaves the example out.
             self.remove(artifact)
@@ -122,3 +116,17 @@ class PublishStep:
         if artifact is not None:
             with suppress(StorageUnavailable):
                 self._versions.remove(artifact)
+
+
+def _repeated(
+    commit: Callable[[Promotion | None], int], promotion: Promotion | None, progress: ProgressReporter
+) -> int:
+    """Commit, again after each time that the database does not answer."""
+    while True:
+        try:
+            return commit(promotion)
+        except DatabaseUnavailable:
+            # The commit may have succeeded. The fence decides, whichever attempt has the job by then.
+            progress.pause()
+            with suppress(JobCancelledError, JobLostError):
+                progress.checkpoint()

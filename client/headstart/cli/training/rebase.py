@@ -1,6 +1,6 @@
 """The command that trains a version again on another backbone."""
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -17,6 +17,21 @@ from headstart.job import Job
 
 __all__ = ["rebase"]
 
+_AliasOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--alias",
+        "-a",
+        help="Move this alias if the new version is not worse. Without @VERSION, its version is used.",
+    ),
+]
+_RecipeOption: TypeAlias = Annotated[
+    RecipeChoice | None,
+    typer.Option(
+        metavar="RECIPE", help="auto, ridge, logistic, mlp or partial. Default: that of the old version."
+    ),
+]
+
 
 def rebase(
     context: typer.Context,
@@ -32,22 +47,10 @@ def rebase(
             autocompletion=complete_backbones,
         ),
     ],
-    alias: Annotated[
-        str | None,
-        typer.Option(
-            "--alias",
-            "-a",
-            help="Move this alias if the new version is not worse. Without @VERSION, its version is used.",
-        ),
-    ] = None,
+    alias: _AliasOption = None,
     backbone_candidate: options.CandidateOption = None,
     backbone_time_budget: options.BackboneBudgetOption = None,
-    recipe: Annotated[
-        RecipeChoice | None,
-        typer.Option(
-            metavar="RECIPE", help="auto, ridge, logistic, mlp or partial. Default: that of the old version."
-        ),
-    ] = None,
+    recipe: _RecipeOption = None,
     require_promotion: options.RequirePromotionOption = False,
     gate: options.GateOptions,
     queue: options.QueueOptions,

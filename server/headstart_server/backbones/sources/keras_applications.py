@@ -10,11 +10,8 @@ from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.runtimes.keras_import import load_keras
 from headstart_server.backbones.sources.files import file_at
-from headstart_server.backbones.sources.keras_images import (
-    IMAGE_OPTIONS,
-    image_network,
-    weights_digest,
-)
+from headstart_server.backbones.sources.image_networks import IMAGE_OPTIONS
+from headstart_server.backbones.sources.keras_images import image_network, weights_digest
 from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError, check_pin
 

@@ -12,7 +12,8 @@ from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.runtimes.keras_import import load_keras
 from headstart_server.backbones.sources.files import local_file
-from headstart_server.backbones.sources.keras_images import IMAGE_OPTIONS, image_network, side_of
+from headstart_server.backbones.sources.image_networks import IMAGE_OPTIONS
+from headstart_server.backbones.sources.keras_images import image_network, side_of
 from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError, check_pin
 from headstart_server.storage.zip_entries import check_methods, read_entry

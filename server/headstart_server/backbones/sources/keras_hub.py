@@ -10,7 +10,7 @@ from headstart_server.backbones.sources.files import folder_digest
 from headstart_server.backbones.sources.hub_folder import HubFolder, folder_of_handle
 from headstart_server.backbones.sources.hub_images import hub_images
 from headstart_server.backbones.sources.hub_texts import hub_texts
-from headstart_server.backbones.sources.keras_images import IMAGE_OPTIONS
+from headstart_server.backbones.sources.image_networks import IMAGE_OPTIONS
 from headstart_server.backbones.sources.source import Source, SourceError
 
 

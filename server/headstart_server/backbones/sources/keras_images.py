@@ -6,16 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from headstart_server.backbones.contract.backbone import LAST, BackboneInfo, Modality
+from headstart_server.backbones.contract.backbone import LAST
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.preprocessing.decoding import Images
 from headstart_server.backbones.preprocessing.images import CROP
 from headstart_server.backbones.runtimes.keras_import import load_keras
+from headstart_server.backbones.sources.image_networks import declared_network
 from headstart_server.backbones.sources.source import SourceError
-
-#: Image settings that every source of Keras models supports.
-IMAGE_OPTIONS = frozenset({"size", "crop", "scale", "mean", "std", "channels", "pooling", "layer"})
 
 #: Changes whenever the layers added around a model compute something else.
 _FORM = "keras-pictures/2"
@@ -38,8 +36,7 @@ def image_network(
 
     Args:
         body: model from float32 pixels [n, height, width, 3] to one output, or to several by name of which
-            one
-            is declared as the layer, or with the declared layer.
+            one is declared as the layer, or with the declared layer.
         architecture: identifies the model and `preprocess` in the digest, independent of file paths.
         weights: SHA-256 of its weights in hexadecimal.
         size: height and width that it takes, in pixels.
@@ -63,26 +60,16 @@ def image_network(
     model = keras.Model(images, {LAST: keras.ops.cast(features, "float32")})
     model.trainable = False
     decoding = Images(size=size, crop=crop if declaration.crop is None else declaration.crop)
-    return Network(
-        info=BackboneInfo(
-            name=declaration.name,
-            modality=Modality.IMAGE,
-            views={LAST: int(features.shape[-1])},
-            input_size=(size, size),
-            parameter_count=int(sum(np.prod(weight.shape) for weight in model.weights)),
-            source=declaration.source,
-            license=declaration.license or license,
-            description=declaration.description or description,
-        ),
-        model=model,
-        decoding=decoding,
+    return declared_network(
+        model,
+        declaration,
+        decoding,
+        width=int(features.shape[-1]),
+        parameter_count=int(sum(np.prod(weight.shape) for weight in model.weights)),
+        architecture=[_FORM, architecture],
         weights=weights,
-        identity={
-            "architecture": [_FORM, architecture],
-            "declared": {name: value for name, value in declaration.given().items() if name in IMAGE_OPTIONS},
-            "size": size,
-            "preprocessing": decoding.preprocessing,
-        },
+        license=license,
+        description=description,
     )
 
 

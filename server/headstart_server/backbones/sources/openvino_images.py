@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from headstart_server.backbones.contract.backbone import LAST, BackboneInfo, Modality
+from headstart_server.backbones.contract.backbone import LAST
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.golden import golden_image
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.preprocessing.decoding import Images
 from headstart_server.backbones.preprocessing.images import CROP, MAX_PIXELS
 from headstart_server.backbones.runtimes.openvino_import import load_openvino
-from headstart_server.backbones.sources.keras_images import IMAGE_OPTIONS
+from headstart_server.backbones.sources.image_networks import declared_network
 from headstart_server.backbones.sources.openvino_features import features_of
 from headstart_server.backbones.sources.openvino_reading import reason_of
 from headstart_server.backbones.sources.source import SourceError
@@ -42,8 +42,7 @@ def image_network(
         model: an `openvino.Model` from images, [n, 3, height, width] or [n, height, width, 3], of any number
             type. It is modified.
         declaration: the declaration. Without scale, mean and std, pixels 0 to 255 are multiplied by `scale`.
-            Its
-            layer names an output, a tensor or a node; see `features_of`.
+            Its layer names an output, a tensor or a node; see `features_of`.
         architecture: identifies the kind of model in the digest, independent of file paths.
         weights: SHA-256 of its weights in hexadecimal.
         scale: default factor of pixels, unless the model takes integers.
@@ -71,26 +70,14 @@ def image_network(
         )
     decoding = Images(size=size, crop=CROP if declaration.crop is None else declaration.crop)
     _check_rows(model, decoding)
-    return Network(
-        info=BackboneInfo(
-            name=declaration.name,
-            modality=Modality.IMAGE,
-            views={LAST: shape[1].get_length()},
-            input_size=(size, size),
-            parameter_count=_parameter_count(model, own),
-            source=declaration.source,
-            license=declaration.license or "",
-            description=declaration.description or "",
-        ),
-        model=model,
-        decoding=decoding,
+    return declared_network(
+        model,
+        declaration,
+        decoding,
+        width=shape[1].get_length(),
+        parameter_count=_parameter_count(model, own),
+        architecture=[_FORM, architecture, scale],
         weights=weights,
-        identity={
-            "architecture": [_FORM, architecture, scale],
-            "declared": {name: value for name, value in declaration.given().items() if name in IMAGE_OPTIONS},
-            "size": size,
-            "preprocessing": decoding.preprocessing,
-        },
     )
 
 

@@ -10,7 +10,7 @@ from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.sources.files import folder_digest
-from headstart_server.backbones.sources.keras_images import IMAGE_OPTIONS
+from headstart_server.backbones.sources.image_networks import IMAGE_OPTIONS
 from headstart_server.backbones.sources.openvino_images import image_network
 from headstart_server.backbones.sources.openvino_reading import read_model
 from headstart_server.backbones.sources.protobuf_wire import WireError, field, fields, messages, texts

@@ -9,7 +9,7 @@ from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.runtimes.openvino_import import load_openvino
 from headstart_server.backbones.sources.files import local_file
-from headstart_server.backbones.sources.keras_images import IMAGE_OPTIONS
+from headstart_server.backbones.sources.image_networks import IMAGE_OPTIONS
 from headstart_server.backbones.sources.openvino_images import image_network
 from headstart_server.backbones.sources.openvino_reading import reason_of
 from headstart_server.backbones.sources.pytorch.archive import sanitize

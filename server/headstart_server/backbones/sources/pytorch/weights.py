@@ -11,7 +11,8 @@ from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.sources.files import local_file
-from headstart_server.backbones.sources.keras_images import IMAGE_OPTIONS, image_network
+from headstart_server.backbones.sources.image_networks import IMAGE_OPTIONS
+from headstart_server.backbones.sources.keras_images import image_network
 from headstart_server.backbones.sources.pytorch.checkpoint import (
     CheckpointError,
     file_digest,
