@@ -41,23 +41,11 @@ class AsyncDatasetHandle:
         return f"AsyncDatasetHandle({self.dataset!r})"
 
     async def get(self) -> Dataset:
-        """Return the dataset.
-
-        Raises:
-            NotFound: the dataset does not exist.
-        """
+        """Return the dataset; as `DatasetHandle.get`."""
         return await self._connection.send(dataset_calls.get_dataset(self.dataset))
 
     async def create(self, **details: Unpack[Details]) -> Dataset:
-        """Create the dataset, without examples. `upload` creates it, too.
-
-        Args:
-            **details: its ``display_name``, ``description`` and ``tags``.
-
-        Raises:
-            AlreadyExists: a dataset of this name exists.
-            InvalidArgument: the name or a detail is invalid.
-        """
+        """Create the dataset, without examples; as `DatasetHandle.create`."""
         return await self._connection.send(dataset_calls.dataset_creation(self.dataset, details))
 
     async def upload(
@@ -70,29 +58,7 @@ class AsyncDatasetHandle:
         on_upload: UploadReport | None = None,
         **settings: Unpack[ExampleSettings],
     ) -> Dataset:
-        """Upload examples to the dataset, which is created if it does not exist.
-
-        Examples are sent in batches of up to 8 MiB, each of which is stored when the server has answered. The
-        upload continues by itself after a lost connection. If this process ends, call it again with the same
-        examples: it continues after the last stored batch.
-
-        Args:
-            examples: as in `Client.fine_tune`.
-            y: as in `Client.fine_tune`.
-            task: as in `Client.evaluate`.
-            finish: False leaves the dataset open. A later call must have these examples first.
-            on_upload: called with the number of examples that the server has and their total, None if it is
-                unknown.
-            **settings: see `ExampleSettings`.
-
-        Raises:
-            InvalidArgument: an example is invalid.
-            Aborted: another client uploads other examples to the dataset.
-            ResourceExhausted: the dataset is too large, or the tenant stores as much as it may.
-            Unavailable: no server answered for `RetryPolicy.outage_seconds`.
-            OSError or TypeError: as in `Client.fine_tune`.
-            ValueError: the dataset has other examples; or as in `Client.fine_tune`.
-        """
+        """Upload examples to the dataset, and create it if necessary; as `DatasetHandle.upload`."""
         source = await asyncio.to_thread(open_examples, examples, y, task=task, settings=settings)
         outage = Outage(self._connection.settings.retries)
         dataset = await self._existing(outage)
@@ -130,16 +96,7 @@ class AsyncDatasetHandle:
                 return result
 
     async def finish(self, example_count: int | None = None) -> Dataset:
-        """End the upload: the dataset is ready to be used, and its examples do not change any more.
-
-        Args:
-            example_count: the number of examples that it must have. None: any.
-
-        Raises:
-            NotFound: the dataset does not exist.
-            FailedPrecondition: it has another number of examples.
-            InvalidArgument: it has no examples.
-        """
+        """End the upload; as `DatasetHandle.finish`."""
         return await self._connection.send(dataset_calls.dataset_finish(self.dataset, example_count))
 
     def examples(self, **query: Unpack[ExampleQuery]) -> AsyncIterator[ExampleRecord]:
@@ -155,25 +112,9 @@ class AsyncDatasetHandle:
         return await self._connection.send(example_calls.example_content(self.dataset, example, size))
 
     async def update(self, **details: Unpack[Details]) -> Dataset:
-        """Update the details of the dataset. Omitted values stay unchanged.
-
-        Args:
-            **details: the new ``display_name``, ``description`` and ``tags``.
-
-        Raises:
-            NotFound: the dataset does not exist.
-            ValueError: no change is given.
-        """
+        """Update the details of the dataset; as `DatasetHandle.update`."""
         return await self._connection.send(dataset_calls.dataset_change(self.dataset, details))
 
     async def delete(self, *, etag: str | None = None) -> None:
-        """Delete the dataset. Jobs and versions that use its examples keep them.
-
-        Args:
-            etag: the etag that the dataset must have. None: any.
-
-        Raises:
-            NotFound: the dataset does not exist.
-            Aborted: the dataset was changed since its etag was read.
-        """
+        """Delete the dataset; as `DatasetHandle.delete`."""
         await self._connection.send(dataset_calls.dataset_deletion(self.dataset, etag))
