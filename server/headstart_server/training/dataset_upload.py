@@ -10,7 +10,8 @@ from hashlib import sha256
 from typing import Any
 
 from headstart_server.backbones.contract.backbone import BackboneInfo, Content
-from headstart_server.datasets.dataset_store import DatasetStore, DatasetWriter
+from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.dataset_writer import DatasetWriter
 from headstart_server.datasets.parents import Parent
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.modality import check_kind, check_modality, kind_of

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headstart_server.backbones.contract.backbone import Content
-from headstart_server.datasets.dataset_store import INDEX, DatasetStore
+from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.dataset_writer import INDEX
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import (
     ArtifactDamaged,

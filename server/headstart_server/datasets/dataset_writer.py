@@ -1,0 +1,209 @@
+"""Writing the examples of one job: an archive with each input, and the list of the whole dataset."""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import sha256
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
+
+from headstart_server.datasets.example_archive import (
+    archive_name,
+    media_type,
+    member_name,
+)
+from headstart_server.datasets.parents import Parent
+from headstart_server.embedding.cache import content_digest
+from headstart_server.errors import InvalidField, StorageUnavailable
+from headstart_server.learning.examples.dataset import (
+    DatasetCount,
+    DatasetLimits,
+    DatasetSummary,
+    Example,
+)
+from headstart_server.learning.examples.stored_content import encode
+from headstart_server.learning.examples.stored_example import StoredExample, exclusion_mark
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.metrics.example_list import ExampleList
+from headstart_server.storage.disk import storage_errors
+from headstart_server.storage.folder import Folder
+
+#: The list of the examples, in the archive.
+INDEX = "examples.json"
+
+
+class DatasetWriter:
+    """Writes the examples of one job as they come, and counts them.
+
+    Args:
+        folder: keeps the archive, once `finish` has made it whole.
+        job_id: the job to be.
+        limits: how large the dataset may be.
+        task: the kind of task; None for that of the first example.
+        parent: the version that the dataset goes on from; None for none.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        job_id: str,
+        limits: DatasetLimits,
+        task: Task | None = None,
+        parent: Parent | None = None,
+    ) -> None:
+        self._folder = folder
+        self._job_id = job_id
+        self._aside = folder.staging_path(archive_name(job_id))
+        self._count = DatasetCount(limits=limits, task=task)
+        self._parent = parent
+        self._added: list[StoredExample] = []
+        #: The index of the example with each ID.
+        self._ids: dict[str, int] = {}
+        #: Bytes of the contents that have come; of the whole archive, once it is finished.
+        self.nbytes = 0
+        #: The jobs in whose archives examples lie, in addition to its own, once it is finished.
+        self.archives: frozenset[str] = frozenset()
+        with storage_errors():
+            self._archive = ZipFile(self._aside, "w", ZIP_STORED)
+
+    def add(self, examples: Collection[Example]) -> None:
+        """Store some examples.
+
+        Raises:
+            HeadstartError: as `DatasetCount.add`.
+            InvalidField: an ID came before.
+            StorageFull: the disk is full.
+        """
+        for sent in examples:
+            self._check_id(sent.id)
+            digest = content_digest(sent.content)
+            example = self._count.add(sent, digest)
+            kind, content = encode(example.content)
+            member = len(self._added)
+            with storage_errors():
+                self._archive.writestr(member_name(member), content)
+            self.nbytes += len(content)
+            self._added.append(
+                StoredExample(
+                    target=example.target,
+                    id=example.id,
+                    held_out=example.held_out,
+                    digest=digest,
+                    kind=kind,
+                    weight=example.weight,
+                    archive=self._job_id,
+                    member=member,
+                    media_type=media_type(example.content),
+                    nbytes=len(content),
+                    feedback=example.feedback,
+                )
+            )
+
+    def add_stored(self, examples: Iterable[StoredExample]) -> None:
+        """Add examples of a named dataset, whose contents stay where they are.
+
+        Raises:
+            WrongTask, DatasetTooLarge or TooManyClasses: names the first that cannot be taken.
+        """
+        for example in examples:
+            self._check_id(example.id)
+            self._count.add_of_dataset(example)
+            self._added.append(example)
+
+    def _check_id(self, example_id: str) -> None:
+        index = len(self._added)
+        first = self._ids.setdefault(example_id, index) if example_id else index
+        if first != index:
+            raise InvalidField(
+                f"Expected each example ID once in one upload. Received: {example_id!r} for example {first} "
+                f"and example {index}. Remove one of them, or give it another ID.",
+                field=f"examples[{index}].example_id",
+            )
+
+    def digest_of_added(self, *, with_ids: bool) -> str:
+        """SHA-256 over the examples that came, before `finish` adds the parent's.
+
+        Args:
+            with_ids: whether their ids count, which tell what they replace.
+        """
+        digest = self._count.digest()
+        if not with_ids:
+            return digest
+        ids = json.dumps(sorted((example.id, example.digest) for example in self._added if example.id))
+        return sha256(f"{digest}{ids}".encode()).hexdigest()
+
+    def finish(self, *, shared: bool = True) -> DatasetSummary:
+        """Make the archive whole and durable.
+
+        Args:
+            shared: whether a job is to come of it, at any replica.
+
+        Returns:
+            What is known of the dataset, the parent's examples among it.
+
+        Raises:
+            EmptyDataset, TooFewClasses or InvalidField: it cannot be trained on.
+            DatasetTooLarge or TooManyClasses: there are too many with the parent's.
+            StorageFull: the disk is full.
+            StorageUnavailable: the bucket does not answer.
+        """
+        dataset = self._whole()
+        if self._parent is not None:
+            self._parent.edited.check_classes(self._count.class_counts, self._count.total)
+        summary = self._count.summary()
+        if self._parent is not None:
+            summary = replace(
+                summary,
+                added_count=len(self._added),
+                removed_count=len(dataset.left_out),
+                edited_count=self._parent.edited.edited_count,
+            )
+        self.archives = frozenset(dataset.archives - {self._job_id})
+        self._commit(dataset, shared=shared)
+        return summary
+
+    def finish_batch(self) -> Sequence[StoredExample]:
+        """Make the archive whole and durable, whether or not its examples can be trained on by themselves.
+
+        Returns:
+            The examples that came.
+
+        Raises:
+            StorageFull: the disk is full.
+            StorageUnavailable: the bucket does not answer.
+        """
+        self._commit(ExampleList(examples=self._added), shared=True)
+        return self._added
+
+    def _commit(self, dataset: ExampleList, *, shared: bool) -> None:
+        with storage_errors():
+            content = json.dumps(dataset.to_json(), ensure_ascii=False)
+            self._archive.writestr(INDEX, content, compress_type=ZIP_DEFLATED)
+            self._archive.close()
+            self.nbytes = self._aside.stat().st_size
+        self._folder.commit(archive_name(self._job_id), shared=shared)
+
+    def _whole(self) -> ExampleList:
+        """The list of all examples: those that came, then the parent's that none of them replaces."""
+        if self._parent is None:
+            return ExampleList(examples=self._added)
+        ids = {example.id for example in self._added if example.id}
+        self._parent.edited.check_replaced(ids)
+        replaced = [example for example in self._parent.examples if example.id in ids]
+        inherited = [example for example in self._parent.examples if example.id not in ids]
+        for example in inherited:
+            self._count.add_stored(example)
+        return ExampleList(
+            examples=[*self._added, *inherited],
+            left_out=[exclusion_mark(one.digest) for one in (*self._parent.left_out, *replaced)],
+        )
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        # The archive's directory may not fit on a full disk; the file goes anyway.
+        with suppress(OSError, ValueError):
+            self._archive.close()
+        self._aside.unlink(missing_ok=True)
+        # A cleaning removes leftovers in a bucket.
+        with suppress(StorageUnavailable):
+            self._folder.remove(archive_name(self._job_id))
