@@ -40,6 +40,7 @@ OWNERS = {
     "headstart_server.api.http.request": "http",
     "headstart_server.api.http.forms": "http",
     "headstart_server.api.http.gateway": "http",
+    "headstart_server.api.http.routed_call": "http",
     "headstart_server.api.http.inputs": "http",
     "headstart_server.api.http.setup": "http",
     "headstart_server.api.http.port": "http",
