@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 import programs
 from browser.chromium import Console, browser
+from headstart import Client
 from pictures import diagrams, plots
 from pictures.recording import Recording
 from sample_images import LabeledImage, digits, split
@@ -21,7 +22,12 @@ IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 #: Pixels of an image of a page; twice as many are stored, for sharp displays.
 PAGE_WIDTH, PAGE_HEIGHT = 1000, 1250
 #: Views of the console: what their images are called, their paths, and what appears when they are complete.
-VIEWS = {"models": ("/", "text=doubtful"), "labels": ("/models/doubtful/data?issue=all", "img >> nth=12")}
+VIEWS = {
+    "try": ("/models/digits/try", ".try-panel"),
+    "labels": ("/models/doubtful/data?issue=all", "img >> nth=12"),
+    "map": ("/models/doubtful/map", ".legend"),
+    "releases": ("/models/digits/versions?first=1&second=2", ".verdict"),
+}
 #: Labels that are made wrong in the report, so that it has something to find: what is shown as what.
 WRONG = {"3": "8", "5": "9", "1": "7"}
 
@@ -45,11 +51,13 @@ def run(target: Path) -> None:
     """Make the images of a run of the server."""
     with tempfile.TemporaryDirectory(prefix="headstart-pictures-") as folder:
         work = Path(folder)
-        train, test = split(digits(), train=10, test=1)
+        train, test = split(digits(), train=10, test=4)
         write(train, work / "digits")
         write(mislabeled(train), work / "doubtful")
-        (work / "new.png").write_bytes(test[4].png)
-        with running(work / "data", "--metrics-port", "off", "--http-port", "0") as server:
+        write(test, work / "more")
+        (work / "new.png").write_bytes(test[16].png)
+        flags = ("--metrics-port", "off", "--http-port", "0", "--monitor-sample-rate", "1")
+        with running(work / "data", *flags) as server:
             server.wait_until_serving(FIRST_START_SECONDS)
             environment = {
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -59,7 +67,8 @@ def run(target: Path) -> None:
             }
             (target / "demo.svg").write_text(terminal(work, environment), encoding="utf-8")
             report(work, environment, target)
-            console(f"http://{server.event('http_listening')}", target)
+            split_traffic(work, environment)
+            console(f"http://{server.event('http_listening')}", target, work / "new.png")
             server.terminate()
     for image in sorted(target.glob("*.*")):
         print(f"{image.name}: {image.stat().st_size / 1000:.0f} kB")
@@ -102,7 +111,19 @@ def report(work: Path, environment: Mapping[str, str], target: Path) -> None:
         )
 
 
-def console(url: str, target: Path) -> None:
+def split_traffic(work: Path, environment: Mapping[str, str]) -> None:
+    """Train a second version of the recorded model, and send a part of its requests to it."""
+    for command in (
+        "headstart fine-tune digits more/ --parent 1",
+        "headstart alias set digits stable 1 --traffic 2=10%",
+    ):
+        subprocess.run(command.split(), cwd=work, env=dict(environment), check=True, capture_output=True)
+    with Client(environment["HEADSTART_SERVER"]) as client:
+        for image in [*(work / "more").rglob("*.png")] * 2:
+            client.predict(image, model="digits@stable")
+
+
+def console(url: str, target: Path, new: Path) -> None:
     """Take images of views of the console, on the models of the recording and of the report."""
     with browser() as opened:
         for scheme in ("light", "dark"):
@@ -110,10 +131,32 @@ def console(url: str, target: Path) -> None:
                 console = Console(opened, url, width=1280, scheme=scheme)
                 page = console.open(path)
                 page.wait_for_selector(content)
+                if name in ACTIONS:
+                    ACTIONS[name](page, new)
                 for image in page.locator("img").all():
                     expect(image).not_to_have_js_property("naturalWidth", 0)
                 page.screenshot(path=target / f"console-{name}-{scheme}.png")
                 console.close()
+
+
+def predict(page: Page, new: Path) -> None:
+    """Predict an image in the view Try, with an explanation and similar examples."""
+    page.set_input_files("input[aria-label='Choose an image']", new)
+    page.get_by_text("Explanation").click()
+    page.get_by_text("Similar examples").click()
+    page.wait_for_selector(".saliency img")
+    page.wait_for_selector(".neighbors img")
+
+
+def choose_point(page: Page, new: Path) -> None:
+    """Choose a point of the map."""
+    page.locator("canvas.map").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("[aria-label='Chosen example'] img")
+
+
+#: What happens in a view before its image is taken.
+ACTIONS: Mapping[str, Callable[[Page, Path], None]] = {"try": predict, "map": choose_point}
 
 
 def write(images: list[LabeledImage], folder: Path) -> None:

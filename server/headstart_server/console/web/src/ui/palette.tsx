@@ -2,6 +2,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 
 import { modelPath, navigate } from "../router";
 import { may, models, session } from "../session";
+import { modelTabs } from "../tabs";
 import { switchTheme } from "../theme";
 import { Icon, type IconName } from "./icons";
 
@@ -87,10 +88,8 @@ function entries(): Entry[] {
     page("Access", "key", "/access"),
     { text: "Switch colors", note: "Action", icon: "moon" as const, run: switchTheme },
   ];
-  const views: [string, string, IconName][] = [["Try", "try", "play"], ["Versions", "versions", "branch"]];
-  if (isTrainer) views.push(["Fix data", "data", "grid"]);
   const known = (models.value ?? []).flatMap((each) =>
-    views.map(([text, view, icon]) => ({
+    modelTabs(caller, each.model).map(({ text, view, icon }) => ({
       text: each.model,
       note: text,
       icon,

@@ -7,10 +7,11 @@ import { onJobEnd } from "../jobs";
 import { modelPath, navigate, type Place } from "../router";
 import { loadModels, may, session } from "../session";
 import { useStore } from "../store";
-import type { Model, Right, Version } from "../types";
+import { modelTabs } from "../tabs";
+import type { Model, Version } from "../types";
 import { Button, Empty, ErrorNote, LinkButton, PageHead, Skeleton } from "../ui/basics";
 import { confirm } from "../ui/dialog";
-import { Icon, type IconName } from "../ui/icons";
+import { Icon } from "../ui/icons";
 import { toast } from "../ui/toasts";
 import { DataView } from "./data";
 import { MapView } from "./map";
@@ -24,22 +25,6 @@ export interface ModelData {
   versions: Version[];
   reload: () => void;
 }
-
-interface Tab {
-  view: string;
-  text: string;
-  icon: IconName;
-  right?: Right;
-}
-
-const TABS: readonly Tab[] = [
-  { view: "try", text: "Try", icon: "play" },
-  { view: "data", text: "Fix data", icon: "grid", right: "RIGHT_TRAIN" },
-  { view: "map", text: "Data map", icon: "map", right: "RIGHT_TRAIN" },
-  { view: "review", text: "Review", icon: "eye", right: "RIGHT_REVIEW" },
-  { view: "versions", text: "Versions and releases", icon: "branch" },
-  { view: "traffic", text: "Traffic", icon: "chart" },
-];
 
 /** A model: its head and the view that is open. */
 export function ModelPage({ place }: { place: Place }) {
@@ -69,7 +54,7 @@ export function ModelPage({ place }: { place: Place }) {
       </Empty>
     );
   }
-  const tabs = TABS.filter((each) => !each.right || may(caller, each.right, name));
+  const tabs = modelTabs(caller, name);
   const newest = data?.model.newestVersion;
   return (
     <>
