@@ -111,6 +111,7 @@ class FakeBackbone:
         self.streams = 1
         self.stream_per_core = False
         self.on_device = False
+        self.is_immediate = False
         self.batch = 8
         self.decoded: Counter[bytes] = Counter()
         self.batches: list[int] = []

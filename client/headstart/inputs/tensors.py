@@ -1,6 +1,7 @@
 """The codec between numpy arrays and the contract's `Tensor`, shared by client and server."""
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -67,16 +68,16 @@ def _checked_shape(tensor: input_pb2.Tensor, dtype: np.dtype[Any], size: int) ->
             f"A tensor must have at most {MAX_DIMENSIONS} dimensions. Received: {len(tensor.shape)}"
         )
     shape = tuple(tensor.shape)
-    if any(dimension < 0 for dimension in shape):
+    if min(shape, default=0) < 0:
         raise ValueError(f"A tensor's dimensions must be 0 or more. Received: {list(shape)}")
     # Python's integers do not overflow. Next to a zero, the other dimensions must still fit numpy's.
-    strides = math.prod(max(dimension, 1) for dimension in shape) * dtype.itemsize
+    strides = math.prod([max(dimension, 1) for dimension in shape]) * dtype.itemsize
     expected = math.prod(shape) * dtype.itemsize
     if expected != size:
         raise ValueError(
             f"A {dtype.name} tensor of shape {list(shape)} must have {expected} bytes of data. "
             f"Received: {size}"
         )
-    if strides > np.iinfo(np.intp).max:
+    if strides > sys.maxsize:
         raise ValueError(f"A tensor's dimensions must multiply to less than 2^63. Received: {list(shape)}")
     return shape

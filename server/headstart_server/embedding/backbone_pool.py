@@ -196,11 +196,15 @@ class BackbonePool:
             Draining: the server is stopping.
             BackboneUnavailable: a backbone cannot be prepared or loaded.
         """
+        try:
+            return look()
+        except Loading as loading:
+            first = loading
 
         async def work() -> T:
             return look()
 
-        return await self.when_ready(work, nbytes)
+        return await self._wait_until_ready(first, work, nbytes)
 
     async def when_ready(self, work: Callable[[], Awaitable[T]], nbytes: Callable[[], int] | None) -> T:
         """Do the same for an awaitable look-up, which must not change anything before it raises `Loading`."""
@@ -208,6 +212,11 @@ class BackbonePool:
             return await work()
         except Loading as loading:
             first = loading
+        return await self._wait_until_ready(first, work, nbytes)
+
+    async def _wait_until_ready(
+        self, first: Loading, work: Callable[[], Awaitable[T]], nbytes: Callable[[], int] | None
+    ) -> T:
         name = first.metadata["backbone"]
         with nullcontext() if nbytes is None else self._waiters.place(nbytes(), first):
             while True:

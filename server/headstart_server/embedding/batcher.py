@@ -2,14 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.contract.backbone import Views
-from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, RowFeatures, WorkItem
+from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, Row, RowFeatures, WorkItem
+from headstart_server.embedding.row_heads import RowHead, head_outputs
 from headstart_server.errors import DeadlineExceeded, Draining
 from headstart_server.observability.telemetry import Telemetry
 
@@ -89,6 +90,24 @@ class Batcher:
                 self._wake()
         if closed:
             _fail(entry, _draining())
+
+    def run_now(self, rows: Sequence[Row], heads: Sequence[RowHead], *, decoded: float) -> list[RowFeatures]:
+        """Run Predict rows of an immediate backbone in the caller's thread, next to other batches."""
+        started = self._clock()
+        views = self._run(np.stack(rows))
+        outputs = head_outputs(views, [heads] * len(rows))
+        seconds = self._clock() - started
+        self._observer.batch_ran(Lane.PREDICT, len(rows), seconds, decoded + seconds)
+        return [
+            RowFeatures(
+                views={name: matrix[place] for name, matrix in views.items()},
+                decoded=decoded / len(rows),
+                ran=seconds,
+                batch_rows=len(rows),
+                outputs=predicted,
+            )
+            for place, predicted in enumerate(outputs)
+        ]
 
     def waiting(self, lane: Lane) -> int:
         """Return the number of inputs that wait in a lane."""
@@ -196,13 +215,14 @@ class Batcher:
                 }
                 for place, entry in enumerate(batch)
             ]
+            outputs = head_outputs(views, [entry.heads for entry in batch])
         except Exception as error:  # noqa: BLE001 - whatever the runtime raises belongs to these callers
             for entry in batch:
                 entry.future.set_exception(error)
             return
         before = max(entry.queued + entry.decoded + started - entry.since for entry in batch)
         self._observer.batch_ran(lane, len(batch), seconds, before + seconds)
-        for entry, vectors in zip(batch, answers, strict=True):
+        for entry, vectors, predicted in zip(batch, answers, outputs, strict=True):
             entry.future.set_result(
                 RowFeatures(
                     views=vectors,
@@ -210,6 +230,7 @@ class Batcher:
                     queued=entry.queued + started - entry.since,
                     ran=seconds,
                     batch_rows=len(batch),
+                    outputs=predicted,
                 )
             )
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
 
+import numpy as np
+
 from headstart_server.backbones.contract.backbone import LAST, Backbone, BackboneInfo, Content, Truncation
 from headstart_server.backbones.contract.tail import Float32, Tail, TailWeights
 from headstart_server.backbones.contract.tail_training import TailEpoch, TailRequest, TailResult
@@ -15,12 +17,16 @@ from headstart_server.embedding.cache import FeatureCache, content_digest
 from headstart_server.embedding.cache_scope import shared_key
 from headstart_server.embedding.feature_rows import Vectors
 from headstart_server.embedding.queue import Lane, PendingInput, Row, RowFeatures
+from headstart_server.embedding.row_heads import RowHead
 from headstart_server.errors import BackboneQueueFull, HeadstartError
 
 #: Seconds between two calls of the checkpoint while waiting for a training row.
 CHECK_SECONDS = 0.1
 #: Maximum rows of a tail's pass: larger calls are divided among the threads.
 TAIL_ROWS = 8
+#: Maximum numbers in the inputs of a call that a backbone without a network takes in the caller's thread:
+#: some ten microseconds.
+MAX_IMMEDIATE_NUMBERS = 16_384
 
 
 class Embedder:
@@ -91,6 +97,7 @@ class Embedder:
         contents: Sequence[Content],
         deadline: float | None = None,
         cuts: frozenset[str] = frozenset(),
+        heads: Sequence[RowHead] = (),
     ) -> list["Future[RowFeatures]"]:
         """Queue inputs on the Predict lane, all or none, and return a future for each.
 
@@ -100,6 +107,7 @@ class Embedder:
             contents: the inputs.
             deadline: when the caller stops waiting, on the clock; None for never.
             cuts: cuts whose activations are returned in addition to the views.
+            heads: heads that predict in the batches of the rows.
 
         Raises:
             BackboneQueueFull: too many inputs are held already.
@@ -107,10 +115,40 @@ class Embedder:
         self._admit(len(contents))
         futures = []
         for content in contents:
-            future = self._start(partial(_given, content), Lane.PREDICT, deadline=deadline, cuts=cuts)
+            future = self._start(
+                partial(_given, content), Lane.PREDICT, deadline=deadline, cuts=cuts, heads=heads
+            )
             future.add_done_callback(self._release)
             futures.append(future)
         return futures
+
+    def predict_now(
+        self, contents: Sequence[Content], heads: Sequence[RowHead]
+    ) -> list[RowFeatures | HeadstartError] | None:
+        """Return the features of inputs, or their errors, of a backbone without a network.
+
+        Return None for other backbones and for large inputs: those are queued.
+
+        Args:
+            contents: arrays, one for each input.
+            heads: heads that predict from the features.
+        """
+        if not self._backbone.is_immediate or self._cache_predictions:
+            return None
+        arrays = [content for content in contents if isinstance(content, np.ndarray)]
+        if len(arrays) < len(contents) or sum(array.size for array in arrays) > MAX_IMMEDIATE_NUMBERS:
+            return None
+        started = self._clock()
+        results: list[Row | HeadstartError] = []
+        for content in arrays:
+            try:
+                results.append(self._backbone.decode(content))
+            except HeadstartError as error:
+                results.append(error)
+        rows = [row for row in results if not isinstance(row, HeadstartError)]
+        decoded = self._clock() - started
+        ran = iter(self._batcher.run_now(rows, heads, decoded=decoded) if rows else ())
+        return [each if isinstance(each, HeadstartError) else next(ran) for each in results]
 
     def predict_rows(
         self, rows: Sequence[Row], deadline: float | None = None, cuts: frozenset[str] = frozenset()
@@ -259,6 +297,7 @@ class Embedder:
         cached: Vectors | None = None,
         deadline: float | None = None,
         cuts: frozenset[str] = frozenset(),
+        heads: Sequence[RowHead] = (),
     ) -> "Future[RowFeatures]":
         future: Future[RowFeatures] = Future()
         if cached is not None:
@@ -279,6 +318,7 @@ class Embedder:
                 deadline=deadline,
                 future=future,
                 cuts=cuts,
+                heads=heads,
             )
         )
         return future

@@ -21,6 +21,11 @@ def kind_of(content: Content) -> str:
     return "image" if isinstance(content, bytes) else "text" if isinstance(content, str) else "tensor"
 
 
+def kinds_of(modality: Modality) -> tuple[str, ...]:
+    """Return the kinds of content that backbones of a modality accept."""
+    return _TAKES[modality]
+
+
 def takes(info: BackboneInfo, kind: str) -> bool:
     """Return whether a backbone accepts a kind of content."""
     return kind in _TAKES[info.modality]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.embedding.ready_rows import ReadyRows
+from headstart_server.embedding.row_heads import RowHead, RowOutputs
 
 Row = NDArray[np.generic]
 
@@ -36,6 +37,7 @@ class RowFeatures:
         queued: seconds of waiting, for decoding and for the device.
         ran: seconds of the batch.
         batch_rows: rows in the batch.
+        outputs: outputs of the requested heads; None if the features came from the cache.
     """
 
     views: Mapping[str, NDArray[np.float32]]
@@ -43,10 +45,13 @@ class RowFeatures:
     queued: float = 0.0
     ran: float = 0.0
     batch_rows: int = 1
+    outputs: RowOutputs | None = None
 
 
 def stacked(rows: Sequence[RowFeatures], views: Iterable[str]) -> dict[str, NDArray[np.float32]]:
     """Stack the views or activations of n inputs into matrices [n, D]."""
+    if len(rows) == 1:
+        return {view: rows[0].views[view][np.newaxis] for view in views}
     return {view: np.stack([row.views[view] for row in rows]) for view in views}
 
 
@@ -65,6 +70,7 @@ class PendingInput:
         queued: seconds it waited for its preparation.
         begun: preparations that its lane had begun when its row was ready; set by the queue.
         cuts: cuts whose activations are returned in addition to the views.
+        heads: heads that predict from its row's views.
         is_continuation: whether it continues inputs that had their turns. It precedes all others of its lane,
             so that the work that began first ends first.
     """
@@ -79,6 +85,7 @@ class PendingInput:
     queued: float = 0.0
     begun: int = 0
     cuts: frozenset[str] = frozenset()
+    heads: Sequence[RowHead] = ()
     is_continuation: bool = False
 
 

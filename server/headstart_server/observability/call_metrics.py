@@ -7,9 +7,10 @@ gRPC's own names of its codes, such as `NOT_FOUND`.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter
 
 from headstart_server.observability import metrics
+from headstart_server.observability.histogram import HistogramSeries
 
 _TYPES = {
     (False, False): "unary",
@@ -55,7 +56,7 @@ class MethodMetrics:
         *,
         started: Counter,
         handled: Callable[[str], Counter],
-        handling: Histogram,
+        handling: HistogramSeries,
         received: Counter,
         sent: Counter,
     ) -> None:
@@ -71,7 +72,7 @@ class MethodMetrics:
         if counter is None:
             counter = self._handled[code] = self._find(code)
         counter.inc()
-        self._observe(seconds, None if exemplar is None else dict(exemplar))
+        self._observe(seconds, exemplar)
 
     def writing(self, serialize: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
         """Return a serializer that counts responses; None returns bytes unchanged."""

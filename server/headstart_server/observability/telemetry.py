@@ -54,7 +54,8 @@ class Telemetry:
         metrics.BUILD_INFO.gauge(registry).labels(software).set(1)
         self._start = metrics.STARTUP.gauge(registry)
         self.calls = CallMetrics(registry)
-        self._stages = metrics.PREDICT_STAGE.histogram(registry)
+        stages = metrics.PREDICT_STAGE.histogram(registry)
+        self._observe_stage = cache(lambda stage: stages.labels(stage).observe)
         self._predictions = metrics.PREDICTIONS.counter(registry)
         self._canary_requests = metrics.CANARY_REQUESTS.counter(registry)
         self._canary_duration = metrics.CANARY_DURATION.histogram(registry)
@@ -99,7 +100,7 @@ class Telemetry:
     def predicted(self, stages: Mapping[str, float], versions: Mapping[tuple[str, int], int]) -> None:
         """Record a Predict: the seconds of its stages, and its inputs by (model, version)."""
         for stage, seconds in stages.items():
-            self._series(self._stages, stage).observe(seconds)
+            self._observe_stage(stage)(seconds)
         for (model, version), inputs in versions.items():
             self._versions.series(self._predictions, model, version).inc(inputs)
 

@@ -1,7 +1,7 @@
 """Inputs of a call that cannot be used, and the features of the others."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import count
 
@@ -9,11 +9,13 @@ import numpy as np
 
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.modality import check_modality
+from headstart_server.embedding.modality import check_modality, kind_of, kinds_of
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import HeadstartError, InputTooLarge, UndecodableInput, WrongModality
 from headstart_server.learning.features.feature_matrix import Float32
 
+#: The features of an input: finished, failed, or pending.
+PendingRow = RowFeatures | HeadstartError | Future[RowFeatures]
 #: What `Backbone.decode` raises for an input that is not as it must be.
 _FAULTS_OF_INPUTS = (UndecodableInput, InputTooLarge, WrongModality)
 
@@ -27,9 +29,13 @@ def wrong_modalities(
         WrongModality: there are any and they are to be raised, or it takes none; names each of them.
     """
     found: dict[int, HeadstartError] = {}
+    info = embedder.info
+    kinds = kinds_of(info.modality)
     for place, content in enumerate(contents):
+        if kind_of(content) in kinds:
+            continue
         try:
-            check_modality(embedder.info, content, f"inputs[{place}]")
+            check_modality(info, content, f"inputs[{place}]")
         except WrongModality as error:
             found[place] = error
     if found and (raises or len(found) == len(contents)):
@@ -39,28 +45,36 @@ def wrong_modalities(
     return found
 
 
-async def settled(futures: Sequence["Future[RowFeatures]"]) -> dict[int, HeadstartError]:
+async def settled(rows: Sequence[PendingRow]) -> dict[int, HeadstartError]:
     """Wait for the features of inputs; return the errors of those that cannot be used, by place.
 
     Raises:
         BaseException: a deadline, a stop of the server or a fault of the runtime: no input is to blame.
     """
-    if not futures:
-        return {}
-    try:
-        await _all_done(futures)
-    except asyncio.CancelledError:
-        for future in futures:
-            future.cancel()
-        raise
+    futures = [row for row in rows if isinstance(row, Future)]
+    if futures:
+        try:
+            await _all_done(futures)
+        except asyncio.CancelledError:
+            cancel(futures)
+            raise
     faults: dict[int, HeadstartError] = {}
-    for place, future in enumerate(futures):
-        error = future.exception()
+    for place, row in enumerate(rows):
+        if isinstance(row, RowFeatures):
+            continue
+        error = row.exception() if isinstance(row, Future) else row
         if error is not None and not isinstance(error, _FAULTS_OF_INPUTS):
             raise error
         if error is not None:
             faults[place] = error
     return faults
+
+
+def cancel(rows: Iterable[PendingRow]) -> None:
+    """Cancel the features that are pending."""
+    for row in rows:
+        if isinstance(row, Future):
+            row.cancel()
 
 
 async def gathered(futures: Sequence["Future[RowFeatures]"]) -> list[RowFeatures]:

@@ -18,13 +18,22 @@ from headstart_server.embedding.queue import Lane, RowFeatures, stacked
 from headstart_server.embedding.tails import with_tail
 from headstart_server.errors import HeadstartError, InvalidField, ModelNotFound
 from headstart_server.learning.features.feature_matrix import Float32
+from headstart_server.learning.heads.head import Head
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion, embedder_of
 from headstart_server.models.rows import version_not_ready_error
 from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.models.version import Selector
 from headstart_server.prediction.influence import InfluenceModel, InfluenceSource
-from headstart_server.prediction.input_faults import aligned, fault, gathered, settled, wrong_modalities
+from headstart_server.prediction.input_faults import (
+    PendingRow,
+    aligned,
+    cancel,
+    fault,
+    gathered,
+    settled,
+    wrong_modalities,
+)
 from headstart_server.prediction.predict_options import PredictOptions, SaliencyOptions
 from headstart_server.prediction.prediction_capture import PredictionCapture
 from headstart_server.prediction.recorder import PredictionRecorder
@@ -34,6 +43,7 @@ from headstart_server.prediction.version_prediction import (
     BackboneFeatures,
     PredictResult,
     VersionPrediction,
+    needs_evidence,
     predict_version,
     required_views,
     work_per_input,
@@ -44,6 +54,8 @@ R = TypeVar("R")
 
 #: Multiplications of a head above which it runs in a thread instead of holding up the event loop.
 HEAD_WORK_IN_LOOP = 20_000_000
+#: Multiplications of a head for one row above which it does not predict in the batches of the backbone.
+HEAD_WORK_IN_BATCH = 2_000_000
 #: Versions of one call: each is found and predicts in the event loop, where every other call waits meanwhile.
 MAX_TARGETS = 100
 
@@ -142,9 +154,7 @@ class Predictor:
             _check_saliency(options.saliency, versions[0], embedders[versions[0].backbone])
         influence = await self._influence_models(versions, embedders) if options.influence else []
         resolved, count = self._clock(), len(contents)
-        rows, faults = await _features(
-            embedders, contents, deadline, _cuts(versions), skip=options.skip_invalid
-        )
+        rows, faults = await _features(embedders, contents, deadline, versions, skip=options.skip_invalid)
         if faults:
             contents = [content for place, content in enumerate(contents) if place not in faults]
         embedded = self._clock()
@@ -157,10 +167,14 @@ class Predictor:
             views = stacked(rows[versions[place].backbone], versions[place].head.views)
             found = await self._in_turn(model.influences, views, options.influence)
             predictions[place] = replace(predictions[place], influences=found)
-        truncation = {name: await _truncation(one, contents) for name, one in embedders.items()}
+        truncation = {
+            name: await _truncation(one, contents)
+            for name, one in embedders.items()
+            if one.info.modality is Modality.TEXT
+        }
         if any(truncation.values()):
             predictions = [
-                replace(each, truncation=truncation[each.version.backbone]) for each in predictions
+                replace(each, truncation=truncation.get(each.version.backbone, {})) for each in predictions
             ]
         finished = self._clock()
         features = [
@@ -186,6 +200,11 @@ class Predictor:
         options: PredictOptions,
         deadline: float | None,
     ) -> list[VersionPrediction]:
+        if all(version.tail is None for version in versions):
+            return [
+                await self._predict_version(version, rows[version.backbone], options, ())
+                for version in versions
+            ]
         # All tails are under way before the first one is waited for.
         passes = [
             await self._begin_tail(version, embedders[version.backbone], rows[version.backbone], deadline)
@@ -246,12 +265,12 @@ class Predictor:
                     field=f"views[{place}]",
                 )
         embedder = await self._pool.ready(partial(self._pool.get, info.name), nbytes)
-        computed, _ = await _features({info.name: embedder}, contents, deadline, {}, skip=False)
+        computed, _ = await _features({info.name: embedder}, contents, deadline, (), skip=False)
         rows = computed[info.name]
         features = BackboneFeatures(
             backbone=info.name,
             views=stacked(rows, wanted),
-            truncation=await _truncation(embedder, contents),
+            truncation=await _truncation(embedder, contents) if info.modality is Modality.TEXT else {},
         )
         return features, StageTimes(total=self._clock() - started, **_slowest(rows))
 
@@ -289,6 +308,8 @@ class Predictor:
         self, selectors: Sequence[Selector], files: Collection[str], router: TrafficRouter | None
     ) -> Sequence[ResidentVersion]:
         """Return versions in memory with some of their files; missing ones are loaded concurrently."""
+        if resident := self._resident(selectors, files, router):
+            return resident
         try:
             numbers = await self.numbers(selectors, router)
         except ModelNotFound as error:
@@ -307,6 +328,19 @@ class Predictor:
             loaded = await asyncio.gather(*(self._load_version(*key, files) for key in missing))
             found.update(zip(missing, loaded, strict=True))
         return [version for key in keys if (version := found[key]) is not None]
+
+    def _resident(
+        self, selectors: Sequence[Selector], files: Collection[str], router: TrafficRouter | None
+    ) -> list[ResidentVersion]:
+        """Return versions whose files are all in memory; none if anything is missing."""
+        found = []
+        for selector in selectors:
+            number = self._registry.index.known(selector, router)
+            version = None if number is None else self._registry.files.resident(selector.model, number)
+            if version is None or (files and not version.evidence.files.issuperset(files)):
+                return []
+            found.append(version)
+        return found
 
     async def _load_version(self, model: str, number: int, files: Collection[str]) -> ResidentVersion:
         version = self._registry.files.resident(model, number)
@@ -354,6 +388,9 @@ class Predictor:
         options: PredictOptions,
         begun: Sequence["Future[RowFeatures]"],
     ) -> VersionPrediction:
+        outputs = None if begun else _outputs(rows, version.head)
+        if outputs is not None and not needs_evidence(version, options):
+            return predict_version(version, {}, options, outputs=outputs)
         views = stacked(rows, required_views(version, options))
         own = with_tail(views, await gathered(begun)) if begun else None
         if len(rows) * work_per_input(version, options) > HEAD_WORK_IN_LOOP:
@@ -388,7 +425,7 @@ async def _features(
     embedders: Mapping[str, Embedder],
     contents: Sequence[Content],
     deadline: float | None,
-    cuts: Mapping[str, frozenset[str]],
+    versions: Sequence[ResidentVersion],
     *,
     skip: bool,
 ) -> tuple[dict[str, list[RowFeatures]], dict[int, HeadstartError]]:
@@ -398,7 +435,7 @@ async def _features(
         embedders: the backbones; all check the modality of the inputs before the first one runs.
         contents: the inputs.
         deadline: when the caller stops waiting, on the clock; None for never.
-        cuts: the cuts whose activations are wanted, by backbone.
+        versions: the versions that predict; their heads do so in the batches, where they have no tail.
         skip: whether invalid inputs are skipped, unless all are invalid.
 
     Raises:
@@ -411,23 +448,59 @@ async def _features(
         raise fault(faults, len(contents))
     places = [place for place in range(len(contents)) if place not in faults]
     usable = [contents[place] for place in places] if faults else contents
-    futures: list[Future[RowFeatures]] = []
-    try:
-        for name, embedder in embedders.items():
-            futures += embedder.predict(usable, deadline, cuts.get(name, frozenset()))
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        raise
-    for at, error in (await settled(futures)).items():
+    begun = _begun(embedders, usable, deadline, versions)
+    for at, error in (await settled([part for parts in begun.values() for part in parts])).items():
         faults.setdefault(places[at % len(places)], error)
     if faults and (not skip or len(faults) == len(contents)):
         raise fault(faults, len(contents))
     rows = {
-        name: [futures[start + at].result() for at, place in enumerate(places) if place not in faults]
-        for name, start in zip(embedders, range(0, len(futures), len(places)), strict=True)
+        name: [
+            part if isinstance(part, RowFeatures) else part.result()
+            for place, part in zip(places, parts, strict=True)
+            if place not in faults and not isinstance(part, HeadstartError)
+        ]
+        for name, parts in begun.items()
     }
     return rows, faults
+
+
+def _begun(
+    embedders: Mapping[str, Embedder],
+    contents: Sequence[Content],
+    deadline: float | None,
+    versions: Sequence[ResidentVersion],
+) -> dict[str, Sequence[PendingRow]]:
+    """Begin the passes of all backbones; return the rows of each, finished or pending."""
+    cuts = _cuts(versions)
+    begun: dict[str, Sequence[PendingRow]] = {}
+    try:
+        for name, embedder in embedders.items():
+            heads = [each.head for each in versions if each.backbone == name and _is_in_batch(each)]
+            now = embedder.predict_now(contents, heads)
+            begun[name] = (
+                embedder.predict(contents, deadline, cuts.get(name, frozenset()), heads)
+                if now is None
+                else now
+            )
+    except BaseException:
+        cancel(part for parts in begun.values() for part in parts)
+        raise
+    return begun
+
+
+def _is_in_batch(version: ResidentVersion) -> bool:
+    """Return whether a version's head predicts in the batches of its rows."""
+    return version.tail is None and version.head.work <= HEAD_WORK_IN_BATCH
+
+
+def _outputs(rows: Sequence[RowFeatures], head: Head) -> Float32 | None:
+    """Return what a head gave in the batches of rows; None if rows came from the cache."""
+    found = []
+    for row in rows:
+        if row.outputs is None or (outputs := row.outputs.get(head)) is None:
+            return None
+        found.append(outputs)
+    return found[0][np.newaxis] if len(found) == 1 else np.stack(found)
 
 
 def _nbytes(contents: Sequence[Content]) -> int:
@@ -437,8 +510,6 @@ def _nbytes(contents: Sequence[Content]) -> int:
 
 async def _truncation(embedder: Embedder, contents: Sequence[Content]) -> dict[int, Truncation]:
     """Of each input whose end the backbone did not see, how much it saw, by place."""
-    if embedder.info.modality is not Modality.TEXT:
-        return {}
 
     def look() -> dict[int, Truncation]:
         seen = {place: embedder.truncation(content) for place, content in enumerate(contents)}

@@ -1,7 +1,6 @@
 """The one observer of Predict calls: statistics, metrics, traces, traffic and drift, for every protocol."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.models.resident import ResidentVersion
@@ -9,10 +8,8 @@ from headstart_server.models.traffic import Traffic
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.observability.tracing import NO_TRACING, Tracing
 from headstart_server.prediction.prediction_monitor import PredictionMonitor
-from headstart_server.prediction.statistics import StageTimes, Statistics
+from headstart_server.prediction.statistics import Statistics
 from headstart_server.prediction.version_prediction import PredictResult
-
-_STAGES = tuple(field.name for field in fields(StageTimes))
 
 
 class PredictionRecorder:
@@ -60,8 +57,7 @@ class PredictionRecorder:
                 seconds = result.times.total
                 self._traffic.answered(model, number, inputs=inputs, unknowns=unknowns, seconds=seconds)
         first = result.predictions[0]
-        # Not `asdict`: it copies deeply, and this is done for every call.
-        stages = {stage: getattr(result.times, stage) for stage in _STAGES}
+        stages = result.times._asdict()
         if self._telemetry is not None:
             self._telemetry.predicted(stages, dict.fromkeys(predictions, inputs))
         if self._tracing.is_on:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from headstart_server.lru import LruCache
 
@@ -10,8 +11,7 @@ from headstart_server.lru import LruCache
 MAX_VERSIONS = 10_000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StageTimes:
+class StageTimes(NamedTuple):
     """Where the time of a call went, in seconds.
 
     Attributes:

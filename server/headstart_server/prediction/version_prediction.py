@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,11 @@ from headstart_server.prediction.influence import ExampleInfluence
 from headstart_server.prediction.predict_options import Abstention, PredictOptions
 from headstart_server.prediction.saliency import Saliency
 from headstart_server.prediction.statistics import StageTimes
+
+Value = TypeVar("Value", np.float32, np.bool_)
+
+#: Outputs up to which sorting in Python is faster: numpy lets other threads run meanwhile.
+_FEW_OUTPUTS = 256
 
 
 class AbstentionReason(Enum):
@@ -109,6 +115,7 @@ def predict_version(
     views: Mapping[str, Float32],
     options: PredictOptions,
     own: Mapping[str, Float32] | None = None,
+    outputs: Float32 | None = None,
 ) -> VersionPrediction:
     """What a version answers for n inputs.
 
@@ -118,9 +125,11 @@ def predict_version(
         options: the options of the call.
         own: the views that the head takes, where the version has a tail. Typicality and neighbors use the
             backbone's: the tail has seen the training examples, and would find others less like them.
+        outputs: what the head gave for the inputs, [n, C]; None to compute it from the views.
     """
     head, evidence = version.head, version.evidence
-    outputs = head.outputs(views if own is None else own)
+    if outputs is None:
+        outputs = head.outputs(views if own is None else own)
     indexes, selected = _classes(version, outputs, options.top_k)
     typicality_model, index = evidence.typicality_model, evidence.neighbors
     abstention_result = None
@@ -130,12 +139,20 @@ def predict_version(
     return VersionPrediction(
         version=version,
         indexes=indexes,
-        probabilities=outputs[np.arange(len(outputs))[:, np.newaxis], indexes],
+        probabilities=_chosen(outputs, indexes),
         selected=selected,
         outputs=outputs,
         values=outputs[:, 0] if head.task is Task.REGRESSION else None,
         abstention_result=abstention_result,
         neighbors=index.nearest(views, options.neighbors) if index is not None and options.neighbors else (),
+    )
+
+
+def needs_evidence(version: ResidentVersion, options: PredictOptions) -> bool:
+    """Return whether an answer needs features in addition to the outputs of the head."""
+    evidence = version.evidence
+    return (options.abstention is not None and evidence.typicality_model is not None) or (
+        options.neighbors > 0 and evidence.neighbors is not None
     )
 
 
@@ -167,14 +184,31 @@ def _classes(
     if task is Task.REGRESSION:
         return np.zeros((count, 0), np.int64), np.zeros((count, 0), np.bool_)
     classes = outputs.shape[1]
-    # Stable, so that equal probabilities come in the order of the classes.
-    indexes = np.argsort(-outputs, axis=1, kind="stable")[:, : min(top_k or classes, classes)]
+    indexes = _ranked(outputs, min(top_k or classes, classes))
     if task is Task.MULTI_LABEL:
-        reached = outputs >= version.head.thresholds
-        return indexes, np.take_along_axis(reached, indexes, axis=1)
+        return indexes, _chosen(outputs >= version.head.thresholds, indexes)
     selected = np.zeros(indexes.shape, np.bool_)
     selected[:, :1] = True
     return indexes, selected
+
+
+def _ranked(outputs: Float32, top_k: int) -> NDArray[np.int64]:
+    """Return the first indexes of each row, the highest output first, and equal ones in their order."""
+    if outputs.size > _FEW_OUTPUTS:
+        return (-outputs).argsort(axis=1, kind="stable")[:, :top_k]
+    places = range(outputs.shape[1])
+    ranked = [sorted(places, key=row.__getitem__, reverse=True)[:top_k] for row in outputs.tolist()]
+    return np.array(ranked, np.int64).reshape(len(outputs), top_k)
+
+
+def _chosen(values: NDArray[Value], indexes: NDArray[np.int64]) -> NDArray[Value]:
+    """Return the values [n, C] at indexes [n, k]."""
+    chosen: NDArray[Value]
+    if len(values) == 1:
+        chosen = values[0].take(indexes)
+    else:
+        chosen = values[np.arange(len(values))[:, np.newaxis], indexes]
+    return chosen
 
 
 def _judged(

@@ -37,6 +37,7 @@ from headstart_server.errors import (
     VersionNotFound,
     WrongModality,
 )
+from headstart_server.learning.heads.head import Head
 from headstart_server.learning.heads.recipe import Ridge
 from headstart_server.models.version import Selector
 from headstart_server.prediction.predict_options import PredictOptions
@@ -615,10 +616,10 @@ async def requested(
     predict = embedder.predict
 
     def seen(
-        contents: Sequence[Content], deadline: float | None, cuts: frozenset[str]
+        contents: Sequence[Content], deadline: float | None, cuts: frozenset[str], heads: Sequence[Head]
     ) -> list["Future[RowFeatures]"]:
         embedder.predict = predict
-        futures.extend(predict(contents, deadline, cuts))
+        futures.extend(predict(contents, deadline, cuts, heads))
         return list(futures)
 
     embedder.predict = seen
@@ -670,9 +671,9 @@ async def test_inputs_that_ended_before_anybody_waits_are_answered_too(
     predict = embedder.predict
 
     def at_once(
-        contents: Sequence[Content], deadline: float | None, cuts: frozenset[str]
+        contents: Sequence[Content], deadline: float | None, cuts: frozenset[str], heads: Sequence[Head]
     ) -> list["Future[RowFeatures]"]:
-        futures = predict(contents, deadline, cuts)
+        futures = predict(contents, deadline, cuts, heads)
         stall.work()
         assert all(future.done() for future in futures)
         return futures

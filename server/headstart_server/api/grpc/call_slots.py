@@ -7,23 +7,22 @@ memory for a message, without ever being identified. Here handlers run first, an
 # Annotations stay unread: grpc's handler class takes its type arguments in the stubs only.
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 from grpc_status import rpc_status
 
 from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.interceptor import behavior_of
+from headstart_server.api.grpc.message_timeouts import MessageTimeouts
 from headstart_server.api.grpc.permissions import RULES, Subject
 from headstart_server.api.grpc.rate_limits import address_of
 from headstart_server.api.grpc.status import status_of
-from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField, RateExceeded
+from headstart_server.errors import HeadstartError, InvalidField, RateExceeded
 
 #: Methods that need no token: health checks and reflection.
 OPEN_METHODS = frozenset(method for method, rule in RULES.items() if rule.on is Subject.NONE)
@@ -63,8 +62,8 @@ class CallSlots(grpc.aio.ServerInterceptor):
     ) -> None:
         self._slots = slots
         self._knows = knows
-        self._check_seconds = check_seconds
-        self._message_seconds = message_seconds
+        self._check_timeouts = MessageTimeouts(check_seconds)
+        self._message_timeouts = MessageTimeouts(message_seconds)
         self._streams: Counter[str] = Counter()
         self._checks: Counter[str] = Counter()
         self._wrapped: dict[str, tuple[Handler, Handler]] = {}
@@ -89,12 +88,26 @@ class CallSlots(grpc.aio.ServerInterceptor):
         inner = behavior_of(handler)
 
         async def unary(requests: AsyncIterator[Any], context: Context) -> Any:
-            async with _Slot(self, handler, method, context) as slot:
-                return await inner(await slot.request(requests), context)
+            is_known, release = await self._begin(handler, method, context)
+            try:
+                return await inner(await self._request(handler, method, requests, is_known), context)
+            except HeadstartError as error:
+                failure = error
+            finally:
+                release()
+            return await _abort(context, failure)
 
         async def stream(requests: AsyncIterator[Any], context: Context) -> None:
-            async with _Slot(self, handler, method, context) as slot:
-                await _write(inner(await slot.request(requests), context), context)
+            is_known, release = await self._begin(handler, method, context)
+            try:
+                request = await self._request(handler, method, requests, is_known)
+                await _write(inner(request, context), context)
+                return
+            except HeadstartError as error:
+                failure = error
+            finally:
+                release()
+            await _abort(context, failure)
 
         make: Any = grpc.stream_unary_rpc_method_handler
         if handler.response_streaming:
@@ -106,15 +119,33 @@ class CallSlots(grpc.aio.ServerInterceptor):
         )
         return wrapped
 
-    async def knows(self, method: str, context: Context) -> bool:
-        """Return whether the caller of a method is known, or need not be."""
-        return self._knows is None or await self._knows(method, context)
+    async def _begin(
+        self, handler: Handler, method: str, context: Context
+    ) -> tuple[bool, Callable[[], None]]:
+        """Return whether the caller is known, and what releases the slot of its call."""
+        try:
+            # First, because a check of a token may wait for its issuer: until then the call holds no slot.
+            is_known = self._knows is None or await self._knows(method, context)
+            return is_known, self._acquire(handler, method, context)
+        except HeadstartError as error:
+            await _abort(context, error)
 
-    def seconds(self, method: str) -> float:
-        """Return the time limit for the message of a unary call."""
-        return self._check_seconds if method in OPEN_METHODS else self._message_seconds
+    async def _request(
+        self, handler: Handler, method: str, requests: AsyncIterator[Any], is_known: bool
+    ) -> Any:
+        """Return what the handler takes: the stream, or the message, once it is here."""
+        if handler.request_streaming:
+            return requests
+        if not is_known:
+            # The handler rejects the caller before it parses this.
+            return b""
+        timeouts = self._check_timeouts if method in OPEN_METHODS else self._message_timeouts
+        try:
+            return await timeouts.wait_for(anext(requests))
+        except StopAsyncIteration:
+            raise InvalidField("The call has no message. Send one.") from None
 
-    def acquire(self, handler: Handler, method: str, context: Context) -> Callable[[], None]:
+    def _acquire(self, handler: Handler, method: str, context: Context) -> Callable[[], None]:
         """Count a call; return what stops counting it.
 
         Raises:
@@ -138,49 +169,8 @@ class CallSlots(grpc.aio.ServerInterceptor):
         self.held -= 1
 
 
-class _Slot:
-    """The slot of one call, held while the call runs."""
-
-    __slots__ = ("_context", "_handler", "_is_known", "_method", "_release", "_slots")
-
-    def __init__(self, slots: CallSlots, handler: Handler, method: str, context: Context) -> None:
-        self._slots, self._handler, self._method, self._context = slots, handler, method, context
-
-    async def __aenter__(self) -> Self:
-        try:
-            # First, because a check of a token may wait for its issuer: until then the call holds no slot.
-            self._is_known = await self._slots.knows(self._method, self._context)
-            self._release = self._slots.acquire(self._handler, self._method, self._context)
-        except HeadstartError as error:
-            await self._abort(error)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._release()
-        if isinstance(error, HeadstartError):
-            await self._abort(error)
-
-    async def request(self, requests: AsyncIterator[Any]) -> Any:
-        """Return what the handler takes: the stream, or the message, once it is here."""
-        if self._handler.request_streaming:
-            return requests
-        if not self._is_known:
-            # The handler rejects the caller before it parses this.
-            return b""
-        seconds = self._slots.seconds(self._method)
-        try:
-            # Not `wait_for`, which would make a task for each call.
-            async with asyncio.timeout(seconds):
-                return await anext(requests)
-        except TimeoutError:
-            raise DeadlineExceeded(f"The message of the call did not come within {seconds:g} s.") from None
-        except StopAsyncIteration:
-            raise InvalidField("The call has no message. Send one.") from None
-
-    async def _abort(self, error: HeadstartError) -> None:
-        await self._context.abort_with_status(rpc_status.to_status(status_of(error)))
+async def _abort(context: Context, error: HeadstartError) -> NoReturn:
+    await context.abort_with_status(rpc_status.to_status(status_of(error)))
 
 
 def _release(running: Counter[str], address: str) -> None:

@@ -12,9 +12,9 @@ from headstart_server.api.grpc.messages.common import contents_of, selector_of
 from headstart_server.api.grpc.messages.predictions import (
     fault_message,
     features_message,
+    fill_predictions,
+    fill_times,
     predict_options_of,
-    predictions_message,
-    times_message,
     truncation_message,
 )
 from headstart_server.api.grpc.requests.request_parsing import in_thread_if_large
@@ -50,15 +50,14 @@ class PredictionService(stubs.PredictionServiceServicer):
                 deadline=deadline_of(context, self._clock),
                 router=router,
             )
-        return pb.PredictResponse(
-            results=[
-                predictions_message(each, predicted.faults, len(request.inputs))
-                for each in predicted.predictions
-            ],
+        response = pb.PredictResponse(
             features=map(features_message, predicted.features),
-            times=times_message(predicted.times),
             faults=[fault_message(place, fault) for place, fault in sorted(predicted.faults.items())],
         )
+        for each in predicted.predictions:
+            fill_predictions(response.results.add(), each, predicted.faults, len(contents))
+        fill_times(response.times, predicted.times)
+        return response
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         features, times = await self._predictor.embed(
@@ -67,11 +66,12 @@ class PredictionService(stubs.PredictionServiceServicer):
             views=request.views,
             deadline=deadline_of(context, self._clock),
         )
-        return pb.EmbedResponse(
+        response = pb.EmbedResponse(
             features=features_message(features),
-            times=times_message(times),
             truncation={place: truncation_message(cut) for place, cut in features.truncation.items()},
         )
+        fill_times(response.times, times)
+        return response
 
     async def _contents(self, messages: Sequence[Input]) -> list[Content]:
         # Counted before each is converted.

@@ -100,6 +100,13 @@ class Backbone(Protocol):
         """Whether a device computes batches while the processor prepares others."""
 
     @property
+    def is_immediate(self) -> bool:
+        """Whether `decode` and `run` take microseconds, so that queueing rows would take longer.
+
+        Any number of threads may call `run` then.
+        """
+
+    @property
     def batch(self) -> int:
         """Rows of a batch that use a stream fully; longer batches only add latency."""
 

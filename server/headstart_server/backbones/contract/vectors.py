@@ -74,6 +74,7 @@ class IdentityRuntime:
     precision = Precision.FLOAT32
     stream_per_core = True
     on_device = False
+    is_immediate = True
     batch = BATCH
     streams = 1
 

@@ -25,6 +25,7 @@ class Runtime(Protocol):
     streams: int
     stream_per_core: bool
     on_device: bool
+    is_immediate: bool
     batch: int
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
@@ -75,6 +76,10 @@ class LoadedBackbone:
     @property
     def on_device(self) -> bool:
         return self._runtime.on_device
+
+    @property
+    def is_immediate(self) -> bool:
+        return self._runtime.is_immediate
 
     @property
     def batch(self) -> int:

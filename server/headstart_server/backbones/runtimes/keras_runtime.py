@@ -46,6 +46,7 @@ class KerasRuntime:
         self.name = f"keras {load_keras().backend.backend()} {self.precision.value}"
         self.streams = settings.streams
         self.stream_per_core = False
+        self.is_immediate = False
         self.batch = MAX_BATCH_GPU if on_gpu else MAX_BATCH
         self._model, self._settings, self._cuts = model, settings, frozenset(cuts)
         self._executor = compiled(model, settings, on_gpu=on_gpu, max_batch=self.batch)

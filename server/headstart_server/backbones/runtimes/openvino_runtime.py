@@ -86,6 +86,7 @@ class OpenVinoRuntime:
         self.streams = settings.streams
         self.on_device = False
         self.stream_per_core = settings.streams >= cores
+        self.is_immediate = False
         self.batch = TOKEN_BATCH if self._has_lengths else BATCH
         self.name = f"openvino {self.precision.value}"
 

@@ -16,6 +16,17 @@ from headstart_server.learning.features.feature_matrix import (
 )
 from headstart_server.learning.heads.calibration import Calibration
 
+#: Rows up to which each is multiplied alone, so that its outputs do not depend on the rows next to it.
+MAX_SINGLE_ROWS = 64
+
+
+def row_products(features: Float32, weights: Float32) -> Float32:
+    """Return the product [n, C] of rows [n, D] and weights [D, C]."""
+    if len(features) > MAX_SINGLE_ROWS:
+        return features @ weights
+    products: Float32 = np.matmul(features[:, np.newaxis], weights)[:, 0]
+    return products
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class HiddenLayer:
@@ -99,7 +110,7 @@ class Head:
         features = scale_features(concatenate_views(views, self.views), self.scaling)
         if self.hidden is not None:
             features = self.hidden.units(features)
-        scores: Float32 = features @ self.weights + self.bias
+        scores: Float32 = row_products(features, self.weights) + self.bias
         return scores
 
     def outputs(self, views: Mapping[str, Float32]) -> Float32:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from headstart.inputs import tensors
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1.label_pb2 import ExampleReference
-from headstart_server.api.grpc.messages.common import TASKS, duration, label_message
+from headstart_server.api.grpc.messages.common import TASKS, label_message
 from headstart_server.backbones.contract.backbone import Truncation
 from headstart_server.errors import HeadstartError
 from headstart_server.learning.analysis.neighbors import Neighbor, NeighborExample
@@ -41,23 +41,21 @@ def predict_options_of(message: pb.PredictRequest) -> PredictOptions:
     )
 
 
-def predictions_message(
-    answer: VersionPrediction, skipped: Collection[int] = (), inputs: int = 0
-) -> pb.VersionPredictions:
-    """Return the message of what a version predicts.
+def fill_predictions(
+    message: pb.VersionPredictions, answer: VersionPrediction, skipped: Collection[int] = (), inputs: int = 0
+) -> None:
+    """Write what a version predicts into a message.
 
     Args:
         skipped: the places of inputs that were skipped, which the answer is not about.
     """
-    message = pb.VersionPredictions(
-        model=answer.version.model,
-        version=answer.version.number,
-        task=TASKS[answer.version.head.task],
-    )
-    for _ in range(inputs if skipped else len(answer.indexes)):
-        message.predictions.add()
-    _fill([each for place, each in enumerate(message.predictions) if place not in skipped], answer)
-    return message
+    version = answer.version
+    message.model, message.version, message.task = version.model, version.number, TASKS[version.head.task]
+    add = message.predictions.add
+    predictions = [add() for _ in range(inputs if skipped else len(answer.indexes))]
+    if skipped:
+        predictions = [each for place, each in enumerate(predictions) if place not in skipped]
+    _fill(predictions, answer)
 
 
 def fault_message(place: int, fault: HeadstartError) -> pb.InputFault:
@@ -73,16 +71,19 @@ def features_message(features: BackboneFeatures) -> pb.Features:
     )
 
 
-def times_message(times: StageTimes) -> pb.StageTimes:
-    """The message of where the time went."""
-    return pb.StageTimes(
-        total_duration=duration(times.total),
-        resolve_duration=duration(times.resolve),
-        decode_duration=duration(times.decode),
-        queue_duration=duration(times.queue),
-        backbone_duration=duration(times.backbone),
-        head_duration=duration(times.head),
-    )
+def fill_times(message: pb.StageTimes, times: StageTimes) -> None:
+    """Write where the time went into a message."""
+    # Assigned in place: a message as an argument would be copied.
+    for duration, seconds in (
+        (message.total_duration, times.total),
+        (message.resolve_duration, times.resolve),
+        (message.decode_duration, times.decode),
+        (message.queue_duration, times.queue),
+        (message.backbone_duration, times.backbone),
+        (message.head_duration, times.head),
+    ):
+        nanoseconds = round(seconds * 1e9)
+        duration.seconds, duration.nanos = divmod(nanoseconds, 1_000_000_000)
 
 
 def truncation_message(cut: Truncation) -> pb.Truncation:

@@ -38,27 +38,24 @@ def is_required(field: FieldDescriptor) -> bool:
 
 
 def _missing(message: Any) -> str:
-    for field, required, has_inner in _fields(message.DESCRIPTOR):
-        is_set = message.HasField(field.name) if field.has_presence else bool(getattr(message, field.name))
-        if not is_set:
+    for name, has_presence, required, has_inner in _fields(message.DESCRIPTOR):
+        if not (message.HasField(name) if has_presence else getattr(message, name)):
             if required:
-                return field.name
-        elif has_inner:
-            inner = _missing(getattr(message, field.name))
-            if inner:
-                return f"{field.name}.{inner}"
+                return name
+        elif has_inner and (inner := _missing(getattr(message, name))):
+            return f"{name}.{inner}"
     return ""
 
 
 @cache
-def _fields(kind: Descriptor) -> tuple[tuple[FieldDescriptor, bool, bool], ...]:
-    """Return the fields to check: with whether each is required, and whether its message has such fields."""
+def _fields(kind: Descriptor) -> tuple[tuple[str, bool, bool, bool], ...]:
+    """Return the fields to check: name, presence, whether it is required, and whether it has such fields."""
     found = []
     for field in kind.fields:
         inner = None if field.is_repeated else field.message_type
         has_inner = inner is not None and bool(_fields(inner))
         if is_required(field) or has_inner:
-            found.append((field, is_required(field), has_inner))
+            found.append((field.name, field.has_presence, is_required(field), has_inner))
     return tuple(found)
 
 

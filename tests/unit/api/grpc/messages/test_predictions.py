@@ -7,7 +7,7 @@ import numpy as np
 from fakes import make_head
 from headstart.v1 import input_pb2
 from headstart.v1 import prediction_service_pb2 as pb
-from headstart_server.api.grpc.messages.predictions import predictions_message
+from headstart_server.api.grpc.messages.predictions import fill_predictions
 from headstart_server.backbones.contract.backbone import Truncation
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.calibration import Calibration
@@ -24,6 +24,12 @@ CLASSES = [
     {"name": "class 1", "probability": 0.75, "index": 1, "selected": True},
     {"name": "class 0", "probability": 0.25, "index": 0, "selected": False},
 ]
+
+
+def predictions_message(*arguments: Any, **fields: Any) -> pb.VersionPredictions:
+    message = pb.VersionPredictions()
+    fill_predictions(message, *arguments, **fields)
+    return message
 
 
 def answer(head: Head, rows: int = 1, **fields: Any) -> VersionPrediction:

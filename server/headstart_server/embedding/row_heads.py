@@ -1,0 +1,43 @@
+"""Heads that predict in the batch of their rows: once for all rows of a version, in the batch's thread."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.backbones.contract.backbone import Views
+
+
+class RowHead(Protocol):
+    """What predicts from views of rows, and compares by identity."""
+
+    @property
+    def views(self) -> Sequence[str]:
+        """The views that it takes."""
+
+    def outputs(self, views: Views, /) -> NDArray[np.float32]:
+        """Return the outputs [n, C] of n rows; those of a row do not depend on the others."""
+
+
+#: Outputs [C] of one row, by head.
+RowOutputs = Mapping[RowHead, NDArray[np.float32]]
+
+
+def head_outputs(views: Views, heads: Sequence[Sequence[RowHead]]) -> Sequence[RowOutputs]:
+    """Return the outputs of each row of a batch.
+
+    Args:
+        views: views of the rows, [n, D of the view].
+        heads: the heads of each row.
+    """
+    places: dict[RowHead, list[int]] = {}
+    for place, wanted in enumerate(heads):
+        for head in wanted:
+            places.setdefault(head, []).append(place)
+    found: list[dict[RowHead, NDArray[np.float32]]] = [{} for _ in heads]
+    for head, chosen in places.items():
+        part = views if len(chosen) == len(heads) else {name: views[name][chosen] for name in head.views}
+        for place, row in zip(chosen, head.outputs(part), strict=True):
+            found[place][head] = row
+    return found
