@@ -214,9 +214,12 @@ def _quantize(catalog: Any, backbone: Any, samples: Path | None) -> bool:
     name = backbone.info.name
     try:
         quantized = catalog.load_quantized(name, samples)
-        from headstart_server.evaluation.quantization import prove
+        from headstart_server.backbones.contract.runtimes import processor
+        from headstart_server.evaluation.quantization import measured_here, prove
 
         proof = catalog.quantized.proof(name) or prove(backbone, quantized, samples)
+        if proof.processor != processor():
+            proof = measured_here(proof, backbone, quantized, samples)
     except (HeadstartError, ValueError, OSError) as error:
         typer.echo(f"{name}:int8: {error}", err=True)
         return False

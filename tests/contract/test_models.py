@@ -65,7 +65,8 @@ def test_the_server_and_the_caller_are_described(client: Client):
     assert info.limits.versions_per_model is None
     assert info.features == (Feature.HTTP, Feature.UNSPECIFIED)
     assert info.export_formats == ("onnx",)
-    assert info.default_backbones == {Modality.TEXT: "minilm"}
+    assert info.default_backbones == {Modality.TEXT: "minilm", Modality.IMAGE: "efficientnet-lite0"}
+    assert info.precision_reasons == {Modality.TEXT: "It is faster."}
     assert caller.permissions == (Permission(rights=(Right.PREDICT,), models=("pets-*",)),)
 
 

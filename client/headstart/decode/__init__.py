@@ -187,7 +187,12 @@ _DECODER: Final = Decoder(
         ServerInfo: {
             "default_backbones": lambda info: {
                 _decode_modality(each.modality): each.backbone for each in info.default_backbones
-            }
+            },
+            "precision_reasons": lambda info: {
+                _decode_modality(each.modality): each.precision_reason
+                for each in info.default_backbones
+                if each.precision_reason
+            },
         },
         Version: {
             "promotion": _promotion("version"),

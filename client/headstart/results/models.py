@@ -246,6 +246,8 @@ class Backbone:
         license: SPDX identifier of the license of the weights.
         default: whether it is the default of its modality.
         description: description in one sentence.
+        precision_reason: why the server uses it in 8 bits or in floating point; empty unless its 8-bit form
+            was prepared.
         status: status of the backbone on the replica that responded.
     """
 
@@ -258,4 +260,5 @@ class Backbone:
     license: str
     default: bool
     description: str
+    precision_reason: str
     status: BackboneStatus

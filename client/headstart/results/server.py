@@ -95,6 +95,8 @@ class ServerInfo:
         features: the optional features that are available.
         export_formats: the forms in which versions can be exported.
         default_backbones: the backbone of each modality that is used if a request names no backbone.
+        precision_reasons: why the server uses them in 8 bits or in floating point, where an 8-bit form was
+            prepared.
     """
 
     release: str
@@ -102,6 +104,7 @@ class ServerInfo:
     features: tuple[Feature, ...]
     export_formats: tuple[ExportFormat, ...]
     default_backbones: Mapping[Modality, str] = field(hash=False)
+    precision_reasons: Mapping[Modality, str] = field(hash=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -236,7 +236,7 @@ class Lineage(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., dataset_digest: _Optional[str] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., seed: _Optional[int] = ..., example_count: _Optional[int] = ..., software: _Optional[str] = ..., runtime: _Optional[str] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., fit_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., parent_version: _Optional[int] = ..., added_example_count: _Optional[int] = ..., removed_example_count: _Optional[int] = ..., trained_blocks: _Optional[int] = ..., note: _Optional[str] = ..., edited_example_count: _Optional[int] = ..., feedback_count: _Optional[int] = ...) -> None: ...
 
 class Backbone(_message.Message):
-    __slots__ = ("backbone", "modality", "views", "input_size", "parameter_count", "source", "license", "default", "description")
+    __slots__ = ("backbone", "modality", "views", "input_size", "parameter_count", "source", "license", "default", "description", "precision_reason")
     class ViewsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -253,6 +253,7 @@ class Backbone(_message.Message):
     LICENSE_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_REASON_FIELD_NUMBER: _ClassVar[int]
     backbone: str
     modality: Modality
     views: _containers.ScalarMap[str, int]
@@ -262,7 +263,8 @@ class Backbone(_message.Message):
     license: str
     default: bool
     description: str
-    def __init__(self, backbone: _Optional[str] = ..., modality: _Optional[_Union[Modality, str]] = ..., views: _Optional[_Mapping[str, int]] = ..., input_size: _Optional[_Iterable[int]] = ..., parameter_count: _Optional[int] = ..., source: _Optional[str] = ..., license: _Optional[str] = ..., default: bool = ..., description: _Optional[str] = ...) -> None: ...
+    precision_reason: str
+    def __init__(self, backbone: _Optional[str] = ..., modality: _Optional[_Union[Modality, str]] = ..., views: _Optional[_Mapping[str, int]] = ..., input_size: _Optional[_Iterable[int]] = ..., parameter_count: _Optional[int] = ..., source: _Optional[str] = ..., license: _Optional[str] = ..., default: bool = ..., description: _Optional[str] = ..., precision_reason: _Optional[str] = ...) -> None: ...
 
 class BackboneStatus(_message.Message):
     __slots__ = ("backbone", "ready", "digest", "runtime", "problem")

@@ -118,12 +118,14 @@ class ServerLimits(_message.Message):
     def __init__(self, message_bytes: _Optional[int] = ..., inputs: _Optional[int] = ..., input_bytes: _Optional[int] = ..., image_pixels: _Optional[int] = ..., text_characters: _Optional[int] = ..., targets: _Optional[int] = ..., neighbors: _Optional[int] = ..., page_size: _Optional[int] = ..., batch_examples: _Optional[int] = ..., examples: _Optional[int] = ..., dataset_bytes: _Optional[int] = ..., classes: _Optional[int] = ..., queued_jobs: _Optional[int] = ..., run_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., versions_per_model: _Optional[int] = ..., aliases_per_model: _Optional[int] = ..., concurrent_requests_per_caller: _Optional[int] = ..., requests_per_second_per_caller: _Optional[float] = ...) -> None: ...
 
 class DefaultBackbone(_message.Message):
-    __slots__ = ("modality", "backbone")
+    __slots__ = ("modality", "backbone", "precision_reason")
     MODALITY_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_REASON_FIELD_NUMBER: _ClassVar[int]
     modality: _model_pb2.Modality
     backbone: str
-    def __init__(self, modality: _Optional[_Union[_model_pb2.Modality, str]] = ..., backbone: _Optional[str] = ...) -> None: ...
+    precision_reason: str
+    def __init__(self, modality: _Optional[_Union[_model_pb2.Modality, str]] = ..., backbone: _Optional[str] = ..., precision_reason: _Optional[str] = ...) -> None: ...
 
 class WhoAmIRequest(_message.Message):
     __slots__ = ()

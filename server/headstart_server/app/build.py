@@ -395,7 +395,12 @@ def _audit_log(auth: AuthGroup, closing: ExitStack) -> AuditLog | None:
 
 def _default_backbone(source: BackboneSource, name: str) -> str:
     """Return the default backbone: the quantized form of the configured one if it is preferred."""
-    return source.quantized.preferred(name) if isinstance(source, Catalog) else name
+    if not isinstance(source, Catalog):
+        return name
+    choice = source.quantized.choice(name)
+    if choice.reason:
+        log.info("backbone_precision_chosen", backbone=name, int8=choice.is_quantized, reason=choice.reason)
+    return source.quantized.preferred(name)
 
 
 def _export_network(source: BackboneSource) -> ExportNetwork:

@@ -88,7 +88,8 @@ class Catalog:
     def list(self) -> Sequence[BackboneInfo]:
         """Return the metadata of each backbone as far as known, preferred quantized ones first."""
         preferred = {self.quantized.preferred(name) for name in self._declared} - self._declared.keys()
-        return sorted(self._infos.values(), key=lambda info: info.name not in preferred)
+        infos = map(self._explained, tuple(self._infos.values()))
+        return sorted(infos, key=lambda info: info.name not in preferred)
 
     def check_name(self, name: str) -> None:
         """Raise `BackboneNotFound` if no backbone has a name."""
@@ -97,7 +98,7 @@ class Catalog:
     def info(self, name: str) -> BackboneInfo:
         """Return the metadata of one backbone as far as known; ``features:SIZE`` exists for any size."""
         declaration = self._declaration(name)
-        return self._infos.get(name) or _first_info(declaration)
+        return self._explained(self._infos.get(name) or _first_info(declaration))
 
     def prepare(self, name: str) -> BackboneInfo:
         """Fetch a backbone and determine all its metadata, unless done before; may take minutes.
@@ -111,12 +112,12 @@ class Catalog:
         declaration = self._declaration(name)
         with _unavailable(declaration):
             if base_name(name) is not None:
-                self.quantized.folder(name)
+                self.quantized.find(name)
             elif self._kind(declaration) is RuntimeKind.OPENVINO:
                 self._prepared(declaration, low_priority=True)
             else:
                 self._opened(declaration)
-        return self._infos[name]
+        return self.info(name)
 
     def load(self, name: str = DEFAULT) -> Backbone:
         """Load a backbone, warm it up, and verify its features. Takes seconds.
@@ -133,7 +134,7 @@ class Catalog:
             if size_of(declaration.source) is not None:
                 return self._loaded_without_network(declaration)
             if base_name(name) is not None:
-                return self._loaded_quantized(declaration, self.quantized.folder(name))
+                return self._loaded_quantized(declaration, *self.quantized.find(name))
             if self._kind(declaration) is RuntimeKind.OPENVINO:
                 backbone = self._loaded_in_openvino(declaration)
             else:
@@ -150,7 +151,7 @@ class Catalog:
         """
         declaration = self._declaration(name)
         with _unavailable(declaration):
-            return self._loaded_quantized(declaration, self.quantized.quantize(name, samples))
+            return self._loaded_quantized(declaration, *self.quantized.quantize(name, samples))
 
     def keep_proof(self, name: str, proof: QuantizationProof) -> None:
         """Store the proof of the quantized form of a backbone, which allows or forbids to use it."""
@@ -232,13 +233,18 @@ class Catalog:
         runtime = OpenVinoRuntime(folder / NETWORK_FILE, self._openvino_settings(), card.cuts)
         return self._checked(card, runtime, self._training_process(declaration))
 
-    def _loaded_quantized(self, declaration: Declaration, folder: Path) -> Backbone:
+    def _loaded_quantized(self, declaration: Declaration, card: Card, folder: Path) -> Backbone:
         """Load a quantized backbone; its tails are trained and run in floating point."""
-        card = self._renamed(declaration, Card.read(folder))
+        card = self._renamed(declaration, card)
         runtime = OpenVinoRuntime(
             folder / NETWORK_FILE, self._openvino_settings(), card.cuts, quantized_from=folder / FLOAT_FILE
         )
         return self._checked(card, runtime, self._training_process(declaration))
+
+    def _explained(self, info: BackboneInfo) -> BackboneInfo:
+        """Return the metadata of a backbone with the reason for its precision."""
+        reason = self.quantized.choice(base_name(info.name) or info.name).reason
+        return replace(info, precision_reason=reason) if reason else info
 
     def _openvino_settings(self) -> RuntimeSettings:
         return replace(self._runtimes, kind=RuntimeKind.OPENVINO).settled()
@@ -294,12 +300,12 @@ class Catalog:
 
     def _openvino_folder(self, declaration: Declaration) -> Path:
         if base_name(declaration.name) is not None:
-            return self.quantized.folder(declaration.name)
+            return self.quantized.find(declaration.name)[1]
         return self._prepared(declaration, low_priority=True)[1]
 
     def _list_quantized(self, base: str) -> None:
         declaration = replace(self._declared[base], name=base + SUFFIX)
-        card = Card.read(self.quantized.folder(declaration.name))
+        card, _ = self.quantized.find(declaration.name)
         self._infos[declaration.name] = self._renamed(declaration, card).info
 
     def _opened(self, declaration: Declaration) -> tuple[Card, Network]:

@@ -128,7 +128,13 @@ def test_its_tails_run_in_floating_point_on_its_activations(
 
 
 def test_it_is_the_default_where_the_settings_say_so(cache: Path) -> None:
-    assert catalog(cache, Precision.INT8).quantized.preferred(NAME) == QUANTIZED
+    chosen = catalog(cache, Precision.INT8)
+    assert chosen.quantized.preferred(NAME) == QUANTIZED
+    assert chosen.info(NAME).precision_reason == chosen.info(QUANTIZED).precision_reason
+    assert "times as many rows per second" in chosen.info(NAME).precision_reason
+    assert {info.precision_reason for info in chosen.list() if info.name in {NAME, QUANTIZED}} == {
+        chosen.info(NAME).precision_reason
+    }
     assert catalog(cache, Precision.FLOAT32).quantized.preferred(NAME) == NAME
     assert catalog(cache, Precision.INT8).list()[0].name == QUANTIZED
     assert QUANTIZED in {info.name for info in catalog(cache, Precision.FLOAT32).list()}

@@ -145,6 +145,7 @@ def backbone_list(backbones: Iterable[Backbone]) -> RenderableType:
             ("licence", each.license or None),
             ("runtime", each.status.runtime or None),
             ("description", each.description or None),
+            ("precision", each.precision_reason or None),
             ("problem", each.status.problem or None),
         ]
         parts += [

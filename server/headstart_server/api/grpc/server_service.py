@@ -49,7 +49,11 @@ class ServerService(stubs.ServerServiceServicer):
     ) -> pb.GetServerInfoResponse:
         response = pb.GetServerInfoResponse(info=self._info)
         for modality, backbone in self._pool.defaults().items():
-            response.info.default_backbones.add(modality=MODALITIES[modality], backbone=backbone)
+            response.info.default_backbones.add(
+                modality=MODALITIES[modality],
+                backbone=backbone,
+                precision_reason=self._pool.metadata(backbone).precision_reason,
+            )
         return response
 
     async def WhoAmI(self, request: pb.WhoAmIRequest, context: Context) -> pb.WhoAmIResponse:

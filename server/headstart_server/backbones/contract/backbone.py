@@ -46,6 +46,7 @@ class BackboneInfo:
         source: origin of the weights.
         license: SPDX identifier of the weights' license.
         tails: tail plans by their number of last blocks; empty if unsupported.
+        precision_reason: why it is or is not used in 8 bits, as a sentence; empty without a quantized form.
     """
 
     name: str
@@ -57,6 +58,7 @@ class BackboneInfo:
     license: str
     description: str
     tails: Mapping[int, TailPlan] = field(default_factory=dict)
+    precision_reason: str = ""
 
     @property
     def is_prepared(self) -> bool:

@@ -14,6 +14,9 @@ GPU_STREAMS = 3
 #: Backends of Keras, the default first.
 KERAS_BACKENDS = ("tensorflow", "jax", "torch")
 
+#: Instructions that multiply bfloat16 or 8-bit integers, as Linux names them.
+_BFLOAT16, _INT8 = ("avx512_bf16", "amx_bf16"), ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp")
+
 
 class RuntimeKind(Enum):
     """Runtime of networks."""
@@ -94,17 +97,21 @@ def has_gpu() -> bool:
 
 def has_bfloat16() -> bool:
     """Return whether this processor multiplies bfloat16 natively."""
-    return _has_one_of("avx512_bf16", "amx_bf16")
+    return not _words().isdisjoint(_BFLOAT16)
 
 
 def has_int8() -> bool:
     """Return whether this processor multiplies 8-bit integers natively."""
-    return _has_one_of("avx512_vnni", "avx_vnni", "amx_int8", "asimddp")
+    return not _words().isdisjoint(_INT8)
 
 
-def _has_one_of(*flags: str) -> bool:
+def processor() -> str:
+    """Return the kind of this processor: its instructions that decide which precision is the fastest."""
+    return " ".join(sorted(_words() & {*_BFLOAT16, *_INT8, "avx2", "avx512f"}))
+
+
+def _words() -> set[str]:
     try:
-        words = set(Path("/proc/cpuinfo").read_text().split())
+        return set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
-        return False
-    return not words.isdisjoint(flags)
+        return set()

@@ -30,6 +30,7 @@ class QuantizationProof:
         calibration_error: mean ECE of the quantized backbone.
         float_rows_per_second: rows per second of one thread in floating point.
         rows_per_second: rows per second of one thread of the quantized backbone.
+        processor: kind of the processor that the speed was measured on, as `processor` returns it.
     """
 
     dataset: str
@@ -41,6 +42,7 @@ class QuantizationProof:
     calibration_error: float
     float_rows_per_second: float
     rows_per_second: float
+    processor: str = ""
 
     @property
     def speedup(self) -> float:

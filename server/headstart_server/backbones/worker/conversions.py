@@ -67,16 +67,16 @@ class Conversions:
         card = prepared_in(folder) or self._make(declaration, fingerprint, folder, low_priority=low_priority)
         return card, folder
 
-    def quantized(self, declaration: Declaration) -> Path | None:
-        """Return the folder of the quantized form of a backbone; None if it is not prepared."""
+    def quantized(self, declaration: Declaration) -> tuple[Card, Path] | None:
+        """Return the card and the folder of the quantized form of a backbone; None if it is not prepared."""
         for cache in filter(None, (self._shipped, self._cache)):
             folder = folder_without_source(declaration, cache, QUANTIZED)
-            if folder and prepared_in(folder):
-                return folder
+            if folder and (card := prepared_in(folder)):
+                return card, folder
         return None
 
-    def quantize(self, declaration: Declaration, samples: Path | None) -> Path:
-        """Quantize a backbone, unless done before, and return the folder of its quantized form.
+    def quantize(self, declaration: Declaration, samples: Path | None) -> tuple[Card, Path]:
+        """Quantize a backbone, unless done before, and return card and folder of its quantized form.
 
         Args:
             samples: folder of samples to calibrate on; None for those of packages.
@@ -91,7 +91,7 @@ class Conversions:
         fingerprint = source_of(declaration).fetch(declaration, self._cache)
         _, prepared = self.find(declaration)
         folder = self._cache / (prepared.name + QUANTIZED)
-        quantize_into(
+        card = quantize_into(
             folder,
             prepared,
             declaration,
@@ -99,7 +99,7 @@ class Conversions:
             fingerprint=fingerprint,
             preparations=self._preparations,
         )
-        return folder
+        return card, folder
 
     def remaining(self, backbone: str) -> float | None:
         """Estimate the seconds until a backbone is converted; None if it is not being converted."""

@@ -1,9 +1,17 @@
 """Quantized forms of backbones: prepared ahead, proven, and preferred where they are faster."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings, has_int8
+from headstart_server.backbones.contract.runtimes import (
+    Precision,
+    RuntimeKind,
+    RuntimeSettings,
+    has_int8,
+    processor,
+)
+from headstart_server.backbones.networks.card import Card
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.quantization import (
     MIN_SPEEDUP,
@@ -15,10 +23,28 @@ from headstart_server.backbones.sources.source import SourceError
 from headstart_server.backbones.worker.conversions import Conversions
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Prepared:
+    """A prepared quantized form."""
+
+    card: Card
+    folder: Path
+    proof: QuantizationProof
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrecisionChoice:
+    """Whether a backbone is used in 8 bits, and the reason as a sentence; empty without a quantized form."""
+
+    is_quantized: bool
+    reason: str
+
+
 class QuantizedBackbones:
     """The quantized forms of declared backbones.
 
-    Only `quantize` makes them; a server uses those that were prepared and proven before it started.
+    Only `quantize` makes them; a server uses those that were prepared and proven before it started. Their
+    cards are read once.
     """
 
     def __init__(
@@ -27,69 +53,108 @@ class QuantizedBackbones:
         self._declared = declared
         self._conversions = conversions
         self._runtimes = runtimes
-        #: Proof of each that is prepared, by the name in floating point.
-        self._proofs: dict[str, QuantizationProof] = {}
+        #: Each that is prepared and has a proof, by the name in floating point.
+        self._prepared: dict[str, _Prepared] = {}
         for name in declared:
             self._look(name)
 
     def proof(self, base: str) -> QuantizationProof | None:
         """Return the proof of the quantized form of a backbone; None if it is not prepared."""
-        return self._proofs.get(base)
+        prepared = self._prepared.get(base)
+        return prepared.proof if prepared else None
 
     def usable(self) -> list[str]:
         """Return the names in floating point of the backbones whose quantized form may be used."""
-        return [base for base, proof in self._proofs.items() if not proof.problem]
+        return [base for base, prepared in self._prepared.items() if not prepared.proof.problem]
 
     def preferred(self, name: str) -> str:
-        """Return the name of the quantized form of a backbone if the settings and its proof speak for it.
+        """Return the name of the quantized form of a backbone if it is chosen, else the name itself."""
+        return name + SUFFIX if self.choice(name).is_quantized else name
+
+    def choice(self, base: str) -> PrecisionChoice:
+        """Return whether the quantized form of a backbone is preferred, and why.
 
         With the precision `INT8` it must be proven to be as accurate, and with None also faster, on a
-        processor that multiplies 8-bit integers. Otherwise return the name itself.
+        processor that multiplies 8-bit integers and was measured.
         """
-        proof, precision = self._proofs.get(name), self._runtimes.precision
-        if proof is None or proof.problem or self._runtimes.settled().kind is not RuntimeKind.OPENVINO:
-            return name
-        is_chosen = precision is None and has_int8() and proof.speedup >= MIN_SPEEDUP
-        return name + SUFFIX if is_chosen or precision is Precision.INT8 else name
+        proof, precision = self.proof(base), self._runtimes.precision
+        if proof is None:
+            return PrecisionChoice(is_quantized=False, reason="")
+        problem = self._obstacle(proof) or ("" if precision is Precision.INT8 else self._slower(base, proof))
+        if problem:
+            return PrecisionChoice(is_quantized=False, reason=f"It is used in floating point. {problem}")
+        gain = (
+            f"In 8 bits it computes {proof.speedup:.2f} times as many rows per second as in "
+            f"{proof.float_runtime}; its accuracy on {proof.dataset} is {proof.accuracy:.2%}, and "
+            f"{proof.float_accuracy:.2%} in floating point."
+        )
+        return PrecisionChoice(is_quantized=True, reason=gain)
 
     def require(self, base: str) -> None:
         """Raise `SourceError` unless the quantized form of a backbone, or `base` as one, may be used."""
         if base_name(base) is not None or self.preferred(base) != base:
             return
-        proof = self._proofs.get(base)
-        reason = "It is not prepared." if proof is None else proof.problem or "Only OpenVINO runs it."
+        proof = self.proof(base)
+        reason = "It is not prepared." if proof is None else self._obstacle(proof)
         raise SourceError(
             f"--precision int8: Backbone '{base}' cannot be used in 8 bits. {reason} Prepare it with "
             f"headstart-server prepare --int8 {base}, or use --precision auto."
         )
 
-    def folder(self, name: str) -> Path:
-        """Return the folder of a quantized backbone.
+    def find(self, name: str) -> tuple[Card, Path]:
+        """Return the card and the folder of a quantized backbone.
 
         Raises:
             SourceError: it is not prepared, or its proof does not allow to use it.
         """
         base = base_name(name) or ""
-        proof, folder = self._proofs.get(base), self._conversions.quantized(self._declared[base])
-        if proof is None or folder is None:
+        prepared = self._prepared.get(base)
+        if prepared is None:
             raise SourceError(f"it is not prepared. Prepare it: headstart-server prepare --int8 {base}.")
-        if proof.problem:
-            raise SourceError(f"it is less accurate than in floating point. {proof.problem}")
-        return folder
+        if prepared.proof.problem:
+            raise SourceError(f"it is less accurate than in floating point. {prepared.proof.problem}")
+        return prepared.card, prepared.folder
 
-    def quantize(self, base: str, samples: Path | None) -> Path:
-        """Quantize a backbone, unless done before, and return its folder; see `Conversions.quantize`."""
+    def quantize(self, base: str, samples: Path | None) -> tuple[Card, Path]:
+        """Quantize a backbone, unless done before; see `Conversions.quantize`."""
         return self._conversions.quantize(self._declared[base], samples)
 
     def prove(self, base: str, proof: QuantizationProof) -> None:
         """Store the proof of the quantized form of a backbone."""
-        folder = self._conversions.quantized(self._declared[base])
-        if folder is not None:
-            proof.write(folder)
+        found = self._conversions.quantized(self._declared[base])
+        if found is not None:
+            proof.write(found[1])
             self._look(base)
 
+    def _obstacle(self, proof: QuantizationProof) -> str:
+        """Return why a quantized form must not be used at all; empty if it may."""
+        if self._runtimes.settled().kind is not RuntimeKind.OPENVINO:
+            return "Only OpenVINO runs it in 8 bits."
+        return proof.problem
+
+    def _slower(self, base: str, proof: QuantizationProof) -> str:
+        """Return why a quantized form is not known to be the faster one here; empty if it is."""
+        if self._runtimes.precision is not None:
+            return f"The server computes with --precision {self._runtimes.precision.value}."
+        if not has_int8():
+            return "This processor does not multiply 8-bit integers natively."
+        if proof.processor != processor():
+            return (
+                "Its speed in 8 bits was measured on another kind of processor. Measure it on this one: "
+                f"headstart-server prepare --int8 {base}."
+            )
+        if proof.speedup < MIN_SPEEDUP:
+            return (
+                f"In 8 bits it computes {proof.speedup:.2f} times as many rows per second as in "
+                f"{proof.float_runtime}; --precision auto expects {MIN_SPEEDUP:.2f} times."
+            )
+        return ""
+
     def _look(self, base: str) -> None:
-        folder = self._conversions.quantized(self._declared[base])
-        proof = folder and QuantizationProof.read(folder)
-        if isinstance(proof, QuantizationProof):
-            self._proofs[base] = proof
+        found = self._conversions.quantized(self._declared[base])
+        if found is None:
+            return
+        card, folder = found
+        proof = QuantizationProof.read(folder)
+        if proof is not None:
+            self._prepared[base] = _Prepared(card=card, folder=folder, proof=proof)

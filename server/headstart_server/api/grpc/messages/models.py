@@ -152,6 +152,7 @@ def backbone_message(info: BackboneInfo, *, is_default: bool) -> model_pb2.Backb
         license=info.license,
         default=is_default,
         description=info.description,
+        precision_reason=info.precision_reason,
     )
 
 
