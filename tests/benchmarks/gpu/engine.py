@@ -126,7 +126,10 @@ def _features(options: Options, backbone: Backbone, precision: Precision) -> lis
 
 
 def _engine_rate(backbone: Backbone, contents: Sequence[Any], seconds: float) -> float:
-    """Return rows per second of the train lane, with the queue and the threads of a server."""
+    """Return rows per second of the train lane, with the queue and the threads of a server.
+
+    On a CPU a few batches take the time already.
+    """
     factory = embedder_factory(Settings(), FeatureCache(0), cast(Telemetry, _Unobserved()))
     embedder = factory(backbone)
 
@@ -141,8 +144,8 @@ def _engine_rate(backbone: Backbone, contents: Sequence[Any], seconds: float) ->
         return count / (time.perf_counter() - began)
 
     try:
-        rate = run(2 * backbone.batch)
-        return run(max(2 * backbone.batch, int(rate * seconds)))
+        rate = run(backbone.batch)
+        return run(max(backbone.batch, int(rate * seconds)))
     finally:
         embedder.close()
 

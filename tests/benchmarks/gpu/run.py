@@ -40,7 +40,7 @@ def main() -> int:
             return 2
         (site / ".done").touch()
     paths = [str(site), str(HERE / "check"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "KERAS_HOME": str(HERE / "keras")}
     arguments = ["--out", str(HERE), *sys.argv[1:]]
     return subprocess.run([sys.executable, "-m", "gpu", *arguments], env=environment, check=False).returncode
 
