@@ -33,11 +33,15 @@ class Executor:
     sizes: Sequence[int]
 
 
-def compiled(model: Any, settings: RuntimeSettings, *, on_gpu: bool, max_batch: int) -> Executor:
+def compiled(
+    model: Any, settings: RuntimeSettings, *, on_gpu: bool, max_batch: int, constant_weights: bool
+) -> Executor:
     """Compile a model for its backend.
 
     Args:
         model: Keras model with one input, [n, ...], and named outputs, [n, size].
+        constant_weights: whether small weights may be constants of the program; otherwise models that differ
+            only in their weights have one program.
 
     Raises:
         ValueError: Keras runs on a backend other than TensorFlow, JAX or PyTorch.
@@ -46,7 +50,7 @@ def compiled(model: Any, settings: RuntimeSettings, *, on_gpu: bool, max_batch: 
         case "tensorflow":
             execute = _tensorflow(model, on_gpu=on_gpu)
         case "jax":
-            execute = _jax(model, settings)
+            execute = _jax(model, settings, constant_weights=constant_weights)
         case "torch":
             execute = _torch(model)
         case _:
@@ -80,7 +84,7 @@ def _tensorflow(model: Any, *, on_gpu: bool) -> Execute:
     return execute
 
 
-def _jax(model: Any, settings: RuntimeSettings) -> Execute:
+def _jax(model: Any, settings: RuntimeSettings, *, constant_weights: bool) -> Execute:
     import jax  # noqa: PLC0415 - one backend of three
 
     _keep_compilations(jax, settings.cache / "jax")
@@ -96,7 +100,8 @@ def _jax(model: Any, settings: RuntimeSettings) -> Execute:
             views = model.stateless_call(*weights, rows, training=False)[0]
         return {name: features.astype("float32") for name, features in views.items()}
 
-    if sum(weight.nbytes for part in weights for weight in part) <= CLOSED_OVER_BYTES:
+    size = sum(weight.nbytes for part in weights for weight in part)
+    if constant_weights and size <= CLOSED_OVER_BYTES:
         closed_over = jax.jit(lambda rows: forward(weights, rows))
         return lambda rows, unwanted: _as_numpy(closed_over(rows), unwanted)
     passed = jax.jit(forward)

@@ -38,9 +38,17 @@ class KerasRuntime:
         model: Keras model with one integer input, [n, ...], and named outputs, [n, size].
         settings: settled precision and streams; the model was built for the precision.
         cuts: outputs that are activations at cuts. They stay on the device unless requested.
+        constant_weights: whether the program may contain the weights; see `compiled`.
     """
 
-    def __init__(self, model: Any, settings: RuntimeSettings, cuts: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        model: Any,
+        settings: RuntimeSettings,
+        cuts: Collection[str] = (),
+        *,
+        constant_weights: bool = True,
+    ) -> None:
         self.on_device = on_gpu = has_gpu()
         self.precision = settings.precision or Precision.FLOAT32
         self.name = f"keras {load_keras().backend.backend()} {self.precision.value}"
@@ -49,7 +57,9 @@ class KerasRuntime:
         self.is_immediate = False
         self.batch = MAX_BATCH_GPU if on_gpu else MAX_BATCH
         self._model, self._settings, self._cuts = model, settings, frozenset(cuts)
-        self._executor = compiled(model, settings, on_gpu=on_gpu, max_batch=self.batch)
+        self._executor = compiled(
+            model, settings, on_gpu=on_gpu, max_batch=self.batch, constant_weights=constant_weights
+        )
         self._finding = Lock()
         self._steady: dict[tuple[int, ...], int] = {}
         _, *shape = model.input_shape
@@ -83,7 +93,8 @@ class KerasRuntime:
         """Return a tail of this model; raise `TailMismatch` if the weights do not fit the plan."""
         model = load_keras().models.clone_model(tail_model(self._model, plan))
         put(model, self._model, plan, weights)
-        return KerasTail(KerasRuntime(model, self._settings))
+        # Tails of versions share a program: compiling it takes seconds.
+        return KerasTail(KerasRuntime(model, self._settings, constant_weights=False))
 
     def _passes(self, rows: NDArray[np.generic], unwanted: Collection[str]) -> Iterator[Views]:
         steady = self.steady_batch(rows.shape[1:])
