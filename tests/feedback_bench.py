@@ -26,6 +26,9 @@ class FakeCaptured:
     def find(self, model: str, prediction_id: str) -> CapturedContent | None:
         return self.found.get((model, prediction_id))
 
+    def may_arrive(self, prediction_id: str) -> bool:
+        return False
+
 
 class FeedbackBench:
     """Sends feedback and retrains.

@@ -175,6 +175,9 @@ class _Review(reviewing_grpc.ReviewServiceServicer):
     def __init__(self, fake: FakeServer) -> None:
         self._fake = fake
 
+    def GetCaptureStatus(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return self._fake.answer("GetCaptureStatus", request, context)
+
     def ListReview(self, request: Any, context: grpc.ServicerContext) -> Any:
         return self._fake.answer("ListReview", request, context)
 

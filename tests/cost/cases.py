@@ -86,6 +86,7 @@ _VALID: dict[str, Message] = {
     "headstart.v1.WriteExamplesRequest": storing.WriteExamplesRequest(dataset=DATASET),
     "headstart.v1.ListExamplesRequest": reading.ListExamplesRequest(version=_TARGET),
     "headstart.v1.GetExampleContentRequest": reading.GetExampleContentRequest(version=_TARGET, index=0),
+    "headstart.v1.GetCaptureStatusRequest": reviewing.GetCaptureStatusRequest(model=WATCHED),
     "headstart.v1.ListReviewRequest": reviewing.ListReviewRequest(model=WATCHED),
     "headstart.v1.GetCapturedInputRequest": reviewing.GetCapturedInputRequest(model=WATCHED),
     "headstart.v1.SendFeedbackRequest": feedback_pb2.SendFeedbackRequest(

@@ -30,4 +30,4 @@ class AsyncReviewMethods(AsyncMethods):
 
     async def capture_status(self, model: str) -> CaptureStatus:
         """Return how much a model has captured; as `Client.capture_status`."""
-        return await self._connection.send(review_calls.capture_status(version_ref(model)))
+        return await self._connection.send(review_calls.capture_status(model))

@@ -25,12 +25,12 @@ def review_list(version: VersionRef, token: str, *, size: int = PAGE_SIZE) -> Ca
     )
 
 
-def capture_status(model: VersionRef) -> Call[CaptureStatus]:
-    """Return the call of ListReview that reads the state of the capture."""
+def capture_status(model: str) -> Call[CaptureStatus]:
+    """Return the call of GetCaptureStatus."""
     return Call(
-        path=_SERVICE + "ListReview",
-        request=_list_request(model, 1, ""),
-        response=pb.ListReviewResponse,
+        path=_SERVICE + "GetCaptureStatus",
+        request=pb.GetCaptureStatusRequest(model=model),
+        response=pb.GetCaptureStatusResponse,
         read=lambda response: decode(response.status, CaptureStatus),
     )
 

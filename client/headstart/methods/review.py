@@ -54,4 +54,4 @@ class ReviewMethods(Methods):
         Raises:
             NotFound: the model does not exist.
         """
-        return self._connection.send(review_calls.capture_status(version_ref(model)))
+        return self._connection.send(review_calls.capture_status(model))

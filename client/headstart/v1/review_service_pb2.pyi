@@ -72,6 +72,18 @@ class ListReviewResponse(_message.Message):
     version: int
     def __init__(self, entries: _Optional[_Iterable[_Union[ReviewEntry, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., status: _Optional[_Union[CaptureStatus, _Mapping]] = ..., version: _Optional[int] = ...) -> None: ...
 
+class GetCaptureStatusRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class GetCaptureStatusResponse(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: CaptureStatus
+    def __init__(self, status: _Optional[_Union[CaptureStatus, _Mapping]] = ...) -> None: ...
+
 class ReviewEntry(_message.Message):
     __slots__ = ("captured_input", "reason", "value", "label", "margin", "near_duplicate_count")
     CAPTURED_INPUT_FIELD_NUMBER: _ClassVar[int]

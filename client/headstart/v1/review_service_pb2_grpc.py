@@ -41,6 +41,11 @@ class ReviewServiceStub(object):
                 request_serializer=headstart_dot_v1_dot_review__service__pb2.ListReviewRequest.SerializeToString,
                 response_deserializer=headstart_dot_v1_dot_review__service__pb2.ListReviewResponse.FromString,
                 _registered_method=True)
+        self.GetCaptureStatus = channel.unary_unary(
+                '/headstart.v1.ReviewService/GetCaptureStatus',
+                request_serializer=headstart_dot_v1_dot_review__service__pb2.GetCaptureStatusRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_review__service__pb2.GetCaptureStatusResponse.FromString,
+                _registered_method=True)
         self.GetCapturedInput = channel.unary_unary(
                 '/headstart.v1.ReviewService/GetCapturedInput',
                 request_serializer=headstart_dot_v1_dot_review__service__pb2.GetCapturedInputRequest.SerializeToString,
@@ -69,6 +74,13 @@ class ReviewServiceServicer(object):
 
     def ListReview(self, request, context):
         """Lists captured inputs without feedback, those whose label teaches the model the most first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCaptureStatus(self, request, context):
+        """Returns the number and size of the captured inputs of a model, and what could not be captured.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,6 +123,11 @@ def add_ReviewServiceServicer_to_server(servicer, server):
                     servicer.ListReview,
                     request_deserializer=headstart_dot_v1_dot_review__service__pb2.ListReviewRequest.FromString,
                     response_serializer=headstart_dot_v1_dot_review__service__pb2.ListReviewResponse.SerializeToString,
+            ),
+            'GetCaptureStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCaptureStatus,
+                    request_deserializer=headstart_dot_v1_dot_review__service__pb2.GetCaptureStatusRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_review__service__pb2.GetCaptureStatusResponse.SerializeToString,
             ),
             'GetCapturedInput': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCapturedInput,
@@ -161,6 +178,33 @@ class ReviewService(object):
             '/headstart.v1.ReviewService/ListReview',
             headstart_dot_v1_dot_review__service__pb2.ListReviewRequest.SerializeToString,
             headstart_dot_v1_dot_review__service__pb2.ListReviewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCaptureStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstart.v1.ReviewService/GetCaptureStatus',
+            headstart_dot_v1_dot_review__service__pb2.GetCaptureStatusRequest.SerializeToString,
+            headstart_dot_v1_dot_review__service__pb2.GetCaptureStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,7 @@ from headstart_server.capture.capture_eraser import CaptureEraser
 from headstart_server.capture.capture_store import CaptureStore
 from headstart_server.capture.captured_inputs import CapturedInputs
 from headstart_server.capture.input_capture import InputCapture
+from headstart_server.capture.prediction_ids import PredictionIds
 from headstart_server.capture.review_lists import ReviewLists
 from headstart_server.capture.review_ranking import ReviewRanking
 from headstart_server.capture.selection import CaptureSelector
@@ -68,6 +69,7 @@ from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.feedback.retrainer import RETRAIN_SECONDS, Retrainer
 from headstart_server.feedback.retraining import Retraining
 from headstart_server.jobs.archive_retention import ArchiveRetention
+from headstart_server.jobs.data_counts import DataCounts
 from headstart_server.jobs.heartbeat import Heartbeat, Lease
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.job_counts import JobCounts
@@ -234,6 +236,7 @@ class Objects:
         self.traffic = Traffic(self.database, self.job_store.queue.owner)
         self.usage = TenantUsageGauge(self.job_store.quotas.usage)
         self.job_counts = JobCounts(self.database)
+        self.data_counts = DataCounts(self.database)
         lease = Lease(seconds=jobs.lease_duration, interval=jobs.heartbeat_interval)
         self.heartbeat = Heartbeat(self.job_store, lease, is_shared=self.database.is_shared)
         self.poller = Poller(self.job_store.reader, self.notifier, self.registry.index.sync)
@@ -243,8 +246,11 @@ class Objects:
         database, registry, files = self.database, self.registry, self.capture_files
         store = CaptureStore(database, files, self.job_store.quotas.tenant_limits)
         selector = CaptureSelector(registry, np.random.default_rng().random)
-        self.capture = InputCapture(registry.index, selector, store, self.telemetry)
-        self.captured_inputs = CapturedInputs(database, files, settle=self.capture.settle)
+        ids = PredictionIds(registry.index.now)
+        self.capture = InputCapture(registry.index, selector, store, self.telemetry, ids=ids)
+        self.captured_inputs = CapturedInputs(
+            database, files, settle=self.capture.settle, may_arrive=ids.may_arrive
+        )
         ranking = ReviewRanking(registry, files)
         self.review_lists = ReviewLists(database, registry, self.captured_inputs, ranking)
 

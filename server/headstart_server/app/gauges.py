@@ -34,6 +34,10 @@ def _add_jobs(objects: Objects) -> None:
 
 def _add_storage(objects: Objects) -> None:
     read, usage, cache = objects.telemetry.read, objects.usage, objects.cache
+    counts = objects.data_counts
+    read(metrics.DATASETS, counts.dataset_counts)
+    read(metrics.STORED_CAPTURES, lambda: float(counts.counted.captured_inputs))
+    read(metrics.WAITING_FEEDBACK, counts.feedback_counts)
     if objects.settings.auth.access_file is not None:
         read(metrics.TENANT_BYTES, usage.nbytes)
         read(metrics.TENANT_VERSIONS, usage.versions)
@@ -53,6 +57,8 @@ def _add_storage(objects: Objects) -> None:
         lambda: {
             "feature_cache": cache.disk_nbytes,
             "examples": usage.example_bytes,
+            "datasets": float(counts.counted.dataset_bytes),
+            "feedback": float(counts.counted.feedback_bytes),
             "captured_inputs": usage.capture_bytes,
         },
     )

@@ -38,6 +38,7 @@ class Maintenance:
         objects = self._objects
         with suppress(DatabaseUnavailable):
             objects.usage.refresh()
+            objects.data_counts.refresh()
         if objects.database.is_shared:
             return
         left = objects.job_store.queue.expire_leases()
@@ -87,6 +88,7 @@ class Maintenance:
                 "exports": objects.exporter.sweep,
                 "usage": objects.usage.refresh,
                 "jobs": objects.job_counts.refresh,
+                "data": objects.data_counts.refresh,
                 "rows": self._clean_rows,
                 "files": self._clean_files,
             }

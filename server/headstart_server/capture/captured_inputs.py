@@ -75,14 +75,20 @@ class CapturedInputs:
         database: has the rows.
         files: has contents and features.
         settle: stores what waits in this process.
+        may_arrive: returns whether another process may still store the input of a prediction.
     """
 
     def __init__(
-        self, database: Database, files: BatchFiles, settle: Callable[[], object] = lambda: None
+        self,
+        database: Database,
+        files: BatchFiles,
+        settle: Callable[[], object] = lambda: None,
+        may_arrive: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._database = database
         self._files = files
         self._settle = settle
+        self.may_arrive = may_arrive
 
     def find(self, model: str, prediction_id: str) -> CapturedInput | None:
         """Return the captured input of a prediction; None if none is stored.
@@ -156,8 +162,18 @@ class CapturedInputs:
             newest = query.order_by(captured_inputs.c.created.desc(), captured_inputs.c.prediction_id)
             return connection.execute(newest.limit(limit)).all()
 
+    def status_of(self, model: str) -> CaptureStatus:
+        """Return the state of the capture of a model.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        with self._database.read() as connection:
+            rows.require_model(connection, model)
+        return self.status(model)
+
     def status(self, model: str) -> CaptureStatus:
-        """Return the state of the capture of a model."""
+        """Return the state of the capture of a model; all counts are 0 if it does not exist."""
         with self._database.read() as connection:
             now = self._database.now(connection)
             counts = select_captured(

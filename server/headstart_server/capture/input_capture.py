@@ -1,6 +1,5 @@
 """Captures inputs of Predict calls: IDs in the event loop, everything else in a background thread."""
 
-import os
 import threading
 import time
 from collections import Counter
@@ -19,6 +18,7 @@ from headstart_server.capture.captured_input import CapturedInput, CaptureReason
 from headstart_server.capture.directions import directions_bytes
 from headstart_server.capture.observations import Observation, Observations
 from headstart_server.capture.predicted import classes_of, targets_of
+from headstart_server.capture.prediction_ids import PredictionIds
 from headstart_server.capture.selection import CaptureSelector, Selection
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import (
@@ -44,7 +44,6 @@ INTERVAL_SECONDS = 0.5
 STOP_SECONDS = 5.0
 #: Inputs that are considered together.
 _GROUP = 2 * MAX_BATCH
-_ID_BYTES = 16
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -66,6 +65,7 @@ class InputCapture:
         store: stores inputs.
         telemetry: counts captured and lost inputs.
         observations: the queue.
+        ids: creates the IDs of predictions.
         interval: seconds between two looks at the queue.
     """
 
@@ -77,6 +77,7 @@ class InputCapture:
         telemetry: Telemetry,
         observations: Observations | None = None,
         *,
+        ids: PredictionIds | None = None,
         interval: float = INTERVAL_SECONDS,
     ) -> None:
         self._index = index
@@ -84,6 +85,7 @@ class InputCapture:
         self._store = store
         self._telemetry = telemetry
         self._observations = Observations() if observations is None else observations
+        self._ids = PredictionIds() if ids is None else ids
         self._interval = interval
         self._gaps: dict[str, Counter[str]] = {}
         # One at a time stores what waits.
@@ -106,7 +108,7 @@ class InputCapture:
         for place, policy in enumerate(policies):
             if policy is None:
                 continue
-            identified = replace(predictions[place], prediction_ids=_new_ids(len(usable)))
+            identified = replace(predictions[place], prediction_ids=self._ids.create(len(usable)))
             predictions[place] = identified
             self._observations.put(
                 Observation(
@@ -237,12 +239,6 @@ class InputCapture:
             except (DatabaseUnavailable, StorageFull):
                 return
             del self._gaps[model]
-
-
-def _new_ids(count: int) -> list[str]:
-    """Return unguessable IDs."""
-    text = os.urandom(_ID_BYTES * count).hex()
-    return [text[start : start + 2 * _ID_BYTES] for start in range(0, len(text), 2 * _ID_BYTES)]
 
 
 def _batch_bounds(policy: CapturePolicy) -> tuple[int, int]:

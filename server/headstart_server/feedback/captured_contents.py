@@ -15,6 +15,10 @@ class StoredCaptures:
     def __init__(self, captured: CapturedInputs) -> None:
         self._captured = captured
 
+    def may_arrive(self, prediction_id: str) -> bool:
+        """Return whether another process may still store the input of a prediction."""
+        return self._captured.may_arrive(prediction_id)
+
     def find(self, model: str, prediction_id: str) -> CapturedContent | None:
         """Return the input of a prediction; None if it is not stored.
 

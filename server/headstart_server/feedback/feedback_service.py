@@ -59,6 +59,9 @@ class CapturedContents(Protocol):
     def find(self, model: str, prediction_id: str) -> CapturedContent | None:
         """Return the input of a prediction; None if it is not stored."""
 
+    def may_arrive(self, prediction_id: str) -> bool:
+        """Return whether another process may still store the input of a prediction."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SentFeedback:
@@ -146,6 +149,10 @@ class FeedbackService:
         found, outcome = self._send(sent)
         self._on_sent(outcome.value)
         return found, outcome
+
+    def may_arrive(self, sent: SentFeedback) -> bool:
+        """Return whether a call that failed with `PredictionNotCaptured` may succeed within a second."""
+        return bool(sent.prediction_id) and self._captured.may_arrive(sent.prediction_id)
 
     def _send(self, sent: SentFeedback) -> tuple[Feedback, FeedbackOutcome]:
         sent = replace(sent, target=_checked(sent.target))

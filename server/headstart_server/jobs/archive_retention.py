@@ -209,13 +209,22 @@ class ArchiveRetention:
         for aliased in (False, True):
             after: _Place | None = (0.0, "")
             while after is not None:
+                # The sum over other holders, outside of the lock: a release does not change it.
                 with self._database.read() as connection:
-                    if _kept_bytes(connection) <= self._max_bytes:
+                    others = _other_bytes(connection)
+                    if stored.example_bytes(connection) - others <= self._max_bytes:
                         return
-                after = self._release_some(after, aliased=aliased)
+                after = self._release_some(after, aliased=aliased, others=others)
 
-    def _release_some(self, after: "_Place | None", *, aliased: bool | None) -> "_Place | None":
+    def _release_some(
+        self, after: "_Place | None", *, aliased: bool | None, others: int = 0
+    ) -> "_Place | None":
         """Release the examples of the next versions while they are beyond the bound.
+
+        Args:
+            after: the place of the last version that was looked at; None to release all.
+            aliased: whether only versions that an alias names are released, or only others.
+            others: bytes of archives that no version needs.
 
         Returns:
             The place of the last one; None at the end.
@@ -229,7 +238,7 @@ class ArchiveRetention:
             page = _kept(connection, after)
             named = _aliased(connection, page)
             for job_id in [job_id for _, job_id in page if (job_id in named) == bool(aliased)]:
-                if _kept_bytes(connection) <= self._max_bytes:
+                if stored.example_bytes(connection) - others <= self._max_bytes:
                     break
                 usage.release(connection, [job_id])
         return page[-1] if page else None
@@ -243,10 +252,10 @@ class ArchiveRetention:
 _Place = tuple[float, str]
 
 
-def _kept_bytes(connection: Connection) -> int:
-    """Return the bytes of archives that versions need; unfinished jobs, feedback and datasets never count."""
-    others = int(connection.execute(_UNFINISHED_BYTES).scalar() or 0) + feedback_rows.stored_bytes(connection)
-    return stored.example_bytes(connection) - others - dataset_usage.dataset_bytes(connection)
+def _other_bytes(connection: Connection) -> int:
+    """Return the bytes of archives of unfinished jobs, feedback and datasets, which never count as kept."""
+    unfinished = int(connection.execute(_UNFINISHED_BYTES).scalar() or 0)
+    return unfinished + feedback_rows.stored_bytes(connection) + dataset_usage.dataset_bytes(connection)
 
 
 def _kept(connection: Connection, after: _Place) -> Sequence[_Place]:

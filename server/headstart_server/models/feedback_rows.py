@@ -75,6 +75,9 @@ _TRAINED_BY = select(feedback.c.feedback_id).where(
     feedback.c.job_id == bindparam("job"), feedback.c.state == FeedbackState.TRAINING.value
 )
 _STORED_BYTES = select(func.sum(feedback.c.nbytes)).where(feedback.c.state.in_(_STORED))
+_STORED_COUNTS = (
+    select(feedback.c.state, func.count()).where(feedback.c.state.in_(_STORED)).group_by(feedback.c.state)
+)
 _HOLDERS = select(feedback.c.feedback_id).where(
     feedback.c.feedback_id.in_(bindparam("holders", expanding=True)), feedback.c.state.in_(_STORED)
 )
@@ -254,6 +257,12 @@ def delete_model(connection: Connection, model: str) -> None:
 def stored_bytes(connection: Connection) -> int:
     """Return the bytes of the archives of feedback that no version has learned."""
     return int(connection.execute(_STORED_BYTES).scalar() or 0)
+
+
+def stored_counts(connection: Connection) -> dict[str, int]:
+    """Return the number of feedbacks with an archive that no version has learned, by state."""
+    found = {str(state): int(count) for state, count in connection.execute(_STORED_COUNTS)}
+    return {state: found.get(state, 0) for state in _STORED}
 
 
 def holders_among(connection: Connection, holders: Sequence[str]) -> set[str]:

@@ -247,5 +247,9 @@ class ModelIndex:
                 for number in before.numbers.keys() - entry.numbers.keys() if before else ():
                     self._on_removed(model, number)
 
+    def now(self) -> float:
+        """Return the database's time in seconds since 1970, without a query."""
+        return self._now()
+
     def _is_live(self, expires: float | None) -> bool:
         return expires is None or expires > self._now()

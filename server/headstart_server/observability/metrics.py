@@ -123,9 +123,9 @@ MEMORY = _gauge(
 )
 DISK = _gauge(
     "headstart_disk_bytes",
-    "Disk or bucket space used by a component.",
+    "Disk or bucket space used by a component; `examples` include datasets and feedback.",
     "component",
-    values=("feature_cache", "examples", "captured_inputs"),
+    values=("feature_cache", "examples", "datasets", "feedback", "captured_inputs"),
 )
 DISK_FULL = _gauge(
     "headstart_disk_full",
@@ -179,6 +179,16 @@ CANARY_DURATION = _histogram(
 )
 RESIDENT_VERSIONS = _gauge("headstart_resident_versions", "Versions loaded in memory.")
 
+DATASETS = _gauge(
+    "headstart_datasets", "Named datasets, at the last cleaning.", "state", values=("open", "ready")
+)
+STORED_CAPTURES = _gauge("headstart_stored_captures", "Captured inputs in storage, at the last cleaning.")
+WAITING_FEEDBACK = _gauge(
+    "headstart_waiting_feedback",
+    "Feedback that no version has learned, at the last cleaning.",
+    "state",
+    values=("pending", "training"),
+)
 FEEDBACK = _counter(
     "headstart_feedback_total",
     "Feedback that was sent: accepted, repeated, or replaced earlier feedback.",

@@ -238,6 +238,7 @@ def asks_about(model: str, dataset: str, prediction_id: str) -> Iterator[tuple[s
     yield "DatasetService/DeleteDataset", storing.DeleteDatasetRequest(dataset=dataset)
     spec = tuning.FineTuneRequest(spec={"model": "mine", "dataset": dataset})
     yield "FineTuningService/FineTune", spec
+    yield "ReviewService/GetCaptureStatus", review_service_pb2.GetCaptureStatusRequest(model=model)
     yield "ReviewService/ListReview", review_service_pb2.ListReviewRequest(model=model)
     captured = review_service_pb2.GetCapturedInputRequest(model=model, prediction_id=prediction_id)
     yield "ReviewService/GetCapturedInput", captured

@@ -15,7 +15,7 @@ import pytest
 
 from chaos.clients import deadly_examples
 from chaos.replica import Replica
-from headstart import Client, Prediction
+from headstart import CapturePolicy, Client, FeedbackOutcome, Prediction
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2
 from headstart.v1 import model_service_pb2 as keeping
@@ -122,6 +122,21 @@ def test_a_version_is_found_everywhere_within_a_second_of_its_publication(servic
     assert seconds < SECOND
     assert {api.status(job.job_id).version for api in service.apis} == {1}
     assert len({str(api.predict("shared", b"quick1:x").results[0]) for api in service.apis}) == 1
+
+
+def test_feedback_right_after_a_prediction_is_accepted_by_any_replica(service: Service):
+    with Client(service.replicas[0].target) as here, Client(service.replicas[1].target) as there:
+        here.fine_tune(
+            [(f"quick{place % 3}:{place}".encode(), f"c{place % 3}") for place in range(12)], model="watched"
+        ).result()
+        here.update_model("watched", capture=CapturePolicy(random_fraction=1.0))
+        # The policy has reached both.
+        eventually(lambda: here.predict(b"quick1:a", model="watched").prediction_id, 10, "an ID")
+        eventually(lambda: there.predict(b"quick1:b", model="watched").prediction_id, 10, "an ID")
+        for place in range(5):
+            predicted = here.predict(f"quick1:new{place}".encode(), model="watched")
+            sent = there.send_feedback("watched", predicted.prediction_id, label="c2")
+            assert sent.outcome is FeedbackOutcome.ACCEPTED
 
 
 def test_an_alias_that_moves_is_followed_everywhere_within_a_second(service: Service):

@@ -37,6 +37,7 @@ from headstart_server.errors import (
     WrongModality,
     WrongTask,
 )
+from headstart_server.jobs.data_counts import DataCounts
 from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
@@ -321,6 +322,8 @@ def test_bytes_count_for_the_tenant_and_are_bounded(tmp_path: Path, publisher: P
         with pytest.raises(TenantQuotaExceeded):
             bench.write("red/pets", 1, pets(9, start=2))
         assert files(bench) == 1
+        counted = DataCounts(publisher.database).refresh()
+        assert (counted.datasets, counted.dataset_bytes) == ({"open": 1, "ready": 0}, nbytes)
         assert driver.job_store.quotas.recount_usage() == 0
         bench.catalog.delete("red/pets")
         usage = driver.job_store.quotas.usage_of("red")

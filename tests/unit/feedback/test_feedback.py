@@ -25,6 +25,7 @@ from headstart_server.errors import (
 )
 from headstart_server.feedback.feedback import FeedbackOutcome
 from headstart_server.feedback.feedback_service import SentFeedback
+from headstart_server.jobs.data_counts import DataCounts
 from headstart_server.jobs.limits import TenantLimits
 from headstart_server.learning.examples.target import Target
 from headstart_server.models.feedback_rows import Answer, FeedbackState
@@ -128,6 +129,8 @@ def test_feedback_counts_as_examples_of_the_tenant(bench: Workbench) -> None:
     feedback = FeedbackBench(bench, TenantLimits(stored_bytes=usage.usage_of("").stored.nbytes + 600))
     found, _ = feedback.label("cat", 50, "cat")
     assert usage.usage_of("").stored.example_bytes == before + found.nbytes
+    counted = DataCounts(bench.driver.publisher.database).refresh()
+    assert (counted.feedback, counted.feedback_bytes) == ({"pending": 1, "training": 0}, found.nbytes)
     with pytest.raises(TenantQuotaExceeded):
         feedback.label("cat", 51, "cat")
     assert len(bench.files()) == 2

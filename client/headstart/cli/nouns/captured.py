@@ -48,7 +48,7 @@ def show_status(context: typer.Context, model: ModelArgument) -> None:
     session = session_of(context)
     with session.client() as client:
         status = client.capture_status(model)
-    session.show(session.response("ListReview").get("status", {}), status_view(model, status))
+    session.show(session.response("GetCaptureStatus").get("status", {}), status_view(model, status))
 
 
 @captured.command("show")

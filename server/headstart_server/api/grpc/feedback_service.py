@@ -21,8 +21,12 @@ from headstart_server.api.grpc.messages.pages import page_of, page_size_of
 from headstart_server.api.grpc.messages.retraining import status_message
 from headstart_server.api.grpc.requests.request_parsing import in_thread_if_large
 from headstart_server.embedding.backbone_pool import BackbonePool
-from headstart_server.feedback.feedback import Feedback
-from headstart_server.feedback.feedback_service import FeedbackService
+from headstart_server.errors import PredictionNotCaptured
+from headstart_server.feedback.feedback import Feedback, FeedbackOutcome
+from headstart_server.feedback.feedback_service import FeedbackService, SentFeedback
+
+#: Seconds between the tries of feedback whose prediction another replica may not have stored yet.
+_PAUSES = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
 class FeedbackCalls:
@@ -45,10 +49,21 @@ class FeedbackCalls:
         sent = await in_thread_if_large(sent_feedback_of, request, caller().principal.name)
 
         async def send() -> pb.SendFeedbackResponse:
-            found, outcome = await self._executor.run(self._feedback.send, sent)
+            found, outcome = await self._recorded(sent)
             return pb.SendFeedbackResponse(feedback=feedback_message(found), outcome=OUTCOMES[outcome])
 
         return await self._pool.when_ready(send, request.ByteSize)
+
+    async def _recorded(self, sent: SentFeedback) -> tuple[Feedback, FeedbackOutcome]:
+        """Record feedback; the replica that predicted may not have stored the input yet."""
+        for pause in _PAUSES:
+            try:
+                return await self._executor.run(self._feedback.send, sent)
+            except PredictionNotCaptured:
+                if not self._feedback.may_arrive(sent):
+                    raise
+            await asyncio.sleep(pause)
+        return await self._executor.run(self._feedback.send, sent)
 
     async def ListFeedback(
         self, request: pb.ListFeedbackRequest, context: Context

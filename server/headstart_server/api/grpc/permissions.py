@@ -114,6 +114,7 @@ RULES: Mapping[str, Rule] = {
     f"{_V1}ModelService/ListBackbones": Rule(on=Subject.ANY, rights=_SOME),
     # Inputs that others sent.
     f"{_V1}ReviewService/ListReview": Rule(on=Subject.MODEL, rights=_REVIEW),
+    f"{_V1}ReviewService/GetCaptureStatus": Rule(on=Subject.MODEL, rights=_REVIEW),
     f"{_V1}ReviewService/GetCapturedInput": Rule(on=Subject.MODEL, rights=_REVIEW, reads_inputs=True),
     f"{_V1}ReviewService/SendFeedback": Rule(on=Subject.MODEL, rights=_FEEDBACK, changes=True),
     # It names those who sent it.

@@ -75,6 +75,12 @@ class ReviewService(FeedbackCalls, stubs.ReviewServiceServicer):
             version=page.version,
         )
 
+    async def GetCaptureStatus(
+        self, request: pb.GetCaptureStatusRequest, context: Context
+    ) -> pb.GetCaptureStatusResponse:
+        status = await self._executor.run(self._captured.status_of, request.model)
+        return pb.GetCaptureStatusResponse(status=status_message(status))
+
     async def GetCapturedInput(
         self, request: pb.GetCapturedInputRequest, context: Context
     ) -> pb.GetCapturedInputResponse:

@@ -133,6 +133,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "max_count": _range(1, MAX_COUNT),
         "max_bytes": _range(MIN_BYTES, MAX_INT64),
     },
+    "headstart.v1.GetCaptureStatusRequest": {"model": _model()},
     "headstart.v1.GetCapturedInputRequest": {
         "model": _model(),
         "prediction_id": _name(MAX_PREDICTION_ID),
