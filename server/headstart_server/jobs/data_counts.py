@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, select
 
 from headstart_server.database.capture_tables import READY, capture_batches
 from headstart_server.database.database import Database
-from headstart_server.database.tables import datasets
+from headstart_server.database.dataset_tables import datasets
 from headstart_server.jobs import dataset_usage
 from headstart_server.models import feedback_rows
 
