@@ -58,7 +58,7 @@ def write_section(target: str, setting: str, page: Path = PAGE) -> None:
         page: the page.
 
     Raises:
-        ValueError: the page has no such section, or the section lacks the title of a table.
+        ValueError: the page has no such section.
     """
     text = written(page.read_text(encoding="utf-8"), command(target, sys.argv[1:]), setting, _printed)
     page.write_text(text, encoding="utf-8")
@@ -85,18 +85,16 @@ def written(text: str, run: str, setting: str, tables: Mapping[str, str]) -> str
     section = text[heading.end() : end]
     paragraph = textwrap.fill(setting, WIDTH, break_long_words=False, break_on_hyphens=False)
     section = re.sub(r"^Machine: .*?(?=\n\n)", lambda _: paragraph, section, count=1, flags=re.M | re.S)
+    found = re.search(r"^Machine: .*?\n\n", section, re.M | re.S)
+    place = found.end() if found else len(section)
     for title, table in tables.items():
         words = r"\s+".join(map(re.escape, title.split()))
-        section, count = re.subn(
-            rf"(^\*\*{words}\*\*\n\n)(?:\|.*\n)+",
-            lambda found, table=table: f"{found[1]}{table}\n",
-            section,
-            count=1,
-            flags=re.M,
-        )
-        if not count:
-            raise ValueError(
-                f"The section '{heading[0]}' has no table '**{title}**'. Add the title and a table."
-            )
+        old = re.search(rf"^\*\*{words}\*\*\n\n(?:\|.*\n)+", section, re.M)
+        bold = textwrap.fill(f"**{title}**", WIDTH, break_long_words=False, break_on_hyphens=False)
+        new = f"{bold}\n\n{table}\n"
+        # A table that the page lacks comes after the one before.
+        start, stop = old.span() if old else (place, place)
+        section = section[:start] + (new if old else f"{new}\n") + section[stop:]
+        place = start + len(new) + 1
     date = time.strftime("%Y-%m-%d")
     return f"{text[: heading.start()]}{heading[1]}`{run}`, on {date}{section}{text[end:]}"
