@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from standardwebhooks import WebhookVerificationError
 
 from fakes import JobDriver, ManualClock
 from headstart_server.api.grpc.messages.jobs import webhook_body
-from headstart_server.jobs.job import Findings, Job, JobError, WebhookState
+from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobTrigger, WebhookState
 from headstart_server.outbound.target import Target
 from headstart_server.settings.secret import Secret
 from headstart_server.webhooks.message import headers_of, read_secrets
@@ -244,6 +244,22 @@ def test_a_job_is_remembered_until_its_end_is_delivered(
     office.send_one()
     assert driver.job_store.cleaner.forget(10) == 1
     assert sent.job_id != unsent.job_id
+
+
+@pytest.mark.parametrize(
+    ("trigger", "state", "kind"),
+    [
+        (JobTrigger.REQUEST, JobState.FAILED, "job.failed"),
+        (JobTrigger.RETRAIN, JobState.FAILED, "retrain.failed"),
+        (JobTrigger.RETRAIN, JobState.CANCELLED, "retrain.cancelled"),
+        (JobTrigger.RETRAIN, JobState.SUCCEEDED, "retrain.promoted"),
+    ],
+)
+def test_the_type_of_an_event_says_how_a_job_or_a_retrain_ended(
+    office: Office, trigger: JobTrigger, state: JobState, kind: str
+) -> None:
+    job = office.driver.job_store.reader.get(office.ended().job_id)
+    assert json.loads(webhook_body(replace(job, trigger=trigger, state=state)))["type"] == kind
 
 
 def test_signatures_are_those_of_the_specification(office: Office, tmp_path: Path) -> None:
