@@ -129,7 +129,7 @@ metrics: $(BIN)/python ## Print the size and shape of the code: make metrics ARG
 	@PYTHONPATH=tests $(BIN)/python -m metrics $(ARGS)
 
 .PHONY: pages
-pages: $(VENV)/.stamp-dev ## Write the generated pages of docs/reference: commands, errors, metrics, settings.
+pages: $(VENV)/.stamp-dev ## Write the generated pages of docs/reference: commands, errors, HTTP, metrics, report, settings.
 	@PYTHONPATH=tests $(BIN)/python -m pages write
 
 .PHONY: images

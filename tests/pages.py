@@ -12,6 +12,7 @@ import grpc
 import typer
 
 import metrics_page
+import reference_tables
 from headstart.cli.app import app
 from headstart.cli.exits import EXIT_CODES_HELP
 from headstart.transport import status
@@ -148,7 +149,9 @@ def _wrapped(text: str) -> list[str]:
 PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/cli.md": cli_page,
     "docs/reference/errors.md": errors_page,
+    "docs/reference/http.md": reference_tables.http_page,
     "docs/reference/metrics.md": metrics_page.page,
+    "docs/reference/report.md": reference_tables.report_page,
     "docs/reference/settings.md": document.page,
 }
 
