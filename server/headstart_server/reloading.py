@@ -22,7 +22,6 @@ class ReloadedFiles(Generic[T]):
     Files that cannot be read, as in the middle of a renewal, keep the last value.
 
     Args:
-        paths: the files.
         read: reads the value from them; its errors pass.
 
     Raises:
@@ -41,7 +40,6 @@ class ReloadedFiles(Generic[T]):
 
         Raises:
             OSError: a file is missing.
-            Exception: as `read`, once for each change.
         """
         # Most calls find no change, and do not wait for one that reads.
         if stamp_of(self._paths) == self._stamp:

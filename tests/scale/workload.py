@@ -13,8 +13,9 @@ from fakes import FakeArchives, JobDriver, Publisher
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.dataset_tables import archive_sizes, archive_uses
 from headstart_server.database.tables import jobs, versions
+from headstart_server.datasets.erased_members import ErasedMembers
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest, RebuiltVersion
-from headstart_server.datasets.example_eraser import ErasedMembers, ExampleEraser, _Found
+from headstart_server.datasets.example_eraser import ExampleEraser, _Found
 from headstart_server.errors import ArtifactDamaged, HeadstartError
 from headstart_server.jobs import claiming, webhook_rows
 from headstart_server.jobs.archive_retention import ArchiveRetention

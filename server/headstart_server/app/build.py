@@ -46,9 +46,10 @@ from headstart_server.database.address import hosts, sqlite_file
 from headstart_server.datasets.batch_writer import BatchWriter
 from headstart_server.datasets.dataset_catalog import DatasetCatalog
 from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.erased_members import ErasedMembers
 from headstart_server.datasets.erasure_log import ErasureLog
 from headstart_server.datasets.example_archive import archive_name
-from headstart_server.datasets.example_eraser import ErasedMembers, ExampleEraser
+from headstart_server.datasets.example_eraser import ExampleEraser
 from headstart_server.datasets.example_reader import ExampleReader
 from headstart_server.datasets.named_examples import NamedExamples
 from headstart_server.datasets.thumbnail_store import ThumbnailStore

@@ -36,23 +36,14 @@ class _Kept:
 
 
 class BatchRewriter:
-    """Replaces batches by new ones.
-
-    Args:
-        database: has the rows.
-        files: has contents and features.
-    """
+    """Replaces batches by new ones."""
 
     def __init__(self, database: Database, files: BatchFiles) -> None:
         self._database = database
         self._files = files
 
     def replace(self, batches: Sequence[Row[Any]]) -> None:
-        """Replace batches of one model with the same views by one; inputs that are erased meanwhile go.
-
-        Raises:
-            ServiceUnavailable or StorageFull: nothing was replaced.
-        """
+        """Replace batches of one model with the same views by one; inputs that are erased meanwhile go."""
         while not self._replaced(batches):
             pass
 

@@ -22,7 +22,6 @@ class BatchFeatures:
     """The features of the inputs of a batch.
 
     Attributes:
-        backbone_digest: digest of the backbone.
         views: the views, [n, D of the view].
     """
 
@@ -42,11 +41,7 @@ class BatchFeatures:
 
     @classmethod
     def decoded(cls, content: bytes, facts: Mapping[str, Any]) -> "BatchFeatures":
-        """Return the features that `encoded` returned.
-
-        Raises:
-            ValueError: the content is damaged.
-        """
+        """Return the features that `encoded` returned. Raise ValueError if the content is damaged."""
         if sha256(content).hexdigest() != facts["digest"]:
             raise ValueError("The features are damaged.")
         sizes: Mapping[str, int] = facts["views"]
@@ -66,11 +61,7 @@ class BatchFeatures:
 
 
 class BatchFiles:
-    """Writes and reads batches.
-
-    Args:
-        folder: the folder of all batches.
-    """
+    """Writes and reads batches."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
@@ -78,24 +69,14 @@ class BatchFiles:
     def write(
         self, batch: str, contents: Sequence[bytes], features: BatchFeatures
     ) -> tuple[int, dict[str, Any]]:
-        """Write a batch; return its number of bytes, and what its row has about the features.
-
-        Raises:
-            StorageFull: the disk is full.
-            StorageUnavailable or LocalStorageUnavailable: the storage failed.
-        """
+        """Write a batch; return its number of bytes, and what its row has about the features."""
         encoded, facts = features.encoded()
         files = {_CONTENTS: b"".join(contents), _FEATURES: encoded}
         self._folder.write(batch, files)
         return sum(map(len, files.values())), facts
 
     def content(self, batch: str, start: int, nbytes: int, digest: str) -> bytes | None:
-        """Return a content; None if the batch is missing.
-
-        Raises:
-            ArtifactDamaged: the content is damaged.
-            StorageUnavailable or LocalStorageUnavailable: the storage failed.
-        """
+        """Return a content; None if the batch is missing."""
         try:
             content = self._folder.read(batch, _CONTENTS)[start : start + nbytes]
         except OSError:
@@ -105,11 +86,7 @@ class BatchFiles:
         return content
 
     def contents(self, batch: str, inputs: Sequence[CapturedInput]) -> dict[str, bytes]:
-        """Return the contents of inputs by prediction ID, without those that are missing or damaged.
-
-        Raises:
-            StorageUnavailable or LocalStorageUnavailable: the storage failed.
-        """
+        """Return the contents of inputs by prediction ID, without those that are missing or damaged."""
         try:
             stored = self._folder.read(batch, _CONTENTS)
         except OSError:
@@ -122,11 +99,7 @@ class BatchFiles:
         }
 
     def features(self, batch: str, facts: Mapping[str, Any]) -> BatchFeatures | None:
-        """Return the features of a batch; None if they are missing or damaged.
-
-        Raises:
-            StorageUnavailable or LocalStorageUnavailable: the storage failed.
-        """
+        """Return the features of a batch; None if they are missing or damaged."""
         try:
             return BatchFeatures.decoded(self._folder.read(batch, _FEATURES), facts)
         except (OSError, ValueError):

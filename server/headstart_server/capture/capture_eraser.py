@@ -31,12 +31,7 @@ _MERGED_SECONDS, _SETTLED_SECONDS = 600.0, 60.0
 
 
 class CaptureEraser:
-    """Erases captured inputs, and cleans up. Models have their full names.
-
-    Args:
-        database: has the rows.
-        files: has contents and features.
-    """
+    """Erases captured inputs, and cleans up. Models have their full names."""
 
     def __init__(self, database: Database, files: BatchFiles) -> None:
         self._database = database

@@ -32,8 +32,6 @@ class CaptureStore:
     """Writes captured inputs. Models have their full names.
 
     Args:
-        database: has the rows.
-        files: has contents and features.
         limits: returns the storage limits of a tenant.
     """
 
@@ -45,15 +43,8 @@ class CaptureStore:
     def write(self, model: str, inputs: Sequence[NewCapture], features: BatchFeatures) -> None:
         """Store inputs of one model and one backbone, and delete the oldest beyond the bounds of its policy.
 
-        Args:
-            model: the model.
-            inputs: the inputs, at least one.
-            features: their features, in the same order.
-
         Raises:
             ModelGoneError: the model was deleted, or it has no policy any more.
-            TenantQuotaExceeded: the tenant has no space for them.
-            ServiceUnavailable or StorageFull: the storage failed.
         """
         with self._database.read() as connection:
             # Before anything is written: a full quota may stay full for days.

@@ -46,21 +46,15 @@ class CapturedInput:
     """A captured input without its content.
 
     Attributes:
-        model: the full name of the model.
-        prediction_id: ID of the prediction.
         version: number of the version that predicted.
         created: time of the prediction, in seconds since 1970.
         expires: time at which it is deleted.
-        predicted: the predicted label.
         classes: the most probable classes, by descending probability; empty for regression.
         margin: margin of the prediction; None for regression.
         typicality: typicality of the input; None if it is unknown.
-        reasons: the conditions that selected it.
         kind: `image`, `text` or `tensor`, as `stored_content.encode` returns it.
-        media_type: media type of the content.
         digest: SHA-256 digest of the stored bytes, in hexadecimal.
         nbytes: number of these bytes.
-        batch: name of the stored object.
         start: offset of the content in the object.
         place: row of the features in the object.
     """

@@ -72,8 +72,6 @@ class CapturedInputs:
     """Finds and reads captured inputs. Models have their full names.
 
     Args:
-        database: has the rows.
-        files: has contents and features.
         settle: stores what waits in this process.
         may_arrive: returns whether another process may still store the input of a prediction.
     """
@@ -114,12 +112,7 @@ class CapturedInputs:
         return None if row is None else captured_of(row)
 
     def content(self, captured: CapturedInput) -> bytes | None:
-        """Return the stored bytes of a captured input; None if it was erased or has expired meanwhile.
-
-        Raises:
-            ArtifactDamaged: the bytes are damaged.
-            StorageUnavailable or LocalStorageUnavailable: the storage failed.
-        """
+        """Return the stored bytes of a captured input; None if it was erased or has expired meanwhile."""
         found: CapturedInput | None = captured
         for _ in range(_TRIES):
             if found is None:
@@ -136,14 +129,7 @@ class CapturedInputs:
         return None if content is None else decode(captured.kind, content)
 
     def get(self, model: str, prediction_id: str) -> tuple[CapturedInput, bytes]:
-        """Return a captured input and its stored bytes.
-
-        Raises:
-            ModelNotFound: there is no such model.
-            CapturedInputNotFound: there is no such input.
-            ArtifactDamaged: the bytes are damaged.
-            StorageUnavailable or LocalStorageUnavailable: the storage failed.
-        """
+        """Return a captured input and its stored bytes."""
         with self._database.read() as connection:
             rows.require_model(connection, model)
         captured = self.find(model, prediction_id)

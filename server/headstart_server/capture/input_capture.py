@@ -60,12 +60,6 @@ class InputCapture:
     """Captures inputs as the policies of models say. Predict never waits for it.
 
     Args:
-        index: has the policies of models.
-        selector: selects predictions.
-        store: stores inputs.
-        telemetry: counts captured and lost inputs.
-        observations: the queue.
-        ids: creates the IDs of predictions.
         interval: seconds between two looks at the queue.
     """
 

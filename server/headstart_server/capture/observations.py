@@ -21,7 +21,6 @@ class Observation:
 
     Attributes:
         prediction: what it predicted for n inputs.
-        policy: the policy of its model.
         contents: the inputs, [n].
         rows: their features, [n].
         cuts: names of activations among the features.

@@ -64,9 +64,7 @@ class Ranked:
     """An input in the ranking.
 
     Attributes:
-        index: its index in the candidates.
         value: its value, relative to the largest one, 0 to 1.
-        reason: the reason that contributed most.
         near_duplicates: number of later inputs that are nearly equal to it.
     """
 
@@ -101,7 +99,6 @@ class _Design:
         return found
 
     def add(self, index: int) -> None:
-        """Take an input as labeled."""
         row = self._covariance @ self._rows[index]
         known = 1 + float(self._variance[index])
         covariances = self._rows @ row

@@ -29,8 +29,6 @@ class ReviewEntry:
     """A captured input that is listed for review.
 
     Attributes:
-        captured: the input.
-        reason: the reason that contributed most to its value.
         value: value of a label for it, relative to the list, 0 to 1.
         predicted: the label that the ranking version predicts.
         margin: margin of the ranking version; None if it has none.
@@ -70,14 +68,7 @@ class _List:
 
 
 class ReviewLists:
-    """Ranks captured inputs, and stores each ranking, so that every replica has its further pages.
-
-    Args:
-        database: has the lists.
-        registry: finds versions.
-        captured: finds captured inputs.
-        ranking: ranks them.
-    """
+    """Ranks captured inputs, and stores each ranking, so that every replica has its further pages."""
 
     def __init__(
         self, database: Database, registry: Registry, captured: CapturedInputs, ranking: ReviewRanking
@@ -91,12 +82,10 @@ class ReviewLists:
         """Return a page of the list of a model.
 
         Args:
-            selector: the model, and the version that ranks.
             size: maximum number of inputs.
             after: the `following` of the previous page; None for the first page of a new list.
 
         Raises:
-            ModelNotFound, VersionNotFound or AliasNotFound: there is no such version.
             InvalidField: the list is unknown or too old.
         """
         if after is not None:

@@ -32,8 +32,6 @@ class ReviewRanking:
     """Ranks captured inputs.
 
     Args:
-        registry: has the versions.
-        files: has the features.
         feature_bytes: bytes of features that stay in memory.
     """
 
@@ -47,8 +45,6 @@ class ReviewRanking:
         """Return inputs by descending value, as JSON values.
 
         Args:
-            model: the model.
-            number: the version that ranks.
             found: rows of `CapturedInputs.pending`.
             limit: maximum number of inputs.
 

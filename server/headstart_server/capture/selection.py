@@ -45,7 +45,6 @@ class CaptureSelector:
     """Selects predictions. One thread uses it.
 
     Args:
-        registry: has versions, their evaluations and shadows.
         draw: returns so many random numbers from 0 to 1.
     """
 
@@ -65,8 +64,6 @@ class CaptureSelector:
         """Select from n predictions of a version.
 
         Args:
-            policy: the policy of its model.
-            version: the version.
             outputs: what its head gave, [n, C].
             views: the features of the backbone, [n, D of the view].
             traffic: whether each may be in the random sample, [n].

@@ -39,9 +39,6 @@ class BatchRequest:
     """A batch to write.
 
     Attributes:
-        dataset: the full name of the dataset.
-        number: the number of the batch.
-        examples: the examples.
         checksum: returns the checksum of the dataset after the batch, from the one before it.
         expected: the checksum that the caller expects; empty for any.
     """
@@ -54,13 +51,7 @@ class BatchRequest:
 
 
 class BatchWriter:
-    """Appends batches to named datasets, at any replica.
-
-    Args:
-        database: has the rows.
-        store: has the archives.
-        tenant_limits: returns the storage limits of a tenant.
-    """
+    """Appends batches to named datasets, at any replica."""
 
     def __init__(
         self, database: Database, store: DatasetStore, tenant_limits: Callable[[str], TenantLimits]
@@ -73,10 +64,7 @@ class BatchWriter:
         """Append a batch; once this returns it is on disk. A batch that was written before changes nothing.
 
         Raises:
-            DatasetNotFound or DatasetFinished: there is no such open dataset.
-            BatchMissing, BatchConflict or ChecksumMismatch: it does not continue what was written.
             TenantQuotaExceeded: the tenant stores as much as it may.
-            HeadstartError: names the first example that cannot be taken, and what was expected.
         """
         if not request.examples:
             raise InvalidField("The batch has no examples. Send at least one.", field="examples")
@@ -160,7 +148,6 @@ class _Appended:
 
 
 def _check_next(dataset: NamedDataset, request: BatchRequest) -> None:
-    """Check that a batch continues an open dataset."""
     metadata = {"dataset": dataset.name, "next_batch": str(dataset.next_batch)}
     if dataset.state is not DatasetState.OPEN:
         raise DatasetFinished(
@@ -222,7 +209,6 @@ def _check_ids(connection: Connection, dataset: NamedDataset, batch: Batch) -> N
 
 
 def _modality_of(examples: Sequence[Example], modality: Modality | None) -> Modality:
-    """Return the kind of input of examples, which must be that of their dataset."""
     expected = modality or _modality(examples[0].content)
     for index, example in enumerate(examples):
         if (found := _modality(example.content)) is not expected:

@@ -38,7 +38,6 @@ class DatasetCatalog:
     """Stores datasets under names. Every replica sees the same.
 
     Args:
-        database: has the rows.
         on_deleted: called after archives may have become needless.
     """
 
@@ -55,12 +54,7 @@ class DatasetCatalog:
         """Create an empty dataset.
 
         Args:
-            name: its full name.
             details: its `display_name`, `description` and `tags`.
-
-        Raises:
-            DatasetExists: the name is in use.
-            QuotaExceeded: the tenant has too many datasets.
         """
         tenant = tenant_of(name)
         with self._database.write("datasets.create") as connection:
@@ -87,11 +81,7 @@ class DatasetCatalog:
             return dataset_rows.find(connection, name)
 
     def get(self, name: str) -> NamedDataset:
-        """Return a dataset.
-
-        Raises:
-            DatasetNotFound: it does not exist.
-        """
+        """Return a dataset."""
         with self._database.read() as connection:
             return dataset_rows.find(connection, name)
 
@@ -105,11 +95,7 @@ class DatasetCatalog:
         return [dataset_rows.dataset_of(row) for row in rows]
 
     def update(self, name: str, details: Mapping[str, Any]) -> NamedDataset:
-        """Change the `display_name`, `description` or `tags` of a dataset.
-
-        Raises:
-            DatasetNotFound: it does not exist.
-        """
+        """Change the `display_name`, `description` or `tags` of a dataset."""
         with self._database.write("datasets.update") as connection:
             dataset_rows.change(connection, dataset_rows.find(connection, name, lock=True), **details)
             return dataset_rows.find(connection, name)
@@ -118,13 +104,7 @@ class DatasetCatalog:
         """End the upload of a dataset.
 
         Args:
-            name: its full name.
             example_count: the number of examples that it must have; None for any.
-
-        Raises:
-            DatasetNotFound: it does not exist.
-            EmptyDataset: it has no examples.
-            DatasetNotReady: it has another number of examples.
         """
         with self._database.snapshot() as connection:
             known = dataset_rows.find(connection, name)
@@ -153,12 +133,7 @@ class DatasetCatalog:
         """Delete a dataset. Its archives stay as long as a job or version needs them.
 
         Args:
-            name: its full name.
             etag: delete it only if this is its etag; empty deletes it in any case.
-
-        Raises:
-            DatasetNotFound: it does not exist.
-            EtagMismatch: it has another etag.
         """
         with self._database.write("datasets.delete") as connection:
             dataset = dataset_rows.find(connection, name, lock=True)
@@ -190,12 +165,7 @@ class DatasetCatalog:
         return len(found)
 
     def examples(self, name: str) -> Sequence[StoredExample]:
-        """Return the examples of a dataset that is READY, in the order in which they were written.
-
-        Raises:
-            DatasetNotFound: it does not exist.
-            DatasetNotReady: it is still being uploaded.
-        """
+        """Return the examples of a dataset that is READY, in the order in which they were written."""
         with self._database.snapshot() as connection:
             dataset = dataset_rows.find(connection, name)
             if dataset.state is not DatasetState.READY:
@@ -207,17 +177,12 @@ class DatasetCatalog:
             return dataset_rows.examples_of(connection, dataset.dataset_id)
 
     def written(self, name: str) -> Sequence[StoredExample]:
-        """Return the examples that a dataset has so far, whether it is finished or not.
-
-        Raises:
-            DatasetNotFound: it does not exist.
-        """
+        """Return the examples that a dataset has so far, whether it is finished or not."""
         with self._database.snapshot() as connection:
             dataset = dataset_rows.find(connection, name)
             return dataset_rows.examples_of(connection, dataset.dataset_id)
 
     def _digest(self, connection: Connection, dataset: NamedDataset) -> str:
-        """Return the digest of a dataset that is to be finished."""
         if dataset.digest is not None:
             return dataset.digest
         return dataset_digest(dataset_rows.examples_of(connection, dataset.dataset_id))
@@ -228,7 +193,6 @@ class DatasetCatalog:
 
 
 def _check_new(connection: Connection, name: str, tenant: str) -> None:
-    """Check that a tenant may have a dataset of a name."""
     query = select(func.count()).select_from(datasets).where(datasets.c.name == name)
     if connection.execute(query).scalar_one():
         raise DatasetExists(

@@ -54,13 +54,8 @@ class Batch:
     """A batch of a dataset.
 
     Attributes:
-        number: its number.
-        archive: the archive with its contents.
         nbytes: bytes of the archive.
-        digest: of all that was sent.
         checksum: of the dataset after the batch.
-        modality: the kind of input of its examples.
-        examples: its examples.
         columns: its list in the form of the table, which takes a while to write.
     """
 
@@ -86,12 +81,7 @@ def find(connection: Connection, name: str, *, lock: bool = False) -> NamedDatas
     """Return a dataset.
 
     Args:
-        connection: of the transaction.
-        name: its full name.
         lock: whether to let no other transaction change it before this one ends.
-
-    Raises:
-        DatasetNotFound: it does not exist.
     """
     query = _LOCKED_DATASET if lock else _DATASET
     row = connection.execute(query, {"name": name}).one_or_none()

@@ -49,10 +49,6 @@ ArchiveMember: TypeAlias = tuple[str, int]
 class Dataset:
     """The examples of a job. Contents are read one at a time, from any thread.
 
-    Args:
-        listed: the list of all.
-        contents: reads their contents; closed with this.
-
     Attributes:
         examples: the examples in the order of their indexes.
         left_out: marks of the parent's examples that were left out or replaced.
@@ -67,11 +63,7 @@ class Dataset:
         return len(self.examples)
 
     def read(self, index: int) -> Content:
-        """The content of an example.
-
-        Raises:
-            ArtifactDamaged: it is not what was stored.
-        """
+        """The content of an example."""
         return self._contents.read(self.examples[index])
 
     def contradictions(self) -> list[ExampleFault]:
@@ -97,8 +89,6 @@ class DatasetStore:
     """Keeps the archives of jobs in a folder.
 
     Args:
-        root: the folder; a path is that of a directory, made if need be.
-        limits: how large a dataset may be.
         erased: returns the members of some archives whose examples were erased.
     """
 
@@ -116,12 +106,8 @@ class DatasetStore:
         """A writer for the dataset of a job to be.
 
         Args:
-            job_id: the job.
             task: the kind of task; None for that of the first example.
             parent: the version that it goes on from; None for none.
-
-        Raises:
-            StorageFull: the disk is full.
         """
         return DatasetWriter(self._folder, job_id, self.limits, task, parent)
 
@@ -145,12 +131,7 @@ class DatasetStore:
         return Dataset(listed, reader)
 
     def listed(self, job_id: str) -> ExampleList:
-        """The list in a job's archive.
-
-        Raises:
-            ArtifactDamaged: its archive is missing or damaged.
-            StorageUnavailable: the bucket does not answer.
-        """
+        """The list in a job's archive. Raise StorageUnavailable if the bucket does not answer."""
         with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
             return ExampleList.from_json(json.loads(archive.members.read(INDEX)))
 
@@ -159,17 +140,11 @@ class DatasetStore:
     ) -> int:
         """Rewrite an archive without some of its contents, if it has them or lists them.
 
-        Args:
-            job_id: whose archive it is.
-            members: the places that go.
-            listed_in: places in any archives that the list of this one no longer names.
-
         Returns:
             The number of contents that were there and are no more; an archive that is gone has none.
 
         Raises:
             ArtifactDamaged: it cannot be read.
-            StorageFull: the disk is full.
             StorageUnavailable: the bucket does not answer.
         """
         written = self._folder.staging_path(f"{job_id}.{uuid.uuid4().hex}{_SUFFIX}")
@@ -197,7 +172,6 @@ class DatasetStore:
         """Write an archive of one example; return the stored example, and the bytes of the archive.
 
         Raises:
-            StorageFull: the disk is full.
             StorageUnavailable: the bucket does not answer.
         """
         return write_single(self._folder, archive, example, INDEX)
@@ -206,7 +180,6 @@ class DatasetStore:
         """Return the content of one example, without opening its whole archive.
 
         Raises:
-            ArtifactDamaged: the archive is missing or damaged.
             StorageUnavailable: the bucket does not answer.
         """
         with damage_reported(example.archive), self._folder.open(archive_name(example.archive)) as file:

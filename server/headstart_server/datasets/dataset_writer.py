@@ -37,8 +37,6 @@ class DatasetWriter:
 
     Args:
         folder: keeps the archive, once `finish` has made it whole.
-        job_id: the job to be.
-        limits: how large the dataset may be.
         task: the kind of task; None for that of the first example.
         parent: the version that the dataset goes on from; None for none.
     """
@@ -67,13 +65,7 @@ class DatasetWriter:
             self._archive = ZipFile(self._aside, "w", ZIP_STORED)
 
     def add(self, examples: Collection[Example]) -> None:
-        """Store some examples.
-
-        Raises:
-            HeadstartError: as `DatasetCount.add`.
-            InvalidField: an ID came before.
-            StorageFull: the disk is full.
-        """
+        """Store some examples. Raise InvalidField if an ID came before."""
         for sent in examples:
             self._check_id(sent.id)
             digest = content_digest(sent.content)
@@ -100,11 +92,7 @@ class DatasetWriter:
             )
 
     def add_stored(self, examples: Iterable[StoredExample]) -> None:
-        """Add examples of a named dataset, whose contents stay where they are.
-
-        Raises:
-            WrongTask, DatasetTooLarge or TooManyClasses: names the first that cannot be taken.
-        """
+        """Add examples of a named dataset, whose contents stay where they are."""
         for example in examples:
             self._check_id(example.id)
             self._count.add_of_dataset(example)
@@ -143,8 +131,6 @@ class DatasetWriter:
 
         Raises:
             EmptyDataset, TooFewClasses or InvalidField: it cannot be trained on.
-            DatasetTooLarge or TooManyClasses: there are too many with the parent's.
-            StorageFull: the disk is full.
             StorageUnavailable: the bucket does not answer.
         """
         dataset = self._whole()
@@ -169,7 +155,6 @@ class DatasetWriter:
             The examples that came.
 
         Raises:
-            StorageFull: the disk is full.
             StorageUnavailable: the bucket does not answer.
         """
         self._commit(ExampleList(examples=self._added), shared=True)

@@ -30,11 +30,7 @@ class EditedExamples:
     edited_count: int = 0
 
     def check_replaced(self, ids: Collection[str]) -> None:
-        """Check that no edited example is replaced by a new example with its ID.
-
-        Raises:
-            InvalidField: names the edit.
-        """
+        """Check that no edited example is replaced by a new example with its ID."""
         for example_id, position in self.changed_ids.items():
             if example_id in ids:
                 raise InvalidField(
@@ -44,11 +40,7 @@ class EditedExamples:
                 )
 
     def check_classes(self, class_counts: Mapping[str, int], total: int) -> None:
-        """Check that no edit takes the last example of a class or of the dataset.
-
-        Raises:
-            InvalidField: names the edit.
-        """
+        """Check that no edit takes the last example of a class or of the dataset."""
         if not self.reduced:
             return
         for name, position in self.reduced.items():
@@ -70,13 +62,7 @@ def edited(
     """Return the examples of a parent after edits.
 
     Args:
-        examples: all examples of the parent.
-        edits: the edits.
         erased: archive and member of examples that were erased; they do not stay.
-        task: the task of the parent.
-
-    Raises:
-        InvalidField, InvalidLabel or WrongTask: names the edit that cannot be made.
     """
     positions = _positions(examples, edits)
     kept, left_out = [], []
@@ -126,7 +112,6 @@ class _Reduced:
 
 
 def _positions(examples: Sequence[StoredExample], edits: Sequence[ExampleEdit]) -> dict[int, int]:
-    """Return the position of the edit of each edited example, by the index of the example."""
     by_id: dict[str, int] = {}
     if any(edit.index is None for edit in edits):
         for index, example in enumerate(examples):

@@ -81,11 +81,7 @@ class ErasureRecord:
 
 
 class ErasureLog:
-    """Stores erasures. Each method is one transaction.
-
-    Args:
-        database: has the rows.
-    """
+    """Stores erasures. Each method is one transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

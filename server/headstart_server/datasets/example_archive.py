@@ -41,10 +41,6 @@ def media_type(content: Content) -> str:
 class OpenArchive:
     """An archive that is open for reading.
 
-    Args:
-        folder: the folder of all archives.
-        job_id: whose it is.
-
     Raises:
         OSError or BadZipFile: it is not there, or damaged.
         StorageUnavailable: the bucket does not answer.
@@ -69,9 +65,6 @@ class ArchiveReader:
     """Reads the contents of examples wherever they lie, one at a time, from any thread.
 
     Archives are opened when they are needed; those used last stay open.
-
-    Args:
-        folder: the folder of all archives.
     """
 
     def __init__(self, folder: Folder) -> None:
@@ -81,12 +74,7 @@ class ArchiveReader:
         self._closed = False
 
     def read(self, example: StoredExample) -> Content:
-        """The content of an example.
-
-        Raises:
-            ArtifactDamaged: it is not there, or not what was stored.
-            StorageUnavailable: the bucket does not answer.
-        """
+        """The content of an example. Raise StorageUnavailable if the bucket does not answer."""
         with damage_reported(example.archive):
             with self._lock:
                 content = self._archive(example.archive).members.read(member_name(example.member))
@@ -96,9 +84,6 @@ class ArchiveReader:
         """Open archives and keep them open, so that reading from them waits for no bucket.
 
         Damage is reported when it is read.
-
-        Raises:
-            StorageUnavailable: the bucket does not answer.
         """
         for job_id in sorted(archives)[:MAX_HELD]:
             with suppress(ArtifactDamaged), damage_reported(job_id), self._lock:
@@ -126,12 +111,7 @@ class ArchiveReader:
 
 @contextmanager
 def damage_reported(job_id: str) -> Iterator[None]:
-    """Turn what the reading of a job's archive raises into `ArtifactDamaged`, but for faults of the storage.
-
-    Raises:
-        ArtifactDamaged: the archive is missing or damaged.
-        LocalStorageUnavailable: the storage failed.
-    """
+    """Turn what reading a job's archive raises into `ArtifactDamaged`, except faults of the storage."""
     try:
         with storage_errors(writes=False):
             yield

@@ -19,6 +19,7 @@ from headstart_server.database.scoped import within
 from headstart_server.database.tables import jobs
 from headstart_server.datasets import dataset_rows
 from headstart_server.datasets.dataset_store import ArchiveMember, DatasetStore
+from headstart_server.datasets.erased_members import erased_members
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest
 from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField, VersionNotFound
 from headstart_server.jobs.archive_retention import CHUNK
@@ -80,38 +81,13 @@ class _Found:
         return bool(here)
 
 
-class ErasedMembers:
-    """Knows which places of archives hold, or held, examples whose data was deleted.
-
-    Args:
-        database: holds the rows.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def among(self, archives: Collection[str]) -> set[ArchiveMember]:
-        """Those in some archives."""
-        names, found = sorted(archives), set[ArchiveMember]()
-        with self._database.read() as connection:
-            for start in range(0, len(names), CHUNK):
-                part = names[start : start + CHUNK]
-                query = select(forgotten.c.archive, forgotten.c.member).where(forgotten.c.archive.in_(part))
-                found |= {(row.archive, row.member) for row in connection.execute(query)}
-        return found
-
-
 class ExampleEraser:
     """Deletes the data of examples. What it began, and could not end, a cleaning ends.
 
     Args:
-        database: holds what was deleted.
-        registry: knows what versions were trained on.
-        datasets: holds the contents.
         drop: removes what this machine has of some contents: called with their digests, and the jobs in whose
             archives they were.
         captures: erases captured inputs, by the IDs of their predictions; None without capture.
-        clock: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -139,14 +115,11 @@ class ExampleEraser:
         """Delete the data of an example, wherever it was sent with this id. Safe to repeat.
 
         Args:
-            example_id: the id it was sent with.
             model: only the examples of this model; empty for all models.
             scope: only those of models within it; None for all.
 
         Raises:
             InvalidField: the id is empty.
-            ModelNotFound: there is no such model.
-            ExampleNotFound: no version and no job has such an example.
             StorageUnavailable: the bucket does not answer; what was found is deleted by a later cleaning.
         """
         request = ErasureRequest(example_id=example_id, model=model, scope=scope)
@@ -181,9 +154,6 @@ class ExampleEraser:
 
         Returns:
             The versions and jobs that have it, and the ID of the erasure.
-
-        Raises:
-            InvalidField, ModelNotFound or ExampleNotFound: as `erase`.
         """
         found, captured = self._search(request), len(self._captured_in(request))
         erasure_id = ""
@@ -362,7 +332,7 @@ class ExampleEraser:
             self._database.lock(connection, Lock.QUEUE)
             # A transaction that publishes a version either committed before this, or sees these rows.
             next_revision(connection)
-            known = _members(connection, {archive for archive, _ in found.places})
+            known = erased_members(connection, {archive for archive, _ in found.places})
             number = connection.execute(select(func.max(forgotten.c.number))).scalar() or 0
             now = self._database.now(connection)
             rows = [
@@ -390,14 +360,14 @@ class ExampleEraser:
         count = 0
         while True:
             with self._database.read() as connection:
-                places = _members(connection, {archive})
+                places = erased_members(connection, {archive})
             members = {member for _, member in places}
             found = self._datasets.rewrite(archive, members)
             count += found
             # Another replica may have written it meanwhile, without what it knew of only.
             with self._database.write("examples.record_rewrite") as connection:
                 self._database.lock(connection, Lock.QUEUE)
-                if _members(connection, {archive}) == places:
+                if erased_members(connection, {archive}) == places:
                     _note_rewritten(connection, archive, found=found, now=self._database.now(connection))
                     return count
 
@@ -425,8 +395,3 @@ def _note_rewritten(connection: Connection, archive: str, *, found: int, now: fl
 def _held(connection: Connection, archives: Collection[str]) -> set[str]:
     query = select(archive_uses.c.archive).where(archive_uses.c.archive.in_(sorted(archives)), is_held())
     return set(connection.execute(query).scalars())
-
-
-def _members(connection: Connection, archives: Collection[str]) -> set[ArchiveMember]:
-    query = select(forgotten.c.archive, forgotten.c.member).where(forgotten.c.archive.in_(sorted(archives)))
-    return {(row.archive, row.member) for row in connection.execute(query)}

@@ -38,7 +38,6 @@ class ExampleFilter:
     Attributes:
         label: a class of the label; empty for any.
         predicted_label: a class of the predicted label; empty for any.
-        issue: a finding about the example; None for any.
         held_out: whether the example was held out; None for either.
         id_prefix: beginning of the ID; empty for any.
     """
@@ -64,7 +63,6 @@ class ExampleIndex:
     """The examples of one list, about 150 bytes each. Safe to use from many threads.
 
     Args:
-        listed: the examples with their predictions.
         findings: the findings about them; None if there are none.
     """
 

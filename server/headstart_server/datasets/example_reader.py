@@ -41,8 +41,6 @@ class ExampleSource:
     Attributes:
         key: identifies the list; a changed list has another key.
         name: the source in words, for messages.
-        index: the examples.
-        has_contents: whether contents are stored.
         uploaded: the archive of the examples that came with the fine-tune; None for all.
         version: the version; None for a dataset.
         dataset: the full name of the dataset; empty for a version.
@@ -70,10 +68,6 @@ class ExampleReader:
     """Reads examples. Safe to use from many threads.
 
     Args:
-        registry: has the versions.
-        catalog: has the named datasets.
-        datasets: has the contents.
-        thumbnails: stores thumbnails.
         max_pixels: the largest image that is decoded.
     """
 
@@ -97,13 +91,7 @@ class ExampleReader:
         self._indexes: LruCache[str, ExampleIndex] = LruCache(INDEX_BYTES, lambda index: index.nbytes)
 
     def version(self, selector: Selector) -> ExampleSource:
-        """Return the examples of a version.
-
-        Raises:
-            ModelNotFound, VersionNotFound or AliasNotFound: the version does not exist.
-            ExamplesNotKept: the version has no list of its examples.
-            ArtifactDamaged: the list is damaged.
-        """
+        """Return the examples of a version."""
         version = self._registry.reader.version(selector.model, self._registry.index.find(selector))
         index = self.cached(version.artifact, lambda: self._version_index(version))
         return ExampleSource(
@@ -116,11 +104,7 @@ class ExampleReader:
         )
 
     def dataset(self, name: str) -> ExampleSource:
-        """Return the examples of a named dataset, finished or not.
-
-        Raises:
-            DatasetNotFound: the dataset does not exist.
-        """
+        """Return the examples of a named dataset, finished or not."""
         dataset = self._catalog.get(name)
         key = dataset.etag
         index = self.cached(key, lambda: ExampleIndex(ExampleList(examples=self._catalog.written(name))))
@@ -150,12 +134,7 @@ class ExampleReader:
                 self._indexes.pop(key)
 
     def positions(self, source: ExampleSource) -> Float32:
-        """Return the positions of the examples of a version on their map, [N, 2].
-
-        Raises:
-            ExamplesNotKept: the version has no map of its examples.
-            ArtifactDamaged: the map is damaged.
-        """
+        """Return the positions of the examples of a version on their map, [N, 2]."""
         version = source.version
         found = None if version is None else self._registry.files.positions(version)
         if found is None or len(found) != len(source.index):
@@ -174,14 +153,12 @@ class ExampleReader:
         """Return the content of an example, or a thumbnail.
 
         Args:
-            source: the examples.
             example_id: the ID of the example; empty if `index` is given.
             index: the index of the example; None if `example_id` is given.
             side: the longer side of a thumbnail in pixels; None for the content.
 
         Raises:
             InvalidField: the request names no single example, or a thumbnail that cannot be made.
-            ExampleNotFound: the source has no such example.
             ExamplesNotKept: the content was erased or discarded.
             StorageUnavailable: the bucket does not answer.
         """

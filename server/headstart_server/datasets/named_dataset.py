@@ -21,13 +21,10 @@ class NamedDataset:
 
     Attributes:
         dataset_id: holds its archives; a new dataset of the same name has another one.
-        name: its full name.
         state: whether it is still being uploaded.
-        display_name, description, tags: for people.
         task: the kind of label; None before the first batch.
         modality: the kind of input; None before the first batch.
         next_batch: number of the batch that comes next.
-        example_count: number of examples.
         nbytes: bytes of its archives.
         class_counts: number of examples by class.
         checksum: of all examples that were written, in their order.

@@ -16,36 +16,21 @@ AT_ONCE = 64
 
 
 class NamedExamples:
-    """Reads the examples of named datasets.
-
-    Args:
-        catalog: has the lists.
-        store: has the contents.
-    """
+    """Reads the examples of named datasets."""
 
     def __init__(self, catalog: DatasetCatalog, store: DatasetStore) -> None:
         self._catalog = catalog
         self._store = store
 
     def stored(self, name: str) -> Sequence[StoredExample]:
-        """Return the examples of a dataset without their contents.
-
-        Raises:
-            DatasetNotFound or DatasetNotReady: there is no such finished dataset.
-            EmptyDataset: all its examples were erased.
-        """
+        """Return the examples of a dataset without their contents."""
         examples = self._catalog.examples(name)
         if not examples:
             raise EmptyDataset(f"All examples of the dataset '{name}' were erased. Upload another dataset.")
         return examples
 
     def content(self, example: StoredExample) -> Content:
-        """Return the content of an example.
-
-        Raises:
-            ArtifactDamaged: it is damaged or missing.
-            StorageUnavailable: the bucket does not answer.
-        """
+        """Return the content of an example. Raise StorageUnavailable if the bucket does not answer."""
         with closing(self._store.reader()) as reader:
             return reader.read(example)
 

@@ -18,9 +18,6 @@ class Parent:
     """A version that a fine-tune goes on from.
 
     Attributes:
-        number: the version's number.
-        backbone: name of the backbone it was fitted on.
-        task: the kind of task.
         edited: its examples after the edits of the fine-tune.
     """
 
@@ -48,13 +45,9 @@ def find_parent(
     """The parent that a spec names, at this moment where it names an alias.
 
     Args:
-        registry: has the versions.
-        spec: names the parent, and the edits of its examples.
         erased: returns the members of some archives whose examples were erased; they are not inherited.
 
     Raises:
-        ModelNotFound, VersionNotFound or AliasNotFound: there is no such version.
-        ExamplesNotKept: its examples are not there any more.
         InvalidField, InvalidLabel or WrongTask: names an edit that cannot be made.
     """
     selector = Selector(model=spec.model, number=spec.parent_version, alias=spec.parent_alias)
@@ -70,16 +63,7 @@ def find_parent(
 
 
 def retained_examples(registry: Registry, version: Version, instead: str) -> ExampleList:
-    """The list of a version's examples, whose contents are kept.
-
-    Args:
-        registry: has the versions.
-        version: the version.
-        instead: what to do if they are not.
-
-    Raises:
-        ExamplesNotKept: they are not.
-    """
+    """The list of a version's examples, whose contents are kept."""
     kept = registry.files.examples(version) if version.has_examples else None
     if kept is None:
         raise ExamplesNotKept(

@@ -14,7 +14,6 @@ class RetainedExamples:
     """Reads examples of versions.
 
     Args:
-        registry: has the lists of versions' examples.
         open_reader: opens a reader of what lies in archives.
     """
 

@@ -20,16 +20,12 @@ def write_single(
     """Write the archive of one example; it is durable when this returns.
 
     Args:
-        folder: the folder of all archives.
-        archive: the name of the archive.
-        example: the example.
         index_name: the name of the member that lists the examples.
 
     Returns:
         The example, and the bytes of the archive.
 
     Raises:
-        StorageFull: the disk is full.
         StorageUnavailable: the bucket does not answer.
     """
     kind, content = encode(example.content)

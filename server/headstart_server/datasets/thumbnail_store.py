@@ -37,13 +37,7 @@ class ThumbnailStore:
             return self._files.size
 
     def get(self, digest: str, side: int, make: Callable[[], bytes]) -> bytes:
-        """Return a thumbnail, made now if it is not stored.
-
-        Args:
-            digest: content digest of the image.
-            side: the longer side in pixels.
-            make: makes the thumbnail.
-        """
+        """Return a thumbnail, made now if it is not stored."""
         name = _name(digest, side)
         with self._lock:
             is_stored = self._files.get(name) is not None

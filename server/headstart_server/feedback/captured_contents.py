@@ -6,11 +6,7 @@ from headstart_server.feedback.feedback_service import CapturedContent
 
 
 class StoredCaptures:
-    """Finds captured inputs with their contents.
-
-    Args:
-        captured: has them.
-    """
+    """Finds captured inputs with their contents."""
 
     def __init__(self, captured: CapturedInputs) -> None:
         self._captured = captured
@@ -20,12 +16,7 @@ class StoredCaptures:
         return self._captured.may_arrive(prediction_id)
 
     def find(self, model: str, prediction_id: str) -> CapturedContent | None:
-        """Return the input of a prediction; None if it is not stored.
-
-        Raises:
-            ArtifactDamaged: the content is damaged.
-            StorageUnavailable or LocalStorageUnavailable: the storage failed.
-        """
+        """Return the input of a prediction; None if it is not stored."""
         found = self._captured.find(model, prediction_id)
         content = None if found is None else self._captured.input_of(found)
         if found is None or content is None:

@@ -43,15 +43,9 @@ class NewFeedback:
 
     Attributes:
         feedback_id: its ID, and the name of the archive of its content.
-        model: the model.
         request_id: the caller's ID of the request; None for none.
         request_hash: digest of everything that the caller sent.
-        principal: name of the principal who sent it.
-        answer: what it says.
         target: the true label; None if it is unknown.
-        prediction: the prediction that it is about.
-        digest: digest of the content.
-        kind: kind of the content.
         nbytes: bytes of the archive; 0 without one.
     """
 
@@ -92,21 +86,13 @@ class Feedback:
     """Recorded feedback.
 
     Attributes:
-        feedback_id: its ID.
         number: its place among all feedback.
-        model: the model.
-        state: what becomes of it.
-        answer: what it says.
         target: the true label; None if it is unknown.
         prediction: the prediction that it is about; whether it was random, and its time, are left out.
-        example_id: ID of its example in a version.
-        principal: name of the principal who sent it.
         created: when it was recorded, in seconds since 1970.
         job_id: the job that trains on it or has learned it; empty for none.
         learned: the version that learned it; None for none.
         request_id: the caller's ID of the request; None for none.
-        digest: digest of the content.
-        kind: kind of the content.
         nbytes: bytes of the archive; 0 without one.
     """
 
@@ -129,11 +115,7 @@ class Feedback:
 
     @property
     def stored(self) -> StoredExample:
-        """Its example, whose content is in its archive.
-
-        Raises:
-            ValueError: its true label is unknown.
-        """
+        """Its example, whose content is in its archive. Raise ValueError if its true label is unknown."""
         if self.target is None:
             raise ValueError(f"The true label of {self.feedback_id} is unknown.")
         return StoredExample(
@@ -194,12 +176,7 @@ class RetrainState:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeedbackCounts:
-    """Counts of a model's feedback.
-
-    Attributes:
-        by_state: number of feedback in each state.
-        answers: the counts of answers.
-    """
+    """Counts of a model's feedback."""
 
     by_state: Mapping[FeedbackState, int]
     answers: Sequence[AnswerCount]

@@ -68,14 +68,11 @@ class SentFeedback:
     """Feedback as a caller sends it.
 
     Attributes:
-        model: the model.
         prediction_id: the prediction that it is about; empty for an input without one.
         content: the input; None for a prediction.
-        answer: what it says.
         target: the true label; None unless the answer is a label.
         request_id: the caller's ID of the request; empty for none.
         number: the version that predicted an input; None if the caller does not say.
-        principal: name of the principal who sends it.
     """
 
     model: str
@@ -104,11 +101,6 @@ class FeedbackService:
     """Accepts feedback.
 
     Args:
-        store: records it.
-        registry: has the versions.
-        datasets: stores contents.
-        pool: has the backbones, which check inputs.
-        captured: has the inputs of predictions.
         on_sent: called with the outcome of each accepted request.
     """
 
@@ -137,10 +129,6 @@ class FeedbackService:
 
         Raises:
             InvalidField or InvalidLabel: a part of the request is invalid.
-            RequestIdReused: the request ID was accepted before with other content.
-            ModelNotFound, ModelNotReady, VersionNotFound or AliasNotFound: what it names does not exist.
-            PredictionNotCaptured: the input of the prediction is not stored.
-            UnknownClass: the policy rejects feedback with a new class.
             WrongTask, WrongModality, UndecodableInput or InputTooLarge: the model cannot learn it.
             TenantQuotaExceeded: the tenant stores as much as it may.
             Loading: the backbone that checks the input is not loaded yet; this starts the loading.
@@ -260,11 +248,7 @@ class FeedbackService:
 
 
 def _checked(target: Target | None) -> Target | None:
-    """Return a label in its normal form.
-
-    Raises:
-        InvalidLabel or InvalidField: what is wrong with it.
-    """
+    """Return a label in its normal form."""
     if target is None:
         return None
     try:

@@ -57,23 +57,14 @@ _OPEN = (FeedbackState.PENDING, FeedbackState.TRAINING, FeedbackState.RECORDED)
 
 
 class FeedbackStore:
-    """Records feedback and reads it. Each method is one transaction.
-
-    Args:
-        database: holds the rows.
-        tenant_limits: returns the limits of what a tenant may store.
-    """
+    """Records feedback and reads it. Each method is one transaction."""
 
     def __init__(self, database: Database, tenant_limits: Callable[[str], TenantLimits]) -> None:
         self._database = database
         self._tenant_limits = tenant_limits
 
     def replayed(self, model: str, request_id: str | None, request_hash: str) -> Feedback | None:
-        """Return the feedback of a request that was accepted before; None if it was not.
-
-        Raises:
-            RequestIdReused: it was accepted with other content.
-        """
+        """Return the feedback of a request that was accepted before; None if it was not."""
         with self._database.read() as connection:
             return _replayed(connection, model, request_id, request_hash)
 
@@ -84,8 +75,6 @@ class FeedbackStore:
             The feedback, the earlier one if the request repeats it; and what the request did.
 
         Raises:
-            RequestIdReused: the request ID was accepted before with other content.
-            ModelNotFound: the model was deleted.
             TenantQuotaExceeded: the tenant stores as much as it may.
             DatabaseUnavailable: the database does not answer; the feedback may still be recorded.
         """
@@ -160,13 +149,8 @@ class FeedbackStore:
         """Return feedback, the newest first.
 
         Args:
-            model: the model.
             states: only feedback in one of these states; empty for all.
             before: only feedback with a smaller number; None for all.
-            limit: most feedback to return.
-
-        Raises:
-            ModelNotFound: there is no such model.
         """
         query = select(feedback).where(feedback.c.model == model)
         if states:
@@ -188,11 +172,7 @@ class FeedbackStore:
         """Count the feedback of a model.
 
         Args:
-            model: the model.
             window: seconds; only feedback of so long ago at most. None for all.
-
-        Raises:
-            ModelNotFound: there is no such model.
         """
         with self._database.snapshot() as connection:
             rows.require_model(connection, model)

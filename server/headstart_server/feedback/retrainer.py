@@ -18,7 +18,6 @@ class Retrainer:
     """Looks for models to retrain, in a separate thread.
 
     Args:
-        retraining: submits retrains.
         seconds: mean seconds between two looks.
     """
 

@@ -74,10 +74,6 @@ class Retraining:
     """Submits retrains.
 
     Args:
-        store: has the feedback and the policies.
-        registry: has the versions.
-        datasets: has the contents.
-        submissions: accepts jobs.
         take_turn: returns whether this replica may submit a retrain now.
         on_considered: called with `submitted` or `failed`.
     """
@@ -100,11 +96,7 @@ class Retraining:
         self._on_considered = on_considered
 
     def run(self) -> Sequence[Job]:
-        """Submit a retrain of each model whose policy starts one; return the jobs.
-
-        Raises:
-            DatabaseUnavailable: the database does not answer.
-        """
+        """Submit a retrain of each model whose policy starts one; return the jobs."""
         jobs = []
         for model, pending, waited in self._store.ready():
             job = self._consider(model, pending, waited)
@@ -180,7 +172,6 @@ class Retraining:
 
 
 def _newest(pending: Sequence[Feedback]) -> tuple[list[Feedback], list[Feedback]]:
-    """Return the newest feedback about each content, and the feedback that it takes the place of."""
     newest = {each.digest: each for each in pending}
     chosen = [each for each in pending if newest[each.digest] is each]
     return chosen, [each for each in pending if newest[each.digest] is not each]

@@ -47,11 +47,8 @@ class AccessCheck(CallCheck):
     of the server, and those with the tenant inside.
 
     Args:
-        authenticator: identifies callers.
         model_of_job: returns the full name of a job's model; raises `JobNotFound`.
-        audit: the audit log, if any.
         audits_all: whether to log calls that change nothing, too.
-        rules: the permission table.
     """
 
     def __init__(
@@ -128,12 +125,7 @@ class AccessCheck(CallCheck):
             self._audit.write(call, error)
 
     async def identify(self, context: Context) -> Caller:
-        """Return the caller of a call.
-
-        Raises:
-            Unauthenticated or IssuerKeysUnavailable: as `Authenticator.identify`.
-            RateExceeded: too many tokens of issuers are being checked.
-        """
+        """Return the caller of a call."""
         known, caller = _IDENTIFIED.get()
         if known is context and caller is not None:
             return caller
@@ -163,9 +155,7 @@ class AccessCheck(CallCheck):
         """Check that a caller may make a request; return its models, as the caller names them.
 
         Raises:
-            PermissionDenied: the caller has a right on each of these models, but not this one.
             ModelNotFound, DatasetNotFound or JobNotFound: it has no right on one, or it is missing.
-            InvalidField: a model or dataset is not named, or not as it may be.
         """
         names = list(dict.fromkeys(model_names(request)))
         found = list(dict.fromkeys(dataset_names(request)))

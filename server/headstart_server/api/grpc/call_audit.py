@@ -36,9 +36,7 @@ class CallAudit:
     """Write calls to the audit log: rejected ones, those that change something or read inputs, or all.
 
     Args:
-        log: the audit log.
         rules: the permission table, which has the calls that are logged.
-        audits_all: whether to log all calls.
     """
 
     def __init__(self, log: AuditLog, rules: Mapping[str, Rule], *, audits_all: bool) -> None:

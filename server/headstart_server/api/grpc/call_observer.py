@@ -15,12 +15,7 @@ HEALTH = "/grpc.health.v1.Health/"
 
 
 class CallObserver:
-    """Observe calls: their counts and times, a span of each, and a line of the debug log.
-
-    Args:
-        telemetry: has the metrics.
-        tracing: makes a span of each call, if traces are on.
-    """
+    """Observe calls: their counts and times, a span of each, and a line of the debug log."""
 
     def __init__(self, telemetry: Telemetry, tracing: Tracing = NO_TRACING) -> None:
         self._telemetry = telemetry

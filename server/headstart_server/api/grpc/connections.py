@@ -67,7 +67,6 @@ class _Counted(socket.socket):
         self._host = host
 
     def close(self) -> None:
-        """Close the connection, and count it no more."""
         super().close()
         guard, self._guard = self._guard, None
         if guard is not None:

@@ -28,8 +28,6 @@ def read_dataset_list(name: str, content: bytes, task: Task | None = None) -> It
     """Return the examples of a list.
 
     Args:
-        name: of the list; its ending says which form it has.
-        content: of it.
         task: says whether numbers in its column of labels are classes. None: integers are.
 
     Raises:
@@ -61,9 +59,6 @@ def list_rows(
 
     Args:
         content: the list, in UTF-8; it is closed.
-        name: what the list is called in errors.
-        suffix: one of `LIST_SUFFIXES`.
-        task: as for `read_dataset_list`.
 
     Raises:
         ValueError: the list is invalid; the line is named.

@@ -38,10 +38,6 @@ class DatasetService(stubs.DatasetServiceServicer):
     """Decodes, calls and encodes; all work is the `datasets` room's.
 
     Args:
-        catalog: has the datasets.
-        batches: writes their batches.
-        uploads: where batches are written: a bucket may take its time.
-        removals: where datasets are deleted, with their archives.
         retention: seconds that an open dataset is kept after its last batch; None for ever.
     """
 

@@ -41,11 +41,7 @@ class CallDrain:
         return self._rejecting is not None
 
     async def reject(self) -> None:
-        """Hold a new call until it is rejected.
-
-        Raises:
-            Draining: always.
-        """
+        """Hold a new call until it is rejected."""
         if self._rejecting is not None:
             self.held += 1
             await self._rejecting.wait()

@@ -26,13 +26,7 @@ _Result = TypeVar("_Result")
 
 
 class EvaluationService(stubs.EvaluationServiceServicer):
-    """Decodes, calls and encodes; all work is the `jobs` room's.
-
-    Args:
-        bench: measures versions.
-        executor: where it does.
-        named: reads named datasets.
-    """
+    """Decodes, calls and encodes; all work is the `jobs` room's."""
 
     def __init__(self, bench: Evaluator, executor: BoundedExecutor, named: NamedExamples) -> None:
         self._bench = bench

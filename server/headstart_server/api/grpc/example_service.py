@@ -21,12 +21,7 @@ from headstart_server.errors import InvalidField
 
 
 class ExampleService(stubs.ExampleServiceServicer):
-    """Decodes, calls and encodes; all work is the `datasets` room's.
-
-    Args:
-        reader: reads examples.
-        executor: where lists and contents are read, and thumbnails made.
-    """
+    """Decodes, calls and encodes; all work is the `datasets` room's."""
 
     def __init__(self, reader: ExampleReader, executor: BoundedExecutor) -> None:
         self._reader = reader

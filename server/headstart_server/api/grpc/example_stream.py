@@ -21,11 +21,8 @@ async def stream_parts(
 
     Args:
         requests: the messages, each with a oneof `part` of `spec` and `examples`.
-        method: its name, for errors.
-        context: of the call.
 
     Raises:
-        InvalidStream: the first message has no spec, or a later one no examples.
         CancelledError: the stream broke off.
     """
     begun, count = False, 0

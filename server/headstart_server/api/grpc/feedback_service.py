@@ -30,13 +30,7 @@ _PAUSES = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
 class FeedbackCalls:
-    """Decodes, calls and encodes; all work is the `feedback` room's.
-
-    Args:
-        feedback: accepts and counts feedback.
-        pool: waits for the backbone that checks an input.
-        executor: where feedback is stored.
-    """
+    """Decodes, calls and encodes; all work is the `feedback` room's."""
 
     def __init__(self, feedback: FeedbackService, pool: BackbonePool, executor: BoundedExecutor) -> None:
         self._feedback = feedback

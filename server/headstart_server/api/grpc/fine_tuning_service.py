@@ -46,16 +46,11 @@ class FineTuningService(stubs.FineTuningServiceServicer):
     """Decodes, calls and encodes; all work is the `jobs` room's.
 
     Args:
-        submissions: accepts jobs.
         rebasing: accepts jobs that fit a version again.
-        job_store: knows jobs.
-        watcher: waits for them.
         cancel: asks a job to cancel, wherever it stands.
-        executor: where examples are looked at without a job.
         gathering: where examples are read that lie elsewhere, apart from the other long work: it waits most
             of the time, and may wait for long.
         uploads: where datasets are opened, accepted and discarded: a bucket may take its time.
-        removals: where jobs are canceled, which removes their archives.
     """
 
     def __init__(
@@ -215,7 +210,6 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         return await asyncio.to_thread(self._forecast_message, job)
 
     def _forecast_message(self, job: Job) -> job_pb2.Job:
-        """Return the message of a job, with a forecast if the database answers."""
         likely = None
         if not job.state.is_terminal:
             with suppress(DatabaseUnavailable):

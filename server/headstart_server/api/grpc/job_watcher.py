@@ -15,11 +15,6 @@ from headstart_server.jobs.watching import Position, Watched
 class EventCursor:
     """Read the new events of a job at each step. The caller waits between the steps.
 
-    Args:
-        reader: where events are read.
-        job_id: the job.
-        after: number of the last event that is known.
-
     Attributes:
         is_over: whether the job has ended and all its events were read.
     """
@@ -34,7 +29,6 @@ class EventCursor:
         """Return the events since the last step.
 
         Raises:
-            JobNotFound: there is no such job.
             DatabaseUnavailable: the database does not answer; the next step returns what this one missed.
         """
         events = self._reader.events(self._job_id, self._after)
@@ -58,8 +52,6 @@ class JobWatcher:
     """Watch jobs for callers that wait.
 
     Args:
-        reader: where jobs are read.
-        notifier: wakes the calls that wait for a change.
         quiet_seconds: after which a sign of life is given.
     """
 
@@ -84,7 +76,6 @@ class JobWatcher:
         None is a sign of life, where nothing has happened for a while.
 
         Raises:
-            JobNotFound: there is no such job.
             Draining: the server stops.
         """
         loop = asyncio.get_running_loop()
@@ -113,7 +104,6 @@ class JobWatcher:
         A first answer comes at once, and others without an event as signs of life.
 
         Args:
-            position: of the watcher.
             model: only jobs of this model; empty for all.
             scope: only jobs of models within it; None for all.
 
@@ -137,7 +127,6 @@ class JobWatcher:
         """The job as it stands once it has ended, or after some seconds.
 
         Raises:
-            JobNotFound: there is no such job.
             Draining: the server stops.
         """
         loop = asyncio.get_running_loop()

@@ -57,14 +57,7 @@ class ModelService(stubs.ModelServiceServicer):
     """Decodes, calls and encodes; all work is the `models` room's.
 
     Args:
-        registry: knows models and versions.
-        pool: knows backbones.
-        reporter: writes reports.
         erase: erases an example, and with `rebuild` replaces the versions that were trained on it.
-        executor: where reports are written and examples erased.
-        exporter: has versions exported.
-        removals: where versions and models are deleted, with their artifacts.
-        traffic: knows the traffic of versions.
         check_webhook: checks that a tenant may use a URL, which a field of a request names.
     """
 

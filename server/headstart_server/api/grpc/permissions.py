@@ -32,8 +32,6 @@ class Rule:
     """The rights that a method requires.
 
     Attributes:
-        on: what the right has to be on.
-        rights: of which one is needed.
         makes: whether it may make the model or dataset that it names.
         changes: whether it changes something, so that the audit log has it.
         reads_inputs: whether it returns inputs that others sent, so that the audit log has it, too.

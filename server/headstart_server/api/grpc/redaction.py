@@ -30,12 +30,7 @@ class LocationRedactor:
         self._words: list[str] = []
 
     def add(self, config: Settings, hosts: Iterable[str] = ()) -> None:
-        """Add the places that a configuration names.
-
-        Args:
-            config: the settings; every path among them is a place.
-            hosts: of the database.
-        """
+        """Add the places that a configuration names."""
         found = [value for name in SETTINGS if isinstance(value := config[name], Path)]
         folders = {Path(sys.prefix), Path.home(), *found}
         if config.storage.artifacts and "://" in config.storage.artifacts:

@@ -29,10 +29,6 @@ class ReviewService(FeedbackCalls, stubs.ReviewServiceServicer):
     """Decodes, calls and encodes; the work is that of the rooms `capture` and `feedback`.
 
     Args:
-        captured: finds captured inputs.
-        lists: ranks them.
-        feedback: accepts and counts feedback.
-        pool: waits for the backbone that checks an input.
         executor: where feedback is stored, lists are ranked and contents are read.
         max_pixels: maximum pixels of an image that gets a thumbnail.
     """

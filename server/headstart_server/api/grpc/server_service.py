@@ -26,9 +26,7 @@ class ServerService(stubs.ServerServiceServicer):
 
     Args:
         info: what does not change while the server runs; see `server_info`.
-        pool: knows the default backbones.
         usage: returns what a tenant stores and how much it may store.
-        authenticates: whether callers are authenticated.
     """
 
     def __init__(

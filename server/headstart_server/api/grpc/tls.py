@@ -19,7 +19,6 @@ class TlsFiles:
 
     Attributes:
         cert: the server's certificate chain.
-        key: its private key.
         client_ca: certificates that sign clients'; None takes clients without certificates.
     """
 
@@ -46,9 +45,6 @@ class Certificates:
     Each connection checks the files, so that renewed ones hold from the next connection on;
     connections that are there go on. Files that cannot be read, or of which the key is not the certificate's,
     as in the middle of a renewal, change nothing.
-
-    Args:
-        files: where they are.
 
     Raises:
         OSError: a file cannot be read, or they are no certificate and key that fit together.

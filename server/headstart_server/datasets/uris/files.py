@@ -21,7 +21,6 @@ def read_beneath(folder: str, parts: Sequence[str], max_bytes: int) -> bytes:
     Args:
         folder: where reading is allowed; itself it may be a link.
         parts: the names on the way from there, the file's last.
-        max_bytes: that it may have.
 
     Raises:
         UnreadableError: it is not there, may not be read, is no file, is larger, or a link is on the way.

@@ -32,7 +32,6 @@ class DatasetLocation:
     """Where something lies.
 
     Attributes:
-        kind: what it is reached by.
         root: the bucket, or host and port; empty for files of this machine.
         parts: the names on the way to it; of a URL as they are written there.
     """
@@ -85,11 +84,7 @@ def is_uri(text: str) -> bool:
 
 
 def parse_location(uri: str) -> DatasetLocation:
-    """The place that a URI names.
-
-    Raises:
-        ValueError: it is invalid; the message says what came.
-    """
+    """The place that a URI names. Raise ValueError if it is invalid; the message says what came."""
     if len(uri.encode(errors="replace")) > MAX_BYTES:
         raise ValueError(f"one of more than {MAX_BYTES} bytes.")
     scheme, separator, rest = uri.partition("://")

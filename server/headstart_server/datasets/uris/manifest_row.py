@@ -20,7 +20,6 @@ class ManifestRow:
         path: where its content lies, from the list's own folder, or a URI; empty if it has another content.
         text: its content; empty if it has another.
         features: its content; None if it has another.
-        target: what it shows.
         id: its name; may be empty.
         held_out: whether it is kept out of training.
         weight: how much it counts.

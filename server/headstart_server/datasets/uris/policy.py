@@ -25,7 +25,6 @@ class DatasetUriPolicy:
     """Decides which locations may be read.
 
     Args:
-        prefixes: folders, and URIs that are taken for folders.
         allow_private: whether hosts may be at addresses that are not of the internet.
         resolve: gives the addresses of a host and port.
 
@@ -50,11 +49,7 @@ class DatasetUriPolicy:
         return frozenset(prefix.kind for prefix in self._prefixes)
 
     def place(self, uri: str, tenant: str = "") -> DatasetLocation:
-        """The place that a URI names, if it may be read on behalf of a tenant; empty for none.
-
-        Raises:
-            InvalidField: it is invalid, or may not be read.
-        """
+        """The place that a URI names, if it may be read on behalf of a tenant; empty for none."""
         try:
             place = parse_location(uri)
         except ValueError as error:
@@ -67,11 +62,7 @@ class DatasetUriPolicy:
         return place
 
     def prefix(self, place: DatasetLocation, tenant: str = "") -> DatasetLocation:
-        """The place that a tenant may read and another lies in.
-
-        Raises:
-            InvalidField: it lies in none.
-        """
+        """The place that a tenant may read and another lies in."""
         for prefix in filter(None, (_of(each, tenant) for each in self._prefixes)):
             if place.parts and place.is_within(prefix):
                 return prefix
@@ -125,7 +116,6 @@ def dataset_uri_policy(config: Settings, database: Path | None) -> DatasetUriPol
     """Which places a server may read.
 
     Args:
-        config: its settings.
         database: the file of its database; None if it has none, or one in the data folder.
 
     Raises:

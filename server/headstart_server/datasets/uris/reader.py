@@ -53,14 +53,7 @@ class _Reading:
 
 
 class DatasetReader:
-    """Reads datasets by their URI.
-
-    Args:
-        policy: which places may be read.
-        read_manifest: reads a list.
-        max_input_bytes: of one content.
-        clock: seconds that only go up.
-    """
+    """Reads datasets by their URI."""
 
     def __init__(
         self,
@@ -80,22 +73,11 @@ class DatasetReader:
         }
 
     def check(self, uri: str, tenant: str = "") -> None:
-        """Check that a list at a URI may be read on behalf of a tenant, without reading it.
-
-        Raises:
-            InvalidField: it may not.
-        """
+        """Check that a list at a URI may be read on behalf of a tenant, without reading it."""
         self._policy.place(uri, tenant)
 
     def content(self, uri: str, tenant: str = "") -> bytes:
-        """Return the content at a URI on behalf of a tenant; empty for none.
-
-        Raises:
-            InvalidField: the URI may not be read.
-            DataUnreadable: the content is missing.
-            InputTooLarge: it is larger than an input may be.
-            DataUnavailable: its storage is unavailable.
-        """
+        """Return the content at a URI on behalf of a tenant; empty for none."""
         place = self._policy.place(uri, tenant)
         try:
             return self._content(place, tenant, self._max_input_bytes)
@@ -110,17 +92,12 @@ class DatasetReader:
         """The examples that a list names, in its order.
 
         Args:
-            uri: of the list.
             checkpoint: called before each of them; may raise to stop.
             tenant: on whose behalf; empty for none.
             task: what is learned; None if the caller does not say.
 
         Raises:
             InvalidField: a URI may not be read, or the list is invalid; the line is named.
-            DataUnreadable: the list or what it names is not there, or may not be read.
-            DatasetTooLarge or InputTooLarge: it has too many bytes.
-            DataUnavailable: what keeps it does not answer.
-            DeadlineExceeded: it takes too long.
         """
         until = self._clock() + READ_SECONDS
         place = self._policy.place(uri, tenant)

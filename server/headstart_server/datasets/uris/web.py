@@ -22,9 +22,6 @@ def read_web(
     """Return the content at a target.
 
     Args:
-        target: it.
-        max_bytes: that it may have.
-        headers: further headers, such as credentials.
         body: content to POST; None sends a GET.
 
     Raises:
