@@ -1,7 +1,9 @@
 """Sends calls over a synchronous channel, and raises this package's errors."""
 
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -16,7 +18,6 @@ from headstart.transport.call_log import LOGGER, logged
 from headstart.transport.channel import channel_options, target_uri
 from headstart.transport.chunked_calls import Run
 from headstart.transport.chunks import Chunk, chunks, relocated, without_invalid
-from headstart.transport.interrupts import uninterrupted
 from headstart.transport.pipe import Pipe
 from headstart.transport.retries import (
     LOADING_SECONDS,
@@ -30,11 +31,25 @@ from headstart.transport.settings import ConnectionSettings, Metadata
 from headstart.transport.status import RpcFailure, deadline_passed, error_from_rpc
 from headstart.transport.upload import Upload
 
-__all__ = ["Connection", "SharedChannel", "UploadReport"]
+__all__ = ["Connection", "SharedChannel", "UploadReport", "uninterrupted"]
 
+Started = TypeVar("Started")
 Result = TypeVar("Result")
 UploadReport = Callable[[int, int | None], object]
 """A callback with the number of sent examples and their total, None if it is unknown."""
+
+
+def uninterrupted(start: Callable[[], Started]) -> Started:
+    """Start a streaming call; from the main thread, start it in a new thread.
+
+    Python raises KeyboardInterrupt in the main thread only, at any instruction. Raised while gRPC starts a
+    streaming call, it leaves an unused call behind, and closing the channel waits for it forever (seen with
+    grpcio 1.85). A call that starts in another thread is handled, even if its caller is interrupted.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return start()
+    with ThreadPoolExecutor(1, "headstart-start") as thread:
+        return thread.submit(start).result()
 
 
 class SharedChannel:

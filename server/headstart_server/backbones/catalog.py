@@ -106,7 +106,6 @@ class Catalog:
         It runs at low priority, because no call waits for it.
 
         Raises:
-            BackboneNotFound: the name is unknown, or a package that ships the backbone is not installed.
             BackboneUnavailable: its source is unavailable, or provides something other than declared.
         """
         declaration = self._declaration(name)
@@ -126,7 +125,6 @@ class Catalog:
             name: a listed name, or ``features:SIZE``.
 
         Raises:
-            BackboneNotFound: the name is unknown, or a package that ships the backbone is not installed.
             BackboneUnavailable: its source is unavailable, or provides something other than declared.
         """
         declaration = self._declaration(name)
@@ -171,7 +169,6 @@ class Catalog:
         """Return a backbone as a Keras model from decoded rows to its views and cuts.
 
         Raises:
-            BackboneNotFound: the name is unknown, or a package that ships the backbone is not installed.
             SourceError: its source is unavailable.
             CheckpointError: its weights are damaged.
         """
@@ -192,7 +189,6 @@ class Catalog:
             checkpoint: called at least ten times a second once the backbone is prepared; may raise to stop.
 
         Raises:
-            BackboneNotFound: the name is unknown, or a package that ships the backbone is not installed.
             BackboneUnavailable: its source is unavailable, or provides something other than declared.
         """
         declaration = self._declaration(name)

@@ -84,9 +84,6 @@ class ReviewLists:
         Args:
             size: maximum number of inputs.
             after: the `following` of the previous page; None for the first page of a new list.
-
-        Raises:
-            InvalidField: the list is unknown or too old.
         """
         if after is not None:
             list_id, start = after

@@ -130,7 +130,6 @@ class DatasetWriter:
             What is known of the dataset, the parent's examples among it.
 
         Raises:
-            EmptyDataset, TooFewClasses or InvalidField: it cannot be trained on.
             StorageUnavailable: the bucket does not answer.
         """
         dataset = self._whole()

@@ -87,11 +87,7 @@ class ErasureLog:
         self._database = database
 
     def find(self, request: ErasureRequest) -> ErasureRecord | None:
-        """Return the erasure of a request ID, or without one an unfinished erasure of the same example.
-
-        Raises:
-            InvalidField: the request ID was used for another example or model.
-        """
+        """Return the erasure of a request ID, or without one an unfinished erasure of the same example."""
         query = select(erasures).where(erasures.c.tenant == request.tenant)
         if request.request_id:
             query = query.where(erasures.c.request_id == request.request_id)

@@ -119,7 +119,6 @@ class ExampleEraser:
             scope: only those of models within it; None for all.
 
         Raises:
-            InvalidField: the id is empty.
             StorageUnavailable: the bucket does not answer; what was found is deleted by a later cleaning.
         """
         request = ErasureRequest(example_id=example_id, model=model, scope=scope)

@@ -158,7 +158,6 @@ class ExampleReader:
             side: the longer side of a thumbnail in pixels; None for the content.
 
         Raises:
-            InvalidField: the request names no single example, or a thumbnail that cannot be made.
             ExamplesNotKept: the content was erased or discarded.
             StorageUnavailable: the bucket does not answer.
         """

@@ -46,9 +46,6 @@ def find_parent(
 
     Args:
         erased: returns the members of some archives whose examples were erased; they are not inherited.
-
-    Raises:
-        InvalidField, InvalidLabel or WrongTask: names an edit that cannot be made.
     """
     selector = Selector(model=spec.model, number=spec.parent_version, alias=spec.parent_alias)
     version = registry.reader.version(spec.model, registry.index.find(selector))

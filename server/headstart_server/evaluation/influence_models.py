@@ -71,11 +71,7 @@ class InfluenceModels:
         return self._models.size
 
     def get(self, version: ResidentVersion, embedder: Embedder) -> InfluenceModel:
-        """Return the model of a version. The first call reads the features of all its training examples.
-
-        Raises:
-            InvalidField: the recipe of the version is not ridge, or its model is too large.
-        """
+        """Return the model of a version. The first call reads the features of all its training examples."""
         stored = self._registry.reader.version(version.model, version.number)
         with self._lock:
             found = self._models.get(stored.artifact)

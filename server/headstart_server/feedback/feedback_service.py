@@ -128,7 +128,6 @@ class FeedbackService:
             The feedback, the earlier one if the request repeats it; and what the request did.
 
         Raises:
-            InvalidField or InvalidLabel: a part of the request is invalid.
             WrongTask, WrongModality, UndecodableInput or InputTooLarge: the model cannot learn it.
             TenantQuotaExceeded: the tenant stores as much as it may.
             Loading: the backbone that checks the input is not loaded yet; this starts the loading.

@@ -85,7 +85,6 @@ class JobRuns:
             JobCancelledError or JobLostError: it was canceled, or belongs to another attempt.
             AliasMovedError: the alias names another version than the one that was judged.
             ExampleErasedError: one of the examples was erased meanwhile.
-            TenantQuotaExceeded: the tenant would store more than it may.
             DatabaseUnavailable: the version may still be published; it is safe to repeat the call.
         """
         spec, tenant = job.spec, tenant_of(job.spec.model)

@@ -146,7 +146,6 @@ class Registry:
             The alias as it is now.
 
         Raises:
-            InvalidField: the traffic split is invalid.
             QuotaExceeded: the model may have no further alias.
         """
         check_traffic(number, shares)
@@ -189,9 +188,6 @@ class Registry:
         Args:
             details: the new `display_name`, `description` and `tags`, those that change.
             expiration: when it expires from now on; None keeps that.
-
-        Raises:
-            InvalidField: the expiration is out of range.
         """
         with self._database.write("versions.update") as connection:
             rows.bump_revision(connection, [model])
@@ -322,7 +318,6 @@ class Registry:
         """Remove a version's files and memory after the transaction that replaced it.
 
         Args:
-            version: the version.
             refresh: whether to read the versions of its model again. If many are replaced, `index.sync` after
                 the last is faster.
         """

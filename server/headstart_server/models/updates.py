@@ -29,11 +29,7 @@ class Expiration:
     ttl: float | None = None
 
     def at(self, now: float) -> float | None:
-        """Return the time of the expiration; None for never.
-
-        Raises:
-            InvalidField: it is too early or too late.
-        """
+        """Return the time of the expiration; None for never."""
         if self.time is None and self.ttl is None:
             return None
         ttl = self.ttl if self.time is None else self.time - now
@@ -61,9 +57,6 @@ def update_version(
     Args:
         details: the new `display_name`, `description` and `tags`, those that change.
         expiration: when it expires from now on; None keeps that.
-
-    Raises:
-        InvalidField: the expiration is out of range.
     """
     rows.artifact_of(connection, model, number)
     values = dict(details)

@@ -118,11 +118,7 @@ class VersionFiles:
         """Return the examples of a version without predictions, fast; None if no list is stored.
 
         Args:
-            version: the version.
             having: an example ID; a list that does not have it is returned empty.
-
-        Raises:
-            VersionNotFound or ArtifactDamaged: as `examples`.
         """
         return self._listed(version, lambda content: read_examples(content, having))
 

@@ -44,9 +44,6 @@ class Candidates:
 
     Args:
         available: returns the bytes of available memory; None if unknown.
-
-    Raises:
-        InvalidField: one cannot do what the recipe needs, or they are of several modalities.
     """
 
     def __init__(
@@ -72,9 +69,6 @@ class Candidates:
 
         Args:
             kind: image, text or tensor.
-
-        Raises:
-            InvalidField: no backbone of this server will do.
         """
         return by_cost(self._named or self._short_list(usual, kind))
 
@@ -136,11 +130,7 @@ def check_recipe(info: BackboneInfo, recipe: Recipe) -> None:
 
 
 def check_known_recipe(info: BackboneInfo, recipe: Recipe) -> None:
-    """Check a recipe as `check_recipe`, unless the backbone is still being prepared: then its job checks it.
-
-    Raises:
-        InvalidField: the backbone lacks what the recipe needs.
-    """
+    """Check a recipe as `check_recipe`, unless the backbone is being prepared: then its job does it."""
     if info.is_prepared:
         check_recipe(info, recipe)
 

@@ -55,7 +55,6 @@ class ErasureService:
             What was found, and with `rebuild` the complete erasure.
 
         Raises:
-            InvalidField: the example ID is missing, or the request ID was used for another example.
             ServiceUnavailable: the database or the bucket is unavailable; a repeated call continues.
         """
         if not rebuild:

@@ -103,7 +103,6 @@ class FeatureExtraction:
     Attributes:
         faults: the examples that cannot be used, by index; those that cannot be decoded once it has run.
         content_count: number of different contents.
-        views: names of the views.
     """
 
     def __init__(self, dataset: Dataset, views: Sequence[str]) -> None:
@@ -183,9 +182,6 @@ class FeatureExtraction:
 
         Args:
             known: has the features of the same contents in the same order, so that it need not run.
-
-        Raises:
-            EmptyDataset, TooFewClasses or InvalidField: they cannot be trained on.
         """
         usable = self.usable
         examples = [self._dataset.examples[index] for index in usable]

@@ -82,7 +82,6 @@ class FeatureStep:
 
         Raises:
             UnusableExamplesError: more examples are faulty than the spec allows.
-            EmptyDataset, TooFewClasses or InvalidField: the examples cannot be trained on.
         """
         job = progress.job
         views = required_views(job.spec.recipe, embedder.info.views)

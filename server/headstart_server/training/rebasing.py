@@ -50,11 +50,7 @@ class RebaseSpec:
     webhook: str | None = field(default=None, repr=False)
 
     def fine_tune(self) -> FineTuneSpec:
-        """The spec of the job, as far as the request defines it.
-
-        Raises:
-            InvalidField: a part of it is not in its range.
-        """
+        """The spec of the job, as far as the request defines it."""
         if not self.backbone:
             raise InvalidField(
                 "The backbone is missing. Name the backbone to train the version on, or auto.",

@@ -118,7 +118,6 @@ class SubmissionService:
             principal: the name of the principal who sends it; empty without an access file.
 
         Raises:
-            InvalidField: a part of the spec is not in its range.
             ModelNotFound, VersionNotFound, AliasNotFound, ExamplesNotKept, ExampleNotFound or WrongTask:
                 there is no such parent, or it does not have or predict the requested task.
             TenantQuotaExceeded: the tenant stores as much as it may.

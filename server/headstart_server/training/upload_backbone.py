@@ -40,11 +40,7 @@ class UnnamedBackbone:
         return spec
 
     def meant_by(self, content: Content, pool: BackbonePool, recipe: Recipe) -> NamedBackbone:
-        """Return the default backbone for a content.
-
-        Raises:
-            InvalidField: the backbone lacks what the recipe needs.
-        """
+        """Return the default backbone for a content."""
         info = pool.request(pool.default_for(content).name)
         check_known_recipe(info, recipe)
         return NamedBackbone(info)
@@ -74,9 +70,6 @@ class SelectedBackbone:
 
         Args:
             kind: image, text or tensor.
-
-        Raises:
-            InvalidField: no backbone of this server is suitable.
         """
         return replace(self, found=tuple(self.candidates.like(default, kind)))
 

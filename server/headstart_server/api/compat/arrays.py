@@ -28,9 +28,6 @@ def check_shape(shape: Sequence[int], name: str, max_inputs: int) -> int:
 
     Args:
         shape: [n, ...].
-
-    Raises:
-        InvalidField: it has no dimension or too many of them, or one below 1, or too many inputs.
     """
     if not 1 <= len(shape) <= _MAX_DIMENSIONS or min(shape) < 1:
         raise InvalidField(
@@ -46,11 +43,7 @@ def check_shape(shape: Sequence[int], name: str, max_inputs: int) -> int:
 
 
 def check_strings_shape(shape: Sequence[int], name: str, max_inputs: int) -> int:
-    """The number of pictures or texts that a shape says.
-
-    Raises:
-        InvalidField: the shape is neither [n] nor [n, 1], or has too many rows.
-    """
+    """The number of pictures or texts that a shape says."""
     count = check_shape(shape, name, max_inputs)
     if math.prod(shape) != count or len(shape) > 2:
         raise InvalidField(
@@ -80,9 +73,6 @@ async def from_values(
 
     Args:
         repeats: whether the last value stands for all that are missing.
-
-    Raises:
-        InvalidField: there are too few or too many, or one is out of the type's range.
     """
     size, count = math.prod(shape), len(values)
     is_short = repeats and 0 < count < size and size * dtype.itemsize <= _MAX_REPEATED_BYTES
@@ -119,12 +109,7 @@ def rows_of(array: Array, name: str) -> list[Content]:
 
 
 def contents_of(strings: Iterable[bytes], backbone: BackboneInfo, name: str) -> list[Content]:
-    """One input for each string of bytes: an encoded picture or, for a backbone of texts, a text in UTF-8.
-
-    Raises:
-        UndecodableInput: one is to be a text, and is not UTF-8.
-        InvalidField: a text exceeds the contract's limit.
-    """
+    """One input for each string of bytes: an encoded picture or, for a backbone of texts, a text in UTF-8."""
     if backbone.modality is not Modality.TEXT:
         return list(strings)
     texts: list[Content] = []

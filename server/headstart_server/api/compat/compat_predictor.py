@@ -80,11 +80,7 @@ class CompatPredictor:
         return number
 
     def call(self, context: Context, key: str = "") -> CanaryCall:
-        """A call that predicts, which chooses where an alias gives others a share of its calls.
-
-        Raises:
-            InvalidField: the key is too long.
-        """
+        """A call that predicts, which chooses where an alias gives others a share of its calls."""
         return CanaryCall(self._predictor.recorder, context, key, field="parameters")
 
     async def find(
@@ -137,9 +133,6 @@ def selector_of(name: str, version: str, field: str) -> Selector:
     Args:
         name: such as `pets`, `pets@stable` or `pets@3`.
         version: a version's number, such as `3`; empty for what the name says, or else the newest.
-
-    Raises:
-        InvalidField: there is no name, or the version is no number, or both version and alias are given.
     """
     model, at, alias = name.partition("@")
     if not model or (at and not alias):

@@ -63,11 +63,7 @@ _CONFIG_TYPES = {
 
 
 def routing_key_of(request: pb.ModelInferRequest) -> str:
-    """The key for aliases that give others a share, which may be a number; empty without one.
-
-    Raises:
-        InvalidField: it is neither a text nor a whole number.
-    """
+    """The key for aliases that give others a share, which may be a number; empty without one."""
     if _ROUTING_KEY not in request.parameters:
         return ""
     parameter = request.parameters[_ROUTING_KEY]
@@ -328,11 +324,7 @@ def _shape_of(output: Output) -> list[int]:
 
 
 def _wanted(request: pb.ModelInferRequest, outputs: Sequence[Output]) -> list[tuple[Output, int]]:
-    """The outputs that are wanted, and how many of the likeliest classes instead of their values; 0: values.
-
-    Raises:
-        InvalidField: classes are wanted of something else than probabilities, or fewer than none.
-    """
+    """Return the requested outputs, and how many of the likeliest classes instead of values; 0: values."""
     tops = [_classes_of(each.parameters, each.name) for each in request.outputs] or [0] * len(outputs)
     return list(zip(outputs, tops, strict=True))
 

@@ -49,11 +49,7 @@ def outputs_of(head: Head) -> tuple[Output, ...]:
 
 
 def chosen(head: Head, names: Sequence[str], field: str) -> Sequence[Output]:
-    """The outputs of these names, in their order; all if there are none.
-
-    Raises:
-        InvalidField: an output does not exist, or is requested twice.
-    """
+    """The outputs of these names, in their order; all if there are none."""
     outputs = outputs_of(head)
     if not names:
         return outputs

@@ -54,9 +54,6 @@ def files_of(file: IO[bytes], *, max_files: int, max_bytes: int) -> Iterator[tup
 
     The class is the first folder of a file's path; folders that all files are in do not count as long as each
     is still in one. Hidden files are left out.
-
-    Raises:
-        InvalidField: it is no archive, a file cannot be read, or is in no folder.
     """
     try:
         _check_directory(file, max_files)

@@ -51,9 +51,6 @@ def check_json(media_type: str, others: str) -> None:
 
     Args:
         others: the further accepted media types, for the error.
-
-    Raises:
-        InvalidField: it is said to be something else.
     """
     if media_type not in _JSON and not media_type.endswith("+json"):
         raise InvalidField(

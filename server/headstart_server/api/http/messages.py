@@ -67,12 +67,7 @@ def fill(message: Message, values: Mapping[str, Sequence[str]], where: str) -> N
 def fill_parameters(
     message: Message, path: Mapping[str, Sequence[str]], query: Mapping[str, Sequence[str]]
 ) -> None:
-    """Set the fields of a message, which has those of the body, from the query and the path of its request.
-
-    Raises:
-        InvalidField: a field does not exist, a text is not one of its values, or the body or the query
-            contradicts the path.
-    """
+    """Set the fields of a message, which has those of the body, from query and path."""
     fill(message, query, "the query")
     _check_same(message, path)
     fill(message, path, "the path")

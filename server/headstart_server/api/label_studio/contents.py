@@ -56,7 +56,6 @@ class TaskContents:
         """Return the input of a task's data on behalf of a tenant; empty for none.
 
         Raises:
-            InvalidField: the data has no such content, or one that may not be read.
             DataUnreadable, InputTooLarge or DataUnavailable: the content cannot be read.
         """
         value = data.get(labeling.key) if isinstance(data, Mapping) else None

@@ -26,7 +26,6 @@ def declared_network(
     """Return the network of a model from square images to one view.
 
     Args:
-        width: size of the view.
         architecture: identifies the model in the digest.
         weights: SHA-256 of its weights in hexadecimal.
         license: default license of the weights.

@@ -208,12 +208,7 @@ def _is_minilm(declaration: Declaration) -> bool:
 
 
 def folder_of(declaration: Declaration) -> BertFolder:
-    """Return the folder of a declaration.
-
-    Raises:
-        BackboneNotFound: the package that ships it is not installed.
-        SourceError: the folder is missing.
-    """
+    """Return the folder of a declaration. Raise SourceError if the folder is missing."""
     if declaration.location == _PACKAGE:
         return BertFolder(file_in_package(_PACKAGE, "model/model.safetensors").parent)
     path = Path(declaration.location)

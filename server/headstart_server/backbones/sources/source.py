@@ -37,7 +37,6 @@ class Source(Protocol):
 
         Raises:
             SourceError: the files are unavailable, or differ from the pinned digest.
-            BackboneNotFound: a package that ships the backbone is not installed.
         """
 
     def open(self, declaration: Declaration, cache: Path) -> Network:

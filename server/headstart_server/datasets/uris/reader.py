@@ -95,9 +95,6 @@ class DatasetReader:
             checkpoint: called before each of them; may raise to stop.
             tenant: on whose behalf; empty for none.
             task: what is learned; None if the caller does not say.
-
-        Raises:
-            InvalidField: a URI may not be read, or the list is invalid; the line is named.
         """
         until = self._clock() + READ_SECONDS
         place = self._policy.place(uri, tenant)

@@ -123,11 +123,7 @@ class DatasetCount:
         return sha256(b"".join(sorted(self._members))).hexdigest()
 
     def summary(self) -> DatasetSummary:
-        """Return the summary of all examples.
-
-        Raises:
-            EmptyDataset, TooFewClasses or InvalidField: a head cannot be trained on them.
-        """
+        """Return the summary of all examples."""
         self._targets.check()
         return DatasetSummary(
             example_count=self._targets.total,

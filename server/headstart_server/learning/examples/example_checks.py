@@ -89,11 +89,7 @@ def check_weight(weight: float, index: int, kind: ListKind = EXAMPLES) -> None:
 
 
 def check_label(label: str, index: int, name: str = "label.class_name", kind: ListKind = EXAMPLES) -> None:
-    """Check a label in the field `name` of an example.
-
-    Raises:
-        InvalidLabel: it is empty, too long or has control characters.
-    """
+    """Check a label in the field `name` of an example."""
     size = len(label.encode())
     field = f"{kind.path}[{index}].{name}"
     if not label.strip():
@@ -116,11 +112,7 @@ def check_label(label: str, index: int, name: str = "label.class_name", kind: Li
 
 
 def check_id(example_id: str, index: int) -> None:
-    """Check the ID of an example.
-
-    Raises:
-        InvalidField: it is too long, or has control characters, which a terminal would interpret.
-    """
+    """Check the ID of an example."""
     size = len(example_id.encode())
     if size > MAX_LABEL_BYTES:
         raise InvalidField(

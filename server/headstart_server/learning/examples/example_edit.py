@@ -64,11 +64,7 @@ class ExampleEdit:
 
 
 def checked_edits(edits: Sequence[ExampleEdit]) -> tuple[ExampleEdit, ...]:
-    """Return edits with their labels in normal form.
-
-    Raises:
-        InvalidField or InvalidLabel: names the first edit that is invalid by itself.
-    """
+    """Return edits with their labels in normal form."""
     return tuple(_checked(edit, position) for position, edit in enumerate(edits))
 
 

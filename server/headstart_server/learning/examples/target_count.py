@@ -42,11 +42,7 @@ class TargetCount:
                 self._values.add(target.value)
 
     def check(self) -> None:
-        """Check that a head can be fitted on the training examples and tested on the held-out ones.
-
-        Raises:
-            InvalidField: all numbers are the same, or a class has held-out examples only.
-        """
+        """Check that a head can be fitted on the training examples and tested on the held-out ones."""
         trained = self.total - self.held_out
         if not trained:
             came = f"{self.total} examples, {self.held_out} of them held out" if self.total else "no example"

@@ -112,9 +112,6 @@ def fit(
             folds.
         tails: trains tails; only the recipe `partial` needs it.
         checkpoint: called between pieces of work; may raise to stop.
-
-    Raises:
-        InvalidField: the recipe does not support the task.
     """
     check_task(recipe, targets.task)
     examples = _sorted(views, targets, groups, seed=seed, modality=modality, checkpoint=checkpoint)

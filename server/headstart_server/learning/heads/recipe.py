@@ -122,11 +122,7 @@ def setting_ranges(kind: type[Recipe]) -> dict[str, tuple[float, float]]:
 
 
 def check_settings(recipe: Recipe) -> None:
-    """Check the ranges of the settings that are given.
-
-    Raises:
-        InvalidField: names the first setting that is out of range.
-    """
+    """Check the ranges of the settings that are given."""
     for name, (low, high) in setting_ranges(type(recipe)).items():
         value = getattr(recipe, name)
         is_open = value is None or (value == 0 and name in ("folds", "hidden_units"))
@@ -160,11 +156,7 @@ def reopened_recipe(recipe: ResolvedRecipe) -> Recipe:
 
 
 def check_task(recipe: Recipe, task: Task) -> None:
-    """Check that a recipe can fit a head to a task.
-
-    Raises:
-        InvalidField: the recipe, or one of its settings, does not support the task.
-    """
+    """Check that a recipe can fit a head to a task."""
     field = f"spec.recipe.{type(recipe).__name__.lower()}"
     if isinstance(recipe, Logistic) and task is Task.REGRESSION:
         raise InvalidField(

@@ -96,11 +96,7 @@ class _Block:
 
 
 class _SmoothedLoss:
-    """The mean smoothed log loss as a function of 1 / temperature.
-
-    Args:
-        scores, shares, weights: as of `fit_temperature`.
-    """
+    """The mean smoothed log loss as a function of 1 / temperature."""
 
     def __init__(self, scores: Float64, shares: Float64, weights: Float64) -> None:
         self._scores, self._shares, self._weights = scores, shares, weights

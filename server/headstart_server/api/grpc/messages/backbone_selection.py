@@ -51,11 +51,7 @@ def _candidate_message(candidate: BackboneCandidate) -> backbone_selection_pb2.B
 
 
 def rebase_spec_of(message: pb.RebaseRequest) -> RebaseSpec:
-    """The spec of a message; its ranges are checked when it is accepted.
-
-    Raises:
-        InvalidField: it names no model, or its recipe is invalid.
-    """
+    """The spec of a message; its ranges are checked when it is accepted."""
     gated = message.HasField("promote_if")
     return RebaseSpec(
         source=selector_of(message.source, "source"),

@@ -34,11 +34,7 @@ _FRACTIONS = ("random_fraction", "max_margin", "max_typicality", "rare_class_fra
 
 
 def capture_policy_of(message: capture_policy_pb2.CapturePolicy) -> CapturePolicy:
-    """Return the policy of a message, with defaults for its unset bounds.
-
-    Raises:
-        InvalidField: the policy captures nothing, or its time to live is out of range.
-    """
+    """Return the policy of a message, with defaults for its unset bounds."""
     bounds: dict[str, Any] = {
         name: getattr(message, name) for name in ("max_count", "max_bytes") if message.HasField(name)
     }

@@ -51,20 +51,12 @@ def content_of(message: input_pb2.Input, field: str) -> Content:
 
 
 def contents_of(messages: Sequence[input_pb2.Input]) -> list[Content]:
-    """The contents of the inputs of a call.
-
-    Raises:
-        InvalidField: names the first that has none.
-    """
+    """The contents of the inputs of a call."""
     return [content_of(message, f"inputs[{place}]") for place, message in enumerate(messages)]
 
 
 def examples_of(messages: Sequence[input_pb2.Example], start: int) -> list[Example]:
-    """The examples of a batch whose first has the index `start`.
-
-    Raises:
-        InvalidField: names the first that has no content, or shows two things at once.
-    """
+    """The examples of a batch whose first has the index `start`."""
     return [
         Example(
             content=content_of(message.input, f"examples[{index}].input"),

@@ -55,11 +55,7 @@ def new_details_of(request: pb.CreateDatasetRequest) -> dict[str, Any]:
 
 
 def changed_details_of(request: pb.UpdateDatasetRequest) -> dict[str, Any]:
-    """Return the new details that a request names in its mask.
-
-    Raises:
-        InvalidField: the mask names nothing, or something that cannot be changed.
-    """
+    """Return the new details that a request names in its mask."""
     check_mask(request.update_mask.paths, _DETAILS)
     check_tags(request.tags)
     values = {

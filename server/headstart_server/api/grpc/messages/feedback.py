@@ -44,11 +44,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 
 def sent_feedback_of(request: pb.SendFeedbackRequest, principal: str) -> SentFeedback:
-    """Return the feedback that a request sends.
-
-    Raises:
-        InvalidField: it has no subject or answer, or both are malformed.
-    """
+    """Return the feedback that a request sends."""
     subject, answer = request.WhichOneof("subject"), request.WhichOneof("answer")
     if subject is None:
         raise InvalidField("The subject is missing. Send a prediction_id or an input.", field="subject")

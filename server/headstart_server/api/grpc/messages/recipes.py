@@ -18,11 +18,7 @@ _SCALINGS = {
 
 
 def recipe_of(message: job_pb2.Recipe) -> Recipe:
-    """Return the recipe of a message; its ranges are checked with its spec.
-
-    Raises:
-        InvalidField: it has both a view and views, or an unknown scaling.
-    """
+    """Return the recipe of a message; its ranges are checked with its spec."""
     name = message.WhichOneof("recipe")
     if name not in _KINDS:
         return Auto()

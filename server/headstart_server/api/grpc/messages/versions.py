@@ -49,11 +49,7 @@ def viewed_message(version: Version, *, full: bool) -> model_pb2.Version:
 
 
 def details_of(request: pb.UpdateVersionRequest | pb.UpdateModelRequest) -> dict[str, Any]:
-    """Return the new details that a request names in its mask.
-
-    Raises:
-        InvalidField: the mask names nothing, or something that cannot be changed.
-    """
+    """Return the new details that a request names in its mask."""
     is_model = isinstance(request, pb.UpdateModelRequest)
     paths = request.update_mask.paths
     check_mask(paths, (*_DETAILS, *((_CAPTURE, _RETRAIN) if is_model else (_EXPIRATION,))))
@@ -84,11 +80,7 @@ def check_tags(tags: Iterable[str]) -> None:
 
 
 def check_mask(paths: Collection[str], known: Collection[str]) -> None:
-    """Check that a mask names some of the fields that can be changed, and nothing else.
-
-    Raises:
-        InvalidField: it names none, or another one.
-    """
+    """Check that a mask names some of the fields that can be changed, and nothing else."""
     if not paths:
         raise InvalidField(
             f"The update_mask names no field. Name those to change: {', '.join(known)}.", field="update_mask"
