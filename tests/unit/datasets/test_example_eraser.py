@@ -174,6 +174,7 @@ import os, signal, sys
 from pathlib import Path
 from headstart_server.database.database import Database
 from headstart_server.datasets import dataset_store, example_eraser
+from headstart_server.datasets.erased_members import ErasedMembers
 from headstart_server.learning.examples.dataset import DatasetLimits
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
@@ -182,7 +183,7 @@ from headstart_server.models.store import VersionStore
 address, versions, examples, point = sys.argv[1:]
 database = Database(address)
 registry = Registry(database, VersionStore(Path(versions)), ResidentVersions(1))
-places = example_eraser.ErasedMembers(database)
+places = ErasedMembers(database)
 store = dataset_store.DatasetStore(Path(examples), DatasetLimits(), places.among)
 
 def killed(*_, **__):

@@ -1,10 +1,12 @@
 """Between the messages of examples and the values of the datasets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 
+from headstart.v1 import evaluation_service_pb2, example_service_pb2, label_pb2
 from headstart.v1 import example_record_pb2 as pb
-from headstart.v1 import example_service_pb2, label_pb2
+from headstart.v1.label_pb2 import ExampleReference
+from headstart.v1.version_selector_pb2 import VersionRef
 from headstart_server.api.grpc.messages.common import label_message
 from headstart_server.datasets.example_index import (
     ExampleFilter,
@@ -17,6 +19,7 @@ from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32
+from headstart_server.learning.metrics.comparison import PairedOutcome
 
 ISSUES: Mapping[ExampleIssue, pb.ExampleIssue] = {
     ExampleIssue.LABEL_ISSUE: pb.EXAMPLE_ISSUE_LABEL_ISSUE,
@@ -130,3 +133,30 @@ def _origin(source: ExampleSource, listed: ListedExample) -> pb.ExampleOrigin:
     if source.uploaded not in (None, listed.example.archive):
         return pb.EXAMPLE_ORIGIN_PARENT
     return pb.EXAMPLE_ORIGIN_FEEDBACK if listed.example.feedback else pb.EXAMPLE_ORIGIN_UPLOADED
+
+
+def differing_messages(
+    differing: tuple[Sequence[PairedOutcome], Sequence[PairedOutcome]], versions: Sequence[VersionRef]
+) -> list[evaluation_service_pb2.DifferingExample]:
+    """The messages of examples that only the first of two versions predicts correctly, or only the second."""
+    return [
+        _differing_message(pair, versions, is_first=side == 0)
+        for side, pairs in enumerate(differing)
+        for pair in pairs
+    ]
+
+
+def _differing_message(
+    pair: PairedOutcome, versions: Sequence[VersionRef], *, is_first: bool
+) -> evaluation_service_pb2.DifferingExample:
+    labels = [predicted_target(outcome, pair.target.task) for outcome in (pair.first, pair.second)]
+    first, second = (None if label is None else label_message(label) for label in labels)
+    return evaluation_service_pb2.DifferingExample(
+        example=ExampleReference(
+            index=pair.index, example_id=pair.id, label=label_message(reduced(pair.target))
+        ),
+        version=None if pair.source is None else versions[pair.source],
+        first_right=is_first,
+        first_label=first,
+        second_label=second,
+    )
