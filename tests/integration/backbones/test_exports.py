@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from fakes import make_manifest
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
-from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.backbones.contract.tail import TailWeights
 from headstart_server.backbones.contract.vectors import IdentityRuntime
 from headstart_server.backbones.networks.card import digest_of
@@ -38,6 +37,7 @@ from headstart_server.learning.heads.calibration import Calibration
 from headstart_server.learning.heads.head import Head, HiddenLayer
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.version import Version
+from prepared import prepared_settings
 
 # TensorFlow and tf2onnx warn of their own parts; nothing here depends on them.
 pytestmark = [
@@ -102,11 +102,8 @@ KINDS = {
 
 
 @pytest.fixture(scope="module")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    settings = RuntimeSettings(
-        kind=RuntimeKind.OPENVINO, precision=Precision.FLOAT32, cache=tmp_path_factory.mktemp("cache")
-    )
-    return Catalog(runtimes=settings)
+def catalog() -> Catalog:
+    return Catalog(runtimes=prepared_settings())
 
 
 def exported(

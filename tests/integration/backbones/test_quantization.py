@@ -18,6 +18,7 @@ from headstart_server.backbones.networks.quantization import QuantizationProof
 from headstart_server.backbones.runtimes.keras_tail import taken
 from headstart_server.backbones.worker.export_request import ExportFormat
 from headstart_server.errors import BackboneUnavailable, InvalidField
+from prepared import copy_prepared
 
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(300)]
 
@@ -61,6 +62,7 @@ def prepare(cache: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 def cache(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
     """A cache with the backbone in both forms."""
     folder = tmp_path_factory.mktemp("cache")
+    copy_prepared(NAME, folder)
     ended = prepare(folder, "--int8", "--samples", str(samples), NAME)
     assert ended.returncode == 0, ended.stderr
     assert f"{QUANTIZED}: " in ended.stdout

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.backbone import Backbone
-from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind
 from headstart_server.backbones.contract.tail import Float32, TailMismatch, TailWeights
 from headstart_server.backbones.contract.tail_training import Loss, TailRequest, TailResult, TrainingStop
 from headstart_server.backbones.networks.golden import golden_image
 from headstart_server.backbones.runtimes.keras_tail import taken
 from headstart_server.backbones.runtimes.keras_training import mean_loss
+from prepared import prepared_settings
 
 # TensorFlow warns about its own parts at import; nothing here depends on them.
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(300)]
@@ -25,16 +26,8 @@ NAME = NAMES[0]
 TOLERANCES = {Precision.FLOAT32: 1e-4, Precision.BFLOAT16: 2e-2}
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-def load(
-    cache: Path, precision: Precision, kind: RuntimeKind = RuntimeKind.OPENVINO, name: str = NAME
-) -> Backbone:
-    settings = RuntimeSettings(kind=kind, precision=precision, streams=2, cache=cache)
-    return Catalog(runtimes=settings).load(name)
+def load(precision: Precision, kind: RuntimeKind = RuntimeKind.OPENVINO, name: str = NAME) -> Backbone:
+    return Catalog(runtimes=prepared_settings(precision, kind)).load(name)
 
 
 def images(backbone: Backbone, count: int = 11) -> NDArray[np.generic]:
@@ -53,18 +46,16 @@ def untouched(name: str, blocks: int) -> TailWeights:
 
 
 @pytest.fixture(scope="module", params=[Precision.FLOAT32, Precision.BFLOAT16])
-def backbone(cache: Path, request: pytest.FixtureRequest) -> Backbone:
-    return load(cache, request.param)
+def backbone(request: pytest.FixtureRequest) -> Backbone:
+    return load(request.param)
 
 
 @pytest.mark.parametrize(
     "name", [NAME, *(pytest.param(name, marks=pytest.mark.thorough) for name in NAMES[1:])]
 )
 @pytest.mark.parametrize("precision", TOLERANCES)
-def test_an_untouched_tail_gives_the_features_of_its_backbone(
-    cache: Path, name: str, precision: Precision
-) -> None:
-    backbone = load(cache, precision, name=name)
+def test_an_untouched_tail_gives_the_features_of_its_backbone(name: str, precision: Precision) -> None:
+    backbone = load(precision, name=name)
     views = backbone.run(images(backbone), cuts(backbone))
     for blocks, plan in backbone.info.tails.items():
         assert views[plan.cut.name].shape == (11, *plan.cut.shape)
@@ -95,8 +86,8 @@ def test_a_row_through_a_tail_does_not_depend_on_its_batch(backbone: Backbone) -
             assert np.array_equal(np.concatenate(parts), together)
 
 
-def test_keras_and_openvino_give_the_same_features_of_a_tail(cache: Path) -> None:
-    one, other = load(cache, Precision.FLOAT32), load(cache, Precision.FLOAT32, RuntimeKind.KERAS)
+def test_keras_and_openvino_give_the_same_features_of_a_tail() -> None:
+    one, other = load(Precision.FLOAT32), load(Precision.FLOAT32, RuntimeKind.KERAS)
     rows = images(one)
     weights = untouched(NAME, 2)
     moved = replace(weights, tensors={name: 1.1 * tensor for name, tensor in weights.tensors.items()})
@@ -108,8 +99,8 @@ def test_keras_and_openvino_give_the_same_features_of_a_tail(cache: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", RuntimeKind)
-def test_weights_of_another_shape_are_refused(cache: Path, kind: RuntimeKind) -> None:
-    backbone = load(cache, Precision.FLOAT32, kind)
+def test_weights_of_another_shape_are_refused(kind: RuntimeKind) -> None:
+    backbone = load(Precision.FLOAT32, kind)
     weights = untouched(NAME, 1)
     with pytest.raises(TailMismatch, match="Expected tensor head/kernel"):
         backbone.tail(TailWeights(blocks=1, tensors=_without(weights, "head/kernel")))
@@ -173,9 +164,9 @@ def train(backbone: Backbone, wanted: TailRequest) -> TailResult:
     ],
 )
 def test_training_moves_its_blocks_alone_and_is_served_as_it_was_trained(
-    cache: Path, tmp_path: Path, blocks: int, loss: Loss
+    tmp_path: Path, blocks: int, loss: Loss
 ) -> None:
-    backbone = load(cache, Precision.FLOAT32)
+    backbone = load(Precision.FLOAT32)
     wanted = request(backbone, tmp_path, blocks=blocks, loss=loss)
     result = train(backbone, wanted)
     assert result.losses[result.epoch] < result.losses[0]
@@ -190,8 +181,8 @@ def test_training_moves_its_blocks_alone_and_is_served_as_it_was_trained(
     assert mean_loss(scores, wanted) < result.losses[0]
 
 
-def test_the_same_seed_gives_the_same_tail_bit_by_bit(cache: Path, tmp_path: Path) -> None:
-    backbone = load(cache, Precision.FLOAT32)
+def test_the_same_seed_gives_the_same_tail_bit_by_bit(tmp_path: Path) -> None:
+    backbone = load(Precision.FLOAT32)
     first, second = (train(backbone, request(backbone, tmp_path, max_epochs=3)) for _ in range(2))
     assert first.losses == second.losses
     assert first.head.tobytes() == second.head.tobytes()
@@ -202,10 +193,8 @@ def test_the_same_seed_gives_the_same_tail_bit_by_bit(cache: Path, tmp_path: Pat
     assert other.head.tobytes() != first.head.tobytes()
 
 
-def test_training_ends_with_its_time_and_with_a_tail_that_is_the_backbones(
-    cache: Path, tmp_path: Path
-) -> None:
-    backbone = load(cache, Precision.FLOAT32)
+def test_training_ends_with_its_time_and_with_a_tail_that_is_the_backbones(tmp_path: Path) -> None:
+    backbone = load(Precision.FLOAT32)
     result = train(backbone, request(backbone, tmp_path, seconds=0.001))
     assert (result.epoch, result.stop, len(result.losses)) == (0, TrainingStop.TIME, 1)
     own = untouched(NAME, 1)

@@ -7,7 +7,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,17 +15,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from headstart_server.backbones.contract.runtimes import default_cache
 from postgres import HOST as POSTGRES_HOST
 from postgres import PostgresServer
+from prepared import copy_prepared
 from server_process import HOST, START_SECONDS, ServerProcess, eventually, running, serve_command
 
 pytestmark = pytest.mark.timeout(240)
 
 #: How a line about the machine or the settings ends.
 HINT = " Run 'headstart-server doctor' with the same settings to check this machine."
-#: The default backbone.
-NAME = "efficientnet-lite0"
 #: Runs at the start of every Python process that has its folder on PYTHONPATH.
 WITHOUT_PACKAGE = "import sys\nsys.modules[{package!r}] = None\n"
 UNEXPECTED = """
@@ -178,23 +175,19 @@ def test_an_unexpected_error_is_one_line_and_its_stack_is_there_on_request(fail:
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the default backbone, as the other servers of these tests have prepared it."""
-    command = [sys.executable, "-m", "headstart_server", "prepare", NAME]
-    subprocess.run(command, check=True, capture_output=True)
+    """A folder with the prepared default backbone."""
     cache = tmp_path_factory.mktemp("cache")
-    for card in default_cache().glob("*/card.json"):
-        if json.loads(card.read_text())["info"]["name"] == NAME:
-            shutil.copytree(card.parent, cache / card.parent.name)
+    copy_prepared("efficientnet-lite0", cache)
     return cache
 
 
 def test_a_backbone_that_computes_something_else_is_named(fail: Fail, cache: Path, tmp_path: Path) -> None:
     shutil.copytree(cache, tmp_path / "cache")
-    for card in (tmp_path / "cache").glob("*/card.json"):
-        values = json.loads(card.read_text())
-        for golden in values["golden"].values():
-            golden["norm"] *= 2
-        card.write_text(json.dumps(values))
+    (card,) = (tmp_path / "cache").glob("*/card.json")
+    values = json.loads(card.read_text())
+    for golden in values["golden"].values():
+        golden["norm"] *= 2
+    card.write_text(json.dumps(values))
     failed = fail("--backbone-cache", str(tmp_path / "cache"))
     assert "efficientnet-lite0" in failed.line
     has_no_stack(failed)
