@@ -33,7 +33,7 @@ def identity(
     issuer: Identity | None = None,
     *more: x509.GeneralName,
     age: datetime.timedelta = datetime.timedelta(hours=1),
-    left: datetime.timedelta = datetime.timedelta(hours=1),
+    left: datetime.timedelta = datetime.timedelta(days=1),
 ) -> Identity:
     """A certificate for the loopback and further names; its own issuer if none is given.
 

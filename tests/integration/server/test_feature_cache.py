@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from headstart.v1 import job_pb2
-from integration.server.calls import Api, noise
+from integration.server.calls import TIMEOUT, Api, noise
 from server_process import Samples, ServerProcess, eventually, running
 
 # Four servers start one after another.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 EXAMPLES = noise(150, seed=31)
 #: Enough to be killed half way.
@@ -66,7 +66,7 @@ def killed_half_way(server: ServerProcess, api: Api) -> tuple[str, int]:
         rows = int(server.metrics().value("headstart_batch_size_sum", lane="train"))
         return rows if rows > 2 * ON_THEIR_WAY else None
 
-    done = eventually(rows, 60, "a job half way")
+    done = eventually(rows, TIMEOUT, "a job half way")
     server.kill()
     assert done < len(MANY)
     return job.job_id, done

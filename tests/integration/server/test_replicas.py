@@ -435,10 +435,10 @@ def test_a_second_server_on_one_file_or_with_another_database_on_one_folder_is_r
         with Api.connect(one.target) as api:
             eventually(lambda: serves(api), 60, "a server that serves")
         other.start()
-        assert other.wait(60) != 0
+        assert other.wait(TIMEOUT) != 0
         assert "Another headstart-server uses the database folder" in other.log
         third.start()
-        assert third.wait(60) != 0
+        assert third.wait(TIMEOUT) != 0
         assert "Expected artifacts of the database" in third.log
     finally:
         for replica in (one, other, third):
@@ -457,7 +457,7 @@ def test_a_replica_with_other_artifacts_or_none_does_not_start_and_no_job_fails(
         for replica in others:
             replica.start()
         for replica in others:
-            assert replica.wait(60) != 0
+            assert replica.wait(TIMEOUT) != 0
             last = replica.log.strip().splitlines()[-1]
             assert "Give every replica the same --artifacts" in last
     finally:

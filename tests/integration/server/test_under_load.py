@@ -23,6 +23,9 @@ from integration.server.calls import (
 )
 from server_process import ServerProcess
 
+# Hundreds of fine-tunes and calls, which a busy machine serves slowly.
+pytestmark = pytest.mark.timeout(400)
+
 MODELS, VERSIONS = 40, 5
 #: Versions of one call, the first and the additional ones.
 TARGETS = 100

@@ -1,6 +1,5 @@
 """Uploads: accepted whole, refused by name, or gone without a trace."""
 
-import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
@@ -43,6 +42,7 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.recipe import Partial, Ridge
 from headstart_server.learning.metrics.metrics import MetricsSource
 from headstart_server.models.registry import Registry
+from headstart_server.training import candidates
 from headstart_server.training.dataset_upload import DatasetUpload
 from headstart_server.training.preview_service import Validation
 from headstart_server.training.submission_service import SubmissionOptions, SubmissionService
@@ -334,7 +334,7 @@ class QueueWithoutNul(JobQueue):
 def test_a_recipe_whose_packages_are_missing_is_refused_before_the_examples_are_sent(
     counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    monkeypatch.setattr(candidates, "training_missing", lambda purpose: f"{purpose} needs the full image.")
     with pytest.raises(InvalidField, match="full image"):
         counter.open(recipe=Partial())
 
