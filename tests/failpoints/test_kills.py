@@ -4,7 +4,9 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 
 import pytest
@@ -52,10 +54,18 @@ def postgres() -> Iterator[PostgresServer]:
     server.close()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forkserver() -> None:
+    """Start the server of processes with the path of the tests, or it would load nothing in advance."""
+    multiprocessing.set_forkserver_preload(["failpoints.aftermath"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        ensure_running()
+
+
 def run(work: Callable[..., None], *arguments: object) -> int | None:
     """Run a function in a new process; return how that ended."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["failpoints.aftermath"])
     process = context.Process(target=work, args=arguments)
     process.start()
     process.join(PATIENCE)
