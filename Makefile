@@ -152,6 +152,10 @@ lock: $(VENV)/.stamp-dev ## Write the images' lock files: make lock ARGS=--upgra
 bench: $(VENV)/.stamp-bench ## Measure; prints the table the documentation quotes.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/bench.py $(ARGS)
 
+.PHONY: bench-cost
+bench-cost: $(VENV)/.stamp-demo ## Measure the processor time of one Predict by thread and part.
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/predict_cost.py $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: $(VENV)/.stamp-bench $(PEERS:%=$(PEER_VENVS)/%/.stamp) ## Compare with other model servers; takes minutes.
 	@PYTHONPATH=$(CURDIR)/tests:$(CURDIR)/tests/benchmarks $(BIN)/python -m peers $(ARGS)

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes import FakeBackbone, ManualClock, Recorder
+from fakes import FakeBackbone, ManualClock, Recorder, make_head
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache, content_digest
 from headstart_server.embedding.cache_scope import shared_key, tenant_key, working_for
-from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.embedder import MAX_IMMEDIATE_NUMBERS, Embedder
 from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue, RowFeatures
 from headstart_server.errors import (
@@ -89,6 +89,39 @@ def test_each_input_gets_its_own_features_in_order() -> None:
     assert [values(future) for future in futures] == [expected(b"a"), expected(b"b"), expected(b"a")]
     assert bench.seen.batches == [(Lane.PREDICT, 1)] * 3
     assert bench.embedder.pending == 0
+
+
+def test_an_immediate_backbone_computes_small_rows_without_its_queue() -> None:
+    bench, head = Bench(), make_head()
+    assert bench.embedder.predict_now([np.zeros(2)], [head]) is None
+    bench.backbone.is_immediate = True
+    rows = [np.frombuffer(text, np.uint8) for text in (b"a", b"broken", b"b")]
+    one, broken, two = bench.embedder.predict_now(rows, [head]) or []
+    assert isinstance(broken, UndecodableInput)
+    for found, content in ((one, b"a"), (two, b"b")):
+        assert isinstance(found, RowFeatures)
+        assert found.views["last"].tolist() == expected(content)
+        assert found.outputs is not None
+        np.testing.assert_array_equal(
+            found.outputs[head], head.outputs({"last": found.views["last"][None]})[0]
+        )
+    assert bench.seen.batches == [(Lane.PREDICT, 2)]
+    # Large inputs, and a server that caches predictions, take the queue.
+    assert bench.embedder.predict_now([np.zeros(MAX_IMMEDIATE_NUMBERS + 1)], [head]) is None
+    caching = Bench(cache_predictions=True)
+    caching.backbone.is_immediate = True
+    assert caching.embedder.predict_now(rows, [head]) is None
+
+
+def test_heads_predict_in_the_batches_of_their_rows() -> None:
+    bench, head = Bench(), make_head()
+    (future,) = bench.embedder.predict([b"a"], heads=[head])
+    (without,) = bench.embedder.predict([b"b"])
+    bench.pump()
+    found = future.result(0)
+    assert found.outputs is not None
+    np.testing.assert_array_equal(found.outputs[head], head.outputs({"last": found.views["last"][None]})[0])
+    assert not without.result(0).outputs
 
 
 def test_a_call_is_taken_whole_or_not_at_all() -> None:

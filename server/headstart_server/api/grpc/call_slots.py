@@ -85,12 +85,14 @@ class CallSlots(grpc.aio.ServerInterceptor):
 
     def _wrap(self, handler: Handler, method: str) -> Handler:
         """Return a handler that runs before the message of its call has come."""
-        inner = behavior_of(handler)
+        inner, streams = behavior_of(handler), handler.request_streaming
 
         async def unary(requests: AsyncIterator[Any], context: Context) -> Any:
             is_known, release = await self._begin(handler, method, context)
             try:
-                return await inner(await self._request(handler, method, requests, is_known), context)
+                return await inner(
+                    (requests if streams else await self._request(method, context, is_known)), context
+                )
             except HeadstartError as error:
                 failure = error
             finally:
@@ -100,7 +102,7 @@ class CallSlots(grpc.aio.ServerInterceptor):
         async def stream(requests: AsyncIterator[Any], context: Context) -> None:
             is_known, release = await self._begin(handler, method, context)
             try:
-                request = await self._request(handler, method, requests, is_known)
+                request = requests if streams else await self._request(method, context, is_known)
                 await _write(inner(request, context), context)
                 return
             except HeadstartError as error:
@@ -130,20 +132,17 @@ class CallSlots(grpc.aio.ServerInterceptor):
         except HeadstartError as error:
             await _abort(context, error)
 
-    async def _request(
-        self, handler: Handler, method: str, requests: AsyncIterator[Any], is_known: bool
-    ) -> Any:
-        """Return what the handler takes: the stream, or the message, once it is here."""
-        if handler.request_streaming:
-            return requests
+    async def _request(self, method: str, context: Context, is_known: bool) -> Any:
+        """Return the message of a unary call, once it is here."""
         if not is_known:
             # The handler rejects the caller before it parses this.
             return b""
         timeouts = self._check_timeouts if method in OPEN_METHODS else self._message_timeouts
-        try:
-            return await timeouts.wait_for(anext(requests))
-        except StopAsyncIteration:
-            raise InvalidField("The call has no message. Send one.") from None
+        # Not from the iterator, whose end would take another task.
+        message = await timeouts.wait_for(context.read())
+        if message is grpc.aio.EOF:
+            raise InvalidField("The call has no message. Send one.")
+        return message
 
     def _acquire(self, handler: Handler, method: str, context: Context) -> Callable[[], None]:
         """Count a call; return what stops counting it.
