@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
@@ -52,16 +52,19 @@ class Report:
         """The measures that failed or missed their goal."""
         return [row.measure for row in self.rows if row.met is False]
 
-    def add(self, part: Callable[[], Sequence[Row]], name: str) -> None:
+    def add(self, part: Callable[[], Iterable[Row]], name: str) -> None:
         """Run one part and print its rows; a failure is a row, and the other parts run on."""
         try:
-            found = list(part())
+            for row in part():
+                self._append(row)
         except Exception as error:  # noqa: BLE001 - the table has a row for it
-            text = f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            found = [Row(measure=name, value=text, goal="runs", met=False)]
-        for row in found:
-            self.rows.append(row)
-            print(f"  {row.measure}: {row.value}", flush=True)
+            # The end of the text names the cause, where it is the output of a process.
+            text = f"failed: {type(error).__name__}: {' '.join(str(error).split())[-300:]}"
+            self._append(Row(measure=name, value=text.replace("|", "/"), goal="runs", met=False))
+
+    def _append(self, row: Row) -> None:
+        self.rows.append(row)
+        print(f"  {row.measure}: {row.value}", flush=True)
 
     def markdown(self) -> str:
         """The table, with the machine and the software."""

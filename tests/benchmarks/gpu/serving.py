@@ -21,29 +21,18 @@ START_SECONDS = 600.0
 MODEL = "gpu-check"
 
 
-def serving(options: Options) -> list[Row]:
+def serving(options: Options) -> Iterator[Row]:
     """Measure a server from its start to Predict during training."""
-    first, _ = _start(options, "first")
-    rows = [Row(measure="first start to SERVING, with compilation", value=f"{first:.1f} s", number=first)]
+    with _server(options, "first") as (_, first):
+        yield Row(measure="first start to SERVING, with compilation", value=f"{first:.1f} s", number=first)
     with _server(options, "second") as (server, seconds):
-        rows += [
-            Row(measure="second start to SERVING", value=f"{seconds:.1f} s", number=seconds),
-            Row(
-                measure="memory after the start",
-                value=f"{server.rss >> 20} MiB",
-                number=server.rss / (1 << 20),
-            ),
-        ]
+        yield Row(measure="second start to SERVING", value=f"{seconds:.1f} s", number=seconds)
+        memory = server.rss / (1 << 20)
+        yield Row(measure="memory after the start", value=f"{memory:.0f} MiB", number=memory)
         with Client(server.target, timeout=600) as client:
-            rows += [_fine_tune(client, options, count) for count in options.sizes.fine_tunes]
-            rows += _predicts(server, client, options)
-        rows.append(Row(measure="memory after all loads", value=f"{server.rss >> 20} MiB"))
-    return rows
-
-
-def _start(options: Options, name: str) -> tuple[float, int]:
-    with _server(options, name) as (server, seconds):
-        return seconds, server.rss
+            yield from (_fine_tune(client, options, count) for count in options.sizes.fine_tunes)
+            yield from _predicts(server, client, options)
+        yield Row(measure="memory after all loads", value=f"{server.rss >> 20} MiB")
 
 
 @contextmanager
@@ -77,25 +66,21 @@ def _fine_tune(client: Client, options: Options, count: int) -> Row:
     return Row(measure=f"fine-tune of {count:,} images, call to first Predict", value=value, number=seconds)
 
 
-def _predicts(server: ServerProcess, client: Client, options: Options) -> list[Row]:
+def _predicts(server: ServerProcess, client: Client, options: Options) -> Iterator[Row]:
     """Measure Predict alone, and next to a fine-tune of unseen images."""
-    rows = []
     for callers in options.sizes.callers:
         idle = _load(server, options, callers)
+        yield Row(measure=f"Predict, {callers} callers, idle", value=_shown(idle), number=idle["per_second"])
         with _training(client, options, callers):
             busy = _load(server, options, callers)
         ratio = busy["p99"] / idle["p99"]
-        rows += [
-            Row(measure=f"Predict, {callers} callers, idle", value=_shown(idle), number=idle["per_second"]),
-            Row(
-                measure=f"Predict, {callers} callers, during training",
-                value=f"{_shown(busy)}, {ratio:.2f} times the idle p99",
-                goal=f"p99 ≤ {RATIO:g} times idle",
-                met=options.met(ratio <= RATIO),
-                number=busy["per_second"],
-            ),
-        ]
-    return rows
+        yield Row(
+            measure=f"Predict, {callers} callers, during training",
+            value=f"{_shown(busy)}, {ratio:.2f} times the idle p99",
+            goal=f"p99 ≤ {RATIO:g} times idle",
+            met=options.met(ratio <= RATIO),
+            number=busy["per_second"],
+        )
 
 
 @contextmanager
