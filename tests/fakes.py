@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -125,24 +125,20 @@ class FakeBackbone:
         self.before_run: Callable[[NDArray[np.generic]], None] = lambda rows: None
         self._lock = threading.Lock()
 
+    @property
+    def decoder(self) -> "FakeDecoder":
+        return FakeDecoder(size=self.info.views["last"], own=self.own)
+
     def decode(self, content: Content) -> NDArray[np.float32]:
-        raw = content if isinstance(content, bytes) else _raw(content)
         with self._lock:
-            self.decoded[raw] += 1
-        if raw.startswith(b"broken"):
-            raise UndecodableInput(f"Expected a picture. Received: {raw[:20]!r}.")
-        size = self.info.views["last"]
-        if raw.startswith(b"endless"):
-            return np.full(size, np.inf, np.float32)
-        return (vector_of(raw.split(b":")[0], size) + self.own * vector_of(raw, size)).astype(np.float32)
+            self.decoded[content if isinstance(content, bytes) else _raw(content)] += 1
+        return self.decoder.decode(content)
 
     def most_rows(self, shape: tuple[int, ...]) -> int | None:
         return None
 
     def truncation(self, content: Content) -> Truncation | None:
-        """Texts are cut after 20 characters."""
-        long = isinstance(content, str) and len(content) > 20
-        return Truncation(kept=20, length=len(content)) if long else None
+        return self.decoder.truncation(content)
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> dict[str, NDArray[np.float32]]:
         self.before_run(rows)
@@ -167,6 +163,28 @@ class FakeBackbone:
         for number, loss in enumerate(result.losses):
             progress(TailEpoch(number=number, loss=loss))
         return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeDecoder:
+    """Decodes as a `FakeBackbone`."""
+
+    size: int
+    own: float
+
+    def decode(self, content: Content) -> NDArray[np.float32]:
+        raw = content if isinstance(content, bytes) else _raw(content)
+        if raw.startswith(b"broken"):
+            raise UndecodableInput(f"Expected a picture. Received: {raw[:20]!r}.")
+        if raw.startswith(b"endless"):
+            return np.full(self.size, np.inf, np.float32)
+        word = vector_of(raw.split(b":")[0], self.size)
+        return (word + self.own * vector_of(raw, self.size)).astype(np.float32)
+
+    def truncation(self, content: Content) -> Truncation | None:
+        """Texts are cut after 20 characters."""
+        long = isinstance(content, str) and len(content) > 20
+        return Truncation(kept=20, length=len(content)) if long else None
 
 
 class FakeTail:

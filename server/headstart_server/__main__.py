@@ -74,6 +74,11 @@ def _run(settings: Settings, warnings: Iterable[str]) -> None:
     """Run a server; a start that fails is one line on stderr."""
     try:
         # Slow to import, so a Ctrl-C may come meanwhile.
+        from headstart_server.app.supervise import process_count, supervise
+
+        if (count := process_count(settings)) > 1:
+            supervise(settings, count, warnings=warnings)
+            return
         from headstart_server.app.lifecycle import serve as run
 
         run(settings, warnings=warnings)

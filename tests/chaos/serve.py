@@ -6,6 +6,7 @@ Its settings come as JSON in the first argument. Those that are no settings of a
 - `bucket_seconds`: how long a call of the bucket is waited for;
 - `clean_seconds`: between two rounds of cleaning up;
 - `disk`: a folder in which nothing fits as long as there is a file `full`.
+With several processes only `batch_seconds` counts.
 Contents that begin with `deadly` kill the process, and those that begin with `quick` take no time.
 """
 
@@ -24,6 +25,7 @@ from fakes import FakeBackbone, FakeSource, settings_of
 from full_disk import FullDisk
 from headstart_server.app import maintenance
 from headstart_server.app.lifecycle import serve
+from headstart_server.app.supervise import process_count, supervise
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.storage import bucket
 
@@ -42,8 +44,21 @@ class SlowBackbone(FakeBackbone):
         return super().decode(content)
 
 
+def source() -> FakeSource:
+    """The backbones of one process of a server with several."""
+    backbone = SlowBackbone()
+    batch_seconds = float(os.environ.get("BATCH_SECONDS", "0"))
+    backbone.before_run = lambda rows: time.sleep(batch_seconds)
+    return FakeSource(backbone)
+
+
 if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
+    if settings.get("processes", 1) > 1:
+        os.environ["BATCH_SECONDS"] = str(settings.pop("batch_seconds", 0.0))
+        given = settings_of(default_backbone="fake", **settings)
+        supervise(given, process_count(given), source="chaos.serve:source")
+        sys.exit()
     backbone, batch_seconds = SlowBackbone(), settings.pop("batch_seconds", 0.0)
     maintenance.CLEAN_SECONDS = settings.pop("clean_seconds", maintenance.CLEAN_SECONDS)
     bucket.CALL_SECONDS = settings.pop("bucket_seconds", bucket.CALL_SECONDS)

@@ -115,6 +115,7 @@ class ServerSettings:
         max_connections: most connections; further ones are closed.
         max_connection_age_seconds: a connection is closed, gracefully, at this age; 0 for never.
         reflection: whether the contract can be read from the server.
+        shares_port: whether other processes of this server listen on the same port.
     """
 
     address: str
@@ -124,6 +125,7 @@ class ServerSettings:
     max_connections: int
     max_connection_age_seconds: float
     reflection: bool
+    shares_port: bool = False
 
 
 class Server:
@@ -264,8 +266,9 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
         # Clients may ask as often as the server does, with no call open, too.
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        # Two servers on one port would share its calls without a word.
-        ("grpc.so_reuseport", 0),
+        # Two servers on one port would share its calls without a word. The supervisor of several processes
+        # holds the port for them.
+        ("grpc.so_reuseport", int(settings.shares_port)),
     ]
     if settings.max_connection_age_seconds:
         options.append(("grpc.max_connection_age_ms", int(settings.max_connection_age_seconds * 1000)))

@@ -18,10 +18,10 @@ from headstart_server.api.grpc.redaction import LOCATIONS
 from headstart_server.app.data_folder import (
     checked_roots,
     emptied,
-    lock_folder,
     open_database,
     open_feature_store,
 )
+from headstart_server.app.data_lock import lock_data
 from headstart_server.app.embedders import embedder_factory
 from headstart_server.auth.audit import AuditLog
 from headstart_server.auth.authenticator import Authenticator
@@ -93,6 +93,9 @@ from headstart_server.observability.energy import EnergyMeter
 from headstart_server.observability.power import counters, open_gpus
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.observability.trace_setting import open_tracing
+from headstart_server.processes.part import WHOLE, Part
+from headstart_server.processes.remote_backbones import EngineBackbones
+from headstart_server.processes.remote_features import RemoteFeatureStore
 from headstart_server.settings.groups import AuthGroup, ObservabilityGroup, StorageGroup
 from headstart_server.settings.job_groups import BackbonesGroup, JobsGroup, LimitsGroup
 from headstart_server.settings.settings import Settings
@@ -127,6 +130,7 @@ class Objects:
         settings: the settings of the server.
         source: provides the backbones; None uses the `Catalog`.
         closing: closes what was opened, in reverse order.
+        part: the part of the server that this process is.
 
     Raises:
         BlockingIOError: another server uses the data folder.
@@ -134,24 +138,35 @@ class Objects:
         DeclarationError: the settings of a declared backbone are invalid.
     """
 
-    def __init__(self, settings: Settings, source: BackboneSource | None, closing: ExitStack) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        source: BackboneSource | None,
+        closing: ExitStack,
+        part: Part = WHOLE,
+    ) -> None:
         self.settings = settings
+        self.part = part
+        self.local_dir = part.folder(settings.storage.data_dir)
         # Solvers and heads run small products in many threads: more BLAS threads would only contend.
         threadpool_limits(1, user_api="blas")
         self._software = package_version("headstart")
         self._observe(settings.observability)
         self.authenticator = Authenticator(settings.auth.access_file)
         self._open_storage(settings.storage, closing)
-        self.source = source or _catalog(settings)
+        local = source or _catalog(settings)
+        self.source: BackboneSource = local
+        if not part.runs_jobs:
+            self.source = EngineBackbones(local, part.engine, processes=part.count)
         self.memory_bytes = _memory_bytes(settings)
         self.dataset_uris = _dataset_reader(settings)
         self._create_jobs(settings.jobs)
         self._create_capture()
-        self._create_embedding(settings, closing)
+        self._create_embedding(settings, local, closing)
         self._create_training(settings)
         self._create_feedback()
-        self._create_exporter(settings.storage)
-        self.audit = _audit_log(settings.auth, closing)
+        self._create_exporter(local)
+        self.audit = _audit_log(settings.auth, part, closing)
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job in any state.
@@ -162,26 +177,52 @@ class Objects:
         job = self.job_store.queue.cancel(job_id)
         if job.state is JobState.RUNNING:
             self.heartbeat.cancel(job_id)
+            self.part.engine.note("cancel", job_id)
         else:
             self._sweep_archives()
         return job
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other process runs jobs on the same database."""
+        return self.database.is_file
+
+    def drop_contents(self, digests: Collection[str], archives: Collection[str] = ()) -> None:
+        """Remove this process's copies of erased examples."""
+        self.cache.remove(digests)
+        self.influence.clear()
+        RESULT_CACHE.clear()
+        self.examples.forget(digests)
+        # Exports of versions that were deleted or replaced.
+        self.exporter.sweep()
+        if self.roots.copies is not None:
+            for archive in archives:
+                self.roots.copies.remove(archive_name(archive))
+
+    def _wake_workers(self) -> None:
+        self.workers.wake()
+        self.part.engine.note("wake")
+
     def _observe(self, observability: ObservabilityGroup) -> None:
         self.telemetry = Telemetry(self._software)
         self.tracing = open_tracing(observability.trace_url, os.environ, self._software)
-        self.gpus = open_gpus()
+        # The engine measures GPUs.
+        self.gpus = open_gpus() if self.part.runs_jobs else None
         self.energy = EnergyMeter(
             counters(self.gpus, watts_per_core=observability.cpu_watts_per_core),
             grid_gco2e_per_kwh=observability.grid_gco2_per_kwh,
         )
 
     def _open_storage(self, storage: StorageGroup, closing: ExitStack) -> None:
-        closing.enter_context(lock_folder(storage.data_dir, "data", "--data-dir"))
+        part = self.part
+        if not part.shares_data:
+            lock_data(storage, closing)
         LOCATIONS.add(self.settings, hosts(database_address(storage.database_target)))
-        self.database = database = open_database(storage, closing)
-        self.roots = checked_roots(storage, database)
+        self.database = database = open_database(storage, closing, is_shared=part.shares_data)
+        self.roots = checked_roots(storage, database, self.local_dir, part.share(storage.artifact_cache or 0))
         self.versions = VersionStore(self.roots.versions)
-        self.resident = ResidentVersions(storage.version_cache_memory or 0)
+        version_bytes = part.share(storage.version_cache_memory or 0)
+        self.resident = ResidentVersions(version_bytes)
         self.datasets = DatasetStore(
             self.roots.datasets, _dataset_limits(self.settings.limits), ErasedMembers(database).among
         )
@@ -191,9 +232,11 @@ class Objects:
             self.registry,
             self.datasets.reader,
             window=TRAIN_WINDOW,
-            max_bytes=(storage.version_cache_memory or 0) // 2,
+            max_bytes=version_bytes // 2,
         )
-        thumbnails = ThumbnailStore(storage.data_dir / "thumbnails", max_bytes=storage.thumbnail_storage or 0)
+        thumbnails = ThumbnailStore(
+            self.local_dir / "thumbnails", max_bytes=part.share(storage.thumbnail_storage or 0)
+        )
         self.catalog = DatasetCatalog(database, on_deleted=self._sweep_archives)
         self.named = NamedExamples(self.catalog, self.datasets)
         self.examples = ExampleReader(
@@ -206,14 +249,14 @@ class Objects:
         self.capture_files = BatchFiles(self.roots.captures)
         self.capture_eraser = CaptureEraser(database, self.capture_files)
         self.eraser = ExampleEraser(
-            database, self.registry, self.datasets, self._drop_contents, self.capture_eraser
+            database, self.registry, self.datasets, self.drop_contents, self.capture_eraser
         )
 
     def _create_jobs(self, jobs: JobsGroup) -> None:
         limits, telemetry = self.settings.limits, self.telemetry
         self.notifier = JobNotifier()
         # A job that needs a backbone which only other replicas have waits for one of them.
-        names = [info.name for info in self.source.list()] if self.database.is_shared else None
+        names = None if self.is_alone else [info.name for info in self.source.list()]
         replica = ReplicaSettings(
             owner=f"{socket.gethostname()}/{uuid.uuid4().hex}",
             slots=jobs.job_workers,
@@ -239,7 +282,7 @@ class Objects:
         self.job_counts = JobCounts(self.database)
         self.data_counts = DataCounts(self.database)
         lease = Lease(seconds=jobs.lease_duration, interval=jobs.heartbeat_interval)
-        self.heartbeat = Heartbeat(self.job_store, lease, is_shared=self.database.is_shared)
+        self.heartbeat = Heartbeat(self.job_store, lease, is_shared=not self.is_alone)
         self.poller = Poller(self.job_store.reader, self.notifier, self.registry.index.sync)
         self.watcher = JobWatcher(self.job_store.reader, self.notifier)
 
@@ -255,23 +298,32 @@ class Objects:
         ranking = ReviewRanking(registry, files)
         self.review_lists = ReviewLists(database, registry, self.captured_inputs, ranking)
 
-    def _create_embedding(self, settings: Settings, closing: ExitStack) -> None:
-        self.cache = FeatureCache(
-            settings.storage.feature_cache_memory or 0,
-            open_feature_store(settings.storage, self.telemetry, is_shared=self.database.is_shared),
-            self.telemetry.cache_looked_up,
+    def _create_embedding(self, settings: Settings, local: BackboneSource, closing: ExitStack) -> None:
+        part, storage = self.part, settings.storage
+        self.cache = (
+            FeatureCache(
+                storage.feature_cache_memory or 0,
+                open_feature_store(storage, self.telemetry, is_shared=self.database.is_shared),
+                self.telemetry.cache_looked_up,
+            )
+            if part.runs_jobs
+            # The engine has the features, and counts the look-ups.
+            else FeatureCache(0, RemoteFeatureStore(part.engine))
         )
         closing.callback(self.cache.close)
         self.pool = BackbonePool(
             self.source,
-            embedder_factory(settings, self.cache, self.telemetry),
-            _default_backbone(self.source, settings.backbones.default_backbone),
-            waiters=Waiters(max_calls=max(1, settings.limits.max_concurrent_requests // WAITING_SHARE)),
+            embedder_factory(settings, self.cache, self.telemetry, part),
+            _default_backbone(local, settings.backbones.default_backbone),
+            waiters=Waiters(
+                max_calls=max(1, part.share(settings.limits.max_concurrent_requests) // WAITING_SHARE)
+            ),
         )
         closing.callback(self.pool.close)
 
     def _create_training(self, settings: Settings) -> None:
         jobs, max_activation_bytes = settings.jobs, settings.limits.max_activation_size
+        self.scratch = emptied(self.local_dir / "scratch")
         gate = PromotionCheck(self.registry, self.pool, self.datasets.reader, window=TRAIN_WINDOW)
         runs = self.job_store.runs
         steps = FineTuneSteps(
@@ -280,7 +332,7 @@ class Objects:
                 self.datasets,
                 self.pool,
                 window=TRAIN_WINDOW,
-                scratch=emptied(settings.storage.data_dir / "scratch"),
+                scratch=self.scratch,
                 max_activation_bytes=max_activation_bytes,
                 memory_bytes=self.memory_bytes,
             ),
@@ -313,7 +365,7 @@ class Objects:
             self.datasets,
             self.pool,
             self.registry,
-            self.workers.wake,
+            self._wake_workers,
             max_activation_bytes=max_activation_bytes,
             options=SubmissionOptions(
                 memory_bytes=self.memory_bytes,
@@ -349,11 +401,13 @@ class Objects:
             )
         )
 
-    def _create_exporter(self, storage: StorageGroup) -> None:
+    def _create_exporter(self, local: BackboneSource) -> None:
         cache = ExportCache(
-            emptied(storage.data_dir / "exports"), max_bytes=EXPORT_BYTES, max_seconds=EXPORT_SECONDS
+            emptied(self.local_dir / "exports"),
+            max_bytes=self.part.share(EXPORT_BYTES),
+            max_seconds=EXPORT_SECONDS,
         )
-        self.exporter = Exporter(self.registry, _export_network(self.source), cache)
+        self.exporter = Exporter(self.registry, _export_network(local), cache)
 
     def _sweep_archives(self) -> None:
         """Remove the examples that nothing needs; the next cleaning tries again what fails."""
@@ -364,18 +418,6 @@ class Objects:
             log.warning("archive_cleanup_failed", error=error.detail)
         except Exception:
             log.exception("archive_cleanup_failed")
-
-    def _drop_contents(self, digests: Collection[str], archives: Collection[str]) -> None:
-        """Remove this machine's copies of erased examples."""
-        self.cache.remove(digests)
-        self.influence.clear()
-        RESULT_CACHE.clear()
-        self.examples.forget(digests)
-        # Exports of versions that were deleted or replaced.
-        self.exporter.sweep()
-        if self.roots.copies is not None:
-            for archive in archives:
-                self.roots.copies.remove(archive_name(archive))
 
 
 def _catalog(settings: Settings) -> Catalog:
@@ -392,10 +434,12 @@ def _declarations(backbones: BackbonesGroup) -> list[Declaration]:
     return found
 
 
-def _audit_log(auth: AuthGroup, closing: ExitStack) -> AuditLog | None:
+def _audit_log(auth: AuthGroup, part: Part, closing: ExitStack) -> AuditLog | None:
     if not auth.audit_log:
         return None
-    audit = AuditLog(auth.audit_log, unauthenticated_rate=int(auth.audit_unauthenticated_rate or 0))
+    audit = AuditLog(
+        auth.audit_log, unauthenticated_rate=part.share(int(auth.audit_unauthenticated_rate or 0))
+    )
     closing.callback(audit.close)
     return audit
 

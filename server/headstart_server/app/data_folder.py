@@ -1,15 +1,12 @@
 """The data folder and the database of a server: locks, and checks before anything is stored."""
 
-import fcntl
 import shutil
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
 
 import structlog
 
-from headstart_server.database.address import sqlite_file
 from headstart_server.database.database import Database
 from headstart_server.datasets.example_eraser import AGAIN_SECONDS
 from headstart_server.embedding.feature_store import FeatureStore
@@ -29,38 +26,19 @@ ERASURES_FILE = "erasures"
 FEATURE_STORE_REST = 1.0
 
 
-def lock_folder(folder: Path, kind: str, flag: str, name: str = "lock") -> IO[str]:
-    """Lock a folder for this process, because SQLite and the feature file take one server only."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / name).open("w")
-    except OSError as error:
-        raise OSError(
-            f"Cannot use {folder} as the {kind} folder: {error.strerror}. Choose another with "
-            f"{flag}, or give this user the right to write there."
-        ) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise BlockingIOError(
-            f"Another headstart-server uses the {kind} folder {folder}. Stop it, or choose another with "
-            f"{flag}."
-        ) from None
-    return file
+def open_database(storage: StorageGroup, closing: ExitStack, *, is_shared: bool) -> Database:
+    """Open the database, and wait for one that does not answer yet.
 
-
-def open_database(storage: StorageGroup, closing: ExitStack) -> Database:
-    """Open the database, and wait for one that does not answer yet."""
+    Args:
+        storage: the settings.
+        closing: closes the database.
+        is_shared: whether several processes of this server use it, an SQLite file, too.
+    """
     target = storage.database_target
-    file = sqlite_file(target)
-    if file is not None and storage.database_url is not None:
-        # One server for each SQLite file, whatever the data folders.
-        closing.enter_context(lock_folder(file.parent, "database", "--database", f"{file.name}.lock"))
     deadline, cause = time.monotonic() + DATABASE_WAIT_SECONDS, ""
     while True:
         try:
-            database = Database(target)
+            database = Database(target, is_shared=is_shared)
         except DatabaseUnavailable as error:
             # Database and server may be started together, in any order.
             if time.monotonic() > deadline:
@@ -82,12 +60,13 @@ def open_database(storage: StorageGroup, closing: ExitStack) -> Database:
             return database
 
 
-def checked_roots(storage: StorageGroup, database: Database) -> StorageRoots:
+def checked_roots(storage: StorageGroup, database: Database, local: Path, copies_bytes: int) -> StorageRoots:
     """Open the storage of artifacts; log a bucket that is unavailable, which may return in a minute."""
     roots = open_storage_roots(
         storage.artifacts,
         storage.data_dir,
-        copies_bytes=storage.artifact_cache or 0,
+        copies_bytes=copies_bytes,
+        local=local,
         own_database=storage.database is None,
     )
     roots.check_recorded(database)

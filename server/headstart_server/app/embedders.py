@@ -5,12 +5,14 @@ from collections.abc import Callable
 
 from headstart_server.backbones.contract.backbone import Backbone
 from headstart_server.backbones.contract.cores import available_cores
-from headstart_server.embedding.batcher import Batcher
+from headstart_server.embedding.batcher import Batcher, BatchObserver
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.cache_scope import shared_key, tenant_key
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.queue import LaneQueue
+from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.observability.telemetry import Telemetry
+from headstart_server.processes.part import WHOLE, Part
+from headstart_server.processes.remote_backbones import RemoteBackbone
 from headstart_server.settings.settings import Settings
 
 #: Maximum rows of a training batch while there are Predicts, which wait for one at most: some tens of
@@ -19,16 +21,19 @@ TRAIN_SLICE = 8
 
 
 def embedder_factory(
-    settings: Settings, cache: FeatureCache, telemetry: Telemetry
+    settings: Settings, cache: FeatureCache, telemetry: Telemetry, part: Part = WHOLE
 ) -> Callable[[Backbone], Embedder]:
     """Return a function that starts the embedder of a backbone."""
 
     def start(backbone: Backbone) -> Embedder:
-        threads = _thread_count(backbone)
+        is_remote = isinstance(backbone, RemoteBackbone)
+        threads = _thread_count(backbone, part)
+        observer: BatchObserver = _DropObserver(telemetry) if is_remote else telemetry
         batcher = Batcher(
             backbone.run,
             _queue(settings, backbone, threads),
-            telemetry,
+            observer,
+            train_run=backbone.run_training if isinstance(backbone, RemoteBackbone) else None,
             threads=threads,
             name=f"backbone-{backbone.info.name}",
         )
@@ -37,7 +42,7 @@ def embedder_factory(
             backbone,
             batcher,
             cache,
-            max_pending=settings.limits.max_pending_inputs,
+            max_pending=part.share(settings.limits.max_pending_inputs),
             cache_predictions=settings.storage.cache_predictions,
             cache_key=tenant_key if settings.storage.isolate_feature_cache else shared_key,
             least_window=(backbone.streams + 1) * _train_batch(backbone) + threads,
@@ -46,8 +51,18 @@ def embedder_factory(
     return start
 
 
-def _thread_count(backbone: Backbone) -> int:
-    cores = available_cores()
+class _DropObserver:
+    """Counts inputs that left the queue of a serving process; the engine counts the batches."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self.inputs_dropped = telemetry.inputs_dropped
+
+    def batch_ran(self, lane: Lane, rows: int, seconds: float, slowest: float) -> None:
+        """Do nothing."""
+
+
+def _thread_count(backbone: Backbone, part: Part) -> int:
+    cores = part.share(available_cores())
     # On a CPU one more than the cores: it runs while another waits for the interpreter's lock.
     return max(cores + 1, backbone.streams) if backbone.stream_per_core else cores + backbone.streams
 

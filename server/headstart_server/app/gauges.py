@@ -20,7 +20,8 @@ def add_gauges(objects: Objects) -> None:
         read(metric, values)
     read(metrics.QUEUE_DEPTH, lambda: _queue_depth(objects))
     read(metrics.RESIDENT_VERSIONS, lambda: float(len(objects.resident)))
-    _add_jobs(objects)
+    if objects.part.runs_jobs:
+        _add_jobs(objects)
     _add_storage(objects)
 
 

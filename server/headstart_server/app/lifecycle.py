@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import signal
-import sys
 import threading
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +16,14 @@ from headstart_server.api.server import Server
 from headstart_server.app.build import Objects
 from headstart_server.app.gauges import add_gauges
 from headstart_server.app.maintenance import Maintenance
+from headstart_server.app.membership import Membership
+from headstart_server.app.server_logs import configure_server_logs, warn_unprotected
 from headstart_server.app.services import grpc_server, http_port, webhook_sender
 from headstart_server.embedding.backbone_pool import BackboneSource
 from headstart_server.errors import DatabaseUnavailable, StorageFull
 from headstart_server.observability.metrics_port import MetricsPort
-from headstart_server.observability.telemetry import configure_logs, process_age
-from headstart_server.settings.settings import Settings, is_loopback
+from headstart_server.processes.part import WHOLE, Part
+from headstart_server.settings.settings import Settings
 from headstart_server.storage import failpoints
 
 if TYPE_CHECKING:
@@ -42,19 +43,30 @@ class App:
     Args:
         settings: the settings of the server.
         source: provides the backbones; None uses the `Catalog`.
+        part: the part of the server that this process is.
+        membership: how it takes part in the server.
 
     Raises:
         Exception: as `Objects`. Everything that was opened is closed again.
     """
 
-    def __init__(self, settings: Settings, source: BackboneSource | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        source: BackboneSource | None = None,
+        *,
+        part: Part = WHOLE,
+        membership: Membership | None = None,
+    ) -> None:
         failpoints.arm_from_environment()
         self._settings = settings
+        self._part = part
+        self._membership = membership or Membership()
         self._grace = min(START_GRACE_SECONDS, settings.server.grace_period)
         with ExitStack() as closing:
-            self.objects = Objects(settings, source, closing)
+            self.objects = Objects(settings, source, closing, part)
             self._maintenance = Maintenance(self.objects)
-            self._webhook_sender = webhook_sender(self.objects)
+            self._webhook_sender = webhook_sender(self.objects) if part.runs_jobs else None
             add_gauges(self.objects)
             self._opened = closing.pop_all()
 
@@ -76,7 +88,8 @@ class App:
         async with AsyncExitStack() as stopping:
             stopping.enter_context(self._opened)
             self._handle_signals(stop)
-            _warn(self._settings)
+            if not self._part.shares_data:
+                warn_unprotected(self._settings)
             server = await self._start(stopping)
             stopped = _task(stopping, stop.wait())
             warming = _task(stopping, self._warm(server))
@@ -85,7 +98,8 @@ class App:
                 warming.result()
                 self._grace = self._settings.server.grace_period
                 await stopped
-        log.info("stopped")
+        if not self._part.shares_data:
+            log.info("stopped")
 
     def _handle_signals(self, stop: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
@@ -95,36 +109,55 @@ class App:
         if self.objects.audit is not None:
             loop.add_signal_handler(signal.SIGHUP, self.objects.audit.reopen)
 
-    async def _start(self, stopping: AsyncExitStack) -> Server:
+    async def _start(self, stopping: AsyncExitStack) -> Server | None:
         """Start in the order in which a stop must not end things: first what outlives the others."""
-        objects, settings = self.objects, self._settings
+        objects, part = self.objects, self._part
         stopping.push_async_callback(asyncio.to_thread, objects.tracing.close, TRACES_SECONDS)
-        self._maintenance.take_over()
-        self._serve_metrics(stopping)
-        # Both ports are bound before anything runs: a port in use is the most frequent failure.
-        server = grpc_server(objects)
-        stopping.push_async_callback(server.close)
-        http = http_port(objects, server)
-        if http is not None:
-            stopping.push_async_callback(http.stop, 0.0)
+        if part.runs_jobs:
+            self._maintenance.take_over()
+        if not part.shares_data:
+            self._serve_metrics(stopping)
+        server, http = self._bind(stopping) if part.serves else (None, None)
         stopping.push_async_callback(asyncio.to_thread, self._leave)
-        for service in (objects.heartbeat, objects.poller, objects.capture, self._webhook_sender):
+        heartbeat = objects.heartbeat if part.runs_jobs else None
+        for service in (heartbeat, objects.poller, objects.capture, self._webhook_sender):
             if service is not None:
                 stopping.push_async_callback(asyncio.to_thread, service.stop)
                 service.start()
+        stopping.callback(self._membership.leave)
         stopping.push_async_callback(self._end_calls_and_jobs, server, http)
-        await server.start()
-        if http is not None:
-            http.start()
-            log.info("http_listening", address=f"{settings.server.host}:{http.port}")
-        objects.workers.start()
-        stopping.push_async_callback(asyncio.to_thread, objects.retrainer.stop)
-        objects.retrainer.start()
-        log.info("backbone_loading", backbone=objects.pool.default)
-        address = f"{settings.server.host}:{server.port}"
-        log.info("listening", address=address, data_dir=str(settings.storage.data_dir))
+        await self._membership.join(objects, server)
+        if server is not None:
+            await server.start()
+            if http is not None:
+                http.start()
+            self._log_ports(server, http)
+        if part.runs_jobs:
+            objects.workers.start()
+            stopping.push_async_callback(asyncio.to_thread, objects.retrainer.stop)
+            objects.retrainer.start()
         self._begin_stop_with(stopping, server)
         return server
+
+    def _bind(self, stopping: AsyncExitStack) -> "tuple[Server, HttpPort | None]":
+        """Bind both ports before anything runs: a port in use is the most frequent failure."""
+        server = grpc_server(self.objects)
+        stopping.push_async_callback(server.close)
+        http = http_port(self.objects, server)
+        if http is not None:
+            stopping.push_async_callback(http.stop, 0.0)
+        return server, http
+
+    def _log_ports(self, server: Server, http: "HttpPort | None") -> None:
+        if self._part.shares_data:
+            # The supervisor logs them.
+            return
+        settings = self._settings
+        if http is not None:
+            log.info("http_listening", address=f"{settings.server.host}:{http.port}")
+        log.info("backbone_loading", backbone=self.objects.pool.default)
+        address = f"{settings.server.host}:{server.port}"
+        log.info("listening", address=address, data_dir=str(settings.storage.data_dir))
 
     def _serve_metrics(self, stopping: AsyncExitStack) -> None:
         host, port = self._settings.server.host, self._settings.metrics_port
@@ -134,29 +167,31 @@ class App:
         stopping.push_async_callback(asyncio.to_thread, metrics.close)
         log.info("metrics_listening", address=f"{host}:{metrics.port}/metrics")
 
-    def _begin_stop_with(self, stopping: AsyncExitStack, server: Server) -> None:
+    def _begin_stop_with(self, stopping: AsyncExitStack, server: Server | None) -> None:
         """Push the first steps of a stop, the last one first."""
         objects = self.objects
         # A backbone that is being prepared may take minutes.
         stopping.callback(objects.pool.stop_loading)
         stopping.callback(objects.watcher.drain)
-        stopping.push_async_callback(server.set_serving, False)
+        if server is not None:
+            stopping.push_async_callback(server.set_serving, False)
         stopping.callback(objects.submissions.close)
         maintenance = self._maintenance
-        for loop in (
-            maintenance.clean_repeatedly,
-            maintenance.write_traffic_repeatedly,
-            maintenance.resume_erasures_repeatedly,
-        ):
+        loops = [maintenance.clean_repeatedly, maintenance.write_traffic_repeatedly]
+        if self._part.runs_jobs:
+            loops.append(maintenance.resume_erasures_repeatedly)
+        for loop in loops:
             _task(stopping, loop())
         stopping.callback(objects.erasures.close)
-        stopping.callback(lambda: log.info("stopping", grace_seconds=self._grace))
+        if not self._part.shares_data:
+            stopping.callback(lambda: log.info("stopping", grace_seconds=self._grace))
 
-    async def _end_calls_and_jobs(self, server: Server, http: "HttpPort | None") -> None:
+    async def _end_calls_and_jobs(self, server: Server | None, http: "HttpPort | None") -> None:
         # Jobs release themselves at their next batch while the last calls end.
         jobs = asyncio.create_task(asyncio.to_thread(self.objects.workers.stop, self._grace))
         try:
-            await server.stop(self._grace, None if http is None else http.stop)
+            if server is not None:
+                await server.stop(self._grace, None if http is None else http.stop)
         finally:
             await jobs
 
@@ -165,7 +200,7 @@ class App:
             self.objects.traffic.write()
             self.objects.job_store.queue.leave()
 
-    async def _warm(self, server: Server) -> None:
+    async def _warm(self, server: Server | None) -> None:
         pool = self.objects.pool
         # The pool loads in a daemon thread: a download may take minutes, and the server can stop meanwhile.
         embedder = await pool.ready(partial(pool.get, ""), None)
@@ -173,10 +208,7 @@ class App:
         # whenever a request creates many objects.
         gc.collect()
         gc.freeze()
-        await server.set_serving(True)
-        seconds = round(process_age(), 2)
-        self.objects.telemetry.serving_started(seconds)
-        log.info("serving", backbone=pool.default, runtime=embedder.runtime, seconds_since_start=seconds)
+        await self._membership.ready(self.objects, server, embedder)
         # Another daemon thread, for the same reason.
         threading.Thread(target=pool.prepare_all, name="prepare", daemon=True).start()
 
@@ -192,9 +224,7 @@ def serve(settings: Settings, source: BackboneSource | None = None, *, warnings:
     Raises:
         Exception: as `App` and `App.run`.
     """
-    format = settings.observability.log_format
-    as_json = format == "json" or (format == "auto" and not sys.stderr.isatty())
-    configure_logs(level=settings.observability.log_level, json=as_json)
+    configure_server_logs(settings)
     for warning in warnings:
         log.warning("unknown_setting", message=warning)
     asyncio.run(App(settings, source).run())
@@ -205,21 +235,3 @@ def _task(stopping: AsyncExitStack, work: Coroutine[Any, Any, object]) -> asynci
     task = asyncio.create_task(work)
     stopping.callback(task.cancel)
     return task
-
-
-def _warn(settings: Settings) -> None:
-    """Log which protection is missing on the ports that other machines reach."""
-    host = settings.server.host
-    if is_loopback(host):
-        return
-    if settings.auth.access_file is None:
-        log.warning(
-            "authentication_disabled",
-            message=f"Without --access-file, every caller that reaches --host {host} may do everything.",
-        )
-    elif settings.tls.tls_cert is None:
-        log.warning(
-            "plaintext_tokens",
-            message=f"Callers send tokens to --host {host} without TLS. Use --tls-cert and --tls-key, or a "
-            "mesh that encrypts the traffic.",
-        )

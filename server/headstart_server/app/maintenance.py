@@ -1,6 +1,7 @@
 """Periodic cleaning, and taking over what a server that died left behind."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -39,11 +40,14 @@ class Maintenance:
         with suppress(DatabaseUnavailable):
             objects.usage.refresh()
             objects.data_counts.refresh()
-        if objects.database.is_shared:
+        if not objects.is_alone:
             return
         left = objects.job_store.queue.expire_leases()
         if left:
             log.warning("interrupted_jobs_found", jobs=left)
+        if objects.part.is_restart:
+            # The serving processes went on.
+            return
         objects.job_store.quotas.recount_usage()
         objects.capture_eraser.give_up_unfinished()
         try:
@@ -79,24 +83,27 @@ class Maintenance:
     def clean(self) -> None:
         """Clean up once; a step that fails does not skip the others."""
         objects = self._objects
-        run_steps(
-            {
-                "energy": objects.energy.update,
-                "disks": self._probe_disks,
-                "audit_log": objects.audit.flush_omitted if objects.audit is not None else None,
-                "erased_examples": self._drop_erased,
-                "exports": objects.exporter.sweep,
-                "usage": objects.usage.refresh,
+        steps: dict[str, Callable[[], object] | None] = {
+            "energy": objects.energy.update,
+            "disks": self._probe_disks,
+            "audit_log": objects.audit.flush_omitted if objects.audit is not None else None,
+            "erased_examples": self._drop_erased,
+            "exports": objects.exporter.sweep,
+            "usage": objects.usage.refresh,
+        }
+        if objects.part.runs_jobs:
+            steps |= {
                 "jobs": objects.job_counts.refresh,
                 "data": objects.data_counts.refresh,
                 "rows": self._clean_rows,
                 "files": self._clean_files,
             }
-        )
+        run_steps(steps)
 
     def _drop_erased(self) -> None:
         self._objects.eraser.drop_here()
-        note_erasures(self._objects.settings.storage.data_dir)
+        if self._objects.part.runs_jobs:
+            note_erasures(self._objects.settings.storage.data_dir)
 
     def _clean_rows(self) -> None:
         objects = self._objects

@@ -35,7 +35,6 @@ from headstart_server.prediction.predictor import Predictor
 from headstart_server.prediction.recorder import PredictionRecorder
 from headstart_server.prediction.shadow import SHADOW_ALIAS
 from headstart_server.report.reporter import Reporter
-from headstart_server.settings.settings import Settings
 from headstart_server.training.rebasing import RebaseService
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def grpc_server(objects: Objects) -> Server:
         ),
     ]
     compat = _compat_services(objects, predictor, executor)
-    return Server(_server_settings(settings), _interceptor(objects), services, compat)
+    return Server(_server_settings(objects), _interceptor(objects), services, compat)
 
 
 def _interceptor(objects: Objects) -> CallInterceptor:
@@ -94,7 +93,7 @@ def _interceptor(objects: Objects) -> CallInterceptor:
         objects.audit,
         audits_all=objects.settings.auth.audit_all,
     )
-    rates = rate_check(objects.settings.limits, _counted_caller)
+    rates = rate_check(objects.settings.limits, _counted_caller, objects.part.callers)
     checks = [access, RequiredFieldsCheck(), *([rates] if rates else [])]
     return CallInterceptor(CallObserver(objects.telemetry, objects.tracing), checks)
 
@@ -105,13 +104,20 @@ def http_port(objects: Objects, server: Server) -> "HttpPort | None":
     if settings.server.http_port is None:
         return None
     # Imported here: a server without the port does not need its packages.
-    from headstart_server.api.http.setup import open_http, upload_limits  # noqa: PLC0415
+    from headstart_server.api.http.setup import PortSharing, open_http, upload_limits  # noqa: PLC0415
     from headstart_server.api.label_studio.contents import task_contents  # noqa: PLC0415
     from headstart_server.api.label_studio.label_studio import LabelStudio  # noqa: PLC0415
 
     contents = task_contents(settings, objects.dataset_uris)
-    label_studio = LabelStudio(server.in_process, upload_limits(settings), contents)
-    return open_http(settings, server.in_process, [label_studio])
+    label_studio = LabelStudio(server.in_process, upload_limits(settings, objects.scratch), contents)
+    part = objects.part
+    sharing = PortSharing(
+        is_shared=part.shares_data,
+        max_calls=part.share(settings.limits.max_concurrent_requests),
+        max_connections=part.share(settings.limits.max_connections),
+        scratch=objects.scratch,
+    )
+    return open_http(settings, server.in_process, sharing, [label_studio])
 
 
 def webhook_sender(objects: Objects) -> "WebhookSender | None":
@@ -131,15 +137,17 @@ def webhook_sender(objects: Objects) -> "WebhookSender | None":
     )
 
 
-def _server_settings(settings: Settings) -> ServerSettings:
+def _server_settings(objects: Objects) -> ServerSettings:
+    settings, part = objects.settings, objects.part
     return ServerSettings(
         address=f"{settings.server.host}:{settings.server.port}",
         tls=tls_files(settings.tls),
         max_message_bytes=settings.limits.max_message_size,
-        max_concurrent_calls=settings.limits.max_concurrent_requests,
-        max_connections=settings.limits.max_connections,
+        max_concurrent_calls=part.share(settings.limits.max_concurrent_requests),
+        max_connections=part.share(settings.limits.max_connections),
         max_connection_age_seconds=settings.server.max_connection_age or 0.0,
         reflection=settings.server.reflection,
+        shares_port=part.shares_data,
     )
 
 

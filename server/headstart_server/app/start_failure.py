@@ -1,6 +1,7 @@
 """The one line that a failing start ends with."""
 
 from headstart_server.errors import HeadstartError, StorageFull
+from headstart_server.processes.process_ended import ProcessEndedError
 
 #: Where to find out more; the end of each line about the machine.
 _DOCTOR = "Run 'headstart-server doctor' with the same settings to check this machine."
@@ -18,6 +19,8 @@ def cause_of(error: BaseException) -> str | None:
         return "Interrupted before the server had started."
     if isinstance(error, StorageFull):
         cause = _FULL.format(where="")
+    elif isinstance(error, ProcessEndedError):
+        cause = str(error)
     elif isinstance(error, HeadstartError):
         cause = error.message
     elif isinstance(error, ModuleNotFoundError):

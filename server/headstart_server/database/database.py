@@ -31,6 +31,7 @@ class Database:
 
     Args:
         target: an SQLite file, or the address of either kind as a URL.
+        is_shared: whether several processes use an SQLite file; other databases always are shared.
         clock: seconds since 1970; None takes the database's own clock, which is the same for all replicas.
 
     Raises:
@@ -39,9 +40,17 @@ class Database:
         DatabaseUnavailable: no database answers there.
     """
 
-    def __init__(self, target: Path | str, *, clock: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        target: Path | str,
+        *,
+        is_shared: bool = False,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         address = address_of(target)
-        self._backend = Sqlite(address) if address.get_backend_name() == "sqlite" else Postgres(address)
+        #: Whether it is an SQLite file, which one server uses.
+        self.is_file = address.get_backend_name() == "sqlite"
+        self._backend = Sqlite(address, is_shared=is_shared) if self.is_file else Postgres(address)
         self._clock = clock
         self._breaker = CircuitBreaker("database", DatabaseUnavailable)
         try:
@@ -80,7 +89,7 @@ class Database:
 
     @property
     def is_shared(self) -> bool:
-        """Whether other replicas may use it at the same time."""
+        """Whether other replicas, or processes of this server, may use it at the same time."""
         return self._backend.is_shared
 
     @contextmanager

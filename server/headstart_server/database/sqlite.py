@@ -1,7 +1,11 @@
-"""SQLite: one file, one server."""
+"""SQLite: one file, one server, which may have several processes."""
 
+import fcntl
+import os
 import threading
 import time
+import weakref
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, create_engine, event
@@ -16,21 +20,21 @@ class Sqlite:
     """How transactions go in a file. Not on a network file system, where SQLite's locks do not hold.
 
     Writes take turns in this process before they reach SQLite's own lock, which has no queue: without the
-    turn a writer can be passed over for seconds.
+    turn a writer can be passed over for seconds. So do the processes of one server that share it.
     """
 
-    is_shared = False
     begin_write = "BEGIN IMMEDIATE"
     begin_snapshot = "BEGIN"
 
-    def __init__(self, address: URL) -> None:
+    def __init__(self, address: URL, *, is_shared: bool = False) -> None:
+        self.is_shared = is_shared
         self.name = str(address.database)
         # Transactions are begun by hand: the driver would begin them late, and reads need none.
         self.engine = create_engine(address, isolation_level="AUTOCOMMIT")
         #: Connections for the heartbeat; a file has enough of them.
         self.reserve = self.engine
         event.listen(self.engine, "connect", _configure)
-        self.turn = threading.Lock()
+        self.turn = _SharedTurn(Path(f"{self.name}-turn")) if is_shared else threading.Lock()
 
     def lock(self, connection: Connection, lock: Lock) -> None:
         """Nothing to do: who writes is alone."""
@@ -59,6 +63,31 @@ class Sqlite:
         if any(sign in said for sign in ("is locked", "disk I/O error", "unable to open")):
             return DatabaseUnavailable(f"the file cannot be used: {said}")
         return None
+
+
+class _SharedTurn:
+    """A lock of threads and processes, which the kernel hands on; a process that ends releases it.
+
+    Args:
+        path: the file that is locked.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        weakref.finalize(self, os.close, self._file)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+        self._lock.release()
 
 
 def _configure(connection: DBAPIConnection, _: Any) -> None:

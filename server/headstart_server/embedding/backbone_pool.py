@@ -242,7 +242,13 @@ class BackbonePool:
         """Prepare every backbone that is not prepared; failures are reported where backbones are listed."""
         for info in self.all_metadata():
             if not info.is_prepared:
-                self._prepare(info.name)
+                with suppress(Exception):
+                    self.prepare(info.name)
+
+    def prepare(self, name: str) -> BackboneInfo:
+        """Prepare a backbone and return all its metadata; may take minutes the first time."""
+        with self._waking(name), self._loading_lock(name), self._remembering(name):
+            return self._source.prepare(name)
 
     def stop_loading(self) -> None:
         """Cancel preparations and waits, and load nothing more; loaded backbones stay."""
@@ -281,10 +287,6 @@ class BackbonePool:
             metadata={"backbone": name},
             retry_after=retry,
         )
-
-    def _prepare(self, name: str) -> None:
-        with suppress(Exception), self._waking(name), self._loading_lock(name), self._remembering(name):
-            self._source.prepare(name)
 
     @contextmanager
     def _waking(self, name: str) -> Iterator[None]:

@@ -12,7 +12,6 @@ from headstart_server.backbones.contract.backbone import Views
 from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, Row, RowFeatures, WorkItem
 from headstart_server.embedding.row_heads import RowHead, head_outputs
 from headstart_server.errors import DeadlineExceeded, Draining
-from headstart_server.observability.telemetry import Telemetry
 
 
 class Run(Protocol):
@@ -20,6 +19,16 @@ class Run(Protocol):
 
     def __call__(self, rows: NDArray[np.generic], cuts: Collection[str] = (), /) -> Views:
         """Return views of rows [n, ...], and their activations at the given cuts."""
+
+
+class BatchObserver(Protocol):
+    """Receives statistics of batches."""
+
+    def batch_ran(self, lane: Lane, rows: int, seconds: float, slowest: float) -> None:
+        """Record a batch; `slowest` is the latency of its slowest row, from arrival to end."""
+
+    def inputs_dropped(self, lane: Lane, count: int, reason: str) -> None:
+        """Count inputs that left the queue before they ran."""
 
 
 class Batcher:
@@ -34,6 +43,7 @@ class Batcher:
         run: the network; called for as many batches concurrently as the queue allows.
         queue: holds the inputs and chooses the next work item.
         observer: receives batch statistics.
+        train_run: the network for batches of the train lane; None for the same.
         threads: number of threads.
         clock: monotonic seconds; deadlines use it.
         name: prefix of thread names.
@@ -43,13 +53,14 @@ class Batcher:
         self,
         run: Run,
         queue: LaneQueue,
-        observer: Telemetry,
+        observer: BatchObserver,
         *,
+        train_run: Run | None = None,
         threads: int = 1,
         clock: Callable[[], float] = time.monotonic,
         name: str = "batcher",
     ) -> None:
-        self._run = run
+        self._runs = {Lane.PREDICT: run, Lane.TRAIN: train_run or run}
         self._queue = queue
         self._observer = observer
         self._clock = clock
@@ -94,7 +105,7 @@ class Batcher:
     def run_now(self, rows: Sequence[Row], heads: Sequence[RowHead], *, decoded: float) -> list[RowFeatures]:
         """Run Predict rows of an immediate backbone in the caller's thread, next to other batches."""
         started = self._clock()
-        views = self._run(np.stack(rows))
+        views = self._runs[Lane.PREDICT](np.stack(rows))
         outputs = head_outputs(views, [heads] * len(rows))
         seconds = self._clock() - started
         self._observer.batch_ran(Lane.PREDICT, len(rows), seconds, decoded + seconds)
@@ -204,7 +215,8 @@ class Batcher:
         # One pass for all: inputs with and without cuts share it.
         cuts = frozenset().union(*(entry.cuts for entry in batch))
         try:
-            views = self._run(_stacked(batch), cuts) if cuts else self._run(_stacked(batch))
+            run = self._runs[lane]
+            views = run(_stacked(batch), cuts) if cuts else run(_stacked(batch))
             seconds = self._clock() - started
             # Copied, so that a cached row does not keep its whole batch in memory.
             answers = [

@@ -4,12 +4,12 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from hashlib import sha256
+from typing import Protocol
 
 import numpy as np
 
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.embedding.feature_rows import Key, Vectors
-from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.lru import LruCache
 
 #: Bytes of an entry in addition to its vectors: keys, dictionary and array headers.
@@ -103,6 +103,29 @@ class Outcome(Enum):
     MISS = "miss"
 
 
+class Store(Protocol):
+    """Features in another tier, such as `FeatureStore`. Faults never raise."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes used."""
+
+    def get_many(self, backbone: str, digests: Collection[str]) -> dict[str, Vectors]:
+        """Return the stored features of contents on a backbone, by digest."""
+
+    def put(self, backbone: str, digest: str, vectors: Vectors) -> None:
+        """Store read-only features."""
+
+    def touch(self, backbone: str, digests: Collection[str]) -> None:
+        """Mark features as used."""
+
+    def remove(self, digests: Collection[str], backbone: str | None = None) -> None:
+        """Remove the features of contents, of one backbone or of all."""
+
+    def close(self) -> None:
+        """Close the tier."""
+
+
 class FeatureCache:
     """Keeps features in memory and, with a store, on disk. Thread-safe; stored vectors are read-only.
 
@@ -115,7 +138,7 @@ class FeatureCache:
     def __init__(
         self,
         max_bytes: int,
-        store: FeatureStore | None = None,
+        store: Store | None = None,
         looked_up: Callable[[Outcome, int], None] = lambda *_: None,
     ) -> None:
         self._memory = MemoryTier(max_bytes)

@@ -69,6 +69,11 @@ class Embedder:
         self._cache_key = cache_key
 
     @property
+    def backbone(self) -> Backbone:
+        """The backbone."""
+        return self._backbone
+
+    @property
     def info(self) -> BackboneInfo:
         """Metadata of the backbone."""
         return self._backbone.info
@@ -155,17 +160,29 @@ class Embedder:
     ) -> list["Future[RowFeatures]"]:
         """Queue rows as `decode` returns them; see `predict`."""
         self._admit(len(rows))
+        futures = self.run_rows(rows, Lane.PREDICT, cuts, deadline)
+        for future in futures:
+            future.add_done_callback(self._release)
+        return futures
+
+    def run_rows(
+        self,
+        rows: Sequence[Row],
+        lane: Lane,
+        cuts: frozenset[str] = frozenset(),
+        deadline: float | None = None,
+    ) -> list["Future[RowFeatures]"]:
+        """Queue rows that were admitted elsewhere; see `predict`."""
         futures = []
         for row in rows:
             entry = PendingInput(
                 prepare=partial(_prepared, row),
-                lane=Lane.PREDICT,
+                lane=lane,
                 since=self._clock(),
                 deadline=deadline,
                 row=row,
                 cuts=cuts,
             )
-            entry.future.add_done_callback(self._release)
             self._batcher.submit(entry)
             futures.append(entry.future)
         return futures

@@ -12,6 +12,8 @@ class JobNotifier:
         self._lock = threading.Lock()
         self._subscribers: dict[str, list[Callable[[], None]]] = {}
         self._subscribers_to_all: list[Callable[[], None]] = []
+        #: Called after each change that this process published; the engine informs the serving processes.
+        self.on_publish: Callable[[], None] = lambda: None
 
     def publish(self, job_id: str) -> None:
         """Wake the subscribers of a job; called after the commit, so that they can read it."""
@@ -19,6 +21,7 @@ class JobNotifier:
             subscribers = [*self._subscribers.get(job_id, ()), *self._subscribers_to_all]
         for wake in subscribers:
             wake()
+        self.on_publish()
 
     def subscribed_ids(self) -> list[str]:
         """Return the IDs of the jobs with subscribers."""

@@ -38,7 +38,8 @@ class Poller:
         self._seconds = seconds
         self._seen: dict[str, int] = {}
         self._seen_of_all: object = None
-        self._stopped = threading.Event()
+        self._stopped = False
+        self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name="poller", daemon=True)
 
     def start(self) -> None:
@@ -47,9 +48,14 @@ class Poller:
 
     def stop(self) -> None:
         """Stop the thread."""
-        self._stopped.set()
+        self._stopped = True
+        self._woken.set()
         if self._thread.is_alive():
             self._thread.join()
+
+    def wake(self) -> None:
+        """Poll soon, because another process of this server changed something."""
+        self._woken.set()
 
     def poll(self) -> None:
         """Poll once."""
@@ -67,7 +73,11 @@ class Poller:
             self._notifier.publish_all()
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._seconds * random.uniform(0.8, 1.2)):  # noqa: S311 - no secret
+        while True:
+            self._woken.wait(self._seconds * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+            self._woken.clear()
+            if self._stopped:
+                return
             try:
                 self.poll()
             except DatabaseUnavailable:

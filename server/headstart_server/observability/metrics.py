@@ -28,6 +28,16 @@ class Kind(Enum):
     HISTOGRAM = "histogram"
 
 
+class Merge(Enum):
+    """How the values of several processes of one server become one; counts are always added."""
+
+    SUM = "sum"
+    MAX = "max"
+    MIN = "min"
+    #: The largest magnitude, with its sign.
+    LARGEST = "largest"
+
+
 @dataclass(frozen=True)
 class Metric:
     """The declaration of a metric.
@@ -36,6 +46,7 @@ class Metric:
         name: the name, with the unit and, for counters, `_total` at its end.
         values: all values of its last label, where the server's code determines them.
         condition: when the server has this metric; empty for always.
+        merge: how the values of several processes become one.
     """
 
     name: str
@@ -45,6 +56,7 @@ class Metric:
     values: tuple[str, ...] = ()
     buckets: tuple[float, ...] = SECONDS
     condition: str = ""
+    merge: Merge = Merge.SUM
 
     def counter(self, registry: CollectorRegistry) -> Counter:
         """Create the counter; its series with known label values begin at 0."""
@@ -88,8 +100,15 @@ def _counter(name: str, text: str, *labels: str, values: tuple[str, ...] = (), c
     return Metric(name, Kind.COUNTER, text, labels, values, condition=condition)
 
 
-def _gauge(name: str, text: str, *labels: str, values: tuple[str, ...] = (), condition: str = "") -> Metric:
-    return Metric(name, Kind.GAUGE, text, labels, values, condition=condition)
+def _gauge(
+    name: str,
+    text: str,
+    *labels: str,
+    values: tuple[str, ...] = (),
+    condition: str = "",
+    merge: Merge = Merge.MAX,
+) -> Metric:
+    return Metric(name, Kind.GAUGE, text, labels, values, condition=condition, merge=merge)
 
 
 def _histogram(
@@ -120,6 +139,7 @@ MEMORY = _gauge(
     "Memory used by a component.",
     "component",
     values=("feature_cache", "version_cache", "influence"),
+    merge=Merge.SUM,
 )
 DISK = _gauge(
     "headstart_disk_bytes",
@@ -134,11 +154,14 @@ DISK_FULL = _gauge(
     values=("artifacts", "database"),
 )
 DATABASE_AVAILABLE = _gauge(
-    "headstart_database_available", "1 while the database is available to this server; 0 during an outage."
+    "headstart_database_available",
+    "1 while the database is available to this server; 0 during an outage.",
+    merge=Merge.MIN,
 )
 STORAGE_AVAILABLE = _gauge(
     "headstart_storage_available",
     "1 while the bucket is available to this server, or if artifacts are in a folder; 0 during an outage.",
+    merge=Merge.MIN,
 )
 ENERGY = _counter(
     "headstart_energy_joules_total",
@@ -232,6 +255,7 @@ CONFIDENCE_DRIFT = _gauge(
     "Mean confidence of recent predictions minus that of the evaluation.",
     *_VERSION,
     condition=_MONITORING,
+    merge=Merge.LARGEST,
 )
 SHADOW_PREDICTIONS = _counter(
     "headstart_shadow_predictions_total",
@@ -243,7 +267,9 @@ SHADOW_PREDICTIONS = _counter(
 )
 
 # Backbones.
-QUEUE_DEPTH = _gauge("headstart_queue_depth", "Inputs that wait for a backbone.", "lane", values=_LANES)
+QUEUE_DEPTH = _gauge(
+    "headstart_queue_depth", "Inputs that wait for a backbone.", "lane", values=_LANES, merge=Merge.SUM
+)
 BATCH_SIZE = _histogram(
     "headstart_batch_size", "Inputs in a backbone batch.", "lane", values=_LANES, buckets=_INPUTS
 )

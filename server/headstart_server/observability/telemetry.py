@@ -220,12 +220,13 @@ class _Read(Collector):
         return [self._metric.family()]
 
 
-def configure_logs(*, level: str, json: bool) -> None:
+def configure_logs(*, level: str, json: bool, process: str = "") -> None:
     """Send this process's logs to stderr, one event per line.
 
     Args:
         level: the lowest level shown, such as `info`.
         json: whether a line is a JSON object, for machines, or text, for people.
+        process: the name of this process in each line; empty for none.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Any] = [
@@ -233,6 +234,8 @@ def configure_logs(*, level: str, json: bool) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if process:
+        shared.append(_named(process))
     if json:
         final: list[Any] = [_tracebacks(), structlog.processors.JSONRenderer()]
     else:
@@ -250,6 +253,14 @@ def configure_logs(*, level: str, json: bool) -> None:
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[LibraryLogs()], force=True)
     logging.captureWarnings(True)
+
+
+def _named(process: str) -> Any:
+    def add(_: object, __: str, event: dict[str, Any]) -> dict[str, Any]:
+        event.setdefault("process", process)
+        return event
+
+    return add
 
 
 def _tracebacks() -> Any:

@@ -75,6 +75,14 @@ class ServerGroup(Group):
     grace_period: float = setting(
         "30s", "Time that running requests have to end after SIGTERM.", Duration(max="1d"), basic=True
     )
+    processes: int | None = setting(
+        1,
+        "Processes that answer calls. With 2 or more, another process runs the backbones and jobs for all of "
+        "them; auto takes one for each 8 cores, and with a GPU one for each 2, up to 8.",
+        Number(1, 64),
+        auto=True,
+        basic=True,
+    )
     max_connection_age: float | None = setting(
         "off",
         "Close connections gracefully at this age, so that clients find new replicas.",

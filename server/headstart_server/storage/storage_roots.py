@@ -96,7 +96,12 @@ class StorageRoots:
 
 
 def open_storage_roots(
-    artifacts: str | None, data: Path, *, copies_bytes: int, own_database: bool = True
+    artifacts: str | None,
+    data: Path,
+    *,
+    copies_bytes: int,
+    own_database: bool = True,
+    local: Path | None = None,
 ) -> StorageRoots:
     """Open the storage of artifacts.
 
@@ -104,6 +109,7 @@ def open_storage_roots(
         artifacts: a directory or the address of a bucket; None for the data folder.
         data: the server's own folder.
         copies_bytes: byte limit for local copies of a bucket's archives.
+        local: the folder of this process's own copies and uploads; None for the server's.
         own_database: whether the database lies in the server's own folder, so that both stay together.
 
     Raises:
@@ -125,11 +131,12 @@ def open_storage_roots(
             folders=(address,) if artifacts is not None else (),
         )
     bucket, root = open_bucket(address), address.root
-    copies = LocalCopies(data / "copies", copies_bytes)
+    local = local or data
+    copies = LocalCopies(local / "copies", copies_bytes)
     return StorageRoots(
-        versions=BucketFolder(bucket, f"{root}/versions", data / "scratch-versions", copies),
-        datasets=BucketFolder(bucket, f"{root}/datasets", data / "uploads", copies),
-        captures=BucketFolder(bucket, f"{root}/captures", data / "scratch-captures", copies),
+        versions=BucketFolder(bucket, f"{root}/versions", local / "scratch-versions", copies),
+        datasets=BucketFolder(bucket, f"{root}/datasets", local / "uploads", copies),
+        captures=BucketFolder(bucket, f"{root}/captures", local / "scratch-captures", copies),
         copies=copies,
         bucket=(bucket, root),
         name=f"{address.protocol}://{root}",

@@ -10,6 +10,7 @@ from typing import Any
 from headstart_server.api.grpc.call import Call, CallCheck, Context, Method
 from headstart_server.api.grpc.requests.request_parsing import REQUEST_BYTES
 from headstart_server.errors import RateExceeded
+from headstart_server.processes.caller_table import BYTES, CALLS, CallerTable
 from headstart_server.settings.job_groups import LimitsGroup
 
 #: Callers in memory above which those with a full bucket are forgotten.
@@ -49,20 +50,95 @@ class RateLimiter:
         the bucket could never pass.
         """
         now = self._clock()
-        full = max(self._full.get(caller, now), now)
-        wait = full - now - self._slack
-        # Sums of intervals are off by some rounding.
-        if wait > max(self._interval * 1e-6, 1e-9):
+        wait, full = self._take(self._full.get(caller, now), now, tokens)
+        if wait:
             return wait
-        self._full[caller] = full + tokens * self._interval
+        self._full[caller] = full
         if len(self._full) > self._most:
             self._forget(now)
         return 0.0
+
+    def _take(self, full: float, now: float, tokens: int) -> tuple[float, float]:
+        """Return the seconds until a token is available, and when the bucket is full again."""
+        full = max(full, now)
+        wait = full - now - self._slack
+        # Sums of intervals are off by some rounding.
+        if wait > max(self._interval * 1e-6, 1e-9):
+            return wait, full
+        return 0.0, full + tokens * self._interval
 
     def _forget(self, now: float) -> None:
         """Forget callers with a full bucket; check again once twice as many as remain are in memory."""
         self._full = {caller: full for caller, full in self._full.items() if full > now}
         self._most = max(MAX_CALLERS, 2 * len(self._full))
+
+
+class SharedRateLimiter(RateLimiter):
+    """The same buckets for all serving processes of a server.
+
+    Args:
+        table: the table of callers.
+        bucket: `CALLS` or `BYTES`.
+        rate: tokens a second, on average; above 0.
+        burst: see `RateLimiter`.
+    """
+
+    def __init__(self, table: CallerTable, bucket: int, rate: float, *, burst: int | None = None) -> None:
+        super().__init__(rate, burst=burst)
+        self._table = table
+        self._bucket = bucket
+
+    def acquire(self, caller: str, tokens: int = 1) -> float:
+        """Do the same in the table."""
+        now, wait = self._clock(), 0.0
+
+        def change(full: float) -> float:
+            nonlocal wait
+            wait, changed = self._take(full, now, tokens)
+            return changed
+
+        self._table.exchange(caller, self._bucket, now, change)
+        return wait
+
+
+class RunningCalls:
+    """The number of concurrent calls of each caller."""
+
+    def __init__(self) -> None:
+        self._running: Counter[str] = Counter()
+
+    def start(self, caller: str, most: int) -> bool:
+        """Count a call; return False if the caller has the most already."""
+        if self._running[caller] >= most:
+            return False
+        self._running[caller] += 1
+        return True
+
+    def end(self, caller: str) -> None:
+        """Stop counting a call."""
+        self._running[caller] -= 1
+        if not self._running[caller]:
+            del self._running[caller]
+
+
+class SharedRunningCalls(RunningCalls):
+    """The same for all serving processes of a server.
+
+    Args:
+        table: the table of callers.
+    """
+
+    def __init__(self, table: CallerTable) -> None:
+        super().__init__()
+        self._table = table
+
+    def start(self, caller: str, most: int) -> bool:
+        """Do the same in the table."""
+        return self._table.start_call(caller, time.monotonic(), most)
+
+    def end(self, caller: str) -> None:
+        """Do the same in the table."""
+        self._table.end_call(caller, time.monotonic())
 
 
 class RateCheck(CallCheck):
@@ -77,6 +153,7 @@ class RateCheck(CallCheck):
         key_of: returns the key of a call's caller. Default: its address, without the port.
         nbytes: the bytes of requests of each caller; None for no limit.
         max_concurrent: concurrent calls of each caller; 0 for no limit.
+        running: counts concurrent calls; None counts those of this process.
         sleep: waits for some seconds.
     """
 
@@ -87,12 +164,13 @@ class RateCheck(CallCheck):
         *,
         nbytes: RateLimiter | None = None,
         max_concurrent: int = 0,
+        running: RunningCalls | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._calls = calls
         self._bytes = nbytes
         self._max_concurrent = max_concurrent
-        self._running: Counter[str] = Counter()
+        self._running = running or RunningCalls()
         self._key_of = key_of or address_of
         self._sleep = sleep
 
@@ -122,9 +200,7 @@ class RateCheck(CallCheck):
         """Stop counting a concurrent call."""
         del error
         if self._max_concurrent and call.is_counted:
-            self._running[call.rate_key] -= 1
-            if not self._running[call.rate_key]:
-                del self._running[call.rate_key]
+            self._running.end(call.rate_key)
 
     def _start(self, call: Call, nbytes: int) -> None:
         call.rate_key = self._key_of(call.context)
@@ -137,14 +213,13 @@ class RateCheck(CallCheck):
             _check_wait(self._calls.acquire(call.rate_key), "calls")
 
     def _count(self, call: Call) -> None:
-        if self._running[call.rate_key] >= self._max_concurrent:
+        if not self._running.start(call.rate_key, self._max_concurrent):
             raise RateExceeded(
                 f"A caller may have at most {self._max_concurrent} concurrent calls. Wait for one of them to "
                 "end.",
                 metadata={"subject": "calls at once", "limit": str(self._max_concurrent)},
                 retry_after=1.0,
             )
-        self._running[call.rate_key] += 1
         call.is_counted = True
 
     async def _wait(self, limiter: RateLimiter, key: str, tokens: int) -> None:
@@ -153,17 +228,32 @@ class RateCheck(CallCheck):
             await self._sleep(wait)
 
 
-def rate_check(limits: LimitsGroup, key_of: Callable[[Context], str]) -> RateCheck | None:
-    """Return the check that the settings ask for; None if nothing is limited."""
+def rate_check(
+    limits: LimitsGroup, key_of: Callable[[Context], str], table: CallerTable | None = None
+) -> RateCheck | None:
+    """Return the check that the settings require; None if nothing is limited.
+
+    Args:
+        limits: the settings.
+        key_of: returns the key of a call's caller.
+        table: counts callers for all serving processes; None if there is one process.
+    """
     calls, nbytes = limits.rate_limit, limits.bandwidth_limit
     if not calls and not nbytes and not limits.max_concurrent_requests_per_caller:
         return None
+    # The bytes of a second, whatever the burst of calls is.
+    burst = math.ceil(nbytes or 0) + 1
+    most = limits.max_concurrent_requests_per_caller or 0
+    if table is None:
+        of_calls = RateLimiter(calls) if calls else None
+        of_bytes = RateLimiter(nbytes, burst=burst) if nbytes else None
+        return RateCheck(of_calls, key_of, nbytes=of_bytes, max_concurrent=most)
     return RateCheck(
-        RateLimiter(calls) if calls else None,
+        SharedRateLimiter(table, CALLS, calls) if calls else None,
         key_of,
-        # The bytes of a second, whatever the burst of calls is.
-        nbytes=RateLimiter(nbytes, burst=math.ceil(nbytes) + 1) if nbytes else None,
-        max_concurrent=limits.max_concurrent_requests_per_caller or 0,
+        nbytes=SharedRateLimiter(table, BYTES, nbytes, burst=burst) if nbytes else None,
+        max_concurrent=most,
+        running=SharedRunningCalls(table),
     )
 
 

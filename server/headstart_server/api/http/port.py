@@ -29,6 +29,7 @@ class HttpPort:
         port: 0 takes a free one.
         tls: None for a plain port.
         max_connections: most connections; one address may hold a quarter of them.
+        is_shared: whether other processes of this server listen on the same port.
         header_seconds: time limit for the headers of a request.
         unread_seconds: time limit for a client to accept more of a response.
 
@@ -44,6 +45,7 @@ class HttpPort:
         tls: TlsFiles | None,
         *,
         max_connections: int,
+        is_shared: bool = False,
         header_seconds: float = HEADER_SECONDS,
         unread_seconds: float = UNREAD_SECONDS,
     ) -> None:
@@ -64,7 +66,7 @@ class HttpPort:
         config.ssl = None if contexts is None else contexts.shown
         self._config = config
         self._server = _Server(config)
-        self._socket = _listening(host, port, usable_connections(max_connections))
+        self._socket = _listening(host, port, usable_connections(max_connections), is_shared=is_shared)
         # Connections inherit it. The kernel keeps the time, also after this process has closed its end.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(unread_seconds * 1000))
         self.port: int = self._socket.getsockname()[1]
@@ -92,10 +94,12 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _listening(host: str, port: int, max_connections: int) -> GuardedSocket:
+def _listening(host: str, port: int, max_connections: int, *, is_shared: bool) -> GuardedSocket:
     opened = GuardedSocket(socket.AF_INET6 if ":" in host else socket.AF_INET, max_connections)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         opened.bind((host, port))
         # Requests that come before the application serves wait.
         opened.listen(_BACKLOG)

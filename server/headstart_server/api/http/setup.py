@@ -1,7 +1,9 @@
 """Opening the HTTP port as the settings say."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version as package_version
+from pathlib import Path
 
 from headstart_server.api.grpc.tls import tls_files
 from headstart_server.api.http.in_process_server import InProcessServer
@@ -19,7 +21,24 @@ except ModuleNotFoundError as error:
     ) from error
 
 
-def upload_limits(config: Settings) -> UploadLimits:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PortSharing:
+    """This process's part of the port.
+
+    Attributes:
+        is_shared: whether other processes of this server listen on it, too.
+        max_calls: most concurrent calls.
+        max_connections: most connections.
+        scratch: folder of uploads that are on their way.
+    """
+
+    is_shared: bool
+    max_calls: int
+    max_connections: int
+    scratch: Path
+
+
+def upload_limits(config: Settings, scratch: Path) -> UploadLimits:
     """Return the limits of a request over HTTP."""
     return UploadLimits(
         message_bytes=config.limits.max_message_size,
@@ -27,11 +46,16 @@ def upload_limits(config: Settings) -> UploadLimits:
         dataset_bytes=config.limits.max_dataset_size,
         examples=config.limits.max_examples,
         inputs=config.limits.max_inputs,
-        scratch=config.storage.data_dir / "scratch",
+        scratch=scratch,
     )
 
 
-def open_http(config: Settings, server: InProcessServer, protocols: Sequence[HttpProtocol] = ()) -> HttpPort:
+def open_http(
+    config: Settings,
+    server: InProcessServer,
+    sharing: PortSharing,
+    protocols: Sequence[HttpProtocol] = (),
+) -> HttpPort:
     """Return the port, listening and not yet served.
 
     Raises:
@@ -40,8 +64,8 @@ def open_http(config: Settings, server: InProcessServer, protocols: Sequence[Htt
     """
     gateway = Gateway(
         server,
-        upload_limits(config),
-        max_calls=config.limits.max_concurrent_requests,
+        upload_limits(config, sharing.scratch),
+        max_calls=sharing.max_calls,
         version=package_version("headstart"),
         hosts=known_hosts(config),
         console=Console() if config.server.console else None,
@@ -52,5 +76,6 @@ def open_http(config: Settings, server: InProcessServer, protocols: Sequence[Htt
         config.server.host,
         config.server.http_port or 0,
         tls_files(config.tls),
-        max_connections=config.limits.max_connections,
+        max_connections=sharing.max_connections,
+        is_shared=sharing.is_shared,
     )

@@ -74,6 +74,16 @@ class Truncation:
     length: int
 
 
+class Decoder(Protocol):
+    """Turns one input into one row. It can be pickled, for a process without the network."""
+
+    def decode(self, content: Content) -> NDArray[np.generic]:
+        """See `Backbone.decode`."""
+
+    def truncation(self, content: Content) -> Truncation | None:
+        """See `Backbone.truncation`."""
+
+
 class Backbone(Protocol):
     """A loaded, frozen network with its preprocessing."""
 
@@ -88,6 +98,10 @@ class Backbone(Protocol):
     @property
     def runtime(self) -> str:
         """Runtime and precision; equal names give bitwise equal features."""
+
+    @property
+    def decoder(self) -> Decoder:
+        """Decodes inputs as `decode` does, also in another process."""
 
     @property
     def streams(self) -> int:

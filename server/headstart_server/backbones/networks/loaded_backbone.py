@@ -6,12 +6,17 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.contract.backbone import BackboneInfo, Content, Truncation, Views
+from headstart_server.backbones.contract.backbone import (
+    BackboneInfo,
+    Content,
+    Decoder,
+    Truncation,
+    Views,
+)
 from headstart_server.backbones.contract.runtimes import Precision
 from headstart_server.backbones.contract.tail import Tail, TailMismatch, TailPlan, TailWeights
 from headstart_server.backbones.contract.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.backbones.networks.golden import Golden, check_golden, golden_content
-from headstart_server.backbones.preprocessing.decoding import Decoder
 
 #: Trains a tail: request, receiver of each epoch, and checkpoint that may raise to stop.
 Train = Callable[[TailRequest, Callable[[TailEpoch], None], Callable[[], None]], TailResult]
@@ -64,6 +69,10 @@ class LoadedBackbone:
     @property
     def runtime(self) -> str:
         return self._runtime.name
+
+    @property
+    def decoder(self) -> Decoder:
+        return self._decoder
 
     @property
     def streams(self) -> int:

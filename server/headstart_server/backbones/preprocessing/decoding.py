@@ -2,27 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from headstart_server.backbones.contract import vectors
-from headstart_server.backbones.contract.backbone import Content, Modality, Truncation
+from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.backbones.contract.vectors import TensorDecoder
 from headstart_server.backbones.preprocessing import images, texts
 from headstart_server.backbones.preprocessing.images import CROP, ImageDecoder
 from headstart_server.backbones.preprocessing.texts import TextDecoder
-
-
-class Decoder(Protocol):
-    """Turns one input into one row."""
-
-    def decode(self, content: Content) -> NDArray[np.generic]:
-        """See `Backbone.decode`."""
-
-    def truncation(self, content: Content) -> Truncation | None:
-        """See `Backbone.truncation`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

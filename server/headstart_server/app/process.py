@@ -1,0 +1,128 @@
+"""One process of a server with several: what the supervisor starts, and how it takes part in the server."""
+
+import asyncio
+import os
+import socket
+import sys
+import threading
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from headstart_server.api.server import Server
+from headstart_server.app.build import Objects
+from headstart_server.app.lifecycle import App
+from headstart_server.app.membership import Membership
+from headstart_server.app.server_logs import configure_server_logs
+from headstart_server.app.start_failure import cause_of, unexpected
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.observability.telemetry import process_age
+from headstart_server.processes.channel import Channel
+from headstart_server.processes.engine_service import EngineHooks, EngineService
+from headstart_server.processes.process_spec import ProcessSpec, die_with
+
+log = structlog.get_logger(__name__)
+
+
+class SupervisedMembership(Membership):
+    """Takes part in a server whose supervisor connects its processes.
+
+    Args:
+        control: the connection to the supervisor.
+    """
+
+    def __init__(self, control: Channel) -> None:
+        self._control = control
+        self._objects: Objects | None = None
+        self._server: Server | None = None
+        self._service: EngineService | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_connected = asyncio.Event()
+
+    async def join(self, objects: Objects, server: Server | None) -> None:
+        self._objects, self._server, self._loop = objects, server, asyncio.get_running_loop()
+        if objects.part.runs_jobs:
+            hooks = EngineHooks(
+                wake=objects.workers.wake, cancel=objects.heartbeat.cancel, drop=objects.drop_contents
+            )
+            self._service = EngineService(objects.pool, objects.cache, hooks)
+            objects.notifier.on_publish = self._service.publish_change
+        else:
+            objects.part.engine.on_change = objects.poller.wake
+        threading.Thread(target=self._listen, name="supervisor", daemon=True).start()
+        self._control.send(("up",))
+        if not objects.part.runs_jobs:
+            # Calls that come before the engine wait in the port's queue.
+            await self._is_connected.wait()
+
+    async def ready(self, objects: Objects, server: Server | None, embedder: Embedder) -> None:
+        del server
+        objects.telemetry.serving_started(round(process_age(), 2))
+        facts = {"backbone": embedder.info.name, "runtime": embedder.runtime}
+        self._control.send(("ready", facts))
+
+    def leave(self) -> None:
+        if self._service is not None:
+            self._service.close()
+
+    def _listen(self) -> None:
+        """Carry out the supervisor's messages until this process ends; the supervisor's end ends it."""
+        with suppress(EOFError):
+            while True:
+                (kind, *values), files = self._control.receive()
+                getattr(self, f"_{kind}")(*values, *files)
+        os._exit(1)
+
+    def _connect(self, descriptor: int) -> None:
+        if self._service is not None:
+            self._service.connect(descriptor)
+            return
+        if self._objects is not None and self._loop is not None:
+            self._objects.part.engine.connect(descriptor)
+            self._loop.call_soon_threadsafe(self._is_connected.set)
+
+    def _serving(self, is_serving: bool) -> None:
+        if self._server is not None and self._loop is not None:
+            asyncio.run_coroutine_threadsafe(self._server.set_serving(is_serving), self._loop)
+
+    def _collect(self, token: int) -> None:
+        if self._objects is not None:
+            self._control.send(("metrics", token, list(self._objects.telemetry.registry.collect())))
+
+    def _drain(self) -> None:
+        """Return the running jobs to the queue; features are computed until the serving processes ended."""
+        if self._objects is not None:
+            grace = self._objects.settings.server.grace_period
+            threading.Thread(
+                target=self._objects.workers.stop, args=(grace,), name="drain", daemon=True
+            ).start()
+
+
+def main() -> None:
+    """Run the process that is described on the standard input."""
+    spec = ProcessSpec.read(sys.stdin.buffer)
+    die_with(spec.supervisor)
+    for descriptor in (spec.control, spec.callers, *spec.locks):
+        os.set_inheritable(descriptor, False)
+    part = spec.part
+    configure_server_logs(spec.settings, process=part.name)
+    try:
+        membership = SupervisedMembership(Channel(socket.socket(fileno=spec.control)))
+        app = App(spec.settings, spec.open_source(), part=part, membership=membership)
+        asyncio.run(app.run())
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - all end in one line
+        _fail(part.name, error, is_debugging=spec.settings.observability.log_level == "debug")
+
+
+def _fail(name: str, error: BaseException, *, is_debugging: bool) -> None:
+    if is_debugging:
+        log.error("process_failed", process=name, exc_info=error)
+    line: Any = cause_of(error) or unexpected(error)
+    print(line, file=sys.stderr, flush=True)
+    # Threads of libraries must not keep a failed process.
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

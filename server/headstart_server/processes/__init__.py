@@ -1,0 +1,1 @@
+"""Several serving processes that share one engine: supervisor, channels and remote backbones."""

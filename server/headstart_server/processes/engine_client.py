@@ -1,0 +1,157 @@
+"""The serving process's side of the boundary: requests to the engine, which may be restarted meanwhile."""
+
+import itertools
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any
+
+from headstart_server.errors import Loading
+from headstart_server.processes.channel import Channel
+
+#: Seconds between two calls of the checkpoint of a long request.
+_CHECK_SECONDS = 0.1
+
+
+class EngineClient:
+    """Requests to the current engine process. Safe to use from many threads.
+
+    Args:
+        on_change: called in a thread when the engine changed jobs or versions, and when it was connected.
+    """
+
+    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
+        self.on_change = on_change
+        self.connection: EngineConnection | None = None
+        self._connected = threading.Event()
+
+    def connect(self, descriptor: int) -> None:
+        """Use a new engine process, connected by a socket."""
+        connection = EngineConnection(Channel(socket.socket(fileno=descriptor)), self._changed)
+        self.connection = connection
+        self._connected.set()
+        connection.start(self._lost)
+        self._changed()
+
+    def wait_until_connected(self, seconds: float) -> bool:
+        """Wait for the first engine process; return whether it came."""
+        return self._connected.wait(seconds)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if (connection := self.connection) is not None:
+            connection.channel.close()
+
+    def current(self, backbone: str = "") -> "EngineConnection":
+        """Return the connection.
+
+        Raises:
+            Loading: the engine is being restarted.
+        """
+        connection = self.connection
+        if connection is None:
+            raise engine_restarting(backbone)
+        return connection
+
+    def note(self, method: str, *arguments: object) -> None:
+        """Send a request without an answer; a restarted engine does without it."""
+        if (connection := self.connection) is not None:
+            connection.note(method, *arguments)
+
+    def _changed(self) -> None:
+        self.on_change()
+
+    def _lost(self, connection: "EngineConnection") -> None:
+        if self.connection is connection:
+            self.connection = None
+
+
+class EngineConnection:
+    """The connection to one engine process."""
+
+    def __init__(self, channel: Channel, changed: Callable[[], None]) -> None:
+        self.channel = channel
+        self._changed = changed
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, Future[Any]] = {}
+        self._lock = threading.Lock()
+        self._ended = False
+
+    def start(self, lost: Callable[["EngineConnection"], None]) -> None:
+        """Receive answers in a thread until the engine ends, then call `lost`."""
+        threading.Thread(target=self._receive, args=(lost,), name="engine-answers", daemon=True).start()
+
+    def call(self, method: str, *arguments: object, checkpoint: Callable[[], None] | None = None) -> Any:
+        """Send a request and wait for its answer.
+
+        Args:
+            method: the name of the request.
+            arguments: its arguments.
+            checkpoint: called several times a second; may raise to stop waiting.
+
+        Raises:
+            Loading: the engine ended.
+            HeadstartError: the engine could not carry it out.
+        """
+        number, future = self._begin(method, arguments)
+        if checkpoint is None:
+            return future.result()
+        try:
+            while True:
+                checkpoint()
+                with suppress(TimeoutError):
+                    return future.result(_CHECK_SECONDS)
+        except BaseException:
+            if not future.done():
+                self.note("stop_training", number)
+            raise
+
+    def note(self, method: str, *arguments: object, files: tuple[int, ...] = ()) -> None:
+        """Send a request without an answer; one that cannot be sent is lost with the engine."""
+        with suppress(OSError):
+            self.channel.send((0, method, arguments), files)
+
+    def _begin(self, method: str, arguments: tuple[object, ...]) -> "tuple[int, Future[Any]]":
+        number, future = next(self._numbers), Future[Any]()
+        with self._lock:
+            if self._ended:
+                raise engine_restarting()
+            self._waiting[number] = future
+        try:
+            self.channel.send((number, method, arguments))
+        except OSError:
+            with self._lock:
+                self._waiting.pop(number, None)
+            raise engine_restarting() from None
+        return number, future
+
+    def _receive(self, lost: Callable[["EngineConnection"], None]) -> None:
+        try:
+            while True:
+                (kind, number, value), _ = self.channel.receive()
+                if kind == "changed":
+                    self._changed()
+                    continue
+                with self._lock:
+                    future = self._waiting.pop(number, None)
+                if future is not None:
+                    (future.set_exception if kind == "error" else future.set_result)(value)
+        except EOFError:
+            lost(self)
+            with self._lock:
+                self._ended = True
+                left, self._waiting = self._waiting, {}
+            for future in left.values():
+                future.set_exception(engine_restarting())
+            self.channel.close()
+
+
+def engine_restarting(backbone: str = "") -> Loading:
+    """Return the error of a call that needs the engine while it is being restarted."""
+    return Loading(
+        "The process that runs the backbones is being restarted. Try again in 1 second.",
+        metadata={"backbone": backbone} if backbone else {},
+        retry_after=1.0,
+    )

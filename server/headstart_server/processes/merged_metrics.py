@@ -1,0 +1,80 @@
+"""One page of metrics for all processes of a server."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
+
+from headstart_server.observability.metrics import METRICS, Merge
+
+#: How the metrics of processes themselves are merged; others of them are added.
+_OF_PROCESSES = {"process_start_time_seconds": Merge.MIN, "process_max_fds": Merge.MIN}
+_RULES = {metric.name.removesuffix("_total"): metric.merge for metric in METRICS} | _OF_PROCESSES
+
+_Key = tuple[str, tuple[tuple[str, str], ...]]
+
+
+class MergedMetrics:
+    """Merges the metrics of processes, and keeps the counts of those that ended."""
+
+    def __init__(self) -> None:
+        self._ended: list[Family] = []
+
+    def end(self, last: Iterable[Family]) -> None:
+        """Keep what a process that ended counted: counters of the page never fall."""
+        counts = [family for family in last if family.type in ("counter", "histogram")]
+        self._ended = merged([self._ended, counts])
+
+    def page(self, processes: Sequence[Iterable[Family]]) -> list[Family]:
+        """Return the metrics of all processes, and of those that ended."""
+        return merged([*processes, self._ended])
+
+
+def merged(processes: Iterable[Iterable[Family]]) -> list[Family]:
+    """Merge the metrics of processes: counts are added, gauges by the rule of their declaration."""
+    families: dict[str, Family] = {}
+    values: dict[str, dict[_Key, Sample]] = {}
+    for process in processes:
+        for family in process:
+            if family.name not in families:
+                families[family.name] = Family(family.name, family.documentation, family.type, family.unit)
+                values[family.name] = {}
+            rule = _RULES.get(family.name, Merge.SUM)
+            known = values[family.name]
+            for sample in family.samples:
+                key = sample.name, tuple(sorted(sample.labels.items()))
+                before = known.get(key)
+                known[key] = sample if before is None else _merged(before, sample, rule)
+    for name, family in families.items():
+        family.samples = list(values[name].values())
+    return list(families.values())
+
+
+def _merged(one: Sample, other: Sample, rule: Merge) -> Sample:
+    value = {
+        Merge.SUM: lambda: one.value + other.value,
+        Merge.MAX: lambda: max(one.value, other.value),
+        Merge.MIN: lambda: min(one.value, other.value),
+        Merge.LARGEST: lambda: max(one.value, other.value, key=abs),
+    }[rule]()
+    return one._replace(value=value, exemplar=one.exemplar or other.exemplar)
+
+
+class Page(Collector):
+    """Adds a page to a registry.
+
+    Args:
+        read: returns the metrics.
+    """
+
+    def __init__(self, read: Callable[[], list[Family]]) -> None:
+        self._read = read
+
+    def collect(self) -> list[Family]:
+        """Return the page."""
+        return self._read()
+
+    def describe(self) -> list[Family]:
+        """Return nothing: registering must not collect, because no process runs yet."""
+        return []

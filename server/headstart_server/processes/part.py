@@ -1,0 +1,73 @@
+"""The part of a server that one process is."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from headstart_server.processes.caller_table import CallerTable
+from headstart_server.processes.engine_client import EngineClient
+
+
+class Role(Enum):
+    """What a process does.
+
+    WHOLE: everything, as with `--processes 1`.
+    ENGINE: backbones, jobs and cleaning.
+    SERVING: the ports; its features come from the engine.
+    """
+
+    WHOLE = "server"
+    ENGINE = "engine"
+    SERVING = "serving"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One process of a server.
+
+    Attributes:
+        role: what it does.
+        number: its number among the serving processes, from 1.
+        count: number of serving processes.
+        is_restart: whether the process replaces one that ended, while the others continue.
+        engine: the engine, for a serving process.
+        callers: the limits of callers that all serving processes count together; None if one counts alone.
+    """
+
+    role: Role = Role.WHOLE
+    number: int = 0
+    count: int = 1
+    is_restart: bool = False
+    engine: EngineClient = field(default_factory=EngineClient)
+    callers: CallerTable | None = None
+
+    @property
+    def name(self) -> str:
+        """The name in logs."""
+        return f"{self.role.value}-{self.number}" if self.role is Role.SERVING else self.role.value
+
+    @property
+    def serves(self) -> bool:
+        """Whether it has the ports."""
+        return self.role is not Role.ENGINE
+
+    @property
+    def runs_jobs(self) -> bool:
+        """Whether it runs jobs and cleans up."""
+        return self.role is not Role.SERVING
+
+    @property
+    def shares_data(self) -> bool:
+        """Whether other processes of this server use the same data folder."""
+        return self.role is not Role.WHOLE
+
+    def share(self, limit: int) -> int:
+        """Return this process's part of a limit of the whole server."""
+        return -(-limit // self.count)
+
+    def folder(self, data_dir: Path) -> Path:
+        """Return the folder of this process's own temporary files."""
+        return data_dir / self.name if self.role is Role.SERVING else data_dir
+
+
+WHOLE = Part()

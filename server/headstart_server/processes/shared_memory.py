@@ -1,0 +1,175 @@
+"""Memory of a serving process and the engine: rows on their way there, features on their way back."""
+
+import fcntl
+import mmap
+import os
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.backbones.contract.tail import Float32
+
+#: Dtypes of rows and activations, by their number in a request.
+_DTYPES = tuple(map(np.dtype, ("uint8", "int32", "float32", "int64", "float16", "float64", "uint32", "bool")))
+#: Arrays begin at multiples of this.
+_ALIGNMENT = 64
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+#: Maximum dimensions of rows, the number of rows included.
+_DIMENSIONS = 5
+
+#: Kind, lane, backbone, cuts (a bit each), tail, dtype, dimensions and shape.
+_REQUEST = struct.Struct(f"<BBHIQBB{_DIMENSIONS}I")
+
+
+class SharedMemory:
+    """A sealed file in memory that is mapped by both processes, and freed once both have closed it.
+
+    It has no name, so only processes that received its descriptor can read it.
+
+    Args:
+        descriptor: the descriptor; None creates the memory. It is closed once mapped by the receiver.
+        nbytes: the size.
+    """
+
+    def __init__(self, nbytes: int, descriptor: int | None = None) -> None:
+        self.nbytes = nbytes
+        self.descriptor = sealed_memory("headstart-rows", nbytes) if descriptor is None else descriptor
+        self._map = mmap.mmap(self.descriptor, nbytes)
+        self._bytes = np.frombuffer(self._map, np.uint8)
+
+    @classmethod
+    def received(cls, descriptor: int) -> "SharedMemory":
+        """Map memory that the other process created."""
+        try:
+            return cls(os.fstat(descriptor).st_size, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def array(self, offset: int, shape: Sequence[int], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+        """Return the array at an offset, without a copy.
+
+        Raises:
+            ValueError: it does not lie within the memory.
+        """
+        nbytes = prod(shape) * dtype.itemsize
+        if offset + nbytes > self.nbytes:
+            raise ValueError(f"Expected at most {self.nbytes} bytes. Received: {offset + nbytes}.")
+        return self._bytes[offset : offset + nbytes].view(dtype).reshape(shape)
+
+
+def sealed_memory(name: str, nbytes: int) -> int:
+    """Return the descriptor of memory without a path, of a fixed size; processes get it from its creator."""
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(descriptor, nbytes)
+    # A size that cannot change: the other process never reads behind the end.
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    return descriptor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowsRequest:
+    """A request to compute features of rows, which lie at the beginning of the memory.
+
+    Attributes:
+        is_training: whether the rows go to the train lane.
+        backbone: number of the backbone in this connection.
+        cuts: indices of the requested cuts among the backbone's, as bits.
+        tail: number of the tail that runs instead of the backbone; 0 for none.
+        shape: shape of the rows, [n, ...].
+        dtype: their type.
+    """
+
+    is_training: bool
+    backbone: int
+    cuts: int
+    tail: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+
+    def packed(self) -> bytes:
+        """Return the request as bytes."""
+        sides = (*self.shape, *(0,) * (_DIMENSIONS - len(self.shape)))
+        return _REQUEST.pack(
+            1,
+            self.is_training,
+            self.backbone,
+            self.cuts,
+            self.tail,
+            _DTYPES.index(self.dtype),
+            len(self.shape),
+            *sides,
+        )
+
+    @classmethod
+    def unpacked(cls, message: bytes) -> "RowsRequest":
+        """Read a request."""
+        _, is_training, backbone, cuts, tail, dtype, dimensions, *sides = _REQUEST.unpack(message)
+        return cls(
+            is_training=bool(is_training),
+            backbone=backbone,
+            cuts=cuts,
+            tail=tail,
+            shape=tuple(sides[:dimensions]),
+            dtype=_DTYPES[dtype],
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows."""
+        return prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputPlan:
+    """Where the features of a request lie in the memory: after its rows, one matrix after the other.
+
+    Attributes:
+        places: offset and shape of each output, by name.
+        nbytes: bytes of rows and outputs.
+    """
+
+    places: Mapping[str, tuple[int, tuple[int, ...]]]
+    nbytes: int
+
+    @classmethod
+    def of(cls, request: RowsRequest, outputs: Iterable[tuple[str, tuple[int, ...]]]) -> "OutputPlan":
+        """Plan the outputs of a request; both processes come to the same plan.
+
+        Args:
+            request: the request.
+            outputs: name of each output, and its shape for one row.
+        """
+        offset, places, rows = _aligned(request.nbytes), {}, request.shape[0]
+        for name, sides in outputs:
+            places[name] = offset, (rows, *sides)
+            offset = _aligned(offset + rows * prod(sides) * 4)
+        return cls(places=places, nbytes=offset)
+
+    def read(self, memory: SharedMemory) -> dict[str, Float32]:
+        """Copy the outputs from the memory."""
+        return {
+            name: memory.array(offset, shape, _FLOAT32).copy().view(np.float32)
+            for name, (offset, shape) in self.places.items()
+        }
+
+    def write_row(self, memory: SharedMemory, row: int, views: Mapping[str, Float32]) -> None:
+        """Write the outputs of one row into the memory."""
+        for name, (offset, shape) in self.places.items():
+            memory.array(offset, shape, _FLOAT32)[row] = views[name]
+
+    def write_rows(self, memory: SharedMemory, start: int, views: Mapping[str, Float32]) -> None:
+        """Write the outputs of consecutive rows into the memory."""
+        for name, (offset, shape) in self.places.items():
+            matrix = views[name]
+            memory.array(offset, shape, _FLOAT32)[start : start + len(matrix)] = matrix
+
+
+_FLOAT32 = np.dtype(np.float32)
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // _ALIGNMENT) * _ALIGNMENT

@@ -1,0 +1,358 @@
+"""Starts the engine and the serving processes of a server, and restarts those that end."""
+
+import itertools
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.metrics_core import Metric as Family
+
+from headstart_server.observability.metrics_port import MetricsPort
+from headstart_server.observability.telemetry import process_age
+from headstart_server.processes.caller_table import CallerTable
+from headstart_server.processes.channel import Channel
+from headstart_server.processes.merged_metrics import MergedMetrics, Page
+from headstart_server.processes.part import Role
+from headstart_server.processes.ports import ReservedPort
+from headstart_server.processes.process_ended import ProcessEndedError
+from headstart_server.processes.process_spec import ProcessSpec
+from headstart_server.settings.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+#: The module that a process runs.
+_PROCESS = "headstart_server.app.process"
+#: Seconds in addition to the grace period after which a process that does not stop is killed.
+_STOP_SECONDS = 10.0
+#: A process that ends sooner after its start is restarted after a pause, which doubles up to the most.
+_STEADY_SECONDS, _FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 0.5, 10.0
+#: Seconds to wait for the metrics of a process; then those that it sent last are shown.
+_METRICS_SECONDS = 5.0
+
+
+class Supervisor:
+    """The processes of one server.
+
+    Args:
+        settings: the settings of the server.
+        count: number of serving processes.
+        locks: open lock files of the data, which each process keeps open as well.
+        source: ``MODULE:FUNCTION`` that returns the source of backbones; None for the catalog.
+    """
+
+    def __init__(
+        self, settings: Settings, count: int, locks: tuple[int, ...] = (), source: str | None = None
+    ) -> None:
+        self._settings = settings
+        self._count = count
+        self._locks = locks
+        self._source = source
+        self._events: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+        self._children = [_Child(Role.ENGINE, 0)]
+        self._children += [_Child(Role.SERVING, number) for number in range(1, count + 1)]
+        self._engine = self._children[0]
+        self._metrics = MergedMetrics()
+        self._has_served = self._is_serving = False
+        self._stop_begun: float | None = None
+        self._tokens = itertools.count()
+        self._callers = -1
+
+    def run(self) -> None:
+        """Run the processes until SIGTERM or SIGINT.
+
+        Raises:
+            OSError: a port is in use.
+            ProcessEndedError: a process could not start.
+        """
+        with ExitStack() as closing:
+            self._callers = CallerTable.create(self._count)
+            closing.callback(os.close, self._callers)
+            self._reserve_ports(closing)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, lambda received, _: self._events.put(("signal", received)))
+            self._serve_metrics(closing)
+            closing.callback(self._kill_all)
+            for child in self._children:
+                self._start(child)
+            log.info(
+                "listening",
+                address=f"{self._settings.server.host}:{self._settings.server.port}",
+                data_dir=str(self._settings.storage.data_dir),
+                processes=self._count,
+            )
+            while any(child.is_running for child in self._children) or self._stop_begun is None:
+                self._step()
+        log.info("stopped")
+
+    def collect(self) -> list[Family]:
+        """Return the metrics of all processes."""
+        token = next(self._tokens)
+        requests = [(child, child.request_metrics(token)) for child in self._children]
+        deadline = time.monotonic() + _METRICS_SECONDS
+        for child, future in requests:
+            if future is not None:
+                with suppress(Exception):
+                    child.families = future.result(max(0.0, deadline - time.monotonic()))
+        own = CollectorRegistry()
+        ProcessCollector(registry=own)
+        return self._metrics.page([*(child.families for child in self._children), list(own.collect())])
+
+    def _reserve_ports(self, closing: ExitStack) -> None:
+        server = self._settings.server
+        held = closing.enter_context(ReservedPort(server.host, server.port, purpose="gRPC", flag="--port"))
+        ports = {"port": held.number}
+        if server.http_port is not None:
+            http = closing.enter_context(
+                ReservedPort(server.host, server.http_port, purpose="HTTP", flag="--http-port")
+            )
+            ports["http_port"] = http.number
+            log.info("http_listening", address=f"{server.host}:{ports['http_port']}")
+        self._settings = self._settings.replace(**ports)
+
+    def _serve_metrics(self, closing: ExitStack) -> None:
+        host, port = self._settings.server.host, self._settings.metrics_port
+        if port is None:
+            return
+        registry = CollectorRegistry()
+        registry.register(Page(self.collect))
+        metrics = MetricsPort(host, port, registry)
+        closing.callback(metrics.close)
+        log.info("metrics_listening", address=f"{host}:{metrics.port}/metrics")
+
+    def _step(self) -> None:
+        """Handle one event, or what time has brought."""
+        with suppress(queue.Empty):
+            kind, *details = self._events.get(timeout=self._seconds_until_due())
+            if kind == "signal":
+                self._signalled(*details)
+            elif kind == "message":
+                self._received(*details)
+            else:
+                self._ended(*details)
+        now = time.monotonic()
+        for child in self._children:
+            if child.due is not None and child.due <= now and self._stop_begun is None:
+                self._start(child, is_restart=self._has_served)
+        if self._stop_begun is not None:
+            self._continue_stop(now)
+
+    def _seconds_until_due(self) -> float:
+        due = [child.due for child in self._children if child.due is not None]
+        if self._stop_begun is not None:
+            return 0.2
+        return max(0.01, min(due) - time.monotonic()) if due else 60.0
+
+    def _start(self, child: "_Child", *, is_restart: bool = False) -> None:
+        control, other = Channel.pair()
+        with other:
+            spec = ProcessSpec(
+                settings=self._settings,
+                role=child.role,
+                number=child.number,
+                count=self._count,
+                is_restart=is_restart,
+                supervisor=os.getpid(),
+                control=other.fileno(),
+                callers=self._callers,
+                locks=self._locks,
+                source=self._source,
+            )
+            child.start(spec, control)
+        threading.Thread(
+            target=self._listen,
+            args=(child, control, child.process),
+            name=f"process-{child.name}",
+            daemon=True,
+        ).start()
+
+    def _listen(self, child: "_Child", control: Channel, process: "subprocess.Popen[bytes]") -> None:
+        """Pass the messages of a process on; at the end wait for its exit."""
+        with suppress(EOFError):
+            while True:
+                (kind, *values), _ = control.receive()
+                if kind == "metrics":
+                    child.answer_metrics(*values)
+                else:
+                    self._events.put(("message", child, process, kind, values))
+        self._events.put(("ended", child, process, process.wait()))
+
+    def _received(self, child: "_Child", process: object, kind: str, values: list[Any]) -> None:
+        if process is not child.process:
+            return
+        if kind == "up":
+            child.is_up = True
+            self._connect(child)
+        elif kind == "ready":
+            child.facts = values[0]
+            child.is_ready = True
+            self._update_health()
+
+    def _connect(self, child: "_Child") -> None:
+        """Connect the engine with a serving process, or with all of them."""
+        if not self._engine.is_up:
+            return
+        servings = self._children[1:] if child is self._engine else [child]
+        for serving in servings:
+            if serving.is_up:
+                one, other = socket.socketpair()
+                with one, other:
+                    self._engine.send(("connect",), one.fileno())
+                    serving.send(("connect",), other.fileno())
+
+    def _update_health(self) -> None:
+        """Let all processes report SERVING once each of them is ready, and NOT_SERVING before."""
+        is_serving = all(child.is_ready for child in self._children) and self._stop_begun is None
+        if is_serving == self._is_serving:
+            return
+        self._is_serving = is_serving
+        for child in self._children:
+            child.send(("serving", is_serving))
+        if is_serving:
+            is_first, self._has_served = not self._has_served, True
+            seconds = round(process_age(), 2)
+            if is_first:
+                log.info("serving", **self._engine.facts, processes=self._count, seconds_since_start=seconds)
+            else:
+                log.info("processes_complete", processes=self._count)
+
+    def _ended(self, child: "_Child", process: object, code: int) -> None:
+        if process is not child.process:
+            return
+        self._metrics.end(child.families)
+        child.clear()
+        if self._stop_begun is not None:
+            return
+        self._update_health()
+        if not self._has_served:
+            raise ProcessEndedError(
+                f"The process {child.name} of the server ended with exit code {code}. Its reason is above."
+            )
+        child.plan_restart()
+        pause = max(0.0, (child.due or 0.0) - time.monotonic())
+        log.error("process_ended", process=child.name, exit_code=code, restart_seconds=round(pause, 1))
+
+    def _signalled(self, number: int) -> None:
+        if number == signal.SIGHUP:
+            for child in self._children:
+                child.signal(signal.SIGHUP)
+        elif self._stop_begun is None:
+            self._stop_begun = time.monotonic()
+            log.info("stopping", grace_seconds=self._settings.server.grace_period)
+            self._engine.send(("drain",))
+            for child in self._children[1:]:
+                child.signal(signal.SIGTERM)
+
+    def _continue_stop(self, now: float) -> None:
+        """Stop the engine after the serving processes, and kill what takes too long."""
+        begun = self._stop_begun or now
+        if not any(child.is_running for child in self._children[1:]):
+            self._engine.stop_once()
+        if now - begun > self._settings.server.grace_period + _STOP_SECONDS:
+            self._kill_all()
+
+    def _kill_all(self) -> None:
+        for child in self._children:
+            child.signal(signal.SIGKILL)
+        for child in self._children:
+            if child.process is not None:
+                child.process.wait()
+
+
+class _Child:
+    """One process, in its turn: restarts replace it."""
+
+    def __init__(self, role: Role, number: int) -> None:
+        self.role = role
+        self.number = number
+        self.name = role.value if role is Role.ENGINE else f"{role.value}-{number}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.is_up = self.is_ready = False
+        self.facts: dict[str, Any] = {}
+        #: When it is to be started again; None while it runs.
+        self.due: float | None = None
+        #: The metrics that it sent last.
+        self.families: list[Family] = []
+        self._channel: Channel | None = None
+        self._waiting: dict[int, Future[list[Family]]] = {}
+        self._started = 0.0
+        self._pause = 0.0
+        self._is_stopping = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process has not ended, as far as noted."""
+        return self.process is not None
+
+    def start(self, spec: ProcessSpec, control: Channel) -> None:
+        """Start the process; what it is comes on its standard input, because it has secrets."""
+        self.due, self._started, self._channel = None, time.monotonic(), control
+        process = subprocess.Popen(
+            # The name is shown in lists of processes.
+            [sys.executable, "-m", _PROCESS, self.name],
+            stdin=subprocess.PIPE,
+            pass_fds=(spec.control, spec.callers, *spec.locks),
+            # Ctrl-C in a terminal reaches the supervisor only.
+            process_group=0,
+        )
+        self.process = process
+        pipe = process.stdin
+        if pipe is not None:
+            with suppress(BrokenPipeError), pipe:
+                pipe.write(spec.pickled())
+
+    def send(self, message: tuple[Any, ...], *files: int) -> None:
+        """Send a message; a process that ended is noticed elsewhere."""
+        if self._channel is not None:
+            with suppress(OSError):
+                self._channel.send(message, files)
+
+    def request_metrics(self, token: int) -> "Future[list[Family]] | None":
+        """Request the metrics; None if the process is not up."""
+        if not self.is_up:
+            return None
+        future = self._waiting[token] = Future()
+        self.send(("collect", token))
+        return future
+
+    def answer_metrics(self, token: int, families: list[Family]) -> None:
+        """Note metrics that the process sent."""
+        if (future := self._waiting.pop(token, None)) is not None:
+            future.set_result(families)
+
+    def signal(self, number: int) -> None:
+        """Send a signal, if the process runs."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+    def stop_once(self) -> None:
+        """Send SIGTERM, once."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            self.signal(signal.SIGTERM)
+
+    def clear(self) -> None:
+        """Note that the process ended."""
+        self.process, self.is_up, self.is_ready, self.families = None, False, False, []
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            future.cancel()
+        if self._channel is not None:
+            self._channel.close()
+
+    def plan_restart(self) -> None:
+        """Plan the next start, after a pause if the process ended soon."""
+        now = time.monotonic()
+        is_steady = now - self._started >= _STEADY_SECONDS
+        self._pause = 0.0 if is_steady else min(_LONGEST_PAUSE, max(_FIRST_PAUSE, 2 * self._pause))
+        self.due = now + self._pause

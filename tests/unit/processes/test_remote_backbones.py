@@ -1,0 +1,286 @@
+"""A serving process and the engine, in one process: what the engine computes comes back unchanged."""
+
+import gc
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fakes import FakeBackbone, FakeSource, Recorder, make_tail
+from headstart_server.backbones.contract.tail import TailMismatch
+from headstart_server.embedding.backbone_pool import BackbonePool
+from headstart_server.embedding.batcher import Batcher
+from headstart_server.embedding.cache import FeatureCache
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.queue import Lane, LaneQueue
+from headstart_server.errors import BackboneNotFound, Loading
+from headstart_server.processes.engine_client import EngineClient
+from headstart_server.processes.engine_service import EngineHooks, EngineService
+from headstart_server.processes.remote_backbones import EngineBackbones, RemoteBackbone
+from headstart_server.processes.remote_features import RemoteFeatureStore
+from server_process import eventually
+
+
+class Engine:
+    """An engine on a fake backbone, and the requests that it received."""
+
+    def __init__(self, backbone: FakeBackbone | None = None) -> None:
+        self.backbone = backbone or FakeBackbone()
+        self.source = FakeSource(self.backbone)
+        self.observer = Recorder()
+        self.cache = FeatureCache(1 << 20)
+        self.pool = BackbonePool(self.source, self._embedder, "fake")
+        self.calls: list[Any] = []
+        hooks = EngineHooks(
+            wake=lambda: self.calls.append("wake"),
+            cancel=self.calls.append,
+            drop=self.cache.remove,
+        )
+        self.service = EngineService(self.pool, self.cache, hooks)
+
+    def connect(self, client: EngineClient) -> None:
+        one, other = socket.socketpair()
+        self.service.connect(one.detach())
+        client.connect(other.detach())
+
+    def close(self) -> None:
+        self.service.close()
+        self.pool.close()
+
+    def _embedder(self, backbone: Any) -> Embedder:
+        queue = LaneQueue(max_batch=8, train_slice=4)
+        batcher = Batcher(backbone.run, queue, self.observer)
+        batcher.start()
+        return Embedder(backbone, batcher, self.cache, max_pending=4)
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    engine = Engine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def client(engine: Engine) -> Iterator[EngineClient]:
+    client = EngineClient()
+    engine.connect(client)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def backbone(engine: Engine, client: EngineClient) -> RemoteBackbone:
+    loaded = EngineBackbones(engine.source, client, processes=2).load("fake")
+    assert isinstance(loaded, RemoteBackbone)
+    return loaded
+
+
+def rows_of(backbone: RemoteBackbone, *contents: bytes) -> Any:
+    return np.stack([backbone.decode(content) for content in contents])
+
+
+def test_features_are_bitwise_those_of_the_engine(engine: Engine, backbone: RemoteBackbone):
+    rows = rows_of(backbone, b"a:1", b"b:2", b"c:3")
+    assert np.array_equal(rows, np.stack([engine.backbone.decode(each) for each in (b"a:1", b"b:2", b"c:3")]))
+    for cuts in ((), ("cut1",), ("cut1", "cut2")):
+        views, expected = backbone.run(rows, cuts), engine.backbone.run(rows, cuts)
+        assert views.keys() == expected.keys()
+        assert all(np.array_equal(views[name], expected[name]) for name in views)
+        assert all(view.dtype == np.float32 for view in views.values())
+
+
+def test_the_lane_of_the_engine_is_that_of_the_batch(engine: Engine, backbone: RemoteBackbone):
+    rows = rows_of(backbone, b"a:1")
+    backbone.run(rows)
+    backbone.run_training(rows)
+    assert [lane for lane, _ in engine.observer.batches] == [Lane.PREDICT, Lane.TRAIN]
+
+
+def test_rows_of_several_threads_share_batches_and_keep_their_order(engine: Engine, backbone: RemoteBackbone):
+    begun, held = threading.Event(), threading.Event()
+
+    def wait(_: Any) -> None:
+        begun.set()
+        held.wait(20)
+
+    engine.backbone.before_run = wait
+    results: dict[int, Any] = {}
+
+    def run(number: int) -> None:
+        results[number] = backbone.run(rows_of(backbone, b"x:%d" % number))["last"]
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(9)]
+    threads[0].start()
+    assert begun.wait(20)
+    for thread in threads[1:]:
+        thread.start()
+    embedder = engine.pool.load("fake")
+    eventually(lambda: embedder.waiting(Lane.PREDICT) == 8, 10, "eight rows that wait")
+    held.set()
+    for thread in threads:
+        thread.join()
+    assert max(rows for _, rows in engine.observer.batches) == 8
+    for number, view in results.items():
+        assert np.array_equal(view, rows_of(backbone, b"x:%d" % number))
+
+
+def test_an_error_of_the_engine_reaches_its_batch_only(engine: Engine, backbone: RemoteBackbone):
+    def fail(_: Any) -> None:
+        raise RuntimeError("The device is lost.")
+
+    engine.backbone.before_run = fail
+    with pytest.raises(RuntimeError, match="The device is lost"):
+        backbone.run(rows_of(backbone, b"a:1"))
+    engine.backbone.before_run = lambda rows: None
+    assert len(backbone.run(rows_of(backbone, b"a:1"))["last"]) == 1
+
+
+def test_tails_run_and_train_in_the_engine(engine: Engine, backbone: RemoteBackbone):
+    tail = backbone.tail(make_tail(bias=2.0))
+    activations = backbone.run(rows_of(backbone, *(b"a:%d" % place for place in range(19))), ("cut1",))[
+        "cut1"
+    ]
+    assert np.array_equal(tail.run(activations), engine.backbone.tail(make_tail(bias=2.0)).run(activations))
+    assert engine.backbone.tails_made == 2
+
+
+def test_a_tail_is_dropped_with_its_last_user(engine: Engine, backbone: RemoteBackbone):
+    tail = backbone.tail(make_tail())
+    (served,) = engine.service._clients
+    assert len(served._tails) == 1
+    del tail
+    eventually(lambda: not served._tails, 10, "no tails")
+
+
+def test_an_unknown_backbone_is_the_same_error(engine: Engine, client: EngineClient):
+    with pytest.raises(BackboneNotFound):
+        EngineBackbones(engine.source, client, processes=1).load("other")
+
+
+def test_features_of_callers_need_no_engine(engine: Engine):
+    source = EngineBackbones(engine.source, EngineClient(), processes=1)
+    engine.source.backbones["features:3"] = FakeBackbone("features:3")
+    assert source.load("features:3") is engine.source.backbones["features:3"]
+    with pytest.raises(Loading):
+        source.load("fake")
+
+
+def test_after_a_restart_of_the_engine_the_backbone_is_loaded_there_again(
+    engine: Engine, client: EngineClient, backbone: RemoteBackbone
+):
+    rows = rows_of(backbone, b"a:1")
+    before, tail = backbone.run(rows, ("cut1",)), backbone.tail(make_tail())
+    answer = tail.run(before["cut1"])
+    engine.close()
+    eventually(lambda: client.connection is None, 10, "the end of the engine")
+    with pytest.raises(Loading) as caught:
+        backbone.run(rows)
+    assert caught.value.retry_after == 1.0
+    successor = Engine()
+    successor.connect(client)
+    assert np.array_equal(backbone.run(rows)["last"], before["last"])
+    assert np.array_equal(tail.run(before["cut1"]), answer)
+    assert successor.source.loads == ["fake"]
+    successor.close()
+
+
+def test_an_engine_with_another_backbone_is_not_used(
+    engine: Engine, client: EngineClient, backbone: RemoteBackbone
+):
+    engine.close()
+    eventually(lambda: client.connection is None, 10, "the end of the engine")
+    successor = Engine(FakeBackbone(digest="c" * 64))
+    successor.connect(client)
+    with pytest.raises(Loading):
+        backbone.run(rows_of(backbone, b"a:1"))
+    successor.close()
+
+
+def test_the_feature_cache_is_the_engines(engine: Engine, client: EngineClient):
+    store, vectors = RemoteFeatureStore(client), {"last": np.ones(3, np.float32)}
+    store.put("key", "digest", vectors)
+    eventually(lambda: engine.cache.get("key", "digest"), 10, "the features")
+    assert np.array_equal(store.get_many("key", ["digest", "other"])["digest"]["last"], vectors["last"])
+    store.remove(["digest"])
+    eventually(lambda: not store.get_many("key", ["digest"]), 10, "no features")
+    engine.close()
+    eventually(lambda: client.connection is None, 10, "the end of the engine")
+    assert store.get_many("key", ["digest"]) == {}
+    store.put("key", "digest", vectors)
+
+
+def test_jobs_and_changes_are_passed_on(engine: Engine, client: EngineClient):
+    changes: list[float] = []
+    client.on_change = lambda: changes.append(time.monotonic())
+    client.note("wake")
+    client.note("cancel", "job-1")
+    engine.service.publish_change()
+    eventually(lambda: engine.calls == ["wake", "job-1"], 10, "both calls")
+    eventually(lambda: changes, 10, "a change")
+
+
+def test_memory_and_descriptors_go_with_a_client(engine: Engine):
+    def maps() -> int:
+        return Path("/proc/self/maps").read_text().count("memfd:headstart-rows")
+
+    def files() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    def nothing_left() -> bool:
+        gc.collect()
+        return maps() == 0
+
+    # Of the tests before.
+    eventually(nothing_left, 10, "no memory of rows")
+    before = maps(), files()
+    for _ in range(3):
+        client = EngineClient()
+        engine.connect(client)
+        backbone = EngineBackbones(engine.source, client, processes=1).load("fake")
+        for rows in (1, 5, 2):
+            backbone.run(rows_of(backbone, *[b"a:1"] * rows))
+        assert maps() > before[0]
+        client.close()
+        del client, backbone
+        gc.collect()
+    eventually(nothing_left, 10, "no memory of rows")
+    _ends_with(files, before[1] + 2)
+
+
+def _ends_with(count: Callable[[], int], most: int) -> None:
+    eventually(lambda: count() <= most, 10, f"at most {most}")
+
+
+def test_the_pool_of_a_serving_process_uses_it_like_any_backbone(engine: Engine, client: EngineClient):
+    def embedder(backbone: Any) -> Embedder:
+        queue = LaneQueue(max_batch=backbone.batch, train_slice=4, streams=backbone.streams)
+        batcher = Batcher(
+            backbone.run, queue, Recorder(), train_run=backbone.run_training, threads=backbone.streams + 1
+        )
+        batcher.start()
+        return Embedder(backbone, batcher, FeatureCache(0, RemoteFeatureStore(client)), max_pending=64)
+
+    pool = BackbonePool(EngineBackbones(engine.source, client, processes=2), embedder, "fake")
+    try:
+        served = pool.load("fake")
+        contents = [b"a:%d" % place for place in range(40)]
+        futures = served.predict(contents)
+        for content, future in zip(contents, futures, strict=True):
+            assert np.array_equal(future.result(20).views["last"], engine.backbone.decoder.decode(content))
+        found = dict(served.extract(list(map(str, range(5))), contents.__getitem__, window=4))
+        assert len(found) == 5
+        eventually(lambda: len(engine.cache) == 5, 10, "features in the engine's cache")
+    finally:
+        pool.close()
+
+
+def test_a_mismatch_of_a_tail_keeps_its_type(engine: Engine, backbone: RemoteBackbone):
+    with pytest.raises(TailMismatch):
+        backbone.tail(make_tail(blocks=3))
