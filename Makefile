@@ -180,6 +180,10 @@ bench-figures: $(VENV)/.stamp-bench ## Check accuracy, interval and calibration 
 bench-dialects: $(VENV)/.stamp-demo ## Compare the protocols of other servers with Predict.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/dialects.py $(ARGS)
 
+.PHONY: bench-processes
+bench-processes: $(VENV)/.stamp-dev ## Compare several serving processes with one, and with several servers (needs h2load).
+	@PYTHONPATH=tests:tests/benchmarks $(BIN)/python tests/benchmarks/processes.py $(ARGS)
+
 .PHONY: bench-ledger
 bench-ledger: $(VENV)/.stamp-dev ## Time and explain every SQL statement with a million jobs; fails above 100 ms.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/ledger.py $(ARGS)
