@@ -37,7 +37,9 @@ OTHERS = {
     "mv",
     "python",
     "python3",
+    "scp",
     "source",
+    "ssh",
     "tar",
 }
 Words = list[str]
