@@ -1,11 +1,13 @@
 """A server on the device: its start and memory, fine-tunes, and Predict alone and during training."""
 
+import itertools
 import json
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from gpu.report import Row
@@ -19,6 +21,8 @@ RATIO = 1.5
 #: The first start compiles for the device.
 START_SECONDS = 600.0
 MODEL = "gpu-check"
+#: Threads that fine-tune next to Predict.
+TRAINERS = 2
 
 
 def serving(options: Options) -> Iterator[Row]:
@@ -85,38 +89,30 @@ def _predicts(server: ServerProcess, client: Client, options: Options) -> Iterat
 
 @contextmanager
 def _training(client: Client, options: Options, callers: int) -> Iterator[None]:
-    """Run fine-tunes of unseen images until the block ends."""
-    ended, failed = threading.Event(), []
+    """Run fine-tunes of unseen images until the block ends, the next sent while one runs."""
+    ended, count = threading.Event(), options.sizes.training_images
 
-    def train() -> None:
-        try:
-            for round_ in range(1000):
-                start = (1 << 24) * (1 + callers) + round_ * options.sizes.training_images
-                examples = list(
-                    jpegs(options.sizes.training_images, start=start, size=options.sizes.image_size)
-                )
-                job = client.fine_tune(examples, model=f"{MODEL}-other")
-                running_.set()
-                while not job.done() and not ended.wait(0.02):
-                    pass
+    def train(place: int) -> None:
+        numbers = itertools.count((1 << 24) * (1 + callers) + place * (1 << 22), count)
+        while not ended.is_set():
+            examples = list(jpegs(count, start=next(numbers), size=options.sizes.image_size))
+            job = client.fine_tune(examples, model=f"{MODEL}-other-{place}")
+            begun.set()
+            while not job.status(wait=0.5).state.ended:
                 if ended.is_set():
                     job.cancel()
-                    return
-        except Exception as error:  # noqa: BLE001 - raised in the caller's thread
-            failed.append(error)
-            running_.set()
 
-    running_ = threading.Event()
-    thread = threading.Thread(target=train)
-    thread.start()
-    try:
-        running_.wait()
-        yield
-    finally:
-        ended.set()
-        thread.join()
-    if failed:
-        raise failed[0]
+    begun = threading.Event()
+    with ThreadPoolExecutor(TRAINERS) as threads:
+        running_ = [threads.submit(train, place) for place in range(TRAINERS)]
+        try:
+            while not begun.wait(0.1) and not any(one.done() for one in running_):
+                pass
+            yield
+        finally:
+            ended.set()
+        for one in running_:
+            one.result()
 
 
 def _load(server: ServerProcess, options: Options, callers: int) -> dict[str, float]:
