@@ -42,7 +42,7 @@ def embedder_factory(
             backbone,
             batcher,
             cache,
-            max_pending=part.share(settings.limits.max_pending_inputs),
+            max_pending=settings.limits.max_pending_inputs,
             cache_predictions=settings.storage.cache_predictions,
             cache_key=tenant_key if settings.storage.isolate_feature_cache else shared_key,
             least_window=(backbone.streams + 1) * _train_batch(backbone) + threads,
