@@ -20,7 +20,12 @@ _BACKBONES = ("backbone", "backbones_file", "allow_backbone", "backbone_cache", 
 
 def main() -> None:
     """Run the command."""
-    command(prog_name="headstart-server")
+    try:
+        command(prog_name="headstart-server")
+    except SystemExit as ended:
+        from headstart_server.app.start_failure import end_process
+
+        end_process(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
 
 
 command = typer.Typer(

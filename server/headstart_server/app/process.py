@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
@@ -15,7 +15,7 @@ from headstart_server.app.build import Objects
 from headstart_server.app.lifecycle import App
 from headstart_server.app.membership import Membership
 from headstart_server.app.server_logs import configure_server_logs
-from headstart_server.app.start_failure import cause_of, unexpected
+from headstart_server.app.start_failure import cause_of, end_process, unexpected
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.observability.telemetry import process_age
 from headstart_server.processes.channel import Channel
@@ -113,15 +113,15 @@ def main() -> None:
         asyncio.run(app.run())
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - all end in one line
         _fail(part.name, error, is_debugging=spec.settings.observability.log_level == "debug")
+    end_process(0)
 
 
-def _fail(name: str, error: BaseException, *, is_debugging: bool) -> None:
+def _fail(name: str, error: BaseException, *, is_debugging: bool) -> NoReturn:
     if is_debugging:
         log.error("process_failed", process=name, exc_info=error)
     line: Any = cause_of(error) or unexpected(error)
     print(line, file=sys.stderr, flush=True)
-    # Threads of libraries must not keep a failed process.
-    os._exit(1)
+    end_process(1)
 
 
 if __name__ == "__main__":

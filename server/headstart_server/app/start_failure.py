@@ -1,4 +1,10 @@
-"""The one line that a failing start ends with."""
+"""How a process ends: the one line of a failing start, and the exit."""
+
+import logging
+import os
+import sys
+from contextlib import suppress
+from typing import NoReturn
 
 from headstart_server.errors import HeadstartError, StorageFull
 from headstart_server.processes.process_ended import ProcessEndedError
@@ -37,6 +43,18 @@ def unexpected(error: BaseException) -> str:
     # SQLAlchemy adds the statement and its parameters, which hold callers' data.
     said = getattr(error, "orig", None) or error
     return _line(f"{type(error).__name__}: {said} (--log-level debug shows the stack trace.)")
+
+
+def end_process(code: int) -> NoReturn:
+    """Write what is buffered, and end this process at once.
+
+    A thread that still loads a backbone in C++ would abort the process while Python ends.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _with_package(error: ModuleNotFoundError) -> str:

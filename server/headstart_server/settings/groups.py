@@ -81,7 +81,6 @@ class ServerGroup(Group):
         "them; auto takes one for each 8 cores, and with a GPU one for each 2, up to 8.",
         Number(1, 64),
         auto=True,
-        basic=True,
     )
     max_connection_age: float | None = setting(
         "off",

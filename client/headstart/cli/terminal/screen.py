@@ -1,6 +1,7 @@
 """A full-screen view in a terminal, and its keys."""
 
 import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ __all__ = ["Key", "Screen", "TerminalScreen", "open_screen", "printable"]
 
 _ALTERNATE, _NORMAL = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _MAX_LINE = 4096
+#: Seconds in which a signal is noticed that came just before a read began to wait.
+_SIGNAL_SECONDS = 0.5
 _CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -76,7 +79,7 @@ class TerminalScreen:
     def key(self) -> str:
         """As `Screen.key`."""
         while not self._typed:
-            data = os.read(self._input, 256)
+            data = self._read(256)
             if not data:
                 raise EOFError
             self._typed = list(_keys(data.decode(errors="ignore")))
@@ -88,7 +91,7 @@ class TerminalScreen:
         self._write(f"\x1b[?25h{prompt}")
         try:
             # The terminal gives a whole line.
-            data = os.read(self._input, _MAX_LINE)
+            data = self._read(_MAX_LINE)
         finally:
             self._write("\x1b[?25l")
             self.raw()
@@ -113,6 +116,11 @@ class TerminalScreen:
         """End the view."""
         self.cooked()
         self._write(_NORMAL)
+
+    def _read(self, size: int) -> bytes:
+        while not select.select([self._input], [], [], _SIGNAL_SECONDS)[0]:
+            pass
+        return os.read(self._input, size)
 
     def _write(self, text: str) -> None:
         sys.stdout.write(text)
