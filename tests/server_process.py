@@ -26,6 +26,8 @@ FIRST_START_SECONDS = 900.0
 #: What "within a second" is on a machine that also runs other tests; benchmarks measure what it is alone.
 SECOND = 6.0 if os.environ.get("CI") else 1.0
 HOST = "127.0.0.1"
+#: Serving processes of every server, to run any test against a server with several.
+PROCESSES = os.environ.get("SERVER_PROCESSES", "1")
 _COMMAND = (sys.executable, "-m", "headstart_server")
 
 
@@ -167,7 +169,8 @@ def serve_command(data: Path, *flags: str, port: int = 0) -> list[str]:
         ["--port", str(port)] if "--metrics-port" in flags else ["--port", str(port), "--metrics-port", "0"]
     )
     fixed = ["--host", HOST, "--data-dir", str(data), "--log-format", "json"]
-    return [*_COMMAND, "serve", *fixed, *ports, *flags]
+    processes = ["--processes", PROCESSES] if "--processes" not in flags else []
+    return [*_COMMAND, "serve", *fixed, *ports, *processes, *flags]
 
 
 @contextmanager

@@ -150,7 +150,8 @@ class App:
 
     def _log_ports(self, server: Server, http: "HttpPort | None") -> None:
         if self._part.shares_data:
-            # The supervisor logs them.
+            # The supervisor logs them, once all processes listen.
+            self._membership.listening()
             return
         settings = self._settings
         if http is not None:

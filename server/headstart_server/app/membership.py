@@ -16,6 +16,9 @@ class Membership:
     async def join(self, objects: Objects, server: Server | None) -> None:
         """Connect with the other processes, before calls are accepted."""
 
+    def listening(self) -> None:
+        """Report that the ports accept connections."""
+
     async def ready(self, objects: Objects, server: Server | None, embedder: Embedder) -> None:
         """Report that the default backbone is loaded: calls are answered from now on."""
         if server is not None:

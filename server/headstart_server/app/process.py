@@ -56,6 +56,9 @@ class SupervisedMembership(Membership):
             # Calls that come before the engine wait in the port's queue.
             await self._is_connected.wait()
 
+    def listening(self) -> None:
+        self._control.send(("listening",))
+
     async def ready(self, objects: Objects, server: Server | None, embedder: Embedder) -> None:
         del server
         objects.telemetry.serving_started(round(process_age(), 2))

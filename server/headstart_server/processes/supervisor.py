@@ -62,7 +62,7 @@ class Supervisor:
         self._children += [_Child(Role.SERVING, number) for number in range(1, count + 1)]
         self._engine = self._children[0]
         self._metrics = MergedMetrics()
-        self._has_served = self._is_serving = False
+        self._has_listened = self._has_served = self._is_serving = False
         self._stop_begun: float | None = None
         self._tokens = itertools.count()
         self._callers = -1
@@ -84,12 +84,6 @@ class Supervisor:
             closing.callback(self._kill_all)
             for child in self._children:
                 self._start(child)
-            log.info(
-                "listening",
-                address=f"{self._settings.server.host}:{self._settings.server.port}",
-                data_dir=str(self._settings.storage.data_dir),
-                processes=self._count,
-            )
             while any(child.is_running for child in self._children) or self._stop_begun is None:
                 self._step()
         log.info("stopped")
@@ -116,7 +110,6 @@ class Supervisor:
                 ReservedPort(server.host, server.http_port, purpose="HTTP", flag="--http-port")
             )
             ports["http_port"] = http.number
-            log.info("http_listening", address=f"{server.host}:{ports['http_port']}")
         self._settings = self._settings.replace(**ports)
 
     def _serve_metrics(self, closing: ExitStack) -> None:
@@ -192,10 +185,28 @@ class Supervisor:
         if kind == "up":
             child.is_up = True
             self._connect(child)
+        elif kind == "listening":
+            child.is_listening = True
+            self._log_ports()
         elif kind == "ready":
             child.facts = values[0]
             child.is_ready = True
             self._update_health()
+
+    def _log_ports(self) -> None:
+        """Log the ports once all processes listen for the first time."""
+        if self._has_listened or not all(child.is_listening for child in self._children[1:]):
+            return
+        self._has_listened = True
+        server = self._settings.server
+        if server.http_port is not None:
+            log.info("http_listening", address=f"{server.host}:{server.http_port}")
+        log.info(
+            "listening",
+            address=f"{server.host}:{server.port}",
+            data_dir=str(self._settings.storage.data_dir),
+            processes=self._count,
+        )
 
     def _connect(self, child: "_Child") -> None:
         """Connect the engine with a serving process, or with all of them."""
@@ -276,7 +287,7 @@ class _Child:
         self.number = number
         self.name = role.value if role is Role.ENGINE else f"{role.value}-{number}"
         self.process: subprocess.Popen[bytes] | None = None
-        self.is_up = self.is_ready = False
+        self.is_up = self.is_listening = self.is_ready = False
         self.facts: dict[str, Any] = {}
         #: When it is to be started again; None while it runs.
         self.due: float | None = None
