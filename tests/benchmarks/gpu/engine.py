@@ -107,7 +107,7 @@ def _features(options: Options, backbone: Backbone, precision: Precision) -> lis
             measure=f"golden features in {precision.value} against the CPU's",
             value=f"largest relative error {worst:.1e}",
             goal=f"≤ {tolerance:g}",
-            met=worst <= tolerance,
+            met=bool(worst <= tolerance),
             number=worst,
         )
     ]

@@ -96,7 +96,9 @@ def golden_errors(views: Views, golden: Golden) -> dict[str, float]:
         size = len(views[view][0])
         # Stretches of both signs may average to nearly zero: then the features' size is the reference.
         least = {"norm": 0.0, "values": float(np.asarray(expected["norm"])) / np.sqrt(size)}
-        errors[view] = max(_relative_error(received[fact], expected[fact], least[fact]) for fact in expected)
+        errors[view] = float(
+            max(_relative_error(received[fact], expected[fact], least[fact]) for fact in expected)
+        )
     return errors
 
 
