@@ -134,9 +134,11 @@ def test_photographs_get_the_classes_the_reference_network_gives(backbone: Backb
 def test_the_golden_features_are_those_of_the_reference_network(backbone: Backbone) -> None:
     stored = golden(backbone)
     row = backbone.decode(golden_image())[None]
+    # Scaled by Pillow, the same image has other values in a few pixels, by one step of 255.
     for view, features in reference(backbone.info.name, row).views.items():
         for fact, value in summarise(features[0]).items():
-            np.testing.assert_allclose(stored[view][fact], value, rtol=1e-3, atol=1e-5)
+            expected = np.asarray(stored[view][fact])
+            np.testing.assert_allclose(value, expected, rtol=1e-3, atol=5e-4 * np.abs(expected).max())
 
 
 def golden(backbone: Backbone) -> Golden:

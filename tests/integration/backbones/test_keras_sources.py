@@ -23,7 +23,7 @@ from headstart_server.backbones.networks.golden import golden_image
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.runtimes.keras_import import load_keras
 from headstart_server.backbones.runtimes.keras_runtime import KerasRuntime
-from headstart_server.backbones.sources import keras_images
+from headstart_server.backbones.sources import image_networks, keras_images
 from headstart_server.backbones.sources.files import local_file
 from headstart_server.backbones.sources.keras_applications import NETWORKS
 from headstart_server.backbones.sources.keras_file import check_keras_file
@@ -325,6 +325,7 @@ def test_the_source_that_the_documentation_adds_works_as_written(
     code = page.partition("```python\n")[2].partition("```")[0]
     names: dict[str, Any] = {
         **vars(keras_images),
+        **vars(image_networks),
         **{each.__name__: each for each in (Path, Modality, Network, Declaration, file_digest, local_file)},
     }
     exec(code, names)
