@@ -14,6 +14,7 @@ from headstart_server.datasets.example_eraser import ExampleEraser, _Found
 from headstart_server.feedback.feedback import AnsweredPrediction, NewFeedback
 from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.jobs import stored
+from headstart_server.jobs.data_counts import DataCounts
 from headstart_server.jobs.limits import TenantLimits
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target
@@ -121,6 +122,7 @@ class Rooms:
         _, example = self._write_dataset()
         with self._publisher.database.write() as connection:
             stored.measure(connection, example.archive, 5)
+        DataCounts(self._publisher.database).refresh()
 
     # Policies and feedback
 

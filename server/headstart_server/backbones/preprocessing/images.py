@@ -95,7 +95,7 @@ class ImageDecoder:
 
     def _square(self, image: Image.Image | NDArray[np.uint8], *, exif: object = None) -> NDArray[np.uint8]:
         """Crop and scale in one pass, then rotate: the crop is central, so rotating last is equivalent."""
-        if isinstance(image, Image.Image) and image.mode == "RGB" and _is_small(image.size):
+        if isinstance(image, Image.Image) and image.mode in {"RGB", "L"} and _is_small(image.size):
             image = np.asarray(image)
         if isinstance(image, np.ndarray):
             image = _central(image)
@@ -106,8 +106,10 @@ class ImageDecoder:
         left, top = (width - kept) / 2, (height - kept) / 2
         is_bicubic = kept < _HAMMING_FROM * self._side
         if isinstance(image, np.ndarray):
-            if is_bicubic and IS_FAST and image.shape[2:] == (3,) and _is_small((width, height)):
-                return _upright(scale_bicubic(image, (left, top, kept), self._side), exif)
+            if is_bicubic and IS_FAST and image.shape[2:] != (4,) and _is_small((width, height)):
+                # Gray as RGB, so that an image gives the same features in all of its forms.
+                colors = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+                return _upright(scale_bicubic(colors, (left, top, kept), self._side), exif)
             image = Image.fromarray(image)
         square = image.resize(
             (self._side, self._side),
