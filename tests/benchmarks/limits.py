@@ -185,7 +185,7 @@ class _Subject:
         """Return the path of its network."""
         if base_name(self._name) is None:
             return self._catalog.conversion(self._name)
-        return self._catalog.quantized.folder(self._name) / NETWORK_FILE
+        return self._catalog.quantized.find(self._name)[1] / NETWORK_FILE
 
 
 class _Echo(stubs.PredictionServiceServicer):
