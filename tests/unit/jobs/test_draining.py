@@ -32,6 +32,7 @@ address, folder, owner = sys.argv[1:]
 database = Database(address)
 registry = Registry(database, VersionStore(Path(folder)), ResidentVersions(1))
 job_store = open_job_store(database, registry, JobNotifier(), ReplicaSettings(owner=owner))
+print("ready", flush=True)
 sys.stdin.readline()
 while job := job_store.queue.claim(may_take_over=False):
     job_store.runs.fail(job, JobError(reason="INTERNAL", message=""), Findings())
@@ -64,6 +65,9 @@ def test_queued_jobs_are_drained_by_two_processes_each_exactly_once(
         )
         for owner in ("one", "other")
     ]
+    for drain in drains:
+        assert drain.stdout is not None
+        assert drain.stdout.readline() == "ready\n"
     for drain in drains:
         assert drain.stdin is not None
         drain.stdin.write("go\n")
