@@ -6,7 +6,6 @@ import socket
 import threading
 import weakref
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -299,8 +298,10 @@ class _Stream:
             is_new = True
         memory.array(0, request.shape, request.dtype)[...] = rows
         if is_new:
-            with _closing(memory.descriptor):
+            try:
                 socket.send_fds(self._socket, [request.packed()], [memory.descriptor])
+            finally:
+                os.close(memory.descriptor)
             self._memory = memory
         else:
             self._socket.send(request.packed())
@@ -310,14 +311,3 @@ class _Stream:
         if reply[:1] != OK:
             raise pickle.loads(reply[1:])
         return plan.read(memory)
-
-
-class _closing:  # noqa: N801 - used like a function
-    def __init__(self, descriptor: int) -> None:
-        self._close = partial(os.close, descriptor)
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        self._close()

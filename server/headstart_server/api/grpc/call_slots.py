@@ -7,7 +7,6 @@ memory for a message, without ever being identified. Here handlers run first, an
 # Annotations stay unread: grpc's handler class takes its type arguments in the stubs only.
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
@@ -20,7 +19,7 @@ from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.interceptor import behavior_of
 from headstart_server.api.grpc.message_timeouts import MessageTimeouts
 from headstart_server.api.grpc.permissions import RULES, Subject
-from headstart_server.api.grpc.rate_limits import address_of
+from headstart_server.api.grpc.rate_limits import RunningCalls, address_of
 from headstart_server.api.grpc.status import status_of
 from headstart_server.errors import HeadstartError, InvalidField, RateExceeded
 
@@ -64,8 +63,8 @@ class CallSlots(grpc.aio.ServerInterceptor):
         self._knows = knows
         self._check_timeouts = MessageTimeouts(check_seconds)
         self._message_timeouts = MessageTimeouts(message_seconds)
-        self._streams: Counter[str] = Counter()
-        self._checks: Counter[str] = Counter()
+        self._streams = RunningCalls()
+        self._checks = RunningCalls()
         self._wrapped: dict[str, tuple[Handler, Handler]] = {}
         #: Calls that hold a slot.
         self.held = 0
@@ -159,10 +158,9 @@ class CallSlots(grpc.aio.ServerInterceptor):
         if handler.response_streaming:
             running, most, total = self._streams, STREAMS_PER_ADDRESS, STREAMS
         address = address_of(context)
-        if running[address] >= most or (total is not None and running.total() >= total):
+        if (total is not None and running.total() >= total) or not running.start(address, most):
             raise _too_many_of(most, total)
-        running[address] += 1
-        return partial(_release, running, address)
+        return partial(running.end, address)
 
     def _release(self) -> None:
         self.held -= 1
@@ -170,12 +168,6 @@ class CallSlots(grpc.aio.ServerInterceptor):
 
 async def _abort(context: Context, error: HeadstartError) -> NoReturn:
     await context.abort_with_status(rpc_status.to_status(status_of(error)))
-
-
-def _release(running: Counter[str], address: str) -> None:
-    running[address] -= 1
-    if not running[address]:
-        del running[address]
 
 
 async def _write(responses: Any, context: Context) -> None:

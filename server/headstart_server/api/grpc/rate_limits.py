@@ -120,6 +120,10 @@ class RunningCalls:
         if not self._running[caller]:
             del self._running[caller]
 
+    def total(self) -> int:
+        """Return the calls of all callers."""
+        return self._running.total()
+
 
 class SharedRunningCalls(RunningCalls):
     """The same for all serving processes of a server.
