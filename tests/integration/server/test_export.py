@@ -27,6 +27,7 @@ from headstart.results import Export, ExportFormat
 from headstart.v1 import model_service_pb2 as pb
 from headstart.v1 import version_selector_pb2
 from headstart_server.backbones.networks.golden import golden_image
+from headstart_server.backbones.preprocessing import images
 from headstart_server.backbones.preprocessing.images import ImageDecoder
 from integration.server.calls import TIMEOUT, Api, digit, digits, refused
 from server_process import ServerProcess, eventually, running
@@ -82,7 +83,12 @@ def rows(row: Row, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
 @pytest.mark.parametrize("mode", ["RGB", "L", "P"])
 @pytest.mark.parametrize("turned", [1, 6])
 def test_the_documented_decoding_is_the_servers(
-    row: Row, tmp_path: Path, size: tuple[int, int], mode: str, turned: int
+    row: Row,
+    tmp_path: Path,
+    size: tuple[int, int],
+    mode: str,
+    turned: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     image = Image.fromarray(golden_image()).resize(size).convert(mode)
     exif = Image.Exif()
@@ -95,6 +101,10 @@ def test_the_documented_decoding_is_the_servers(
         # The server scales with vector instructions, the documented code with Pillow.
         assert differences.max() <= 10
         assert differences.mean() < 0.5
+    monkeypatch.setattr(images, "IS_FAST", False)
+    for side, crop in ((224, 0.875), (96, 1.0)):
+        wanted = ImageDecoder(side, crop=crop).decode(path.read_bytes())
+        np.testing.assert_array_equal(row(path, side, crop), wanted)
 
 
 @pytest.fixture(scope="module")

@@ -95,8 +95,6 @@ class ImageDecoder:
 
     def _square(self, image: Image.Image | NDArray[np.uint8], *, exif: object = None) -> NDArray[np.uint8]:
         """Crop and scale in one pass, then rotate: the crop is central, so rotating last is equivalent."""
-        if isinstance(image, Image.Image) and image.mode in {"RGB", "L"} and _is_small(image.size):
-            image = np.asarray(image)
         if isinstance(image, np.ndarray):
             image = _central(image)
             height, width = image.shape[:2]
@@ -105,11 +103,10 @@ class ImageDecoder:
         kept = self._crop * min(width, height)
         left, top = (width - kept) / 2, (height - kept) / 2
         is_bicubic = kept < _HAMMING_FROM * self._side
+        if IS_FAST and is_bicubic and width * height <= MAX_SCALED_PIXELS and _is_opaque(image):
+            scaled = scale_bicubic(_colors(np.asarray(image)), (left, top, kept), self._side)
+            return _upright(scaled, exif)
         if isinstance(image, np.ndarray):
-            if is_bicubic and IS_FAST and image.shape[2:] != (4,) and _is_small((width, height)):
-                # Gray as RGB, so that an image gives the same features in all of its forms.
-                colors = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
-                return _upright(scale_bicubic(colors, (left, top, kept), self._side), exif)
             image = Image.fromarray(image)
         square = image.resize(
             (self._side, self._side),
@@ -119,8 +116,13 @@ class ImageDecoder:
         return np.asarray(turn_upright(_rgb(square), exif))
 
 
-def _is_small(size: tuple[int, int]) -> bool:
-    return size[0] * size[1] <= MAX_SCALED_PIXELS
+def _is_opaque(image: Image.Image | NDArray[np.uint8]) -> bool:
+    return image.mode in {"RGB", "L"} if isinstance(image, Image.Image) else image.shape[2:] != (4,)
+
+
+def _colors(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return gray pixels as RGB, so that an image gives the same features in both forms."""
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., np.newaxis], 3, axis=2)
 
 
 def _upright(pixels: NDArray[np.uint8], exif: object) -> NDArray[np.uint8]:

@@ -1,8 +1,8 @@
 """Bicubic scaling of RGB pixels with vector instructions, in a fifth of Pillow's time.
 
-It scales first the columns and then the rows in fixed point, as Pillow does. Few values of a photograph
-differ from those of Pillow, by one or two of 255 levels, and those of a dithered image by up to ten. Systems
-without the package use Pillow.
+It scales first the columns and then the rows in fixed point, as Pillow mostly does. Few values differ from
+those of Pillow, by one or two of 255 levels. Where Pillow scales the rows of a tall image first, dithered
+pixels differ by up to ten. Systems without the package use Pillow.
 """
 
 import numpy as np
