@@ -7,38 +7,18 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
 
 import grpc
 
+from chaos import data_calls, feedback_calls
+from chaos.caller import CALL_SECONDS, CLASSES, REPEATED, Caller, GivenUpError, state_name
 from headstart.v1 import fine_tuning_service_pb2 as tuning
-from headstart.v1 import input_pb2, job_pb2, model_pb2, model_service_pb2
+from headstart.v1 import input_pb2, model_pb2, model_service_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
-from histories.history import History, Operation, Outcome
+from histories.history import History, Operation
 from integration.server.calls import TERMINAL, Api, example, prediction_request, refusal_of, stream
 
-Answer = TypeVar("Answer")
-
-#: Codes of a call to a server that dies, stops, starts or has no database; clients repeat these calls.
-#: A paused server does not answer, so the deadline of its caller passes. A call that arrives while a stopping
-#: server closes its connection is CANCELLED (see `api.server.Server.stop`); clients repeat it.
-REPEATED = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED,
-}
-#: Codes of a call that certainly had no effect, and that a race between clients explains.
-REFUSED = {
-    grpc.StatusCode.NOT_FOUND,
-    grpc.StatusCode.FAILED_PRECONDITION,
-    grpc.StatusCode.ABORTED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-}
-#: Seconds of one call, and until a client gives up.
-CALL_SECONDS = 20.0
-GIVE_UP_SECONDS = 240.0
-CLASSES = ("cat", "dog", "emu")
 #: Different datasets; jobs of the same one must produce the same head.
 DATASETS = 6
 #: The model that learns from feedback.
@@ -50,10 +30,6 @@ SPLIT = 0.4
 SEVERAL = "several"
 #: Stands for the version of an alias whose version is missing.
 MISSING = -1
-
-
-class GivenUpError(Exception):
-    """No server has answered for far too long."""
 
 
 class Clients:
@@ -85,6 +61,8 @@ class Clients:
             self._delete,
             self._send_feedback,
         ]
+        data = data_calls.DataClients(self._over)
+        works += [data.upload, data.upload, data.edit, data.erase]
         self._threads = [
             threading.Thread(target=self._run, args=(work, place), name=work.__name__, daemon=True)
             for place, work in enumerate(works)
@@ -126,8 +104,6 @@ class Clients:
     # Feedback
 
     def _send_feedback(self, caller: "Caller") -> None:
-        from chaos import feedback_calls
-
         if not self._sent:
             feedback_calls.begin(caller, FEEDBACK_MODEL, min_feedback_count=20, max_delay=2.0)
         self._sent += 1
@@ -292,66 +268,6 @@ class Clients:
             caller.insist("DeleteVersion", model, {"version": number}, send)
 
 
-class Caller:
-    """The connections of one thread, which record what they carry.
-
-    Args:
-        targets: addresses of the servers.
-        history: records the calls.
-        chance: of the choices.
-    """
-
-    def __init__(self, targets: Sequence[str], history: History, chance: random.Random) -> None:
-        self._apis = {target: Api.connect(target) for target in targets}
-        self._history = history
-        self.chance = chance
-
-    def close(self) -> None:
-        for api in self._apis.values():
-            api.channel.close()
-
-    def insist(
-        self, kind: str, key: str, sent: Mapping[str, Any], call: Callable[[Api], Answer]
-    ) -> Answer | None:
-        """Call servers until one answers; returns None if it refused.
-
-        Raises:
-            GivenUpError: no server has answered for far too long.
-            grpc.RpcError: a server answered with an error that no client should receive.
-        """
-        give_up = time.monotonic() + GIVE_UP_SECONDS
-        while True:
-            server = self.chance.choice(list(self._apis))
-            called = self._history.now()
-            outcome, result, error = Outcome.OK, None, None
-            try:
-                result = call(self._apis[server])
-            except grpc.RpcError as failed:
-                error = failed
-                outcome = Outcome.UNKNOWN if may_have_happened(failed) else Outcome.FAILED
-            self._history.add(
-                Operation(
-                    kind=kind,
-                    key=key,
-                    server=server,
-                    sent=sent,
-                    result=result if error is None else error.code().name,
-                    outcome=outcome,
-                    called=called,
-                    returned=self._history.now(),
-                )
-            )
-            if error is None:
-                return result
-            if error.code() in REFUSED:
-                return None
-            if error.code() not in REPEATED:
-                raise error
-            if time.monotonic() > give_up:
-                raise GivenUpError(f"no answer in {GIVE_UP_SECONDS:g} s: {error.details()}")
-            time.sleep(0.1)
-
-
 def predicted(api: Api, model: str, alias: str | None = None) -> int | None:
     """Return the number of the version that answers; None if there is no such alias.
 
@@ -368,19 +284,6 @@ def predicted(api: Api, model: str, alias: str | None = None) -> int | None:
             return None
         return MISSING
     return int(response.results[0].version)
-
-
-def may_have_happened(error: grpc.RpcError) -> bool:
-    """Return whether a failed call may have had an effect: it may, once a server has received it."""
-    if error.code() not in REPEATED:
-        return False
-    details = error.details() or ""
-    return "failed to connect" not in details and refusal_of(error).metadata.get("begun") != "false"
-
-
-def state_name(state: int) -> str:
-    """Return the state as the database has it."""
-    return job_pb2.JobState.Name(state).removeprefix("JOB_STATE_").lower()
 
 
 def examples_of(dataset: int) -> list[input_pb2.Example]:

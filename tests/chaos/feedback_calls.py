@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from chaos.clients import CALL_SECONDS, CLASSES, Caller
+from chaos.caller import CALL_SECONDS, CLASSES, Caller
 from headstart.v1 import feedback_pb2, input_pb2, job_pb2, label_pb2, model_service_pb2, retrain_policy_pb2
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from integration.server.calls import TERMINAL, Api, example, stream

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from chaos import data_calls
 from headstart_server.database.database import Database
 from headstart_server.database.tables import job_events, jobs, models, versions
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.jobs.job import TRANSITIONS, JobState
 from headstart_server.models.store import VersionStore
 from headstart_server.models.version import Manifest
-from histories import checkers, feedback
+from histories import checkers, examples, feedback, stored_data
 from histories.checkers import FinalJob
 from histories.history import History, Outcome
 
@@ -44,11 +45,14 @@ class Leftovers:
             for row in connection.execute(select(job_events).order_by(job_events.c.seq)).all():
                 self._events[row.job_id].append((row.seq, row.data["state"]))
         self._feedback, self._retrains = feedback.read(database, self._store)
+        self._data = stored_data.read(database, artifacts, data_calls.MODEL)
+        #: Versions whose rows are gone, and why: clients deleted them, or an erasure replaced them.
         self._deleted = {
             (op.key, op.sent["version"])
             for op in history.of("DeleteVersion")
             if op.outcome is not Outcome.FAILED
         }
+        self._deleted |= {(data_calls.MODEL, number) for number in self._data.replaced}
 
     @property
     def take_overs(self) -> int:
@@ -78,6 +82,7 @@ class Leftovers:
         yield from self._of_events()
         yield from self._of_versions()
         yield from feedback.violations(self._history, self._feedback, self._retrains)
+        yield from examples.violations(self._history, self._data)
 
     def _of_jobs(self) -> Iterator[str]:
         for job_id, row in self.jobs.items():
@@ -101,12 +106,16 @@ class Leftovers:
     def _of_versions(self) -> Iterator[str]:
         numbers: dict[str, set[int]] = defaultdict(set)
         digests: dict[str, set[str]] = defaultdict(set)
+        successors = set(self._data.replaced.values())
         for row in self.versions:
-            if row.job_id not in self.jobs:
+            is_successor = row.model == data_calls.MODEL and row.number in successors
+            if row.job_id not in self.jobs and not is_successor:
                 yield f"version {row.number} of {row.model} belongs to an unknown job {row.job_id}"
             numbers[row.model].add(int(row.number))
             manifest = Manifest.from_json(row.manifest)
-            digests[manifest.dataset_digest].add(manifest.head_digest)
+            # Weights and requested seeds are not part of the digest of a dataset.
+            if row.model != data_calls.MODEL:
+                digests[manifest.dataset_digest].add(manifest.head_digest)
             try:
                 self._store.read(row.artifact, manifest)
             except ArtifactDamaged as error:

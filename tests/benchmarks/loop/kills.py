@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from chaos import feedback_calls
-from chaos.clients import Caller
+from chaos.caller import Caller
 from chaos.replica import Replica
 from chaos.trouble import LEASE_SECONDS
 from headstart_server.database.database import Database

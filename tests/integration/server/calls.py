@@ -23,6 +23,7 @@ from sklearn.datasets import load_digits
 from headstart.v1 import (
     dataset_service_pb2_grpc,
     evaluation_service_pb2_grpc,
+    example_service_pb2_grpc,
     fine_tuning_service_pb2_grpc,
     input_pb2,
     job_pb2,
@@ -69,6 +70,7 @@ class Api:
         self.evaluation = evaluation_service_pb2_grpc.EvaluationServiceStub(channel)
         self.review = review_service_pb2_grpc.ReviewServiceStub(channel)
         self.datasets = dataset_service_pb2_grpc.DatasetServiceStub(channel)
+        self.examples = example_service_pb2_grpc.ExampleServiceStub(channel)
         self.about = server_service_pb2_grpc.ServerServiceStub(channel)
         self.health = health_pb2_grpc.HealthStub(channel)
 

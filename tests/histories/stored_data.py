@@ -1,0 +1,133 @@
+"""Datasets, versions with edits and erasures, as database and files have them after a run."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, select
+
+from headstart_server.database.database import Database
+from headstart_server.database.dataset_tables import dataset_batches, datasets, erasure_versions
+from headstart_server.database.tables import jobs, versions
+from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.erased_members import erased_members
+from headstart_server.embedding.cache import content_digest
+from headstart_server.errors import ArtifactDamaged
+from headstart_server.learning.examples.dataset import DatasetLimits
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.metrics.example_list import ExampleList
+from headstart_server.models.store import EXAMPLES_FILE, VersionStore
+from headstart_server.models.version import Manifest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinalDataset:
+    """A dataset after the run.
+
+    Attributes:
+        state: its state.
+        example_count: the number of examples that it counts.
+        class_counts: the number of examples by class that it counts.
+        next_batch: the number of batches that it counts.
+        batches: the label of each example by its ID, by batch.
+    """
+
+    state: str
+    example_count: int
+    class_counts: Mapping[str, int]
+    next_batch: int
+    batches: Mapping[int, Mapping[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinalData:
+    """What the clients of datasets, edits and erasures left.
+
+    Attributes:
+        datasets: by name.
+        versions: label and weight of each example by its ID, by the number of the version.
+        published: the number of the version that each job published, by the ID of the job.
+        replaced: the number of the successor of each version that an erasure replaced.
+        unreadable: the IDs of examples that are not erased and whose content is missing or damaged.
+        contents: the bytes of each file of an archive, by the name of the file.
+    """
+
+    datasets: Mapping[str, FinalDataset]
+    versions: Mapping[int, Mapping[str, tuple[str, float]]]
+    published: Mapping[str, int]
+    replaced: Mapping[int, int]
+    unreadable: Sequence[str]
+    contents: Mapping[str, bytes]
+
+
+def read(database: Database, artifacts: Path, model: str) -> FinalData:
+    """Return the datasets, and the versions of a model."""
+    versions_of = VersionStore(artifacts / "versions")
+    with database.snapshot() as connection:
+        lists = _version_lists(connection, versions_of, model)
+        batches = _batch_lists(connection)
+        found = connection.execute(select(datasets)).all()
+        replaced = dict(replacements(connection, model))
+        ended = connection.execute(select(jobs).where(jobs.c.model == model, jobs.c.result.is_not(None)))
+        published = {row.job_id: int(row.result["version"]) for row in ended if row.result}
+        listed = [*lists.values(), *(each for parts in batches.values() for each in parts.values())]
+        examples = {(one.archive, one.member): one for part in listed for one in part}
+        gone = set(erased_members(connection, {archive for archive, _ in examples}))
+    store = DatasetStore(artifacts / "datasets", DatasetLimits())
+    return FinalData(
+        datasets={
+            row.name: FinalDataset(
+                state=row.state,
+                example_count=int(row.example_count),
+                class_counts=row.class_counts,
+                next_batch=int(row.next_batch),
+                batches={
+                    number: {one.id: one.target.label for one in part}
+                    for number, part in batches[row.dataset_id].items()
+                },
+            )
+            for row in found
+        },
+        versions={
+            number: {one.id: (one.target.label, one.weight) for one in part} for number, part in lists.items()
+        },
+        published=published,
+        replaced=replaced,
+        unreadable=sorted(
+            one.id for place, one in examples.items() if place not in gone and not _is_readable(store, one)
+        ),
+        contents={path.name: path.read_bytes() for path in sorted((artifacts / "datasets").iterdir())},
+    )
+
+
+def replacements(connection: Connection, model: str) -> Iterator[tuple[int, int]]:
+    """Yield the versions of a model that erasures replaced, each with its successor."""
+    for row in connection.execute(select(erasure_versions).where(erasure_versions.c.model == model)):
+        if row.result is not None and row.result.get("number") is not None:
+            yield int(row.number), int(row.result["number"])
+
+
+def _version_lists(
+    connection: Connection, store: VersionStore, model: str
+) -> dict[int, Sequence[StoredExample]]:
+    found = {}
+    for row in connection.execute(select(versions).where(versions.c.model == model)):
+        content = store.read_file(row.artifact, Manifest.from_json(row.manifest), EXAMPLES_FILE)
+        assert content is not None
+        found[int(row.number)] = ExampleList.from_bytes(content).examples
+    return found
+
+
+def _batch_lists(connection: Connection) -> Mapping[str, Mapping[int, Sequence[StoredExample]]]:
+    found: dict[str, dict[int, Sequence[StoredExample]]] = defaultdict(dict)
+    for row in connection.execute(select(dataset_batches)):
+        found[row.dataset_id][int(row.number)] = ExampleList.from_bytes(bytes(row.listed)).examples
+    return found
+
+
+def _is_readable(store: DatasetStore, example: StoredExample) -> bool:
+    try:
+        return content_digest(store.read(example)) == example.digest
+    except ArtifactDamaged:
+        return False
