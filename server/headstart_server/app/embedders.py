@@ -82,6 +82,8 @@ def _queue(settings: Settings, backbone: Backbone, threads: int) -> LaneQueue:
         train_share=share,
         # Rounded up: fewer concurrent turns than that could never reach the share.
         train_turns=max(1, math.ceil(share * threads)),
+        # A core has one item; the thread in addition to the cores is for the gaps.
+        capacity=threads - 1 if backbone.stream_per_core else threads,
         max_delay=settings.backbones.batch_delay,
         pairing=backbone.stream_per_core,
         most_rows=backbone.most_rows,

@@ -10,6 +10,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart_server.embedding.demand import PredictDemand
 from headstart_server.embedding.ready_rows import ReadyRows
 from headstart_server.embedding.row_heads import RowHead, RowOutputs
 
@@ -109,6 +110,11 @@ class WorkItem:
     abandoned: int = 0
     contended: bool = False
 
+    @property
+    def inputs(self) -> int:
+        """The number of inputs that are prepared or run."""
+        return len(self.batch) + (self.prepare is not None)
+
 
 class _LaneState:
     """Waiting inputs and running items of one lane."""
@@ -137,17 +143,21 @@ class LaneQueue:
     is prepared (`pairing`), so that two run together: that costs nothing and saves time.
 
     Serving goes first and alone: a Predict never shares its batch with training rows, which would only make
-    it longer, so it waits for one training item at most. While both lanes wait, training receives up to
-    `train_share` of the time, so that it ends under any load. Time that training uses alone is not counted.
+    it longer, so it waits for one training item at most. While Predicts come, training leaves them as many
+    concurrent items as they need, and its batches are half as large. While both lanes wait, training receives
+    up to `train_share` of the time, so that it ends under any load. Time that training uses alone is not
+    counted.
 
     Args:
         max_batch: maximum rows of a Predict batch.
-        train_slice: maximum rows of a training batch while there are Predicts.
+        train_slice: maximum rows of a training batch while there are Predicts; half of `max_batch` at most.
         train_batch: maximum rows of a training batch when none came for `QUIET_SECONDS`; at least
             `train_slice`, which is the default.
+        capacity: items that run concurrently without slowing each other; those that recent Predicts do not
+            need are left to training. None for no such limit.
         streams: batches that may run concurrently.
         train_share: fraction of the time that training receives while Predicts wait, in [0, 1).
-        train_turns: maximum concurrent training items while Predicts wait.
+        train_turns: maximum concurrent training items while Predicts wait; so many may always run.
         max_delay: seconds that a Predict's row may wait for its batch to fill although the device is free.
         pairing: whether a row waits for one more input to be prepared, if one is waiting.
         most_rows: maximum rows of a shape in any batch; None for no such limit.
@@ -162,6 +172,7 @@ class LaneQueue:
         streams: int = 1,
         train_share: float = 0.2,
         train_turns: int = 1,
+        capacity: int | None = None,
         max_delay: float = 0.0,
         pairing: bool = False,
         most_rows: Callable[[tuple[int, ...]], int | None] = lambda _: None,
@@ -175,6 +186,10 @@ class LaneQueue:
         self._free = streams
         self._train_weight = train_share / (1.0 - train_share)
         self._train_turns = train_turns
+        self._capacity = capacity
+        self._demand = PredictDemand()
+        #: Predict inputs that are prepared or run.
+        self._serving = 0
         self._max_delay = max_delay
         self._pairing = pairing
         self._most_rows = most_rows
@@ -206,6 +221,8 @@ class LaneQueue:
             state.continuations.append(entry)
         else:
             (state.raw if entry.row is None else state.rows).append(entry)
+        if entry.lane is Lane.PREDICT:
+            self._demand.observe(self._under_way(), entry.since)
 
     def next_item(self, now: float) -> WorkItem | None:
         """Choose the next work item, dropping inputs without a waiting caller.
@@ -225,11 +242,12 @@ class LaneQueue:
         self._training += bool(item.batch) and lane is Lane.TRAIN
         if lane is Lane.PREDICT:
             self._served = now
+            self._serving += item.inputs
         return item
 
-    def has_work(self) -> bool:
+    def has_work(self, now: float) -> bool:
         """Return whether `next_item` returns an item now, or will after `delay`."""
-        return self._next_lane(inf) is not None
+        return self._can(Lane.TRAIN, now) or self._can(Lane.PREDICT, inf)
 
     def delay(self, now: float) -> float | None:
         """Return the seconds until an incomplete batch runs as it is; None if none is delayed."""
@@ -244,6 +262,7 @@ class LaneQueue:
         self._free += bool(item.batch)
         self._training -= bool(item.batch) and item.lane is Lane.TRAIN
         if item.lane is Lane.PREDICT:
+            self._serving -= item.inputs
             self._owed += self._train_weight * seconds if item.contended else 0.0
         elif item.contended:
             self._owed -= seconds
@@ -291,11 +310,14 @@ class LaneQueue:
         """Return the maximum number of rows of a batch."""
         large = lane is Lane.TRAIN and self._is_quiet(now)
         size, most = self._train_batch if large else self._sizes[lane], self._most_rows(shape)
+        if lane is Lane.TRAIN and not large:
+            full = self._sizes[Lane.PREDICT]
+            return min(size, max(1, (full if most is None else min(full, most)) // 2))
         return size if most is None else min(size, most)
 
     def _is_quiet(self, now: float) -> bool:
         """Return whether no Predict is likely to come soon: a batch that runs longer delays none."""
-        return not self._lanes[Lane.PREDICT] and now - self._served >= QUIET_SECONDS
+        return not self._under_way() and now - self._served >= QUIET_SECONDS
 
     def _preparation(self, lane: Lane, now: float) -> WorkItem:
         state = self._lanes[lane]
@@ -332,9 +354,20 @@ class LaneQueue:
 
     def _can(self, lane: Lane, now: float) -> bool:
         state = self._lanes[lane]
-        if lane is Lane.TRAIN and self._lanes[Lane.PREDICT] and state.turns >= self._train_turns:
+        if lane is Lane.TRAIN and state.turns >= self._most_turns(now):
             return False
         return bool(state.continuations or state.raw) or self._ready(lane, now) is not None
+
+    def _most_turns(self, now: float) -> float:
+        """Return the maximum number of concurrent training items."""
+        if self._lanes[Lane.PREDICT]:
+            return self._train_turns
+        if self._capacity is None or not (demand := self._demand.recent(self._serving, now)):
+            return inf
+        return max(self._train_turns, self._capacity - demand)
+
+    def _under_way(self) -> int:
+        return len(self._lanes[Lane.PREDICT]) + self._serving
 
     def _leaves_device(self, lane: Lane, now: float) -> bool:
         """Return whether a training batch must wait: a device runs batches in turn, those of Predicts too."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from numpy.typing import NDArray
 
 from fakes import ManualClock
+from headstart_server.embedding.demand import HOLD_SECONDS
 from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, RowFeatures, WorkItem
 
 ROW = np.zeros(1, np.float32)
@@ -76,10 +78,17 @@ class QueueMachine(RuleBasedStateMachine):
         streams=st.integers(1, 3),
         train_share=st.sampled_from([0.0, 0.2, 0.5, 0.75]),
         train_turns=st.integers(1, 3),
+        capacity=st.none() | st.integers(1, 8),
         pairing=st.booleans(),
     )
     def begin(
-        self, sizes: tuple[int, int], streams: int, train_share: float, train_turns: int, pairing: bool
+        self,
+        sizes: tuple[int, int],
+        streams: int,
+        train_share: float,
+        train_turns: int,
+        capacity: int | None,
+        pairing: bool,
     ) -> None:
         self.queue = LaneQueue(
             max_batch=sizes[0],
@@ -87,8 +96,10 @@ class QueueMachine(RuleBasedStateMachine):
             streams=streams,
             train_share=train_share,
             train_turns=train_turns,
+            capacity=capacity,
             pairing=pairing,
         )
+        self.capacity = capacity
         self.pairing = pairing
         self.sizes = dict(zip((PREDICT, TRAIN), sizes, strict=True))
         self.streams, self.train_share, self.train_turns = streams, train_share, train_turns
@@ -96,6 +107,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.lanes = {lane: Waiting() for lane in Lane}
         self.out: list[WorkItem] = []
         self.owed = 0.0
+        self.served = -1.0
+        #: When a Predict came or its row was ready, and how many were under way then.
+        self.demands: list[tuple[float, int]] = []
         self.came: list[PendingInput] = []
         self.ends: Counter[int] = Counter()
 
@@ -109,13 +123,20 @@ class QueueMachine(RuleBasedStateMachine):
         deadline = None if patience is None else self.clock() + patience
         for shape in shapes:
             new = entry(lane, row=row, deadline=deadline, of=shape)
-            self.queue.add(new)
+            new.since = self.clock()
             self.put_down(new, self.lanes[lane])
             self.came.append(new)
 
     def put_down(self, new: PendingInput, waiting: Waiting) -> None:
+        self.queue.add(new)
         waiting.ready[id(new)] = waiting.begun
         (waiting.raw if new.row is None else waiting.rows).append(new)
+        if new.lane is PREDICT:
+            self.demands.append((self.clock(), len(waiting) + self.serving()))
+
+    def serving(self) -> int:
+        """How many Predict inputs are prepared or run."""
+        return sum(len(item.batch) + bool(item.prepare) for item in self.out if item.lane is PREDICT)
 
     @precondition(lambda self: self.came)
     @rule(data=st.data())
@@ -124,14 +145,14 @@ class QueueMachine(RuleBasedStateMachine):
         could = not (one.future.running() or one.future.done())
         assert one.future.cancel() == (could or one.future.cancelled())
 
-    @rule(seconds=st.integers(1, 3))
-    def wait(self, seconds: int) -> None:
+    @rule(seconds=st.sampled_from([0.25, 1, 2, 3]))
+    def wait(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
     @rule()
     def take(self) -> None:
         can = {lane: self.can(lane) for lane in Lane}
-        assert self.queue.has_work() == any(can.values())
+        assert self.queue.has_work(self.clock()) == any(can.values())
         waited = {lane: len(self.lanes[lane]) > 0 for lane in Lane}
         item = self.queue.next_item(self.clock())
         if item is None:
@@ -143,21 +164,38 @@ class QueueMachine(RuleBasedStateMachine):
             assert item.lane is (TRAIN if self.owed > 0 else PREDICT)
         assert item.contended == all(waited.values())
         self.check_entries(item)
+        if item.lane is PREDICT:
+            self.served = self.clock()
         self.lanes[item.lane].turns += 1
         self.out.append(item)
 
     def can(self, lane: Lane) -> bool:
         """Whether a lane may have a turn: one is there, and next to Predicts training is within its bound."""
         waiting = self.lanes[lane]
-        if lane is TRAIN and self.lanes[PREDICT] and waiting.turns >= self.train_turns:
+        if lane is TRAIN and waiting.turns >= self.most_turns():
             return False
         return bool(waiting.raw or (waiting.rows and self.free()))
+
+    def most_turns(self) -> float:
+        """How many turns training may have at once."""
+        if self.lanes[PREDICT]:
+            return self.train_turns
+        # Time passes in steps that are longer than a demand is remembered.
+        recent = [count for time, count in self.demands if time == self.clock()]
+        demand = max([self.serving(), *recent])
+        return inf if self.capacity is None or not demand else max(self.train_turns, self.capacity - demand)
+
+    def size(self, lane: Lane) -> int:
+        """How many rows a batch may have."""
+        is_quiet = not self.lanes[PREDICT] and not self.serving() and self.clock() >= self.served + 1
+        half = max(1, self.sizes[PREDICT] // 2)
+        return self.sizes[lane] if lane is PREDICT or is_quiet else min(self.sizes[TRAIN], half)
 
     def waits_for_another(self, lane: Lane) -> bool:
         """Whether a row waits for one more entry to be prepared, and for one only."""
         waiting = self.lanes[lane]
         alike = [one for one in waiting.rows if shape_of(one) == shape_of(waiting.rows[0])]
-        if not self.pairing or len(alike) >= self.sizes[lane] or not waiting.raw:
+        if not self.pairing or len(alike) >= self.size(lane) or not waiting.raw:
             return False
         return waiting.ready[id(waiting.rows[0])] == waiting.begun
 
@@ -167,7 +205,7 @@ class QueueMachine(RuleBasedStateMachine):
     def check_entries(self, item: WorkItem) -> None:
         waiting = self.lanes[item.lane]
         runs = bool(waiting.rows) and self.free() > 0 and not self.waits_for_another(item.lane)
-        stage, size = (waiting.rows, self.sizes[item.lane]) if runs else (waiting.raw, 1)
+        stage, size = (waiting.rows, self.size(item.lane)) if runs else (waiting.raw, 1)
         chosen = item.batch if runs else (item.prepare,) if item.prepare else ()
         assert not (item.prepare if runs else item.batch)
         # Rows of the oldest one's shape, in their order; the others stay in theirs.
@@ -206,8 +244,7 @@ class QueueMachine(RuleBasedStateMachine):
         if answered:
             self.ends[id(item.prepare)] += 1
         else:
-            item.prepare.row = shape
-            self.queue.add(item.prepare)
+            item.prepare.row, item.prepare.since = shape, self.clock()
             self.put_down(item.prepare, self.lanes[item.lane])
 
     def charge(self, item: WorkItem, seconds: int) -> None:
@@ -287,16 +324,44 @@ def test_a_row_of_a_rare_shape_is_not_starved_by_a_stream_of_others() -> None:
 
 def test_rows_of_a_shape_may_have_smaller_batches_of_their_own() -> None:
     queue = LaneQueue(max_batch=4, train_slice=3, most_rows={(2,): 2, (1,): None}.__getitem__)
-    for lane in (PREDICT, TRAIN):
+    # A second after the last Predict training has its largest batches.
+    for lane, now, most in ((PREDICT, 0.0, 4), (TRAIN, 1.0, 3)):
         for of in (LONG, ROW):
             for _ in range(5):
                 queue.add(entry(lane, row=True, of=of))
         sizes = []
-        while (item := queue.next_item(0.0)) is not None:
+        while (item := queue.next_item(now)) is not None:
             queue.finish(item, 0.0)
             sizes.append((item.batch[0].row is LONG, len(item.batch)))
-        most = 4 if lane is PREDICT else 3
         assert sizes == [(True, 2), (True, 2), (True, 1), (False, most), (False, 5 - most)]
+
+
+@pytest.mark.parametrize(("now", "long", "short"), [(0.9, 1, 2), (1.0, 2, 4)])
+def test_soon_after_a_predict_training_batches_are_half_as_large(now: float, long: int, short: int) -> None:
+    queue = LaneQueue(max_batch=4, train_slice=4, most_rows={(2,): 2, (1,): None}.__getitem__)
+    queue.finish(taken(filled(PREDICT, rows=1, queue=queue)), 0.0)
+    for of in (LONG, LONG, ROW, ROW, ROW, ROW):
+        queue.add(entry(TRAIN, row=True, of=of))
+    sizes = []
+    while (item := queue.next_item(now)) is not None:
+        queue.finish(item, 0.0)
+        sizes.append(len(item.batch))
+    assert sizes == [long] * (2 // long) + [short] * (4 // short)
+
+
+def test_training_leaves_as_many_turns_as_predicts_used_a_moment_ago() -> None:
+    queue = filled(TRAIN, raw=9, queue=LaneQueue(max_batch=4, train_slice=4, streams=4, capacity=4))
+    predicts = [taken(filled(PREDICT, raw=1, queue=queue)) for _ in range(3)]
+    assert kind(taken(queue)) == (TRAIN, "prepare", 0)
+    assert queue.next_item(0.0) is None
+    for item in predicts:
+        queue.finish(item, 0.0)
+    # In the pause of three callers, too, but not for long.
+    assert queue.next_item(HOLD_SECONDS) is None
+    assert not queue.has_work(HOLD_SECONDS)
+    assert queue.has_work(2 * HOLD_SECONDS)
+    for _ in range(8):
+        assert kind(taken(queue, 2 * HOLD_SECONDS)) == (TRAIN, "prepare", 0)
 
 
 def test_while_one_shape_waits_to_be_filled_another_that_is_full_runs() -> None:
@@ -409,7 +474,7 @@ def test_a_batch_waits_to_be_filled_no_longer_than_it_may() -> None:
     assert queue.next_item(1.5) is None
     assert queue.delay(1.5) == 0.5
     # A thread that waits is to look again then.
-    assert queue.has_work()
+    assert queue.has_work(1.5)
     assert kind(queue.next_item(2.0)) == (PREDICT, "run", 3)
     assert queue.delay(2.0) is None
 

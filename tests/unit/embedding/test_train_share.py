@@ -141,10 +141,24 @@ def test_without_a_share_training_runs_in_the_gaps_only() -> None:
 
 
 def closed_loop(
-    *, threads: int, callers: int, think: float, cost: Callable[[WorkItem], float], max_batch: int = 8
+    *,
+    threads: int,
+    callers: int,
+    think: float,
+    cost: Callable[[WorkItem], float],
+    max_batch: int = 8,
+    streams: int = 1,
+    capacity: int | None = None,
+    training: int = 32,
 ) -> tuple[Floor, list[float]]:
     """Callers that repeat after each response, next to a job; returns the floor and each latency."""
-    queue = LaneQueue(max_batch=max_batch, train_slice=8, train_turns=math.ceil(0.2 * threads))
+    queue = LaneQueue(
+        max_batch=max_batch,
+        train_slice=8,
+        train_turns=math.ceil(0.2 * threads),
+        streams=streams,
+        capacity=capacity,
+    )
     took: list[float] = []
 
     def ended(entry: PendingInput) -> None:
@@ -157,10 +171,37 @@ def closed_loop(
     floor = Floor(queue, threads, cost, ended)
     for place in range(callers):
         floor.at(0.0001 * place, lambda: floor.ask(PREDICT))
-    for _ in range(32):
+    for _ in range(training):
         floor.ask(TRAIN)
     floor.work(10.0)
     return floor, took
+
+
+@pytest.mark.parametrize(("callers", "slower", "least"), [(1, 1.0, 14), (4, 1.0, 11), (12, 1.05, 3)])
+def test_next_to_training_predicts_take_little_longer_while_it_gets_the_rest(
+    callers: int, slower: float, least: float
+) -> None:
+    # Sixteen cores with a stream each: decoding takes 1 ms, a row 4 ms, and callers pause for 2 ms.
+    def cost(item: WorkItem) -> float:
+        return 0.001 if item.prepare else 0.004 * len(item.batch)
+
+    def measured(training: int) -> tuple[float, dict[Lane, float]]:
+        floor, took = closed_loop(
+            threads=16,
+            callers=callers,
+            think=0.002,
+            cost=cost,
+            max_batch=2,
+            streams=16,
+            capacity=16,
+            training=training,
+        )
+        return float(np.percentile(took, 99)), floor.spent
+
+    (alone, _), (next_to_training, spent) = measured(0), measured(96)
+    assert next_to_training <= slower * alone + 1e-9
+    # Seconds of ten times as many cores.
+    assert spent[TRAIN] / 10 >= least
 
 
 def test_a_predict_that_comes_in_a_gap_waits_for_one_training_turn_at_most() -> None:
