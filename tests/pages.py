@@ -63,7 +63,8 @@ def errors_page() -> str:
         reasons = [reason for reason in ErrorReason.keys() if CODES.get(_short(reason)) is code]  # noqa: SIM118
         kind = status._KINDS[code].__name__
         number: Any = code.value
-        lines += [f"## {code.name}: HTTP {http_code(number[0], '')}, `{kind}`", "", _retry(code), ""]
+        status_code = http_code(number[0], "")
+        lines += [f"## {code.name}", "", f"HTTP {status_code}, in Python `{kind}`. {_retry(code)}", ""]
         for reason in reasons:
             lines += _error(reason, number[0], is_temporary=_short(reason) in TEMPORARY)
         lines.append("")

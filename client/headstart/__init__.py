@@ -2,10 +2,12 @@
 
 from headstart.arguments import FineTuneSettings
 from headstart.async_client import AsyncClient
+from headstart.async_dataset_handle import AsyncDatasetHandle
 from headstart.async_handles import AsyncAliasHandle, AsyncModelHandle, AsyncVersionHandle
 from headstart.async_job import AsyncJob
 from headstart.calls.rebasing import RebaseSettings
 from headstart.client import Client
+from headstart.dataset_handle import DatasetHandle
 from headstart.edits import Edits, ExampleEdit
 from headstart.errors import (
     Aborted,
@@ -183,6 +185,7 @@ __all__ = [
     "AlreadyExists",
     "AsyncAliasHandle",
     "AsyncClient",
+    "AsyncDatasetHandle",
     "AsyncJob",
     "AsyncModelHandle",
     "AsyncVersionHandle",
@@ -212,6 +215,7 @@ __all__ = [
     "DataLoss",
     "Dataset",
     "DatasetFindings",
+    "DatasetHandle",
     "DatasetState",
     "DeadlineExceeded",
     "DifferingExample",

@@ -34,7 +34,7 @@ class AsyncClient(AsyncClientMethods):
     Files are read in threads; callbacks are called on the event loop. Uploads use a synchronous channel: they
     pass through the interceptors of `grpc`, all other calls through those of `grpc.aio`.
 
-    Example:
+    Examples:
         >>> async with AsyncClient("localhost:8765") as client:
         ...     job = await client.fine_tune("pets/", model="pets")
         ...     version = await job.result()

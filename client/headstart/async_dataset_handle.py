@@ -28,7 +28,7 @@ _BATCH_SECONDS = 120.0
 class AsyncDatasetHandle:
     """A dataset of the server. Creating a handle sends no call; as `DatasetHandle`.
 
-    Example:
+    Examples:
         >>> await client.dataset("pets-2026").upload("pets/")
         >>> await client.fine_tune(model="pets", dataset="pets-2026")
     """

@@ -222,7 +222,7 @@ class AsyncAliasHandle:
 class AsyncModelHandle(AsyncVersionMethods):
     """A model on the server; as `ModelHandle`.
 
-    Example:
+    Examples:
         >>> pets = client.model("pets")
         >>> job = await pets.fine_tune("pets/")
         >>> version = await job.result(progress=True)

@@ -52,7 +52,7 @@ class Client(ClientMethods):
         ValueError: an argument or an environment variable is invalid, a certificate or its key is missing, or
             a token would leave this machine in plain text.
 
-    Example:
+    Examples:
         >>> with Client("localhost:8765") as client:
         ...     client.fine_tune("pets/", model="pets").result()
         ...     client.predict("cat.jpg", model="pets").label
@@ -122,7 +122,7 @@ class Client(ClientMethods):
             retries: as for `Client`. None: unchanged.
             metadata: added to the metadata of each call; replaces equal keys. None: unchanged.
 
-        Example:
+        Examples:
             >>> client.with_options(timeout=5, retries=0).predict("cat.jpg", model="pets")
         """
         settings = changed_settings(

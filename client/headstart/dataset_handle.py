@@ -27,7 +27,7 @@ _BATCH_SECONDS = 120.0
 class DatasetHandle:
     """A dataset of the server. Creating a handle sends no call.
 
-    Example:
+    Examples:
         >>> client.dataset("pets-2026").upload("pets/")
         >>> client.fine_tune(model="pets", dataset="pets-2026")
     """

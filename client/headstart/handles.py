@@ -229,7 +229,7 @@ class AliasHandle:
     ) -> Alias:
         """Set or move the alias; as `Client.set_alias`.
 
-        Example:
+        Examples:
             >>> client.model("pets").alias("stable").set(7, traffic={8: 0.05})
         """
         return self._client.set_alias(self.model, self.alias, version, etag, traffic=traffic)
@@ -253,7 +253,7 @@ class ModelHandle(VersionMethods):
     Raises:
         ValueError: the name contains a version.
 
-    Example:
+    Examples:
         >>> pets = client.model("pets")
         >>> version = pets.fine_tune("pets/").result(progress=True)
         >>> pets[version.version].compare(1).verdict

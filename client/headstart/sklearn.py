@@ -1,6 +1,6 @@
 """A scikit-learn classifier that a Headstart server trains and serves; needs the extra `sklearn`.
 
-Example:
+Examples:
     >>> from headstart.sklearn import HeadstartClassifier
     >>> classifier = HeadstartClassifier(model="wine").fit(X_train, y_train)
     >>> classifier.score(X_test, y_test)

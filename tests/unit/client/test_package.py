@@ -11,10 +11,12 @@ from headstart import (
     AliasHandle,
     AsyncAliasHandle,
     AsyncClient,
+    AsyncDatasetHandle,
     AsyncJob,
     AsyncModelHandle,
     AsyncVersionHandle,
     Client,
+    DatasetHandle,
     Job,
     ModelHandle,
     VersionHandle,
@@ -40,7 +42,8 @@ PUBLIC = """
     ResourceExhausted RetryPolicy Ridge Saliency SpecSettings StageTimes StopReason Table
     VersionRef Task Text ThresholdPoint TlsConfig URL Unauthenticated Unavailable Validation ValuePair Version
     VersionEvaluation WatchedJobs WebhookDelivery WebhookState
-    AliasHandle AsyncAliasHandle AsyncModelHandle AsyncVersionHandle ModelHandle VersionHandle
+    AliasHandle AsyncAliasHandle AsyncDatasetHandle AsyncModelHandle AsyncVersionHandle DatasetHandle
+    ModelHandle VersionHandle
     Caller Content ExampleSettings ExampleWarning Examples ExportFormat Feature FineTuneSettings
     InputSettings Inputs Permission PredictSettings Recipe RecipeName ReportFormat Right ScalingName
     ServerInfo ServerLimits TaskName Token Traffic TrafficPoint UploadReport Usage VersionTraffic
@@ -75,6 +78,7 @@ def test_it_reports_its_version():
         (ModelHandle, AsyncModelHandle),
         (VersionHandle, AsyncVersionHandle),
         (AliasHandle, AsyncAliasHandle),
+        (DatasetHandle, AsyncDatasetHandle),
     ],
 )
 def test_the_asynchronous_twin_has_the_same_methods_and_arguments(one, other):
