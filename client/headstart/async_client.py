@@ -1,6 +1,6 @@
 """The asynchronous client: `Client` for asyncio."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
@@ -11,19 +11,15 @@ from grpc import aio
 from headstart.async_dataset_handle import AsyncDatasetHandle
 from headstart.async_handles import AsyncModelHandle
 from headstart.async_methods import AsyncClientMethods
-from headstart.calls import calls, dataset_calls, server_calls
+from headstart.calls import calls
+from headstart.client import Client
 from headstart.errors import DeadlineExceeded, Unavailable
-from headstart.results import (
-    Caller,
-    Dataset,
-    ServerInfo,
-    Usage,
-)
 from headstart.transport.async_connection import AsyncChannels, AsyncConnection
 from headstart.transport.channel import TlsConfig
 from headstart.transport.retries import RetryPolicy
 from headstart.transport.settings import changed_settings, channel_settings, connection_settings
 from headstart.transport.tokens import Token
+from headstart.twins import async_iterator, coroutine
 
 __all__ = ["AsyncClient"]
 
@@ -40,6 +36,11 @@ class AsyncClient(AsyncClientMethods):
         ...     version = await job.result()
         ...     prediction = await client.predict("cat.jpg", model="pets")
     """
+
+    server_info = coroutine(Client.server_info)
+    who_am_i = coroutine(Client.who_am_i)
+    usage = coroutine(Client.usage)
+    datasets = async_iterator(Client.datasets)
 
     def __init__(
         self,
@@ -125,22 +126,6 @@ class AsyncClient(AsyncClientMethods):
             return await self._connection.send(calls.health(), timeout)
         except (Unavailable, DeadlineExceeded):
             return False
-
-    async def server_info(self) -> ServerInfo:
-        """Return the release, limits, features and default backbones of the server."""
-        return await self._connection.send(server_calls.server_info())
-
-    async def who_am_i(self) -> Caller:
-        """Return the identity and permissions of the caller."""
-        return await self._connection.send(server_calls.who_am_i())
-
-    async def usage(self) -> Usage:
-        """Return the usage and the limits of the caller's tenant."""
-        return await self._connection.send(server_calls.usage())
-
-    def datasets(self) -> AsyncIterator[Dataset]:
-        """Yield the datasets of the server by name; as `Client.datasets`."""
-        return self._connection.pages(dataset_calls.dataset_list)
 
     def dataset(self, name: str) -> AsyncDatasetHandle:
         """Return a handle of a dataset without sending a call; as `Client.dataset`."""

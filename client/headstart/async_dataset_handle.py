@@ -1,22 +1,20 @@
 """The asynchronous handle of a dataset of the server."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import suppress
-from functools import partial
 from typing import Any, TypeVar, Unpack
 
-from headstart.calls import dataset_calls, example_calls, server_calls
+from headstart.calls import dataset_calls, server_calls
 from headstart.calls.calls import Call
 from headstart.calls.dataset_calls import DatasetUpload, Outage
-from headstart.calls.example_calls import ExampleKey, ExampleQuery, ThumbnailSize
-from headstart.calls.model_calls import Details
+from headstart.dataset_handle import DatasetHandle
 from headstart.errors import AlreadyExists, HeadstartError, NotFound
 from headstart.inputs.examples import Examples, ExampleSettings, open_examples
 from headstart.inputs.task import Task, TaskName
-from headstart.results import Dataset, ExampleContent, ExampleRecord
+from headstart.results import Dataset
 from headstart.transport.async_connection import AsyncConnection
 from headstart.transport.connection import UploadReport
+from headstart.twins import async_iterator, coroutine
 
 __all__ = ["AsyncDatasetHandle"]
 
@@ -33,20 +31,21 @@ class AsyncDatasetHandle:
         >>> await client.fine_tune(model="pets", dataset="pets-2026")
     """
 
+    get = coroutine(DatasetHandle.get)
+    create = coroutine(DatasetHandle.create)
+    finish = coroutine(DatasetHandle.finish)
+    examples = async_iterator(DatasetHandle.examples)
+    content = coroutine(DatasetHandle.content)
+    thumbnail = coroutine(DatasetHandle.thumbnail)
+    update = coroutine(DatasetHandle.update)
+    delete = coroutine(DatasetHandle.delete)
+
     def __init__(self, connection: AsyncConnection, name: str) -> None:
         self.dataset = name
         self._connection = connection
 
     def __repr__(self) -> str:
         return f"AsyncDatasetHandle({self.dataset!r})"
-
-    async def get(self) -> Dataset:
-        """Return the dataset; as `DatasetHandle.get`."""
-        return await self._connection.send(dataset_calls.get_dataset(self.dataset))
-
-    async def create(self, **details: Unpack[Details]) -> Dataset:
-        """Create the dataset, without examples; as `DatasetHandle.create`."""
-        return await self._connection.send(dataset_calls.dataset_creation(self.dataset, details))
 
     async def upload(
         self,
@@ -94,27 +93,3 @@ class AsyncDatasetHandle:
             else:
                 outage.answered()
                 return result
-
-    async def finish(self, example_count: int | None = None) -> Dataset:
-        """End the upload; as `DatasetHandle.finish`."""
-        return await self._connection.send(dataset_calls.dataset_finish(self.dataset, example_count))
-
-    def examples(self, **query: Unpack[ExampleQuery]) -> AsyncIterator[ExampleRecord]:
-        """Yield the examples of the dataset; as `DatasetHandle.examples`."""
-        return self._connection.pages(partial(example_calls.example_list, self.dataset, query))
-
-    async def content(self, example: ExampleKey) -> ExampleContent:
-        """Return the content of an example; as `Client.example_content`."""
-        return await self._connection.send(example_calls.example_content(self.dataset, example))
-
-    async def thumbnail(self, example: ExampleKey, size: ThumbnailSize = 128) -> ExampleContent:
-        """Return a thumbnail of an example; as `Client.example_thumbnail`."""
-        return await self._connection.send(example_calls.example_content(self.dataset, example, size))
-
-    async def update(self, **details: Unpack[Details]) -> Dataset:
-        """Update the details of the dataset; as `DatasetHandle.update`."""
-        return await self._connection.send(dataset_calls.dataset_change(self.dataset, details))
-
-    async def delete(self, *, etag: str | None = None) -> None:
-        """Delete the dataset; as `DatasetHandle.delete`."""
-        await self._connection.send(dataset_calls.dataset_deletion(self.dataset, etag))

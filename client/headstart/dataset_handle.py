@@ -182,4 +182,4 @@ class DatasetHandle:
             NotFound: the dataset does not exist.
             Aborted: the dataset was changed since its etag was read.
         """
-        self._connection.send(dataset_calls.dataset_deletion(self.dataset, etag))
+        return self._connection.send(dataset_calls.dataset_deletion(self.dataset, etag))

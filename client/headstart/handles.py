@@ -54,15 +54,21 @@ __all__ = ["AliasHandle", "ModelHandle", "VersionHandle"]
 Many = TypeVar("Many", bound=Content)
 
 
-class VersionMethods:
-    """Methods that read a version; shared by the handles of models and versions."""
+class Handle:
+    """The reference of a handle, synchronous or not."""
 
-    def __init__(self, client: ClientMethods, ref: VersionRef) -> None:
+    def __init__(self, client: Any, ref: VersionRef) -> None:
         self.ref = ref
         self._client = client
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.ref)!r})"
+
+
+class VersionMethods(Handle):
+    """Methods that read a version; shared by the handles of models and versions."""
+
+    _client: ClientMethods
 
     @overload
     def predict(
@@ -114,7 +120,7 @@ class VersionMethods:
 
     def compare(
         self,
-        baseline: "VersionMethods | VersionRef | str | int",
+        baseline: Handle | VersionRef | str | int,
         examples: Examples | None = None,
         y: Any = None,
         *,
@@ -132,7 +138,7 @@ class VersionMethods:
             on_upload: as in `Client.compare`.
             **settings: as in `Client.compare`.
         """
-        first = baseline.ref if isinstance(baseline, VersionMethods) else other_version(self.ref, baseline)
+        first = baseline.ref if isinstance(baseline, Handle) else other_version(self.ref, baseline)
         return self._client.compare(first, self.ref, examples, y, task=task, on_upload=on_upload, **settings)
 
     def evaluation(self) -> VersionEvaluation:
@@ -202,7 +208,7 @@ class VersionHandle(VersionMethods):
         Raises:
             ValueError: the handle names the version by an alias.
         """
-        self._client.delete_version(self.ref.model, numbered(self.ref), force=force)
+        return self._client.delete_version(self.ref.model, numbered(self.ref), force=force)
 
 
 class AliasHandle:
@@ -214,7 +220,7 @@ class AliasHandle:
         self._client = client
 
     def __repr__(self) -> str:
-        return f"AliasHandle({self.model + '@' + self.alias!r})"
+        return f"{type(self).__name__}({self.model + '@' + self.alias!r})"
 
     def get(self) -> Alias:
         """Return the alias with its version and traffic.
@@ -240,7 +246,7 @@ class AliasHandle:
 
     def delete(self, *, etag: str | None = None) -> None:
         """Delete the alias. Its version stays."""
-        self._client.delete_alias(self.model, self.alias, etag)
+        return self._client.delete_alias(self.model, self.alias, etag)
 
 
 class ModelHandle(VersionMethods):

@@ -60,8 +60,11 @@ class EvaluationMethods(Methods):
             OSError, TypeError or ValueError: as in `fine_tune`.
         """
         target = version_ref(model, version, alias)
-        source, dataset = open_measured(examples, y, task=task, settings=settings)
-        return self._connection.upload(upload.evaluation(target, source, dataset), on_upload)
+
+        def opened() -> upload.Upload[EvaluationResult]:
+            return upload.evaluation(target, *open_measured(examples, y, task=task, settings=settings))
+
+        return self._connection.upload(opened, on_upload)
 
     def compare(
         self,
@@ -95,9 +98,12 @@ class EvaluationMethods(Methods):
         """
         has_examples = any(value is not None for value in (examples, y, *settings.values()))
         values = examples if has_examples else ()
-        source, dataset = open_measured(values, y, task=task, settings=settings)
-        sent = upload.comparison(parse_version(first), parse_version(second), source, dataset)
-        return self._connection.upload(sent, on_upload)
+        pair = parse_version(first), parse_version(second)
+
+        def opened() -> upload.Upload[Comparison]:
+            return upload.comparison(*pair, *open_measured(values, y, task=task, settings=settings))
+
+        return self._connection.upload(opened, on_upload)
 
     def evaluation(
         self, model: str, version: int | None = None, alias: str | None = None

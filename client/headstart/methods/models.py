@@ -33,8 +33,8 @@ class ModelMethods(Methods):
     """List, update and delete stored resources."""
 
     def models(self) -> list[Model]:
-        """Yield all models by name, without their versions."""
-        return list(self._connection.pages(calls.model_page))
+        """Return all models by name, without their versions."""
+        return self._connection.all_pages(calls.model_page)
 
     def get_model(self, name: str, *, max_versions: int | None = None) -> Model:
         """Return a model with its versions, newest first.
@@ -201,7 +201,7 @@ class ModelMethods(Methods):
 
     def delete_alias(self, model: str, alias: str, etag: str | None = None) -> None:
         """Delete an alias; arguments and errors as in `set_alias`."""
-        self._connection.send(calls.alias_removal(model, alias, etag))
+        return self._connection.send(calls.alias_removal(model, alias, etag))
 
     def delete_version(self, model: str, version: int, *, force: bool = False) -> None:
         """Delete a version.
@@ -215,7 +215,7 @@ class ModelMethods(Methods):
             NotFound: the model or version does not exist.
             FailedPrecondition: aliases name the version or send it traffic, and `force` is not set.
         """
-        self._connection.send(calls.version_deletion(model, version, force))
+        return self._connection.send(calls.version_deletion(model, version, force))
 
     def erase_example(
         self, model: str, example_id: str, *, rebuild: bool = False, request_id: str = ""

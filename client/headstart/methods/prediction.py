@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from numpy.typing import NDArray
@@ -92,9 +93,10 @@ class PredictionMethods(Methods):
         prediction, input_settings = split_settings(settings)
         target = version_ref(model, prediction.get("version"), prediction.get("alias"))
         run, limit = prediction_run([target], prediction, keep_errors=keeps_errors(errors))
-        opened = open_inputs(inputs, input_settings)
-        self._connection.send_all(run, opened.items, limit)
-        return run.outcomes()[0] if opened.is_one else run.outcomes()
+        opened = partial(open_inputs, inputs, input_settings)
+        return self._connection.send_all(
+            run, opened, limit, lambda is_one: run.outcomes()[0] if is_one else run.outcomes()
+        )
 
     def predict_stream(
         self, inputs: Inputs | None = None, *, model: str, **settings: Unpack[PredictArguments]
@@ -160,10 +162,8 @@ class PredictionMethods(Methods):
             evidence=make_evidence(abstain, neighbors, saliency, influence),
             routing_key=routing_key,
         )
-        self._connection.send_all(
-            run, open_inputs(inputs).items, None if timeout is None else seconds(timeout)
-        )
-        return run.result()
+        limit = None if timeout is None else seconds(timeout)
+        return self._connection.send_all(run, partial(open_inputs, inputs), limit, lambda _: run.result())
 
     def embed(
         self,
@@ -190,11 +190,9 @@ class PredictionMethods(Methods):
             InvalidArgument: an input is unusable, or the backbone has no such view.
         """
         run = EmbeddingRun(backbone, views)
-        opened = open_inputs(inputs)
-        self._connection.send_all(run, opened.items, None if timeout is None else seconds(timeout))
-        features = run.result()
-        return {view: array[0] for view, array in features.items()} if opened.is_one else features
+        limit = None if timeout is None else seconds(timeout)
+        return self._connection.send_all(run, partial(open_inputs, inputs), limit, run.result)
 
     def backbones(self) -> list[Backbone]:
         """Return the backbones of the server."""
-        return list(self._connection.pages(calls.backbone_page))
+        return self._connection.all_pages(calls.backbone_page)

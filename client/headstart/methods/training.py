@@ -66,8 +66,13 @@ class TrainingMethods(Methods):
             TypeError: a setting is unknown, or an example has an unknown type.
             ValueError: an example or a table is malformed.
         """
-        spec, source = open_fine_tune(model, examples, y, settings, request_id or str(uuid.uuid4()))
-        return self.job(self._connection.upload(upload.fine_tune(spec, source), on_upload))
+
+        def opened() -> upload.Upload[str]:
+            return upload.fine_tune(
+                *open_fine_tune(model, examples, y, settings, request_id or str(uuid.uuid4()))
+            )
+
+        return self.job(self._connection.upload(opened, on_upload))
 
     def rebase(
         self,
@@ -127,8 +132,11 @@ class TrainingMethods(Methods):
         Returns:
             The findings in the examples, and an estimate of the quality of a version trained on them.
         """
-        spec, source = open_fine_tune(model, examples, y, settings)
-        return self._connection.upload(upload.validation(spec, source), on_upload)
+
+        def opened() -> upload.Upload[Validation]:
+            return upload.validation(*open_fine_tune(model, examples, y, settings))
+
+        return self._connection.upload(opened, on_upload)
 
     def job(self, job_id: str) -> Job:
         """Return a handle of a job without sending a call."""
@@ -178,4 +186,4 @@ class TrainingMethods(Methods):
             NotFound: the job does not exist.
             FailedPrecondition: the job is queued or running, or its webhook is pending.
         """
-        self._connection.send(job_deletion(job_id))
+        return self._connection.send(job_deletion(job_id))

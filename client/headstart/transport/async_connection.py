@@ -13,7 +13,7 @@ from grpc import aio
 
 from headstart.calls.calls import Call, Page
 from headstart.errors import HeadstartError, Unauthenticated, Unavailable
-from headstart.inputs.prediction_inputs import NamedInput
+from headstart.inputs.prediction_inputs import NamedInput, OpenInputs
 from headstart.transport.call_log import logged
 from headstart.transport.channel import channel_options, target_uri
 from headstart.transport.chunked_calls import Run
@@ -176,10 +176,21 @@ class AsyncConnection:
             finally:
                 responses.cancel()
 
-    async def send_all(self, run: Run[Any], items: Iterable[NamedInput], timeout: float | None) -> None:
-        """Send inputs in as many calls as needed, within `timeout` seconds."""
-        async for chunk, answer in self.stream(run, items, timeout):
+    async def send_all(
+        self,
+        run: Run[Any],
+        open_inputs: Callable[[], OpenInputs],
+        timeout: float | None,
+        read: Callable[[bool], Result],
+    ) -> Result:
+        """Send inputs in as many calls as needed, within `timeout` seconds.
+
+        `read` makes the result, with whether there is a single input.
+        """
+        opened = await asyncio.to_thread(open_inputs)
+        async for chunk, answer in self.stream(run, opened.items, timeout):
             run.collect(chunk, answer)
+        return read(opened.is_one)
 
     async def stream(
         self, run: Run[Result], items: Iterable[NamedInput], timeout: float | None
@@ -224,9 +235,14 @@ class AsyncConnection:
             if not token:
                 return
 
-    async def upload(self, upload: Upload[Result], report: UploadReport | None) -> Result:
-        """Send a stream of examples; restart it if no server answers."""
+    async def all_pages(self, page: Callable[[str], Call[Page[Result]]]) -> list[Result]:
+        """Return the items of all pages."""
+        return [item async for item in self.pages(page)]
+
+    async def upload(self, opened: Callable[[], Upload[Result]], report: UploadReport | None) -> Result:
+        """Open a stream of examples and send it; restart it if no server answers."""
         loop = asyncio.get_running_loop()
+        upload = await asyncio.to_thread(opened)
 
         def relay(count: int, total: int | None) -> None:
             if report is not None:

@@ -202,9 +202,10 @@ class EmbeddingRun:
         if answer is not None:
             self._answers.append(answer)
 
-    def result(self) -> dict[str, NDArray[Any]]:
-        """Return the features of all inputs by view, each of shape [inputs, size of the view]."""
-        return _stacked(self._answers) if self._answers else {}
+    def result(self, is_one: bool) -> dict[str, NDArray[Any]]:
+        """Return the features by view, of shape [inputs, size of the view], or [size of the view] of one."""
+        features = _stacked(self._answers) if self._answers else {}
+        return {view: array[0] for view, array in features.items()} if is_one else features
 
 
 def _joined(parts: Sequence[ModelPredictions]) -> ModelPredictions:

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from headstart.calls.calls import Call, Page
 from headstart.errors import Cancelled, ErrorDetails, HeadstartError, Unauthenticated, Unavailable
-from headstart.inputs.prediction_inputs import NamedInput
+from headstart.inputs.prediction_inputs import NamedInput, OpenInputs
 from headstart.transport.call_log import LOGGER, logged
 from headstart.transport.channel import channel_options, target_uri
 from headstart.transport.chunked_calls import Run
@@ -150,10 +150,21 @@ class Connection:
             finally:
                 responses.cancel()
 
-    def send_all(self, run: Run[Any], items: Iterable[NamedInput], timeout: float | None) -> None:
-        """Send inputs in as many calls as needed, within `timeout` seconds."""
-        for chunk, answer in self.stream(run, items, timeout):
+    def send_all(
+        self,
+        run: Run[Any],
+        open_inputs: Callable[[], OpenInputs],
+        timeout: float | None,
+        read: Callable[[bool], Result],
+    ) -> Result:
+        """Send inputs in as many calls as needed, within `timeout` seconds.
+
+        `read` makes the result, with whether there is a single input.
+        """
+        opened = open_inputs()
+        for chunk, answer in self.stream(run, opened.items, timeout):
             run.collect(chunk, answer)
+        return read(opened.is_one)
 
     def stream(
         self, run: Run[Result], items: Iterable[NamedInput], timeout: float | None
@@ -195,8 +206,13 @@ class Connection:
             if not token:
                 return
 
-    def upload(self, upload: Upload[Result], report: UploadReport | None) -> Result:
-        """Send a stream of examples; restart it if no server answers."""
+    def all_pages(self, page: Callable[[str], Call[Page[Result]]]) -> list[Result]:
+        """Return the items of all pages."""
+        return list(self.pages(page))
+
+    def upload(self, opened: Callable[[], Upload[Result]], report: UploadReport | None) -> Result:
+        """Open a stream of examples and send it; restart it if no server answers."""
+        upload = opened()
         return self._authenticated(lambda metadata: self.deliver(upload, report, metadata))
 
     def deliver(self, upload: Upload[Result], report: UploadReport | None, metadata: Metadata) -> Result:

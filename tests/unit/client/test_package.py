@@ -1,6 +1,7 @@
 import inspect
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from importlib import metadata
 from typing import get_origin
 
@@ -90,6 +91,13 @@ def test_the_asynchronous_twin_has_the_same_methods_and_arguments(one, other):
         }
 
     assert public(one) == public(other)
+
+
+def test_an_asynchronous_method_is_documented_and_annotated_as_one():
+    assert inspect.getdoc(AsyncClient.versions) == inspect.getdoc(Client.versions)
+    assert inspect.iscoroutinefunction(AsyncClient.delete_model)
+    assert inspect.signature(AsyncClient.delete_model).return_annotation is int
+    assert inspect.signature(AsyncClient.versions).return_annotation == AsyncIterator[headstart.Version]
 
 
 def test_importing_it_pulls_in_no_framework_no_server_and_no_command_line():
