@@ -60,23 +60,14 @@ _SERVING = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call(Generic[Result]):
-    """A call, for a synchronous or asynchronous channel.
+    """A call, for a synchronous or asynchronous channel."""
 
-    Attributes:
-        path: full name of the method.
-        request: the request.
-        response: type of the response, or of each response of a stream.
-        read: converts a response into a result.
-        extra_seconds: seconds that the request lets the server wait, added to the call's deadline.
-        repeatable: whether the call is idempotent.
-    """
-
-    path: str
-    request: Message
-    response: type[Message]
-    read: Callable[[Any], Result]
-    extra_seconds: float = 0.0
-    repeatable: bool = False
+    path: str  # full name of the method
+    request: Message  # the request
+    response: type[Message]  # type of the response, or of each response of a stream
+    read: Callable[[Any], Result]  # converts a response into a result
+    extra_seconds: float = 0.0  # seconds that the request lets the server wait, added to the call's deadline
+    repeatable: bool = False  # whether the call is idempotent
 
     def may_follow(self, error: Unavailable) -> bool:
         """Return whether the call may be sent again after this error."""

@@ -28,13 +28,9 @@ _GAP = 2
 
 
 class Command(TyperCommand):
-    """A command whose --help fits on one screen.
+    """A command whose --help fits on one screen."""
 
-    Attributes:
-        formats: supported output formats.
-    """
-
-    formats: Sequence[Format] = DOCUMENT
+    formats: Sequence[Format] = DOCUMENT  # supported output formats
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002  # an override
         """Return the arguments of the usage line."""

@@ -40,23 +40,14 @@ Row: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ListedRow:
-    """One example of a list: its input is a path, a text, or features.
+    """One example of a list: its input is a path, a text, or features."""
 
-    Attributes:
-        line: number of its last line, from 1.
-        path: path of its content; may be empty.
-        text: its text; may be empty.
-        features: its features; may be None.
-        settings: arguments of `Example`: ``id``, ``held_out``, ``weight``, and the target.
-        row: all cells, by the file's column names.
-    """
-
-    line: int
-    path: str
-    text: str
-    features: NDArray[np.float64] | None
-    settings: Mapping[str, Any]
-    row: Row
+    line: int  # number of its last line, from 1
+    path: str  # path of its content; may be empty
+    text: str  # its text; may be empty
+    features: NDArray[np.float64] | None  # its features; may be None
+    settings: Mapping[str, Any]  # arguments of `Example`: ``id``, ``held_out``, ``weight``, and the target
+    row: Row  # all cells, by the file's column names
 
 
 def read_list(

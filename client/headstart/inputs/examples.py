@@ -111,17 +111,11 @@ _INPUTS: Final = ("texts", "images", "features")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleSource:
-    """Examples as messages, which can be iterated several times; files are read lazily.
+    """Examples as messages, which can be iterated several times; files are read lazily."""
 
-    Attributes:
-        messages: the messages; each iteration returns the same ones.
-        total: number of messages; None if unknown.
-        uri: URI that the server reads; empty if examples are sent.
-    """
-
-    messages: Iterable[input_pb2.Example]
-    total: int | None
-    uri: str = ""
+    messages: Iterable[input_pb2.Example]  # the messages; each iteration returns the same ones
+    total: int | None  # number of messages; None if unknown
+    uri: str = ""  # URI that the server reads; empty if examples are sent
 
     def __iter__(self) -> Iterator[input_pb2.Example]:
         return iter(self.messages)

@@ -69,19 +69,12 @@ _NO_CELLS: Final[Mapping[str, Any]] = {}
 
 
 class NamedInput(NamedTuple):
-    """One input; a tuple for speed, because there may be millions.
+    """One input; a tuple for speed, because there may be millions."""
 
-    Attributes:
-        name: path of the input, or its row; empty if it has no name.
-        content: the input.
-        cells: cells of its row, by column; empty if it is not a row of a file.
-        hint: remedy if the server rejects it; begins with a space unless empty.
-    """
-
-    name: str
-    content: Any
-    cells: Mapping[str, Any] = _NO_CELLS
-    hint: str = ""
+    name: str  # path of the input, or its row; empty if it has no name
+    content: Any  # the input
+    cells: Mapping[str, Any] = _NO_CELLS  # cells of its row, by column; empty if it is not a row of a file
+    hint: str = ""  # remedy if the server rejects it; begins with a space unless empty
 
 
 @dataclass(frozen=True, slots=True)

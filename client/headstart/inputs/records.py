@@ -43,22 +43,15 @@ _REMEDY: Final = "Fill it in, or name the columns to use with feature_columns (-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """Meanings of the columns of a source.
+    """Meanings of the columns of a source."""
 
-    Attributes:
-        names: the source's column names, by the names in `RECORD_COLUMNS`.
-        features: names of the feature columns, in order. None: the columns of numbers, if no other column is
-            an input.
-        task: kind of label. None: unknown.
-        labeled: whether each record has a target; False ignores targets.
-        is_text: whether all values are texts, as in a CSV file.
-    """
-
+    # the source's column names, by the names in `RECORD_COLUMNS`
     names: Mapping[str, str] = field(default_factory=dict)
+    # names of the feature columns, in order. None: the columns of numbers, if no other column is an input
     features: tuple[str, ...] | None = None
-    task: Task | None = None
-    labeled: bool = True
-    is_text: bool = False
+    task: Task | None = None  # kind of label. None: unknown
+    labeled: bool = True  # whether each record has a target; False ignores targets
+    is_text: bool = False  # whether all values are texts, as in a CSV file
 
 
 def meanings(row: Mapping[str, Any], layout: Layout) -> Mapping[str, Any]:

@@ -23,20 +23,13 @@ _INPUT: Final = re.compile(r"\b(inputs\[|[Ii]nput )(\d+)\b(\](?:\.\w+)?)?")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chunk:
-    """A portion of the inputs.
+    """A portion of the inputs."""
 
-    Attributes:
-        first: index of its first item among all inputs.
-        items: its items.
-        inputs: messages of the sent items.
-        places: index of each message's item in this portion.
-        errors: errors of unusable items, by index in this portion.
-    """
-
-    first: int
-    items: Sequence[NamedInput]
-    inputs: Sequence[input_pb2.Input]
-    places: Sequence[int]
+    first: int  # index of its first item among all inputs
+    items: Sequence[NamedInput]  # its items
+    inputs: Sequence[input_pb2.Input]  # messages of the sent items
+    places: Sequence[int]  # index of each message's item in this portion
+    # errors of unusable items, by index in this portion
     errors: Mapping[int, PredictionError] = field(default_factory=dict)
 
     def name(self, place: int) -> str:

@@ -37,21 +37,14 @@ _LAST_PORT: Final = 65_535
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectionSettings:
-    """The settings of a connection.
+    """The settings of a connection."""
 
-    Attributes:
-        server: address as the caller passed it.
-        credentials: TLS credentials. None: plain text.
-        timeout: seconds of a call. None: no limit.
-        tokens: source of the token of each call.
-    """
-
-    server: str
-    credentials: grpc.ChannelCredentials | None
-    timeout: float | None
+    server: str  # address as the caller passed it
+    credentials: grpc.ChannelCredentials | None  # TLS credentials. None: plain text
+    timeout: float | None  # seconds of a call. None: no limit
     metadata: Metadata
     retries: RetryPolicy
-    tokens: TokenSource
+    tokens: TokenSource  # source of the token of each call
     interceptors: tuple[Any, ...] = ()
 
     def metadata_with(self, token: str | None) -> Metadata:

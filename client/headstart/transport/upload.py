@@ -52,24 +52,15 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Upload(Generic[Result]):
-    """A stream of examples, which can be iterated several times.
+    """A stream of examples, which can be iterated several times."""
 
-    Attributes:
-        path: full name of the method.
-        request: type of its messages; each has the fields `spec` and `examples`.
-        spec: the spec.
-        source: the examples.
-        response: type of the response.
-        read: converts the response into a result.
-        abandoned: set by another thread to cancel the upload; the next part then raises `UploadAbandoned`.
-    """
-
-    path: str
-    request: Callable[..., Message]
-    spec: Message
-    source: ExampleSource
-    response: type[Message]
-    read: Callable[[Any], Result]
+    path: str  # full name of the method
+    request: Callable[..., Message]  # type of its messages; each has the fields `spec` and `examples`
+    spec: Message  # the spec
+    source: ExampleSource  # the examples
+    response: type[Message]  # type of the response
+    read: Callable[[Any], Result]  # converts the response into a result
+    # set by another thread to cancel the upload; the next part then raises `UploadAbandoned`
     abandoned: threading.Event = field(default_factory=threading.Event)
 
     def __iter__(self) -> Iterator[Part]:

@@ -18,15 +18,11 @@ from headstart_server.settings.groups import STDOUT
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OmittedLines:
-    """Lines that were not written, because there were too many.
-
-    Attributes:
-        since: when the first of them would have been, in seconds since 1970.
-    """
+    """Lines that were not written, because there were too many."""
 
     kind: str
     count: int
-    since: float
+    since: float  # when the first of them would have been, in seconds since 1970
 
 
 @dataclass(kw_only=True, slots=True)

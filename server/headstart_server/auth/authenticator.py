@@ -28,14 +28,10 @@ _NOTHING_SAID = TenantSettings()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """The credentials of a caller.
-
-    Attributes:
-        certificate_names: the names in their certificate, which was checked by the port.
-    """
+    """The credentials of a caller."""
 
     token: Secret[str] | str | None = None
-    certificate_names: tuple[str, ...] = ()
+    certificate_names: tuple[str, ...] = ()  # the names in their certificate, which was checked by the port
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "token", Secret.of(self.token))
@@ -48,14 +44,10 @@ class Credentials:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """Who is calling.
-
-    Attributes:
-        subject: whom an issuer's token is about; empty for others.
-    """
+    """Who is calling."""
 
     principal: Principal
-    subject: str = ""
+    subject: str = ""  # whom an issuer's token is about; empty for others
 
 
 class Authenticator:

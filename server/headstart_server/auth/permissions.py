@@ -19,14 +19,10 @@ class Right(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
-    """Rights on some models.
-
-    Attributes:
-        models: names of models, or what they begin with, followed by ``*``.
-    """
+    """Rights on some models."""
 
     rights: frozenset[Right]
-    models: tuple[str, ...]
+    models: tuple[str, ...]  # names of models, or what they begin with, followed by ``*``
 
     def covers(self, model: str) -> bool:
         """Whether it is about a model of this name."""
@@ -35,15 +31,10 @@ class Grant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Principal:
-    """A caller with grants.
+    """A caller with grants."""
 
-    Attributes:
-        name: for the audit log and for people.
-        tenant: whose models and jobs there are for them; empty for those of no tenant.
-    """
-
-    name: str
-    tenant: str = ""
+    name: str  # for the audit log and for people
+    tenant: str = ""  # whose models and jobs there are for them; empty for those of no tenant
     grants: tuple[Grant, ...] = ()
 
     def has(self, right: Right) -> bool:
@@ -66,13 +57,9 @@ class Principal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scope:
-    """Some of the models of one tenant.
+    """Some of the models of one tenant."""
 
-    Attributes:
-        tenant: the tenant; empty for none.
-    """
-
-    tenant: str = ""
+    tenant: str = ""  # the tenant; empty for none
     models: tuple[str, ...] = ("*",)
 
     def covers(self, full: str) -> bool:

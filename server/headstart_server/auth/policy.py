@@ -25,19 +25,12 @@ class PolicyError(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IssuerSettings:
-    """An OpenID issuer whose tokens are taken.
+    """An OpenID issuer whose tokens are taken."""
 
-    Attributes:
-        issuer: what the claim ``iss`` has to be.
-        audience: what the claim ``aud`` has to be, or to have among others.
-        keys: an ``https://`` address of its key set, or a file.
-        leeway_seconds: how far clocks may be apart.
-    """
-
-    issuer: str
-    audience: str
-    keys: str
-    leeway_seconds: float = 30.0
+    issuer: str  # what the claim ``iss`` has to be
+    audience: str  # what the claim ``aud`` has to be, or to have among others
+    keys: str  # an ``https://`` address of its key set, or a file
+    leeway_seconds: float = 30.0  # how far clocks may be apart
     algorithms: tuple[str, ...] = ("RS256", "ES256")
 
 
@@ -59,28 +52,20 @@ class ClaimRule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TenantSettings:
-    """What is said of a tenant.
+    """What is said of a tenant."""
 
-    Attributes:
-        max_versions: maximum versions of all its models, 0 for no limit; None leaves it to the server's flag.
-        max_storage: maximum bytes that it may store, 0 for no limit; None as above.
-    """
-
+    # maximum versions of all its models, 0 for no limit; None leaves it to the server's flag
     max_versions: int | None = None
-    max_storage: int | None = None
+    max_storage: int | None = None  # maximum bytes that it may store, 0 for no limit; None as above
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
-    """Who may do what.
-
-    Attributes:
-        claim_rules: those whom issuers name; the first that fits counts.
-    """
+    """Who may do what."""
 
     by_token: Mapping[str, Principal] = field(default_factory=dict)
     by_certificate: Mapping[str, Principal] = field(default_factory=dict)
-    claim_rules: Sequence[ClaimRule] = ()
+    claim_rules: Sequence[ClaimRule] = ()  # those whom issuers name; the first that fits counts
     issuers: Mapping[str, IssuerSettings] = field(default_factory=dict)
     tenants: Mapping[str, TenantSettings] = field(default_factory=dict)
 

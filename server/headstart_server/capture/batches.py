@@ -19,14 +19,10 @@ _CONTENTS, _FEATURES = "contents", "features"
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class BatchFeatures:
-    """The features of the inputs of a batch.
-
-    Attributes:
-        views: the views, [n, D of the view].
-    """
+    """The features of the inputs of a batch."""
 
     backbone_digest: str
-    views: Mapping[str, Float32]
+    views: Mapping[str, Float32]  # the views, [n, D of the view]
 
     def encoded(self) -> tuple[bytes, dict[str, Any]]:
         """Return the views side by side, by name, and what the row of the batch has about them."""

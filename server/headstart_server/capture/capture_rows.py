@@ -36,19 +36,13 @@ GAP = text(
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class NewCapture:
-    """An input to be stored.
+    """An input to be stored."""
 
-    Attributes:
-        captured: without the place where it is stored; `created` and `expires` are set when it is.
-        content: the bytes to store.
-        direction: the features in the space of similar inputs.
-        age: seconds since the prediction.
-    """
-
+    # without the place where it is stored; `created` and `expires` are set when it is
     captured: CapturedInput
-    content: bytes
-    direction: bytes
-    age: float = 0.0
+    content: bytes  # the bytes to store
+    direction: bytes  # the features in the space of similar inputs
+    age: float = 0.0  # seconds since the prediction
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

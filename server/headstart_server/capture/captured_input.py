@@ -43,39 +43,26 @@ class ClassProbability:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CapturedInput:
-    """A captured input without its content.
-
-    Attributes:
-        version: number of the version that predicted.
-        created: time of the prediction, in seconds since 1970.
-        expires: time at which it is deleted.
-        classes: the most probable classes, by descending probability; empty for regression.
-        margin: margin of the prediction; None for regression.
-        typicality: typicality of the input; None if it is unknown.
-        kind: `image`, `text` or `tensor`, as `stored_content.encode` returns it.
-        digest: SHA-256 digest of the stored bytes, in hexadecimal.
-        nbytes: number of these bytes.
-        start: offset of the content in the object.
-        place: row of the features in the object.
-    """
+    """A captured input without its content."""
 
     model: str
     prediction_id: str
-    version: int
-    created: float
-    expires: float
+    version: int  # number of the version that predicted
+    created: float  # time of the prediction, in seconds since 1970
+    expires: float  # time at which it is deleted
     predicted: Target
+    # the most probable classes, by descending probability; empty for regression
     classes: tuple[ClassProbability, ...]
-    margin: float | None
-    typicality: float | None
+    margin: float | None  # margin of the prediction; None for regression
+    typicality: float | None  # typicality of the input; None if it is unknown
     reasons: CaptureReason
-    kind: str
+    kind: str  # `image`, `text` or `tensor`, as `stored_content.encode` returns it
     media_type: str
-    digest: str
-    nbytes: int
+    digest: str  # SHA-256 digest of the stored bytes, in hexadecimal
+    nbytes: int  # number of these bytes
     batch: str = ""
-    start: int = 0
-    place: int = 0
+    start: int = 0  # offset of the content in the object
+    place: int = 0  # row of the features in the object
 
     @property
     def random_sample(self) -> bool:

@@ -47,25 +47,15 @@ def mark_reviewed(connection: Connection, model: str, prediction_id: str, now: f
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptureStatus:
-    """The state of the capture of a model.
+    """The state of the capture of a model."""
 
-    Attributes:
-        captured_count: number of captured inputs.
-        captured_bytes: bytes of captured inputs with their features.
-        pending_count: number of captured inputs without feedback.
-        queue_full: predictions that were not considered because a queue was full.
-        storage_failed: selected inputs that were lost because the storage was full or unavailable.
-        quota_full: selected inputs that were lost because the tenant's quota was full.
-        last_gap: time of the last one that was lost; None for none.
-    """
-
-    captured_count: int = 0
-    captured_bytes: int = 0
-    pending_count: int = 0
-    queue_full: int = 0
-    storage_failed: int = 0
-    quota_full: int = 0
-    last_gap: float | None = None
+    captured_count: int = 0  # number of captured inputs
+    captured_bytes: int = 0  # bytes of captured inputs with their features
+    pending_count: int = 0  # number of captured inputs without feedback
+    queue_full: int = 0  # predictions that were not considered because a queue was full
+    storage_failed: int = 0  # selected inputs that were lost because the storage was full or unavailable
+    quota_full: int = 0  # selected inputs that were lost because the tenant's quota was full
+    last_gap: float | None = None  # time of the last one that was lost; None for none
 
 
 class CapturedInputs:

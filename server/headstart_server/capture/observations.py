@@ -17,23 +17,15 @@ MAX_WAITING, MAX_WAITING_BYTES = 8192, 128 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Observation:
-    """The predictions of one version in one call.
+    """The predictions of one version in one call."""
 
-    Attributes:
-        prediction: what it predicted for n inputs.
-        contents: the inputs, [n].
-        rows: their features, [n].
-        cuts: names of activations among the features.
-        is_traffic: whether they may be in the random sample.
-        time: when they were predicted, on a clock that only goes up.
-    """
-
-    prediction: VersionPrediction
+    prediction: VersionPrediction  # what it predicted for n inputs
     policy: CapturePolicy
-    contents: Sequence[Content]
-    rows: Sequence[RowFeatures]
-    cuts: frozenset[str] = frozenset()
-    is_traffic: bool = True
+    contents: Sequence[Content]  # the inputs, [n]
+    rows: Sequence[RowFeatures]  # their features, [n]
+    cuts: frozenset[str] = frozenset()  # names of activations among the features
+    is_traffic: bool = True  # whether they may be in the random sample
+    # when they were predicted, on a clock that only goes up
     time: float = field(default_factory=time.monotonic)
 
     @property

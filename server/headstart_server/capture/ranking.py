@@ -36,42 +36,26 @@ class ReviewReason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Candidates:
-    """N inputs to rank.
+    """N inputs to rank."""
 
-    Attributes:
-        rows: features in a small space, [N, d].
-        labeled: features of training examples in the same space, [K, d]; may be empty.
-        directions: features of length 1 in a small space, to find nearly equal inputs, [N, D].
-        near: cosine from which two inputs are nearly equal.
-        margins: margins of the ranking version, 0 to 1, NaN where it has none, [N].
-        typicality: typicality for the ranking version, NaN where it is unknown, [N].
-        disagrees: whether another version predicted another label, [N].
-        rare: whether the predicted class is rare, [N].
-    """
-
-    rows: Float32
-    labeled: Float32
-    directions: Float32
-    near: float
-    margins: Float64
-    typicality: Float64
-    disagrees: NDArray[np.bool_]
-    rare: NDArray[np.bool_]
+    rows: Float32  # features in a small space, [N, d]
+    labeled: Float32  # features of training examples in the same space, [K, d]; may be empty
+    directions: Float32  # features of length 1 in a small space, to find nearly equal inputs, [N, D]
+    near: float  # cosine from which two inputs are nearly equal
+    margins: Float64  # margins of the ranking version, 0 to 1, NaN where it has none, [N]
+    typicality: Float64  # typicality for the ranking version, NaN where it is unknown, [N]
+    disagrees: NDArray[np.bool_]  # whether another version predicted another label, [N]
+    rare: NDArray[np.bool_]  # whether the predicted class is rare, [N]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ranked:
-    """An input in the ranking.
-
-    Attributes:
-        value: its value, relative to the largest one, 0 to 1.
-        near_duplicates: number of later inputs that are nearly equal to it.
-    """
+    """An input in the ranking."""
 
     index: int
-    value: float
+    value: float  # its value, relative to the largest one, 0 to 1
     reason: ReviewReason
-    near_duplicates: int
+    near_duplicates: int  # number of later inputs that are nearly equal to it
 
 
 class _Design:

@@ -26,36 +26,23 @@ MAX_LISTED, MAX_CANDIDATES, MAX_LISTS = 1000, 5000, 50
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReviewEntry:
-    """A captured input that is listed for review.
-
-    Attributes:
-        value: value of a label for it, relative to the list, 0 to 1.
-        predicted: the label that the ranking version predicts.
-        margin: margin of the ranking version; None if it has none.
-        near_duplicates: number of nearly equal inputs, which are listed last.
-    """
+    """A captured input that is listed for review."""
 
     captured: CapturedInput
     reason: ReviewReason
-    value: float
-    predicted: Target
-    margin: float | None
-    near_duplicates: int
+    value: float  # value of a label for it, relative to the list, 0 to 1
+    predicted: Target  # the label that the ranking version predicts
+    margin: float | None  # margin of the ranking version; None if it has none
+    near_duplicates: int  # number of nearly equal inputs, which are listed last
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReviewPage:
-    """A page of a list.
+    """A page of a list."""
 
-    Attributes:
-        entries: the inputs, by descending value.
-        version: number of the version that ranked.
-        following: name of the list and offset of the next page; None on the last page.
-    """
-
-    entries: Sequence[ReviewEntry]
-    version: int
-    following: tuple[str, int] | None
+    entries: Sequence[ReviewEntry]  # the inputs, by descending value
+    version: int  # number of the version that ranked
+    following: tuple[str, int] | None  # name of the list and offset of the next page; None on the last page
 
 
 @dataclass(frozen=True, slots=True)

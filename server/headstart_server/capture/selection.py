@@ -26,19 +26,12 @@ MAX_VERSIONS = 200
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Selection:
-    """The selected ones of n predictions.
+    """The selected ones of n predictions."""
 
-    Attributes:
-        places: their places, [m].
-        reasons: bits of `CaptureReason` of each, [m].
-        margins: the margin of each, NaN for regression, [m].
-        typicality: the typicality of each, [m]; None if the version cannot compute it.
-    """
-
-    places: Ints
-    reasons: Ints
-    margins: Float64
-    typicality: Float32 | None
+    places: Ints  # their places, [m]
+    reasons: Ints  # bits of `CaptureReason` of each, [m]
+    margins: Float64  # the margin of each, NaN for regression, [m]
+    typicality: Float32 | None  # the typicality of each, [m]; None if the version cannot compute it
 
 
 class CaptureSelector:

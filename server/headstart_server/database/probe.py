@@ -20,27 +20,16 @@ from headstart_server.errors import DatabaseUnavailable
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatabaseFacts:
-    """The state of a database.
+    """The state of a database."""
 
-    Attributes:
-        product: its software and release.
-        schema: the schema version of its tables; None without tables.
-        identity: what distinguishes it from every other database; None without tables.
-        missing_tables: the tables that this release would add.
-        skew: seconds by which its clock is ahead of this machine's.
-        latency: seconds of one query.
-        may_create: whether this user may create tables.
-        is_read_only: whether it takes no writes, as a standby does.
-    """
-
-    product: str
-    schema: int | None
-    identity: str | None
-    missing_tables: tuple[str, ...]
-    skew: float
-    latency: float
-    may_create: bool
-    is_read_only: bool
+    product: str  # its software and release
+    schema: int | None  # the schema version of its tables; None without tables
+    identity: str | None  # what distinguishes it from every other database; None without tables
+    missing_tables: tuple[str, ...]  # the tables that this release would add
+    skew: float  # seconds by which its clock is ahead of this machine's
+    latency: float  # seconds of one query
+    may_create: bool  # whether this user may create tables
+    is_read_only: bool  # whether it takes no writes, as a standby does
 
     @property
     def is_newer(self) -> bool:

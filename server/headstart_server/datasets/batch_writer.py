@@ -36,18 +36,14 @@ MAX_BATCHES = 4096
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchRequest:
-    """A batch to write.
-
-    Attributes:
-        checksum: returns the checksum of the dataset after the batch, from the one before it.
-        expected: the checksum that the caller expects; empty for any.
-    """
+    """A batch to write."""
 
     dataset: str
     number: int
     examples: Sequence[Example]
+    # returns the checksum of the dataset after the batch, from the one before it
     checksum: Callable[[bytes], bytes]
-    expected: bytes = b""
+    expected: bytes = b""  # the checksum that the caller expects; empty for any
 
 
 class BatchWriter:

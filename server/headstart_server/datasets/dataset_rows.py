@@ -51,22 +51,16 @@ _IN_ARCHIVES = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """A batch of a dataset.
-
-    Attributes:
-        nbytes: bytes of the archive.
-        checksum: of the dataset after the batch.
-        columns: its list in the form of the table, which takes a while to write.
-    """
+    """A batch of a dataset."""
 
     number: int
     archive: str
-    nbytes: int
+    nbytes: int  # bytes of the archive
     digest: str
-    checksum: bytes
+    checksum: bytes  # of the dataset after the batch
     modality: Modality
     examples: Sequence[StoredExample]
-    columns: Mapping[str, bytes]
+    columns: Mapping[str, bytes]  # its list in the form of the table, which takes a while to write
 
 
 def dataset_not_found_error(name: str) -> DatasetNotFound:

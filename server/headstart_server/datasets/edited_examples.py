@@ -13,21 +13,16 @@ from headstart_server.learning.examples.task import Task
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class EditedExamples:
-    """Examples after edits.
+    """Examples after edits."""
 
-    Attributes:
-        examples: the examples that stay, with their new labels, weights and held-out flags.
-        left_out: the examples that were removed or erased.
-        changed_ids: for the ID of each changed example the position of its edit.
-        reduced: for each class that an edit took an example from, the position of the last such edit.
-        edited_count: number of changed examples.
-    """
-
+    # the examples that stay, with their new labels, weights and held-out flags
     examples: Sequence[StoredExample]
-    left_out: Sequence[StoredExample]
+    left_out: Sequence[StoredExample]  # the examples that were removed or erased
+    # for the ID of each changed example the position of its edit
     changed_ids: Mapping[str, int] = field(default_factory=dict)
+    # for each class that an edit took an example from, the position of the last such edit
     reduced: Mapping[str, int] = field(default_factory=dict)
-    edited_count: int = 0
+    edited_count: int = 0  # number of changed examples
 
     def check_replaced(self, ids: Collection[str]) -> None:
         """Check that no edited example is replaced by a new example with its ID."""

@@ -20,18 +20,12 @@ from headstart_server.storage.json_values import JsonValue
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErasureRequest:
-    """What is erased: an example by its ID, in one model or in all models of a scope.
-
-    Attributes:
-        model: the model; empty for all.
-        scope: the models; None for all.
-        request_id: the caller's ID; empty for none.
-    """
+    """What is erased: an example by its ID, in one model or in all models of a scope."""
 
     example_id: str
-    model: str = ""
-    scope: Scope | None = None
-    request_id: str = ""
+    model: str = ""  # the model; empty for all
+    scope: Scope | None = None  # the models; None for all
+    request_id: str = ""  # the caller's ID; empty for none
 
     @property
     def tenant(self) -> str:
@@ -55,18 +49,14 @@ class RebuiltVersion(JsonValue):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErasureRecord:
-    """A stored erasure; `finished` is None until it is complete.
-
-    Attributes:
-        contents: number of stored contents that it deletes.
-        versions: the result of each version, by model and number; None until it is replaced or skipped.
-    """
+    """A stored erasure; `finished` is None until it is complete."""
 
     erasure_id: str
     request: ErasureRequest
     started: float
     finished: float | None
-    contents: int
+    contents: int  # number of stored contents that it deletes
+    # the result of each version, by model and number; None until it is replaced or skipped
     versions: Mapping[tuple[str, int], RebuiltVersion | None]
 
     @property

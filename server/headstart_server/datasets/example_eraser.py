@@ -40,21 +40,14 @@ AGAIN_SECONDS = 3600.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Erasure:
-    """What became of an example.
+    """What became of an example."""
 
-    Attributes:
-        versions: model and number of the versions that were trained on it. They are not changed.
-        unread: the versions of which it is not known, because their list is damaged.
-        job_ids: the jobs under way that had it. One that has not read it yet leaves it out.
-        contents: number of contents that were deleted.
-        datasets: the full names of the named datasets that had it; they have it no longer.
-    """
-
+    # model and number of the versions that were trained on it. They are not changed
     versions: Sequence[tuple[str, int]]
-    unread: Sequence[tuple[str, int]]
-    job_ids: Sequence[str]
-    contents: int
-    datasets: Sequence[str] = ()
+    unread: Sequence[tuple[str, int]]  # the versions of which it is not known, because their list is damaged
+    job_ids: Sequence[str]  # the jobs under way that had it. One that has not read it yet leaves it out
+    contents: int  # number of contents that were deleted
+    datasets: Sequence[str] = ()  # the full names of the named datasets that had it; they have it no longer
 
 
 @dataclass(kw_only=True, slots=True)

@@ -33,20 +33,13 @@ class ExampleIssue(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleFilter:
-    """Conditions on examples, all of which must be met.
+    """Conditions on examples, all of which must be met."""
 
-    Attributes:
-        label: a class of the label; empty for any.
-        predicted_label: a class of the predicted label; empty for any.
-        held_out: whether the example was held out; None for either.
-        id_prefix: beginning of the ID; empty for any.
-    """
-
-    label: str = ""
-    predicted_label: str = ""
+    label: str = ""  # a class of the label; empty for any
+    predicted_label: str = ""  # a class of the predicted label; empty for any
     issue: ExampleIssue | None = None
-    held_out: bool | None = None
-    id_prefix: str = ""
+    held_out: bool | None = None  # whether the example was held out; None for either
+    id_prefix: str = ""  # beginning of the ID; empty for any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -36,23 +36,15 @@ JPEG = "image/jpeg"
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ExampleSource:
-    """The examples of a version or dataset.
+    """The examples of a version or dataset."""
 
-    Attributes:
-        key: identifies the list; a changed list has another key.
-        name: the source in words, for messages.
-        uploaded: the archive of the examples that came with the fine-tune; None for all.
-        version: the version; None for a dataset.
-        dataset: the full name of the dataset; empty for a version.
-    """
-
-    key: str
-    name: str
+    key: str  # identifies the list; a changed list has another key
+    name: str  # the source in words, for messages
     index: ExampleIndex
     has_contents: bool
-    uploaded: str | None = None
-    version: Version | None = None
-    dataset: str = ""
+    uploaded: str | None = None  # the archive of the examples that came with the fine-tune; None for all
+    version: Version | None = None  # the version; None for a dataset
+    dataset: str = ""  # the full name of the dataset; empty for a version
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

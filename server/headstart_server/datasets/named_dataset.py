@@ -17,40 +17,25 @@ class DatasetState(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedDataset:
-    """A dataset that is stored under a name.
+    """A dataset that is stored under a name."""
 
-    Attributes:
-        dataset_id: holds its archives; a new dataset of the same name has another one.
-        state: whether it is still being uploaded.
-        task: the kind of label; None before the first batch.
-        modality: the kind of input; None before the first batch.
-        next_batch: number of the batch that comes next.
-        nbytes: bytes of its archives.
-        class_counts: number of examples by class.
-        checksum: of all examples that were written, in their order.
-        digest: of its examples; None while it is open.
-        revision: rises with every change.
-        created: when it was created, in seconds since 1970.
-        written: when the last batch was written.
-    """
-
-    dataset_id: str
+    dataset_id: str  # holds its archives; a new dataset of the same name has another one
     name: str
-    state: DatasetState
+    state: DatasetState  # whether it is still being uploaded
     display_name: str
     description: str
     tags: Mapping[str, str]
-    task: Task | None
-    modality: Modality | None
-    next_batch: int
+    task: Task | None  # the kind of label; None before the first batch
+    modality: Modality | None  # the kind of input; None before the first batch
+    next_batch: int  # number of the batch that comes next
     example_count: int
-    nbytes: int
-    class_counts: Mapping[str, int]
-    checksum: bytes
-    digest: str | None
-    revision: int
-    created: float
-    written: float
+    nbytes: int  # bytes of its archives
+    class_counts: Mapping[str, int]  # number of examples by class
+    checksum: bytes  # of all examples that were written, in their order
+    digest: str | None  # of its examples; None while it is open
+    revision: int  # rises with every change
+    created: float  # when it was created, in seconds since 1970
+    written: float  # when the last batch was written
 
     @property
     def etag(self) -> str:

@@ -15,16 +15,12 @@ from headstart_server.models.version import Selector, Version
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Parent:
-    """A version that a fine-tune goes on from.
-
-    Attributes:
-        edited: its examples after the edits of the fine-tune.
-    """
+    """A version that a fine-tune goes on from."""
 
     number: int
     backbone: str
     task: Task
-    edited: EditedExamples
+    edited: EditedExamples  # its examples after the edits of the fine-tune
 
     @property
     def examples(self) -> Sequence[StoredExample]:

@@ -32,20 +32,14 @@ _BACKBONE_MIB = 200
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Folder:
-    """A folder that a server writes to.
-
-    Attributes:
-        need_mib: MiB that may still be written to it.
-        is_local: whether it needs a local file system.
-        is_kept: whether its content has to outlive a restart of the machine or container.
-    """
+    """A folder that a server writes to."""
 
     name: str
     setting: str
     path: Path
-    need_mib: int
-    is_local: bool = False
-    is_kept: bool = True
+    need_mib: int  # MiB that may still be written to it
+    is_local: bool = False  # whether it needs a local file system
+    is_kept: bool = True  # whether its content has to outlive a restart of the machine or container
 
     @property
     def or_other(self) -> str:

@@ -21,19 +21,13 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report.
+    """One line of the report."""
 
-    Attributes:
-        name: the thing that was checked.
-        remedy: what to do; required for warnings and failures.
-        details: further facts, for programs.
-    """
-
-    name: str
+    name: str  # the thing that was checked
     status: Status
     summary: str
-    remedy: str = ""
-    details: Mapping[str, Detail] = field(default_factory=dict)
+    remedy: str = ""  # what to do; required for warnings and failures
+    details: Mapping[str, Detail] = field(default_factory=dict)  # further facts, for programs
 
     def __post_init__(self) -> None:
         if self.status in (Status.WARNING, Status.FAILED) and not self.remedy:

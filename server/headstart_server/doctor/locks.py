@@ -8,13 +8,9 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A process that holds a lock.
+    """A process that holds a lock."""
 
-    Attributes:
-        pid: its process ID; None if it is in another container.
-    """
-
-    pid: int | None
+    pid: int | None  # its process ID; None if it is in another container
 
 
 def holder_of(lock: Path) -> Holder | None:

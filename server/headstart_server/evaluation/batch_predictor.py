@@ -31,19 +31,12 @@ class LoadedVersion:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PredictedBatch:
-    """Some examples with what each version answered.
+    """Some examples with what each version answered."""
 
-    Attributes:
-        examples: as they are counted: shares of soft labels sum up to 1, [n].
-        digests: content digest of each, [n].
-        usable: whether each could be answered by all versions, [n].
-        outputs: of each version, [n, C]; rows of 0 where an example is not usable.
-    """
-
-    examples: Sequence[Example]
-    digests: Sequence[str]
-    usable: NDArray[np.bool_]
-    outputs: Sequence[Float32]
+    examples: Sequence[Example]  # as they are counted: shares of soft labels sum up to 1, [n]
+    digests: Sequence[str]  # content digest of each, [n]
+    usable: NDArray[np.bool_]  # whether each could be answered by all versions, [n]
+    outputs: Sequence[Float32]  # of each version, [n, C]; rows of 0 where an example is not usable
 
 
 class BatchPredictor:

@@ -27,32 +27,22 @@ BLOCK = 1024
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ComparedHead:
-    """A head with the examples it knows the answers to.
-
-    Attributes:
-        tail: its own tail; None if it takes the backbone's last view.
-        embedder: gives its features; None if this server has not the backbone that it was fitted on.
-    """
+    """A head with the examples it knows the answers to."""
 
     head: Head
+    # gives its features; None if this server has not the backbone that it was fitted on
     embedder: Embedder | None
     known: ExampleList
-    tail: VersionTail | None = None
+    tail: VersionTail | None = None  # its own tail; None if it takes the backbone's last view
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleAccess:
-    """How stored examples are read to predict them.
+    """How stored examples are read to predict them."""
 
-    Attributes:
-        reader: opens a reader of stored contents.
-        window: most examples under way between archive and backbone at once.
-        checkpoint: called between pieces of work; may raise to stop.
-    """
-
-    reader: Callable[[], ArchiveReader]
-    window: int
-    checkpoint: Callable[[], None] = lambda: None
+    reader: Callable[[], ArchiveReader]  # opens a reader of stored contents
+    window: int  # most examples under way between archive and backbone at once
+    checkpoint: Callable[[], None] = lambda: None  # called between pieces of work; may raise to stop
 
 
 def pair_predictions(

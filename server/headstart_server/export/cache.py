@@ -20,16 +20,11 @@ Key = tuple[str, ExportFormat]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportedFile:
-    """A file of an export.
+    """A file of an export."""
 
-    Attributes:
-        name: path inside the export, with ``/`` between folders.
-        sha256: of the content, in hexadecimal.
-    """
-
-    name: str
+    name: str  # path inside the export, with ``/`` between folders
     size: int
-    sha256: str
+    sha256: str  # of the content, in hexadecimal
 
 
 class OpenExport:

@@ -20,46 +20,30 @@ class FeedbackOutcome(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnsweredPrediction:
-    """The prediction that feedback is about, as far as it is known.
+    """The prediction that feedback is about, as far as it is known."""
 
-    Attributes:
-        prediction_id: its ID; None for an input without a prediction.
-        version: the version that made it; None if it is unknown.
-        predicted: the predicted label; None if it is unknown.
-        is_random: whether it was captured by the random sample.
-        time: when it was made, in seconds since 1970; None if it is unknown.
-    """
-
-    prediction_id: str | None = None
-    version: int | None = None
-    predicted: Target | None = None
-    is_random: bool = False
-    time: float | None = None
+    prediction_id: str | None = None  # its ID; None for an input without a prediction
+    version: int | None = None  # the version that made it; None if it is unknown
+    predicted: Target | None = None  # the predicted label; None if it is unknown
+    is_random: bool = False  # whether it was captured by the random sample
+    time: float | None = None  # when it was made, in seconds since 1970; None if it is unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewFeedback:
-    """Feedback to record.
+    """Feedback to record."""
 
-    Attributes:
-        feedback_id: its ID, and the name of the archive of its content.
-        request_id: the caller's ID of the request; None for none.
-        request_hash: digest of everything that the caller sent.
-        target: the true label; None if it is unknown.
-        nbytes: bytes of the archive; 0 without one.
-    """
-
-    feedback_id: str
+    feedback_id: str  # its ID, and the name of the archive of its content
     model: str
-    request_id: str | None
-    request_hash: str
+    request_id: str | None  # the caller's ID of the request; None for none
+    request_hash: str  # digest of everything that the caller sent
     principal: str
     answer: Answer
-    target: Target | None
+    target: Target | None  # the true label; None if it is unknown
     prediction: AnsweredPrediction
     digest: str
     kind: str
-    nbytes: int
+    nbytes: int  # bytes of the archive; 0 without one
 
     @property
     def example_id(self) -> str:
@@ -83,35 +67,25 @@ class NewFeedback:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Feedback:
-    """Recorded feedback.
-
-    Attributes:
-        number: its place among all feedback.
-        target: the true label; None if it is unknown.
-        prediction: the prediction that it is about; whether it was random, and its time, are left out.
-        created: when it was recorded, in seconds since 1970.
-        job_id: the job that trains on it or has learned it; empty for none.
-        learned: the version that learned it; None for none.
-        request_id: the caller's ID of the request; None for none.
-        nbytes: bytes of the archive; 0 without one.
-    """
+    """Recorded feedback."""
 
     feedback_id: str
-    number: int
+    number: int  # its place among all feedback
     model: str
     state: FeedbackState
     answer: Answer
-    target: Target | None
+    target: Target | None  # the true label; None if it is unknown
+    # the prediction that it is about; whether it was random, and its time, are left out
     prediction: AnsweredPrediction
     example_id: str
     principal: str
-    created: float
-    job_id: str
-    learned: int | None
-    request_id: str | None
+    created: float  # when it was recorded, in seconds since 1970
+    job_id: str  # the job that trains on it or has learned it; empty for none
+    learned: int | None  # the version that learned it; None for none
+    request_id: str | None  # the caller's ID of the request; None for none
     digest: str
     kind: str
-    nbytes: int
+    nbytes: int  # bytes of the archive; 0 without one
 
     @property
     def stored(self) -> StoredExample:
@@ -130,48 +104,29 @@ class Feedback:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnswerCount:
-    """Answers about the predictions of one version in one week, with one predicted class.
+    """Answers about the predictions of one version in one week, with one predicted class."""
 
-    Attributes:
-        version: the version; None if it is unknown.
-        week: weeks since 1970-01-05, a Monday.
-        class_name: the predicted class; empty if it is unknown.
-        answers: number of answers whose correctness is known.
-        correct: number of them that found the prediction correct.
-        sampled: number of them about randomly sampled predictions.
-        sampled_correct: number of those that found the prediction correct.
-    """
-
-    version: int | None
-    week: int
-    class_name: str
-    answers: int
-    correct: int
-    sampled: int
-    sampled_correct: int
+    version: int | None  # the version; None if it is unknown
+    week: int  # weeks since 1970-01-05, a Monday
+    class_name: str  # the predicted class; empty if it is unknown
+    answers: int  # number of answers whose correctness is known
+    correct: int  # number of them that found the prediction correct
+    sampled: int  # number of them about randomly sampled predictions
+    sampled_correct: int  # number of those that found the prediction correct
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetrainState:
-    """What the automatic retraining of a model does.
+    """What the automatic retraining of a model does."""
 
-    Attributes:
-        job_id: the job under way; empty for none.
-        last_job_id: the last job that ended; empty for none.
-        last_version: the version that the last successful retrain published; 0 for none.
-        last_baseline: the version that the alias named then; 0 for none.
-        failures: number of failed retrains since the last success.
-        error: reason and message of the last failure; empty without one.
-        not_before: time before which no retrain starts, in seconds since 1970.
-    """
-
-    job_id: str = ""
-    last_job_id: str = ""
-    last_version: int = 0
-    last_baseline: int = 0
-    failures: int = 0
+    job_id: str = ""  # the job under way; empty for none
+    last_job_id: str = ""  # the last job that ended; empty for none
+    last_version: int = 0  # the version that the last successful retrain published; 0 for none
+    last_baseline: int = 0  # the version that the alias named then; 0 for none
+    failures: int = 0  # number of failed retrains since the last success
+    # reason and message of the last failure; empty without one
     error: Mapping[str, str] = field(default_factory=dict)
-    not_before: float = 0.0
+    not_before: float = 0.0  # time before which no retrain starts, in seconds since 1970
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -65,23 +65,15 @@ class CapturedContents(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SentFeedback:
-    """Feedback as a caller sends it.
-
-    Attributes:
-        prediction_id: the prediction that it is about; empty for an input without one.
-        content: the input; None for a prediction.
-        target: the true label; None unless the answer is a label.
-        request_id: the caller's ID of the request; empty for none.
-        number: the version that predicted an input; None if the caller does not say.
-    """
+    """Feedback as a caller sends it."""
 
     model: str
-    prediction_id: str = ""
-    content: Content | None = None
+    prediction_id: str = ""  # the prediction that it is about; empty for an input without one
+    content: Content | None = None  # the input; None for a prediction
     answer: Answer
-    target: Target | None = None
-    request_id: str = ""
-    number: int | None = None
+    target: Target | None = None  # the true label; None unless the answer is a label
+    request_id: str = ""  # the caller's ID of the request; empty for none
+    number: int | None = None  # the version that predicted an input; None if the caller does not say
     principal: str = ""
 
     @property

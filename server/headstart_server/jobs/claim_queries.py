@@ -44,17 +44,12 @@ _SUSPECTED = jobs.c.isolation > Isolation.SHARED.value
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Needs:
-    """The part of a claimant on which the condition of a runnable job depends.
-
-    Attributes:
-        has_memory_limit: whether jobs may be too large.
-        per_tenant: most jobs of a tenant that run at once; 0 for any number.
-    """
+    """The part of a claimant on which the condition of a runnable job depends."""
 
     takes_any_backbone: bool
     trains_networks: bool
-    has_memory_limit: bool
-    per_tenant: int
+    has_memory_limit: bool  # whether jobs may be too large
+    per_tenant: int  # most jobs of a tenant that run at once; 0 for any number
 
 
 @cache

@@ -71,29 +71,21 @@ _LEAVE = delete(replicas).where(replicas.c.owner == bindparam("me"))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claimant:
-    """The process that claims.
+    """The process that claims."""
 
-    Attributes:
-        owner: host name and a uuid of the process.
-        lease_seconds: for how long a claim holds.
-        held: the jobs that this process is at work on.
-        may_take_over: whether jobs of silent owners may be taken.
-        backbones: names of the backbones of this process, in addition to features of any size; jobs that name
-            others are left to other processes. None takes all jobs.
-        trains_networks: whether this process can run the recipe `partial`; if not, others run its jobs.
-        memory_bytes: most bytes of all jobs of this process together, by their estimates; None for no limit.
-        used_bytes: bytes of the jobs that it is at work on, by their estimates.
-    """
-
-    owner: str
-    lease_seconds: float
+    owner: str  # host name and a uuid of the process
+    lease_seconds: float  # for how long a claim holds
     limits: QueueLimits
-    held: Collection[str]
-    may_take_over: bool
+    held: Collection[str]  # the jobs that this process is at work on
+    may_take_over: bool  # whether jobs of silent owners may be taken
+    # names of the backbones of this process, in addition to features of any size; jobs that name others are
+    # left to other processes. None takes all jobs
     backbones: Collection[str] | None = None
+    # whether this process can run the recipe `partial`; if not, others run its jobs
     trains_networks: bool = True
+    # most bytes of all jobs of this process together, by their estimates; None for no limit
     memory_bytes: int | None = None
-    used_bytes: int = 0
+    used_bytes: int = 0  # bytes of the jobs that it is at work on, by their estimates
 
     @property
     def needs(self) -> "Needs":
@@ -118,17 +110,12 @@ class Claimant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimResult:
-    """The result of a look into the queue.
+    """The result of a look into the queue."""
 
-    Attributes:
-        job: the job that is now the claimant's; None if no job can start.
-        failed: jobs that failed because their rows cannot be read, with the cause.
-        recovered: jobs that were taken from processes that died.
-    """
-
-    job: Job | None
+    job: Job | None  # the job that is now the claimant's; None if no job can start
+    # jobs that failed because their rows cannot be read, with the cause
     failed: Sequence[tuple[str, str]] = ()
-    recovered: Sequence[RecoveredJob] = ()
+    recovered: Sequence[RecoveredJob] = ()  # jobs that were taken from processes that died
 
 
 def is_any(connection: Connection, claimant: Claimant, now: float) -> bool:

@@ -18,21 +18,14 @@ _CAPTURED = select(func.sum(capture_batches.c.entries)).where(capture_batches.c.
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CountedData:
-    """What all tenants store.
+    """What all tenants store."""
 
-    Attributes:
-        datasets: number of datasets by state.
-        dataset_bytes: bytes of their archives.
-        captured_inputs: number of captured inputs.
-        feedback: number of feedbacks that no version has learned, by state.
-        feedback_bytes: bytes of their archives.
-    """
-
-    datasets: Mapping[str, int] = field(default_factory=dict)
-    dataset_bytes: int = 0
-    captured_inputs: int = 0
+    datasets: Mapping[str, int] = field(default_factory=dict)  # number of datasets by state
+    dataset_bytes: int = 0  # bytes of their archives
+    captured_inputs: int = 0  # number of captured inputs
+    # number of feedbacks that no version has learned, by state
     feedback: Mapping[str, int] = field(default_factory=dict)
-    feedback_bytes: int = 0
+    feedback_bytes: int = 0  # bytes of their archives
 
 
 class DataCounts:

@@ -27,27 +27,19 @@ _STATES = (JobState.QUEUED.value, JobState.RUNNING.value)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Times:
-    """When a job is likely to start and end, in seconds since 1970; None where that is not known.
+    """When a job is likely to start and end, in seconds since 1970; None where that is not known."""
 
-    Attributes:
-        start: None too for a job that has started.
-        finish: None too for a job that has ended.
-    """
-
-    start: float | None = None
-    finish: float | None = None
+    start: float | None = None  # None too for a job that has started
+    finish: float | None = None  # None too for a job that has ended
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rates:
-    """How fast jobs are.
+    """How fast jobs are."""
 
-    Attributes:
-        example_seconds: seconds of features for an example, by backbone; with `auto` of all that were tried.
-        solve_seconds: seconds of all other steps, by backbone and recipe.
-    """
-
+    # seconds of features for an example, by backbone; with `auto` of all that were tried
     example_seconds: Mapping[str, float] = field(default_factory=dict)
+    # seconds of all other steps, by backbone and recipe
     solve_seconds: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     def seconds(self, payload: Mapping[str, Any]) -> float | None:

@@ -15,16 +15,12 @@ from headstart_server.jobs.running import JobCancelledError, JobLostError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
-    """How claims are renewed.
+    """How claims are renewed."""
 
-    Attributes:
-        seconds: after which a job whose owner was silent is taken over. A process that is busy can be late by
-            a second, and a database that restarts by some.
-        interval: seconds between two renewals; cancels at other replicas arrive with the next.
-    """
-
+    # after which a job whose owner was silent is taken over. A process that is busy can be late by a second,
+    # and a database that restarts by some
     seconds: float = 10.0
-    interval: float = 1.0
+    interval: float = 1.0  # seconds between two renewals; cancels at other replicas arrive with the next
 
 
 class DatabaseContact:

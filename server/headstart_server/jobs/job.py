@@ -29,21 +29,15 @@ def origin_of(uri: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Webhook:
-    """What became of a POST.
-
-    Attributes:
-        attempts: how often it was tried.
-        error: why the last try failed; empty if it did not.
-        due: when it is tried next, in seconds since 1970; None once it is not, and before its job has ended.
-        finished: when it arrived or was given up; None before.
-    """
+    """What became of a POST."""
 
     uri: str = field(repr=False)
     state: WebhookState
-    attempts: int
-    error: str
+    attempts: int  # how often it was tried
+    error: str  # why the last try failed; empty if it did not
+    # when it is tried next, in seconds since 1970; None once it is not, and before its job has ended
     due: float | None
-    finished: float | None
+    finished: float | None  # when it arrived or was given up; None before
 
     @property
     def origin(self) -> str:
@@ -109,137 +103,86 @@ class JobStep(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a job is.
-
-    Attributes:
-        fraction: part of the whole job that is done, 0 to 1.
-        done: items of this step that are done.
-        total: items of this step in all; 0 where they cannot be counted.
-        loss: log loss in nats, once known.
-        accuracy: accuracy, once known.
-    """
+    """How far a job is."""
 
     step: JobStep
-    fraction: float
-    done: int = 0
-    total: int = 0
-    loss: float | None = None
-    accuracy: float | None = None
+    fraction: float  # part of the whole job that is done, 0 to 1
+    done: int = 0  # items of this step that are done
+    total: int = 0  # items of this step in all; 0 where they cannot be counted
+    loss: float | None = None  # log loss in nats, once known
+    accuracy: float | None = None  # accuracy, once known
     message: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobError:
-    """Why a job failed.
-
-    Attributes:
-        metadata: facts for programs.
-    """
+    """Why a job failed."""
 
     reason: str
     message: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)  # facts for programs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Findings:
-    """What a run found, whether or not it succeeded.
+    """What a run found, whether or not it succeeded."""
 
-    Attributes:
-        excluded: examples left out, at most 100.
-        excluded_count: number of examples left out.
-        step_seconds: seconds of each finished step, and of `decode` and `backbone` summed over threads.
-        energy: what the run cost until then; None if it is unknown.
-    """
-
-    excluded: tuple[ExampleFault, ...] = ()
-    excluded_count: int = 0
+    excluded: tuple[ExampleFault, ...] = ()  # examples left out, at most 100
+    excluded_count: int = 0  # number of examples left out
+    # seconds of each finished step, and of `decode` and `backbone` summed over threads
     step_seconds: Mapping[str, float] = field(default_factory=dict)
-    energy: Energy | None = None
+    energy: Energy | None = None  # what the run cost until then; None if it is unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One accepted fine-tune.
-
-    Attributes:
-        attempt: how often it was claimed; each write of a run names its attempt.
-        example_count: number of examples, the parent's among them.
-        class_count: number of their classes.
-        dataset_digest: SHA-256 over examples and labels.
-        created: when it was accepted, in seconds since 1970.
-        started: when it was first claimed; None before.
-        finished: when it ended; None before.
-        progress: the last reported; None before it runs.
-        error: why it failed; None otherwise.
-        version: number of the version it published; 0 otherwise.
-        promotion: what became of the alias that was to be moved under a condition; None without one or an
-            end.
-        last_event: number of its newest event.
-        queue_position: number of jobs before it; 0 unless queued.
-        added_count: number of examples that came with it; None without a parent: all.
-        removed_count: number of the parent's examples that were left out or replaced.
-        edited_count: number of the parent's examples that were changed.
-        crashes: how often a process died while it ran this job and no other.
-        staged: where an earlier attempt has put its fit aside; None for nowhere.
-        choosing: what earlier attempts have found of backbones, as they wrote it down; None for nothing.
-        trace_context: the span of the submitting call, as W3C's `traceparent`; None if it was not traced.
-        webhook: delivery of the webhook of its end; None without a webhook.
-        runs_alone: whether its process may run no other job meanwhile.
-        memory_bytes: estimated bytes of memory while it runs; 0 if unknown.
-        storage_retries: runs that storage errors ended.
-        principal: the name of the principal who sent it; empty without an access file.
-        replica: the replica that runs it: host name and a uuid; empty unless it runs.
-    """
+    """One accepted fine-tune."""
 
     job_id: str
     state: JobState
     spec: FineTuneSpec
-    attempt: int
+    attempt: int  # how often it was claimed; each write of a run names its attempt
     cancel: bool
-    example_count: int
-    class_count: int
-    dataset_digest: str
-    created: float
-    started: float | None
-    finished: float | None
-    progress: Progress | None
+    example_count: int  # number of examples, the parent's among them
+    class_count: int  # number of their classes
+    dataset_digest: str  # SHA-256 over examples and labels
+    created: float  # when it was accepted, in seconds since 1970
+    started: float | None  # when it was first claimed; None before
+    finished: float | None  # when it ended; None before
+    progress: Progress | None  # the last reported; None before it runs
     findings: Findings
-    error: JobError | None
-    version: int
-    last_event: int
-    queue_position: int = 0
+    error: JobError | None  # why it failed; None otherwise
+    version: int  # number of the version it published; 0 otherwise
+    last_event: int  # number of its newest event
+    queue_position: int = 0  # number of jobs before it; 0 unless queued
+    # what became of the alias that was to be moved under a condition; None without one or an end
     promotion: Promotion | None = None
     task: Task = Task.SINGLE_LABEL
-    added_count: int | None = None
-    removed_count: int = 0
-    edited_count: int = 0
-    crashes: int = 0
-    staged: str | None = None
+    added_count: int | None = None  # number of examples that came with it; None without a parent: all
+    removed_count: int = 0  # number of the parent's examples that were left out or replaced
+    edited_count: int = 0  # number of the parent's examples that were changed
+    crashes: int = 0  # how often a process died while it ran this job and no other
+    staged: str | None = None  # where an earlier attempt has put its fit aside; None for nowhere
+    # what earlier attempts have found of backbones, as they wrote it down; None for nothing
     choosing: Mapping[str, Any] | None = None
+    # the span of the submitting call, as W3C's `traceparent`; None if it was not traced
     trace_context: str | None = None
-    webhook: Webhook | None = None
-    runs_alone: bool = False
-    memory_bytes: int = 0
-    storage_retries: int = 0
-    principal: str = ""
-    replica: str = ""
+    webhook: Webhook | None = None  # delivery of the webhook of its end; None without a webhook
+    runs_alone: bool = False  # whether its process may run no other job meanwhile
+    memory_bytes: int = 0  # estimated bytes of memory while it runs; 0 if unknown
+    storage_retries: int = 0  # runs that storage errors ended
+    principal: str = ""  # the name of the principal who sent it; empty without an access file
+    replica: str = ""  # the replica that runs it: host name and a uuid; empty unless it runs
     trigger: JobTrigger = JobTrigger.REQUEST
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobEvent:
-    """One thing that happened to a job.
-
-    Attributes:
-        number: 1 for its first event, then one more for each.
-        time: when, in seconds since 1970.
-        progress: how far it was; None while queued.
-    """
+    """One thing that happened to a job."""
 
     job_id: str
-    number: int
-    time: float
+    number: int  # 1 for its first event, then one more for each
+    time: float  # when, in seconds since 1970
     state: JobState
-    progress: Progress | None
+    progress: Progress | None  # how far it was; None while queued
     model: str

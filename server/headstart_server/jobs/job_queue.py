@@ -23,23 +23,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplicaSettings:
-    """This process as one of the replicas that share a database.
+    """This process as one of the replicas that share a database."""
 
-    Attributes:
-        owner: host name and a uuid of the process.
-        slots: jobs that it runs concurrently.
-        lease_seconds: seconds until an unrenewed claim expires.
-        memory_bytes: maximum estimated bytes of its jobs together; None for no limit.
-        backbones: names of the backbones whose jobs it claims, as in `Claimant`; None for all.
-        trains_networks: whether it claims jobs with the recipe `partial`.
-    """
-
-    owner: str
-    slots: int = 1
-    lease_seconds: float = 10.0
-    memory_bytes: int | None = None
+    owner: str  # host name and a uuid of the process
+    slots: int = 1  # jobs that it runs concurrently
+    lease_seconds: float = 10.0  # seconds until an unrenewed claim expires
+    memory_bytes: int | None = None  # maximum estimated bytes of its jobs together; None for no limit
+    # names of the backbones whose jobs it claims, as in `Claimant`; None for all
     backbones: Collection[str] | None = None
-    trains_networks: bool = True
+    trains_networks: bool = True  # whether it claims jobs with the recipe `partial`
 
 
 class JobQueue:

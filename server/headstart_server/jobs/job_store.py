@@ -17,21 +17,14 @@ from headstart_server.models.registry import Registry
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobStore:
-    """The parts of the store, one for each kind of caller. Several replicas may share the database.
+    """The parts of the store, one for each kind of caller. Several replicas may share the database."""
 
-    Attributes:
-        queue: accepts, claims, cancels and deletes jobs.
-        runs: records what claimed jobs report and how they end.
-        quotas: checks limits and reports usage.
-        forecast: estimates when jobs start and end.
-    """
-
-    queue: JobQueue
-    runs: JobRuns
+    queue: JobQueue  # accepts, claims, cancels and deletes jobs
+    runs: JobRuns  # records what claimed jobs report and how they end
     reader: JobReader
-    quotas: Quotas
+    quotas: Quotas  # checks limits and reports usage
     cleaner: JobCleaner
-    forecast: Forecast
+    forecast: Forecast  # estimates when jobs start and end
 
 
 def open_job_store(

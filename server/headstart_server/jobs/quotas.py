@@ -37,36 +37,25 @@ _COUNT_QUEUED_OF = _COUNT_QUEUED.where(jobs.c.tenant == bindparam("tenant"))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """What a tenant stores and runs; a limit of 0 is unlimited.
-
-    Attributes:
-        queued: number of its queued jobs.
-        running: number of its running jobs.
-        dataset_bytes: bytes of their examples; they are among the stored ones.
-    """
+    """What a tenant stores and runs; a limit of 0 is unlimited."""
 
     stored: Stored
     limits: TenantLimits
-    queued: int
+    queued: int  # number of its queued jobs
     queued_limit: int
-    running: int
+    running: int  # number of its running jobs
     running_limit: int
     dataset_count: int
-    dataset_bytes: int
+    dataset_bytes: int  # bytes of their examples; they are among the stored ones
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueFullness:
-    """Why a queue takes no more.
+    """Why a queue takes no more."""
 
-    Attributes:
-        queued: jobs that wait.
-        whose: the tenant whose limit it is; None for that of all.
-    """
-
-    queued: int
+    queued: int  # jobs that wait
     limit: int
-    whose: str | None = None
+    whose: str | None = None  # the tenant whose limit it is; None for that of all
 
 
 class Quotas:

@@ -22,17 +22,12 @@ _RUNNING, _QUEUED = JobState.RUNNING.value, JobState.QUEUED.value
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecoveredJob:
-    """A job that was taken from a process that died.
-
-    Attributes:
-        owner: the process; None if it is unknown.
-        has_ended: whether the job failed, or was canceled, instead of going back into the queue.
-    """
+    """A job that was taken from a process that died."""
 
     job_id: str
-    owner: str | None
+    owner: str | None  # the process; None if it is unknown
     crashes: int
-    has_ended: bool
+    has_ended: bool  # whether the job failed, or was canceled, instead of going back into the queue
 
 
 def recover(connection: Connection, dead: Sequence[Row[Any]], owner: str, now: float) -> list[RecoveredJob]:

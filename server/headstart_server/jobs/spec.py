@@ -34,55 +34,37 @@ PRIORITIES = (-10, 10)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FineTuneSpec:
-    """What a fine-tune shall do.
+    """What a fine-tune shall do."""
 
-    Attributes:
-        model: the model that gets a new version.
-        backbone: name of the backbone; `auto` for one of the candidates.
-        held_out_fraction: share of the examples kept out of training to measure accuracy, 0 to 0.9.
-        seed: seeds every random choice.
-        display_name: a title for people.
-        tags: free key-value pairs.
-        alias: the alias to move on success; None for none.
-        ttl: seconds the version is kept; None for ever.
-        expire_time: when the version is deleted, in seconds since 1970; None for never, or by `ttl`.
-        max_excluded_fraction: share of the examples that may be dropped for faults, 0 to 1.
-        task: the kind of task; None for that of the first example.
-        promote_if: when the alias is moved; None for always.
-        parent_version: number of the version of the model whose examples are trained on too; None for none.
-        parent_alias: an alias that stands for that number, until it is looked up; None for none.
-        edits: changes of the parent's examples.
-        discard_examples: whether the examples are removed when the job has ended.
-        priority: queued jobs of a higher one run first, -10 to 10.
-        backbone_candidates: with `auto` the names of those that are tried; () where that is left open.
-        backbone_time_budget: with `auto` seconds after which no further one is tried; None for no limit.
-        webhook: URL that receives the job's end; None for the server's.
-        dataset_uri: where the list of its examples lies; None if they come with the call.
-        dataset: full name of the dataset that has its examples; None if they come with the call.
-    """
-
-    model: str
-    backbone: str
+    model: str  # the model that gets a new version
+    backbone: str  # name of the backbone; `auto` for one of the candidates
     recipe: Recipe = field(default_factory=Auto)
-    held_out_fraction: float = 0.0
-    seed: int = 0
-    display_name: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    alias: str | None = None
-    ttl: float | None = None
+    held_out_fraction: float = 0.0  # share of the examples kept out of training to measure accuracy, 0 to 0.9
+    seed: int = 0  # seeds every random choice
+    display_name: str = ""  # a title for people
+    tags: Mapping[str, str] = field(default_factory=dict)  # free key-value pairs
+    alias: str | None = None  # the alias to move on success; None for none
+    ttl: float | None = None  # seconds the version is kept; None for ever
+    # when the version is deleted, in seconds since 1970; None for never, or by `ttl`
     expire_time: float | None = None
-    max_excluded_fraction: float = 0.0
-    priority: int = 0
-    task: Task | None = None
-    promote_if: PromotionCriteria | None = None
+    max_excluded_fraction: float = 0.0  # share of the examples that may be dropped for faults, 0 to 1
+    priority: int = 0  # queued jobs of a higher one run first, -10 to 10
+    task: Task | None = None  # the kind of task; None for that of the first example
+    promote_if: PromotionCriteria | None = None  # when the alias is moved; None for always
+    # number of the version of the model whose examples are trained on too; None for none
     parent_version: int | None = None
+    # an alias that stands for that number, until it is looked up; None for none
     parent_alias: str | None = None
-    edits: tuple[ExampleEdit, ...] = ()
-    discard_examples: bool = False
+    edits: tuple[ExampleEdit, ...] = ()  # changes of the parent's examples
+    discard_examples: bool = False  # whether the examples are removed when the job has ended
+    # with `auto` the names of those that are tried; () where that is left open
     backbone_candidates: tuple[str, ...] = ()
+    # with `auto` seconds after which no further one is tried; None for no limit
     backbone_time_budget: float | None = None
+    # URL that receives the job's end; None for the server's
     webhook: str | None = field(default=None, repr=False)
-    dataset_uri: str | None = None
+    dataset_uri: str | None = None  # where the list of its examples lies; None if they come with the call
+    # full name of the dataset that has its examples; None if they come with the call
     dataset: str | None = None
 
     @property

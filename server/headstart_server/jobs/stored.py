@@ -46,18 +46,12 @@ _MODEL_OF_VERSION = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """What is stored.
-
-    Attributes:
-        version_bytes: bytes of their files: heads, tails, manifests, lists, evaluations and evidence.
-        example_bytes: bytes of archives of examples.
-        capture_bytes: bytes of captured inputs with their features.
-    """
+    """What is stored."""
 
     version_count: int = 0
-    version_bytes: int = 0
-    example_bytes: int = 0
-    capture_bytes: int = 0
+    version_bytes: int = 0  # bytes of their files: heads, tails, manifests, lists, evaluations and evidence
+    example_bytes: int = 0  # bytes of archives of examples
+    capture_bytes: int = 0  # bytes of captured inputs with their features
 
     @property
     def nbytes(self) -> int:

@@ -35,32 +35,21 @@ _NEXT_NUMBER = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
-    """A fine-tune to accept.
+    """A fine-tune to accept."""
 
-    Attributes:
-        job_id: its ID; the dataset is already stored under it.
-        request_id: the caller's id of the request; None for none.
-        request_hash: digest of all that the caller sent.
-        archives: the jobs whose archives hold its examples, in addition to its own.
-        nbytes: bytes of its archive.
-        tenant: the caller's tenant; limits and request IDs are separate for each tenant.
-        principal: the name of the principal who sent it; empty without an access file.
-        trace_context: the span of the submitting call, as W3C's `traceparent`; None if it is not traced.
-        memory_bytes: estimated bytes of memory while it runs; None if unknown.
-        feedback: the feedback that an automatic retrain trains on; None for a job that a caller requested.
-    """
-
-    job_id: str
+    job_id: str  # its ID; the dataset is already stored under it
     spec: FineTuneSpec
     summary: DatasetSummary
-    request_id: str | None
-    request_hash: str
-    archives: Collection[str] = ()
-    nbytes: int = 0
-    tenant: str = ""
-    principal: str = ""
+    request_id: str | None  # the caller's id of the request; None for none
+    request_hash: str  # digest of all that the caller sent
+    archives: Collection[str] = ()  # the jobs whose archives hold its examples, in addition to its own
+    nbytes: int = 0  # bytes of its archive
+    tenant: str = ""  # the caller's tenant; limits and request IDs are separate for each tenant
+    principal: str = ""  # the name of the principal who sent it; empty without an access file
+    # the span of the submitting call, as W3C's `traceparent`; None if it is not traced
     trace_context: str | None = None
-    memory_bytes: int | None = None
+    memory_bytes: int | None = None  # estimated bytes of memory while it runs; None if unknown
+    # the feedback that an automatic retrain trains on; None for a job that a caller requested
     feedback: ChosenFeedback | None = None
 
 

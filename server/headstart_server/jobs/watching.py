@@ -31,13 +31,10 @@ class Position:
     """How far a watcher has read.
 
     Every event of every job up to a number was read, except later ones of the jobs that are named.
-
-    Attributes:
-        number: of the last job that was seen.
-        read: the last event that was read of each job that has not ended, or that is newer than `number`.
     """
 
-    number: int
+    number: int  # of the last job that was seen
+    # the last event that was read of each job that has not ended, or that is newer than `number`
     read: Mapping[str, int] = field(default_factory=dict)
 
     def token(self) -> str:
@@ -74,15 +71,11 @@ def current(connection: Connection) -> Position:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Watched:
-    """What a step read.
-
-    Attributes:
-        has_more: whether the next step finds more without waiting.
-    """
+    """What a step read."""
 
     events: Sequence[JobEvent]
     position: Position
-    has_more: bool
+    has_more: bool  # whether the next step finds more without waiting
 
 
 def step(connection: Connection, position: Position, *, model: str, scope: Scope | None) -> Watched:

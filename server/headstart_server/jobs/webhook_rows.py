@@ -94,19 +94,14 @@ _END = _CLAIM.where(webhooks.c.attempts == bindparam("attempt"), webhooks.c.stat
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimedPost:
-    """A POST that this process is to send.
-
-    Attributes:
-        attempt: the number of this try: what comes of it is written down only while it is the newest.
-        was_silent: whether the receiver did not answer the last try.
-    """
+    """A POST that this process is to send."""
 
     job_id: str
     uri: str = field(repr=False)
-    attempt: int
+    attempt: int  # the number of this try: what comes of it is written down only while it is the newest
     ended: float
     receiver: str = ""
-    was_silent: bool = False
+    was_silent: bool = False  # whether the receiver did not answer the last try
 
 
 def receiver_of(tenant: str, uri: str) -> str:

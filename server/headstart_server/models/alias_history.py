@@ -54,36 +54,24 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mover:
-    """Who moves aliases.
-
-    Attributes:
-        principal: name of the caller, or of the caller who sent the job; empty for none.
-        job_id: the job; empty for none.
-    """
+    """Who moves aliases."""
 
     cause: Cause
-    principal: str = ""
-    job_id: str = ""
+    principal: str = ""  # name of the caller, or of the caller who sent the job; empty for none
+    job_id: str = ""  # the job; empty for none
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AliasEvent:
-    """One move of an alias.
+    """One move of an alias."""
 
-    Attributes:
-        id: larger for later events.
-        time: when, in seconds since 1970.
-        before: the version it named; None if it is new.
-        after: the version it names; None if it was removed.
-    """
-
-    id: int
+    id: int  # larger for later events
     model: str
     alias: str
-    time: float
+    time: float  # when, in seconds since 1970
     mover: Mover
-    before: int | None
-    after: int | None
+    before: int | None  # the version it named; None if it is new
+    after: int | None  # the version it names; None if it was removed
     traffic_before: tuple[TrafficSplit, ...]
     traffic_after: tuple[TrafficSplit, ...]
 

@@ -15,27 +15,17 @@ MIN_TTL, MAX_TTL = 60.0, 315_576_000.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CapturePolicy:
-    """Conditions that select inputs, and the bounds of what is stored. A condition of 0 is disabled.
+    """Conditions that select inputs, and the bounds of what is stored. A condition of 0 is disabled."""
 
-    Attributes:
-        random_fraction: fraction of inputs that is captured at random.
-        max_margin: margin at or below which an input is captured.
-        max_typicality: typicality at or below which an input is captured.
-        rare_class_fraction: fraction of examples below which a predicted class is rare.
-        shadow_disagreement: whether inputs are captured for which the shadow predicts another label.
-        max_count: maximum number of captured inputs.
-        max_bytes: maximum bytes of captured inputs with their features.
-        ttl: seconds after which a captured input is deleted.
-    """
-
-    random_fraction: float = 0.0
-    max_margin: float = 0.0
-    max_typicality: float = 0.0
-    rare_class_fraction: float = 0.0
+    random_fraction: float = 0.0  # fraction of inputs that is captured at random
+    max_margin: float = 0.0  # margin at or below which an input is captured
+    max_typicality: float = 0.0  # typicality at or below which an input is captured
+    rare_class_fraction: float = 0.0  # fraction of examples below which a predicted class is rare
+    # whether inputs are captured for which the shadow predicts another label
     shadow_disagreement: bool = False
-    max_count: int = DEFAULT_COUNT
-    max_bytes: int = DEFAULT_BYTES
-    ttl: float = DEFAULT_TTL
+    max_count: int = DEFAULT_COUNT  # maximum number of captured inputs
+    max_bytes: int = DEFAULT_BYTES  # maximum bytes of captured inputs with their features
+    ttl: float = DEFAULT_TTL  # seconds after which a captured input is deleted
 
     def check(self) -> None:
         """Check that the policy selects something and that its time to live is in range."""

@@ -45,18 +45,12 @@ class FeedbackChangedError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChosenFeedback:
-    """The feedback of a retrain.
-
-    Attributes:
-        superseded: pending feedback that other feedback among it takes the place of.
-        baseline: the version that the alias named when it was chosen; 0 for none.
-        last_version: the version of the last retrain when it was chosen; 0 for none.
-    """
+    """The feedback of a retrain."""
 
     feedback_ids: Collection[str]
-    superseded: Collection[str] = ()
-    baseline: int = 0
-    last_version: int = 0
+    superseded: Collection[str] = ()  # pending feedback that other feedback among it takes the place of
+    baseline: int = 0  # the version that the alias named when it was chosen; 0 for none
+    last_version: int = 0  # the version of the last retrain when it was chosen; 0 for none
 
 
 #: States in which the archive of the content is needed.

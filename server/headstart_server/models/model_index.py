@@ -41,17 +41,14 @@ _ALIASES = select(aliases.c.model, aliases.c.name, aliases.c.number).where(alias
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelEntry:
-    """The versions and aliases of a model.
+    """The versions and aliases of a model."""
 
-    Attributes:
-        numbers: expiry by number, oldest first; None for never, and while a version has a share of an alias.
-        shares: what others have of an alias's calls, by alias; only of those of which they have some.
-        rejected: numbers of the versions that a promotion gate rejected and that no alias names.
-    """
-
+    # expiry by number, oldest first; None for never, and while a version has a share of an alias
     numbers: dict[int, float | None]
     aliases: Mapping[str, int]
+    # what others have of an alias's calls, by alias; only of those of which they have some
     shares: Mapping[str, tuple[TrafficSplit, ...]]
+    # numbers of the versions that a promotion gate rejected and that no alias names
     rejected: Collection[int] = frozenset()
     capture: CapturePolicy | None = None
 

@@ -15,20 +15,13 @@ from headstart_server.models.version import Manifest, Version
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Successor:
-    """A stored version that is not published yet.
+    """A stored version that is not published yet."""
 
-    Attributes:
-        artifact: name of its files in the store.
-        manifest: its manifest; `job_id` is unique and names no job.
-        archives: jobs in whose archives its examples are.
-        judged: whether it was compared with the version that it replaces.
-    """
-
-    artifact: str
+    artifact: str  # name of its files in the store
     size_bytes: int
-    manifest: Manifest
-    archives: Collection[str]
-    judged: bool
+    manifest: Manifest  # its manifest; `job_id` is unique and names no job
+    archives: Collection[str]  # jobs in whose archives its examples are
+    judged: bool  # whether it was compared with the version that it replaces
 
 
 def replace_version(

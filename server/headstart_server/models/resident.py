@@ -15,17 +15,12 @@ from headstart_server.lru import LruCache
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Evidence:
-    """The files that explain predictions of a version, as far as calls needed them.
+    """The files that explain predictions of a version, as far as calls needed them."""
 
-    Attributes:
-        files: names of the files that were read or found missing.
-        typicality_model: typicality of inputs; None if it is not stored, or not needed.
-        neighbors: its training examples; None likewise.
-    """
-
-    files: frozenset[str] = frozenset()
+    files: frozenset[str] = frozenset()  # names of the files that were read or found missing
+    # typicality of inputs; None if it is not stored, or not needed
     typicality_model: TypicalityModel | None = None
-    neighbors: NeighborIndex | None = None
+    neighbors: NeighborIndex | None = None  # its training examples; None likewise
 
     @property
     def nbytes(self) -> int:
@@ -35,20 +30,15 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ResidentVersion:
-    """A version ready to predict.
-
-    Attributes:
-        tail: the version's own tail; None if its head takes the backbone's last view.
-        evidence: the files that explain its predictions, as far as calls needed them.
-    """
+    """A version ready to predict."""
 
     model: str
     number: int
     backbone: str
     backbone_digest: str
     head: Head
-    tail: VersionTail | None = None
-    evidence: Evidence = Evidence()
+    tail: VersionTail | None = None  # the version's own tail; None if its head takes the backbone's last view
+    evidence: Evidence = Evidence()  # the files that explain its predictions, as far as calls needed them
 
     @property
     def nbytes(self) -> int:

@@ -28,27 +28,21 @@ class UnknownClasses(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetrainPolicy:
-    """When a model is retrained from feedback.
+    """When a model is retrained from feedback."""
 
-    Attributes:
-        alias: names the parent of the retrain, and moves if the gate allows it.
-        min_feedback_count: feedback that starts a retrain; None if its number does not matter.
-        max_delay: seconds from the first feedback to a retrain; None if the time does not matter.
-        min_accuracy: a lower accuracy in production starts a retrain; None if it does not matter.
-        min_interval: seconds between the starts of two retrains.
-        webhook: URL that receives the end of each retrain; None for the server's.
-        max_failures: failed retrains in a row after which the policy stops.
-    """
-
-    alias: str
+    alias: str  # names the parent of the retrain, and moves if the gate allows it
+    # feedback that starts a retrain; None if its number does not matter
     min_feedback_count: int | None = None
+    # seconds from the first feedback to a retrain; None if the time does not matter
     max_delay: float | None = None
+    # a lower accuracy in production starts a retrain; None if it does not matter
     min_accuracy: float | None = None
     promote_if: PromotionCriteria = field(default_factory=PromotionCriteria)
-    min_interval: float = DEFAULT_MIN_INTERVAL
+    min_interval: float = DEFAULT_MIN_INTERVAL  # seconds between the starts of two retrains
     unknown_classes: UnknownClasses = UnknownClasses.ALLOW
+    # URL that receives the end of each retrain; None for the server's
     webhook: str | None = field(default=None, repr=False)
-    max_failures: int = DEFAULT_MAX_FAILURES
+    max_failures: int = DEFAULT_MAX_FAILURES  # failed retrains in a row after which the policy stops
 
     def check(self) -> "RetrainPolicy":
         """Return the policy if each of its parts is in its range."""

@@ -31,26 +31,16 @@ _COUNTS = ("requests", "errors", "inputs", "unknowns", "samples", "compared", "a
 
 @dataclass(kw_only=True, slots=True)
 class Counts:
-    """What was counted of a version.
+    """What was counted of a version."""
 
-    Attributes:
-        requests: requests, including those that failed.
-        errors: requests that failed, or whose caller left.
-        inputs: inputs of the requests that were answered.
-        unknowns: inputs that were unknown, where the request wanted to know.
-        samples: inputs that were sampled for drift.
-        compared: sampled inputs that were also predicted by the other version of a traffic split.
-        agreed: those of them that both versions predict alike.
-        latencies: number of answered requests, by the bin of their latency.
-    """
-
-    requests: int = 0
-    errors: int = 0
-    inputs: int = 0
-    unknowns: int = 0
-    samples: int = 0
-    compared: int = 0
-    agreed: int = 0
+    requests: int = 0  # requests, including those that failed
+    errors: int = 0  # requests that failed, or whose caller left
+    inputs: int = 0  # inputs of the requests that were answered
+    unknowns: int = 0  # inputs that were unknown, where the request wanted to know
+    samples: int = 0  # inputs that were sampled for drift
+    compared: int = 0  # sampled inputs that were also predicted by the other version of a traffic split
+    agreed: int = 0  # those of them that both versions predict alike
+    # number of answered requests, by the bin of their latency
     latencies: dict[int, int] = field(default_factory=dict)
     drift: dict[str, float] = field(default_factory=dict)
 
@@ -82,32 +72,21 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """The requests within a part of a window of time, over all versions.
+    """The requests within a part of a window of time, over all versions."""
 
-    Attributes:
-        start: the beginning, in seconds since 1970.
-        requests: requests, including those that failed.
-        errors: requests that failed, or whose caller left.
-    """
-
-    start: float
-    requests: int
-    errors: int
+    start: float  # the beginning, in seconds since 1970
+    requests: int  # requests, including those that failed
+    errors: int  # requests that failed, or whose caller left
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
-    """The traffic of a model in a window of time.
+    """The traffic of a model in a window of time."""
 
-    Attributes:
-        start: the beginning of the first bucket, in seconds since 1970.
-        intervals: the requests over time, the oldest first, without gaps.
-    """
-
-    start: float
+    start: float  # the beginning of the first bucket, in seconds since 1970
     end: float
     versions: Mapping[int, Counts]
-    intervals: Sequence[Interval]
+    intervals: Sequence[Interval]  # the requests over time, the oldest first, without gaps
 
 
 class Traffic:

@@ -18,15 +18,10 @@ MIN_TTL, MAX_TTL = 1.0, 3_155_760_000.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Expiration:
-    """When a version expires; without a time and a duration, never.
+    """When a version expires; without a time and a duration, never."""
 
-    Attributes:
-        time: in seconds since 1970.
-        ttl: in seconds from now.
-    """
-
-    time: float | None = None
-    ttl: float | None = None
+    time: float | None = None  # in seconds since 1970
+    ttl: float | None = None  # in seconds from now
 
     def at(self, now: float) -> float | None:
         """Return the time of the expiration; None for never."""

@@ -157,14 +157,10 @@ def lock(connection: Connection, archives: Collection[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sums:
-    """What a tenant stores.
+    """What a tenant stores."""
 
-    Attributes:
-        tenant: the tenant; empty for models that have none.
-        recorded: number of versions, their bytes, bytes of archives and of captured inputs, as recorded.
-    """
-
-    tenant: str
+    tenant: str  # the tenant; empty for models that have none
+    # number of versions, their bytes, bytes of archives and of captured inputs, as recorded
     recorded: tuple[int, ...]
     counted: tuple[int, ...]
 

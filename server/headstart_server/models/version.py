@@ -16,80 +16,52 @@ from headstart_server.observability.energy import Energy
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TailFacts:
-    """What is known of a version's own tail; the digest of its weights is among those of the files.
+    """What is known of a version's own tail; the digest of its weights is among those of the files."""
 
-    Attributes:
-        blocks: number of last blocks that are the version's own.
-        cut: name of the backbone's cut that the tail begins at.
-    """
-
-    blocks: int
-    cut: str
+    blocks: int  # number of last blocks that are the version's own
+    cut: str  # name of the backbone's cut that the tail begins at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """All that is known about a version, and all that is needed to make it again.
-
-    Attributes:
-        backbone_digest: SHA-256 over its weights, architecture and preprocessing.
-        dataset_digest: SHA-256 over examples and labels.
-        example_count: number of examples trained on.
-        class_names: the classes, in the order of the head's columns.
-        display_name: a title for people.
-        tags: the caller's key-value pairs.
-        created: when it was made, in seconds since 1970.
-        runtime: what executed the backbone, and in which precision.
-        stop_reason: why the solver ended: converged, steps or time; empty for a closed form.
-        fit_seconds: how long it took to fit the head.
-        head_digest: SHA-256 of the head's file.
-        files: SHA-256 of each further file of the version, by its name.
-        parent: number of the version whose examples it was trained on too; 0 for none.
-        thresholds: of several labels the probability of each class from which on it applies; else none.
-        added_count: number of examples that came with the fine-tune itself.
-        removed_count: number of the parent's examples that were left out or replaced.
-        edited_count: number of the parent's examples that were changed.
-        feedback_count: number of examples that came from feedback with the fine-tune itself.
-        held_out_fraction: fraction of the examples that was held out at random; 0 for none.
-        tail: what the version's own tail is; None if it takes the backbone's last view.
-        note: what a person should know of how the head came about; may be empty.
-        requested_recipe: the recipe of the request, before settings were chosen; None for `auto`.
-        backbone_selection: how the backbone was chosen; None if the fine-tune named it.
-        energy: energy of the run that made it; None if it was not measured.
-    """
+    """All that is known about a version, and all that is needed to make it again."""
 
     model: str
     job_id: str
     backbone: str
-    backbone_digest: str
-    dataset_digest: str
+    backbone_digest: str  # SHA-256 over its weights, architecture and preprocessing
+    dataset_digest: str  # SHA-256 over examples and labels
     recipe: ResolvedRecipe
     seed: int
-    example_count: int
-    class_names: tuple[str, ...]
+    example_count: int  # number of examples trained on
+    class_names: tuple[str, ...]  # the classes, in the order of the head's columns
     metrics: Metrics
-    display_name: str
-    tags: Mapping[str, str]
-    created: float
+    display_name: str  # a title for people
+    tags: Mapping[str, str]  # the caller's key-value pairs
+    created: float  # when it was made, in seconds since 1970
     software: str
-    runtime: str = ""
-    stop_reason: str = ""
-    fit_seconds: float = 0.0
-    head_digest: str = ""
+    runtime: str = ""  # what executed the backbone, and in which precision
+    stop_reason: str = ""  # why the solver ended: converged, steps or time; empty for a closed form
+    fit_seconds: float = 0.0  # how long it took to fit the head
+    head_digest: str = ""  # SHA-256 of the head's file
+    # SHA-256 of each further file of the version, by its name
     files: Mapping[str, str] = field(default_factory=dict)
-    parent: int = 0
-    added_count: int = 0
-    removed_count: int = 0
-    edited_count: int = 0
-    feedback_count: int = 0
-    held_out_fraction: float = 0.0
+    parent: int = 0  # number of the version whose examples it was trained on too; 0 for none
+    added_count: int = 0  # number of examples that came with the fine-tune itself
+    removed_count: int = 0  # number of the parent's examples that were left out or replaced
+    edited_count: int = 0  # number of the parent's examples that were changed
+    feedback_count: int = 0  # number of examples that came from feedback with the fine-tune itself
+    held_out_fraction: float = 0.0  # fraction of the examples that was held out at random; 0 for none
+    # of several labels the probability of each class from which on it applies; else none
     thresholds: tuple[float, ...] = ()
     task: Task = Task.SINGLE_LABEL
-    tail: TailFacts | None = None
-    note: str = ""
+    tail: TailFacts | None = None  # what the version's own tail is; None if it takes the backbone's last view
+    note: str = ""  # what a person should know of how the head came about; may be empty
+    # the recipe of the request, before settings were chosen; None for `auto`
     requested_recipe: Recipe | None = None
+    # how the backbone was chosen; None if the fine-tune named it
     backbone_selection: BackboneSelection | None = None
-    energy: Energy | None = None
+    energy: Energy | None = None  # energy of the run that made it; None if it was not measured
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as JSON values."""
@@ -131,95 +103,62 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Version:
-    """A published version.
-
-    Attributes:
-        number: 1 for the first version of a model, then one more for each; never used again.
-        artifact: where its files lie in the store.
-        created: when it was published, in seconds since 1970.
-        expires: when it will be deleted; None for never.
-        promotion: what became of the alias that was to be moved to it under a condition; None without one.
-        has_examples: whether its examples are kept, so that others can go on from it.
-        is_resident: whether it is in this replica's memory.
-    """
+    """A published version."""
 
     model: str
-    number: int
-    artifact: str
+    number: int  # 1 for the first version of a model, then one more for each; never used again
+    artifact: str  # where its files lie in the store
     size_bytes: int
-    created: float
-    expires: float | None
+    created: float  # when it was published, in seconds since 1970
+    expires: float | None  # when it will be deleted; None for never
     manifest: Manifest
     aliases: tuple[str, ...] = ()
+    # what became of the alias that was to be moved to it under a condition; None without one
     promotion: Promotion | None = None
-    has_examples: bool = False
-    is_resident: bool = False
+    has_examples: bool = False  # whether its examples are kept, so that others can go on from it
+    is_resident: bool = False  # whether it is in this replica's memory
     description: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrafficSplit:
-    """A version that serves a fraction of the Predicts for an alias.
-
-    Attributes:
-        fraction: above 0, at most 1.
-    """
+    """A version that serves a fraction of the Predicts for an alias."""
 
     number: int
-    fraction: float
+    fraction: float  # above 0, at most 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alias:
-    """A movable name for a version.
-
-    Attributes:
-        etag: changes with every move, and with the shares.
-        updated: when it was last moved, in seconds since 1970.
-    """
+    """A movable name for a version."""
 
     name: str
     number: int
-    etag: str
-    updated: float
+    etag: str  # changes with every move, and with the shares
+    updated: float  # when it was last moved, in seconds since 1970
     traffic: tuple[TrafficSplit, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
-    """A name that holds versions and aliases.
-
-    Attributes:
-        created: when its first version was published, in seconds since 1970.
-        newest: number of its newest version; 0 if all were deleted.
-        resident_count: number of its versions in this replica's memory.
-        display_name: a title for people.
-        tags: key-value pairs.
-        capture: which inputs of Predict calls are stored for review; None for none.
-        retrain: when it is retrained from feedback; None for never.
-    """
+    """A name that holds versions and aliases."""
 
     name: str
-    created: float
-    newest: int
+    created: float  # when its first version was published, in seconds since 1970
+    newest: int  # number of its newest version; 0 if all were deleted
     version_count: int
     aliases: tuple[Alias, ...]
-    resident_count: int = 0
-    display_name: str = ""
+    resident_count: int = 0  # number of its versions in this replica's memory
+    display_name: str = ""  # a title for people
     description: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    capture: CapturePolicy | None = None
-    retrain: RetrainPolicy | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)  # key-value pairs
+    capture: CapturePolicy | None = None  # which inputs of Predict calls are stored for review; None for none
+    retrain: RetrainPolicy | None = None  # when it is retrained from feedback; None for never
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selector:
-    """Names a version: by number, by alias, or, with neither, the default: the newest not rejected by a gate.
-
-    Attributes:
-        number: a version's number, or None.
-        alias: an alias, or None.
-    """
+    """Names a version by number, by alias, or by neither: the newest that no gate rejected."""
 
     model: str
     number: int | None = None

@@ -20,20 +20,13 @@ _ORDERS: Mapping[str, ColumnElement[Any]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VersionFilter:
-    """The conditions that a version must meet, all of them.
-
-    Attributes:
-        alias: an alias that names it; empty for any.
-        backbone: its backbone; empty for any.
-        created_after: the time from which on it was published; None for any.
-        created_before: the time before which it was published; None for any.
-    """
+    """The conditions that a version must meet, all of them."""
 
     tags: Mapping[str, str] = field(default_factory=dict)
-    alias: str = ""
-    backbone: str = ""
-    created_after: float | None = None
-    created_before: float | None = None
+    alias: str = ""  # an alias that names it; empty for any
+    backbone: str = ""  # its backbone; empty for any
+    created_after: float | None = None  # the time from which on it was published; None for any
+    created_before: float | None = None  # the time before which it was published; None for any
 
     def conditions(self, connection: Connection) -> list[ColumnElement[bool]]:
         """Return the conditions as SQL."""
@@ -54,15 +47,10 @@ class VersionFilter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VersionOrder:
-    """The order of a list.
+    """The order of a list."""
 
-    Attributes:
-        name: `version`, `create_time` or `size_bytes`.
-        descending: whether the largest comes first.
-    """
-
-    name: str = "version"
-    descending: bool = True
+    name: str = "version"  # `version`, `create_time` or `size_bytes`
+    descending: bool = True  # whether the largest comes first
 
     @classmethod
     def of(cls, text: str) -> "VersionOrder":

@@ -80,15 +80,11 @@ class TargetRefusedError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """The resolved address of a URL.
-
-    Attributes:
-        host: the name, for the certificate and the header `Host`.
-    """
+    """The resolved address of a URL."""
 
     address: str
     port: int
-    host: str
+    host: str  # the name, for the certificate and the header `Host`
     path: str
     is_tls: bool
 

@@ -20,17 +20,11 @@ _STEPS = (0.0, 0.05, 0.2, 0.5, 0.8)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Confusion:
-    """A confusion matrix.
+    """A confusion matrix."""
 
-    Attributes:
-        names: labels of the rows and columns.
-        counts: (row, column) to number of examples, where it is not zero.
-        others: number of classes in the last row and column; 0 if each class has its row.
-    """
-
-    names: Sequence[str]
-    counts: Mapping[tuple[int, int], int]
-    others: int = 0
+    names: Sequence[str]  # labels of the rows and columns
+    counts: Mapping[tuple[int, int], int]  # (row, column) to number of examples, where it is not zero
+    others: int = 0  # number of classes in the last row and column; 0 if each class has its row
 
     @classmethod
     def from_cells(cls, class_names: Sequence[str], cells: Iterable[tuple[int, int, int]]) -> "Confusion":

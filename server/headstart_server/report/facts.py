@@ -16,17 +16,13 @@ Sample = bytes | str
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportFacts:
-    """The content of a report about a version.
-
-    Attributes:
-        evaluation: evaluation of the version; None if only the metrics of the manifest are stored.
-        findings: findings in its examples; None if none are stored.
-        samples: small JPEG files, or beginnings of texts, by the index of the example.
-    """
+    """The content of a report about a version."""
 
     version: Version
+    # evaluation of the version; None if only the metrics of the manifest are stored
     evaluation: Evaluation | None = None
-    findings: DatasetFindings | None = None
+    findings: DatasetFindings | None = None  # findings in its examples; None if none are stored
+    # small JPEG files, or beginnings of texts, by the index of the example
     samples: Mapping[int, Sample] = field(default_factory=dict)
 
     @property

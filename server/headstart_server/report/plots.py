@@ -11,20 +11,13 @@ Format = Callable[[float], str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scale:
-    """Maps values to coordinates, linearly or, for values above 0, by their logarithm.
-
-    Attributes:
-        high: the value at the end, different from `low`.
-        start: coordinate of `low`.
-        end: coordinate of `high`; may be less than `start`, as on an upward axis.
-        logarithmic: whether equal ratios have equal lengths.
-    """
+    """Maps values to coordinates, linearly or, for values above 0, by their logarithm."""
 
     low: float
-    high: float
-    start: float
-    end: float
-    logarithmic: bool = False
+    high: float  # the value at the end, different from `low`
+    start: float  # coordinate of `low`
+    end: float  # coordinate of `high`; may be less than `start`, as on an upward axis
+    logarithmic: bool = False  # whether equal ratios have equal lengths
 
     def __call__(self, figure: float) -> float:
         """Return the coordinate of a value."""

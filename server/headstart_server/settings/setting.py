@@ -19,27 +19,16 @@ class Off(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One setting.
+    """One setting."""
 
-    Attributes:
-        name: unique among all groups; the flag has dashes instead of underscores.
-        section: the group, and the section of the TOML file.
-        help: what it does, in one sentence or two.
-        kind: its values.
-        default: the value that it has if nothing sets it.
-        words: texts with a meaning of their own, such as ``off``, and their values.
-        is_basic: whether ``--help`` lists it; ``--help-all`` lists every setting.
-        needs: in words, what the default is if `default` is no value.
-    """
-
-    name: str
-    section: str
-    help: str
-    kind: Kind
-    default: Any
-    words: Mapping[str, Any]
-    is_basic: bool
-    needs: str
+    name: str  # unique among all groups; the flag has dashes instead of underscores
+    section: str  # the group, and the section of the TOML file
+    help: str  # what it does, in one sentence or two
+    kind: Kind  # its values
+    default: Any  # the value that it has if nothing sets it
+    words: Mapping[str, Any]  # texts with a meaning of their own, such as ``off``, and their values
+    is_basic: bool  # whether ``--help`` lists it; ``--help-all`` lists every setting
+    needs: str  # in words, what the default is if `default` is no value
 
     @property
     def flag(self) -> str:

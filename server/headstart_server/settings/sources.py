@@ -33,32 +33,21 @@ Flag = Sequence[str] | bool | None
 
 @dataclass(frozen=True)
 class Value:
-    """The value of a setting.
-
-    Attributes:
-        value: the value.
-        origin: where it comes from: a flag, a variable, a place in a file, or `DEFAULT`.
-    """
+    """The value of a setting."""
 
     value: Any
-    origin: str
+    origin: str  # where it comes from: a flag, a variable, a place in a file, or `DEFAULT`
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Settings from all sources.
+    """Settings from all sources."""
 
-    Attributes:
-        values: the value of each setting and its origin; without those that are not allowed.
-        problems: what is wrong, each with a remedy.
-        warnings: what is probably a mistake.
-        files: the files that were read; they may contain secrets.
-    """
-
+    # the value of each setting and its origin; without those that are not allowed
     values: Mapping[str, Value]
-    problems: Sequence[str]
-    warnings: Sequence[str]
-    files: Sequence[Path]
+    problems: Sequence[str]  # what is wrong, each with a remedy
+    warnings: Sequence[str]  # what is probably a mistake
+    files: Sequence[Path]  # the files that were read; they may contain secrets
 
     def settings(self) -> Settings:
         """Return the settings.

@@ -33,26 +33,19 @@ class Database(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StorageRoots:
-    """Folders of a server's artifacts.
-
-    Attributes:
-        captures: contents and features of captured inputs.
-        copies: local copies of archives in a bucket; None on a disk.
-        bucket: bucket of both folders, and the path within it; None for a directory.
-        marker: ownership marker; None in a server's own folder.
-        mark: identity of a folder; None for a bucket, and in the folder of the server's own database.
-        folders: artifact directories outside the server's own folder.
-    """
+    """Folders of a server's artifacts."""
 
     versions: Folder
     datasets: Folder
-    captures: Folder
-    copies: LocalCopies | None = None
+    captures: Folder  # contents and features of captured inputs
+    copies: LocalCopies | None = None  # local copies of archives in a bucket; None on a disk
+    # bucket of both folders, and the path within it; None for a directory
     bucket: tuple[Bucket, str] | None = None
-    marker: OwnershipMarker | None = None
+    marker: OwnershipMarker | None = None  # ownership marker; None in a server's own folder
+    # identity of a folder; None for a bucket, and in the folder of the server's own database
     mark: FolderIdentity | None = None
     name: str = ""
-    folders: tuple[Path, ...] = ()
+    folders: tuple[Path, ...] = ()  # artifact directories outside the server's own folder
 
     @property
     def is_available(self) -> bool:

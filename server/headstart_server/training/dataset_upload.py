@@ -41,51 +41,35 @@ from headstart_server.training.upload_backbone import SelectedBackbone, UnnamedB
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class UploadTools:
-    """What uploads use, shared by all of them.
-
-    Attributes:
-        previews: validates examples without a job.
-        data: reads datasets that lie at URIs.
-        memory_bytes: most bytes of memory of all jobs of this server; None for no limit.
-        on_accepted: called after each job that was accepted.
-        check_open: raises Draining when the server stops.
-    """
+    """What uploads use, shared by all of them."""
 
     queue: JobQueue
     datasets: DatasetStore
     pool: BackbonePool
-    previews: PreviewService
-    data: DatasetSource
+    previews: PreviewService  # validates examples without a job
+    data: DatasetSource  # reads datasets that lie at URIs
     named: NamedDatasets
     tracing: Tracing
-    memory_bytes: int | None
-    on_accepted: Callable[[], None]
-    check_open: Callable[[], None]
+    memory_bytes: int | None  # most bytes of memory of all jobs of this server; None for no limit
+    on_accepted: Callable[[], None]  # called after each job that was accepted
+    check_open: Callable[[], None]  # raises Draining when the server stops
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class UploadRequest:
-    """The request of an upload.
+    """The request of an upload."""
 
-    Attributes:
-        request_json: the request as JSON values, with the parent's alias if that was given. It distinguishes
-            requests with the same ID.
-        spec: the spec, with the backbone's name and the parent's number.
-        request_id: the caller's ID; empty for none.
-        parent: the version that it continues from; None for none, and for a repeated call.
-        repeated: whether the request ID was accepted before. Then the examples are only compared with those.
-        tenant: the tenant; empty for none.
-        principal: the name of the principal; empty without an access file.
-        feedback: the feedback that an automatic retrain trains on; None for a caller's request.
-    """
-
+    # the request as JSON values, with the parent's alias if that was given. It distinguishes requests with
+    # the same ID
     request_json: Mapping[str, Any]
-    spec: FineTuneSpec
-    request_id: str
-    parent: Parent | None
+    spec: FineTuneSpec  # the spec, with the backbone's name and the parent's number
+    request_id: str  # the caller's ID; empty for none
+    parent: Parent | None  # the version that it continues from; None for none, and for a repeated call
+    # whether the request ID was accepted before. Then the examples are only compared with those
     repeated: bool
-    tenant: str
-    principal: str
+    tenant: str  # the tenant; empty for none
+    principal: str  # the name of the principal; empty without an access file
+    # the feedback that an automatic retrain trains on; None for a caller's request
     feedback: ChosenFeedback | None = None
 
 

@@ -19,15 +19,10 @@ from headstart_server.training.extraction import FeatureTable
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class EvaluationResult:
-    """The out-of-fold or held-out predictions for the examples of a dataset.
+    """The out-of-fold or held-out predictions for the examples of a dataset."""
 
-    Attributes:
-        evaluation: how good it is, on held-out examples if there are any, else out of fold.
-        outcomes: prediction for each example; None without one, [N].
-    """
-
-    evaluation: Evaluation
-    outcomes: Sequence[PredictionOutcome | None]
+    evaluation: Evaluation  # how good it is, on held-out examples if there are any, else out of fold
+    outcomes: Sequence[PredictionOutcome | None]  # prediction for each example; None without one, [N]
 
 
 def evaluate_fit(

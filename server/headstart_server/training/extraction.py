@@ -28,23 +28,15 @@ from headstart_server.learning.heads.split import held_out_for, strata
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FeatureTable:
-    """N usable examples as arrays: row i of each belongs together.
+    """N usable examples as arrays: row i of each belongs together."""
 
-    Attributes:
-        examples: the examples, [N].
-        indexes: the place of each in its dataset, [N].
-        views: features [N, D of the view] by view.
-        targets: what each shows, [N].
-        digests: content digest of each, [N].
-        truncated: content digests of those of which the backbone does not see the end.
-    """
-
-    examples: Sequence[StoredExample]
-    indexes: Ints
-    views: Mapping[str, Float32]
-    targets: Targets
-    digests: Sequence[str]
+    examples: Sequence[StoredExample]  # the examples, [N]
+    indexes: Ints  # the place of each in its dataset, [N]
+    views: Mapping[str, Float32]  # features [N, D of the view] by view
+    targets: Targets  # what each shows, [N]
+    digests: Sequence[str]  # content digest of each, [N]
     modality: Modality
+    # content digests of those of which the backbone does not see the end
     truncated: Collection[str] = frozenset()
 
     @property

@@ -38,26 +38,16 @@ class PreviewResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Validation:
-    """What was found in the examples of a fine-tune.
+    """What was found in the examples of a fine-tune."""
 
-    Attributes:
-        valid: whether it would be accepted and not fail for its data.
-        class_counts: number of examples of each class, by name.
-        faults: examples that cannot be used, at most 100.
-        fault_count: number of examples that cannot be used.
-        warnings: conditions that do not stop it.
-        message: why it is not valid; empty if it is.
-        previewed: what was found in the examples, and how good a version of them would be; None if it is not
-            valid.
-    """
-
-    valid: bool
+    valid: bool  # whether it would be accepted and not fail for its data
     example_count: int
-    class_counts: dict[str, int]
-    faults: tuple[ExampleFault, ...]
-    fault_count: int
-    warnings: tuple[str, ...]
-    message: str
+    class_counts: dict[str, int]  # number of examples of each class, by name
+    faults: tuple[ExampleFault, ...]  # examples that cannot be used, at most 100
+    fault_count: int  # number of examples that cannot be used
+    warnings: tuple[str, ...]  # conditions that do not stop it
+    message: str  # why it is not valid; empty if it is
+    # what was found in the examples, and how good a version of them would be; None if it is not valid
     previewed: PreviewResult | None = None
 
 

@@ -32,17 +32,12 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProgressTools:
-    """What the reporters of all jobs work with.
-
-    Attributes:
-        observer: receives finished steps.
-        sleep: waits for a number of seconds.
-    """
+    """What the reporters of all jobs work with."""
 
     runs: JobRuns
-    observer: Telemetry
+    observer: Telemetry  # receives finished steps
     clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = time.sleep  # waits for a number of seconds
     tracing: Tracing = NO_TRACING
 
 

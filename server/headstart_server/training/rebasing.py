@@ -24,30 +24,19 @@ _INSTEAD = "It cannot be rebased: send all examples with a fine-tune on the othe
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RebaseSpec:
-    """What a rebase shall do.
+    """What a rebase shall do."""
 
-    Attributes:
-        source: selects the version that is fitted again.
-        backbone: name of the new backbone; `auto` for one of the candidates.
-        alias: moved if the new version is not worse than the one it names; None for none.
-        backbone_candidates: as in `FineTuneSpec`.
-        backbone_time_budget: as in `FineTuneSpec`.
-        recipe: how the head is fitted; None for that of the old version.
-        gate: what may be lost when the alias is moved.
-        priority: as in `FineTuneSpec`.
-        webhook: as in `FineTuneSpec`.
-    """
-
-    source: Selector
-    backbone: str
-    alias: str | None = None
-    backbone_candidates: tuple[str, ...] = ()
-    backbone_time_budget: float | None = None
-    recipe: Recipe | None = None
+    source: Selector  # selects the version that is fitted again
+    backbone: str  # name of the new backbone; `auto` for one of the candidates
+    alias: str | None = None  # moved if the new version is not worse than the one it names; None for none
+    backbone_candidates: tuple[str, ...] = ()  # as in `FineTuneSpec`
+    backbone_time_budget: float | None = None  # as in `FineTuneSpec`
+    recipe: Recipe | None = None  # how the head is fitted; None for that of the old version
+    # what may be lost when the alias is moved
     gate: PromotionCriteria = field(default_factory=PromotionCriteria)
     gate_given: bool = False
-    priority: int = 0
-    webhook: str | None = field(default=None, repr=False)
+    priority: int = 0  # as in `FineTuneSpec`
+    webhook: str | None = field(default=None, repr=False)  # as in `FineTuneSpec`
 
     def fine_tune(self) -> FineTuneSpec:
         """The spec of the job, as far as the request defines it."""

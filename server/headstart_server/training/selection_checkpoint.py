@@ -18,36 +18,24 @@ from headstart_server.learning.metrics.backbone_selection import (
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CandidateTrial:
-    """What was found of one candidate.
-
-    Attributes:
-        scores: what it was worth on each example of the dataset, higher is better: 1 or 0, or the size of the
-            error below 0; NaN where it says nothing, [N]. None if it was not tried.
-    """
+    """What was found of one candidate."""
 
     candidate: BackboneCandidate
+    # what it was worth on each example of the dataset, higher is better: 1 or 0, or the size of the error
+    # below 0; NaN where it says nothing, [N]. None if it was not tried
     scores: Float32 | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SelectionCheckpoint:
-    """What a job has found of its candidates, as it is written down after each for an attempt to come.
+    """What a job has found of its candidates, as it is written down after each for an attempt to come."""
 
-    Attributes:
-        dataset: digest of the examples that scores are of.
-        trials: of candidates that need not be tried again, in their order.
-        seconds: that trying took, over all attempts.
-        choice: what was chosen; None before.
-        trying: the candidate that is tried; empty before the first.
-        crashes: how often a process had died over the job when that was begun.
-    """
-
-    dataset: str
-    trials: tuple[CandidateTrial, ...] = ()
-    seconds: float = 0.0
-    choice: BackboneSelection | None = None
-    trying: str = ""
-    crashes: int = 0
+    dataset: str  # digest of the examples that scores are of
+    trials: tuple[CandidateTrial, ...] = ()  # of candidates that need not be tried again, in their order
+    seconds: float = 0.0  # that trying took, over all attempts
+    choice: BackboneSelection | None = None  # what was chosen; None before
+    trying: str = ""  # the candidate that is tried; empty before the first
+    crashes: int = 0  # how often a process had died over the job when that was begun
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""

@@ -38,20 +38,15 @@ from headstart_server.webhooks.policy import WebhookPolicy
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubmissionOptions:
-    """What a server may do without when it accepts fine-tunes.
+    """What a server may do without when it accepts fine-tunes."""
 
-    Attributes:
-        memory_bytes: most bytes of memory of all jobs of this server; None for no limit.
-        available_memory: returns the bytes of available memory; None if unknown.
-        webhooks: decides which URLs may receive notifications.
-        data: reads datasets that lie at URIs.
-    """
-
-    memory_bytes: int | None = None
+    memory_bytes: int | None = None  # most bytes of memory of all jobs of this server; None for no limit
+    # returns the bytes of available memory; None if unknown
     available_memory: Callable[[], int | None] = available_bytes
     tracing: Tracing = NO_TRACING
+    # decides which URLs may receive notifications
     webhooks: WebhookPolicy = field(default_factory=lambda: WebhookPolicy(()))
-    data: DatasetSource = field(default_factory=NoDatasetSource)
+    data: DatasetSource = field(default_factory=NoDatasetSource)  # reads datasets that lie at URIs
     named: NamedDatasets = field(default_factory=NoNamedDatasets)
 
 

@@ -48,14 +48,10 @@ class UnnamedBackbone:
 
 @dataclass(frozen=True, slots=True)
 class SelectedBackbone:
-    """A backbone that the job selects among candidates.
-
-    Attributes:
-        found: the candidates, cheapest first; empty before the kind is known.
-    """
+    """A backbone that the job selects among candidates."""
 
     candidates: Candidates
-    found: tuple[BackboneInfo, ...] = ()
+    found: tuple[BackboneInfo, ...] = ()  # the candidates, cheapest first; empty before the kind is known
 
     def infos(self, pool: BackbonePool) -> Sequence[BackboneInfo]:
         """Return the backbones that the job may use, with what the pool knows about them by now."""

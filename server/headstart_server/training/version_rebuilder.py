@@ -44,16 +44,12 @@ _MAX_FEATURE_BYTES = 64 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RebuiltHead:
-    """The successor of a version before it is stored.
-
-    Attributes:
-        left_out: marks of the examples that were erased.
-    """
+    """The successor of a version before it is stored."""
 
     candidate: ComparedHead
     manifest: Manifest
     files: Mapping[str, bytes]
-    left_out: Collection[str]
+    left_out: Collection[str]  # marks of the examples that were erased
 
 
 class VersionRebuilder:

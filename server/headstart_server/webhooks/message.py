@@ -17,13 +17,9 @@ _SECRET_BYTES = (24, 64)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WebhookSecrets:
-    """The secrets that POSTs are signed with.
+    """The secrets that POSTs are signed with."""
 
-    Attributes:
-        of_server: those for the server's own URL, and for tenants without their own.
-    """
-
-    of_server: Sequence[Secret[bytes]]
+    of_server: Sequence[Secret[bytes]]  # those for the server's own URL, and for tenants without their own
     of_tenants: Mapping[str, Sequence[Secret[bytes]]]
 
     def of(self, tenant: str) -> Sequence[Secret[bytes]]:

@@ -36,23 +36,14 @@ _DIGITS = list("123456789")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReviewItem:
-    """An input to review.
+    """An input to review."""
 
-    Attributes:
-        prediction_id: its ID.
-        predicted: the predicted label.
-        probabilities: the probability of each of the most probable classes.
-        why: why it is listed, for people.
-        about: further facts, for people.
-        is_image: whether it is an image.
-    """
-
-    prediction_id: str
-    predicted: Label
-    probabilities: Mapping[str, float]
-    why: str
-    about: str
-    is_image: bool
+    prediction_id: str  # its ID
+    predicted: Label  # the predicted label
+    probabilities: Mapping[str, float]  # the probability of each of the most probable classes
+    why: str  # why it is listed, for people
+    about: str  # further facts, for people
+    is_image: bool  # whether it is an image
 
 
 class ReviewSource(Protocol):
@@ -67,25 +58,15 @@ class ReviewSource(Protocol):
 
 @dataclass(slots=True)
 class Reviewer:
-    """A review.
+    """A review."""
 
-    Attributes:
-        screen: shows inputs and reads keys.
-        source: has the inputs.
-        items: the inputs, the most valuable first.
-        task: the kind of label.
-        class_names: the classes, in the order of their keys.
-        protocol: the way to show images.
-        title: the name of the model.
-    """
-
-    screen: Screen
-    source: ReviewSource
-    items: Iterator[ReviewItem]
-    task: Task
-    class_names: Sequence[str]
-    protocol: ImageProtocol
-    title: str
+    screen: Screen  # shows inputs and reads keys
+    source: ReviewSource  # has the inputs
+    items: Iterator[ReviewItem]  # the inputs, the most valuable first
+    task: Task  # the kind of label
+    class_names: Sequence[str]  # the classes, in the order of their keys
+    protocol: ImageProtocol  # the way to show images
+    title: str  # the name of the model
     _seen: list[ReviewItem] = field(default_factory=list)
     _answers: dict[str, Answer] = field(default_factory=dict)
     _chosen: set[str] = field(default_factory=set)

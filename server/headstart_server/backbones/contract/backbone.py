@@ -35,29 +35,21 @@ class Modality(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackboneInfo:
-    """Metadata of a backbone, available without loading it.
+    """Metadata of a backbone, available without loading it."""
 
-    Attributes:
-        name: as callers write it.
-        views: size of each view, including ``last``. Empty before the first preparation, as are the values
-            below.
-        input_size: (height, width) in pixels of images, (maximum tokens,) of texts, (size,) of tensors.
-        parameter_count: number of weights.
-        source: origin of the weights.
-        license: SPDX identifier of the weights' license.
-        tails: tail plans by their number of last blocks; empty if unsupported.
-        precision_reason: why it is or is not used in 8 bits, as a sentence; empty without a quantized form.
-    """
-
-    name: str
+    name: str  # as callers write it
     modality: Modality
+    # size of each view, including ``last``. Empty before the first preparation, as are the values below
     views: Mapping[str, int]
+    # (height, width) in pixels of images, (maximum tokens,) of texts, (size,) of tensors
     input_size: tuple[int, ...]
-    parameter_count: int
-    source: str
-    license: str
+    parameter_count: int  # number of weights
+    source: str  # origin of the weights
+    license: str  # SPDX identifier of the weights' license
     description: str
+    # tail plans by their number of last blocks; empty if unsupported
     tails: Mapping[int, TailPlan] = field(default_factory=dict)
+    # why it is or is not used in 8 bits, as a sentence; empty without a quantized form
     precision_reason: str = ""
 
     @property

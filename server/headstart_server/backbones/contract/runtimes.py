@@ -35,22 +35,16 @@ class Precision(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RuntimeSettings:
-    """How networks are executed.
+    """How networks are executed."""
 
-    Attributes:
-        kind: runtime; None chooses Keras where it is installed and there is a GPU or no OpenVINO, else
-            OpenVINO.
-        precision: None chooses bfloat16 where the device multiplies it natively, else float32. Keras on a CPU
-            chooses float32. `INT8` and None also prefer quantized backbones; see `Catalog.preferred`.
-        streams: concurrent batches; 0 means one per core, and with Keras one, on a GPU three.
-        cache: folder of converted networks, each made on first use.
-        shipped: read-only folder of networks converted ahead, searched first; None without one.
-    """
-
+    # runtime; None chooses Keras where it is installed and there is a GPU or no OpenVINO, else OpenVINO
     kind: RuntimeKind | None = None
+    # None chooses bfloat16 where the device multiplies it natively, else float32. Keras on a CPU chooses
+    # float32. `INT8` and None also prefer quantized backbones; see `Catalog.preferred`
     precision: Precision | None = None
-    streams: int = 0
-    cache: Path = Path(".headstart-backbones")
+    streams: int = 0  # concurrent batches; 0 means one per core, and with Keras one, on a GPU three
+    cache: Path = Path(".headstart-backbones")  # folder of converted networks, each made on first use
+    # read-only folder of networks converted ahead, searched first; None without one
     shipped: Path | None = None
 
     def settled(self) -> "RuntimeSettings":

@@ -16,15 +16,10 @@ class TailMismatch(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cut:
-    """A place where a network's pass can be interrupted and resumed.
+    """A place where a network's pass can be interrupted and resumed."""
 
-    Attributes:
-        name: name of the activation among a backbone's outputs.
-        shape: one input's activation, (height, width, channels).
-    """
-
-    name: str
-    shape: tuple[int, ...]
+    name: str  # name of the activation among a backbone's outputs
+    shape: tuple[int, ...]  # one input's activation, (height, width, channels)
 
     @property
     def size(self) -> int:
@@ -34,30 +29,20 @@ class Cut:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TailPlan:
-    """Division of a backbone into frozen part and tail.
+    """Division of a backbone into frozen part and tail."""
 
-    Attributes:
-        blocks: number of last blocks with other weights; the layers after the last block belong to it.
-        cut: where the tail begins. Blocks between it and the first of these keep the backbone's weights.
-        layers: layers with other weights, in the order of execution.
-    """
-
-    blocks: int
-    cut: Cut
-    layers: tuple[str, ...]
+    blocks: int  # number of last blocks with other weights; the layers after the last block belong to it
+    cut: Cut  # where the tail begins. Blocks between it and the first of these keep the backbone's weights
+    layers: tuple[str, ...]  # layers with other weights, in the order of execution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TailWeights:
-    """Weights of a version's tail that differ from the backbone's.
+    """Weights of a version's tail that differ from the backbone's."""
 
-    Attributes:
-        blocks: number of its blocks; identifies a `TailPlan` of the backbone.
-        tensors: ``LAYER/kernel`` and ``LAYER/bias`` of the plan's layers, float32, in Keras's layout: kernels
-            [height, width, in, out], depthwise ones [height, width, channels, 1].
-    """
-
-    blocks: int
+    blocks: int  # number of its blocks; identifies a `TailPlan` of the backbone
+    # ``LAYER/kernel`` and ``LAYER/bias`` of the plan's layers, float32, in Keras's layout: kernels [height,
+    # width, in, out], depthwise ones [height, width, channels, 1]
     tensors: Mapping[str, Float32]
 
     @property

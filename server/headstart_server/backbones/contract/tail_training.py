@@ -47,42 +47,26 @@ class TailRequest:
     by a
     network that did not see it. So early stopping and the quality of the full network need no second
     training.
-
-    Attributes:
-        blocks: number of last blocks.
-        activations: ``.npy`` file of activations at the tail's cut, [M, height, width, channels].
-        rows: row of the activations of each example, [N].
-        fixed_features: features that the head takes before the tail's; [N, F], F may be 0.
-        targets: wanted outputs, [N, C]; probabilities for SOFTMAX and SIGMOID.
-        weights: weight of each example, [N].
-        folds: fold of each example, 0 to K - 1, [N].
-        heads: initial weights, with the bias in the last row: [K + 1, F + D + 1, C]; head k did not see fold
-            k,
-            the last one saw all.
-        learning_rate: Adam's peak rate, after the first epoch; it falls until the last.
-        patience: epochs without a better loss after which training stops.
-        batch: examples of a step.
-        seed: seeds the order of the examples.
-        seconds: time limit, which abandons the current epoch; None for no limit.
-        memory_bytes: memory limit of the training process; None for no limit.
     """
 
-    blocks: int
-    activations: Path
-    rows: Ints
-    fixed_features: Float32
-    targets: Float32
-    weights: Float32
+    blocks: int  # number of last blocks
+    activations: Path  # ``.npy`` file of activations at the tail's cut, [M, height, width, channels]
+    rows: Ints  # row of the activations of each example, [N]
+    fixed_features: Float32  # features that the head takes before the tail's; [N, F], F may be 0
+    targets: Float32  # wanted outputs, [N, C]; probabilities for SOFTMAX and SIGMOID
+    weights: Float32  # weight of each example, [N]
     loss: Loss
-    folds: Ints
+    folds: Ints  # fold of each example, 0 to K - 1, [N]
+    # initial weights, with the bias in the last row: [K + 1, F + D + 1, C]; head k did not see fold k, the
+    # last one saw all
     heads: Float32
-    learning_rate: float
+    learning_rate: float  # Adam's peak rate, after the first epoch; it falls until the last
     max_epochs: int
-    patience: int
-    batch: int
-    seed: int
-    seconds: float | None = None
-    memory_bytes: int | None = None
+    patience: int  # epochs without a better loss after which training stops
+    batch: int  # examples of a step
+    seed: int  # seeds the order of the examples
+    seconds: float | None = None  # time limit, which abandons the current epoch; None for no limit
+    memory_bytes: int | None = None  # memory limit of the training process; None for no limit
 
     def save(self, folder: Path) -> None:
         """Write the request into a folder; the activations stay where they are."""
@@ -108,20 +92,13 @@ class TailEpoch:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TailResult:
-    """A trained tail with its head.
+    """A trained tail with its head."""
 
-    Attributes:
-        epoch: epoch of the lowest loss; 0 if training never lowered it, and the tail is the backbone's.
-        losses: loss after each epoch, beginning with the initial one.
-        outputs: out-of-fold outputs of each example at that epoch, [N, C].
-        head: weights and, in the last row, bias of the full network at that epoch, [F + D + 1, C].
-    """
-
-    epoch: int
-    losses: tuple[float, ...]
+    epoch: int  # epoch of the lowest loss; 0 if training never lowered it, and the tail is the backbone's
+    losses: tuple[float, ...]  # loss after each epoch, beginning with the initial one
     stop: TrainingStop
-    outputs: Float32
-    head: Float32
+    outputs: Float32  # out-of-fold outputs of each example at that epoch, [N, C]
+    head: Float32  # weights and, in the last row, bias of the full network at that epoch, [F + D + 1, C]
     tail: TailWeights
 
     def save(self, folder: Path) -> None:

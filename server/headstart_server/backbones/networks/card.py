@@ -18,21 +18,14 @@ _FILE = "card.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
-    """Metadata of a prepared backbone.
-
-    Attributes:
-        digest: SHA-256 over weights, architecture and preprocessing.
-        weights: SHA-256 of its weights alone; a declaration may pin it.
-        golden: its features of a synthetic input.
-        in_keras: whether its source provides a Keras model, which then also runs on a GPU.
-    """
+    """Metadata of a prepared backbone."""
 
     info: BackboneInfo
-    digest: str
-    weights: str
+    digest: str  # SHA-256 over weights, architecture and preprocessing
+    weights: str  # SHA-256 of its weights alone; a declaration may pin it
     decoding: Decoding
-    golden: Golden
-    in_keras: bool
+    golden: Golden  # its features of a synthetic input
+    in_keras: bool  # whether its source provides a Keras model, which then also runs on a GPU
 
     @property
     def cuts(self) -> set[str]:

@@ -24,44 +24,26 @@ class DeclarationError(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Declaration:
-    """A declared backbone. None or empty means the value of the source, or the default.
+    """A declared backbone. None or empty means the value of the source, or the default."""
 
-    Attributes:
-        name: as callers write it.
-        source: ``SCHEME:LOCATION``; the documentation lists the schemes.
-        digest: required SHA-256 of the weights in hexadecimal; None accepts any.
-        size: height and width in pixels to which images are scaled.
-        crop: fraction of the shorter side that the center crop keeps, in (0, 1].
-        scale: factor of pixels, 0 to 255; applied first.
-        mean: subtracted from each channel next.
-        std: divisor of each channel last.
-        channels: ``rgb`` or ``bgr``.
-        modality: ``image``, ``text`` or ``tensor``, if the source does not know it.
-        pooling: how a feature map becomes one vector: ``avg``, ``max``, ``first`` (a class token) or
-            ``none``.
-        layer: layer or output whose values are the features.
-        architecture: network that a file of weights belongs to.
-        weights: file of weights for a network that the source names, instead of its default weights.
-        max_tokens: tokens after which a text is truncated.
-        license: SPDX identifier of the weights' license.
-    """
-
-    name: str
-    source: str
-    digest: str | None = None
-    size: int | None = None
-    crop: float | None = None
-    scale: float | None = None
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    channels: str | None = None
-    modality: str | None = None
+    name: str  # as callers write it
+    source: str  # ``SCHEME:LOCATION``; the documentation lists the schemes
+    digest: str | None = None  # required SHA-256 of the weights in hexadecimal; None accepts any
+    size: int | None = None  # height and width in pixels to which images are scaled
+    crop: float | None = None  # fraction of the shorter side that the center crop keeps, in (0, 1]
+    scale: float | None = None  # factor of pixels, 0 to 255; applied first
+    mean: tuple[float, ...] = ()  # subtracted from each channel next
+    std: tuple[float, ...] = ()  # divisor of each channel last
+    channels: str | None = None  # ``rgb`` or ``bgr``
+    modality: str | None = None  # ``image``, ``text`` or ``tensor``, if the source does not know it
+    # how a feature map becomes one vector: ``avg``, ``max``, ``first`` (a class token) or ``none``
     pooling: str | None = None
-    layer: str | None = None
-    architecture: str | None = None
+    layer: str | None = None  # layer or output whose values are the features
+    architecture: str | None = None  # network that a file of weights belongs to
+    # file of weights for a network that the source names, instead of its default weights
     weights: str | None = None
-    max_tokens: int | None = None
-    license: str | None = None
+    max_tokens: int | None = None  # tokens after which a text is truncated
+    license: str | None = None  # SPDX identifier of the weights' license
     description: str | None = None
 
     def __post_init__(self) -> None:

@@ -16,23 +16,18 @@ from headstart_server.backbones.runtimes.openvino_import import load_openvino
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Network:
-    """A network that a source opened.
+    """A network that a source opened."""
 
-    Attributes:
-        info: metadata, with the sizes of all views.
-        model: from decoded rows to views by name, float32 [n, size]: a Keras model, or an `openvino.Model`
-            with outputs of these names; None if the rows are the features.
-        weights: SHA-256 of its weights in hexadecimal, or of their single file; a declaration may pin it.
-        identity: everything else that determines its features: architecture, scaling, preprocessing. With the
-            weights it makes the digest.
-        golden: features of the original network; None to compute them with this network in float32.
-    """
-
-    info: BackboneInfo
+    info: BackboneInfo  # metadata, with the sizes of all views
+    # from decoded rows to views by name, float32 [n, size]: a Keras model, or an `openvino.Model` with
+    # outputs of these names; None if the rows are the features
     model: Any
     decoding: Decoding
-    weights: str
+    weights: str  # SHA-256 of its weights in hexadecimal, or of their single file; a declaration may pin it
+    # everything else that determines its features: architecture, scaling, preprocessing. With the weights it
+    # makes the digest
     identity: Mapping[str, Any]
+    # features of the original network; None to compute them with this network in float32
     golden: Golden | None = None
 
     def run_golden(self) -> Views:

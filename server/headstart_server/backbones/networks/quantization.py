@@ -18,31 +18,18 @@ _FILE = "proof.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuantizationProof:
-    """Heads that were fitted on features of a quantized backbone and of the same one in floating point.
+    """Heads that were fitted on features of a quantized backbone and of the same one in floating point."""
 
-    Attributes:
-        dataset: name of the labeled examples.
-        example_count: number of examples that were predicted.
-        float_runtime: runtime and precision of the comparison, such as ``openvino bfloat16``.
-        float_accuracy: mean accuracy on test examples in floating point.
-        accuracy: mean accuracy of the quantized backbone on the same examples.
-        float_calibration_error: mean ECE in floating point.
-        calibration_error: mean ECE of the quantized backbone.
-        float_rows_per_second: rows per second of one thread in floating point.
-        rows_per_second: rows per second of one thread of the quantized backbone.
-        processor: kind of the processor that the speed was measured on, as `processor` returns it.
-    """
-
-    dataset: str
-    example_count: int
-    float_runtime: str
-    float_accuracy: float
-    accuracy: float
-    float_calibration_error: float
-    calibration_error: float
-    float_rows_per_second: float
-    rows_per_second: float
-    processor: str = ""
+    dataset: str  # name of the labeled examples
+    example_count: int  # number of examples that were predicted
+    float_runtime: str  # runtime and precision of the comparison, such as ``openvino bfloat16``
+    float_accuracy: float  # mean accuracy on test examples in floating point
+    accuracy: float  # mean accuracy of the quantized backbone on the same examples
+    float_calibration_error: float  # mean ECE in floating point
+    calibration_error: float  # mean ECE of the quantized backbone
+    float_rows_per_second: float  # rows per second of one thread in floating point
+    rows_per_second: float  # rows per second of one thread of the quantized backbone
+    processor: str = ""  # kind of the processor that the speed was measured on, as `processor` returns it
 
     @property
     def speedup(self) -> float:

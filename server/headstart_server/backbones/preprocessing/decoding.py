@@ -14,15 +14,10 @@ from headstart_server.backbones.preprocessing.texts import TextDecoder
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Images:
-    """Images become uint8 [size, size, 3].
+    """Images become uint8 [size, size, 3]."""
 
-    Attributes:
-        size: height and width in pixels.
-        crop: fraction of the shorter side that the center crop keeps.
-    """
-
-    size: int
-    crop: float = CROP
+    size: int  # height and width in pixels
+    crop: float = CROP  # fraction of the shorter side that the center crop keeps
 
     @property
     def preprocessing(self) -> str:
@@ -36,17 +31,11 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Texts:
-    """Texts become IDs, int32 [length], where length has few values.
+    """Texts become IDs, int32 [length], where length has few values."""
 
-    Attributes:
-        tokenizer: content of a ``tokenizer.json``.
-        max_tokens: maximum IDs of a row, including start and end.
-        pad_id: fills a row up to its length.
-    """
-
-    tokenizer: str
-    max_tokens: int
-    pad_id: int
+    tokenizer: str  # content of a ``tokenizer.json``
+    max_tokens: int  # maximum IDs of a row, including start and end
+    pad_id: int  # fills a row up to its length
 
     @property
     def preprocessing(self) -> str:

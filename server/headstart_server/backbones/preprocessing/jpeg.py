@@ -24,17 +24,12 @@ _OTHERS = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JpegHeader:
-    """Header of an ordinary JPEG.
-
-    Attributes:
-        components: 1 is gray, 3 are YCbCr or RGB, 4 are CMYK or YCCK.
-        exif: data of its EXIF segment, beginning with `Exif`; may be empty.
-    """
+    """Header of an ordinary JPEG."""
 
     width: int
     height: int
-    components: int
-    exif: bytes
+    components: int  # 1 is gray, 3 are YCbCr or RGB, 4 are CMYK or YCCK
+    exif: bytes  # data of its EXIF segment, beginning with `Exif`; may be empty
 
     def scaled(self, scale: int) -> tuple[int, int]:
         """Return width and height when decoded at 1/`scale`."""

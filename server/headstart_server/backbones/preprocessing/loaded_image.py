@@ -64,15 +64,11 @@ def _orientation(exif: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LoadedImage:
-    """Pixels of an image file.
+    """Pixels of an image file."""
 
-    Attributes:
-        pixels: Pillow image in any mode, or uint8 [height, width, 3] (RGB) or [height, width] (gray).
-        exif: data of its EXIF segment, or None.
-    """
-
+    # Pillow image in any mode, or uint8 [height, width, 3] (RGB) or [height, width] (gray)
     pixels: Image.Image | NDArray[np.uint8]
-    exif: object
+    exif: object  # data of its EXIF segment, or None
 
 
 def load_image(data: bytes, *, max_pixels: int, scale_of: Callable[[JpegHeader], int]) -> LoadedImage:

@@ -23,17 +23,11 @@ _SATURATION, _CONTRAST = 0.25, 0.8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grid:
-    """Overlapping parts of an image, row by row.
+    """Overlapping parts of an image, row by row."""
 
-    Attributes:
-        rows: parts from top to bottom.
-        columns: parts from left to right.
-        reach: side of a part in cells of the grid: with 3 it covers its cell and those around.
-    """
-
-    rows: int = 7
-    columns: int = 7
-    reach: float = 3.0
+    rows: int = 7  # parts from top to bottom
+    columns: int = 7  # parts from left to right
+    reach: float = 3.0  # side of a part in cells of the grid: with 3 it covers its cell and those around
 
     def __len__(self) -> int:
         return self.rows * self.columns

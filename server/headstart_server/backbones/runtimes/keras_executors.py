@@ -22,15 +22,10 @@ CLOSED_OVER_BYTES = 32 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Executor:
-    """A compiled model. Thread-safe.
+    """A compiled model. Thread-safe."""
 
-    Attributes:
-        execute: from rows to the requested views as float32 numpy arrays.
-        sizes: accepted batch sizes, ascending.
-    """
-
-    execute: Execute
-    sizes: Sequence[int]
+    execute: Execute  # from rows to the requested views as float32 numpy arrays
+    sizes: Sequence[int]  # accepted batch sizes, ascending
 
 
 def compiled(

@@ -24,27 +24,18 @@ _MASKED = -1e9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BertShape:
-    """Sizes of a BERT network.
+    """Sizes of a BERT network."""
 
-    Attributes:
-        vocabulary: number of token IDs.
-        positions: maximum tokens of a text.
-        width: numbers per token between layers.
-        inner: numbers per token within a layer's second half.
-        normalized: whether ``last`` has length 1.
-        taps: layers, from 1, whose pooled outputs form ``taps``; empty for no such view.
-    """
-
-    vocabulary: int
-    positions: int
-    width: int
-    inner: int
+    vocabulary: int  # number of token IDs
+    positions: int  # maximum tokens of a text
+    width: int  # numbers per token between layers
+    inner: int  # numbers per token within a layer's second half
     heads: int
     layers: int
     epsilon: float = 1e-12
     pad_id: int = 0
-    normalized: bool = True
-    taps: tuple[int, ...] = ()
+    normalized: bool = True  # whether ``last`` has length 1
+    taps: tuple[int, ...] = ()  # layers, from 1, whose pooled outputs form ``taps``; empty for no such view
 
     def view_sizes(self) -> dict[str, int]:
         """Size of each view."""

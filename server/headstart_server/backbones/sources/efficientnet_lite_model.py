@@ -44,17 +44,11 @@ MAX_BLOCKS = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scaling:
-    """Parameters of a member of the family.
+    """Parameters of a member of the family."""
 
-    Attributes:
-        width: multiplier of channels.
-        depth: multiplier of blocks in each stage except the first and the last.
-        input_size: height and width in pixels.
-    """
-
-    width: float
-    depth: float
-    input_size: int
+    width: float  # multiplier of channels
+    depth: float  # multiplier of blocks in each stage except the first and the last
+    input_size: int  # height and width in pixels
 
     def stage_channels(self) -> list[int]:
         """Output channels of each stage."""

@@ -22,19 +22,12 @@ _PROCESSOR = "preprocessor_config.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Converter:
-    """Preprocessing of images for a network.
+    """Preprocessing of images for a network."""
 
-    Attributes:
-        size: height and width; None if any.
-        crop: fraction of the shorter side that was kept.
-        scale: factor of pixels 0 to 255, for all channels or each.
-        offset: added next.
-    """
-
-    size: int | None = None
-    crop: float = CROP
-    scale: Any = 1.0
-    offset: Any = 0.0
+    size: int | None = None  # height and width; None if any
+    crop: float = CROP  # fraction of the shorter side that was kept
+    scale: Any = 1.0  # factor of pixels 0 to 255, for all channels or each
+    offset: Any = 0.0  # added next
 
     def __call__(self, pixels: Any) -> Any:
         return pixels * np.asarray(self.scale, np.float32) + np.asarray(self.offset, np.float32)

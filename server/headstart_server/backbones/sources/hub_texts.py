@@ -28,16 +28,11 @@ _POOLINGS = {"cls_token": "first", "max_tokens": "max", "mean_tokens": "avg"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Sentence:
-    """A folder's way from tokens to one vector.
-
-    Attributes:
-        normalized: whether the vector has length 1.
-        max_tokens: maximum tokens of a text; None if unspecified.
-    """
+    """A folder's way from tokens to one vector."""
 
     pooling: str = "avg"
-    normalized: bool = False
-    max_tokens: int | None = None
+    normalized: bool = False  # whether the vector has length 1
+    max_tokens: int | None = None  # maximum tokens of a text; None if unspecified
 
 
 def hub_texts(folder: HubFolder, declaration: Declaration) -> Network:

@@ -18,16 +18,11 @@ _UNIGRAM, _UNKNOWN = 1, 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PieceModel:
-    """A unigram model.
+    """A unigram model."""
 
-    Attributes:
-        scores: log probabilities by piece.
-        normalization: compiled character map; empty for none.
-    """
-
-    scores: Mapping[str, float]
+    scores: Mapping[str, float]  # log probabilities by piece
     unknown: str
-    normalization: bytes
+    normalization: bytes  # compiled character map; empty for none
 
 
 def read_model(proto: bytes) -> PieceModel:

@@ -66,36 +66,22 @@ class ExportRequest:
 
     The head takes views side by side, prepares each row, passes an optional hidden layer, and is calibrated:
     ``answers(slopes * (x @ weights + bias) + offsets)``.
-
-    Attributes:
-        digest: backbone digest of the version.
-        views: names of the views, side by side.
-        roots: whether the signed square root of each feature is taken.
-        lengths: whether each row is then scaled to Euclidean length 1.
-        hidden_weights: [D, H]; empty without a hidden layer.
-        hidden_bias: [H].
-        weights: [D, C] or [H, C].
-        bias: [C].
-        slopes: factors of scores, [C].
-        offsets: added to them, [C].
-        answers: outputs that scores become.
-        facts: additional metadata, as JSON values.
     """
 
     form: ExportFormat
-    digest: str
-    views: tuple[str, ...]
-    roots: bool
-    lengths: bool
-    hidden_weights: Float32
-    hidden_bias: Float32
-    weights: Float32
-    bias: Float32
-    slopes: Float32
-    offsets: Float32
-    answers: Answers
+    digest: str  # backbone digest of the version
+    views: tuple[str, ...]  # names of the views, side by side
+    roots: bool  # whether the signed square root of each feature is taken
+    lengths: bool  # whether each row is then scaled to Euclidean length 1
+    hidden_weights: Float32  # [D, H]; empty without a hidden layer
+    hidden_bias: Float32  # [H]
+    weights: Float32  # [D, C] or [H, C]
+    bias: Float32  # [C]
+    slopes: Float32  # factors of scores, [C]
+    offsets: Float32  # added to them, [C]
+    answers: Answers  # outputs that scores become
     tail: TailWeights | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)  # additional metadata, as JSON values
 
     @property
     def calibrated(self) -> tuple[Float32, Float32]:

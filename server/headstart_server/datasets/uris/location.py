@@ -29,16 +29,11 @@ class Kind(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetLocation:
-    """Where something lies.
-
-    Attributes:
-        root: the bucket, or host and port; empty for files of this machine.
-        parts: the names on the way to it; of a URL as they are written there.
-    """
+    """Where something lies."""
 
     kind: Kind
-    root: str
-    parts: tuple[str, ...]
+    root: str  # the bucket, or host and port; empty for files of this machine
+    parts: tuple[str, ...]  # the names on the way to it; of a URL as they are written there
 
     @property
     def name(self) -> str:

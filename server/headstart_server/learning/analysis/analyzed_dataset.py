@@ -16,29 +16,18 @@ from headstart_server.learning.heads.fitting import FittedHead
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class AnalyzedDataset:
-    """N usable examples, including held-out ones.
+    """N usable examples, including held-out ones."""
 
-    Attributes:
-        views: features [N, D of the view] by view.
-        digests: content digest of each example.
-        ids: the caller's ID of each example.
-        indexes: position of each example in the list, [N].
-        held_out: whether each example is held out of training, [N].
-        fitted: the head fitted on the others, in their order.
-        checkpoint: called between pieces of work; may raise to stop.
-        truncated: content digests of examples that the backbone truncates.
-    """
-
-    views: Mapping[str, Float32]
+    views: Mapping[str, Float32]  # features [N, D of the view] by view
     targets: Targets
-    digests: Sequence[str]
-    ids: Sequence[str]
-    indexes: Ints
-    held_out: NDArray[np.bool_]
-    fitted: FittedHead
-    checkpoint: Callable[[], None] = lambda: None
+    digests: Sequence[str]  # content digest of each example
+    ids: Sequence[str]  # the caller's ID of each example
+    indexes: Ints  # position of each example in the list, [N]
+    held_out: NDArray[np.bool_]  # whether each example is held out of training, [N]
+    fitted: FittedHead  # the head fitted on the others, in their order
+    checkpoint: Callable[[], None] = lambda: None  # called between pieces of work; may raise to stop
     modality: Modality = Modality.IMAGE
-    truncated: Collection[str] = frozenset()
+    truncated: Collection[str] = frozenset()  # content digests of examples that the backbone truncates
 
     @property
     def trained(self) -> Ints:

@@ -21,43 +21,28 @@ _AT_ONCE = 64
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NeighborExample:
-    """An example of an index.
+    """An example of an index."""
 
-    Attributes:
-        index: position in the list of the version's examples.
-        id: the caller's ID; may be empty.
-    """
-
-    index: int
-    id: str
+    index: int  # position in the list of the version's examples
+    id: str  # the caller's ID; may be empty
     target: Target
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Neighbor:
-    """A training example near an input.
-
-    Attributes:
-        distance: 1 less the cosine of the angle between them, 0 to 2; accurate to about 0.0003.
-    """
+    """A training example near an input."""
 
     example: NeighborExample
-    distance: float
+    distance: float  # 1 less the cosine of the angle between them, 0 to 2; accurate to about 0.0003
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class NeighborIndex:
-    """The features of training examples for nearest-neighbor search.
+    """The features of training examples for nearest-neighbor search."""
 
-    Attributes:
-        views: the backbone's views that inputs are compared by.
-        rows: quantized features of the examples, [N, D].
-        examples: the examples, in the order of the version's list, [N].
-    """
-
-    views: tuple[str, ...]
-    rows: QuantizedRows
-    examples: Sequence[NeighborExample]
+    views: tuple[str, ...]  # the backbone's views that inputs are compared by
+    rows: QuantizedRows  # quantized features of the examples, [N, D]
+    examples: Sequence[NeighborExample]  # the examples, in the order of the version's list, [N]
 
     @property
     def nbytes(self) -> int:

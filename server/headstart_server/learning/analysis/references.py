@@ -125,15 +125,10 @@ class References(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Directions:
-    """Images and texts, compared by the direction of their features.
+    """Images and texts, compared by the direction of their features."""
 
-    Attributes:
-        views: the backbone's views that inputs are compared by.
-        rows: projected rows of length 1, [N, d].
-    """
-
-    views: tuple[str, ...]
-    rows: QuantizedRows
+    views: tuple[str, ...]  # the backbone's views that inputs are compared by
+    rows: QuantizedRows  # projected rows of length 1, [N, d]
 
     @property
     def nbytes(self) -> int:
@@ -164,19 +159,12 @@ class Directions:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Magnitudes:
-    """Feature rows, compared in deviations of each feature: five times a row is another row.
+    """Feature rows, compared in deviations of each feature: five times a row is another row."""
 
-    Attributes:
-        views: the views that inputs are compared by.
-        values: projected rows, [N, d].
-        center: median of each feature, [D].
-        scale: its deviation, above 0, [D].
-    """
-
-    views: tuple[str, ...]
-    values: Float32
-    center: Float64
-    scale: Float64
+    views: tuple[str, ...]  # the views that inputs are compared by
+    values: Float32  # projected rows, [N, d]
+    center: Float64  # median of each feature, [D]
+    scale: Float64  # its deviation, above 0, [D]
 
     @property
     def nbytes(self) -> int:

@@ -29,13 +29,10 @@ class TypicalityModel:
     others. An input like the training examples has a typicality below a rate in at most that fraction of
     cases. Beyond the farthest example the fraction is extrapolated along the tail of the distances (Hill
     1975; Weissman 1978), so that fewer than 19 examples suffice for 5 %.
-
-    Attributes:
-        distances: of training examples from the nearest reference of another group, ascending, [K].
     """
 
     references: References
-    distances: Float32
+    distances: Float32  # of training examples from the nearest reference of another group, ascending, [K]
 
     @property
     def views(self) -> tuple[str, ...]:

@@ -11,21 +11,13 @@ from headstart_server.learning.examples.target import Target
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleEdit:
-    """A change of an example of the parent.
+    """A change of an example of the parent."""
 
-    Attributes:
-        id: ID of the example; empty if `index` is given.
-        index: index of the example among those of the parent; None if `id` is given.
-        target: the new label; None keeps the label.
-        weight: the new weight; None keeps the weight.
-        held_out: whether the example is held out from now on; None keeps that.
-    """
-
-    id: str = ""
-    index: int | None = None
-    target: Target | None = None
-    weight: float | None = None
-    held_out: bool | None = None
+    id: str = ""  # ID of the example; empty if `index` is given
+    index: int | None = None  # index of the example among those of the parent; None if `id` is given
+    target: Target | None = None  # the new label; None keeps the label
+    weight: float | None = None  # the new weight; None keeps the weight
+    held_out: bool | None = None  # whether the example is held out from now on; None keeps that
     remove: bool = False
 
     @property

@@ -8,13 +8,7 @@ from headstart_server.learning.examples.target import Target
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredExample:
-    """An example without its content, which is member `member` of the archive of job `archive`.
-
-    Attributes:
-        media_type: media type of the content; empty if it is unknown.
-        nbytes: size of the content in bytes; 0 if it is unknown.
-        feedback: whether it came from feedback on a prediction.
-    """
+    """An example without its content, which is member `member` of the archive of job `archive`."""
 
     target: Target
     id: str
@@ -24,9 +18,9 @@ class StoredExample:
     weight: float = 1.0
     archive: str = ""
     member: int = 0
-    media_type: str = ""
-    nbytes: int = 0
-    feedback: bool = False
+    media_type: str = ""  # media type of the content; empty if it is unknown
+    nbytes: int = 0  # size of the content in bytes; 0 if it is unknown
+    feedback: bool = False  # whether it came from feedback on a prediction
 
 
 def exclusion_mark(digest: str) -> str:

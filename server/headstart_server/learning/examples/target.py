@@ -16,17 +16,13 @@ IMBALANCE = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """The label of one example.
-
-    Attributes:
-        shares: probabilities of classes by name. Single label: one class at 1, or a soft label that sums to
-            1. Multi-label: each class that applies at 1; may be empty. Regression: empty.
-        value: the number of a regression.
-    """
+    """The label of one example."""
 
     task: Task
+    # probabilities of classes by name. Single label: one class at 1, or a soft label that sums to 1. Multi-
+    # label: each class that applies at 1; may be empty. Regression: empty
     shares: Mapping[str, float] = field(default_factory=dict)
-    value: float | None = None
+    value: float | None = None  # the number of a regression
 
     @classmethod
     def of_label(cls, label: str) -> "Target":
@@ -99,19 +95,14 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Targets:
-    """The labels of N examples.
-
-    Attributes:
-        matrix: [N, C]: the probability of each class (single label), 1 where a class applies and 0 elsewhere
-            (multi-label); or the numbers, [N, 1].
-        weights: weight of each example, above 0, [N].
-        class_names: the C classes, in order; empty for regression.
-    """
+    """The labels of N examples."""
 
     task: Task
+    # [N, C]: the probability of each class (single label), 1 where a class applies and 0 elsewhere (multi-
+    # label); or the numbers, [N, 1]
     matrix: Float64
-    weights: Float64
-    class_names: tuple[str, ...]
+    weights: Float64  # weight of each example, above 0, [N]
+    class_names: tuple[str, ...]  # the C classes, in order; empty for regression
 
     @classmethod
     def from_targets(

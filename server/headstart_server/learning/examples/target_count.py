@@ -11,19 +11,13 @@ from headstart_server.learning.examples.task import Task
 
 @dataclass(kw_only=True, slots=True)
 class TargetCount:
-    """Counts labels as they arrive.
+    """Counts labels as they arrive."""
 
-    Attributes:
-        task: task of the first label; None before it.
-        total: number of labels.
-        held_out: number of held-out labels.
-        class_counts: number of examples of each class; soft labels count for their most probable class. A
-            class that is never the most probable has 0.
-    """
-
-    task: Task | None = None
-    total: int = 0
-    held_out: int = 0
+    task: Task | None = None  # task of the first label; None before it
+    total: int = 0  # number of labels
+    held_out: int = 0  # number of held-out labels
+    # number of examples of each class; soft labels count for their most probable class. A class that is never
+    # the most probable has 0
     class_counts: Counter[str] = field(default_factory=Counter)
     _trained: Counter[str] = field(default_factory=Counter)
     _values: set[float] = field(default_factory=set)

@@ -37,14 +37,10 @@ class QuantizedRows:
 
     A row of about 2,000 numbers keeps its direction to about 1e-4 of a cosine; the distance of two different
     images is 0.05 and more.
-
-    Attributes:
-        values: [N, D].
-        scales: factor of the bytes of each row that makes its length 1, [N].
     """
 
-    values: Int8
-    scales: Float32
+    values: Int8  # [N, D]
+    scales: Float32  # factor of the bytes of each row that makes its length 1, [N]
 
     @classmethod
     def from_blocks(cls, blocks: Iterable[Float32]) -> Self:

@@ -48,20 +48,16 @@ FINE_TUNING_FOLDS = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FittedHead:
-    """A fitted head with its out-of-fold metrics, which are empty if nothing could be validated.
-
-    Attributes:
-        outputs: calibrated out-of-fold outputs in the given order of the examples, [N, C], or None.
-        counted: whether the output of each example says something about the head, [N].
-        tail: weights of the head's own tail; None if the head uses the backbone's `last`.
-    """
+    """A fitted head with its out-of-fold metrics, which are empty if nothing could be validated."""
 
     head: Head
     recipe: ResolvedRecipe
     metrics: Metrics
     stop_reason: StopReason | None
+    # calibrated out-of-fold outputs in the given order of the examples, [N, C], or None
     outputs: Float32 | None
-    counted: NDArray[np.bool_]
+    counted: NDArray[np.bool_]  # whether the output of each example says something about the head, [N]
+    # weights of the head's own tail; None if the head uses the backbone's `last`
     tail: TailWeights | None = None
     note: str = ""
 

@@ -54,21 +54,15 @@ class HeadMetadata:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Head:
-    """A linear head on features, or one behind a hidden layer, with the calibration of its predictions.
+    """A linear head on features, or one behind a hidden layer, with the calibration of its predictions."""
 
-    Attributes:
-        views: the backbone's views that the head concatenates, D features together.
-        scaling: how features are scaled; `STANDARD` is folded into the first weights and their bias.
-        weights: [D, C], or [H, C] behind a hidden layer; one column for regression.
-        bias: [C].
-        class_names: the C classes, in the order of the columns of `weights`; empty for regression.
-    """
-
-    views: tuple[str, ...]
+    views: tuple[str, ...]  # the backbone's views that the head concatenates, D features together
+    # how features are scaled; `STANDARD` is folded into the first weights and their bias
     scaling: Scaling = Scaling.UNIT
-    weights: Float32
-    bias: Float32
+    weights: Float32  # [D, C], or [H, C] behind a hidden layer; one column for regression
+    bias: Float32  # [C]
     calibration: Calibration
+    # the C classes, in the order of the columns of `weights`; empty for regression
     class_names: tuple[str, ...]
     hidden: HiddenLayer | None = None
 

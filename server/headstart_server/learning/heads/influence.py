@@ -27,17 +27,11 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Influence:
-    """Change of one prediction if one training example is left out.
+    """Change of one prediction if one training example is left out."""
 
-    Attributes:
-        place: index of the example among the training examples.
-        score_change: change of the score of the most probable class, or of the number.
-        probability_change: change of its probability; None for regression.
-    """
-
-    place: int
-    score_change: float
-    probability_change: float | None
+    place: int  # index of the example among the training examples
+    score_change: float  # change of the score of the most probable class, or of the number
+    probability_change: float | None  # change of its probability; None for regression
 
 
 class HeadMismatchError(ValueError):

@@ -110,29 +110,20 @@ class CrossFitted:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SolverResult:
-    """The arrays of a head and its cross-validation, which is None if nothing could be validated.
+    """The arrays of a head and its cross-validation, which is None if nothing could be validated."""
 
-    Attributes:
-        weights: [D, C] for scaled features, or [H, C] behind a hidden layer.
-        bias: [C].
-        regularization: as given or selected; None if the solver has none.
-        loss: mean out-of-fold loss after calibration, by which choices are made: log loss on smoothed labels,
-            or the squared error relative to the variance.
-        scores: out-of-fold scores in the order of the rows, [N, C].
-        cross_fitted: returns the out-of-fold outputs that the head is measured by.
-        tail: weights of the tail that computes the `last` view of this head; None for the backbone's own.
-        note: how the head was fitted, for people.
-    """
-
-    weights: Float64
-    bias: Float64
+    weights: Float64  # [D, C] for scaled features, or [H, C] behind a hidden layer
+    bias: Float64  # [C]
     calibration: Calibration
-    regularization: float | None = None
+    regularization: float | None = None  # as given or selected; None if the solver has none
+    # mean out-of-fold loss after calibration, by which choices are made: log loss on smoothed labels, or the
+    # squared error relative to the variance
     loss: float | None = None
-    scores: Float64 | None = None
-    cross_fitted: CrossFitted | None = None
+    scores: Float64 | None = None  # out-of-fold scores in the order of the rows, [N, C]
+    cross_fitted: CrossFitted | None = None  # returns the out-of-fold outputs that the head is measured by
     stop_reason: StopReason | None = None
     hidden: HiddenLayer | None = None
     epochs: int = 0
+    # weights of the tail that computes the `last` view of this head; None for the backbone's own
     tail: TailWeights | None = None
-    note: str = ""
+    note: str = ""  # how the head was fitted, for people

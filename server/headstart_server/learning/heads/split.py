@@ -80,21 +80,15 @@ LEAST_GROUPS = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Folds:
-    """A partition for cross-validation.
+    """A partition for cross-validation."""
 
-    Attributes:
-        count: number of folds K; 0 if there is nothing to validate on.
-        assignment: fold of each example, 0 to K - 1, [N].
-        counted: False for examples whose class has no example in any other fold, [N]: a head fitted without
-            their fold cannot know their class, so they say nothing about the final head. Always True for
-            several labels and for numbers.
-        shares: 1 / number of near-duplicates of each example, itself included, [N]; None if all examples
-            differ.
-    """
-
-    count: int
-    assignment: Ints
+    count: int  # number of folds K; 0 if there is nothing to validate on
+    assignment: Ints  # fold of each example, 0 to K - 1, [N]
+    # False for examples whose class has no example in any other fold, [N]: a head fitted without their fold
+    # cannot know their class, so they say nothing about the final head. Always True for several labels and
+    # for numbers
     counted: NDArray[np.bool_]
+    # 1 / number of near-duplicates of each example, itself included, [N]; None if all examples differ
     shares: Float64 | None = None
 
     def weights_once(self, weights: Float64) -> Float64:

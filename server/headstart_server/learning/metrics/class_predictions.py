@@ -17,18 +17,13 @@ DEFAULT_THRESHOLD = 0.5
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ClassPredictions:
-    """Predicted and true classes of n examples.
+    """Predicted and true classes of n examples."""
 
-    Attributes:
-        actual: whether each class applies, [n, C]; a soft label counts as its most probable class. A row
-            without any class of a single label belongs to a class that the head does not know.
-        predicted: whether each class is predicted, [n, C].
-        weights: weight of each example, [n].
-    """
-
+    # whether each class applies, [n, C]; a soft label counts as its most probable class. A row without any
+    # class of a single label belongs to a class that the head does not know
     actual: Flags
-    predicted: Flags
-    weights: Float64
+    predicted: Flags  # whether each class is predicted, [n, C]
+    weights: Float64  # weight of each example, [n]
 
     @classmethod
     def from_outputs(cls, targets: Targets, outputs: Float32, thresholds: Float32) -> Self:
@@ -63,19 +58,12 @@ class ClassPredictions:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ClassCounts:
-    """Weight sums of examples by class.
+    """Weight sums of examples by class."""
 
-    Attributes:
-        support: number of examples of each class, [C].
-        actual: weight of the examples of each class, [C].
-        predicted: weight of the examples predicted as each class, [C].
-        correct: weight of the examples of each class that are predicted as it, [C].
-    """
-
-    support: Ints
-    actual: Float64
-    predicted: Float64
-    correct: Float64
+    support: Ints  # number of examples of each class, [C]
+    actual: Float64  # weight of the examples of each class, [C]
+    predicted: Float64  # weight of the examples predicted as each class, [C]
+    correct: Float64  # weight of the examples of each class that are predicted as it, [C]
 
     @property
     def precision(self) -> Float64:

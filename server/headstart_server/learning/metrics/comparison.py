@@ -33,20 +33,15 @@ MAX_DIFFERING = 100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairedOutcome:
-    """An example and the predictions of two versions.
-
-    Attributes:
-        weight: the weight, above 0.
-        index: the index of the example in its source.
-        source: 0 or 1 for the examples of the first or second version; None for examples of the caller.
-    """
+    """An example and the predictions of two versions."""
 
     target: Target
-    weight: float
+    weight: float  # the weight, above 0
     first: PredictionOutcome
     second: PredictionOutcome
-    index: int = 0
+    index: int = 0  # the index of the example in its source
     id: str = ""
+    # 0 or 1 for the examples of the first or second version; None for examples of the caller
     source: int | None = None
 
 

@@ -22,16 +22,13 @@ _LEVEL = 6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleList:
-    """Examples and their out-of-fold predictions.
+    """Examples and their out-of-fold predictions."""
 
-    Attributes:
-        examples: by index: the examples of the fine-tune first, then those of the parent.
-        outcomes: the prediction of each example; None if it is missing. Empty before there is a version.
-        left_out: marks of the parent's examples that were excluded or replaced; see `exclusion_mark`.
-    """
-
+    # by index: the examples of the fine-tune first, then those of the parent
     examples: Sequence[StoredExample]
+    # the prediction of each example; None if it is missing. Empty before there is a version
     outcomes: Sequence[PredictionOutcome | None] = ()
+    # marks of the parent's examples that were excluded or replaced; see `exclusion_mark`
     left_out: Sequence[str] = ()
 
     @property

@@ -88,42 +88,30 @@ def worst_regression_examples(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictionOutcome:
-    """The out-of-fold prediction of an example.
+    """The out-of-fold prediction of an example."""
 
-    Attributes:
-        labels: the predicted classes: one of a single label, any number of several; empty for regression.
-        value: the predicted number of a regression.
-        probability: of the true class (several labels: the lowest of all true states); None for regression.
-        loss: log loss in nats (several labels: mean over the classes); for regression the absolute error.
-        held_out: whether the example was held out of training. Otherwise a head fitted without its fold
-            predicted it.
-        confidence: probability of the predicted class of a single label; None for other tasks.
-        counted: whether it says something about the version; False if the predicting head could not know the
-            class of the example.
-    """
-
+    # the predicted classes: one of a single label, any number of several; empty for regression
     labels: tuple[str, ...] = ()
-    value: float | None = None
+    value: float | None = None  # the predicted number of a regression
+    # of the true class (several labels: the lowest of all true states); None for regression
     probability: float | None = None
-    loss: float
+    loss: float  # log loss in nats (several labels: mean over the classes); for regression the absolute error
+    # whether the example was held out of training. Otherwise a head fitted without its fold predicted it
     held_out: bool = False
+    # whether it says something about the version; False if the predicting head could not know the class of
+    # the example
     counted: bool = True
+    # probability of the predicted class of a single label; None for other tasks
     confidence: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LabeledOutputs:
-    """Calibrated outputs of a head for examples, whose classes the head need not all know.
+    """Calibrated outputs of a head for examples, whose classes the head need not all know."""
 
-    Attributes:
-        targets: labels over the head's classes, followed by the classes it does not know, [N].
-        outputs: calibrated outputs, 0 for classes that the head does not know, [N, C].
-        thresholds: of several labels, [C]; beyond 1 for classes that the head does not know.
-    """
-
-    targets: Targets
-    outputs: Float32
-    thresholds: Float32
+    targets: Targets  # labels over the head's classes, followed by the classes it does not know, [N]
+    outputs: Float32  # calibrated outputs, 0 for classes that the head does not know, [N, C]
+    thresholds: Float32  # of several labels, [C]; beyond 1 for classes that the head does not know
 
     @classmethod
     def from_head(

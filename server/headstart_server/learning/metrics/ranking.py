@@ -22,17 +22,11 @@ class ThresholdPoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RankingCurve:
-    """Cumulative weights of the examples by falling probability of one class.
+    """Cumulative weights of the examples by falling probability of one class."""
 
-    Attributes:
-        probabilities: the distinct probabilities, falling, [m].
-        taken: weight of the examples with at least each probability, [m].
-        right: weight of the examples of the class among them, [m].
-    """
-
-    probabilities: Float32
-    taken: Float64
-    right: Float64
+    probabilities: Float32  # the distinct probabilities, falling, [m]
+    taken: Float64  # weight of the examples with at least each probability, [m]
+    right: Float64  # weight of the examples of the class among them, [m]
 
     @classmethod
     def from_scores(

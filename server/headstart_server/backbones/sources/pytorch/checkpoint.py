@@ -56,15 +56,10 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """Content of a checkpoint file.
+    """Content of a checkpoint file."""
 
-    Attributes:
-        tensors: read-only arrays by name, in the saved order.
-        digest: SHA-256 of the file in hexadecimal.
-    """
-
-    tensors: Mapping[str, NDArray[np.generic]]
-    digest: str
+    tensors: Mapping[str, NDArray[np.generic]]  # read-only arrays by name, in the saved order
+    digest: str  # SHA-256 of the file in hexadecimal
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

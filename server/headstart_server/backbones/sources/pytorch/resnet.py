@@ -16,17 +16,11 @@ _CHANNELS = (64, 128, 256, 512)
 
 @dataclass(frozen=True, slots=True)
 class ResNet:
-    """A member of the family.
+    """A member of the family."""
 
-    Attributes:
-        repeats: blocks of each stage.
-        bottleneck: whether blocks have three convolutions, the outer ones of 1 x 1, or two of 3 x 3.
-        width: multiplier of the channels inside a bottleneck.
-    """
-
-    repeats: tuple[int, int, int, int]
-    bottleneck: bool
-    width: int = 1
+    repeats: tuple[int, int, int, int]  # blocks of each stage
+    bottleneck: bool  # whether blocks have three convolutions, the outer ones of 1 x 1, or two of 3 x 3
+    width: int = 1  # multiplier of the channels inside a bottleneck
 
     #: Unused tensors of the classifier in a state dict.
     classifier = ("fc.weight", "fc.bias")
