@@ -160,7 +160,7 @@ class Workbench:
         batcher = Batcher(run, queue, self.seen, clock=clock)
         batcher.start()
         self._batchers.append(batcher)
-        return Embedder(backbone, batcher, self.cache, max_pending=10, clock=clock)
+        return Embedder(backbone, batcher, self.cache, max_pending=10)
 
     def close(self) -> None:
         for batcher in self._batchers:

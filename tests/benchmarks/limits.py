@@ -31,6 +31,7 @@ from headstart_server.backbones.networks.quantization import SUFFIX, base_name
 from headstart_server.backbones.runtimes.openvino_runtime import NETWORK_FILE
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
+from headstart_server.embedding.dataset_features import extract
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import Lane, LaneQueue
 from sample_images import photographs
@@ -118,7 +119,7 @@ class _Engine:
         digests = map(str, range(10**9))
         while time.perf_counter() < began + seconds:
             part = [next(digests) for _ in range(256)]
-            for _ in self._embedder.extract(part, lambda place: self._rows[place % 64], window=32):
+            for _ in extract(self._embedder, part, lambda place: self._rows[place % 64], window=32):
                 count += 1
         return count / (time.perf_counter() - began)
 

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
 from typing import Protocol
 
 import numpy as np
@@ -63,7 +64,7 @@ class Batcher:
         self._runs = {Lane.PREDICT: run, Lane.TRAIN: train_run or run}
         self._queue = queue
         self._observer = observer
-        self._clock = clock
+        self.clock = clock
         self._changed = threading.Condition(threading.Lock())
         self._idle = 0
         self._closed = False
@@ -89,8 +90,8 @@ class Batcher:
             if thread.is_alive():
                 thread.join()
 
-    def submit(self, entry: PendingInput) -> None:
-        """Queue one input; its future fails with `Draining` if the batcher is closed.
+    def submit(self, entry: PendingInput) -> "Future[RowFeatures]":
+        """Queue one input and return its future, which fails with `Draining` if the batcher is closed.
 
         Cancelling the future removes the input from the queue.
         """
@@ -101,13 +102,14 @@ class Batcher:
                 self._wake()
         if closed:
             _fail(entry, _draining())
+        return entry.future
 
     def run_now(self, rows: Sequence[Row], heads: Sequence[RowHead], *, decoded: float) -> list[RowFeatures]:
         """Run Predict rows of an immediate backbone in the caller's thread, next to other batches."""
-        started = self._clock()
+        started = self.clock()
         views = self._runs[Lane.PREDICT](np.stack(rows))
         outputs = head_outputs(views, [heads] * len(rows))
-        seconds = self._clock() - started
+        seconds = self.clock() - started
         self._observer.batch_ran(Lane.PREDICT, len(rows), seconds, decoded + seconds)
         return [
             RowFeatures(
@@ -140,12 +142,12 @@ class Batcher:
         with self._changed:
             while (item := self._take()) is None and not self._closed:
                 self._idle += 1
-                self._changed.wait(self._queue.delay(self._clock()))
+                self._changed.wait(self._queue.delay(self.clock()))
                 self._idle -= 1
             return item
 
     def _take(self) -> WorkItem | None:
-        item = self._queue.next_item(self._clock())
+        item = self._queue.next_item(self.clock())
         if item is not None:
             self._wake()
         return item
@@ -177,14 +179,14 @@ class Batcher:
 
     def _do(self, item: WorkItem) -> tuple[PendingInput | None, float]:
         """Process an item; return the input whose row is now ready, if any, and the seconds spent."""
-        started = self._clock()
+        started = self.clock()
         self._drop(item)
         prepared = None
         if item.prepare is not None and self._prepare(item.prepare, started):
             prepared = item.prepare
         if item.batch:
             self._execute(item.lane, item.batch, started)
-        return prepared, self._clock() - started
+        return prepared, self.clock() - started
 
     def _drop(self, item: WorkItem) -> None:
         for cause, count in (("expired", len(item.expired)), ("abandoned", item.abandoned)):
@@ -206,7 +208,7 @@ class Batcher:
             if entry.future.set_running_or_notify_cancel():
                 entry.future.set_result(prepared)
             return False
-        now = self._clock()
+        now = self.clock()
         entry.row = prepared
         entry.queued, entry.decoded, entry.since = started - entry.since, now - started, now
         return True
@@ -217,7 +219,7 @@ class Batcher:
         try:
             run = self._runs[lane]
             views = run(_stacked(batch), cuts) if cuts else run(_stacked(batch))
-            seconds = self._clock() - started
+            seconds = self.clock() - started
             # Copied, so that a cached row does not keep its whole batch in memory.
             answers = [
                 {

@@ -1,11 +1,10 @@
 """Features of inputs on one backbone: looked up or queued, and returned as futures."""
 
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,10 +19,10 @@ from headstart_server.embedding.queue import Lane, PendingInput, Row, RowFeature
 from headstart_server.embedding.row_heads import RowHead
 from headstart_server.errors import BackboneQueueFull, HeadstartError
 
-#: Seconds between two calls of the checkpoint while waiting for a training row.
-CHECK_SECONDS = 0.1
 #: Maximum rows of a tail's pass: larger calls are divided among the threads.
 TAIL_ROWS = 8
+Given = TypeVar("Given")
+
 #: Maximum numbers in the inputs of a call that a backbone without a network takes in the caller's thread:
 #: some ten microseconds.
 MAX_IMMEDIATE_NUMBERS = 16_384
@@ -40,7 +39,6 @@ class Embedder:
         cache_predictions: whether Predict reads and fills the cache too.
         cache_key: maps a backbone's key to the key of the current tenant; None disables caching.
         least_window: minimum number of a dataset's items in flight, so that every batch can be full.
-        clock: monotonic seconds, the same as the batcher's.
     """
 
     def __init__(
@@ -53,15 +51,14 @@ class Embedder:
         cache_predictions: bool = False,
         cache_key: Callable[[str], str | None] = shared_key,
         least_window: int = 0,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backbone = backbone
         self._batcher = batcher
         self._cache = cache
         self._max_pending = max_pending
         self._cache_predictions = cache_predictions
-        self._least_window = least_window
-        self._clock = clock
+        self.least_window = least_window
+        self._clock = batcher.clock
         self._lock = threading.Lock()
         self._pending = 0
         # Features of runtimes differ in their last bits; a head must not depend on which came first.
@@ -118,11 +115,20 @@ class Embedder:
             BackboneQueueFull: too many inputs are held already.
         """
         self._admit(len(contents))
+        key = self._cache_key(self._own_key) if self._cache_predictions else None
         futures = []
         for content in contents:
-            future = self._start(
-                partial(_given, content), Lane.PREDICT, deadline=deadline, cuts=cuts, heads=heads
+            entry = PendingInput(
+                prepare=partial(self._backbone.decode, content),
+                lane=Lane.PREDICT,
+                since=self._clock(),
+                deadline=deadline,
+                cuts=cuts,
+                heads=heads,
             )
+            if key is not None:
+                entry.prepare = self._caching(entry.future, partial(_itself, content), key, look_up=not cuts)
+            future = self._batcher.submit(entry)
             future.add_done_callback(self._release)
             futures.append(future)
         return futures
@@ -173,60 +179,45 @@ class Embedder:
         deadline: float | None = None,
     ) -> list["Future[RowFeatures]"]:
         """Queue rows that were admitted elsewhere; see `predict`."""
-        futures = []
-        for row in rows:
-            entry = PendingInput(
-                prepare=partial(_prepared, row),
-                lane=lane,
-                since=self._clock(),
-                deadline=deadline,
-                row=row,
-                cuts=cuts,
+        return [
+            self._batcher.submit(
+                PendingInput(
+                    prepare=partial(_itself, row),
+                    lane=lane,
+                    since=self._clock(),
+                    deadline=deadline,
+                    row=row,
+                    cuts=cuts,
+                )
             )
-            self._batcher.submit(entry)
-            futures.append(entry.future)
-        return futures
+            for row in rows
+        ]
 
-    def extract(
+    def train(
         self,
-        digests: Sequence[str],
-        read: Callable[[int], Content],
-        *,
-        window: int,
+        read: Callable[[], Content],
+        digest: str | None = None,
         cuts: frozenset[str] = frozenset(),
-        checkpoint: Callable[[], None] = lambda: None,
-    ) -> Iterator[tuple[int, RowFeatures | HeadstartError]]:
-        """Compute features of a dataset on the train lane, each distinct content once.
+    ) -> "Future[RowFeatures]":
+        """Queue one input on the train lane; see `predict`.
 
         Args:
-            digests: content digest of each item; only the first item of a digest is processed.
-            read: returns the content of an item by its index; called from a thread of the batcher.
-            window: maximum number of items in flight, which bounds the memory for decoded rows; raised to
-                the number that fills a device's batches.
-            cuts: cuts whose activations are returned in addition to the views. Activations are not cached, so
-                every item passes the backbone.
-            checkpoint: called at least every `CHECK_SECONDS`; may raise to stop.
-
-        Yields:
-            The index of an item, and its features or the error of its decoding, in order.
+            read: returns the input; called from a thread of the batcher.
+            digest: its content digest, under which its features are cached; None does not cache them.
+            cuts: cuts whose activations are returned in addition to the views.
         """
-        window = max(window, self._least_window)
-        under_way: deque[tuple[int, Future[RowFeatures]]] = deque()
-        try:
-            for place, cached in self._look_up(digests, window, cuts):
-                started = self._start(
-                    partial(read, place), Lane.TRAIN, digest=digests[place], cached=cached, cuts=cuts
-                )
-                under_way.append((place, started))
-                if len(under_way) >= window:
-                    yield _settled(*under_way[0], checkpoint)
-                    under_way.popleft()
-            while under_way:
-                yield _settled(*under_way[0], checkpoint)
-                under_way.popleft()
-        finally:
-            for _, future in under_way:
-                future.cancel()
+        entry = PendingInput(
+            prepare=partial(self._prepare, read), lane=Lane.TRAIN, since=self._clock(), cuts=cuts
+        )
+        key = self._cache_key(self._own_key) if digest is not None else None
+        if key is not None:
+            entry.prepare = self._caching(entry.future, read, key, digest)
+        return self._batcher.submit(entry)
+
+    def cached(self, digests: Sequence[str]) -> Mapping[str, Vectors]:
+        """Return the cached features of contents by their digests, as far as the tenant has them."""
+        key = self._cache_key(self._own_key)
+        return {} if key is None else self._cache.get_many(key, digests)
 
     def tail(self, weights: TailWeights) -> Tail:
         """Prepare a tail of the backbone to run; see `Backbone.tail`."""
@@ -246,37 +237,24 @@ class Embedder:
         Returns:
             Futures of the tail's `last` view of consecutive parts of the inputs, [m, D] each.
         """
-        futures = []
-        for start in range(0, len(activations), TAIL_ROWS):
-            part = activations[start : start + TAIL_ROWS]
-            entry = PendingInput(
-                prepare=partial(_through, tail, part),
-                lane=lane,
-                since=self._clock(),
-                deadline=deadline,
-                is_continuation=True,
+        return [
+            self._batcher.submit(
+                PendingInput(
+                    prepare=partial(_through, tail, activations[start : start + TAIL_ROWS]),
+                    lane=lane,
+                    since=self._clock(),
+                    deadline=deadline,
+                    is_continuation=True,
+                )
             )
-            self._batcher.submit(entry)
-            futures.append(entry.future)
-        return futures
+            for start in range(0, len(activations), TAIL_ROWS)
+        ]
 
     def train_tail(
         self, request: TailRequest, progress: Callable[[TailEpoch], None], checkpoint: Callable[[], None]
     ) -> TailResult:
         """Train a tail; see `Backbone.train_tail`."""
         return self._backbone.train_tail(request, progress, checkpoint)
-
-    def serving_seconds(self, contents: Sequence[Content], checkpoint: Callable[[], None]) -> list[float]:
-        """Measure the seconds to serve each input alone: decoding and pass, uncached, on the train lane."""
-        seconds = []
-        for content in contents:
-            entry = PendingInput(
-                prepare=partial(self._prepare, partial(_given, content)), lane=Lane.TRAIN, since=self._clock()
-            )
-            self._batcher.submit(entry)
-            row = settled(entry.future, checkpoint)
-            seconds.append(row.decoded + row.ran / row.batch_rows)
-        return seconds
 
     def decode(self, content: Content) -> Row:
         """Decode one input into one row; see `Backbone.decode`."""
@@ -290,55 +268,20 @@ class Embedder:
         """Stop the batcher; waiting inputs fail with `Draining`."""
         self._batcher.close()
 
-    def _look_up(
-        self, digests: Sequence[str], window: int, cuts: frozenset[str]
-    ) -> Iterator[tuple[int, Vectors | None]]:
-        """Yield the first index of each digest with its cached vectors, looked up one window at a time."""
-        places = _first_places(digests)
-        key = self._cache_key(self._own_key)
-        if cuts or key is None:
-            yield from ((place, None) for place in places)
-            return
-        for start in range(0, len(places), window):
-            part = places[start : start + window]
-            cached = self._cache.get_many(key, [digests[place] for place in part])
-            for place in part:
-                yield place, cached.get(digests[place])
-
-    def _start(
+    def _caching(
         self,
+        future: "Future[RowFeatures]",
         read: Callable[[], Content],
-        lane: Lane,
-        *,
+        key: str,
         digest: str | None = None,
-        cached: Vectors | None = None,
-        deadline: float | None = None,
-        cuts: frozenset[str] = frozenset(),
-        heads: Sequence[RowHead] = (),
-    ) -> "Future[RowFeatures]":
-        future: Future[RowFeatures] = Future()
-        if cached is not None:
-            future.set_result(RowFeatures(views=cached))
-            return future
-        prepare: Callable[[], Row | RowFeatures] = partial(self._prepare, read)
-        if lane is Lane.TRAIN or self._cache_predictions:
-            # Computed here: the threads that decode work for all tenants.
-            key = self._cache_key(self._own_key)
-            if key is not None:
-                # Not bound to the input: with a reference cycle its row would wait for garbage collection.
-                prepare = partial(self._prepare_cached, future, read, key, digest, look_up=not cuts)
-        self._batcher.submit(
-            PendingInput(
-                prepare=prepare,
-                lane=lane,
-                since=self._clock(),
-                deadline=deadline,
-                future=future,
-                cuts=cuts,
-                heads=heads,
-            )
-        )
-        return future
+        *,
+        look_up: bool = False,
+    ) -> Callable[[], Row | RowFeatures]:
+        """Return the preparation of an input of the current tenant: the threads work for all tenants.
+
+        It is not bound to the input: with a reference cycle its row would wait for garbage collection.
+        """
+        return partial(self._prepare_cached, future, read, key, digest, look_up=look_up)
 
     def _prepare(self, read: Callable[[], Content]) -> Row:
         return self._backbone.decode(read())
@@ -353,10 +296,9 @@ class Embedder:
         look_up: bool,
     ) -> Row | RowFeatures:
         content = read()
-        if digest is None:
-            digest = content_digest(content)
-            if look_up and (vectors := self._cache.get(key, digest)) is not None:
-                return RowFeatures(views=vectors)
+        digest = digest or content_digest(content)
+        if look_up and (vectors := self._cache.get(key, digest)) is not None:
+            return RowFeatures(views=vectors)
         row = self._backbone.decode(content)
         future.add_done_callback(partial(self._keep, key, digest))
         return row
@@ -387,45 +329,9 @@ class Embedder:
             self._pending -= 1
 
 
-def _prepared(row: Row) -> Row:
-    return row
-
-
 def _through(tail: Tail, activations: Float32) -> RowFeatures:
     return RowFeatures(views={LAST: tail.run(activations)})
 
 
-def _given(content: Content) -> Content:
-    return content
-
-
-def _first_places(digests: Sequence[str]) -> list[int]:
-    first: dict[str, int] = {}
-    for place, digest in enumerate(digests):
-        first.setdefault(digest, place)
-    return list(first.values())
-
-
-def settled(future: "Future[RowFeatures]", checkpoint: Callable[[], None]) -> RowFeatures:
-    """Wait for a future, calling the checkpoint every `CHECK_SECONDS`, and return its result."""
-    _await(future, checkpoint)
-    return future.result()
-
-
-def _await(future: "Future[RowFeatures]", checkpoint: Callable[[], None]) -> None:
-    checkpoint()
-    while not wait([future], timeout=CHECK_SECONDS).done:
-        checkpoint()
-
-
-def _settled(
-    place: int, future: "Future[RowFeatures]", checkpoint: Callable[[], None]
-) -> tuple[int, RowFeatures | HeadstartError]:
-    # An error of the checkpoint is not an example's fault.
-    _await(future, checkpoint)
-    try:
-        return place, future.result()
-    except HeadstartError as error:
-        if error.retry_after is not None or error.reason == "DRAINING":
-            raise
-        return place, error
+def _itself(given: Given) -> Given:
+    return given

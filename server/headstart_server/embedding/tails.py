@@ -8,7 +8,8 @@ import numpy as np
 
 from headstart_server.backbones.contract.backbone import LAST
 from headstart_server.backbones.contract.tail import Float32, Tail, TailMismatch, TailWeights
-from headstart_server.embedding.embedder import Embedder, settled
+from headstart_server.embedding.dataset_features import settled
+from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import Lane, RowFeatures
 from headstart_server.errors import ArtifactDamaged
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.embedding.cache import content_digest
+from headstart_server.embedding.dataset_features import extract
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.modality import check_modality
 from headstart_server.embedding.queue import RowFeatures
@@ -104,7 +105,8 @@ class BatchPredictor:
     ) -> dict[str, RowFeatures]:
         """Features by content digest; what cannot be decoded goes to the errors."""
         rows = {}
-        for place, came in embedder.extract(
+        for place, came in extract(
+            embedder,
             digests,
             lambda place: examples[place].content,
             window=self._window,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headstart_server.datasets.example_archive import ArchiveReader
+from headstart_server.embedding.dataset_features import extract
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures, stacked
 from headstart_server.errors import ExamplesNotKept, InvalidField
@@ -149,8 +150,8 @@ class InfluenceModels:
         digests = [example.digest for example in examples]
         rows: dict[str, RowFeatures] = {}
         with closing(self._reader()) as contents:
-            for place, came in embedder.extract(
-                digests, lambda place: contents.read(examples[place]), window=self._window
+            for place, came in extract(
+                embedder, digests, lambda place: contents.read(examples[place]), window=self._window
             ):
                 if not isinstance(came, RowFeatures):
                     raise _not_kept(stored) from came

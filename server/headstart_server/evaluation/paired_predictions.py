@@ -9,6 +9,7 @@ import numpy as np
 
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.datasets.example_archive import ArchiveReader
+from headstart_server.embedding.dataset_features import extract
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures, stacked
 from headstart_server.embedding.tails import VersionTail, trained_views
@@ -136,7 +137,8 @@ def _predict(
             def read(place: int, part: Sequence[StoredExample] = part) -> Content:
                 return contents.read(part[place])
 
-            extracted = embedder.extract(
+            extracted = extract(
+                embedder,
                 [example.digest for example in part],
                 read,
                 window=reading.window,

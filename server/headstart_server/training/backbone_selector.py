@@ -12,6 +12,7 @@ import structlog
 
 from headstart_server.datasets.dataset_store import Dataset, DatasetStore
 from headstart_server.embedding.backbone_pool import BackbonePool
+from headstart_server.embedding.dataset_features import serving_seconds
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.errors import (
     BackboneNotFound,
@@ -214,7 +215,7 @@ class BackboneSelector:
         first = {dataset.examples[index].digest: index for index in reversed(usable)}
         chosen = sorted(first.values())[:PROBES]
         contents = [dataset.read(index) for index in chosen]
-        runs = [embedder.serving_seconds(contents, self._check) for _ in range(PROBE_RUNS)]
+        runs = [serving_seconds(embedder, contents, self._check) for _ in range(PROBE_RUNS)]
         return float(np.min(runs, axis=0).mean())
 
     def _decided(self, dataset: Dataset) -> BackboneSelection:

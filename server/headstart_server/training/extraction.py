@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from headstart_server.backbones.contract.backbone import LAST, Content, Modality
 from headstart_server.datasets.dataset_store import Dataset
+from headstart_server.embedding.dataset_features import extract
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import UnusableExamplesError
@@ -146,8 +147,8 @@ class FeatureExtraction:
 
         done, total = 0, sum(map(len, self._places.values()))
         needed = [*self.views, *cuts]
-        for place, came in embedder.extract(
-            list(self._places), read, window=window, cuts=cuts, checkpoint=checkpoint
+        for place, came in extract(
+            embedder, list(self._places), read, window=window, cuts=cuts, checkpoint=checkpoint
         ):
             digest = self._dataset.examples[first[place]].digest
             outcome = finite(came, needed) if isinstance(came, RowFeatures) else came

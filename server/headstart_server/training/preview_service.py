@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from headstart_server.backbones.contract.backbone import BackboneInfo
 from headstart_server.datasets.dataset_store import Dataset, DatasetStore
 from headstart_server.embedding.backbone_pool import BackbonePool
-from headstart_server.embedding.embedder import CHECK_SECONDS, Embedder
+from headstart_server.embedding.dataset_features import CHECK_SECONDS
+from headstart_server.embedding.embedder import Embedder
 from headstart_server.errors import HeadstartError
 from headstart_server.evaluation.batch_predictor import MAX_LISTED_FAULTS
 from headstart_server.jobs.spec import FineTuneSpec

@@ -27,6 +27,7 @@ from headstart_server.backbones.networks.golden import (
 )
 from headstart_server.backbones.runtimes.keras_import import load_keras
 from headstart_server.embedding.cache import FeatureCache
+from headstart_server.embedding.dataset_features import extract
 from headstart_server.embedding.queue import Lane
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.settings.settings import Settings
@@ -138,7 +139,7 @@ def _engine_rate(backbone: Backbone, contents: Sequence[Any], seconds: float) ->
 
     def run(count: int) -> float:
         began = time.perf_counter()
-        for _, row in embedder.extract(list(map(str, range(count))), read, window=1):
+        for _, row in extract(embedder, list(map(str, range(count))), read, window=1):
             if isinstance(row, Exception):
                 raise row
         return count / (time.perf_counter() - began)

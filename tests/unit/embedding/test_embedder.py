@@ -14,6 +14,7 @@ from headstart_server.backbones.contract.backbone import Content
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache, content_digest
 from headstart_server.embedding.cache_scope import shared_key, tenant_key, working_for
+from headstart_server.embedding.dataset_features import extract
 from headstart_server.embedding.embedder import MAX_IMMEDIATE_NUMBERS, Embedder
 from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue, RowFeatures
@@ -52,7 +53,6 @@ class Bench:
             cache_predictions=cache_predictions,
             cache_key=cache_key,
             least_window=least_window,
-            clock=self.clock,
         )
 
     def pump(self) -> None:
@@ -62,7 +62,8 @@ class Bench:
     def extract(
         self, contents: Sequence[Content], window: int = 3
     ) -> Iterator[tuple[int, RowFeatures | Exception]]:
-        return self.embedder.extract(
+        return extract(
+            self.embedder,
             [content_digest(content) for content in contents],
             lambda place: contents[place],
             window=window,
@@ -395,7 +396,7 @@ def test_what_was_seen_before_is_neither_read_nor_run_again() -> None:
         raise AssertionError(f"read {place}")
 
     digests = [content_digest(content) for content in (b"b", b"a")]
-    second = dict(bench.embedder.extract(digests, read, window=2))
+    second = dict(extract(bench.embedder, digests, read, window=2))
     assert second[0].views is first[1].views
     assert second[1].views is first[0].views
     assert (second[0].queued, second[0].ran, second[0].decoded) == (0.0, 0.0, 0.0)
@@ -434,7 +435,7 @@ def test_no_more_items_are_under_way_than_the_window(window: int) -> None:
         return contents[place]
 
     digests = [content_digest(content) for content in contents]
-    for place, _ in bench.embedder.extract(digests, counted, window=window, checkpoint=bench.pump):
+    for place, _ in extract(bench.embedder, digests, counted, window=window, checkpoint=bench.pump):
         assert place == yielded
         yielded += 1
     assert yielded == read == 12
@@ -455,7 +456,7 @@ def test_an_item_that_cannot_be_read_is_reported_too() -> None:
     def read(place: int) -> Content:
         raise ArtifactDamaged("gone")
 
-    ((place, found),) = bench.embedder.extract(["x"], read, window=1, checkpoint=bench.pump)
+    ((place, found),) = extract(bench.embedder, ["x"], read, window=1, checkpoint=bench.pump)
     assert place == 0
     assert isinstance(found, ArtifactDamaged)
 
@@ -476,7 +477,7 @@ def test_a_fault_of_the_runtime_ends_it(error: Exception) -> None:
 
     bench.backbone.before_run = fail
     with pytest.raises(type(error)):
-        list(bench.embedder.extract(["x"], lambda _: b"a", window=1, checkpoint=checkpoint))
+        list(extract(bench.embedder, ["x"], lambda _: b"a", window=1, checkpoint=checkpoint))
 
 
 def test_a_server_that_stops_ends_it() -> None:
@@ -501,7 +502,7 @@ def test_a_device_gets_as_many_inputs_at_once_as_fill_it(least: int, window: int
 
     digests = [str(place) for place in range(8)]
     assert (
-        len(list(bench.embedder.extract(digests, lambda _: b"x", window=window, checkpoint=checkpoint))) == 8
+        len(list(extract(bench.embedder, digests, lambda _: b"x", window=window, checkpoint=checkpoint))) == 8
     )
     assert waiting[0] == expected
 
@@ -513,7 +514,7 @@ def test_a_checkpoint_that_raises_stops_it_and_takes_its_rows_out_of_the_queue()
         raise StopError
 
     digests = [str(place) for place in range(10)]
-    found = bench.embedder.extract(digests, lambda place: b"%d" % place, window=4, checkpoint=stop)
+    found = extract(bench.embedder, digests, lambda place: b"%d" % place, window=4, checkpoint=stop)
     with pytest.raises(StopError):
         next(found)
     assert len(bench.queue) == 4
@@ -532,7 +533,8 @@ def test_leaving_it_half_way_takes_its_rows_out_of_the_queue() -> None:
             bench.pump()
         pumped = True
 
-    found = bench.embedder.extract(
+    found = extract(
+        bench.embedder,
         [str(place) for place in range(10)],
         lambda place: b"%d" % place,
         window=4,
@@ -557,7 +559,9 @@ def test_a_predict_that_comes_later_is_decoded_before_training() -> None:
         bench.pump()
 
     dict(
-        bench.embedder.extract(["a", "b"], lambda place: [b"a", b"b"][place], window=2, checkpoint=checkpoint)
+        extract(
+            bench.embedder, ["a", "b"], lambda place: [b"a", b"b"][place], window=2, checkpoint=checkpoint
+        )
     )
     assert next(iter(bench.backbone.decoded)) == b"requested"
     assert next(lane for lane, _ in bench.seen.batches) is Lane.PREDICT

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fakes import FakeTail, make_tail
+from headstart_server.embedding.dataset_features import extract
 from headstart_server.embedding.embedder import TAIL_ROWS
 from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, RowFeatures
 from headstart_server.embedding.tails import VersionTail, with_tail
@@ -54,7 +55,7 @@ def test_a_dataset_with_activations_passes_the_backbone_whatever_is_cached() -> 
     list(bench.extract(contents))
     digests = [str(place) for place in range(3)]
     found = dict(
-        bench.embedder.extract(digests, contents.__getitem__, window=2, cuts=CUT, checkpoint=bench.pump)
+        extract(bench.embedder, digests, contents.__getitem__, window=2, cuts=CUT, checkpoint=bench.pump)
     )
     assert all(isinstance(row, RowFeatures) and "cut1" in row.views for row in found.values())
     assert sum(bench.backbone.batches) == 6

@@ -89,7 +89,7 @@ class Stall:
             backbone.run, self.queues[name], Recorder(), threads=self.threads, clock=self.clock
         )
         self.batchers[name].start()
-        return Embedder(backbone, self.batchers[name], FeatureCache(0), max_pending=10, clock=self.clock)
+        return Embedder(backbone, self.batchers[name], FeatureCache(0), max_pending=10)
 
     def load(self, *names: str) -> None:
         for name in names or self.backbones:

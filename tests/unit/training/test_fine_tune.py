@@ -95,7 +95,7 @@ class Rig:
         )
 
     def _embedder(self, backbone: FakeBackbone) -> Embedder:
-        return Embedder(backbone, self.batcher, self.cache, max_pending=10, clock=self.clock)
+        return Embedder(backbone, self.batcher, self.cache, max_pending=10)
 
     def job(self, examples: Sequence[Example], job_id: str = "job", **spec: object) -> Job:
         """A claimed job for these examples."""
