@@ -34,6 +34,7 @@ from headstart_server.prediction.prediction_monitor import PredictionMonitor
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.prediction.recorder import PredictionRecorder
 from headstart_server.prediction.shadow import SHADOW_ALIAS
+from headstart_server.prediction.version_resolver import VersionResolver
 from headstart_server.report.reporter import Reporter
 from headstart_server.training.rebasing import RebaseService
 
@@ -153,9 +154,12 @@ def _server_settings(objects: Objects) -> ServerSettings:
 
 def _predictor(objects: Objects) -> Predictor:
     return Predictor(
-        objects.registry,
+        VersionResolver(
+            objects.registry,
+            objects.job_store.reader.is_under_way,
+            load=BoundedExecutor(LOAD_THREADS).run,
+        ),
         objects.pool,
-        objects.job_store.reader.is_under_way,
         max_inputs=objects.settings.limits.max_inputs,
         recorder=PredictionRecorder(
             objects.telemetry,
@@ -163,7 +167,6 @@ def _predictor(objects: Objects) -> Predictor:
             monitor=_monitor(objects),
             tracing=objects.tracing,
         ),
-        load=BoundedExecutor(LOAD_THREADS).run,
         influence=objects.influence,
         capture=objects.capture,
     )

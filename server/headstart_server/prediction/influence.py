@@ -1,13 +1,18 @@
 """Influence of training examples on predictions, as Predict returns it."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from headstart_server.embedding.embedder import Embedder
+from headstart_server.errors import InvalidField
 from headstart_server.learning.analysis.neighbors import NeighborExample
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.models.resident import ResidentVersion
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Views = Mapping[str, Float32]
 
@@ -39,3 +44,40 @@ class InfluenceSource(Protocol):
 
     def get(self, version: ResidentVersion, embedder: Embedder) -> InfluenceModel:
         """Return the model of a version; it may read the features of all its training examples."""
+
+
+class InfluenceTurn:
+    """Influence for the calls of one event loop: one call at a time, because it takes a core.
+
+    Args:
+        source: provides the models; None if influence is not supported.
+    """
+
+    def __init__(self, source: InfluenceSource | None) -> None:
+        self._source = source
+        self._turn = asyncio.Semaphore(1)
+
+    async def models(
+        self, versions: Sequence[ResidentVersion], embedders: Mapping[str, Embedder]
+    ) -> Sequence[InfluenceModel]:
+        """Return the models of versions.
+
+        Raises:
+            InvalidField: influence is not supported.
+        """
+        if self._source is None:
+            raise InvalidField("The server does not support influence. Omit it.", field="influence")
+        return [
+            await self._run(self._source.get, version, embedders[version.backbone]) for version in versions
+        ]
+
+    async def influences(
+        self, model: InfluenceModel, views: Views, count: int
+    ) -> Sequence[Sequence[ExampleInfluence]]:
+        """Return the most influential examples for each of n inputs; see `InfluenceModel.influences`."""
+        return await self._run(model.influences, views, count)
+
+    async def _run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run work in a thread, one piece at a time: waiting calls hold no thread."""
+        async with self._turn:
+            return await asyncio.to_thread(work, *args, **kwargs)

@@ -12,11 +12,18 @@ from itertools import islice
 
 import numpy as np
 
+from headstart_server.backbones.contract.backbone import Content, Modality
 from headstart_server.backbones.preprocessing.occlusion import Grid, Pixels, covered, overlay
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.queue import stacked
+from headstart_server.embedding.tails import with_tail
 from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.heads.head import Head
+from headstart_server.models.resident import ResidentVersion
+from headstart_server.prediction.input_faults import gathered
+from headstart_server.prediction.input_features import begin_tail, cuts_of
 from headstart_server.prediction.predict_options import SaliencyOptions
 
 #: Rows that wait for the backbone at once: another Predict waits for no more of them.
@@ -45,6 +52,44 @@ class Saliency:
     values: Float32
     class_name: str
     overlay: bytes = b""
+
+
+def check_saliency(options: SaliencyOptions, version: ResidentVersion, embedder: Embedder) -> None:
+    """Check that a version can have saliency maps.
+
+    Raises:
+        InvalidField: its backbone does not take images, or it has no such class.
+    """
+    if embedder.info.modality is not Modality.IMAGE:
+        raise InvalidField(
+            f"Expected saliency for a backbone that takes images. Received: '{embedder.info.name}', which "
+            f"takes {embedder.info.modality.value}s.",
+            field="saliency",
+        )
+    class_index(version.head, options.class_name)
+
+
+async def saliency_maps(
+    options: SaliencyOptions,
+    version: ResidentVersion,
+    embedder: Embedder,
+    contents: Sequence[Content],
+    deadline: float | None,
+) -> list[Saliency]:
+    """Return the maps of images, one after the other, some rows at a time: other calls run in between."""
+    cuts = cuts_of([version]).get(version.backbone, frozenset())
+
+    async def outputs(images: Sequence[Pixels]) -> Float32:
+        rows = await gathered(embedder.predict_rows(images, deadline, cuts))
+        begun = await begin_tail(version, embedder, rows, deadline)
+        views = stacked(rows, version.head.views)
+        return version.head.outputs(with_tail(views, await gathered(begun)) if begun else views)
+
+    maps = []
+    for content in contents:
+        row = await asyncio.to_thread(embedder.decode, content)
+        maps.append(await saliency_of(np.asarray(row, np.uint8), version.head, options, outputs))
+    return maps
 
 
 def class_index(head: Head, name: str) -> int | None:

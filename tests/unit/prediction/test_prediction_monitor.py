@@ -289,9 +289,8 @@ async def test_a_predictor_shows_its_answers_to_the_monitor(stall: Stall, seen: 
             return future
 
     stall.predictor = Predictor(
-        stall.publisher.registry,
+        stall.predictor.versions,
         stall.pool,
-        lambda model: False,
         max_inputs=8,
         clock=stall.clock,
         recorder=PredictionRecorder(

@@ -43,6 +43,7 @@ from headstart_server.models.version import Selector
 from headstart_server.prediction.predict_options import PredictOptions
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.prediction.version_prediction import PredictResult
+from headstart_server.prediction.version_resolver import VersionResolver
 
 Answered = TypeVar("Answered")
 
@@ -75,9 +76,8 @@ class Stall:
         self.pool = BackbonePool(self.source, self._embedder, "fake")
         self.under_way: set[str] = set()
         self.predictor = Predictor(
-            self.publisher.registry,
+            VersionResolver(self.publisher.registry, self.under_way.__contains__),
             self.pool,
-            self.under_way.__contains__,
             max_inputs=8,
             clock=self.clock,
         )

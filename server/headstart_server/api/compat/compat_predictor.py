@@ -76,7 +76,7 @@ class CompatPredictor:
 
     async def number(self, selector: Selector) -> int:
         """The number of the version that is meant, without loading it."""
-        (number,) = await self._predictor.numbers([selector])
+        (number,) = await self._predictor.versions.numbers([selector])
         return number
 
     def call(self, context: Context, key: str = "") -> CanaryCall:

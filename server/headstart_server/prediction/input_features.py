@@ -1,0 +1,145 @@
+"""Features of a call's inputs: one pass of each backbone, and those of versions' own tails."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from headstart_server.backbones.contract.backbone import Content, Modality, Truncation
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.queue import Lane, RowFeatures, stacked
+from headstart_server.errors import HeadstartError
+from headstart_server.models.resident import ResidentVersion
+from headstart_server.prediction.input_faults import (
+    PendingRow,
+    cancel,
+    fault,
+    settled,
+    wrong_modalities,
+)
+
+#: Multiplications of a head for one row above which it does not predict in the batches of the backbone.
+HEAD_WORK_IN_BATCH = 2_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class InputFeatures:
+    """Features of the usable inputs of a call.
+
+    Attributes:
+        contents: the usable inputs.
+        rows: their features, by backbone.
+        faults: errors of the other inputs, by place.
+    """
+
+    contents: Sequence[Content]
+    rows: Mapping[str, Sequence[RowFeatures]]
+    faults: Mapping[int, HeadstartError]
+
+
+async def compute_features(
+    embedders: Mapping[str, Embedder],
+    contents: Sequence[Content],
+    deadline: float | None,
+    versions: Sequence[ResidentVersion] = (),
+    *,
+    skip_invalid: bool = False,
+) -> InputFeatures:
+    """Run backbones concurrently.
+
+    Args:
+        embedders: the backbones; all check the modality of the inputs before the first one runs.
+        contents: the inputs.
+        deadline: when the caller stops waiting, on the clock; None for never.
+        versions: the versions that predict; their heads do so in the batches, where they have no tail.
+        skip_invalid: whether invalid inputs are skipped, unless all are invalid.
+
+    Raises:
+        HeadstartError: names every invalid input.
+    """
+    faults: dict[int, HeadstartError] = {}
+    for embedder in embedders.values():
+        faults = wrong_modalities(embedder, contents, raises=not skip_invalid) | faults
+    if len(faults) == len(contents):
+        raise fault(faults, len(contents))
+    places = [place for place in range(len(contents)) if place not in faults]
+    usable = [contents[place] for place in places] if faults else contents
+    begun = _begun(embedders, usable, deadline, versions)
+    for at, error in (await settled([part for parts in begun.values() for part in parts])).items():
+        faults.setdefault(places[at % len(places)], error)
+    if faults and (not skip_invalid or len(faults) == len(contents)):
+        raise fault(faults, len(contents))
+    rows = {
+        name: [
+            part if isinstance(part, RowFeatures) else part.result()
+            for place, part in zip(places, parts, strict=True)
+            if place not in faults and not isinstance(part, HeadstartError)
+        ]
+        for name, parts in begun.items()
+    }
+    if faults:
+        contents = [content for place, content in enumerate(contents) if place not in faults]
+    return InputFeatures(contents=contents, rows=rows, faults=faults)
+
+
+def _begun(
+    embedders: Mapping[str, Embedder],
+    contents: Sequence[Content],
+    deadline: float | None,
+    versions: Sequence[ResidentVersion],
+) -> dict[str, Sequence[PendingRow]]:
+    """Begin the passes of all backbones; return the rows of each, finished or pending."""
+    cuts = cuts_of(versions)
+    begun: dict[str, Sequence[PendingRow]] = {}
+    try:
+        for name, embedder in embedders.items():
+            heads = [each.head for each in versions if each.backbone == name and _is_in_batch(each)]
+            now = embedder.predict_now(contents, heads)
+            begun[name] = (
+                embedder.predict(contents, deadline, cuts.get(name, frozenset()), heads)
+                if now is None
+                else now
+            )
+    except BaseException:
+        cancel(part for parts in begun.values() for part in parts)
+        raise
+    return begun
+
+
+def _is_in_batch(version: ResidentVersion) -> bool:
+    """Return whether a version's head predicts in the batches of its rows."""
+    return version.tail is None and version.head.work <= HEAD_WORK_IN_BATCH
+
+
+def cuts_of(versions: Sequence[ResidentVersion]) -> dict[str, frozenset[str]]:
+    """Return the cuts that versions' tails begin at, by backbone: one pass serves them all."""
+    cuts: dict[str, frozenset[str]] = {}
+    for version in versions:
+        if version.tail is not None:
+            cuts[version.backbone] = cuts.get(version.backbone, frozenset()) | {version.tail.cut}
+    return cuts
+
+
+async def begin_tail(
+    version: ResidentVersion, embedder: Embedder, rows: Sequence[RowFeatures], deadline: float | None
+) -> Sequence["Future[RowFeatures]"]:
+    """Begin the passes of a version's own tail over the activations at its cut; none if it has no tail."""
+    tail = version.tail
+    if tail is None:
+        return []
+    if not tail.is_ready:
+        await asyncio.to_thread(tail.prepare, embedder)
+    activations = stacked(rows, [tail.cut])[tail.cut]
+    return tail.start(embedder, activations, Lane.PREDICT, deadline=deadline)
+
+
+async def truncations(embedder: Embedder, contents: Sequence[Content]) -> Mapping[int, Truncation]:
+    """Return how much of each truncated text reaches the backbone, by place."""
+    if embedder.info.modality is not Modality.TEXT:
+        return {}
+
+    def look() -> dict[int, Truncation]:
+        seen = {place: embedder.truncation(content) for place, content in enumerate(contents)}
+        return {place: cut for place, cut in seen.items() if cut is not None}
+
+    return await asyncio.to_thread(look)

@@ -1,0 +1,103 @@
+"""From the selectors of a call to versions in memory."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+
+from headstart_server.errors import ModelNotFound
+from headstart_server.models.registry import Registry
+from headstart_server.models.resident import ResidentVersion
+from headstart_server.models.rows import version_not_ready_error
+from headstart_server.models.traffic_split import TrafficRouter
+from headstart_server.models.version import Selector
+
+
+class VersionResolver:
+    """Resolve the versions of calls and load them. Runs in an event loop and does not block it.
+
+    Args:
+        registry: finds versions.
+        is_under_way: returns whether a job for a model is queued or running.
+        load: runs in a thread what reads a version's files, which may wait for a bucket.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        is_under_way: Callable[[str], bool],
+        load: Callable[..., Awaitable[ResidentVersion]] = asyncio.to_thread,
+    ) -> None:
+        self._registry = registry
+        self._is_under_way = is_under_way
+        self._load = load
+
+    async def resolve(
+        self, selectors: Sequence[Selector], files: Collection[str] = (), router: TrafficRouter | None = None
+    ) -> Sequence[ResidentVersion]:
+        """Return versions in memory with some of their files; missing ones are loaded concurrently.
+
+        Args:
+            selectors: the versions.
+            files: the files of evidence that each must have.
+            router: routes calls of an alias that splits its traffic; None takes the version it names.
+
+        Raises:
+            HeadstartError: names what cannot be found, or is not there yet.
+        """
+        if resident := self._resident(selectors, files, router):
+            return resident
+        try:
+            numbers = await self.numbers(selectors, router)
+        except ModelNotFound as error:
+            model = error.metadata["model"]
+            if await asyncio.to_thread(self._is_under_way, model):
+                raise version_not_ready_error(model) from None
+            raise
+        keys = [(selector.model, number) for selector, number in zip(selectors, numbers, strict=True)]
+        found = {key: self._registry.files.resident(*key) for key in dict.fromkeys(keys)}
+        missing = [
+            key
+            for key, version in found.items()
+            if version is None or not version.evidence.files.issuperset(files)
+        ]
+        if missing:
+            loaded = await asyncio.gather(*(self._load_version(*key, files) for key in missing))
+            found.update(zip(missing, loaded, strict=True))
+        return [version for key in keys if (version := found[key]) is not None]
+
+    async def numbers(
+        self, selectors: Sequence[Selector], router: TrafficRouter | None = None
+    ) -> Sequence[int]:
+        """Return the numbers of versions; those unknown in memory are looked up in the database together.
+
+        Raises:
+            ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.
+        """
+        index = self._registry.index
+        numbers = [index.known(selector, router) for selector in selectors]
+        if None in numbers:
+            await asyncio.to_thread(index.sync)
+        return [
+            index.resolve(selector, router) if number is None else number
+            for selector, number in zip(selectors, numbers, strict=True)
+        ]
+
+    def _resident(
+        self, selectors: Sequence[Selector], files: Collection[str], router: TrafficRouter | None
+    ) -> list[ResidentVersion]:
+        """Return versions whose files are all in memory; none if anything is missing."""
+        found = []
+        for selector in selectors:
+            number = self._registry.index.known(selector, router)
+            version = None if number is None else self._registry.files.resident(selector.model, number)
+            if version is None or (files and not version.evidence.files.issuperset(files)):
+                return []
+            found.append(version)
+        return found
+
+    async def _load_version(self, model: str, number: int, files: Collection[str]) -> ResidentVersion:
+        version = self._registry.files.resident(model, number)
+        if version is None:
+            version = await self._load(self._registry.files.load, model, number)
+        if not version.evidence.files.issuperset(files):
+            version = await self._load(self._registry.files.with_evidence, version, files)
+        return version
