@@ -17,6 +17,7 @@ from headstart_server.backbones.contract.tail import TailMismatch
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
+from headstart_server.embedding.dataset_features import extract
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.errors import BackboneNotFound, Loading
@@ -274,7 +275,7 @@ def test_the_pool_of_a_serving_process_uses_it_like_any_backbone(engine: Engine,
         futures = served.predict(contents)
         for content, future in zip(contents, futures, strict=True):
             assert np.array_equal(future.result(20).views["last"], engine.backbone.decoder.decode(content))
-        found = dict(served.extract(list(map(str, range(5))), contents.__getitem__, window=4))
+        found = dict(extract(served, list(map(str, range(5))), contents.__getitem__, window=4))
         assert len(found) == 5
         eventually(lambda: len(engine.cache) == 5, 10, "features in the engine's cache")
     finally:
