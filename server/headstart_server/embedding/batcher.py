@@ -160,7 +160,7 @@ class Batcher:
         itself. So a thread that leaves work behind wakes another, and no thread sleeps while work is
         possible.
         """
-        if self._idle and self._queue.has_work(self._clock()):
+        if self._idle and self._queue.has_work(self.clock()):
             self._changed.notify()
 
     def _carry_out(self, item: WorkItem | None) -> bool:
