@@ -30,8 +30,7 @@ from headstart_server.storage.bucket_folder import BucketFolder
 from headstart_server.storage.copies import LocalCopies
 from headstart_server.storage.ownership import BucketMarker, FileMarker, FolderIdentity, claim
 from headstart_server.webhooks.policy import WebhookPolicy
-from headstart_server.webhooks.post import WebhookPostError
-from headstart_server.webhooks.sender import WebhookSender
+from headstart_server.webhooks.sender import WebhookPostError, WebhookSender
 from workbench import Workbench, pets
 
 BEGIN = 1_700_000_000.0

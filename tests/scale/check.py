@@ -28,7 +28,7 @@ REPORTS: dict[str, str] = {
     "models.usage.wrong_sums": "recounts what tenants store, once an hour and when a server starts",
     "jobs.dataset_usage.dataset_bytes": "sums up all datasets from an index, at each cleaning without a lock",
     "datasets.dataset_rows.examples_with_id": "looks for an example in all datasets when it is erased",
-    "jobs.data_counts.count_data": "counts datasets and captured inputs for the metrics, at each cleaning",
+    "jobs.job_counts.count_data": "counts datasets and captured inputs for the metrics, at each cleaning",
     "jobs.webhook_rows.expire": "runs only when a server with SQLite starts",
 }
 

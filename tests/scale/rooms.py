@@ -14,7 +14,7 @@ from headstart_server.datasets.example_eraser import ExampleEraser, _Found
 from headstart_server.feedback.feedback import AnsweredPrediction, NewFeedback
 from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.jobs import stored
-from headstart_server.jobs.data_counts import DataCounts
+from headstart_server.jobs.job_counts import DataCounts
 from headstart_server.jobs.limits import TenantLimits
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target

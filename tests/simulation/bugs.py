@@ -21,8 +21,7 @@ from headstart_server.models.feedback_rows import ChosenFeedback
 from headstart_server.models.model_index import ModelIndex
 from headstart_server.models.version import Manifest
 from headstart_server.webhooks.message import headers_of, read_secrets
-from headstart_server.webhooks.post import WebhookPostError
-from headstart_server.webhooks.sender import WebhookSender
+from headstart_server.webhooks.sender import WebhookPostError, WebhookSender
 
 _write = running.write
 

@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Callable
 
-from headstart_server.webhooks.post import WebhookPostError
+from headstart_server.webhooks.sender import WebhookPostError
 
 
 class Receiver:

@@ -67,13 +67,11 @@ from headstart_server.export.exporter import Exporter, ExportNetwork
 from headstart_server.feedback.captured_contents import StoredCaptures
 from headstart_server.feedback.feedback_service import FeedbackService
 from headstart_server.feedback.feedback_store import FeedbackStore
-from headstart_server.feedback.retrainer import RETRAIN_SECONDS, Retrainer
-from headstart_server.feedback.retraining import Retraining
+from headstart_server.feedback.retraining import RETRAIN_SECONDS, Retrainer, Retraining
 from headstart_server.jobs.archive_retention import ArchiveRetention
-from headstart_server.jobs.data_counts import DataCounts
 from headstart_server.jobs.heartbeat import Heartbeat, Lease
 from headstart_server.jobs.job import Job, JobState
-from headstart_server.jobs.job_counts import JobCounts
+from headstart_server.jobs.job_counts import DataCounts, JobCounts
 from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.job_queue import ReplicaSettings
 from headstart_server.jobs.job_store import open_job_store

@@ -23,7 +23,7 @@ from headstart_server.datasets.example_archive import (
     member_name,
 )
 from headstart_server.datasets.parents import Parent
-from headstart_server.datasets.single_archive import write_single
+from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ArtifactDamaged, HeadstartError
 from headstart_server.learning.examples.dataset import (
     DatasetLimits,
@@ -31,7 +31,7 @@ from headstart_server.learning.examples.dataset import (
     ExampleFault,
     find_label_conflicts,
 )
-from headstart_server.learning.examples.stored_content import decode
+from headstart_server.learning.examples.stored_content import decode, encode
 from headstart_server.learning.examples.stored_example import StoredExample, exclusion_mark
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.example_list import ExampleList
@@ -39,6 +39,45 @@ from headstart_server.storage.directory import DirectoryFolder
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.folder import Folder, old_entries
 from headstart_server.storage.zip_member import read_stored
+
+
+def write_single(
+    folder: Folder, archive: str, example: Example, index_name: str
+) -> tuple[StoredExample, int]:
+    """Write the archive of one example; it is durable when this returns.
+
+    Args:
+        index_name: the name of the member that lists the examples.
+
+    Returns:
+        The example, and the bytes of the archive.
+
+    Raises:
+        StorageUnavailable: the bucket does not answer.
+    """
+    kind, content = encode(example.content)
+    stored = StoredExample(
+        target=example.target,
+        id=example.id,
+        held_out=example.held_out,
+        digest=content_digest(example.content),
+        kind=kind,
+        weight=example.weight,
+        archive=archive,
+    )
+    listed = json.dumps(ExampleList(examples=[stored]).to_json(), ensure_ascii=False)
+    staged = folder.staging_path(f"{archive}.{uuid.uuid4().hex}.zip")
+    try:
+        with storage_errors(), ZipFile(staged, "w", ZIP_STORED) as members:
+            members.writestr(member_name(stored.member), content)
+            members.writestr(index_name, listed, compress_type=ZIP_DEFLATED)
+        with storage_errors():
+            nbytes = staged.stat().st_size
+        folder.commit(archive_name(archive), staged=staged)
+    finally:
+        staged.unlink(missing_ok=True)
+    return stored, nbytes
+
 
 _SUFFIX = ".zip"
 

@@ -1,5 +1,7 @@
 """Retrains a model from its feedback: chooses the parent and the feedback, and submits the job."""
 
+import random
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -12,6 +14,7 @@ from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.edited_examples import EditedExamples
 from headstart_server.datasets.parents import Parent
 from headstart_server.errors import (
+    DatabaseUnavailable,
     Draining,
     ExamplesNotKept,
     HeadstartError,
@@ -35,6 +38,44 @@ from headstart_server.training.rebasing import inherited
 from headstart_server.training.submission_service import SubmissionService
 
 log = structlog.get_logger(__name__)
+
+#: Mean seconds between two looks; a random part keeps replicas apart.
+RETRAIN_SECONDS = 1.0
+
+
+class Retrainer:
+    """Looks for models to retrain, in a separate thread.
+
+    Args:
+        seconds: mean seconds between two looks.
+    """
+
+    def __init__(self, retraining: "Retraining", *, seconds: float = RETRAIN_SECONDS) -> None:
+        self._retraining = retraining
+        self._seconds = seconds
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="retrainer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the thread."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._seconds * random.uniform(0.8, 1.2)):  # noqa: S311 - no secret
+            try:
+                self._retraining.run()
+            except DatabaseUnavailable:
+                # The heartbeat logs it.
+                continue
+            except Exception:
+                log.exception("retrain_look_failed")
+
 
 #: Feedback of one retrain; more waits for the next one.
 MAX_FEEDBACK = 5000

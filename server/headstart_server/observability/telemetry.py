@@ -14,13 +14,49 @@ from prometheus_client import CollectorRegistry, ProcessCollector, disable_creat
 from prometheus_client.metrics_core import Metric as PrometheusMetric
 from prometheus_client.registry import Collector
 
+from headstart_server.lru import LruCache
 from headstart_server.observability import metrics
 from headstart_server.observability.call_metrics import CallMetrics
-from headstart_server.observability.library_logs import LibraryLogs
 from headstart_server.observability.metrics import Metric, Read
 from headstart_server.observability.series import BoundedSeries
 
 log = structlog.get_logger(__name__)
+
+#: Seconds between two records of the same text of the same logger.
+QUIET_SECONDS = 10.0
+#: Texts that are remembered.
+_MOST_KNOWN = 256
+
+
+class LibraryLogs(logging.Handler):
+    """Write records of the standard library's loggers to the structured log."""
+
+    def __init__(
+        self, quiet_seconds: float = QUIET_SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__()
+        self._quiet_seconds = quiet_seconds
+        self._clock = clock
+        #: When a text was last written, and how many of it were left out since.
+        self._known: LruCache[tuple[str, str], tuple[float, int]] = LruCache(_MOST_KNOWN)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, unless the same one was written a moment ago."""
+        key = (record.name, str(record.msg)[:200])
+        now = self._clock()
+        written, omitted = self._known.get(key) or (float("-inf"), 0)
+        if now - written < self._quiet_seconds:
+            self._known.add(key, (written, omitted + 1))
+            return
+        self._known.add(key, (now, 0))
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 - a record whose arguments do not fit its text
+            message = str(record.msg)
+        fields: dict[str, Any] = {"logger": record.name, "message": message}
+        if omitted:
+            fields["repeated"] = omitted
+        log.log(record.levelno, "library_log", exc_info=record.exc_info or None, **fields)
 
 
 class _Named(Protocol):

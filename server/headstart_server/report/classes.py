@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from headstart_server.learning.metrics.evaluation import ClassMetrics, Evaluation
 from headstart_server.learning.metrics.ranking import ThresholdPoint
-from headstart_server.report.curve_charts import precision_recall_chart
+from headstart_server.report.charts import precision_recall_chart
 from headstart_server.report.formatting import percent, shorten
 from headstart_server.report.markup import Child, Markup, Section, named, note, section, table, tag
 

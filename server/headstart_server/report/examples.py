@@ -12,7 +12,7 @@ from headstart_server.learning.analysis.dataset_findings import (
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.outcomes import ExampleOutcome
-from headstart_server.report.curve_charts import learning_chart
+from headstart_server.report.charts import learning_chart
 from headstart_server.report.facts import ReportFacts, Sample
 from headstart_server.report.formatting import (
     figure,

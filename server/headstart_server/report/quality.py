@@ -6,12 +6,11 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.evaluation import ConfusedPair, Evaluation
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.learning.metrics.reliability import ReliabilityBin
+from headstart_server.report.charts import error_chart, reliability_chart, value_chart
 from headstart_server.report.confusion_chart import Confusion, confusion_chart
-from headstart_server.report.curve_charts import reliability_chart
 from headstart_server.report.facts import ReportFacts
 from headstart_server.report.formatting import figure, percent, plural
 from headstart_server.report.markup import Child, Markup, Section, named, note, panel, section, table, tag
-from headstart_server.report.number_charts import error_chart, value_chart
 
 _MAX_PAIRS = 15
 

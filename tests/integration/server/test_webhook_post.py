@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from headstart_server.outbound.target import Target
-from headstart_server.webhooks import post as webhook_post
-from headstart_server.webhooks.post import WebhookPostError, post
+from headstart_server.webhooks import sender as webhook_sender
+from headstart_server.webhooks.sender import WebhookPostError, post
 from integration.server.test_tls import AUTHORITY, STRANGER, identity
 
 Handle = Callable[[socket.socket], None]
@@ -114,7 +114,7 @@ def test_an_answer_that_is_no_http_is_a_failure(listen: Callable[[Handle], int])
 def test_a_receiver_that_drips_does_not_hold_it_up(
     listen: Callable[[Handle], int], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(webhook_post, "_WHOLE_SECONDS", 0.5)
+    monkeypatch.setattr(webhook_sender, "_WHOLE_SECONDS", 0.5)
     ended = threading.Event()
 
     def drip(connection: socket.socket) -> None:

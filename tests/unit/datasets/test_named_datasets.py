@@ -37,7 +37,7 @@ from headstart_server.errors import (
     WrongModality,
     WrongTask,
 )
-from headstart_server.jobs.data_counts import DataCounts
+from headstart_server.jobs.job_counts import DataCounts
 from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.dataset import DatasetLimits, Example

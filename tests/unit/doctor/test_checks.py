@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from headstart_server.doctor.checks import CHECKS, run_checks
-from headstart_server.doctor.command import text_lines
+from headstart_server.doctor.command import CHECKS, run_checks, text_lines
 from headstart_server.doctor.finding import Finding, Status, failed, ok, skipped, warning
 from headstart_server.settings.setting import Off
 from headstart_server.settings.settings import Settings

@@ -7,12 +7,13 @@ import pytest
 
 from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.doctor import hardware
-from headstart_server.doctor.cgroup import cpu_quota, memory_limit
 from headstart_server.doctor.finding import Status
 from headstart_server.doctor.hardware import (
     cpu_features,
     cpu_finding,
+    cpu_quota,
     memory_finding,
+    memory_limit,
     quota_finding,
     runtime_finding,
 )

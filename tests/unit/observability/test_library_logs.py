@@ -7,7 +7,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from headstart_server.observability.library_logs import LibraryLogs
+from headstart_server.observability.telemetry import LibraryLogs
 
 
 class Clock:

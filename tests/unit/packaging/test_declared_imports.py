@@ -39,7 +39,7 @@ def test_a_package_that_only_another_extra_declares_is_found(tmp_path: Path) -> 
 
 def test_a_package_that_is_imported_in_a_function_needs_any_extra(tmp_path: Path) -> None:
     assert found(tmp_path, ("torch>=2.9", "six>=1"))[0].endswith(
-        "Declare it in pyproject.toml, or add headstart_server.backbones.runtimes.keras_executors to OWNERS "
+        "Declare it in pyproject.toml, or add headstart_server.backbones.runtimes.keras_runtime to OWNERS "
         "in tests/install/extras.py."
     )
 

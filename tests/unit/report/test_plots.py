@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 from headstart_server.learning.analysis.dataset_findings import LearningPoint
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.evaluation import ValuePair
-from headstart_server.report.curve_charts import learning_chart
-from headstart_server.report.number_charts import error_chart, value_chart
+from headstart_server.report.charts import error_chart, learning_chart, value_chart
 from headstart_server.report.plots import Scale, nice_ticks
 
 

@@ -22,11 +22,11 @@ from headstart_server.outbound.target import Target
 from headstart_server.settings.secret import Secret
 from headstart_server.webhooks.message import headers_of, read_secrets
 from headstart_server.webhooks.policy import WebhookPolicy
-from headstart_server.webhooks.post import WebhookPostError
 from headstart_server.webhooks.sender import (
     GIVE_UP_SECONDS,
     LEASE_SECONDS,
     MAX_SILENT_SECONDS,
+    WebhookPostError,
     WebhookSender,
     wait_before,
 )

@@ -1,15 +1,16 @@
 """Reads the examples that a manifest at a URI lists, several at a time, within bounds of bytes and time."""
 
+import os
+import stat
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.datasets.uris.errors import SourceUnavailableError, TooLargeError, UnreadableError
-from headstart_server.datasets.uris.files import read_beneath
 from headstart_server.datasets.uris.location import DatasetLocation, Kind, is_uri
 from headstart_server.datasets.uris.manifest_row import ManifestRow, ReadManifest
 from headstart_server.datasets.uris.policy import FIELD, DatasetUriPolicy
@@ -25,6 +26,7 @@ from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.examples.task import Task
 from headstart_server.outbound.target import TargetRefusedError
 from headstart_server.storage.address import Scheme
+from headstart_server.storage.disk import storage_fault
 from headstart_server.storage.objects import (
     BucketUnavailableError,
     ObjectReader,
@@ -32,6 +34,67 @@ from headstart_server.storage.objects import (
     ObjectUnreadableError,
     open_objects,
 )
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# Without waiting: opening a pipe would block.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+def read_beneath(folder: str, parts: Sequence[str], max_bytes: int) -> bytes:
+    """The content of a file.
+
+    Each folder on the way is opened by its name in the one before, so nothing that is put in its place
+    meanwhile leads elsewhere.
+
+    Args:
+        folder: where reading is allowed; itself it may be a link.
+        parts: the names on the way from there, the file's last.
+
+    Raises:
+        UnreadableError: it is not there, may not be read, is no file, is larger, or a link is on the way.
+        LocalStorageUnavailable: the disk, or this process, cannot read it now.
+    """
+    try:
+        opened = os.open(folder, _FOLDER)
+        try:
+            for part in parts[:-1]:
+                inner = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=opened)
+                os.close(opened)
+                opened = inner
+            file = os.open(parts[-1], _FILE, dir_fd=opened)
+        finally:
+            os.close(opened)
+        try:
+            return _read(file, max_bytes)
+        finally:
+            os.close(file)
+    except FileNotFoundError:
+        raise UnreadableError("it is not there") from None
+    except PermissionError:
+        raise UnreadableError("this server may not read it") from None
+    except OSError as error:
+        fault = storage_fault(error)
+        if fault is not None:
+            raise fault from error
+        # ELOOP or ENOTDIR: a link, or a file in the place of a folder.
+        why = "a link, or no folder, is on the way to it" if error.errno else "it cannot be read"
+        raise UnreadableError(why) from None
+
+
+def _read(file: int, max_bytes: int) -> bytes:
+    facts = os.fstat(file)
+    if not stat.S_ISREG(facts.st_mode):
+        raise UnreadableError("it is no file")
+    if facts.st_size > max_bytes:
+        raise TooLargeError(f"it has {facts.st_size} bytes, more than {max_bytes}")
+    pieces, left = [], max_bytes + 1
+    while left and (piece := os.read(file, min(left, 1 << 20))):
+        pieces.append(piece)
+        left -= len(piece)
+    if not left:
+        raise TooLargeError(f"it has more than {max_bytes} bytes")
+    return b"".join(pieces)
+
 
 #: Bytes of a list.
 MAX_MANIFEST_BYTES = 32 << 20

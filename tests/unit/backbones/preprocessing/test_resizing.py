@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from headstart_server.backbones.networks.golden import golden_image
-from headstart_server.backbones.preprocessing import images, resizing
+from headstart_server.backbones.preprocessing import images
 from headstart_server.backbones.preprocessing.images import ImageDecoder
 from scenes import encode, scene
 
-pytestmark = pytest.mark.skipif(not resizing.IS_FAST, reason="cykooz-resizer has no package for this system")
+pytestmark = pytest.mark.skipif(not images.IS_FAST, reason="cykooz-resizer has no package for this system")
 #: Largest difference of a value from Pillow's, and largest share of values that differ.
 LEVELS, SHARE = 2, 0.05
 
@@ -90,5 +90,5 @@ def test_the_largest_image_is_scaled_in_milliseconds() -> None:
     pixels = scene(height=640, width=640)
     started = time.thread_time()
     for _ in range(10):
-        resizing.scale_bicubic(pixels, (40.0, 40.0, 560.0), 448)
+        images.scale_bicubic(pixels, (40.0, 40.0, 560.0), 448)
     assert (time.thread_time() - started) / 10 < 0.01

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from headstart_server.backbones.sources.sentence_pieces import read_model
+from headstart_server.backbones.sources.hub_tokenizer import read_model
 from headstart_server.backbones.sources.source import SourceError
 
 

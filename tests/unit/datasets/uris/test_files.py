@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headstart_server.datasets.uris.errors import TooLargeError, UnreadableError
-from headstart_server.datasets.uris.files import read_beneath
+from headstart_server.datasets.uris.reader import read_beneath
 
 
 @pytest.fixture

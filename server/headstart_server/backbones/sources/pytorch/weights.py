@@ -19,8 +19,7 @@ from headstart_server.backbones.sources.pytorch.checkpoint import (
     read_checkpoint,
 )
 from headstart_server.backbones.sources.pytorch.layers import TorchLayers
-from headstart_server.backbones.sources.pytorch.mobilenet import MobileNetV2
-from headstart_server.backbones.sources.pytorch.resnet import RESNETS
+from headstart_server.backbones.sources.pytorch.resnet import RESNETS, MobileNetV2
 from headstart_server.backbones.sources.source import SourceError, check_pin
 
 #: Torchvision's preprocessing of pixels 0 to 1; part of the digest through `_FORM`.
