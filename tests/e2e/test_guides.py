@@ -1,4 +1,4 @@
-"""The code of the start pages and guides runs as written, in its order, against a server."""
+"""The code of the start pages, guides and references runs as written, in its order, against a server."""
 
 import json
 import re
@@ -21,7 +21,18 @@ PAGES = (
     "guides/unknown-inputs.md",
     "guides/explain.md",
     "guides/migrate.md",
+    "guides/capture.md",
+    "guides/choose-backbone.md",
+    "guides/datasets.md",
+    "guides/examples.md",
+    "guides/feedback.md",
+    "guides/languages.md",
+    "reference/http.md",
+    "reference/settings.md",
 )
+#: What a page leaves out after its first example of Python.
+_CLIENT = f'from headstart import Client\nclient = Client("{GRPC}")\n'
+_IRIS = "length,width,label\n5.1,3.5,setosa\n4.9,3.1,setosa\n6.2,2.9,other\n5.9,3.0,other\n"
 
 
 @pytest.fixture(scope="module", name="pets")
@@ -31,12 +42,15 @@ def model_of_the_guides(tmp_path_factory: pytest.TempPathFactory, target: str) -
     write_files(folder)
     for _ in range(2):
         run(["headstart", "fine-tune", "guided-pets", "./photos", "--alias", "stable"], folder, target)
+    (folder / "iris.csv").write_text(_IRIS)
+    run(["headstart", "fine-tune", "iris", "iris.csv"], folder, target)
 
 
 def outputs(page: str, folder: Path, target: str, http: str) -> list[str]:
     """Run the blocks of a page, and return what each one prints."""
     printed = []
-    for language, name, code in blocks((DOCS / page).read_text()):
+    for language, name, block in blocks((DOCS / page).read_text()):
+        code = block if language == "sh" or "Client" in block else _CLIENT + block
         written = _MODELS.sub(r"guided-\1", code.replace(GRPC, target).replace(HTTP, http))
         if name != "run":
             (folder / name).write_text(written)

@@ -33,7 +33,7 @@ names. An empty variable counts as not set.
 - **Secrets** are masked in `config show`, logs and errors. The flag with `-file` reads a secret from a file,
   such as a mounted Kubernetes secret. A flag with a secret is visible in the list of processes.
 
-```sh
+```sh run
 headstart-server config init > headstart.toml      # every setting with its default, commented out
 headstart-server config check --config headstart.toml
 headstart-server config show --config headstart.toml
