@@ -5,7 +5,8 @@ Its settings come as JSON in the first argument. Those that are no settings of a
 - `clock_ahead_seconds`: by how much the machine's clock is wrong;
 - `bucket_seconds`: how long a call of the bucket is waited for;
 - `clean_seconds`: between two rounds of cleaning up;
-- `disk`: a folder in which nothing fits as long as there is a file `full`.
+- `disk`: a folder in which nothing fits as long as there is a file `full`;
+- `bug`: one of `data_bugs.BUGS`.
 With several processes only `batch_seconds` counts.
 Contents that begin with `deadly` kill the process, and those that begin with `quick` take no time.
 """
@@ -15,12 +16,13 @@ import os
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from chaos import skewed_clock
+from chaos import data_bugs, skewed_clock
 from fakes import FakeBackbone, FakeSource, settings_of
 from full_disk import FullDisk
 from headstart_server.app import maintenance
@@ -67,5 +69,5 @@ if __name__ == "__main__":
     backbone.before_run = lambda rows: time.sleep(batch_seconds)
     disk = FullDisk(Path(settings.pop("disk", os.devnull)))
     disk.full_while = (disk.folder / "full").exists
-    with disk:
+    with disk, data_bugs.BUGS.get(settings.pop("bug", ""), nullcontext)():
         serve(settings_of(default_backbone="fake", **settings), FakeSource(backbone))

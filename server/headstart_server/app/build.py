@@ -36,6 +36,7 @@ from headstart_server.capture.batches import BatchFiles
 from headstart_server.capture.capture_eraser import CaptureEraser
 from headstart_server.capture.capture_store import CaptureStore
 from headstart_server.capture.captured_inputs import CapturedInputs
+from headstart_server.capture.captured_thumbnails import CapturedThumbnails
 from headstart_server.capture.input_capture import InputCapture
 from headstart_server.capture.prediction_ids import PredictionIds
 from headstart_server.capture.review_lists import ReviewLists
@@ -52,7 +53,6 @@ from headstart_server.datasets.example_archive import archive_name
 from headstart_server.datasets.example_eraser import ExampleEraser
 from headstart_server.datasets.example_reader import ExampleReader
 from headstart_server.datasets.named_examples import NamedExamples
-from headstart_server.datasets.thumbnail_store import ThumbnailStore
 from headstart_server.datasets.uris.location import Kind
 from headstart_server.datasets.uris.policy import dataset_uri_policy
 from headstart_server.datasets.uris.reader import DatasetReader
@@ -97,6 +97,7 @@ from headstart_server.processes.remote_features import RemoteFeatureStore
 from headstart_server.settings.groups import AuthGroup, ObservabilityGroup, StorageGroup
 from headstart_server.settings.job_groups import BackbonesGroup, JobsGroup, LimitsGroup
 from headstart_server.settings.settings import Settings
+from headstart_server.storage.thumbnail_store import ThumbnailStore
 from headstart_server.training.dataset_source import NoDatasetSource
 from headstart_server.training.erasure_service import ErasureService
 from headstart_server.training.feature_step import FeatureStep
@@ -232,8 +233,11 @@ class Objects:
             window=TRAIN_WINDOW,
             max_bytes=version_bytes // 2,
         )
-        thumbnails = ThumbnailStore(
-            self.local_dir / "thumbnails", max_bytes=part.share(storage.thumbnail_storage or 0)
+        thumbnail_bytes = part.share(storage.thumbnail_storage or 0)
+        captured_bytes = thumbnail_bytes // 4
+        thumbnails = ThumbnailStore(self.local_dir / "thumbnails", max_bytes=thumbnail_bytes - captured_bytes)
+        self.captured_images = ThumbnailStore(
+            self.local_dir / "captured-thumbnails", max_bytes=captured_bytes
         )
         self.catalog = DatasetCatalog(database, on_deleted=self._sweep_archives)
         self.named = NamedExamples(self.catalog, self.datasets)
@@ -245,7 +249,9 @@ class Objects:
             max_pixels=self.settings.limits.max_pixels,
         )
         self.capture_files = BatchFiles(self.roots.captures)
-        self.capture_eraser = CaptureEraser(database, self.capture_files)
+        self.capture_eraser = CaptureEraser(
+            database, self.capture_files, lambda prediction_id: self.captured_images.remove([prediction_id])
+        )
         self.eraser = ExampleEraser(
             database, self.registry, self.datasets, self.drop_contents, self.capture_eraser
         )
@@ -292,6 +298,9 @@ class Objects:
         self.capture = InputCapture(registry.index, selector, store, self.telemetry, ids=ids)
         self.captured_inputs = CapturedInputs(
             database, files, settle=self.capture.settle, may_arrive=ids.may_arrive
+        )
+        self.captured_thumbnails = CapturedThumbnails(
+            self.captured_inputs, self.captured_images, max_pixels=self.settings.limits.max_pixels
         )
         ranking = ReviewRanking(registry, files)
         self.review_lists = ReviewLists(database, registry, self.captured_inputs, ranking)

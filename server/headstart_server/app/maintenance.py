@@ -88,6 +88,7 @@ class Maintenance:
             "disks": self._probe_disks,
             "audit_log": objects.audit.flush_omitted if objects.audit is not None else None,
             "erased_examples": self._drop_erased,
+            "captured_thumbnails": objects.captured_thumbnails.remove_gone,
             "exports": objects.exporter.sweep,
             "usage": objects.usage.refresh,
         }

@@ -62,11 +62,11 @@ def grpc_server(objects: Objects) -> Server:
         EvaluationService(_bench(objects), executor, objects.named),
         ReviewService(
             objects.captured_inputs,
+            objects.captured_thumbnails,
             objects.review_lists,
             objects.feedback,
             objects.pool,
             executor=executor,
-            max_pixels=settings.limits.max_pixels,
         ),
         ExampleService(objects.examples, executor),
         DatasetService(

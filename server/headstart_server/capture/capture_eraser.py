@@ -1,6 +1,6 @@
 """Erases captured inputs, and cleans up what has expired or was left behind."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,11 +140,18 @@ _MERGED_SECONDS, _SETTLED_SECONDS = 600.0, 60.0
 
 
 class CaptureEraser:
-    """Erases captured inputs, and cleans up. Models have their full names."""
+    """Erases captured inputs, and cleans up. Models have their full names.
 
-    def __init__(self, database: Database, files: BatchFiles) -> None:
+    Args:
+        on_erased: called with the ID of the prediction of each erased input.
+    """
+
+    def __init__(
+        self, database: Database, files: BatchFiles, on_erased: Callable[[str], object] = lambda _: None
+    ) -> None:
         self._database = database
         self._files = files
+        self._on_erased = on_erased
         self._rewriter = BatchRewriter(database, files)
 
     def erase(self, model: str, prediction_id: str) -> bool:
@@ -166,6 +173,7 @@ class CaptureEraser:
                 connection.execute(
                     update(capture_batches).where(capture_batches.c.batch == batch).values(dirty=1)
                 )
+        self._on_erased(prediction_id)
         # What an earlier call that was killed left, too.
         self.rewrite_erased(model)
         self.remove_doomed(model)

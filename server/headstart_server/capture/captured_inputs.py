@@ -1,6 +1,6 @@
 """Finds captured inputs and reads their contents, on any replica."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, 
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.capture.batches import BatchFiles
 from headstart_server.capture.captured_input import CapturedInput, captured_of, not_found_error
+from headstart_server.database.batches import batched
 from headstart_server.database.capture_tables import READY, capture_batches, capture_gaps, captured_inputs
 from headstart_server.database.database import Database
 from headstart_server.learning.examples.stored_content import decode
@@ -16,6 +17,8 @@ from headstart_server.models import rows
 
 #: Times that a content is looked for: it moves to another object when its neighbor is erased.
 _TRIES = 3
+#: Predictions that one statement looks for.
+_AT_ONCE = 500
 
 
 def is_there(now: float) -> ColumnElement[bool]:
@@ -118,15 +121,33 @@ class CapturedInputs:
         content = self.content(captured)
         return None if content is None else decode(captured.kind, content)
 
-    def get(self, model: str, prediction_id: str) -> tuple[CapturedInput, bytes]:
-        """Return a captured input and its stored bytes."""
+    def require(self, model: str, prediction_id: str) -> CapturedInput:
+        """Return a captured input; raise an error if the model is missing, or the input is not stored."""
         with self._database.read() as connection:
             rows.require_model(connection, model)
         captured = self.find(model, prediction_id)
-        content = None if captured is None else self.content(captured)
-        if captured is None or content is None:
+        if captured is None:
+            raise not_found_error(model, prediction_id)
+        return captured
+
+    def get(self, model: str, prediction_id: str) -> tuple[CapturedInput, bytes]:
+        """Return a captured input and its stored bytes; raise as `require`."""
+        captured = self.require(model, prediction_id)
+        content = self.content(captured)
+        if content is None:
             raise not_found_error(model, prediction_id)
         return captured, content
+
+    def stored(self, prediction_ids: Collection[str]) -> set[str]:
+        """Return the predictions whose inputs are stored."""
+        found = set[str]()
+        with self._database.read() as connection:
+            now = self._database.now(connection)
+            for part in batched(sorted(prediction_ids), _AT_ONCE):
+                among = captured_inputs.c.prediction_id.in_(part)
+                query = select_captured(captured_inputs.c.prediction_id).where(among, is_there(now))
+                found.update(connection.execute(query).scalars())
+        return found
 
     def pending(self, model: str, limit: int) -> Sequence[Row[Any]]:
         """Return rows of the newest inputs without feedback, each with the `features` of its batch."""

@@ -13,7 +13,6 @@ from headstart_server.datasets.dataset_catalog import DatasetCatalog
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.example_archive import media_type
 from headstart_server.datasets.example_index import ExampleIndex, ListedExample
-from headstart_server.datasets.thumbnail_store import SIDES, ThumbnailStore
 from headstart_server.errors import (
     ArtifactDamaged,
     ExampleNotFound,
@@ -27,11 +26,10 @@ from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.lru import LruCache
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
+from headstart_server.storage.thumbnail_store import JPEG, SIDES, ThumbnailStore
 
 #: Bytes of the lists that stay in memory; one larger list may stay, too.
 INDEX_BYTES = 64 << 20
-
-JPEG = "image/jpeg"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -152,7 +152,7 @@ class StorageGroup(Group):
     )
     thumbnail_storage: int | None = setting(
         "256MiB",
-        "Disk space in --data-dir for thumbnails of examples.",
+        "Disk space in --data-dir for thumbnails: three quarters for examples, the rest for captured inputs.",
         Size("1MiB"),
         off=None,
     )

@@ -125,6 +125,19 @@ def test_a_thumbnail_is_a_small_jpeg_and_other_sizes_are_rejected(api: Api, capt
     assert "thumbnail_size" in refused(lambda: get(api, captured, name, thumbnail_size=100)).fields
 
 
+def test_a_thumbnail_is_stored_and_an_erasure_removes_it(
+    api: Api, captured: str, server: ServerProcess
+) -> None:
+    (name,) = predict(api, captured, digit(1, 43))
+    first = get(api, captured, name, thumbnail_size=128)
+    (file,) = (server.data / "captured-thumbnails").glob(f"{name}-*")
+    assert file.read_bytes() == first.content == get(api, captured, name, thumbnail_size=128).content
+    erase(api, captured, name)
+    assert not file.exists()
+    refusal = refused(lambda: get(api, captured, name, thumbnail_size=128))
+    assert refusal.reason == "CAPTURED_INPUT_NOT_FOUND"
+
+
 def test_http_returns_the_content_itself(api: Api, captured: str, server: ServerProcess) -> None:
     image = digit(7, 42)
     (name,) = predict(api, captured, image)

@@ -13,16 +13,16 @@ from headstart_server.api.grpc.feedback_service import FeedbackCalls
 from headstart_server.api.grpc.messages.captures import captured_message, review_entry_message, status_message
 from headstart_server.api.grpc.messages.common import page_key, page_token
 from headstart_server.api.grpc.messages.pages import page_size_of
-from headstart_server.backbones.preprocessing.thumbnails import thumbnail
 from headstart_server.capture.captured_input import CapturedInput
 from headstart_server.capture.captured_inputs import CapturedInputs
+from headstart_server.capture.captured_thumbnails import CapturedThumbnails
 from headstart_server.capture.review_lists import ReviewLists
-from headstart_server.datasets.thumbnail_store import SIDES
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import InvalidField
 from headstart_server.feedback.feedback_service import FeedbackService
 from headstart_server.learning.examples.stored_content import TENSOR_TYPE, decode
 from headstart_server.models.version import Selector
+from headstart_server.storage.thumbnail_store import JPEG
 
 
 class ReviewService(FeedbackCalls, stubs.ReviewServiceServicer):
@@ -30,23 +30,22 @@ class ReviewService(FeedbackCalls, stubs.ReviewServiceServicer):
 
     Args:
         executor: where feedback is stored, lists are ranked and contents are read.
-        max_pixels: maximum pixels of an image that gets a thumbnail.
     """
 
     def __init__(
         self,
         captured: CapturedInputs,
+        thumbnails: CapturedThumbnails,
         lists: ReviewLists,
         feedback: FeedbackService,
         pool: BackbonePool,
         *,
         executor: BoundedExecutor,
-        max_pixels: int,
     ) -> None:
         super().__init__(feedback, pool, executor)
         self._captured = captured
+        self._thumbnails = thumbnails
         self._lists = lists
-        self._max_pixels = max_pixels
 
     async def ListReview(self, request: pb.ListReviewRequest, context: Context) -> pb.ListReviewResponse:
         if request.HasField("version") and request.alias:
@@ -81,25 +80,16 @@ class ReviewService(FeedbackCalls, stubs.ReviewServiceServicer):
         self, request: pb.GetCapturedInputRequest, context: Context
     ) -> pb.GetCapturedInputResponse:
         side = request.thumbnail_size if request.HasField("thumbnail_size") else None
-        if side is not None and side not in SIDES:
-            raise InvalidField(
-                f"Expected a thumbnail_size of 64, 128, 256 or 512. Received: {side}.", field="thumbnail_size"
-            )
         return await self._executor.run(partial(self._content, request.model, request.prediction_id, side))
 
     def _content(self, model: str, prediction_id: str, side: int | None) -> pb.GetCapturedInputResponse:
-        captured, stored = self._captured.get(model, prediction_id)
-        content, media_type = _shown(captured, stored)
-        etag = captured.digest[:32]
-        if side is not None:
-            small = thumbnail(decode(captured.kind, stored), max_pixels=self._max_pixels, side=side)
-            if small is None:
-                raise InvalidField(
-                    "The captured input is not an image, so it has no thumbnail. Read the content without "
-                    "thumbnail_size.",
-                    field="thumbnail_size",
-                )
-            content, media_type, etag = small, "image/jpeg", f"{etag}-{side}"
+        if side is None:
+            captured, stored = self._captured.get(model, prediction_id)
+            content, media_type = _shown(captured, stored)
+            etag = captured.digest[:32]
+        else:
+            captured, content = self._thumbnails.get(model, prediction_id, side)
+            media_type, etag = JPEG, f"{captured.digest[:32]}-{side}"
         return pb.GetCapturedInputResponse(
             content=content, media_type=media_type, etag=etag, captured_input=captured_message(captured)
         )

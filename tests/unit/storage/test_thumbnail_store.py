@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart_server.datasets.thumbnail_store import ThumbnailStore
+from headstart_server.storage.thumbnail_store import ThumbnailStore
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 

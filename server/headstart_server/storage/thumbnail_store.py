@@ -11,11 +11,15 @@ from headstart_server.storage.atomic_files import staged_file
 
 #: Longer sides of thumbnails in pixels.
 SIDES = (64, 128, 256, 512)
-_NAME = re.compile(r"([0-9a-f]{64})-([0-9]+)\.jpg")
+#: Media type of thumbnails.
+JPEG = "image/jpeg"
+_NAME = re.compile(r"([0-9a-f]{32,64})-([0-9]+)\.jpg")
 
 
 class ThumbnailStore:
     """The thumbnails that were used last, as files. Safe to use from many threads.
+
+    An image is named by 32 to 64 hexadecimal digits: the digest of its content, or the ID of its prediction.
 
     Args:
         folder: folder of the files, which owns everything in it.
@@ -36,9 +40,15 @@ class ThumbnailStore:
         with self._lock:
             return self._files.size
 
-    def get(self, digest: str, side: int, make: Callable[[], bytes]) -> bytes:
+    @property
+    def images(self) -> set[str]:
+        """The names of the images that have thumbnails."""
+        with self._lock:
+            return {name.partition("-")[0] for name in self._files}
+
+    def get(self, image: str, side: int, make: Callable[[], bytes]) -> bytes:
         """Return a thumbnail, made now if it is not stored."""
-        name = _name(digest, side)
+        name = _name(image, side)
         with self._lock:
             is_stored = self._files.get(name) is not None
         if is_stored:
@@ -50,13 +60,13 @@ class ThumbnailStore:
             self._store(name, content)
         return content
 
-    def remove(self, digests: Collection[str]) -> None:
+    def remove(self, images: Collection[str]) -> None:
         """Remove the thumbnails of some images."""
         with self._lock:
-            for digest in digests:
+            for image in images:
                 for side in SIDES:
-                    self._files.pop(_name(digest, side))
-                    self._unlink(_name(digest, side))
+                    self._files.pop(_name(image, side))
+                    self._unlink(_name(image, side))
 
     def _store(self, name: str, content: bytes) -> None:
         if len(content) > self._max_bytes:
@@ -85,5 +95,5 @@ class ThumbnailStore:
             (self._folder / name).unlink(missing_ok=True)
 
 
-def _name(digest: str, side: int) -> str:
-    return f"{digest}-{side}.jpg"
+def _name(image: str, side: int) -> str:
+    return f"{image}-{side}.jpg"
