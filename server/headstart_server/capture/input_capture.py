@@ -129,6 +129,10 @@ class InputCapture:
         """Store what waits now; so that feedback finds a prediction that was returned a moment ago."""
         if len(self._observations):
             self.store_waiting()
+        else:
+            # The thread may have taken it, and be writing it.
+            with self._storing:
+                pass
 
     def store_waiting(self) -> None:
         """Consider all predictions that wait, and store the selected ones and the gaps."""

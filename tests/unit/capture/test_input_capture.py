@@ -1,5 +1,6 @@
 """Predict never waits for a capture; what cannot be captured is counted, and shows in the model's status."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -85,6 +86,32 @@ def test_a_settled_capture_has_stored_what_was_observed(captures: Captures) -> N
     assert captures.inputs.find("pets", name) is None
     capture.settle()
     assert captures.inputs.find("pets", name) is not None
+
+
+def test_settling_waits_for_what_the_thread_is_writing(
+    captures: Captures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captures.model()
+    capture = make_capture(captures)
+    writing, go_on, settled = threading.Event(), threading.Event(), threading.Event()
+    write = captures.store.write
+
+    def write_slowly(*values: Any) -> None:
+        writing.set()
+        assert go_on.wait(60)
+        write(*values)
+
+    monkeypatch.setattr(captures.store, "write", write_slowly)
+    (name,) = observe(capture, captures, ["one"])
+    capture.start()
+    assert writing.wait(60)
+    waiter = threading.Thread(target=lambda: (capture.settle(), settled.set()))
+    waiter.start()
+    assert not settled.wait(0.05)
+    go_on.set()
+    waiter.join(60)
+    assert captures.inputs.find("pets", name) is not None
+    capture.stop()
 
 
 def test_skipped_inputs_get_no_id(captures: Captures) -> None:
