@@ -1,11 +1,10 @@
 """Python client of Headstart: fine-tune models on frozen, pretrained backbones, and predict with them."""
 
-from headstart.arguments import FineTuneSettings
+from headstart.arguments import FineTuneSettings, PredictSettings
 from headstart.async_client import AsyncClient
-from headstart.async_dataset_handle import AsyncDatasetHandle
-from headstart.async_handles import AsyncAliasHandle, AsyncModelHandle, AsyncVersionHandle
+from headstart.async_handles import AsyncAliasHandle, AsyncDatasetHandle, AsyncModelHandle, AsyncVersionHandle
 from headstart.async_job import AsyncJob
-from headstart.calls.rebasing import RebaseSettings
+from headstart.calls.job_calls import RebaseSettings
 from headstart.client import Client
 from headstart.dataset_handle import DatasetHandle
 from headstart.edits import Edits, ExampleEdit
@@ -40,7 +39,6 @@ from headstart.inputs.prediction_inputs import Inputs, InputSettings
 from headstart.inputs.tables import Table
 from headstart.inputs.task import Task, TaskName
 from headstart.job import Job
-from headstart.prediction_settings import PredictSettings
 from headstart.release import installed_version
 from headstart.results import (
     AbstentionReason,

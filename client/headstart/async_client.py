@@ -8,8 +8,7 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from headstart.async_dataset_handle import AsyncDatasetHandle
-from headstart.async_handles import AsyncModelHandle
+from headstart.async_handles import AsyncDatasetHandle, AsyncModelHandle
 from headstart.async_methods import AsyncClientMethods
 from headstart.calls import calls
 from headstart.client import Client

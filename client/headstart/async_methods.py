@@ -10,19 +10,23 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Literal, TypeVar, Unpack, overload
 
-from headstart.arguments import FineTuneSettings, open_fine_tune
+from headstart.arguments import (
+    FineTuneSettings,
+    PredictArguments,
+    open_fine_tune,
+    prediction_run,
+    split_settings,
+)
 from headstart.async_job import AsyncJob
 from headstart.calls import calls, model_calls
-from headstart.calls.job_calls import JobsCursor
+from headstart.calls.job_calls import JobsCursor, RebaseSettings, rebase
 from headstart.calls.model_calls import PAGE_SIZE, VersionQuery
-from headstart.calls.rebasing import RebaseSettings, rebase
 from headstart.errors import PredictionError, Unavailable
 from headstart.exports import ExportFiles
 from headstart.inputs.examples import Examples
 from headstart.inputs.inputs import Content
 from headstart.inputs.prediction_inputs import Inputs, open_inputs
 from headstart.methods import ClientMethods
-from headstart.prediction_settings import PredictArguments, prediction_run, split_settings
 from headstart.results import (
     Export,
     ExportFormat,

@@ -5,19 +5,20 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, Unpack, overload
 
-from headstart.arguments import FineTuneSettings, MeasureSettings
+import grpc
+
+from headstart.arguments import FineTuneSettings, MeasureSettings, PredictArguments
 from headstart.calls.example_calls import ExampleKey, ExampleQuery, ThumbnailSize
 from headstart.calls.feedback_calls import FeedbackSettings
+from headstart.calls.job_calls import RebaseSettings
 from headstart.calls.model_calls import Details, ModelDetails
-from headstart.calls.rebasing import RebaseSettings
-from headstart.errors import PredictionError
+from headstart.errors import ErrorDetails, NotFound, PredictionError
 from headstart.inputs.contents import Content
 from headstart.inputs.examples import Examples
 from headstart.inputs.prediction_inputs import Inputs
 from headstart.inputs.task import Task, TaskName
 from headstart.job import Job
 from headstart.methods import ClientMethods
-from headstart.prediction_settings import PredictArguments
 from headstart.results import (
     Alias,
     AliasEvent,
@@ -47,9 +48,19 @@ from headstart.results import (
 )
 from headstart.transport.connection import UploadReport
 from headstart.version_ref import VersionRef, numbered, other_version, plain_model
-from headstart.versions import find_alias
 
-__all__ = ["AliasHandle", "ModelHandle", "VersionHandle"]
+__all__ = ["AliasHandle", "ModelHandle", "VersionHandle", "find_alias"]
+
+
+def find_alias(model: Model, name: str) -> Alias:
+    """Return an alias of a model; raise NotFound if it does not exist."""
+    for alias in model.aliases:
+        if alias.alias == name:
+            return alias
+    message = f"Model '{model.model}' has no alias '{name}'."
+    details = ErrorDetails(code=grpc.StatusCode.NOT_FOUND, message=message, reason="ALIAS_NOT_FOUND")
+    raise NotFound(details)
+
 
 Many = TypeVar("Many", bound=Content)
 

@@ -13,7 +13,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from headstart.calls import calls, dataset_calls, example_calls, job_calls, model_calls, server_calls
-from headstart.calls.rebasing import rebase
+from headstart.calls.job_calls import rebase
 from headstart.decode import decode
 from headstart.inputs.examples import open_examples
 from headstart.results import Alias, ExampleFault, Promotion, PromotionDecision

@@ -1,4 +1,4 @@
-"""Calls about feedback as values."""
+"""Calls about captured inputs and feedback."""
 
 import uuid
 from collections.abc import Sequence
@@ -11,12 +11,75 @@ from headstart.decode import decode
 from headstart.encode import label_message
 from headstart.inputs.contents import Content, input_message
 from headstart.label_values import LabelValue
-from headstart.results import Feedback, FeedbackState, FeedbackSummary, SentFeedback
+from headstart.results import (
+    CapturedContent,
+    CaptureStatus,
+    Feedback,
+    FeedbackState,
+    FeedbackSummary,
+    ReviewEntry,
+    SentFeedback,
+)
 from headstart.v1 import feedback_pb2 as pb
+from headstart.v1 import review_service_pb2 as reviews
+from headstart.version_ref import VersionRef
 
-__all__ = ["FeedbackSettings", "feedback_list", "feedback_sending", "feedback_summary"]
+__all__ = [
+    "FeedbackSettings",
+    "capture_status",
+    "captured_input",
+    "feedback_list",
+    "feedback_sending",
+    "feedback_summary",
+    "review_list",
+]
 
 _SERVICE = "/headstart.v1.ReviewService/"
+
+
+def review_list(version: VersionRef, token: str, *, size: int = PAGE_SIZE) -> Call[Page[ReviewEntry]]:
+    """Return the call of ListReview."""
+    return Call(
+        path=_SERVICE + "ListReview",
+        request=_list_request(version, size, token),
+        response=reviews.ListReviewResponse,
+        read=lambda response: Page(
+            items=tuple(decode(entry, ReviewEntry) for entry in response.entries),
+            next_token=response.next_page_token,
+        ),
+    )
+
+
+def capture_status(model: str) -> Call[CaptureStatus]:
+    """Return the call of GetCaptureStatus."""
+    return Call(
+        path=_SERVICE + "GetCaptureStatus",
+        request=reviews.GetCaptureStatusRequest(model=model),
+        response=reviews.GetCaptureStatusResponse,
+        read=lambda response: decode(response.status, CaptureStatus),
+    )
+
+
+def captured_input(model: str, prediction_id: str, thumbnail_size: int | None) -> Call[CapturedContent]:
+    """Return the call of GetCapturedInput."""
+    return Call(
+        path=_SERVICE + "GetCapturedInput",
+        request=reviews.GetCapturedInputRequest(
+            model=model, prediction_id=prediction_id, thumbnail_size=thumbnail_size
+        ),
+        response=reviews.GetCapturedInputResponse,
+        read=lambda response: decode(response, CapturedContent),
+    )
+
+
+def _list_request(version: VersionRef, size: int, token: str) -> reviews.ListReviewRequest:
+    return reviews.ListReviewRequest(
+        model=version.model,
+        version=version.version,
+        alias=version.alias,
+        page_size=size,
+        page_token=token,
+    )
 
 
 class FeedbackSettings(TypedDict, total=False):

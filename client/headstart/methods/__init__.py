@@ -2,10 +2,9 @@
 
 from headstart.methods.evaluation import EvaluationMethods
 from headstart.methods.examples import ExampleMethods
-from headstart.methods.feedback import FeedbackMethods
+from headstart.methods.feedback import FeedbackMethods, ReviewMethods
 from headstart.methods.models import ModelMethods
 from headstart.methods.prediction import PredictionMethods
-from headstart.methods.review import ReviewMethods
 from headstart.methods.training import TrainingMethods
 
 __all__ = ["ClientMethods"]

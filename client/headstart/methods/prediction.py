@@ -7,13 +7,13 @@ from typing import Any, Literal, TypeVar, Unpack, overload
 
 from numpy.typing import NDArray
 
+from headstart.arguments import PredictArguments, keeps_errors, prediction_run, split_settings
 from headstart.calls import calls
 from headstart.errors import PredictionError
 from headstart.evidence import Abstention, make_evidence
 from headstart.inputs.inputs import Content
 from headstart.inputs.prediction_inputs import Inputs, open_inputs
 from headstart.methods.base import Methods
-from headstart.prediction_settings import PredictArguments, keeps_errors, prediction_run, split_settings
 from headstart.results import (
     Backbone,
     PredictedInput,

@@ -9,8 +9,7 @@ from typing import Any, Unpack
 
 from headstart.arguments import FineTuneSettings, open_fine_tune
 from headstart.calls import calls
-from headstart.calls.job_calls import JobsCursor, job_deletion
-from headstart.calls.rebasing import RebaseSettings, rebase
+from headstart.calls.job_calls import JobsCursor, RebaseSettings, job_deletion, rebase
 from headstart.errors import Unavailable
 from headstart.inputs.examples import Examples
 from headstart.job import Job

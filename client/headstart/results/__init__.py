@@ -33,7 +33,7 @@ from headstart.results.examples import (
     ExampleRecord,
     RebuiltVersion,
 )
-from headstart.results.exports import Export, ExportFormat
+from headstart.results.exports import Export, ExportFormat, Report, ReportFormat
 from headstart.results.faults import ExampleFault
 from headstart.results.feedback import (
     ClassFeedback,
@@ -99,7 +99,6 @@ from headstart.results.predictions import (
     StageTimes,
     Truncation,
 )
-from headstart.results.reports import Report, ReportFormat
 from headstart.results.review import (
     CapturedContent,
     CapturedInput,

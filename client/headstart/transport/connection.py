@@ -18,7 +18,6 @@ from headstart.transport.call_log import LOGGER, logged
 from headstart.transport.channel import channel_options, target_uri
 from headstart.transport.chunked_calls import Run
 from headstart.transport.chunks import Chunk, chunks, relocated, without_invalid
-from headstart.transport.pipe import Pipe
 from headstart.transport.retries import (
     LOADING_SECONDS,
     Attempts,
@@ -29,7 +28,7 @@ from headstart.transport.retries import (
 )
 from headstart.transport.settings import ConnectionSettings, Metadata
 from headstart.transport.status import RpcFailure, deadline_passed, error_from_rpc
-from headstart.transport.upload import Upload
+from headstart.transport.upload import Pipe, Upload
 
 __all__ = ["Connection", "SharedChannel", "UploadReport", "uninterrupted"]
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from headstart import ErrorDetails, NotFound
-from headstart.cli.prediction.reviewer import Answer, Judgment, Reviewer, ReviewItem
+from headstart.cli.prediction.review import Answer, Judgment, Reviewer, ReviewItem
 from headstart.cli.terminal.images import ImageProtocol
 from headstart.inputs.task import Task
 

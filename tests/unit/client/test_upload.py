@@ -2,8 +2,7 @@ import threading
 
 from headstart.inputs.examples import open_examples
 from headstart.spec import make_spec
-from headstart.transport.pipe import Pipe
-from headstart.transport.upload import batches, fine_tune
+from headstart.transport.upload import Pipe, batches, fine_tune
 from headstart.v1 import input_pb2
 
 

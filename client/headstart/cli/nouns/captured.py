@@ -8,8 +8,8 @@ from rich.text import Text
 
 from headstart.cli.help import noun
 from headstart.cli.options import ModelArgument
+from headstart.cli.output.feedback_tables import policy_view, review_listing, review_table, status_view
 from headstart.cli.output.formats import LIST
-from headstart.cli.output.review_tables import policy_view, review_listing, review_table, status_view
 from headstart.cli.session import session_of
 from headstart.cli.training.recipe_settings import duration_of
 from headstart.results import CapturePolicy, ReviewEntry

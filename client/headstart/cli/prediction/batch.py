@@ -13,6 +13,7 @@ import grpc
 import typer
 from google.protobuf.message import Message
 
+from headstart.arguments import PredictSettings
 from headstart.cli.exits import ExitCode
 from headstart.cli.output.layout import plural
 from headstart.cli.output.prediction_file import PredictionFile, StandardOutput
@@ -21,7 +22,6 @@ from headstart.cli.session import Session
 from headstart.errors import ErrorDetails, InvalidArgument, PredictionError
 from headstart.inputs.inputs import Text
 from headstart.inputs.prediction_inputs import InputSettings, NamedInput, is_collection, open_inputs
-from headstart.prediction_settings import PredictSettings
 from headstart.protojson import to_dict
 from headstart.results import PredictedInput, Prediction
 from headstart.v1 import prediction_service_pb2 as pb

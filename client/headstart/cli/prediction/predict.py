@@ -9,6 +9,7 @@ import numpy as np
 import typer
 from rich.text import Text as Line
 
+from headstart.arguments import PredictSettings
 from headstart.cli.help import ADVANCED
 from headstart.cli.options import InputColumns, VersionArgument
 from headstart.cli.output.layout import plural
@@ -17,7 +18,6 @@ from headstart.cli.prediction.batch import BatchPrediction, named_inputs
 from headstart.cli.session import session_of
 from headstart.evidence import Abstention
 from headstart.inputs.prediction_inputs import InputSettings
-from headstart.prediction_settings import PredictSettings
 from headstart.results import PredictedInput, Prediction
 
 __all__ = ["embed", "predict"]

@@ -1,4 +1,4 @@
-"""The command that trains a new version of a model."""
+"""The commands that train a new version of a model, and that validate its examples."""
 
 import time
 from datetime import timedelta
@@ -8,7 +8,7 @@ import typer
 from headstart.arguments import FineTuneSettings
 from headstart.cli.exits import ExitCode
 from headstart.cli.options import ExampleColumns, ModelArgument, SourceArgument
-from headstart.cli.output.finding_tables import findings_lines
+from headstart.cli.output.finding_tables import findings_lines, validation_view
 from headstart.cli.output.formats import Format, Listing
 from headstart.cli.output.model_tables import version_summary
 from headstart.cli.output.progress import progress_view
@@ -20,8 +20,43 @@ from headstart.client import Client
 from headstart.errors import HeadstartError
 from headstart.job import Job
 from headstart.results import Modality, Version
+from headstart.spec import SpecSettings
 
-__all__ = ["fine_tune", "print_next_commands", "require_promoted", "run_fine_tune", "show_job"]
+__all__ = ["check", "fine_tune", "print_next_commands", "require_promoted", "run_fine_tune", "show_job"]
+
+
+def check(
+    context: typer.Context,
+    *,
+    model: ModelArgument,
+    source: SourceArgument = None,
+    backbone: options.BackboneOption = None,
+    parent: options.ParentOption = None,
+    remove: options.RemoveOption = None,
+    columns: ExampleColumns,
+    training: options.TrainingOptions,
+) -> None:
+    """Check examples without training: find unusable ones, duplicates and wrong labels.
+
+    Takes the arguments of fine-tune. Exits with 1 if a fine-tune would fail.
+
+    Example: `headstart check pets photos/`
+    """
+    session = session_of(context)
+    spec = SpecSettings(
+        backbone=backbone,
+        parent=options.parent_of(parent, remove),
+        remove=remove,
+        **training.spec(),
+    )
+    if source is None and parent is None:
+        raise typer.BadParameter("is needed without --parent", param_hint="SOURCE")
+    with session.client() as client, progress_view(session.err) as view:
+        validation = client.validate(source, model=model, on_upload=view.upload, **spec, **columns.settings())
+    session.show(session.response("FineTune").get("validation"), validation_view(validation))
+    if not validation.valid:
+        raise typer.Exit(ExitCode.FAILED)
+
 
 _INPUTS = {
     Modality.IMAGE: "IMAGE.jpg",

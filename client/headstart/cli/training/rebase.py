@@ -4,7 +4,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from headstart.calls.rebasing import RebaseSettings
+from headstart.calls.job_calls import RebaseSettings
 from headstart.cli.completion import complete_backbones
 from headstart.cli.exits import ExitCode
 from headstart.cli.options import VersionArgument
