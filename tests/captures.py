@@ -14,7 +14,7 @@ from headstart_server.capture.capture_rows import NewCapture
 from headstart_server.capture.capture_store import CaptureStore
 from headstart_server.capture.captured_input import CapturedInput, CaptureReason
 from headstart_server.capture.captured_inputs import CapturedInputs
-from headstart_server.capture.directions import directions_bytes
+from headstart_server.capture.predicted import directions_bytes
 from headstart_server.jobs import stored
 from headstart_server.jobs.limits import TenantLimits
 from headstart_server.learning.examples.target import Target

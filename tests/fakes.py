@@ -40,8 +40,7 @@ from headstart_server.learning.metrics.metrics import Metrics
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
-from headstart_server.models.store import VersionStore
-from headstart_server.models.tail_file import TAIL_FILE, encode
+from headstart_server.models.store import TAIL_FILE, VersionStore, encode_tail
 from headstart_server.models.version import Manifest, TailFacts
 from headstart_server.settings.settings import SETTINGS, Settings
 from headstart_server.settings.sources import load
@@ -371,7 +370,7 @@ class Publisher:
         further = dict(files or {})
         if tail is not None:
             fields["tail"] = TailFacts(blocks=tail.blocks, cut=f"cut{tail.blocks}")
-            further[TAIL_FILE] = encode(tail)
+            further[TAIL_FILE] = encode_tail(tail)
         written, size = self.store.write(f"{job_id}.1", head, make_manifest(model, job_id, **fields), further)
         with self.database.write() as connection:
             number = self.registry.insert(

@@ -30,8 +30,8 @@ from headstart_server.learning.metrics.metrics import Metrics, MetricsSource
 from headstart_server.learning.metrics.promotion import Decision, Promotion
 from headstart_server.models.version import Manifest, Version
 from headstart_server.observability.energy import Energy
+from headstart_server.report.examples import sample_indexes
 from headstart_server.report.facts import ReportFacts
-from headstart_server.report.gallery import sample_indexes
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>"
 ANIMALS = ["bird", "cat", "deer", "dog", "fox", "frog", "hare", "horse", "owl", "ship & boat"]

@@ -26,9 +26,9 @@ from headstart_server.outbound.target import Target
 from headstart_server.storage import failpoints
 from headstart_server.storage.atomic_files import staged_file, staged_folder
 from headstart_server.storage.bucket import Bucket
-from headstart_server.storage.bucket_folder import BucketFolder
 from headstart_server.storage.copies import LocalCopies
 from headstart_server.storage.ownership import BucketMarker, FileMarker, FolderIdentity, claim
+from headstart_server.storage.storage_roots import BucketFolder
 from headstart_server.webhooks.policy import WebhookPolicy
 from headstart_server.webhooks.sender import WebhookPostError, WebhookSender
 from workbench import Workbench, pets

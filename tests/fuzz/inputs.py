@@ -23,7 +23,7 @@ from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.calibration import Calibration
 from headstart_server.learning.heads.head import HiddenLayer
-from headstart_server.models import evaluation_file, evidence, tail_file
+from headstart_server.models import evaluation_file, evidence, store
 from report_samples import of_classes, of_numbers, of_several_labels
 
 
@@ -156,7 +156,7 @@ def heads() -> list[bytes]:
 
 def tails() -> list[bytes]:
     """A file of a tail."""
-    return [tail_file.encode(make_tail())]
+    return [store.encode_tail(make_tail())]
 
 
 def manifests() -> list[bytes]:

@@ -30,7 +30,7 @@ from headstart_server.errors import HeadstartError
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Scaling
 from headstart_server.learning.heads.head import Head, HeadMetadata
-from headstart_server.models import evaluation_file, evidence, tail_file
+from headstart_server.models import evaluation_file, evidence, store
 from headstart_server.models.version import Manifest
 
 
@@ -181,7 +181,7 @@ def targets() -> dict[str, Target]:
         ),
         "tails": Target(
             inputs=inputs.any_of(inputs.tails()),
-            parse=lambda one: tail_file.decode(one, 1),
+            parse=lambda one: store.decode_tail(one, 1),
             refusals=(ValueError,),
         ),
         "evidence: typicality": Target(

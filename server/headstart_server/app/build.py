@@ -77,7 +77,7 @@ from headstart_server.jobs.job_queue import ReplicaSettings
 from headstart_server.jobs.job_store import open_job_store
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.poller import Poller
-from headstart_server.jobs.tenant_limits import TenantUsageGauge, tenant_limits
+from headstart_server.jobs.quotas import TenantUsageGauge, tenant_limits
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.learning.examples.dataset import DatasetLimits
 from headstart_server.learning.features.matrices import DeviceError, Matrices

@@ -12,7 +12,6 @@ from headstart_server.auth.tenants import tenant_of
 from headstart_server.capture.batches import MAX_BATCH, MAX_BATCH_BYTES, BatchFeatures, BatchFiles
 from headstart_server.capture.capture_rows import MODEL, STATE, begin, doom, give_up, publish, select_batch
 from headstart_server.capture.captured_input import CapturedInput, captured_of
-from headstart_server.database.batches import batched
 from headstart_server.database.capture_tables import (
     DOOMED,
     READY,
@@ -22,6 +21,7 @@ from headstart_server.database.capture_tables import (
     review_lists,
 )
 from headstart_server.database.database import Database
+from headstart_server.database.locks import batched
 from headstart_server.models import usage
 
 log = structlog.get_logger(__name__)

@@ -12,7 +12,7 @@ from headstart_server.capture.captured_input import CapturedInput, captured_of, 
 from headstart_server.database.batches import batched
 from headstart_server.database.capture_tables import READY, capture_batches, capture_gaps, captured_inputs
 from headstart_server.database.database import Database
-from headstart_server.learning.examples.stored_content import decode
+from headstart_server.learning.examples.stored_example import decode
 from headstart_server.models import rows
 
 #: Times that a content is looked for: it moves to another object when its neighbor is erased.

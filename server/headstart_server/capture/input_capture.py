@@ -15,9 +15,8 @@ from headstart_server.capture.batches import MAX_BATCH, MAX_BATCH_BYTES, BatchFe
 from headstart_server.capture.capture_rows import Gaps, ModelGoneError, NewCapture
 from headstart_server.capture.capture_store import CaptureStore
 from headstart_server.capture.captured_input import CapturedInput, CaptureReason
-from headstart_server.capture.directions import directions_bytes
 from headstart_server.capture.observations import Observation, Observations
-from headstart_server.capture.predicted import classes_of, targets_of
+from headstart_server.capture.predicted import classes_of, directions_bytes, targets_of
 from headstart_server.capture.prediction_ids import PredictionIds
 from headstart_server.capture.selection import CaptureSelector, Selection
 from headstart_server.embedding.queue import RowFeatures
@@ -28,7 +27,7 @@ from headstart_server.errors import (
     TenantQuotaExceeded,
     VersionNotFound,
 )
-from headstart_server.learning.examples.stored_content import encode, media_type_of
+from headstart_server.learning.examples.stored_example import encode, media_type_of
 from headstart_server.models.capture_policy import CapturePolicy
 from headstart_server.models.model_index import ModelIndex
 from headstart_server.models.resident import ResidentVersion

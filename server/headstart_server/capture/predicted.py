@@ -1,13 +1,53 @@
-"""Predicted labels and class probabilities of captured inputs."""
+"""Predictions of a version for captured inputs: labels, probabilities, margins and directions."""
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from headstart_server.capture.captured_input import ClassProbability
+from headstart_server.learning.analysis.references import PROJECTED, project_directions
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.features.feature_matrix import Float32
+from headstart_server.learning.features.feature_matrix import Float32, Float64, normalized
+from headstart_server.learning.features.similarity import similarity_rows
 from headstart_server.learning.heads.head import Head
 from headstart_server.prediction.head_predictions import predicted_classes
+
+
+def directions_bytes(views: Mapping[str, Float32], names: Sequence[str]) -> list[bytes]:
+    """Return the directions of n inputs from features [n, D of the view] by view."""
+    rows = project_directions(similarity_rows(views, names))
+    largest = np.maximum(np.abs(rows).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return [row.tobytes() for row in np.rint(rows / largest * 127).astype(np.int8)]
+
+
+def directions_of(stored: Sequence[bytes]) -> Float32:
+    """Return the directions as rows of length 1, [N, d]; those of fewer dimensions are filled with zeros."""
+    rows = np.zeros((len(stored), PROJECTED), np.float32)
+    for place, each in enumerate(stored):
+        values = np.frombuffer(each, np.int8)[:PROJECTED]
+        rows[place, : len(values)] = values
+    return normalized(rows)
+
+
+def margins_of(head: Head, outputs: Float32) -> Float64:
+    """Return the margin of each of n inputs from outputs [n, C], 0 to 1; NaN for regression.
+
+    It is the probability of the most probable class minus that of the second; for multi-label twice the
+    smallest distance of a probability from its threshold.
+    """
+    if head.task is Task.REGRESSION:
+        return np.full(len(outputs), np.nan)
+    if head.task is Task.MULTI_LABEL:
+        distances = np.abs(outputs.astype(np.float64) - head.thresholds).min(axis=1)
+        capped: Float64 = np.minimum(2 * distances, 1.0)
+        return capped
+    if outputs.shape[1] < 2:
+        return np.ones(len(outputs))
+    top = np.partition(outputs.astype(np.float64), -2, axis=1)
+    margins: Float64 = top[:, -1] - top[:, -2]
+    return margins
+
 
 #: Classes that are stored for each input.
 _TOP = 5

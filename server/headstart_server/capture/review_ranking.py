@@ -9,9 +9,7 @@ from sqlalchemy import Row
 
 from headstart_server.capture.batches import BatchFeatures, BatchFiles
 from headstart_server.capture.captured_input import CaptureReason
-from headstart_server.capture.directions import directions_of
-from headstart_server.capture.margins import margins_of
-from headstart_server.capture.predicted import targets_of
+from headstart_server.capture.predicted import directions_of, margins_of, targets_of
 from headstart_server.capture.ranking import Candidates, rank
 from headstart_server.errors import ServiceUnavailable, StorageFull
 from headstart_server.learning.analysis.typicality import TypicalityModel

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.capture.captured_input import CaptureReason
-from headstart_server.capture.margins import margins_of
+from headstart_server.capture.predicted import margins_of
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32, Float64, Ints

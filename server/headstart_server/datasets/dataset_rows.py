@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Row, bindparam, delete, insert, select, updat
 
 from headstart_server.auth.permissions import Scope
 from headstart_server.backbones.contract.backbone import Modality
-from headstart_server.database.batches import batched
 from headstart_server.database.dataset_tables import archive_uses, dataset_batches, datasets
+from headstart_server.database.locks import batched
 from headstart_server.database.scoped import within
 from headstart_server.datasets.named_dataset import DatasetState, NamedDataset
 from headstart_server.errors import DatasetNotFound

@@ -31,8 +31,7 @@ from headstart_server.learning.examples.dataset import (
     ExampleFault,
     find_label_conflicts,
 )
-from headstart_server.learning.examples.stored_content import decode, encode
-from headstart_server.learning.examples.stored_example import StoredExample, exclusion_mark
+from headstart_server.learning.examples.stored_example import StoredExample, decode, encode, exclusion_mark
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.storage.directory import DirectoryFolder

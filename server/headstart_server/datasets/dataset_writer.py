@@ -21,8 +21,7 @@ from headstart_server.learning.examples.dataset import (
     DatasetSummary,
     Example,
 )
-from headstart_server.learning.examples.stored_content import encode
-from headstart_server.learning.examples.stored_example import StoredExample, exclusion_mark
+from headstart_server.learning.examples.stored_example import StoredExample, encode, exclusion_mark
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.storage.disk import storage_errors

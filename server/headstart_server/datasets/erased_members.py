@@ -4,9 +4,9 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, select
 
-from headstart_server.database.batches import batched
 from headstart_server.database.database import Database
 from headstart_server.database.dataset_tables import forgotten
+from headstart_server.database.locks import batched
 from headstart_server.datasets.dataset_store import ArchiveMember
 from headstart_server.jobs.archive_retention import CHUNK
 

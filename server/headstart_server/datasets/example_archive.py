@@ -8,8 +8,7 @@ from zipfile import ZipFile
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.backbones.preprocessing.image_files import media_type_of
 from headstart_server.errors import ArtifactDamaged, ServiceUnavailable, StorageFull
-from headstart_server.learning.examples.stored_content import decode
-from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.stored_example import StoredExample, decode
 from headstart_server.lru import LruCache
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.folder import Folder

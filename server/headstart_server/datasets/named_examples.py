@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 from headstart_server.backbones.contract.backbone import Content
-from headstart_server.database.batches import batched
+from headstart_server.database.locks import batched
 from headstart_server.datasets.dataset_catalog import DatasetCatalog
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.errors import EmptyDataset

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from headstart_server.doctor.disk import Holder, holder_of
 from headstart_server.doctor.finding import Finding, failed, ok, skipped, warning
-from headstart_server.doctor.locks import Holder, holder_of
 from headstart_server.settings.settings import Settings
 
 #: The state of a listening socket in Linux's tables.

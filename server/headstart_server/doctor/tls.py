@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 from headstart_server.api.grpc.tls import Certificates, TlsFiles, tls_files
-from headstart_server.doctor.files import remedy_of, unreadable
 from headstart_server.doctor.finding import Finding, failed, ok, skipped, warning
+from headstart_server.doctor.security import remedy_of, unreadable
 from headstart_server.settings.settings import Settings, is_loopback
 
 #: Seconds before its expiry from which on a certificate needs attention.

@@ -30,7 +30,7 @@ from headstart_server.feedback.feedback import AnsweredPrediction, Feedback, Fee
 from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.examples.example_checks import checked_target
-from headstart_server.learning.examples.stored_content import encode
+from headstart_server.learning.examples.stored_example import encode
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.models.feedback_rows import Answer

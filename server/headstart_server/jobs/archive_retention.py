@@ -21,10 +21,9 @@ from sqlalchemy import (
     tuple_,
 )
 
-from headstart_server.database.batches import batched
 from headstart_server.database.database import Database
 from headstart_server.database.dataset_tables import archive_sizes, archive_uses
-from headstart_server.database.locks import Lock
+from headstart_server.database.locks import Lock, batched
 from headstart_server.database.tables import aliases, jobs, versions
 from headstart_server.errors import ExamplesNotKept
 from headstart_server.jobs import dataset_usage, stored

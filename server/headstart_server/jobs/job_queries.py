@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select, tuple_, union_all
 
 from headstart_server.auth.permissions import Scope
-from headstart_server.database.batches import batched
+from headstart_server.database.locks import batched
 from headstart_server.database.scoped import within
 from headstart_server.database.tables import job_events, jobs
 from headstart_server.jobs import rows

@@ -10,10 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from headstart_server.auth.tenants import tenant_of
-from headstart_server.database.batches import batched
 from headstart_server.database.database import Database
 from headstart_server.database.dataset_tables import forgotten
-from headstart_server.database.locks import Lock
+from headstart_server.database.locks import Lock, batched
 from headstart_server.jobs import rows, running, stored
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, Progress
 from headstart_server.jobs.job_notifier import JobNotifier

@@ -1,12 +1,15 @@
-"""The limits of the queue, of models and of tenants."""
+"""The limits of the queue, of models and of tenants, and what of them is in use."""
 
+import heapq
 import math
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import Connection, bindparam, func, select, union
 
+from headstart_server.auth.authenticator import Authenticator
 from headstart_server.database.database import Database
 from headstart_server.database.tables import aliases, jobs
 from headstart_server.errors import JobQueueFull, QuotaExceeded, TenantQuotaExceeded
@@ -20,6 +23,107 @@ from headstart_server.jobs.submitting import Submission
 from headstart_server.models import alias_rows
 from headstart_server.models import rows as model_rows
 from headstart_server.models import usage as model_usage
+from headstart_server.settings.job_groups import LimitsGroup
+
+#: Tenants that the metrics tell of by name: of any number of them some hundreds of series would be too many.
+MOST_SHOWN = 20
+
+
+def tenant_limits(limits: LimitsGroup, authenticator: Authenticator) -> Callable[[str], TenantLimits]:
+    """Return a function that returns a tenant's limits: of the access file, else of the server's flags."""
+
+    def of(tenant: str) -> TenantLimits:
+        said = authenticator.tenant(tenant)
+        versions, storage = said.max_versions, said.max_storage
+        return TenantLimits(
+            versions=limits.max_versions_per_tenant or 0 if versions is None else versions,
+            stored_bytes=limits.max_storage_per_tenant or 0 if storage is None else storage,
+        )
+
+    return of
+
+
+class TenantUsageGauge:
+    """What tenants stored at the last refresh: a scrape must not wait for a sum over all."""
+
+    def __init__(self, read: Callable[[], Mapping[str, Stored]]) -> None:
+        self._read = read
+        self._largest: Mapping[str, Stored] = {}
+        #: Bytes of the examples of all tenants.
+        self.example_bytes = 0.0
+        #: Bytes of the captured inputs of all tenants.
+        self.capture_bytes = 0.0
+
+    def refresh(self) -> None:
+        """Read the usage of all tenants."""
+        found = self._read()
+        self.example_bytes = float(sum(stored.example_bytes for stored in found.values()))
+        self.capture_bytes = float(sum(stored.capture_bytes for stored in found.values()))
+        largest = heapq.nlargest(MOST_SHOWN, found, key=lambda tenant: (found[tenant].nbytes, tenant))
+        self._largest = {tenant: found[tenant] for tenant in largest}
+
+    def nbytes(self) -> Mapping[str, float]:
+        """Bytes of those that store most."""
+        return {tenant: float(stored.nbytes) for tenant, stored in self._largest.items()}
+
+    def versions(self) -> Mapping[str, float]:
+        """Number of versions of those that store most."""
+        return {tenant: float(stored.version_count) for tenant, stored in self._largest.items()}
+
+
+class PendingUploads:
+    """Bytes of the uploads that are under way in this process, by tenant. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._nbytes: dict[str, int] = {}
+
+    def add(self, tenant: str, nbytes: int) -> int:
+        """Count more bytes, or fewer; returns those of the tenant now."""
+        with self._lock:
+            total = self._nbytes.get(tenant, 0) + nbytes
+            if total:
+                self._nbytes[tenant] = total
+            else:
+                self._nbytes.pop(tenant, None)
+            return total
+
+
+class UploadQuota:
+    """Reserves the bytes of one upload from its tenant's quota. Used by one caller.
+
+    Args:
+        most: bytes that the tenant's uploads may bring together; None for any number.
+        refusal: gives the error for so many bytes.
+    """
+
+    def __init__(
+        self,
+        others: PendingUploads,
+        tenant: str,
+        most: int | None,
+        refusal: Callable[[int], TenantQuotaExceeded],
+    ) -> None:
+        self._others = others
+        self._tenant = tenant
+        self._most = most
+        self._refusal = refusal
+        self._taken = 0
+
+    def reserve(self, nbytes: int) -> None:
+        """Reserve the bytes received so far."""
+        if self._most is None:
+            return
+        total = self._others.add(self._tenant, nbytes - self._taken)
+        self._taken = nbytes
+        if total > self._most:
+            raise self._refusal(total)
+
+    def release(self) -> None:
+        """Release the reservation once the upload has ended or the job counts its bytes."""
+        self._others.add(self._tenant, -self._taken)
+        self._taken = 0
+
 
 log = structlog.get_logger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select, update
 
 from headstart_server.auth.tenants import tenant_of
-from headstart_server.database.batches import batched
 from headstart_server.database.dataset_tables import archive_sizes, archive_uses
+from headstart_server.database.locks import batched
 from headstart_server.database.tables import jobs, tenant_usage, versions
 from headstart_server.errors import TenantQuotaExceeded
 from headstart_server.jobs import dataset_usage

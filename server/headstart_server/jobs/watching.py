@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from headstart_server.auth.permissions import Scope
-from headstart_server.database.batches import batched
+from headstart_server.database.locks import batched
 from headstart_server.database.tables import JOBS, counters, jobs
 from headstart_server.errors import InvalidField
 from headstart_server.jobs import rows

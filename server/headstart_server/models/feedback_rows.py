@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from headstart_server.database.batches import batched
 from headstart_server.database.feedback_tables import feedback, retrains
+from headstart_server.database.locks import batched
 from headstart_server.database.tables import jobs, models
 from headstart_server.models import usage
 from headstart_server.models.retrain_policy import RetrainPolicy

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from sqlalchemy import BindParameter, Connection, bindparam, func, select
 
-from headstart_server.database.clock import DatabaseClock
 from headstart_server.database.database import Database
 from headstart_server.database.tables import aliases, models, versions
 from headstart_server.errors import AliasNotFound, ModelNotFound, VersionNotFound
@@ -17,6 +16,33 @@ from headstart_server.models import alias_rows, rows
 from headstart_server.models.capture_policy import CapturePolicy
 from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.models.version import Selector, TrafficSplit
+
+
+class DatabaseClock:
+    """Estimates the database's time: its last reading plus the time that has passed since.
+
+    The clock of this machine may be anything: only what passes on it counts. Safe to use from many threads.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
+        self._clock = clock
+        self._ahead = 0.0
+
+    def set(self, connection: Connection) -> None:
+        """Read the database's time.
+
+        Raises:
+            DatabaseUnavailable: it does not answer; what was known stays known.
+        """
+        now = self._database.now(connection)
+        # Read after the reply, so that a late reply makes the estimate slow, and nothing ends early.
+        self._ahead = now - self._clock()
+
+    def __call__(self) -> float:
+        """Seconds since 1970, as the database counts them."""
+        return self._clock() + self._ahead
+
 
 #: Models that are read in one statement.
 _MODELS_AT_ONCE = 500

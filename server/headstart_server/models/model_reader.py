@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Row, and_, or_, select
 
 from headstart_server.auth.permissions import Scope
-from headstart_server.database.batches import batched
 from headstart_server.database.database import Database
+from headstart_server.database.locks import batched
 from headstart_server.database.scoped import within
 from headstart_server.database.tables import models, versions
 from headstart_server.models import alias_history, alias_rows, rows, version_list

@@ -19,8 +19,8 @@ from sqlalchemy import (
     update,
 )
 
-from headstart_server.database.batches import batched
 from headstart_server.database.dataset_tables import archive_uses
+from headstart_server.database.locks import batched
 from headstart_server.database.tables import REGISTRY, counters, models, versions
 from headstart_server.errors import ModelNotFound, ModelNotReady, VersionNotFound, WrittenByNewerRelease
 from headstart_server.learning.metrics.promotion import Promotion

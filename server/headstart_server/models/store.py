@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from headstart_server.backbones.contract.tail import TailWeights
 from headstart_server.embedding.tails import VersionTail
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.heads.head import Head, HeadMetadata
@@ -21,10 +22,26 @@ from headstart_server.models.evidence import (
     typicality_model_from_bytes,
 )
 from headstart_server.models.resident import Evidence
-from headstart_server.models.tail_file import TAIL_FILE, decode
 from headstart_server.models.version import Manifest
 from headstart_server.storage.directory import DirectoryFolder
 from headstart_server.storage.folder import Folder, old_entries
+
+#: The file's name in the version's folder.
+TAIL_FILE = "tail.safetensors"
+
+
+def encode_tail(weights: TailWeights) -> bytes:
+    """The bytes of the file; equal tails give equal bytes."""
+    return save_tensors(dict(weights.tensors), metadata={"blocks": str(weights.blocks)})
+
+
+def decode_tail(content: bytes, blocks: int) -> TailWeights:
+    """The tail of the bytes of a file. Raise ValueError if they are not those of a tail."""
+    try:
+        return TailWeights(blocks=blocks, tensors=load_tensors(content))
+    except SafetensorError as error:
+        raise ValueError(f"Expected a file of tensors. Received: {error}.") from error
+
 
 HEAD_FILE = "head.safetensors"
 MANIFEST_FILE = "manifest.json"
@@ -103,7 +120,7 @@ class VersionStore:
             return None
         content = self.read_file(artifact, manifest, TAIL_FILE)
         try:
-            weights = decode(content or b"", manifest.tail.blocks)
+            weights = decode_tail(content or b"", manifest.tail.blocks)
         except ValueError as error:
             raise _damaged(manifest, "its tail is not a file of tensors") from error
         return VersionTail(weights, manifest.tail.cut, manifest.model)

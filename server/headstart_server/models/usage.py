@@ -27,9 +27,9 @@ from sqlalchemy import (
 )
 
 from headstart_server.auth.tenants import tenant_of
-from headstart_server.database.batches import batched
 from headstart_server.database.capture_tables import READY, capture_batches
 from headstart_server.database.dataset_tables import archive_sizes, archive_uses
+from headstart_server.database.locks import batched
 from headstart_server.database.tables import tenant_usage, versions
 
 #: Rows that one statement changes at most.

@@ -10,9 +10,9 @@ from headstart_server.backbones.preprocessing.thumbnails import thumbnail
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
 from headstart_server.report import page, text
+from headstart_server.report.examples import sample_indexes
 from headstart_server.report.facts import ReportFacts, Sample
 from headstart_server.report.formatting import shorten
-from headstart_server.report.gallery import sample_indexes
 
 ReadContents = Callable[[Version, Collection[int]], Mapping[int, Content]]
 """Returns the retained contents of a version's examples by their indexes."""

@@ -25,9 +25,9 @@ from headstart_server.errors import (
 )
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.job_queue import JobQueue
+from headstart_server.jobs.quotas import UploadQuota
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.jobs.submitting import Submission
-from headstart_server.jobs.upload_quota import UploadQuota
 from headstart_server.learning.examples.dataset import DatasetSummary, Example
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.heads.recipe import check_task

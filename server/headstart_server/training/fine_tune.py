@@ -18,8 +18,7 @@ from headstart_server.learning.metrics.backbone_selection import BackboneSelecti
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.learning.metrics.metrics import Metrics
 from headstart_server.models import evaluation_file
-from headstart_server.models.store import EXAMPLES_FILE
-from headstart_server.models.tail_file import TAIL_FILE, encode
+from headstart_server.models.store import EXAMPLES_FILE, TAIL_FILE, encode_tail
 from headstart_server.models.version import Manifest, TailFacts
 from headstart_server.observability.energy import EnergyMeter, Measurement
 from headstart_server.training.activations import JobActivations
@@ -150,7 +149,7 @@ class FineTuneRun:
             EXAMPLES_FILE: candidate.known.to_bytes(),
             evaluation_file.EVALUATION_FILE: evaluation_file.encode(result.evaluation, findings),
             **evidence,
-            **({TAIL_FILE: encode(fitted.tail)} if fitted.tail else {}),
+            **({TAIL_FILE: encode_tail(fitted.tail)} if fitted.tail else {}),
         }
         publishing = self._steps.publishing
         number = publishing.publish(

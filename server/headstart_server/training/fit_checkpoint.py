@@ -11,8 +11,7 @@ from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.heads.fitting import FittedHead
 from headstart_server.learning.heads.lbfgs import StopReason
 from headstart_server.learning.heads.recipe import Partial
-from headstart_server.models.store import VersionStore
-from headstart_server.models.tail_file import TAIL_FILE, decode, encode
+from headstart_server.models.store import TAIL_FILE, VersionStore, decode_tail, encode_tail
 from headstart_server.models.version import Manifest
 
 #: Out-of-fold outputs and which of them count, in addition to the head.
@@ -42,7 +41,7 @@ class FitCheckpoints:
         np.savez(outputs, **arrays)
         files = {OUTPUTS_FILE: outputs.getvalue()}
         if fitted.tail is not None:
-            files[TAIL_FILE] = encode(fitted.tail)
+            files[TAIL_FILE] = encode_tail(fitted.tail)
         self._versions.write(artifact, fitted.head, manifest, files)
 
     def read(self, artifact: str, count: int) -> FitCheckpoint | None:
@@ -63,7 +62,7 @@ class FitCheckpoints:
             tail = None
             if isinstance(manifest.recipe, Partial):
                 weights = self._versions.read_file(artifact, manifest, TAIL_FILE)
-                tail = None if weights is None else decode(weights, manifest.recipe.blocks)
+                tail = None if weights is None else decode_tail(weights, manifest.recipe.blocks)
         except (ArtifactDamaged, BadZipFile, EOFError, KeyError, ValueError):
             return None
         if len(counted) != count:

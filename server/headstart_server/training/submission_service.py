@@ -13,8 +13,8 @@ from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import NOT_STARTED, Draining, InvalidField, WrongTask
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.job_store import JobStore
+from headstart_server.jobs.quotas import PendingUploads, UploadQuota
 from headstart_server.jobs.spec import AUTO, FineTuneSpec
-from headstart_server.jobs.upload_quota import PendingUploads, UploadQuota
 from headstart_server.models.feedback_rows import ChosenFeedback
 from headstart_server.models.registry import Registry
 from headstart_server.observability.tracing import NO_TRACING, Tracing

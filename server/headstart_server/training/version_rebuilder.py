@@ -28,8 +28,7 @@ from headstart_server.lru import LruCache
 from headstart_server.models import evaluation_file
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import check_backbone
-from headstart_server.models.store import EXAMPLES_FILE
-from headstart_server.models.tail_file import TAIL_FILE, encode
+from headstart_server.models.store import EXAMPLES_FILE, TAIL_FILE, encode_tail
 from headstart_server.models.version import Manifest, TailFacts, Version
 from headstart_server.training.activations import JobActivations
 from headstart_server.training.evaluation_result import EvaluationResult, evaluate_fit
@@ -150,7 +149,7 @@ class VersionRebuilder:
         analysis = replace(table, indexes=np.arange(len(table.examples))).analysis(head, held_out, checkpoint)
         result = evaluate_fit(head, table, held_out, own=own)
         findings = analysis.findings(seed=manifest.seed, estimated_seconds=0.0, fault_count=0)
-        files = {**analysis.files(), **({TAIL_FILE: encode(head.tail)} if head.tail else {})}
+        files = {**analysis.files(), **({TAIL_FILE: encode_tail(head.tail)} if head.tail else {})}
         return _Fitted(
             embedder=embedder,
             head=head,

@@ -12,8 +12,7 @@ from docstrings import sentences
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.backbone import Backbone, Content, Modality
 from headstart_server.backbones.contract.runtimes import RuntimeSettings, default_cache
-from headstart_server.capture.directions import directions_bytes, directions_of
-from headstart_server.capture.margins import margins_of
+from headstart_server.capture.predicted import directions_bytes, directions_of, margins_of
 from headstart_server.capture.ranking import Candidates, rank
 from headstart_server.capture.review_ranking import NEAR
 from headstart_server.learning.analysis.typicality import fit_typicality_model

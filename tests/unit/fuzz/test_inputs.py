@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from fuzz import inputs, targets
-from headstart_server.models import evaluation_file, evidence, tail_file
+from headstart_server.models import evaluation_file, evidence, store
 from headstart_server.models.version import Manifest
 
 GOOD: dict[str, tuple[Sequence[bytes], Callable[[bytes], object]]] = {
@@ -15,7 +15,7 @@ GOOD: dict[str, tuple[Sequence[bytes], Callable[[bytes], object]]] = {
     "evaluations": (inputs.evaluations(), evaluation_file.decode),
     "manifests": (inputs.manifests(), lambda content: Manifest.from_json(json.loads(content))),
     "heads": (inputs.heads(), targets.head),
-    "tails": (inputs.tails(), lambda content: tail_file.decode(content, 1)),
+    "tails": (inputs.tails(), lambda content: store.decode_tail(content, 1)),
     "fine-tune": (inputs.stream(), targets.fine_tune),
     "lists": ([targets.list_file(each) for each in inputs.lists()], targets.named),
     "uris": (inputs.uris(), targets.uri),

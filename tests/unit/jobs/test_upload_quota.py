@@ -3,7 +3,7 @@
 import pytest
 
 from headstart_server.errors import TenantQuotaExceeded
-from headstart_server.jobs.upload_quota import PendingUploads, UploadQuota
+from headstart_server.jobs.quotas import PendingUploads, UploadQuota
 
 
 def refusal(nbytes: int) -> TenantQuotaExceeded:

@@ -10,7 +10,7 @@ from fakes import ManualClock, Publisher, make_head, make_tail
 from headstart_server.embedding.tails import VersionTail
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.models.resident import ResidentVersion, ResidentVersions
-from headstart_server.models.tail_file import TAIL_FILE, decode, encode
+from headstart_server.models.store import TAIL_FILE, decode_tail, encode_tail
 
 
 @pytest.fixture
@@ -22,20 +22,20 @@ def publisher(tmp_path: Path) -> Iterator[Publisher]:
 
 def test_a_tail_comes_back_bit_for_bit() -> None:
     tail = make_tail(blocks=2, bias=0.1)
-    found = decode(encode(tail), 2)
+    found = decode_tail(encode_tail(tail), 2)
     assert found.blocks == 2
     assert found.tensors.keys() == tail.tensors.keys()
     assert found.tensors["top/bias"].tobytes() == tail.tensors["top/bias"].tobytes()
 
 
 def test_equal_tails_are_equal_files() -> None:
-    assert encode(make_tail()) == encode(make_tail()) != encode(make_tail(bias=2.0))
+    assert encode_tail(make_tail()) == encode_tail(make_tail()) != encode_tail(make_tail(bias=2.0))
 
 
-@pytest.mark.parametrize("content", [b"", b"no tensors", encode(make_tail())[:-5]])
+@pytest.mark.parametrize("content", [b"", b"no tensors", encode_tail(make_tail())[:-5]])
 def test_what_is_no_file_of_tensors_is_reported(content: bytes) -> None:
     with pytest.raises(ValueError, match="Expected a file of tensors"):
-        decode(content, 1)
+        decode_tail(content, 1)
 
 
 def test_a_version_is_loaded_with_its_tail_and_a_plain_one_without(publisher: Publisher) -> None:

@@ -10,7 +10,7 @@ from fakes import make_head, make_tail
 from headstart_server.backbones.contract.tail import TailWeights
 from headstart_server.errors import ArtifactDamaged, DeadlineExceeded
 from headstart_server.learning.features.feature_matrix import Float32
-from headstart_server.models.tail_file import TAIL_FILE
+from headstart_server.models.store import TAIL_FILE
 from headstart_server.models.version import Selector
 from unit.prediction.test_predictor import Stall
 

@@ -46,7 +46,7 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.fitting import FittedHead, fit
 from headstart_server.learning.heads.recipe import Partial, Ridge
 from headstart_server.learning.metrics.metrics import MetricsSource
-from headstart_server.models.tail_file import TAIL_FILE
+from headstart_server.models.store import TAIL_FILE
 from headstart_server.models.version import Manifest, Selector, TailFacts
 from headstart_server.observability.energy import EnergyMeter
 from headstart_server.training.feature_step import FeatureStep

@@ -20,7 +20,7 @@ from headstart_server.capture.review_lists import ReviewLists
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import InvalidField
 from headstart_server.feedback.feedback_service import FeedbackService
-from headstart_server.learning.examples.stored_content import TENSOR_TYPE, decode
+from headstart_server.learning.examples.stored_example import TENSOR_TYPE, decode
 from headstart_server.models.version import Selector
 from headstart_server.storage.thumbnail_store import JPEG
 

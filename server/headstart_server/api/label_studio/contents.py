@@ -11,7 +11,7 @@ from typing import Any
 from headstart.v1 import input_pb2
 from headstart_server.api.label_studio.labeling import Labeling
 from headstart_server.api.label_studio.site import LabelStudioSite
-from headstart_server.datasets.uris.errors import SourceUnavailableError, TooLargeError, UnreadableError
+from headstart_server.datasets.uris.location import SourceUnavailableError, TooLargeError, UnreadableError
 from headstart_server.datasets.uris.reader import DatasetReader
 from headstart_server.errors import DataUnavailable, DataUnreadable, InputTooLarge, InvalidField
 from headstart_server.settings.secret import Secret

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import SplitResult, quote, urljoin
 
-from headstart_server.datasets.uris.errors import SourceUnavailableError, UnreadableError
+from headstart_server.datasets.uris.location import SourceUnavailableError, UnreadableError
 from headstart_server.datasets.uris.web import read_web
 from headstart_server.outbound.target import is_within, resolve_host, resolve_target, split_url
 from headstart_server.settings.secret import Secret

@@ -8,6 +8,19 @@ from urllib.parse import quote
 
 from headstart_server.outbound.target import MAX_BYTES, PORTS, split_url
 
+
+class UnreadableError(Exception):
+    """It is not there, or may not be read; the message goes on from "it cannot be read:"."""
+
+
+class TooLargeError(UnreadableError):
+    """It has more bytes than may be read."""
+
+
+class SourceUnavailableError(Exception):
+    """What keeps it does not answer; a later try may succeed."""
+
+
 #: What buckets are called: no sign that would lead a library to another host.
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 _ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")

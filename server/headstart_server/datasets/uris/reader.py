@@ -10,8 +10,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from headstart_server.backbones.contract.backbone import Content
-from headstart_server.datasets.uris.errors import SourceUnavailableError, TooLargeError, UnreadableError
-from headstart_server.datasets.uris.location import DatasetLocation, Kind, is_uri
+from headstart_server.datasets.uris.location import (
+    DatasetLocation,
+    Kind,
+    SourceUnavailableError,
+    TooLargeError,
+    UnreadableError,
+    is_uri,
+)
 from headstart_server.datasets.uris.manifest_row import ManifestRow, ReadManifest
 from headstart_server.datasets.uris.policy import FIELD, DatasetUriPolicy
 from headstart_server.errors import (

@@ -6,7 +6,7 @@ from http.client import HTTPException
 
 from urllib3.exceptions import HTTPError
 
-from headstart_server.datasets.uris.errors import SourceUnavailableError, TooLargeError, UnreadableError
+from headstart_server.datasets.uris.location import SourceUnavailableError, TooLargeError, UnreadableError
 from headstart_server.outbound.connection import closed_after, make_connection
 from headstart_server.outbound.target import Target
 

@@ -1,9 +1,58 @@
-"""An example without its content."""
+"""Examples and contents as archives store them."""
 
+import json
 from dataclasses import dataclass
 from hashlib import sha256
 
+import numpy as np
+
+from headstart_server.backbones.contract.backbone import Content
 from headstart_server.learning.examples.target import Target
+
+
+def encode(content: Content) -> tuple[str, bytes]:
+    """Return the kind of a content, and its bytes as they are stored."""
+    if isinstance(content, bytes):
+        return "image", content
+    if isinstance(content, str):
+        return "text", content.encode()
+    header = json.dumps({"dtype": content.dtype.str, "shape": content.shape}).encode()
+    return "tensor", header + b"\n" + np.ascontiguousarray(content).tobytes()
+
+
+def decode(kind: str, content: bytes) -> Content:
+    """Return the content that `encode` took apart."""
+    if kind == "image":
+        return content
+    if kind == "text":
+        return content.decode()
+    header, _, data = content.partition(b"\n")
+    fields = json.loads(header)
+    return np.frombuffer(data, dtype=fields["dtype"]).reshape(fields["shape"])
+
+
+#: Media types of image files, by the bytes that they begin with and the offset of these bytes.
+_IMAGES = (
+    (0, b"\xff\xd8\xff", "image/jpeg"),
+    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
+    (8, b"WEBP", "image/webp"),
+    (0, b"GIF8", "image/gif"),
+    (0, b"BM", "image/bmp"),
+)
+TEXT_TYPE, TENSOR_TYPE = "text/plain; charset=utf-8", "application/json"
+OTHER_TYPE = "application/octet-stream"
+
+
+def media_type_of(content: Content) -> str:
+    """Return the media type of a content; that of an unknown file is `application/octet-stream`."""
+    if isinstance(content, str):
+        return TEXT_TYPE
+    if isinstance(content, bytes):
+        for start, mark, media_type in _IMAGES:
+            if content[start : start + len(mark)] == mark:
+                return media_type
+        return OTHER_TYPE
+    return TENSOR_TYPE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ import pytest
 from headstart_server.api.label_studio.contents import TaskContents
 from headstart_server.api.label_studio.labeling import labeling_of
 from headstart_server.api.label_studio.site import LabelStudioSite
-from headstart_server.datasets.uris.errors import TooLargeError, UnreadableError
+from headstart_server.datasets.uris.location import TooLargeError, UnreadableError
 from headstart_server.errors import DataUnavailable, DataUnreadable, InputTooLarge, InvalidField
 from headstart_server.settings.secret import Secret
 

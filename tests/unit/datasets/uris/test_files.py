@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart_server.datasets.uris.errors import TooLargeError, UnreadableError
+from headstart_server.datasets.uris.location import TooLargeError, UnreadableError
 from headstart_server.datasets.uris.reader import read_beneath
 
 
