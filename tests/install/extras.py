@@ -32,7 +32,7 @@ OWNERS = {
     "headstart.cli": "cli",
     "headstart.sklearn": "sklearn",
     "headstart_server": "serving",
-    "headstart_server.database.postgres": "postgres",
+    "headstart_server.database.driver": "postgres",
     "headstart_server.datasets.uris.web": "http",
     "headstart_server.outbound.connection": "http",
     "headstart_server.webhooks.sender": "http",
@@ -50,7 +50,7 @@ OWNERS = {
     "headstart_server.backbones.worker.quantization_samples": "quantize",
     "headstart_server.backbones.worker.quantize_command": "quantize",
     "headstart_server.evaluation.quantization": "quantize",
-    "headstart_server.backbones.worker.keras_export": "export",
+    "headstart_server.backbones.worker.onnx_export": "export",
 }
 #: Packages that only development installs, and that the server imports if the user chooses them.
 CHOSEN_BY_THE_USER = {"jax"}

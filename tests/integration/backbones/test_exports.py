@@ -255,7 +255,7 @@ def test_gelu_is_written_in_operations_that_onnx_has(tmp_path: Path) -> None:
     import keras
     import onnxruntime
 
-    from headstart_server.backbones.worker.keras_export import write_onnx
+    from headstart_server.backbones.worker.onnx_export import write_onnx
 
     taken_in = keras.Input((4,), name="features")
     model = keras.Model(taken_in, {"values": keras.ops.gelu(taken_in, approximate=False)})
@@ -271,7 +271,7 @@ def test_a_constant_that_hangs_on_no_input_is_written_as_one(tmp_path: Path) -> 
     import keras
     import onnxruntime
 
-    from headstart_server.backbones.worker.keras_export import write_onnx
+    from headstart_server.backbones.worker.onnx_export import write_onnx
 
     ids = keras.Input((None,), dtype="int32", name="ids")
     masked = keras.ops.where(keras.ops.not_equal(ids, 0), keras.ops.cast(2.5, "float32"), -1e9)
@@ -287,7 +287,7 @@ def test_a_constant_that_hangs_on_no_input_is_written_as_one(tmp_path: Path) -> 
 def test_what_onnx_cannot_say_is_refused(tmp_path: Path) -> None:
     import keras
 
-    from headstart_server.backbones.worker.keras_export import write_onnx
+    from headstart_server.backbones.worker.onnx_export import write_onnx
 
     taken_in = keras.Input((4,), name="features")
     model = keras.Model(taken_in, {"values": keras.ops.erfinv(taken_in)})
