@@ -9,9 +9,9 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, 
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.capture.batches import BatchFiles
 from headstart_server.capture.captured_input import CapturedInput, captured_of, not_found_error
-from headstart_server.database.batches import batched
 from headstart_server.database.capture_tables import READY, capture_batches, capture_gaps, captured_inputs
 from headstart_server.database.database import Database
+from headstart_server.database.locks import batched
 from headstart_server.learning.examples.stored_example import decode
 from headstart_server.models import rows
 

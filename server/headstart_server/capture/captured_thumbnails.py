@@ -6,7 +6,7 @@ from headstart_server.backbones.preprocessing.thumbnails import thumbnail
 from headstart_server.capture.captured_input import CapturedInput, not_found_error
 from headstart_server.capture.captured_inputs import CapturedInputs
 from headstart_server.errors import InvalidField
-from headstart_server.learning.examples.stored_content import decode
+from headstart_server.learning.examples.stored_example import decode
 from headstart_server.storage.thumbnail_store import SIDES, ThumbnailStore
 
 
