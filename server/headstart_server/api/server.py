@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -157,14 +157,15 @@ class Server:
         self._server = grpc.aio.server(interceptors=[slots, interceptor], options=_options(settings))
         #: The same handlers, behind the same interceptor, for the HTTP port.
         self.in_process = InProcessServer(interceptor)
-        for server in (self._server, self.in_process.server):
+        unregistered = _UnregisteredMethods(self._server).server
+        for server in (unregistered, self.in_process.server):
             _add_services(services, server)
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         self._server.add_generic_rpc_handlers([service.handler for service in compat])
         if settings.reflection:
             names = (*self._names, "grpc.health.v1.Health", reflection.SERVICE_NAME)
             pools: Any = DescribedPools()
-            reflection.enable_server_reflection(names, self._server, pool=pools)
+            reflection.enable_server_reflection(names, unregistered, pool=pools)
         self.port = self._bind(settings)
         self._is_started = False
 
@@ -242,6 +243,25 @@ class Server:
                 f"Cannot listen on {settings.address}: the address is in use or not of this machine. Choose "
                 "another --port or --host."
             ) from error
+
+
+class _UnregisteredMethods:
+    """Adds services to a gRPC server without registering their methods.
+
+    grpc.aio waits for a call with a future for each registered method, and adds and removes a callback of
+    each at every call. Handlers of other methods are found by name, and the interceptors remember them.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """Do nothing: generated code adds the same handlers as generic ones, too."""
+
+    @property
+    def server(self) -> grpc.aio.Server:
+        """This object, for the generated functions that add a servicer to a server."""
+        return cast("grpc.aio.Server", self)
 
 
 def _add_services(services: Sequence[Any], server: grpc.aio.Server) -> None:

@@ -1,5 +1,6 @@
 """The health of the services, on a separate port and with nothing behind it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import grpc
@@ -86,3 +87,8 @@ async def test_a_watch_reports_when_a_service_begins_and_ceases_to_serve(
     watch.cancel()
 
     assert seen == [NOT_SERVING, SERVING, NOT_SERVING]
+
+
+async def test_a_server_waits_for_the_next_call_once_and_not_for_each_method(server: Server) -> None:
+    # This test and the fixture, gRPC's loop, and its request for the next call.
+    assert len(asyncio.all_tasks()) <= 5
