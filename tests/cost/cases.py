@@ -22,8 +22,11 @@ from headstart.v1 import review_service_pb2 as reviewing
 from headstart.v1 import server_service_pb2 as about
 from headstart_server.api.compat import open_inference_pb2 as oip
 from headstart_server.api.compat import tensorflow_serving_pb2 as tfs
+from headstart_server.settings.settings import Settings
 from pathological_images import SIDE, bomb, comments, scans, tiny_frames
 
+#: Bytes of the largest input.
+INPUT_BYTES = Settings().limits.max_input_size
 #: A model that the server has; its backbone takes any bytes for an image.
 MODEL = "pets"
 #: A model that the server has, too, which captures all inputs.
@@ -143,7 +146,7 @@ def stored_cases() -> Iterator[Case]:
         "feedback": (
             "ReviewService/SendFeedback",
             feedback_pb2.SendFeedbackRequest(
-                model=WATCHED, input={"image": bytes(30 << 20)}, label={"class_name": "cat"}
+                model=WATCHED, input={"image": bytes(INPUT_BYTES)}, label={"class_name": "cat"}
             ),
         ),
         "an erasure from a dataset": (
@@ -226,7 +229,7 @@ def _forms(predict: str, tune: str, budget: int) -> Iterator[Case]:
 
 def _archives(tune: str, budget: int) -> Iterator[Case]:
     files = {
-        "bomb": [("a/1.jpg", 31 << 20)],
+        "bomb": [("a/1.jpg", INPUT_BYTES)],
         "many": [(f"a/{place}", 0) for place in range(budget // 120)],
     }
     for name, entries in files.items():

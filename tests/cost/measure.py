@@ -28,7 +28,7 @@ SERVE, CONTROL = (Path(__file__).with_name(name) for name in ("serve.py", "contr
 HOST = "127.0.0.1"
 #: What a request may cost: seconds of a pause, bytes beyond twice the message, and seconds of a health check.
 PAUSE, MEMORY, HEALTH = 0.05, 64 << 20, 0.1
-#: A busy machine slows all down: limits are at least so many times what an idle server takes on it.
+#: A busy machine slows health checks: their limit is at least so many times what an idle server takes.
 NOISE = 5.0
 CALL_SECONDS = 120.0
 
@@ -59,18 +59,16 @@ class Limits:
     """What requests may cost on this machine.
 
     Attributes:
-        pause: seconds.
         health: seconds.
     """
 
-    pause: float = PAUSE
     health: float = HEALTH
 
     def broken_by(self, cost: Cost, nbytes: int) -> list[str]:
         """Return the limits that a cost exceeds, in words."""
         found = []
-        if cost.pause > self.pause:
-            found.append(f"paused for {cost.pause * 1000:.0f} ms, more than {self.pause * 1000:.0f}")
+        if cost.pause > PAUSE:
+            found.append(f"paused for {cost.pause * 1000:.0f} ms, more than {PAUSE * 1000:.0f}")
         most = 2 * nbytes + MEMORY
         if cost.memory > most:
             found.append(f"took {cost.memory >> 20} MiB, more than {most >> 20}")
@@ -191,10 +189,9 @@ class Checker:
 
 def calibrated(server: Server, seconds: float = 3.0) -> Limits:
     """Return the limits on this machine, from what an idle server takes on it."""
-    server.pause()
     with Checker(server.target).running() as checker:
         time.sleep(seconds)
-    return Limits(max(PAUSE, NOISE * server.pause()), max(HEALTH, NOISE * checker.slowest))
+    return Limits(max(HEALTH, NOISE * checker.slowest))
 
 
 def cost_of(server: Server, case: Case, *, gzip: bool = False) -> Cost:

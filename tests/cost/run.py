@@ -9,13 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cost.cases import grpc_cases, http_cases, stored_cases
-from cost.measure import Limits, Server, calibrated, cost_of
+from cost.measure import PAUSE, Server, calibrated, cost_of
+from headstart_server.settings.settings import Settings
+
+#: The largest message with the default settings, in whole MiB.
+MESSAGE_BYTES = Settings().limits.max_message_size >> 20 << 20
 
 
 def main() -> None:
     """Run, and end with 1 if there is a finding."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mib", type=int, default=63, help="size of the largest requests")
+    parser.add_argument("--mib", type=int, default=MESSAGE_BYTES >> 20, help="size of the largest requests")
     parser.add_argument("--only", default="", help="requests whose name contains this")
     parser.add_argument("--seconds", type=float, default=3600.0, help="begin no request after this time")
     parser.add_argument("--every", action="store_true", help="print each request, not only findings")
@@ -32,7 +36,6 @@ def measured(
     only: Sequence[str] = ("",),
     *,
     every: bool = False,
-    tolerance: float = 1.0,
 ) -> list[str]:
     """Send requests; returns the findings.
 
@@ -41,7 +44,6 @@ def measured(
         seconds: after which no further request begins.
         only: parts of the names of those that are sent.
         every: whether each request is printed.
-        tolerance: by which the limits of time are multiplied.
     """
     findings, count = [], 0
     with tempfile.TemporaryDirectory() as folder:
@@ -50,8 +52,7 @@ def measured(
         try:
             server.start()
             limits = calibrated(server)
-            limits = Limits(limits.pause * tolerance, limits.health * tolerance)
-            print(f"limits: pause {limits.pause * 1000:.0f} ms, health {limits.health * 1000:.0f} ms")
+            print(f"limits: pause {PAUSE * 1000:.0f} ms, health {limits.health * 1000:.0f} ms", flush=True)
             began = time.monotonic()
             for case in itertools.chain(stored_cases(), http_cases(budget), grpc_cases(budget)):
                 if time.monotonic() - began > seconds:

@@ -130,8 +130,9 @@ class LimitsGroup(Group):
         512, "Maximum inputs that wait for a backbone; requests with further ones are rejected.", Number(1)
     )
     max_input_size: int = setting(
-        "32MiB",
-        "Maximum size of one input. A message may have twice this size, and at least 4MiB.",
+        "20MiB",
+        "Maximum size of one input. A message may have a third more, for an input in base64, and at least "
+        "4MiB.",
         Size("64KiB", "256MiB"),
         basic=True,
     )
@@ -167,8 +168,11 @@ class LimitsGroup(Group):
 
     @property
     def max_message_size(self) -> int:
-        """Bytes of one message: two of the largest inputs fit, also one in base64."""
-        return max(4 << 20, 2 * self.max_input_size)
+        """Bytes of one message: the largest input fits, also in base64.
+
+        gRPC joins the pieces of a message in the event loop, which takes it about a millisecond for each MiB.
+        """
+        return max(4 << 20, self.max_input_size * 4 // 3 + (1 << 20))
 
     @property
     def max_connections(self) -> int:

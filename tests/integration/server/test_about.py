@@ -28,7 +28,7 @@ def test_the_server_describes_its_release_limits_features_and_defaults(api: Api,
     info = api.about.GetServerInfo(pb.GetServerInfoRequest(), timeout=TIMEOUT).info
 
     assert info.release == version("headstart")
-    assert (info.limits.message_bytes, info.limits.input_bytes) == (16 << 20, 8 << 20)
+    assert (info.limits.message_bytes, info.limits.input_bytes) == ((8 << 20) * 4 // 3 + (1 << 20), 8 << 20)
     assert not info.limits.HasField("versions_per_model")
     on = {pb.Feature.Name(number) for number in info.features}
     assert {"FEATURE_HTTP", "FEATURE_WEBHOOKS", "FEATURE_DATASET_URIS", "FEATURE_REFLECTION"} <= on

@@ -436,7 +436,7 @@ def test_derived_values_follow_their_settings() -> None:
     settings = Settings.of(lease_duration=20.0, max_input_size=1 << 20, max_concurrent_requests=10)
     assert settings.jobs.heartbeat_interval == 2.0
     assert settings.limits.max_message_size == 4 << 20
-    assert Settings.of(max_input_size=64 << 20).limits.max_message_size == 128 << 20
+    assert Settings.of(max_input_size=48 << 20).limits.max_message_size == 65 << 20
     assert settings.limits.max_connections == 40
     assert Settings().limits.max_activation_size == 2 << 30
 

@@ -30,6 +30,7 @@ from headstart_server.api.compat.outputs import (
 from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.caller import scope, tenant
 from headstart_server.api.grpc.executors import BoundedExecutor
+from headstart_server.api.grpc.requests.request_parsing import request_bytes
 from headstart_server.api.grpc.status import CODES, status_of
 from headstart_server.auth.permissions import Right, Scope
 from headstart_server.auth.tenants import own_name, without_tenant
@@ -114,7 +115,7 @@ class OpenInferenceService:
         self, request: pb.ModelMetadataRequest, context: Context
     ) -> pb.ModelMetadataResponse:
         found = await self._predictor.find(
-            selector_of(request.name, request.version, "name"), None, request.ByteSize
+            selector_of(request.name, request.version, "name"), None, request_bytes
         )
         datatype, shape = _input_of(found.backbone)
         metadata = pb.ModelMetadataResponse.TensorMetadata
@@ -131,7 +132,7 @@ class OpenInferenceService:
 
     async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:
         found = await self._predictor.find(
-            selector_of(request.name, request.version, "name"), None, request.ByteSize
+            selector_of(request.name, request.version, "name"), None, request_bytes
         )
         datatype, shape = _input_of(found.backbone)
         kind = pb.TYPE_FP32 if datatype == "FP32" else pb.TYPE_STRING
@@ -166,7 +167,7 @@ class OpenInferenceService:
         timeout = microseconds / 1e6 if microseconds > 0 else None
         try:
             async with asyncio.timeout(timeout):
-                found = await self._predictor.find(selector, router, request.ByteSize)
+                found = await self._predictor.find(selector, router, request_bytes)
         except TimeoutError:
             raise DeadlineExceeded("The timeout passed before the backbone was loaded.") from None
         wanted = _wanted(

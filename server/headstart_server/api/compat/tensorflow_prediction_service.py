@@ -20,6 +20,7 @@ from headstart_server.api.compat.tensorflow_model_service import (
     spec_message,
 )
 from headstart_server.api.grpc.call import Context
+from headstart_server.api.grpc.requests.request_parsing import request_bytes
 from headstart_server.backbones.contract.backbone import Content, Modality
 from headstart_server.errors import InvalidField, WrongTask
 from headstart_server.learning.examples.task import Task
@@ -47,7 +48,7 @@ class TensorFlowPredictionService:
     async def _predicted(
         self, request: pb.PredictRequest, context: Context, router: TrafficRouter
     ) -> pb.PredictResponse:
-        found = await self._predictor.find(selector_of(request.model_spec), router, request.ByteSize)
+        found = await self._predictor.find(selector_of(request.model_spec), router, request_bytes)
         outputs = chosen(found.version.head, list(request.output_filter), "output_filter")
         if len(request.inputs) != 1:
             names = ", ".join(map(repr, sorted(request.inputs)[:10])) or "none"
@@ -68,7 +69,7 @@ class TensorFlowPredictionService:
     ) -> pb.ClassificationResponse:
         check_signature(request.model_spec, [DEFAULT_SIGNATURE, _CLASSIFY])
         with self._predictor.call(context) as router:
-            found = await self._predictor.find(selector_of(request.model_spec), router, request.ByteSize)
+            found = await self._predictor.find(selector_of(request.model_spec), router, request_bytes)
             _check_task(found, is_regression=False)
             answer = await self._predictor.answer(found, self._contents(request.input, found), context)
         return pb.ClassificationResponse(
@@ -79,7 +80,7 @@ class TensorFlowPredictionService:
     async def Regress(self, request: pb.RegressionRequest, context: Context) -> pb.RegressionResponse:
         check_signature(request.model_spec, [DEFAULT_SIGNATURE, _REGRESS])
         with self._predictor.call(context) as router:
-            found = await self._predictor.find(selector_of(request.model_spec), router, request.ByteSize)
+            found = await self._predictor.find(selector_of(request.model_spec), router, request_bytes)
             _check_task(found, is_regression=True)
             answer = await self._predictor.answer(found, self._contents(request.input, found), context)
         return pb.RegressionResponse(
@@ -101,7 +102,7 @@ class TensorFlowPredictionService:
     async def _inferred(
         self, request: pb.MultiInferenceRequest, context: Context, router: TrafficRouter
     ) -> pb.MultiInferenceResponse:
-        found = [await self._find_task(task, router, request.ByteSize) for task in request.tasks]
+        found = [await self._find_task(task, router, request_bytes) for task in request.tasks]
         modalities = {each.backbone.modality: None for each in found}
         if len(modalities) > 1:
             raise InvalidField(
@@ -142,7 +143,7 @@ class TensorFlowPredictionService:
                 f"{', '.join(map(repr, fields[:10])) or 'none'}.",
                 field="metadata_field",
             )
-        found = await self._predictor.find(selector_of(request.model_spec), None, request.ByteSize)
+        found = await self._predictor.find(selector_of(request.model_spec), None, request_bytes)
         response = pb.GetModelMetadataResponse(model_spec=spec_message(found, ""))
         response.metadata[_METADATA].Pack(_signatures(found))
         return response

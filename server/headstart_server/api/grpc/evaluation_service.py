@@ -18,6 +18,7 @@ from headstart_server.api.grpc.messages.comparisons import comparison_message
 from headstart_server.api.grpc.messages.evaluations import evaluation_message
 from headstart_server.api.grpc.messages.examples import differing_messages
 from headstart_server.api.grpc.messages.jobs import fault_message
+from headstart_server.api.grpc.requests.request_parsing import request_bytes
 from headstart_server.datasets.named_examples import NamedExamples
 from headstart_server.errors import InvalidStream
 from headstart_server.evaluation.evaluator import ComparisonRun, EvaluationRun, Evaluator
@@ -41,7 +42,7 @@ class EvaluationService(stubs.EvaluationServiceServicer):
             open_run = partial(
                 self._executor.run, self._bench.evaluation, selector_of(spec.target, "spec.target")
             )
-            run = await self._bench.pool.when_ready(open_run, spec.ByteSize)
+            run = await self._bench.pool.when_ready(open_run, request_bytes)
             await self._fed(run, parts, spec.dataset)
         evaluation = await self._ended(run, lambda: evaluation_message(run.evaluation()))
         version = run.predictor.versions[0]
@@ -61,7 +62,7 @@ class EvaluationService(stubs.EvaluationServiceServicer):
             spec = await anext(parts)
             first, second = selector_of(spec.first, "spec.first"), selector_of(spec.second, "spec.second")
             open_run = partial(self._executor.run, self._bench.comparison, first, second)
-            run = await self._bench.pool.when_ready(open_run, spec.ByteSize)
+            run = await self._bench.pool.when_ready(open_run, request_bytes)
             await self._fed(run, parts, spec.dataset)
         versions = [VersionRef(model=one.model, version=one.number) for one in run.predictor.versions]
         comparison, differing = await self._ended(

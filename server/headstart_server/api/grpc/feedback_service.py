@@ -19,7 +19,7 @@ from headstart_server.api.grpc.messages.feedback import (
 )
 from headstart_server.api.grpc.messages.pages import page_of, page_size_of
 from headstart_server.api.grpc.messages.retraining import status_message
-from headstart_server.api.grpc.requests.request_parsing import in_thread_if_large
+from headstart_server.api.grpc.requests.request_parsing import in_thread_if_large, request_bytes
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import PredictionNotCaptured
 from headstart_server.feedback.feedback import Feedback, FeedbackOutcome
@@ -41,12 +41,14 @@ class FeedbackCalls:
         self, request: pb.SendFeedbackRequest, context: Context
     ) -> pb.SendFeedbackResponse:
         sent = await in_thread_if_large(sent_feedback_of, request, caller().principal.name)
+        # Its content is copied.
+        del request
 
         async def send() -> pb.SendFeedbackResponse:
             found, outcome = await self._recorded(sent)
             return pb.SendFeedbackResponse(feedback=feedback_message(found), outcome=OUTCOMES[outcome])
 
-        return await self._pool.when_ready(send, request.ByteSize)
+        return await self._pool.when_ready(send, request_bytes)
 
     async def _recorded(self, sent: SentFeedback) -> tuple[Feedback, FeedbackOutcome]:
         """Record feedback; the replica that predicted may not have stored the input yet."""

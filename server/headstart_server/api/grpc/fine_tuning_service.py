@@ -25,6 +25,7 @@ from headstart_server.api.grpc.messages.common import (
 )
 from headstart_server.api.grpc.messages.jobs import STATES, event_message, job_message, validation_message
 from headstart_server.api.grpc.messages.pages import page_of, page_size_of
+from headstart_server.api.grpc.requests.request_parsing import request_bytes
 from headstart_server.auth.permissions import Right
 from headstart_server.errors import DatabaseUnavailable, InvalidField
 from headstart_server.jobs.job import Job, JobState
@@ -110,13 +111,13 @@ class FineTuningService(stubs.FineTuningServiceServicer):
             )
             upload = await self._when_ready(
                 partial(self._uploads.run, open_upload, spec_of(message), message.request_id),
-                message.ByteSize,
+                request_bytes,
             )
             count = 0
             async for batch in batches:
                 # Converted in the thread, too: a large message holds enough of them to hold up the loop.
                 add = partial(asyncio.to_thread, _add, upload, batch, count)
-                await self._when_ready(add, partial(_nbytes, batch))
+                await self._when_ready(add, request_bytes)
                 count += len(batch)
             if message.dataset_uri or message.dataset:
                 threads = self._gathering if message.dataset_uri else self._uploads
@@ -143,7 +144,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                 )
             )
 
-        job = await self._when_ready(accept, request.ByteSize)
+        job = await self._when_ready(accept, request_bytes)
         return pb.RebaseResponse(job=await self._message(job))
 
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
@@ -215,10 +216,6 @@ class FineTuningService(stubs.FineTuningServiceServicer):
             with suppress(DatabaseUnavailable):
                 likely = self._job_store.forecast.of(job)
         return job_message(job, likely)
-
-
-def _nbytes(messages: Sequence[Example]) -> int:
-    return sum(message.ByteSize() for message in messages)
 
 
 def _add(upload: DatasetUpload, messages: Sequence[Example], start: int) -> None:

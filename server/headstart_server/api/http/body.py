@@ -36,6 +36,8 @@ class RequestBody:
         self._seconds_left = idle_seconds
         self._whole = asyncio.Event()
         self._is_gone = False
+        #: Bytes that have been read.
+        self.nbytes = 0
 
     @property
     def is_whole(self) -> bool:
@@ -57,6 +59,7 @@ class RequestBody:
             if not event.get("more_body", False):
                 self._whole.set()
             if event.get("body"):
+                self.nbytes += len(event["body"])
                 yield event["body"]
 
     async def _next(self) -> MutableMapping[str, Any]:

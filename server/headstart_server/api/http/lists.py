@@ -23,8 +23,8 @@ def is_row(values: Mapping[str, Any]) -> bool:
 
 async def examples_of_list(
     file: IO[bytes], suffix: str, task: Task | None
-) -> AsyncGenerator[input_pb2.Example, None]:
-    """Yield the examples of a list.
+) -> AsyncGenerator[tuple[input_pb2.Example, int], None]:
+    """Yield the examples of a list, each with its bytes.
 
     Args:
         suffix: of files of its format, such as `.csv`.
@@ -34,11 +34,11 @@ async def examples_of_list(
         file.seek(0)
         rows = _examples(file, suffix, task)
         while step := await asyncio.to_thread(lambda: list(islice(rows, _STEP))):
-            for example in step:
-                yield example
+            for sized in step:
+                yield sized
 
 
-def _examples(file: IO[bytes], suffix: str, task: Task | None) -> Iterator[input_pb2.Example]:
+def _examples(file: IO[bytes], suffix: str, task: Task | None) -> Iterator[tuple[input_pb2.Example, int]]:
     try:
         for row, example in list_rows(file, "the body", suffix, task):
             if row.path:
@@ -53,7 +53,7 @@ def _examples(file: IO[bytes], suffix: str, task: Task | None) -> Iterator[input
             example.held_out = row.settings["held_out"]
             if row.settings["weight"] is not None:
                 example.weight = row.settings["weight"]
-            yield example
+            yield example, example.ByteSize()
     except UnicodeDecodeError as error:
         raise InvalidField(f"The body is not in UTF-8: {error.reason}.") from None
     except ValueError as error:

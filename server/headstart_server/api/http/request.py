@@ -26,7 +26,7 @@ from headstart_server.api.http.messages import fill_parameters, read_json
 from headstart_server.api.http.routes import Body, Route
 from headstart_server.errors import InvalidField, MessageTooLarge
 
-#: Contents that are copied in a thread.
+#: Contents, and messages from bodies, that are copied in a thread.
 _LARGE_BYTES = 1 << 20
 
 
@@ -65,11 +65,26 @@ async def message_of(request: HttpRequest, body: RequestBody, limits: UploadLimi
         else:
             await read_within(pieces, limits.json_bytes)
     fill_parameters(message, request.path, request.query)
-    if message.ByteSize() > limits.message_bytes:
-        raise MessageTooLarge(
-            f"Expected a message of at most {limits.message_bytes} bytes. Received: {message.ByteSize()}."
-        )
     return message  # type: ignore[no-any-return]
+
+
+async def serialized(message: Message, received: int, limits: UploadLimits) -> bytes:
+    """Return the bytes of a message, which is emptied: it is as large as they are.
+
+    Args:
+        received: bytes of the body that it was read from; those of a large one are made in a thread.
+
+    Raises:
+        MessageTooLarge: it exceeds the limit of a message.
+    """
+    work = message.SerializeToString
+    content = await in_json_thread(work) if received > _LARGE_BYTES else work()
+    if len(content) > limits.message_bytes:
+        raise MessageTooLarge(
+            f"Expected a message of at most {limits.message_bytes} bytes. Received: {len(content)}."
+        )
+    message.Clear()
+    return content
 
 
 def _body_of(route: Route, message: Message) -> Message:

@@ -20,7 +20,7 @@ from headstart_server.api.http.in_process_server import CallDetails, InProcessSe
 from headstart_server.api.http.inputs import UploadLimits
 from headstart_server.api.http.json_text import in_json_thread
 from headstart_server.api.http.messages import fill, fill_parameters, json_of, line_of
-from headstart_server.api.http.request import HttpRequest, message_of
+from headstart_server.api.http.request import HttpRequest, message_of, serialized
 from headstart_server.api.http.response import HttpError, HttpResponse, error_response
 from headstart_server.api.http.routes import Body, Route
 from headstart_server.api.http.uploads import examples_of, stream_of
@@ -28,8 +28,6 @@ from headstart_server.errors import DeadlineExceeded
 
 _NO_SCRIPTS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
 _THREAD_BYTES = 32 << 10
-#: Messages of which bytes are made in a thread.
-_LARGE_BYTES = 1 << 20
 
 
 class RoutedCall:
@@ -127,7 +125,9 @@ class RoutedCall:
                 stream_of(examples, kind, completed, media_type=request.media_type)
             ) as messages:
                 async for message in messages:
-                    yield await _bytes_of(message)
+                    # In a thread: archives hold more than was received.
+                    yield await in_json_thread(message.SerializeToString)
+                    message.Clear()
                     # Bodies that are here already would leave others no turn.
                     await asyncio.sleep(0)
         except ClientDisconnectedError:
@@ -185,15 +185,7 @@ class RoutedCall:
     async def _ready(self, message: Message) -> tuple[Any, Any]:
         """The handler of a call with one message, and the message as bytes, which the handler parses."""
         handler = await self._server.find(self.details)
-        return handler, await _bytes_of(message)
-
-
-async def _bytes_of(message: Message) -> bytes:
-    """Return the bytes of a message, which is emptied: it is as large as they are."""
-    work = message.SerializeToString
-    content = await in_json_thread(work) if message.ByteSize() > _LARGE_BYTES else work()
-    message.Clear()
-    return content
+        return handler, await serialized(message, self._exchange.body.nbytes, self._limits)
 
 
 async def _close(stream: AsyncIterator[Any]) -> None:

@@ -44,7 +44,8 @@ ZIPS = frozenset({"application/zip", "application/x-zip-compressed"})
 
 _Result = TypeVar("_Result")
 
-Examples = AsyncGenerator[input_pb2.Example, None]
+#: Examples, each with its bytes, approximately: `ByteSize` takes some milliseconds for each MiB.
+Examples = AsyncGenerator[tuple[input_pb2.Example, int], None]
 
 
 async def examples_of(
@@ -64,8 +65,8 @@ async def examples_of(
         check_json(request.media_type, "application/zip, application/jsonl, text/csv")
         found = _of_json(pieces, request.media_type, spec, limits)
     async with aclosing(found) as examples:
-        async for example in examples:
-            yield example
+        async for sized in examples:
+            yield sized
 
 
 async def stream_of(
@@ -83,12 +84,12 @@ async def stream_of(
     if begun:
         yield request(spec=spec())
     async with aclosing(examples):
-        async for example in examples:
+        async for example, nbytes in examples:
             if not begun:
                 yield request(spec=spec())
                 begun = True
             batch.append(example)
-            size += example.ByteSize()
+            size += nbytes
             if size >= _BATCH_BYTES or len(batch) >= _BATCH_EXAMPLES:
                 if size >= _BATCH_BYTES:
                     # Copying megabytes takes a while.
@@ -124,7 +125,7 @@ async def _of_form(
                 check_json_size(part.content, limits)
                 await read_json(part.content, spec, "the field 'spec'")
             else:
-                yield _labelled(part)
+                yield _labelled(part), len(part.content)
             begun = True
 
 
@@ -144,13 +145,16 @@ def _id(path: str) -> str:
 async def _of_archive(pieces: AsyncIterator[bytes], limits: UploadLimits) -> Examples:
     with await stored(pieces, limits.scratch, limits.dataset_bytes) as file:
         files = files_of(file, max_files=limits.examples, max_bytes=limits.input_bytes)
-        while (example := await asyncio.to_thread(_next_example, files)) is not None:
-            yield example
+        while (sized := await asyncio.to_thread(_next_example, files)) is not None:
+            yield sized
 
 
-def _next_example(files: Iterator[tuple[str, str, bytes]]) -> input_pb2.Example | None:
+def _next_example(files: Iterator[tuple[str, str, bytes]]) -> tuple[input_pb2.Example, int] | None:
     for label, path, content in files:
-        return input_pb2.Example(input={"image": content}, label={"class_name": label}, example_id=_id(path))
+        example = input_pb2.Example(
+            input={"image": content}, label={"class_name": label}, example_id=_id(path)
+        )
+        return example, len(content)
     return None
 
 
@@ -176,14 +180,14 @@ async def _of_lines(
                 rest = _rest(number, lines, found)
                 file = await stored(rest, limits.scratch, limits.dataset_bytes)
                 async with aclosing(examples_of_list(file, ".jsonl", task)) as rows:
-                    async for example in rows:
-                        yield example
+                    async for sized in rows:
+                        yield sized
                 return
             is_begun = is_begun or bool(lines)
             examples = await _read_lines(lines, _of_several, lines, number)
             number += len(lines)
-            for example in examples:
-                yield example
+            for example, line in zip(examples, lines, strict=True):
+                yield example, len(line)
 
 
 async def _read_lines(lines: list[bytes], work: Callable[..., _Result], *arguments: Any) -> _Result:
@@ -244,11 +248,11 @@ async def _of_json(
     pieces: AsyncIterator[bytes], media_type: str, spec: Message, limits: UploadLimits
 ) -> Examples:
     text = await read_json_body(pieces, media_type, limits)
-    for example in await in_json_thread(_of_document, text, json_body(media_type), spec):
-        yield example
+    for sized in await in_json_thread(_of_document, text, json_body(media_type), spec):
+        yield sized
 
 
-def _of_document(text: bytes, where: str, spec: Message) -> list[input_pb2.Example]:
+def _of_document(text: bytes, where: str, spec: Message) -> list[tuple[input_pb2.Example, int]]:
     values = _loaded(text, where)
     unknown = sorted(values.keys() - {"spec", "examples"})
     listed = values.get("examples", [])
@@ -258,8 +262,9 @@ def _of_document(text: bytes, where: str, spec: Message) -> list[input_pb2.Examp
     parse_values(values.get("spec", {}), spec, "spec")
     examples = []
     for place, each in enumerate(listed):
-        examples.append(input_pb2.Example())
-        parse_values(each, examples[-1], f"examples[{place}]")
+        example = input_pb2.Example()
+        parse_values(each, example, f"examples[{place}]")
+        examples.append((example, example.ByteSize()))
     return examples
 
 

@@ -35,8 +35,11 @@ class Calls:
         context = self._exchange.context()
         return await self._server.knows(CallDetails(method, context.invocation_metadata()), context)
 
-    async def call(self, method: str, request: Message) -> Any:
+    async def call(self, method: str, request: Message | bytes) -> Any:
         """Return the response of a method, such as `/headstart.v1.PredictionService/Predict`.
+
+        Args:
+            request: the message; if it may be large, its bytes, made in a thread.
 
         Raises:
             CallFailedError: the call failed.
@@ -44,7 +47,8 @@ class Calls:
         context = self._exchange.context()
         handler = await self._server.find(CallDetails(method, context.invocation_metadata()))
         try:
-            return await handler.unary_unary(request.SerializeToString(), context)
+            content = request if isinstance(request, bytes) else request.SerializeToString()
+            return await handler.unary_unary(content, context)
         except grpc.aio.AbortError:
             raise CallFailedError(context.status) from None
 

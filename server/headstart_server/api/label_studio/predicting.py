@@ -82,9 +82,7 @@ class TaskPredictor:
         predicted = 0
         async for batch in self._batches(labeling, tasks, failures):
             try:
-                request = pb.PredictRequest(
-                    targets=[version.selector], inputs=batch.inputs, top_k=10_000, skip_invalid_inputs=True
-                )
+                request = await asyncio.to_thread(_request, version, batch.inputs)
                 # Tasks that someone chose to label say nothing about the accuracy for the model's callers.
                 with outside_traffic():
                     response = await calls.call(_PREDICT, request)
@@ -118,7 +116,8 @@ class TaskPredictor:
                     continue
                 batch.places.append(place)
                 batch.inputs.append(content)
-                batch.nbytes += content.ByteSize()
+                # In a thread: it takes some milliseconds for each MiB.
+                batch.nbytes += await asyncio.to_thread(content.ByteSize)
                 if batch.is_full or len(batch.inputs) >= self._inputs:
                     yield batch
                     batch = _Batch([], [])
@@ -130,3 +129,11 @@ class TaskPredictor:
             return await self._contents.input_of(labeling, task.get("data"), tenant())
         except HeadstartError as error:
             return error
+
+
+def _request(version: ServedVersion, inputs: Sequence[input_pb2.Input]) -> bytes:
+    """Return the request that predicts inputs."""
+    request = pb.PredictRequest(
+        targets=[version.selector], inputs=inputs, top_k=10_000, skip_invalid_inputs=True
+    )
+    return request.SerializeToString()

@@ -464,7 +464,7 @@ async def test_the_spec_comes_before_an_archive_is_put_on_disk(kind: str, comes_
 
     async def examples() -> AsyncGenerator[Any, None]:
         read.append(1)
-        yield input_pb2.Example(label={"class_name": "a"})
+        yield input_pb2.Example(label={"class_name": "a"}), 5
 
     spec = job_pb2.FineTuneSpec(model="pets")
     messages = stream_of(examples(), pb.FineTuneRequest, lambda: spec, media_type=kind)

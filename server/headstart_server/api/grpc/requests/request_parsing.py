@@ -78,6 +78,14 @@ _Result = TypeVar("_Result")
 _POOL = ThreadPoolExecutor(_THREADS, "parse")
 
 
+def request_bytes() -> int:
+    """Return the bytes of the request that was read last.
+
+    `ByteSize` of a message would serialize all of it, which takes some milliseconds for each MiB.
+    """
+    return REQUEST_BYTES.get()
+
+
 class RequiredFieldsCheck(CallCheck):
     """Reject requests without a required field. The checks of the caller come before it."""
 
