@@ -50,7 +50,7 @@ def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]
 
 
 def write_section(target: str, setting: str, page: Path = PAGE) -> None:
-    """Write what was printed into the section of a page whose heading names a command of this project.
+    """Write what was printed into the section of a page that begins with a command of this project.
 
     Args:
         target: command without its arguments, which are those of this process.
@@ -77,9 +77,9 @@ def command(target: str, given: Sequence[str]) -> str:
 def written(text: str, run: str, setting: str, tables: Mapping[str, str]) -> str:
     """Return the text of a page with other tables in one section; see `write_section`."""
     target = run.partition(" ARGS")[0]
-    heading = re.search(rf"^(## [^`\n]*)`{re.escape(target)}(?: ARGS[^`]*)?`.*$", text, re.M)
+    heading = re.search(rf"^(## .*\n)`{re.escape(target)}(?: ARGS[^`]*)?`, on [\d-]+", text, re.M)
     if heading is None:
-        raise ValueError(f"The page has no section '## … `{target}`'. Add it.")
+        raise ValueError(f"The page has no section '## …' followed by '`{target}`, on DATE'. Add it.")
     following = re.compile(r"^## ", re.M).search(text, heading.end())
     end = following.start() if following else len(text)
     section = text[heading.end() : end]

@@ -158,7 +158,8 @@ def test_the_camera_records_while_its_button_is_held(console) -> None:
 
 def test_an_answer_is_explained_compared_and_corrected(console, api, model, tmp_path) -> None:
     (tmp_path / "new.png").write_bytes(image(COLORS["green"], 7))
-    page = console().open(f"/models/{model}/try?version=2&with=1")
+    opened = console()
+    page = opened.open(f"/models/{model}/try?version=2&with=1")
     page.set_input_files("input[aria-label='Choose an image']", tmp_path / "new.png")
     page.get_by_text("Explanation").click()
     page.get_by_text("Similar examples").click()
@@ -166,6 +167,7 @@ def test_an_answer_is_explained_compared_and_corrected(console, api, model, tmp_
     expect(page.locator("section[aria-label='Version 2'] .answer")).to_have_text("green")
     expect(page.locator("section[aria-label='Version 1'] .answer")).not_to_have_text("green")
     expect(page.locator(".neighbors li").first).to_contain_text("green")
+    assert opened.violations() == []
     page.get_by_role("group", name="Correct the answer").get_by_role("button", name="red").click()
     page.get_by_role("button", name="Train a new version").click()
     expect(page.get_by_text("3 versions")).to_be_visible()
@@ -232,7 +234,9 @@ def test_traffic_is_shown_by_version(console, api, model) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1440, "light")])
-def test_every_view_fits_its_window_and_has_no_violations(console, model, width, scheme) -> None:
+def test_every_view_fits_its_window_and_has_no_violations(console, api, model, width, scheme) -> None:
+    split = {"version": "1", "traffic": [{"version": "2", "fraction": 0.1}]}
+    api.call(f"/v1/models/{model}/aliases/stable", split, "PUT")
     opened: Console = console(width=width, scheme=scheme)
     pages = {
         "/": ".model-card .measure",

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -28,6 +29,8 @@ VIEWS = {
     "map": ("/models/doubtful/map", ".legend"),
     "releases": ("/models/digits/versions?first=1&second=2", ".verdict"),
 }
+#: A busy machine delays single calls. Calls are sent until they are no longer the slowest hundredth.
+SLOW, MOST_ROUNDS = timedelta(milliseconds=100), 30
 #: Labels that are made wrong in the report, so that it has something to find: what is shown as what.
 WRONG = {"3": "8", "5": "9", "1": "7"}
 
@@ -118,9 +121,14 @@ def split_traffic(work: Path, environment: Mapping[str, str]) -> None:
         "headstart alias set digits stable 1 --traffic 2=10%",
     ):
         subprocess.run(command.split(), cwd=work, env=dict(environment), check=True, capture_output=True)
+    images = [*(work / "more").rglob("*.png")]
     with Client(environment["HEADSTART_SERVER"]) as client:
-        for image in [*(work / "more").rglob("*.png")] * 2:
-            client.predict(image, model="digits@stable")
+        for _ in range(MOST_ROUNDS):
+            for image in images:
+                client.predict(image, model="digits@stable")
+            traffic = client.traffic("digits").versions
+            if len(traffic) == 2 and all((each.latency_p99_duration or SLOW) < SLOW for each in traffic):
+                break
 
 
 def console(url: str, target: Path, new: Path) -> None:

@@ -6,7 +6,8 @@ import report
 
 PAGE = """# Benchmarks
 
-## Headstart: `make bench ARGS=--quick`, on 2020-01-01
+## Headstart
+`make bench ARGS=--quick`, on 2020-01-01.
 
 Machine: an old one. Software:
 old.
@@ -29,7 +30,8 @@ More text.
 | --- |
 | 5 |
 
-## Others: `make bench-peers`, on 2020-01-01
+## Others
+`make bench-peers`, on 2020-01-01.
 
 Machine: another one.
 
@@ -66,7 +68,7 @@ def test_a_second_writing_changes_nothing() -> None:
 
 
 def test_a_missing_section_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no section '## … `make demo`'"):
+    with pytest.raises(ValueError, match="followed by '`make demo`, on DATE'"):
         report.written(PAGE, "make demo", "Machine: new.", {})
 
 

@@ -1,5 +1,6 @@
 """The plots show the numbers of the tables in the documentation."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,23 @@ def test_a_table_is_found_by_its_first_title_after_a_text(tmp_path: Path) -> Non
     assert plots.number("1,004.5 ms") == 1004.5
     with pytest.raises(ValueError, match="no number"):
         plots.number("none")
+
+
+def test_the_figures_of_readme_and_of_the_summary_are_those_of_the_tables() -> None:
+    page = plots._BENCHMARKS.read_text(encoding="utf-8")
+    targets = {
+        row[0]: row[2] for row in plots.table(plots._BENCHMARKS, first="what | target | measured").rows
+    }
+
+    def measured(beginning: str, *, figure: str) -> str:
+        row = next(cell for name, cell in targets.items() if name.startswith(beginning))
+        return re.findall(figure, row)[0]
+
+    first = measured("FineTune call to first Predict, 100", figure=r"[\d.]+ s")
+    speed = measured("compared with the common Keras", figure=r"\d+ times")
+    start = measured("process start", figure=r"[\d.]+ s")
+    readme = (plots.DOCS.parent / "README.md").read_text(encoding="utf-8")
+    for text in (readme, page[: page.index("## Headstart")]):
+        assert f"| {first};" in text
+        assert f"| {speed} faster;" in text
+        assert f"| {start}, " in text

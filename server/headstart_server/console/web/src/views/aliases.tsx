@@ -115,7 +115,7 @@ function Canary({ model, alias }: { model: string; alias: Alias }) {
   const sides = [{ version: alias.version, fraction: rest }, ...alias.traffic];
   const of = (version: string): VersionTraffic | undefined => data?.versions.find((each) => each.version === version);
   return (
-    <div class="table-scroll">
+    <div class="table-scroll" tabIndex={0} role="region" aria-label={`Traffic split of ${alias.alias}`}>
       <div class="split" aria-hidden="true">
         {sides.map((each) => (
           <span key={each.version} style={{ flexGrow: each.fraction }} />

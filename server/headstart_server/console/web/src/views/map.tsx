@@ -115,7 +115,7 @@ function Points(props: { map: ExampleMap; hidden: ReadonlySet<number>; chosen: n
     canvas.width = width * ratio;
     canvas.height = height * ratio;
     context.scale(ratio, ratio);
-    const side = map.x.length > 20_000 ? 2 : map.x.length > 2000 ? 4 : 7;
+    const side = map.x.length > 20_000 ? 2 : map.x.length > 2000 ? 4 : map.x.length > 300 ? 7 : 9;
     context.globalAlpha = map.x.length > 20_000 ? 0.6 : 0.8;
     for (const [color, points] of byColor(map, hidden)) {
       context.fillStyle = color;

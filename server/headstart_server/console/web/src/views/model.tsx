@@ -47,7 +47,7 @@ export function ModelPage({ place }: { place: Place }) {
   const { data, error, isSlow, reload } = loaded;
   if (error?.isMissing) {
     return (
-      <Empty isPage icon="search" title={`No model is named ${name}`}>
+      <Empty isPage icon="search" title={`No model is named “${name}”`}>
         <a class="link" href="/">
           Go to the models
         </a>

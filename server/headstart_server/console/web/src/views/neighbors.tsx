@@ -13,7 +13,7 @@ export function Neighbors({ result, version }: { result: VersionPredictions; ver
   const hasContents = version.hasExamples && may(caller, "RIGHT_TRAIN", version.model);
   return (
     <div class="stack">
-      <h3>Similar training examples</h3>
+      <h2 class="small">Similar training examples</h2>
       <ul class="neighbors">
         {neighbors.map((each) => (
           <li key={each.example.index}>

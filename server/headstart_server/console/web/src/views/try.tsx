@@ -1,7 +1,7 @@
 import { useState } from "preact/hooks";
 
 import { base64 } from "../files";
-import { counted, labelText } from "../format";
+import { counted } from "../format";
 import { useAction } from "../hooks";
 import { type InputValue, learn, type PredictOptions } from "../predict";
 import { modelPath, type Place, setQuery } from "../router";
@@ -80,14 +80,14 @@ function Answers({ answer, versions, onCorrect }: { answer: Answer; versions: Ve
       <div class={results.length > 1 ? "two" : ""}>
         {results.map((result: VersionPredictions) => (
           <section key={result.version} class="stack" aria-label={`Version ${result.version}`}>
-            {results.length > 1 && <h3 class="muted">Version {result.version}</h3>}
+            {results.length > 1 && <h2 class="small muted">Version {result.version}</h2>}
             <PredictionView result={result} />
             {(result.predictions[0]?.neighbors.length ?? 0) > 0 && <Neighbors result={result} version={versions.find((each) => each.version === result.version) ?? versions[0]!} />}
           </section>
         ))}
       </div>
       {onCorrect && versions[0] && (
-        <Correct key={JSON.stringify(results[0]?.predictions[0]?.classes)} classNames={versions[0].classNames} predicted={labelText(results[0]?.predictions[0]?.label)} onCorrect={onCorrect} />
+        <Correct key={JSON.stringify(results[0]?.predictions[0]?.classes)} classNames={versions[0].classNames} onCorrect={onCorrect} />
       )}
     </div>
   );
@@ -96,7 +96,7 @@ function Answers({ answer, versions, onCorrect }: { answer: Answer; versions: Ve
 const BUTTONS = 8;
 
 /** One click adds the input to the next version's examples. */
-function Correct({ classNames, predicted, onCorrect }: { classNames: string[]; predicted: string; onCorrect: (label: string) => void }) {
+function Correct({ classNames, onCorrect }: { classNames: string[]; onCorrect: (label: string) => void }) {
   const [chosen, setChosen] = useState("");
   const choose = (label: string) => {
     setChosen(label);
@@ -107,7 +107,7 @@ function Correct({ classNames, predicted, onCorrect }: { classNames: string[]; p
     <div class="row wrap" role="group" aria-label="Correct the answer">
       <span class="label">It is</span>
       {classNames.slice(0, BUTTONS).map((each) => (
-        <Button key={each} size="small" kind={each === predicted ? "plain" : "plain"} onClick={() => choose(each)}>
+        <Button key={each} size="small" kind="plain" onClick={() => choose(each)}>
           {each}
         </Button>
       ))}
