@@ -16,8 +16,8 @@ from headstart.inputs import tensors
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
-from headstart_server.api.grpc.dataset_manifest import read_dataset_list
 from headstart_server.api.grpc.messages import common
+from headstart_server.api.grpc.messages.dataset_manifest import read_dataset_list
 from headstart_server.backbones.contract.vectors import TensorDecoder
 from headstart_server.backbones.preprocessing.images import ImageDecoder
 from headstart_server.backbones.preprocessing.texts import TextDecoder

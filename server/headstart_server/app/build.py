@@ -6,15 +6,14 @@ import uuid
 from collections.abc import Collection
 from contextlib import ExitStack
 from importlib.metadata import version as package_version
-from importlib.util import find_spec
 
-import numpy as np
 import structlog
 from threadpoolctl import threadpool_limits
 
-from headstart_server.api.grpc.dataset_manifest import read_dataset_list
 from headstart_server.api.grpc.job_watcher import JobWatcher
 from headstart_server.api.grpc.redaction import LOCATIONS
+from headstart_server.app import configured
+from headstart_server.app.captures import open_captures
 from headstart_server.app.data_folder import (
     checked_roots,
     emptied,
@@ -23,27 +22,14 @@ from headstart_server.app.data_folder import (
 )
 from headstart_server.app.data_lock import lock_data
 from headstart_server.app.embedders import embedder_factory
-from headstart_server.auth.audit import AuditLog
 from headstart_server.auth.authenticator import Authenticator
-from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.cores import available_cores
-from headstart_server.backbones.contract.runtimes import RuntimeKind, has_gpu, runtime_settings
-from headstart_server.backbones.networks.declaration import Declaration, declared
-from headstart_server.backbones.runtimes.keras_matrices import KerasMatrices
-from headstart_server.backbones.sources.allowed_sources import check_sources
 from headstart_server.backbones.worker.optional_packages import trains_networks
 from headstart_server.capture.batches import BatchFiles
 from headstart_server.capture.capture_eraser import CaptureEraser
-from headstart_server.capture.capture_store import CaptureStore
-from headstart_server.capture.captured_inputs import CapturedInputs
 from headstart_server.capture.captured_thumbnails import CapturedThumbnails
-from headstart_server.capture.input_capture import InputCapture
-from headstart_server.capture.prediction_ids import PredictionIds
-from headstart_server.capture.review_lists import ReviewLists
-from headstart_server.capture.review_ranking import ReviewRanking
-from headstart_server.capture.selection import CaptureSelector
 from headstart_server.database.address import address_of as database_address
-from headstart_server.database.address import hosts, sqlite_file
+from headstart_server.database.address import hosts
 from headstart_server.datasets.batch_writer import BatchWriter
 from headstart_server.datasets.dataset_catalog import DatasetCatalog
 from headstart_server.datasets.dataset_store import DatasetStore
@@ -53,17 +39,14 @@ from headstart_server.datasets.example_archive import archive_name
 from headstart_server.datasets.example_eraser import ExampleEraser
 from headstart_server.datasets.example_reader import ExampleReader
 from headstart_server.datasets.named_examples import NamedExamples
-from headstart_server.datasets.uris.location import Kind
-from headstart_server.datasets.uris.policy import dataset_uri_policy
-from headstart_server.datasets.uris.reader import DatasetReader
 from headstart_server.embedding.backbone_pool import BackbonePool, BackboneSource
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.waiters import Waiters
-from headstart_server.errors import ExportUnavailable, ServiceUnavailable
+from headstart_server.errors import ServiceUnavailable
 from headstart_server.evaluation.influence_models import InfluenceModels
 from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.export.cache import ExportCache
-from headstart_server.export.exporter import Exporter, ExportNetwork
+from headstart_server.export.exporter import Exporter
 from headstart_server.feedback.captured_contents import StoredCaptures
 from headstart_server.feedback.feedback_service import FeedbackService
 from headstart_server.feedback.feedback_store import FeedbackStore
@@ -75,14 +58,10 @@ from headstart_server.jobs.job_counts import DataCounts, JobCounts
 from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.job_queue import ReplicaSettings
 from headstart_server.jobs.job_store import open_job_store
-from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.quotas import TenantUsageGauge, tenant_limits
 from headstart_server.jobs.workers import WorkerPool
-from headstart_server.learning.examples.dataset import DatasetLimits
-from headstart_server.learning.features.matrices import DeviceError, Matrices
 from headstart_server.learning.features.result_cache import RESULT_CACHE
-from headstart_server.learning.heads.ridge import NUMPY
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
@@ -94,8 +73,8 @@ from headstart_server.observability.trace_setting import open_tracing
 from headstart_server.processes.part import WHOLE, Part
 from headstart_server.processes.remote_backbones import EngineBackbones
 from headstart_server.processes.remote_features import RemoteFeatureStore
-from headstart_server.settings.groups import AuthGroup, ObservabilityGroup, StorageGroup
-from headstart_server.settings.job_groups import BackbonesGroup, JobsGroup, LimitsGroup
+from headstart_server.settings.groups import ObservabilityGroup, StorageGroup
+from headstart_server.settings.job_groups import JobsGroup
 from headstart_server.settings.settings import Settings
 from headstart_server.storage.thumbnail_store import ThumbnailStore
 from headstart_server.training.dataset_source import NoDatasetSource
@@ -103,7 +82,6 @@ from headstart_server.training.erasure_service import ErasureService
 from headstart_server.training.feature_step import FeatureStep
 from headstart_server.training.fine_tune import FineTuneRun, FineTuneSteps
 from headstart_server.training.fit_step import FitStep
-from headstart_server.training.job_memory import memory_budget
 from headstart_server.training.progress import ProgressTools
 from headstart_server.training.publish_step import PublishStep
 from headstart_server.training.submission_service import SubmissionOptions, SubmissionService
@@ -153,19 +131,18 @@ class Objects:
         self._observe(settings.observability)
         self.authenticator = Authenticator(settings.auth.access_file)
         self._open_storage(settings.storage, closing)
-        local = source or _catalog(settings)
+        local = source or configured.catalog(settings)
         self.source: BackboneSource = local
         if not part.runs_jobs:
-            self.source = EngineBackbones(local, part.engine, processes=part.count)
-        self.memory_bytes = _memory_bytes(settings)
-        self.dataset_uris = _dataset_reader(settings)
+            self.source = EngineBackbones(local, part.engine, processes=part.place.count)
+        self.memory_bytes = configured.memory_bytes(settings)
+        self.dataset_uris = configured.dataset_reader(settings)
         self._create_jobs(settings.jobs)
-        self._create_capture()
         self._create_embedding(settings, local, closing)
         self._create_training(settings)
         self._create_feedback()
         self._create_exporter(local)
-        self.audit = _audit_log(settings.auth, part, closing)
+        self.audit = configured.audit_log(settings.auth, part, closing)
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job in any state.
@@ -223,7 +200,9 @@ class Objects:
         version_bytes = part.share(storage.version_cache_memory or 0)
         self.resident = ResidentVersions(version_bytes)
         self.datasets = DatasetStore(
-            self.roots.datasets, _dataset_limits(self.settings.limits), ErasedMembers(database).among
+            self.roots.datasets,
+            configured.dataset_limits(self.settings.limits),
+            ErasedMembers(database).among,
         )
         self.archives = ArchiveRetention(database, self.datasets, max_bytes=storage.example_storage or 0)
         self.registry = Registry(database, self.versions, self.resident, on_deleted=self._sweep_archives)
@@ -274,11 +253,21 @@ class Objects:
             self.registry,
             self.notifier,
             replica,
-            limits=_queue_limits(limits),
+            limits=configured.queue_limits(limits),
             tenant_limits=tenant_limits(limits, self.authenticator),
             webhook=jobs.webhook_url,
             on_taken_over=telemetry.job_taken_over,
             on_claim_failed=telemetry.claim_failed,
+        )
+        self.captures = open_captures(
+            self.database,
+            self.capture_files,
+            self.registry,
+            self.job_store.quotas.tenant_limits,
+            self.telemetry,
+            lambda stored: CapturedThumbnails(
+                stored, self.captured_images, max_pixels=self.settings.limits.max_pixels
+            ),
         )
         self.batches = BatchWriter(self.database, self.datasets, self.job_store.quotas.tenant_limits)
         self.traffic = Traffic(self.database, self.job_store.queue.owner)
@@ -289,21 +278,6 @@ class Objects:
         self.heartbeat = Heartbeat(self.job_store, lease, is_shared=not self.is_alone)
         self.poller = Poller(self.job_store.reader, self.notifier, self.registry.index.sync)
         self.watcher = JobWatcher(self.job_store.reader, self.notifier)
-
-    def _create_capture(self) -> None:
-        database, registry, files = self.database, self.registry, self.capture_files
-        store = CaptureStore(database, files, self.job_store.quotas.tenant_limits)
-        selector = CaptureSelector(registry, np.random.default_rng().random)
-        ids = PredictionIds(registry.index.now)
-        self.capture = InputCapture(registry.index, selector, store, self.telemetry, ids=ids)
-        self.captured_inputs = CapturedInputs(
-            database, files, settle=self.capture.settle, may_arrive=ids.may_arrive
-        )
-        self.captured_thumbnails = CapturedThumbnails(
-            self.captured_inputs, self.captured_images, max_pixels=self.settings.limits.max_pixels
-        )
-        ranking = ReviewRanking(registry, files)
-        self.review_lists = ReviewLists(database, registry, self.captured_inputs, ranking)
 
     def _create_embedding(self, settings: Settings, local: BackboneSource, closing: ExitStack) -> None:
         part, storage = self.part, settings.storage
@@ -321,7 +295,7 @@ class Objects:
         self.pool = BackbonePool(
             self.source,
             embedder_factory(settings, self.cache, self.telemetry, part),
-            _default_backbone(local, settings.backbones.default_backbone),
+            configured.default_backbone(local, settings.backbones.default_backbone),
             waiters=Waiters(
                 max_calls=max(1, part.share(settings.limits.max_concurrent_requests) // WAITING_SHARE)
             ),
@@ -343,7 +317,7 @@ class Objects:
                 max_activation_bytes=max_activation_bytes,
                 memory_bytes=self.memory_bytes,
             ),
-            fitting=FitStep(self.versions, _matrices(settings.backbones)),
+            fitting=FitStep(self.versions, configured.matrices(settings.backbones)),
             publishing=PublishStep(runs, self.versions, gate, software=f"headstart {self._software}"),
             energy=self.energy,
         )
@@ -390,7 +364,7 @@ class Objects:
             self.registry,
             self.datasets,
             self.pool,
-            captured=StoredCaptures(self.captured_inputs),
+            captured=StoredCaptures(self.captures.stored),
             on_sent=self.telemetry.feedback_sent,
         )
         cleaner = self.job_store.cleaner
@@ -414,7 +388,7 @@ class Objects:
             max_bytes=self.part.share(EXPORT_BYTES),
             max_seconds=EXPORT_SECONDS,
         )
-        self.exporter = Exporter(self.registry, _export_network(local), cache)
+        self.exporter = Exporter(self.registry, configured.export_network(local), cache)
 
     def _sweep_archives(self) -> None:
         """Remove the examples that nothing needs; the next cleaning tries again what fails."""
@@ -425,92 +399,3 @@ class Objects:
             log.warning("archive_cleanup_failed", error=error.detail)
         except Exception:
             log.exception("archive_cleanup_failed")
-
-
-def _catalog(settings: Settings) -> Catalog:
-    return Catalog(
-        _declarations(settings.backbones),
-        max_pixels=settings.limits.max_pixels,
-        runtimes=runtime_settings(settings.backbones),
-    )
-
-
-def _declarations(backbones: BackbonesGroup) -> list[Declaration]:
-    found = declared(backbones.backbones_file, backbones.backbone)
-    check_sources(found, backbones.allow_backbone)
-    return found
-
-
-def _audit_log(auth: AuthGroup, part: Part, closing: ExitStack) -> AuditLog | None:
-    if not auth.audit_log:
-        return None
-    audit = AuditLog(
-        auth.audit_log, unauthenticated_rate=part.share(int(auth.audit_unauthenticated_rate or 0))
-    )
-    closing.callback(audit.close)
-    return audit
-
-
-def _default_backbone(source: BackboneSource, name: str) -> str:
-    """Return the default backbone: the quantized form of the configured one if it is preferred."""
-    if not isinstance(source, Catalog):
-        return name
-    choice = source.quantized.choice(name)
-    if choice.reason:
-        log.info("backbone_precision_chosen", backbone=name, int8=choice.is_quantized, reason=choice.reason)
-    return source.quantized.preferred(name)
-
-
-def _export_network(source: BackboneSource) -> ExportNetwork:
-    if isinstance(source, Catalog):
-        return source.export
-
-    def refuse(backbone: str, *_: object) -> None:
-        raise ExportUnavailable(f"Expected a backbone that can be exported. Received: '{backbone}'.")
-
-    return refuse
-
-
-def _dataset_reader(settings: Settings) -> DatasetReader | None:
-    """Return the reader of datasets at URIs; None if no URI is allowed."""
-    if not settings.jobs.allow_dataset_uri:
-        return None
-    url = settings.storage.database_url
-    policy = dataset_uri_policy(settings, sqlite_file(url) if url else None)
-    if Kind.WEB in policy.kinds and find_spec("urllib3") is None:
-        raise ModuleNotFoundError(
-            "--allow-dataset-uri https:// needs the package urllib3: pip install 'headstart[http]'."
-        )
-    return DatasetReader(policy, read_dataset_list, max_input_bytes=settings.limits.max_input_size)
-
-
-def _matrices(backbones: BackbonesGroup) -> Matrices:
-    """Return Keras' device if it is a GPU: on a CPU numpy is as fast, and leaves the cores to backbones."""
-    on_gpu = has_gpu() and runtime_settings(backbones).settled().kind is RuntimeKind.KERAS
-    return KerasMatrices(DeviceError) if on_gpu else NUMPY
-
-
-def _memory_bytes(settings: Settings) -> int | None:
-    """Return the memory of all jobs; None if unknown."""
-    storage = settings.storage
-    caches = (storage.feature_cache_memory or 0) + (storage.version_cache_memory or 0)
-    return memory_budget(settings.jobs.job_memory, caches)
-
-
-def _queue_limits(limits: LimitsGroup) -> QueueLimits:
-    return QueueLimits(
-        queued=limits.max_queued_jobs,
-        queued_per_tenant=limits.max_queued_jobs_per_tenant or 0,
-        running=limits.max_running_jobs or 0,
-        running_per_tenant=limits.max_running_jobs_per_tenant or 0,
-        versions_per_model=limits.max_versions_per_model or 0,
-    )
-
-
-def _dataset_limits(limits: LimitsGroup) -> DatasetLimits:
-    return DatasetLimits(
-        max_examples=limits.max_examples,
-        max_bytes=limits.max_dataset_size,
-        max_input_bytes=limits.max_input_size,
-        max_classes=limits.max_classes,
-    )

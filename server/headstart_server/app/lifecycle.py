@@ -120,7 +120,7 @@ class App:
         server, http = self._bind(stopping) if part.serves else (None, None)
         stopping.push_async_callback(asyncio.to_thread, self._leave)
         heartbeat = objects.heartbeat if part.runs_jobs else None
-        for service in (heartbeat, objects.poller, objects.capture, self._webhook_sender):
+        for service in (heartbeat, objects.poller, objects.captures.inputs, self._webhook_sender):
             if service is not None:
                 stopping.push_async_callback(asyncio.to_thread, service.stop)
                 service.start()

@@ -45,7 +45,7 @@ class Maintenance:
         left = objects.job_store.queue.expire_leases()
         if left:
             log.warning("interrupted_jobs_found", jobs=left)
-        if objects.part.is_restart:
+        if objects.part.place.is_restart:
             # The serving processes went on.
             return
         objects.job_store.quotas.recount_usage()
@@ -88,7 +88,7 @@ class Maintenance:
             "disks": self._probe_disks,
             "audit_log": objects.audit.flush_omitted if objects.audit is not None else None,
             "erased_examples": self._drop_erased,
-            "captured_thumbnails": objects.captured_thumbnails.remove_gone,
+            "captured_thumbnails": objects.captures.thumbnails.remove_gone,
             "exports": objects.exporter.sweep,
             "usage": objects.usage.refresh,
         }

@@ -61,9 +61,9 @@ def grpc_server(objects: Objects) -> Server:
         _models(objects, executor, removals),
         EvaluationService(_bench(objects), executor, objects.named),
         ReviewService(
-            objects.captured_inputs,
-            objects.captured_thumbnails,
-            objects.review_lists,
+            objects.captures.stored,
+            objects.captures.thumbnails,
+            objects.captures.review_lists,
             objects.feedback,
             objects.pool,
             executor=executor,
@@ -168,7 +168,7 @@ def _predictor(objects: Objects) -> Predictor:
             tracing=objects.tracing,
         ),
         influence=objects.influence,
-        capture=objects.capture,
+        capture=objects.captures.inputs,
     )
 
 

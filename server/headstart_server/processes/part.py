@@ -22,52 +22,52 @@ class Role(Enum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
-    """One process of a server.
-
-    Attributes:
-        role: what it does.
-        number: its number among the serving processes, from 1.
-        count: number of serving processes.
-        is_restart: whether the process replaces one that ended, while the others continue.
-        engine: the engine, for a serving process.
-        callers: the limits of callers that all serving processes count together; None if one counts alone.
-    """
+class ProcessPlace:
+    """The place of a process among those of its server."""
 
     role: Role = Role.WHOLE
-    number: int = 0
-    count: int = 1
-    is_restart: bool = False
-    engine: EngineClient = field(default_factory=EngineClient)
+    number: int = 0  # its number among the serving processes, from 1
+    count: int = 1  # number of serving processes
+    is_restart: bool = False  # whether it replaces a process that ended, while the others continue
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One process of a server, and what it shares with the others."""
+
+    place: ProcessPlace = ProcessPlace()
+    engine: EngineClient = field(default_factory=EngineClient)  # the engine, for a serving process
+    # the limits of callers that all serving processes count together; None if one counts alone
     callers: CallerTable | None = None
 
     @property
     def name(self) -> str:
         """The name in logs."""
-        return f"{self.role.value}-{self.number}" if self.role is Role.SERVING else self.role.value
+        place = self.place
+        return f"{place.role.value}-{place.number}" if place.role is Role.SERVING else place.role.value
 
     @property
     def serves(self) -> bool:
         """Whether it has the ports."""
-        return self.role is not Role.ENGINE
+        return self.place.role is not Role.ENGINE
 
     @property
     def runs_jobs(self) -> bool:
         """Whether it runs jobs and cleans up."""
-        return self.role is not Role.SERVING
+        return self.place.role is not Role.SERVING
 
     @property
     def shares_data(self) -> bool:
         """Whether other processes of this server use the same data folder."""
-        return self.role is not Role.WHOLE
+        return self.place.role is not Role.WHOLE
 
     def share(self, limit: int) -> int:
         """Return this process's part of a limit of the whole server."""
-        return -(-limit // self.count)
+        return -(-limit // self.place.count)
 
     def folder(self, data_dir: Path) -> Path:
         """Return the folder of this process's own temporary files."""
-        return data_dir / self.name if self.role is Role.SERVING else data_dir
+        return data_dir / self.name if self.place.role is Role.SERVING else data_dir
 
 
 WHOLE = Part()

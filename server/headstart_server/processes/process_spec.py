@@ -12,7 +12,7 @@ from typing import BinaryIO
 from headstart_server.embedding.backbone_pool import BackboneSource
 from headstart_server.processes.caller_table import CallerTable
 from headstart_server.processes.channel import pickled
-from headstart_server.processes.part import Part, Role
+from headstart_server.processes.part import Part, ProcessPlace, Role
 from headstart_server.settings.settings import Settings
 
 #: prctl(2): the signal that a process gets when its parent ends.
@@ -62,12 +62,11 @@ class ProcessSpec:
         """Return the part of the server that the process is."""
         # Limits of the whole server are divided among the serving processes only.
         if self.role is Role.ENGINE:
-            return Part(role=self.role, is_restart=self.is_restart)
+            return Part(place=ProcessPlace(role=self.role, is_restart=self.is_restart))
         return Part(
-            role=self.role,
-            number=self.number,
-            count=self.count,
-            is_restart=self.is_restart,
+            place=ProcessPlace(
+                role=self.role, number=self.number, count=self.count, is_restart=self.is_restart
+            ),
             callers=CallerTable(self.callers, count=self.count, number=self.number),
         )
 

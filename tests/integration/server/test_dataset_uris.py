@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headstart.v1 import fine_tuning_service_pb2 as tuning
-from headstart_server.api.grpc.dataset_manifest import read_dataset_list
+from headstart_server.api.grpc.messages.dataset_manifest import read_dataset_list
 from headstart_server.datasets.uris import web
 from headstart_server.datasets.uris.policy import DatasetUriPolicy
 from headstart_server.datasets.uris.reader import DatasetReader

@@ -11,13 +11,13 @@ from headstart.v1 import evaluation_service_pb2_grpc as stubs
 from headstart.v1.input_pb2 import Example
 from headstart.v1.version_selector_pb2 import VersionRef
 from headstart_server.api.grpc.call import Context
-from headstart_server.api.grpc.example_stream import stream_parts
 from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.api.grpc.messages.common import examples_of, selector_of
 from headstart_server.api.grpc.messages.comparisons import comparison_message
 from headstart_server.api.grpc.messages.evaluations import evaluation_message
 from headstart_server.api.grpc.messages.examples import differing_messages
 from headstart_server.api.grpc.messages.jobs import fault_message
+from headstart_server.api.grpc.requests.example_stream import stream_parts
 from headstart_server.api.grpc.requests.request_parsing import request_bytes
 from headstart_server.datasets.named_examples import NamedExamples
 from headstart_server.errors import InvalidStream

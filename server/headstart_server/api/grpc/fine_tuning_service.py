@@ -12,7 +12,6 @@ from headstart.v1 import job_pb2
 from headstart.v1.input_pb2 import Example
 from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.caller import caller, scope, tenant
-from headstart_server.api.grpc.example_stream import stream_parts
 from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.api.grpc.job_watcher import JobWatcher
 from headstart_server.api.grpc.messages.backbone_selection import rebase_spec_of
@@ -25,6 +24,7 @@ from headstart_server.api.grpc.messages.common import (
 )
 from headstart_server.api.grpc.messages.jobs import STATES, event_message, job_message, validation_message
 from headstart_server.api.grpc.messages.pages import page_of, page_size_of
+from headstart_server.api.grpc.requests.example_stream import stream_parts
 from headstart_server.api.grpc.requests.request_parsing import request_bytes
 from headstart_server.auth.permissions import Right
 from headstart_server.errors import DatabaseUnavailable, InvalidField

@@ -9,7 +9,7 @@ from headstart.inputs import tensors
 from headstart.inputs.records import INPUT_COLUMNS
 from headstart.inputs.task import Task
 from headstart.v1 import input_pb2
-from headstart_server.api.grpc.dataset_manifest import list_rows
+from headstart_server.api.grpc.messages.dataset_manifest import list_rows
 from headstart_server.errors import InvalidField
 
 #: Rows that are read before others get a turn.

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -22,6 +23,14 @@ UNREAD_SECONDS = 60.0
 _BACKLOG = 2048
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClientTimeouts:
+    """Time limits of slow clients, in seconds."""
+
+    header_seconds: float = HEADER_SECONDS  # for the headers of a request
+    unread_seconds: float = UNREAD_SECONDS  # for a client to accept more of a response
+
+
 class HttpPort:
     """Serves an ASGI application.
 
@@ -30,8 +39,7 @@ class HttpPort:
         tls: None for a plain port.
         max_connections: most connections; one address may hold a quarter of them.
         is_shared: whether other processes of this server listen on the same port.
-        header_seconds: time limit for the headers of a request.
-        unread_seconds: time limit for a client to accept more of a response.
+        timeouts: time limits of slow clients.
 
     Raises:
         OSError: the port cannot be had, or a TLS file cannot be read.
@@ -46,14 +54,13 @@ class HttpPort:
         *,
         max_connections: int,
         is_shared: bool = False,
-        header_seconds: float = HEADER_SECONDS,
-        unread_seconds: float = UNREAD_SECONDS,
+        timeouts: ClientTimeouts = ClientTimeouts(),
     ) -> None:
         contexts = None if tls is None else ReloadingTlsContexts(tls)
         config = uvicorn.Config(
             application,
             # Made like a class of uvicorn's.
-            http=cast("Any", partial(Protocol, contexts, header_seconds=header_seconds)),
+            http=cast("Any", partial(Protocol, contexts, header_seconds=timeouts.header_seconds)),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -68,7 +75,9 @@ class HttpPort:
         self._server = _Server(config)
         self._socket = _listening(host, port, usable_connections(max_connections), is_shared=is_shared)
         # Connections inherit it. The kernel keeps the time, also after this process has closed its end.
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(unread_seconds * 1000))
+        self._socket.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeouts.unread_seconds * 1000)
+        )
         self.port: int = self._socket.getsockname()[1]
         self._serving: asyncio.Task[None] | None = None
 

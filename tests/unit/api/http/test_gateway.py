@@ -18,8 +18,8 @@ from headstart.v1 import job_pb2, model_service_pb2
 from headstart.v1 import model_service_pb2_grpc as model_stubs
 from headstart_server.api.grpc.call import Call, CallCheck
 from headstart_server.api.grpc.call_observer import CallObserver
-from headstart_server.api.grpc.example_stream import stream_parts
 from headstart_server.api.grpc.interceptor import CallInterceptor
+from headstart_server.api.grpc.requests.example_stream import stream_parts
 from headstart_server.api.http.gateway import Gateway
 from headstart_server.api.http.in_process_server import InProcessServer
 from headstart_server.api.http.inputs import UploadLimits

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headstart_server.api.http.origin_check import known_hosts
-from headstart_server.api.http.port import HttpPort
+from headstart_server.api.http.port import ClientTimeouts, HttpPort
 from headstart_server.api.http.protocol import auth_of
 from headstart_server.settings.settings import Settings
 
@@ -101,7 +101,9 @@ async def test_a_client_that_reads_nothing_of_its_response_ends_and_others_get_t
         await send({"type": "http.response.body", "body": b"end"})
         ended.append((await receive())["type"])
 
-    port = HttpPort(application, "127.0.0.1", 0, None, max_connections=8, unread_seconds=5.0)
+    port = HttpPort(
+        application, "127.0.0.1", 0, None, max_connections=8, timeouts=ClientTimeouts(unread_seconds=5.0)
+    )
     port.start()
     request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
     try:

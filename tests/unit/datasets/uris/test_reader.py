@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fakes import ManualClock
-from headstart_server.api.grpc.dataset_manifest import MAX_ROW, read_dataset_list
+from headstart_server.api.grpc.messages.dataset_manifest import MAX_ROW, read_dataset_list
 from headstart_server.datasets.uris import reader as reading
 from headstart_server.datasets.uris.policy import DatasetUriPolicy
 from headstart_server.datasets.uris.reader import DatasetReader

@@ -1,0 +1,50 @@
+"""The objects that capture inputs of predictions and list them for review."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from headstart_server.capture.batches import BatchFiles
+from headstart_server.capture.capture_store import CaptureStore
+from headstart_server.capture.captured_inputs import CapturedInputs
+from headstart_server.capture.captured_thumbnails import CapturedThumbnails
+from headstart_server.capture.input_capture import InputCapture
+from headstart_server.capture.prediction_ids import PredictionIds
+from headstart_server.capture.review_lists import ReviewLists
+from headstart_server.capture.review_ranking import ReviewRanking
+from headstart_server.capture.selection import CaptureSelector
+from headstart_server.database.database import Database
+from headstart_server.jobs.limits import TenantLimits
+from headstart_server.models.registry import Registry
+from headstart_server.observability.telemetry import Telemetry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Captures:
+    """The captured inputs of a server."""
+
+    inputs: InputCapture  # stores inputs of predictions in the background
+    stored: CapturedInputs  # finds stored inputs
+    thumbnails: CapturedThumbnails
+    review_lists: ReviewLists
+
+
+def open_captures(
+    database: Database,
+    files: BatchFiles,
+    registry: Registry,
+    tenant_limits: Callable[[str], TenantLimits],
+    telemetry: Telemetry,
+    thumbnails: Callable[[CapturedInputs], CapturedThumbnails],
+) -> Captures:
+    """Return the captured inputs of a server."""
+    selector = CaptureSelector(registry, np.random.default_rng().random)
+    ids = PredictionIds(registry.index.now)
+    store = CaptureStore(database, files, tenant_limits)
+    inputs = InputCapture(registry.index, selector, store, telemetry, ids=ids)
+    stored = CapturedInputs(database, files, settle=inputs.settle, may_arrive=ids.may_arrive)
+    ranking = ReviewRanking(registry, files)
+    return Captures(
+        inputs=inputs, stored=stored, review_lists=ReviewLists(database, registry, stored, ranking)
+    )
