@@ -15,6 +15,7 @@ from headstart_server.jobs.heartbeat import Heartbeat, Lease
 from headstart_server.jobs.job import Findings, Job, JobState, JobStep
 from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.job_queue import ReplicaSettings
+from headstart_server.jobs.job_runner import JobRunner
 from headstart_server.jobs.job_store import open_job_store
 from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.poller import Poller
@@ -131,16 +132,23 @@ class Replica:
             notifier,
             ReplicaSettings(owner=self.host.name, lease_seconds=LEASE.seconds),
         )
-        self.heartbeat = Heartbeat(self.job_store, LEASE, clock=self.clock, wait=world.scheduler.sleep)
+        store = self.job_store
+        self.heartbeat = Heartbeat(
+            store.queue, store.runs, LEASE, clock=self.clock, wait=world.scheduler.sleep
+        )
         self.workers = WorkerPool(
-            self.job_store,
+            store.queue,
             self.heartbeat,
-            lambda job, checkpoint: SimulatedRun(self, job, checkpoint),
+            JobRunner(
+                store.queue,
+                store.runs,
+                lambda job, checkpoint: SimulatedRun(self, job, checkpoint),
+                self,
+                sleep=world.scheduler.sleep,
+            ),
             lambda _: self.sweep(),
-            self,
             size=0,
             clock=self.clock,
-            sleep=world.scheduler.sleep,
         )
         self.poller = Poller(self.job_store.reader, self.notifier, self.registry.index.sync)
         policy = WebhookPolicy([ORIGIN], resolve=lambda host, port: ["93.184.216.34"])

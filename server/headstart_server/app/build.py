@@ -57,6 +57,7 @@ from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.job_counts import DataCounts, JobCounts
 from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.job_queue import ReplicaSettings
+from headstart_server.jobs.job_runner import JobRunner
 from headstart_server.jobs.job_store import open_job_store
 from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.quotas import TenantUsageGauge, tenant_limits
@@ -274,8 +275,12 @@ class Objects:
         self.usage = TenantUsageGauge(self.job_store.quotas.usage)
         self.job_counts = JobCounts(self.database)
         self.data_counts = DataCounts(self.database)
-        lease = Lease(seconds=jobs.lease_duration, interval=jobs.heartbeat_interval)
-        self.heartbeat = Heartbeat(self.job_store, lease, is_shared=not self.is_alone)
+        self.heartbeat = Heartbeat(
+            self.job_store.queue,
+            self.job_store.runs,
+            Lease(seconds=jobs.lease_duration, interval=jobs.heartbeat_interval),
+            is_shared=not self.is_alone,
+        )
         self.poller = Poller(self.job_store.reader, self.notifier, self.registry.index.sync)
         self.watcher = JobWatcher(self.job_store.reader, self.notifier)
 
@@ -322,14 +327,18 @@ class Objects:
             energy=self.energy,
         )
         self.workers = WorkerPool(
-            self.job_store,
+            self.job_store.queue,
             self.heartbeat,
-            lambda job, checkpoint: FineTuneRun(job, steps, checkpoint),
+            JobRunner(
+                self.job_store.queue,
+                runs,
+                lambda job, checkpoint: FineTuneRun(job, steps, checkpoint),
+                self.telemetry,
+                tracing=self.tracing,
+            ),
             lambda _: self._sweep_archives(),
-            self.telemetry,
             size=jobs.job_workers,
             time_limit=jobs.job_time_limit or float("inf"),
-            tracing=self.tracing,
         )
         self.erasures = ErasureService(
             self.eraser,

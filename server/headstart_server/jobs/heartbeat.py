@@ -9,7 +9,8 @@ import structlog
 
 from headstart_server.errors import DatabaseUnavailable
 from headstart_server.jobs.job import Job
-from headstart_server.jobs.job_store import JobStore
+from headstart_server.jobs.job_queue import JobQueue
+from headstart_server.jobs.job_runs import JobRuns
 from headstart_server.jobs.running import JobCancelledError, JobLostError
 
 
@@ -110,14 +111,16 @@ class Heartbeat:
 
     def __init__(
         self,
-        job_store: JobStore,
+        queue: JobQueue,
+        runs: JobRuns,
         lease: Lease,
         *,
         is_shared: bool = True,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], object] | None = None,
     ) -> None:
-        self._job_store = job_store
+        self._queue = queue
+        self._runs = runs
         self._lease = lease
         self._is_shared = is_shared
         self._clock = clock
@@ -188,7 +191,7 @@ class Heartbeat:
             claims = list(self._claims.values())
         for claim in claims:
             try:
-                self._job_store.runs.release(claim.job)
+                self._runs.release(claim.job)
             except DatabaseUnavailable:
                 # Its lease ends, and another replica takes it over.
                 log.warning("job_release_failed", job_id=claim.job.job_id)
@@ -206,7 +209,7 @@ class Heartbeat:
         # Read before the call: the database counts the lease from a later moment.
         until = self._clock() + self._lease.seconds
         try:
-            renewed = self._job_store.queue.renew([claim.job for claim in sent.values()])
+            renewed = self._queue.renew([claim.job for claim in sent.values()])
         except Exception as error:  # noqa: BLE001 - logged, and tried again at the next interval
             self._note_failure(error)
             return False

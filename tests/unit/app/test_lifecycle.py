@@ -11,7 +11,7 @@ import pytest
 from fakes import PATIENCE, FakeBackbone, FakeSource
 from headstart_server.api.http.port import HttpPort
 from headstart_server.api.server import Server
-from headstart_server.app import build, lifecycle, maintenance, services
+from headstart_server.app import build, configured, lifecycle, maintenance, services
 from headstart_server.app.lifecycle import App
 from headstart_server.jobs.job_queue import JobQueue
 from headstart_server.settings.settings import Settings
@@ -117,7 +117,7 @@ def test_a_constructor_that_fails_releases_what_was_opened(
     name: str, settings: Settings, nothing_left: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(build, name, fails)
+        patched.setattr(configured if name == "AuditLog" else build, name, fails)
         with pytest.raises(DeliberateError):
             App(settings, FakeSource(FakeBackbone("mine")))
 
@@ -192,7 +192,7 @@ async def test_a_port_in_use_stops_what_was_started(
         (build.Poller, "stop"),
         (build.Heartbeat, "stop"),
         (JobQueue, "leave"),
-        (build.AuditLog, "close"),
+        (configured.AuditLog, "close"),
         (build.FeatureCache, "close"),
     ],
     ids=lambda value: getattr(value, "__name__", value),

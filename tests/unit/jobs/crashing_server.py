@@ -14,6 +14,7 @@ from pathlib import Path
 from fakes import JobDriver, Publisher, Recorder
 from headstart_server.jobs.heartbeat import Heartbeat, Lease
 from headstart_server.jobs.job import Findings, Job
+from headstart_server.jobs.job_runner import JobRunner
 from headstart_server.jobs.workers import WorkerPool
 
 LEASE = Lease(seconds=2.0, interval=0.2)
@@ -46,13 +47,17 @@ def main(folder: str, address: str, how: str) -> None:
     """Run jobs until the process is killed, by itself or from outside."""
     driver = JobDriver(Publisher(Path(folder), time.time, address=address or None))  # type: ignore[arg-type]
     job_store = driver.restarted(owner=f"host/{os.getpid()}", lease_seconds=LEASE.seconds)
-    heartbeat = Heartbeat(job_store, LEASE, is_shared=False)
+    heartbeat = Heartbeat(job_store.queue, job_store.runs, LEASE, is_shared=False)
     pool = WorkerPool(
-        job_store,
+        job_store.queue,
         heartbeat,
-        lambda job, _: Run(job, driver, heartbeat, ENDS[how]),
+        JobRunner(
+            job_store.queue,
+            job_store.runs,
+            lambda job, _: Run(job, driver, heartbeat, ENDS[how]),
+            Recorder(),
+        ),
         lambda _: None,
-        Recorder(),
         size=2,
     )
     heartbeat.start()

@@ -41,7 +41,7 @@ class Ward:
         self.driver = driver
         self.clock = ManualClock(0.0)
         self.job_store = FlakyJobStore(driver.job_store)
-        self.heartbeat = Heartbeat(self.job_store, LEASE, clock=self.clock)  # type: ignore[arg-type]
+        self.heartbeat = Heartbeat(self.job_store.queue, self.job_store.runs, LEASE, clock=self.clock)  # type: ignore[arg-type]
 
     def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -195,7 +195,7 @@ def test_a_process_that_slept_does_not_take_the_others_for_dead(ward: Ward) -> N
 
 
 def test_who_is_alone_with_its_database_need_not_wait(driver: JobDriver) -> None:
-    assert Heartbeat(driver.job_store, LEASE, is_shared=False).may_take_over
+    assert Heartbeat(driver.job_store.queue, driver.job_store.runs, LEASE, is_shared=False).may_take_over
 
 
 def test_a_short_gap_is_no_outage() -> None:
@@ -219,7 +219,7 @@ def test_it_beats_by_itself_until_it_is_stopped(driver: JobDriver) -> None:
             return found
 
     job_store = Counting(driver.job_store)
-    heartbeat = Heartbeat(job_store, Lease(seconds=10.0, interval=0.001))  # type: ignore[arg-type]
+    heartbeat = Heartbeat(job_store.queue, job_store.runs, Lease(seconds=10.0, interval=0.001))  # type: ignore[arg-type]
     heartbeat.start()
     assert beaten.wait(PATIENCE)
     heartbeat.stop()

@@ -19,10 +19,11 @@ from headstart_server.jobs.claiming import show_presence
 from headstart_server.jobs.heartbeat import Heartbeat
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.jobs.job_queue import JobQueue
+from headstart_server.jobs.job_runner import MISSING_TRIES, JobRunner
 from headstart_server.jobs.job_runs import JobRuns
 from headstart_server.jobs.job_store import JobStore
 from headstart_server.jobs.running import JobCancelledError, JobLostError
-from headstart_server.jobs.workers import MISSING_TRIES, WorkerPool
+from headstart_server.jobs.workers import WorkerPool
 
 Checkpoint = Callable[[], None]
 
@@ -58,13 +59,17 @@ class Shop:
         self.on_end: Callable[[str], None] = self.ended.append
         self._ended = threading.Condition()
         job_store = job_store or driver.job_store
-        self.heartbeat = Heartbeat(job_store, LEASE, is_shared=False, clock=clock)
+        self.heartbeat = Heartbeat(job_store.queue, job_store.runs, LEASE, is_shared=False, clock=clock)
         self.pool = WorkerPool(
-            job_store,
+            job_store.queue,
             self.heartbeat,
-            lambda job, checkpoint: FakeRun(job, checkpoint, self.work),
+            JobRunner(
+                job_store.queue,
+                job_store.runs,
+                lambda job, checkpoint: FakeRun(job, checkpoint, self.work),
+                self,
+            ),
             self.on_end,
-            self,
             size=size,
             clock=clock,
             time_limit=time_limit,
@@ -387,7 +392,13 @@ def test_a_run_that_cannot_be_made_does_not_end_the_worker(driver: JobDriver) ->
             raise RuntimeError("no")
         return FakeRun(job, checkpoint, lambda job, _: driver.succeed(job))
 
-    pool = WorkerPool(driver.job_store, shop.heartbeat, make_run, shop.ended.append, shop, size=1)
+    pool = WorkerPool(
+        driver.job_store.queue,
+        shop.heartbeat,
+        JobRunner(driver.job_store.queue, driver.job_store.runs, make_run, shop),
+        shop.ended.append,
+        size=1,
+    )
     pool.start()
     for job_id in "ab":
         driver.submit(job_id)
@@ -467,7 +478,7 @@ class UnavailableQueue(JobQueue):
 
 @pytest.fixture
 def away(driver: JobDriver, monkeypatch: pytest.MonkeyPatch) -> JobStore:
-    monkeypatch.setattr("headstart_server.jobs.workers.RETRY_SECONDS", 0.001)
+    monkeypatch.setattr("headstart_server.jobs.job_runner.RETRY_SECONDS", 0.001)
     monkeypatch.setattr("headstart_server.jobs.heartbeat.RETRY_SECONDS", 0.001)
     return with_parts(driver.restarted(), queue=UnavailableQueue, runs=UnavailableRuns)
 

@@ -21,6 +21,7 @@ from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.errors import ModelNotFound
 from headstart_server.jobs.heartbeat import Heartbeat
 from headstart_server.jobs.job import Job
+from headstart_server.jobs.job_runner import JobRunner
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.observability.open_telemetry import OpenTelemetryTracing
 from headstart_server.observability.telemetry import Telemetry
@@ -193,14 +194,19 @@ def work(seen: Seen, bench: Workbench) -> str:
             outcomes.append(outcome)
             ended.set()
 
+    store = bench.driver.job_store
     pool = WorkerPool(
-        bench.driver.job_store,
-        Heartbeat(bench.driver.job_store, LEASE, is_shared=False),
-        lambda job, checkpoint: FineTuneRun(job, tools, checkpoint),
+        store.queue,
+        Heartbeat(store.queue, store.runs, LEASE, is_shared=False),
+        JobRunner(
+            store.queue,
+            store.runs,
+            lambda job, checkpoint: FineTuneRun(job, tools, checkpoint),
+            Ends(),
+            tracing=seen.tracing,
+        ),
         lambda _: None,
-        Ends(),
         size=1,
-        tracing=seen.tracing,
     )
     pool.start()
     assert ended.wait(PATIENCE)

@@ -1,0 +1,210 @@
+"""Runs claimed jobs and records how they end."""
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from headstart_server.errors import (
+    ArtifactDamaged,
+    DatabaseUnavailable,
+    Draining,
+    HeadstartError,
+    JobMemoryLimit,
+    JobTimeLimit,
+    LocalStorageUnavailable,
+    ServiceUnavailable,
+)
+from headstart_server.jobs.job import Findings, Job, JobError
+from headstart_server.jobs.job_queue import JobQueue
+from headstart_server.jobs.job_runs import JobRuns
+from headstart_server.jobs.running import JobCancelledError, JobLostError
+from headstart_server.observability.telemetry import Telemetry
+from headstart_server.observability.tracing import NO_TRACING, Tracing
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two tries to record the end of a job while the database is unavailable.
+RETRY_SECONDS = 0.25
+#: Seconds before a job runs again after the storage failed: the first time, and at most.
+FIRST_RETRY_SECONDS = 5.0
+MAX_RETRY_SECONDS = 300.0
+#: Runs of a job whose archive is missing, while other replicas are alive that may find it.
+MISSING_TRIES = 3
+#: A job fails after this many runs that the storage ended, an hour or more after the first.
+MAX_STORAGE_RETRIES = 20
+
+
+def is_missing(error: ArtifactDamaged) -> bool:
+    """Return whether a file is missing, and not only damaged."""
+    return isinstance(error.__cause__, FileNotFoundError)
+
+
+def retry_seconds(retries: int) -> float:
+    """Return the seconds before a job runs again whose runs the storage has ended so often before."""
+    return min(FIRST_RETRY_SECONDS * 2.0 ** min(retries, 10), MAX_RETRY_SECONDS)
+
+
+class Run(Protocol):
+    """One attempt at a job."""
+
+    @property
+    def findings(self) -> Findings:
+        """What was found so far."""
+
+    def execute(self) -> int:
+        """Carry it out; returns the number of the version published."""
+
+
+class InterruptedRunError(Exception):
+    """The server stops: the job goes back to the queue."""
+
+
+class StorageRetryError(Exception):
+    """The storage failed: the job goes back to the queue, and its next run begins later."""
+
+
+class JobRunner:
+    """Runs claimed jobs, one in each thread, and records how they end.
+
+    Args:
+        make_run: makes the run of a claimed job; its second argument is the checkpoint that the run must call
+            between pieces of work, and that raises to stop it. While the job's claim is in doubt it does not
+            return.
+        observer: counts ends.
+        sleep: waits so many seconds.
+    """
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        runs: JobRuns,
+        make_run: Callable[[Job, Callable[[], None]], Run],
+        observer: Telemetry,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        tracing: Tracing = NO_TRACING,
+    ) -> None:
+        self._queue = queue
+        self._runs = runs
+        self._make_run = make_run
+        self._observer = observer
+        self._sleep = sleep
+        self._tracing = tracing
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Give jobs back to the queue that fail from now on: what they use may be closed."""
+        self._stopping = True
+
+    def log(self, job: Job) -> structlog.typing.FilteringBoundLogger:
+        """Return the log of a job's run."""
+        bound: structlog.typing.FilteringBoundLogger = log.bind(
+            replica=self._queue.owner, job_id=job.job_id, model=job.spec.model
+        )
+        return bound
+
+    def count(self, outcome: str) -> None:
+        """Count the end of a run."""
+        self._observer.job_ended(outcome)
+
+    def run(self, job: Job, checkpoint: Callable[[], None]) -> str:
+        """Run a job to its end, and return how it ended."""
+        span = self._tracing.job(job.job_id, job.spec.model, job.attempt, job.trace_context)
+        try:
+            outcome = self._outcome(job, self._make_run(job, checkpoint))
+        except Exception:  # noqa: BLE001 - logged with its stack trace
+            # The end could not be written. Its lease ends, and then some replica takes the job over.
+            self.log(job).exception("job_end_write_failed")
+            outcome = "lost"
+        span.end(outcome)
+        return outcome
+
+    def _outcome(self, job: Job, run: Run) -> str:
+        try:
+            try:
+                number = self._number(job, run)
+            except HeadstartError as error:
+                self._fail(job, run, error.reason, error.message, error.metadata)
+                self.log(job).warning("job_failed", reason=error.reason, error=error.message)
+                return "failed"
+            except (JobCancelledError, JobLostError, InterruptedRunError, StorageRetryError):
+                raise
+            except Exception:  # noqa: BLE001 - logged with its stack trace
+                fault = uuid.uuid4().hex
+                self.log(job).exception("job_failed", reason="INTERNAL", fault=fault)
+                self._fail(job, run, "INTERNAL", f"A fault of the server; its log has id {fault}.", {})
+                return "failed"
+            self.log(job).info("job_succeeded", version=number)
+            return "succeeded"
+        except JobCancelledError:
+            self._persist(lambda: self._runs.finish_cancelled(job))
+            self.log(job).info("job_cancelled")
+            return "cancelled"
+        except (InterruptedRunError, StorageRetryError) as error:
+            return self._requeue(job, error)
+        except JobLostError:
+            self.log(job).warning("job_lost")
+            return "lost"
+
+    def _requeue(self, job: Job, error: InterruptedRunError | StorageRetryError) -> str:
+        """Put a job back into the queue; after a failure of the storage its next run begins later."""
+        if isinstance(error, InterruptedRunError):
+            self._persist(lambda: self._runs.release(job))
+            self.log(job).info("job_released")
+            return "released"
+        seconds = retry_seconds(job.storage_retries)
+        self._persist(lambda: self._runs.postpone(job, seconds))
+        self.log(job).warning(
+            "job_postponed",
+            retry_seconds=seconds,
+            error=str(error.__cause__),
+        )
+        return "postponed"
+
+    def _number(self, job: Job, run: Run) -> int:
+        try:
+            return run.execute()
+        except (JobCancelledError, JobLostError):
+            raise
+        except MemoryError as error:
+            raise JobMemoryLimit(
+                f"The job ran out of memory; it was estimated to take {job.memory_bytes / 2**20:,.0f} MiB. "
+                "Use fewer examples, or a backbone with fewer features.",
+                metadata={"estimate": str(job.memory_bytes)},
+            ) from error
+        except ArtifactDamaged as error:
+            if job.storage_retries < MISSING_TRIES and is_missing(error) and self._queue.has_other_replicas():
+                # Another replica may have it: this one cannot be sure that it looks in the right place.
+                raise StorageRetryError(job.job_id) from error
+            raise
+        except LocalStorageUnavailable as error:
+            if job.storage_retries >= MAX_STORAGE_RETRIES:
+                raise
+            raise StorageRetryError(job.job_id) from error
+        except (ServiceUnavailable, Draining) as error:
+            # No fault of the job: it waits for the database, the bucket or another server in the queue.
+            raise InterruptedRunError(job.job_id) from error
+        except Exception as error:
+            if self._stopping:
+                # What the run leans on may be closed beneath it once the grace is over. The job is not to
+                # blame, and its next attempt shows whether it fails.
+                raise InterruptedRunError(job.job_id) from error
+            raise
+
+    def _fail(self, job: Job, run: Run, reason: str, message: str, metadata: dict[str, str]) -> None:
+        if reason in (JobTimeLimit.reason, JobMemoryLimit.reason):
+            self._observer.job_limited(reason)
+        error = JobError(reason=reason, message=message, metadata=metadata)
+        self._persist(lambda: self._runs.fail(job, error, run.findings))
+
+    def _persist(self, write: Callable[[], None]) -> None:
+        """Write until the database has answered. The fence knows whether the job is still this run's."""
+        while True:
+            try:
+                write()
+                return
+            except DatabaseUnavailable:
+                self._sleep(RETRY_SECONDS)
