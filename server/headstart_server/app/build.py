@@ -45,8 +45,6 @@ from headstart_server.embedding.waiters import Waiters
 from headstart_server.errors import ServiceUnavailable
 from headstart_server.evaluation.influence_models import InfluenceModels
 from headstart_server.evaluation.promotion_check import PromotionCheck
-from headstart_server.export.cache import ExportCache
-from headstart_server.export.exporter import Exporter
 from headstart_server.feedback.captured_contents import StoredCaptures
 from headstart_server.feedback.feedback_service import FeedbackService
 from headstart_server.feedback.feedback_store import FeedbackStore
@@ -92,9 +90,6 @@ from headstart_server.webhooks.policy import WebhookPolicy
 
 log = structlog.get_logger(__name__)
 
-#: Total bytes of cached exports, and the seconds after which each is created again.
-EXPORT_BYTES = 1 << 30
-EXPORT_SECONDS = 3600.0
 #: The fraction of concurrent calls that may wait for a backbone: loaded ones stay reachable.
 WAITING_SHARE = 4
 #: Training rows on their way from archive to backbone at the same time.
@@ -142,7 +137,7 @@ class Objects:
         self._create_embedding(settings, local, closing)
         self._create_training(settings)
         self._create_feedback()
-        self._create_exporter(local)
+        self.exporter = configured.exporter(local, self.registry, emptied(self.local_dir / "exports"), part)
         self.audit = configured.audit_log(settings.auth, part, closing)
 
     def cancel(self, job_id: str) -> Job:
@@ -266,7 +261,7 @@ class Objects:
             self.registry,
             self.job_store.quotas.tenant_limits,
             self.telemetry,
-            lambda stored: CapturedThumbnails(
+            thumbnails=lambda stored: CapturedThumbnails(
                 stored, self.captured_images, max_pixels=self.settings.limits.max_pixels
             ),
         )
@@ -390,14 +385,6 @@ class Objects:
                 on_considered=self.telemetry.retrain_considered,
             )
         )
-
-    def _create_exporter(self, local: BackboneSource) -> None:
-        cache = ExportCache(
-            emptied(self.local_dir / "exports"),
-            max_bytes=self.part.share(EXPORT_BYTES),
-            max_seconds=EXPORT_SECONDS,
-        )
-        self.exporter = Exporter(self.registry, configured.export_network(local), cache)
 
     def _sweep_archives(self) -> None:
         """Remove the examples that nothing needs; the next cleaning tries again what fails."""

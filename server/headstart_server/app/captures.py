@@ -36,6 +36,7 @@ def open_captures(
     registry: Registry,
     tenant_limits: Callable[[str], TenantLimits],
     telemetry: Telemetry,
+    *,
     thumbnails: Callable[[CapturedInputs], CapturedThumbnails],
 ) -> Captures:
     """Return the captured inputs of a server."""
@@ -44,7 +45,9 @@ def open_captures(
     store = CaptureStore(database, files, tenant_limits)
     inputs = InputCapture(registry.index, selector, store, telemetry, ids=ids)
     stored = CapturedInputs(database, files, settle=inputs.settle, may_arrive=ids.may_arrive)
-    ranking = ReviewRanking(registry, files)
     return Captures(
-        inputs=inputs, stored=stored, review_lists=ReviewLists(database, registry, stored, ranking)
+        inputs=inputs,
+        stored=stored,
+        thumbnails=thumbnails(stored),
+        review_lists=ReviewLists(database, registry, stored, ReviewRanking(registry, files)),
     )

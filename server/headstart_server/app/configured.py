@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from importlib.util import find_spec
+from pathlib import Path
 
 import structlog
 
@@ -18,11 +19,13 @@ from headstart_server.datasets.uris.policy import dataset_uri_policy
 from headstart_server.datasets.uris.reader import DatasetReader
 from headstart_server.embedding.backbone_pool import BackboneSource
 from headstart_server.errors import ExportUnavailable
-from headstart_server.export.exporter import ExportNetwork
+from headstart_server.export.cache import ExportCache
+from headstart_server.export.exporter import Exporter, ExportNetwork
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.learning.examples.dataset import DatasetLimits
 from headstart_server.learning.features.matrices import DeviceError, Matrices
 from headstart_server.learning.heads.ridge import NUMPY
+from headstart_server.models.registry import Registry
 from headstart_server.processes.part import Part
 from headstart_server.settings.groups import AuthGroup
 from headstart_server.settings.job_groups import BackbonesGroup, LimitsGroup
@@ -30,6 +33,10 @@ from headstart_server.settings.settings import Settings
 from headstart_server.training.job_memory import memory_budget
 
 log = structlog.get_logger(__name__)
+
+#: Total bytes of cached exports, and the seconds after which each is created again.
+EXPORT_BYTES = 1 << 30
+EXPORT_SECONDS = 3600.0
 
 
 def catalog(settings: Settings) -> Catalog:
@@ -68,8 +75,13 @@ def default_backbone(source: BackboneSource, name: str) -> str:
     return source.quantized.preferred(name)
 
 
-def export_network(source: BackboneSource) -> ExportNetwork:
-    """Return what exports a network as a file."""
+def exporter(source: BackboneSource, registry: Registry, folder: Path, part: Part) -> Exporter:
+    """Return the exporter of versions, with its cache in a folder."""
+    cache = ExportCache(folder, max_bytes=part.share(EXPORT_BYTES), max_seconds=EXPORT_SECONDS)
+    return Exporter(registry, _export_network(source), cache)
+
+
+def _export_network(source: BackboneSource) -> ExportNetwork:
     if isinstance(source, Catalog):
         return source.export
 

@@ -117,7 +117,7 @@ def test_a_constructor_that_fails_releases_what_was_opened(
     name: str, settings: Settings, nothing_left: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(configured if name == "AuditLog" else build, name, fails)
+        patched.setattr(configured if name in ("AuditLog", "Exporter") else build, name, fails)
         with pytest.raises(DeliberateError):
             App(settings, FakeSource(FakeBackbone("mine")))
 
