@@ -107,7 +107,7 @@ class Batcher:
     def run_now(self, rows: Sequence[Row], heads: Sequence[RowHead], *, decoded: float) -> list[RowFeatures]:
         """Run Predict rows of an immediate backbone in the caller's thread, next to other batches."""
         started = self.clock()
-        views = self._runs[Lane.PREDICT](np.stack(rows))
+        views = self._runs[Lane.PREDICT](rows[0][np.newaxis] if len(rows) == 1 else np.stack(rows))
         outputs = head_outputs(views, [heads] * len(rows))
         seconds = self.clock() - started
         self._observer.batch_ran(Lane.PREDICT, len(rows), seconds, decoded + seconds)

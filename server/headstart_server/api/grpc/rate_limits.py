@@ -5,7 +5,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from headstart_server.api.grpc.call import Call, CallCheck, Context, Method
 from headstart_server.api.grpc.requests.request_parsing import REQUEST_BYTES
@@ -101,8 +101,18 @@ class SharedRateLimiter(RateLimiter):
         return wait
 
 
+class CallCounter(Protocol):
+    """Counts the concurrent calls of each caller."""
+
+    def start(self, caller: str, most: int, /) -> bool:
+        """Count a call; return False if the caller has the most already."""
+
+    def end(self, caller: str, /) -> None:
+        """Stop counting a call."""
+
+
 class RunningCalls:
-    """The number of concurrent calls of each caller."""
+    """The number of concurrent calls of each caller in this process."""
 
     def __init__(self) -> None:
         self._running: Counter[str] = Counter()
@@ -125,23 +135,22 @@ class RunningCalls:
         return self._running.total()
 
 
-class SharedRunningCalls(RunningCalls):
-    """The same for all serving processes of a server.
+class SharedRunningCalls:
+    """The number of concurrent calls of each caller in all serving processes of a server.
 
     Args:
         table: the table of callers.
     """
 
     def __init__(self, table: CallerTable) -> None:
-        super().__init__()
         self._table = table
 
     def start(self, caller: str, most: int) -> bool:
-        """Do the same in the table."""
+        """Count a call; return False if the caller has the most already."""
         return self._table.start_call(caller, time.monotonic(), most)
 
     def end(self, caller: str) -> None:
-        """Do the same in the table."""
+        """Stop counting a call."""
         self._table.end_call(caller, time.monotonic())
 
 
@@ -168,13 +177,13 @@ class RateCheck(CallCheck):
         *,
         nbytes: RateLimiter | None = None,
         max_concurrent: int = 0,
-        running: RunningCalls | None = None,
+        running: CallCounter | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._calls = calls
         self._bytes = nbytes
         self._max_concurrent = max_concurrent
-        self._running = running or RunningCalls()
+        self._running: CallCounter = running or RunningCalls()
         self._key_of = key_of or address_of
         self._sleep = sleep
 

@@ -49,8 +49,12 @@ class TensorDecoder:
             raise UndecodableInput(
                 f"Expected {self._expected()}. Received: {content.dtype} of shape {list(content.shape)}."
             )
-        with np.errstate(over="ignore"):
-            row = content.astype(np.float32)  # a copy: what is given may be a view of a whole message
+        # A copy: what is given may be a view of a whole message.
+        if content.dtype == np.float32:
+            row = content.astype(np.float32)
+        else:
+            with np.errstate(over="ignore"):
+                row = content.astype(np.float32)
         finite = np.isfinite(row)
         if not finite.all():
             place = int(np.argmin(finite))
