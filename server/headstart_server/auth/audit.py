@@ -42,11 +42,7 @@ class AuditThrottle:
         self._seconds: dict[str, _Second] = {}
 
     def take(self, kind: str, now: float) -> tuple[bool, OmittedLines | None]:
-        """Return whether a line may be written, and the omitted lines to report before it.
-
-        Args:
-            now: the time, in seconds since 1970.
-        """
+        """Return whether a line may be written at a time, and the omitted lines to report before it."""
         here = self._seconds.setdefault(kind, _Second(second=int(now)))
         omitted = None
         if int(now) != here.second:

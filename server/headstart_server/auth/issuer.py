@@ -57,11 +57,7 @@ class KeySet:
         self._stamp: Stamp | None = None
 
     def key(self, name: str) -> Any:
-        """Return the key of an id, if the issuer has it. May wait for the network.
-
-        Raises:
-            KeysUnavailableError: no keys are known, and none can be had.
-        """
+        """Return the key of an ID, perhaps after a request to the issuer, or raise KeysUnavailableError."""
         known = self._keys
         # A known key does not wait for a lookup of an unknown one, or for a refresh of all.
         is_known = "://" in self._source and known is not None and name in known
@@ -134,11 +130,7 @@ except ModuleNotFoundError:  # the extra `oidc`
 
 
 def check_installed() -> None:
-    """Check that tokens of issuers can be checked.
-
-    Raises:
-        ModuleNotFoundError: what that needs is not installed.
-    """
+    """Raise ModuleNotFoundError if the package that checks tokens of issuers is not installed."""
     if jwt is None:
         raise ModuleNotFoundError("The access file has issuers: pip install 'headstart[oidc]'.", name="jwt")
 

@@ -71,12 +71,7 @@ class Policy:
 
 
 def read_policy(path: Path) -> Policy:
-    """Read an access file.
-
-    Raises:
-        OSError: it cannot be read.
-        PolicyError: it is not what it has to be.
-    """
+    """Read an access file; raise OSError, or PolicyError if it is invalid."""
     try:
         return policy_of(tomllib.loads(path.read_text()))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -86,11 +81,7 @@ def read_policy(path: Path) -> Policy:
 
 
 def policy_of(document: Mapping[str, Any]) -> Policy:
-    """The policy of a document.
-
-    Raises:
-        PolicyError: names the entry at fault, what was expected and what came.
-    """
+    """Return the policy of a document; raise PolicyError, which names the invalid entry."""
     _known(document, {"principals", "issuers", "tenants"}, "the file")
     issuers: dict[str, IssuerSettings] = {}
     for place, entry in enumerate(_tables(document, "issuers")):

@@ -166,12 +166,7 @@ class Catalog:
         self._conversions.stop()
 
     def network(self, name: str = DEFAULT, precision: Precision = Precision.FLOAT32) -> Any:
-        """Return a backbone as a Keras model from decoded rows to its views and cuts.
-
-        Raises:
-            SourceError: its source is unavailable.
-            CheckpointError: its weights are damaged.
-        """
+        """Return a Keras model from decoded rows to views and cuts; raise SourceError or CheckpointError."""
         declaration = self._declaration(name)
         source_of(declaration).fetch(declaration, self._runtimes.cache)
         return self._open(declaration, precision).model

@@ -186,11 +186,7 @@ class CaptureEraser:
             return list(connection.execute(query).scalars())
 
     def clean(self) -> int:
-        """Delete what has expired, and finish what was begun; return the number of removed objects.
-
-        Raises:
-            ServiceUnavailable or StorageFull: the rest is left to the next cleaning.
-        """
+        """Delete what has expired and finish what was begun; return the number of removed objects."""
         self._expire()
         self.rewrite_erased()
         self._merge()

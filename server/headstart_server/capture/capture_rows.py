@@ -59,11 +59,7 @@ class ModelGoneError(Exception):
 
 
 def policy_of(connection: Connection, model: str) -> CapturePolicy:
-    """Return the policy of a model, and hold its row to the end of the transaction.
-
-    Raises:
-        ModelGoneError: the model was deleted, or it has no policy.
-    """
+    """Return the policy of a model and lock its row; raise ModelGoneError without model or policy."""
     found = connection.execute(MODEL, {"model": model}).scalar()
     if found is None:
         raise ModelGoneError
@@ -115,11 +111,7 @@ def publish(
     facts: dict[str, Any],
     created: float,
 ) -> None:
-    """Let a batch whose object is complete count, in the order of its time.
-
-    Raises:
-        ModelGoneError: it was given up meanwhile.
-    """
+    """Publish a complete batch in the order of its time; raise ModelGoneError if it was given up."""
     done = connection.execute(
         update(capture_batches)
         .where(capture_batches.c.batch == batch, capture_batches.c.state == WRITING)

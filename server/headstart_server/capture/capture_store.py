@@ -66,11 +66,7 @@ class CaptureStore:
             raise
 
     def note_gaps(self, model: str, gaps: Gaps) -> None:
-        """Count what could not be captured.
-
-        Raises:
-            StorageFull or DatabaseUnavailable: it cannot be counted now.
-        """
+        """Count what could not be captured; raise StorageFull or DatabaseUnavailable if that fails."""
         with self._database.write("captures.note_gaps") as connection:
             now = self._database.now(connection)
             connection.execute(

@@ -160,11 +160,7 @@ class CapturedInputs:
             return connection.execute(newest.limit(limit)).all()
 
     def status_of(self, model: str) -> CaptureStatus:
-        """Return the state of the capture of a model.
-
-        Raises:
-            ModelNotFound: there is no such model.
-        """
+        """Return the state of the capture of a model; raise ModelNotFound if there is no such model."""
         with self._database.read() as connection:
             rows.require_model(connection, model)
         return self.status(model)

@@ -50,11 +50,7 @@ class CapturedThumbnails:
         self._store.remove(prediction_ids)
 
     def remove_gone(self) -> int:
-        """Remove the thumbnails of inputs that are not stored any more; return the number of these inputs.
-
-        Raises:
-            DatabaseUnavailable: which are stored is unknown; no thumbnail was removed.
-        """
+        """Remove the thumbnails of inputs that are not stored any more; return the number of these inputs."""
         images = self._store.images
         gone = images - self._inputs.stored(images)
         self.remove(gone)

@@ -66,12 +66,7 @@ class ReviewLists:
         self._ranking = ranking
 
     def page(self, selector: Selector, size: int, after: tuple[str, int] | None) -> ReviewPage:
-        """Return a page of the list of a model.
-
-        Args:
-            size: maximum number of inputs.
-            after: the `following` of the previous page; None for the first page of a new list.
-        """
+        """Return up to `size` inputs of a model's list after the last page, or of a new list."""
         if after is not None:
             list_id, start = after
             return self._page(selector.model, self._read(selector.model, list_id), start, size)

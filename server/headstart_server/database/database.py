@@ -94,21 +94,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for reading; each statement sees the last commit.
-
-        Raises:
-            DatabaseUnavailable: it does not answer.
-        """
+        """Return a connection whose statements each see the last commit; raise DatabaseUnavailable."""
         with self._watched(), self._backend.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
-        """A connection for reading whose statements all see the same commit.
-
-        Raises:
-            DatabaseUnavailable: it does not answer.
-        """
+        """Return a connection whose statements all see the same commit; raise DatabaseUnavailable."""
         with self._watched(), self._backend.engine.connect() as connection:
             connection.exec_driver_sql(self._backend.begin_snapshot)
             try:
@@ -157,11 +149,7 @@ class Database:
         return self._clock() if self._clock else self._backend.now(connection)
 
     def empty_log(self) -> None:
-        """Remove what was deleted from the log of an SQLite file as well.
-
-        Raises:
-            DatabaseUnavailable: the database is unavailable.
-        """
+        """Remove deleted data from the log of an SQLite file; raise DatabaseUnavailable."""
         with self._watched():
             self._backend.empty_log()
 

@@ -23,11 +23,7 @@ class TimedConnection(psycopg.Connection[Any]):
     answer_seconds = 5.0
 
     def wait(self, gen: PQGen[_Result], *args: Any, **options: Any) -> _Result:
-        """Wait for an answer of the server.
-
-        Raises:
-            NoAnswerError: none came in time.
-        """
+        """Wait for an answer of the server; raise NoAnswerError if none came in time."""
         try:
             return super().wait(_limited(gen, self.answer_seconds), *args, **options)
         except NoAnswerError:

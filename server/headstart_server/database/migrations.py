@@ -29,11 +29,7 @@ class SchemaError(HeadstartError):
 
 
 def migrate(connection: Connection, name: str) -> None:
-    """Make what is missing.
-
-    Raises:
-        SchemaError: the tables were written by a newer Headstart that this one cannot share them with.
-    """
+    """Create what is missing; raise SchemaError if a newer release wrote incompatible tables."""
     earlier = set(inspect(connection).get_table_names())
     if schema_version.name in earlier:
         _check(connection, name)

@@ -215,11 +215,7 @@ class DatasetStore:
         return write_single(self._folder, archive, example, INDEX)
 
     def read(self, example: StoredExample) -> Content:
-        """Return the content of one example, without opening its whole archive.
-
-        Raises:
-            StorageUnavailable: the bucket does not answer.
-        """
+        """Return the content of one example, without opening its whole archive."""
         with damage_reported(example.archive), self._folder.open(archive_name(example.archive)) as file:
             return decode(example.kind, read_stored(file, member_name(example.member), example.member))
 
@@ -228,11 +224,7 @@ class DatasetStore:
         return ArchiveReader(self._folder)
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of each archive that is whole, by its job.
-
-        Raises:
-            StorageUnavailable: the bucket does not answer.
-        """
+        """Return the bytes of each complete archive by its job."""
         sizes = {}
         for entry in self._folder.entries():
             job_id, suffix = os.path.splitext(entry.name)
@@ -241,11 +233,7 @@ class DatasetStore:
         return sizes
 
     def remove(self, job_id: str) -> None:
-        """Remove the archive of a job; does nothing if it is missing.
-
-        Raises:
-            StorageUnavailable: the bucket does not answer.
-        """
+        """Remove the archive of a job; do nothing if it is missing."""
         self._folder.remove(archive_name(job_id))
 
     def remove_all_but(

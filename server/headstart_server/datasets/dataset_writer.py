@@ -108,11 +108,7 @@ class DatasetWriter:
             )
 
     def digest_of_added(self, *, with_ids: bool) -> str:
-        """SHA-256 over the examples that came, before `finish` adds the parent's.
-
-        Args:
-            with_ids: whether their ids count, which tell what they replace.
-        """
+        """Return the SHA-256 over the added examples, optionally with IDs, before `finish`."""
         digest = self._count.digest()
         if not with_ids:
             return digest

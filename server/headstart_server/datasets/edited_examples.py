@@ -54,11 +54,7 @@ def edited(
     erased: Collection[tuple[str, int]],
     task: Task,
 ) -> EditedExamples:
-    """Return the examples of a parent after edits.
-
-    Args:
-        erased: archive and member of examples that were erased; they do not stay.
-    """
+    """Return the examples of a parent after edits, without the members of archives in `erased`."""
     positions = _positions(examples, edits)
     kept, left_out = [], []
     changed_ids, reduced, count = {}, _Reduced(), 0

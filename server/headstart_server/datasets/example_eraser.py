@@ -142,11 +142,7 @@ class ExampleEraser:
         return sum(self._captures.erase(name, request.example_id) for name in self._captured_in(request))
 
     def begin(self, request: ErasureRequest, log: ErasureLog) -> tuple[Erasure, str]:
-        """Exclude an example from training, and store the erasure of it in the same transaction.
-
-        Returns:
-            The versions and jobs that have it, and the ID of the erasure.
-        """
+        """Exclude an example and store its erasure; return its versions and jobs, and the erasure's ID."""
         found, captured = self._search(request), len(self._captured_in(request))
         erasure_id = ""
 

@@ -38,11 +38,7 @@ def find_parent(
     spec: FineTuneSpec,
     erased: Callable[[Collection[str]], Collection[tuple[str, int]]] = lambda _: (),
 ) -> Parent:
-    """The parent that a spec names, at this moment where it names an alias.
-
-    Args:
-        erased: returns the members of some archives whose examples were erased; they are not inherited.
-    """
+    """Return the parent that a spec names, an alias as it is now, without erased members of archives."""
     selector = Selector(model=spec.model, number=spec.parent_version, alias=spec.parent_alias)
     version = registry.reader.version(spec.model, registry.index.find(selector))
     kept = retained_examples(registry, version, "Send all examples again without a parent.")

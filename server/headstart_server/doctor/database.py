@@ -28,11 +28,7 @@ _REMEDIES = {
 
 
 def check_database(config: Settings, clock: Callable[[], float] = time.time) -> Iterator[Finding]:
-    """Check the database, and how far its clock is from this machine's.
-
-    Args:
-        clock: this machine's clock.
-    """
+    """Check the database, and how far its clock is from this machine's."""
     target = config.storage.database_target
     try:
         file = sqlite_file(target)

@@ -205,11 +205,7 @@ def _weakness(folder: _Folder, kind: str, free: int, inodes: int | None) -> tupl
 
 
 def nearest(path: Path) -> Path:
-    """Return a folder, or the nearest existing one in which it can be made.
-
-    Raises:
-        OSError: the path, or a part of it, is not a folder or cannot be read.
-    """
+    """Return a folder or the nearest existing one above it; raise OSError if a part is not a folder."""
     path = Path(os.path.abspath(path))
     try:
         mode = path.stat().st_mode

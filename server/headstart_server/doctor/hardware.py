@@ -143,11 +143,7 @@ def cpu_finding(machine: str, features: frozenset[str]) -> Finding:
 
 
 def quota_finding(cores: int, quota: float | None) -> Finding:
-    """Return how many cores the server may use.
-
-    Args:
-        quota: the limit of its control group in cores; None without one.
-    """
+    """Return how many cores the server may use, by the control group's limit if it has one."""
     if quota is None or quota >= cores:
         return ok("cores", f"{cores}, without a lower CPU limit", cores=cores, quota=quota)
     summary = f"{cores}, limited to {quota:g} by the control group"

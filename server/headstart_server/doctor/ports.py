@@ -102,11 +102,7 @@ def _finding(port: _Port, server: Holder | None) -> Finding:
 
 
 def _bind(port: _Port) -> None:
-    """Bind to all addresses of a port for a moment, without listening.
-
-    Raises:
-        OSError: an address is in use, or none of them can be used.
-    """
+    """Bind to all addresses of a port for a moment; raise OSError if one is in use or none is usable."""
     flags = socket.AI_PASSIVE
     found = socket.getaddrinfo(port.host.strip("[]"), port.number, type=socket.SOCK_STREAM, flags=flags)
     errors: list[OSError] = []

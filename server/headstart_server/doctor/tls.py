@@ -18,11 +18,7 @@ _NO_TIME_CHECK = 0x200000
 
 
 def check_tls(config: Settings, clock: Callable[[], float] = time.time) -> Iterator[Finding]:
-    """Check certificate, key and client CA.
-
-    Args:
-        clock: seconds since 1970.
-    """
+    """Check certificate, key and client CA at a time, in seconds since 1970."""
     files = tls_files(config.tls)
     if files is None:
         yield _plain(config)
@@ -54,11 +50,7 @@ def _plain(config: Settings) -> Finding:
 
 
 def _own_certificate(files: TlsFiles) -> dict[str, Any]:
-    """Return the server's certificate as a client decodes it, from a handshake in memory.
-
-    Raises:
-        OSError: the handshake fails.
-    """
+    """Return the server's certificate as a client decodes it; raise OSError if the handshake fails."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(files.cert, files.key, password="")
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

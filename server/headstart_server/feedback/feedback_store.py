@@ -146,12 +146,7 @@ class FeedbackStore:
     def list(
         self, model: str, *, states: Sequence[FeedbackState] = (), before: int | None, limit: int
     ) -> Sequence[Feedback]:
-        """Return feedback, the newest first.
-
-        Args:
-            states: only feedback in one of these states; empty for all.
-            before: only feedback with a smaller number; None for all.
-        """
+        """Return feedback in some states, or in any, with a number below `before`, newest first."""
         query = select(feedback).where(feedback.c.model == model)
         if states:
             query = query.where(feedback.c.state.in_([state.value for state in states]))
@@ -169,11 +164,7 @@ class FeedbackStore:
         return [_feedback(row) for row in found]
 
     def counts(self, model: str, window: float | None = None) -> FeedbackCounts:
-        """Count the feedback of a model.
-
-        Args:
-            window: seconds; only feedback of so long ago at most. None for all.
-        """
+        """Count the feedback of a model, of all time or of the last seconds."""
         with self._database.snapshot() as connection:
             rows.require_model(connection, model)
             recent = feedback.c.model == model
@@ -210,11 +201,7 @@ class FeedbackStore:
         return policy, RetrainState() if row is None else _state(row)
 
     def ready(self) -> Sequence[tuple[str, int, float]]:
-        """Return the models whose policy may start a retrain now.
-
-        Returns:
-            Each model, the number of its pending feedback, and the seconds since the first of it.
-        """
+        """Return models that may retrain now, with the number and the age in seconds of pending feedback."""
         with self._database.snapshot() as connection:
             # Most servers have no policy: the rest is left out for them.
             named = models.c.retrain.is_not(None), models.c.deleted.is_(None)

@@ -87,11 +87,7 @@ class ArchiveFileStore(Protocol):
 
 
 def hold(connection: Connection, holder: str, archives: Collection[str]) -> None:
-    """Note which archives a job's dataset lies in, in the transaction that accepts the job.
-
-    Raises:
-        ExamplesNotKept: one of them may be gone: the parent version or the dataset was deleted.
-    """
+    """Record the archives of a job when it is accepted; raise ExamplesNotKept if one may be gone."""
     others = sorted(set(archives) - {holder})
     found: set[str] = set()
     usage.lock(connection, others)

@@ -131,11 +131,7 @@ def is_any(connection: Connection, claimant: Claimant, now: float) -> bool:
 
 
 def claim(connection: Connection, claimant: Claimant, now: float, *, only: str | None = None) -> ClaimResult:
-    """Take the next job; the caller holds the lock of the queue.
-
-    Args:
-        only: the one job to consider; None for all.
-    """
+    """Take the next job, or the job `only`, if one can start; the caller holds the lock of the queue."""
     query = DEAD_ROWS if claimant.may_take_over else OWN_DEAD_ROWS
     dead = connection.execute(narrowed(query, only), claimant.values(now)).all()
     recovered = recovery.recover(connection, dead, claimant.owner, now)

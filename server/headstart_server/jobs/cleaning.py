@@ -36,11 +36,7 @@ class JobCleaner:
             return _take_turn(connection, what, now=now, seconds=seconds)
 
     def forget(self, older_than: float) -> int:
-        """Remove the jobs that ended more than so many seconds ago, with their events, in parts.
-
-        Returns:
-            The number of jobs removed.
-        """
+        """Remove, in parts, the jobs that ended more than so many seconds ago, and return their number."""
         count = 0
         while True:
             with self._database.write("jobs.forget") as connection:
@@ -51,11 +47,7 @@ class JobCleaner:
 
 
 def run_steps(steps: Mapping[str, Callable[[], object] | None]) -> None:
-    """Run each step of a cleaning, whatever becomes of the others; log which failed, and what was removed.
-
-    Args:
-        steps: the steps by name, None for no step. A number that one returns is how much it removed.
-    """
+    """Run each step that is not None, even if others fail; log failures and the number that each removed."""
     for name, step in steps.items():
         if step is None:
             continue

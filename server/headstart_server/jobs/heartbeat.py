@@ -72,12 +72,7 @@ class Claim:
         self._lost = False
 
     def check(self) -> None:
-        """Check that the run may go on.
-
-        Raises:
-            JobCancelledError: it was canceled.
-            JobLostError: it belongs to another attempt.
-        """
+        """Raise JobCancelledError if the job was canceled, and JobLostError if another attempt has it."""
         if self._lost:
             raise JobLostError(self.job.job_id)
         if self._cancelled:

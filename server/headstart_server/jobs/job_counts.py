@@ -45,11 +45,7 @@ class DataCounts:
         self.counted = CountedData()
 
     def refresh(self) -> CountedData:
-        """Count, and return the numbers.
-
-        Raises:
-            DatabaseUnavailable: the database does not answer.
-        """
+        """Count, and return the numbers; raise DatabaseUnavailable if the database does not answer."""
         with self._database.snapshot() as connection:
             self.counted = count_data(connection)
         return self.counted

@@ -99,11 +99,7 @@ class JobQueue:
         return job
 
     def replayed(self, request_id: str, request_hash: str | None = None, tenant: str = "") -> Job | None:
-        """Return the job of a request ID that was accepted before; None if it was not.
-
-        Args:
-            request_hash: digest of everything that the caller sent; None if that is not known yet.
-        """
+        """Return the job of an accepted request ID, if the hash of the request is the same or unknown."""
         with self._database.snapshot() as connection:
             return submitting.replayed(connection, tenant, request_id, request_hash)
 
@@ -181,11 +177,7 @@ class JobQueue:
             return self._claim_one_by_one(claimant)
 
     def renew(self, held: Collection[Job]) -> Mapping[str, bool]:
-        """Renew the leases of this process's jobs, and show the other replicas that it is alive.
-
-        Returns:
-            For each job that still belongs to this process, whether it was canceled.
-        """
+        """Renew the leases of this process; return for each job that it still has whether it was canceled."""
         if not held and not self._database.is_shared:
             with self._database.read() as connection:
                 connection.execute(select(1)).scalar()

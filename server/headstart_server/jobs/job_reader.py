@@ -56,12 +56,7 @@ class JobReader:
             return watching.current(connection)
 
     def watched(self, position: Position, *, model: str, scope: Scope | None) -> Watched:
-        """Return the events of all jobs after a position.
-
-        Args:
-            model: only jobs of this model; empty for all.
-            scope: only jobs of models within it; None for all.
-        """
+        """Return the events after a position, of all jobs or those of a model or scope."""
         with self._database.snapshot() as connection:
             return watching.step(connection, position, model=model, scope=scope)
 

@@ -257,11 +257,7 @@ class Quotas:
         )
 
     def recount_usage(self) -> int:
-        """Correct the sums of what tenants store, should they be wrong.
-
-        Returns:
-            The number of tenants whose sums were wrong.
-        """
+        """Correct the sums of what tenants store; return the number of tenants whose sums were wrong."""
         with self._database.snapshot() as connection:
             wrong = model_usage.wrong_sums(connection)
         if wrong:
@@ -313,11 +309,7 @@ def _check_versions(connection: Connection, limit: int, model: str) -> None:
 
 
 def _check_aliases(connection: Connection, model: str, alias: str | None) -> None:
-    """Check that a model may have the alias of one more job; aliases that unfinished jobs will make count.
-
-    Args:
-        alias: the alias that the job moves; None for none.
-    """
+    """Check that a model may have the alias of one more job; those of unfinished jobs count."""
     if alias is None:
         return
     names = connection.execute(_ALIASES, {"model": model}).scalars().all()

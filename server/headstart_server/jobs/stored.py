@@ -163,11 +163,7 @@ def over_bytes(
 
 
 def unmeasured(connection: Connection, sizes: Mapping[str, int]) -> dict[str, int]:
-    """Return the archives whose size is not written down, or has changed.
-
-    Args:
-        sizes: bytes of each archive by its job.
-    """
+    """Return the archives whose size, in bytes by job, is not recorded or has changed."""
     known: dict[str, int] = {}
     for part in batched(sizes, usage.AT_ONCE):
         found = connection.execute(_SIZES, {"archives": part})

@@ -56,12 +56,7 @@ class Submission:
 def replayed(
     connection: Connection, tenant: str, request_id: str | None, request_hash: str | None
 ) -> Job | None:
-    """The job that the same request made before, if it did.
-
-    Args:
-        request_id: the caller's id; None for none.
-        request_hash: digest of all that the caller sent; None if that is not known yet.
-    """
+    """Return the job of an accepted request ID, if the hash of the request is the same or unknown."""
     if request_id is None:
         return None
     row = connection.execute(_EARLIER, {"tenant": tenant, "request_id": request_id}).one_or_none()

@@ -79,12 +79,7 @@ class Watched:
 
 
 def step(connection: Connection, position: Position, *, model: str, scope: Scope | None) -> Watched:
-    """Read the events after a position.
-
-    Args:
-        model: only jobs of this model; empty for all.
-        scope: only jobs of models within it; None for all.
-    """
+    """Read the events after a position, of all jobs or those of a model or scope."""
     conditions = narrowed(model, scope)
     query = select(jobs.c.job_id, jobs.c.number, jobs.c.seq, jobs.c.state, jobs.c.model).where(*conditions)
     new = connection.execute(

@@ -179,11 +179,7 @@ def note_answer(connection: Connection, receiver: str) -> None:
 
 
 def note_silence(connection: Connection, receiver: str, due: Callable[[int], float]) -> None:
-    """Record that a receiver did not answer.
-
-    Args:
-        due: returns when it is tried next, from the number of tries without an answer.
-    """
+    """Record that a receiver did not answer; `due` returns the next time from the number of tries."""
     silent = int(connection.execute(_SILENT, {"of": receiver}).scalar_one_or_none() or 0) + 1
     connection.execute(_RECEIVER, {"of": receiver, "silent": silent, "due": due(silent)})
 

@@ -78,11 +78,7 @@ class AliasEvent:
 
 @contextmanager
 def recorded(connection: Connection, models: Iterable[str], mover: Mover, now: float) -> Iterator[None]:
-    """Record how the aliases of models change while the block runs.
-
-    Args:
-        connection: of a transaction that holds the counter of the registry, which orders the events.
-    """
+    """Record how aliases change while the block runs, in a transaction that holds the registry's counter."""
     before = {model: _by_name(connection, model) for model in sorted(set(models))}
     yield
     for model, earlier in before.items():
@@ -115,12 +111,7 @@ def forget(connection: Connection, model: str) -> None:
 def events(
     connection: Connection, model: str, alias: str, *, before: int | None, limit: int
 ) -> Sequence[AliasEvent]:
-    """Return events of a model, the newest first.
-
-    Args:
-        alias: only those of this alias; empty for all.
-        before: only those with a smaller id; None for all.
-    """
+    """Return events of a model or of one of its aliases, those with an ID below `before`, newest first."""
     query = select(alias_events).where(alias_events.c.model == model)
     if alias:
         query = query.where(alias_events.c.alias == alias)

@@ -65,11 +65,7 @@ def move_alias(
     now: float,
     shares: Sequence[TrafficSplit] = (),
 ) -> Alias:
-    """Set or move an alias, with all the shares it is to give.
-
-    Raises:
-        QuotaExceeded: the alias is new, and the model may have no further one.
-    """
+    """Set or move an alias with its traffic split; raise QuotaExceeded if it is one alias too many."""
     here = {"of_model": model, "alias": alias}
     moves = connection.execute(_MOVES, here).scalar()
     moved: dict[str, Any] = {"number": number, "moves": 1 if moves is None else moves + 1, "updated": now}

@@ -197,11 +197,7 @@ def give_back(connection: Connection, job_id: str, now: float) -> None:
 def note_failure(
     connection: Connection, model: str, error: Mapping[str, Any], *, now: float, job_id: str | None = None
 ) -> None:
-    """Record that a retrain failed, and postpone the next one.
-
-    Args:
-        job_id: the job that failed; None if none was accepted.
-    """
+    """Record that a retrain failed, with its job if one was accepted, and postpone the next one."""
     policy = policy_of(connection, model)
     add_state(connection, model)
     here = update(retrains).where(retrains.c.model == model)
@@ -224,11 +220,7 @@ def of_example(connection: Connection, example_id: str, models_of: ColumnElement
 
 
 def erase(connection: Connection, feedback_ids: Collection[str]) -> set[str]:
-    """Delete feedback, in the transaction that records the erasure of its content.
-
-    Returns:
-        The jobs under way that train on some of it.
-    """
+    """Delete feedback in the transaction that records the erasure, and return the unfinished jobs with it."""
     job_ids: set[str] = set()
     for part in batched(sorted(feedback_ids), usage.AT_ONCE):
         here = delete(feedback).where(feedback.c.feedback_id.in_(part))

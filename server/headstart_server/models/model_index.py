@@ -30,11 +30,7 @@ class DatabaseClock:
         self._ahead = 0.0
 
     def set(self, connection: Connection) -> None:
-        """Read the database's time.
-
-        Raises:
-            DatabaseUnavailable: it does not answer; what was known stays known.
-        """
+        """Read the database's time; raise DatabaseUnavailable and keep the last one if it does not answer."""
         now = self._database.now(connection)
         # Read after the reply, so that a late reply makes the estimate slow, and nothing ends early.
         self._ahead = now - self._clock()
@@ -79,11 +75,7 @@ class ModelEntry:
     capture: CapturePolicy | None = None
 
     def default(self, is_live: Callable[[float | None], bool]) -> int | None:
-        """Return the newest live version that is not rejected, or else the newest; None without a live one.
-
-        Args:
-            is_live: returns whether a version of some expiry is there.
-        """
+        """Return the newest live version that is not rejected, or else the newest live one, or None."""
         newest = None
         for number in reversed(self.numbers):
             if is_live(self.numbers[number]):
@@ -244,11 +236,7 @@ class ModelIndex:
             self._read_entries(connection, [model])
 
     def sync(self) -> None:
-        """Bring the entries of all models up to date that any replica has changed since the last time.
-
-        Raises:
-            DatabaseUnavailable: the database does not answer; what was known stays known.
-        """
+        """Read the models that changed since the last time; DatabaseUnavailable leaves the entries."""
         with self._database.read() as connection:
             self._now.set(connection)
             if rows.last_revision(connection) == self._seen:

@@ -89,12 +89,7 @@ class ModelReader:
             ]
 
     def all_versions(self, model: str = "", scope: Scope | None = None) -> Iterator[Version]:
-        """Yield every version by model and number; read in parts, so concurrent changes may be missed.
-
-        Args:
-            model: only those of this model; empty for all.
-            scope: only those of models within it; None for all.
-        """
+        """Yield versions by model and number, read in parts, so concurrent changes may be missed."""
         names = [model] if model else self._names(scope)
         for part in batched(
             (name for name in names if scope is None or scope.covers(name)), _MODELS_OF_VERSIONS
@@ -136,12 +131,7 @@ class ModelReader:
     def alias_events(
         self, model: str, alias: str = "", *, before: int | None = None, limit: int
     ) -> Sequence[AliasEvent]:
-        """Return moves of a model's aliases, the newest first.
-
-        Args:
-            alias: only those of this alias; empty for all.
-            before: only those with a smaller id; None for all.
-        """
+        """Return moves of a model's aliases or of one, those with an ID below `before`, newest first."""
         with self._database.snapshot() as connection:
             rows.require_model(connection, model)
             return alias_history.events(connection, model, alias, before=before, limit=limit)

@@ -163,11 +163,7 @@ class Registry:
         return moved
 
     def delete_alias(self, model: str, alias: str, *, etag: str = "", principal: str = "") -> None:
-        """Delete an alias.
-
-        Args:
-            etag: delete it only if this is its etag; empty deletes it in any case.
-        """
+        """Delete an alias, if `etag` is empty or its own."""
         with self._database.write("aliases.delete") as connection:
             rows.bump_revision(connection, [model])
             rows.require_model(connection, model)
@@ -183,12 +179,7 @@ class Registry:
     def update_version(
         self, model: str, number: int, details: Mapping[str, Any], expiration: Expiration | None
     ) -> Version:
-        """Change the details of a version, and when it expires.
-
-        Args:
-            details: the new `display_name`, `description` and `tags`, those that change.
-            expiration: when it expires from now on; None keeps that.
-        """
+        """Change the given details of a version, and its expiration unless it is None."""
         with self._database.write("versions.update") as connection:
             rows.bump_revision(connection, [model])
             now = self._database.now(connection)
@@ -197,11 +188,7 @@ class Registry:
         return self.reader.version(model, number)
 
     def update_model(self, model: str, details: Mapping[str, Any]) -> Model:
-        """Change the details and policies of a model.
-
-        Args:
-            details: the new `display_name`, `description`, `tags` and `capture` policy, those that change.
-        """
+        """Change the given details and policies of a model."""
         with self._database.write("models.update") as connection:
             rows.bump_revision(connection, [model])
             updates.update_model(connection, model, details)
@@ -233,11 +220,7 @@ class Registry:
         self._forget([(model, number, artifact)])
 
     def delete_model(self, model: str, *, force: bool) -> int:
-        """Delete a model with its aliases; its version numbers are not used again.
-
-        Returns:
-            The number of versions deleted.
-        """
+        """Delete a model with its aliases; return the number of its versions, which are not reused."""
         with self._database.write("models.delete") as connection:
             rows.bump_revision(connection, [model])
             rows.require_model(connection, model)

@@ -58,11 +58,7 @@ def check_backbone(version: ResidentVersion, digest: str) -> None:
 
 
 def embedder_of(version: ResidentVersion, pool: BackbonePool) -> Embedder:
-    """Return the embedder of a version's backbone, without waiting.
-
-    Raises:
-        Loading: its backbone is not loaded yet; this starts the loading.
-    """
+    """Return the embedder of a version's backbone; raise Loading, and load it, if it is not loaded."""
     try:
         embedder = pool.get(version.backbone)
     except (BackboneNotFound, BackboneUnavailable) as error:

@@ -166,11 +166,7 @@ def version_count(connection: Connection, model: str) -> int:
 
 
 def delete_version(connection: Connection, model: str, number: int, now: float) -> Row[Any]:
-    """Delete the rows of a version, of the aliases that name it, and of its shares of others.
-
-    Returns:
-        The deleted row, for `usage.remove_versions`.
-    """
+    """Delete a version's row, aliases and shares of others; return the row for `usage.remove_versions`."""
     drop_version(connection, model, number, now)
     deleted: Row[Any] = connection.execute(_DELETE_VERSION, {"model": model, "number": number}).one()
     return deleted

@@ -138,11 +138,7 @@ class Traffic:
                 counts.agreed += agreed
 
     def write(self) -> None:
-        """Write what was counted since the last time; if that fails, the next time writes it, too.
-
-        Raises:
-            DatabaseUnavailable or StorageFull: it cannot be written now.
-        """
+        """Write the new counts; DatabaseUnavailable or StorageFull leave them to the next call."""
         with self._writing:
             with self._lock:
                 pending, self._pending = self._pending, {}
@@ -165,11 +161,7 @@ class Traffic:
             return connection.execute(delete(traffic).where(traffic.c.bucket < before)).rowcount
 
     def window(self, model: str, seconds: float, number: int | None = None) -> Window:
-        """Return the traffic of the last seconds, from the beginning of a bucket.
-
-        Args:
-            number: only that of this version; None for all.
-        """
+        """Return the traffic of all versions or one in the last seconds, from the beginning of a bucket."""
         with self._database.snapshot() as connection:
             rows.require_model(connection, model)
             now = self._database.now(connection)

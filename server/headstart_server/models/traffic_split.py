@@ -31,11 +31,7 @@ class TrafficRouter:
         self.chosen: set[tuple[str, int]] = set()
 
     def route(self, model: str, named: int, shares: Sequence[TrafficSplit]) -> int:
-        """Return the version that serves an alias.
-
-        Args:
-            named: number of the version that the alias names.
-        """
+        """Return the version that serves an alias of the version `named`."""
         if not self._key:
             self._key = self._key_of_caller() or token_hex(16)
         number = choose_version(self._key, model, named, shares)
@@ -59,11 +55,7 @@ def choose_version(key: str, model: str, named: int, shares: Sequence[TrafficSpl
 
 
 def check_traffic(named: int | None, shares: Sequence[TrafficSplit]) -> None:
-    """Check the traffic split of an alias.
-
-    Args:
-        named: number of the version that the alias names; None if it is removed.
-    """
+    """Check the traffic split of an alias that names the version `named`, or none."""
     if shares and named is None:
         raise InvalidField(
             "Traffic can only be split when the alias names a version. Set version too.",

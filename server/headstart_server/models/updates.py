@@ -47,12 +47,7 @@ def update_version(
     expiration: Expiration | None,
     now: float,
 ) -> None:
-    """Change a version.
-
-    Args:
-        details: the new `display_name`, `description` and `tags`, those that change.
-        expiration: when it expires from now on; None keeps that.
-    """
+    """Change the given details of a version, and its expiration unless it is None."""
     rows.artifact_of(connection, model, number)
     values = dict(details)
     if expiration is not None:
@@ -64,12 +59,7 @@ def update_version(
 
 
 def update_model(connection: Connection, model: str, details: Mapping[str, Any]) -> None:
-    """Change a model.
-
-    Args:
-        details: the new `display_name`, `description`, `tags`, `capture` and `retrain` policies, those that
-            change.
-    """
+    """Change the given details and policies of a model."""
     rows.require_model(connection, model)
     values = dict(details)
     policy: CapturePolicy | None = values.get("capture")

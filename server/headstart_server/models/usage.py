@@ -118,11 +118,7 @@ def add_version(connection: Connection, model: str, nbytes: int) -> None:
 
 
 def remove_versions(connection: Connection, removed: Iterable[Row[Any]]) -> None:
-    """Count versions out, and release their archives.
-
-    Args:
-        removed: the deleted rows, with `model`, `job_id` and `size_bytes`.
-    """
+    """Count deleted rows with `model`, `job_id` and `size_bytes` out, and release their archives."""
     by_tenant: dict[str, list[Row[Any]]] = {}
     for row in removed:
         by_tenant.setdefault(tenant_of(row.model), []).append(row)

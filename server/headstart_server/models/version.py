@@ -74,11 +74,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Manifest":
-        """The manifest that `to_json` wrote, this or a newer one's.
-
-        Raises:
-            KeyError, TypeError or ValueError: the values are not those of a manifest.
-        """
+        """Return the manifest of `to_json`; KeyError, TypeError or ValueError if it is none."""
         recipe = recipe_from_json(values["recipe"])
         if isinstance(recipe, Auto):
             raise ValueError("Expected a recipe as it was carried out. Received: auto.")

@@ -115,11 +115,7 @@ class VersionFiles:
         return self._listed(version, ExampleList.from_bytes)
 
     def examples_alone(self, version: Version, having: str = "") -> ExampleList | None:
-        """Return the examples of a version without predictions, fast; None if no list is stored.
-
-        Args:
-            having: an example ID; a list that does not have it is returned empty.
-        """
+        """Return examples without predictions; empty if `having` is not among them."""
         return self._listed(version, lambda content: read_examples(content, having))
 
     def outcomes(self, version: Version) -> Sequence[PredictionOutcome | None]:

@@ -78,11 +78,7 @@ class Histogram(Collector):
         registry.register(self)
 
     def labels(self, *values: object) -> HistogramSeries:
-        """Return the series of some label values, empty at first.
-
-        Raises:
-            ValueError: there are more or fewer values than labels.
-        """
+        """Return the series of some label values; raise ValueError for another number than of labels."""
         key = tuple(map(str, values))
         if len(key) != len(self._labels):
             raise ValueError(f"{self._name} needs a value for each of its labels: {', '.join(self._labels)}.")

@@ -42,12 +42,7 @@ class BoundedSeries:
         self._series: dict[Labels, dict[tuple[Any, tuple[str, ...]], Any]] = {}
 
     def series(self, metric: Any, model: str, version: int | None = None, *further: str) -> Any:
-        """Return the series of a metric.
-
-        Args:
-            metric: a metric with the label `model`, then `version` unless that is None, then further ones.
-            version: the version; None for metrics of models.
-        """
+        """Return the series of a metric with the label `model`, then `version` if one is given."""
         with self._lock:
             labels = self._admitted((model, "" if version is None else str(version)))
             return self._found(metric, labels, version is not None, further)

@@ -13,11 +13,7 @@ _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL
 
 
 def open_tracing(endpoint: str | None, environment: Mapping[str, str], software: str) -> Tracing:
-    """Return the tracing that the flag or the environment requests.
-
-    Raises:
-        ModuleNotFoundError: the flag requests traces, and the extra `otel` is not installed.
-    """
+    """Return the requested tracing; raise ModuleNotFoundError if the extra `otel` is not installed."""
     if not wants_traces(endpoint, environment):
         return NO_TRACING
     try:

@@ -66,11 +66,7 @@ class Setting:
         )
 
     def parse(self, text: str) -> Any:
-        """Return the value of a flag or a variable.
-
-        Raises:
-            ValueError: it is not allowed.
-        """
+        """Return the value of a flag or a variable; raise ValueError if it is not allowed."""
         if text.strip() in self.words:
             return self.words[text.strip()]
         try:
@@ -79,11 +75,7 @@ class Setting:
             raise ValueError(self._with_words(str(error))) from None
 
     def of_toml(self, value: object) -> Any:
-        """Return the value of a TOML value.
-
-        Raises:
-            ValueError: it is not allowed.
-        """
+        """Return the value of a TOML value; raise ValueError if it is not allowed."""
         if isinstance(value, str) and value in self.words:
             return self.words[value]
         try:
@@ -92,11 +84,7 @@ class Setting:
             raise ValueError(self._with_words(str(error))) from None
 
     def check(self, value: Any) -> Any:
-        """Return a value that code gives, if it is allowed.
-
-        Raises:
-            ValueError: it is not allowed.
-        """
+        """Return a value that code gives, if it is allowed; raise ValueError if it is not allowed."""
         is_word = any(value is word or (word == () and value == ()) for word in self.words.values())
         if is_word or (value is None and self.default is None):
             return value

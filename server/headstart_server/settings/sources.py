@@ -50,11 +50,7 @@ class Loaded:
     files: Sequence[Path]  # the files that were read; they may contain secrets
 
     def settings(self) -> Settings:
-        """Return the settings.
-
-        Raises:
-            SettingsError: a value is not allowed, or settings contradict each other.
-        """
+        """Return the settings; raise SettingsError for invalid values and contradictions."""
         try:
             changed = {name: one.value for name, one in self.values.items() if one.origin != DEFAULT}
             settings = dataclasses.replace(Settings.of(**changed), files=tuple(self.files))

@@ -29,11 +29,7 @@ _PER = re.compile(rf"{_NUMBER} ?/ ?([smh])", re.ASCII)
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes of a size such as ``512MiB``.
-
-    Raises:
-        ValueError: the text is no size with a unit.
-    """
+    """Return the bytes of a size such as ``512MiB``; raise ValueError if the text is no size with a unit."""
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"Expected a size with a unit, such as 512MiB or 4GiB. Received: {written(text)}.")
@@ -47,11 +43,7 @@ def format_size(nbytes: int) -> str:
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds of a duration such as ``30s`` or ``1h30m``.
-
-    Raises:
-        ValueError: the text is no duration with a unit.
-    """
+    """Return the seconds of a duration such as ``30s`` or ``1h30m``; raise ValueError for other texts."""
     stripped = text.strip()
     parts = _DURATION.findall(stripped)
     if not parts or _DURATION.sub("", stripped).strip():
@@ -70,11 +62,7 @@ def format_duration(seconds: float) -> str:
 
 
 def parse_rate(text: str) -> float:
-    """Return how often a second a rate such as ``200/s`` is.
-
-    Raises:
-        ValueError: the text is no rate.
-    """
+    """Return how often a second a rate such as ``200/s`` is; raise ValueError if the text is no rate."""
     found = _PER.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"Expected a rate, such as 200/s or 600/m. Received: {written(text)}.")
@@ -90,11 +78,7 @@ def format_rate(rate: float) -> str:
 
 
 def parse_byte_rate(text: str) -> float:
-    """Return the bytes per second of a rate such as ``128MiB/s``.
-
-    Raises:
-        ValueError: the text is no size per second.
-    """
+    """Return the bytes per second of a rate such as ``128MiB/s``; raise ValueError for other texts."""
     size, slash, period = text.strip().rpartition("/")
     try:
         if slash and period.strip() == "s":

@@ -64,12 +64,7 @@ class Bucket:
         return not self._breaker.is_open
 
     def check(self, path: str) -> None:
-        """Check that the bucket is readable.
-
-        Raises:
-            OSError: it does not exist, or access is denied.
-            StorageUnavailable: it does not respond.
-        """
+        """Raise OSError if the bucket is not readable, and StorageUnavailable if it does not respond."""
         try:
             # A listing of an empty bucket looks like that of a missing one.
             self._call(lambda seconds: self._files.cat_file(f"{path}/{_NOTHING}", timeout=seconds))
@@ -113,12 +108,7 @@ class Bucket:
             raise StorageUnavailable(f"{self.name} has {found} of {sent} bytes of {path}")
 
     def download(self, path: str, file: Path) -> None:
-        """Download an object into a file.
-
-        Raises:
-            FileNotFoundError: the object is missing.
-            StorageFull: the disk is full.
-        """
+        """Download an object into a file; raise FileNotFoundError, or StorageFull if the disk is full."""
 
         def get(seconds: float) -> None:
             # Only a full disk is local: any other error may be the bucket's.
@@ -207,20 +197,12 @@ class Bucket:
 
 
 def open_bucket(address: BucketAddress) -> Bucket:
-    """Open the bucket at an address, with endpoint and credentials from its library's environment.
-
-    Raises:
-        ModuleNotFoundError: its library is not installed.
-    """
+    """Open the bucket at an address with its library; raise ModuleNotFoundError if that is not installed."""
     return Bucket(open_filesystem(address), f"{address.protocol}://{address.bucket}")
 
 
 def open_filesystem(address: BucketAddress) -> AbstractFileSystem:
-    """Return the library's file system for buckets of a kind, with bounded waits.
-
-    Raises:
-        ModuleNotFoundError: its library is not installed.
-    """
+    """Return the library's file system of a kind of buckets, or raise ModuleNotFoundError."""
     import fsspec  # noqa: PLC0415 - a server on a directory needs none of it
 
     extra = address.scheme.value

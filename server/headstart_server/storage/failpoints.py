@@ -39,11 +39,7 @@ def arm(points: str) -> None:
 
 
 def arm_from_environment() -> None:
-    """Arm the failpoints of the environment variable, and warn that the process will kill itself.
-
-    Raises:
-        ValueError: an entry does not end in `:before` or `:after`.
-    """
+    """Arm the failpoints of the environment variable and log a warning; ValueError if one is invalid."""
     points = os.environ.get(VARIABLE, "")
     arm(points)
     if points:

@@ -38,11 +38,7 @@ class Folder(Protocol):
         """Return the local path at which to write a file before `commit` moves it to its name."""
 
     def commit(self, name: str, *, staged: Path | None = None, shared: bool = True) -> None:
-        """Move a staged file to its name, whole or not at all.
-
-        Args:
-            staged: path of the staged file, for concurrent writers; None for `staging_path` of the name.
-        """
+        """Move a staged file, at `staging_path` or a given path, to its name, whole or not at all."""
 
     def open(self, name: str) -> BinaryIO:
         """Open a seekable file that survives the removal of its name; raise `OSError` if it is missing."""

@@ -25,11 +25,7 @@ class JsonValue:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Return the value that `to_json` wrote; missing fields have their defaults.
-
-        Raises:
-            KeyError, TypeError or ValueError: the values do not fit the fields.
-        """
+        """Return the value of `to_json`; KeyError, TypeError or ValueError if the values do not fit."""
         kind: Any = cls
         value: Self = _fields_decoder(kind)(values)
         return value

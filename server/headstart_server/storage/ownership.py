@@ -93,11 +93,7 @@ class FolderIdentity:
         return found.decode(errors="replace").strip()
 
     def check(self) -> None:
-        """Check that the folder is still mounted; while it is not, missing files are not damage.
-
-        Raises:
-            LocalStorageUnavailable: the identity file is missing or has changed.
-        """
+        """Raise LocalStorageUnavailable if the folder is not mounted: missing files are not damage then."""
         if self._known is not None and self._file.read() != self._known:
             raise LocalStorageUnavailable(
                 f"The artifact folder lacks its file '{IDENTITY_FILE}': it is not mounted, or another "

@@ -65,11 +65,7 @@ class Candidates:
             )
 
     def like(self, usual: BackboneInfo, kind: str) -> list[BackboneInfo]:
-        """The candidates for examples of a kind, the cheapest by its size first.
-
-        Args:
-            kind: image, text or tensor.
-        """
+        """Return the candidates for examples of a kind, the cheapest by its size first."""
         return by_cost(self._named or self._short_list(usual, kind))
 
     def _short_list(self, usual: BackboneInfo, kind: str) -> Sequence[BackboneInfo]:

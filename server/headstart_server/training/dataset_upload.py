@@ -158,11 +158,7 @@ class DatasetUpload:
             self._quota.reserve(writer.nbytes)
 
     def accept(self) -> Job:
-        """Accept the job, once all examples have come.
-
-        Returns:
-            The job; an earlier one if the request id was accepted before.
-        """
+        """Accept the job after all examples; return it, or the earlier one of the request ID."""
         with self._working() as writer:
             request_hash = self._request_hash(writer)
             if self._request.repeated:
@@ -216,11 +212,7 @@ class DatasetUpload:
         return job
 
     def check_backbone(self) -> None:
-        """Check that the backbone is loaded, so that `validate` holds no thread while it waits.
-
-        Raises:
-            Loading: it is not loaded yet; this starts the loading.
-        """
+        """Raise Loading, and load the backbone, if it is not loaded: no thread may wait for it."""
         if known := self._backbone.infos(self._tools.pool):
             self._tools.pool.get(known[0].name)
 
@@ -303,11 +295,7 @@ class DatasetUpload:
         self._spec = backbone.named_in(self._spec)
 
     def _check_memory(self, summary: DatasetSummary) -> int | None:
-        """Estimate the memory that a job takes, and check that this server has it.
-
-        Returns:
-            Bytes; None if the sizes of the backbone are not known yet.
-        """
+        """Return the estimated bytes of the job, None if unknown, and check that this server has them."""
         return check_memory(
             self._spec.recipe,
             [info.views for info in self._backbone.infos(self._tools.pool)],

@@ -32,12 +32,7 @@ def evaluate_fit(
     *,
     own: Mapping[str, Float32] | None = None,
 ) -> EvaluationResult:
-    """Measure a fitted head.
-
-    Args:
-        held_out_mask: whether each was kept out of training, [N].
-        own: the views of those that were, as the head takes them; None for the backbone's.
-    """
+    """Measure a fitted head; `own` has the head's views of the held-out examples, None the backbone's."""
     head, targets = fitted.head, table.targets
     outputs = np.zeros((len(targets), head.bias.shape[0]), np.float32)
     predicted, counted = held_out_mask.copy(), held_out_mask.copy()

@@ -171,11 +171,7 @@ class FeatureExtraction:
                 self._truncated.add(digest)
 
     def table(self, known: FeatureTable | None = None) -> FeatureTable:
-        """Return the usable examples, once it has run.
-
-        Args:
-            known: has the features of the same contents in the same order, so that it need not run.
-        """
+        """Return the usable examples after `run`, or with the features of the same contents in `known`."""
         usable = self.usable
         examples = [self._dataset.examples[index] for index in usable]
         check_trainable((example.target, example.held_out) for example in examples)
@@ -199,11 +195,7 @@ class FeatureExtraction:
 
 
 def check_faults(spec: FineTuneSpec, faults: Mapping[int, ExampleFault], count: int) -> None:
-    """Check that no more examples are faulty than a spec allows.
-
-    Raises:
-        UnusableExamplesError: more are; it names the first.
-    """
+    """Raise UnusableExamplesError, which names the first, if more examples are faulty than a spec allows."""
     allowed = spec.droppable(count)
     if len(faults) <= allowed:
         return

@@ -78,11 +78,7 @@ class FeatureStep:
     def extract(
         self, embedder: Embedder, activations: JobActivations, progress: ProgressReporter
     ) -> tuple[ExampleList, FeatureTable]:
-        """Return the list of usable examples, and their features.
-
-        Raises:
-            UnusableExamplesError: more examples are faulty than the spec allows.
-        """
+        """Return the usable examples and their features; UnusableExamplesError if too many are faulty."""
         job = progress.job
         views = required_views(job.spec.recipe, embedder.info.views)
 

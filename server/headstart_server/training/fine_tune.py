@@ -76,11 +76,7 @@ class FineTuneRun:
         return replace(self._progress.findings, energy=self._steps.energy.so_far(self._measurement))
 
     def execute(self) -> int:
-        """Run the job, and return the number of the published version.
-
-        Raises:
-            JobCancelledError or JobLostError: from the job store or the checkpoint.
-        """
+        """Run the job and return the number of its version; JobCancelledError or JobLostError end it."""
         tenant = tenant_of(self._job.spec.model)
         with working_for(tenant), self._steps.energy.measure() as self._measurement:
             # A server with Keras may have accepted the job before this one took its place.

@@ -45,14 +45,7 @@ class FitCheckpoints:
         self._versions.write(artifact, fitted.head, manifest, files)
 
     def read(self, artifact: str, count: int) -> FitCheckpoint | None:
-        """A fit that was put aside.
-
-        Args:
-            count: the number of examples it must be of.
-
-        Returns:
-            None if it is not there, damaged, or of another number of examples.
-        """
+        """Return a stored fit; None if it is missing, damaged, or of another number of examples."""
         try:
             manifest = self._versions.read_manifest(artifact)
             head = self._versions.read(artifact, manifest)

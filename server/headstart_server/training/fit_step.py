@@ -35,11 +35,7 @@ class FitStep:
         progress: ProgressReporter,
         manifest: Callable[[FitCheckpoint], Manifest],
     ) -> FitCheckpoint:
-        """Return a fitted head and the seconds that it took.
-
-        Args:
-            manifest: describes the version of a fit, to store with it.
-        """
+        """Return a fitted head and the seconds that it took; store it with the manifest."""
         with progress.step(JobStep.FIT):
             found = self._earlier(table, progress)
             fitted = self._fit(embedder, table, activations, progress) if found is None else found.fitted

@@ -62,11 +62,7 @@ class SelectedBackbone:
         return replace(spec, backbone_candidates=tuple(info.name for info in self.found))
 
     def like(self, default: BackboneInfo, kind: str) -> "SelectedBackbone":
-        """Return the selection for a kind of content.
-
-        Args:
-            kind: image, text or tensor.
-        """
+        """Return the selection for a kind of content: image, text or tensor."""
         return replace(self, found=tuple(self.candidates.like(default, kind)))
 
 

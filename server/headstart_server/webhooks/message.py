@@ -23,11 +23,7 @@ class WebhookSecrets:
     of_tenants: Mapping[str, Sequence[Secret[bytes]]]
 
     def of(self, tenant: str) -> Sequence[Secret[bytes]]:
-        """Return the secrets that a POST of a tenant is signed with; an empty tenant means the server's.
-
-        Raises:
-            ValueError: the file has none for it.
-        """
+        """Return the secrets of a tenant, or of the server for ''; raise ValueError if the file has none."""
         secrets = self.of_tenants.get(tenant) or self.of_server
         if not secrets:
             raise ValueError(f"The webhook secret file has no secret for the tenant {tenant!r}.")
@@ -82,11 +78,7 @@ def _secret(line: str, path: Path) -> bytes:
 def headers_of(
     message_id: str, seconds: int, body: bytes, secrets: Sequence[Secret[bytes]]
 ) -> dict[str, str]:
-    """The headers of a signed POST.
-
-    Args:
-        seconds: when it is sent, since 1970.
-    """
+    """Return the headers of a POST that is signed and sent at a time, in seconds since 1970."""
     signed = f"{message_id}.{seconds}.".encode() + body
     signatures = [
         base64.b64encode(hmac.new(secret.reveal(), signed, hashlib.sha256).digest()).decode()

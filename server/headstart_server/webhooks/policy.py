@@ -52,11 +52,7 @@ class WebhookPolicy:
         self._resolve = resolve or resolve_host
 
     def check(self, uri: str, tenant: str = "", field: str = "spec.webhook") -> str:
-        """Return the URL if a job may name it.
-
-        Args:
-            tenant: of the job; empty for none.
-        """
+        """Return the URL if a job of the tenant may name it."""
         try:
             url = split_url(uri)
         except ValueError as error:

@@ -38,11 +38,7 @@ class WebhookPostError(Exception):
 
 
 def post(target: Target, headers: Mapping[str, str], body: bytes) -> None:
-    """Send it to the address that was checked. Redirects are not followed, and no answer's body is read.
-
-    Raises:
-        WebhookPostError: no answer of 200 to 299 came.
-    """
+    """POST to the checked address, without redirects; raise WebhookPostError unless the answer is 2xx."""
     try:
         connection = make_connection(target, _QUIET_SECONDS)
         with closing(connection), closed_after(connection, _WHOLE_SECONDS):
@@ -150,11 +146,7 @@ class WebhookSender:
             return webhook_rows.claim(connection, now, LEASE_SECONDS, answering_only=answering_only)
 
     def send(self, claimed: ClaimedPost) -> None:
-        """Send a POST once, and write down what came of it.
-
-        Raises:
-            DatabaseUnavailable: the database does not answer. It is sent again when its claim ends.
-        """
+        """Send a POST once and record the result; it is sent again after a DatabaseUnavailable."""
         with self._database.snapshot() as connection:
             job = rows.get(connection, claimed.job_id)
             now = self._database.now(connection)

@@ -48,12 +48,7 @@ class Card:
 
     @classmethod
     def read(cls, folder: Path) -> "Card":
-        """Read the card of a folder.
-
-        Raises:
-            OSError: it cannot be read.
-            ValueError: it, or another file of the folder, is damaged or missing.
-        """
+        """Read the card of a folder; raise OSError, or ValueError if a file of it is damaged or missing."""
         try:
             values = json.loads((folder / _FILE).read_text(encoding="utf-8"))
             for name, size in values.pop("files").items():

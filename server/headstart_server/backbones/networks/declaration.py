@@ -163,11 +163,7 @@ _SETTING = re.compile(f",({'|'.join(name for name in _CHECKS if name not in {'na
 
 
 def declared(path: Path | None, flags: Iterable[str]) -> list[Declaration]:
-    """Return the backbones that settings declare: `path` as in `read_declarations`, `flags` as in `of_flag`.
-
-    Raises:
-        DeclarationError: a declaration is invalid.
-    """
+    """Return the backbones declared at `path` and by `flags`; raise DeclarationError if one is invalid."""
     read = read_declarations(path) if path else []
     return distinct([*read, *map(Declaration.of_flag, flags)])
 

@@ -26,11 +26,7 @@ _TRANSPOSITIONS = {
 
 
 def turn_upright(image: Image.Image, exif: object) -> Image.Image:
-    """Rotate and mirror an image as its EXIF says.
-
-    Args:
-        exif: EXIF of its file, with or without the leading `Exif`; anything except bytes is ignored.
-    """
+    """Rotate and mirror an image as its EXIF says; anything except bytes is ignored."""
     transposition = transposition_of(exif)
     return image if transposition is None else image.transpose(transposition)
 

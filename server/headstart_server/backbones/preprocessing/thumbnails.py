@@ -17,11 +17,7 @@ _QUALITY = 80
 
 
 def thumbnail(content: Content, *, max_pixels: int, side: int = SIDE) -> bytes | None:
-    """Return the whole image, upright and small, as a JPEG file; None for other content.
-
-    Args:
-        content: bytes of an image file, or an array of pixels as `ImageDecoder` takes it.
-    """
+    """Return a file or pixels as a small upright JPEG file; None for other content."""
     try:
         image = _from_array(content, max_pixels, side) if isinstance(content, np.ndarray) else None
         if isinstance(content, bytes):

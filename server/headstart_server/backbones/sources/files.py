@@ -18,11 +18,7 @@ from headstart_server.storage.atomic_files import staged_file
 
 
 def file_in_package(distribution: str, pattern: str) -> Path:
-    """Return the single file of an installed package that matches a pattern, without running the package.
-
-    Args:
-        pattern: pattern such as ``models/*.pth``, in the package's folder.
-    """
+    """Return the single file of an installed package that matches a pattern, without running code."""
     package = distribution.replace("-", "_")
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations or [] if spec else []

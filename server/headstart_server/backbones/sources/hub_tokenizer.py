@@ -68,11 +68,7 @@ class Words:
 
 
 def tokenizer_of(folder: HubFolder) -> Words:
-    """Return the tokenizer of a folder: the shipped one, or one converted from KerasHub's.
-
-    Raises:
-        SourceError: it is missing, or of an unknown kind.
-    """
+    """Return the tokenizer of a folder, shipped or converted from KerasHub's, or raise SourceError."""
     shipped = folder.path / "tokenizer.json"
     if folder.format is Format.TRANSFORMERS and shipped.is_file():
         return Words(

@@ -84,12 +84,7 @@ def check_keras_file(path: Path) -> None:
 
 
 def check_parts(config: Any, file: str, packages: Collection[str] = ()) -> None:
-    """Raise `SourceError` for a configuration with parts outside Keras or with code.
-
-    Args:
-        config: serialized Keras model.
-        packages: packages allowed in addition to Keras.
-    """
+    """Raise SourceError for a configuration with code, or parts outside Keras and some packages."""
     for part in _parts(config):
         module, name = str(part.get("module")), str(part.get("class_name"))
         foreign = module.split(".", maxsplit=1)[0] not in {"keras", "builtins", "None", *packages}

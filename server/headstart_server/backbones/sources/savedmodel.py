@@ -65,11 +65,7 @@ class SavedModel:
 
 
 def chosen(signatures: Mapping[str, list[str]], layer: str | None) -> tuple[str, str | None]:
-    """Return the chosen signature, and the chosen part of it.
-
-    Raises:
-        SourceError: the choice is ambiguous.
-    """
+    """Return the chosen signature and its part; raise SourceError if the choice is ambiguous."""
     if layer is not None:
         first, _, rest = layer.partition(":")
         if first in signatures:

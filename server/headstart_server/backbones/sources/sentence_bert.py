@@ -61,11 +61,7 @@ class BertFolder:
         return self._path / "model.safetensors"
 
     def shape(self) -> BertShape:
-        """Sizes of the network, with the pooled outputs of every second layer as ``taps``.
-
-        Raises:
-            CheckpointError: the folder is damaged, or is not a BERT whose tokens are averaged.
-        """
+        """Return the network's sizes, with every second layer as ``taps``; raise CheckpointError if unfit."""
         config = {**_USUAL, **self._json("config.json")}
         pooling = self._json("1_Pooling/config.json")
         found = {name: config.get(name) for name in _COMPUTED}

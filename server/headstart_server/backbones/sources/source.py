@@ -24,11 +24,7 @@ class Source(Protocol):
         """Return the modality of a declared backbone, as far as known before it is opened."""
 
     def info(self, declaration: Declaration) -> BackboneInfo | None:
-        """Return the metadata if known before the network is opened; imports nothing slow.
-
-        Raises:
-            SourceError: the location is invalid.
-        """
+        """Return the metadata if known before the network is opened; fast. Raise SourceError if invalid."""
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:
         """Bring the files onto this machine, unless present; imports nothing slow.

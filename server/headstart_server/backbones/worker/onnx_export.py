@@ -14,12 +14,7 @@ from numpy.typing import NDArray
 
 
 def write_onnx(model: Any, facts: Mapping[str, Any], path: Path) -> None:
-    """Write a Keras model, with its metadata.
-
-    Raises:
-        ImportError: the package tf2onnx is not installed.
-        ValueError: the network has an operation that ONNX lacks.
-    """
+    """Write a Keras model with metadata; raise ImportError without tf2onnx, ValueError if impossible."""
     with _gelu_by_erf(), _captured_constants() as constants:
         model.export(str(path), format="onnx", verbose=False)
     written = onnx.load(path)

@@ -54,11 +54,7 @@ def folder_of(declaration: Declaration, fingerprint: str, cache: Path, kind: Run
 
 
 def folder_without_source(declaration: Declaration, cache: Path, suffix: str = "") -> Path | None:
-    """Return the folder of a prepared backbone without looking at its source; None if missing.
-
-    Args:
-        suffix: follows the folder's usual name, such as `QUANTIZED`.
-    """
+    """Return the folder of a prepared backbone, with a suffix; do not read its source. None if missing."""
     for file in sorted(cache.glob(f"*{suffix}/{_FINGERPRINT}")):
         fingerprint = file.read_text(encoding="utf-8")
         expected = folder_of(declaration, fingerprint, cache, RuntimeKind.OPENVINO)
@@ -127,11 +123,7 @@ def prepare_into(
 
 
 def prepared_in(folder: Path) -> Card | None:
-    """Return the card of a prepared backbone; None if it is missing or damaged.
-
-    Raises:
-        OSError: it cannot be read, which does not mean that it is damaged.
-    """
+    """Return the card of a prepared backbone; None if missing or damaged. Raise OSError if unreadable."""
     if not folder.is_dir():
         return None
     try:

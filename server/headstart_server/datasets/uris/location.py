@@ -66,11 +66,7 @@ class DatasetLocation:
         return replace(self, parts=path_parts(os.path.realpath(f"/{'/'.join(self.parts)}")))
 
     def sibling(self, path: str) -> "DatasetLocation":
-        """What a path leads to from the folder of this one.
-
-        Raises:
-            ValueError: it leads elsewhere, or has signs that no path has; the message says what came.
-        """
+        """Return the location of a path in this one's folder; raise ValueError if it is elsewhere."""
         parts = _parts(path, kind=self.kind)
         if self.kind is Kind.WEB:
             # A path is no URL: whatever it has is a part of a name.

@@ -73,20 +73,11 @@ class DatasetUriPolicy:
         )
 
     def target(self, place: DatasetLocation) -> Target:
-        """Where a place of the web is now.
-
-        Raises:
-            TargetRefusedError: at an address that is not allowed.
-            OSError: its host has no address.
-        """
+        """Return where a place of the web is; raise TargetRefusedError, or OSError without an address."""
         return resolve_target(split_url(str(place)), self._resolve, allow_private=self._allow_private)
 
     def check_disjoint(self, own: Iterable[DatasetLocation]) -> None:
-        """Check that what the server keeps for itself is not allowed to be read.
-
-        Raises:
-            ValueError: some of it is.
-        """
+        """Raise ValueError if something that the server keeps for itself is allowed to be read."""
         real = [(prefix, _before_tenant(prefix).real()) for prefix in self._prefixes]
         for mine in own:
             for allowed, prefix in real:

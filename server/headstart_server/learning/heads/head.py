@@ -131,11 +131,7 @@ class Head:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[Any]], facts: HeadMetadata) -> "Head":
-        """Return the head whose arrays `tensors` returned.
-
-        Raises:
-            KeyError, IndexError or ValueError: they do not belong to such a head.
-        """
+        """Return the head of `tensors`; KeyError, IndexError or ValueError if they belong to no such head."""
         weights, bias = tensors["weights"], tensors["bias"]
         columns = 1 if facts.task is Task.REGRESSION else len(facts.class_names)
         hidden = None

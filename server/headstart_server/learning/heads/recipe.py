@@ -184,11 +184,7 @@ def recipe_json(recipe: Recipe) -> dict[str, Any]:
 
 
 def recipe_from_json(fields: Mapping[str, Any]) -> Recipe:
-    """Return the recipe that `recipe_json` wrote.
-
-    Raises:
-        KeyError, TypeError or ValueError: the fields are invalid.
-    """
+    """Return the recipe of `recipe_json`; KeyError, TypeError or ValueError if a field is invalid."""
     if "auto" in fields:
         return Auto()
     kind = next((kind for kind in _RESOLVED_RECIPES if kind.__name__.lower() in fields), Ridge)

@@ -92,11 +92,7 @@ class Comparison(JsonValue):
 
 
 def compare(pairs: Sequence[PairedOutcome]) -> Comparison:
-    """Compare two versions on examples of one task.
-
-    Raises:
-        NoCommonExamples: `pairs` is empty.
-    """
+    """Compare two versions on examples of one task; raise NoCommonExamples if `pairs` is empty."""
     if not pairs:
         raise NoCommonExamples(
             "The versions have no examples in common. Send labeled examples to compare them on."

@@ -65,11 +65,7 @@ class ExampleList:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any], *, with_outcomes: bool = True) -> "ExampleList":
-        """Return the list that `to_json` wrote, with its predictions or without them.
-
-        Raises:
-            KeyError, IndexError, TypeError or ValueError: the list is invalid, or of a later release.
-        """
+        """Return the list of `to_json`; KeyError, IndexError, TypeError or ValueError if it is none."""
         if fields["format"] != _FORMAT:
             raise ValueError(
                 f"Expected a list of examples of format {_FORMAT}. Received: {fields['format']}."

@@ -63,12 +63,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read the state dict in a file.
-
-    Raises:
-        CheckpointError: the file is malformed, or contains more than tensors.
-        OSError: the file cannot be read.
-    """
+    """Read the state dict in a file; raise OSError, or CheckpointError if it has more than tensors."""
     data = path.read_bytes()
     try:
         tensors = parse_checkpoint(data)
@@ -84,11 +79,7 @@ def file_digest(path: Path) -> str:
 
 
 def parse_checkpoint(data: bytes) -> dict[str, NDArray[np.generic]]:
-    """Read the state dict in the bytes of a checkpoint file, legacy or zip.
-
-    Raises:
-        CheckpointError: the bytes are malformed, or contain more than tensors.
-    """
+    """Read the state dict in the bytes of a legacy or zip checkpoint, or raise CheckpointError."""
     try:
         return _parse_zip(data) if data[:2] == b"PK" else _parse_legacy(data)
     except CheckpointError:
