@@ -26,9 +26,6 @@ LARGE = frozenset(table.name for table in tables.metadata.sorted_tables if table
 REPORTS: dict[str, str] = {
     "jobs.job_queries.counted": "counts all jobs for the metrics, at each cleaning, from an index",
     "models.usage.wrong_sums": "recounts what tenants store, once an hour and when a server starts",
-    "jobs.dataset_usage.dataset_bytes": "sums up all datasets from an index, at each cleaning without a lock",
-    "datasets.dataset_rows.examples_with_id": "looks for an example in all datasets when it is erased",
-    "jobs.job_counts.count_data": "counts datasets and captured inputs for the metrics, at each cleaning",
     "jobs.webhook_rows.expire": "runs only when a server with SQLite starts",
 }
 
@@ -37,8 +34,8 @@ READS_ALL = {
     "models.rows.changed_models": "a server that starts reads all models",
     "models.model_index.read_model_entries": "reads hundreds of models at once when a server starts",
     "models.alias_rows.traffic_of": "reads hundreds of models at once when a server starts",
-    "models.registry.Registry.models": "looks for the few models of a tenant among all names",
-    "models.registry.Registry._names": "looks for the few models of a tenant among all names",
+    "jobs.dataset_usage.dataset_bytes": "sums up all datasets from an index, at each cleaning without a lock",
+    "jobs.job_counts.count_data": "counts datasets and captured inputs for the metrics, at each cleaning",
     "jobs.archive_retention._oldest_kept": "takes the first uses there are, where a server keeps no examples",
     "jobs.archive_retention._aliased": "looks for hundreds of versions among all aliases",
 }

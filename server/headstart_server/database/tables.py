@@ -102,6 +102,9 @@ jobs = Table(
     Index("jobs_by_model", "model", "state", "created", "job_id"),
     Index("jobs_by_end", "finished"),
     Index("jobs_by_number", "number"),
+    # Watchers read the new jobs of a tenant or a model.
+    Index("jobs_by_tenant_number", "tenant", "number"),
+    Index("jobs_by_model_number", "model", "number"),
 )
 
 job_events = Table(

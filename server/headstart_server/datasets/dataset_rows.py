@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, tuple_, update
 
 from headstart_server.auth.permissions import Scope
 from headstart_server.backbones.contract.backbone import Modality
@@ -24,6 +24,8 @@ from headstart_server.learning.metrics.example_list import ExampleList
 ID_BYTES = 16
 #: Archives that one statement looks for.
 _AT_ONCE = 500
+#: Batches whose digests of IDs one statement reads.
+_BATCHES_AT_ONCE = 200
 # Built once: building a statement takes longer than executing it.
 _DATASET = select(datasets).where(datasets.c.name == bindparam("name"))
 _LOCKED_DATASET = _DATASET.with_for_update()
@@ -36,6 +38,19 @@ _ID_DIGESTS = select(dataset_batches.c.number, dataset_batches.c.id_digests).whe
 _LISTED = select(dataset_batches.c.listed).where(_OF_DATASET).order_by(dataset_batches.c.number)
 _LISTED_BATCH = select(dataset_batches.c.listed).where(
     _OF_DATASET, dataset_batches.c.number == bindparam("number")
+)
+# The digests of a batch have up to 160 kB.
+_BATCHES_AFTER = (
+    select(dataset_batches.c.id_digests, dataset_batches.c.dataset_id, dataset_batches.c.number)
+    .where(
+        tuple_(dataset_batches.c.dataset_id, dataset_batches.c.number)
+        > tuple_(bindparam("after_id"), bindparam("after_number"))
+    )
+    .order_by(dataset_batches.c.dataset_id, dataset_batches.c.number)
+    .limit(_BATCHES_AT_ONCE)
+)
+_BATCHES_OF_AFTER = _BATCHES_AFTER.where(
+    dataset_batches.c.dataset_id.in_(bindparam("dataset_ids", expanding=True))
 )
 _ADD_BATCH, _ADD_USE = insert(dataset_batches), insert(archive_uses)
 _CHANGE = update(datasets).where(datasets.c.dataset_id == bindparam("which"))
@@ -178,19 +193,31 @@ def examples_of(connection: Connection, dataset_id: str) -> list[StoredExample]:
 def examples_with_id(connection: Connection, example_id: str, scope: Scope | None) -> Iterator[StoredExample]:
     """Yield the examples of an ID in all datasets, or in those within a scope."""
     digest = id_digest(example_id)
-    query = select(dataset_batches.c.id_digests, dataset_batches.c.dataset_id, dataset_batches.c.number)
-    if scope is not None:
-        mine = select(datasets.c.dataset_id).where(within(datasets.c.name, scope))
-        query = query.where(dataset_batches.c.dataset_id.in_(mine))
-    found = [
-        (row.dataset_id, row.number)
-        for row in connection.execute(query)
-        if _has_digest(bytes(row.id_digests), digest)
-    ]
-    for dataset_id, number in found:
-        listed = connection.execute(_LISTED_BATCH, {"dataset_id": dataset_id, "number": number}).scalar_one()
-        examples = ExampleList.from_bytes(bytes(listed)).examples
-        yield from (example for example in examples if example.id == example_id)
+    for row in _batches(connection, scope):
+        if _has_digest(bytes(row.id_digests), digest):
+            batch = {"dataset_id": row.dataset_id, "number": row.number}
+            listed = connection.execute(_LISTED_BATCH, batch).scalar_one()
+            examples = ExampleList.from_bytes(bytes(listed)).examples
+            yield from (example for example in examples if example.id == example_id)
+
+
+def _batches(connection: Connection, scope: Scope | None) -> Iterator[Row[Any]]:
+    """Yield the digests of the IDs of all batches, or of those within a scope; some at a time."""
+    if scope is None:
+        yield from _pages(connection, _BATCHES_AFTER, {})
+        return
+    mine = select(datasets.c.dataset_id).where(
+        datasets.c.tenant == scope.tenant, within(datasets.c.name, scope)
+    )
+    for part in batched(list(connection.execute(mine).scalars()), _AT_ONCE):
+        yield from _pages(connection, _BATCHES_OF_AFTER, {"dataset_ids": part})
+
+
+def _pages(connection: Connection, query: Select[Any], values: Mapping[str, object]) -> Iterator[Row[Any]]:
+    after = {"after_id": "", "after_number": -1}
+    while page := connection.execute(query, {**values, **after}).all():
+        yield from page
+        after = {"after_id": page[-1].dataset_id, "after_number": page[-1].number}
 
 
 def _has_digest(digests: bytes, digest: bytes) -> bool:

@@ -52,6 +52,8 @@ _PENDING = (
     .where(feedback.c.model == _MODEL, feedback.c.state == FeedbackState.PENDING.value)
     .order_by(feedback.c.number)
 )
+_PENDING_OF_MODEL = (feedback.c.model == models.c.name, feedback.c.state == FeedbackState.PENDING.value)
+_FIRST_PENDING = select(feedback.c.created).where(*_PENDING_OF_MODEL).order_by(feedback.c.number).limit(1)
 #: States in which the same answer again is a repetition: no version has learned it, nothing has replaced it.
 _OPEN = (FeedbackState.PENDING, FeedbackState.TRAINING, FeedbackState.RECORDED)
 
@@ -208,16 +210,16 @@ class FeedbackStore:
             if connection.execute(select(models.c.name).where(*named).limit(1)).first() is None:
                 return []
             now = self._database.now(connection)
+            # Of each model apart: otherwise SQLite begins with all pending feedback.
+            count = select(func.count()).where(*_PENDING_OF_MODEL).correlate(models).scalar_subquery()
+            first = _FIRST_PENDING.correlate(models).scalar_subquery()
             found = connection.execute(
-                select(models.c.name, func.count(), func.min(feedback.c.created))
-                .join(feedback, feedback.c.model == models.c.name)
+                select(models.c.name, count, first)
                 .join(retrains, retrains.c.model == models.c.name)
-                .where(*named, feedback.c.state == FeedbackState.PENDING.value)
-                .where(retrains.c.job_id.is_(None), retrains.c.not_before <= now)
-                .group_by(models.c.name)
+                .where(*named, retrains.c.job_id.is_(None), retrains.c.not_before <= now)
                 .order_by(models.c.name)
             ).all()
-        return [(model, int(count), now - float(first)) for model, count, first in found]
+        return [(model, int(count), now - float(first)) for model, count, first in found if count]
 
     def now(self) -> float:
         """Return the time in seconds since 1970, by the database's clock."""
