@@ -4,8 +4,11 @@ import argparse
 import random
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,7 +108,8 @@ def run(
             server.start()
         clients.start()
         trouble.make(seconds)
-        clients.stop()
+        with _kept_running(servers):
+            clients.stop()
         # A deadly job still has servers to kill.
         left = _settle(address, servers)
         clients.join_watchers(60)
@@ -124,6 +128,25 @@ def run(
         operations=Counter(f"{op.kind} {op.outcome}" for op in history.of()),
         violations=violations,
     )
+
+
+@contextmanager
+def _kept_running(servers: list[Replica]) -> Iterator[None]:
+    """Start servers that die inside this block: a deadly job may kill one after the last disturbance."""
+    over = threading.Event()
+
+    def keep() -> None:
+        while not over.wait(0.2):
+            for server in servers:
+                server.start()
+
+    keeper = threading.Thread(target=keep, daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        over.set()
+        keeper.join()
 
 
 def _settle(address: str, servers: list[Replica]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from sqlalchemy import URL, Column, Connection, NullPool, create_engine, func, i
 from sqlalchemy.exc import SQLAlchemyError
 
 from headstart_server.database.address import address_of
+from headstart_server.database.data_facts import TABLES, DataFacts, read_data_facts
 from headstart_server.database.postgres import Postgres, state_and_message
 from headstart_server.database.tables import SCHEMA_VERSION, metadata, schema_version
 from headstart_server.database.tables import identity as database_identity
@@ -30,6 +31,7 @@ class DatabaseFacts:
     latency: float  # seconds of one query
     may_create: bool  # whether this user may create tables
     is_read_only: bool  # whether it takes no writes, as a standby does
+    data: DataFacts | None = None  # the state of the data loop; None if its tables are not complete
 
     @property
     def is_newer(self) -> bool:
@@ -65,7 +67,7 @@ def examine(target: Path | str, clock: Callable[[], float] = time.time) -> Datab
     address = address_of(target)
     try:
         if address.get_backend_name() == "sqlite":
-            return _examine_sqlite(Path(str(address.database)))
+            return _examine_sqlite(Path(str(address.database)), clock)
         return _examine_postgres(address, clock)
     except DatabaseUnavailable as error:
         raise ProbeError(error.detail) from error
@@ -82,7 +84,7 @@ def _message(error: BaseException) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
-def _examine_sqlite(path: Path) -> DatabaseFacts:
+def _examine_sqlite(path: Path, clock: Callable[[], float]) -> DatabaseFacts:
     if not path.stat().st_size:
         raise FileNotFoundError(path)
     # Without a journal no process uses the file, and it can be read without locks, which would be files
@@ -97,6 +99,7 @@ def _examine_sqlite(path: Path) -> DatabaseFacts:
         version = connection.execute(select(func.sqlite_version())).scalar_one()
         latency = time.monotonic() - started
         schema, identity, missing = _tables(connection)
+        data = _data(connection, missing, clock())
     return DatabaseFacts(
         product=f"SQLite {version}",
         schema=schema,
@@ -106,6 +109,7 @@ def _examine_sqlite(path: Path) -> DatabaseFacts:
         latency=latency,
         may_create=True,
         is_read_only=False,
+        data=data,
     )
 
 
@@ -125,6 +129,7 @@ def _examine_postgres(address: URL, clock: Callable[[], float]) -> DatabaseFacts
             may_create, in_recovery = connection.execute(rights).one()
             read_only = connection.execute(text("SHOW default_transaction_read_only")).scalar_one() == "on"
             schema, identity, missing = _tables(connection)
+            data = _data(connection, missing, now)
     finally:
         backend.engine.dispose()
     return DatabaseFacts(
@@ -137,7 +142,18 @@ def _examine_postgres(address: URL, clock: Callable[[], float]) -> DatabaseFacts
         latency=latency,
         may_create=bool(may_create),
         is_read_only=bool(in_recovery) or read_only,
+        data=data,
     )
+
+
+def _data(connection: Connection, missing: Collection[str], now: float) -> DataFacts | None:
+    if TABLES.intersection(missing):
+        return None
+    try:
+        return read_data_facts(connection, now)
+    except SQLAlchemyError:
+        # Columns are missing, which the next start adds, or this user may not read the tables.
+        return None
 
 
 def _tables(connection: Connection) -> tuple[int | None, str | None, tuple[str, ...]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from headstart_server.database.address import address_of, shown, sqlite_file
 from headstart_server.database.probe import DatabaseFacts, ProbeError, examine
+from headstart_server.doctor.data import data_findings
 from headstart_server.doctor.finding import Finding, failed, ok, skipped, warning
 from headstart_server.settings.settings import Settings
 
@@ -60,6 +61,8 @@ def check_database(config: Settings, clock: Callable[[], float] = time.time) -> 
         yield clock_finding(facts)
     else:
         yield skipped("clock skew", "SQLite uses this machine's clock.")
+    if facts.data is not None:
+        yield from data_findings(facts.data)
 
 
 def _unreachable(name: str, file: Path | None, error: ProbeError) -> Finding:

@@ -25,7 +25,6 @@ import numpy as np
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from google.protobuf.message import Message
 
 from certificates import identity
 from headstart import (
@@ -39,22 +38,16 @@ from headstart import (
     TlsConfig,
     Unauthenticated,
 )
-from headstart.v1 import dataset_service_pb2 as storing
 from headstart.v1 import (
-    example_service_pb2,
-    feedback_pb2,
     model_service_pb2,
-    review_service_pb2,
     server_service_pb2,
     server_service_pb2_grpc,
-    version_selector_pb2,
 )
-from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart_server.api.compat import open_inference_pb2 as oip
 from headstart_server.api.grpc.permissions import RULES, Subject
 from headstart_server.auth.permissions import Right
 from headstart_server.auth.tokens import token_hash
-from integration.server.calls import TIMEOUT, refusal_of
+from integration.server.calls import TIMEOUT
 from server_process import START_SECONDS, ServerProcess, eventually, running
 
 AUTHORITY = identity("authority")
@@ -205,69 +198,6 @@ def test_another_tenants_resources_look_like_missing_ones(place: Place) -> None:
         assert "secret" not in {job.last_status.spec.model for job in blue.jobs()}
         assert list(blue.jobs("secret")) == []
         assert red.get_model("secret").model == "secret"
-
-
-def refusal(place: Place, token: str, method: str, request: Message, *names: str) -> str:
-    """The code, reason and message of a call that fails, with some names replaced."""
-    with secure_channel(place) as channel, pytest.raises(grpc.RpcError) as caught:
-        stub = channel.stream_stream(f"/headstart.v1.{method}", type(request).SerializeToString)
-        list(stub(iter([request]), metadata=(("authorization", f"Bearer {token}"),), timeout=START_SECONDS))
-    found = refusal_of(caught.value)
-    text = f"{found.code.name} {found.reason} {found.message} {sorted(found.metadata.items())}"
-    for name in names:
-        text = text.replace(name, "NAME")
-    return text
-
-
-def asks_about(model: str, dataset: str, prediction_id: str) -> Iterator[tuple[str, Message]]:
-    """Yield a call of every method that reads or changes examples, datasets and captured inputs."""
-    version = version_selector_pb2.VersionSelector(model=model)
-    for place in ({"version": version}, {"dataset": dataset}):
-        yield "ExampleService/ListExamples", example_service_pb2.ListExamplesRequest(**place)
-        yield (
-            "ExampleService/GetExampleContent",
-            example_service_pb2.GetExampleContentRequest(index=0, **place),
-        )
-    batch = tuning.ExampleBatch(examples=[{"input": {"text": "a"}, "label": {"class_name": "up"}}])
-    yield "DatasetService/GetDataset", storing.GetDatasetRequest(dataset=dataset)
-    write = storing.WriteExamplesRequest(dataset=dataset, batch=1, examples=batch)
-    yield "DatasetService/WriteExamples", write
-    yield "DatasetService/FinishDataset", storing.FinishDatasetRequest(dataset=dataset)
-    update = storing.UpdateDatasetRequest(dataset=dataset, update_mask={"paths": ["display_name"]})
-    yield "DatasetService/UpdateDataset", update
-    yield "DatasetService/DeleteDataset", storing.DeleteDatasetRequest(dataset=dataset)
-    spec = tuning.FineTuneRequest(spec={"model": "mine", "dataset": dataset})
-    yield "FineTuningService/FineTune", spec
-    yield "ReviewService/GetCaptureStatus", review_service_pb2.GetCaptureStatusRequest(model=model)
-    yield "ReviewService/ListReview", review_service_pb2.ListReviewRequest(model=model)
-    captured = review_service_pb2.GetCapturedInputRequest(model=model, prediction_id=prediction_id)
-    yield "ReviewService/GetCapturedInput", captured
-    sent = feedback_pb2.SendFeedbackRequest(model=model, prediction_id=prediction_id, confirmed=True)
-    yield "ReviewService/SendFeedback", sent
-    yield "ReviewService/ListFeedback", feedback_pb2.ListFeedbackRequest(model=model)
-    yield "ReviewService/GetFeedbackSummary", feedback_pb2.GetFeedbackSummaryRequest(model=model)
-    erase = model_service_pb2.EraseExampleRequest(model=model, example_id=prediction_id)
-    yield "ModelService/EraseExample", erase
-
-
-def test_another_tenants_examples_datasets_and_inputs_look_like_missing_ones(place: Place) -> None:
-    with place.client("red") as red:
-        red.fine_tune(examples(1.0), model="hidden").result()
-        red.update_model("hidden", capture=CapturePolicy(random_fraction=1.0))
-        prediction_id = red.predict(feature(2.5), model="hidden").prediction_id
-        assert prediction_id
-        red.dataset("hidden-set").upload(examples(1.0))
-        absent = list(asks_about("nothing", "nothing-set", "0" * 32))
-        for there in (("hidden", "hidden-set"), ("red/hidden", "red/hidden-set")):
-            for (method, theirs), (_, missing) in zip(asks_about(*there, prediction_id), absent, strict=True):
-                found = refusal(place, "all", method, theirs, there[1], there[0], prediction_id)
-                expected = refusal(place, "all", method, missing, "nothing-set", "nothing", "0" * 32)
-                assert found == expected, method
-                assert found.startswith("NOT_FOUND"), (method, found)
-        assert [each.dataset for each in red.datasets()] == ["hidden-set"]
-        with place.client("all") as other:
-            assert list(other.datasets()) == []
-        red.dataset("hidden-set").delete()
 
 
 def test_captured_inputs_need_the_right_to_review_and_are_read_and_configured_on_record(place: Place) -> None:
