@@ -100,7 +100,7 @@ def _stale_reads(history: History) -> Iterator[str]:
 
 
 def _of_versions(history: History, final: FinalData) -> Iterator[str]:
-    """Each version has the examples of its parent with exactly the edits of its own fine-tune."""
+    """Each version has the examples of its parent with exactly the edits of its fine-tune."""
     expected = _expected(history, final)
     erased = _erasures(history)
     for number, found in sorted(final.versions.items()):
