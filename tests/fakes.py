@@ -136,6 +136,9 @@ class FakeBackbone:
     def most_rows(self, shape: tuple[int, ...]) -> int | None:
         return None
 
+    def decode_with_truncation(self, content: Content) -> tuple[NDArray[np.float32], Truncation | None]:
+        return self.decode(content), self.decoder.truncation(content)
+
     def truncation(self, content: Content) -> Truncation | None:
         return self.decoder.truncation(content)
 
@@ -179,6 +182,9 @@ class FakeDecoder:
             return np.full(self.size, np.inf, np.float32)
         word = vector_of(raw.split(b":")[0], self.size)
         return (word + self.own * vector_of(raw, self.size)).astype(np.float32)
+
+    def decode_with_truncation(self, content: Content) -> tuple[NDArray[np.float32], Truncation | None]:
+        return self.decode(content), self.truncation(content)
 
     def truncation(self, content: Content) -> Truncation | None:
         """Texts are cut after 20 characters."""

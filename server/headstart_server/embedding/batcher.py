@@ -209,6 +209,8 @@ class Batcher:
                 entry.future.set_result(prepared)
             return False
         now = self.clock()
+        if isinstance(prepared, tuple):
+            prepared, entry.truncation = prepared
         entry.row = prepared
         entry.queued, entry.decoded, entry.since = started - entry.since, now - started, now
         return True
@@ -245,6 +247,7 @@ class Batcher:
                     ran=seconds,
                     batch_rows=len(batch),
                     outputs=predicted,
+                    truncation=entry.truncation,
                 )
             )
 

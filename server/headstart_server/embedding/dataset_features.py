@@ -48,7 +48,7 @@ def extract(
                 started = (
                     embedder.train(partial(read, place), digests[place], cuts)
                     if vectors is None
-                    else _finished(RowFeatures(views=vectors))
+                    else _finished(RowFeatures(views=vectors, from_cache=True))
                 )
                 under_way.append((place, started))
                 if len(under_way) >= window:

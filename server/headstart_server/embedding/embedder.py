@@ -8,14 +8,21 @@ from typing import TypeVar
 
 import numpy as np
 
-from headstart_server.backbones.contract.backbone import LAST, Backbone, BackboneInfo, Content, Truncation
+from headstart_server.backbones.contract.backbone import (
+    LAST,
+    Backbone,
+    BackboneInfo,
+    Content,
+    Modality,
+    Truncation,
+)
 from headstart_server.backbones.contract.tail import Float32, Tail, TailWeights
 from headstart_server.backbones.contract.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache, content_digest
 from headstart_server.embedding.cache_scope import shared_key
 from headstart_server.embedding.feature_rows import Vectors
-from headstart_server.embedding.queue import Lane, PendingInput, Row, RowFeatures
+from headstart_server.embedding.queue import Lane, PendingInput, Row, RowFeatures, TextRow
 from headstart_server.embedding.row_heads import RowHead
 from headstart_server.errors import BackboneQueueFull, HeadstartError
 
@@ -59,6 +66,7 @@ class Embedder:
         self._cache_predictions = cache_predictions
         self.least_window = least_window
         self._clock = batcher.clock
+        self._is_text = backbone.info.modality is Modality.TEXT
         self._lock = threading.Lock()
         self._pending = 0
         # Features of runtimes differ in their last bits; a head must not depend on which came first.
@@ -119,7 +127,7 @@ class Embedder:
         futures = []
         for content in contents:
             entry = PendingInput(
-                prepare=partial(self._backbone.decode, content),
+                prepare=partial(self._decode, content),
                 lane=Lane.PREDICT,
                 since=self._clock(),
                 deadline=deadline,
@@ -276,15 +284,19 @@ class Embedder:
         digest: str | None = None,
         *,
         look_up: bool = False,
-    ) -> Callable[[], Row | RowFeatures]:
+    ) -> Callable[[], Row | TextRow | RowFeatures]:
         """Return the preparation of an input of the current tenant: the threads work for all tenants.
 
         It is not bound to the input: with a reference cycle its row would wait for garbage collection.
         """
         return partial(self._prepare_cached, future, read, key, digest, look_up=look_up)
 
-    def _prepare(self, read: Callable[[], Content]) -> Row:
-        return self._backbone.decode(read())
+    def _decode(self, content: Content) -> Row | TextRow:
+        backbone = self._backbone
+        return backbone.decode_with_truncation(content) if self._is_text else backbone.decode(content)
+
+    def _prepare(self, read: Callable[[], Content]) -> Row | TextRow:
+        return self._decode(read())
 
     def _prepare_cached(
         self,
@@ -294,12 +306,12 @@ class Embedder:
         digest: str | None,
         *,
         look_up: bool,
-    ) -> Row | RowFeatures:
+    ) -> Row | TextRow | RowFeatures:
         content = read()
         digest = digest or content_digest(content)
         if look_up and (vectors := self._cache.get(key, digest)) is not None:
-            return RowFeatures(views=vectors)
-        row = self._backbone.decode(content)
+            return RowFeatures(views=vectors, truncation=self._backbone.truncation(content))
+        row = self._decode(content)
         future.add_done_callback(partial(self._keep, key, digest))
         return row
 

@@ -10,11 +10,14 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart_server.backbones.contract.backbone import Truncation
 from headstart_server.embedding.demand import PredictDemand
 from headstart_server.embedding.ready_rows import ReadyRows
 from headstart_server.embedding.row_heads import RowHead, RowOutputs
 
 Row = NDArray[np.generic]
+#: The row of a text, and how much of the text it contains; None for all of it.
+TextRow = tuple[Row, Truncation | None]
 
 #: Seconds without a Predict after which training runs in its largest batches.
 QUIET_SECONDS = 1.0
@@ -39,6 +42,8 @@ class RowFeatures:
         ran: seconds of the batch.
         batch_rows: rows in the batch.
         outputs: outputs of the requested heads; None if the features came from the cache.
+        truncation: how much of a truncated text reached the backbone; None for all of an input, or unknown.
+        from_cache: whether the input was not read, so that its truncation is unknown.
     """
 
     views: Mapping[str, NDArray[np.float32]]
@@ -47,6 +52,8 @@ class RowFeatures:
     ran: float = 0.0
     batch_rows: int = 1
     outputs: RowOutputs | None = None
+    truncation: Truncation | None = None
+    from_cache: bool = False
 
 
 def stacked(rows: Sequence[RowFeatures], views: Iterable[str]) -> dict[str, NDArray[np.float32]]:
@@ -61,7 +68,7 @@ class PendingInput:
     """One input on its way to its features.
 
     Attributes:
-        prepare: returns its row, as `Backbone.decode` does, or its features if they are known.
+        prepare: returns its row, for a text with its truncation, or its features if they are known.
         lane: its priority.
         since: when it began to wait for its next turn, on the queue's clock.
         deadline: when its caller stops waiting, on the same clock; None for never.
@@ -72,11 +79,12 @@ class PendingInput:
         begun: preparations that its lane had begun when its row was ready; set by the queue.
         cuts: cuts whose activations are returned in addition to the views.
         heads: heads that predict from its row's views.
+        truncation: how much of a truncated text its row contains.
         is_continuation: whether it continues inputs that had their turns. It precedes all others of its lane,
             so that the work that began first ends first.
     """
 
-    prepare: Callable[[], "Row | RowFeatures"]
+    prepare: Callable[[], "Row | TextRow | RowFeatures"]
     lane: Lane
     since: float
     deadline: float | None = None
@@ -87,6 +95,7 @@ class PendingInput:
     begun: int = 0
     cuts: frozenset[str] = frozenset()
     heads: Sequence[RowHead] = ()
+    truncation: Truncation | None = None
     is_continuation: bool = False
 
 

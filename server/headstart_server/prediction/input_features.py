@@ -133,13 +133,8 @@ async def begin_tail(
     return tail.start(embedder, activations, Lane.PREDICT, deadline=deadline)
 
 
-async def truncations(embedder: Embedder, contents: Sequence[Content]) -> Mapping[int, Truncation]:
-    """Return how much of each truncated text reaches the backbone, by place."""
+def truncations(embedder: Embedder, rows: Sequence[RowFeatures]) -> Mapping[int, Truncation]:
+    """Return how much of each truncated text reached the backbone, by place."""
     if embedder.info.modality is not Modality.TEXT:
         return {}
-
-    def look() -> dict[int, Truncation]:
-        seen = {place: embedder.truncation(content) for place, content in enumerate(contents)}
-        return {place: cut for place, cut in seen.items() if cut is not None}
-
-    return await asyncio.to_thread(look)
+    return {place: row.truncation for place, row in enumerate(rows) if row.truncation is not None}

@@ -145,7 +145,7 @@ class Predictor:
             views = stacked(rows[versions[place].backbone], versions[place].head.views)
             found = await self._influence.influences(model, views, options.influence)
             predictions[place] = replace(predictions[place], influences=found)
-        truncation = {name: await truncations(one, features.contents) for name, one in embedders.items()}
+        truncation = {name: truncations(one, rows[name]) for name, one in embedders.items()}
         if any(truncation.values()):
             predictions = [
                 replace(each, truncation=truncation[each.version.backbone]) for each in predictions
@@ -223,7 +223,7 @@ class Predictor:
         features = BackboneFeatures(
             backbone=info.name,
             views=stacked(rows, wanted),
-            truncation=await truncations(embedder, contents),
+            truncation=truncations(embedder, rows),
         )
         return features, StageTimes(total=self._clock() - started, **_slowest(rows))
 

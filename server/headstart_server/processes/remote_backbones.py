@@ -141,6 +141,9 @@ class RemoteBackbone:
     def decode(self, content: Content) -> NDArray[np.generic]:
         return self._facts.decoder.decode(content)
 
+    def decode_with_truncation(self, content: Content) -> tuple[NDArray[np.generic], Truncation | None]:
+        return self._facts.decoder.decode_with_truncation(content)
+
     def truncation(self, content: Content) -> Truncation | None:
         return self._facts.decoder.truncation(content)
 

@@ -1,6 +1,6 @@
 """The usable examples of a dataset with their features, as jobs and previews take them."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,6 +147,7 @@ class FeatureExtraction:
 
         done, total = 0, sum(map(len, self._places.values()))
         needed = [*self.views, *cuts]
+        cached: list[str] = []
         for place, came in extract(
             embedder, list(self._places), read, window=window, cuts=cuts, checkpoint=checkpoint
         ):
@@ -155,20 +156,26 @@ class FeatureExtraction:
             if isinstance(outcome, RowFeatures):
                 self._rows[digest] = {name: outcome.views[name] for name in self.views}
                 taken(digest, outcome)
+                if outcome.truncation is not None:
+                    self._truncated.add(digest)
+                if outcome.from_cache:
+                    cached.append(digest)
             else:
                 for index in self._places[digest]:
                     self.faults[index] = self._dataset.fault(index, outcome)
             done += len(self._places[digest])
             progress(done, total)
         if embedder.info.modality is Modality.TEXT:
-            self._look_for_ends(embedder, checkpoint)
+            self._truncated.update(self._truncated_in_cache(embedder, cached, checkpoint))
 
-    def _look_for_ends(self, embedder: Embedder, checkpoint: Callable[[], None]) -> None:
-        """Find the contents whose end the backbone does not see. Those in the cache are not decoded."""
-        for digest in self._rows:
+    def _truncated_in_cache(
+        self, embedder: Embedder, digests: Sequence[str], checkpoint: Callable[[], None]
+    ) -> Iterator[str]:
+        """Yield the contents whose end the backbone does not see; those in the cache were not decoded."""
+        for digest in digests:
             checkpoint()
             if embedder.truncation(self._dataset.read(self._places[digest][0])) is not None:
-                self._truncated.add(digest)
+                yield digest
 
     def table(self, known: FeatureTable | None = None) -> FeatureTable:
         """Return the usable examples after `run`, or with the features of the same contents in `known`."""

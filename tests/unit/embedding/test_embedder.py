@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fakes import FakeBackbone, ManualClock, Recorder, make_head
-from headstart_server.backbones.contract.backbone import Content
+from headstart_server.backbones.contract.backbone import Content, Modality, Truncation
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache, content_digest
 from headstart_server.embedding.cache_scope import shared_key, tenant_key, working_for
@@ -38,9 +38,10 @@ class Bench:
         store: FeatureStore | None = None,
         cache_key: Callable[[str], str | None] = shared_key,
         least_window: int = 0,
+        backbone: FakeBackbone | None = None,
     ) -> None:
         self.clock = ManualClock()
-        self.backbone = FakeBackbone()
+        self.backbone = backbone or FakeBackbone()
         self.seen = Recorder()
         self.queue = LaneQueue(max_batch=4, train_slice=2)
         self.batcher = Batcher(self.backbone.run, self.queue, self.seen, clock=self.clock)
@@ -595,3 +596,46 @@ def test_it_reports_the_facts_of_its_backbone_and_what_waits() -> None:
     assert bench.embedder.info is bench.backbone.info
     assert bench.embedder.digest == bench.backbone.digest
     assert (bench.embedder.waiting(Lane.PREDICT), bench.embedder.waiting(Lane.TRAIN)) == (2, 0)
+
+
+# Texts
+
+
+class OneLook(FakeBackbone):
+    """A backbone of texts that counts the inputs it looks at for their truncation only."""
+
+    def __init__(self) -> None:
+        super().__init__(modality=Modality.TEXT)
+        self.looked: list[Content] = []
+
+    def truncation(self, content: Content) -> Truncation | None:
+        self.looked.append(content)
+        return super().truncation(content)
+
+
+LONG = "x" * 30
+
+
+def test_the_truncation_of_a_text_comes_with_its_row() -> None:
+    backbone = OneLook()
+    bench = Bench(backbone=backbone)
+    futures = bench.embedder.predict([LONG, "short"])
+    bench.pump()
+    assert [future.result(0).truncation for future in futures] == [Truncation(kept=20, length=30), None]
+    ((_, trained),) = bench.extract([LONG])
+    assert isinstance(trained, RowFeatures)
+    assert (trained.truncation, trained.from_cache) == (Truncation(kept=20, length=30), False)
+    assert backbone.looked == []
+
+
+def test_the_truncation_of_a_cached_text_is_known_to_predict_only() -> None:
+    backbone = OneLook()
+    bench = Bench(backbone=backbone, cache_predictions=True)
+    list(bench.extract([LONG]))
+    (future,) = bench.embedder.predict([LONG])
+    bench.pump()
+    assert future.result(0).truncation == Truncation(kept=20, length=30)
+    assert backbone.looked == [LONG]
+    ((_, again),) = bench.extract([LONG])
+    assert isinstance(again, RowFeatures)
+    assert (again.truncation, again.from_cache) == (None, True)

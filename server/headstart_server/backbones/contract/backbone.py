@@ -72,6 +72,9 @@ class Decoder(Protocol):
     def decode(self, content: Content) -> NDArray[np.generic]:
         """See `Backbone.decode`."""
 
+    def decode_with_truncation(self, content: Content) -> tuple[NDArray[np.generic], Truncation | None]:
+        """See `Backbone.decode_with_truncation`."""
+
     def truncation(self, content: Content) -> Truncation | None:
         """See `Backbone.truncation`."""
 
@@ -129,6 +132,9 @@ class Backbone(Protocol):
             UndecodableInput: the content cannot be decoded.
             InputTooLarge: an image has too many pixels.
         """
+
+    def decode_with_truncation(self, content: Content) -> tuple[NDArray[np.generic], Truncation | None]:
+        """Return the row of `decode` and the truncation of `truncation`, decoding once."""
 
     def truncation(self, content: Content) -> Truncation | None:
         """Return how much of a decodable input its row contains; None if all of it."""

@@ -64,6 +64,10 @@ class TensorDecoder:
             )
         return row
 
+    def decode_with_truncation(self, content: Content) -> tuple[NDArray[np.float32], None]:
+        """Return the row of `decode`, which is never truncated."""
+        return self.decode(content), None
+
     def truncation(self, content: Content) -> Truncation | None:
         """Return None: arrays are never truncated."""
 

@@ -100,6 +100,9 @@ class LoadedBackbone:
     def decode(self, content: Content) -> NDArray[np.generic]:
         return self._decoder.decode(content)
 
+    def decode_with_truncation(self, content: Content) -> tuple[NDArray[np.generic], Truncation | None]:
+        return self._decoder.decode_with_truncation(content)
+
     def truncation(self, content: Content) -> Truncation | None:
         return self._decoder.truncation(content)
 

@@ -120,6 +120,10 @@ class ImageDecoder:
                 f"decoded: {error or type(error).__name__}"
             ) from error
 
+    def decode_with_truncation(self, content: Content) -> tuple[NDArray[np.uint8], None]:
+        """Return the row of `decode`, which is never truncated."""
+        return self.decode(content), None
+
     def truncation(self, content: Content) -> Truncation | None:
         """Return None: images are never truncated."""
 

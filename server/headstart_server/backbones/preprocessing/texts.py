@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from headstart_server.backbones.contract.backbone import Content, Truncation
 from headstart_server.errors import UndecodableInput, WrongModality
@@ -50,11 +50,15 @@ class TextDecoder:
         Raises:
             UndecodableInput: the text has no token: it is empty, or only spaces.
         """
+        return self.decode_with_truncation(content)[0]
+
+    def decode_with_truncation(self, content: Content) -> tuple[NDArray[np.int32], Truncation | None]:
+        """Return the row of `decode` and the truncation of `truncation`, tokenizing once."""
         encoding = self._encode(content)
         ids = encoding.ids
         row = np.full(next(length for length in self.lengths if length >= len(ids)), self._pad_id, np.int32)
         row[: len(ids)] = ids
-        return row
+        return row, self._cut(encoding, content)
 
     def truncation(self, content: Content) -> Truncation | None:
         """Return how much of a text its row contains; None if all of it. Raises as `decode`."""
@@ -62,7 +66,9 @@ class TextDecoder:
         # make several tokens of each other character.
         if isinstance(content, str) and content.isascii() and len(content) <= self._max_tokens - 2:
             return None
-        encoding = self._encode(content)
+        return self._cut(self._encode(content), content)
+
+    def _cut(self, encoding: Encoding, content: Content) -> Truncation | None:
         if not encoding.overflowing and len(content) <= self._max_characters:
             return None
         return Truncation(kept=max(end for _, end in encoding.offsets), length=len(content))

@@ -141,6 +141,26 @@ def test_any_text_is_decoded_alike_each_time_or_refused(text: str) -> None:
         assert np.array_equal(decoder.decode(text[: cut.kept]), row)
 
 
+@pytest.mark.parametrize("text", ["red", "red " * 22, "red " * 23, "\u00e9 " * 40])
+def test_a_row_and_its_truncation_take_one_tokenization(
+    decoder: TextDecoder, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = decoder.decode(text), decoder.truncation(text)
+    tokenized: list[str] = []
+
+    class Counting:
+        def encode(self, content: str) -> object:
+            tokenized.append(content)
+            return tokenizer.encode(content)
+
+    tokenizer = decoder._tokenizer
+    monkeypatch.setattr(decoder, "_tokenizer", Counting())
+    row, truncation = decoder.decode_with_truncation(text)
+    assert np.array_equal(row, expected[0])
+    assert truncation == expected[1]
+    assert tokenized == [text]
+
+
 def test_many_threads_share_one_decoder(decoder: TextDecoder) -> None:
     texts = [f"{'red ' * (place % 30)}green" for place in range(200)]
     alone = [decoder.decode(text) for text in texts]
