@@ -15,6 +15,9 @@ from headstart_server.storage.zip_entries import check_methods, read_entry
 
 #: The end of an archive's directory, its form for large archives, and the locator of that form.
 _END, _END64, _LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
+#: Each entry of a directory begins so.
+_ENTRY = b"PK\x01\x02"
+_PIECE = 1 << 20
 #: An archive's comment may follow its end.
 _MAX_TAIL = 22 + 65_535
 #: Bytes of the directory for each file that may be there: names are at most some hundreds.
@@ -124,7 +127,7 @@ def _check_directory(file: IO[bytes], max_files: int) -> None:
     place = tail.rfind(_END)
     if place < 0 or len(tail) - place < 22:
         raise zipfile.BadZipFile("bytes that are none")
-    count, nbytes = struct.unpack_from("<HL", tail, place + 10)
+    (nbytes,) = struct.unpack_from("<L", tail, place + 12)
     locator = tail[place - 20 : place] if place >= 20 else b""
     if locator.startswith(_LOCATOR64):
         (offset,) = struct.unpack_from("<Q", locator, 8)
@@ -134,9 +137,22 @@ def _check_directory(file: IO[bytes], max_files: int) -> None:
         file.seek(max(0, size - len(tail) + place - 76))
         for each in (record, file.read(56)):
             if each.startswith(_END64):
-                count64, nbytes64 = struct.unpack_from("<QQ", each, 32)
-                count, nbytes = max(count, count64), max(nbytes if nbytes < 0xFFFFFFFF else 0, nbytes64)
-    # Folders and hidden files are entries, too.
-    if nbytes > (2 * max_files + 1000) * _ENTRY_BYTES:
+                (nbytes64,) = struct.unpack_from("<Q", each, 40)
+                nbytes = max(nbytes if nbytes < 0xFFFFFFFF else 0, nbytes64)
+    # Folders and hidden files are entries, too. The count that the end states may be wrong.
+    most = 2 * max_files + 1000
+    end = size - len(tail) + place
+    if nbytes > most * _ENTRY_BYTES or _has_more_entries(file, end - nbytes - 76, end, most):
         raise _too_many(max_files)
     file.seek(0)
+
+
+def _has_more_entries(file: IO[bytes], start: int, end: int, most: int) -> bool:
+    """Return whether a directory has more entries: each takes some hundred bytes of memory, and 46 here."""
+    file.seek(max(0, start))
+    left, count, rest = end - file.tell(), 0, b""
+    while left > 0 and count <= most and (piece := file.read(min(left, _PIECE))):
+        left -= len(piece)
+        count += (rest + piece).count(_ENTRY)
+        rest = piece[-(len(_ENTRY) - 1) :]
+    return count > most

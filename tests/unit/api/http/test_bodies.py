@@ -350,6 +350,23 @@ async def test_an_archives_directory_is_not_read_if_it_is_too_large(
         await read(body, "application/zip", tmp_path, dataset_bytes=1 << 30)
 
 
+@pytest.mark.parametrize("is_large", [False, True])
+async def test_an_archive_that_hides_its_number_of_files_is_refused_before_its_entries_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_large: bool
+) -> None:
+    count = 70_000 if is_large else 1100
+    body = bytearray(archive([(f"c/{place}", b"") for place in range(count)], zipfile.ZIP_STORED))
+    if is_large:
+        place = body.rindex(b"PK\x06\x06")
+        struct.pack_into("<QQ", body, place + 24, 1, 1)
+    else:
+        struct.pack_into("<HH", body, body.rindex(b"PK\x05\x06") + 8, 1, 1)
+    assert len(zipfile.ZipFile(io.BytesIO(body)).infolist()) == count
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    with pytest.raises(DatasetTooLarge):
+        await read(bytes(body), "application/zip", tmp_path, dataset_bytes=1 << 30)
+
+
 async def test_a_file_that_grows_is_read_no_further_than_an_input_may_be(tmp_path: Path) -> None:
     with pytest.raises(InputTooLarge):
         await read(archive([("cat/1", bytes(1 << 20))]), "application/zip", tmp_path)
