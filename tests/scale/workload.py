@@ -454,7 +454,6 @@ class Workload:
         job_store, registry = self.job_store, self._publisher.registry
         yield "webhook", self._webhook
         yield "turn to clean", lambda: [job_store.cleaner.take_cleaning_turn("rows", -1.0) for _ in range(2)]
-        yield "are kept", lambda: self._archives.are_kept(self._any_job())
         yield "a turn of a new name", lambda: job_store.cleaner.take_cleaning_turn(self._new()[:32], 1.0)
         yield "count jobs", JobCounts(self._publisher.database)
         yield "count jobs once more", self._counts

@@ -36,7 +36,6 @@ __all__ = [
 ]
 
 _HEAD_ROWS: Final = 1000  # to detect columns of numbers
-_NUMBERS: Final = "fiub"
 
 
 def is_frame(source: object) -> bool:

@@ -64,11 +64,6 @@ class ErasureRecord:
         """The versions without a result, by model and number."""
         return [key for key, result in self.versions.items() if result is None]
 
-    def successor(self, model: str, number: int) -> int:
-        """Return the number of the version that replaced a version, or the number itself."""
-        result = self.versions.get((model, number))
-        return result.number if result is not None and result.number else number
-
 
 class ErasureLog:
     """Stores erasures. Each method is one transaction."""

@@ -126,11 +126,6 @@ class Exporter:
         self._pool = ThreadPoolExecutor(max_concurrent, "export")
         self._running: dict[Key, _RunningExport] = {}
 
-    @property
-    def active_count(self) -> int:
-        """Exports that are running or queued."""
-        return len(self._running)
-
     async def open(self, selector: Selector, form: ExportFormat) -> tuple[Version, OpenExport]:
         """Return an export of a version, created if it is not cached; the caller closes it.
 

@@ -114,12 +114,6 @@ class ArchiveRetention:
         self._files = files
         self._max_bytes = max_bytes
 
-    def are_kept(self, job_id: str) -> bool:
-        """Whether the examples of the version that a job made are kept."""
-        with self._database.read() as connection:
-            query = select(archive_uses.c.archive).where(archive_uses.c.holder == job_id, usage.is_held())
-            return connection.execute(query.limit(1)).one_or_none() is not None
-
     def sweep(self) -> int:
         """Remove what was needed until a while ago, and what is beyond the bound.
 

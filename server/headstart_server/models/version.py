@@ -74,7 +74,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Manifest":
-        """Return the manifest of `to_json`; KeyError, TypeError or ValueError if it is none."""
+        """Return the manifest of `to_json`; KeyError, TypeError or ValueError if it is invalid."""
         recipe = recipe_from_json(values["recipe"])
         if isinstance(recipe, Auto):
             raise ValueError("Expected a recipe as it was carried out. Received: auto.")

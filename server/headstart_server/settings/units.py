@@ -4,11 +4,6 @@ import math
 import re
 from pathlib import Path
 
-#: Seconds of ten years: the longest duration that a setting may have.
-LONGEST = 3650 * 86400.0
-#: Bytes of the largest size that a setting may have.
-LARGEST = 1 << 50
-
 _SIZES = {
     "TiB": 1 << 40,
     "GiB": 1 << 30,

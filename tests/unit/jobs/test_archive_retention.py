@@ -50,7 +50,6 @@ def test_examples_stay_while_their_job_waits_runs_and_has_a_version(shop: Shop) 
     assert shop.left == {"one"}
     number = shop.driver.succeed(job)
     assert shop.left == {"one"}
-    assert shop.archives.are_kept("one")
     assert shop.driver.publisher.registry.reader.version("pets", number).has_examples
 
 
@@ -75,7 +74,6 @@ def test_examples_go_when_nothing_comes_of_their_job_any_more(
     shop.queued("one")
     end(shop.driver)
     assert shop.left == set()
-    assert not shop.archives.are_kept("one")
 
 
 def test_a_job_given_back_keeps_its_examples(shop: Shop) -> None:

@@ -65,7 +65,7 @@ class ExampleList:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any], *, with_outcomes: bool = True) -> "ExampleList":
-        """Return the list of `to_json`; KeyError, IndexError, TypeError or ValueError if it is none."""
+        """Return the list of `to_json`; KeyError, IndexError, TypeError or ValueError if it is invalid."""
         if fields["format"] != _FORMAT:
             raise ValueError(
                 f"Expected a list of examples of format {_FORMAT}. Received: {fields['format']}."
