@@ -12,12 +12,7 @@ from headstart.dataset_handle import DatasetHandle
 from headstart.errors import DeadlineExceeded, Unavailable
 from headstart.handles import ModelHandle
 from headstart.methods import ClientMethods
-from headstart.results import (
-    Caller,
-    Dataset,
-    ServerInfo,
-    Usage,
-)
+from headstart.results import Caller, Dataset, ServerInfo, Usage
 from headstart.transport.channel import TlsConfig
 from headstart.transport.connection import Connection, SharedChannel
 from headstart.transport.retries import RetryPolicy

@@ -292,7 +292,9 @@ def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> Fi
     if lifetime is not None and not isinstance(lifetime, timedelta):
         arguments["ttl"] = timedelta(seconds=lifetime)
     arguments.pop("remove", None)
-    arguments |= _task(settings) | _gate(settings) | _parent(settings)
+    if "task" in arguments:
+        arguments["task"] = parse_task(arguments["task"])
+    arguments |= _gate(settings) | _parent(settings)
     return FineTuneSpec(model=model, request_id=request_id, **arguments)
 
 
@@ -327,11 +329,6 @@ def parse_recipe(recipe: Recipe | str | None) -> Recipe:
     if kind is None:
         raise ValueError(f"recipe must be one of {', '.join(RECIPES)}. Received: {recipe!r}")
     return kind()
-
-
-def _task(settings: SpecSettings) -> dict[str, Any]:
-    task = settings.get("task")
-    return {} if task is None else {"task": parse_task(task)}
 
 
 def _gate(settings: SpecSettings) -> dict[str, Any]:

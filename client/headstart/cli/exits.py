@@ -4,14 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from headstart.cli.session import Session
-from headstart.errors import (
-    DeadlineExceeded,
-    HeadstartError,
-    JobCancelled,
-    JobFailed,
-    NotFound,
-    Unavailable,
-)
+from headstart.errors import DeadlineExceeded, HeadstartError, JobCancelled, JobFailed, NotFound, Unavailable
 from headstart.transport.status import has_remedy
 
 __all__ = ["EXIT_CODES_HELP", "ExitCode", "Failure", "exit_code", "explain"]

@@ -158,14 +158,7 @@ def open_examples(
     task: Task | TaskName | None = None,
     settings: ExampleSettings | None = None,
 ) -> ExampleSource:
-    """Return the source of examples.
-
-    Args:
-        examples: see `Examples`. None: the settings have the inputs.
-        y: targets, if `examples` or the settings are inputs only.
-        task: kind of label; determines whether integers are classes or numbers. None: integers are classes.
-        settings: see `ExampleSettings`.
-    """
+    """Return the source of examples, or of the inputs in the settings with the targets `y`."""
     options = settings or {}
     if unknown := options.keys() - ExampleSettings.__annotations__.keys():
         known_names = ", ".join(ExampleSettings.__annotations__)

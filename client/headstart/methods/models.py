@@ -18,14 +18,7 @@ from headstart.calls.model_calls import (
     version_change,
 )
 from headstart.methods.base import Methods
-from headstart.results import (
-    Alias,
-    AliasEvent,
-    ErasedExample,
-    Model,
-    Traffic,
-    Version,
-)
+from headstart.results import Alias, AliasEvent, ErasedExample, Model, Traffic, Version
 from headstart.version_ref import version_ref
 
 

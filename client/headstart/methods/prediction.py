@@ -14,12 +14,7 @@ from headstart.evidence import Abstention, make_evidence
 from headstart.inputs.inputs import Content
 from headstart.inputs.prediction_inputs import Inputs, open_inputs
 from headstart.methods.base import Methods
-from headstart.results import (
-    Backbone,
-    PredictedInput,
-    Prediction,
-    Predictions,
-)
+from headstart.results import Backbone, PredictedInput, Prediction, Predictions
 from headstart.transport.chunked_calls import EmbeddingRun, PredictionRun, predicted_inputs
 from headstart.transport.settings import seconds
 from headstart.version_ref import VersionRef, parse_version, version_ref

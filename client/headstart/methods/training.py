@@ -14,11 +14,7 @@ from headstart.errors import Unavailable
 from headstart.inputs.examples import Examples
 from headstart.job import Job
 from headstart.methods.base import Methods
-from headstart.results import (
-    JobEvent,
-    JobState,
-    Validation,
-)
+from headstart.results import JobEvent, JobState, Validation
 from headstart.transport import upload
 from headstart.transport.connection import UploadReport
 

@@ -15,14 +15,7 @@ from headstart.results.comparisons import Promotion
 from headstart.results.energy import Energy
 from headstart.spec import Recipe
 
-__all__ = [
-    "ConfusionCell",
-    "Lineage",
-    "Metrics",
-    "MetricsSource",
-    "StopReason",
-    "Version",
-]
+__all__ = ["ConfusionCell", "Lineage", "Metrics", "MetricsSource", "StopReason", "Version"]
 
 
 class MetricsSource(StrEnum):

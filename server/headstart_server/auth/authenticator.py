@@ -9,13 +9,7 @@ import structlog
 
 from headstart_server.auth.issuer import Issuer, issuer_name
 from headstart_server.auth.permissions import UNRESTRICTED, Principal
-from headstart_server.auth.policy import (
-    IssuerSettings,
-    Policy,
-    PolicyError,
-    TenantSettings,
-    read_policy,
-)
+from headstart_server.auth.policy import IssuerSettings, Policy, PolicyError, TenantSettings, read_policy
 from headstart_server.auth.tokens import token_hash
 from headstart_server.errors import Unauthenticated
 from headstart_server.reloading import ReloadedFiles

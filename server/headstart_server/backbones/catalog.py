@@ -8,11 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart_server.backbones.contract.backbone import Backbone, BackboneInfo
-from headstart_server.backbones.contract.runtimes import (
-    Precision,
-    RuntimeKind,
-    RuntimeSettings,
-)
+from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.backbones.contract.tail import TailMismatch
 from headstart_server.backbones.contract.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.backbones.contract.vectors import FAMILY, IdentityRuntime, size_of
@@ -20,12 +16,7 @@ from headstart_server.backbones.networks.card import Card, card_of
 from headstart_server.backbones.networks.declaration import Declaration, DeclarationError, distinct
 from headstart_server.backbones.networks.loaded_backbone import LoadedBackbone, Runtime, Train
 from headstart_server.backbones.networks.network import Network
-from headstart_server.backbones.networks.quantization import (
-    FLOAT_FILE,
-    SUFFIX,
-    QuantizationProof,
-    base_name,
-)
+from headstart_server.backbones.networks.quantization import FLOAT_FILE, SUFFIX, QuantizationProof, base_name
 from headstart_server.backbones.preprocessing import images
 from headstart_server.backbones.runtimes.keras_import import computing_in
 from headstart_server.backbones.runtimes.keras_runtime import KerasRuntime

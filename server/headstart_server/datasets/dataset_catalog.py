@@ -14,13 +14,7 @@ from headstart_server.database.locks import Lock
 from headstart_server.database.scoped import within
 from headstart_server.datasets import dataset_rows
 from headstart_server.datasets.named_dataset import DatasetState, NamedDataset
-from headstart_server.errors import (
-    DatasetExists,
-    DatasetNotReady,
-    EmptyDataset,
-    EtagMismatch,
-    QuotaExceeded,
-)
+from headstart_server.errors import DatasetExists, DatasetNotReady, EmptyDataset, EtagMismatch, QuotaExceeded
 from headstart_server.jobs import dataset_usage
 from headstart_server.learning.examples.dataset import dataset_digest
 from headstart_server.learning.examples.stored_example import StoredExample

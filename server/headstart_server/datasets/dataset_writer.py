@@ -7,20 +7,11 @@ from dataclasses import replace
 from hashlib import sha256
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
-from headstart_server.datasets.example_archive import (
-    archive_name,
-    media_type,
-    member_name,
-)
+from headstart_server.datasets.example_archive import archive_name, media_type, member_name
 from headstart_server.datasets.parents import Parent
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import InvalidField, StorageUnavailable
-from headstart_server.learning.examples.dataset import (
-    DatasetCount,
-    DatasetLimits,
-    DatasetSummary,
-    Example,
-)
+from headstart_server.learning.examples.dataset import DatasetCount, DatasetLimits, DatasetSummary, Example
 from headstart_server.learning.examples.stored_example import StoredExample, encode, exclusion_mark
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.example_list import ExampleList

@@ -6,12 +6,7 @@ import numpy as np
 
 from headstart_server.datasets.example_archive import ArchiveReader
 from headstart_server.embedding.backbone_pool import BackbonePool
-from headstart_server.errors import (
-    EmptyDataset,
-    ModelNotFound,
-    NoCommonExamples,
-    WrongTask,
-)
+from headstart_server.errors import EmptyDataset, ModelNotFound, NoCommonExamples, WrongTask
 from headstart_server.evaluation.batch_predictor import BatchPredictor, LoadedVersion, PredictedBatch
 from headstart_server.evaluation.paired_predictions import ComparedHead, ExampleAccess, pair_predictions
 from headstart_server.learning.examples.dataset import DatasetLimits, Example

@@ -8,18 +8,7 @@ leaves at most files that are needed no more, and the next start removes them.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from sqlalchemy import (
-    BindParameter,
-    Connection,
-    bindparam,
-    delete,
-    exists,
-    func,
-    insert,
-    or_,
-    select,
-    tuple_,
-)
+from sqlalchemy import BindParameter, Connection, bindparam, delete, exists, func, insert, or_, select, tuple_
 
 from headstart_server.database.database import Database
 from headstart_server.database.dataset_tables import archive_sizes, archive_uses

@@ -16,15 +16,7 @@ from headstart_server.errors import (
     VersionInUse,
 )
 from headstart_server.learning.metrics.promotion import Promotion
-from headstart_server.models import (
-    alias_history,
-    alias_rows,
-    captures,
-    feedback_rows,
-    rows,
-    updates,
-    usage,
-)
+from headstart_server.models import alias_history, alias_rows, captures, feedback_rows, rows, updates, usage
 from headstart_server.models.alias_history import Cause, Mover
 from headstart_server.models.model_index import ModelIndex
 from headstart_server.models.model_reader import ModelReader

@@ -11,12 +11,7 @@ from headstart_server.learning.metrics.evaluation import Evaluation
 from headstart_server.learning.metrics.example_list import ExampleList, read_examples, read_outcomes
 from headstart_server.learning.metrics.outcomes import PredictionOutcome
 from headstart_server.models import evaluation_file
-from headstart_server.models.evidence import (
-    MAP_FILE,
-    NEIGHBORS_FILE,
-    InvalidEvidenceError,
-    map_from_bytes,
-)
+from headstart_server.models.evidence import MAP_FILE, NEIGHBORS_FILE, InvalidEvidenceError, map_from_bytes
 from headstart_server.models.model_index import ModelIndex
 from headstart_server.models.resident import ResidentVersion, ResidentVersions
 from headstart_server.models.store import EXAMPLES_FILE, VersionStore

@@ -5,16 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart_server.settings.groups import revealed
-from headstart_server.settings.kinds import (
-    Choice,
-    File,
-    Fraction,
-    Number,
-    SecretText,
-    Switch,
-    Text,
-    Texts,
-)
+from headstart_server.settings.kinds import Choice, File, Fraction, Number, SecretText, Switch, Text, Texts
 from headstart_server.settings.measures import ByteRate, Duration, Rate, Size
 from headstart_server.settings.secret import Secret
 from headstart_server.settings.setting import Group, setting

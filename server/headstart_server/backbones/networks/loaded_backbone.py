@@ -6,13 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.contract.backbone import (
-    BackboneInfo,
-    Content,
-    Decoder,
-    Truncation,
-    Views,
-)
+from headstart_server.backbones.contract.backbone import BackboneInfo, Content, Decoder, Truncation, Views
 from headstart_server.backbones.contract.runtimes import Precision
 from headstart_server.backbones.contract.tail import Tail, TailMismatch, TailPlan, TailWeights
 from headstart_server.backbones.contract.tail_training import TailEpoch, TailRequest, TailResult

@@ -13,12 +13,7 @@ from headstart_server.backbones.contract.runtimes import (
 )
 from headstart_server.backbones.networks.card import Card
 from headstart_server.backbones.networks.declaration import Declaration
-from headstart_server.backbones.networks.quantization import (
-    MIN_SPEEDUP,
-    SUFFIX,
-    QuantizationProof,
-    base_name,
-)
+from headstart_server.backbones.networks.quantization import MIN_SPEEDUP, SUFFIX, QuantizationProof, base_name
 from headstart_server.backbones.sources.source import SourceError
 from headstart_server.backbones.worker.conversions import Conversions
 

@@ -20,12 +20,7 @@ from headstart_server.learning.features.feature_matrix import (
     normalized,
 )
 from headstart_server.learning.features.result_cache import RESULT_CACHE, feature_key
-from headstart_server.learning.features.similarity import (
-    QuantizedRows,
-    nearest_of,
-    part_key,
-    similarity_rows,
-)
+from headstart_server.learning.features.similarity import QuantizedRows, nearest_of, part_key, similarity_rows
 
 #: Dimensions of projected rows; shorter rows are unchanged.
 PROJECTED = 256
