@@ -104,11 +104,12 @@ class Workbench:
             if loaded:
                 self.pool.load(name)
         self.submissions = SubmissionService(
-            driver.job_store,
+            driver.job_store.queue,
+            driver.job_store.quotas,
             self.datasets,
             self.pool,
             self.registry,
-            lambda: None,
+            on_accepted=lambda: None,
             max_activation_bytes=1 << 20,
             options=SubmissionOptions(named=self.named),
         )

@@ -346,11 +346,12 @@ class Objects:
             jobs.allow_webhook, own=jobs.webhook_url, allow_private=jobs.allow_private_addresses
         )
         self.submissions = SubmissionService(
-            self.job_store,
+            self.job_store.queue,
+            self.job_store.quotas,
             self.datasets,
             self.pool,
             self.registry,
-            self._wake_workers,
+            on_accepted=self._wake_workers,
             max_activation_bytes=max_activation_bytes,
             options=SubmissionOptions(
                 memory_bytes=self.memory_bytes,

@@ -196,7 +196,8 @@ def _fine_tuning(objects: Objects, executor: BoundedExecutor, removals: BoundedE
     return FineTuningService(
         objects.submissions,
         RebaseService(objects.submissions, objects.registry),
-        objects.job_store,
+        objects.job_store.reader,
+        objects.job_store.forecast,
         watcher=objects.watcher,
         cancel=objects.cancel,
         executor=executor,

@@ -32,28 +32,19 @@ class Lane(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RowFeatures:
-    """Features of one input, with timings that are 0 if they came from the cache.
+    """Features of one input, with timings that are 0 if they came from the cache."""
 
-    Attributes:
-        views: a feature vector per view, [D], and the activation per requested cut; matrices [n, D] for a
-            tail.
-        decoded: seconds of decoding.
-        queued: seconds of waiting, for decoding and for the device.
-        ran: seconds of the batch.
-        batch_rows: rows in the batch.
-        outputs: outputs of the requested heads; None if the features came from the cache.
-        truncation: how much of a truncated text reached the backbone; None for all of an input, or unknown.
-        from_cache: whether the input was not read, so that its truncation is unknown.
-    """
-
+    # a feature vector per view, [D], and the activation per requested cut; matrices [n, D] for a tail
     views: Mapping[str, NDArray[np.float32]]
-    decoded: float = 0.0
-    queued: float = 0.0
-    ran: float = 0.0
-    batch_rows: int = 1
+    decoded: float = 0.0  # seconds of decoding
+    queued: float = 0.0  # seconds of waiting, for decoding and for the device
+    ran: float = 0.0  # seconds of the batch
+    batch_rows: int = 1  # rows in the batch
+    # outputs of the requested heads; None if the features came from the cache
     outputs: RowOutputs | None = None
+    # how much of a truncated text reached the backbone; None for all of an input, or unknown
     truncation: Truncation | None = None
-    from_cache: bool = False
+    from_cache: bool = False  # whether the input was not read, so that its truncation is unknown
 
 
 def stacked(rows: Sequence[RowFeatures], views: Iterable[str]) -> dict[str, NDArray[np.float32]]:
@@ -65,59 +56,36 @@ def stacked(rows: Sequence[RowFeatures], views: Iterable[str]) -> dict[str, NDAr
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class PendingInput:
-    """One input on its way to its features.
+    """One input on its way to its features."""
 
-    Attributes:
-        prepare: returns its row, for a text with its truncation, or its features if they are known.
-        lane: its priority.
-        since: when it began to wait for its next turn, on the queue's clock.
-        deadline: when its caller stops waiting, on the same clock; None for never.
-        future: receives the features.
-        row: its row, once prepared.
-        decoded: seconds of its preparation.
-        queued: seconds it waited for its preparation.
-        begun: preparations that its lane had begun when its row was ready; set by the queue.
-        cuts: cuts whose activations are returned in addition to the views.
-        heads: heads that predict from its row's views.
-        truncation: how much of a truncated text its row contains.
-        is_continuation: whether it continues inputs that had their turns. It precedes all others of its lane,
-            so that the work that began first ends first.
-    """
-
+    # returns its row, for a text with its truncation, or its features if they are known
     prepare: Callable[[], "Row | TextRow | RowFeatures"]
-    lane: Lane
-    since: float
-    deadline: float | None = None
-    future: "Future[RowFeatures]" = field(default_factory=Future)
-    row: Row | None = None
-    decoded: float = 0.0
-    queued: float = 0.0
-    begun: int = 0
-    cuts: frozenset[str] = frozenset()
-    heads: Sequence[RowHead] = ()
-    truncation: Truncation | None = None
+    lane: Lane  # its priority
+    since: float  # when it began to wait for its next turn, on the queue's clock
+    deadline: float | None = None  # when its caller stops waiting, on the same clock; None for never
+    future: "Future[RowFeatures]" = field(default_factory=Future)  # receives the features
+    row: Row | None = None  # its row, once prepared
+    decoded: float = 0.0  # seconds of its preparation
+    queued: float = 0.0  # seconds it waited for its preparation
+    begun: int = 0  # preparations that its lane had begun when its row was ready; set by the queue
+    cuts: frozenset[str] = frozenset()  # cuts whose activations are returned in addition to the views
+    heads: Sequence[RowHead] = ()  # heads that predict from its row's views
+    truncation: Truncation | None = None  # how much of a truncated text its row contains
+    # whether it continues inputs that had their turns. It precedes all others of its lane, so that the work
+    # that began first ends first.
     is_continuation: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class WorkItem:
-    """A decision of `LaneQueue.next_item`: one input to prepare, or a batch of rows to run, or neither.
+    """A decision of `LaneQueue.next_item`: one input to prepare, or a batch of rows to run, or neither."""
 
-    Attributes:
-        lane: lane of the inputs.
-        prepare: input to prepare.
-        batch: inputs to run together, oldest first.
-        expired: inputs whose deadline passed before their turn.
-        abandoned: number of inputs whose caller left.
-        contended: whether inputs of the other lane waited too.
-    """
-
-    lane: Lane
-    prepare: PendingInput | None = None
-    batch: tuple[PendingInput, ...] = ()
-    expired: tuple[PendingInput, ...] = ()
-    abandoned: int = 0
-    contended: bool = False
+    lane: Lane  # lane of the inputs
+    prepare: PendingInput | None = None  # input to prepare
+    batch: tuple[PendingInput, ...] = ()  # inputs to run together, oldest first
+    expired: tuple[PendingInput, ...] = ()  # inputs whose deadline passed before their turn
+    abandoned: int = 0  # number of inputs whose caller left
+    contended: bool = False  # whether inputs of the other lane waited too
 
     @property
     def inputs(self) -> int:

@@ -94,7 +94,7 @@ class RebaseService:
         # Of a repeated call: what it names may be gone by now.
         requested = spec.fine_tune()
         repeated = bool(request_id) and (
-            self._submissions.job_store.queue.replayed(request_id, tenant=tenant) is not None
+            self._submissions.queue.replayed(request_id, tenant=tenant) is not None
         )
         parent, full = None, requested
         # Of a repeated call the backbone may be gone, too.

@@ -12,8 +12,8 @@ from headstart_server.datasets.parents import Parent, find_parent
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import NOT_STARTED, Draining, InvalidField, WrongTask
 from headstart_server.jobs.job import Job
-from headstart_server.jobs.job_store import JobStore
-from headstart_server.jobs.quotas import PendingUploads, UploadQuota
+from headstart_server.jobs.job_queue import JobQueue
+from headstart_server.jobs.quotas import PendingUploads, Quotas, UploadQuota
 from headstart_server.jobs.spec import AUTO, FineTuneSpec
 from headstart_server.models.feedback_rows import ChosenFeedback
 from headstart_server.models.registry import Registry
@@ -63,16 +63,18 @@ class SubmissionService:
 
     def __init__(
         self,
-        job_store: JobStore,
+        queue: JobQueue,
+        quotas: Quotas,
         datasets: DatasetStore,
         pool: BackbonePool,
         registry: Registry,
-        on_accepted: Callable[[], None],
         *,
+        on_accepted: Callable[[], None],
         max_activation_bytes: int,
         options: SubmissionOptions = NO_OPTIONS,
     ) -> None:
-        self.job_store = job_store
+        self.queue = queue
+        self._quotas = quotas
         self.datasets = datasets
         self.pool = pool
         self._registry = registry
@@ -81,7 +83,7 @@ class SubmissionService:
         self._pending = PendingUploads()
         self._closed = threading.Event()
         self.tools = UploadTools(
-            queue=job_store.queue,
+            queue=queue,
             datasets=datasets,
             pool=pool,
             previews=PreviewService(datasets, pool, max_activation_bytes=max_activation_bytes),
@@ -123,7 +125,7 @@ class SubmissionService:
         check_request_id(request_id)
         earlier = None
         if request_id and not validate_only:
-            earlier = self.job_store.queue.replayed(request_id, tenant=tenant)
+            earlier = self.queue.replayed(request_id, tenant=tenant)
         parent = None
         if spec.has_parent and earlier is None:
             parent = find_parent(self._registry, spec, self.datasets.erased)
@@ -180,9 +182,9 @@ class SubmissionService:
         backbone = UnnamedBackbone() if repeated else self._backbone(spec)
         if not previews and not request_id:
             # Checked before the examples are sent. With a request id the job may be there already.
-            self.job_store.quotas.check_room(tenant)
+            self._quotas.check_room(tenant)
         # Of a repeated call nothing stays, either.
-        most = self.job_store.quotas.room_for(tenant, spec.model, previews=previews or repeated)
+        most = self._quotas.room_for(tenant, spec.model, previews=previews or repeated)
         full = backbone.named_in(spec) if isinstance(backbone, NamedBackbone) else spec
         if parent is not None:
             full = replace(full, parent_version=parent.number, parent_alias=None)
@@ -196,7 +198,7 @@ class SubmissionService:
             principal=principal,
             feedback=feedback,
         )
-        refusal = partial(self.job_store.quotas.refusal, tenant, spec.model)
+        refusal = partial(self._quotas.refusal, tenant, spec.model)
         quota = UploadQuota(self._pending, tenant, most, refusal)
         return DatasetUpload(self.tools, request, backbone, quota)
 

@@ -92,11 +92,12 @@ class Counter:
         self.elsewhere = Elsewhere()
         cut = self.backbone.info.tails[1].cut
         self.submissions = SubmissionService(
-            job_store,
+            job_store.queue,
+            job_store.quotas,
             self.datasets,
             self.pool,
             registry,
-            self.count,
+            on_accepted=self.count,
             max_activation_bytes=6 * 2 * cut.size,
             options=SubmissionOptions(data=self.elsewhere),
         )

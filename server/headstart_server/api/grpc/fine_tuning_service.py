@@ -28,8 +28,9 @@ from headstart_server.api.grpc.requests.example_stream import stream_parts
 from headstart_server.api.grpc.requests.request_parsing import request_bytes
 from headstart_server.auth.permissions import Right
 from headstart_server.errors import DatabaseUnavailable, InvalidField
+from headstart_server.jobs.forecast import Forecast
 from headstart_server.jobs.job import Job, JobState
-from headstart_server.jobs.job_store import JobStore
+from headstart_server.jobs.job_reader import JobReader
 from headstart_server.jobs.watching import Position
 from headstart_server.training.dataset_upload import DatasetUpload
 from headstart_server.training.rebasing import RebaseService
@@ -58,7 +59,8 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         self,
         submissions: SubmissionService,
         rebasing: RebaseService,
-        job_store: JobStore,
+        reader: JobReader,
+        forecast: Forecast,
         *,
         watcher: JobWatcher,
         cancel: Callable[[str], Job],
@@ -69,7 +71,8 @@ class FineTuningService(stubs.FineTuningServiceServicer):
     ) -> None:
         self._submissions = submissions
         self._rebasing = rebasing
-        self._job_store = job_store
+        self._reader = reader
+        self._forecast = forecast
         self._watcher = watcher
         self._cancel = cancel
         self._executor = executor
@@ -166,7 +169,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         return pb.CancelResponse(job=job_message(await self._removals.run(self._cancel, request.job_id)))
 
     async def DeleteJob(self, request: pb.DeleteJobRequest, context: Context) -> pb.DeleteJobResponse:
-        await asyncio.to_thread(self._job_store.queue.delete, request.job_id)
+        await asyncio.to_thread(self._submissions.queue.delete, request.job_id)
         return pb.DeleteJobResponse()
 
     async def WatchJobs(
@@ -175,7 +178,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         if request.resume_token:
             position = await asyncio.to_thread(Position.of_token, request.resume_token)
         else:
-            position = await asyncio.to_thread(self._job_store.reader.position)
+            position = await asyncio.to_thread(self._reader.position)
         steps = self._watcher.all_events(position, model=request.model, scope=scope(Right.TRAIN))
         async with aclosing(steps):
             async for watched in steps:
@@ -191,7 +194,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
 
         def fetch(before: list[Any] | None, limit: int) -> Sequence[Job]:
             place = None if before is None else (before[0], before[1])
-            return self._job_store.reader.list(
+            return self._reader.list(
                 model=request.model, scope=among, states=states, before=place, limit=limit
             )
 
@@ -214,7 +217,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         likely = None
         if not job.state.is_terminal:
             with suppress(DatabaseUnavailable):
-                likely = self._job_store.forecast.of(job)
+                likely = self._forecast.of(job)
         return job_message(job, likely)
 
 
