@@ -26,7 +26,7 @@ from headstart_server.backbones.contract.runtimes import (
 )
 from headstart_server.backbones.networks.quantization import SUFFIX, QuantizationProof
 from integration.server.calls import TIMEOUT, Api, digit, digits, photograph
-from integration.server.test_partial import EXAMPLES, SHORT, WAIT
+from integration.server.test_partial import EXAMPLES, WAIT
 from integration.server.test_texts_and_tensors import LONG, MINILM
 from prepared import copy_prepared, prepared_settings
 from server_process import START_SECONDS, ServerProcess, eventually, running
@@ -36,6 +36,7 @@ pytestmark = pytest.mark.timeout(600)
 
 AUTHORITY = identity("authority")
 CONNECTIONS = 8
+BRIEF = job_pb2.Recipe(partial=job_pb2.PartialRecipe(max_epochs=1, patience=1))
 SENTENCES = [("a joy from start to end", "good"), ("dull, long and loud", "bad")]
 
 
@@ -162,9 +163,7 @@ def test_a_call_over_http_has_the_same_answer_as_over_grpc(site: Site) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_tail_of_a_version_has_one_answer_in_every_process(site: Site) -> None:
-    job = site.apis[0].ended(
-        site.apis[0].fine_tune(EXAMPLES, model="tails", recipe=SHORT, seed=2).job_id, WAIT
-    )
+    job = site.apis[0].ended(site.apis[0].fine_tune(EXAMPLES[:24], model="tails", recipe=BRIEF).job_id, WAIT)
     assert job.state == job_pb2.JOB_STATE_SUCCEEDED, job.error
     inputs = [each.input for each in EXAMPLES[:4]]
     assert len({predicted(api, "tails", *inputs) for api in site.apis}) == 1
